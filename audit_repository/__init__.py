@@ -1,0 +1,1 @@
+"""The Audit Record Repository: receives, keeps and answers for the trail."""

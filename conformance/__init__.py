@@ -1,0 +1,1 @@
+"""An outsider's look at any deployment, ours or a partner's."""

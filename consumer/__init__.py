@@ -1,0 +1,1 @@
+"""The Imaging Document Consumer: finds and fetches, for a user or another program."""

@@ -1,0 +1,1 @@
+"""XCA gateways: the same transactions across communities."""

@@ -1,0 +1,1 @@
+"""The Imaging Document Source: instances, the manifests that point at them, their retrieval."""

@@ -1,0 +1,1 @@
+"""The Document Repository: the bytes of documents, kept and returned unchanged."""

@@ -1,0 +1,232 @@
+"""The audit event as a value (DICOM PS3.15 A.5), and the patterns of ITI TF-2 3.20 that transactions share.
+
+An event describes one patient and one outcome; what touches two patients, or succeeds in part, is two events.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+from urllib.parse import urlsplit
+
+from shared.security.caller import Caller, User
+
+
+class Outcome(IntEnum):
+    """EventOutcomeIndicator."""
+
+    SUCCESS = 0
+    MINOR_FAILURE = 4
+    SERIOUS_FAILURE = 8
+    MAJOR_FAILURE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A coded value of the audit schema: csd-code, codeSystemName, originalText."""
+
+    code: str
+    system: str
+    text: str
+
+
+APPLICATION_ACTIVITY = Coded("110100", "DCM", "Application Activity")
+AUDIT_LOG_USED = Coded("110101", "DCM", "Audit Log Used")
+BEGIN_TRANSFERRING = Coded("110102", "DCM", "Begin Transferring DICOM Instances")
+INSTANCES_ACCESSED = Coded("110103", "DCM", "DICOM Instances Accessed")
+INSTANCES_TRANSFERRED = Coded("110104", "DCM", "DICOM Instances Transferred")
+EXPORT = Coded("110106", "DCM", "Export")
+IMPORT = Coded("110107", "DCM", "Import")
+PATIENT_RECORD = Coded("110110", "DCM", "Patient Record")
+QUERY = Coded("110112", "DCM", "Query")
+SECURITY_ALERT = Coded("110113", "DCM", "Security Alert")
+USER_AUTHENTICATION = Coded("110114", "DCM", "User Authentication")
+
+SOURCE_ROLE = Coded("110153", "DCM", "Source Role ID")
+DESTINATION_ROLE = Coded("110152", "DCM", "Destination Role ID")
+
+PATIENT_NUMBER = Coded("2", "RFC-3881", "Patient Number")
+REPORT_NUMBER = Coded("9", "RFC-3881", "Report Number")
+STUDY_INSTANCE_UID = Coded("110180", "DCM", "Study Instance UID")
+NODE_ID = Coded("110182", "DCM", "Node ID")
+SUBMISSION_SET = Coded(
+    "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd", "IHE XDS Metadata", "submission set classificationNode"
+)
+
+REPOSITORY_UNIQUE_ID = "Repository Unique Id"
+ANONYMOUS = "http://www.w3.org/2005/08/addressing/anonymous"
+
+
+def ihe(number: str, name: str) -> Coded:
+    """The EventTypeCode of a transaction, for example `ihe("ITI-18", "Registry Stored Query")`."""
+    return Coded(number, "IHE Transactions", name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Participant:
+    """One ActiveParticipant. `network_type` is 1 for a machine name, 2 for an IP address, 5 for a URI."""
+
+    user_id: str
+    alternative_user_id: str = ""
+    user_name: str = ""
+    requestor: bool = False
+    roles: tuple[Coded, ...] = ()
+    network_id: str = ""
+    network_type: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParticipantObject:
+    """One ParticipantObjectIdentification; `query` and the values of `details` are bytes before base64.
+
+    `name` and `query` exclude each other. `sop_classes` are (SOP Class UID, number of instances).
+    """
+
+    object_id: str
+    id_type: Coded
+    type_code: int
+    role: int
+    life_cycle: int | None = None
+    name: str = ""
+    query: bytes | None = None
+    details: tuple[tuple[str, bytes], ...] = ()
+    sop_classes: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """One AuditMessage without its AuditSourceIdentification, which is the service's.
+
+    `action` is C, R, U, D or E; `time` is aware and the moment of completion.
+    """
+
+    event_id: Coded
+    action: str
+    outcome: Outcome
+    event_types: tuple[Coded, ...] = ()
+    participants: tuple[Participant, ...] = ()
+    objects: tuple[ParticipantObject, ...] = ()
+    outcome_description: str = ""
+    purposes: tuple[Coded, ...] = ()
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+# --- objects -----------------------------------------------------------------------------------------
+
+
+def patient_object(patient_id: str, *, details: tuple[tuple[str, bytes], ...] = ()) -> ParticipantObject:
+    """The patient, by the CX of the affinity domain."""
+    return ParticipantObject(
+        object_id=patient_id, id_type=PATIENT_NUMBER, type_code=1, role=1, details=details
+    )
+
+
+def submission_set_object(unique_id: str) -> ParticipantObject:
+    """The submission set, by its uniqueId and not its entryUUID."""
+    return ParticipantObject(object_id=unique_id, id_type=SUBMISSION_SET, type_code=2, role=20)
+
+
+def document_object(
+    unique_id: str, *, repository_unique_id: str, home_community_id: str = ""
+) -> ParticipantObject:
+    """One document of a retrieval."""
+    details = [(REPOSITORY_UNIQUE_ID, repository_unique_id.encode())]
+    if home_community_id:
+        details.append(("ihe:homeCommunityID", home_community_id.encode()))
+    return ParticipantObject(
+        object_id=unique_id, id_type=REPORT_NUMBER, type_code=2, role=3, details=tuple(details)
+    )
+
+
+def query_object(
+    query_id: str, transaction: Coded, query: bytes, *, details: tuple[tuple[str, bytes], ...] = ()
+) -> ParticipantObject:
+    """The parameters of a query: the bytes as they came, never the answer."""
+    return ParticipantObject(
+        object_id=query_id, id_type=transaction, type_code=2, role=24, query=query, details=details
+    )
+
+
+def study_object(
+    study_instance_uid: str,
+    *,
+    sop_classes: Sequence[tuple[str, int]] = (),
+    details: tuple[tuple[str, bytes], ...] = (),
+) -> ParticipantObject:
+    """One study, with the number of instances of each SOP class."""
+    return ParticipantObject(
+        object_id=study_instance_uid,
+        id_type=STUDY_INSTANCE_UID,
+        type_code=2,
+        role=3,
+        details=details,
+        sop_classes=tuple(sop_classes),
+    )
+
+
+# --- participants ------------------------------------------------------------------------------------
+
+
+def _process() -> str:
+    return str(os.getpid())
+
+
+def human(user: User | None) -> tuple[Participant, ...]:
+    """The user of a verified assertion (ITI TF-2 3.40.4.2), or nobody: a human is never invented."""
+    if user is None:
+        return ()
+    roles = tuple(Coded(role.value, role.scheme, role.display_name or role.value) for role in user.roles)
+    return (Participant(user_id=user.audit_name, user_name=user.audit_name, requestor=True, roles=roles),)
+
+
+def purposes(user: User | None) -> tuple[Coded, ...]:
+    """The purposes of use of a verified assertion."""
+    if user is None:
+        return ()
+    return tuple(Coded(code.value, code.scheme, code.display_name or code.value) for code in user.purposes)
+
+
+def _client(caller: Caller, role: Coded, *, own: bool, requestor: bool) -> Participant:
+    return Participant(
+        user_id=caller.reply_to or caller.node.subject or ANONYMOUS,
+        alternative_user_id=_process() if own else "",
+        requestor=requestor,
+        roles=(role,),
+        network_id=caller.node.address,
+        network_type=2,
+    )
+
+
+def _server(endpoint: str, role: Coded, *, own: bool) -> Participant:
+    return Participant(
+        user_id=endpoint,
+        alternative_user_id=_process() if own else "",
+        requestor=False,
+        roles=(role,),
+        network_id=urlsplit(endpoint).hostname or "localhost",
+        network_type=1,
+    )
+
+
+def push_participants(caller: Caller, *, server: bool) -> tuple[Participant, ...]:
+    """PUSH and QUERY-WS: the client is the Source (ITI-18, 41, 42, RAD-68).
+
+    `server` tells which side writes; `caller.endpoint` is the server's URI, `caller.node` the client.
+    """
+    return (
+        _client(caller, SOURCE_ROLE, own=not server, requestor=caller.user is None),
+        *human(caller.user),
+        _server(caller.endpoint, DESTINATION_ROLE, own=server),
+    )
+
+
+def pull_participants(caller: Caller, *, server: bool) -> tuple[Participant, ...]:
+    """PULL: data flows from the server, which is the Source (ITI-43, RAD-69, RAD-107)."""
+    return (
+        _server(caller.endpoint, SOURCE_ROLE, own=server),
+        *human(caller.user),
+        _client(caller, DESTINATION_ROLE, own=not server, requestor=caller.user is None),
+    )

@@ -1,0 +1,1 @@
+"""May they: decisions from the policies of a patient."""

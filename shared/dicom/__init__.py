@@ -1,0 +1,1 @@
+"""DICOM helpers: UIDs, Key Object Selection documents, multipart, DICOM JSON."""

@@ -1,0 +1,1 @@
+"""The HTTP server: certificates, deadlines, zero-copy sending."""

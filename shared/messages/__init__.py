@@ -1,0 +1,1 @@
+"""Message semantics, one module for each transaction."""

@@ -1,0 +1,58 @@
+"""Who is calling: the node by its certificate (ITI-19), the user by an assertion (ITI-40)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.ebrim.model import Code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """The system at the other end of the connection.
+
+    `subject` is the subject DN of its certificate as an RFC 4514 string, `fingerprint` the hexadecimal SHA-256 of
+    the certificate; both are empty on loopback without TLS. `address` is the TCP peer.
+    """
+
+    address: str
+    subject: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """The human or system that an assertion speaks of; every value was read from verified octets."""
+
+    name_id: str
+    issuer: str
+    assertion_id: str
+    alias: str = ""
+    subject_id: str = ""
+    organization: str = ""
+    organization_ids: tuple[str, ...] = ()
+    home_community_id: str = ""
+    roles: tuple[Code, ...] = ()
+    purposes: tuple[Code, ...] = ()
+    resource_ids: tuple[str, ...] = ()
+
+    @property
+    def audit_name(self) -> str:
+        """`alias<user@issuer>` (ITI TF-2 3.40.4.2)."""
+        return f"{self.alias}<{self.name_id}@{self.issuer}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """One request's sender; `user` is None when the node speaks for itself.
+
+    `endpoint` is the URI that was called, without query; `reply_to` the sender's `wsa:ReplyTo` when it is not
+    anonymous. `community_node` marks a node of this community itself (another service, an operator's tool): it may
+    register, feed and read policies without a user, and never receives patient data without one.
+    """
+
+    node: Node
+    endpoint: str
+    user: User | None = None
+    reply_to: str = ""
+    community_node: bool = False

@@ -1,0 +1,263 @@
+"""Settings: environment and TOML file to one frozen value, all mistakes at once.
+
+Sources, strongest first: `XDSI_<SERVICE>__NAME`, `XDSI_NAME`, the file's `[<service>]` table, the file's top level, the
+default. Nothing else in the product reads the environment. `docs/settings.md` is printed from these classes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PREFIX = "XDSI_"
+SEPARATOR = "__"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; each line names one setting, what is wrong and what would be right."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Group(BaseModel):
+    """A group of settings, `XDSI_GROUP__NAME`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(Group):
+    """Mutual TLS on every socket when set; without it a service binds to loopback only."""
+
+    certificate: Path | None = Field(None, description="PEM file with the certificate (chain) of this node")
+    key: Path | None = Field(None, description="PEM file with its private key")
+    trust: Path | None = Field(
+        None, description="PEM file with the certificates of the community's authorities"
+    )
+
+    @property
+    def enabled(self) -> bool:
+        """Whether sockets speak TLS."""
+        return self.certificate is not None
+
+
+class XuaMode(StrEnum):
+    """Whether a user assertion must come with queries and retrievals."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    OFF = "off"
+
+
+class Default(StrEnum):
+    """The answer when a patient has no policy."""
+
+    PERMIT = "permit"
+    DENY = "deny"
+
+
+class ConsentSettings(Group):
+    """Consent: what holds without a policy, and how long a copy of policies may be used."""
+
+    default: Default | None = Field(
+        None,
+        description="answer without a policy: permit or deny (permit on loopback without TLS, else deny)",
+    )
+    max_age_seconds: float = Field(
+        10.0, ge=0, le=30, description="age at which a copy of a patient's policies is fetched anew"
+    )
+
+
+class AssertionSettings(Group):
+    """Assertions of users: whom to believe, and how this community's own provider signs."""
+
+    issuers: dict[str, Path] = Field(
+        default_factory=dict,
+        description="believed issuers: issuer URI to PEM file with its signing certificate(s)",
+    )
+    audience: str | None = Field(
+        None, description="audience that an assertion must name (urn:oid: + affinity domain)"
+    )
+    skew_seconds: float = Field(60.0, ge=0, le=180, description="clock skew allowed")
+    max_lifetime_seconds: float = Field(3600.0, gt=0, description="longest validity accepted")
+    issuer: str | None = Field(
+        None, description="issuer URI under which `xdsi` signs assertions for its users"
+    )
+    key: Path | None = Field(None, description="PEM private key of that issuer")
+    certificate: Path | None = Field(None, description="PEM certificate of that issuer")
+
+
+class OnFull(StrEnum):
+    """What happens when audit events can no longer be kept."""
+
+    BLOCK = "block"
+    DROP = "drop-oldest-with-record"
+
+
+class AuditSettings(Group):
+    """The trail: where it goes, and how much may wait."""
+
+    url: str | None = Field(
+        None, description="tls://host:port or tcp://127.0.0.1:port of the audit repository"
+    )
+    source_id: str | None = Field(None, description="AuditSourceID (xdsi-<service>)")
+    enterprise_site_id: str = Field("", description="AuditEnterpriseSiteID")
+    spool_max_bytes: int = Field(5 * 1024**3, ge=1024**2, description="most that may wait on disk")
+    on_full: OnFull = Field(OnFull.BLOCK, description="block work, or drop the oldest and record that")
+
+
+class PatientPolicy(StrEnum):
+    """For whom submissions are accepted."""
+
+    KNOWN = "known"
+    ANY = "any"
+
+
+class ServiceSettings(BaseModel):
+    """What every service is told; a service adds its own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    service: ClassVar[str] = ""
+
+    host: str = Field("127.0.0.1", description="address to listen on; anything but loopback needs TLS")
+    port: int = Field(0, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    public_url: str | None = Field(
+        None, description="URL under which others reach this service, when it is not host and port"
+    )
+    data: Path = Field(Path("var"), description="folder of the embedded defaults")
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL; SQLite below the data folder when absent, postgresql://… in production",
+    )
+    affinity_domain: str = Field(
+        "1.3.6.1.4.1.21367.2005.13.20.1000", description="assigning authority of patient ids"
+    )
+    home_community_id: str = Field(
+        "urn:oid:1.3.6.1.4.1.21367.2026.10", description="homeCommunityId of this community"
+    )
+    xua: XuaMode | None = Field(None, description="required with TLS, optional without; off on loopback only")
+    community_nodes: tuple[str, ...] = Field(
+        (),
+        description="subject DNs (RFC 4514) of nodes that speak for this community itself, beside our own certificate's",
+    )
+    registry_url: str = Field("http://127.0.0.1:8010/xds/registry", description="where the registry is")
+    repository_url: str = Field("http://127.0.0.1:8020/xds/repository", description="where the repository is")
+    tls: TlsSettings = TlsSettings()
+    consent: ConsentSettings = ConsentSettings()
+    assertion: AssertionSettings = AssertionSettings()
+    audit: AuditSettings = AuditSettings()
+
+    @property
+    def folder(self) -> Path:
+        """The service's own folder below `data`."""
+        return self.data / self.service.replace("_", "-")
+
+    @property
+    def xua_mode(self) -> XuaMode:
+        """`xua`, or its default: required with TLS, optional without."""
+        if self.xua is not None:
+            return self.xua
+        return XuaMode.REQUIRED if self.tls.enabled else XuaMode.OPTIONAL
+
+    @property
+    def consent_default(self) -> Default:
+        """`consent.default`, or its default: deny, but permit on loopback without TLS."""
+        if self.consent.default is not None:
+            return self.consent.default
+        return Default.DENY if self.tls.enabled else Default.PERMIT
+
+    @property
+    def audience(self) -> str:
+        """The audience that assertions must name."""
+        return self.assertion.audience or f"urn:oid:{self.affinity_domain}"
+
+    @classmethod
+    def load(
+        cls, config: Path | None = None, environ: Mapping[str, str] | None = None, **changes: Any
+    ) -> Self:
+        """Read `config` (TOML) and the environment; `changes` win over both.
+
+        Raises
+        ------
+        SettingsError
+            With every mistake at once.
+        """
+        environment = os.environ if environ is None else environ
+        table = tomllib.loads(config.read_text("utf-8")) if config else {}
+        given = _nested(environment)
+        merged: dict[str, Any] = {}
+        for layer in (table, table.get(cls.service, {}), given, given.get(cls.service, {})):
+            _merge(merged, layer)
+        _merge(merged, changes)
+        try:
+            settings = cls.model_validate(merged)
+        except ValidationError as error:
+            raise SettingsError(tuple(_problem(detail) for detail in error.errors())) from None
+        if problems := tuple(settings.problems()):
+            raise SettingsError(problems)
+        return settings
+
+    def problems(self) -> list[str]:
+        """Contradictions between settings, each with its remedy."""
+        found = []
+        tls = self.tls
+        if tls.enabled and not (tls.key and tls.trust):
+            found.append(
+                "XDSI_TLS__KEY and XDSI_TLS__TRUST: needed beside XDSI_TLS__CERTIFICATE; name all three PEM files"
+            )
+        for name in ("certificate", "key", "trust"):
+            path = getattr(tls, name)
+            if path is not None and not path.is_file():
+                found.append(f"XDSI_TLS__{name.upper()}: {path} is not a file; name a PEM file")
+        if not tls.enabled and not is_loopback(self.host):
+            found.append(
+                f"XDSI_HOST: {self.host} is not loopback and TLS is not set up; set XDSI_TLS__CERTIFICATE, "
+                "XDSI_TLS__KEY and XDSI_TLS__TRUST, or listen on 127.0.0.1"
+            )
+        if self.xua is XuaMode.OFF and not is_loopback(self.host):
+            found.append("XDSI_XUA: off is for loopback only; use required")
+        return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is an address or name of this machine alone."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _nested(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`XDSI_TLS__KEY=x` as `{"tls": {"key": "x"}}`; a value that is JSON (a list or table) is read as such."""
+
+    found: dict[str, Any] = {}
+    for name, value in sorted(environ.items()):
+        if not name.startswith(PREFIX):
+            continue
+        place = found
+        *groups, last = name.removeprefix(PREFIX).lower().split(SEPARATOR)
+        for group in groups:
+            inner = place.get(group)
+            if not isinstance(inner, dict):
+                inner = place[group] = {}
+            place = inner
+        place[last] = json.loads(value) if value[:1] in "[{" and value else value
+    return found
+
+
+def _merge(base: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for name, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(base.get(name), dict):
+            _merge(base[name], value)
+        else:
+            base[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _problem(detail: Any) -> str:
+    name = PREFIX + SEPARATOR.join(str(part).upper() for part in detail["loc"])
+    return f"{name}: {detail['msg']}"

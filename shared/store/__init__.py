@@ -1,0 +1,1 @@
+"""A database for each service: statements, reads, durable group commit."""
