@@ -1,7 +1,8 @@
 """Settings: environment and TOML file to one frozen value, all mistakes at once.
 
-Sources, strongest first: `XDSI_<SERVICE>__NAME`, `XDSI_NAME`, the file's `[<service>]` table, the file's top level, the
-default. Nothing else in the product reads the environment. `docs/settings.md` is printed from these classes.
+Sources, strongest first: `XDSI_<SERVICE>__NAME`, `XDSI_NAME`, the file's `[<service>]` table, the file's top
+level, the default. Nothing else in the product reads the environment. `docs/settings.md` is printed from
+these classes.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class TlsSettings(Group):
     key: Path | None = Field(None, description="PEM file with its private key")
     trust: Path | None = Field(
         None, description="PEM file with the certificates of the community's authorities"
+    )
+    check_host_names: bool = Field(
+        False,
+        description="whether a server's certificate must also name its host (the FQDN option of ATNA)",
     )
 
     @property
@@ -146,7 +151,7 @@ class ServiceSettings(BaseModel):
     xua: XuaMode | None = Field(None, description="required with TLS, optional without; off on loopback only")
     community_nodes: tuple[str, ...] = Field(
         (),
-        description="subject DNs (RFC 4514) of nodes that speak for this community itself, beside our own certificate's",
+        description="subject DNs (RFC 4514) of nodes that speak for this community, beside our own",
     )
     registry_url: str = Field("http://127.0.0.1:8010/xds/registry", description="where the registry is")
     repository_url: str = Field("http://127.0.0.1:8020/xds/repository", description="where the repository is")
@@ -211,7 +216,7 @@ class ServiceSettings(BaseModel):
         tls = self.tls
         if tls.enabled and not (tls.key and tls.trust):
             found.append(
-                "XDSI_TLS__KEY and XDSI_TLS__TRUST: needed beside XDSI_TLS__CERTIFICATE; name all three PEM files"
+                "XDSI_TLS__KEY and XDSI_TLS__TRUST: needed beside XDSI_TLS__CERTIFICATE; name all three"
             )
         for name in ("certificate", "key", "trust"):
             path = getattr(tls, name)
@@ -233,7 +238,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _nested(environ: Mapping[str, str]) -> dict[str, Any]:
-    """`XDSI_TLS__KEY=x` as `{"tls": {"key": "x"}}`; a value that is JSON (a list or table) is read as such."""
+    """`XDSI_TLS__KEY=x` as `{"tls": {"key": "x"}}`; JSON lists and tables are read as such."""
 
     found: dict[str, Any] = {}
     for name, value in sorted(environ.items()):

@@ -1,0 +1,1 @@
+"""Rules of the consumer, in plain Python."""

@@ -1,0 +1,87 @@
+"""From a manifest to what is worth asking for: which instances are still missing, in which requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path, PurePath
+
+from shared.dicom.kos import Manifest
+from shared.dicom.uids import is_uid
+
+
+class UnsafeManifest(ValueError):
+    """The manifest names something that is not a UID; nothing of it becomes a file name or a URL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One instance, and where it is retrieved from; `patient_id` is the CX under which it was found."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str = ""
+    patient_id: str = ""
+    retrieve_location_uid: str = ""
+    retrieve_url: str = ""
+
+    @property
+    def file_name(self) -> PurePath:
+        """Where the instance goes below the target folder: study/series/instance.dcm."""
+        return PurePath(self.study_instance_uid, self.series_instance_uid, f"{self.sop_instance_uid}.dcm")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one instance; `reason` says why it did not come, and is empty when it did."""
+
+    instance: Wanted
+    size: int
+    reason: str = ""
+
+
+def wanted(manifest: Manifest, *, patient_id: str = "") -> tuple[Wanted, ...]:
+    """Every instance of the manifest once, in its order.
+
+    Raises
+    ------
+    UnsafeManifest
+        A UID is not one.
+    """
+    found: dict[str, Wanted] = {}
+    for study, series, instance in manifest.instances:
+        uids = (study.study_instance_uid, series.series_instance_uid, instance.sop_instance_uid)
+        for uid in uids:
+            # `..` has the syntax of a UID and would leave the folder.
+            if not is_uid(uid) or not uid.strip("."):
+                raise UnsafeManifest(
+                    "the manifest holds a UID that is not digits and dots of at most 64 characters"
+                )
+        found.setdefault(
+            uids[2],
+            Wanted(
+                study_instance_uid=uids[0],
+                series_instance_uid=uids[1],
+                sop_instance_uid=uids[2],
+                sop_class_uid=instance.sop_class_uid,
+                patient_id=patient_id,
+                retrieve_location_uid=series.retrieve_location_uid,
+                retrieve_url=series.retrieve_url,
+            ),
+        )
+    return tuple(found.values())
+
+
+def still_missing(instances: Iterable[Wanted], folder: Path) -> tuple[Wanted, ...]:
+    """Those that an earlier run did not complete; a file has its name only once it is whole."""
+    return tuple(instance for instance in instances if not (folder / instance.file_name).is_file())
+
+
+def requests(instances: Iterable[Wanted], *, largest: int) -> Iterator[tuple[Wanted, ...]]:
+    """Groups of at most `largest` instances with one place, so that several can be under way at once."""
+    for _, of_place in groupby(instances, key=lambda one: (one.retrieve_location_uid, one.retrieve_url)):
+        remaining = iter(of_place)
+        while group := tuple(islice(remaining, largest)):
+            yield group

@@ -1,0 +1,231 @@
+"""The Imaging Document Consumer as a library: find, read a manifest, retrieve (RAD TF-1 18.1).
+
+async with open_consumer(settings, clinician) as consumer:
+    for entry in await consumer.find(patient_id):
+        manifest = await consumer.manifest(entry)
+        result = await consumer.retrieve(manifest, folder, patient_id=entry.patient_id)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from consumer.domain.clinician import Clinician
+from consumer.domain.study import Delivery, Wanted, requests, still_missing, wanted
+from consumer.files import WrongInstance
+from consumer.settings import ConsumerSettings
+from consumer.transactions import iti18, iti43, rad69, rad107
+from consumer.unit import Unit
+from shared.audit.forwarder import Forwarder
+from shared.audit.recorder import AuditRecorder, AuditUnavailable
+from shared.dicom.kos import Manifest, read_manifest
+from shared.ebrim.model import DocumentEntry
+from shared.faults import SoapFault
+from shared.http.client import EgressRefused, http_client
+from shared.security.caller import Node
+from shared.security.issuer import AssertionIssuer
+from shared.security.peer_certificate import subject_of
+from shared.settings import SettingsError
+from shared.soap.client import PeerError, SoapClient
+
+_SESSIONS = 64
+_RENEW_SECONDS = 240.0
+
+
+class Via(StrEnum):
+    """The transaction by which instances are retrieved."""
+
+    RAD69 = "rad69"
+    WADO_RS = "wado-rs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """What became of a retrieval: whole instances, those that were whole before, and what is missing and
+    why."""
+
+    instances: int
+    size: int
+    already_there: int
+    missing: tuple[Delivery, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every instance of the manifest is in the folder."""
+        return not self.missing
+
+
+class ImagingDocumentConsumer:
+    """Works for one user; made by `open_consumer`."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    async def find(self, patient_id: str, **filters: Any) -> tuple[DocumentEntry, ...]:
+        """The published manifests of a patient; `filters` and errors are those of `iti18.find_documents`."""
+        return await iti18.find_documents(self._unit, patient_id=patient_id, **filters)
+
+    async def entry(self, unique_id: str) -> DocumentEntry:
+        """The Approved entry of a document, by its uniqueId; errors are those of `iti18.get_document`."""
+        return await iti18.get_document(self._unit, unique_id)
+
+    async def document(self, entry: DocumentEntry) -> bytes:
+        """The document of an entry; errors are those of `iti43.retrieve_document`."""
+        return await iti43.retrieve_document(self._unit, entry)
+
+    async def manifest(self, entry: DocumentEntry) -> Manifest:
+        """The manifest of an entry.
+
+        Raises
+        ------
+        KosError
+            The document is not a readable manifest; else as `document`.
+        """
+        return await asyncio.to_thread(read_manifest, await self.document(entry))
+
+    async def retrieve(
+        self,
+        manifest: Manifest,
+        folder: Path,
+        *,
+        patient_id: str = "",
+        via: Via = Via.RAD69,
+        on_delivery: Callable[[Delivery], None] = lambda delivery: None,
+    ) -> Retrieved:
+        """Retrieve every instance of `manifest` into `folder`/study/series/instance.dcm.
+
+        Instances that are there already are not asked for again, so an interrupted retrieval is resumed by
+        the same call. `on_delivery` is told of each instance as it is whole, or given up.
+
+        Raises
+        ------
+        UnsafeManifest
+            The manifest holds something that is not a UID.
+        """
+        everything = wanted(manifest, patient_id=patient_id)
+        asked = still_missing(everything, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        gate = asyncio.Semaphore(self._unit.settings.parallel)
+        deliveries: list[Delivery] = []
+
+        async def one(group: Sequence[Wanted]) -> None:
+            async with gate:
+                async for delivery in self._deliveries(group, folder, via):
+                    deliveries.append(delivery)
+                    on_delivery(delivery)
+
+        async with asyncio.TaskGroup() as tasks:
+            for group in requests(asked, largest=self._unit.settings.instances_per_request):
+                tasks.create_task(one(group))
+        whole = [delivery for delivery in deliveries if not delivery.reason]
+        return Retrieved(
+            instances=len(whole),
+            size=sum(delivery.size for delivery in whole),
+            already_there=len(everything) - len(asked),
+            missing=tuple(delivery for delivery in deliveries if delivery.reason),
+        )
+
+    async def _deliveries(self, group: Sequence[Wanted], folder: Path, via: Via) -> AsyncIterator[Delivery]:
+        """What comes; and when the source fails, what then did not come, with the reason."""
+        retrieve = rad69.retrieve if via is Via.RAD69 else rad107.retrieve
+        told: set[str] = set()
+        try:
+            async for delivery in retrieve(self._unit, group, folder):
+                told.add(delivery.instance.sop_instance_uid)
+                yield delivery
+        except (SoapFault, PeerError, EgressRefused, WrongInstance) as error:
+            for one in group:
+                if one.sop_instance_uid not in told:
+                    yield Delivery(one, 0, str(error))
+
+
+@asynccontextmanager
+async def open_consumer(
+    settings: ConsumerSettings, clinician: Clinician | None = None
+) -> AsyncIterator[ImagingDocumentConsumer]:
+    """Open a consumer for `clinician`, or for the node alone; its audit events are on their way at the end.
+
+    Raises
+    ------
+    SettingsError
+        A user is named and no assertion provider is set up, or TLS files cannot be read.
+    """
+    session, recorder = _session(settings)
+    forwarder = Forwarder(session, recorder.spool)
+    http = http_client(session.tls, peers=session.peers)
+    spool = session.folder / "incoming"
+    spool.mkdir(parents=True, exist_ok=True)
+    assertion = _assertions(session, clinician)
+    await forwarder.start()
+    try:
+        yield ImagingDocumentConsumer(
+            Unit(
+                settings=session,
+                http=http,
+                soap=SoapClient(http, assertion=assertion, spool_folder=spool),
+                recorder=recorder,
+                node=Node(
+                    address="127.0.0.1",
+                    subject=subject_of(session.tls.certificate) if session.tls.certificate else "",
+                ),
+                user=clinician.as_user(session.assertion.issuer or "") if clinician else None,
+                assertion=assertion,
+                spool_folder=spool,
+            )
+        )
+    finally:
+        await http.aclose()
+        await forwarder.stop()
+        await recorder.close()
+
+
+def _session(settings: ConsumerSettings) -> tuple[ConsumerSettings, AuditRecorder]:
+    """Settings with a folder that no other running consumer uses, and the recorder in it."""
+    for number in range(_SESSIONS):
+        session = settings.model_copy(update={"data": settings.data / "consumers" / str(number)})
+        try:
+            return session, AuditRecorder(session, session.service)
+        except AuditUnavailable:
+            continue
+    raise SettingsError((f"XDSI_DATA: {_SESSIONS} consumers run on {settings.data}; use another folder",))
+
+
+def _assertions(settings: ConsumerSettings, clinician: Clinician | None) -> Callable[[], bytes | None]:
+    """The assertion for the next request; one is used for some minutes, so that servers need not verify
+    each."""
+    if clinician is None:
+        return lambda: None
+    signer = settings.assertion
+    if not (signer.issuer and signer.key and signer.certificate):
+        raise SettingsError(
+            (
+                "XDSI_ASSERTION__ISSUER: needed with __KEY and __CERTIFICATE to speak for a user; "
+                "`xdsi certificates` makes a provider for trying out",
+            )
+        )
+    issuer = AssertionIssuer.load(signer.issuer, signer.key, signer.certificate)
+    current: tuple[float, bytes] | None = None
+
+    def assertion() -> bytes:
+        nonlocal current
+        if current is None or time.monotonic() - current[0] > _RENEW_SECONDS:
+            signed = issuer.sign(
+                name_id=clinician.name_id,
+                audience=settings.audience,
+                roles=clinician.roles,
+                purposes=clinician.purposes,
+                organization=clinician.organization,
+                organization_ids=clinician.organization_ids,
+                home_community_id=settings.home_community_id,
+            )
+            current = (time.monotonic(), signed)
+        return current[1]
+
+    return assertion

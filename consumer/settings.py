@@ -1,0 +1,58 @@
+"""Settings of the consumer; `docs/settings.md` is printed from them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class ConsumerSettings(ServiceSettings):
+    """Where a consumer looks, and whom it may ask; ids in a manifest are data from outside and open no
+    connection."""
+
+    service: ClassVar[str] = "consumer"
+
+    port: int = Field(8040, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    repositories: dict[str, str] = Field(
+        default_factory=dict,
+        description="repositoryUniqueId to ITI-43 endpoint; other ids are asked at repository_url",
+    )
+    imaging_sources: dict[str, str] = Field(
+        default_factory=dict,
+        description="Retrieve Location UID to RAD-69 endpoint; others are asked at imaging_source_url",
+    )
+    imaging_source_url: str = Field(
+        "http://127.0.0.1:8030/xds/imaging-source", description="RAD-69 endpoint of the imaging source nearby"
+    )
+    dicomweb_peers: tuple[str, ...] = Field(
+        ("http://127.0.0.1:8030",),
+        description="origins (scheme://host:port) whose Retrieve URL a manifest may name",
+    )
+    parallel: int = Field(4, ge=1, le=32, description="retrievals under way at once")
+    instances_per_request: int = Field(100, ge=1, le=5_000, description="instances asked for in one RAD-69")
+
+    def repository_endpoint(self, repository_unique_id: str) -> str:
+        """The ITI-43 endpoint of a repository."""
+        return self.repositories.get(repository_unique_id, self.repository_url)
+
+    def imaging_source_endpoint(self, retrieve_location_uid: str) -> str:
+        """The RAD-69 endpoint of an imaging source."""
+        return self.imaging_sources.get(retrieve_location_uid, self.imaging_source_url)
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Every endpoint that this consumer may connect to."""
+        return (
+            self.registry_url,
+            self.repository_url,
+            self.imaging_source_url,
+            *self.repositories.values(),
+            *self.imaging_sources.values(),
+            *self.dicomweb_peers,
+        )
+
+
+SETTINGS = ConsumerSettings

@@ -1,0 +1,1 @@
+"""The initiating side of what a consumer does, one module for each transaction."""

@@ -1,0 +1,131 @@
+"""Registry Stored Query [ITI-18], initiating side: find published documents of a patient (ITI TF-2 3.18)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consumer.unit import Unit
+from shared.audit.events import (
+    QUERY,
+    AuditEvent,
+    Outcome,
+    ihe,
+    patient_object,
+    purposes,
+    push_participants,
+    query_object,
+)
+from shared.ebrim.model import AvailabilityStatus, Code, DocumentEntry, Timestamp
+from shared.errors import DocumentUniqueIdError, Rejected, Severity
+from shared.messages.iti18 import (
+    ITI18,
+    ReturnType,
+    StoredQueryRequest,
+    encode_parameters,
+    encode_request,
+)
+from shared.security.caller import Caller
+
+FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
+GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
+MANIFEST = Code("1.2.840.10008.5.1.4.1.1.88.59", "1.2.840.10008.2.6.1", "Key Object Selection Document")
+
+_ITI18 = ihe(ITI18.number, ITI18.name)
+
+
+async def find_documents(
+    unit: Unit,
+    *,
+    patient_id: str,
+    format_codes: Sequence[Code] = (MANIFEST,),
+    modalities: Sequence[Code] = (),
+    service_start_from: Timestamp | None = None,
+    service_start_to: Timestamp | None = None,
+    statuses: Sequence[AvailabilityStatus] = (AvailabilityStatus.APPROVED,),
+) -> tuple[DocumentEntry, ...]:
+    """Find the documents of one patient, newest service first.
+
+    `patient_id` is a CX of the affinity domain. Without `format_codes` documents of every kind are found.
+
+    Raises
+    ------
+    Rejected
+        The registry refused the query; with its errors.
+    SoapFault, PeerError
+        It answered with a fault, or not at all.
+    """
+    values: dict[str, object] = {
+        "$XDSDocumentEntryPatientId": patient_id,
+        "$XDSDocumentEntryStatus": tuple(map(str, statuses)),
+        "$XDSDocumentEntryFormatCode": tuple(map(str, format_codes)),
+        "$XDSDocumentEntryEventCodeList": tuple(map(str, modalities)),
+    }
+    if service_start_from:
+        values["$XDSDocumentEntryServiceStartTimeFrom"] = service_start_from
+    if service_start_to:
+        values["$XDSDocumentEntryServiceStartTimeTo"] = service_start_to
+    request = StoredQueryRequest(
+        query_id=FIND_DOCUMENTS,
+        return_type=ReturnType.LEAF_CLASS,
+        parameters=encode_parameters(values),  # type: ignore[arg-type]
+    )
+    found = await _ask(unit, request, patient_id)
+    return tuple(sorted(found, key=_newest))
+
+
+async def get_document(unit: Unit, unique_id: str) -> DocumentEntry:
+    """The entry of the document `unique_id`; an Approved one before others.
+
+    Raises
+    ------
+    DocumentUniqueIdError
+        The registry shows none.
+    Rejected, SoapFault, PeerError
+        As `find_documents`.
+    """
+    request = StoredQueryRequest(
+        query_id=GET_DOCUMENTS,
+        return_type=ReturnType.LEAF_CLASS,
+        parameters=encode_parameters({"$XDSDocumentEntryUniqueId": (unique_id,)}),
+    )
+    found = await _ask(unit, request, "")
+    if not found:
+        raise DocumentUniqueIdError(f"the registry shows no document {unique_id}", location=unique_id)
+    return min(found, key=lambda entry: entry.availability_status is not AvailabilityStatus.APPROVED)
+
+
+async def _ask(unit: Unit, request: StoredQueryRequest, patient_id: str) -> tuple[DocumentEntry, ...]:
+    url = unit.settings.registry_url
+    outcome = Outcome.SERIOUS_FAILURE
+    try:
+        response = await unit.soap.call(ITI18, url, request)
+        failed = [error for error in response.errors if error.severity is Severity.ERROR]
+        outcome = Outcome.SERIOUS_FAILURE if failed else Outcome.SUCCESS
+    finally:
+        await unit.record(audit(unit.caller(url), request, patient_id, outcome))
+    if failed:
+        raise Rejected(*failed)
+    return response.objects.document_entries
+
+
+def _newest(entry: DocumentEntry) -> tuple[int, str]:
+    time = entry.service_start_time or entry.creation_time
+    return (-int(time.earliest) if time else 0, entry.unique_id)
+
+
+def audit(caller: Caller, request: StoredQueryRequest, patient_id: str, outcome: Outcome) -> AuditEvent:
+    """Describe the query from the consumer's side (ITI TF-2 3.18.5.1.1)."""
+    return AuditEvent(
+        event_id=QUERY,
+        action="E",
+        outcome=outcome,
+        event_types=(_ITI18,),
+        participants=push_participants(caller, server=False),
+        objects=(
+            *((patient_object(patient_id),) if patient_id else ()),
+            query_object(
+                request.query_id, _ITI18, encode_request(request), details=(("QueryEncoding", b"UTF-8"),)
+            ),
+        ),
+        purposes=purposes(caller.user),
+    )

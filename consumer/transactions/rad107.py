@@ -1,0 +1,88 @@
+"""WADO-RS Retrieve [RAD-107], initiating side (RAD TF-3 4.107; PS3.18 10.4): instances streamed to files."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import httpx2
+
+from consumer import files
+from consumer.domain.study import Delivery, Wanted
+from consumer.transactions.access import accessed
+from consumer.unit import Unit
+from shared.audit.events import ihe
+from shared.faults import SenderFault
+from shared.soap.client import PeerUnclear, PeerUnreachable
+from shared.soap.media_type import decode_media_type
+from shared.soap.multipart import Parts
+
+RAD107_TYPE = ihe("RAD-107", "WADO-RS Retrieve")
+
+_ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_OK, _PARTIAL = 200, 206
+_MAX_PARTS = 100_000
+
+
+async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncIterator[Delivery]:
+    """Ask for `wanted`, series by series, and yield each instance when its file in `folder` is whole.
+
+    Raises
+    ------
+    PeerError
+        The source does not answer, or its answer broke off; what came before is kept.
+    EgressRefused
+        The Retrieve URL is not of a configured peer.
+    """
+    delivered: set[str] = set()
+    base = wanted[0].retrieve_url
+    try:
+        for (study, series), of_series in groupby(sorted(wanted, key=_series_of), key=_series_of):
+            missing = {one.sop_instance_uid: one for one in of_series}
+            path = f"/studies/{study}/series/{series}"
+            if len(missing) == 1:
+                path += f"/instances/{next(iter(missing))}"
+            async for one, size in _get(unit, base + path, missing, folder):
+                delivered.add(one.sop_instance_uid)
+                yield Delivery(one, size)
+            for one in missing.values():
+                yield Delivery(one, 0, "not in the answer")
+    finally:
+        await unit.record(*accessed(unit.caller(base), RAD107_TYPE, wanted, delivered))
+
+
+def _series_of(one: Wanted) -> tuple[str, str]:
+    return one.study_instance_uid, one.series_instance_uid
+
+
+async def _get(
+    unit: Unit, url: str, missing: dict[str, Wanted], folder: Path
+) -> AsyncIterator[tuple[Wanted, int]]:
+    """Yield those of `missing` that come, and take them out of it."""
+    try:
+        async with unit.http.stream("GET", url, headers=_headers(unit)) as answer:
+            if answer.status_code not in (_OK, _PARTIAL):
+                return
+            media_type = decode_media_type(answer.headers.get("content-type", ""))
+            chunks = answer.aiter_raw()
+            async for part in Parts(chunks, media_type.parameter("boundary"), max_parts=_MAX_PARTS):
+                path, size = await files.receive(part.chunks(), folder)
+                one = missing.pop(await files.sop_instance_uid(path), None)
+                if one is None:
+                    path.unlink()
+                    continue
+                files.keep(path, folder / one.file_name)
+                yield one, size
+    except httpx2.ConnectError as error:
+        raise PeerUnreachable(url, str(error)) from error
+    except (httpx2.HTTPError, SenderFault) as error:
+        raise PeerUnclear(url, str(error) or type(error).__name__) from error
+
+
+def _headers(unit: Unit) -> Mapping[str, str]:
+    headers = {"accept": _ACCEPT, "accept-encoding": "identity"}
+    if assertion := unit.assertion():
+        headers["authorization"] = f"Bearer {urlsafe_b64encode(assertion).rstrip(b'=').decode()}"
+    return headers

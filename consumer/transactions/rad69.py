@@ -1,0 +1,87 @@
+"""Retrieve Imaging Document Set [RAD-69], initiating side (RAD TF-3 4.69): instances streamed to files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from consumer import files
+from consumer.domain.study import Delivery, Wanted
+from consumer.transactions.access import accessed
+from consumer.unit import Unit
+from shared.audit.events import ihe
+from shared.dicom.uids import TRANSFER_SYNTAXES
+from shared.messages.documents import DocumentRequest, PartReference
+from shared.messages.rad69 import (
+    RAD69,
+    RetrieveImagingDocumentSetRequest,
+    SeriesRequest,
+    StudyRequest,
+)
+
+# Everything that is known: what is stored comes as it is stored, byte for byte.
+_SYNTAXES = tuple(sorted(TRANSFER_SYNTAXES))
+RAD69_TYPE = ihe(RAD69.number, RAD69.name)
+
+
+async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncIterator[Delivery]:
+    """Ask for `wanted`, all of one place, and yield each instance when its file in `folder` is whole.
+
+    What is not delivered is yielded too, at the end, with the source's reason.
+
+    Raises
+    ------
+    SoapFault, PeerError
+        The source answered with a fault, or its answer broke off; what came before is kept.
+    """
+    url = unit.settings.imaging_source_endpoint(wanted[0].retrieve_location_uid)
+    by_uid = {one.sop_instance_uid: one for one in wanted}
+    delivered: set[str] = set()
+    try:
+        async with unit.soap.stream(RAD69, url, _request(wanted)) as answer:
+            expected = {
+                document.content.content_id: by_uid[document.document_unique_id]
+                for document in answer.head.documents
+                if isinstance(document.content, PartReference) and document.document_unique_id in by_uid
+            }
+            async for part in answer.parts:
+                if (one := expected.get(part.content_id)) is None:
+                    continue
+                size = await files.receive_instance(part.chunks, one, folder)
+                delivered.add(one.sop_instance_uid)
+                yield Delivery(one, size)
+        reasons = {error.location: error.context for error in answer.head.errors}
+        for one in wanted:
+            if one.sop_instance_uid not in delivered:
+                yield Delivery(one, 0, reasons.get(one.sop_instance_uid, "not in the answer"))
+    finally:
+        await unit.record(
+            *accessed(unit.caller(url), RAD69_TYPE, wanted, delivered),
+        )
+
+
+def _request(wanted: Sequence[Wanted]) -> RetrieveImagingDocumentSetRequest:
+    ordered = sorted(wanted, key=lambda one: (one.study_instance_uid, one.series_instance_uid))
+    return RetrieveImagingDocumentSetRequest(
+        studies=tuple(
+            StudyRequest(study_instance_uid=study, series=tuple(_series(list(of_study))))
+            for study, of_study in groupby(ordered, key=lambda one: one.study_instance_uid)
+        ),
+        transfer_syntax_uids=_SYNTAXES,
+    )
+
+
+def _series(of_study: Sequence[Wanted]) -> list[SeriesRequest]:
+    return [
+        SeriesRequest(
+            series_instance_uid=series,
+            documents=tuple(
+                DocumentRequest(
+                    repository_unique_id=one.retrieve_location_uid, document_unique_id=one.sop_instance_uid
+                )
+                for one in of_series
+            ),
+        )
+        for series, of_series in groupby(of_study, key=lambda one: one.series_instance_uid)
+    ]

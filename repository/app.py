@@ -1,0 +1,119 @@
+"""The repository as a service: its parts, put together, and its routes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from repository.janitor import Janitor
+from repository.settings import RepositorySettings
+from repository.store.blobs import Blobs
+from repository.store.tables import metadata, outbox
+from repository.transactions import SERVED
+from repository.unit import Parts, Unit
+from shared.audit.events import node_authentication_failure, started, stopped
+from shared.audit.forwarder import Forwarder
+from shared.audit.outbox import DatabaseOutbox
+from shared.audit.recorder import AuditRecorder
+from shared.consent.directory import ConsentDecisions, registry_policies
+from shared.errors import Actor
+from shared.http.client import http_client
+from shared.http.health import health_routes
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller, Node
+from shared.security.peer_certificate import subject_of
+from shared.soap.client import SoapClient
+from shared.soap.pipeline import SoapService
+from shared.store.engine import open_database
+from shared.telemetry.metrics import Metrics
+
+PATH = "/xds/repository"
+
+
+class Repository:
+    """A running repository: `asgi` is served by whoever made it, `start` and `stop` frame that."""
+
+    def __init__(self, parts: Parts, http: Any) -> None:
+        self._parts = parts
+        self._http = http
+        self._janitor = Janitor(parts)
+        self._forwarder = Forwarder(
+            parts.settings, parts.recorder.spool, DatabaseOutbox(parts.database, outbox)
+        )
+        metrics = Metrics("repository")
+        soap = SoapService(
+            SERVED,
+            unit=self._unit,
+            authenticator=Authenticator(parts.settings),
+            recorder=parts.recorder,
+            settings=parts.settings,
+            actor=Actor.REPOSITORY,
+            spool_folder=parts.blobs.incoming,
+            metrics=metrics,
+        )
+        self.asgi = FastAPI(title="xdsi repository", docs_url=None, redoc_url=None, openapi_url=None)
+        self.asgi.include_router(
+            health_routes(
+                {
+                    "database": parts.database.check,
+                    "documents": parts.blobs.probe,
+                    "audit": parts.recorder.check,
+                },
+                metrics,
+            )
+        )
+        self.asgi.mount(PATH, soap.asgi)
+
+    @asynccontextmanager
+    async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:
+        yield Unit(self._parts)
+
+    async def start(self) -> None:
+        """Begin the work beside the requests."""
+        await self._parts.recorder.record((started(self._parts.recorder.source),))
+        await self._forwarder.start()
+        await self._janitor.start()
+
+    async def stop(self) -> None:
+        """End it; what is not done waits on disk for the next start."""
+        await self._janitor.stop()
+        await self._parts.recorder.record((stopped(self._parts.recorder.source),))
+        await self._forwarder.stop()
+        await self._http.aclose()
+        await self._parts.recorder.close()
+        await self._parts.database.close()
+
+    async def node_refused(self, address: str, reason: str) -> None:
+        """Record that a node did not authenticate (ITI-19)."""
+        await self._parts.recorder.record((node_authentication_failure(address, reason),))
+
+
+async def build(settings: RepositorySettings) -> Repository:
+    """Put the repository together; nothing listens yet.
+
+    Raises
+    ------
+    DatabaseUnavailable, SchemaError
+        The database cannot be used.
+    """
+    http = http_client(settings.tls, peers=(settings.registry_url,))
+    parts = Parts(
+        settings=settings,
+        database=await open_database(settings.database_url, folder=settings.folder, metadata=metadata),
+        blobs=Blobs(settings.folder),
+        consent=ConsentDecisions(
+            registry_policies(http, settings.registry_url),
+            settings.consent_default,
+            settings.consent.max_age_seconds,
+        ),
+        registry=SoapClient(http),
+        recorder=AuditRecorder(settings, settings.service),
+        node=Node(
+            address=settings.host,
+            subject=subject_of(settings.tls.certificate) if settings.tls.certificate else "",
+        ),
+    )
+    return Repository(parts, http)

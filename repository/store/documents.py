@@ -1,0 +1,220 @@
+"""The index of documents, and the provisions that brought them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
+
+from repository.domain.provision import Bytes, Provision, State
+from repository.store.tables import document, provided_document, provision
+from shared.ebrim.model import DocumentEntry
+from shared.errors import NonIdenticalHash, NonIdenticalSize, Rejected
+from shared.store.engine import Database, Transaction
+from shared.store.statements import in_list
+
+_FIND_BYTES = select(document.c.sha256, document.c.sha1, document.c.size).where(
+    document.c.unique_id == bindparam("unique_id")
+)
+_INSERT_DOCUMENT = insert(document)
+_INSERT_PROVISION = insert(provision)
+_INSERT_PROVIDED = insert(provided_document)
+_PROVISION_COLUMNS = (
+    provision.c.provision_id,
+    provision.c.message_id,
+    provision.c.digest,
+    provision.c.registration_message_id,
+    provision.c.registration,
+    provision.c.state,
+    provision.c.answer,
+)
+_FIND_PROVISION = select(*_PROVISION_COLUMNS).where(
+    provision.c.message_id == bindparam("message_id"), provision.c.digest == bindparam("digest")
+)
+_FIND_UNDECIDED = (
+    select(*_PROVISION_COLUMNS)
+    .where(
+        or_(provision.c.state == State.PENDING, provision.c.state == State.IN_DOUBT),
+        provision.c.created < bindparam("before"),
+    )
+    .order_by(provision.c.created)
+    .limit(100)
+)
+_SET_STATE = (
+    update(provision)
+    .where(provision.c.provision_id == bindparam("wanted"))
+    .values(state=bindparam("new_state"), answer=bindparam("new_answer"))
+)
+_PROVIDED_BY = select(provided_document.c.unique_id).where(
+    provided_document.c.provision_id == bindparam("provision_id")
+)
+_FORGET_PROVIDED = delete(provided_document).where(
+    provided_document.c.provision_id == bindparam("provision_id")
+)
+_FORGET_PROVISION = delete(provision).where(provision.c.provision_id == bindparam("provision_id"))
+_FORGET_DOCUMENT = delete(document).where(
+    document.c.unique_id == bindparam("unique_id"),
+    ~exists().where(provided_document.c.unique_id == document.c.unique_id),
+)
+_FIND_DOCUMENTS = (
+    select(
+        document.c.unique_id,
+        document.c.sha256,
+        document.c.size,
+        provided_document.c.mime_type,
+        provided_document.c.patient_id,
+        provided_document.c.confidentiality,
+        provided_document.c.class_code,
+        provided_document.c.type_code,
+    )
+    .join(provided_document, provided_document.c.unique_id == document.c.unique_id)
+    .where(in_list(document.c.unique_id, "unique_ids"))
+)
+_REFERENCED = select(document.c.sha256).where(in_list(document.c.sha256, "digests"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDocument:
+    """One document as one submission described it; codes are spelled `value^^scheme`."""
+
+    unique_id: str
+    sha256: str
+    size: int
+    mime_type: str
+    patient_id: str
+    confidentiality: frozenset[str]
+    class_code: str
+    type_code: str
+
+
+async def insert_provision(
+    transaction: Transaction, made: Provision, documents: Sequence[tuple[DocumentEntry, Bytes]]
+) -> None:
+    """Insert a pending provision with its documents.
+
+    Raises
+    ------
+    Rejected
+        A uniqueId is stored here with other bytes: NonIdenticalHash or NonIdenticalSize for each.
+    """
+    errors = []
+    for entry, came in documents:
+        known = await transaction.fetch(_FIND_BYTES, unique_id=entry.unique_id)
+        if not known:
+            await transaction.execute(
+                _INSERT_DOCUMENT,
+                unique_id=entry.unique_id,
+                sha256=came.sha256,
+                sha1=came.sha1,
+                size=came.size,
+            )
+        elif known[0][0] != came.sha256:
+            kind = NonIdenticalSize if known[0][2] != came.size else NonIdenticalHash
+            errors.append(
+                kind(
+                    f"a document {entry.unique_id} with other bytes is stored here", location=entry.unique_id
+                )
+            )
+    if errors:
+        raise Rejected(*errors)
+    await transaction.execute(
+        _INSERT_PROVISION,
+        provision_id=made.provision_id,
+        message_id=made.message_id,
+        digest=made.digest,
+        registration_message_id=made.registration_message_id,
+        registration=made.registration,
+        state=made.state,
+        answer=made.answer,
+        created=time.time(),
+    )
+    for entry, _ in documents:
+        await transaction.execute(
+            _INSERT_PROVIDED,
+            provision_id=made.provision_id,
+            unique_id=entry.unique_id,
+            patient_id=entry.patient_id,
+            confidentiality="\n".join(map(str, entry.confidentiality_codes)),
+            class_code=str(entry.class_code),
+            type_code=str(entry.type_code),
+            mime_type=entry.mime_type,
+        )
+
+
+async def find_provision(database: Database, *, message_id: str, digest: str) -> Provision | None:
+    """The provision of this very message, if it came before."""
+    rows = await database.fetch(_FIND_PROVISION, message_id=message_id, digest=digest)
+    return _provision(rows[0]) if rows else None
+
+
+async def find_undecided(database: Database, *, older_than_seconds: float) -> list[Provision]:
+    """At most 100 provisions without an outcome, oldest first."""
+    rows = await database.fetch(_FIND_UNDECIDED, before=time.time() - older_than_seconds)
+    return [_provision(row) for row in rows]
+
+
+def _provision(row: tuple[object, ...]) -> Provision:
+    provision_id, message_id, digest, registration_message_id, registration, state, answer = row
+    return Provision(
+        provision_id=str(provision_id),
+        message_id=str(message_id),
+        digest=str(digest),
+        registration_message_id=str(registration_message_id),
+        registration=bytes(registration),  # type: ignore[call-overload]
+        state=State(str(state)),
+        answer=bytes(answer),  # type: ignore[call-overload]
+    )
+
+
+async def set_state(transaction: Transaction, provision_id: str, state: State, answer: bytes = b"") -> None:
+    """Record what became of a provision, and the answer that a retry is to get."""
+    await transaction.execute(_SET_STATE, wanted=provision_id, new_state=state, new_answer=answer)
+
+
+async def release_documents(transaction: Transaction, provision_id: str) -> None:
+    """Let go of the documents of a refused provision; bytes that another submission provided stay."""
+    unique_ids = [row[0] for row in await transaction.fetch(_PROVIDED_BY, provision_id=provision_id)]
+    await transaction.execute(_FORGET_PROVIDED, provision_id=provision_id)
+    for unique_id in unique_ids:
+        await transaction.execute(_FORGET_DOCUMENT, unique_id=unique_id)
+
+
+async def forget_provision(transaction: Transaction, provision_id: str) -> None:
+    """Remove a provision that the registry never heard of, as if the message had not come."""
+    await release_documents(transaction, provision_id)
+    await transaction.execute(_FORGET_PROVISION, provision_id=provision_id)
+
+
+async def find_documents(database: Database, unique_ids: Sequence[str]) -> dict[str, list[StoredDocument]]:
+    """The stored documents of these uniqueIds; one item for each submission that provided it."""
+    found: dict[str, list[StoredDocument]] = {}
+    for (
+        unique_id,
+        sha256,
+        size,
+        mime_type,
+        patient_id,
+        confidentiality,
+        class_code,
+        type_code,
+    ) in await database.fetch(_FIND_DOCUMENTS, unique_ids=list(unique_ids)):
+        found.setdefault(unique_id, []).append(
+            StoredDocument(
+                unique_id=unique_id,
+                sha256=sha256,
+                size=size,
+                mime_type=mime_type,
+                patient_id=patient_id,
+                confidentiality=frozenset(confidentiality.split("\n")) - {""},
+                class_code=class_code,
+                type_code=type_code,
+            )
+        )
+    return found
+
+
+async def referenced(database: Database, digests: list[str]) -> set[str]:
+    """Those of `digests` that a document refers to."""
+    return {row[0] for row in await database.fetch(_REFERENCED, digests=digests)}

@@ -1,0 +1,10 @@
+"""What the repository serves, one module for each transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from repository.transactions import iti41, iti43
+from shared.soap.served import Served
+
+SERVED: tuple[Served[Any, Any], ...] = (iti41.SERVED, iti43.SERVED)

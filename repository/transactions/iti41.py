@@ -1,0 +1,162 @@
+"""Provide and Register Document Set-b [ITI-41]: expected actions (ITI TF-2 3.41.4.1.3). On the wire, RAD-68
+is the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from uuid import uuid4
+
+from repository.domain.provision import Bytes, Provision, State, check, completed, digest_of
+from repository.store import documents
+from repository.transactions import iti42
+from repository.unit import Unit
+from shared.audit.events import (
+    IMPORT,
+    AuditEvent,
+    Outcome,
+    ihe,
+    patient_object,
+    purposes,
+    push_participants,
+    submission_set_object,
+)
+from shared.ebrim.codec import encode_submission
+from shared.ebrim.model import Submission
+from shared.errors import Rejected
+from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest
+from shared.messages.registry import RegistryResponse
+from shared.security.caller import Caller
+from shared.soap.mtom import Content, Received
+from shared.soap.served import Served, Speaker
+from shared.store.engine import Transaction
+
+# In the XDS-I option a manifest is told by its format code; its record names RAD-68 beside ITI-41.
+_MANIFEST_FORMAT = "1.2.840.10008.5.1.4.1.1.88.59"
+_ITI41 = ihe(ITI41.number, ITI41.name)
+_RAD68 = ihe("RAD-68", "Provide and Register Imaging Document Set - MTOM/XOP")
+
+
+async def handle(unit: Unit, request: ProvideAndRegisterRequest, caller: Caller) -> RegistryResponse:
+    """Keep the documents, register them, and answer what the registry answered.
+
+    Raises
+    ------
+    Rejected
+        Metadata and documents do not fit together, or a uniqueId is stored with other bytes; nothing was
+        kept.
+    OutOfResources
+        The documents cannot be stored.
+    """
+    submission = request.decoded.submission
+    if submission is None or request.decoded.errors:
+        raise Rejected(*request.decoded.errors)
+    received = {
+        document.id: await _received(unit, document.content)
+        for document in request.documents
+        if document.content is not None
+    }
+    missing = {document.id: None for document in request.documents if document.content is None}
+    check(
+        submission,
+        missing | {name: _bytes(content) for name, content in received.items()},
+        times=Counter(document.id for document in request.documents),
+    )
+    return await _provide(unit, request, submission, received, caller)
+
+
+async def _received(unit: Unit, content: Content) -> Received:
+    """The document as a spooled file; one of no bytes comes without."""
+    if isinstance(content, Received):
+        return content
+    if isinstance(content, bytes):
+        return await unit.parts.blobs.spool(content)
+    raise TypeError("a received document is a spooled file or bytes")
+
+
+async def _provide(
+    unit: Unit,
+    request: ProvideAndRegisterRequest,
+    submission: Submission,
+    received: dict[str, Received],
+    caller: Caller,
+) -> RegistryResponse:
+    settings = unit.parts.settings
+    provided = {name: _bytes(content) for name, content in received.items()}
+    registration = encode_submission(
+        completed(submission, provided, repository_unique_id=settings.repository_unique_id)
+    )
+    digest = digest_of(registration, provided)
+    success = audit(request, None, caller, Outcome.SUCCESS)
+    if caller.message_id:
+        before = await documents.find_provision(
+            unit.parts.database, message_id=caller.message_id, digest=digest
+        )
+        if before is not None:
+            return await _again(unit, before, success)
+
+    for content in received.values():
+        await unit.parts.blobs.keep(content)
+    provision = Provision(
+        provision_id=str(uuid4()),
+        message_id=caller.message_id or f"urn:uuid:{uuid4()}",
+        digest=digest,
+        registration_message_id=f"urn:uuid:{uuid4()}",
+        registration=registration,
+    )
+    pairs = [(entry, provided[entry.entry_uuid]) for entry in submission.document_entries]
+
+    async def begin(transaction: Transaction) -> None:
+        await documents.insert_provision(transaction, provision, pairs)
+
+    async def provide() -> RegistryResponse:
+        await unit.parts.database.write(begin)
+        return (await iti42.register(unit, provision, first=True, events=success)).response
+
+    # Once the provision is committed its outcome must be recorded, even if the provider hangs up.
+    return await asyncio.shield(asyncio.ensure_future(provide()))
+
+
+async def _again(unit: Unit, before: Provision, success: tuple[AuditEvent, ...]) -> RegistryResponse:
+    """A retry of a message that came before gets the answer of that message."""
+    if before.state in (State.REGISTERED, State.REFUSED):
+        return iti42.stored_answer(before)
+    return (await iti42.register(unit, before, events=success)).response
+
+
+def _bytes(received: Received) -> Bytes:
+    return Bytes(sha1=received.sha1, sha256=received.sha256, size=received.size)
+
+
+def audit(
+    request: ProvideAndRegisterRequest,
+    response: RegistryResponse | None,
+    caller: Caller,
+    outcome: Outcome,
+) -> tuple[AuditEvent, ...]:
+    """Describe the import as ITI TF-2 3.41.5.1.2 asks, whether it succeeded or not."""
+    submission = request.decoded.submission
+    objects = (
+        (
+            patient_object(submission.submission_set.patient_id),
+            submission_set_object(submission.submission_set.unique_id),
+        )
+        if submission
+        else ()
+    )
+    entries = submission.document_entries if submission else ()
+    is_manifest = any(entry.format_code.value == _MANIFEST_FORMAT for entry in entries)
+    return (
+        AuditEvent(
+            event_id=IMPORT,
+            action="C",
+            outcome=outcome,
+            event_types=(_ITI41, _RAD68) if is_manifest else (_ITI41,),
+            participants=push_participants(caller, server=True),
+            objects=objects,
+            purposes=purposes(caller.user),
+        ),
+    )
+
+
+SERVED = Served(ITI41, handle, audit, Speaker.NODE)

@@ -1,0 +1,208 @@
+"""Register Document Set-b [ITI-42], initiating side: from a pending provision to its outcome (ITI TF-2 3.42).
+
+Every attempt for one provision carries the same wsa:MessageID, so that the registry answers a repetition as
+it answered before. That is how the repository learns what became of a submission whose answer was lost, at
+once and after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from repository.domain.provision import Provision, State
+from repository.store import documents
+from repository.unit import Unit
+from shared.audit.events import (
+    EXPORT,
+    AuditEvent,
+    Outcome,
+    ihe,
+    patient_object,
+    push_participants,
+    submission_set_object,
+)
+from shared.ebrim.codec import decode_submission
+from shared.ebrim.model import Submission
+from shared.errors import Actor, RegistryNotAvailable, Severity
+from shared.faults import ReceiverFault, SoapFault
+from shared.messages.iti42 import ITI42, RegisterRequest
+from shared.messages.registry import (
+    RegistryResponse,
+    Status,
+    decode_registry_response,
+    encode_registry_response,
+)
+from shared.soap.client import PeerUnclear, PeerUnreachable
+from shared.store.engine import Transaction
+from shared.xml import parse
+
+# Codes that say "not now": the next attempt may well succeed, so such an answer is never kept as the outcome.
+_PASSING = frozenset(
+    {"XDSRegistryBusy", "XDSRegistryNotAvailable", "XDSRegistryOutOfResources", "XDSRegistryError"}
+)
+
+_PAUSE = 0.2
+_RIM = b'xmlns:rim="urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"'
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What became of a provision: the answer for the provider, and whether it is final."""
+
+    response: RegistryResponse
+    final: bool
+
+
+def stored_answer(provision: Provision) -> RegistryResponse:
+    """The answer that was given to this message before."""
+    return decode_registry_response(parse(provision.answer))
+
+
+async def register(
+    unit: Unit, provision: Provision, *, first: bool = False, events: Sequence[AuditEvent] = ()
+) -> Registered:
+    """Register a provision and record the outcome; `events` are committed together with a success.
+
+    `first` says that the registry cannot have heard of it before. An answer that is lost, or that says
+    nothing definite of an earlier attempt, leaves the provision in doubt with its documents kept.
+    """
+    submission = _submission_of(provision)
+    try:
+        response, alone = await _ask(unit, provision, submission)
+    except PeerUnreachable:
+        return await (_never_heard(unit, provision) if first else _in_doubt(unit, provision))
+    except PeerUnclear:
+        return await _in_doubt(unit, provision)
+    alone = alone and first
+    if _is_passing(response) and not alone:
+        return await _in_doubt(unit, provision)
+    await _record(unit, provision, submission, response, alone, events)
+    return Registered(response, final=True)
+
+
+async def _ask(unit: Unit, provision: Provision, submission: Submission) -> tuple[RegistryResponse, bool]:
+    """The registry's answer, and whether it is the answer to the only attempt of this call."""
+    try:
+        return await _attempt(unit, provision, submission), True
+    except PeerUnclear:
+        await asyncio.sleep(_PAUSE)
+    try:
+        return await _attempt(unit, provision, submission), False
+    except PeerUnreachable as error:
+        # The first attempt may have been carried out before the registry went away.
+        raise PeerUnclear(error.url, error.reason) from None
+
+
+async def _attempt(unit: Unit, provision: Provision, submission: Submission) -> RegistryResponse:
+    settings = unit.parts.settings
+    try:
+        return await unit.parts.registry.call(
+            ITI42,
+            settings.registry_url,
+            RegisterRequest.of(submission),
+            message_id=provision.registration_message_id,
+            timeout_seconds=settings.registration_timeout_seconds,
+        )
+    except SoapFault as fault:
+        if fault.code == ReceiverFault.code:
+            # Its own failure, at a moment that we do not know.
+            raise PeerUnclear(settings.registry_url, fault.reason) from None
+        return _refused_by_fault(fault)
+
+
+async def _never_heard(unit: Unit, provision: Provision) -> Registered:
+    async def forget(transaction: Transaction) -> None:
+        await documents.forget_provision(transaction, provision.provision_id)
+
+    await unit.parts.database.write(forget)
+    error = RegistryNotAvailable(
+        "the registry cannot be reached; nothing was registered, send the submission again later"
+    )
+    return Registered(RegistryResponse(status=Status.FAILURE, errors=(error,)), final=True)
+
+
+async def _in_doubt(unit: Unit, provision: Provision) -> Registered:
+    async def doubt(transaction: Transaction) -> None:
+        await documents.set_state(transaction, provision.provision_id, State.IN_DOUBT)
+
+    await unit.parts.database.write(doubt)
+    error = RegistryNotAvailable(
+        "the registry gave no answer, so the outcome is not known yet; the repository goes on asking. "
+        "Send the same message (same MessageID) again to learn the outcome"
+    )
+    return Registered(RegistryResponse(status=Status.FAILURE, errors=(error,)), final=False)
+
+
+async def _record(
+    unit: Unit,
+    provision: Provision,
+    submission: Submission,
+    response: RegistryResponse,
+    alone: bool,
+    events: Sequence[AuditEvent],
+) -> None:
+    succeeded = response.status is Status.SUCCESS
+    outcome = Outcome.SUCCESS if succeeded else Outcome.SERIOUS_FAILURE
+    own = audit(unit, submission, outcome)
+    answer = encode_registry_response(response, Actor.REPOSITORY)
+
+    async def conclude(transaction: Transaction) -> None:
+        if succeeded:
+            await documents.set_state(transaction, provision.provision_id, State.REGISTERED, answer)
+        elif _is_passing(response):
+            await documents.forget_provision(transaction, provision.provision_id)
+        else:
+            if alone or not _is_duplicate(response):
+                await documents.release_documents(transaction, provision.provision_id)
+            await documents.set_state(transaction, provision.provision_id, State.REFUSED, answer)
+        await unit.insert_events(transaction, (own, *events) if succeeded else (own,))
+
+    await unit.parts.database.write(conclude)
+    unit.audited = succeeded and bool(events)
+
+
+def _is_passing(response: RegistryResponse) -> bool:
+    errors = [error for error in response.errors if error.severity is Severity.ERROR]
+    return any(error.code_for(Actor.REGISTRY) in _PASSING for error in errors)
+
+
+def _is_duplicate(response: RegistryResponse) -> bool:
+    # A registry without memory for MessageIDs answers so when an earlier attempt of ours was carried out: the
+    # documents may be visible, so they stay.
+    return any(
+        error.code_for(Actor.REGISTRY) == "XDSDuplicateUniqueIdInRegistry" for error in response.errors
+    )
+
+
+def _refused_by_fault(fault: SoapFault) -> RegistryResponse:
+    error = RegistryNotAvailable(f"the registry refused the message: {fault.reason}")
+    return RegistryResponse(status=Status.FAILURE, errors=(error,))
+
+
+def _submission_of(provision: Provision) -> Submission:
+    decoded = decode_submission(parse(_declared(provision.registration)))
+    if decoded.submission is None:
+        raise ValueError(f"provision {provision.provision_id} holds no readable submission")
+    return decoded.submission
+
+
+def _declared(registration: bytes) -> bytes:
+    # Fragments declare no namespace (architecture 9); what is parsed alone needs the declaration.
+    return registration.replace(b"<rim:RegistryObjectList", b"<rim:RegistryObjectList " + _RIM, 1)
+
+
+def audit(unit: Unit, submission: Submission, outcome: Outcome) -> AuditEvent:
+    """Describe the registration from the repository's side (ITI TF-2 3.42.5.1.1)."""
+    return AuditEvent(
+        event_id=EXPORT,
+        action="R",
+        outcome=outcome,
+        event_types=(ihe(ITI42.number, ITI42.name),),
+        participants=push_participants(unit.as_client(), server=False),
+        objects=(
+            patient_object(submission.submission_set.patient_id),
+            submission_set_object(submission.submission_set.unique_id),
+        ),
+    )

@@ -1,0 +1,173 @@
+"""Retrieve Document Set [ITI-43]: expected actions (ITI TF-2 3.43.4.1.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from repository.store import documents
+from repository.store.blobs import DamagedBlob
+from repository.store.documents import StoredDocument
+from repository.unit import Unit
+from shared.audit.events import (
+    EXPORT,
+    AuditEvent,
+    Outcome,
+    document_object,
+    ihe,
+    patient_object,
+    pull_participants,
+    purposes,
+)
+from shared.consent.decision import Action, Decision, Resource
+from shared.errors import DocumentUniqueIdError, OutOfResources, UnknownRepositoryId, Withheld, XdsError
+from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
+from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
+from shared.security.caller import Caller
+from shared.soap.served import Served
+from shared.telemetry.log import logger
+
+MAX_REFERENCES = 1_000
+
+_log = logger("repository.iti43")
+
+
+async def handle(
+    unit: Unit, request: RetrieveDocumentSetRequest, caller: Caller
+) -> RetrieveDocumentSetResponse:
+    """Answer with the documents that are here and that consent lets `caller` have; one error for each of the
+    others.
+
+    A document that is refused is answered as one that does not exist. What is asked for twice comes once.
+
+    Raises
+    ------
+    OutOfResources
+        More than `MAX_REFERENCES` documents in one request.
+    """
+    wanted = tuple(dict.fromkeys(request.documents))
+    if len(wanted) > MAX_REFERENCES:
+        raise OutOfResources(f"{len(wanted)} documents in one request; ask for at most {MAX_REFERENCES}")
+    ours = unit.parts.settings.repository_unique_id
+    here = [asked.document_unique_id for asked in wanted if asked.repository_unique_id == ours]
+    known = await documents.find_documents(unit.parts.database, here) if here else {}
+    decided = await _decided(unit, known, caller)
+
+    delivered: list[RetrievedDocument] = []
+    errors: list[XdsError] = []
+    for asked in wanted:
+        try:
+            delivered.append(await _document(unit, asked, decided))
+        except XdsError as error:
+            errors.append(error)
+    return RetrieveDocumentSetResponse(documents=tuple(delivered), errors=tuple(errors))
+
+
+async def _decided(
+    unit: Unit, known: dict[str, list[StoredDocument]], caller: Caller
+) -> dict[str, tuple[StoredDocument, Decision]]:
+    """For each document the submission by which the caller may have it, or one by which not."""
+    copies = [copy for of_one in known.values() for copy in of_one]
+    if not copies:
+        return {}
+    resources = tuple(map(_resource, copies))
+    decisions = await unit.parts.consent.decide(caller, Action.RETRIEVE, resources)
+    found: dict[str, tuple[StoredDocument, Decision]] = {}
+    for copy, decision in zip(copies, decisions, strict=True):
+        if decision.permitted or copy.unique_id not in found:
+            found[copy.unique_id] = (copy, decision)
+    return found
+
+
+def _resource(copy: StoredDocument) -> Resource:
+    return Resource(
+        patient_id=copy.patient_id,
+        confidentiality=copy.confidentiality,
+        class_code=copy.class_code,
+        type_code=copy.type_code,
+    )
+
+
+async def _document(
+    unit: Unit, asked: DocumentRequest, decided: dict[str, tuple[StoredDocument, Decision]]
+) -> RetrievedDocument:
+    unique_id = asked.document_unique_id
+    if asked.repository_unique_id != unit.parts.settings.repository_unique_id:
+        raise UnknownRepositoryId(
+            f"repositoryUniqueId {asked.repository_unique_id} is not served here", location=unique_id
+        )
+    not_available = f"document {unique_id} is not available"
+    if unique_id not in decided:
+        raise DocumentUniqueIdError(not_available, location=unique_id)
+    found, decision = decided[unique_id]
+    if not decision.permitted:
+        raise Withheld(not_available, location=unique_id, patient_id=found.patient_id, reason=decision.reason)
+    try:
+        content = await unit.parts.blobs.content(found.sha256, found.size)
+    except DamagedBlob:
+        _log.error("document damaged", sha256=found.sha256)
+        raise XdsError(f"document {unique_id} cannot be read", location=unique_id) from None
+    return RetrievedDocument(
+        repository_unique_id=asked.repository_unique_id,
+        document_unique_id=unique_id,
+        mime_type=found.mime_type,
+        content=content,
+        home_community_id=asked.home_community_id,
+        patient_id=found.patient_id,
+    )
+
+
+def audit(
+    request: RetrieveDocumentSetRequest,
+    response: RetrieveDocumentSetResponse | None,
+    caller: Caller,
+    outcome: Outcome,
+) -> tuple[AuditEvent, ...]:
+    """Describe the export as ITI TF-2 3.43.5.1 asks: one event for each patient and each outcome."""
+    if response is None:
+        return (_event(caller, outcome, "", request.documents, ""),)
+    homes = {asked.document_unique_id: asked for asked in request.documents}
+    delivered: dict[str, list[DocumentRequest]] = {}
+    for document in response.documents:
+        delivered.setdefault(document.patient_id, []).append(homes[document.document_unique_id])
+    failed: dict[tuple[str, str], list[DocumentRequest]] = {}
+    for error in response.errors:
+        if error.location in homes:
+            patient_id, reason = (
+                (error.patient_id, error.reason) if isinstance(error, Withheld) else ("", error.context)
+            )
+            failed.setdefault((patient_id, reason), []).append(homes[error.location])
+    return (
+        *(_event(caller, Outcome.SUCCESS, patient, asked, "") for patient, asked in delivered.items()),
+        *(
+            _event(caller, Outcome.SERIOUS_FAILURE, patient, asked, reason)
+            for (patient, reason), asked in failed.items()
+        ),
+    )
+
+
+def _event(
+    caller: Caller, outcome: Outcome, patient_id: str, asked: Sequence[DocumentRequest], reason: str
+) -> AuditEvent:
+    return AuditEvent(
+        event_id=EXPORT,
+        action="R",
+        outcome=outcome,
+        outcome_description=reason,
+        event_types=(ihe(ITI43.number, ITI43.name),),
+        participants=pull_participants(caller, server=True),
+        objects=(
+            *((patient_object(patient_id),) if patient_id else ()),
+            *(
+                document_object(
+                    one.document_unique_id,
+                    repository_unique_id=one.repository_unique_id,
+                    home_community_id=one.home_community_id,
+                )
+                for one in asked
+            ),
+        ),
+        purposes=purposes(caller.user),
+    )
+
+
+SERVED = Served(ITI43, handle, audit)

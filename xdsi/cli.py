@@ -1,0 +1,85 @@
+"""The command `xdsi`: every subcommand is a module of its own, loaded when it is called.
+
+Exit status: 0 done, 1 refused or failed with its reason on standard error, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+
+from shared.settings import SettingsError
+
+# Name of the subcommand → module and what it is for, in the order in which a newcomer needs them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": (
+        "xdsi.demo",
+        "Two hospitals and a community on this machine: the whole path, shown step by step.",
+    ),
+    "up": ("xdsi.up", "All services of one community in the foreground."),
+    "serve": ("xdsi.serve", "One service; settings from the environment or a TOML file."),
+    "doctor": ("xdsi.doctor", "Check settings, ports, certificates, databases and clock."),
+    "patient": ("xdsi.patient", "Feed patient identities by ITI-8: add, merge."),
+    "import": ("xdsi.import_", "Send DICOM files into the imaging source."),
+    "publish": ("xdsi.publish", "Publish studies: manifests by RAD-68."),
+    "find": ("xdsi.find", "Find published studies of a patient by ITI-18."),
+    "fetch": ("xdsi.fetch", "Fetch the images that a manifest points at, by RAD-69 or WADO-RS."),
+    "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),
+    "audit": ("xdsi.audit", "Search, verify and report the audit trail."),
+    "certificates": (
+        "xdsi.certificates",
+        "Certificates for trying out: an authority, nodes, an assertion provider.",
+    ),
+}
+
+
+HELP = (
+    "An open IHE XDS-I.b platform: hospitals publish imaging studies to a shared registry; clinicians "
+    "elsewhere find, are permitted, fetch and view them; every access is audited."
+    "\n\nStart here: [bold]xdsi demo[/bold]"
+)
+
+
+class Failed(Exception):
+    """The command could not do its work; the text says why and what to do."""
+
+
+def build(wanted: str) -> typer.Typer:
+    """The command line with the subcommand `wanted` loaded and the others as names with their summaries.
+
+    A module offers `app` (a group of subcommands) or `command` (a function).
+    """
+    cli = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP, add_completion=False)
+    cli.callback()(_root)
+    for name, (module_name, summary) in COMMANDS.items():
+        if name != wanted:
+            cli.command(name, help=summary)(_not_loaded)
+            continue
+        module = importlib.import_module(module_name)
+        if hasattr(module, "app"):
+            cli.add_typer(module.app, name=name, help=summary, no_args_is_help=True)
+        else:
+            cli.command(name)(module.command)
+    return cli
+
+
+def _root() -> None:
+    """The group itself does nothing."""
+
+
+def _not_loaded() -> None:
+    raise LookupError("only the subcommand that was asked for is loaded")
+
+
+def main() -> None:
+    """Run the command line."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    try:
+        build(words[0] if words else "")(prog_name="xdsi")
+    except (Failed, SettingsError) as error:
+        sys.stderr.write("".join(f"xdsi: {line}\n" for line in str(error).splitlines()))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,110 @@
+"""`xdsi fetch`: the images that a manifest points at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from consumer.domain.clinician import Clinician
+from consumer.domain.study import Delivery, UnsafeManifest
+from consumer.imaging_document_consumer import ImagingDocumentConsumer, Retrieved, Via, open_consumer
+from consumer.settings import ConsumerSettings
+from shared.dicom.kos import KosError, Manifest
+from shared.errors import Actor, Rejected, XdsError
+from shared.faults import SoapFault
+from shared.soap.client import PeerError
+from xdsi.cli import Failed
+from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
+
+
+def command(
+    manifest_id: Annotated[str, typer.Argument(help="uniqueId of the manifest, as `xdsi find` shows it.")],
+    to: Annotated[Path, typer.Option(help="Folder for the images; what is there is not fetched again.")],
+    via: Annotated[Via, typer.Option(help="Transaction by which images are retrieved.")] = Via.RAD69,
+    user: User = None,
+    role: Role = [],
+    purpose: Purpose = "TREAT",
+    organization: Organization = [],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+) -> None:
+    """Fetch a manifest (ITI-43) and every instance that it references, by RAD-69 or WADO-RS.
+
+    An interrupted fetch is resumed by the same command. Ends with status 1 when anything is missing.
+
+    Example: [bold]xdsi fetch 2.25.1001 --to ./images --via wado-rs --user dr.roe[/bold]
+    """
+    settings = ConsumerSettings.load(config)
+    clinician = clinician_of(user, role, purpose, organization)
+    result = asyncio.run(_fetch(settings, clinician, manifest_id, to, via, quiet=as_json))
+    _tell(result, to, as_json)
+    if not result.complete:
+        raise typer.Exit(1)
+
+
+async def _fetch(
+    settings: ConsumerSettings,
+    clinician: Clinician | None,
+    manifest_id: str,
+    to: Path,
+    via: Via,
+    *,
+    quiet: bool,
+) -> Retrieved:
+    try:
+        async with open_consumer(settings, clinician) as consumer:
+            entry = await consumer.entry(manifest_id)
+            manifest = await consumer.manifest(entry)
+            return await _retrieve(consumer, manifest, to, via, entry.patient_id, quiet=quiet)
+    except Rejected as rejected:
+        said = "; ".join(f"{error.code_for(Actor.REPOSITORY)}: {error.context}" for error in rejected.errors)
+        raise Failed(f"the manifest is not available: {said}") from None
+    except XdsError as error:
+        raise Failed(error.context) from None
+    except (KosError, UnsafeManifest) as error:
+        raise Failed(f"document {manifest_id} is not a manifest: {error}") from None
+    except SoapFault as fault:
+        raise Failed(f"the message was refused: {fault.reason}") from None
+    except PeerError as error:
+        raise Failed(f"no answer: {error}") from None
+
+
+async def _retrieve(
+    consumer: ImagingDocumentConsumer, manifest: Manifest, to: Path, via: Via, patient_id: str, *, quiet: bool
+) -> Retrieved:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeRemainingColumn(), disable=quiet, transient=True) as progress:
+        task = progress.add_task("images", total=sum(1 for _ in manifest.instances))
+
+        def told(delivery: Delivery) -> None:
+            if not delivery.reason:
+                progress.advance(task)
+
+        return await consumer.retrieve(manifest, to, patient_id=patient_id, via=via, on_delivery=told)
+
+
+def _tell(result: Retrieved, to: Path, as_json: bool) -> None:
+    if as_json:
+        missing = {one.instance.sop_instance_uid: one.reason for one in result.missing}
+        typer.echo(
+            json.dumps(
+                {
+                    "instances": result.instances,
+                    "bytes": result.size,
+                    "already_there": result.already_there,
+                    "missing": missing,
+                }
+            )
+        )
+        return
+    typer.echo(
+        f"{result.instances} instances, {result.size / 1024**2:.1f} MiB, to {to}"
+        + (f"; {result.already_there} were there" if result.already_there else "")
+    )
+    for one in result.missing:
+        typer.echo(f"missing {one.instance.sop_instance_uid}: {one.reason}", err=True)

@@ -1,0 +1,121 @@
+"""`xdsi find`: published studies of a patient."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from consumer.domain.clinician import Clinician
+from consumer.imaging_document_consumer import open_consumer
+from consumer.settings import ConsumerSettings
+from shared.ebrim.model import Code, DocumentEntry, Timestamp
+from shared.ebrim.schemes import REFERENCE_ACCESSION, REFERENCE_STUDY_INSTANCE_UID
+from shared.errors import Actor, Rejected
+from shared.faults import SoapFault
+from shared.soap.client import PeerError
+from xdsi.cli import Failed
+from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
+from xdsi.patient_ids import domain_patient_id
+
+_DCM = "1.2.840.10008.2.16.4"
+
+
+def command(
+    patient: Annotated[str, typer.Option(help="Patient id: ID of the affinity domain, or a whole CX.")],
+    modality: Annotated[list[str], typer.Option(help="Modality, for example CT; may be repeated.")] = [],
+    since: Annotated[str, typer.Option(help="Service begun on or after YYYY[MM[DD]].")] = "",
+    before: Annotated[str, typer.Option(help="Service begun before YYYY[MM[DD]].")] = "",
+    all_documents: Annotated[bool, typer.Option("--all", help="Not manifests alone.")] = False,
+    user: User = None,
+    role: Role = [],
+    purpose: Purpose = "TREAT",
+    organization: Organization = [],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the entries as JSON.")] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+) -> None:
+    """Find the published studies of a patient by a stored query (ITI-18).
+
+    Example: [bold]xdsi find --patient P-1001 --modality CT --user dr.roe --role RAD-PHYS^^2.999.40.1[/bold]
+    """
+    settings = ConsumerSettings.load(config)
+    clinician = clinician_of(user, role, purpose, organization)
+    filters: dict[str, object] = {
+        "modalities": tuple(Code(each, _DCM) for each in modality),
+        "service_start_from": Timestamp(since) if since else None,
+        "service_start_to": Timestamp(before) if before else None,
+    }
+    if all_documents:
+        filters["format_codes"] = ()
+    patient_id = domain_patient_id(patient, settings.affinity_domain)
+    entries = asyncio.run(find(settings, clinician, patient_id, filters))
+    if as_json:
+        typer.echo(json.dumps([_row(entry) for entry in entries], indent=2))
+    else:
+        _show(entries)
+
+
+async def find(
+    settings: ConsumerSettings, clinician: Clinician | None, patient_id: str, filters: dict[str, object]
+) -> tuple[DocumentEntry, ...]:
+    """The entries, or `Failed` with what the registry or the network said."""
+    try:
+        async with open_consumer(settings, clinician) as consumer:
+            return await consumer.find(patient_id, **filters)
+    except Rejected as rejected:
+        said = "; ".join(f"{error.code_for(Actor.REGISTRY)}: {error.context}" for error in rejected.errors)
+        raise Failed(f"the registry refused the query: {said}") from None
+    except SoapFault as fault:
+        raise Failed(f"the registry refused the message: {fault.reason}") from None
+    except PeerError as error:
+        raise Failed(f"the registry cannot be asked: {error}") from None
+
+
+def _row(entry: DocumentEntry) -> dict[str, object]:
+    return {
+        "manifest_id": entry.unique_id,
+        "entry_uuid": entry.entry_uuid,
+        "repository_unique_id": entry.repository_unique_id,
+        "study_instance_uid": reference(entry, REFERENCE_STUDY_INSTANCE_UID),
+        "accession_number": reference(entry, REFERENCE_ACCESSION),
+        "title": entry.title,
+        "modalities": [code.value for code in entry.event_codes if code.scheme in (_DCM, "DCM")],
+        "service_start_time": str(entry.service_start_time or ""),
+        "format_code": str(entry.format_code),
+        "mime_type": entry.mime_type,
+        "size": entry.size,
+        "availability_status": entry.availability_status.rpartition(":")[2],
+    }
+
+
+def reference(entry: DocumentEntry, kind: str) -> str:
+    """The first reference id of this kind, without its authority."""
+    for each in entry.reference_ids:
+        if each.endswith(f"^{kind}"):
+            return each.partition("^")[0]
+    return ""
+
+
+def _show(entries: tuple[DocumentEntry, ...]) -> None:
+    if not entries:
+        typer.echo("nothing found (or nothing that you may see)")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("date", "modality", "title", "accession", "manifest id"):
+        table.add_column(heading, overflow="fold")
+    for entry in entries:
+        row = _row(entry)
+        date = str(row["service_start_time"])
+        table.add_row(
+            f"{date[:4]}-{date[4:6]}-{date[6:8]}".strip("-"),
+            " ".join(map(str, row["modalities"])),  # type: ignore[call-overload]
+            entry.title,
+            str(row["accession_number"]),
+            entry.unique_id,
+        )
+    Console().print(table)

@@ -1,0 +1,22 @@
+"""Patient ids as people write them on a command line."""
+
+from __future__ import annotations
+
+from shared.ebrim.identifiers import CX
+from xdsi.cli import Failed
+
+
+def domain_patient_id(text: str, affinity_domain: str) -> str:
+    """The CX of an id of the affinity domain; a whole CX is taken as it is.
+
+    Raises
+    ------
+    Failed
+        It is neither.
+    """
+    if "^" not in text:
+        return str(CX(text, affinity_domain))
+    try:
+        return str(CX.parse(text))
+    except ValueError:
+        raise Failed(f"{text!r} is not a patient id; write ID, or ID^^^&OID&ISO") from None

@@ -1,0 +1,83 @@
+"""`xdsi up`: all services of one community in the foreground."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xdsi.cli import Failed
+from xdsi.community import ORDER, Addresses, NotReady, Process, environment, processes, start_all, stop_all
+
+_RESTART_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_STEADY_SECONDS = 60.0
+
+
+def command(
+    data: Annotated[Path, typer.Option(help="Folder for databases, documents, images and logs.")] = Path(
+        "var"
+    ),
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; anything but loopback needs TLS.")
+    ] = "127.0.0.1",
+    offset: Annotated[int, typer.Option(min=0, max=50_000, help="Added to every port.")] = 0,
+) -> None:
+    """Run registry, repository, imaging source and audit repository until Ctrl-C.
+
+    Prints one line per service when it is ready, then `ready`. A service that ends by itself is started
+    again.
+
+    Example: [bold]xdsi up --data ./var --offset 1000[/bold]
+    """
+    addresses = Addresses(host=host, offset=offset, tls="XDSI_TLS__CERTIFICATE" in os.environ)
+    wanted = environment(addresses, data.resolve())
+    env = {name: value for name, value in wanted.items() if name not in os.environ or name in _OPTIONS}
+    members = list(processes(ORDER, env, data.resolve() / "log"))
+    stop = _Stop()
+    try:
+        for member in start_all(members):
+            typer.echo(f"{member.service:<17} {member.url}")
+        typer.echo("ready")
+        _watch(members, stop)
+    except NotReady as error:
+        raise Failed(str(error)) from None
+    finally:
+        stop_all(members)
+
+
+# What the command line says wins over the environment.
+_OPTIONS = frozenset({"XDSI_HOST", "XDSI_DATA"})
+
+
+class _Stop:
+    """Set by SIGTERM or SIGINT."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def _watch(members: list[Process], stop: _Stop) -> None:
+    failures = dict.fromkeys((member.service for member in members), 0)
+    since = dict.fromkeys((member.service for member in members), time.monotonic())
+    while not stop.asked:
+        time.sleep(0.2)
+        for member in members:
+            if member.running or stop.asked:
+                continue
+            if time.monotonic() - since[member.service] > _STEADY_SECONDS:
+                failures[member.service] = 0
+            pause = _RESTART_PAUSES[min(failures[member.service], len(_RESTART_PAUSES) - 1)]
+            typer.echo(f"{member.service} ended; starting it again in {pause:g} s", err=True)
+            time.sleep(pause)
+            failures[member.service] += 1
+            since[member.service] = time.monotonic()
+            member.start()
