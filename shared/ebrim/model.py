@@ -2,15 +2,30 @@
 
 A value may still carry symbolic ids (`entry_uuid` not starting with `urn:uuid:`) while it belongs to a
 submission; what a registry stores has none. Strings are as on the wire; typed views of CX, XCN and OID are in
-`identifiers`.
+`identifiers`. A value that XML 1.0 cannot carry is refused when it is made (`UnencodableText`), so that
+encoding cannot fail.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import total_ordering
+
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class UnencodableText(ValueError):
+    """A character that XML 1.0 forbids (control characters, lone surrogates); the text names it and no
+    content."""
+
+
+def _encodable(*texts: str) -> None:
+    for text in texts:
+        # isprintable() runs at the speed of C and clears nearly every value.
+        if not text.isprintable() and (found := _FORBIDDEN.search(text)):
+            raise UnencodableText(f"U+{ord(found[0]):04X} cannot be written in XML; leave it out")
 
 
 class AvailabilityStatus(StrEnum):
@@ -42,20 +57,27 @@ class Code:
     scheme: str
     display_name: str = field(default="", compare=False)
 
+    def __post_init__(self) -> None:
+        _encodable(self.value, self.scheme, self.display_name)
+
     def __str__(self) -> str:
         """`value^^scheme`, the spelling of a code in stored queries."""
         return f"{self.value}^^{self.scheme}"
 
 
-@total_ordering
 @dataclass(frozen=True, slots=True)
 class Timestamp:
     """A DTM (ITI TF-3 table 4.2.3.1.7-2): 4 to 14 digits in UTC, with the precision they were given in.
 
-    Two timestamps compare by the earliest second that they can mean.
+    Two timestamps are equal when precision and digits are; they are ordered by the earliest second that they
+    can mean. Whether the digits are a date of the calendar is told by `identifiers.is_dtm`.
     """
 
     digits: str
+
+    def __post_init__(self) -> None:
+        if not (self.digits.isascii() and self.digits.isdigit() and 4 <= len(self.digits) <= 14):
+            raise ValueError("a time is YYYY[MM[DD[hh[mm[ss]]]]] in digits")
 
     @classmethod
     def of(cls, moment: datetime) -> Timestamp:
@@ -73,6 +95,20 @@ class Timestamp:
     def __lt__(self, other: Timestamp) -> bool:
         return self.earliest < other.earliest
 
+    def __le__(self, other: Timestamp) -> bool:
+        return self.earliest <= other.earliest
+
+    def __gt__(self, other: Timestamp) -> bool:
+        return self.earliest > other.earliest
+
+    def __ge__(self, other: Timestamp) -> bool:
+        return self.earliest >= other.earliest
+
+    def is_after(self, other: Timestamp) -> bool:
+        """Tell whether this is later at the coarser of both precisions: 2024 is not after 20240305."""
+        shared = min(len(self.digits), len(other.digits))
+        return self.digits[:shared] > other.digits[:shared]
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -80,6 +116,9 @@ class Slot:
 
     name: str
     values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _encodable(self.name, *self.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +131,18 @@ class Author:
     specialties: tuple[str, ...] = ()
     telecommunications: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _encodable(self.person, *self.institutions, *self.roles, *self.specialties, *self.telecommunications)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentEntry:
     """One DocumentEntry (ITI TF-3 4.2.3.2).
 
-    `size` is in bytes, `hash` the hexadecimal SHA-1 of the document as sent; both, and `creation_time`, are absent
-    from On-Demand entries, `repository_unique_id` may be absent from what a Document Source sends.
-    `extra_slots` keeps what the standard does not define, in order. `logical_id` and `version` are the registry's.
+    `size` is in bytes, `hash` the hexadecimal SHA-1 of the document as sent; both, and `creation_time`, are
+    absent from On-Demand entries, `repository_unique_id` may be absent from what a Document Source sends.
+    `extra_slots` keeps what the standard does not define, in order. `logical_id` and `version` are the
+    registry's.
     """
 
     entry_uuid: str
@@ -136,10 +179,33 @@ class DocumentEntry:
     logical_id: str = ""
     version: int = 1
 
+    def __post_init__(self) -> None:
+        _encodable(
+            self.entry_uuid,
+            self.unique_id,
+            self.patient_id,
+            self.mime_type,
+            self.language_code,
+            self.source_patient_id,
+            self.object_type,
+            self.title,
+            self.comments,
+            self.hash,
+            self.repository_unique_id,
+            self.home_community_id,
+            self.legal_authenticator,
+            self.uri,
+            self.document_availability,
+            self.logical_id,
+            *self.source_patient_info,
+            *self.reference_ids,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionSet:
-    """One SubmissionSet (ITI TF-3 4.2.3.3)."""
+    """One SubmissionSet (ITI TF-3 4.2.3.3); a `logical_id` other than `entry_uuid` belongs to Metadata
+    Update."""
 
     entry_uuid: str
     unique_id: str
@@ -154,6 +220,20 @@ class SubmissionSet:
     home_community_id: str = ""
     extra_slots: tuple[Slot, ...] = ()
     availability_status: AvailabilityStatus = AvailabilityStatus.APPROVED
+    logical_id: str = ""
+
+    def __post_init__(self) -> None:
+        _encodable(
+            self.entry_uuid,
+            self.unique_id,
+            self.patient_id,
+            self.source_id,
+            self.title,
+            self.comments,
+            self.home_community_id,
+            self.logical_id,
+            *self.intended_recipients,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +253,24 @@ class Folder:
     logical_id: str = ""
     version: int = 1
 
+    def __post_init__(self) -> None:
+        _encodable(
+            self.entry_uuid,
+            self.unique_id,
+            self.patient_id,
+            self.title,
+            self.comments,
+            self.home_community_id,
+            self.logical_id,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Association:
     """One Association (ITI TF-3 4.2.2); `submission_set_status` is Original, Reference or empty.
 
-    `association_type` is kept as sent, so that an unknown one can be named in the error.
+    `association_type` and `submission_set_status` are kept as sent, so that a wrong one can be named in the
+    error. The slots of Metadata Update (`schemes.METADATA_UPDATE_SLOTS`) stand in `extra_slots`.
     """
 
     entry_uuid: str
@@ -187,8 +279,21 @@ class Association:
     target_object: str
     submission_set_status: str = ""
     documentation: tuple[Code, ...] = ()
+    home_community_id: str = ""
     extra_slots: tuple[Slot, ...] = ()
     availability_status: AvailabilityStatus = AvailabilityStatus.APPROVED
+    logical_id: str = ""
+
+    def __post_init__(self) -> None:
+        _encodable(
+            self.entry_uuid,
+            self.association_type,
+            self.source_object,
+            self.target_object,
+            self.submission_set_status,
+            self.home_community_id,
+            self.logical_id,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

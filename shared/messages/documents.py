@@ -1,0 +1,225 @@
+"""Documents in messages: asked for, and delivered (ITI TF-2 3.43.4; RAD TF-2 4.69.4 shares the response)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from shared.errors import Actor, XdsError
+from shared.faults import SenderFault
+from shared.messages.registry import (
+    RS,
+    RegistryResponse,
+    Status,
+    decode_registry_response,
+    encode_registry_response,
+    has_error,
+    unexplained,
+)
+from shared.soap.mtom import Attachment, Content, MtomBody, Received, include, resolve
+from shared.xml import NS, Element, child, elements, escape, qname, text
+
+XDS = NS["xds"]
+
+_DOCUMENT = "xds:Document"
+
+
+@dataclass(frozen=True, slots=True)
+class PartReference:
+    """A document whose part has not been read: it follows in the stream, or is missing from the message.
+
+    `content_id` is that of the part, without angle brackets.
+    """
+
+    content_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentRequest:
+    """One document that is asked for; `home_community_id` is empty within one community."""
+
+    repository_unique_id: str
+    document_unique_id: str
+    home_community_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievedDocument:
+    """One document that is delivered.
+
+    `mime_type` is the registered one, whatever the part's own type says. The `new_` ids are those of a stable
+    document made for an On-Demand one, and otherwise empty. A decoded `content` is a `Received`, or a
+    `PartReference` when the parts are streamed. `patient_id` is for the trail and never sent.
+    """
+
+    repository_unique_id: str
+    document_unique_id: str
+    mime_type: str
+    content: Content | PartReference
+    home_community_id: str = ""
+    new_repository_unique_id: str = ""
+    new_document_unique_id: str = ""
+    patient_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieveDocumentSetResponse:
+    """What was found, and one error for each document that was not (ITI TF-2 3.43.4.2.2)."""
+
+    documents: tuple[RetrievedDocument, ...] = ()
+    errors: tuple[XdsError, ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """Success without errors, PartialSuccess with documents beside them, Failure without documents."""
+        if not self.documents:
+            return Status.FAILURE
+        return Status.PARTIAL_SUCCESS if has_error(self.errors) else Status.SUCCESS
+
+
+def failure(errors: Sequence[XdsError]) -> RetrieveDocumentSetResponse:
+    """The orderly response that carries `errors` and nothing else."""
+    return RetrieveDocumentSetResponse(errors=tuple(errors))
+
+
+# --- requests ----------------------------------------------------------------------------------------
+
+
+def encode_document_request(request: DocumentRequest) -> str:
+    """`xds:DocumentRequest`, with the prefix undeclared."""
+    return f"<xds:DocumentRequest>{_ids(request)}</xds:DocumentRequest>"
+
+
+def _ids(of: DocumentRequest | RetrievedDocument) -> str:
+    return (
+        _optional("HomeCommunityId", of.home_community_id)
+        + f"<xds:RepositoryUniqueId>{escape(of.repository_unique_id)}</xds:RepositoryUniqueId>"
+        + f"<xds:DocumentUniqueId>{escape(of.document_unique_id)}</xds:DocumentUniqueId>"
+    )
+
+
+def _optional(name: str, value: str) -> str:
+    return f"<xds:{name}>{escape(value)}</xds:{name}>" if value else ""
+
+
+def decode_document_request(element: Element) -> DocumentRequest:
+    """Read one DocumentRequest.
+
+    Raises
+    ------
+    SenderFault
+        RepositoryUniqueId or DocumentUniqueId is absent.
+    """
+    return DocumentRequest(
+        home_community_id=_optional_text(element, "xds:HomeCommunityId"),
+        repository_unique_id=text(child(element, "xds:RepositoryUniqueId")),
+        document_unique_id=text(child(element, "xds:DocumentUniqueId")),
+    )
+
+
+def _optional_text(element: Element, path: str) -> str:
+    found = element.find(qname(path))
+    return "" if found is None else text(found)
+
+
+# --- the response ------------------------------------------------------------------------------------
+
+
+def encode_retrieve_response(response: RetrieveDocumentSetResponse) -> MtomBody:
+    """Encode the response with one part for each document, in order."""
+    numbered = [(_part(number), document) for number, document in enumerate(response.documents, 1)]
+    outcome = RegistryResponse(status=response.status, errors=response.errors)
+    return MtomBody(
+        b"".join(
+            (
+                f'<xds:RetrieveDocumentSetResponse xmlns:xds="{XDS}" xmlns:rs="{RS}">'.encode(),
+                encode_registry_response(outcome, Actor.REPOSITORY),
+                "".join(_document_response(part, document) for part, document in numbered).encode(),
+                b"</xds:RetrieveDocumentSetResponse>",
+            )
+        ),
+        tuple(_attachment(part, document) for part, document in numbered),
+    )
+
+
+def _part(number: int) -> str:
+    return f"document{number}@xdsi"
+
+
+def _document_response(part: str, document: RetrievedDocument) -> str:
+    return (
+        f"<xds:DocumentResponse>{_ids(document)}"
+        + _optional("NewRepositoryUniqueId", document.new_repository_unique_id)
+        + _optional("NewDocumentUniqueId", document.new_document_unique_id)
+        + f"<xds:mimeType>{escape(document.mime_type)}</xds:mimeType>"
+        f"<xds:Document>{include(part)}</xds:Document></xds:DocumentResponse>"
+    )
+
+
+def _attachment(part: str, document: RetrievedDocument) -> Attachment:
+    if isinstance(document.content, PartReference):
+        raise ValueError(f"the content of {document.document_unique_id} has not been received")
+    return Attachment(part, document.content, document.mime_type)
+
+
+def decode_retrieve_response(
+    element: Element, attachments: Mapping[str, Received]
+) -> RetrieveDocumentSetResponse:
+    """Decode the response; a part that is not in `attachments` becomes a `PartReference`.
+
+    Raises
+    ------
+    SenderFault
+        An element that the schema requires is absent.
+    """
+    outcome = decode_registry_response(child(element, "rs:RegistryResponse"))
+    found = element.iterfind(qname("xds:DocumentResponse"))
+    documents = tuple(_retrieved(response, attachments) for response in found)
+    errors = unexplained(outcome.errors, outcome.status, "XDSRepositoryError")
+    return RetrieveDocumentSetResponse(documents=documents, errors=errors)
+
+
+def _retrieved(response: Element, attachments: Mapping[str, Received]) -> RetrievedDocument:
+    return RetrievedDocument(
+        home_community_id=_optional_text(response, "xds:HomeCommunityId"),
+        repository_unique_id=text(child(response, "xds:RepositoryUniqueId")),
+        document_unique_id=text(child(response, "xds:DocumentUniqueId")),
+        new_repository_unique_id=_optional_text(response, "xds:NewRepositoryUniqueId"),
+        new_document_unique_id=_optional_text(response, "xds:NewDocumentUniqueId"),
+        mime_type=text(child(response, "xds:mimeType")),
+        content=document_content(child(response, _DOCUMENT), attachments),
+    )
+
+
+def document_content(document: Element, attachments: Mapping[str, Received]) -> Content | PartReference:
+    """What a `Document` element holds; an empty element is a document of no bytes.
+
+    Raises
+    ------
+    SenderFault
+        The element holds something else than exactly one `xop:Include`.
+    """
+    if next(elements(document), None) is None and not text(document):
+        return b""
+    received = resolve(document, attachments)
+    return PartReference(_content_id(document)) if received is None else received
+
+
+def _content_id(document: Element) -> str:
+    href = next(elements(document)).get("href", "")
+    return unquote(href[len("cid:") :])
+
+
+def document_requests(element: Element) -> Iterator[DocumentRequest]:
+    """The `xds:DocumentRequest` children of `element`.
+
+    Raises
+    ------
+    SenderFault
+        There is none.
+    """
+    found = list(element.iterfind(qname("xds:DocumentRequest")))
+    if not found:
+        raise SenderFault("the request names no document; give one DocumentRequest for each")
+    return map(decode_document_request, found)

@@ -1,0 +1,60 @@
+"""Retrieve Document Set [ITI-43]: message semantics (ITI TF-2 3.43.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.messages.documents import (
+    XDS,
+    DocumentRequest,
+    RetrieveDocumentSetResponse,
+    decode_retrieve_response,
+    document_requests,
+    encode_document_request,
+    encode_retrieve_response,
+    failure,
+)
+from shared.soap.mtom import Attachments, MtomBody
+from shared.soap.transaction import SoapTransaction
+from shared.xml import Element, qname
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieveDocumentSetRequest:
+    """The documents that are asked for, one or more, of one repository or several."""
+
+    documents: tuple[DocumentRequest, ...]
+
+
+def encode_request(request: RetrieveDocumentSetRequest) -> MtomBody:
+    """Encode the request; MTOM without parts."""
+    listed = "".join(map(encode_document_request, request.documents))
+    head = f'<xds:RetrieveDocumentSetRequest xmlns:xds="{XDS}">'
+    return MtomBody(f"{head}{listed}</xds:RetrieveDocumentSetRequest>".encode())
+
+
+def decode_request(body: Element, attachments: Attachments) -> RetrieveDocumentSetRequest:
+    """Decode the request; attachments have no meaning here.
+
+    Raises
+    ------
+    SenderFault
+        No document is asked for, or an id is absent.
+    """
+    del attachments
+    return RetrieveDocumentSetRequest(documents=tuple(document_requests(body)))
+
+
+ITI43: SoapTransaction[RetrieveDocumentSetRequest, RetrieveDocumentSetResponse] = SoapTransaction(
+    number="ITI-43",
+    name="Retrieve Document Set",
+    action="urn:ihe:iti:2007:RetrieveDocumentSet",
+    response_action="urn:ihe:iti:2007:RetrieveDocumentSetResponse",
+    body_root=qname("xds:RetrieveDocumentSetRequest"),
+    encode_request=encode_request,
+    decode_request=decode_request,
+    encode_response=encode_retrieve_response,
+    decode_response=decode_retrieve_response,
+    failure=failure,
+    mtom=True,
+)

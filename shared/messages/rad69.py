@@ -1,0 +1,132 @@
+"""Retrieve Imaging Document Set [RAD-69]: message semantics (RAD TF-2 4.69.4).
+
+Tolerated in requests: `DocumentRequest` in the namespace of the radiology schema, as one widely used library
+writes it; blank transfer syntax UIDs; an absent or empty study or series UID, so that the answer can be an
+orderly error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shared.faults import SenderFault
+from shared.messages.documents import (
+    XDS,
+    DocumentRequest,
+    RetrieveDocumentSetResponse,
+    decode_document_request,
+    decode_retrieve_response,
+    encode_document_request,
+    encode_retrieve_response,
+    failure,
+)
+from shared.soap.mtom import Attachments, MtomBody
+from shared.soap.transaction import SoapTransaction
+from shared.xml import NS, Element, escape, escape_attribute, qname, text
+
+_DOCUMENT_REQUESTS = (qname("xds:DocumentRequest"), qname("xdsi:DocumentRequest"))
+_TRANSFER_SYNTAXES = f"{qname('xdsi:TransferSyntaxUIDList')}/{qname('xdsi:TransferSyntaxUID')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesRequest:
+    """Instances of one series; `document_unique_id` is a SOP Instance UID, `repository_unique_id` the
+    Retrieve Location UID."""
+
+    series_instance_uid: str
+    documents: tuple[DocumentRequest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRequest:
+    """Series of one study."""
+
+    study_instance_uid: str
+    series: tuple[SeriesRequest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieveImagingDocumentSetRequest:
+    """Instances, and the transfer syntaxes that the consumer can process; their order means nothing.
+
+    Empty `transfer_syntax_uids` were sent blank or not at all: nothing can be delivered.
+    """
+
+    studies: tuple[StudyRequest, ...]
+    transfer_syntax_uids: tuple[str, ...]
+
+
+# --- encoding ----------------------------------------------------------------------------------------
+
+
+def encode_request(request: RetrieveImagingDocumentSetRequest) -> MtomBody:
+    """Encode the request; MTOM without parts, `DocumentRequest` in the namespace of the IHE schema."""
+    return MtomBody("".join(_request(request)).encode())
+
+
+def _request(request: RetrieveImagingDocumentSetRequest) -> Iterator[str]:
+    yield f'<xdsi:RetrieveImagingDocumentSetRequest xmlns:xdsi="{NS["xdsi"]}" xmlns:xds="{XDS}">'
+    for study in request.studies:
+        yield f'<xdsi:StudyRequest studyInstanceUID="{escape_attribute(study.study_instance_uid)}">'
+        for series in study.series:
+            yield f'<xdsi:SeriesRequest seriesInstanceUID="{escape_attribute(series.series_instance_uid)}">'
+            yield from map(encode_document_request, series.documents)
+            yield "</xdsi:SeriesRequest>"
+        yield "</xdsi:StudyRequest>"
+    yield "<xdsi:TransferSyntaxUIDList>"
+    for uid in request.transfer_syntax_uids:
+        yield f"<xdsi:TransferSyntaxUID>{escape(uid)}</xdsi:TransferSyntaxUID>"
+    yield "</xdsi:TransferSyntaxUIDList></xdsi:RetrieveImagingDocumentSetRequest>"
+
+
+# --- decoding ----------------------------------------------------------------------------------------
+
+
+def decode_request(body: Element, attachments: Attachments) -> RetrieveImagingDocumentSetRequest:
+    """Decode the request; attachments have no meaning here.
+
+    Raises
+    ------
+    SenderFault
+        No instance is asked for, or an id of a DocumentRequest is absent.
+    """
+    del attachments
+    studies = tuple(_study(study) for study in body.iterfind(qname("xdsi:StudyRequest")))
+    if not any(series.documents for study in studies for series in study.series):
+        raise SenderFault(
+            "the request names no instance; give StudyRequest, SeriesRequest and DocumentRequest"
+        )
+    listed = (text(uid) for uid in body.iterfind(_TRANSFER_SYNTAXES))
+    return RetrieveImagingDocumentSetRequest(
+        studies=studies, transfer_syntax_uids=tuple(uid for uid in listed if uid)
+    )
+
+
+def _study(study: Element) -> StudyRequest:
+    return StudyRequest(
+        study_instance_uid=study.get("studyInstanceUID", "").strip(),
+        series=tuple(_series(series) for series in study.iterfind(qname("xdsi:SeriesRequest"))),
+    )
+
+
+def _series(series: Element) -> SeriesRequest:
+    return SeriesRequest(
+        series_instance_uid=series.get("seriesInstanceUID", "").strip(),
+        documents=tuple(decode_document_request(node) for node in series if node.tag in _DOCUMENT_REQUESTS),
+    )
+
+
+RAD69: SoapTransaction[RetrieveImagingDocumentSetRequest, RetrieveDocumentSetResponse] = SoapTransaction(
+    number="RAD-69",
+    name="Retrieve Imaging Document Set",
+    action="urn:ihe:rad:2009:RetrieveImagingDocumentSet",
+    response_action="urn:ihe:iti:2007:RetrieveDocumentSetResponse",
+    body_root=qname("xdsi:RetrieveImagingDocumentSetRequest"),
+    encode_request=encode_request,
+    decode_request=decode_request,
+    encode_response=encode_retrieve_response,
+    decode_response=decode_retrieve_response,
+    failure=failure,
+    mtom=True,
+)
