@@ -1,1 +1,1 @@
-"""The audit trail of a service: events, their XML, their durable spool, their way to the repository (ITI-20)."""
+"""The audit trail of a service: events, their XML, their durable spool, their way to the repository."""

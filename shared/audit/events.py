@@ -6,13 +6,14 @@ An event describes one patient and one outcome; what touches two patients, or su
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from urllib.parse import urlsplit
 
-from shared.security.caller import Caller, User
+from shared.security.caller import Caller, Node, User
 
 
 class Outcome(IntEnum):
@@ -45,6 +46,13 @@ QUERY = Coded("110112", "DCM", "Query")
 SECURITY_ALERT = Coded("110113", "DCM", "Security Alert")
 USER_AUTHENTICATION = Coded("110114", "DCM", "User Authentication")
 
+APPLICATION_START = Coded("110120", "DCM", "Application Start")
+APPLICATION_STOP = Coded("110121", "DCM", "Application Stop")
+LOGIN = Coded("110122", "DCM", "Login")
+NODE_AUTHENTICATION = Coded("110126", "DCM", "Node Authentication")
+AUDIT_RECORDING_STOPPED = Coded("110133", "DCM", "Audit Recording Stopped")
+
+APPLICATION_ROLE = Coded("110150", "DCM", "Application")
 SOURCE_ROLE = Coded("110153", "DCM", "Source Role ID")
 DESTINATION_ROLE = Coded("110152", "DCM", "Destination Role ID")
 
@@ -52,17 +60,34 @@ PATIENT_NUMBER = Coded("2", "RFC-3881", "Patient Number")
 REPORT_NUMBER = Coded("9", "RFC-3881", "Report Number")
 STUDY_INSTANCE_UID = Coded("110180", "DCM", "Study Instance UID")
 NODE_ID = Coded("110182", "DCM", "Node ID")
+URI = Coded("12", "RFC-3881", "URI")
 SUBMISSION_SET = Coded(
     "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd", "IHE XDS Metadata", "submission set classificationNode"
 )
 
 REPOSITORY_UNIQUE_ID = "Repository Unique Id"
+ALERT_DESCRIPTION = "Alert Description"
+AUDIT_LOG_NAME = "Security Audit Log"
 ANONYMOUS = "http://www.w3.org/2005/08/addressing/anonymous"
 
 
 def ihe(number: str, name: str) -> Coded:
     """The EventTypeCode of a transaction, for example `ihe("ITI-18", "Registry Stored Query")`."""
     return Coded(number, "IHE Transactions", name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSource:
+    """AuditSourceIdentification: who writes the records.
+
+    `type_codes` are AuditSourceTypeCodes, 4 for an application server; `hostname` is HOSTNAME of the syslog
+    header and not part of the message itself.
+    """
+
+    source_id: str
+    enterprise_site_id: str = ""
+    type_codes: tuple[str, ...] = ("4",)
+    hostname: str = field(default_factory=socket.gethostname, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,9 +214,11 @@ def purposes(user: User | None) -> tuple[Coded, ...]:
     return tuple(Coded(code.value, code.scheme, code.display_name or code.value) for code in user.purposes)
 
 
-def _client(caller: Caller, role: Coded, *, own: bool, requestor: bool) -> Participant:
+def _client(
+    caller: Caller, role: Coded, *, own: bool, requestor: bool, unnamed: str = ANONYMOUS
+) -> Participant:
     return Participant(
-        user_id=caller.reply_to or caller.node.subject or ANONYMOUS,
+        user_id=caller.reply_to or caller.node.subject or unnamed,
         alternative_user_id=_process() if own else "",
         requestor=requestor,
         roles=(role,),
@@ -229,4 +256,170 @@ def pull_participants(caller: Caller, *, server: bool) -> tuple[Participant, ...
         _server(caller.endpoint, SOURCE_ROLE, own=server),
         *human(caller.user),
         _client(caller, DESTINATION_ROLE, own=not server, requestor=caller.user is None),
+    )
+
+
+def http_pull_participants(caller: Caller, *, server: bool) -> tuple[Participant, ...]:
+    """The pull over plain HTTP (RAD-107, RAD-55): the client is its certificate, else its address."""
+    return (
+        _server(caller.endpoint, SOURCE_ROLE, own=server),
+        *human(caller.user),
+        _client(
+            caller,
+            DESTINATION_ROLE,
+            own=not server,
+            requestor=caller.user is None,
+            unnamed=caller.node.address,
+        ),
+    )
+
+
+def http_push_participants(caller: Caller, *, server: bool) -> tuple[Participant, ...]:
+    """Requests over plain HTTP that ask or send (RAD-108, RAD-129, ITI-81): the client is the Source."""
+    return (
+        _client(
+            caller,
+            SOURCE_ROLE,
+            own=not server,
+            requestor=caller.user is None,
+            unnamed=caller.node.address,
+        ),
+        *human(caller.user),
+        _server(caller.endpoint, DESTINATION_ROLE, own=server),
+    )
+
+
+def feed_participants(
+    *,
+    sender: tuple[str, str],
+    receiver: tuple[str, str],
+    sender_address: str,
+    receiver_host: str,
+    server: bool,
+) -> tuple[Participant, ...]:
+    """HL7 v2 over MLLP (ITI-8): both sides as (facility, application), MSH-4 and 3, MSH-6 and 5.
+
+    `server` tells which side writes; `sender_address` is an IP address, `receiver_host` a machine name.
+    """
+    return (
+        Participant(
+            user_id="|".join(sender),
+            alternative_user_id="" if server else _process(),
+            requestor=True,
+            roles=(SOURCE_ROLE,),
+            network_id=sender_address,
+            network_type=2,
+        ),
+        Participant(
+            user_id="|".join(receiver),
+            alternative_user_id=_process() if server else "",
+            roles=(DESTINATION_ROLE,),
+            network_id=receiver_host,
+            network_type=1,
+        ),
+    )
+
+
+# --- events of a node --------------------------------------------------------------------------------
+
+
+def _application(source: AuditSource) -> Participant:
+    # The identity of a process is the one in the system's own logs (DICOM PS3.15 A.5.2.1).
+    return Participant(
+        user_id=_process(),
+        user_name=source.source_id,
+        roles=(APPLICATION_ROLE,),
+        network_id=source.hostname,
+        network_type=1,
+    )
+
+
+def _application_activity(source: AuditSource, activity: Coded) -> AuditEvent:
+    return AuditEvent(
+        event_id=APPLICATION_ACTIVITY,
+        action="E",
+        outcome=Outcome.SUCCESS,
+        event_types=(activity,),
+        participants=(_application(source),),
+    )
+
+
+def started(source: AuditSource) -> AuditEvent:
+    """The service of `source` is ready for requests."""
+    return _application_activity(source, APPLICATION_START)
+
+
+def stopped(source: AuditSource) -> AuditEvent:
+    """The service of `source` takes no more requests."""
+    return _application_activity(source, APPLICATION_STOP)
+
+
+def user_authentication_failure(*, claimed: str, node: Node, reason: str) -> AuditEvent:
+    """A user assertion was not accepted (ITI-40); `claimed` is the name it claimed, or empty.
+
+    Without a claimed name the node stands for the user. `reason` goes into the trail: a fault's name,
+    never an assertion.
+    """
+    description = f"the claimed user was not authenticated: {reason}" if claimed else reason
+    return AuditEvent(
+        event_id=USER_AUTHENTICATION,
+        action="E",
+        outcome=Outcome.SERIOUS_FAILURE,
+        event_types=(LOGIN,),
+        participants=(
+            Participant(
+                user_id=claimed or node.subject or node.address,
+                requestor=True,
+                network_id=node.address,
+                network_type=2,
+            ),
+        ),
+        outcome_description=description,
+    )
+
+
+def _alert(
+    kind: Coded, outcome: Outcome, description: str, objects: tuple[ParticipantObject, ...] = ()
+) -> AuditEvent:
+    return AuditEvent(
+        event_id=SECURITY_ALERT,
+        action="E",
+        outcome=outcome,
+        event_types=(kind,),
+        participants=(Participant(user_id=_process(), network_id=socket.gethostname(), network_type=1),),
+        objects=objects,
+        outcome_description=description,
+    )
+
+
+def node_authentication_failure(address: str, reason: str) -> AuditEvent:
+    """A peer's TLS handshake, or its first words, were refused (ITI-19)."""
+    node = ParticipantObject(
+        object_id=address,
+        id_type=NODE_ID,
+        type_code=2,
+        role=13,
+        details=((ALERT_DESCRIPTION, reason.encode()),),
+    )
+    return _alert(NODE_AUTHENTICATION, Outcome.SERIOUS_FAILURE, reason, (node,))
+
+
+def records_lost(number: int, reason: str) -> AuditEvent:
+    """`number` audit records were given up; says so in their place."""
+    return _alert(
+        AUDIT_RECORDING_STOPPED, Outcome.MAJOR_FAILURE, f"{number} audit records were lost: {reason}"
+    )
+
+
+def log_used(caller: Caller, transaction: Coded, uri: str) -> AuditEvent:
+    """The trail itself was read (DICOM PS3.15 A.5.3.2); `uri` is the search."""
+    log = ParticipantObject(object_id=uri, id_type=URI, type_code=2, role=13, name=AUDIT_LOG_NAME)
+    return AuditEvent(
+        event_id=AUDIT_LOG_USED,
+        action="R",
+        outcome=Outcome.SUCCESS,
+        event_types=(transaction,),
+        participants=http_push_participants(caller, server=True),
+        objects=(log,),
+        purposes=purposes(caller.user),
     )

@@ -26,8 +26,9 @@ class Speaker(Enum):
 class Served(Generic[Request, Response]):
     """One transaction of a service (architecture: handle, audit, SERVED).
 
-    `audit(request, response, caller, outcome)` describes and neither sends nor decides. It is called for failures too,
-    then with `response` None when none was made, and may return several events: one patient and one outcome each.
+    `audit(request, response, caller, outcome)` describes and neither sends nor decides. It is called for
+    failures too, then with `response` None when none was made, and may return several events: one patient and
+    one outcome each.
     """
 
     transaction: SoapTransaction[Request, Response]

@@ -16,10 +16,10 @@ Response = TypeVar("Response")
 class SoapTransaction(Generic[Request, Response]):
     """Number, name, action URIs and the four codecs of a transaction.
 
-    `body_root` is the qualified name (`{namespace}local`) of the request's body element. The codecs of a SIMPLE
-    transaction read an element and write bytes without an XML declaration; those of an MTOM transaction read
-    `(element, attachments)` and write `shared.soap.mtom.MtomBody`. `failure` makes the orderly response that
-    carries errors and nothing else.
+    `body_root` is the qualified name (`{namespace}local`) of the request's body element. The codecs of a
+    SIMPLE transaction read an element and write bytes without an XML declaration; those of an MTOM
+    transaction read `(element, attachments)` and write `shared.soap.mtom.MtomBody`. `failure` makes the
+    orderly response that carries errors and nothing else.
     """
 
     number: str

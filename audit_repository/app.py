@@ -1,0 +1,101 @@
+"""The audit repository, put together: the trail, its syslog listeners, its routes."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+
+from audit_repository.domain.alerts import Alerts
+from audit_repository.domain.record import record_of
+from audit_repository.settings import AuditRepositorySettings
+from audit_repository.store.events import Trail
+from audit_repository.store.tables import metadata
+from audit_repository.transactions import iti81
+from audit_repository.transactions.iti20 import DatagramListener, SyslogListener
+from shared.audit.events import (
+    AuditEvent,
+    AuditSource,
+    node_authentication_failure,
+    records_lost,
+    started,
+    stopped,
+)
+from shared.audit.recorder import message, source_of
+from shared.http.health import health_routes
+from shared.security.authenticator import Authenticator
+from shared.security.peer_certificate import subject_of
+from shared.store.engine import open_database
+from shared.telemetry.metrics import Metrics
+
+
+class AuditRepository:
+    """The service; made by `build`."""
+
+    def __init__(self, settings: AuditRepositorySettings, trail: Trail) -> None:
+        self.trail = trail
+        self._source: AuditSource = source_of(settings, settings.service)
+        self._subject = subject_of(settings.tls.certificate) if settings.tls.certificate else ""
+        self._alerts = Alerts()
+        self.syslog = SyslogListener(settings, append=trail.append, alert=self.node_refused)
+        self.datagrams: DatagramListener | None = None
+        if settings.udp:
+            self.datagrams = DatagramListener(settings, append=trail.append, lost=self._lost)
+        metrics = Metrics(settings.service)
+        metrics.gauge("audit_records", "Records in the trail", lambda: trail.sequence)
+        self.asgi = FastAPI(title="xdsi audit repository", docs_url=None, redoc_url=None, openapi_url=None)
+        checks = {"database": trail.database.check, "syslog": self.syslog.check}
+        self.asgi.include_router(health_routes(checks, metrics))
+        self.asgi.include_router(iti81.routes(settings, trail, Authenticator(settings), self.record))
+
+    async def start(self) -> None:
+        """Open the trail and listen for records."""
+        await self.trail.start()
+        await self.record(started(self._source))
+        await self.syslog.start()
+        if self.datagrams is not None:
+            await self.datagrams.start()
+
+    async def stop(self) -> None:
+        """Listen no more, keep what was read, sign the last records and close the trail."""
+        await self.syslog.stop()
+        if self.datagrams is not None:
+            await self.datagrams.stop()
+        await self.record(stopped(self._source))
+        await self.trail.stop()
+        await self.trail.database.close()
+
+    async def record(self, event: AuditEvent) -> None:
+        """Keep an event of our own; nothing is sent, this is where it belongs."""
+        raw = message(event, self._source)
+        await self.trail.append([record_of(raw, peer="", subject=self._subject, received=datetime.now(UTC))])
+
+    async def node_refused(self, address: str, reason: str) -> None:
+        """Record that a node was refused, on whichever listener; of a flood only the beginning."""
+        withheld = self._alerts.admit(address, time.monotonic())
+        if withheld is None:
+            return
+        more = f"; {withheld} earlier refusals of this address were not recorded" if withheld else ""
+        await self.record(node_authentication_failure(address, reason + more))
+
+    async def _lost(self, number: int) -> None:
+        await self.record(records_lost(number, "they came by UDP faster than they could be kept"))
+
+
+async def build(settings: AuditRepositorySettings) -> AuditRepository:
+    """Open the database and put the service together; it works once `start` was called.
+
+    Raises
+    ------
+    DatabaseUnavailable, SchemaError, SigningKeyError, SettingsError
+        The service cannot begin; the text says what to do.
+    """
+    database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+    trail = Trail(
+        database,
+        settings.folder,
+        checkpoint_records=settings.checkpoint_records,
+        checkpoint_seconds=settings.checkpoint_seconds,
+    )
+    return AuditRepository(settings, trail)

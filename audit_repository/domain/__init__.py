@@ -1,0 +1,1 @@
+"""What a record is, and how each is bound to the one before."""

@@ -1,0 +1,157 @@
+"""A record of the trail: the message as it came, and what of it is searched (ITI TF-2 3.20.4.1.3).
+
+Whether a message is an audit message is decided by reading it, never by its MSGID. What cannot be read is
+kept all the same, as `UNPARSED`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+
+from shared.audit import dicom_xml, syslog
+from shared.audit.dicom_xml import AuditMessageError, ParsedAuditMessage
+from shared.audit.events import AuditEvent, Participant, ParticipantObject
+from shared.audit.syslog import SyslogError
+
+#: Longer values are searched by their beginning; PostgreSQL's indexes hold no more than 2,700 octets.
+MAX_TERM = 500
+_XUA_NAME = re.compile(r"[^<>]*<(.+)@[^@]*>")
+_CX = re.compile(r"([^^]+)\^\^\^[^&]*&([^&]+)&ISO")
+
+
+class State(StrEnum):
+    """Whether the message could be read."""
+
+    PARSED = "parsed"
+    UNPARSED = "unparsed"
+
+
+class Kind(StrEnum):
+    """By what a record is found, beside its time."""
+
+    PATIENT = "patient"
+    USER = "user"
+    TYPE = "type"
+    OBJECT = "object"
+    ADDRESS = "address"
+    SOURCE = "source"
+    ROLE = "role"
+    PURPOSE = "purpose"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One record before it has its place in the chain.
+
+    `peer` is the address that sent it and `subject` the certificate's subject DN there. `event_time`,
+    `outcome` and `event` are empty in an unparsed record, whose `reason` says what could not be read. Times
+    are ISO 8601, UTC, with microseconds. `terms` are sorted and unique.
+    """
+
+    received: str
+    peer: str
+    subject: str
+    raw: bytes
+    state: State
+    reason: str = ""
+    event_time: str = ""
+    event: str = ""
+    outcome: int | None = None
+    terms: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The same for the same octets of the same sender: by it a record that is sent again is known."""
+        sender = self.subject or self.peer
+        return sha256(b"%s\0%s" % (sender.encode("utf-8", "replace"), self.raw)).hexdigest()
+
+
+def instant(moment: datetime) -> str:
+    """An aware time as the trail writes it; text of it sorts by time."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def record_of(raw: bytes, *, peer: str, subject: str, received: datetime) -> Record:
+    """Read one syslog message as it came."""
+    came = {"received": instant(received), "peer": peer, "subject": _clean(subject), "raw": raw}
+    try:
+        header = syslog.parse(raw)
+        message = dicom_xml.parse(header.body)
+    except (SyslogError, AuditMessageError) as error:
+        return Record(**came, state=State.UNPARSED, reason=str(error))  # type: ignore[arg-type]
+    event = message.event
+    return Record(
+        **came,  # type: ignore[arg-type]
+        state=State.PARSED,
+        event_time=instant(event.time),
+        event=event.event_id.code,
+        outcome=int(event.outcome),
+        terms=tuple(sorted({(kind.value, term(value)) for kind, value in _terms(message) if value})),
+    )
+
+
+def term(value: str) -> str:
+    """A value as it is searched: of limited length, in one line."""
+    return " ".join(_clean(value)[:MAX_TERM].split())
+
+
+def _clean(value: str) -> str:
+    # PostgreSQL's text holds no NUL, and UTF-8 no surrogates; the raw message keeps whatever came.
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _terms(message: ParsedAuditMessage) -> Iterator[tuple[Kind, str]]:
+    event = message.event
+    yield Kind.SOURCE, message.source.source_id
+    yield Kind.TYPE, event.event_id.code
+    yield from ((Kind.TYPE, code.code) for code in event.event_types)
+    yield from ((Kind.PURPOSE, code.code) for code in event.purposes)
+    for participant in event.participants:
+        yield from _of_participant(participant)
+    for item in event.objects:
+        yield from _of_object(item)
+
+
+def _of_participant(participant: Participant) -> Iterator[tuple[Kind, str]]:
+    for name in (participant.user_id, participant.user_name):
+        yield Kind.USER, name
+        yield Kind.USER, name_id(name)
+    yield Kind.ADDRESS, participant.network_id
+    yield from ((Kind.ROLE, role.code) for role in participant.roles)
+
+
+def name_id(name: str) -> str:
+    """The user in `alias<user@issuer>` (ITI TF-2 3.40.4.2), or nothing."""
+    found = _XUA_NAME.fullmatch(name)
+    return found[1] if found else ""
+
+
+def _of_object(item: ParticipantObject) -> Iterator[tuple[Kind, str]]:
+    if is_patient(item):
+        yield Kind.PATIENT, patient_term(item.object_id)
+        return
+    yield Kind.OBJECT, item.object_id
+
+
+def is_patient(item: ParticipantObject) -> bool:
+    """Whether the object is a patient: a person in the role of one."""
+    return item.type_code == 1 and item.role == 1
+
+
+def patient_term(patient_id: str) -> str:
+    """A patient id as it is searched: the CX without the name of its authority, which some leave out."""
+    found = _CX.match(patient_id)
+    return f"{found[1]}^^^&{found[2]}&ISO" if found else patient_id
+
+
+def message_of(record_raw: bytes) -> AuditEvent | None:
+    """The event in a record, or None when it is unparsed."""
+    try:
+        return dicom_xml.parse(syslog.parse(record_raw).body).event
+    except (SyslogError, AuditMessageError):
+        return None

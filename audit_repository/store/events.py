@@ -1,0 +1,395 @@
+"""The trail: records are appended, chained and signed; found again by what they say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Select, bindparam, func, insert, literal, select, update
+
+from audit_repository.domain.chain import (
+    EMPTY,
+    Checkpoint,
+    Head,
+    decode_terms,
+    encode_terms,
+    head_statement,
+    partition_of,
+)
+from audit_repository.domain.record import Kind, Record, State, instant
+from audit_repository.store.signing import Signer, last_published, publish
+from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
+from shared.store.engine import Database, Row, Transaction
+from shared.store.failures import DatabaseError
+from shared.store.statements import in_list
+from shared.telemetry.log import logger
+
+_log = logger(__name__)
+
+BATCH_BYTES = 4 * 1024**2
+ANSWER_BYTES = 16 * 1024**2
+
+_INSERT_RECORD = insert(audit_record).values(
+    {column.name: bindparam(column.name) for column in audit_record.c}
+)
+_INSERT_TERM = insert(audit_term).values({column.name: bindparam(column.name) for column in audit_term.c})
+_INSERT_HEAD = insert(audit_head).values({column.name: bindparam(column.name) for column in audit_head.c})
+_MOVE_HEAD = (
+    update(audit_head)
+    .where(audit_head.c.number == bindparam("number"))
+    .values(sequence=bindparam("to"), chain=bindparam("link"), signature=bindparam("signed"))
+)
+_INSERT_CHECKPOINT = insert(audit_checkpoint).values(
+    {column.name: bindparam(column.name) for column in audit_checkpoint.c}
+)
+_KNOWN = select(audit_record.c.digest).where(in_list(audit_record.c.digest, "digests"))
+_HEAD = select(*audit_head.c).order_by(audit_head.c.number.desc()).limit(1)
+_LAST_CHECKPOINT = select(*audit_checkpoint.c).order_by(audit_checkpoint.c.sequence.desc()).limit(1)
+_CHECKPOINTS = (
+    select(*audit_checkpoint.c)
+    .where(audit_checkpoint.c.sequence > bindparam("after"))
+    .order_by(audit_checkpoint.c.sequence)
+)
+_RECORDS = (
+    select(*audit_record.c)
+    .where(in_list(audit_record.c.sequence, "sequences"))
+    .order_by(audit_record.c.sequence.desc())
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What to find; an empty value means any. Times are as `instant` writes them, `since` included, `until`
+    not.
+
+    `failed` None means any outcome. Only records below the sequence `before` are found.
+    """
+
+    patient: str = ""
+    user: str = ""
+    type: str = ""
+    object: str = ""
+    source: str = ""
+    address: str = ""
+    since: str = ""
+    until: str = ""
+    failed: bool | None = None
+    unparsed: bool = False
+    before: int = 2**62
+    limit: int = 100
+
+
+_BY_TERM = {name: Kind(name).value for name in ("patient", "user", "type", "object", "source", "address")}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record in its place."""
+
+    sequence: int
+    partition: str
+    digest: str
+    chain: str
+    record: Record
+
+
+_Waiting = tuple[Sequence[Record], "asyncio.Future[int]"]
+
+
+class Trail:
+    """The append-only store; one object for each process, `sequence` is the last record's."""
+
+    def __init__(
+        self, database: Database, folder: Path, *, checkpoint_records: int, checkpoint_seconds: float
+    ) -> None:
+        self.database = database
+        self.folder = folder
+        self._signer = Signer(folder)
+        self._every = checkpoint_records
+        self._seconds = checkpoint_seconds
+        self._waiting: list[_Waiting] = []
+        self._appending: asyncio.Task[None] | None = None
+        self._published = 0
+        self.sequence = 0
+        self._publishing = asyncio.Lock()
+        self._keeper: asyncio.Task[None] | None = None
+        self._searches: dict[frozenset[str], Select[Any]] = {}
+
+    async def start(self) -> None:
+        """Publish what a crash kept from being published, and begin to make checkpoints by time."""
+        self.sequence = (await self.database.read(_head)).sequence
+        self._published = await asyncio.to_thread(last_published, self.folder)
+        await self._publish()
+        self._keeper = asyncio.create_task(self._keep(), name="audit-checkpoints")
+
+    async def stop(self) -> None:
+        """Finish what was taken and sign the last records."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+        if self._appending is not None:
+            await self._appending
+        await self.checkpoint()
+
+    # --- appending -----------------------------------------------------------------------------------
+
+    async def append(self, records: Sequence[Record]) -> int:
+        """Append those of `records` that are not there yet; they are durable when this returns.
+
+        What comes while a batch is written is the next batch. Returns how many were new.
+
+        Raises
+        ------
+        DatabaseError
+            Nothing of `records` is known to be kept.
+        """
+        if not records:
+            return 0
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((records, future))
+        if self._appending is None or self._appending.done():
+            self._appending = asyncio.create_task(self._append_waiting(), name="audit-append")
+        return await future
+
+    async def _append_waiting(self) -> None:
+        while self._waiting:
+            batch = self._take()
+            records = [record for given, _ in batch for record in given]
+            try:
+                new, crossed = await self.database.write(partial(self._insert, records=records))
+            except Exception as error:
+                # Whatever it is, those who wait must learn that nothing was kept.
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for given, future in batch:
+                if not future.done():
+                    future.set_result(sum(record.digest in new for record in given))
+            self.sequence += len(new)
+            if crossed:
+                await self._publish()
+
+    def _take(self) -> list[_Waiting]:
+        size = count = 0
+        for given, _ in self._waiting:
+            size += sum(len(record.raw) for record in given)
+            count += 1
+            if size > BATCH_BYTES:
+                break
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    async def _insert(self, transaction: Transaction, *, records: Sequence[Record]) -> tuple[set[str], bool]:
+        digests = [record.digest for record in records]
+        seen = {digest for (digest,) in await transaction.fetch(_KNOWN, digests=digests)}
+        before = head = await _head(transaction)
+        rows: list[dict[str, Any]] = []
+        terms: list[dict[str, Any]] = []
+        heads: dict[int, Head] = {}
+        checkpoints: list[Head] = []
+        for digest, record in zip(digests, records, strict=True):
+            if digest in seen:
+                continue
+            seen.add(digest)
+            head = head.after(record, partition_of(record.received))
+            heads[head.number] = head
+            rows.append(_row(head, digest, record))
+            terms += [
+                {"kind": kind, "value": value, "sequence": head.sequence} for kind, value in record.terms
+            ]
+            if head.sequence % self._every == 0:
+                checkpoints.append(head)
+        await transaction.execute_many(_INSERT_RECORD, rows)
+        await transaction.execute_many(_INSERT_TERM, terms)
+        await self._set_heads(transaction, before, heads.values())
+        for reached in checkpoints:
+            await self._sign(transaction, reached)
+        return {row["digest"] for row in rows}, bool(checkpoints)
+
+    async def _set_heads(self, transaction: Transaction, before: Head, heads: Iterable[Head]) -> None:
+        for head in heads:
+            signature = self._signer.sign(head_statement(head))
+            if head.number == before.number:
+                await transaction.execute(
+                    _MOVE_HEAD, number=head.number, to=head.sequence, link=head.chain, signed=signature
+                )
+            else:
+                values = {field.name: getattr(head, field.name) for field in fields(head)}
+                await transaction.execute(_INSERT_HEAD, **values, signature=signature)
+
+    # --- checkpoints ---------------------------------------------------------------------------------
+
+    async def checkpoint(self) -> None:
+        """Sign the trail as it stands, unless the newest checkpoint says the same."""
+
+        async def work(transaction: Transaction) -> None:
+            head = await _head(transaction)
+            (last,) = await transaction.fetch(_LAST_CHECKPOINT) or [(0,)]
+            if head.sequence > last[0]:
+                await self._sign(transaction, head)
+
+        await self.database.write(work)
+        await self._publish()
+
+    async def _sign(self, transaction: Transaction, head: Head) -> None:
+        found = [checkpoint_of(row) for row in await transaction.fetch(_LAST_CHECKPOINT)]
+        checkpoint = Checkpoint(
+            sequence=head.sequence,
+            chain=head.chain,
+            time=instant(datetime.now(UTC)),
+            previous=found[0][0].digest if found else "",
+        )
+        values = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+        signature = self._signer.sign(checkpoint.statement)
+        await transaction.execute(_INSERT_CHECKPOINT, **values, signature=signature)
+
+    async def _publish(self) -> None:
+        try:
+            async with self._publishing:
+                await self._publish_new()
+        except (DatabaseError, OSError) as error:
+            _log.error("an audit checkpoint was not published yet", exc_info=error)
+
+    async def _publish_new(self) -> None:
+        rows = await self.database.fetch(_CHECKPOINTS, after=self._published)
+        if not rows:
+            return
+        found = [checkpoint_of(row) for row in rows]
+        await asyncio.to_thread(publish, self.folder, found)
+        newest = found[-1][0]
+        self._published = newest.sequence
+        _log.info("audit checkpoint", sequence=newest.sequence, chain=newest.chain)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds)
+            try:
+                await self.checkpoint()
+            except DatabaseError as error:
+                _log.error("no audit checkpoint", exc_info=error)
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    async def search(self, wanted: Search) -> list[Stored]:
+        """The newest records that match, newest first: up to `limit`, and up to 16 MB of them."""
+        given = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
+        found = await self.database.fetch(self._statement(wanted), **given)
+        size, sequences = 0, list[int]()
+        for sequence, octets in found:
+            size += octets
+            if sequences and size > ANSWER_BYTES:
+                break
+            sequences.append(sequence)
+        if not sequences:
+            return []
+        return [stored(row) for row in await self.database.fetch(_RECORDS, sequences=sequences)]
+
+    async def record(self, sequence: int) -> Stored | None:
+        """The record in this place."""
+        rows = await self.database.fetch(_RECORDS, sequences=[sequence])
+        return stored(rows[0]) if rows else None
+
+    def _statement(self, wanted: Search) -> Select[Any]:
+        asked = (*_BY_TERM, "since", "until", "unparsed")
+        present = frozenset(name for name in asked if getattr(wanted, name)) | {f"failed {wanted.failed}"}
+        if present not in self._searches:
+            self._searches[present] = _search(wanted)
+        return self._searches[present]
+
+
+def _search(wanted: Search) -> Select[Any]:
+    """The statement for searches that give the same parameters as `wanted`."""
+    record = audit_record.c
+    terms = {name: audit_term.alias(name) for name in _BY_TERM if getattr(wanted, name)}
+    place: FromClause = audit_record
+    # Ordered by the first term's own column, the index of terms gives the newest first by itself.
+    newest: ColumnElement[int] = record.sequence
+    for indexed in reversed(terms.values()):
+        place = place.join(indexed, indexed.c.sequence == record.sequence)
+        newest = indexed.c.sequence
+    found = select(record.sequence, func.length(record.raw)).select_from(place)
+    for name, indexed in terms.items():
+        found = found.where(indexed.c.kind == literal(_BY_TERM[name]), indexed.c.value == bindparam(name))
+    if wanted.since:
+        found = found.where(record.event_time >= bindparam("since"))
+    if wanted.until:
+        found = found.where(record.event_time < bindparam("until"))
+    if wanted.failed is not None:
+        found = found.where(record.outcome > literal(0) if wanted.failed else record.outcome == literal(0))
+    if wanted.unparsed:
+        found = found.where(record.state == literal(State.UNPARSED.value))
+    return found.where(newest < bindparam("before")).order_by(newest.desc()).limit(bindparam("limit"))
+
+
+# --- rows --------------------------------------------------------------------------------------------
+
+
+async def _head(transaction: Transaction) -> Head:
+    found = await transaction.fetch(_HEAD)
+    return head_of(found[0])[0] if found else EMPTY
+
+
+def head_of(row: Row) -> tuple[Head, bytes]:
+    """A row of `audit_head`: the head and its signature."""
+    number, partition, first, sequence, begin, chain, signature = row
+    head = Head(partition=partition, number=number, first=first, sequence=sequence, begin=begin, chain=chain)
+    return head, bytes(signature)
+
+
+def checkpoint_of(row: Row) -> tuple[Checkpoint, bytes]:
+    """A row of `audit_checkpoint`: the checkpoint and its signature."""
+    sequence, chain, time, previous, signature = row
+    return Checkpoint(sequence=sequence, chain=chain, time=time, previous=previous), bytes(signature)
+
+
+def _row(head: Head, digest: str, record: Record) -> dict[str, Any]:
+    return {
+        "sequence": head.sequence,
+        "partition": head.partition,
+        "received": record.received,
+        "peer": record.peer,
+        "subject": record.subject,
+        "raw": record.raw,
+        "digest": digest,
+        "state": record.state.value,
+        "reason": record.reason,
+        "event_time": record.event_time,
+        "event": record.event,
+        "outcome": record.outcome,
+        "terms": encode_terms(record.terms),
+        "chain": head.chain,
+    }
+
+
+def stored(row: Row) -> Stored:
+    """A row of `audit_record`.
+
+    Raises
+    ------
+    ValueError
+        The row holds what this product never writes.
+    """
+    sequence, partition, received, peer, subject, raw, digest, state, reason = row[:9]
+    event_time, event, outcome, terms, chain = row[9:]
+    record = Record(
+        received=received,
+        peer=peer,
+        subject=subject,
+        raw=bytes(raw),
+        state=State(state),
+        reason=reason,
+        event_time=event_time,
+        event=event,
+        outcome=outcome,
+        terms=decode_terms(terms),
+    )
+    return Stored(sequence, partition, digest, chain, record)

@@ -1,0 +1,173 @@
+"""The key that signs heads and checkpoints, and the file in which checkpoints are published.
+
+Key and file stand in the service's folder and not in the database, so that who can change the database
+alone cannot also sign. Copy the file, or the log, where administrators of the repository cannot write: it
+is the witness.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from audit_repository.domain.chain import Checkpoint
+
+PRIVATE = "audit-signing.key"
+PUBLIC = "audit-signing.pub"
+PUBLISHED = "checkpoints.jsonl"
+
+
+class SigningKeyError(Exception):
+    """The key that signs the trail cannot be used; the text names the file and the remedy."""
+
+
+class Signer:
+    """Signs with the key of `folder`, which is made, readable by its owner alone, when there is none."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / PRIVATE
+        if not path.exists():
+            _create(path)
+        self._key = _private(path)
+        public = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        if not (folder / PUBLIC).exists():
+            _write(folder / PUBLIC, public, 0o644)
+
+    def sign(self, statement: bytes) -> bytes:
+        """An Ed25519 signature."""
+        return self._key.sign(statement)
+
+
+class Verifier:
+    """Checks signatures with the public key of `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / PUBLIC
+        try:
+            key = load_pem_public_key(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise SigningKeyError(
+                f"{path} is not the public key of the trail; restore it from a copy"
+            ) from error
+        if not isinstance(key, Ed25519PublicKey):
+            raise SigningKeyError(f"{path} is not an Ed25519 key; restore it from a copy")
+        self._key = key
+
+    def holds(self, signature: bytes, statement: bytes) -> bool:
+        """Whether `signature` is of `statement`."""
+        try:
+            self._key.verify(signature, statement)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def _create(path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+
+
+def _write(path: Path, octets: bytes, mode: int) -> None:
+    part = path.with_suffix(path.suffix + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor made with its mode
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _private(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SigningKeyError(f"{path} cannot be read as a private key; restore it from a copy") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SigningKeyError(f"{path} is not an Ed25519 key; restore it from a copy")
+    return key
+
+
+def publish(folder: Path, signed: Sequence[tuple[Checkpoint, bytes]]) -> None:
+    """Append checkpoints to the published file, durably; a line that a crash cut short is taken off first."""
+    lines = [json.dumps(_line(checkpoint, signature)) for checkpoint, signature in signed]
+    path = folder / PUBLISHED
+    with path.open("ab") as file:
+        file.truncate(_whole(path))
+        file.write("".join(f"{line}\n" for line in lines).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _line(checkpoint: Checkpoint, signature: bytes) -> dict[str, str | int]:
+    return {
+        "sequence": checkpoint.sequence,
+        "chain": checkpoint.chain,
+        "time": checkpoint.time,
+        "previous": checkpoint.previous,
+        "signature": signature.hex(),
+    }
+
+
+def _whole(path: Path) -> int:
+    """Octets of the file up to its last line end."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 4096))
+        tail = file.read()
+    return size - len(tail) + tail.rfind(b"\n") + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One line of the published file; `checkpoint` is None when the line cannot be read."""
+
+    line: int
+    checkpoint: Checkpoint | None = None
+    signature: bytes = b""
+
+
+def published(folder: Path) -> Iterator[Published]:
+    """The published checkpoints, oldest first; a last line that a crash cut short is left out."""
+    path = folder / PUBLISHED
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith("\n"):
+                return
+            try:
+                read = json.loads(line)
+                signature = bytes.fromhex(read.pop("signature"))
+                yield Published(number, Checkpoint(**read), signature)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                yield Published(number)
+
+
+def last_published(folder: Path) -> int:
+    """Sequence of the newest published checkpoint, 0 when there is none."""
+    found = (line.checkpoint for line in published(folder))
+    return max((checkpoint.sequence for checkpoint in found if checkpoint is not None), default=0)

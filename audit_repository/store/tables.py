@@ -1,0 +1,63 @@
+"""The tables of the trail; the product inserts into them and, heads apart, never updates or deletes."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+
+audit_record = Table(
+    "audit_record",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("partition", Text, nullable=False),
+    Column("received", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    # a record that is sent again is known by it
+    Column("digest", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("event_time", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("outcome", Integer, nullable=True),
+    Column("terms", Text, nullable=False),
+    Column("chain", Text, nullable=False),
+    # searches by time alone, newest first
+    Index("audit_record_event_time", "event_time", "sequence"),
+)
+
+# The search index: derived from `terms` of the record, which the chain covers; verification compares both.
+audit_term = Table(
+    "audit_term",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    # verification reads all terms of a range of records
+    Index("audit_term_sequence", "sequence"),
+    sqlite_with_rowid=False,
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("partition", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("begin", Text, nullable=False),
+    Column("chain", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+
+audit_checkpoint = Table(
+    "audit_checkpoint",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("chain", Text, nullable=False),
+    Column("time", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)

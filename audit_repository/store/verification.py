@@ -1,0 +1,252 @@
+"""Verification: nothing of the trail was changed, deleted, inserted or put in another order.
+
+Recomputes the chain from the stored records, compares the search index with what the chain covers, and
+holds heads and checkpoints, in the database and in the published file, against their signatures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import bindparam, func, select
+
+from audit_repository.domain.chain import (
+    EMPTY,
+    Checkpoint,
+    Head,
+    begin_of,
+    head_statement,
+    link,
+)
+from audit_repository.store.events import Stored, checkpoint_of, head_of, stored
+from audit_repository.store.signing import Published, Verifier, published
+from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
+from shared.store.engine import Database
+
+STEP_RECORDS = 256
+STEP_BYTES = 8 * 1024**2
+MOST_PROBLEMS = 1_000
+
+_HEADS = select(*audit_head.c).order_by(audit_head.c.number)
+_CHECKPOINTS = select(*audit_checkpoint.c).order_by(audit_checkpoint.c.sequence)
+_SIZES = (
+    select(audit_record.c.sequence, func.length(audit_record.c.raw))
+    .where(audit_record.c.sequence >= bindparam("first"), audit_record.c.sequence <= bindparam("last"))
+    .order_by(audit_record.c.sequence)
+)
+_RECORDS = (
+    select(*audit_record.c)
+    .where(audit_record.c.sequence >= bindparam("first"), audit_record.c.sequence <= bindparam("last"))
+    .order_by(audit_record.c.sequence)
+)
+_TERMS = select(audit_term.c.sequence, audit_term.c.kind, audit_term.c.value).where(
+    audit_term.c.sequence >= bindparam("first"), audit_term.c.sequence <= bindparam("last")
+)
+_OUTSIDE = (
+    select(audit_record.c.sequence)
+    .where((audit_record.c.sequence < bindparam("first")) | (audit_record.c.sequence > bindparam("last")))
+    .order_by(audit_record.c.sequence)
+    .limit(MOST_PROBLEMS)
+)
+_TERMS_OUTSIDE = (
+    select(func.count())
+    .select_from(audit_term)
+    .where((audit_term.c.sequence < bindparam("first")) | (audit_term.c.sequence > bindparam("last")))
+)
+
+
+@dataclass(slots=True)
+class Report:
+    """What was looked at, and what was found; `problems` is empty when the trail is whole."""
+
+    records: int = 0
+    partitions: int = 0
+    checkpoints: int = 0
+    problems: list[str] = field(default_factory=list)
+    unlisted: int = 0
+
+    def found(self, problem: str) -> None:
+        """Note a problem; of very many only the first are listed."""
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
+        else:
+            self.unlisted += 1
+
+
+async def verify(
+    database: Database, folder: Path, *, progress: Callable[[int], None] = lambda records: None
+) -> Report:
+    """Verify all of the trail in `database`, signed with the key in `folder`; records come and go meanwhile.
+
+    Raises
+    ------
+    SigningKeyError
+        The public key is absent or unreadable.
+    """
+    report = Report()
+    verifier = Verifier(folder)
+    # The file first, heads last: what is appended meanwhile is then only ever newer than what is asked for.
+    witnessed = await asyncio.to_thread(lambda: list(published(folder)))
+    signed = [checkpoint_of(row) for row in await database.fetch(_CHECKPOINTS)]
+    heads = [head_of(row) for row in await database.fetch(_HEADS)]
+    links = _checkpoints(report, verifier, signed)
+    for line in witnessed:
+        _witness(report, verifier, line, links)
+    await _partitions(report, verifier, database, heads, links, progress)
+    return report
+
+
+def _checkpoints(
+    report: Report, verifier: Verifier, signed: list[tuple[Checkpoint, bytes]]
+) -> dict[int, str]:
+    previous = ""
+    for checkpoint, signature in signed:
+        report.checkpoints += 1
+        if not verifier.holds(signature, checkpoint.statement):
+            report.found(f"the checkpoint of record {checkpoint.sequence} has no valid signature")
+        if checkpoint.previous != previous:
+            report.found(
+                f"before the checkpoint of record {checkpoint.sequence} another is missing or changed"
+            )
+        previous = checkpoint.digest
+    return {checkpoint.sequence: checkpoint.chain for checkpoint, _ in signed}
+
+
+def _witness(report: Report, verifier: Verifier, line: Published, links: dict[int, str]) -> None:
+    """Hold a published checkpoint against those of the database; what only it knows is added to `links`."""
+    checkpoint = line.checkpoint
+    if checkpoint is None:
+        report.found(f"line {line.line} of the published checkpoints cannot be read")
+    elif not verifier.holds(line.signature, checkpoint.statement):
+        report.found(f"line {line.line} of the published checkpoints has no valid signature")
+    elif checkpoint.sequence not in links:
+        report.found(f"the checkpoint of record {checkpoint.sequence} was published and is missing now")
+        links[checkpoint.sequence] = checkpoint.chain
+    elif links[checkpoint.sequence] != checkpoint.chain:
+        report.found(f"the checkpoint of record {checkpoint.sequence} was published as another")
+
+
+async def _partitions(
+    report: Report,
+    verifier: Verifier,
+    database: Database,
+    heads: list[tuple[Head, bytes]],
+    links: dict[int, str],
+    progress: Callable[[int], None],
+) -> None:
+    before = EMPTY
+    for head, signature in heads:
+        report.partitions += 1
+        if not verifier.holds(signature, head_statement(head)):
+            report.found(f"the head of {head.partition} has no valid signature")
+        if (head.number, head.first) != (before.number + 1, before.sequence + 1):
+            report.found(
+                f"a head is missing between {before.partition or 'the beginning'} and {head.partition}"
+            )
+        if head.begin != begin_of(head.partition, before.chain):
+            report.found(f"{head.partition} does not continue what was before")
+        await _Partition(report, database, head, links, progress).verify()
+        before = head
+    for (sequence,) in await database.fetch(_OUTSIDE, first=1, last=before.sequence):
+        # Appended while we looked, or put there past the chain: the next head tells.
+        if not await _covered(database, sequence):
+            report.found(f"record {sequence} stands outside of the trail, which ends at {before.sequence}")
+    for sequence in links:
+        if sequence > before.sequence:
+            report.found(f"record {sequence} was signed, but the trail ends at {before.sequence}")
+
+
+async def _covered(database: Database, sequence: int) -> bool:
+    heads = [head_of(row)[0] for row in await database.fetch(_HEADS)]
+    return any(head.first <= sequence <= head.sequence for head in heads)
+
+
+class _Partition:
+    """One partition's records, in order."""
+
+    def __init__(
+        self,
+        report: Report,
+        database: Database,
+        head: Head,
+        links: dict[int, str],
+        progress: Callable[[int], None],
+    ) -> None:
+        self._report = report
+        self._database = database
+        self._head = head
+        self._links = links
+        self._progress = progress
+        self._expected = head.first
+        # None after a gap: what came before the next record is not known, so its own link says nothing.
+        self._chain: str | None = head.begin
+
+    async def verify(self) -> None:
+        """Look at every record and its index."""
+        async for first, last in self._steps():
+            indexed: dict[int, list[tuple[str, str]]] = defaultdict(list)
+            for sequence, kind, value in await self._database.fetch(_TERMS, first=first, last=last):
+                indexed[sequence].append((kind, value))
+            for row in await self._database.fetch(_RECORDS, first=first, last=last):
+                try:
+                    self._record(stored(row), indexed.pop(row[0], []))
+                except (ValueError, TypeError):
+                    self._damaged(row[0], str(row[-1]))
+            for sequence in indexed:
+                self._report.found(f"record {sequence} is missing, but the search index names it")
+            self._progress(self._report.records)
+            # Reads run on the event loop where the database is a file; others shall have their turn.
+            await asyncio.sleep(0)
+        self._missing(self._head.sequence + 1)
+        if self._chain not in (None, self._head.chain):
+            self._report.found(
+                f"the last record of {self._head.partition} is not the one that its head signs"
+            )
+
+    async def _steps(self) -> AsyncIterator[tuple[int, int]]:
+        """Ranges of records that together are small enough to hold."""
+        first = self._head.first
+        while first <= self._head.sequence:
+            last = min(first + STEP_RECORDS - 1, self._head.sequence)
+            size = 0
+            for sequence, octets in await self._database.fetch(_SIZES, first=first, last=last):
+                size += octets
+                if size > STEP_BYTES:
+                    last = sequence
+                    break
+            yield first, last
+            first = last + 1
+
+    def _record(self, item: Stored, indexed: list[tuple[str, str]]) -> None:
+        self._missing(item.sequence)
+        self._report.records += 1
+        expected = item.chain
+        if self._chain is not None:
+            expected = link(self._chain, item.sequence, self._head.partition, item.record)
+        columns = (item.chain, item.partition, item.digest)
+        if columns != (expected, self._head.partition, item.record.digest):
+            self._report.found(f"record {item.sequence} was changed, or is not in its place")
+        elif tuple(sorted(indexed)) != item.record.terms:
+            self._report.found(f"record {item.sequence}: the search index was changed")
+        self._linked(item.sequence, item.chain)
+
+    def _damaged(self, sequence: int, chain: str) -> None:
+        self._missing(sequence)
+        self._report.records += 1
+        self._report.found(f"record {sequence} was changed: it holds what is never written")
+        self._linked(sequence, chain)
+
+    def _linked(self, sequence: int, chain: str) -> None:
+        if self._links.get(sequence, chain) != chain:
+            self._report.found(f"up to record {sequence} the trail is not the one that was signed")
+        self._chain, self._expected = chain, sequence + 1
+
+    def _missing(self, upto: int) -> None:
+        while self._expected < upto:
+            self._report.found(f"record {self._expected} is missing")
+            self._expected += 1
+            self._chain = None

@@ -1,0 +1,282 @@
+"""Record Audit Event [ITI-20], receiving side: syslog over TLS, and over UDP when asked for (ITI TF-2 3.20).
+
+Octet counting alone (RFC 5425). What was read of a connection is durable before more is read of it, so a
+sender that resends after a broken connection loses nothing. A record that cannot be understood is kept;
+only a stream that cannot be cut into records is closed, and that is recorded too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from audit_repository.domain.record import Record, record_of
+from audit_repository.settings import AuditRepositorySettings
+from shared.audit.syslog import FrameReader, FramingError
+from shared.faults import SecurityFault
+from shared.http.handshake import reason_of
+from shared.security.caller import Node
+from shared.security.peer_certificate import node_from_der
+from shared.security.tls import server_context
+from shared.store.failures import DatabaseError
+from shared.telemetry.log import logger
+
+_log = logger(__name__)
+
+READ_BYTES = 256 * 1024
+# Bounds what a sender's resend window must cover after this host dies.
+RECEIVE_BUFFER = 256 * 1024
+HANDSHAKE_SECONDS = 10.0
+BACKLOG = 128
+PAUSE_SECONDS = 0.5
+# Reading larger batches goes to a thread.
+INLINE_BYTES = 256 * 1024
+UDP_WAITING = 2_000
+
+Append = Callable[[Sequence[Record]], Awaitable[int]]
+Alert = Callable[[str, str], Awaitable[None]]
+
+
+class _TooSlowError(Exception):
+    """The peer was silent for too long, or took too long for one record."""
+
+
+class SyslogListener:
+    """Takes records by TLS, or by plain TCP on loopback when TLS is not set up.
+
+    Parameters
+    ----------
+    append
+        Keeps records durably.
+    alert
+        Records that a node was refused: its address and the reason, in words.
+    """
+
+    def __init__(self, settings: AuditRepositorySettings, *, append: Append, alert: Alert) -> None:
+        self._settings = settings
+        self._append = append
+        self._alert = alert
+        self._context = server_context(settings.tls) if settings.tls.enabled else None
+        self._running: set[asyncio.Task[None]] = set()
+        self._listening: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen; the port is then in `port`.
+
+        Raises
+        ------
+        OSError
+            The address cannot be listened on.
+        """
+        host = self._settings.host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, self._settings.syslog_port), family=family, backlog=BACKLOG)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        listening.setblocking(False)
+        self.port = listening.getsockname()[1]
+        self._listening = listening
+        self._accepting = asyncio.create_task(self._accept(listening), name="syslog-accept")
+
+    async def stop(self) -> None:
+        """Listen no more and close what is open; what was read is kept first."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._accepting
+        if self._listening is not None:
+            self._listening.close()
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def check(self) -> None:
+        """Raise `ConnectionError` unless connections are accepted, for readiness."""
+        if self._accepting is None or self._accepting.done():
+            raise ConnectionError("syslog connections are not accepted")
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listening)
+            except OSError as error:
+                # Too many open files, or the peer is gone already: neither ends the service.
+                _log.error("a syslog connection was not accepted", exc_info=error)
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            if len(self._running) >= self._settings.syslog_connections:
+                _log.warning("too many syslog connections", peer=address[0])
+                connection.close()
+                continue
+            task = asyncio.create_task(self._serve(connection, str(address[0])), name="syslog-connection")
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a syslog connection failed", exc_info=error)
+
+    async def _serve(self, connection: socket.socket, address: str) -> None:
+        try:
+            reader, writer = await self._open(connection)
+        except ssl.SSLError as error:
+            await self._refused(address, reason_of(error))
+            return
+        except OSError as error:
+            # Scanners and probes of load balancers come and go without a word.
+            _log.info("no syslog handshake", peer=address, error=type(error).__name__)
+            return
+        try:
+            await self._receive(reader, self._node(writer, address))
+        except FramingError as error:
+            await self._refused(address, f"the stream is not syslog with octet counting: {error}")
+        except SecurityFault as error:
+            await self._refused(address, error.detail)
+        except _TooSlowError as error:
+            _log.info("syslog connection closed", peer=address, reason=str(error))
+        except DatabaseError as error:
+            # The sender keeps what it sent; closing makes it send again.
+            _log.error("audit records cannot be kept", peer=address, exc_info=error)
+        except OSError as error:
+            _log.info("syslog connection lost", peer=address, error=type(error).__name__)
+        finally:
+            writer.transport.abort()
+
+    async def _open(self, connection: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        connection.setblocking(False)
+        reader = asyncio.StreamReader(limit=READ_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        timeout = HANDSHAKE_SECONDS if self._context else None
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=timeout
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    def _node(self, writer: asyncio.StreamWriter, address: str) -> Node:
+        secured = writer.get_extra_info("ssl_object")
+        return node_from_der(secured.getpeercert(binary_form=True) if secured else None, address)
+
+    async def _refused(self, address: str, reason: str) -> None:
+        _log.warning("node refused", peer=address, reason=reason)
+        with suppress(DatabaseError):
+            await self._alert(address, reason)
+
+    async def _receive(self, reader: asyncio.StreamReader, node: Node) -> None:
+        frames = FrameReader(max_bytes=self._settings.syslog_max_bytes)
+        began = 0.0
+        while True:
+            was_inside = frames.inside
+            octets = await self._read(reader, frames, began)
+            if not octets:
+                if frames.inside:
+                    _log.info("syslog connection ended inside a record", peer=node.address)
+                return
+            messages: list[bytes] = []
+            try:
+                messages.extend(frames.feed(octets))
+            finally:
+                # What came whole before a broken frame is kept too.
+                await self._keep(messages, node)
+            if messages or not was_inside:
+                began = asyncio.get_running_loop().time()
+
+    async def _read(self, reader: asyncio.StreamReader, frames: FrameReader, began: float) -> bytes:
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + settings.syslog_idle_seconds
+        if frames.inside:
+            deadline = began + settings.syslog_frame_seconds * max(1.0, frames.announced / READ_BYTES)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await reader.read(READ_BYTES)
+        except TimeoutError:
+            raise _TooSlowError("a record took too long" if frames.inside else "nothing came") from None
+
+    async def _keep(self, messages: Sequence[bytes], node: Node) -> None:
+        if not messages:
+            return
+        received = datetime.now(UTC)
+
+        def read() -> list[Record]:
+            return [
+                record_of(message, peer=node.address, subject=node.subject, received=received)
+                for message in messages
+            ]
+
+        large = sum(map(len, messages)) > INLINE_BYTES
+        records = await asyncio.to_thread(read) if large else read()
+        await asyncio.shield(asyncio.ensure_future(self._append(records)))
+
+
+class DatagramListener(asyncio.DatagramProtocol):
+    """Takes records by UDP (RFC 5426): one for each datagram, neither acknowledged nor authenticated."""
+
+    def __init__(
+        self, settings: AuditRepositorySettings, *, append: Append, lost: Callable[[int], Awaitable[None]]
+    ) -> None:
+        self._settings = settings
+        self._append = append
+        self._lost = lost
+        self._waiting: asyncio.Queue[tuple[bytes, str, datetime]] = asyncio.Queue(UDP_WAITING)
+        self._overrun = 0
+        self._keeping: asyncio.Task[None] | None = None
+        self._transport: asyncio.DatagramTransport | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen; the port is then in `port`."""
+        loop = asyncio.get_running_loop()
+        address = (self._settings.host, self._settings.udp_port)
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=address)
+        self.port = self._transport.get_extra_info("sockname")[1]
+        self._keeping = asyncio.create_task(self._keep(), name="syslog-udp")
+
+    async def stop(self) -> None:
+        """Listen no more; what waits is kept."""
+        if self._transport is not None:
+            self._transport.close()
+        if self._keeping is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await self._waiting.join()
+            self._keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeping
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Take one record, or count it as lost when too many wait."""
+        try:
+            self._waiting.put_nowait((data, str(addr[0]), datetime.now(UTC)))
+        except asyncio.QueueFull:
+            self._overrun += 1
+
+    async def _keep(self) -> None:
+        while True:
+            taken = [await self._waiting.get()]
+            while not self._waiting.empty() and len(taken) < 500:
+                taken.append(self._waiting.get_nowait())
+            records = [record_of(data, peer=peer, subject="", received=at) for data, peer, at in taken]
+            try:
+                await self._append(records)
+                if self._overrun:
+                    number, self._overrun = self._overrun, 0
+                    await self._lost(number)
+            except DatabaseError as error:
+                self._overrun += len(records)
+                _log.error("audit records that came by UDP were lost", number=len(records), exc_info=error)
+            finally:
+                for _ in taken:
+                    self._waiting.task_done()

@@ -1,0 +1,198 @@
+"""The trail is asked: a search by what ITI-81 asks by, as JSON, for this product's own pages and command
+line.
+
+Every use is itself an event, kept before the answer leaves (DICOM PS3.15 A.5.3.2, Audit Log Used). The
+trail is shown to nodes of this community alone, and to users nowhere yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from audit_repository.domain.record import instant, is_patient, message_of, name_id, patient_term, term
+from audit_repository.settings import AuditRepositorySettings
+from audit_repository.store.events import Search, Stored, Trail
+from audit_repository.store.verification import verify
+from shared.audit.events import AuditEvent, Coded, Participant, ParticipantObject, ihe, log_used
+from shared.faults import SecurityFault
+from shared.http.raw_asgi import BodyTooLarge, node_of, receive_body
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller
+
+ITI81 = ihe("ITI-81", "Retrieve ATNA Audit Event")
+MOST_RECORDS = 500
+MOST_OCTETS = 64 * 1024
+
+
+class SearchRequest(BaseModel):
+    """What to find; everything that is given must hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    patient: str = Field("", max_length=1_000, description="CX of the patient")
+    user: str = Field("", max_length=1_000, description="NameID, or any UserID or UserName")
+    type: str = Field("", max_length=100, description="EventTypeCode or EventID, for example ITI-18")
+    object: str = Field(
+        "", max_length=1_000, description="uniqueId, Study Instance UID or another object's id"
+    )
+    source: str = Field("", max_length=1_000, description="AuditSourceID")
+    address: str = Field("", max_length=1_000, description="NetworkAccessPointID")
+    outcome: str = Field("", pattern="^(|success|failure)$", description="success, failure or empty")
+    since: AwareDatetime | None = Field(None, description="EventDateTime from here on")
+    until: AwareDatetime | None = Field(None, description="EventDateTime before this")
+    unparsed: bool = Field(False, description="only records that could not be read")
+    before: int = Field(2**62, ge=1, le=2**62, description="only records below this sequence: the next page")
+    limit: int = Field(100, ge=1, le=MOST_RECORDS, description="most records in the answer")
+
+    def search(self) -> Search:
+        """As the store is asked."""
+        return Search(
+            patient=term(patient_term(self.patient)),
+            user=term(self.user),
+            type=term(self.type),
+            object=term(self.object),
+            source=term(self.source),
+            address=term(self.address),
+            since=_bound(self.since),
+            until=_bound(self.until),
+            failed={"failure": True, "success": False}.get(self.outcome),
+            unparsed=self.unparsed,
+            before=self.before,
+            limit=self.limit,
+        )
+
+
+def _bound(moment: datetime | None) -> str:
+    return "" if moment is None else instant(moment)
+
+
+def routes(
+    settings: AuditRepositorySettings,
+    trail: Trail,
+    authenticator: Authenticator,
+    record: Callable[[AuditEvent], Awaitable[None]],
+) -> APIRouter:
+    """The routes below `/api`; `record` keeps an event of our own in the trail."""
+    router = APIRouter(prefix="/api")
+
+    async def used(request: Request) -> None:
+        caller = _caller(settings, authenticator, request)
+        await record(log_used(caller, ITI81, caller.endpoint))
+
+    @router.post("/search")
+    async def search(request: Request) -> dict[str, Any]:
+        wanted = await _wanted(request)
+        await used(request)
+        found = await trail.search(wanted.search())
+        shown = await asyncio.to_thread(lambda: list(map(show, found)))
+        return {"records": shown, "before": found[-1].sequence if found else None}
+
+    @router.get("/records/{sequence}/raw")
+    async def raw(sequence: int, request: Request) -> dict[str, Any]:
+        await used(request)
+        found = await trail.record(sequence)
+        if found is None:
+            raise HTTPException(404, f"there is no record {sequence}")
+        return {**_head(found), "raw": found.record.raw.decode("utf-8", "backslashreplace")}
+
+    @router.post("/verify")
+    async def verification(request: Request) -> dict[str, Any]:
+        await used(request)
+        return asdict(await verify(trail.database, trail.folder))
+
+    return router
+
+
+async def _wanted(request: Request) -> SearchRequest:
+    try:
+        return SearchRequest.model_validate_json(
+            await receive_body(request.receive, limit=MOST_OCTETS) or b"{}"
+        )
+    except BodyTooLarge as error:
+        raise HTTPException(413, str(error)) from None
+    except ValidationError as error:
+        problems = (f"{'/'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
+        raise HTTPException(400, "; ".join(problems)) from None
+
+
+def _caller(settings: AuditRepositorySettings, authenticator: Authenticator, request: Request) -> Caller:
+    base = settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    endpoint = f"{urlsplit(base).scheme}://{urlsplit(base).netloc}{request.url.path}"
+    try:
+        caller = authenticator.caller(node_of(request.scope), endpoint=endpoint, speaker_is_user=False)
+    except SecurityFault:
+        raise HTTPException(403, "the node was not authenticated") from None
+    if not caller.community_node:
+        raise HTTPException(403, "the trail is shown to nodes of this community alone (XDSI_COMMUNITY_NODES)")
+    return caller
+
+
+# --- how a record is shown ---------------------------------------------------------------------------
+
+
+def show(item: Stored) -> dict[str, Any]:
+    """A record as JSON; an unparsed one with its reason and no more."""
+    event = message_of(item.record.raw)
+    if event is None:
+        return {**_head(item), "reason": item.record.reason}
+    return {
+        **_head(item),
+        "time": item.record.event_time,
+        "event": _coded(event.event_id),
+        "types": list(map(_coded, event.event_types)),
+        "action": event.action,
+        "outcome": int(event.outcome),
+        "description": event.outcome_description,
+        "source": next((value for kind, value in item.record.terms if kind == "source"), ""),
+        "purposes": list(map(_coded, event.purposes)),
+        "participants": list(map(_participant, event.participants)),
+        "patients": [patient.object_id for patient in event.objects if is_patient(patient)],
+        "objects": [_object(other) for other in event.objects if not is_patient(other)],
+    }
+
+
+def _head(item: Stored) -> dict[str, Any]:
+    record = item.record
+    return {
+        "sequence": item.sequence,
+        "received": record.received,
+        "peer": record.peer,
+        "subject": record.subject,
+        "state": record.state.value,
+    }
+
+
+def _coded(code: Coded) -> dict[str, str]:
+    return {"code": code.code, "system": code.system, "text": code.text}
+
+
+def _participant(participant: Participant) -> dict[str, Any]:
+    return {
+        "user_id": participant.user_id,
+        "user_name": participant.user_name,
+        "name_id": name_id(participant.user_name or participant.user_id),
+        "process": participant.alternative_user_id,
+        "requestor": participant.requestor,
+        "roles": list(map(_coded, participant.roles)),
+        "address": participant.network_id,
+    }
+
+
+def _object(item: ParticipantObject) -> dict[str, Any]:
+    return {
+        "id": item.object_id,
+        "id_type": _coded(item.id_type),
+        "role": item.role,
+        "name": item.name,
+        "query": None if item.query is None else item.query.decode("utf-8", "backslashreplace"),
+        "details": {kind: value.decode("utf-8", "backslashreplace") for kind, value in item.details},
+        "instances": sum(number for _, number in item.sop_classes),
+    }

@@ -1,0 +1,113 @@
+"""What benchmarks measure against, started on free ports of loopback and ended with them: nginx and Orthanc."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+_START_SECONDS = 30.0
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [one.getsockname()[1] for one in taken]
+
+
+def wait_for(port: int) -> None:
+    """Wait until somebody listens on `port`."""
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise SystemExit(f"nothing listens on port {port}")
+
+
+def peak_rss_mb(process_id: int) -> float:
+    """Most memory that a process held so far."""
+    status = Path(f"/proc/{process_id}/status").read_text("ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+_NGINX = """
+daemon off; worker_processes 1; error_log {folder}/error.log; pid {folder}/nginx.pid;
+{user}
+events {{ worker_connections 64; }}
+http {{
+  access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  server {{ listen 127.0.0.1:{port}; root {folder}; }}
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[int]:
+    """nginx that serves `folder` by sendfile; its port."""
+    if shutil.which("nginx") is None:
+        raise SystemExit("nginx is not installed; apt install nginx-light")
+    [port] = free_ports(1)
+    config = folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
+    config.write_text(_NGINX.format(folder=folder, port=port, user=user), "ascii")
+    process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def orthanc(folder: Path, files: Sequence[Path]) -> Iterator[int]:
+    """Orthanc with its DICOMweb plugin, holding `files`; its HTTP port."""
+    if shutil.which("Orthanc") is None or not DICOMWEB_PLUGIN.exists():
+        raise SystemExit("Orthanc is not installed; apt install orthanc orthanc-dicomweb")
+    http, dicom = free_ports(2)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "orthanc.json"
+    config.write_text(
+        json.dumps(
+            {
+                "StorageDirectory": str(folder / "storage"),
+                "IndexDirectory": str(folder / "storage"),
+                "HttpPort": http,
+                "DicomPort": dicom,
+                "RemoteAccessAllowed": False,
+                "AuthenticationEnabled": False,
+                "Plugins": [str(DICOMWEB_PLUGIN)],
+                "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+                "KeepAlive": True,
+                "TcpNoDelay": True,
+            }
+        ),
+        "ascii",
+    )
+    log = (folder / "orthanc.log").open("wb")
+    process = subprocess.Popen(["Orthanc", str(config)], stdout=log, stderr=log)
+    try:
+        wait_for(http)
+        for path in files:
+            request = Request(f"http://127.0.0.1:{http}/instances", path.read_bytes(), method="POST")
+            urlopen(request).read()
+        yield http
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()

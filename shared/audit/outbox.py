@@ -1,0 +1,97 @@
+"""The outbox table: events that belong to a change are committed with it, and sent from there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    column,
+    select,
+    table,
+)
+from sqlalchemy import delete as delete_from
+from sqlalchemy import insert as insert_into
+
+from shared.audit.events import AuditEvent
+from shared.audit.recorder import AuditRecorder
+from shared.store.engine import Database, Transaction
+from shared.store.statements import in_list
+
+TABLE = "audit_outbox"
+
+_INSERT = insert_into(table(TABLE, column("octets", LargeBinary), column("created", Text))).values(
+    octets=bindparam("octets", type_=LargeBinary), created=bindparam("created", type_=Text)
+)
+
+
+def audit_outbox(metadata: MetaData) -> Table:
+    """The table in a service's schema: `id` grows, `octets` is `AuditRecorder.row`, `created` ISO 8601."""
+    return Table(
+        TABLE,
+        metadata,
+        Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+        Column("octets", LargeBinary, nullable=False),
+        Column("created", Text, nullable=False),
+        # Without it SQLite gives the number of a deleted last row away again.
+        sqlite_autoincrement=True,
+    )
+
+
+async def insert_events(
+    transaction: Transaction, events: Sequence[AuditEvent], recorder: AuditRecorder
+) -> None:
+    """Put the events of a change into its own transaction."""
+    created = datetime.now(UTC).isoformat()
+    rows = [{"octets": recorder.row(event), "created": created} for event in events]
+    await transaction.execute_many(_INSERT, rows)
+
+
+class DatabaseOutbox:
+    """Reads and deletes the rows of an outbox table, for the forwarder."""
+
+    def __init__(self, database: Database, outbox: Table) -> None:
+        self._database = database
+        self._handed: set[int] = set()
+        self._oldest = select(outbox.c.id).order_by(outbox.c.id).limit(bindparam("most"))
+        self._rows = (
+            select(outbox.c.id, outbox.c.octets).where(in_list(outbox.c.id, "ids")).order_by(outbox.c.id)
+        )
+        self._delete = delete_from(outbox).where(in_list(outbox.c.id, "ids"))
+
+    async def next(self, most: int) -> list[tuple[int, bytes]]:
+        """Up to `most` rows that were not handed out before, the oldest first."""
+        # All ids are looked at, not those above the last: another transaction may commit a lower one later.
+        known = await self._database.fetch(self._oldest, most=len(self._handed) + most)
+        fresh = [row_id for (row_id,) in known if row_id not in self._handed]
+        if not fresh:
+            return []
+        rows = [
+            (row_id, bytes(octets)) for row_id, octets in await self._database.fetch(self._rows, ids=fresh)
+        ]
+        self._handed.update(row_id for row_id, _ in rows)
+        return rows
+
+    async def done(self, sequences: Sequence[int]) -> None:
+        """Delete rows that need not be kept."""
+        if not sequences:
+            return
+        ids = list(sequences)
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(self._delete, ids=ids)
+
+        await self._database.write(work)
+        self._handed.difference_update(ids)
+
+    def rewind(self) -> None:
+        """Hand out again whatever is still there."""
+        self._handed.clear()

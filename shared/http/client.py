@@ -1,0 +1,136 @@
+"""Outgoing HTTP from one factory, so that no input makes a service connect to a place of its choosing."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import httpx2
+
+from shared.security.tls import client_context
+from shared.settings import TlsSettings
+
+MAX_CONNECTIONS = 64
+MAX_IDLE_CONNECTIONS = 16
+# Shorter than our own server keeps an idle connection, so that a request seldom meets one that is closing.
+IDLE_SECONDS = 20.0
+CONNECT_SECONDS = 10.0
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class EgressRefused(Exception):
+    """A request went to an address that is not a configured peer; nothing was sent."""
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port: what a peer is known by."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: httpx2.URL | str) -> Origin:
+        """The origin of an absolute http or https URL.
+
+        Raises
+        ------
+        ValueError
+            `url` is neither.
+        """
+        parsed = httpx2.URL(url)
+        if parsed.scheme not in _DEFAULT_PORTS or not parsed.host:
+            raise ValueError(
+                f"{parsed.scheme}://{parsed.host}: a peer is named by an http:// or https:// URL"
+            )
+        return cls(parsed.scheme, parsed.host.lower(), parsed.port or _DEFAULT_PORTS[parsed.scheme])
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    """Lets requests through to `allowed` origins alone; every request of a client passes here."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, allowed: Iterable[Origin]) -> None:
+        self._inner = inner
+        self._allowed = frozenset(allowed)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send `request` to one of the allowed origins.
+
+        Raises
+        ------
+        EgressRefused
+            It is for another one.
+        """
+        origin = Origin.of(request.url)
+        if origin not in self._allowed:
+            raise EgressRefused(f"{origin} is not a configured peer; configured are {self._named()}")
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+    def _named(self) -> str:
+        return ", ".join(sorted(map(str, self._allowed))) or "none"
+
+
+def http_client(
+    tls: TlsSettings,
+    *,
+    peers: Sequence[str],
+    timeout_seconds: float = 30,
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> httpx2.AsyncClient:
+    """Make the client through which a service speaks to `peers`; close it with `aclose`.
+
+    Redirects are not followed, proxies and other settings of the environment are not read. With TLS set up,
+    both sides authenticate by the community's authorities alone; whether a certificate must also name its
+    host is a setting that is off, because ATNA knows a node by its certificate and not by its place in the
+    network.
+
+    Parameters
+    ----------
+    peers
+        URLs of the systems that may be spoken to; scheme, host and port count, the rest is ignored.
+    timeout_seconds
+        For each read and write and for a place in the pool; connecting is given at most 10 s.
+    transport
+        What sends instead of sockets, for applications in the same process; the allow-list still holds.
+
+    Raises
+    ------
+    ValueError
+        A peer is not an http or https URL.
+    """
+    inner = transport or _socket_transport(tls)
+    return httpx2.AsyncClient(
+        transport=GuardedTransport(inner, map(Origin.of, peers)),
+        timeout=httpx2.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+def _socket_transport(tls: TlsSettings) -> httpx2.AsyncHTTPTransport:
+    return httpx2.AsyncHTTPTransport(
+        verify=_context(tls),
+        trust_env=False,
+        retries=0,
+        limits=httpx2.Limits(
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+            keepalive_expiry=IDLE_SECONDS,
+        ),
+    )
+
+
+def _context(tls: TlsSettings) -> ssl.SSLContext:
+    # Without TLS set up there is no trust either: an https peer then fails at its handshake.
+    context = client_context(tls) if tls.enabled else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = tls.check_host_names
+    return context

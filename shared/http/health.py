@@ -1,0 +1,69 @@
+"""Is the process alive, may it be given work, and how is it doing: /health/live, /health/ready, /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from shared.telemetry.log import logger
+from shared.telemetry.metrics import CONTENT_TYPE, Metrics
+
+CHECK_SECONDS = 5.0
+
+Check = Callable[[], Awaitable[None]]
+_log = logger(__name__)
+
+
+class NotReady(Exception):
+    """Raised by a check: why the service must not be given work. The text is shown to whoever asks."""
+
+
+def health_routes(checks: Mapping[str, Check], metrics: Metrics | None = None) -> APIRouter:
+    """Make the routes that every HTTP service has.
+
+    Parameters
+    ----------
+    checks
+        By name, what must hold for the service to be ready. A check raises to say why it does not: the text
+        of `NotReady` is shown, of any other exception its kind alone, because this page is open to everybody.
+    metrics
+        Those of the service; without them those of the process are shown.
+    """
+    router = APIRouter(include_in_schema=False)
+    shown = metrics or Metrics("service")
+
+    @router.get("/health/live")
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @router.get("/health/ready")
+    async def ready() -> JSONResponse:
+        found = await asyncio.gather(*(_reason(name, check) for name, check in checks.items()))
+        reasons = {name: reason for name, reason in zip(checks, found, strict=True) if reason}
+        if reasons:
+            return JSONResponse({"status": "not ready", "reasons": reasons}, 503, {"retry-after": "5"})
+        return JSONResponse({"status": "ready"})
+
+    @router.get("/metrics")
+    async def show_metrics() -> Response:
+        return Response(shown.render(), headers={"content-type": CONTENT_TYPE})
+
+    return router
+
+
+async def _reason(name: str, check: Check) -> str:
+    """Why `check` does not hold; empty when it does."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except NotReady as reason:
+        return str(reason)
+    except TimeoutError:
+        return f"no answer within {CHECK_SECONDS:g} s"
+    except Exception as error:
+        _log.warning("not ready", check=name, exc_info=error)
+        return type(error).__name__
+    return ""

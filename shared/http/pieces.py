@@ -1,0 +1,161 @@
+"""The body of a large response as a list: bytes at hand, and ranges of files that are not held in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+# A chunk costs a hop to a thread and back, and under TLS about 0.4 ms of encryption on the loop.
+CHUNK_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """`length` bytes of the file `path` from `offset`; sent without being read into memory where possible."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+Piece = bytes | FileRange
+
+
+class FileTruncated(Exception):
+    """A file ended before the range that was promised of it; what was sent so far is incomplete."""
+
+    def __init__(self, piece: FileRange, missing: int) -> None:
+        super().__init__(
+            f"{piece.path.name} ends {missing} bytes before offset {piece.offset} + {piece.length}; "
+            "the file was changed after it was stored"
+        )
+
+
+def size(piece: Piece) -> int:
+    """Length of `piece` in bytes."""
+    return piece.length if isinstance(piece, FileRange) else len(piece)
+
+
+class OpenFile:
+    """One file that is open at a time; neighbouring ranges of the same file share the descriptor."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._descriptor = -1
+
+    def descriptor(self, path: Path) -> int:
+        """A descriptor of `path`, valid until the next call or `close`."""
+        if path != self._path:
+            self.close()
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._path = path
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close the file that is open, if any."""
+        if self._path is not None:
+            self._path = None
+            os.close(self._descriptor)
+
+
+class Cursor:
+    """A place in a list of pieces."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+        self._index = -1
+        self.piece: Piece = b""
+        self.position = 0
+
+    @property
+    def remaining(self) -> int:
+        """Bytes left of the current piece."""
+        return size(self.piece) - self.position
+
+    @property
+    def last(self) -> bool:
+        """Whether no piece follows the current one."""
+        return self._index >= len(self._pieces) - 1
+
+    def advance(self) -> bool:
+        """Make the current piece one of which bytes are left; False at the end."""
+        while self.remaining == 0:
+            if self.last:
+                return False
+            self._index += 1
+            self.piece, self.position = self._pieces[self._index], 0
+        return True
+
+
+class PieceReader:
+    """Reads pieces in their order as chunks of equal size; blocks, hence for a thread."""
+
+    def __init__(self, pieces: Sequence[Piece], chunk_bytes: int = CHUNK_BYTES) -> None:
+        self._cursor = Cursor(pieces)
+        self._chunk_bytes = chunk_bytes
+        self._file = OpenFile()
+
+    def next_chunk(self) -> bytearray:
+        """The next bytes, `chunk_bytes` of them but for the last; empty at the end.
+
+        Raises
+        ------
+        FileTruncated
+            A file is shorter than its range.
+        """
+        chunk = bytearray(self._chunk_bytes)
+        filled = 0
+        with memoryview(chunk) as view:
+            while filled < self._chunk_bytes and self._cursor.advance():
+                filled += self._fill(view[filled:])
+        del chunk[filled:]
+        return chunk
+
+    def close(self) -> None:
+        """Close the file that is open, if any."""
+        self._file.close()
+
+    def _fill(self, view: memoryview) -> int:
+        cursor, piece = self._cursor, self._cursor.piece
+        count = min(len(view), cursor.remaining)
+        if isinstance(piece, FileRange):
+            descriptor = self._file.descriptor(piece.path)
+            count = os.preadv(descriptor, [view[:count]], piece.offset + cursor.position)
+            if count == 0:
+                raise FileTruncated(piece, cursor.remaining)
+        else:
+            view[:count] = piece[cursor.position : cursor.position + count]
+        cursor.position += count
+        return count
+
+
+async def read_ahead(
+    pieces: Sequence[Piece], *, executor: Executor | None = None, chunk_bytes: int = CHUNK_BYTES
+) -> AsyncGenerator[bytearray]:
+    """Yield the bytes of `pieces` in chunks, each read in a thread while the one before is being sent.
+
+    Raises
+    ------
+    FileTruncated
+        A file is shorter than its range.
+    """
+    loop = asyncio.get_running_loop()
+    reader = PieceReader(pieces, chunk_bytes)
+    coming = loop.run_in_executor(executor, reader.next_chunk)
+    try:
+        # Shielded, because a thread cannot be cancelled: the file stays open until its read has ended.
+        while chunk := await asyncio.shield(coming):
+            coming = loop.run_in_executor(executor, reader.next_chunk)
+            yield chunk
+    finally:
+        coming.add_done_callback(lambda read: _close(reader, read))
+
+
+def _close(reader: PieceReader, read: asyncio.Future[bytearray]) -> None:
+    reader.close()
+    if not read.cancelled():
+        read.exception()

@@ -1,0 +1,414 @@
+"""uvicorn's HTTP/1.1 protocol with what it lacks: client certificate, deadlines, limits, zero-copy sending.
+
+uvicorn is pinned; `tests/unit/http/test_uvicorn.py` holds what is leaned on here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import ssl
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from socket import fromfd
+from typing import Any, Protocol
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from shared.http.limits import Admission, Cut, HttpLimits, Pace
+from shared.http.pieces import Piece, read_ahead, size
+from shared.http.raw_asgi import PEER_CERTIFICATE, PIECES, ClientGone
+from shared.http.transmission import ConnectionGone, Transmission
+from shared.telemetry.log import logger
+
+LINGER_SECONDS = 2.0
+MAX_LINGERING = 256
+
+_log = logger(__name__)
+
+
+class RefusedRequest(Exception):
+    """Raised in a callback of the parser to end the connection with `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Outgoing(Protocol):
+    """A body that is being sent in another way than by ASGI messages."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes that left so far."""
+        ...
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is the client that must move now."""
+        ...
+
+    def cut(self) -> None:
+        """End it at once."""
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    """What the connections of one server share."""
+
+    config: Config
+    limits: HttpLimits
+    senders: Executor
+    state: ServerState = field(default_factory=ServerState)
+    admission: Admission = field(init=False)
+    lingering: int = 0
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.limits)
+
+
+class XdsiProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, house: House, *, admitted: bool = False) -> None:
+        """Speak for one connection; `admitted` when it was counted already, by its TLS handshake."""
+        super().__init__(house.config, house.state, {}, asyncio.get_running_loop())
+        self.url = b""
+        self._house = house
+        self._limits = house.limits
+        self._admitted = admitted
+        self._address = ""
+        self._certificate: bytes | None = None
+        # The request that is arriving: for how long, and whether its header still is.
+        self._receiving = True
+        self._receiving_seconds = -house.limits.sweep_seconds
+        self._in_header = True
+        self._header_bytes = 0
+        self._fed_bytes = 0
+        self._body_bytes = 0
+        self._arriving = Pace(house.limits)
+        # The latest request: whether all of it has arrived; and the one that is being answered.
+        self._arrived = True
+        self._answering: RequestResponseCycle | None = None
+        # The body that is leaving.
+        self._outgoing: Outgoing | None = None
+        self._leaving: Pace | None = None
+        self._unsent_bytes = 0
+        self._unsent_seconds = 0.0
+        self._refusal = 400
+        self._lingering_seconds: float | None = None
+        self._deaf = False
+
+    # --- connection ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or answer 503 when there are too many."""
+        super().connection_made(transport)
+        self._address = self.client[0] if self.client else ""
+        secure: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if secure is not None:
+            self._certificate = secure.getpeercert(binary_form=True)
+        if not self._admitted:
+            self._admitted = self._house.admission.admit(self._address)
+            if not self._admitted:
+                self._refuse(503)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free what the connection held; whoever is sending or receiving learns that the client is gone."""
+        super().connection_lost(exc)
+        if self._answering is not None:
+            self._tell_gone(self._answering)
+        if self._admitted:
+            self._house.admission.leave(self._address)
+            self._admitted = False
+        if self._lingering_seconds is not None:
+            self._house.lingering -= 1
+        self._lingering_seconds = None
+        if self._outgoing is not None:
+            self._outgoing.cut()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse `data`; the deadline of a header runs from its first byte, even if that is an empty line."""
+        if self._deaf:
+            return
+        if not self._receiving:
+            self._begin()
+        self._fed_bytes += len(data)
+        super().data_received(data)
+        # The parser shows a header field only when it is whole, hence this bound for one without end.
+        if self._in_header and self._fed_bytes > self._limits.header_bytes and not self._deaf:
+            self._refuse(414 if len(self.url) > self._limits.target_bytes else 431)
+
+    def shutdown(self) -> None:
+        """Close when idle, or after the response that is under way."""
+        if self._lingering_seconds is None:
+            super().shutdown()
+
+    # --- the parser's callbacks --------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._receiving = True
+        # It began somewhere between two sweeps, and must not be cut early.
+        self._receiving_seconds = -self._limits.sweep_seconds
+        self._in_header = True
+        self._fed_bytes = 0
+
+    def on_message_begin(self) -> None:
+        """Start a request."""
+        super().on_message_begin()
+        if not self._receiving:
+            self._begin()
+        self._header_bytes = self._body_bytes = 0
+        self._arriving = Pace(self._limits)
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the request target, as far as its limit (414)."""
+        super().on_url(url)
+        if len(self.url) > self._limits.target_bytes:
+            raise RefusedRequest(self._refused(414))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect one header field, as far as the limits (431); trailers are not passed on."""
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_bytes + len(self.url) > self._limits.header_bytes:
+            raise RefusedRequest(self._refused(431))
+        if self._in_header:
+            super().on_header(name, value)
+            if len(self.headers) > self._limits.header_lines:
+                raise RefusedRequest(self._refused(431))
+
+    def on_headers_complete(self) -> None:
+        """Begin the request's task, with our extensions in its scope."""
+        self._in_header = False
+        self._check_framing()
+        extensions: dict[str, Any] = {PEER_CERTIFICATE: self._certificate}
+        self.scope["extensions"] = extensions
+        super().on_headers_complete()
+        self._arrived = False
+        cycle = self.cycle
+
+        async def send_pieces(pieces: Sequence[Piece]) -> None:
+            await self._send_pieces(cycle, pieces)
+
+        extensions[PIECES] = send_pieces
+
+    def on_body(self, body: bytes) -> None:
+        """Hand on a part of the body; reading pauses while the application has 64 KB of it waiting."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request has arrived."""
+        super().on_message_complete()
+        self._arrived = True
+        self._receiving = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _tell_gone(self, cycle: RequestResponseCycle) -> None:
+        """Let the application find out at its next receive or send."""
+        if not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _refused(self, status: int) -> int:
+        self._refusal = status
+        return status
+
+    def _check_framing(self) -> None:
+        """Refuse a request whose end two readers could see in different places (RFC 9112 6.3)."""
+        names = [name for name, _ in self.headers]
+        lengths, encodings = names.count(b"content-length"), names.count(b"transfer-encoding")
+        if lengths + encodings > 1:
+            raise RefusedRequest(self._refused(400))
+
+    # --- refusals ----------------------------------------------------------------------------------
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser, or a callback of ours, refused."""
+        self._refuse(self._refusal)
+
+    def _refuse(self, status: int) -> None:
+        """Answer `status` where an answer is possible, and close; nothing more is read as a request."""
+        self._deaf = True
+        self._unset_keepalive_if_required()
+        cycle = self.cycle
+        answered = cycle is None or cycle.response_complete
+        if answered and self._arrived:
+            self._answer_and_close(status)
+        elif answered:
+            # The rest of a request that has its answer already.
+            self.transport.close()
+        elif self._arrived:
+            # A request behind another one is refused: the other gets its answer, and then all ends.
+            cycle.keep_alive = False
+        elif cycle.response_started:
+            self._abort()
+        else:
+            self._tell_gone(cycle)
+            self._answer_and_close(status)
+
+    def _answer_and_close(self, status: int) -> None:
+        phrase = http.HTTPStatus(status).phrase.encode()
+        retry = b"retry-after: 1\r\n" if status == 503 else b""
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+            b"%sconnection: close\r\n\r\n%s" % (status, phrase, len(phrase), retry, phrase)
+        )
+        if self.transport.can_write_eof() and self._house.lingering < MAX_LINGERING:
+            # Closing with unread bytes would reset the connection, and the client might never see the answer.
+            self.transport.write_eof()
+            self._lingering_seconds = 0.0
+            self._house.lingering += 1
+            self.flow.resume_reading()
+        else:
+            self.transport.close()
+
+    def _abort(self) -> None:
+        if self.cycle is not None:
+            self._tell_gone(self.cycle)
+        if self._outgoing is not None:
+            self._outgoing.cut()
+        self.transport.abort()
+
+    # --- deadlines ---------------------------------------------------------------------------------
+
+    def sweep(self, elapsed_seconds: float) -> None:
+        """Cut the connection if it is past a deadline; `elapsed_seconds` since the last sweep."""
+        if self._lingering_seconds is not None:
+            self._lingering_seconds += elapsed_seconds
+            if self._lingering_seconds > LINGER_SECONDS:
+                self.transport.abort()
+        elif late := self._late_sending(elapsed_seconds):
+            self._log_cut(late, "sending")
+            self._abort()
+        elif late := self._late_receiving(elapsed_seconds):
+            self._log_cut(late, "receiving")
+            self._refuse(408)
+
+    def _late_receiving(self, elapsed_seconds: float) -> Cut | None:
+        if not self._receiving or self._deaf or self.transport.is_closing():
+            return None
+        if self.flow.read_paused or (not self._in_header and self.cycle.waiting_for_100_continue):
+            return None
+        self._receiving_seconds += elapsed_seconds
+        if self._in_header:
+            return Cut.HEADER if self._receiving_seconds > self._limits.header_seconds else None
+        if self._receiving_seconds > self._limits.receive_seconds:
+            return Cut.RECEIVE
+        return self._arriving.step(elapsed_seconds, self._body_bytes)
+
+    def _late_sending(self, elapsed_seconds: float) -> Cut | None:
+        if self._outgoing is not None and self._leaving is not None:
+            waiting = self._outgoing.waiting
+            return self._leaving.step(elapsed_seconds, self._outgoing.sent) if waiting else None
+        unsent = self.transport.get_write_buffer_size()
+        stands_still = unsent > 0 and unsent == self._unsent_bytes
+        self._unsent_bytes = unsent
+        self._unsent_seconds = self._unsent_seconds + elapsed_seconds if stands_still else 0.0
+        return Cut.STALLED if self._unsent_seconds >= self._limits.stall_seconds else None
+
+    def _log_cut(self, why: Cut, doing: str) -> None:
+        _log.info("connection cut", reason=why.value, while_doing=doing, peer=self._address)
+
+    # --- pieces ------------------------------------------------------------------------------------
+
+    async def _send_pieces(self, cycle: RequestResponseCycle, pieces: Sequence[Piece]) -> None:
+        """Send the whole body of a response that was started; on any failure the connection is aborted."""
+        length = sum(map(size, pieces))
+        if cycle.chunked_encoding or cycle.expected_content_length != length:
+            raise RuntimeError("the pieces do not add up to the Content-Length of the response")
+        try:
+            self._check_connected(cycle)
+            if self.scheme == "https":
+                await self._send_ahead(cycle, pieces)
+            else:
+                await self._send_files(pieces)
+        except ConnectionGone as error:
+            cycle.disconnected = True
+            self._abort()
+            raise ClientGone("the client stopped taking the response") from error
+        except BaseException:
+            cycle.disconnected = True
+            self._abort()
+            raise
+        finally:
+            self._outgoing = self._leaving = None
+        self._complete(cycle)
+
+    async def _send_files(self, pieces: Sequence[Piece]) -> None:
+        self.flow.pause_reading()
+        await self._flushed()
+        connection = self.transport.get_extra_info("socket")
+        duplicate = fromfd(connection.fileno(), connection.family, connection.type)
+        duplicate.setblocking(False)
+        transmission = Transmission(duplicate, pieces)
+        self._watch(transmission)
+        await transmission.run(self._house.senders)
+
+    async def _send_ahead(self, cycle: RequestResponseCycle, pieces: Sequence[Piece]) -> None:
+        queue = _Queue(self.transport)
+        self._watch(queue)
+        async with aclosing(read_ahead(pieces, executor=self._house.senders)) as chunks:
+            async for chunk in chunks:
+                await self.flow.drain()
+                self._check_connected(cycle)
+                queue.write(chunk)
+
+    def _watch(self, outgoing: Outgoing) -> None:
+        self._outgoing = outgoing
+        self._leaving = Pace(self._limits)
+
+    async def _flushed(self) -> None:
+        """Wait until the response's head, and whatever was written before it, has left for the socket."""
+        self.transport.set_write_buffer_limits(high=0)
+        await self.flow.drain()
+        self.transport.set_write_buffer_limits()
+        if self.transport.is_closing():
+            raise ConnectionGone
+
+    def _check_connected(self, cycle: RequestResponseCycle) -> None:
+        if cycle.disconnected or self.transport.is_closing():
+            raise ConnectionGone
+
+    def _complete(self, cycle: RequestResponseCycle) -> None:
+        """What uvicorn does after the last byte of a body."""
+        cycle.expected_content_length = 0
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
+
+class _Queue:
+    """The write buffer of a transport, as what is being sent."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._written = 0
+
+    def write(self, chunk: bytearray) -> None:
+        self._written += len(chunk)
+        self._transport.write(chunk)
+
+    @property
+    def sent(self) -> int:
+        return self._written - self._unsent
+
+    @property
+    def waiting(self) -> bool:
+        return self._unsent > 0
+
+    @property
+    def _unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def cut(self) -> None:
+        self._transport.abort()

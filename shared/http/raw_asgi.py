@@ -1,0 +1,164 @@
+"""Raw ASGI endpoints: bodies in, pieces out, and who is at the other end; for SOAP and for streams."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from starlette.routing import BaseRoute, Route
+
+from shared.http.pieces import FileRange, FileTruncated, Piece, read_ahead, size
+from shared.security.caller import Node
+from shared.security.peer_certificate import node_from_der
+
+__all__ = [
+    "BodyTooLarge",
+    "ClientGone",
+    "FileRange",
+    "FileTruncated",
+    "Piece",
+    "ServerBusy",
+    "body_chunks",
+    "node_of",
+    "raw_routes",
+    "receive_body",
+    "send_body",
+    "send_pieces",
+]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PIECES = "xdsi.pieces"
+"""Extension of the scope: coroutine function that sends pieces as the whole body, after the start message."""
+
+PEER_CERTIFICATE = "xdsi.peer_certificate"
+"""Extension of the scope: the client's certificate, DER; None without TLS."""
+
+
+class _Endpoint:
+    """An ASGI application in the form in which a route takes one."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def raw_routes(path: str, app: App) -> list[BaseRoute]:
+    """Routes of every method to `app` at `path`, with and without a slash at its end.
+
+    A mounted application would answer the path itself with a redirect, which no SOAP client follows.
+    """
+    return [Route(path, _Endpoint(app)), Route(f"{path}/", _Endpoint(app))]
+
+
+class BodyTooLarge(Exception):
+    """The request's body is longer than its limit; the answer is 413."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is longer than {limit} bytes, which is the most that is accepted here")
+        self.limit = limit
+
+
+class ClientGone(Exception):
+    """The client closed the connection, or was cut for being too slow; there is nobody left to answer."""
+
+
+class ServerBusy(Exception):
+    """More is asked than this server takes at once; the answer is 503 with Retry-After."""
+
+
+async def send_pieces(
+    scope: Scope, send: Send, *, status: int, headers: Headers, pieces: Sequence[Piece]
+) -> None:
+    """Answer with `pieces` as the body; Content-Length is their sum and must not be among `headers`.
+
+    On our own server a plain connection is served by sendfile and a TLS connection by reading ahead in a
+    thread; any other server gets ordinary ASGI messages. Memory does not grow with the body.
+
+    Raises
+    ------
+    ClientGone
+        The client is gone or does not take what is sent; known on our own server alone.
+    FileTruncated
+        A file is shorter than its range; the connection is closed, so that the client sees a broken body.
+    """
+    length = sum(map(size, pieces))
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-length", b"%d" % length), *headers],
+        }
+    )
+    if scope["method"] == "HEAD" or length == 0:
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    elif PIECES in scope.get("extensions", ()):
+        await scope["extensions"][PIECES](pieces)
+    else:
+        await _send_chunks(send, pieces)
+
+
+async def _send_chunks(send: Send, pieces: Sequence[Piece]) -> None:
+    async with aclosing(read_ahead(pieces)) as chunks:
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": bytes(chunk), "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def send_body(send: Send, *, status: int, headers: Headers, body: bytes = b"") -> None:
+    """Answer with a body that is at hand; Content-Length is added."""
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def body_chunks(receive: Receive) -> AsyncGenerator[bytes]:
+    """Yield the request's body as it arrives; the client waits while the consumer does.
+
+    Raises
+    ------
+    ClientGone
+        The connection ended before the body did.
+    """
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the connection ended before the request did")
+        if body := message.get("body", b""):
+            yield body
+        more = message.get("more_body", False)
+
+
+async def receive_body(receive: Receive, *, limit: int) -> bytes:
+    """Receive a body of at most `limit` bytes into memory.
+
+    Raises
+    ------
+    BodyTooLarge
+        As soon as more than `limit` bytes have arrived.
+    ClientGone
+        The connection ended before the body did.
+    """
+    received = bytearray()
+    async with aclosing(body_chunks(receive)) as chunks:
+        async for chunk in chunks:
+            received += chunk
+            if len(received) > limit:
+                raise BodyTooLarge(limit)
+    return bytes(received)
+
+
+def node_of(scope: Scope) -> Node:
+    """The system at the other end of the connection (ITI-19): its address, and its certificate under TLS."""
+    client = scope.get("client")
+    certificate = scope.get("extensions", {}).get(PEER_CERTIFICATE)
+    return node_from_der(certificate, client[0] if client else "")

@@ -1,0 +1,318 @@
+"""Serving one ASGI application over HTTP/1.1, with mutual TLS where it is set up (ITI-19)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+from typing import Any, Protocol, TypeVar, cast
+
+import uvloop
+from uvicorn.config import Config
+
+from shared.http.handshake import OnTlsFailure, TlsListener
+from shared.http.limits import HttpLimits
+from shared.http.protocol import House, XdsiProtocol
+from shared.http.raw_asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, ServerBusy, send_body
+from shared.security.tls import server_context
+from shared.settings import ServiceSettings, SettingsError
+from shared.telemetry.log import logger
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BACKLOG = 2_048
+# Each sends for as long as its client takes, and waits at most 5 ms: more threads would not send more.
+SENDER_THREADS = 8
+GRACE_SECONDS = 30.0
+
+_log = logger(__name__)
+
+
+class Service(Protocol):
+    """What `run_service` runs."""
+
+    @property
+    def asgi(self) -> App:
+        """The application."""
+        ...
+
+    async def start(self) -> None:
+        """Begin background work; called before the first request is accepted."""
+
+    async def stop(self) -> None:
+        """End background work; called after the last request was answered."""
+
+
+class RunningServer:
+    """A server that accepts connections until it is stopped."""
+
+    def __init__(self, house: House, listener: asyncio.Server | TlsListener, port: int) -> None:
+        self._house = house
+        self._listener = listener
+        self._stopped = asyncio.Event()
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
+        self.port = port
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open now."""
+        return self._house.admission.open
+
+    async def wait(self) -> None:
+        """Wait until the server was stopped.
+
+        Raises
+        ------
+        Exception
+            Whatever ended the watch over deadlines; a server without it must not go on.
+        """
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait((stopped, self._sweeping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if self._sweeping.done() and not self._sweeping.cancelled():
+            self._sweeping.result()
+
+    async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Accept nothing more, let requests in work end within `grace_seconds`, then cut them."""
+        if self._stopped.is_set():
+            return
+        if isinstance(self._listener, TlsListener):
+            await self._listener.close()
+        else:
+            self._listener.close()
+        for connection in list(self._house.state.connections):
+            connection.shutdown()
+        if not await self._ended(grace_seconds):
+            await self._cut()
+        self._sweeping.cancel()
+        self._house.senders.shutdown(wait=False)
+        self._stopped.set()
+
+    async def _ended(self, within_seconds: float) -> bool:
+        """Whether all connections and requests end in time."""
+        state = self._house.state
+        now = asyncio.get_running_loop().time
+        end = now() + within_seconds
+        while (state.connections or state.tasks) and now() < end:  # noqa: ASYNC110  # uvicorn tells nobody when they are empty
+            await asyncio.sleep(0.02)
+        return not (state.connections or state.tasks)
+
+    async def _cut(self) -> None:
+        state = self._house.state
+        _log.warning("requests cut at stop", requests=len(state.tasks), connections=len(state.connections))
+        for task in list(state.tasks):
+            task.cancel()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await self._ended(1.0)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        while True:
+            self._house.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+            await asyncio.sleep(self._house.limits.sweep_seconds)
+            now = loop.time()
+            # Time in which this process did not get to run is nobody's fault.
+            elapsed = min(now - before, 2 * self._house.limits.sweep_seconds)
+            before = now
+            for connection in list(self._house.state.connections):
+                sweep_one(cast(XdsiProtocol, connection), elapsed)
+
+
+def sweep_one(connection: XdsiProtocol, elapsed_seconds: float) -> None:
+    """Look at the deadlines of one connection; our mistake about one must not end the watch over all."""
+    try:
+        connection.sweep(elapsed_seconds)
+    except Exception as error:
+        _log.error("a connection was cut by mistake", exc_info=error)
+        connection.transport.abort()
+
+
+async def start_server(
+    app: App,
+    settings: ServiceSettings,
+    *,
+    on_tls_failure: OnTlsFailure | None = None,
+    limits: HttpLimits | None = None,
+    reuse_port: bool = False,
+) -> RunningServer:
+    """Listen on the host and port of `settings`, and serve `app` until the server is stopped.
+
+    Lifespan events are not sent: a service begins and ends its own work. No forwarding header of a proxy is
+    believed.
+
+    Parameters
+    ----------
+    on_tls_failure
+        Awaited with address and reason when a node failed to authenticate, for the Security Alert of ATNA.
+    reuse_port
+        Whether other processes may listen on the same port, to share its connections.
+
+    Raises
+    ------
+    SettingsError
+        The settings contradict themselves, for example an open address without TLS; or TLS cannot be set up.
+    OSError
+        The address cannot be listened on.
+    """
+    if problems := settings.problems():
+        raise SettingsError(tuple(problems))
+    context = server_context(settings.tls) if settings.tls.enabled else None
+    house = _house(app, limits or HttpLimits())
+    allow_open_files(2 * house.limits.connections + 256)
+    listening = _listening(settings.host, settings.port, reuse_port)
+    port: int = listening.getsockname()[1]
+    if context is not None:
+        return RunningServer(house, TlsListener(house, listening, context, on_tls_failure), port)
+    listener = await asyncio.get_running_loop().create_server(
+        lambda: XdsiProtocol(house), sock=listening, backlog=BACKLOG
+    )
+    return RunningServer(house, listener, port)
+
+
+def _listening(host: str, port: int, reuse_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=reuse_port)
+    listening.setblocking(False)
+    return listening
+
+
+def _house(app: App, limits: HttpLimits) -> House:
+    config = Config(
+        cast(Any, _edge(app)),
+        http=XdsiProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=limits.idle_seconds,
+    )
+    config.load()
+    senders = ThreadPoolExecutor(SENDER_THREADS, thread_name_prefix="xdsi-send")
+    return House(config=config, limits=limits, senders=senders)
+
+
+def _edge(app: App) -> App:
+    """`app`, with the exceptions of `raw_asgi` answered where the application did not."""
+
+    async def edge(scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await app(scope, receive, watched)
+        except ClientGone:
+            _log.info("client gone", peer=(scope["client"] or ("",))[0])
+        except BodyTooLarge as error:
+            await _refuse(send, started, error, status=413, headers=[])
+        except ServerBusy as error:
+            await _refuse(send, started, error, status=503, headers=[(b"retry-after", b"1")])
+
+    return edge
+
+
+async def _refuse(
+    send: Send, started: bool, error: Exception, *, status: int, headers: list[tuple[bytes, bytes]]
+) -> None:
+    if started:
+        raise error
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *headers]
+    await send_body(send, status=status, headers=headers, body=str(error).encode())
+
+
+def allow_open_files(wanted: int) -> None:
+    """Raise this process' limit of open files to `wanted`, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+AnyService = TypeVar("AnyService", bound=Service)
+
+
+def run_service(
+    build: Callable[[], Awaitable[AnyService]],
+    settings: ServiceSettings,
+    *,
+    on_tls_failure: Callable[[AnyService], OnTlsFailure] | None = None,
+    on_ready: Callable[[int], None] | None = None,
+    reuse_port: bool = False,
+    grace_seconds: float = GRACE_SECONDS,
+) -> None:
+    """Run one service in the foreground until SIGTERM or SIGINT; returning is a clean end.
+
+    Parameters
+    ----------
+    build
+        Makes the service; called on the loop that serves it.
+    on_tls_failure
+        From the service, what `start_server` is given under that name.
+    on_ready
+        Called with the port when requests are accepted.
+    grace_seconds
+        For requests in work when the signal comes; a second signal cuts them.
+    """
+
+    async def run() -> None:
+        with _signals() as signalled:
+            service = await build()
+            await service.start()
+            try:
+                hook = on_tls_failure(service) if on_tls_failure else None
+                server = await start_server(
+                    service.asgi, settings, on_tls_failure=hook, reuse_port=reuse_port
+                )
+                if on_ready is not None:
+                    on_ready(server.port)
+                await _until(signalled, server, grace_seconds)
+            finally:
+                await service.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[asyncio.Queue[int]]:
+    """The signals that ask for an end, as they come."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Queue[int] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, came.put_nowait, number)
+    try:
+        yield came
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _until(signalled: asyncio.Queue[int], server: RunningServer, grace_seconds: float) -> None:
+    """Serve until the first signal, then stop; the second one ends the grace."""
+    first, ended = asyncio.ensure_future(signalled.get()), asyncio.ensure_future(server.wait())
+    await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
+    first.cancel()
+    stopping = asyncio.ensure_future(server.stop(grace_seconds))
+    second = asyncio.ensure_future(signalled.get())
+    await asyncio.wait((stopping, second), return_when=asyncio.FIRST_COMPLETED)
+    second.cancel()
+    if not stopping.done():
+        stopping.cancel()
+        await server.stop(0)
+    await ended

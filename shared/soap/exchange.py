@@ -1,0 +1,90 @@
+"""One exchange on its way: what is known of it so far, how it may end, and how many there may be at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.faults import ReceiverFault, SenderFault
+from shared.http.raw_asgi import Piece, Scope, ServerBusy
+from shared.security.caller import Caller, Node
+from shared.soap.media_type import MULTIPART, MediaType
+from shared.soap.package import Package
+from shared.soap.served import Served
+from shared.telemetry.metrics import Result
+
+
+class TooLarge(SenderFault):
+    """A limit of size was passed."""
+
+    status = 413
+
+
+class EncodingRefused(SenderFault):
+    """The body came with a Content-Encoding."""
+
+    status = 415
+
+
+class Unavailable(ReceiverFault):
+    """The service cannot do it now; try again later."""
+
+    status = 503
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known so far of one exchange; a fault, and the end of it, need what the steps before found."""
+
+    scope: Scope
+    endpoint: str
+    node: Node
+    package: Package = field(default_factory=Package)
+    media_type: MediaType | None = None
+    message_id: str = ""
+    served: Served[Any, Any] | None = None
+    request: Any = None
+    caller: Caller | None = None
+    received: float = 0.0
+    result: Result = Result.FAULT
+
+    @property
+    def mtom(self) -> bool:
+        """Whether the request came as an XOP package, so that the answer will."""
+        return self.media_type is not None and self.media_type.name == MULTIPART
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What will be sent; `retry` asks the client to come again."""
+
+    status: int
+    content_type: str
+    pieces: Sequence[Piece]
+    retry: bool = False
+
+
+class Gate:
+    """Lets a number in at once and sends the others away."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._taken = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the next one would be sent away."""
+        return self._taken >= self._places
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Hold a place, or raise `ServerBusy`."""
+        if self.full:
+            raise ServerBusy
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1

@@ -1,0 +1,85 @@
+"""MTOM values: what a message carries beside its XML (SOAP 1.2 MTOM, XOP; ITI TF-2 Appendix V.3).
+
+Messages are read and written by `shared.soap.package`; inline base64 becomes attachments there, so that
+decoders meet `xop:Include` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from shared.faults import SenderFault
+from shared.http.raw_asgi import FileRange
+from shared.xml import NS, Element, elements, escape_attribute, text
+
+XOP = NS["xop"]
+INCLUDE = f"{{{XOP}}}Include"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One document as it arrived: an attachment, or inline base64 after decoding.
+
+    `path` is a temporary file with exactly the document's bytes; the request deletes it unless it was moved
+    away. `size` is in bytes, `sha1` and `sha256` are lower-case hexadecimal.
+    """
+
+    path: Path
+    size: int
+    sha1: str
+    sha256: str
+
+
+Content = bytes | FileRange | Received
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One part to send; `content_id` is without angle brackets and unique in its message."""
+
+    content_id: str
+    content: Content
+    content_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class MtomBody:
+    """The element of the body, bytes without XML declaration, and the parts that its `xop:Include`s name."""
+
+    xml: bytes
+    attachments: tuple[Attachment, ...] = ()
+
+
+Attachments = Mapping[str, Received]
+
+
+def include(content_id: str) -> str:
+    """The `xop:Include` element that stands for the part `content_id`."""
+    href = escape_attribute(quote(content_id, safe="@.-_~!$'()*+,;=:"))
+    return f'<xop:Include xmlns:xop="{XOP}" href="cid:{href}"/>'
+
+
+def resolve(document: Element, attachments: Attachments) -> Received | None:
+    """What the `xop:Include` child of `document` refers to.
+
+    Returns
+    -------
+    Received | None
+        None when the part that the href names is not in the message.
+
+    Raises
+    ------
+    SenderFault
+        `document` has no include, more beside it, or an href that is not a `cid:` (XOP 1.0, 3.2).
+    """
+    found = list(elements(document))
+    name = document.tag.rpartition("}")[2]
+    if len(found) != 1 or found[0].tag != INCLUDE or text(document):
+        raise SenderFault(f"{name} holds neither base64 nor exactly one xop:Include")
+    href = found[0].get("href", "")
+    if not href.lower().startswith("cid:"):
+        raise SenderFault(f"the xop:Include in {name} needs an href that starts with cid:")
+    return attachments.get(unquote(href[4:]))

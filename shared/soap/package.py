@@ -1,0 +1,241 @@
+"""XOP packages: read as they arrive, written as one job (XOP 1.0; ITI TF-2 Appendix V.3.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from shared.faults import SenderFault, SoapFault
+from shared.http.raw_asgi import BodyTooLarge, FileRange, Piece
+from shared.soap.inline import MAX_XML_BYTES, InlineScanner
+from shared.soap.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType
+from shared.soap.mtom import Attachment, Content, Received
+from shared.soap.multipart import MAX_PARTS, Part, Parts
+from shared.soap.spooling import MAX_DOCUMENT_BYTES, Spool, forget
+from shared.xml import PRESCAN_BYTES, XmlError
+
+MAX_MESSAGE_BYTES = 2 * 1024**3
+_HEADER_VALUE = re.compile(r"[ -~]{1,255}")
+_CONTENT_ID = re.compile(r"[!-;=?-~]{1,255}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoapLimits:
+    """What one message may weigh, and how many are worked on at once; sizes are in bytes.
+
+    `parts` counts attachments. `receiving` messages may arrive at once, `working` be handled or wait for a
+    database or a peer, `heavy` be parsed in threads; beyond that the service says that it is busy.
+    """
+
+    message_bytes: int = MAX_MESSAGE_BYTES
+    document_bytes: int = MAX_DOCUMENT_BYTES
+    xml_bytes: int = MAX_XML_BYTES
+    parts: int = MAX_PARTS - 1
+    receiving: int = 256
+    working: int = 68
+    heavy: int = 4
+
+
+@dataclass(slots=True)
+class Package:
+    """A message as it arrived: its XML, with inline documents moved out when it was large, and what it
+    carries.
+
+    `guarded` says that the limits of `shared.xml.Guard` were held over `xml`. The files in `attachments`
+    belong to whoever holds the package; `discard` removes those that were not moved away.
+    """
+
+    xml: bytes = b""
+    attachments: dict[str, Received] = field(default_factory=dict)
+    guarded: bool = False
+
+    def discard(self) -> None:
+        """Remove the temporary files."""
+        for received in self.attachments.values():
+            forget(received)
+
+
+class _XmlReader:
+    """The XML of a message on its way in: held while small, scanned in a thread from `PRESCAN_BYTES` on."""
+
+    def __init__(self, package: Package, folder: Path | None, limits: SoapLimits) -> None:
+        self._package = package
+        self._folder = folder
+        self._limits = limits
+        self._held = bytearray()
+        self._scanner: InlineScanner | None = None
+        self._job: asyncio.Future[None] | None = None
+
+    async def read(self, chunks: AsyncIterator[bytes]) -> None:
+        """Put the XML and its large inline documents into the package; fails as `InlineScanner.feed` does."""
+        try:
+            async for chunk in chunks:
+                self._held += chunk
+                if len(self._held) > PRESCAN_BYTES:
+                    await self._scan(self._scanner or self._begin())
+            if self._scanner is None:
+                self._package.xml = bytes(self._held)
+                return
+            await self._scan(self._scanner)
+            await self._settle()
+            self._package.xml = self._scanner.close()
+            self._package.guarded = True
+        finally:
+            # A request that is cancelled must not remove files under the thread.
+            with suppress(OSError, BodyTooLarge, XmlError, SoapFault):
+                await self._settle()
+            if self._scanner is not None:
+                self._scanner.discard()
+
+    def _begin(self) -> InlineScanner:
+        self._scanner = InlineScanner(
+            self._folder,
+            self._package.attachments,
+            max_xml_bytes=self._limits.xml_bytes,
+            max_document_bytes=self._limits.document_bytes,
+        )
+        return self._scanner
+
+    async def _scan(self, scanner: InlineScanner) -> None:
+        await self._settle()
+        octets, self._held = bytes(self._held), bytearray()
+        self._job = asyncio.get_running_loop().run_in_executor(None, scanner.feed, octets)
+
+    async def _settle(self) -> None:
+        if self._job is not None:
+            await asyncio.shield(self._job)
+
+
+async def read_package(
+    package: Package, chunks: AsyncIterator[bytes], media_type: MediaType, *, folder: Path, limits: SoapLimits
+) -> None:
+    """Read one message, SIMPLE or XOP package, into `package`; attachments go to files below `folder`.
+
+    When it fails, `package` holds what had arrived before; its holder discards it in any case.
+
+    Raises
+    ------
+    SenderFault
+        The package is not one, is truncated, or names no root part.
+    XmlError
+        The XML is not such that we accept; known here only when it is large.
+    BodyTooLarge
+        The message, its XML or one document is larger than its limit.
+    OSError
+        The file system does not take more.
+    """
+    limited = _limited(chunks, limits.message_bytes)
+    if media_type.name != MULTIPART:
+        await _XmlReader(package, None, limits).read(limited)
+        return
+    if media_type.parameter("type").lower() not in ("", XOP_XML):
+        raise SenderFault(f'the type of a multipart/related message must be "{XOP_XML}" (MTOM)')
+    await _read_parts(package, limited, media_type, folder, limits)
+
+
+async def _limited(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    received = 0
+    async for chunk in chunks:
+        received += len(chunk)
+        if received > limit:
+            raise BodyTooLarge(limit)
+        yield chunk
+
+
+async def _read_parts(
+    package: Package, chunks: AsyncIterator[bytes], media_type: MediaType, folder: Path, limits: SoapLimits
+) -> None:
+    start = unbracketed(media_type.parameter("start"))
+    rooted = False
+    async for part in Parts(chunks, media_type.parameter("boundary"), max_parts=limits.parts + 1):
+        if not rooted and is_root(part, start):
+            rooted = True
+            await read_root(package, part, folder, limits)
+        elif part.content_id in package.attachments:
+            raise SenderFault(f"two parts have the Content-ID <{part.content_id}>")
+        elif part.content_id:
+            package.attachments[part.content_id] = await spool_part(part, folder, limits)
+    if not rooted:
+        raise SenderFault(
+            f"no part has the Content-ID <{start}> that start names" if start else "no part came"
+        )
+
+
+def unbracketed(content_id: str) -> str:
+    """A Content-ID without white space and angle brackets, which some senders forget."""
+    return content_id.strip().removeprefix("<").removesuffix(">")
+
+
+def is_root(part: Part, start: str) -> bool:
+    """Whether `part`, the first or one after parts that were not it, is the root."""
+    if not start or part.content_id == start:
+        return True
+    return not part.content_id and part.content_type.lower().startswith(XOP_XML)
+
+
+async def read_root(package: Package, part: Part, folder: Path, limits: SoapLimits) -> None:
+    """Read the root part into `package`; its inline documents go to files when the XML is large."""
+    await _XmlReader(package, folder, limits).read(part.chunks())
+
+
+async def spool_part(part: Part, folder: Path, limits: SoapLimits) -> Received:
+    """Write the content of `part` to a file of its own."""
+    spool = Spool(folder, max_bytes=limits.document_bytes)
+    try:
+        async for chunk in part.chunks():
+            await spool.write(chunk)
+        return await spool.finish()
+    except BaseException:
+        await spool.discard()
+        raise
+
+
+def write_package(
+    envelope: bytes, attachments: Sequence[Attachment], *, action: str = ""
+) -> tuple[str, list[Piece]]:
+    """The Content-Type and the body of an XOP package; a package even without any attachment.
+
+    The body is a list of pieces: bytes, and ranges of files that are never read into memory.
+    """
+    boundary, root = uuid4().hex, f"root.{uuid4().hex}@xdsi"
+    content_type = (
+        f'{MULTIPART}; boundary="{boundary}"; type="{XOP_XML}"; start="<{root}>"; start-info="{SOAP_XML}"'
+    )
+    if action:
+        content_type += f'; action="{action}"'
+    pieces: list[Piece] = []
+    gathered = bytearray(_part_head(boundary, f'{XOP_XML}; charset=UTF-8; type="{SOAP_XML}"', root))
+    gathered += envelope
+    for attachment in attachments:
+        gathered += b"\r\n"
+        gathered += _part_head(boundary, attachment.content_type, attachment.content_id)
+        content = _piece(attachment.content)
+        if isinstance(content, bytes):
+            gathered += content
+        elif content.length:
+            pieces += (bytes(gathered), content)
+            gathered.clear()
+    gathered += f"\r\n--{boundary}--\r\n".encode()
+    pieces.append(bytes(gathered))
+    return content_type, pieces
+
+
+def _part_head(boundary: str, content_type: str, content_id: str) -> bytes:
+    # Both may come from a partner's metadata: nothing of them may end a header line.
+    if not _HEADER_VALUE.fullmatch(content_type):
+        content_type = "application/octet-stream"
+    if not _CONTENT_ID.fullmatch(content_id):
+        raise ValueError("a Content-ID must be printable ASCII without blanks and angle brackets")
+    return (
+        f"--{boundary}\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: binary\r\n"
+        f"Content-ID: <{content_id}>\r\n\r\n"
+    ).encode("ascii")
+
+
+def _piece(content: Content) -> bytes | FileRange:
+    return FileRange(content.path, 0, content.size) if isinstance(content, Received) else content

@@ -1,0 +1,125 @@
+"""Expected actions and their audit record, in one order for SOAP and for REST (architecture, 6).
+
+The unit of work is opened, `handle` works in it, and the event of what became of it is durable before the
+caller of `perform` gets anything to send.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
+
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.recorder import AuditUnavailable
+from shared.errors import OutOfResources, Rejected, Severity, XdsError
+from shared.faults import SoapFault
+from shared.security.caller import Caller
+from shared.telemetry.log import correlation_id, logger
+
+_log = logger(__name__)
+
+Request = TypeVar("Request", contravariant=True)
+Response = TypeVar("Response")
+
+UnitFactory = Callable[[Caller], AbstractAsyncContextManager[Any]]
+"""Opens the unit of work of one request; a unit whose `audited` is true has recorded its change itself."""
+
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_ANSWERS: tuple[type[Exception], ...] = (XdsError, Rejected, SoapFault)
+
+
+class AuditRecorder(Protocol):
+    """Keeps audit events (`shared.audit.recorder.AuditRecorder`)."""
+
+    async def record(self, events: Sequence[AuditEvent]) -> None:
+        """Keep `events` durably, or raise `shared.audit.recorder.AuditUnavailable`."""
+        ...
+
+
+class Performed(Protocol[Request, Response]):
+    """What `perform` needs of a transaction; `shared.soap.served.Served` and REST transactions have it."""
+
+    @property
+    def handle(self) -> Callable[[Any, Request, Caller], Awaitable[Response]]:
+        """The expected actions."""
+        ...
+
+    @property
+    def audit(self) -> Callable[[Request, Response | None, Caller, Outcome], tuple[AuditEvent, ...]]:
+        """The events that describe them."""
+        ...
+
+
+class InternalError(XdsError):
+    """Our mistake: what is wrong stands in the log alone, under `correlation_id`."""
+
+    def __init__(self, found_under: str) -> None:
+        super().__init__(f"internal error; the log of the service explains it under {found_under}")
+        self.correlation_id = found_under
+
+
+async def perform(
+    served: Performed[Request, Response],
+    unit: UnitFactory,
+    request: Request,
+    caller: Caller,
+    recorder: AuditRecorder,
+    *,
+    expected: tuple[type[Exception], ...] = (),
+) -> Response:
+    """Do what `request` asks and record it; the response may be sent when this returns.
+
+    Parameters
+    ----------
+    expected
+        Further exceptions of `handle` that are answers and no mistakes, for example HTTP problems of a REST
+        transaction. Like `XdsError` they are recorded as failures and raised again.
+
+    Raises
+    ------
+    XdsError, Rejected, SoapFault
+        The request is refused, recorded with `response` None and outcome 8; `InternalError` when the mistake
+        is ours, `OutOfResources` also when a file system is full.
+    AuditUnavailable
+        Nothing could be recorded: nothing may be answered but that.
+    """
+    try:
+        async with unit(caller) as opened:
+            response = await served.handle(opened, request, caller)
+    except AuditUnavailable:
+        raise
+    except _ANSWERS + expected:
+        await recorder.record(served.audit(request, None, caller, Outcome.SERIOUS_FAILURE))
+        raise
+    except Exception as error:
+        answer = unexpected(error)
+        await recorder.record(served.audit(request, None, caller, Outcome.SERIOUS_FAILURE))
+        raise answer from error
+    if not getattr(opened, "audited", False):
+        await recorder.record(served.audit(request, response, caller, outcome_of(response)))
+    return response
+
+
+def outcome_of(response: object) -> Outcome:
+    """SUCCESS unless one of the response's `errors` is more than a warning."""
+    errors: Sequence[XdsError] = getattr(response, "errors", ())
+    failed = any(error.severity is Severity.ERROR for error in errors)
+    return Outcome.SERIOUS_FAILURE if failed else Outcome.SUCCESS
+
+
+def unexpected(error: Exception) -> XdsError:
+    """Log what nobody expected, and make the error that is told; a full file system is no mistake of ours."""
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        _log.error("no space", reason=error.strerror)
+        return OutOfResources("there is no space left on the service; try again when there is")
+    return InternalError(log_mistake(error))
+
+
+def log_mistake(error: BaseException) -> str:
+    """Log an unexpected exception and return the correlation id under which it is found."""
+    found_under = correlation_id()
+    _log.error("unexpected", correlation_id=found_under, exc_info=error)
+    return found_under

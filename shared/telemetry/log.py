@@ -1,0 +1,192 @@
+"""JSON logs, one object a line, without patient data.
+
+What speaks of a patient is wrapped in `Phi` where it must be handed around. The texts of exceptions are not
+logged, because they may quote what was sent; their kind and place are. Other libraries are heard from WARNING
+on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import IO, Any
+from uuid import uuid4
+
+import structlog
+from structlog.stdlib import BoundLogger
+from structlog.typing import EventDict
+
+HIDDEN = "***"
+# Names under which nothing is shown, wrapped or not.
+_HIDDEN_PREFIXES = ("patient", "mrn", "password", "secret", "token", "assertion")
+# They log what goes over their wires, at levels that somebody may switch on.
+_LOUD = ("uvicorn", "httpx2", "httpcore2", "pynetdicom", "pydicom", "asyncio", "hl7", "alembic", "sqlalchemy")
+_SCALARS = (str, int, float, bool, type(None))
+
+
+class Phi:
+    """A value about a patient; every way of showing it gives `***`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+    def __format__(self, specification: str) -> str:
+        return HIDDEN
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Phi) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+def logger(name: str) -> BoundLogger:
+    """The logger of a module; before `configure`, warnings and errors alone go to standard error."""
+    bound: BoundLogger = structlog.stdlib.get_logger(name)
+    return bound
+
+
+def configure(service: str, *, level: str = "INFO", stream: IO[str] | None = None) -> None:
+    """Make every log of this process one JSON object a line on `stream` (standard error).
+
+    `level` is for our own loggers; others are heard from WARNING on.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_Lines(service))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in _LOUD:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    _arrange(service)
+
+
+def _arrange(service: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _Service(service),
+            tell_exception,
+            hide,
+            _hand_over,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=BoundLogger,
+    )
+
+
+def _hand_over(logged_by: Any, method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
+    """The line as what the standard library's logger is called with."""
+    return (render(logged_by, method, event),), {"extra": {"is_line": True}}
+
+
+class _Lines(logging.Formatter):
+    """Our lines as they are; the records of other libraries in the same form."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        if getattr(record, "is_line", False):
+            return record.getMessage()
+        event: EventDict = {
+            "event": record.getMessage().rstrip(),
+            "logger": record.name,
+            "level": record.levelname.lower(),
+            "timestamp": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+            "service": self._service,
+            "exc_info": record.exc_info,
+        }
+        return render(None, "", tell_exception(None, "", event))
+
+
+def correlation_id() -> str:
+    """An id to show outside in place of a detail, and to log beside the detail."""
+    return uuid4().hex[:16]
+
+
+def tell_exception(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Replace `exc_info` by the kinds and places of the exception and its causes; never its text."""
+    given = event.pop("exc_info", None)
+    error = given[1] if isinstance(given, tuple) else given
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        event["exception"] = list(_told(error))
+    return event
+
+
+def _told(error: BaseException) -> list[dict[str, object]]:
+    told: list[dict[str, object]] = []
+    following: BaseException | None = error
+    while following is not None and len(told) < 8:
+        told.append(_one(following))
+        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+    return told
+
+
+def _one(error: BaseException) -> dict[str, object]:
+    frames = traceback.extract_tb(error.__traceback__)
+    one: dict[str, object] = {
+        "type": f"{type(error).__module__}.{type(error).__qualname__}",
+        "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+    if isinstance(error, OSError) and error.strerror:
+        one["reason"] = error.strerror
+    return one
+
+
+def hide(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Show nothing under a name that promises a patient or a secret."""
+    for name in event:
+        if name.startswith(_HIDDEN_PREFIXES):
+            event[name] = HIDDEN
+    return event
+
+
+def render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    """One JSON object; a value that is no plain one is named by its type: its text might say anything."""
+    return json.dumps({name: _plain(value) for name, value in event.items()}, ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, _SCALARS):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, Phi):
+        return HIDDEN
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in value]
+    return f"<{type(value).__name__}>"
+
+
+class _Service:
+    """Adds the service's name to every event."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        event.setdefault("service", self._service)
+        return event
+
+
+_arrange("xdsi")

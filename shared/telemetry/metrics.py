@@ -1,0 +1,120 @@
+"""Prometheus counters and histograms of one service, without patient data.
+
+Labels are made when the service is wired and never from a request, so that neither a patient nor a stranger
+can get into them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from time import perf_counter
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9 ._-]{0,47}")
+
+
+class Result(StrEnum):
+    """How a transaction ended, as far as an operator wants to count it."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILURE = "failure"
+    """An orderly response with errors."""
+    FAULT = "fault"
+    """A fault or HTTP status instead of a response: the message is unreadable, or its sender not known."""
+    ERROR = "error"
+    """Our own mistake."""
+
+
+class TransactionMetrics:
+    """Counts one transaction; made once, when the service is wired."""
+
+    def __init__(self, count: Counter, seconds: Histogram, transaction: str) -> None:
+        self._counts = {result: count.labels(transaction, result.value) for result in Result}
+        self._seconds = seconds.labels(transaction)
+
+    def count(self, result: Result, seconds: float) -> None:
+        """Count one that took `seconds`."""
+        self._counts[result].inc()
+        self._seconds.observe(seconds)
+
+    @contextmanager
+    def measure(self) -> Iterator[Callable[[Result], None]]:
+        """Count what happens inside; call what is given with the result. An exception counts as ERROR."""
+        began = perf_counter()
+        result = Result.ERROR
+
+        def end(with_result: Result) -> None:
+            nonlocal result
+            result = with_result
+
+        try:
+            yield end
+        finally:
+            self.count(result, perf_counter() - began)
+
+
+class Metrics:
+    """The metrics of one service, with those of its process."""
+
+    def __init__(self, service: str) -> None:
+        self._registry = CollectorRegistry()
+        self._service = _checked(service)
+        self._transactions: dict[str, TransactionMetrics] = {}
+        self._count = Counter(
+            "xdsi_transactions",
+            "Transactions answered",
+            ("transaction", "outcome"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "xdsi_transaction_seconds",
+            "Time from the end of the request to the beginning of the answer",
+            ("transaction",),
+            buckets=BUCKETS_SECONDS,
+            registry=self._registry,
+        )
+        Gauge("xdsi_service", "This service", ("service",), registry=self._registry).labels(service).set(1)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def transaction(self, name: str) -> TransactionMetrics:
+        """What counts the transaction `name`, for example `ITI-18`; the same for the same name."""
+        if name not in self._transactions:
+            self._transactions[name] = TransactionMetrics(self._count, self._seconds, _checked(name))
+        return self._transactions[name]
+
+    def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """Show `read()` as `xdsi_<name>` whenever metrics are asked for; it must not block."""
+        Gauge(f"xdsi_{name}", documentation, registry=self._registry).set_function(read)
+
+    def counter(self, name: str, documentation: str) -> Counter:
+        """A counter without labels, `xdsi_<name>_total`."""
+        return Counter(f"xdsi_{name}", documentation, registry=self._registry)
+
+    def render(self) -> bytes:
+        """All of them in Prometheus' text format, `CONTENT_TYPE`."""
+        return generate_latest(self._registry)
+
+
+def _checked(label: str) -> str:
+    if not _LABEL.fullmatch(label):
+        raise ValueError("a label is a short fixed name, such as ITI-18, made when the service is wired")
+    return label

@@ -1,0 +1,160 @@
+"""`xdsi audit` against a running audit repository, over its socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from typer.testing import CliRunner
+
+from audit_repository.app import build
+from audit_repository.domain.record import record_of
+from audit_repository.settings import AuditRepositorySettings
+from shared.audit.events import (
+    INSTANCES_ACCESSED,
+    INSTANCES_TRANSFERRED,
+    Outcome,
+    ihe,
+    patient_object,
+    pull_participants,
+    study_object,
+)
+from shared.audit.recorder import AuditSource, message
+from shared.http.server import start_server
+from shared.settings import TlsSettings
+from tests.support.audit import PATIENT, SOURCE, a_caller, an_event
+from tests.support.certificates import communities
+from xdsi import audit
+from xdsi.cli import Failed
+
+RAD69 = ihe("RAD-69", "Retrieve Imaging Document Set")
+
+
+def a_record(source=SOURCE, **changes):
+    raw = message(an_event(**changes), source)
+    return record_of(raw, peer="192.0.2.17", subject="CN=n", received=datetime.now(UTC))
+
+
+def a_retrieval(server: bool):
+    caller = a_caller()
+    return a_record(
+        AuditSource(source_id="xdsi-imaging-source" if server else "xdsi-consumer"),
+        event_id=INSTANCES_TRANSFERRED if server else INSTANCES_ACCESSED,
+        action="R",
+        event_types=(RAD69,),
+        participants=pull_participants(caller, server=server),
+        objects=(patient_object(PATIENT), study_object("2.999.5.1")),
+    )
+
+
+@asynccontextmanager
+async def serving(folder, **changes):
+    settings = AuditRepositorySettings(data=folder, port=0, syslog_port=0, **changes)
+    service = await build(settings)
+    await service.start()
+    server = await start_server(service.asgi, settings, on_tls_failure=service.node_refused)
+    try:
+        await service.trail.append(
+            [a_record(), a_record(outcome=Outcome.SERIOUS_FAILURE), a_retrieval(True), a_retrieval(False)]
+        )
+        yield f"{'https' if settings.tls.enabled else 'http'}://127.0.0.1:{server.port}"
+    finally:
+        await server.stop(1)
+        await service.stop()
+
+
+async def run(*arguments, env=None):
+    runner = CliRunner()
+    wide = {"COLUMNS": "300", "TERM": "dumb"}
+    return await asyncio.to_thread(runner.invoke, audit.app, list(arguments), env=wide | (env or {}))
+
+
+async def test_a_search_shows_a_readable_table(tmp_path):
+    async with serving(tmp_path) as url:
+        shown = await run("search", "--patient", "P0001", "--type", "ITI-18", "--url", url)
+
+        assert shown.exit_code == 0, shown.output
+        assert "2 records" in shown.output
+        assert "<u-778@https://idp.north.example>" in shown.output
+        assert "ITI-18 Registry Stored Query" in shown.output
+        assert "failure 8" in shown.output
+
+
+async def test_a_search_can_be_read_by_programs(tmp_path):
+    async with serving(tmp_path) as url:
+        shown = await run("search", "--user", "u-778", "--outcome", "failure", "--json", "--url", url)
+
+        (record,) = json.loads(shown.output)
+        assert record["outcome"] == 8
+        shown = await run("search", "--since", "2999-01-01", "--json", "--url", url)
+        assert json.loads(shown.output) == []
+
+
+async def test_a_report_tells_who_saw_searched_and_tried(tmp_path):
+    async with serving(tmp_path) as url:
+        shown = await run("report", "--patient", "P0001", "--url", url)
+
+        assert shown.exit_code == 0, shown.output
+        for title in ("who saw", "who searched for", "who was refused or failed"):
+            assert title in shown.output
+        assert "Radiologist" in shown.output
+        as_json = json.loads((await run("report", "--patient", "P0001", "--json", "--url", url)).output)
+        (saw,) = [access for access in as_json if access["manner"] == "saw"]
+        assert sorted(saw["reported_by"]) == ["xdsi-consumer", "xdsi-imaging-source"]
+
+        nobody = await run("report", "--patient", "P0002", "--url", url)
+        assert "Nobody touched" in nobody.output
+
+
+async def test_verification_by_the_service_and_of_its_files(tmp_path):
+    async with serving(tmp_path) as url:
+        shown = await run("verify", "--url", url)
+        assert shown.exit_code == 0, shown.output
+        assert "the trail is whole" in shown.output
+        running = await run("verify", "--data", str(tmp_path))
+        assert isinstance(running.exception, Failed)
+        assert "another process" in str(running.exception)
+
+    shown = await run("verify", "--data", str(tmp_path))
+    assert shown.exit_code == 0, shown.output
+    (file,) = tmp_path.glob("audit-repository/*.sqlite3")
+    database = sqlite3.connect(file)
+    with database:
+        database.execute("UPDATE audit_record SET outcome = 0 WHERE outcome = 8")
+    database.close()
+    shown = await run("verify", "--data", str(tmp_path))
+    assert shown.exit_code == 1
+    assert "record 3 was changed" in shown.output
+    assert (await run("verify", "--data", str(tmp_path), "--json")).exit_code == 1
+
+
+async def test_with_tls_the_certificate_of_the_settings_is_shown(tmp_path):
+    node, trust = communities()[0].node, communities()[0].trust
+    tls = TlsSettings(certificate=node.certificate, key=node.key, trust=trust)
+    names = {"CERTIFICATE": node.certificate, "KEY": node.key, "TRUST": trust}
+    env = {f"XDSI_TLS__{name}": str(path) for name, path in names.items()}
+    async with serving(tmp_path, tls=tls) as url:
+        shown = await run("search", "--patient", "P0001", "--url", url, env=env)
+
+        assert shown.exit_code == 0, shown.output
+        assert "4 records" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["search", "--url", "http://127.0.0.1:1"], "cannot be reached"),
+        (["search", "--since", "soon"], "--since soon"),
+        (["search", "--url", "nonsense"], "nonsense"),
+        (["verify", "--data", "/nowhere"], "does not exist"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_with_its_remedy(arguments, reason):
+    shown = await run(*arguments)
+
+    assert isinstance(shown.exception, Failed)
+    assert reason in str(shown.exception)

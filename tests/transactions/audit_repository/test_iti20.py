@@ -1,0 +1,455 @@
+"""Record Audit Event [ITI-20]: what arrives is kept, whatever it is, and durable before more is read."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import MetaData, bindparam, func, select
+
+from audit_repository.app import build
+from audit_repository.domain.alerts import Alerts
+from audit_repository.settings import AuditRepositorySettings
+from audit_repository.store.events import Search
+from audit_repository.store.verification import verify
+from shared.audit import forwarder as forwarder_module
+from shared.audit import syslog
+from shared.audit.events import AuditEvent
+from shared.audit.forwarder import Forwarder
+from shared.audit.outbox import DatabaseOutbox, audit_outbox, insert_events
+from shared.audit.recorder import AuditRecorder, message
+from shared.audit.syslog import frame
+from shared.security.tls import client_context
+from shared.settings import AuditSettings, SettingsError, TlsSettings
+from shared.store.failures import DatabaseUnavailable
+from tests.support.audit import SOURCE, TestingSettings, an_event
+from tests.support.certificates import communities, stranger
+
+
+def tls_of(community) -> TlsSettings:
+    node = community.node
+    return TlsSettings(certificate=node.certificate, key=node.key, trust=community.trust)
+
+
+def settings_for(folder, **changes) -> AuditRepositorySettings:
+    return AuditRepositorySettings(**{"data": folder, "port": 0, "syslog_port": 0} | changes)
+
+
+@asynccontextmanager
+async def running(folder, **changes):
+    service = await build(settings_for(folder, **changes))
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+async def kept(service, **wanted):
+    """Raw records, oldest first, without those of the repository itself."""
+    found = await service.trail.search(Search(**{"limit": 10_000} | wanted))
+    return [item.record.raw for item in reversed(found) if item.record.peer]
+
+
+async def own(service, event_type):
+    return [item for item in await service.trail.search(Search(type=event_type)) if not item.record.peer]
+
+
+async def until(condition, seconds=20.0):
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  # another process' or task's doing
+            await asyncio.sleep(0.02)
+
+
+async def closed(reader) -> bool:
+    """Whether the other side ended the connection."""
+    async with asyncio.timeout(10):
+        try:
+            return await reader.read(1) == b""
+        except ConnectionError:
+            return True
+
+
+def a_message(**changes) -> bytes:
+    return message(an_event(**changes), SOURCE)
+
+
+async def connected(service, **tls):
+    return await asyncio.open_connection("127.0.0.1", service.syslog.port, **tls)
+
+
+async def test_a_message_is_kept_byte_for_byte(tmp_path):
+    octets = a_message()
+    async with running(tmp_path) as service:
+        _, writer = await connected(service)
+        writer.write(frame(octets))
+        await until(lambda: has(service, 1))
+        assert await kept(service) == [octets]
+        (item,) = [item for item in await service.trail.search(Search(type="ITI-18")) if item.record.peer]
+        assert item.record.peer == "127.0.0.1"
+        assert item.record.state == "parsed"
+        writer.close()
+
+
+async def has(service, count):
+    return len(await kept(service)) >= count
+
+
+async def test_frames_cut_anywhere_and_frames_together_are_kept_in_order(tmp_path):
+    messages = [a_message() for _ in range(20)]
+    stream = b"".join(map(frame, messages))
+    async with running(tmp_path) as service:
+        _, writer = await connected(service)
+        for at in range(0, len(stream), 777):
+            writer.write(stream[at : at + 777])
+            await writer.drain()
+            await asyncio.sleep(0)
+        await until(lambda: has(service, 20))
+        assert await kept(service) == messages
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<85>1 - - - - - - " + syslog.BOM + b"<AuditMessage>\xc3",
+        b"<85>1 - - - - - - {}",
+        b"<85>Oct 11 old style",
+        b"\x00\xff not even text",
+        b"<85>1 - - - - - - <!DOCTYPE a><AuditMessage/>",
+    ],
+)
+async def test_what_cannot_be_read_is_kept_unparsed_and_the_connection_stays(tmp_path, body):
+    async with running(tmp_path) as service:
+        _, writer = await connected(service)
+        writer.write(frame(body) + frame(a_message()))
+        await until(lambda: has(service, 2))
+        assert await kept(service, unparsed=True) == [body]
+        writer.close()
+
+
+async def test_a_byte_order_mark_is_no_reason_not_to_read(tmp_path):
+    octets = a_message().replace(b" - <Audit", b" - " + syslog.BOM + b"<Audit")
+    async with running(tmp_path) as service:
+        _, writer = await connected(service)
+        writer.write(frame(octets))
+        await until(lambda: has(service, 1))
+        assert await kept(service, type="ITI-18") == [octets]
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"<85>1 - - - - - - no count", b"0 x", b"12345678 x", b"262145 x", b"07 seven b"]
+)
+async def test_a_wrong_length_closes_the_connection_and_is_recorded(tmp_path, wrong):
+    good = a_message()
+    async with running(tmp_path) as service:
+        reader, writer = await connected(service)
+        writer.write(frame(good) + wrong)
+        assert await closed(reader)
+        writer.close()
+
+        assert await kept(service) == [good]
+        (alert,) = await own(service, "110126")
+        assert ("object", "127.0.0.1") in alert.record.terms
+        # and the next sender is served
+        _, writer = await connected(service)
+        writer.write(frame(a_message()))
+        await until(lambda: has(service, 2))
+        writer.close()
+
+
+async def test_the_longest_record_is_taken_and_one_octet_more_is_not(tmp_path):
+    longest = b"<85>1 - - - - - - ".ljust(256 * 1024, b"x")
+    async with running(tmp_path) as service:
+        _, writer = await connected(service)
+        writer.write(frame(longest))
+        await until(lambda: has(service, 1))
+        assert await kept(service) == [longest]
+        writer.close()
+
+
+async def test_a_peer_that_stalls_inside_a_record_is_cut_off(tmp_path):
+    async with running(tmp_path, syslog_frame_seconds=0.3) as service:
+        reader, writer = await connected(service)
+        writer.write(b"100 half")
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            writer.write(b".")
+        assert await closed(reader)
+        writer.close()
+
+
+async def test_a_silent_peer_is_cut_off(tmp_path):
+    async with running(tmp_path, syslog_idle_seconds=0.2) as service:
+        reader, writer = await connected(service)
+        assert await closed(reader)
+        writer.close()
+
+
+async def test_too_many_connections_are_refused_and_those_open_go_on(tmp_path):
+    async with running(tmp_path, syslog_connections=1) as service:
+        _, first = await connected(service)
+        first.write(frame(a_message()))
+        await until(lambda: has(service, 1))
+        reader, second = await connected(service)
+        assert await closed(reader)
+        first.write(frame(a_message()))
+        await until(lambda: has(service, 2))
+        first.close()
+        second.close()
+
+
+async def test_a_record_that_cannot_be_kept_closes_the_connection_so_that_it_comes_again(tmp_path):
+    octets = a_message()
+    async with running(tmp_path) as service:
+        genuine = service.trail.database.write
+
+        async def failing(work):
+            raise DatabaseUnavailable("gone")
+
+        service.trail.database.write = failing
+        reader, writer = await connected(service)
+        writer.write(frame(octets))
+        assert await closed(reader)
+        writer.close()
+        service.trail.database.write = genuine
+
+        _, writer = await connected(service)
+        writer.write(frame(octets))
+        await until(lambda: has(service, 1))
+        assert await kept(service) == [octets]
+        writer.close()
+
+
+async def test_mutual_tls_names_the_sender(tmp_path):
+    north, south = communities()
+    async with running(tmp_path, tls=tls_of(north)) as service:
+        context = client_context(tls_of(south))
+        context.check_hostname = False
+        _, writer = await connected(service, ssl=context)
+        writer.write(frame(a_message()))
+        await until(lambda: has(service, 1))
+        (item,) = [item for item in await service.trail.search(Search(type="ITI-18")) if item.record.peer]
+        assert "CN=" in item.record.subject
+        writer.close()
+
+
+def without_certificate() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def of_a_stranger() -> ssl.SSLContext:
+    context = without_certificate()
+    node = stranger().node
+    context.load_cert_chain(node.certificate, node.key)
+    return context
+
+
+def of_old_tls() -> ssl.SSLContext:
+    context = client_context(tls_of(communities()[1]))
+    context.check_hostname = False
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.options |= ssl.OP_NO_TLSv1_3 | ssl.OP_NO_TLSv1_2
+    return context
+
+
+@pytest.mark.parametrize("context", [without_certificate, of_a_stranger, of_old_tls])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:ssl.OP_NO_:DeprecationWarning")
+async def test_a_node_that_does_not_authenticate_is_refused_and_recorded(tmp_path, context):
+    async with running(tmp_path, tls=tls_of(communities()[0])) as service:
+        try:
+            reader, writer = await connected(service, ssl=context())
+        except OSError:
+            pass
+        else:
+            writer.write(frame(a_message()))
+            assert await closed(reader)
+            writer.close()
+        await until(lambda: alerted(service))
+        assert await kept(service) == []
+        (alert,) = await own(service, "110126")
+        assert ("object", "127.0.0.1") in alert.record.terms
+
+
+async def alerted(service):
+    return bool(await own(service, "110126"))
+
+
+async def test_plain_text_to_a_tls_port_is_refused_and_recorded(tmp_path):
+    async with running(tmp_path, tls=tls_of(communities()[0])) as service:
+        reader, writer = await connected(service)
+        writer.write(frame(a_message()))
+        while not await closed(reader):
+            pass
+        writer.close()
+        await until(lambda: alerted(service))
+
+
+def test_of_a_flood_of_refusals_the_first_are_recorded_and_the_rest_counted():
+    alerts = Alerts()
+
+    assert [alerts.admit("a", 0.0) for _ in range(12)] == [0] * 10 + [None, None]
+    assert alerts.admit("b", 1.0) == 0
+    assert alerts.admit("a", 61.0) == 2
+
+
+async def test_udp_is_off_unless_asked_for_and_then_keeps_datagrams(tmp_path):
+    async with running(tmp_path / "without") as service:
+        assert service.datagrams is None
+    octets = a_message()
+    async with running(tmp_path / "with", udp=True, udp_port=0) as service:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(octets, ("127.0.0.1", service.datagrams.port))
+            sender.sendto(octets[:300], ("127.0.0.1", service.datagrams.port))
+        await until(lambda: has(service, 2))
+        assert await kept(service) == [octets, octets[:300]]
+        assert await kept(service, unparsed=True) == [octets[:300]]
+
+
+async def test_start_and_stop_of_the_repository_are_in_its_trail(tmp_path):
+    async with running(tmp_path):
+        pass
+    async with running(tmp_path) as service:
+        assert len(await own(service, "110120")) == 2
+        assert len(await own(service, "110121")) == 1
+        assert (await verify(service.trail.database, service.trail.folder)).problems == []
+
+
+# --- the forwarder -----------------------------------------------------------------------------------
+
+
+def sending(folder, port, **changes) -> TestingSettings:
+    scheme = "tls" if "tls" in changes else "tcp"
+    return TestingSettings(data=folder, audit=AuditSettings(url=f"{scheme}://127.0.0.1:{port}"), **changes)
+
+
+def numbered(count) -> list[AuditEvent]:
+    return [an_event(outcome_description=f"number {number}") for number in range(count)]
+
+
+def numbers(records) -> list[int]:
+    return [int(raw.partition(b"<EventOutcomeDescription>number ")[2].partition(b"<")[0]) for raw in records]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@asynccontextmanager
+async def forwarding(settings, *more):
+    recorder = AuditRecorder(settings, "testing")
+    forwarder = Forwarder(settings, recorder.spool, *more)
+    await forwarder.start()
+    try:
+        yield recorder
+    finally:
+        await forwarder.stop()
+        await recorder.close()
+
+
+async def test_what_is_recorded_while_the_repository_is_down_arrives_later_in_order_and_once(tmp_path):
+    north, south = communities()
+    port = free_port()
+    async with forwarding(sending(tmp_path, port, tls=tls_of(south))) as recorder:
+        for event in numbered(2_000):
+            await recorder.record([event])
+        async with running(tmp_path, syslog_port=port, tls=tls_of(north)) as service:
+            await until(lambda: has(service, 2_000), seconds=60)
+            assert numbers(await kept(service)) == list(range(2_000))
+
+
+async def test_after_a_broken_connection_nothing_is_missing_and_nothing_is_there_twice(tmp_path):
+    port = free_port()
+    async with forwarding(sending(tmp_path, port)) as recorder:
+        for round_number in range(3):
+            async with running(tmp_path, syslog_port=port) as service:
+                await recorder.record(numbered(300)[round_number * 100 : round_number * 100 + 100])
+                await until(lambda: has(service, 1))
+                # stopped in the middle of whatever is under way
+        async with running(tmp_path, syslog_port=port) as service:
+            await until(lambda: has(service, 300))
+            assert numbers(await kept(service)) == list(range(300))
+
+
+async def test_what_was_not_sent_when_the_sender_stopped_is_sent_by_the_next_one(tmp_path):
+    port = free_port()
+    async with forwarding(sending(tmp_path, port)) as recorder:
+        await recorder.record(numbered(5))
+    async with (
+        forwarding(sending(tmp_path, port)) as recorder,
+        running(tmp_path, syslog_port=port) as service,
+    ):
+        await recorder.record(numbered(6)[5:])
+        await until(lambda: has(service, 6))
+        assert numbers(await kept(service)) == list(range(6))
+
+
+async def test_events_of_a_change_are_sent_from_its_outbox_table(database_place, tmp_path):
+    metadata = MetaData()
+    table = audit_outbox(metadata)
+    database = await database_place.open(metadata)
+    try:
+        async with running(tmp_path) as service:
+            settings = sending(tmp_path, service.syslog.port)
+            outbox = DatabaseOutbox(database, table)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(forwarder_module, "KEPT_SECONDS", 0.0)
+                async with forwarding(settings, outbox) as recorder:
+
+                    async def work(transaction):
+                        await insert_events(transaction, numbered(40), recorder)
+
+                    await database.write(work)
+                    await until(lambda: has(service, 40))
+                    assert numbers(await kept(service)) == list(range(40))
+
+                    async def empty():
+                        return await database.fetch(select(func.count()).select_from(table)) == [(0,)]
+
+                    await until(empty)
+    finally:
+        await database.close()
+
+
+async def test_a_row_that_was_committed_late_with_a_low_number_is_sent_too(database_place):
+    metadata = MetaData()
+    table = audit_outbox(metadata)
+    database = await database_place.open(metadata)
+    try:
+        outbox = DatabaseOutbox(database, table)
+        insert = table.insert().values({name: bindparam(name) for name in ("id", "octets", "created")})
+
+        async def add(row_id):
+            async def work(transaction):
+                await transaction.execute(insert, id=row_id, octets=b"%d" % row_id, created="now")
+
+            await database.write(work)
+
+        await add(5)
+        assert await outbox.next(10) == [(5, b"5")]
+        await add(4)
+        await add(6)
+        assert await outbox.next(10) == [(4, b"4"), (6, b"6")]
+        await outbox.done([4, 5])
+        outbox.rewind()
+        assert await outbox.next(10) == [(6, b"6")]
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["tcp://192.0.2.1:6514", "udp://127.0.0.1:514", "tls://", "tls://h:x", "nonsense"]
+)
+def test_an_address_that_cannot_be_used_is_named_with_its_remedy(tmp_path, url):
+    with pytest.raises(SettingsError, match=r"XDSI_AUDIT__URL.*tls://host"):
+        Forwarder(TestingSettings(data=tmp_path, audit=AuditSettings(url=url)))

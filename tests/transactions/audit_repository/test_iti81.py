@@ -1,0 +1,180 @@
+"""The trail is asked over HTTP: what is found, who may ask, and that asking is itself recorded."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import httpx2
+import pytest
+
+from audit_repository.app import build
+from audit_repository.domain.record import record_of
+from audit_repository.settings import AuditRepositorySettings
+from shared.audit.events import Outcome
+from shared.audit.recorder import message
+from shared.http.raw_asgi import PEER_CERTIFICATE
+from shared.settings import TlsSettings
+from tests.support.audit import PATIENT, SOURCE, an_event
+from tests.support.certificates import communities
+
+NOW = datetime(2030, 5, 4, tzinfo=UTC)
+
+
+def a_record(**changes):
+    return record_of(message(an_event(**changes), SOURCE), peer="192.0.2.17", subject="CN=n", received=NOW)
+
+
+def presenting(app, certificate: bytes | None):
+    """The application as a server with TLS calls it."""
+
+    async def called(scope, receive, send):
+        await app(scope | {"extensions": {PEER_CERTIFICATE: certificate}}, receive, send)
+
+    return called
+
+
+@asynccontextmanager
+async def asked(folder, *, certificate: bytes | None = None, client: str = "127.0.0.1", **changes):
+    service = await build(AuditRepositorySettings(data=folder, port=0, syslog_port=0, **changes))
+    await service.start()
+    transport = httpx2.ASGITransport(app=presenting(service.asgi, certificate), client=(client, 4711))
+    try:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://audit.example:8050") as http:
+            yield service, http
+    finally:
+        await service.stop()
+
+
+async def search(http, **wanted):
+    response = await http.post("/api/search", json=wanted)
+    assert response.status_code == 200, response.text
+    return response.json()["records"]
+
+
+async def test_a_record_is_shown_with_what_it_says(tmp_path):
+    async with asked(tmp_path) as (service, http):
+        await service.trail.append([a_record(outcome=Outcome.SERIOUS_FAILURE, outcome_description="refused")])
+
+        (shown,) = await search(http, patient=PATIENT)
+
+        assert shown["event"]["code"] == "110112"
+        assert [code["code"] for code in shown["types"]] == ["ITI-18"]
+        assert (shown["outcome"], shown["description"]) == (8, "refused")
+        assert shown["patients"] == [PATIENT]
+        assert [user["name_id"] for user in shown["participants"] if user["requestor"]] == ["u-778"]
+        (query,) = shown["objects"]
+        assert query["query"] == "<query:AdhocQueryRequest/>"
+        assert query["details"] == {"QueryEncoding": "UTF-8"}
+        assert (shown["source"], shown["peer"]) == ("xdsi-test", "192.0.2.17")
+
+
+async def test_a_record_that_could_not_be_read_is_shown_with_the_reason_and_its_octets(tmp_path):
+    async with asked(tmp_path) as (service, http):
+        await service.trail.append([record_of(b"what \xff", peer="p", subject="", received=NOW)])
+
+        (shown,) = await search(http, unparsed=True)
+        raw = (await http.get(f"/api/records/{shown['sequence']}/raw")).json()
+
+        assert "RFC 5424" in shown["reason"]
+        assert raw["raw"] == "what \\xff"
+        assert (await http.get("/api/records/4711/raw")).status_code == 404
+
+
+async def test_pages_follow_each_other_without_gap(tmp_path):
+    async with asked(tmp_path) as (service, http):
+        await service.trail.append([a_record() for _ in range(7)])
+        seen, before = [], None
+        while True:
+            page = {"type": "ITI-18", "limit": 3} | ({"before": before} if before else {})
+            answer = (await http.post("/api/search", json=page)).json()
+            if not answer["records"]:
+                break
+            seen += [record["sequence"] for record in answer["records"]]
+            before = answer["before"]
+
+        assert len(seen) == 7
+        assert seen == sorted(seen, reverse=True)
+
+
+async def test_every_use_is_recorded_before_the_answer(tmp_path):
+    async with asked(tmp_path) as (_, http):
+        await search(http, patient=PATIENT)
+        await http.post("/api/verify")
+
+        used = await search(http, type="110101")
+
+        assert len(used) == 3
+        (log,) = used[-1]["objects"]
+        assert log["id"] == "http://audit.example:8050/api/search"
+        assert log["name"] == "Security Audit Log"
+
+
+async def test_a_trail_that_is_whole_verifies(tmp_path):
+    async with asked(tmp_path) as (service, http):
+        await service.trail.append([a_record() for _ in range(3)])
+
+        report = (await http.post("/api/verify")).json()
+
+        assert report["problems"] == []
+        assert report["records"] == 5
+
+
+async def test_without_tls_another_machine_is_refused(tmp_path):
+    async with asked(tmp_path, client="192.0.2.9") as (_, http):
+        assert (await http.post("/api/search", json={})).status_code == 403
+
+
+def tls_of(community):
+    return TlsSettings(certificate=community.node.certificate, key=community.node.key, trust=community.trust)
+
+
+def der_of(community) -> bytes:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    certificate = x509.load_pem_x509_certificate(community.node.certificate.read_bytes())
+    return certificate.public_bytes(Encoding.DER)
+
+
+async def test_with_tls_only_nodes_of_the_community_may_ask(tmp_path):
+    north, south = communities()
+    for folder, certificate, status in (
+        ("own", der_of(north), 200),
+        ("other", der_of(south), 403),
+        ("none", None, 403),
+    ):
+        async with asked(tmp_path / folder, certificate=certificate, tls=tls_of(north)) as (service, http):
+            await service.trail.append([a_record()])
+            for path in ("/api/search", "/api/verify"):
+                response = await http.post(path, json={})
+                assert response.status_code == status
+                assert (PATIENT in response.text) == (status == 200 and path == "/api/search")
+            assert (await http.get("/api/records/1/raw")).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b"{", 400, "Invalid JSON"),
+        (b'{"nonsense": 1}', 400, "nonsense"),
+        (b'{"limit": 100000}', 400, "limit"),
+        (b'{"outcome": "maybe"}', 400, "outcome"),
+        (b'{"since": "2030-01-01T00:00:00"}', 400, "since"),
+        (b'{"patient": "' + b"x" * 70_000 + b'"}', 413, "longer"),
+    ],
+)
+async def test_a_search_that_makes_no_sense_is_told_what_is_wrong(tmp_path, body, status, says):
+    async with asked(tmp_path) as (_, http):
+        response = await http.post("/api/search", content=body)
+
+        assert response.status_code == status
+        assert says in response.text
+
+
+async def test_the_service_says_when_it_is_ready(tmp_path):
+    async with asked(tmp_path) as (service, http):
+        assert (await http.get("/health/ready")).status_code == 200
+        assert "xdsi_audit_records" in (await http.get("/metrics")).text
+        await service.syslog.stop()
+        assert (await http.get("/health/ready")).status_code == 503

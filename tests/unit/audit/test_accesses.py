@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from audit_repository.settings import AuditRepositorySettings
+from xdsi.accesses import Manner, accesses
+from xdsi.audit import complete, moment, plain
+from xdsi.cli import Failed
+
+NOON = datetime(2030, 5, 4, 12, tzinfo=UTC)
+
+
+def a_record(
+    source="xdsi-registry", at=NOON, event="110112", transaction="ITI-18", outcome=0, human=True, **more
+):
+    user = {
+        "user_id": "<u-778@https://idp>",
+        "user_name": "<u-778@https://idp>",
+        "name_id": "u-778",
+        "requestor": True,
+        "roles": [{"code": "RAD", "system": "1", "text": "Radiologist"}],
+    }
+    node = {"user_id": "CN=viewer", "user_name": "", "name_id": "", "requestor": not human, "roles": []}
+    return {
+        "time": at.isoformat(),
+        "event": {"code": event, "system": "DCM", "text": ""},
+        "types": [{"code": transaction, "system": "IHE Transactions", "text": ""}],
+        "outcome": outcome,
+        "description": "",
+        "source": source,
+        "purposes": [],
+        "participants": [node, user] if human else [node],
+        "objects": [{"id": "2.999.5.1"}],
+    } | more
+
+
+def test_both_sides_of_an_exchange_are_one_access():
+    later = NOON + timedelta(seconds=3)
+    (access,) = accesses(
+        [
+            a_record("xdsi-imaging-source", NOON, "110104", "RAD-69"),
+            a_record("xdsi-consumer", later, "110103", "RAD-69"),
+        ]
+    )
+
+    assert access.manner is Manner.SAW
+    assert access.who == "<u-778@https://idp>"
+    assert access.roles == ("Radiologist",)
+    assert access.reported_by == ("xdsi-imaging-source", "xdsi-consumer")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"at": NOON + timedelta(minutes=5)},
+        {"transaction": "ITI-43"},
+        {"outcome": 8},
+        {"objects": [{"id": "another"}]},
+        {"human": False},
+        {"source": "xdsi-registry"},
+    ],
+)
+def test_what_differs_is_another_access(other):
+    assert len(accesses([a_record(), a_record(**{"source": "xdsi-consumer"} | other)])) == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "manner"),
+    [
+        (a_record(), Manner.SEARCHED),
+        (a_record(outcome=8), Manner.TRIED),
+        (a_record(event="110104", transaction="RAD-107"), Manner.SAW),
+        (a_record(event="110106", transaction="ITI-43"), Manner.SAW),
+        (a_record(event="110104", transaction="RAD-69", outcome=4), Manner.TRIED),
+        (a_record(event="110107", transaction="ITI-42"), Manner.CHANGED),
+        (a_record(event="110110", transaction="ITI-8", human=False), Manner.CHANGED),
+    ],
+)
+def test_an_auditor_is_told_seeing_from_searching_trying_and_changing(record, manner):
+    (access,) = accesses([record])
+
+    assert access.manner is manner
+
+
+def test_a_system_without_user_is_told_as_one():
+    (access,) = accesses([a_record(human=False)])
+
+    assert not access.human
+    assert access.who == "CN=viewer"
+
+
+def test_a_bare_patient_id_is_of_the_affinity_domain():
+    settings = AuditRepositorySettings(affinity_domain="2.999.1")
+
+    assert complete("P1", settings) == "P1^^^&2.999.1&ISO"
+    assert complete("P1^^^&2.5&ISO", settings) == "P1^^^&2.5&ISO"
+    assert complete("", settings) == ""
+
+
+def test_times_are_read_as_people_type_them():
+    assert moment("2d", NOON) == NOON - timedelta(days=2)
+    assert moment("2030-05-04T14:00:00+02:00") == NOON
+    assert moment("") is None
+    with pytest.raises(Failed, match="--since soon"):
+        moment("soon")
+
+
+def test_nothing_of_a_record_reaches_the_terminal_as_a_command():
+    shown = plain("a\x1b[2Jb\x9bc[bold]d\n\u202ee")
+
+    assert shown.plain == "a\\x1b[2Jb\\x9bc[bold]d\\n\\u202ee"

@@ -1,0 +1,123 @@
+"""Bodies made of bytes and of ranges of files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.http.pieces import Cursor, FileRange, FileTruncated, PieceReader, read_ahead, size
+
+CONTENT = bytes(range(256)) * 40
+
+ranges = st.tuples(st.integers(0, len(CONTENT)), st.integers(0, len(CONTENT))).map(sorted)
+descriptions = st.lists(st.one_of(st.binary(max_size=300), ranges), max_size=12)
+
+
+def read(pieces, chunk_bytes: int) -> list[bytes]:
+    reader = PieceReader(pieces, chunk_bytes)
+    try:
+        return [bytes(chunk) for chunk in iter(reader.next_chunk, b"")]
+    finally:
+        reader.close()
+
+
+@given(descriptions, st.integers(1, 5_000))
+def test_what_is_read_is_what_the_pieces_say_in_chunks_of_equal_size(described, chunk_bytes):
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        path.write_bytes(CONTENT)
+        pieces = [
+            each if isinstance(each, bytes) else FileRange(path, each[0], each[1] - each[0])
+            for each in described
+        ]
+        expected = b"".join(
+            each if isinstance(each, bytes) else CONTENT[each[0] : each[1]] for each in described
+        )
+
+        chunks = read(pieces, chunk_bytes)
+
+    assert b"".join(chunks) == expected
+    assert sum(map(size, pieces)) == len(expected)
+    assert all(len(chunk) == chunk_bytes for chunk in chunks[:-1])
+
+
+def test_a_cursor_knows_the_last_piece_and_skips_empty_ones():
+    cursor = Cursor([b"", b"ab", b"", b"c"])
+    assert cursor.advance()
+    assert (cursor.piece, cursor.last, cursor.remaining) == (b"ab", False, 2)
+    cursor.position += 2
+    assert cursor.advance()
+    assert (cursor.piece, cursor.last) == (b"c", True)
+    cursor.position += 1
+    assert not cursor.advance()
+
+
+def test_a_file_shorter_than_its_range_is_named_without_its_folder(tmp_path):
+    path = tmp_path / "abcdef"
+    path.write_bytes(b"12345")
+
+    with pytest.raises(FileTruncated, match="abcdef ends 3 bytes before") as refused:
+        read([FileRange(path, 2, 6)], 100)
+
+    assert str(tmp_path) not in str(refused.value)
+
+
+async def collect(pieces, **options) -> bytes:
+    return b"".join([bytes(chunk) async for chunk in read_ahead(pieces, **options)])
+
+
+async def test_reading_ahead_gives_all_bytes_in_order(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    assert (
+        await collect([b"a", FileRange(path, 0, len(CONTENT)), b"b"], chunk_bytes=1000)
+        == b"a" + CONTENT + b"b"
+    )
+
+
+async def test_reading_ahead_tells_of_a_truncated_file_and_leaves_nothing_open(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    before = open_files()
+    with pytest.raises(FileTruncated):
+        await collect([FileRange(path, 0, len(CONTENT) + 1)])
+    await asyncio.sleep(0)
+    assert open_files() == before
+
+
+async def test_reading_ahead_can_be_left_at_any_time(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    before = open_files()
+    chunks = read_ahead([FileRange(path, 0, len(CONTENT))], chunk_bytes=100)
+    assert len(await anext(chunks)) == 100
+    await chunks.aclose()
+    async with asyncio.timeout(5):
+        while open_files() > before:  # noqa: ASYNC110  # closed when the last read has ended
+            await asyncio.sleep(0.01)
+
+
+async def test_a_file_stays_open_while_a_cancelled_read_goes_on(tmp_path):
+    fifo = tmp_path / "slow"
+    os.mkfifo(fifo)
+    reading = asyncio.create_task(collect([FileRange(fifo, 0, 10)]))
+    await asyncio.sleep(0.05)
+    before = open_files()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    # The thread still waits in open(); giving it a writer lets it end, and then nothing is left open.
+    os.close(os.open(fifo, os.O_WRONLY))
+    async with asyncio.timeout(5):
+        while open_files() > before:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -1,0 +1,150 @@
+"""Logs are JSON, and say nothing about a patient."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.ebrim.model import Code
+from shared.telemetry.log import HIDDEN, Phi, _arrange, configure, correlation_id, logger
+
+NAME = "Müller^Änne"
+
+
+@pytest.fixture
+def lines():
+    stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure("registry", stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers, root.level = handlers, level
+    _arrange("xdsi")
+
+
+def test_an_event_is_one_line_of_json_with_its_service_logger_level_and_time(lines):
+    logger("registry.app").info("ready", port=8010, checks=["database", "disk"])
+
+    (line,) = lines()
+    assert line["event"] == "ready"
+    assert (line["service"], line["logger"], line["level"]) == ("registry", "registry.app", "info")
+    assert (line["port"], line["checks"]) == (8010, ["database", "disk"])
+    assert line["timestamp"].endswith("Z")
+
+
+@given(st.text(min_size=4))
+def test_a_wrapped_value_is_never_shown(secret):
+    wrapped = Phi(secret)
+    shown = {
+        str(wrapped),
+        repr(wrapped),
+        f"{wrapped}",
+        f"{wrapped:>10}",
+        f"{wrapped!r}",
+        json.dumps([wrapped], default=str),
+    }
+    assert shown == {HIDDEN, f'["{HIDDEN}"]'}
+    assert wrapped.value == secret
+
+
+def test_a_wrapped_value_is_hidden_wherever_it_stands(lines):
+    log = logger("a")
+    log.info("found", given=Phi(NAME), nested={"deep": [Phi(NAME)]}, text=f"for {Phi(NAME)}")
+    log.info("found %s", Phi(NAME))
+    logging.getLogger("foreign").warning("found %s", Phi(NAME))
+
+    assert len(lines()) == 3
+    assert NAME not in json.dumps(lines(), ensure_ascii=False)
+    assert lines()[0]["nested"] == {"deep": [HIDDEN]}
+
+
+@pytest.mark.parametrize("name", ["patient_id", "patient_name", "password", "token", "assertion"])
+def test_some_names_hide_whatever_they_hold(lines, name):
+    logger("a").info("found", **{name: NAME})
+    assert lines()[0][name] == HIDDEN
+
+
+def test_a_value_with_fields_is_named_by_its_type(lines):
+    logger("a").info("found", code=Code(NAME, "1.2.3"))
+    assert lines()[0]["code"] == "<Code>"
+
+
+def fail() -> None:
+    try:
+        raise ValueError(f"{NAME} is no patient")
+    except ValueError as error:
+        raise KeyError(NAME) from error
+
+
+def test_an_exception_is_told_by_kind_and_place_and_not_by_its_text(lines):
+    try:
+        fail()
+    except KeyError as error:
+        logger("a").error("failed", exc_info=error)
+        logger("a").exception("failed")
+        logging.getLogger("uvicorn.error").error("Exception in ASGI application\n", exc_info=error)
+
+    for line in lines():
+        assert [one["type"] for one in line["exception"]] == ["builtins.KeyError", "builtins.ValueError"]
+        assert line["exception"][0]["at"][-1].endswith(" fail")
+    assert len(lines()) == 3
+    assert NAME not in json.dumps(lines(), ensure_ascii=False)
+
+
+def test_an_error_of_the_system_says_which_but_not_where(lines):
+    logger("a").error("failed", exc_info=FileNotFoundError(2, "No such file or directory", f"/in/{NAME}.dcm"))
+    assert lines()[0]["exception"][0]["reason"] == "No such file or directory"
+    assert NAME not in json.dumps(lines(), ensure_ascii=False)
+
+
+def test_a_chain_of_exceptions_ends(lines):
+    one, two = ValueError(), KeyError()
+    one.__cause__, two.__cause__ = two, one
+    logger("a").error("failed", exc_info=one)
+    assert len(lines()[0]["exception"]) == 8
+
+
+def test_other_libraries_are_heard_from_warning_on(lines):
+    for name in ("httpx2", "pynetdicom.acse", "uvicorn.error"):
+        logging.getLogger(name).info("GET /studies?PatientID=%s", NAME)
+    assert lines() == []
+
+
+def test_an_event_without_a_trace_has_none(lines):
+    logger("a").error("failed", exc_info=None)
+    logging.getLogger("foreign").error("failed")
+    assert not any("exception" in line or "exc_info" in line for line in lines())
+
+
+def test_before_configuration_warnings_go_to_standard_error_and_say_as_little():
+    program = (
+        "from shared.telemetry.log import Phi, logger\n"
+        "logger('a').info('quiet')\n"
+        "try: raise ValueError('Muster^Max')\n"
+        "except ValueError as error: logger('a').warning('heard', given=Phi('Muster^Max'), exc_info=error)\n"
+    )
+    root = Path(__file__).parents[3]
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == ""
+    (line,) = ran.stderr.splitlines()
+    assert json.loads(line)["event"] == "heard"
+    assert "Muster" not in line
+
+
+def test_a_line_feed_does_not_make_a_line(lines):
+    logger("a").info("one\ntwo", value='x\n{"event": "forged"}')
+    assert len(lines()) == 1
+
+
+def test_correlation_ids_differ():
+    assert len({correlation_id() for _ in range(100)}) == 100

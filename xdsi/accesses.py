@@ -1,0 +1,123 @@
+"""Who did what with a patient's data, from the records of both sides of every exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+RETRIEVALS = frozenset({"ITI-39", "ITI-43", "ITI-68", "RAD-16", "RAD-55", "RAD-69", "RAD-75", "RAD-107"})
+QUERY = "110112"
+# Both sides of one exchange record it, each at its own moment and by its own clock.
+SAME_EXCHANGE_SECONDS = 120
+
+
+class Manner(StrEnum):
+    """What kind of access it was, as an auditor asks."""
+
+    SAW = "saw"
+    SEARCHED = "searched for"
+    TRIED = "was refused or failed"
+    CHANGED = "added or changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One exchange; `human` says whether a user was named, else `who` is the system that asked."""
+
+    time: datetime
+    who: str
+    human: bool
+    roles: tuple[str, ...]
+    purposes: tuple[str, ...]
+    manner: Manner
+    transaction: str
+    outcome: int
+    description: str
+    objects: tuple[str, ...]
+    reported_by: tuple[str, ...]
+
+
+def accesses(records: Iterable[dict[str, Any]]) -> list[Access]:
+    """The exchanges that parsed `records` (as the audit repository shows them) tell of, oldest first."""
+    found: list[Access] = []
+    for record in sorted(records, key=lambda record: str(record["time"])):
+        access = _access(record)
+        twin = _twin(found, access)
+        if twin is None:
+            found.append(access)
+        else:
+            found[twin] = _merged(found[twin], access)
+    return found
+
+
+def _access(record: dict[str, Any]) -> Access:
+    humans = [one for one in record["participants"] if one["name_id"]]
+    asking = [one for one in record["participants"] if one["requestor"]] or record["participants"]
+    who = humans or asking
+    return Access(
+        time=datetime.fromisoformat(record["time"]),
+        who=who[0]["user_name"] or who[0]["user_id"] if who else "",
+        human=bool(humans),
+        roles=tuple(role["text"] for one in humans for role in one["roles"]),
+        purposes=tuple(purpose["text"] for purpose in record["purposes"]),
+        manner=_manner(record),
+        transaction=_transaction(record),
+        outcome=record["outcome"],
+        description=record["description"],
+        objects=tuple(item["id"] for item in record["objects"]),
+        reported_by=(record["source"],),
+    )
+
+
+def _transaction(record: dict[str, Any]) -> str:
+    return str((record["types"] or [record["event"]])[-1]["code"])
+
+
+def _manner(record: dict[str, Any]) -> Manner:
+    if record["outcome"]:
+        return Manner.TRIED
+    if record["event"]["code"] == QUERY:
+        return Manner.SEARCHED
+    if RETRIEVALS.intersection(code["code"] for code in record["types"]):
+        return Manner.SAW
+    return Manner.CHANGED
+
+
+def _twin(found: Sequence[Access], access: Access) -> int | None:
+    """Index of the other side's record of the same exchange."""
+    for index in range(len(found) - 1, -1, -1):
+        other = found[index]
+        if (access.time - other.time).total_seconds() > SAME_EXCHANGE_SECONDS:
+            return None
+        if _same(other, access):
+            return index
+    return None
+
+
+def _same(one: Access, other: Access) -> bool:
+    if set(one.reported_by) & set(other.reported_by):
+        return False
+
+    def of(access: Access) -> tuple[object, ...]:
+        return (access.who, access.manner, access.transaction, access.outcome, frozenset(access.objects))
+
+    return of(one) == of(other)
+
+
+def _merged(one: Access, other: Access) -> Access:
+    return Access(
+        time=one.time,
+        who=one.who,
+        human=one.human,
+        roles=one.roles or other.roles,
+        purposes=one.purposes or other.purposes,
+        manner=one.manner,
+        transaction=one.transaction,
+        outcome=one.outcome,
+        description=one.description or other.description,
+        objects=one.objects,
+        reported_by=(*one.reported_by, *other.reported_by),
+    )

@@ -1,0 +1,355 @@
+"""`xdsi audit`: search, verify and report the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from audit_repository.settings import AuditRepositorySettings
+from shared.http.client import EgressRefused, http_client
+from xdsi.accesses import Access, Manner, accesses
+from xdsi.cli import Failed
+
+app = typer.Typer(help="Search, verify and report the audit trail.")
+
+PAGE = 500
+MOST_REPORTED = 20_000
+VERIFY_SECONDS = 3_600.0
+_AGO = re.compile(r"(\d+)([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Outcome(StrEnum):
+    """How an event ended."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+Url = Annotated[
+    str, typer.Option(help="Where the audit repository is.", show_default="http(s)://127.0.0.1:8050")
+]
+Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment wins over it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+Since = Annotated[
+    str, typer.Option(help="From then on: 2030-05-04, 2030-05-04T09:15Z, or 90d, 12h, 30m ago.")
+]
+
+
+@app.command()
+def search(
+    patient: Annotated[str, typer.Option(help="Patient id, bare or as CX.")] = "",
+    user: Annotated[str, typer.Option(help="User: NameID, or any UserID or UserName.")] = "",
+    type_: Annotated[
+        str, typer.Option("--type", help="Transaction or event code: ITI-18, RAD-69, 110114.")
+    ] = "",
+    object_: Annotated[str, typer.Option("--object", help="Id of a document, study or other object.")] = "",
+    outcome: Annotated[Outcome | None, typer.Option(help="Only events that ended so.")] = None,
+    since: Since = "",
+    unparsed: Annotated[bool, typer.Option(help="Only records that could not be read.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Most records shown, newest first.")] = 100,
+    as_json: AsJson = False,
+    url: Url = "",
+    config: Config = None,
+) -> None:
+    """Show records of the trail, newest first. Looking is itself recorded.
+
+    Example: [bold]xdsi audit search --patient P0001 --type ITI-18 --since 7d[/bold]
+    """
+    settings = AuditRepositorySettings.load(config)
+    wanted = _wanted(
+        patient=complete(patient, settings),
+        user=user,
+        type=type_,
+        object=object_,
+        outcome=outcome.value if outcome else "",
+        since=moment(since),
+        unparsed=unparsed,
+    )
+    records = asyncio.run(collect(settings, url, wanted, limit))
+    if as_json:
+        sys.stdout.write(json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+        return
+    Console().print(_records(records))
+
+
+@app.command()
+def verify(
+    data: Annotated[
+        Path | None, typer.Option(help="Verify the files below this folder, of a service that does not run.")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = "",
+    config: Config = None,
+) -> None:
+    """Check that no record was changed, deleted, put in or moved. Exit status 1 when one was.
+
+    Example: [bold]xdsi audit verify[/bold]
+    """
+    if data is None:
+        report = asyncio.run(verified_by_service(AuditRepositorySettings.load(config), url))
+    else:
+        report = asyncio.run(_verified(AuditRepositorySettings.load(config, data=data)))
+    if as_json:
+        sys.stdout.write(json.dumps(report, indent=1) + "\n")
+    else:
+        _tell(report)
+    if report["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    patient: Annotated[str, typer.Option(help="Patient id, bare or as CX.")],
+    since: Since = "90d",
+    as_json: AsJson = False,
+    url: Url = "",
+    config: Config = None,
+) -> None:
+    """Tell who saw, searched for, tried to see or changed the data of a patient.
+
+    The records of both sides of an exchange are shown as one. Looking is itself recorded.
+
+    Example: [bold]xdsi audit report --patient P0001 --since 90d[/bold]
+    """
+    settings = AuditRepositorySettings.load(config)
+    wanted = _wanted(patient=complete(patient, settings), since=moment(since))
+    records = asyncio.run(collect(settings, url, wanted, MOST_REPORTED))
+    if len(records) == MOST_REPORTED:
+        raise Failed(f"there are more than {MOST_REPORTED} records; give a later --since")
+    found = accesses(records)
+    if as_json:
+        sys.stdout.write(
+            json.dumps([_as_json(access) for access in found], ensure_ascii=False, indent=1) + "\n"
+        )
+        return
+    console = Console()
+    for manner in Manner:
+        if of_manner := [access for access in found if access.manner is manner]:
+            console.print(_summary(manner, of_manner))
+    if not found:
+        console.print("Nobody touched the data of this patient in that time.")
+
+
+# --- what is asked -----------------------------------------------------------------------------------
+
+
+def complete(patient: str, settings: AuditRepositorySettings) -> str:
+    """A bare patient id as a CX of the affinity domain."""
+    if not patient or "^" in patient:
+        return patient
+    return f"{patient}^^^&{settings.affinity_domain}&ISO"
+
+
+def moment(text: str, now: datetime | None = None) -> datetime | None:
+    """A time as it is typed: ISO 8601, local when it has no zone, or so long ago."""
+    if not text:
+        return None
+    if ago := _AGO.fullmatch(text):
+        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        raise Failed(
+            f"--since {text}: write a time as 2030-05-04, 2030-05-04T09:15Z, or 90d, 12h, 30m"
+        ) from None
+
+
+def _wanted(**given: Any) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in given.items()
+        if value
+    }
+
+
+# --- the repository ----------------------------------------------------------------------------------
+
+
+def _base(settings: AuditRepositorySettings, url: str) -> str:
+    scheme = "https" if settings.tls.enabled else "http"
+    base = (url or settings.public_url or f"{scheme}://{settings.host}:{settings.port}").rstrip("/")
+    if not re.match(r"https?://[^/]", base):
+        raise Failed(f"--url {base}: write it as http://host:8050 or https://host:8050")
+    return base
+
+
+async def collect(
+    settings: AuditRepositorySettings, url: str, wanted: dict[str, Any], limit: int
+) -> list[dict[str, Any]]:
+    """At most `limit` records, the newest first."""
+    base = _base(settings, url)
+    async with http_client(settings.tls, peers=[base]) as http:
+        return [record async for record in _pages(http, base, wanted, limit)]
+
+
+async def _pages(
+    http: httpx2.AsyncClient, base: str, wanted: dict[str, Any], limit: int
+) -> AsyncIterator[dict[str, Any]]:
+    page = dict(wanted)
+    while limit > 0:
+        answer = await _post(http, f"{base}/api/search", page | {"limit": min(limit, PAGE)})
+        if not answer["records"]:
+            return
+        for record in answer["records"]:
+            yield record
+        limit -= len(answer["records"])
+        page["before"] = answer["before"]
+
+
+async def verified_by_service(settings: AuditRepositorySettings, url: str) -> dict[str, Any]:
+    """What the running audit repository finds when it verifies its own trail."""
+    base = _base(settings, url)
+    async with http_client(settings.tls, peers=[base], timeout_seconds=VERIFY_SECONDS) as http:
+        return await _post(http, f"{base}/api/verify", {})
+
+
+async def _post(http: httpx2.AsyncClient, url: str, body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        response = await http.post(url, json=body)
+    except (httpx2.HTTPError, EgressRefused, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise Failed(
+            f"the audit repository at {url} cannot be reached ({reason}); start it or give --url"
+        ) from None
+    if response.status_code != 200:
+        raise Failed(f"the audit repository refused: {_detail(response)}")
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def _detail(response: httpx2.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP status {response.status_code}"
+
+
+async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from audit_repository.store.signing import SigningKeyError
+    from audit_repository.store.tables import metadata
+    from audit_repository.store.verification import verify as verify_trail
+    from shared.store.engine import open_database
+    from shared.store.failures import DatabaseError
+
+    if not settings.folder.is_dir():
+        raise Failed(f"{settings.folder} does not exist; --data names the folder given as XDSI_DATA")
+    try:
+        database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+        try:
+            with Console(stderr=True).status("verifying") as status:
+                found = await verify_trail(
+                    database, settings.folder, progress=lambda records: status.update(f"{records:,} records")
+                )
+        finally:
+            await database.close()
+    except (DatabaseError, SigningKeyError) as error:
+        raise Failed(str(error)) from None
+    return asdict(found)
+
+
+# --- what is shown -----------------------------------------------------------------------------------
+
+
+def plain(text: object) -> Text:
+    """Text of a record for a terminal: no markup, and control characters as their codes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return Text(shown, overflow="fold")
+
+
+def _local(time: str | datetime) -> str:
+    at = datetime.fromisoformat(time) if isinstance(time, str) else time
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _records(records: Sequence[dict[str, Any]]) -> Table:
+    table = Table(
+        "#", "time", "what", "who", "patient", "outcome", "reported by", title=f"{len(records)} records"
+    )
+    for record in records:
+        table.add_row(*map(plain, _cells(record)))
+    return table
+
+
+def _cells(record: dict[str, Any]) -> tuple[object, ...]:
+    if record["state"] == "unparsed":
+        return (
+            record["sequence"],
+            _local(record["received"]),
+            "unparsed",
+            "",
+            "",
+            record["reason"],
+            record["peer"],
+        )
+    asking = [one for one in record["participants"] if one["requestor"]]
+    outcome = (
+        "success" if not record["outcome"] else f"failure {record['outcome']} {record['description']}".strip()
+    )
+    types = record["types"] or [record["event"]]
+    return (
+        record["sequence"],
+        _local(record["time"]),
+        " ".join(f"{code['code']} {code['text']}" for code in types),
+        ", ".join(one["user_name"] or one["user_id"] for one in asking),
+        ", ".join(record["patients"]),
+        outcome,
+        record["source"],
+    )
+
+
+def _tell(report: dict[str, Any]) -> None:
+    looked_at = f"{report['records']:,} records, {report['checkpoints']:,} signed checkpoints"
+    if not report["problems"]:
+        typer.echo(f"the trail is whole: {looked_at}, nothing changed, deleted or moved")
+        return
+    for problem in report["problems"]:
+        typer.echo(problem, err=True)
+    more = f", {report['unlisted']:,} more not listed" if report["unlisted"] else ""
+    typer.echo(f"the trail was changed: {len(report['problems']):,} problems{more} in {looked_at}", err=True)
+
+
+def _summary(manner: Manner, found: Sequence[Access]) -> Table:
+    table = Table("who", "role", "purpose", "by", "times", "first", "last", title=f"who {manner.value}")
+    groups: Counter[tuple[str, ...]] = Counter()
+    times: dict[tuple[str, ...], list[datetime]] = {}
+    for access in found:
+        who = access.who if access.human else f"system {access.who}"
+        group = (who, ", ".join(access.roles), ", ".join(access.purposes), access.transaction)
+        groups[group] += 1
+        times.setdefault(group, []).append(access.time)
+    for row, count in sorted(groups.items(), key=lambda item: times[item[0]][-1], reverse=True):
+        table.add_row(*map(plain, (*row, count, _local(min(times[row])), _local(max(times[row])))))
+    return table
+
+
+def _as_json(access: Access) -> dict[str, Any]:
+    return {
+        "time": access.time.isoformat(),
+        "who": access.who,
+        "human": access.human,
+        "roles": access.roles,
+        "purposes": access.purposes,
+        "manner": access.manner.value,
+        "transaction": access.transaction,
+        "outcome": access.outcome,
+        "description": access.description,
+        "objects": access.objects,
+        "reported_by": access.reported_by,
+    }
