@@ -1,4 +1,4 @@
-"""What benchmarks measure against, started on free ports of loopback and ended with them: nginx and Orthanc."""
+"""What benchmarks measure against, started on free ports and ended with them: nginx and Orthanc."""
 
 from __future__ import annotations
 

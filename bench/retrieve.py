@@ -1,7 +1,8 @@
 """A whole CT study, 500 instances of 512 KB, from the imaging source to a client that only reads.
 
-Side by side in one run, in turns, over loopback: RAD-69 and WADO-RS of a real imaging source (consent asked, audit event
-durable, both on), nginx sending one file of the same bytes by sendfile, and Orthanc's WADO-RS of the same study.
+Side by side in one run, in turns, over loopback: RAD-69 and WADO-RS of a real imaging source (consent asked,
+audit event durable, both on), nginx sending one file of the same bytes by sendfile, Orthanc's WADO-RS of the
+same study.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Client:
     """Asks again and again on one connection, and throws away what it gets."""
 
     def __init__(self, port: int) -> None:
+        self._port = port
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._buffer = memoryview(bytearray(1024 * 1024))
 
@@ -84,7 +86,7 @@ class Client:
         headers = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
         size = int(headers[b"content-length"]) if b"content-length" in headers else None
         if size is None:
-            return self._chunked(began, body)
+            return self._until_closed(began, len(body))
         left = size - len(body)
         while left:
             received = self._socket.recv_into(self._buffer)
@@ -92,15 +94,14 @@ class Client:
             left -= received
         return time.perf_counter() - began, size
 
-    def _chunked(self, began: float, tail: bytes) -> tuple[float, int]:
-        """Read until the last chunk; sizes of chunks are not looked at, which can only favour the peer."""
-        total = len(tail)
-        while not tail.endswith(b"0\r\n\r\n"):
-            received = self._socket.recv_into(self._buffer)
-            assert received, "the connection ended early"
+    def _until_closed(self, began: float, total: int) -> tuple[float, int]:
+        """Read to the end of the connection; the next request has one of its own."""
+        while received := self._socket.recv_into(self._buffer):
             total += received
-            tail = bytes(self._buffer[max(0, received - 5) : received])
-        return time.perf_counter() - began, total
+        seconds = time.perf_counter() - began
+        self._socket.close()
+        self._socket = socket.create_connection(("127.0.0.1", self._port))
+        return seconds, total
 
     def close(self) -> None:
         """Close the connection."""
@@ -137,9 +138,9 @@ def rad69_request(port: int, study: str, series: str, uids: list[str], location:
     return head.encode() + body
 
 
-def get(path: str, accept: str = "*/*") -> bytes:
+def get(path: str, accept: str = "*/*", more: str = "") -> bytes:
     """A GET request."""
-    return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: {accept}\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: {accept}\r\n{more}\r\n".encode()
 
 
 def services(folder: Path) -> tuple[ImagingSourceSettings, list[Process]]:
@@ -199,7 +200,10 @@ def _compare(
             "rad69": (Client(settings.port), rad69),
             "wado_rs": (Client(settings.port), wado),
             "nginx": (Client(nginx_port), get("/whole")),
-            "orthanc": (Client(orthanc_port), get(f"/dicom-web/studies/{study}", dicom)),
+            "orthanc": (
+                Client(orthanc_port),
+                get(f"/dicom-web/studies/{study}", dicom, "Connection: close\r\n"),
+            ),
         }
         speeds = _speeds(
             {name: lambda one=one: one[0].seconds(one[1]) for name, one in contenders.items()}, rounds

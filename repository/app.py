@@ -22,6 +22,7 @@ from shared.consent.directory import ConsentDecisions, registry_policies
 from shared.errors import Actor
 from shared.http.client import http_client
 from shared.http.health import health_routes
+from shared.http.raw_asgi import raw_routes
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
 from shared.security.peer_certificate import subject_of
@@ -65,7 +66,7 @@ class Repository:
                 metrics,
             )
         )
-        self.asgi.mount(PATH, soap.asgi)
+        self.asgi.router.routes.extend(raw_routes(PATH, soap.asgi))
 
     @asynccontextmanager
     async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:

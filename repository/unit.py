@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shared.soap.client import SoapClient
-
 from repository.settings import RepositorySettings
 from repository.store.blobs import Blobs
 from shared.audit.events import AuditEvent
@@ -14,6 +12,7 @@ from shared.audit.outbox import insert_events
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Consent
 from shared.security.caller import Caller, Node
+from shared.soap.client import SoapClient
 from shared.store.engine import Database, Transaction
 
 

@@ -6,7 +6,9 @@ harm of hostile input; what is larger must have passed a `Guard` while it arrive
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from xml.parsers import expat
 
 from lxml import etree
@@ -78,6 +80,8 @@ def parse(octets: bytes) -> Element:
         root = etree.fromstring(octets, _parser())
     except (etree.XMLSyntaxError, ValueError) as error:
         raise XmlError(f"not well-formed XML: {_without_content(str(error))}") from None
+    finally:
+        _forget_names()
     document = root.getroottree().docinfo
     # The look at the bytes misses UTF-16.
     if document.internalDTD is not None:
@@ -86,6 +90,20 @@ def parse(octets: bytes) -> Element:
         raise XmlError("an encoding other than UTF-8 and UTF-16 is not accepted; send UTF-8")
     _within_limits(root, large=len(octets) > PRESCAN_BYTES)
     return root
+
+
+# libxml2 keeps every name that a thread has ever parsed in a dictionary of that thread: strangers could
+# fill the memory with names, and after 100 MB of them nothing would parse. lxml makes a new dictionary when
+# it finds none; documents hold on to the one they were made with.
+_thread_state = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_GetDict", ctypes.pythonapi))
+_delete_item = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
+    ("PyDict_DelItemString", ctypes.pythonapi)
+)
+
+
+def _forget_names() -> None:
+    with suppress(KeyError):
+        _delete_item(_thread_state(), b"_ParserDictionaryContext")
 
 
 def _without_content(message: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 import threading
@@ -44,7 +44,8 @@ class Addresses:
 
     def port(self, name: str) -> int:
         """The port behind a name of `PORTS`."""
-        return PORTS[name] + self.offset
+        tls_feed = 1 if self.tls and name == "XDSI_REGISTRY__MLLP_PORT" else 0
+        return PORTS[name] + tls_feed + self.offset
 
     def url(self, service: Service, path: str = "") -> str:
         """The URL of a service."""
@@ -81,6 +82,8 @@ def environment(addresses: Addresses, data: Path) -> dict[str, str]:
         "XDSI_DATA": str(data),
         "XDSI_REGISTRY_URL": addresses.registry,
         "XDSI_REPOSITORY_URL": addresses.repository,
+        "XDSI_IMAGING_SOURCE_URL": addresses.imaging_source,
+        "XDSI_DICOMWEB_PEERS": json.dumps([addresses.url(Service.IMAGING_SOURCE)]),
         "XDSI_AUDIT__URL": addresses.audit,
     }
     return made
@@ -93,6 +96,7 @@ class Process:
     service: Service
     environment: Mapping[str, str]
     log: Path
+    config: Path | None = None
     url: str = ""
     _process: subprocess.Popen[str] | None = None
     _lines: SimpleQueue[str] = field(default_factory=SimpleQueue)
@@ -102,14 +106,17 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                [sys.executable, "-m", "xdsi", "serve", self.service.value],
-                env={**os.environ, **self.environment},
+                [sys.executable, "-m", "xdsi", "serve", self.service.value, *self._options()],
+                env=dict(self.environment),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
         self._lines = SimpleQueue()
         threading.Thread(target=self._read, args=(self._process, self._lines), daemon=True).start()
+
+    def _options(self) -> list[str]:
+        return ["--config", str(self.config)] if self.config else []
 
     @staticmethod
     def _read(process: subprocess.Popen[str], lines: SimpleQueue[str]) -> None:
@@ -178,10 +185,12 @@ class Process:
             return self._process.returncode
 
 
-def processes(services: tuple[Service, ...], env: Mapping[str, str], logs: Path) -> Iterator[Process]:
+def processes(
+    services: tuple[Service, ...], env: Mapping[str, str], logs: Path, *, config: Path | None = None
+) -> Iterator[Process]:
     """A process for each service, not started."""
     for service in services:
-        yield Process(service, env, logs / f"{service}.log")
+        yield Process(service, env, logs / f"{service}.log", config)
 
 
 def start_all(members: list[Process]) -> Iterator[Process]:

@@ -35,7 +35,8 @@ def command(
     """
     addresses = Addresses(host=host, offset=offset, tls="XDSI_TLS__CERTIFICATE" in os.environ)
     wanted = environment(addresses, data.resolve())
-    env = {name: value for name, value in wanted.items() if name not in os.environ or name in _OPTIONS}
+    said = {name: wanted[name] for name in _OPTIONS}
+    env = {**wanted, **os.environ, **said}
     members = list(processes(ORDER, env, data.resolve() / "log"))
     stop = _Stop()
     try:

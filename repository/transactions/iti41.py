@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from uuid import uuid4
 
 from repository.domain.provision import Bytes, Provision, State, check, completed, digest_of
@@ -62,7 +63,9 @@ async def handle(unit: Unit, request: ProvideAndRegisterRequest, caller: Caller)
         missing | {name: _bytes(content) for name, content in received.items()},
         times=Counter(document.id for document in request.documents),
     )
-    return await _provide(unit, request, submission, received, caller)
+    response = await _provide(unit, request, submission, received, caller)
+    # What decoding dropped cannot be warned of by a registry that never saw it (ITI TF-3 4.2.3.1.6).
+    return replace(response, errors=(*response.errors, *request.decoded.warnings))
 
 
 async def _received(unit: Unit, content: Content) -> Received:

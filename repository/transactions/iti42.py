@@ -23,7 +23,7 @@ from shared.audit.events import (
     push_participants,
     submission_set_object,
 )
-from shared.ebrim.codec import decode_submission
+from shared.ebrim.codec import decode_submission, parse_fragment
 from shared.ebrim.model import Submission
 from shared.errors import Actor, RegistryNotAvailable, Severity
 from shared.faults import ReceiverFault, SoapFault
@@ -44,7 +44,6 @@ _PASSING = frozenset(
 )
 
 _PAUSE = 0.2
-_RIM = b'xmlns:rim="urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +181,10 @@ def _refused_by_fault(fault: SoapFault) -> RegistryResponse:
 
 
 def _submission_of(provision: Provision) -> Submission:
-    decoded = decode_submission(parse(_declared(provision.registration)))
+    decoded = decode_submission(parse_fragment(provision.registration))
     if decoded.submission is None:
         raise ValueError(f"provision {provision.provision_id} holds no readable submission")
     return decoded.submission
-
-
-def _declared(registration: bytes) -> bytes:
-    # Fragments declare no namespace (architecture 9); what is parsed alone needs the declaration.
-    return registration.replace(b"<rim:RegistryObjectList", b"<rim:RegistryObjectList " + _RIM, 1)
 
 
 def audit(unit: Unit, submission: Submission, outcome: Outcome) -> AuditEvent:

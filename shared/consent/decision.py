@@ -1,7 +1,7 @@
 """May this caller do this with that: the question, and the answer with its reason.
 
-Policies belong to a patient; the answer when there is none is the domain's default. A service asks by patient and by the
-attributes of what is touched, and never sees how policies are written.
+Policies belong to a patient; the answer when there is none is the domain's default. A service asks by patient
+and by the attributes of what is touched, and never sees how policies are written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`reason` names the deciding policy, or the default; for the trail and `xdsi consent why`, never for the caller."""
+    """`reason` names the deciding policy, or the default; for the trail and `xdsi consent why`, never for the
+    caller."""
 
     permitted: bool
     reason: str

@@ -11,8 +11,8 @@ from shared.ebrim.model import Code
 class Node:
     """The system at the other end of the connection.
 
-    `subject` is the subject DN of its certificate as an RFC 4514 string, `fingerprint` the hexadecimal SHA-256 of
-    the certificate; both are empty on loopback without TLS. `address` is the TCP peer.
+    `subject` is the subject DN of its certificate as an RFC 4514 string, `fingerprint` the hexadecimal
+    SHA-256 of the certificate; both are empty on loopback without TLS. `address` is the TCP peer.
     """
 
     address: str
@@ -47,8 +47,10 @@ class Caller:
     """One request's sender; `user` is None when the node speaks for itself.
 
     `endpoint` is the URI that was called, without query; `reply_to` the sender's `wsa:ReplyTo` when it is not
-    anonymous. `community_node` marks a node of this community itself (another service, an operator's tool): it may
-    register, feed and read policies without a user, and never receives patient data without one.
+    anonymous. `community_node` marks a node of this community itself (another service, an operator's tool):
+    it may register, feed and read policies without a user, and never receives patient data without one.
+    `message_id` is the request's `wsa:MessageID`, or empty: a submission that comes again with it is answered
+    as before.
     """
 
     node: Node
@@ -56,3 +58,4 @@ class Caller:
     user: User | None = None
     reply_to: str = ""
     community_node: bool = False
+    message_id: str = ""

@@ -1,0 +1,172 @@
+"""The imaging source's own HTTP interface, for tools of this community: publish, and learn the outcome."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imaging_source.domain.publishing import NotPublishable
+from imaging_source.publisher import Publisher
+from imaging_source.store import outbox
+from imaging_source.store.publications import (
+    PublicationStatus,
+    State,
+    find_publication,
+    find_publications,
+)
+from imaging_source.transactions import rad68
+from imaging_source.unit import Parts
+from shared.faults import SecurityFault
+from shared.http.raw_asgi import BodyTooLarge, node_of, receive_body
+from shared.store.failures import DatabaseError
+from shared.telemetry.log import logger
+
+_log = logger(__name__)
+
+MAX_BODY: Final = 64 * 1024
+_UID: Final = r"^[0-9.]{1,64}$"
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Body = TypeVar("Body", bound=_Body)
+
+
+class PublishRequest(_Body):
+    """Publish a study; `patient_id` is the CX of the affinity domain, when it is not the study's own id."""
+
+    study_instance_uid: str = Field(pattern=_UID)
+    patient_id: str = Field("", max_length=256)
+
+
+class PublicationsRequest(_Body):
+    """Publications by id, of one study, or in some states; the newest first."""
+
+    publication_id: str = Field("", max_length=64)
+    study_instance_uid: str = Field("", pattern=r"^$|" + _UID)
+    states: tuple[State, ...] = tuple(State)
+    limit: int = Field(100, ge=1, le=1000)
+
+
+class RetryRequest(_Body):
+    """Try a publication again that waits or was given up."""
+
+    publication_id: str = Field(max_length=64)
+
+
+class _Problem(Exception):
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+def router(parts: Parts, publisher: Publisher) -> APIRouter:
+    """The routes below `/api`; every one answers JSON, and errors as problem details (RFC 9457)."""
+    routes = APIRouter(prefix="/api", include_in_schema=False)
+
+    @routes.post("/publish")
+    async def publish(request: Request) -> JSONResponse:
+        async def work() -> JSONResponse:
+            asked = await _read(parts, request, PublishRequest)
+            publication_id = await rad68.publish(parts, asked.study_instance_uid, asked.patient_id)
+            publisher.wake()
+            found = await find_publication(parts.database, publication_id)
+            assert found is not None
+            return JSONResponse(shown(found), 202)
+
+        return await _answered(work)
+
+    @routes.post("/publications")
+    async def publications(request: Request) -> JSONResponse:
+        async def work() -> JSONResponse:
+            asked = await _read(parts, request, PublicationsRequest)
+            return JSONResponse({"publications": [shown(one) for one in await _found(parts, asked)]})
+
+        return await _answered(work)
+
+    @routes.post("/publications/retry")
+    async def retry(request: Request) -> JSONResponse:
+        async def work() -> JSONResponse:
+            asked = await _read(parts, request, RetryRequest)
+            if not await outbox.rearm(parts.database, asked.publication_id):
+                raise _Problem(404, "there is no publication of this id that waits or was given up")
+            publisher.wake()
+            return JSONResponse({"publication_id": asked.publication_id}, 202)
+
+        return await _answered(work)
+
+    return routes
+
+
+async def _answered(work: Callable[[], Awaitable[JSONResponse]]) -> JSONResponse:
+    try:
+        return await work()
+    except _Problem as problem:
+        return _problem(problem.status, problem.detail)
+    except rad68.UnknownStudy as error:
+        return _problem(404, str(error))
+    except NotPublishable as error:
+        return _problem(409, str(error))
+    except BodyTooLarge as error:
+        return _problem(413, str(error))
+    except DatabaseError as error:
+        _log.error("the database is not available", error=type(error).__name__)
+        return _problem(503, "the database is not available now; try again later")
+
+
+def _problem(status: int, detail: str) -> JSONResponse:
+    headers = {"retry-after": "5"} if status == 503 else None
+    return JSONResponse(
+        {"status": status, "detail": detail}, status, headers, media_type="application/problem+json"
+    )
+
+
+async def _read(parts: Parts, request: Request, kind: type[Body]) -> Body:
+    """The body of a request that a tool of this community sent."""
+    _admit(parts, request)
+    octets = await receive_body(request.receive, limit=MAX_BODY)
+    try:
+        return kind.model_validate_json(octets)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in error.errors()
+        )
+        raise _Problem(400, problems) from None
+
+
+def _admit(parts: Parts, request: Request) -> None:
+    try:
+        caller = parts.authenticator.caller(
+            node_of(request.scope), endpoint=str(request.url.replace(query="")), speaker_is_user=False
+        )
+    except SecurityFault as fault:
+        raise _Problem(401, fault.reason) from None
+    if not caller.community_node:
+        raise _Problem(403, "this is for nodes of this community; see XDSI_COMMUNITY_NODES")
+
+
+async def _found(parts: Parts, asked: PublicationsRequest) -> list[PublicationStatus]:
+    if asked.publication_id:
+        found = await find_publication(parts.database, asked.publication_id)
+        return [found] if found else []
+    return await find_publications(
+        parts.database, study_instance_uid=asked.study_instance_uid, states=asked.states, limit=asked.limit
+    )
+
+
+def shown(publication: PublicationStatus) -> dict[str, Any]:
+    """A publication as JSON shows it; times in ISO 8601, UTC."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(publication)))
+    for name in ("created", "changed"):
+        values[name] = datetime.fromtimestamp(values[name] / 1000, UTC).isoformat(timespec="milliseconds")
+    return values

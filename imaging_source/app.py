@@ -1,0 +1,169 @@
+"""The imaging source as a service: its parts, put together, and its routes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx2
+from fastapi import FastAPI
+
+from imaging_source import api
+from imaging_source.dimse.listener import DimseListener
+from imaging_source.publisher import Publisher, StudyWatch
+from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.frames import Transcoder
+from imaging_source.store.instances import InstanceStore
+from imaging_source.store.publications import audit_events
+from imaging_source.store.rejections import KeyObjects
+from imaging_source.store.tables import metadata
+from imaging_source.transactions import SERVED, rad107, rad108
+from imaging_source.unit import Parts, Unit
+from shared.audit.events import node_authentication_failure, started, stopped
+from shared.audit.forwarder import Forwarder
+from shared.audit.outbox import DatabaseOutbox
+from shared.audit.recorder import AuditRecorder
+from shared.consent.directory import ConsentDecisions, registry_policies
+from shared.errors import Actor
+from shared.http.client import http_client
+from shared.http.health import health_routes
+from shared.http.raw_asgi import raw_routes
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller, Node
+from shared.security.peer_certificate import subject_of
+from shared.soap.client import SoapClient
+from shared.soap.pipeline import SoapService
+from shared.store.engine import open_database
+from shared.telemetry.metrics import Metrics
+
+SOAP_PATH: Final = "/xds/imaging-source"
+DICOMWEB_PATH: Final = "/dicomweb"
+
+
+class ImagingSource:
+    """A running imaging source: `asgi` is served by whoever made it, `start` and `stop` frame that."""
+
+    def __init__(self, parts: Parts, transcoder: Transcoder, http: httpx2.AsyncClient) -> None:
+        self.parts = parts
+        self._transcoder = transcoder
+        self._http = http
+        self._metrics = Metrics("imaging_source")
+        self._forwarder = Forwarder(
+            parts.settings, parts.recorder.spool, DatabaseOutbox(parts.database, audit_events)
+        )
+        self.dimse = DimseListener(parts.instances, parts.recorder, parts.settings)
+        self.publisher = Publisher(parts)
+        self._watch = StudyWatch(parts, self.publisher)
+        self._metrics.gauge(
+            "publication_oldest_seconds",
+            "Age of the oldest manifest that waits to be registered",
+            lambda: self.publisher.oldest_seconds,
+        )
+        self.asgi = self._application()
+
+    def _application(self) -> FastAPI:
+        parts = self.parts
+        soap = SoapService(
+            SERVED,
+            unit=self.unit,
+            authenticator=parts.authenticator,
+            recorder=parts.recorder,
+            settings=parts.settings,
+            actor=Actor.REPOSITORY,
+            spool_folder=parts.settings.folder / "spool",
+            metrics=self._metrics,
+        )
+        stow = rad108.StowService(
+            store=parts.instances,
+            authenticator=parts.authenticator,
+            recorder=parts.recorder,
+            settings=parts.settings,
+        )
+        checks = {
+            "instances": parts.instances.check,
+            "audit": parts.recorder.check,
+            "forwarder": self._forwarder.check,
+            "publisher": self.publisher.check,
+        }
+        application = FastAPI(title="xdsi imaging source", docs_url=None, redoc_url=None, openapi_url=None)
+        application.include_router(health_routes(checks, self._metrics))
+        application.include_router(rad108.router(stow), prefix=DICOMWEB_PATH)
+        application.router.routes.extend(
+            rad107.routes(DICOMWEB_PATH, parts, self.unit, self._metrics.transaction("RAD-107"))
+        )
+        application.include_router(api.router(parts, self.publisher))
+        application.router.routes.extend(raw_routes(SOAP_PATH, soap.asgi))
+        return application
+
+    @asynccontextmanager
+    async def unit(self, caller: Caller) -> AsyncIterator[Unit]:
+        """The unit of work of one request."""
+        yield Unit(self.parts)
+
+    async def start(self) -> None:
+        """Begin the work beside the requests, and listen for DIMSE.
+
+        Raises
+        ------
+        OSError
+            The DIMSE port cannot be used.
+        """
+        recorder = self.parts.recorder
+        await self.parts.instances.recover(recorder.record)
+        await self.dimse.start()
+        await recorder.record((started(recorder.source),))
+        await self._forwarder.start()
+        await self.publisher.start()
+        if self.parts.settings.auto_publish:
+            await self._watch.start()
+
+    async def stop(self) -> None:
+        """End it; what is not done waits on disk for the next start."""
+        parts = self.parts
+        await self.dimse.stop()
+        await self._watch.stop()
+        await self.publisher.stop()
+        await parts.recorder.record((stopped(parts.recorder.source),))
+        await self._forwarder.stop()
+        await self._transcoder.close()
+        await self._http.aclose()
+        await parts.recorder.close()
+        await parts.database.close()
+
+    async def node_refused(self, address: str, reason: str) -> None:
+        """Record that a node did not authenticate (ITI-19)."""
+        await self.parts.recorder.record((node_authentication_failure(address, reason),))
+
+
+async def build(settings: ImagingSourceSettings) -> ImagingSource:
+    """Put the imaging source together; nothing listens yet.
+
+    Raises
+    ------
+    DatabaseUnavailable, SchemaError
+        The database cannot be used.
+    """
+    http = http_client(settings.tls, peers=(settings.registry_url, settings.repository_url))
+    transcoder = Transcoder(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes)
+    database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+    parts = Parts(
+        settings=settings,
+        database=database,
+        instances=InstanceStore(database, settings.folder / "instances"),
+        key_objects=KeyObjects(database),
+        transcoder=transcoder,
+        consent=ConsentDecisions(
+            registry_policies(http, settings.registry_url),
+            settings.consent_default,
+            settings.consent.max_age_seconds,
+        ),
+        recorder=AuditRecorder(settings, settings.service),
+        authenticator=Authenticator(settings),
+        repository=SoapClient(http),
+        node=Node(
+            address=settings.host,
+            subject=subject_of(settings.tls.certificate) if settings.tls.certificate else "",
+        ),
+    )
+    return ImagingSource(parts, transcoder, http)

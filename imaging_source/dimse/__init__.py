@@ -1,0 +1,1 @@
+"""DIMSE: the only bridge between the threads of pynetdicom and the event loop."""

@@ -1,0 +1,137 @@
+"""One association: its bounded upper layer, who is at the other end, and what came by it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pynetdicom.association import MODE_ACCEPTOR, Association
+from pynetdicom.dimse_primitives import C_STORE, DimseServiceType
+from pynetdicom.service_class import StorageServiceClass
+
+from imaging_source.dimse.c_store import RAD18
+from imaging_source.dimse.upper_layer import BoundedMessages, BoundedSocket
+from imaging_source.domain.transfer import Sender
+from imaging_source.store.files import Incoming
+from imaging_source.store.transfers import Transfer
+from shared.audit.events import DESTINATION_ROLE, SOURCE_ROLE, Participant
+from shared.audit.recorder import AuditUnavailable
+from shared.store.failures import DatabaseError
+
+if TYPE_CHECKING:
+    from imaging_source.dimse.listener import DimseListener
+
+_log = logging.getLogger(__name__)
+
+_JOIN_SECONDS: Final = 5.0
+_ABORT_SECONDS: Final = 1.0
+_DATA_TRANSFER: Final = "Sta6"
+
+Result = TypeVar("Result")
+
+
+class StorageAssociation(Association):  # type: ignore[misc]  # not typed
+    """An association as acceptor; a thread, whose end concludes what came by it."""
+
+    def __init__(
+        self,
+        ae: Any,
+        listener: DimseListener,
+        connection: socket.socket,
+        address: str,
+        ended: Callable[[StorageAssociation], None],
+    ) -> None:
+        super().__init__(ae, MODE_ACCEPTOR)
+        settings = listener.settings
+        self.listener = listener
+        self.address = address
+        self.messages = BoundedMessages(self, self._new_file)
+        self.dimse = self.messages
+        self._ended = ended
+        self._transfer: Transfer | None = None
+        bounded = BoundedSocket(self, client_socket=connection)
+        bounded.limit(max_pdu_bytes=settings.max_pdu_bytes, idle_seconds=settings.dimse_idle_seconds)
+        self.set_socket(bounded)
+
+    @property
+    def transfer(self) -> Transfer:
+        """What came by this association, under the names that were negotiated."""
+        if self._transfer is None:
+            self._transfer = Transfer(sender=self._sender())
+        return self._transfer
+
+    def on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run `work` on the event loop of the service and wait for it."""
+        return self.listener.on_loop(work)
+
+    def run_reactor(self) -> None:
+        """Serve the association to its end, then leave nothing of it open."""
+        try:
+            super().run_reactor()
+        finally:
+            if self.dul.is_alive():
+                self.dul.kill_dul()
+                self.dul.join(_JOIN_SECONDS)
+            self.messages.close()
+            self._conclude()
+            self._ended(self)
+
+    def end(self) -> None:
+        """End the association from outside: A-ABORT where it is established, then close the connection."""
+        if self.is_established:
+            self.abort(block=False)
+            deadline = time.monotonic() + _ABORT_SECONDS
+            while self.dul.is_alive() and self.dul.state_machine.current_state == _DATA_TRANSFER:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.005)
+        self.dul.socket._shutdown_socket()
+        # Whoever waits for the peer's next word waits for nothing.
+        self.dul.to_user_queue.put(None)
+        self.kill()
+
+    def _serve_request(self, msg: DimseServiceType, context_id: int) -> None:
+        """Serve one request; C-STORE for any SOP class that was negotiated, retired ones included."""
+        context = self._accepted_cx.get(context_id)
+        if isinstance(msg, C_STORE) and msg.is_valid_request and context is not None:
+            StorageServiceClass(self).SCP(msg, context)
+        else:
+            super()._serve_request(msg, context_id)
+
+    def _new_file(self) -> Incoming:
+        return self.listener.store.files.new(max_bytes=self.listener.settings.max_instance_bytes)
+
+    def _conclude(self) -> None:
+        if self._transfer is None:
+            return
+        try:
+            self.on_loop(self.listener.store.conclude(self._transfer, self.listener.recorder.record))
+        except (AuditUnavailable, DatabaseError):
+            _log.exception("the events of an association wait in the index")
+
+    def _sender(self) -> Sender:
+        calling = self.requestor.ae_title
+        called = self.acceptor.ae_title
+        return Sender(
+            transaction=RAD18,
+            participants=(
+                Participant(
+                    user_id=calling,
+                    requestor=True,
+                    roles=(SOURCE_ROLE,),
+                    network_id=self.address,
+                    network_type=2,
+                ),
+                Participant(
+                    user_id=called,
+                    alternative_user_id=str(os.getpid()),
+                    roles=(DESTINATION_ROLE,),
+                    network_id=self.listener.settings.host,
+                    network_type=2,
+                ),
+            ),
+        )

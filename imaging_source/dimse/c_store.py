@@ -1,0 +1,108 @@
+"""C-STORE as SCP [RAD-18]: the Storage Service Class (PS3.4 annex B).
+
+Success is answered when the instance is durable and visible. Statuses are those of PS3.4 table B.2-1, and
+0110H when another data set has the SOP Instance UID already; the Error Comment says what is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID_dictionary
+from pynetdicom import build_context
+from pynetdicom.events import Event
+from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
+
+from imaging_source.domain.intake import (
+    OUT_OF_RESOURCES,
+    SOP_CLASS_NOT_SUPPORTED,
+    Claim,
+    Refused,
+)
+from imaging_source.store.files import Spooled
+from shared.audit.events import ihe
+from shared.audit.recorder import AuditUnavailable
+from shared.dicom.uids import (
+    DEFLATED_LE,
+    ENCAPSULATED,
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    JPEG_2000_LOSSLESS,
+    JPEG_LOSSLESS_SV1,
+    JPEG_LS_LOSSLESS,
+    RLE,
+)
+
+if TYPE_CHECKING:
+    from imaging_source.dimse.association import StorageAssociation
+
+RAD18: Final = ihe("RAD-18", "Creator Images Stored")
+
+# The first that a sender offers as well is taken: what every receiver can take, then what keeps every pixel.
+_FIRST: Final = (EXPLICIT_LE, IMPLICIT_LE, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, RLE)
+_LAST: Final = (DEFLATED_LE, EXPLICIT_BE)
+_SYNTAXES: Final = (*_FIRST, *sorted(ENCAPSULATED.difference(_FIRST)), *_LAST)
+# pynetdicom warns of those that its dictionary does not hold yet.
+TRANSFER_SYNTAXES: Final = tuple(uid for uid in _SYNTAXES if uid in UID_dictionary)
+
+_COMMENT_LENGTH: Final = 64
+
+
+def contexts() -> list[PresentationContext]:
+    """A presentation context for every storage SOP class of the standard, retired ones included."""
+    named = (
+        uid
+        for uid, (name, kind, *_) in UID_dictionary.items()
+        if kind == "SOP Class" and uid.startswith("1.2.840.10008.5.1.4.1.1.") and "Storage" in name
+    )
+    known = (context.abstract_syntax for context in AllStoragePresentationContexts)
+    return [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in sorted({*named, *known})]
+
+
+def handle(event: Event) -> Dataset:
+    """Keep one instance and answer with its status; called in the thread of the association."""
+    association: StorageAssociation = event.assoc
+    claim = Claim(
+        sop_class_uid=str(event.request.AffectedSOPClassUID),
+        sop_instance_uid=str(event.request.AffectedSOPInstanceUID),
+    )
+    file = association.messages.take(
+        event.request.DataSet,
+        sop_class_uid=claim.sop_class_uid,
+        sop_instance_uid=claim.sop_instance_uid,
+        syntax=str(event.context.transfer_syntax),
+    )
+    try:
+        if event.context.abstract_syntax != claim.sop_class_uid:
+            reason = "the SOP class is not that of the presentation context"
+            raise Refused(SOP_CLASS_NOT_SUPPORTED, reason, claim)
+        spooled = file.finish()
+    except Refused as refused:
+        file.discard()
+        association.on_loop(association.listener.store.refuse(refused, association.transfer))
+        return _status(refused.status, refused.reason)
+    try:
+        association.on_loop(_keep(association, spooled, claim))
+    except Refused as refused:
+        return _status(refused.status, refused.reason)
+    return _status(0x0000)
+
+
+async def _keep(association: StorageAssociation, spooled: Spooled, claim: Claim) -> None:
+    listener = association.listener
+    try:
+        await listener.recorder.check()
+    except AuditUnavailable:
+        spooled.path.unlink(missing_ok=True)
+        raise Refused(OUT_OF_RESOURCES, "audit events cannot be recorded", claim) from None
+    await listener.store.store_part10(spooled, association.transfer, claim)
+
+
+def _status(status: int, comment: str = "") -> Dataset:
+    answer = Dataset()
+    answer.Status = status
+    if comment:
+        answer.ErrorComment = comment[:_COMMENT_LENGTH]
+    return answer

@@ -1,0 +1,255 @@
+"""The DICOM listener: associations in threads of pynetdicom, what they store on the event loop (PS3.8).
+
+Accepting a connection, its TLS handshake and its negotiation are apart, each with its deadline, so that a
+silent or slow peer keeps nobody else waiting. Verification (C-ECHO) is pynetdicom's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Coroutine
+from socketserver import BaseServer
+from typing import Any, Final, TypeVar
+
+from pynetdicom import AE, build_context, evt
+from pynetdicom.events import Event
+from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
+
+from imaging_source.dimse import c_store
+from imaging_source.dimse.association import StorageAssociation
+from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.instances import InstanceStore
+from shared.audit.events import node_authentication_failure
+from shared.audit.recorder import AuditRecorder, AuditUnavailable
+from shared.dicom.uids import (
+    EXPLICIT_LE,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    IMPLICIT_LE,
+    VERIFICATION,
+)
+from shared.http.handshake import reason_of
+from shared.security.tls import server_context
+
+_log = logging.getLogger(__name__)
+
+_SILENCE_SECONDS: Final = 10
+_SPARE_CONNECTIONS: Final = 16
+_STOP_SECONDS: Final = 30
+# A-ASSOCIATE-RJ: transient, by the presentation-related provider, local limit exceeded (PS3.8 9.3.4).
+_LOCAL_LIMIT_EXCEEDED: Final = (0x02, 0x03, 0x02)
+
+Result = TypeVar("Result")
+
+
+class DimseListener:
+    """Verification and Storage SCP of the imaging source; started and stopped on the event loop."""
+
+    def __init__(
+        self, store: InstanceStore, recorder: AuditRecorder, settings: ImagingSourceSettings
+    ) -> None:
+        self.store = store
+        self.recorder = recorder
+        self.settings = settings
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: _Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once started."""
+        assert self._server is not None
+        return int(self._server.server_address[1])
+
+    @property
+    def open_associations(self) -> int:
+        """How many associations are open."""
+        return 0 if self._server is None else self._server.open_count()
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises
+        ------
+        OSError
+            The address cannot be used.
+        SettingsError
+            The TLS files cannot be used.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._server = await asyncio.to_thread(_Server, self)
+        accepting = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="dimse-accept", daemon=True
+        )
+        accepting.start()
+
+    async def stop(self) -> None:
+        """Accept no more, abort what is open, and wait until every association has ended."""
+        if self._server is not None:
+            await asyncio.to_thread(self._server.stop)
+            self._server = None
+
+    def on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run `work` on the event loop and wait for it; for threads of associations."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def not_authenticated(self, address: str, reason: str) -> None:
+        """Record that a node was refused; for threads of connections."""
+        try:
+            self.on_loop(self.recorder.record((node_authentication_failure(address, reason),)))
+        except AuditUnavailable:
+            _log.error("the refusal of a node could not be recorded")
+
+
+class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
+    """Accepts connections; what a peer can delay happens in the connection's own thread."""
+
+    daemon_threads = True
+
+    def __init__(self, listener: DimseListener) -> None:
+        settings = listener.settings
+        self.listener = listener
+        self._tls = server_context(settings.tls) if settings.tls.enabled else None
+        self._guard = threading.Lock()
+        self._open: set[StorageAssociation] = set()
+        super().__init__(
+            _application_entity(settings),
+            (settings.host, settings.dimse_port),
+            settings.ae_title,
+            [*c_store.contexts(), build_context(VERIFICATION, [IMPLICIT_LE, EXPLICIT_LE])],
+            evt_handlers=[
+                (evt.EVT_C_STORE, c_store.handle),
+                (evt.EVT_REQUESTED, _requested),
+                (evt.EVT_REJECTED, _rejected),
+            ],
+            request_handler=_Connection,
+        )
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, and leave its handshake to its own thread."""
+        connection, address = self.socket.accept()
+        return connection, address
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give a connection its thread, unless there are too many."""
+        if len(self._open) >= self.listener.settings.max_associations + _SPARE_CONNECTIONS:
+            _log.warning("a connection was closed at once: too many are open")
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Take a connection through its handshake, then to its association."""
+        request.settimeout(_SILENCE_SECONDS)
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is not None:
+            try:
+                request = self._tls.wrap_socket(request, server_side=True)
+            except ssl.SSLError as error:
+                self.listener.not_authenticated(client_address[0], reason_of(error))
+                raise
+        super().finish_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Note a connection that ended before its association began."""
+        _log.info("a DICOM connection ended before its association began", exc_info=True)
+
+    def began(self, association: StorageAssociation) -> None:
+        """Count an association as open."""
+        with self._guard:
+            self._open.add(association)
+
+    def ended(self, association: StorageAssociation) -> None:
+        """Count an association as over."""
+        with self._guard:
+            self._open.discard(association)
+
+    def open_count(self) -> int:
+        """How many associations are open."""
+        with self._guard:
+            return len(self._open)
+
+    def open_from(self, address: str) -> int:
+        """How many associations are open from one address."""
+        with self._guard:
+            return sum(association.address == address for association in self._open)
+
+    def stop(self) -> None:
+        """Stop accepting, abort what is open, wait for its end."""
+        # The server is not in the entity's own list, from which its shutdown would take it.
+        BaseServer.shutdown(self)
+        self.server_close()
+        with self._guard:
+            open_associations = list(self._open)
+        threads: list[threading.Thread] = []
+        for association in open_associations:
+            threads += [threading.Thread(target=association.end, daemon=True), association]
+            threads[-2].start()
+        for thread in threads:
+            thread.join(_STOP_SECONDS)
+
+
+class _Connection(RequestHandler):  # type: ignore[misc]  # not typed
+    """Makes the association of one connection."""
+
+    server: _Server
+
+    def _create_association(self) -> StorageAssociation:
+        server = self.server
+        association = StorageAssociation(
+            self.ae, server.listener, self.request, self.client_address[0], server.ended
+        )
+        association._server = server
+        association.name = "AcceptorThread@dimse"
+        association.acceptor.maximum_length = self.ae.maximum_pdu_size
+        association.acceptor.ae_title = server.ae_title
+        association.acceptor.address_info = self.local
+        association.acceptor.implementation_class_uid = self.ae.implementation_class_uid
+        association.acceptor.implementation_version_name = self.ae.implementation_version_name
+        # Shared, since negotiation reads them only: copying two hundred of them costs 0.1 s for each
+        # association.
+        association.acceptor.supported_contexts = server.contexts
+        association.requestor.address_info = AddressInformation.from_tuple(self.client_address)
+        for event, handlers in server._handlers.items():
+            if event.is_intervention:
+                association.bind(event, *handlers)
+            else:
+                for handler, arguments in handlers:
+                    association.bind(event, handler, arguments)
+        server.began(association)
+        return association
+
+
+def _application_entity(settings: ImagingSourceSettings) -> AE:
+    entity = AE(settings.ae_title)
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.maximum_associations = settings.max_associations
+    entity.maximum_pdu_size = settings.max_pdu_bytes
+    entity.acse_timeout = _SILENCE_SECONDS
+    entity.dimse_timeout = settings.dimse_idle_seconds
+    entity.network_timeout = settings.dimse_idle_seconds
+    entity.require_called_aet = True
+    entity.require_calling_aet = list(settings.calling_ae_titles)
+    return entity
+
+
+def _requested(event: Event) -> None:
+    """Reject an association above the limit of its peer."""
+    association: StorageAssociation = event.assoc
+    server: _Server = association._server
+    if server.open_from(association.address) > server.listener.settings.max_associations_per_peer:
+        association.acse.send_reject(*_LOCAL_LIMIT_EXCEEDED)
+        association.kill()
+
+
+def _rejected(event: Event) -> None:
+    """Record an association whose calling AE title is not on the list."""
+    association: StorageAssociation = event.assoc
+    allowed = association.ae.require_calling_aet
+    if allowed and association.requestor.ae_title not in allowed:
+        association.listener.not_authenticated(association.address, "the calling AE title is not known here")

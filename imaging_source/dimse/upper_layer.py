@@ -1,0 +1,207 @@
+"""pynetdicom's upper layer within limits: no peer chooses how much memory it takes.
+
+Data sets of C-STORE go to a file as they arrive. This leans on pynetdicom's own classes;
+`tests/peers/test_dimse_limits.py` holds what it leans on.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
+from typing import Final
+
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
+
+from imaging_source.domain.intake import MISMATCH, Refused
+from imaging_source.store.files import Incoming, Spooled
+from shared.dicom.part10 import file_meta
+from shared.dicom.uids import is_uid
+
+_log = logging.getLogger(__name__)
+
+PDU_OVERHEAD: Final = 64 * 1024
+MAX_COMMAND_SET: Final = 64 * 1024
+MAX_IDENTIFIER: Final = 1024**2
+MAX_WAITING: Final = 8
+_READ_BYTES: Final = 64 * 1024
+# A PDU that is not worth so many bytes a second is not worth its thread either.
+_LEAST_RATE: Final = 10 * 1024
+
+INVALID_PDU: Final = "Evt19"
+CONNECTION_CLOSED: Final = "Evt17"
+
+
+class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
+    """A transport connection that reads no PDU that is too long and waits for none too long."""
+
+    def limit(self, *, max_pdu_bytes: int, idle_seconds: float) -> None:
+        """Set what a PDU may ask of us; before the association starts."""
+        self._max_bytes = max_pdu_bytes + PDU_OVERHEAD
+        self._idle_seconds = idle_seconds
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read; `select` cannot be asked about descriptors above 1023."""
+        if self.socket is None or not self._is_connected:
+            return False
+        try:
+            poll = select.poll()
+            poll.register(self.socket, select.POLLIN | select.POLLHUP | select.POLLERR)
+            pending = getattr(self.socket, "pending", None)
+            return bool(poll.poll(0)) or bool(pending and pending())
+        except (OSError, ValueError):
+            self.event_queue.put(CONNECTION_CLOSED)
+            return False
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read `nr_bytes`, or fewer when the connection ends; a PDU that is too long aborts the association.
+
+        Raises
+        ------
+        TimeoutError
+            The rest does not come, or comes too slowly.
+        """
+        received = bytearray()
+        if nr_bytes > self._max_bytes:
+            _log.warning("a PDU of %d bytes was announced; the association is aborted", nr_bytes)
+            self.event_queue.put(INVALID_PDU)
+            return received
+        deadline = time.monotonic() + self._idle_seconds + nr_bytes / _LEAST_RATE
+        while len(received) < nr_bytes and (piece := self._piece(nr_bytes - len(received), deadline)):
+            received += piece
+        return received
+
+    def _shutdown_socket(self) -> None:
+        """Close the connection, also when the peer was first and it cannot be shut down any more."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
+    def _piece(self, most: int, deadline: float) -> bytes:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0 or self.socket is None:
+            raise TimeoutError("the rest of a PDU did not come in time")
+        self.socket.settimeout(remaining)
+        piece: bytes = self.socket.recv(min(most, _READ_BYTES))
+        return piece
+
+
+class DataSetFile(BytesIO):
+    """The data set of one C-STORE request on its way into a file; what cannot be kept is read and dropped."""
+
+    def __init__(self, incoming: Incoming | None, refused: Refused | None = None) -> None:
+        super().__init__()
+        self._incoming = incoming
+        self._refused = refused
+
+    def write(self, octets: bytes) -> int:  # type: ignore[override]
+        """Append a fragment."""
+        if self._incoming is not None and self._refused is None:
+            try:
+                self._incoming.write(octets)
+            except Refused as refused:
+                self._refused = refused
+                self._incoming.discard()
+        return len(octets)
+
+    def finish(self) -> Spooled:
+        """The complete file; raises `Refused` when it could not be kept."""
+        if self._refused is not None:
+            raise self._refused
+        assert self._incoming is not None
+        return self._incoming.finish()
+
+    def discard(self) -> None:
+        """Remove what arrived; harmless when it was moved on."""
+        if self._incoming is not None:
+            self._incoming.discard()
+
+
+class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]  # not typed
+    """Assembles DIMSE messages; the data set of a C-STORE request never stands in memory.
+
+    `new_file` makes the file of one; it raises `Refused` when it cannot.
+    """
+
+    def __init__(self, assoc: Association, new_file: Callable[[], Incoming]) -> None:
+        super().__init__(assoc)
+        self._new_file = new_file
+        self._open: DataSetFile | None = None
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take fragments; what breaks a limit, or cannot be read, aborts the association."""
+        try:
+            super().receive_primitive(primitive)
+        except Exception:
+            # pynetdicom decodes what the peer wrote with no exception of its own for what is malformed.
+            _log.warning("a DIMSE message could not be read; the association is aborted")
+            self._abort()
+            return
+        message = self.message
+        if self.msg_queue.qsize() > MAX_WAITING:
+            self._abort()
+        elif isinstance(message, C_STORE_RQ):
+            if not isinstance(message.data_set, DataSetFile):
+                self._open = message.data_set = self._moved(message)
+        elif message is None:
+            self._open = None
+        elif self._too_long(message.encoded_command_set, message.data_set):
+            self._abort()
+
+    def take(
+        self, data_set: BytesIO, *, sop_class_uid: str, sop_instance_uid: str, syntax: str
+    ) -> DataSetFile:
+        """The data set of a complete request as a file, also where all of it came in one fragment."""
+        if isinstance(data_set, DataSetFile):
+            return data_set
+        return self._file(sop_class_uid, sop_instance_uid, syntax, data_set.getvalue())
+
+    def close(self) -> None:
+        """Remove what has arrived of a message that will not be complete, and of those that nobody serves."""
+        if self._open is not None:
+            self._open.discard()
+        while not self.msg_queue.empty():
+            _, message = self.msg_queue.get_nowait()
+            if isinstance(data_set := getattr(message, "DataSet", None), DataSetFile):
+                data_set.discard()
+
+    def _moved(self, message: C_STORE_RQ) -> DataSetFile:
+        command = message.command_set
+        context = self.assoc._accepted_cx.get(message.context_id)
+        return self._file(
+            str(command.get("AffectedSOPClassUID", "")),
+            str(command.get("AffectedSOPInstanceUID", "")),
+            str(context.transfer_syntax[0]) if context else "",
+            message.data_set.getvalue(),
+        )
+
+    def _file(self, sop_class_uid: str, sop_instance_uid: str, syntax: str, octets: bytes) -> DataSetFile:
+        if not all(map(is_uid, (sop_class_uid, sop_instance_uid, syntax))):
+            return DataSetFile(None, Refused(MISMATCH, "the request names a SOP class or instance by no UID"))
+        try:
+            file = DataSetFile(self._new_file())
+        except Refused as refused:
+            return DataSetFile(None, refused)
+        file.write(
+            file_meta(
+                sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid, transfer_syntax_uid=syntax
+            )
+        )
+        file.write(octets)
+        return file
+
+    def _too_long(self, command_set: BytesIO, data_set: BytesIO) -> bool:
+        return command_set.tell() > MAX_COMMAND_SET or data_set.tell() > MAX_IDENTIFIER
+
+    def _abort(self) -> None:
+        self.dul.event_queue.put(INVALID_PDU)

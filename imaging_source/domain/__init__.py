@@ -1,0 +1,1 @@
+"""Rules of the imaging source: plain functions over frozen values."""

@@ -1,0 +1,184 @@
+"""What the instances of a study tell about patient, study and requests, gathered for its manifest.
+
+The values come from the DICOM JSON that intake keeps of every instance, restricted to `HEADER_TAGS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from imaging_source.domain.instance import Issuer, RequestReference, StudyHeader
+from shared.dicom.json import Attributes, items, text, texts
+from shared.ebrim.model import Code
+
+HEADER_TAGS: Final = frozenset(
+    {
+        0x00080016,  # SOP Class UID
+        0x00080018,  # SOP Instance UID
+        0x00080020,  # Study Date
+        0x00080021,  # Series Date
+        0x00080030,  # Study Time
+        0x00080031,  # Series Time
+        0x00080050,  # Accession Number
+        0x00080051,  # Issuer of Accession Number Sequence
+        0x00080060,  # Modality
+        0x00080070,  # Manufacturer
+        0x00080080,  # Institution Name
+        0x00080090,  # Referring Physician's Name
+        0x00080201,  # Timezone Offset From UTC
+        0x00081030,  # Study Description
+        0x00081032,  # Procedure Code Sequence
+        0x0008103E,  # Series Description
+        0x00081040,  # Institutional Department Name
+        0x00082218,  # Anatomic Region Sequence
+        0x00100010,  # Patient's Name
+        0x00100020,  # Patient ID
+        0x00100021,  # Issuer of Patient ID
+        0x00100024,  # Issuer of Patient ID Qualifiers Sequence
+        0x00100030,  # Patient's Birth Date
+        0x00100040,  # Patient's Sex
+        0x00101002,  # Other Patient IDs Sequence
+        0x00180015,  # Body Part Examined
+        0x0020000D,  # Study Instance UID
+        0x0020000E,  # Series Instance UID
+        0x00200010,  # Study ID
+        0x00200011,  # Series Number
+        0x00200013,  # Instance Number
+        0x00280002,  # Samples per Pixel
+        0x00280008,  # Number of Frames
+        0x00280010,  # Rows
+        0x00280011,  # Columns
+        0x00280100,  # Bits Allocated
+        0x00321060,  # Requested Procedure Description
+        0x00321064,  # Requested Procedure Code Sequence
+        0x00400244,  # Performed Procedure Step Start Date
+        0x00400245,  # Performed Procedure Step Start Time
+        0x00400026,  # Order Placer Identifier Sequence
+        0x00400027,  # Order Filler Identifier Sequence
+        0x00400275,  # Request Attributes Sequence
+        0x00401001,  # Requested Procedure ID
+        0x00402016,  # Placer Order Number / Imaging Service Request
+        0x00402017,  # Filler Order Number / Imaging Service Request
+        0x0040A043,  # Concept Name Code Sequence: the title of a document
+        0x0040A370,  # Referenced Request Sequence
+    }
+)
+
+
+def study_header(study_instance_uid: str, headers: Sequence[Attributes]) -> StudyHeader:
+    """Gather the attributes of one study from headers of its instances, the first that has a value first."""
+    requests = tuple(dict.fromkeys(_requests(study_instance_uid, headers)))
+    return StudyHeader(
+        study_instance_uid=study_instance_uid,
+        patient_id=_first(headers, 0x00100020),
+        issuer_of_patient_id=next(filter(None, map(_patient_issuer, headers)), Issuer()),
+        other_patient_ids=tuple(dict.fromkeys(_other_patient_ids(headers))),
+        patient_name=_first(headers, 0x00100010),
+        patient_birth_date=_first(headers, 0x00100030),
+        patient_sex=_first(headers, 0x00100040),
+        study_date=_first(headers, 0x00080020),
+        study_time=_first(headers, 0x00080030),
+        timezone_offset=_first(headers, 0x00080201),
+        referring_physician=_first(headers, 0x00080090),
+        study_id=_first(headers, 0x00200010),
+        study_description=_first(headers, 0x00081030),
+        procedure_codes=_codes(headers, 0x00081032),
+        accession_numbers=_accession_numbers(headers, requests),
+        requests=requests,
+        institution=_first(headers, 0x00080080),
+        department=_first(headers, 0x00081040),
+        manufacturer=_first(headers, 0x00080070),
+        modalities=_each(headers, 0x00080060),
+        body_parts=_each(headers, 0x00180015),
+        anatomic_regions=_codes(headers, 0x00082218),
+    )
+
+
+def patient_issuer(attributes: Attributes) -> Issuer:
+    """Issuer of Patient ID (0010,0021) with its qualifiers (0010,0024); empty when neither is there."""
+    return _patient_issuer(attributes) or Issuer()
+
+
+def _patient_issuer(attributes: Attributes) -> Issuer | None:
+    qualifiers = next(iter(items(attributes, 0x00100024)), {})
+    issuer = Issuer(text(attributes, 0x00100021), text(qualifiers, 0x00400032), text(qualifiers, 0x00400033))
+    return issuer if issuer != Issuer() else None
+
+
+def _issuer(attributes: Attributes, tag: int) -> Issuer:
+    item = next(iter(items(attributes, tag)), {})
+    return Issuer(text(item, 0x00400031), text(item, 0x00400032), text(item, 0x00400033))
+
+
+def _first(headers: Iterable[Attributes], tag: int) -> str:
+    return next(filter(None, (text(header, tag) for header in headers)), "")
+
+
+def _each(headers: Iterable[Attributes], tag: int) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for header in headers for value in texts(header, tag)))
+
+
+def _codes(headers: Iterable[Attributes], tag: int) -> tuple[Code, ...]:
+    found = (code(item) for header in headers for item in items(header, tag))
+    return tuple(dict.fromkeys(found_code for found_code in found if found_code.value))
+
+
+def code(item: Attributes) -> Code:
+    """The code of a code sequence item (PS3.3 8): short, long or URN value, designator, meaning."""
+    value = text(item, 0x00080100) or text(item, 0x00080119) or text(item, 0x00080120)
+    return Code(value, text(item, 0x00080102), text(item, 0x00080104))
+
+
+def _other_patient_ids(headers: Iterable[Attributes]) -> Iterable[tuple[str, Issuer]]:
+    for header in headers:
+        for item in items(header, 0x00101002):
+            if patient_id := text(item, 0x00100020):
+                yield patient_id, patient_issuer(item)
+
+
+def _requests(study_instance_uid: str, headers: Sequence[Attributes]) -> Iterable[RequestReference]:
+    """The requests that series and documents name, else the one that the study level tells of."""
+    named = [
+        _request(study_instance_uid, item)
+        for header in headers
+        for tag in (0x00400275, 0x0040A370)
+        for item in items(header, tag)
+    ]
+    unnamed = (_request(study_instance_uid, header) for header in headers)
+    return named or (request for request in unnamed if _identified(request))
+
+
+def _identified(request: RequestReference) -> bool:
+    return bool(request.accession_number or request.placer_order_number or request.filler_order_number)
+
+
+def _request(study_instance_uid: str, item: Attributes) -> RequestReference:
+    return RequestReference(
+        study_instance_uid=text(item, 0x0020000D) or study_instance_uid,
+        accession_number=text(item, 0x00080050),
+        accession_issuer=_issuer(item, 0x00080051),
+        placer_order_number=text(item, 0x00402016),
+        placer_issuer=_issuer(item, 0x00400026),
+        filler_order_number=text(item, 0x00402017),
+        filler_issuer=_issuer(item, 0x00400027),
+        requested_procedure_id=text(item, 0x00401001),
+        requested_procedure_description=text(item, 0x00321060),
+        requested_procedure_codes=_codes((item,), 0x00321064),
+    )
+
+
+def _accession_numbers(
+    headers: Sequence[Attributes], requests: Iterable[RequestReference]
+) -> tuple[tuple[str, Issuer], ...]:
+    """Every accession number once; with its issuer where one of its mentions tells it."""
+    mentions = [(text(header, 0x00080050), _issuer(header, 0x00080051)) for header in headers]
+    mentions += [(request.accession_number, request.accession_issuer) for request in requests]
+    issued = {number for number, issuer in mentions if issuer != Issuer()}
+    return tuple(
+        dict.fromkeys(
+            (number, issuer)
+            for number, issuer in mentions
+            if number and (issuer != Issuer() or number not in issued)
+        )
+    )

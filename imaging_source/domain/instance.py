@@ -1,0 +1,111 @@
+"""One instance as received, and what its study tells about the patient and the procedure (PS3.3 C.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.ebrim.model import Code
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who issued an identifier: a local name, or a universal id with its type (`ISO` for an OID)."""
+
+    local: str = ""
+    universal_id: str = ""
+    universal_id_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One SOP instance.
+
+    `path` holds the file as received (its preamble zeroed), `size` bytes of it with the lower-case
+    hexadecimal `sha256`. `patient_id` is the department's Patient ID (0010,0020), not the affinity domain's.
+    Numbers are None where the instance has none or what it has is not a number. `received_at` is aware and in
+    UTC.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    path: Path
+    size: int
+    sha256: str
+    patient_id: str = ""
+    issuer_of_patient_id: Issuer = Issuer()
+    accession_number: str = ""
+    modality: str = ""
+    series_number: int | None = None
+    instance_number: int | None = None
+    number_of_frames: int = 1
+    rows: int | None = None
+    columns: int | None = None
+    samples_per_pixel: int = 1
+    bits_allocated: int | None = None
+    has_pixels: bool = False
+    metadata_size: int = 0
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def decoded_size(self) -> int:
+        """Length in bytes of the pixel data without compression; 0 without pixels."""
+        if not (self.has_pixels and self.rows and self.columns and self.bits_allocated):
+            return 0
+        samples = self.rows * self.columns * self.samples_per_pixel * self.number_of_frames
+        return (samples * self.bits_allocated + 7) // 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestReference:
+    """One requested procedure that the study fulfils: an item of Request Attributes, or the study itself."""
+
+    study_instance_uid: str
+    accession_number: str = ""
+    accession_issuer: Issuer = Issuer()
+    placer_order_number: str = ""
+    placer_issuer: Issuer = Issuer()
+    filler_order_number: str = ""
+    filler_issuer: Issuer = Issuer()
+    requested_procedure_id: str = ""
+    requested_procedure_description: str = ""
+    requested_procedure_codes: tuple[Code, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyHeader:
+    """Patient and study attributes of a study, as its instances tell them.
+
+    Values are DICOM's own spelling: names `A^B=ideographic=phonetic`, dates YYYYMMDD, times HHMMSS.FFFFFF
+    without conversion, `timezone_offset` as +HHMM or empty. The scheme of a `Code` is the Coding Scheme
+    Designator. Where instances differ, the value of the first (by series number, then instance number) that
+    has one stands; what may be several is collected in that order, each value once. `accession_numbers` are
+    those of the study level and of every request, with their issuers.
+    """
+
+    study_instance_uid: str
+    patient_id: str = ""
+    issuer_of_patient_id: Issuer = Issuer()
+    other_patient_ids: tuple[tuple[str, Issuer], ...] = ()
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    timezone_offset: str = ""
+    referring_physician: str = ""
+    study_id: str = ""
+    study_description: str = ""
+    procedure_codes: tuple[Code, ...] = ()
+    accession_numbers: tuple[tuple[str, Issuer], ...] = ()
+    requests: tuple[RequestReference, ...] = ()
+    institution: str = ""
+    department: str = ""
+    manufacturer: str = ""
+    modalities: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    anatomic_regions: tuple[Code, ...] = ()

@@ -1,0 +1,425 @@
+"""The imaging manifest: a Key Object Selection Document over one study (PS3.3 A.35.4; RAD TF-3 4.68).
+
+The same study, identity and place give the same bytes. Text is encoded anew in UTF-8, whatever the instances
+use; dates and times stay local times with their Timezone Offset From UTC. What an instance has in a form that
+PS3.5 forbids (a time with colons, a date with dots) is written in the form that it allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from io import BytesIO
+from itertools import count, groupby
+from operator import attrgetter
+from typing import Final
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+
+from imaging_source.domain.instance import Instance, Issuer, RequestReference, StudyHeader
+from imaging_source.domain.value_types import value_type
+from shared.dicom.uids import (
+    EXPLICIT_LE,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    KEY_OBJECT_SELECTION,
+)
+from shared.ebrim.model import Code
+
+MANIFEST: Final = Code("113030", "DCM", "Manifest")
+MANUFACTURER: Final = "xdsi"
+SERIES_NUMBER: Final = 59
+
+_CODE_VALUE_LENGTH: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the instances are retrieved: the three keys that each series item carries.
+
+    `url` is the base URI of the WADO-RS service, without `/studies/…`.
+    """
+
+    ae_title: str
+    location_uid: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What makes one manifest this one: its UIDs and the moment (aware) of its creation."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuers:
+    """OIDs of the domains whose identifiers have no issuer in the instances; empty ones are left out."""
+
+    patient_id: str = ""
+    accession_number: str = ""
+    placer_order_number: str = ""
+    filler_order_number: str = ""
+
+
+NO_ISSUERS: Final = Issuers()
+
+
+class NothingToShare(ValueError):
+    """The study has no instance that a manifest could reference."""
+
+
+def new_uid(root: str = "") -> str:
+    """A UID that nobody has: `2.25.` and a UUID (PS3.5 B.2), or one below the organisation's `root`."""
+    if not root:
+        return f"2.25.{uuid.uuid4().int}"
+    # What remains of 64 characters decides how many of the UUID's bits fit; it is never less than 64 of them.
+    digits = str(uuid.uuid4().int)[: 64 - len(root) - 1].lstrip("0") or "1"
+    return f"{root}.{digits}"
+
+
+def build(
+    header: StudyHeader,
+    instances: Iterable[Instance],
+    *,
+    identity: Identity,
+    place: Place,
+    issuers: Issuers = NO_ISSUERS,
+    zone: tzinfo = UTC,
+) -> Dataset:
+    """Build the manifest of one study.
+
+    Parameters
+    ----------
+    instances
+        The instances to share, in any order, of the study that `header` describes.
+    zone
+        The zone of local times of instances without Timezone Offset From UTC.
+
+    Raises
+    ------
+    NothingToShare
+        There is no instance.
+    """
+    ordered = _ordered(instances)
+    if not ordered:
+        raise NothingToShare(f"study {header.study_instance_uid} has no instance that can be shared")
+    offset = utc_offset(header, zone)
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    _patient(dataset, header, issuers)
+    _general_study(dataset, header, issuers)
+    _series_and_equipment(dataset, header, identity, _free_series_number(ordered))
+    _document(dataset, identity, offset)
+    if header.requests:
+        dataset.ReferencedRequestSequence = Sequence(_request(item, issuers) for item in header.requests)
+    dataset.CurrentRequestedProcedureEvidenceSequence = evidence(ordered, place=place)
+    dataset.ContentSequence = content(ordered)
+    return dataset
+
+
+def encode(manifest: Dataset) -> bytes:
+    """The Part 10 file of `manifest` in Explicit VR Little Endian; made once, and frozen from then on."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = manifest.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = manifest.SOPInstanceUID
+    meta.TransferSyntaxUID = EXPLICIT_LE
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    manifest.file_meta = meta
+    file = BytesIO()
+    pydicom.dcmwrite(file, manifest, enforce_file_format=True)
+    return file.getvalue()
+
+
+def digest(manifest: Dataset) -> str:
+    """SHA-256 of what `manifest` says, without its identity: equal when nothing of the study has changed."""
+    plain = Dataset()
+    for element in manifest:
+        if element.keyword not in _IDENTITY:
+            plain.add(element)
+    file = BytesIO()
+    pydicom.dcmwrite(file, plain, implicit_vr=False, little_endian=True)
+    return hashlib.sha256(file.getvalue()).hexdigest()
+
+
+_IDENTITY: Final = frozenset(
+    {
+        "ContentDate",
+        "ContentTime",
+        "InstanceCreationDate",
+        "InstanceCreationTime",
+        "SOPInstanceUID",
+        "SeriesInstanceUID",
+    }
+)
+
+
+# --- references --------------------------------------------------------------------------------------
+
+
+def _ordered(instances: Iterable[Instance]) -> list[Instance]:
+    unique = {_key(instance): instance for instance in instances}
+    return [unique[key] for key in sorted(unique)]
+
+
+_key = attrgetter("study_instance_uid", "series_instance_uid", "sop_instance_uid")
+
+
+def evidence(instances: Iterable[Instance], *, place: Place) -> Sequence:
+    """Build the Current Requested Procedure Evidence Sequence (0040,A375).
+
+    Parameters
+    ----------
+    instances
+        The instances to publish, of any number of series and in any order.  Each appears
+        once in the result however often it is given.
+
+    Returns
+    -------
+    Sequence
+        One item for each study, in it one for each series, in it one for each instance;
+        all three levels ordered by UID, so that the same study gives the same manifest.
+    """
+    studies = Sequence()
+    for study_uid, of_study in groupby(_ordered(instances), key=attrgetter("study_instance_uid")):
+        study = Dataset()
+        study.StudyInstanceUID = study_uid
+        study.ReferencedSeriesSequence = Sequence(
+            _series(series_uid, of_series, place)
+            for series_uid, of_series in groupby(of_study, key=attrgetter("series_instance_uid"))
+        )
+        studies.append(study)
+    return studies
+
+
+def _series(uid: str, instances: Iterable[Instance], place: Place) -> Dataset:
+    series = Dataset()
+    series.SeriesInstanceUID = uid
+    series.RetrieveAETitle = place.ae_title
+    series.RetrieveLocationUID = place.location_uid
+    series.RetrieveURL = place.url
+    series.ReferencedSOPSequence = Sequence(map(_reference, instances))
+    return series
+
+
+def _reference(instance: Instance) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = instance.sop_class_uid
+    reference.ReferencedSOPInstanceUID = instance.sop_instance_uid
+    return reference
+
+
+def content(instances: Iterable[Instance]) -> Sequence:
+    """Build the content tree below the title (TID 2010 rows 8-10): what the evidence names, in its order."""
+    return Sequence(map(_content_item, _ordered(instances)))
+
+
+def _content_item(instance: Instance) -> Dataset:
+    item = Dataset()
+    item.RelationshipType = "CONTAINS"
+    item.ValueType = value_type(instance.sop_class_uid)
+    item.ReferencedSOPSequence = Sequence([_reference(instance)])
+    return item
+
+
+# --- modules -----------------------------------------------------------------------------------------
+
+
+def _patient(dataset: Dataset, header: StudyHeader, issuers: Issuers) -> None:
+    dataset.PatientName = header.patient_name
+    dataset.PatientID = header.patient_id
+    dataset.PatientBirthDate = legal_date(header.patient_birth_date)
+    dataset.PatientSex = header.patient_sex
+    if header.issuer_of_patient_id.local:
+        dataset.IssuerOfPatientID = header.issuer_of_patient_id.local
+    if entity := _entity(header.issuer_of_patient_id, issuers.patient_id):
+        dataset.IssuerOfPatientIDQualifiersSequence = Sequence([entity])
+    if header.other_patient_ids:
+        dataset.OtherPatientIDsSequence = Sequence(map(_other_patient_id, header.other_patient_ids))
+
+
+def _other_patient_id(other: tuple[str, Issuer]) -> Dataset:
+    patient_id, issuer = other
+    item = Dataset()
+    item.PatientID = patient_id
+    item.TypeOfPatientID = "TEXT"
+    if issuer.local:
+        item.IssuerOfPatientID = issuer.local
+    if entity := _entity(issuer):
+        item.IssuerOfPatientIDQualifiersSequence = Sequence([entity])
+    return item
+
+
+def _entity(issuer: Issuer, default: str = "") -> Dataset | None:
+    """A HL7v2 Hierarchic Designator item (PS3.3 10.14) or None when nothing is known of the issuer.
+
+    A local name alone is no reason to claim that our own domain issued the identifier.
+    """
+    item = Dataset()
+    if issuer.universal_id:
+        item.UniversalEntityID = issuer.universal_id
+        item.UniversalEntityIDType = issuer.universal_id_type or "ISO"
+    elif issuer.local:
+        item.LocalNamespaceEntityID = issuer.local
+    elif default:
+        item.UniversalEntityID = default
+        item.UniversalEntityIDType = "ISO"
+    return item if len(item) else None
+
+
+def _general_study(dataset: Dataset, header: StudyHeader, issuers: Issuers) -> None:
+    dataset.StudyInstanceUID = header.study_instance_uid
+    dataset.StudyDate = legal_date(header.study_date)
+    dataset.StudyTime = legal_time(header.study_time)
+    dataset.ReferringPhysicianName = header.referring_physician
+    dataset.StudyID = header.study_id
+    # Several accession numbers fit no single value; they stand in the Referenced Request Sequence.
+    only = header.accession_numbers[0] if len(header.accession_numbers) == 1 else None
+    dataset.AccessionNumber = only[0] if only else ""
+    if only and (entity := _entity(only[1], issuers.accession_number)):
+        dataset.IssuerOfAccessionNumberSequence = Sequence([entity])
+    if header.study_description:
+        dataset.StudyDescription = header.study_description
+    if header.procedure_codes:
+        dataset.ProcedureCodeSequence = Sequence(map(_code, header.procedure_codes))
+
+
+def _series_and_equipment(dataset: Dataset, header: StudyHeader, identity: Identity, number: int) -> None:
+    dataset.Modality = "KO"
+    dataset.SeriesInstanceUID = identity.series_instance_uid
+    dataset.SeriesNumber = number
+    dataset.ReferencedPerformedProcedureStepSequence = Sequence()
+    dataset.Manufacturer = MANUFACTURER
+    if header.institution:
+        dataset.InstitutionName = header.institution
+
+
+def _free_series_number(instances: Iterable[Instance]) -> int:
+    used = {instance.series_number for instance in instances}
+    return next(number for number in count(SERIES_NUMBER) if number not in used)
+
+
+def _document(dataset: Dataset, identity: Identity, offset: timedelta) -> None:
+    created = identity.created.astimezone(timezone(offset))
+    dataset.SOPClassUID = KEY_OBJECT_SELECTION
+    dataset.SOPInstanceUID = identity.sop_instance_uid
+    dataset.InstanceNumber = 1
+    dataset.InstanceCreationDate = dataset.ContentDate = f"{created:%Y%m%d}"
+    dataset.InstanceCreationTime = dataset.ContentTime = f"{created:%H%M%S}"
+    dataset.TimezoneOffsetFromUTC = f"{created:%z}"
+    dataset.ValueType = "CONTAINER"
+    dataset.ConceptNameCodeSequence = Sequence([_code(MANIFEST)])
+    dataset.ContinuityOfContent = "SEPARATE"
+    template = Dataset()
+    template.MappingResource = "DCMR"
+    template.TemplateIdentifier = "2010"
+    dataset.ContentTemplateSequence = Sequence([template])
+
+
+def _request(request: RequestReference, issuers: Issuers) -> Dataset:
+    item = Dataset()
+    item.StudyInstanceUID = request.study_instance_uid
+    item.ReferencedStudySequence = Sequence()
+    item.AccessionNumber = request.accession_number
+    item.PlacerOrderNumberImagingServiceRequest = request.placer_order_number
+    item.FillerOrderNumberImagingServiceRequest = request.filler_order_number
+    item.RequestedProcedureID = request.requested_procedure_id
+    item.RequestedProcedureDescription = request.requested_procedure_description
+    item.RequestedProcedureCodeSequence = Sequence(map(_code, request.requested_procedure_codes))
+    for keyword, entity in _request_issuers(request, issuers):
+        setattr(item, keyword, Sequence([entity]))
+    return item
+
+
+def _request_issuers(request: RequestReference, issuers: Issuers) -> Iterator[tuple[str, Dataset]]:
+    for keyword, number, issuer, default in (
+        (
+            "IssuerOfAccessionNumberSequence",
+            request.accession_number,
+            request.accession_issuer,
+            issuers.accession_number,
+        ),
+        (
+            "OrderPlacerIdentifierSequence",
+            request.placer_order_number,
+            request.placer_issuer,
+            issuers.placer_order_number,
+        ),
+        (
+            "OrderFillerIdentifierSequence",
+            request.filler_order_number,
+            request.filler_issuer,
+            issuers.filler_order_number,
+        ),
+    ):
+        if number and (entity := _entity(issuer, default)):
+            yield keyword, entity
+
+
+def _code(code: Code) -> Dataset:
+    item = Dataset()
+    if len(code.value) <= _CODE_VALUE_LENGTH:
+        item.CodeValue = code.value
+    elif code.value.startswith("urn:"):
+        item.URNCodeValue = code.value
+    else:
+        item.LongCodeValue = code.value
+    if code.scheme and "URNCodeValue" not in item:
+        item.CodingSchemeDesignator = code.scheme
+    item.CodeMeaning = code.display_name or code.value
+    return item
+
+
+# --- dates and times ---------------------------------------------------------------------------------
+
+_DATE = re.compile(r"(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})\Z")
+_TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(\.\d{1,6})?)?)?\Z")
+_OFFSET = re.compile(r"([+-])(\d{2})(\d{2})\Z")
+
+
+def legal_date(value: str) -> str:
+    """`value` as YYYYMMDD; empty when it is no date of the calendar. Dots in it are from before DICOM."""
+    if not (match := _DATE.match(value.strip())):
+        return ""
+    digits = "".join(match.groups())
+    try:
+        datetime.strptime(digits, "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        return ""
+    return digits
+
+
+def legal_time(value: str) -> str:
+    """`value` as HH[MM[SS[.F]]]; empty when it is no time of day. Colons in it are from before DICOM."""
+    if not (match := _TIME.match(value.strip())):
+        return ""
+    hour, minute, second, fraction = (part or "" for part in match.groups())
+    if int(hour) > 23 or int(minute or 0) > 59 or int(second or 0) > 59:
+        return ""
+    return f"{hour}{minute}{second}{fraction}"
+
+
+def utc_offset(header: StudyHeader, zone: tzinfo) -> timedelta:
+    """The offset of the study's local times: its own, or that of `zone` at the time of the study."""
+    if (match := _OFFSET.match(header.timezone_offset.strip())) and int(match[2]) <= 14:
+        offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+        return -offset if match[1] == "-" else offset
+    moment = local_moment(header.study_date, header.study_time) or datetime(2000, 1, 1)
+    return moment.replace(tzinfo=zone).utcoffset() or timedelta()
+
+
+def local_moment(date: str, time: str) -> datetime | None:
+    """The local moment of a date and a time of DICOM, to the second and without zone; None without a date."""
+    if not (day := legal_date(date)):
+        return None
+    digits = legal_time(time).partition(".")[0].ljust(6, "0")
+    return datetime.strptime(day + digits, "%Y%m%d%H%M%S")

@@ -1,0 +1,215 @@
+"""Which of its representations a DICOM web resource is given in (PS3.18 8.7; RAD TF-2 4.107).
+
+Tolerated: no Accept header (the default is given); an unquoted `type`; `transfer-syntax` inside the quoted
+`type`; `application/json` for DICOM JSON; media types that do not fit the resource beside one that does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import groupby
+from typing import Final
+
+from imaging_source.domain.transfer_syntax import (
+    ANY,
+    Choice,
+    Codecs,
+    Impossible,
+    choose,
+    choose_default,
+)
+from shared.dicom.uids import EXPLICIT_LE
+
+DICOM: Final = "application/dicom"
+DICOM_JSON: Final = "application/dicom+json"
+MULTIPART: Final = "multipart/related"
+MAX_RANGES: Final = 64
+
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # of a media type (RFC 9110 5.6.2)
+_RANGE: Final = re.compile(rf"\s*({_TOKEN})/({_TOKEN})\s*")
+_PARAMETER: Final = re.compile(rf';\s*(?:({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*)?')
+_QVALUE: Final = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z")
+
+
+class Malformed(ValueError):
+    """The Accept header or the query parameter cannot be read; the answer is 400."""
+
+
+class NotAcceptable(ValueError):
+    """No representation fits; the answer is 406. The text tells what could be asked for."""
+
+
+class Form(Enum):
+    """The representations that exist."""
+
+    MULTIPART_DICOM = "multipart"
+    SINGLE_DICOM = "single"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaRange:
+    """One member of an Accept header; names in lower case, `quality` 0 to 1, `parameters` without `q`."""
+
+    name: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    quality: float = 1.0
+
+    @property
+    def part_type(self) -> str:
+        """Of multipart/related: the type of its parts; empty when none is given."""
+        return self.parameters.get("type", "").partition(";")[0].strip().lower()
+
+    @property
+    def transfer_syntax(self) -> str:
+        """The transfer syntax that is asked for, `*`, or empty."""
+        if found := self.parameters.get("transfer-syntax", ""):
+            return found
+        inside = re.search(r";\s*transfer-syntax\s*=\s*([^\s;]+)", self.parameters.get("type", ""))
+        return inside[1].strip("\"'") if inside else ""
+
+
+def media_ranges(text: str) -> tuple[MediaRange, ...]:
+    """Read an Accept header, or the decoded query parameter; best quality first, else in their order.
+
+    Raises
+    ------
+    Malformed
+        It cannot be read, or has more than `MAX_RANGES` members.
+    """
+    found = sorted(_members(text), key=lambda member: -member.quality)
+    return tuple(member for member in found if member.quality > 0)
+
+
+def _members(text: str) -> Iterator[MediaRange]:
+    at, count = 0, 0
+    while at < len(text):
+        if text[at] in ", \t":
+            at += 1
+            continue
+        count += 1
+        match = _RANGE.match(text, at)
+        if match is None or count > MAX_RANGES:
+            raise Malformed(f'Accept is no list of media types such as {MULTIPART}; type="{DICOM}"')
+        parameters, at = _parameters(text, match.end())
+        if at < len(text) and text[at] != ",":
+            raise Malformed("Accept has something behind a media type that is no parameter")
+        quality = parameters.pop("q", "1")
+        if not _QVALUE.match(quality):
+            raise Malformed("q is a number from 0 to 1 with at most three decimals")
+        yield MediaRange(name=f"{match[1]}/{match[2]}".lower(), parameters=parameters, quality=float(quality))
+
+
+def _parameters(text: str, at: int) -> tuple[dict[str, str], int]:
+    found: dict[str, str] = {}
+    while match := _PARAMETER.match(text, at):
+        at = match.end()
+        if match[1]:
+            found.setdefault(match[1].lower(), _unquoted(match[2]))
+    return found, at
+
+
+def _unquoted(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
+
+
+# --- instances ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptable:
+    """How instances may be given: the form, and groups of transfer syntaxes, the best liked first.
+
+    In a group stand UIDs, `*` for whatever is stored, and the empty text for the server's default.
+    """
+
+    form: Form
+    transfer_syntaxes: tuple[frozenset[str], ...]
+
+    def choose(self, stored: str, has_pixels: bool, *, decoded_size: int, codecs: Codecs) -> Choice:
+        """How an instance is given: by the first group that can be met."""
+        choice: Choice = Impossible("no transfer syntax was asked for")
+        for group in self.transfer_syntaxes:
+            choice = _by_group(group, stored, has_pixels, decoded_size, codecs)
+            if not isinstance(choice, Impossible):
+                break
+        return choice
+
+
+def _by_group(
+    group: frozenset[str], stored: str, has_pixels: bool, decoded_size: int, codecs: Codecs
+) -> Choice:
+    if ANY in group:
+        return choose(stored, (ANY,), has_pixels)
+    by_default = "" in group
+    asked = (group - {""}) | ({EXPLICIT_LE} if by_default else frozenset())
+    choice = choose(stored, tuple(asked), has_pixels, decoded_size=decoded_size, codecs=codecs)
+    if isinstance(choice, Impossible) and by_default:
+        return choose_default(stored, has_pixels, decoded_size=decoded_size, codecs=codecs)
+    return choice
+
+
+def instances(header: str | None, query: str | None, *, single: bool) -> Acceptable:
+    """How the instances of a resource may be given; `single` tells that it is one instance.
+
+    Raises
+    ------
+    Malformed, NotAcceptable
+        400, 406.
+    """
+    for ranges in _offers(header, query):
+        listed = [(_form_of_instances(one, single), one) for one in ranges]
+        fitting = [(form, one) for form, one in listed if form is not None]
+        if fitting:
+            form = fitting[0][0]
+            return Acceptable(form, tuple(_groups(one for of, one in fitting if of is form)))
+    could = f'{MULTIPART}; type="{DICOM}"' + (f" or {DICOM}" if single else "")
+    raise NotAcceptable(f"ask for {could}")
+
+
+def _groups(ranges: Iterable[MediaRange]) -> Iterator[frozenset[str]]:
+    for _, alike in groupby(ranges, key=lambda one: one.quality):
+        yield frozenset(one.transfer_syntax for one in alike)
+
+
+def _form_of_instances(one: MediaRange, single: bool) -> Form | None:
+    if one.name in ("*/*", "multipart/*"):
+        return Form.MULTIPART_DICOM
+    if one.name == MULTIPART:
+        fits = one.part_type in ("", "*/*", "application/*", DICOM)
+        return Form.MULTIPART_DICOM if fits else None
+    if single and one.name in (DICOM, "application/*"):
+        return Form.SINGLE_DICOM
+    return None
+
+
+# --- metadata ----------------------------------------------------------------------------------------
+
+_JSON: Final = frozenset({DICOM_JSON, "application/json", "application/*", "*/*"})
+
+
+def metadata(header: str | None, query: str | None) -> Form:
+    """How metadata is given.
+
+    Raises
+    ------
+    Malformed, NotAcceptable
+        400, 406.
+    """
+    for ranges in _offers(header, query):
+        if any(one.name in _JSON for one in ranges):
+            return Form.JSON
+    raise NotAcceptable(f"ask for {DICOM_JSON}")
+
+
+def _offers(header: str | None, query: str | None) -> Iterator[Sequence[MediaRange]]:
+    """What is asked for: first by the query parameter, which has no wildcards, then by the header."""
+    if query:
+        ranges = media_ranges(query)
+        if any("*" in one.name or "*" in one.part_type for one in ranges):
+            raise Malformed("the query parameter accept takes no wildcards; write the media type out")
+        yield ranges
+    yield media_ranges(header) if header and header.strip() else (MediaRange(name="*/*"),)

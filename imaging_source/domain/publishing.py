@@ -1,0 +1,310 @@
+"""What is said of a manifest when it is registered: its metadata (RAD TF-3 4.68.4.1.2.3)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timezone, tzinfo
+from typing import Final
+
+from imaging_source.domain import codes
+from imaging_source.domain.instance import Issuer, StudyHeader
+from imaging_source.domain.manifest import (
+    NO_ISSUERS,
+    Issuers,
+    legal_date,
+    legal_time,
+    local_moment,
+    utc_offset,
+)
+from shared.dicom.uids import KEY_OBJECT_SELECTION
+from shared.ebrim.identifiers import CX, CXi, escape_component, is_cx, is_oid, new_uuid
+from shared.ebrim.model import (
+    Association,
+    AssociationType,
+    Author,
+    Code,
+    DocumentEntry,
+    Submission,
+    SubmissionSet,
+    Timestamp,
+)
+
+MIME_TYPE: Final = "application/dicom"
+FORMAT: Final = Code(KEY_OBJECT_SELECTION, "1.2.840.10008.2.6.1", "Key Object Selection Document")
+ACCESSION: Final = "urn:ihe:iti:xds:2013:accession"
+ORDER: Final = "urn:ihe:iti:xds:2013:order"
+STUDY_INSTANCE_UID: Final = "urn:ihe:iti:xds:2016:studyInstanceUID"
+
+_TITLE_LENGTH: Final = 128
+# PS3.5 6.2: of one group of a name. A Slot holds 256, escapes included.
+_NAME_LENGTH: Final = 64
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+")
+
+
+class NotPublishable(ValueError):
+    """The study cannot be published as it is; the text says why, and what would help. It names no patient."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coding:
+    """The codes and names of this site, from its settings."""
+
+    class_code: Code
+    type_code: Code
+    content_type_code: Code
+    facility: Code
+    practice_setting: Code
+    confidentiality: tuple[Code, ...]
+    language: str = "en-US"
+    institution_oid: str = ""
+    device: str = "xdsi imaging source"
+    # A procedure code, as `designator:value`, by the typeCode that stands for it.
+    type_codes: Mapping[str, Code] = field(default_factory=dict)
+    body_parts: Mapping[str, Code] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The identifiers of one publication: decided once, before anything is sent."""
+
+    entry_uuid: str = field(default_factory=new_uuid)
+    submission_set_uuid: str = field(default_factory=new_uuid)
+    has_member_uuid: str = field(default_factory=new_uuid)
+    replacement_uuid: str = field(default_factory=new_uuid)
+    document_unique_id: str
+    submission_set_unique_id: str
+    source_id: str
+
+
+# --- the patient -------------------------------------------------------------------------------------
+
+
+def patient_id(header: StudyHeader, issuers: Issuers, affinity_domain: str, given: str = "") -> str:
+    """The patient's id in the affinity domain, as CX: `given`, or the study's own where both domains are one.
+
+    Raises
+    ------
+    NotPublishable
+        `given` is no CX of the affinity domain, or the study's own id is of another domain, or absent.
+    """
+    if given:
+        return _given(given, affinity_domain)
+    if not (department := _plain(header.patient_id)):
+        raise NotPublishable("the study has no Patient ID (0010,0020); give the patient's id when publishing")
+    issuer = header.issuer_of_patient_id
+    domain = issuer.universal_id or issuer.local or issuers.patient_id
+    if domain != affinity_domain:
+        raise NotPublishable(
+            f"the study's Patient ID is of {domain} and not of the affinity domain {affinity_domain};"
+            " give the patient's id of the affinity domain when publishing"
+        )
+    return str(CX(department, affinity_domain))
+
+
+def _given(given: str, affinity_domain: str) -> str:
+    if is_cx(given) and CX.parse(given).authority == affinity_domain:
+        return given
+    if _plain(given) and not set("^&|~\\") & set(given):
+        return str(CX(_plain(given), affinity_domain))
+    raise NotPublishable(f"the patient's id is no CX of the affinity domain: id^^^&{affinity_domain}&ISO")
+
+
+def _plain(text: str) -> str:
+    """`text` in one line, without the characters that XML or HL7 v2 cannot carry."""
+    return _CONTROL.sub(" ", text).strip()
+
+
+def source_patient_id(header: StudyHeader, issuers: Issuers, patient_id: str) -> str:
+    """sourcePatientId: the department's id with its issuer, or `patient_id` where the department has none.
+
+    A department whose domain nobody named is taken for the affinity domain.
+    """
+    if not (department := _plain(header.patient_id)):
+        return patient_id
+    issuer = header.issuer_of_patient_id.universal_id or issuers.patient_id
+    return str(CX(department, issuer if is_oid(issuer) else CX.parse(patient_id).authority))
+
+
+def source_patient_info(header: StudyHeader, source_id: str) -> tuple[str, ...]:
+    """sourcePatientInfo: PID-3, PID-5, PID-7 and PID-8 as the study has them."""
+    values = {
+        "PID-3": source_id,
+        "PID-5": xpn(header.patient_name),
+        "PID-7": legal_date(header.patient_birth_date),
+        "PID-8": header.patient_sex if header.patient_sex in ("M", "F", "O") else "",
+    }
+    return tuple(f"{name}|{value}" for name, value in values.items() if value)
+
+
+def xpn(person_name: str) -> str:
+    """A DICOM name as XPN: the alphabetic group, with prefix and suffix in HL7's order.
+
+    DICOM has family^given^middle^prefix^suffix, HL7 v2 family^given^middle^suffix^prefix.
+    """
+    alphabetic = next((group for group in _plain(person_name).split("=") if group.strip("^ ")), "")
+    parts = [escape_component(part.strip()) for part in alphabetic[:_NAME_LENGTH].split("^")][:5]
+    family, given, middle, prefix, suffix = parts + [""] * (5 - len(parts))
+    return "^".join((family, given, middle, suffix, prefix)).rstrip("^")
+
+
+# --- references and events ---------------------------------------------------------------------------
+
+
+def reference_ids(header: StudyHeader, issuers: Issuers) -> tuple[str, ...]:
+    """referenceIdList: accession numbers and placer orders with their issuers, and the Study Instance UID."""
+    return tuple(dict.fromkeys(map(str, _references(header, issuers))))
+
+
+def _references(header: StudyHeader, issuers: Issuers) -> Iterator[CXi]:
+    for number, issuer in header.accession_numbers:
+        yield from _reference(number, issuer, issuers.accession_number, ACCESSION)
+    yield CXi(header.study_instance_uid, STUDY_INSTANCE_UID)
+    for request in header.requests:
+        yield from _reference(
+            request.placer_order_number, request.placer_issuer, issuers.placer_order_number, ORDER
+        )
+
+
+def _reference(number: str, issuer: Issuer, default: str, type_code: str) -> Iterator[CXi]:
+    if not (plain := _plain(number)):
+        return
+    if is_oid(issuer.universal_id):
+        yield CXi(plain, type_code, issuer.universal_id)
+    elif namespace := _plain(issuer.local):
+        yield CXi(plain, type_code, namespace=namespace)
+    elif is_oid(default):
+        yield CXi(plain, type_code, default)
+
+
+def event_codes(header: StudyHeader, body_parts: Mapping[str, Code]) -> tuple[Code, ...]:
+    """eventCodeList: each acquisition modality once, then the anatomic regions.
+
+    Regions are those of Anatomic Region Sequence; without one, those that Body Part Examined stands for. A
+    site's own table goes before that of DICOM.
+    """
+    modalities = filter(None, map(codes.modality, header.modalities))
+    regions = map(codes.in_metadata, header.anatomic_regions)
+    found = tuple(dict.fromkeys(regions)) or tuple(_regions(header.body_parts, body_parts))
+    return tuple(dict.fromkeys((*modalities, *found)))
+
+
+def _regions(named: tuple[str, ...], own: Mapping[str, Code]) -> Iterator[Code]:
+    for body_part in named:
+        key = body_part.strip().upper()
+        if code := own.get(key) or codes.BODY_PARTS.get(key.replace(" ", "").replace("_", "")):
+            yield code
+
+
+def type_code(header: StudyHeader, coding: Coding) -> Code:
+    """typeCode: what the site's table says of a procedure code; else the first procedure code itself.
+
+    A study without procedure code has the site's fallback.
+    """
+    for code in header.procedure_codes:
+        if mapped := coding.type_codes.get(f"{code.scheme}:{code.value}"):
+            return mapped
+    return codes.in_metadata(header.procedure_codes[0]) if header.procedure_codes else coding.type_code
+
+
+# --- the entry ---------------------------------------------------------------------------------------
+
+
+def start_time(header: StudyHeader, zone: tzinfo) -> Timestamp | None:
+    """serviceStartTime: Study Date and Time in UTC, with the precision that they have; None without a date.
+
+    A date alone stays that date: which hours of it are meant is not known, so it is not moved to another day.
+    """
+    moment = local_moment(header.study_date, header.study_time)
+    if moment is None:
+        return None
+    digits = legal_time(header.study_time).partition(".")[0]
+    if not digits:
+        return Timestamp(legal_date(header.study_date))
+    in_utc = moment.replace(tzinfo=timezone(utc_offset(header, zone))).astimezone(UTC)
+    precision = 8 + max(len(digits), 4)
+    return Timestamp(f"{in_utc:%Y%m%d%H%M%S}"[:precision])
+
+
+def author(header: StudyHeader, coding: Coding) -> Author:
+    """The machine that made the manifest, of the institution that made the images."""
+    institution = escape_component(_plain(header.institution))
+    if institution and coding.institution_oid:
+        institution = f"{institution}^^^^^^^^^{coding.institution_oid}"
+    return Author(
+        person=f"^{escape_component(coding.device)}",
+        institutions=(institution,) if institution else (),
+    )
+
+
+def submission(
+    header: StudyHeader,
+    *,
+    names: Names,
+    document: bytes,
+    patient_id: str,
+    created: datetime,
+    coding: Coding,
+    issuers: Issuers = NO_ISSUERS,
+    zone: tzinfo = UTC,
+) -> Submission:
+    """Describe the manifest of a study for RAD-68: a SubmissionSet, a DocumentEntry, and that it is a member.
+
+    `document` is the manifest as it will be sent, frozen; `created` (aware) its creation, and the moment of
+    submission.
+    """
+    made_by = author(header, coding)
+    source_id = source_patient_id(header, issuers, patient_id)
+    entry = DocumentEntry(
+        entry_uuid=names.entry_uuid,
+        unique_id=names.document_unique_id,
+        patient_id=patient_id,
+        mime_type=MIME_TYPE,
+        format_code=FORMAT,
+        class_code=coding.class_code,
+        type_code=type_code(header, coding),
+        healthcare_facility_type_code=coding.facility,
+        practice_setting_code=coding.practice_setting,
+        confidentiality_codes=coding.confidentiality,
+        language_code=coding.language,
+        source_patient_id=source_id,
+        source_patient_info=source_patient_info(header, source_id),
+        creation_time=Timestamp.of(created),
+        service_start_time=start_time(header, zone),
+        event_codes=event_codes(header, coding.body_parts),
+        reference_ids=reference_ids(header, issuers),
+        authors=(made_by,),
+        hash=hashlib.sha1(document, usedforsecurity=False).hexdigest(),
+        size=len(document),
+        title=_plain(header.study_description)[:_TITLE_LENGTH],
+    )
+    submission_set = SubmissionSet(
+        entry_uuid=names.submission_set_uuid,
+        unique_id=names.submission_set_unique_id,
+        patient_id=patient_id,
+        source_id=names.source_id,
+        submission_time=Timestamp.of(created),
+        content_type_code=coding.content_type_code,
+        authors=(made_by,),
+    )
+    member = Association(
+        entry_uuid=names.has_member_uuid,
+        association_type=AssociationType.HAS_MEMBER,
+        source_object=names.submission_set_uuid,
+        target_object=names.entry_uuid,
+        submission_set_status="Original",
+    )
+    return Submission(submission_set=submission_set, document_entries=(entry,), associations=(member,))
+
+
+def replacing(submitted: Submission, entry_uuid: str, association_uuid: str) -> Submission:
+    """`submitted` with an RPLC: its entry takes the place of the registered entry `entry_uuid`."""
+    replacement = Association(
+        entry_uuid=association_uuid,
+        association_type=AssociationType.RPLC,
+        source_object=submitted.document_entries[0].entry_uuid,
+        target_object=entry_uuid,
+    )
+    return replace(submitted, associations=(*submitted.associations, replacement))

@@ -1,0 +1,116 @@
+"""The answer of STOW-RS: its status, and the Store Instances Response Module (PS3.18 10.5.3, annex I)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from imaging_source.domain.instance import Instance
+from imaging_source.domain.intake import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Refused, TooLong
+
+_RETRIEVE_URL: Final = "00081190"
+_SOP_CLASS: Final = "00081150"
+_SOP_INSTANCE: Final = "00081155"
+_FAILURE_REASON: Final = "00081197"
+_FAILED: Final = "00081198"
+_REFERENCED: Final = "00081199"
+_OTHER_FAILURES: Final = "0008119A"
+# Error Comment: not of the module, but what tells the sender more than a number.
+_ERROR_COMMENT: Final = "00000902"
+
+Outcome = Instance | Refused
+
+
+class Problem(Exception):
+    """The request is not served to its end; `reason` is shown: what is wrong and what would be right."""
+
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What became of the parts, in their order; `problem` ended the request before its end."""
+
+    outcomes: tuple[Outcome, ...]
+    problem: Problem | None = None
+
+    @property
+    def stored(self) -> tuple[Instance, ...]:
+        """What is kept, new or known before."""
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Instance))
+
+    @property
+    def refused(self) -> tuple[Refused, ...]:
+        """What is not kept."""
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Refused))
+
+
+def status_of(results: Results) -> HTTPStatus:
+    """The status of the answer.
+
+    200 all stored, 202 some. None stored: 400 when no part could be read, 413 when all are too long, 507 when
+    space lacks, 409 for anything else and for mixed reasons; what ended the request early has the first word.
+    """
+    if results.stored:
+        return HTTPStatus.ACCEPTED if results.refused or results.problem else HTTPStatus.OK
+    if results.problem:
+        return results.problem.status
+    if all(isinstance(refused, TooLong) for refused in results.refused):
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    if all(refused.status & 0xF000 == CANNOT_UNDERSTAND for refused in results.refused):
+        return HTTPStatus.BAD_REQUEST
+    if all(refused.status == OUT_OF_RESOURCES for refused in results.refused):
+        return HTTPStatus.INSUFFICIENT_STORAGE
+    return HTTPStatus.CONFLICT
+
+
+def encode_results(results: Results, base: str, study_instance_uid: str) -> bytes:
+    """The Store Instances Response Module as DICOM JSON; `base` is the base URI of the service."""
+    studies = {stored.study_instance_uid for stored in results.stored}
+    study = study_instance_uid or (studies.pop() if len(studies) == 1 else "")
+    identified = [refused for refused in results.refused if refused.claim.sop_instance_uid]
+    unknown = [refused for refused in results.refused if not refused.claim.sop_instance_uid]
+    module = {
+        _RETRIEVE_URL: _value("UR", f"{base}/studies/{study}" if study and results.stored else None),
+        _FAILED: _sequence([_failed(refused) for refused in identified]),
+        _REFERENCED: _sequence([_stored(stored, base) for stored in results.stored]),
+        _OTHER_FAILURES: _sequence([_reason(refused) for refused in unknown]),
+    }
+    present = {tag: element for tag, element in module.items() if tag == _RETRIEVE_URL or "Value" in element}
+    return json.dumps(present, separators=(",", ":")).encode()
+
+
+def _stored(stored: Instance, base: str) -> dict[str, Any]:
+    place = f"{base}/studies/{stored.study_instance_uid}/series/{stored.series_instance_uid}"
+    return {
+        _SOP_CLASS: _value("UI", stored.sop_class_uid),
+        _SOP_INSTANCE: _value("UI", stored.sop_instance_uid),
+        _RETRIEVE_URL: _value("UR", f"{place}/instances/{stored.sop_instance_uid}"),
+    }
+
+
+def _failed(refused: Refused) -> dict[str, Any]:
+    reason = _reason(refused)
+    return {
+        _ERROR_COMMENT: reason[_ERROR_COMMENT],
+        _SOP_CLASS: _value("UI", refused.claim.sop_class_uid or None),
+        _SOP_INSTANCE: _value("UI", refused.claim.sop_instance_uid),
+        _FAILURE_REASON: reason[_FAILURE_REASON],
+    }
+
+
+def _reason(refused: Refused) -> dict[str, Any]:
+    return {_ERROR_COMMENT: _value("LO", refused.reason), _FAILURE_REASON: _value("US", refused.status)}
+
+
+def _value(vr: str, value: str | int | None) -> dict[str, Any]:
+    return {"vr": vr} if value is None else {"vr": vr, "Value": [value]}
+
+
+def _sequence(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}

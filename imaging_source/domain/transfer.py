@@ -1,0 +1,134 @@
+"""What came in one association or request, and the audit events that tell of it (RAD-18, RAD-108).
+
+The receiver writes one DICOM Instances Transferred (PS3.15 A.5.3.7) for each study and outcome: action C for
+what it did not have, R for what it had already, and a failure for what it refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from imaging_source.domain.instance import Issuer
+from shared.audit.events import (
+    INSTANCES_TRANSFERRED,
+    AuditEvent,
+    Coded,
+    Outcome,
+    Participant,
+    patient_object,
+    study_object,
+)
+
+
+class Fate(StrEnum):
+    """What became of an instance that came; the first two are actions of the audit event."""
+
+    CREATED = "C"
+    IDENTICAL = "R"
+    REFUSED = "F"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who sent, as its audit events say it: the transaction, all participants, the purposes of use."""
+
+    transaction: Coded
+    participants: tuple[Participant, ...]
+    purposes: tuple[Coded, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The sender as the index keeps it until its events are durable."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, octets: bytes) -> Sender:
+        """What `to_json` wrote."""
+        value = json.loads(octets)
+        return cls(
+            transaction=Coded(**value["transaction"]),
+            participants=tuple(map(_participant, value["participants"])),
+            purposes=tuple(Coded(**purpose) for purpose in value["purposes"]),
+        )
+
+
+def _participant(value: dict[str, Any]) -> Participant:
+    return Participant(**{**value, "roles": tuple(Coded(**role) for role in value["roles"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Instances of one SOP class and study with one fate; `patient_id` is a CX, `last_at` when the last came.
+
+    Of what cannot be read nothing but its fate is known.
+    """
+
+    study_instance_uid: str
+    patient_id: str
+    sop_class_uid: str
+    fate: Fate
+    number: int
+    last_at: datetime
+
+
+def events(sender: Sender, received: Iterable[Received]) -> Iterator[AuditEvent]:
+    """Describe what came: one event for each patient, study and fate."""
+    key = attrgetter("patient_id", "study_instance_uid", "fate")
+    for (patient_id, study_instance_uid, fate), group in groupby(sorted(received, key=key), key=key):
+        instances = list(group)
+        yield AuditEvent(
+            event_id=INSTANCES_TRANSFERRED,
+            action="C" if fate is Fate.REFUSED else fate.value,
+            outcome=Outcome.SERIOUS_FAILURE if fate is Fate.REFUSED else Outcome.SUCCESS,
+            outcome_description=_described(fate, instances),
+            event_types=(sender.transaction,),
+            participants=sender.participants,
+            objects=tuple(_objects(patient_id, study_instance_uid, instances)),
+            purposes=sender.purposes,
+            time=max(content.last_at for content in instances),
+        )
+
+
+def _described(fate: Fate, instances: list[Received]) -> str:
+    if fate is not Fate.REFUSED:
+        return ""
+    return f"{sum(content.number for content in instances)} instances were refused"
+
+
+def _objects(patient_id: str, study_instance_uid: str, instances: list[Received]) -> Iterator[Any]:
+    if study_instance_uid:
+        counts: Counter[str] = Counter()
+        for content in instances:
+            counts[content.sop_class_uid] += content.number
+        yield study_object(
+            study_instance_uid, sop_classes=sorted((uid, n) for uid, n in counts.items() if uid)
+        )
+    if patient_id:
+        yield patient_object(patient_id)
+
+
+def cx(patient_id: str, issuer: Issuer) -> str:
+    """A patient id of a department as CX (ITI TF-2 2.2 Z): with what is known of its issuer."""
+    if not patient_id:
+        return ""
+    authority = "&".join(map(_escaped, (issuer.local, issuer.universal_id, issuer.universal_id_type)))
+    return f"{_escaped(patient_id)}^^^{authority}".rstrip("&").removesuffix("^^^")
+
+
+def _escaped(value: str) -> str:
+    for character, escape in (
+        ("\\", "\\E\\"),
+        ("^", "\\S\\"),
+        ("&", "\\T\\"),
+        ("~", "\\R\\"),
+        ("|", "\\F\\"),
+    ):
+        value = value.replace(character, escape)
+    return value

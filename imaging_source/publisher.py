@@ -1,0 +1,182 @@
+"""The publisher: sends what waits in the outbox, and makes manifests of studies that have stopped growing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Final
+
+from imaging_source.domain.publishing import NotPublishable
+from imaging_source.store import outbox
+from imaging_source.store.outbox import Leased
+from imaging_source.store.publications import State, find_publications, oldest_waiting
+from imaging_source.transactions import rad68
+from imaging_source.unit import Parts
+from shared.http.health import NotReady
+from shared.soap.perform import log_mistake
+from shared.store.failures import DatabaseError
+from shared.telemetry.log import logger
+
+_log = logger(__name__)
+
+_AT_ONCE: Final = 4
+_POLL_SECONDS: Final = 0.5
+_WATCH_SECONDS: Final = 0.25
+_PAUSE_SECONDS: Final = 5.0
+_PAGE: Final = 500
+
+
+class Publisher:
+    """Carries the outbox out, several studies at once; one for each process.
+
+    Whatever happens to it, the outbox keeps what is not concluded: the next one takes it up.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._wake = asyncio.Event()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.Task[None] | None = None
+        self._oldest: int | None = None
+
+    async def start(self) -> None:
+        """Begin to send; what a dead process had in its hands is sent again at once, where it was alone."""
+        if self._parts.database.dialect == "sqlite":
+            await outbox.release_all(self._parts.database)
+        self._loop = asyncio.create_task(self._run(), name="publisher")
+
+    async def stop(self, grace_seconds: float = 5.0) -> None:
+        """Stop; attempts under way have `grace_seconds` to end."""
+        if self._loop is None:
+            return
+        self._loop.cancel()
+        if self._sending:
+            _, late = await asyncio.wait(self._sending, timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+        await asyncio.gather(self._loop, *self._sending, return_exceptions=True)
+        self._loop = None
+
+    def wake(self) -> None:
+        """Look at the outbox now: something was put into it."""
+        self._wake.set()
+
+    async def check(self) -> None:
+        """Raise `NotReady` when nothing is sent any more, for readiness."""
+        if self._loop is None or self._loop.done():
+            raise NotReady("manifests are kept but no longer sent; restart the service")
+
+    @property
+    def oldest_seconds(self) -> float:
+        """For how long the oldest publication has waited; 0 when none waits."""
+        return 0.0 if self._oldest is None else max(0.0, time.time() - self._oldest / 1000)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._turn()
+            except DatabaseError as error:
+                _log.error("the outbox cannot be read", error=type(error).__name__)
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _turn(self) -> None:
+        self._wake.clear()
+        free = _AT_ONCE - len(self._sending)
+        leased = await outbox.lease(self._parts.database, most=free) if free else []
+        for each in leased:
+            task = asyncio.create_task(self._provide(each), name="publication")
+            self._sending.add(task)
+            task.add_done_callback(self._ended)
+        self._oldest = await oldest_waiting(self._parts.database)
+        if not leased:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._wake.wait()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._wake.set()
+
+    async def _provide(self, leased: Leased) -> None:
+        try:
+            await rad68.provide(self._parts, leased)
+        except DatabaseError as error:
+            _log.error("an outcome cannot be kept; it will be learned anew", error=type(error).__name__)
+        except Exception as error:
+            # The lease ends by time, and the attempt is made again.
+            log_mistake(error)
+
+
+class StudyWatch:
+    """Publishes studies that have had no new instance for `publish_delay_seconds`.
+
+    What arrived before a restart is found in the index: it is newer than the last publication of its study.
+    """
+
+    def __init__(self, parts: Parts, publisher: Publisher) -> None:
+        self._parts = parts
+        self._publisher = publisher
+        self._delay = parts.settings.publish_delay_seconds
+        self._changed: dict[str, float] = {}
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to watch."""
+        self._parts.instances.on_stored.append(self.changed)
+        self._loop = asyncio.create_task(self._run(), name="study-watch")
+
+    async def stop(self) -> None:
+        """Stop; what is not published yet is found again at the next start."""
+        if self._loop is None:
+            return
+        self._parts.instances.on_stored.remove(self.changed)
+        self._loop.cancel()
+        await asyncio.gather(self._loop, return_exceptions=True)
+        self._loop = None
+
+    def changed(self, study_instance_uid: str) -> None:
+        """Note that an instance of this study has arrived."""
+        self._changed[study_instance_uid] = time.monotonic()
+
+    async def _run(self) -> None:
+        await self._remember()
+        while True:
+            quiet_since = time.monotonic() - self._delay
+            for study in [study for study, at in self._changed.items() if at <= quiet_since]:
+                await self._publish(study)
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _publish(self, study_instance_uid: str) -> None:
+        at = self._changed.pop(study_instance_uid)
+        try:
+            await rad68.publish(self._parts, study_instance_uid)
+        except NotPublishable as error:
+            _log.warning("a study is not published", reason=str(error))
+        except DatabaseError as error:
+            _log.error("a study cannot be published now", error=type(error).__name__)
+            self._changed.setdefault(
+                study_instance_uid, max(at, time.monotonic() + _PAUSE_SECONDS - self._delay)
+            )
+        except Exception as error:
+            # One study must not keep the others from being published.
+            log_mistake(error)
+        else:
+            self._publisher.wake()
+
+    async def _remember(self) -> None:
+        after = ""
+        while studies := await self._parts.instances.find_studies(after=after, limit=_PAGE):
+            for study in studies:
+                if await self._is_newer(study.study_instance_uid, study.last_received_at.timestamp()):
+                    self._changed.setdefault(study.study_instance_uid, time.monotonic())
+            after = studies[-1].study_instance_uid
+
+    async def _is_newer(self, study_instance_uid: str, received: float) -> bool:
+        last = await find_publications(
+            self._parts.database,
+            study_instance_uid=study_instance_uid,
+            states=[state for state in State if state is not State.SUPERSEDED],
+            limit=1,
+        )
+        return not last or last[0].created < received * 1000

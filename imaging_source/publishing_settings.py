@@ -1,0 +1,147 @@
+"""Settings of publishing: how this site describes what it shares; `docs/settings.md` is printed from them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, field_validator
+
+from imaging_source.domain.manifest import Issuers
+from imaging_source.domain.publishing import Coding
+from shared.ebrim.model import Code
+from shared.settings import Group
+
+_OID = r"^$|^[0-2](\.(0|[1-9][0-9]*))+$"
+
+
+class CodeSetting(Group):
+    """A code with its scheme and name."""
+
+    value: str = Field(min_length=1, description="the code")
+    scheme: str = Field(min_length=1, description="its coding scheme, an OID")
+    display_name: str = Field(min_length=1, description="what it means")
+
+    @property
+    def code(self) -> Code:
+        """The code as metadata has it."""
+        return Code(self.value, self.scheme, self.display_name)
+
+
+def _code(value: str, scheme: str, display_name: str) -> CodeSetting:
+    return CodeSetting(value=value, scheme=scheme, display_name=display_name)
+
+
+_IMAGING_STUDY = _code("18748-4", "2.16.840.1.113883.6.1", "Diagnostic imaging study")
+
+
+class PublishingSettings(Group):
+    """How manifests are described, and whose identifiers the instances carry."""
+
+    class_code: CodeSetting = Field(
+        default=_code("IMAGES", "1.3.6.1.4.1.19376.1.2.6.1", "Images"), description="classCode of manifests"
+    )
+    type_code: CodeSetting = Field(
+        default=_IMAGING_STUDY, description="typeCode of a study without Procedure Code Sequence"
+    )
+    type_codes: dict[str, CodeSetting] = Field(
+        default_factory=dict,
+        description="typeCode by procedure code, written designator:value, for example 99LOCAL:CT2",
+    )
+    content_type_code: CodeSetting = Field(
+        default=_IMAGING_STUDY, description="contentTypeCode of submission sets"
+    )
+    facility: CodeSetting = Field(
+        default=_code("22232009", "2.16.840.1.113883.6.96", "Hospital"),
+        description="healthcareFacilityTypeCode",
+    )
+    practice_setting: CodeSetting = Field(
+        default=_code("309964003", "2.16.840.1.113883.6.96", "Radiology department"),
+        description="practiceSettingCode",
+    )
+    confidentiality: tuple[CodeSetting, ...] = Field(
+        default=(_code("N", "2.16.840.1.113883.5.25", "normal"),),
+        min_length=1,
+        description="confidentialityCodes of manifests",
+    )
+    language: str = Field(
+        default="en-US", pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", description="languageCode"
+    )
+    body_parts: dict[str, CodeSetting] = Field(
+        default_factory=dict,
+        description="anatomic region by Body Part Examined, before the table of DICOM PS3.16 annex L",
+    )
+    timezone: str = Field(
+        default="UTC", description="zone of times in instances without Timezone Offset From UTC"
+    )
+    organization_root: str = Field(
+        default="",
+        pattern=_OID,
+        max_length=40,
+        description="root of the UIDs of manifests; 2.25 and a UUID when empty",
+    )
+    institution_oid: str = Field(
+        default="", pattern=_OID, description="OID of the institution, for authorInstitution"
+    )
+    patient_id_issuer: str = Field(
+        default="",
+        pattern=_OID,
+        description="domain of Patient IDs whose issuer the instances do not name; when empty, the affinity domain:"
+        " the department's ids are then the patient ids of the registry",
+    )
+    accession_number_issuer: str = Field(
+        default="1.3.6.1.4.1.21367.2026.10.33",
+        pattern=_OID,
+        description="domain of accession numbers whose issuer the instances do not name",
+    )
+    order_placer_issuer: str = Field(
+        default="1.3.6.1.4.1.21367.2026.10.34",
+        pattern=_OID,
+        description="domain of placer order numbers whose issuer the instances do not name",
+    )
+    order_filler_issuer: str = Field(
+        default="1.3.6.1.4.1.21367.2026.10.35",
+        pattern=_OID,
+        description="domain of filler order numbers whose issuer the instances do not name",
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"{name} is no zone; write one of the IANA names, for example Europe/Vienna"
+            ) from None
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of local times without offset."""
+        return ZoneInfo(self.timezone)
+
+    @cached_property
+    def coding(self) -> Coding:
+        """The codes as the metadata of a manifest takes them."""
+        return Coding(
+            class_code=self.class_code.code,
+            type_code=self.type_code.code,
+            content_type_code=self.content_type_code.code,
+            facility=self.facility.code,
+            practice_setting=self.practice_setting.code,
+            confidentiality=tuple(setting.code for setting in self.confidentiality),
+            language=self.language,
+            institution_oid=self.institution_oid,
+            type_codes={name: setting.code for name, setting in self.type_codes.items()},
+            body_parts={name.upper(): setting.code for name, setting in self.body_parts.items()},
+        )
+
+    def issuers(self, affinity_domain: str) -> Issuers:
+        """The domains of identifiers without issuer."""
+        return Issuers(
+            patient_id=self.patient_id_issuer or affinity_domain,
+            accession_number=self.accession_number_issuer,
+            placer_order_number=self.order_placer_issuer,
+            filler_order_number=self.order_filler_issuer,
+        )

@@ -1,0 +1,64 @@
+"""Settings of the imaging source; `docs/settings.md` is printed from them."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from imaging_source.publishing_settings import PublishingSettings
+from shared.settings import ServiceSettings
+
+
+class ImagingSourceSettings(ServiceSettings):
+    """Read once at start; the imaging source refuses to start on settings it cannot read."""
+
+    service: ClassVar[str] = "imaging_source"
+
+    port: int = Field(8030, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    retrieve_location_uid: str = Field(
+        "1.3.6.1.4.1.21367.2026.10.30",
+        pattern=r"^[0-9.]{1,64}$",
+        description="Retrieve Location UID: RepositoryUniqueId of RAD-69 requests to this source",
+    )
+    source_id: str = Field(
+        "1.3.6.1.4.1.21367.2026.10.31",
+        pattern=r"^[0-9.]{1,64}$",
+        description="sourceId of the submission sets that this source publishes",
+    )
+    auto_publish: bool = Field(False, description="publish a manifest when a study has stopped growing")
+    publish_delay_seconds: float = Field(
+        60.0, ge=0, description="time without a new instance after which a study has stopped growing"
+    )
+
+    publishing: PublishingSettings = PublishingSettings()
+
+    ae_title: str = Field(
+        "XDSI", min_length=1, max_length=16, description="AE title: called AE and Retrieve AE Title"
+    )
+    dimse_port: int = Field(11112, ge=0, le=65535, description="port for DIMSE; 0 takes a free one")
+    calling_ae_titles: tuple[str, ...] = Field(
+        (), description="AE titles that may call; any may when empty (other addresses than loopback need TLS)"
+    )
+    max_associations: int = Field(64, ge=1, description="associations at a time")
+    max_associations_per_peer: int = Field(8, ge=1, description="associations at a time from one address")
+    max_pdu_bytes: int = Field(
+        128 * 1024, ge=16 * 1024, le=1024**2, description="longest PDU offered in negotiation"
+    )
+    dimse_idle_seconds: float = Field(30.0, gt=0, description="silence after which an association is aborted")
+
+    max_instance_bytes: int = Field(4 * 1024**3, ge=1024, description="longest instance accepted")
+    max_instances_per_request: int = Field(5_000, ge=1, description="instances in one STOW-RS request")
+    transcode_cache_bytes: int = Field(
+        4 * 1024**3, ge=0, description="disk space for instances in another transfer syntax"
+    )
+
+    @property
+    def dicomweb_url(self) -> str:
+        """Base URL of WADO-RS, QIDO-RS and STOW-RS as others reach it, without a slash at its end."""
+        scheme = "https" if self.tls.enabled else "http"
+        base = self.public_url or f"{scheme}://{self.host}:{self.port}"
+        return f"{base.rstrip('/')}/dicomweb"
+
+
+SETTINGS = ImagingSourceSettings

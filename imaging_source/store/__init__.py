@@ -1,0 +1,1 @@
+"""Instances as received: their files, their index, their metadata."""

@@ -1,0 +1,233 @@
+"""Files of instances: written aside while they are hashed, synced, then linked to a name made of their hash.
+
+A name in `incoming` stays until the row of the instance is committed, so that what a crash leaves there names
+exactly the files that may have no row. Acknowledged is what is synced, linked and committed (limits,
+decisions 1 and 9).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused, TooLong
+from shared.dicom.part10 import PREAMBLE
+
+_CHUNK: Final = 1024**2
+_LEAST_FREE: Final = 0.05
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class StoreUnusable(Exception):
+    """Files cannot be kept durably; nothing is accepted until the store's check succeeds again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A complete, synced file aside; `size` bytes with the hexadecimal `sha256`."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+class Incoming:
+    """One file while it arrives; for one thread at a time.
+
+    The preamble is zeroed: it may hold another format's header, by which the file would be two things at once
+    (PS3.10 7.5).
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, files: ContentFiles) -> None:
+        self.path = path
+        self.size = 0
+        self._max_bytes = max_bytes
+        self._files = files
+        self._hash = hashlib.sha256()
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+
+    def write(self, octets: bytes) -> None:
+        """Append `octets`.
+
+        Raises
+        ------
+        TooLong, Refused
+            The instance is too long; out of resources.
+        """
+        if self.size + len(octets) > self._max_bytes:
+            raise TooLong(self._max_bytes)
+        if self.size < PREAMBLE:
+            part = min(PREAMBLE - self.size, len(octets))
+            octets = bytes(part) + octets[part:]
+        self._hash.update(octets)
+        rest = memoryview(octets)
+        with self._files.guarded():
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        self.size += len(octets)
+
+    def finish(self) -> Spooled:
+        """Sync and close the file."""
+        with self._files.guarded():
+            os.fsync(self._descriptor)
+        self._close()
+        return Spooled(self.path, self.size, self._hash.hexdigest())
+
+    def discard(self) -> None:
+        """Close and remove the file; harmless after `finish` or when repeated."""
+        self._close()
+        self.path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class _Guard:
+    """Turns an `OSError` into what a sender is told, and closes the store where durability is in doubt."""
+
+    def __init__(self, files: ContentFiles) -> None:
+        self._files = files
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, OSError):
+            return
+        if error.errno in _FULL:
+            raise Refused(OUT_OF_RESOURCES, "no space is left to keep instances") from error
+        # After a failed sync nobody knows what is on the disk: a second one would report success.
+        self._files.unusable = f"writing failed: {os.strerror(error.errno or 0)}"
+        raise Refused(OUT_OF_RESOURCES, "instances cannot be kept at the moment") from error
+
+
+class ContentFiles:
+    """The files of all instances below one folder, which is made when absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.unusable = ""
+        self._incoming = self.folder / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        for number in range(256):
+            (self.folder / f"{number:02x}").mkdir(exist_ok=True)
+        _sync(self.folder)
+        _sync(self.folder.parent)
+
+    def guarded(self) -> _Guard:
+        """A context in which an `OSError` becomes `Refused`, out of resources."""
+        return _Guard(self)
+
+    def path(self, sha256: str) -> Path:
+        """Where a file with this hash is, or would be."""
+        return self.folder / sha256[:2] / f"{sha256}.dcm"
+
+    def admit(self, expected_bytes: int) -> None:
+        """Refuse at once what is announced to be longer than the free space, or while the store is unusable.
+
+        Raises
+        ------
+        Refused
+            Out of resources.
+        """
+        if self.unusable:
+            raise Refused(OUT_OF_RESOURCES, "instances cannot be kept at the moment")
+        if expected_bytes > self._free()[0]:
+            raise Refused(OUT_OF_RESOURCES, "no space is left to keep instances")
+
+    def new(self, *, max_bytes: int) -> Incoming:
+        """A file to write into; raises `Refused`, out of resources, when it cannot be made."""
+        self.admit(0)
+        with self.guarded():
+            return Incoming(self._incoming / secrets.token_hex(16), max_bytes=max_bytes, files=self)
+
+    def place(self, spooled: Spooled) -> Path:
+        """Give a synced file its final name, durably; where the same bytes are already, nothing changes."""
+        final = self.path(spooled.sha256)
+        with self.guarded():
+            with suppress(FileExistsError):
+                final.hardlink_to(spooled.path)
+            _sync(final.parent)
+        return final
+
+    def doubt(self, spooled: Spooled) -> None:
+        """Keep the name aside of a placed file of which nobody knows whether it has a row; once for each."""
+        spooled.path.replace(self._incoming / spooled.sha256)
+
+    def remove(self, sha256: str) -> None:
+        """Remove a file that no row refers to."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def leftovers(self) -> Iterator[Spooled]:
+        """What a process that died was receiving or committing; for the start, before anything arrives."""
+        for path in sorted(self._incoming.iterdir()):
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while piece := file.read(_CHUNK):
+                    digest.update(piece)
+            yield Spooled(path, path.stat().st_size, digest.hexdigest())
+
+    def check(self) -> None:
+        """Write, sync and read a file; success makes an unusable store usable again.
+
+        Raises
+        ------
+        StoreUnusable
+            With the reason, for readiness and the log.
+        """
+        free, total = self._free()
+        if free < total * _LEAST_FREE:
+            raise StoreUnusable(f"less than {_LEAST_FREE:.0%} of the disk is free")
+        with self._lock:
+            try:
+                self._probe()
+            except OSError as error:
+                self.unusable = f"writing failed: {os.strerror(error.errno or 0)}"
+                raise StoreUnusable(self.unusable) from error
+            self.unusable = ""
+
+    def _probe(self) -> None:
+        path = self.folder / "probe"
+        octets = secrets.token_bytes(64)
+        with path.open("wb") as file:
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.read_bytes() != octets:
+            raise OSError(errno.EIO, "other bytes were read than written")
+
+    def _free(self) -> tuple[int, int]:
+        space = os.statvfs(self.folder)
+        return space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def same_data_set(one: Path, one_from: int, other: Path, other_from: int) -> bool:
+    """Whether two files hold the same bytes from these offsets on, whatever stands before."""
+    with one.open("rb") as first, other.open("rb") as second:
+        first.seek(one_from)
+        second.seek(other_from)
+        while True:
+            piece, opposite = first.read(_CHUNK), second.read(_CHUNK)
+            if piece != opposite:
+                return False
+            if not piece:
+                return True

@@ -1,0 +1,435 @@
+"""The index of instances, and the way of a file into it: scanned, synced, linked, committed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import bindparam, func, insert, select
+
+from imaging_source.domain.header import study_header
+from imaging_source.domain.instance import Instance, Issuer, StudyHeader
+from imaging_source.domain.intake import (
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    Claim,
+    Described,
+    Refused,
+    describe,
+    identify,
+)
+from imaging_source.domain.pixels import PixelData, pack, unpack
+from imaging_source.domain.transfer import Fate, cx
+from imaging_source.store import transfers
+from imaging_source.store.files import ContentFiles, Spooled, same_data_set
+from imaging_source.store.tables import instance, instance_metadata, pixel_data
+from imaging_source.store.transfers import Record, Transfer
+from shared.dicom.part10 import DicomError, Part10, scan
+from shared.store.engine import Database, Row, Transaction
+from shared.store.failures import DatabaseError
+from shared.store.statements import in_list, insert_or_ignore
+
+_log = logging.getLogger(__name__)
+
+_BATCH: Final = 100
+
+_COLUMNS = tuple(column for column in instance.c if column.name != "header")
+_IN_STUDY = instance.c.study_instance_uid == bindparam("study_instance_uid")
+_IN_SERIES = instance.c.series_instance_uid == bindparam("series_instance_uid")
+
+_OF_STUDY = select(*_COLUMNS).where(_IN_STUDY)
+_OF_SERIES = select(*_COLUMNS).where(_IN_STUDY, _IN_SERIES)
+_BY_UID = select(*_COLUMNS).where(in_list(instance.c.sop_instance_uid, "sop_instance_uids"))
+_BY_SHA256 = select(instance.c.sop_instance_uid).where(instance.c.sha256 == bindparam("sha256")).limit(1)
+
+_INSERT = insert_or_ignore(instance).values({column.name: bindparam(column.name) for column in instance.c})
+_INSERT_METADATA = insert(instance_metadata).values(
+    sop_instance_uid=bindparam("sop_instance_uid"), json=bindparam("json")
+)
+_INSERT_PIXELS = insert(pixel_data).values({column.name: bindparam(column.name) for column in pixel_data.c})
+_METADATA = select(instance_metadata.c.sop_instance_uid, instance_metadata.c.json).where(
+    in_list(instance_metadata.c.sop_instance_uid, "sop_instance_uids")
+)
+_PIXELS = select(pixel_data.c.offset, pixel_data.c.length, pixel_data.c.fragments).where(
+    pixel_data.c.sop_instance_uid == bindparam("sop_instance_uid")
+)
+
+_PLACE_IN_SERIES = (
+    func.row_number()
+    .over(
+        partition_by=instance.c.series_instance_uid,
+        order_by=(instance.c.instance_number.nulls_last(), instance.c.sop_instance_uid),
+    )
+    .label("place")
+)
+_RANKED = (
+    select(instance.c.series_instance_uid, instance.c.series_number, instance.c.header, _PLACE_IN_SERIES)
+    .where(_IN_STUDY)
+    .subquery()
+)
+_HEADERS = (
+    select(_RANKED.c.header)
+    .where(_RANKED.c.place == 1)
+    .order_by(_RANKED.c.series_number.nulls_last(), _RANKED.c.series_instance_uid)
+)
+
+
+def _summary(*criteria: Any) -> Any:
+    return (
+        select(
+            instance.c.study_instance_uid,
+            func.min(instance.c.patient_id),
+            func.count(instance.c.series_instance_uid.distinct()),
+            func.count(),
+            func.sum(instance.c.size),
+            func.max(instance.c.received_at),
+        )
+        .where(*criteria)
+        .group_by(instance.c.study_instance_uid)
+        .order_by(instance.c.study_instance_uid)
+        .limit(bindparam("limit"))
+    )
+
+
+_AFTER = instance.c.study_instance_uid > bindparam("after")
+_STUDIES = _summary(_AFTER)
+_STUDIES_OF_PATIENT = _summary(_AFTER, instance.c.patient_id == bindparam("patient_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An instance that is kept; `new` is False when the same data set was kept before."""
+
+    instance: Instance
+    new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySummary:
+    """One study at a glance; `size` in bytes, `last_received_at` aware and in UTC."""
+
+    study_instance_uid: str
+    patient_id: str
+    number_of_series: int
+    number_of_instances: int
+    size: int
+    last_received_at: datetime
+
+
+class InstanceStore:
+    """Instances of this source: `files` below `folder`, the index in `database`.
+
+    `on_stored` holds what is called with the Study Instance UID after each instance that is new; it must be
+    quick and must not raise.
+    """
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.files = ContentFiles(folder)
+        self.on_stored: list[Callable[[str], None]] = []
+        self._database = database
+
+    # --- keeping -------------------------------------------------------------------------------------
+
+    async def recover(self, record: Record) -> None:
+        """Clean up after a process that died; before anything arrives.
+
+        Files without row are removed, and what stands in no audit event yet is recorded.
+        """
+        for spooled in await asyncio.to_thread(lambda: list(self.files.leftovers())):
+            await self._release(spooled)
+            spooled.path.unlink()
+        await transfers.conclude_all(self._database, record)
+
+    async def store_part10(
+        self,
+        spooled: Spooled,
+        came_by: Transfer,
+        claim: Claim = Claim(),  # noqa: B008  # frozen
+    ) -> Stored:
+        """Keep one Part 10 file; when this returns it is durable and visible.
+
+        The same data set again, in the same transfer syntax, is kept as it was first received. `spooled` is
+        gone afterwards in any case.
+
+        Raises
+        ------
+        Refused
+            Not DICOM that is accepted, not what was claimed, another data set under a known SOP Instance UID,
+            or out of resources. The refusal is counted in the transfer.
+        """
+        # A sender that goes away meanwhile must leave nothing half done.
+        task = asyncio.ensure_future(self._store(spooled, came_by, claim))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
+
+    async def _store(self, spooled: Spooled, came_by: Transfer, claim: Claim) -> Stored:
+        try:
+            stored = await self._kept(spooled, came_by, claim)
+        except Refused as refused:
+            spooled.path.unlink(missing_ok=True)
+            await self.refuse(refused, came_by)
+            raise
+        except DatabaseError as error:
+            # The final file may have no row: what stays in its place tells the next start.
+            self.files.doubt(spooled)
+            raise Refused(OUT_OF_RESOURCES, "instances cannot be kept at the moment", claim) from error
+        spooled.path.unlink(missing_ok=True)
+        if stored.new:
+            for call in self.on_stored:
+                call(stored.instance.study_instance_uid)
+        return stored
+
+    async def _kept(self, spooled: Spooled, came_by: Transfer, claim: Claim) -> Stored:
+        part10, described = await asyncio.to_thread(self._described, spooled, claim)
+        return await self._keep(spooled, part10, described, came_by)
+
+    async def refuse(self, refused: Refused, came_by: Transfer) -> None:
+        """Count a refusal in its transfer; while the index cannot be written it stands in the log alone."""
+
+        async def work(transaction: Transaction) -> None:
+            await transfers.note(
+                transaction,
+                came_by,
+                study_instance_uid=refused.claim.study_instance_uid,
+                patient_id="",
+                sop_class_uid=refused.claim.sop_class_uid,
+                fate=Fate.REFUSED,
+            )
+
+        try:
+            await self._database.write(work)
+        except DatabaseError:
+            _log.exception("a refusal could not be counted: status %04X", refused.status)
+
+    async def conclude(self, came_by: Transfer, record: Record) -> None:
+        """Record the audit events of a transfer that has ended; durable when this returns."""
+        await transfers.conclude(self._database, came_by.transfer_id, record)
+
+    def _described(self, spooled: Spooled, claim: Claim) -> tuple[Part10, Described]:
+        try:
+            part10 = scan(spooled.path)
+        except DicomError as error:
+            raise Refused(error.status, str(error), claim) from None
+        return part10, describe(
+            part10,
+            identify(part10, claim),
+            path=self.files.path(spooled.sha256),
+            size=spooled.size,
+            sha256=spooled.sha256,
+            received_at=datetime.now(UTC),
+        )
+
+    async def _keep(
+        self, spooled: Spooled, part10: Part10, described: Described, came_by: Transfer
+    ) -> Stored:
+        known = await self._known(described.instance)
+        if known is None:
+            await asyncio.to_thread(self.files.place, spooled)
+            if await self._insert(described, came_by):
+                return Stored(described.instance, new=True)
+            # Somebody else was first; our file stays only if it is theirs as well.
+            await self._release(spooled)
+            known = await self._known(described.instance)
+            assert known is not None
+        if not await asyncio.to_thread(_same, known, described.instance, spooled, part10):
+            claim = _claim(known)
+            raise Refused(PROCESSING_FAILURE, "another data set has this SOP Instance UID; it stays", claim)
+        await self._note(known, came_by, Fate.IDENTICAL)
+        return Stored(known, new=False)
+
+    async def _known(self, described: Instance) -> Instance | None:
+        found = await self.find_instances([described.sop_instance_uid])
+        return found.get(described.sop_instance_uid)
+
+    async def _insert(self, described: Described, came_by: Transfer) -> bool:
+        values = _values(described)
+
+        async def work(transaction: Transaction) -> bool:
+            if not await transaction.execute(_INSERT, **values):
+                return False
+            uid = described.instance.sop_instance_uid
+            await transaction.execute(_INSERT_METADATA, sop_instance_uid=uid, json=described.metadata)
+            if described.pixels is not None:
+                await transaction.execute(_INSERT_PIXELS, **_pixel_values(uid, described.pixels))
+            await _note(transaction, described.instance, came_by, Fate.CREATED)
+            return True
+
+        return await self._database.write(work)
+
+    async def _note(self, kept: Instance, came_by: Transfer, fate: Fate) -> None:
+        await self._database.write(lambda transaction: _note(transaction, kept, came_by, fate))
+
+    async def _release(self, spooled: Spooled) -> None:
+        """Remove the final file of `spooled` unless a row refers to it."""
+        if not await self._database.fetch(_BY_SHA256, sha256=spooled.sha256):
+            self.files.remove(spooled.sha256)
+
+    # --- finding -------------------------------------------------------------------------------------
+
+    async def find_study(self, study_instance_uid: str) -> list[Instance]:
+        """The instances of a study, by series number, then instance number; empty when unknown."""
+        return self._instances(await self._database.fetch(_OF_STUDY, study_instance_uid=study_instance_uid))
+
+    async def find_series(self, study_instance_uid: str, series_instance_uid: str) -> list[Instance]:
+        """The instances of a series of this study, by instance number; empty when unknown."""
+        rows = await self._database.fetch(
+            _OF_SERIES, study_instance_uid=study_instance_uid, series_instance_uid=series_instance_uid
+        )
+        return self._instances(rows)
+
+    async def find_instance(
+        self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
+    ) -> Instance | None:
+        """The instance, or None when it is unknown or of another study or series."""
+        found = (await self.find_instances([sop_instance_uid])).get(sop_instance_uid)
+        if found is None or found.study_instance_uid != study_instance_uid:
+            return None
+        return found if found.series_instance_uid == series_instance_uid else None
+
+    async def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, Instance]:
+        """The known ones of these instances, by SOP Instance UID."""
+        rows = await self._database.fetch(_BY_UID, sop_instance_uids=list(sop_instance_uids))
+        return {found.sop_instance_uid: found for found in map(self._instance, rows)}
+
+    async def find_studies(
+        self, *, patient_id: str = "", after: str = "", limit: int = 1_000
+    ) -> list[StudySummary]:
+        """Studies by UID, those after `after`; of one department's Patient ID, or of all without it."""
+        if patient_id:
+            rows = await self._database.fetch(
+                _STUDIES_OF_PATIENT, patient_id=patient_id, after=after, limit=limit
+            )
+        else:
+            rows = await self._database.fetch(_STUDIES, after=after, limit=limit)
+        return [
+            StudySummary(
+                study_instance_uid=study,
+                patient_id=patient,
+                number_of_series=series,
+                number_of_instances=instances,
+                size=int(size),
+                last_received_at=datetime.fromisoformat(last),
+            )
+            for study, patient, series, instances, size, last in rows
+        ]
+
+    async def header(self, study_instance_uid: str) -> StudyHeader:
+        """What the first instance of each series tells of patient, study and requests."""
+        rows = await self._database.fetch(_HEADERS, study_instance_uid=study_instance_uid)
+        return study_header(study_instance_uid, [json.loads(header) for (header,) in rows])
+
+    async def metadata(self, sop_instance_uids: Sequence[str]) -> dict[str, bytes]:
+        """DICOM JSON of these instances, an object each; `shared.dicom.json.with_base` completes its URIs."""
+        rows = await self._database.fetch(_METADATA, sop_instance_uids=list(sop_instance_uids))
+        return dict(rows)
+
+    async def each_metadata(self, instances: Sequence[Instance]) -> AsyncIterator[bytes]:
+        """`metadata` of many instances in their order, a few at a time."""
+        for start in range(0, len(instances), _BATCH):
+            uids = [found.sop_instance_uid for found in instances[start : start + _BATCH]]
+            batch = await self.metadata(uids)
+            for uid in uids:
+                yield batch[uid]
+
+    async def pixels(self, sop_instance_uid: str) -> PixelData | None:
+        """Where the pixel data of an instance lie in its file; None without, or in a deflated file."""
+        rows = await self._database.fetch(_PIXELS, sop_instance_uid=sop_instance_uid)
+        if not rows:
+            return None
+        offset, length, fragments = rows[0]
+        return PixelData(offset, length, None if fragments is None else unpack(fragments))
+
+    async def check(self) -> None:
+        """Raise when the next instance could not be kept, for readiness."""
+        await self._database.check()
+        await asyncio.to_thread(self.files.check)
+
+    def _instances(self, rows: Sequence[Row]) -> list[Instance]:
+        return sorted(map(self._instance, rows), key=_order)
+
+    def _instance(self, row: Row) -> Instance:
+        values = dict(zip((column.name for column in _COLUMNS), row, strict=True))
+        issuer = Issuer(
+            *(values.pop(f"issuer_{part}") for part in ("local", "universal_id", "universal_id_type"))
+        )
+        return Instance(
+            **{
+                **values,
+                "path": self.files.path(values["sha256"]),
+                "issuer_of_patient_id": issuer,
+                "has_pixels": bool(values["has_pixels"]),
+                "received_at": datetime.fromisoformat(values["received_at"]),
+            }
+        )
+
+
+def _values(described: Described) -> dict[str, Any]:
+    found = described.instance
+    values = {column.name: getattr(found, column.name) for column in _COLUMNS if hasattr(found, column.name)}
+    issuer = found.issuer_of_patient_id
+    return {
+        **values,
+        "issuer_local": issuer.local,
+        "issuer_universal_id": issuer.universal_id,
+        "issuer_universal_id_type": issuer.universal_id_type,
+        "has_pixels": int(found.has_pixels),
+        "received_at": found.received_at.isoformat(),
+        "header": described.header,
+    }
+
+
+def _pixel_values(sop_instance_uid: str, pixels: PixelData) -> dict[str, Any]:
+    return {
+        "sop_instance_uid": sop_instance_uid,
+        "offset": pixels.offset,
+        "length": pixels.length,
+        "fragments": None if pixels.fragments is None else pack(pixels.fragments),
+    }
+
+
+async def _note(transaction: Transaction, kept: Instance, came_by: Transfer, fate: Fate) -> None:
+    await transfers.note(
+        transaction,
+        came_by,
+        study_instance_uid=kept.study_instance_uid,
+        patient_id=cx(kept.patient_id, kept.issuer_of_patient_id),
+        sop_class_uid=kept.sop_class_uid,
+        fate=fate,
+    )
+
+
+def _claim(known: Instance) -> Claim:
+    return Claim(
+        sop_class_uid=known.sop_class_uid,
+        sop_instance_uid=known.sop_instance_uid,
+        study_instance_uid=known.study_instance_uid,
+    )
+
+
+def _same(known: Instance, other: Instance, spooled: Spooled, part10: Part10) -> bool:
+    """Whether both files hold one data set: group 0002 differs by the way on which a file came."""
+    if known.sha256 == other.sha256:
+        return True
+    if known.transfer_syntax_uid != other.transfer_syntax_uid:
+        return False
+    known_from = scan(known.path).data_set_offset
+    return same_data_set(known.path, known_from, spooled.path, part10.data_set_offset)
+
+
+def _order(found: Instance) -> tuple[Any, ...]:
+    return (
+        *_number_order(found.series_number),
+        found.series_instance_uid,
+        *_number_order(found.instance_number),
+        found.sop_instance_uid,
+    )
+
+
+def _number_order(number: int | None) -> tuple[bool, int]:
+    return (number is None, number or 0)

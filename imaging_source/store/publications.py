@@ -1,0 +1,277 @@
+"""Publications: every manifest that was made, as it is sent, and what became of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text, bindparam, select
+
+from imaging_source.store.tables import metadata
+from shared.audit.outbox import audit_outbox
+from shared.store.engine import Database, Row
+from shared.store.statements import in_list
+
+# One row for each manifest. The manifest, its metadata and all its identifiers are frozen when the row is
+# written, so that every attempt sends the same message; `replaces` is frozen with the first attempt, when it
+# is known what became of the manifest before. `serial` numbers the manifests of a study. Times are
+# milliseconds since 1970.
+publication = Table(
+    "publication",
+    metadata,
+    Column("publication_id", Text, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("serial", Integer, nullable=False),
+    Column("patient_id", Text, nullable=False),
+    Column("department_patient_id", Text, nullable=False),
+    Column("confidentiality", Text, nullable=False),
+    Column("class_code", Text, nullable=False),
+    Column("type_code", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("entry_uuid", Text, nullable=False),
+    Column("replacement_uuid", Text, nullable=False),
+    Column("document_unique_id", Text, nullable=False),
+    Column("submission_set_unique_id", Text, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("submission", LargeBinary, nullable=False),
+    Column("replaces", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("in_doubt", Integer, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("errors", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    # One manifest after the other: two that are published at once meet here.
+    Index("publication_of_study", "study_instance_uid", "serial", unique=True),
+    # What is to be sent now.
+    Index("publication_due", "state", "due"),
+)
+
+#: Events of publications, committed with what they tell of.
+audit_events = audit_outbox(metadata)
+
+
+class State(StrEnum):
+    """What is known of a publication.
+
+    `superseded` was overtaken by a change of its study before it was sent; `abandoned` was tried for a day,
+    and nobody knows whether it was registered: it waits for an operator, and later manifests of its study
+    wait behind it.
+    """
+
+    WAITING = "waiting"
+    PUBLISHED = "published"
+    REFUSED = "refused"
+    SUPERSEDED = "superseded"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationError:
+    """One error or warning that came back, as the other side wrote it."""
+
+    code: str
+    context: str
+    severity: str = "Error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPublication:
+    """A manifest that is to be published; see the table."""
+
+    publication_id: str
+    study_instance_uid: str
+    patient_id: str
+    department_patient_id: str
+    confidentiality: frozenset[str]
+    class_code: str
+    type_code: str
+    digest: str
+    message_id: str
+    entry_uuid: str
+    replacement_uuid: str
+    document_unique_id: str
+    submission_set_unique_id: str
+    document: bytes
+    submission: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicationStatus:
+    """A publication without its bytes; `created` and `changed` are milliseconds since 1970."""
+
+    publication_id: str
+    study_instance_uid: str
+    patient_id: str
+    document_unique_id: str
+    entry_uuid: str
+    submission_set_unique_id: str
+    replaces: str
+    state: State
+    attempts: int
+    created: int
+    changed: int
+    errors: tuple[PublicationError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedStudy:
+    """What consent is asked about: how the current manifest of a study is registered, or about to be.
+
+    `patient_id` is the CX of the affinity domain, `department_patient_id` the instances' Patient ID.
+    """
+
+    study_instance_uid: str
+    patient_id: str
+    department_patient_id: str
+    confidentiality: frozenset[str]
+    class_code: str
+    type_code: str
+
+
+_STATUS: Final = (
+    publication.c.publication_id,
+    publication.c.study_instance_uid,
+    publication.c.patient_id,
+    publication.c.document_unique_id,
+    publication.c.entry_uuid,
+    publication.c.submission_set_unique_id,
+    publication.c.replaces,
+    publication.c.state,
+    publication.c.attempts,
+    publication.c.created,
+    publication.c.changed,
+    publication.c.errors,
+)
+_NEWEST_FIRST: Final = (
+    publication.c.created.desc(),
+    publication.c.serial.desc(),
+    publication.c.publication_id,
+)
+_IN_STATES = in_list(publication.c.state, "states")
+_LIST = select(*_STATUS).where(_IN_STATES).order_by(*_NEWEST_FIRST).limit(bindparam("limit"))
+_LIST_OF_STUDY = (
+    select(*_STATUS)
+    .where(publication.c.study_instance_uid == bindparam("study_instance_uid"), _IN_STATES)
+    .order_by(*_NEWEST_FIRST)
+    .limit(bindparam("limit"))
+)
+_ONE = select(*_STATUS).where(publication.c.publication_id == bindparam("publication_id"))
+_OF_STUDIES = (
+    select(
+        publication.c.study_instance_uid,
+        publication.c.patient_id,
+        publication.c.department_patient_id,
+        publication.c.confidentiality,
+        publication.c.class_code,
+        publication.c.type_code,
+    )
+    .where(in_list(publication.c.study_instance_uid, "study_instance_uids"), _IN_STATES)
+    .order_by(publication.c.serial)
+)
+_OLDEST_WAITING = (
+    select(publication.c.created)
+    .where(publication.c.state == State.WAITING)
+    .order_by(publication.c.created)
+    .limit(1)
+)
+
+
+async def find_publication(database: Database, publication_id: str) -> PublicationStatus | None:
+    """One publication, or None when there is none of this id."""
+    rows = await database.fetch(_ONE, publication_id=publication_id)
+    return _status(rows[0]) if rows else None
+
+
+async def find_publications(
+    database: Database,
+    *,
+    study_instance_uid: str = "",
+    states: Sequence[State] = tuple(State),
+    limit: int = 100,
+) -> list[PublicationStatus]:
+    """Publications, the newest first; of one study, or of all without it."""
+    if study_instance_uid:
+        rows = await database.fetch(
+            _LIST_OF_STUDY, study_instance_uid=study_instance_uid, states=list(states), limit=limit
+        )
+    else:
+        rows = await database.fetch(_LIST, states=list(states), limit=limit)
+    return [_status(row) for row in rows]
+
+
+def _status(row: Row) -> PublicationStatus:
+    values = dict(zip((column.name for column in _STATUS), row, strict=True))
+    errors = tuple(PublicationError(**error) for error in json.loads(values.pop("errors") or "[]"))
+    return PublicationStatus(**{**values, "state": State(values["state"]), "errors": errors})
+
+
+async def find_published_studies(
+    database: Database, study_instance_uids: Sequence[str]
+) -> Mapping[str, PublishedStudy]:
+    """How these studies are published, by UID: as was registered last, else as waits to be registered."""
+    found: dict[str, PublishedStudy] = {}
+    for states in ((State.WAITING, State.ABANDONED), (State.PUBLISHED,)):
+        for study, patient_id, department, confidentiality, class_code, type_code in await database.fetch(
+            _OF_STUDIES, study_instance_uids=list(study_instance_uids), states=list(states)
+        ):
+            found[study] = PublishedStudy(
+                study_instance_uid=study,
+                patient_id=patient_id,
+                department_patient_id=department,
+                confidentiality=frozenset(confidentiality.split("\n")) - {""},
+                class_code=class_code,
+                type_code=type_code,
+            )
+    return found
+
+
+async def oldest_waiting(database: Database) -> int | None:
+    """When the oldest publication that waits was made, in milliseconds since 1970; None when none waits."""
+    rows = await database.fetch(_OLDEST_WAITING)
+    return int(rows[0][0]) if rows else None
+
+
+def encode_errors(errors: Sequence[PublicationError]) -> str:
+    """`errors` as the table keeps them."""
+    return json.dumps(
+        [{"code": error.code, "context": error.context, "severity": error.severity} for error in errors],
+        ensure_ascii=False,
+    )
+
+
+def row_of(made: NewPublication, *, serial: int, now: int) -> dict[str, Any]:
+    """The row of a publication that waits for its first attempt."""
+    return {
+        "publication_id": made.publication_id,
+        "study_instance_uid": made.study_instance_uid,
+        "serial": serial,
+        "patient_id": made.patient_id,
+        "department_patient_id": made.department_patient_id,
+        "confidentiality": "\n".join(sorted(made.confidentiality)),
+        "class_code": made.class_code,
+        "type_code": made.type_code,
+        "digest": made.digest,
+        "message_id": made.message_id,
+        "entry_uuid": made.entry_uuid,
+        "replacement_uuid": made.replacement_uuid,
+        "document_unique_id": made.document_unique_id,
+        "submission_set_unique_id": made.submission_set_unique_id,
+        "document": made.document,
+        "submission": made.submission,
+        "replaces": "",
+        "state": State.WAITING,
+        "attempts": 0,
+        "in_doubt": 0,
+        "due": now,
+        "lease_until": 0,
+        "errors": "[]",
+        "created": now,
+        "changed": now,
+    }

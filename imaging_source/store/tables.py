@@ -1,0 +1,85 @@
+"""The tables of the imaging source, and for each index the question that it serves."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+
+# The row makes an instance visible; its file is durable before. One SOP Instance UID is one instance,
+# whatever study it claims to be of. `header` is DICOM JSON of the attributes that a manifest or a search
+# needs; numbers that a file does not have, or spells as something else, are NULL. `received_at` is ISO 8601
+# in UTC.
+instance = Table(
+    "instance",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("transfer_syntax_uid", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("patient_id", Text, nullable=False),
+    Column("issuer_local", Text, nullable=False),
+    Column("issuer_universal_id", Text, nullable=False),
+    Column("issuer_universal_id_type", Text, nullable=False),
+    Column("accession_number", Text, nullable=False),
+    Column("modality", Text, nullable=False),
+    Column("series_number", BigInteger),
+    Column("instance_number", BigInteger),
+    Column("number_of_frames", Integer, nullable=False),
+    Column("rows", Integer),
+    Column("columns", Integer),
+    Column("samples_per_pixel", Integer, nullable=False),
+    Column("bits_allocated", Integer),
+    Column("has_pixels", Integer, nullable=False),
+    Column("metadata_size", Integer, nullable=False),
+    Column("received_at", Text, nullable=False),
+    Column("header", LargeBinary, nullable=False),
+    # A study, a series: RAD-69, RAD-107, the manifest.
+    Index("instance_of_series", "study_instance_uid", "series_instance_uid"),
+    # Whether another row keeps a file, when one that nothing refers to is looked for.
+    Index("instance_by_sha256", "sha256"),
+    # Studies of a patient.
+    Index("instance_of_patient", "patient_id"),
+)
+
+# DICOM JSON of the whole data set (PS3.18 annex F), as `/metadata` gives it but for the base of bulk data
+# URIs.
+instance_metadata = Table(
+    "instance_metadata",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("json", LargeBinary, nullable=False),
+)
+
+# Where the pixels are in the file: native from `offset`, or fragments (`imaging_source.store.frames`).
+pixel_data = Table(
+    "pixel_data",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("offset", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("fragments", LargeBinary),
+)
+
+# What came in one association or request and stands in no audit event yet: written with the instances, in the
+# same transaction; removed when the event is durable. What a crash leaves becomes an event at the next start.
+transfer = Table(
+    "transfer",
+    metadata,
+    Column("transfer_id", Text, primary_key=True),
+    Column("sender", LargeBinary, nullable=False),
+)
+transfer_content = Table(
+    "transfer_content",
+    metadata,
+    Column("transfer_id", Text, primary_key=True),
+    Column("study_instance_uid", Text, primary_key=True),
+    Column("patient_id", Text, primary_key=True),
+    Column("sop_class_uid", Text, primary_key=True),
+    Column("fate", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("last_at", Text, nullable=False),
+)

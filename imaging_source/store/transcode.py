@@ -1,0 +1,191 @@
+"""One file from one transfer syntax to another, frame by frame; run in a process of its own.
+
+Pixels are decoded or encoded without loss and no identifier changes. Decoders read what a stranger wrote: a
+process that they bring down, or whose memory they exhaust, takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+import resource
+import zlib
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from struct import pack
+from typing import Any, BinaryIO, Final
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomFileLike
+from pydicom.filewriter import write_dataset
+from pydicom.pixels import get_decoder
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import UID
+
+from shared.dicom.part10 import PIXEL_DATA, Bulk, Part10, file_meta, scan
+from shared.dicom.uids import (
+    DEFLATED_LE,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    UNCOMPRESSED,
+)
+
+_PLAIN: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE})
+_COPY: Final = 1024**2
+_LARGE: Final = 64 * 1024
+
+
+def confine(max_memory_bytes: int) -> None:
+    """Bound the memory of this process; for the start of a worker."""
+    resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
+
+
+def transcode(source: Path, target: Path, to: str) -> None:
+    """Write the instance in `source` to `target` in the transfer syntax `to`.
+
+    Raises
+    ------
+    ValueError
+        The pixels cannot be decoded, or are not what the attributes say.
+    OSError
+        A file cannot be read or written.
+    """
+    part10 = scan(source)
+    if part10.transfer_syntax_uid == DEFLATED_LE:
+        _inflate(source, part10, target)
+        if to == EXPLICIT_LE:
+            return
+        source = target.rename(target.with_suffix(".inflated"))
+        part10 = scan(source)
+    try:
+        if to in _PLAIN:
+            _decode(source, part10, target, to)
+        else:
+            _encode(source, part10, target, to)
+    except (OSError, ValueError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        # Decoders written in Rust panic, which is no Exception and cannot be pickled.
+        raise ValueError(f"the pixels cannot be decoded: {type(error).__name__}") from error
+    finally:
+        if source.suffix == ".inflated":
+            source.unlink()
+
+
+def _inflate(source: Path, part10: Part10, target: Path) -> None:
+    """The same data set, no longer deflated: Explicit VR Little Endian, as it is inside."""
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    with source.open("rb") as file, target.open("wb") as out:
+        out.write(_meta(part10, EXPLICIT_LE))
+        file.seek(part10.data_set_offset)
+        while piece := file.read(_LARGE):
+            out.write(inflater.decompress(piece))
+
+
+def _meta(part10: Part10, to: str) -> bytes:
+    return file_meta(
+        sop_class_uid=_uid(part10, 0x00080016),
+        sop_instance_uid=_uid(part10, 0x00080018),
+        transfer_syntax_uid=to,
+    )
+
+
+def _uid(part10: Part10, tag: int) -> str:
+    value = part10.data_set[tag].value
+    assert isinstance(value, bytes)
+    return value.rstrip(b"\0 ").decode("ascii")
+
+
+# --- decoding ----------------------------------------------------------------------------------------
+
+
+def _decode(source: Path, part10: Part10, target: Path, to: str) -> None:
+    data_set = pydicom.dcmread(source, defer_size=_LARGE)
+    pixels = part10.data_set.get(PIXEL_DATA)
+    if pixels is None:
+        with target.open("wb") as out:
+            out.write(_meta(part10, to))
+            _write(out, data_set, to)
+        return
+    assert isinstance(pixels.value, Bulk)
+    vr = "OW" if to == IMPLICIT_LE or data_set.BitsAllocated > 8 else "OB"
+    with source.open("rb") as file, target.open("wb") as out:
+        if part10.transfer_syntax_uid in UNCOMPRESSED:
+            length, frames = _native(file, pixels.value)
+            vr = pixels.vr if to == EXPLICIT_LE else vr
+        else:
+            length, frames = _decoded(file, pixels.value, data_set)
+        out.write(_meta(part10, to))
+        _write(out, data_set[:PIXEL_DATA], to)
+        out.write(_pixel_head(vr, length + length % 2, to))
+        written = sum(out.write(frame) for frame in frames)
+        if written != length:
+            raise ValueError(f"{written} bytes of pixels where {length} are due")
+        out.write(bytes(length % 2))
+        _write(out, data_set[PIXEL_DATA + 1 :], to)
+
+
+def _native(file: BinaryIO, pixels: Bulk) -> tuple[int, Iterator[bytes]]:
+    """Pixels that are not compressed, whether in fragments or not."""
+    ranges = pixels.fragments if pixels.fragments is not None else ((pixels.offset, pixels.length),)
+    return sum(length for _, length in ranges), _pieces(file, ranges)
+
+
+def _pieces(file: BinaryIO, ranges: tuple[tuple[int, int], ...]) -> Iterator[bytes]:
+    for offset, length in ranges:
+        file.seek(offset)
+        rest = length
+        while rest and (piece := file.read(min(rest, _COPY))):
+            rest -= len(piece)
+            yield piece
+
+
+def _decoded(file: BinaryIO, pixels: Bulk, data_set: Dataset) -> tuple[int, Iterator[bytes]]:
+    """Frames by pydicom's decoders; `data_set` then says what they are."""
+    options = as_pixel_options(data_set)
+    file.seek(pixels.offset)
+    arrays = get_decoder(data_set.file_meta.TransferSyntaxUID).iter_array(
+        file, as_rgb=True, pixel_keyword="PixelData", **options
+    )
+    first, image_pixel = next(arrays)
+    data_set.PhotometricInterpretation = image_pixel["photometric_interpretation"]
+    if image_pixel["samples_per_pixel"] > 1:
+        data_set.PlanarConfiguration = image_pixel["planar_configuration"]
+    length = first.nbytes * options["number_of_frames"]
+    return length, (array.tobytes() for array, _ in chain(((first, image_pixel),), arrays))
+
+
+def _pixel_head(vr: str, length: int, to: str) -> bytes:
+    if length > 2**32 - 2:
+        raise ValueError("the pixels are too long for a plain value field")
+    if to == IMPLICIT_LE:
+        return pack("<HHI", 0x7FE0, 0x0010, length)
+    return pack("<HH2sHI", 0x7FE0, 0x0010, vr.encode(), 0, length)
+
+
+def _write(out: BinaryIO, data_set: Dataset, to: str) -> None:
+    file: Any = DicomFileLike(out)
+    file.is_implicit_VR = to == IMPLICIT_LE
+    file.is_little_endian = True
+    write_dataset(file, data_set)
+
+
+# --- encoding ----------------------------------------------------------------------------------------
+
+
+def _encode(source: Path, part10: Part10, target: Path, to: str) -> None:
+    """Compress without loss, or deflate; what is compressed already is decoded first."""
+    plain = source
+    if part10.transfer_syntax_uid not in _PLAIN:
+        plain = target.with_suffix(".plain")
+        _decode(source, part10, plain, EXPLICIT_LE)
+    try:
+        data_set = pydicom.dcmread(plain)
+        if to == DEFLATED_LE:
+            data_set.file_meta.TransferSyntaxUID = UID(to)
+        else:
+            data_set.compress(to, generate_instance_uid=False)
+        data_set.save_as(target, enforce_file_format=True)
+    finally:
+        if plain is not source:
+            plain.unlink(missing_ok=True)

@@ -1,0 +1,276 @@
+"""Store Instances over the Web [RAD-108]: STOW-RS, the receiving side (PS3.18 10.5).
+
+`POST /studies` and `POST /studies/{study}` take multipart/related of application/dicom. Parts go to files as
+they arrive, so memory does not grow with them; every instance that the answer lists as stored is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from imaging_source.domain.intake import PROCESSING_FAILURE, Claim, Refused
+from imaging_source.domain.stow import Outcome, Problem, Results, encode_results, status_of
+from imaging_source.domain.transfer import Sender
+from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.files import Incoming
+from imaging_source.store.instances import InstanceStore
+from imaging_source.store.transfers import Transfer
+from shared.audit.events import http_push_participants, ihe, purposes, user_authentication_failure
+from shared.audit.recorder import AuditRecorder, AuditUnavailable
+from shared.dicom.json import MEDIA_TYPE
+from shared.dicom.multipart import APPLICATION_DICOM
+from shared.dicom.uids import is_uid
+from shared.faults import SecurityFault, SenderFault
+from shared.http.raw_asgi import ClientGone, body_chunks, node_of
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller
+from shared.soap.media_type import MULTIPART, decode_media_type
+from shared.soap.multipart import Part, Parts
+from shared.store.failures import DatabaseError
+
+_log = logging.getLogger(__name__)
+
+RAD108: Final = ihe("RAD-108", "Store Instances over the Web")
+
+_BATCH_BYTES: Final = 1024**2
+_STORING_AT_ONCE: Final = 4
+# Orthanc writes 73 characters where RFC 2046 allows 70 (tests/peers/test_orthanc_store.py).
+_LONGEST_BOUNDARY: Final = 128
+_JSON: Final = frozenset({"*/*", "application/*", "application/json", MEDIA_TYPE})
+_WANTED: Final = f'send multipart/related; type="{APPLICATION_DICOM}", one Part 10 file in each part'
+_NO_AUDIT: Final = Problem(HTTPStatus.SERVICE_UNAVAILABLE, "audit events cannot be recorded; try later")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StowService:
+    """What RAD-108 works with."""
+
+    store: InstanceStore
+    authenticator: Authenticator
+    recorder: AuditRecorder
+    settings: ImagingSourceSettings
+
+
+def router(service: StowService) -> APIRouter:
+    """The routes of RAD-108, below the base of DICOM web services."""
+    routes = APIRouter()
+
+    @routes.post("/studies", response_class=Response)
+    async def store_instances(request: Request) -> Response:
+        return await _answer(service, request, "")
+
+    @routes.post("/studies/{study_instance_uid}", response_class=Response)
+    async def store_instances_of_study(request: Request, study_instance_uid: str) -> Response:
+        return await _answer(service, request, study_instance_uid)
+
+    return routes
+
+
+async def _answer(service: StowService, request: Request, study_instance_uid: str) -> Response:
+    try:
+        caller = await _caller(service, request, study_instance_uid)
+        boundary = _boundary(request, study_instance_uid)
+        await _admit(service, request)
+    except Problem as problem:
+        return _refusal(problem)
+    transfer = Transfer(sender=_sender(caller))
+    claim = Claim(study_instance_uid=study_instance_uid)
+    try:
+        results = await _receive(service, request, boundary, transfer, claim)
+    finally:
+        # Also when the sender has gone: what came of it is kept, and stands in the trail.
+        recorded = await asyncio.shield(_conclude(service, transfer))
+    if not recorded:
+        return _refusal(_NO_AUDIT)
+    return _response(results, service.settings.dicomweb_url, study_instance_uid)
+
+
+def _sender(caller: Caller) -> Sender:
+    return Sender(
+        transaction=RAD108,
+        participants=http_push_participants(caller, server=True),
+        purposes=purposes(caller.user),
+    )
+
+
+async def _conclude(service: StowService, transfer: Transfer) -> bool:
+    try:
+        await service.store.conclude(transfer, service.recorder.record)
+    except (AuditUnavailable, DatabaseError):
+        _log.exception("the events of a transfer wait in the index")
+        return False
+    return True
+
+
+# --- what is asked -----------------------------------------------------------------------------------
+
+
+async def _caller(service: StowService, request: Request, study_instance_uid: str) -> Caller:
+    node = node_of(request.scope)
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    place = f"/studies/{study_instance_uid}" if study_instance_uid else "/studies"
+    try:
+        return service.authenticator.caller(
+            node,
+            endpoint=f"{service.settings.dicomweb_url}{place}",
+            bearer=bearer.strip() if scheme.lower() == "bearer" else None,
+            speaker_is_user=False,
+        )
+    except SecurityFault as fault:
+        reason = fault.subcode[1] if fault.subcode else ""
+        event = user_authentication_failure(claimed=fault.claimed, node=node, reason=reason)
+        with suppress(AuditUnavailable):  # refused either way
+            await service.recorder.record((event,))
+        raise Problem(HTTPStatus.UNAUTHORIZED, fault.reason) from None
+
+
+def _boundary(request: Request, study_instance_uid: str) -> str:
+    """The boundary of a request that can be served, else a `Problem`."""
+    if study_instance_uid and not is_uid(study_instance_uid):
+        raise Problem(HTTPStatus.BAD_REQUEST, "the study in the path is not a UID: 1 to 64 digits and dots")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body without Content-Encoding")
+    offers = {
+        offer.partition(";")[0].strip().lower() for offer in request.headers.get("accept", "*/*").split(",")
+    }
+    if _JSON.isdisjoint(offers):
+        raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"the answer is {MEDIA_TYPE}")
+    try:
+        media_type = decode_media_type(request.headers.get("content-type", ""))
+    except SenderFault:
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _WANTED) from None
+    part_type = media_type.parameter("type").partition(";")[0].strip().lower()
+    if media_type.name != MULTIPART or part_type not in ("", APPLICATION_DICOM):
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _WANTED)
+    return media_type.parameter("boundary")
+
+
+async def _admit(service: StowService, request: Request) -> None:
+    """Refuse work that could not be recorded or kept."""
+    try:
+        await service.recorder.check()
+        length = request.headers.get("content-length", "0")
+        service.store.files.admit(int(length) if length.isdecimal() else 0)
+    except AuditUnavailable:
+        raise _NO_AUDIT from None
+    except Refused as refused:
+        raise Problem(HTTPStatus.INSUFFICIENT_STORAGE, refused.reason) from None
+
+
+# --- receiving ---------------------------------------------------------------------------------------
+
+
+async def _receive(
+    service: StowService, request: Request, boundary: str, transfer: Transfer, claim: Claim
+) -> Results:
+    """Store the parts as they come; while one is being stored the next ones arrive."""
+    tasks: list[asyncio.Task[Outcome]] = []
+    problem: Problem | None = None
+    try:
+        async with aclosing(_incoming(service, request, boundary)) as parts:
+            async for part in parts:
+                tasks.append(asyncio.create_task(_store(service, part, transfer, claim)))
+                if len(tasks) >= _STORING_AT_ONCE:
+                    await asyncio.wait(tasks[-_STORING_AT_ONCE : 1 - _STORING_AT_ONCE])
+    except Problem as found:
+        problem = found
+    except SenderFault as fault:
+        problem = Problem(HTTPStatus.BAD_REQUEST, fault.reason)
+    except ClientGone:
+        problem = Problem(HTTPStatus.BAD_REQUEST, "the connection ended before the message did")
+    finally:
+        outcomes = await asyncio.gather(*tasks)
+    return Results(tuple(outcomes), problem)
+
+
+async def _incoming(
+    service: StowService, request: Request, boundary: str
+) -> AsyncGenerator[Incoming | Refused]:
+    """The parts of the request, each in a file aside, or why it is not."""
+    most = service.settings.max_instances_per_request
+    async with aclosing(body_chunks(request.receive)) as chunks:
+        count = 0
+        async for part in Parts(chunks, boundary, max_parts=most + 1, max_boundary=_LONGEST_BOUNDARY):
+            count += 1
+            if count > most:
+                reason = f"more than {most} instances in one request; send the rest in another"
+                raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
+            yield await _spooled(service, part)
+
+
+async def _spooled(service: StowService, part: Part) -> Incoming | Refused:
+    if part.content_type.partition(";")[0].strip().lower() != APPLICATION_DICOM:
+        return Refused(PROCESSING_FAILURE, f"the Content-Type of a part is not {APPLICATION_DICOM}")
+    try:
+        incoming = service.store.files.new(max_bytes=service.settings.max_instance_bytes)
+    except Refused as refused:
+        return refused
+    try:
+        await _write(incoming, part)
+    except Refused as refused:
+        incoming.discard()
+        return refused
+    except BaseException:
+        incoming.discard()
+        raise
+    return incoming
+
+
+async def _write(incoming: Incoming, part: Part) -> None:
+    gathered: list[bytes] = []
+    waiting = 0
+    async for chunk in part.chunks():
+        gathered.append(chunk)
+        waiting += len(chunk)
+        if waiting >= _BATCH_BYTES:
+            await asyncio.to_thread(incoming.write, b"".join(gathered))
+            gathered, waiting = [], 0
+    await asyncio.to_thread(incoming.write, b"".join(gathered))
+
+
+async def _store(service: StowService, part: Incoming | Refused, transfer: Transfer, claim: Claim) -> Outcome:
+    if isinstance(part, Refused):
+        await service.store.refuse(part, transfer)
+        return part
+    try:
+        spooled = await asyncio.to_thread(part.finish)
+        return (await service.store.store_part10(spooled, transfer, claim)).instance
+    except Refused as refused:
+        part.discard()
+        return refused
+
+
+# --- answering ---------------------------------------------------------------------------------------
+
+
+def _response(results: Results, base: str, study_instance_uid: str) -> Response:
+    status = status_of(results)
+    if not results.outcomes:
+        return _refusal(results.problem or Problem(HTTPStatus.BAD_REQUEST, f"no part; {_WANTED}"))
+    body = encode_results(results, base, study_instance_uid)
+    return Response(body, status, headers=_warning(results), media_type=MEDIA_TYPE)
+
+
+def _warning(results: Results) -> dict[str, str]:
+    """Why the message was not read to its end, beside what was stored of it (RFC 7234 5.5)."""
+    if results.problem is None:
+        return {}
+    reason = results.problem.reason.replace('"', "'")
+    return {"warning": f'299 xdsi "{reason}"'}
+
+
+def _refusal(problem: Problem) -> Response:
+    headers = {}
+    if problem.status is HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    if problem.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = "30"
+    return Response(f"{problem.reason}\n", problem.status, headers=headers, media_type="text/plain")

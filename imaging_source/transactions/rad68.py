@@ -1,0 +1,348 @@
+"""Provide and Register Imaging Document Set [RAD-68]: from a study to a registered manifest (RAD TF-3 4.68).
+
+`publish` makes the manifest and its metadata, freezes both and puts them into the outbox; `provide` sends
+what the outbox lends, which on the wire is ITI-41.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+from uuid import uuid4
+
+from imaging_source.domain import manifest, publishing
+from imaging_source.domain.instance import Instance, StudyHeader
+from imaging_source.domain.manifest import Identity, NothingToShare, Place
+from imaging_source.domain.publishing import Names, NotPublishable
+from imaging_source.domain.selection import shareable
+from imaging_source.store import outbox
+from imaging_source.store.outbox import Leased
+from imaging_source.store.publications import (
+    NewPublication,
+    PublicationError,
+    State,
+    find_published_studies,
+)
+from imaging_source.unit import Parts
+from shared.audit.events import (
+    EXPORT,
+    AuditEvent,
+    Outcome,
+    ihe,
+    patient_object,
+    push_participants,
+    study_object,
+    submission_set_object,
+)
+from shared.ebrim.codec import decode_submission, encode_submission
+from shared.ebrim.model import Submission
+from shared.errors import Actor, Severity, XdsError
+from shared.faults import WSSE, ReceiverFault
+from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocument
+from shared.messages.registry import RegistryResponse, Status
+from shared.security.caller import Caller
+from shared.soap.client import PeerUnclear, PeerUnreachable
+from shared.soap.envelope import RelayedFault
+from shared.telemetry.log import logger
+from shared.xml import NS, parse
+
+_log = logger(__name__)
+
+RAD68: Final = ihe("RAD-68", "Provide and Register Imaging Document Set - MTOM/XOP")
+
+SEND_SECONDS: Final = 40.0
+
+# The repository or the registry cannot do it now; nothing is wrong with the message.
+_PASSING: Final = frozenset(
+    {
+        "XDSRegistryNotAvailable",
+        "XDSRegistryBusy",
+        "XDSRegistryOutOfResources",
+        "XDSRepositoryBusy",
+        "XDSRepositoryOutOfResources",
+    }
+)
+_DUPLICATE: Final = "XDSDuplicateUniqueIdInRegistry"
+
+_RIM: Final = f'<rim:RegistryObjectList xmlns:rim="{NS["rim"]}"'.encode()
+
+
+class UnknownStudy(LookupError):
+    """No instance of the study is here."""
+
+
+# --- publish -----------------------------------------------------------------------------------------
+
+
+async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -> str:
+    """Make the manifest of a study and put it into the outbox; return the id of the publication.
+
+    A study that has not changed since it was published keeps its publication.
+
+    Parameters
+    ----------
+    patient_id
+        The patient's id in the affinity domain, as CX or without its domain. By default the one for whom the
+        study is published already, or the study's own.
+
+    Raises
+    ------
+    UnknownStudy
+        No instance of the study is here.
+    NotPublishable
+        Its instances name several patients, or none that the affinity domain knows; or none of them can be
+        shared.
+    """
+    stored = await parts.instances.find_study(study_instance_uid)
+    if not stored:
+        raise UnknownStudy(f"no instance of study {study_instance_uid} is here; import it first")
+    notes = (await parts.key_objects.of_studies([study_instance_uid])).get(study_instance_uid, ())
+    instances = shareable(stored, notes)
+    _check_patient(instances)
+    header = await parts.instances.header(study_instance_uid)
+    patient_id = patient_id or await _published_for(parts, header)
+    made = await asyncio.to_thread(_publication, parts, header, instances, patient_id)
+    return await outbox.enqueue(parts.database, made)
+
+
+async def _published_for(parts: Parts, header: StudyHeader) -> str:
+    """The affinity domain's id under which the study of this very patient is published; or empty."""
+    published = await find_published_studies(parts.database, [header.study_instance_uid])
+    found = published.get(header.study_instance_uid)
+    return found.patient_id if found and found.department_patient_id == header.patient_id else ""
+
+
+def _check_patient(instances: Sequence[Instance]) -> None:
+    if len({(instance.patient_id, instance.issuer_of_patient_id) for instance in instances}) > 1:
+        raise NotPublishable(
+            "the instances of the study name several patients; correct or reject those of the wrong patient"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """A manifest and its metadata."""
+
+    digest: str
+    document: bytes
+    submission: Submission
+
+
+def _publication(
+    parts: Parts, header: StudyHeader, instances: Sequence[Instance], given: str
+) -> NewPublication:
+    settings = parts.settings
+    issuers = settings.publishing.issuers(settings.affinity_domain)
+    patient_id = publishing.patient_id(header, issuers, settings.affinity_domain, given)
+    root = settings.publishing.organization_root
+    identity = Identity(
+        sop_instance_uid=manifest.new_uid(root),
+        series_instance_uid=manifest.new_uid(root),
+        created=datetime.now(UTC).replace(microsecond=0),
+    )
+    names = Names(
+        document_unique_id=identity.sop_instance_uid,
+        submission_set_unique_id=manifest.new_uid(root),
+        source_id=settings.source_id,
+    )
+    described = _described(parts, header, instances, identity, names, patient_id)
+    entry = described.submission.document_entries[0]
+    return NewPublication(
+        publication_id=str(uuid4()),
+        study_instance_uid=header.study_instance_uid,
+        patient_id=patient_id,
+        department_patient_id=header.patient_id,
+        confidentiality=frozenset(map(str, entry.confidentiality_codes)),
+        class_code=str(entry.class_code),
+        type_code=str(entry.type_code),
+        digest=described.digest,
+        message_id=f"urn:uuid:{uuid4()}",
+        entry_uuid=names.entry_uuid,
+        replacement_uuid=names.replacement_uuid,
+        document_unique_id=names.document_unique_id,
+        submission_set_unique_id=names.submission_set_unique_id,
+        document=described.document,
+        submission=encode_submission(described.submission),
+    )
+
+
+def _described(
+    parts: Parts,
+    header: StudyHeader,
+    instances: Sequence[Instance],
+    identity: Identity,
+    names: Names,
+    patient_id: str,
+) -> _Described:
+    settings = parts.settings
+    issuers = settings.publishing.issuers(settings.affinity_domain)
+    place = Place(
+        ae_title=settings.ae_title, location_uid=settings.retrieve_location_uid, url=settings.dicomweb_url
+    )
+    try:
+        dataset = manifest.build(
+            header,
+            instances,
+            identity=identity,
+            place=place,
+            issuers=issuers,
+            zone=settings.publishing.zone,
+        )
+    except NothingToShare as error:
+        raise NotPublishable(str(error)) from None
+    document = manifest.encode(dataset)
+    submission = publishing.submission(
+        header,
+        names=names,
+        document=document,
+        patient_id=patient_id,
+        created=identity.created,
+        coding=settings.publishing.coding,
+        issuers=issuers,
+        zone=settings.publishing.zone,
+    )
+    return _Described(_digest(manifest.digest(dataset), submission), document, submission)
+
+
+def _digest(content: str, submission: Submission) -> str:
+    """Equal when neither the manifest's content nor its description has changed."""
+    entry = replace(
+        submission.document_entries[0], entry_uuid="", unique_id="", creation_time=None, hash="", size=None
+    )
+    return hashlib.sha256(f"{content} {entry!r}".encode()).hexdigest()
+
+
+# --- provide -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What one attempt brought: the new state, what came back, and whether anything was sent at all."""
+
+    state: State
+    errors: tuple[PublicationError, ...] = ()
+    in_doubt: bool = False
+    sent: bool = True
+
+
+async def provide(parts: Parts, leased: Leased) -> State:
+    """Send a publication and record what became of it, together with its audit event; return its state."""
+    submission = await asyncio.to_thread(_submission, leased)
+    attempt = await _attempt(parts, leased, submission)
+    outcome = Outcome.SUCCESS if attempt.state is State.PUBLISHED else Outcome.SERIOUS_FAILURE
+    events = (audit(leased, submission, parts.as_client(), outcome, attempt.errors),) if attempt.sent else ()
+    state = await outbox.conclude(
+        parts.database,
+        leased,
+        attempt.state,
+        errors=attempt.errors,
+        in_doubt=attempt.in_doubt,
+        events=events,
+        recorder=parts.recorder,
+    )
+    _log.info(
+        "publication",
+        publication=leased.publication_id,
+        state=state,
+        attempts=leased.attempts,
+        codes=[error.code for error in attempt.errors],
+    )
+    return state
+
+
+def _submission(leased: Leased) -> Submission:
+    declared = leased.submission.replace(b"<rim:RegistryObjectList", _RIM, 1)
+    decoded = decode_submission(parse(declared))
+    if decoded.submission is None:
+        raise ValueError(f"publication {leased.publication_id} holds no readable submission")
+    if not leased.replaces:
+        return decoded.submission
+    return publishing.replacing(decoded.submission, leased.replaces, leased.replacement_uuid)
+
+
+async def _attempt(parts: Parts, leased: Leased, submission: Submission) -> Attempt:
+    document = ProvidedDocument(id=submission.document_entries[0].entry_uuid, content=leased.document)
+    try:
+        response = await parts.repository.call(
+            ITI41,
+            parts.settings.repository_url,
+            ProvideAndRegisterRequest.of(submission, (document,)),
+            message_id=leased.message_id,
+            timeout_seconds=SEND_SECONDS,
+        )
+    except PeerUnreachable as error:
+        return Attempt(state=State.WAITING, errors=(_error("unreachable", error.reason),), sent=False)
+    except PeerUnclear as error:
+        return Attempt(state=State.WAITING, errors=(_error("unclear", error.reason),), in_doubt=True)
+    except RelayedFault as fault:
+        return _faulted(fault)
+    return answered(response, leased)
+
+
+def _faulted(fault: RelayedFault) -> Attempt:
+    """A fault of the repository passes; so does one of security, which says nothing of the message itself."""
+    ours = fault.subcode is not None and fault.subcode[0] == WSSE
+    theirs = fault.fault_code == ReceiverFault.code
+    return Attempt(
+        state=State.WAITING if ours or theirs else State.REFUSED,
+        errors=(_error(f"soap:{fault.fault_code}", fault.reason),),
+        in_doubt=theirs,
+    )
+
+
+def answered(response: RegistryResponse, leased: Leased) -> Attempt:
+    """What a response means for its publication.
+
+    Our own SubmissionSet is a duplicate only when an earlier attempt was carried out whose answer got lost.
+    """
+    errors = tuple(map(_relayed, response.errors))
+    if response.status is Status.SUCCESS:
+        return Attempt(state=State.PUBLISHED, errors=errors)
+    serious = {error.code for error in errors if error.severity == Severity.ERROR.name.title()}
+    if leased.in_doubt and any(_is_own_duplicate(error, leased) for error in errors):
+        return Attempt(state=State.PUBLISHED, errors=errors)
+    if serious and serious <= _PASSING:
+        # What the registry did is not known to whoever could not hear it.
+        return Attempt(state=State.WAITING, errors=errors, in_doubt="XDSRegistryNotAvailable" in serious)
+    return Attempt(state=State.REFUSED, errors=errors)
+
+
+def _is_own_duplicate(error: PublicationError, leased: Leased) -> bool:
+    return error.code == _DUPLICATE and leased.submission_set_unique_id in error.context
+
+
+def _relayed(error: XdsError) -> PublicationError:
+    return PublicationError(
+        error.code_for(Actor.REPOSITORY), error.context, Severity(error.severity).name.title()
+    )
+
+
+def _error(code: str, context: str) -> PublicationError:
+    return PublicationError(code, context)
+
+
+def audit(
+    leased: Leased,
+    submission: Submission,
+    caller: Caller,
+    outcome: Outcome,
+    errors: Sequence[PublicationError] = (),
+) -> AuditEvent:
+    """Describe the export from the source's side, as ITI-41 and as RAD-68 (ITI TF-2 3.41.5.1.1)."""
+    return AuditEvent(
+        event_id=EXPORT,
+        action="R",
+        outcome=outcome,
+        outcome_description=" ".join(dict.fromkeys(error.code for error in errors)),
+        event_types=(ihe(ITI41.number, ITI41.name), RAD68),
+        participants=push_participants(caller, server=False),
+        objects=(
+            patient_object(submission.submission_set.patient_id),
+            submission_set_object(submission.submission_set.unique_id),
+            study_object(leased.study_instance_uid),
+        ),
+    )

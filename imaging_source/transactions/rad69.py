@@ -1,0 +1,244 @@
+"""Retrieve Imaging Document Set [RAD-69]: expected actions (RAD TF-2 4.69.4.1.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from imaging_source.domain.instance import Instance
+from imaging_source.domain.transfer_syntax import Choice, Impossible, choose
+from imaging_source.transactions.retrieval import Result, Unreadable, events, files
+from imaging_source.unit import Access, Unit
+from shared.audit.events import AuditEvent, Outcome, ihe, pull_participants
+from shared.dicom.uids import is_uid
+from shared.errors import (
+    Actor,
+    DocumentUniqueIdError,
+    NoAcceptableTransferSyntax,
+    UnknownRepositoryId,
+    Withheld,
+    XdsError,
+)
+from shared.http.pieces import FileRange
+from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
+from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest
+from shared.security.caller import Caller
+from shared.soap.served import Served
+
+MAX_REFERENCES: Final = 5_000
+MIME_TYPE: Final = "application/dicom"
+ANY: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One instance of a request, with the study and the series in which the consumer expects it."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    document: DocumentRequest
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """The instance: its SOP Instance UID is the DocumentUniqueId."""
+        return self.document.document_unique_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagingDocumentSet(RetrieveDocumentSetResponse):
+    """The response, and for the trail what became of each instance that was asked for."""
+
+    results: tuple[Result, ...] = ()
+
+
+async def handle(
+    unit: Unit, request: RetrieveImagingDocumentSetRequest, caller: Caller
+) -> RetrieveDocumentSetResponse:
+    """Answer with the instances that are here and that `caller` may have; one error for each of the others.
+
+    An instance that is rejected or refused is answered as one that does not exist. What is asked for twice
+    comes once.
+
+    Raises
+    ------
+    XdsError
+        More than `MAX_REFERENCES` instances in one request.
+    """
+    wanted = tuple(dict.fromkeys(_asked(request)))
+    if len(wanted) > MAX_REFERENCES:
+        raise XdsError(f"{len(wanted)} instances in one request; ask for at most {MAX_REFERENCES}")
+    shelf = await _Shelf.of(unit, request, wanted, caller)
+    documents: list[RetrievedDocument] = []
+    errors: list[XdsError] = []
+    results: list[Result] = []
+    for asked in wanted:
+        try:
+            documents.append(shelf.document(asked))
+            results.append(shelf.delivered(asked))
+        except XdsError as error:
+            errors.append(error)
+            results.append(_failed(asked, error))
+    return ImagingDocumentSet(documents=tuple(documents), errors=tuple(errors), results=tuple(results))
+
+
+def _asked(request: RetrieveImagingDocumentSetRequest) -> Iterator[Asked]:
+    for study in request.studies:
+        for series in study.series:
+            for document in series.documents:
+                yield Asked(study.study_instance_uid, series.series_instance_uid, document)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shelf:
+    """What is known of the instances of one request, and their bytes; all by SOP Instance UID."""
+
+    location_uid: str
+    instances: Mapping[str, Instance]
+    hidden: frozenset[str]
+    access: Mapping[str, Access]
+    choices: Mapping[str, Choice]
+    contents: Mapping[str, FileRange | Unreadable]
+
+    @classmethod
+    async def of(
+        cls,
+        unit: Unit,
+        request: RetrieveImagingDocumentSetRequest,
+        wanted: Sequence[Asked],
+        caller: Caller,
+    ) -> Self:
+        location_uid = unit.parts.settings.retrieve_location_uid
+        here = {asked.sop_instance_uid: asked for asked in wanted if _is_for(asked, location_uid)}
+        found = await unit.parts.instances.find_instances(list(here))
+        keys = set(map(_key, wanted))
+        instances = {uid: instance for uid, instance in found.items() if _key(instance) in keys}
+        hidden = await unit.hidden(instances.values())
+        shown = [instance for uid, instance in instances.items() if uid not in hidden]
+        access = await unit.access(shown, caller)
+        permitted = [one for one in shown if access[one.sop_instance_uid].decision.permitted]
+        choices = {one.sop_instance_uid: _choice(unit, one, request) for one in permitted}
+        contents = await files(unit, [(one, choices[one.sop_instance_uid]) for one in permitted])
+        return cls(
+            location_uid=location_uid,
+            instances=instances,
+            hidden=hidden,
+            access=access,
+            choices=choices,
+            contents=contents,
+        )
+
+    def document(self, asked: Asked) -> RetrievedDocument:
+        """The instance as it is sent, or the error that is sent instead."""
+        _check_request(asked, self.location_uid)
+        uid = asked.sop_instance_uid
+        instance = self.instances.get(uid)
+        not_available = f"instance {uid} is not available"
+        if instance is None or uid in self.hidden or _key(instance) != _key(asked):
+            raise DocumentUniqueIdError(not_available, location=uid)
+        access = self.access[uid]
+        if not access.decision.permitted:
+            raise Withheld(
+                not_available, location=uid, patient_id=access.patient_id, reason=access.decision.reason
+            )
+        if isinstance(choice := self.choices[uid], Impossible):
+            raise NoAcceptableTransferSyntax(f"instance {uid}: {choice.reason}", location=uid)
+        if isinstance(content := self.contents[uid], Unreadable):
+            raise XdsError(f"instance {uid}: {content.reason}", location=uid)
+        return RetrievedDocument(
+            home_community_id=asked.document.home_community_id,
+            repository_unique_id=asked.document.repository_unique_id,
+            document_unique_id=uid,
+            mime_type=MIME_TYPE,
+            content=content,
+            patient_id=access.patient_id,
+        )
+
+    def delivered(self, asked: Asked) -> Result:
+        """For the trail: an instance that is sent."""
+        uid = asked.sop_instance_uid
+        return _result(
+            asked, sop_class_uid=self.instances[uid].sop_class_uid, patient_id=self.access[uid].patient_id
+        )
+
+
+def _check_request(asked: Asked, location_uid: str) -> None:
+    for name, uid in (
+        ("studyInstanceUID", asked.study_instance_uid),
+        ("seriesInstanceUID", asked.series_instance_uid),
+        ("DocumentUniqueId", asked.sop_instance_uid),
+    ):
+        if not is_uid(uid):
+            raise XdsError(
+                f"{name} is no UID; 1 to 64 digits and dots would be right", location=asked.sop_instance_uid
+            )
+    if asked.document.repository_unique_id != location_uid:
+        raise UnknownRepositoryId(
+            f"RepositoryUniqueId {asked.document.repository_unique_id} is not served here;"
+            " it is the Retrieve Location UID of the manifest",
+            location=asked.sop_instance_uid,
+        )
+
+
+def _is_for(asked: Asked, location_uid: str) -> bool:
+    return asked.document.repository_unique_id == location_uid and is_uid(asked.sop_instance_uid)
+
+
+def _key(of: Asked | Instance) -> tuple[str, str, str]:
+    return of.study_instance_uid, of.series_instance_uid, of.sop_instance_uid
+
+
+def _choice(unit: Unit, instance: Instance, request: RetrieveImagingDocumentSetRequest) -> Choice:
+    return choose(
+        instance.transfer_syntax_uid,
+        # `*` is of WADO-RS; in a list of UIDs it is one that nobody knows.
+        [uid for uid in request.transfer_syntax_uids if uid != ANY],
+        instance.has_pixels,
+        decoded_size=instance.decoded_size,
+        codecs=unit.parts.transcoder.codecs,
+    )
+
+
+# --- the trail ---------------------------------------------------------------------------------------
+
+
+def audit(
+    request: RetrieveImagingDocumentSetRequest,
+    response: RetrieveDocumentSetResponse | None,
+    caller: Caller,
+    outcome: Outcome,
+) -> tuple[AuditEvent, ...]:
+    """Describe the transfer, one event for each patient and outcome; without a response all of it failed."""
+    if isinstance(response, ImagingDocumentSet):
+        results: Iterable[Result] = response.results
+    else:
+        failure = "" if outcome is Outcome.SUCCESS else "the request was not answered, or not to its end"
+        results = (_result(asked, failure=failure) for asked in dict.fromkeys(_asked(request)))
+    return events(
+        results,
+        caller,
+        transaction=ihe(RAD69.number, RAD69.name),
+        participants=pull_participants(caller, server=True),
+    )
+
+
+def _failed(asked: Asked, error: XdsError) -> Result:
+    if isinstance(error, Withheld):
+        return _result(asked, patient_id=error.patient_id, failure=f"refused by consent: {error.reason}")
+    return _result(asked, failure=error.code_for(Actor.REPOSITORY))
+
+
+def _result(asked: Asked, *, sop_class_uid: str = "", patient_id: str = "", failure: str = "") -> Result:
+    return Result(
+        study_instance_uid=asked.study_instance_uid,
+        series_instance_uid=asked.series_instance_uid,
+        sop_instance_uid=asked.sop_instance_uid,
+        sop_class_uid=sop_class_uid,
+        patient_id=patient_id,
+        failure=failure,
+        repository_unique_id=asked.document.repository_unique_id,
+        home_community_id=asked.document.home_community_id,
+    )
+
+
+SERVED = Served(RAD69, handle, audit)

@@ -1,0 +1,187 @@
+"""What RAD-69 and RAD-107 share: from instances to the bytes that are sent, and the events of that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from imaging_source.domain.instance import Instance
+from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode
+from imaging_source.unit import Unit
+from shared.audit.events import (
+    INSTANCES_TRANSFERRED,
+    REPOSITORY_UNIQUE_ID,
+    AuditEvent,
+    Coded,
+    Outcome,
+    Participant,
+    ParticipantObject,
+    patient_object,
+    purposes,
+    study_object,
+)
+from shared.http.pieces import FileRange
+from shared.security.caller import Caller
+from shared.telemetry.log import logger
+
+_log = logger(__name__)
+
+HOME_COMMUNITY: Final = "ihe:homeCommunityID"
+DOCUMENT_UNIQUE_ID: Final = "ihe:DocumentUniqueId"
+SERIES_INSTANCE_UID: Final = "Series Instance Unique Id"
+
+# An audit record of failures names so many instances; a record must stay below what its receivers accept.
+MAX_NAMED: Final = 200
+
+_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one instance that was asked for.
+
+    `failure` is empty for what is delivered, and else the reason for the trail. `patient_id` is a CX, empty
+    when it is not known; of an unknown instance only its UIDs are.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    sop_class_uid: str = ""
+    patient_id: str = ""
+    failure: str = ""
+    repository_unique_id: str = ""
+    home_community_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An instance whose bytes cannot be given: its file is damaged, or its pixels cannot be decoded."""
+
+    reason: str
+
+
+# --- bytes -------------------------------------------------------------------------------------------
+
+
+async def files(
+    unit: Unit, chosen: Sequence[tuple[Instance, Choice]]
+) -> Mapping[str, FileRange | Unreadable]:
+    """The bytes of instances as they were chosen to be given, by SOP Instance UID; each is a whole file.
+
+    What is `Impossible` is left out.
+    """
+    stored = [instance for instance, choice in chosen if isinstance(choice, AsStored)]
+    found = await asyncio.to_thread(lambda: {one.sop_instance_uid: _stored(one) for one in stored})
+    wanted = [(instance, choice.to) for instance, choice in chosen if isinstance(choice, Transcode)]
+    at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def transcoded(instance: Instance, to: str) -> tuple[str, FileRange | Unreadable]:
+        async with at_once:
+            return instance.sop_instance_uid, await _transcoded(unit, instance, to)
+
+    return found | dict(await asyncio.gather(*(transcoded(*each) for each in wanted)))
+
+
+def _stored(instance: Instance) -> FileRange | Unreadable:
+    try:
+        size = instance.path.stat().st_size
+    except OSError:
+        size = -1
+    if size != instance.size:
+        _log.error("a stored file is absent or has another size", sha256=instance.sha256)
+        return Unreadable("the stored file cannot be read")
+    return FileRange(instance.path, 0, size)
+
+
+async def _transcoded(unit: Unit, instance: Instance, to: str) -> FileRange | Unreadable:
+    try:
+        return await unit.parts.transcoder.transcoded(instance, to)
+    except (ValueError, OSError) as error:
+        _log.error("an instance cannot be transcoded", sha256=instance.sha256, to=to, exc_info=error)
+        return Unreadable("the stored pixels cannot be decoded")
+
+
+def syntax_of(instance: Instance, choice: Choice) -> str:
+    """The transfer syntax in which an instance is given; empty when it is not."""
+    match choice:
+        case AsStored():
+            return instance.transfer_syntax_uid
+        case Transcode(to):
+            return to
+        case Impossible():
+            return ""
+
+
+# --- events ------------------------------------------------------------------------------------------
+
+
+def events(
+    results: Iterable[Result],
+    caller: Caller,
+    *,
+    transaction: Coded,
+    participants: tuple[Participant, ...],
+    failure: Outcome = Outcome.SERIOUS_FAILURE,
+) -> tuple[AuditEvent, ...]:
+    """Describe a retrieval (PS3.15 A.5.3.7): one event for each patient and outcome.
+
+    Delivered instances are counted by study and SOP class; of those that were not, the first `MAX_NAMED` are
+    named.
+    """
+
+    def key(result: Result) -> tuple[str, str]:
+        return result.failure, result.patient_id
+
+    return tuple(
+        AuditEvent(
+            event_id=INSTANCES_TRANSFERRED,
+            action="R",
+            outcome=failure if reason else Outcome.SUCCESS,
+            outcome_description=reason,
+            event_types=(transaction,),
+            participants=participants,
+            objects=tuple(_objects(patient_id, list(of_patient), failed=bool(reason))),
+            purposes=purposes(caller.user),
+        )
+        for (reason, patient_id), of_patient in groupby(sorted(results, key=key), key=key)
+    )
+
+
+def _objects(patient_id: str, results: list[Result], *, failed: bool) -> Iterator[ParticipantObject]:
+    if patient_id:
+        yield patient_object(patient_id)
+    named = MAX_NAMED
+    by_study: dict[str, list[Result]] = {}
+    for result in results:
+        by_study.setdefault(result.study_instance_uid, []).append(result)
+    for study_instance_uid, of_study in by_study.items():
+        details = dict.fromkeys(_places(of_study))
+        if failed:
+            details |= dict.fromkeys(_names(of_study[:named]))
+            named -= len(of_study[:named])
+        counts = Counter(result.sop_class_uid for result in of_study if result.sop_class_uid)
+        # An id is never absent from the record, whatever the request left out.
+        yield study_object(
+            study_instance_uid or "unknown", sop_classes=sorted(counts.items()), details=tuple(details)
+        )
+
+
+def _places(results: Iterable[Result]) -> Iterator[tuple[str, bytes]]:
+    for result in results:
+        if result.repository_unique_id:
+            yield REPOSITORY_UNIQUE_ID, result.repository_unique_id.encode()
+        if result.home_community_id:
+            yield HOME_COMMUNITY, result.home_community_id.encode()
+
+
+def _names(results: Iterable[Result]) -> Iterator[tuple[str, bytes]]:
+    for result in results:
+        if result.series_instance_uid:
+            yield SERIES_INSTANCE_UID, result.series_instance_uid.encode()
+        if result.sop_instance_uid:
+            yield DOCUMENT_UNIQUE_ID, result.sop_instance_uid.encode()

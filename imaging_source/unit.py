@@ -1,0 +1,131 @@
+"""What one request of the imaging source works with, and who may have which instance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from imaging_source.domain import publishing
+from imaging_source.domain.instance import Instance, StudyHeader
+from imaging_source.domain.transfer_syntax import Codecs
+from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.instances import InstanceStore
+from imaging_source.store.publications import PublishedStudy, find_published_studies
+from imaging_source.store.rejections import KeyObjects
+from shared.audit.recorder import AuditRecorder
+from shared.consent.decision import Action, Consent, Decision, Resource
+from shared.http.pieces import FileRange
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller, Node
+from shared.soap.client import SoapClient
+from shared.store.engine import Database
+
+NOBODY = Decision(False, "the patient of the study is not known in the affinity domain")
+
+
+class Transcoder(Protocol):
+    """Makes instances available in another transfer syntax; `codecs` is what this installation can do."""
+
+    codecs: Codecs
+
+    async def transcoded(self, instance: Instance, to: str) -> FileRange:
+        """The whole Part 10 file of `instance` in the transfer syntax `to`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the service is made of; one for the life of the process."""
+
+    settings: ImagingSourceSettings
+    database: Database
+    instances: InstanceStore
+    key_objects: KeyObjects
+    transcoder: Transcoder
+    consent: Consent
+    recorder: AuditRecorder
+    authenticator: Authenticator
+    repository: SoapClient
+    node: Node
+
+    def as_client(self) -> Caller:
+        """Ourselves, as the repository sees us."""
+        return Caller(node=self.node, endpoint=self.settings.repository_url)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whether the caller may have an instance; `patient_id` is the CX asked about, empty when unknown."""
+
+    patient_id: str
+    decision: Decision
+
+
+@dataclass(slots=True)
+class Unit:
+    """The parts, for one request; `audited` would say that its event was committed with a change."""
+
+    parts: Parts
+    audited: bool = field(default=False)
+
+    async def access(self, instances: Sequence[Instance], caller: Caller) -> Mapping[str, Access]:
+        """Decide for each of `instances`, by SOP Instance UID, whether `caller` may retrieve it.
+
+        The patient is the one for whom the study is published, as far as the instance names the same Patient
+        ID, and else the one of the instance, where the department's ids are those of the affinity domain.
+        """
+        studies = {instance.study_instance_uid for instance in instances}
+        published = await find_published_studies(self.parts.database, sorted(studies))
+        resources = {
+            instance.sop_instance_uid: self._resource(instance, published.get(instance.study_instance_uid))
+            for instance in instances
+        }
+        asked = tuple(dict.fromkeys(filter(None, resources.values())))
+        answers = await self.parts.consent.decide(caller, Action.RETRIEVE, asked) if asked else ()
+        decisions = dict(zip(asked, answers, strict=True))
+        return {
+            uid: Access("", NOBODY) if resource is None else Access(resource.patient_id, decisions[resource])
+            for uid, resource in resources.items()
+        }
+
+    def _resource(self, instance: Instance, published: PublishedStudy | None) -> Resource | None:
+        if published is not None and published.department_patient_id == instance.patient_id:
+            return Resource(
+                patient_id=published.patient_id,
+                confidentiality=published.confidentiality,
+                class_code=published.class_code,
+                type_code=published.type_code,
+            )
+        return self._unpublished(instance)
+
+    def _unpublished(self, instance: Instance) -> Resource | None:
+        settings = self.parts.settings
+        try:
+            patient_id = publishing.patient_id(
+                _header(instance),
+                settings.publishing.issuers(settings.affinity_domain),
+                settings.affinity_domain,
+            )
+        except publishing.NotPublishable:
+            return None
+        coding = settings.publishing.coding
+        return Resource(
+            patient_id=patient_id,
+            confidentiality=frozenset(map(str, coding.confidentiality)),
+            class_code=str(coding.class_code),
+            type_code=str(coding.type_code),
+        )
+
+    async def hidden(self, instances: Iterable[Instance]) -> frozenset[str]:
+        """Rejected instances in the studies of `instances`, and the notes that reject them, by UID."""
+        studies = {instance.study_instance_uid for instance in instances}
+        return await self.parts.key_objects.hidden(sorted(studies)) if studies else frozenset()
+
+
+def _header(instance: Instance) -> StudyHeader:
+    return StudyHeader(
+        study_instance_uid=instance.study_instance_uid,
+        patient_id=instance.patient_id,
+        issuer_of_patient_id=instance.issuer_of_patient_id,
+    )

@@ -1,0 +1,127 @@
+"""The registry as a service: its parts, put together, and its routes."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from registry.domain.feed import Code, FeedError, acknowledgement
+from registry.mllp import MllpLimits, MllpListener
+from registry.settings import RegistrySettings
+from registry.store.tables import METADATA, audit_outbox
+from registry.transactions import SERVED
+from registry.transactions.consent import consent_routes
+from registry.transactions.iti8 import Feed
+from registry.unit import Parts
+from shared.audit.events import node_authentication_failure, started, stopped
+from shared.audit.forwarder import Forwarder
+from shared.audit.outbox import DatabaseOutbox
+from shared.audit.recorder import AuditRecorder
+from shared.consent.evaluation import PolicyDecisions
+from shared.errors import Actor
+from shared.http.health import health_routes
+from shared.http.raw_asgi import raw_routes
+from shared.security.authenticator import Authenticator
+from shared.security.tls import server_context
+from shared.soap.pipeline import SoapService
+from shared.store.engine import open_database
+from shared.telemetry.metrics import Metrics
+
+PATH = "/xds/registry"
+MIGRATIONS = "registry.store:migrations"
+
+
+class Registry:
+    """A running registry: `asgi` is served by whoever made it, `start` and `stop` frame that."""
+
+    def __init__(self, parts: Parts) -> None:
+        settings = parts.settings
+        self._parts = parts
+        self._forwarder = Forwarder(
+            settings, parts.recorder.spool, DatabaseOutbox(parts.database, audit_outbox)
+        )
+        self._feed = MllpListener(
+            Feed(parts, parts.recorder.source.hostname).acknowledge,
+            refusal=_cut,
+            limits=MllpLimits(
+                frame_bytes=settings.mllp_frame_bytes,
+                frame_seconds=settings.mllp_frame_seconds,
+                connections=settings.mllp_connections,
+                connections_per_peer=settings.mllp_connections_per_peer,
+            ),
+            tls=server_context(settings.tls) if settings.tls.enabled else None,
+            on_tls_failure=self.node_refused,
+        )
+        authenticator = Authenticator(settings)
+        metrics = Metrics("registry")
+        soap = SoapService(
+            SERVED,
+            unit=parts.unit,
+            authenticator=authenticator,
+            recorder=parts.recorder,
+            settings=settings,
+            actor=Actor.REGISTRY,
+            spool_folder=settings.folder / "incoming",
+            metrics=metrics,
+        )
+        self.asgi = FastAPI(title="xdsi registry", docs_url=None, redoc_url=None, openapi_url=None)
+        self.asgi.include_router(
+            health_routes(
+                {
+                    "database": parts.database.check,
+                    "audit": parts.recorder.check,
+                    "audit delivery": self._forwarder.check,
+                },
+                metrics,
+            )
+        )
+        self.asgi.include_router(consent_routes(parts, authenticator))
+        self.asgi.router.routes.extend(raw_routes(PATH, soap.asgi))
+
+    @property
+    def feed_port(self) -> int:
+        """Where the patient identity feed is taken, once started."""
+        return self._feed.port
+
+    async def start(self) -> None:
+        """Begin to take the feed, and to send the trail."""
+        await self._parts.recorder.record((started(self._parts.recorder.source),))
+        await self._forwarder.start()
+        await self._feed.start(self._parts.settings.host, self._parts.settings.feed_port)
+
+    async def stop(self) -> None:
+        """End both; events that were not sent wait for the next start."""
+        await self._feed.stop()
+        await self._parts.recorder.record((stopped(self._parts.recorder.source),))
+        await self._forwarder.stop()
+        await self._parts.recorder.close()
+        await self._parts.database.close()
+
+    async def node_refused(self, address: str, reason: str) -> None:
+        """Record that a node did not authenticate (ITI-19)."""
+        await self._parts.recorder.record((node_authentication_failure(address, reason),))
+
+
+def _cut(reason: str) -> bytes:
+    error = FeedError(Code.REJECT, 207, "MSH", reason)
+    return acknowledgement(error.header, error=error)
+
+
+async def build(settings: RegistrySettings) -> Registry:
+    """Put the registry together; nothing listens yet.
+
+    Raises
+    ------
+    DatabaseUnavailable, SchemaError
+        The database cannot be used.
+    """
+    database = await open_database(
+        settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
+    )
+    return Registry(
+        Parts(
+            settings=settings,
+            database=database,
+            decisions=PolicyDecisions(settings.consent_default),
+            recorder=AuditRecorder(settings, settings.service),
+        )
+    )

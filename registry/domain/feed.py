@@ -1,0 +1,240 @@
+"""Messages of the patient identity feed, read and acknowledged (HL7 v2.3.1 to 2.5; ITI TF-2 3.8.4).
+
+Small on purpose: a message is what the registry needs of it. Tolerated when reading: CR LF or LF between
+segments, an absent third component of MSH-9, ids of other assigning authorities beside ours, segments that
+say nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import uuid4
+
+from shared.ebrim.identifiers import CX, nfc, unescape
+
+SEPARATORS = "|^~\\&"
+MAX_SEGMENTS = 1_000
+
+
+class Event(StrEnum):
+    """The trigger events that a registry takes."""
+
+    ADMIT = "A01"
+    REGISTER = "A04"
+    PRE_ADMIT = "A05"
+    UPDATE = "A08"
+    MERGE = "A40"
+
+
+ADDING = frozenset({Event.ADMIT, Event.REGISTER, Event.PRE_ADMIT})
+
+
+class Code(StrEnum):
+    """MSA-1."""
+
+    ACCEPT = "AA"
+    ERROR = "AE"
+    REJECT = "AR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """MSH as far as it is echoed and audited; what cannot be read is empty."""
+
+    application: str = ""
+    facility: str = ""
+    receiving_application: str = ""
+    receiving_facility: str = ""
+    event: str = ""
+    control_id: str = ""
+    processing_id: str = "P"
+    version: str = "2.3.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedMessage:
+    """One message: the patient of PID-3 and, in a merge, the prior one of MRG-1, as the registry spells."""
+
+    header: Header
+    event: Event
+    patient_id: str
+    prior_patient_id: str = ""
+
+
+class FeedError(Exception):
+    """The message cannot be taken: the acknowledgement's code, the error of HL7 table 0357, its place and
+    text.
+    """
+
+    def __init__(self, code: Code, number: int, place: str, text: str, header: Header | None = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.number = number
+        self.place = place
+        self.text = text
+        self.header = header or Header()
+
+
+Segment = Sequence[str]
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+def decode(octets: bytes, *, domain: str, namespace: str = "") -> FeedMessage:
+    """Read a message whose patient ids are of the assigning authority `domain` (an OID).
+
+    Parameters
+    ----------
+    namespace
+        The namespace id that stands for `domain` where a message gives no OID.
+
+    Raises
+    ------
+    FeedError
+        With as much of the header as could be read.
+    """
+    segments = _segments(octets)
+    header = _header(segments[0])
+    try:
+        event = _event(segments[0])
+        patients = [segment for segment in segments if segment[0] == "PID"]
+        priors = [segment for segment in segments if segment[0] == "MRG"]
+        wanted = 1 if event is Event.MERGE else 0
+        if len(patients) != 1 or len(priors) > 1 or len(priors) < wanted:
+            raise FeedError(
+                Code.ERROR, 100, "PID", "one PID is needed, and one MRG in a merge: one pair for each message"
+            )
+        return FeedMessage(
+            header=header,
+            event=event,
+            patient_id=_patient(_field(patients[0], 3), "PID-3", domain, namespace),
+            prior_patient_id=_patient(_field(priors[0], 1), "MRG-1", domain, namespace) if wanted else "",
+        )
+    except FeedError as error:
+        error.header = header
+        raise
+
+
+def _segments(octets: bytes) -> list[Segment]:
+    if octets[:8] != b"MSH" + SEPARATORS.encode():
+        raise FeedError(
+            Code.REJECT, 100, "MSH", f"the message must begin with MSH{SEPARATORS}, the separators of HL7"
+        )
+    charset = octets.splitlines()[0].split(b"|")[17:18]
+    text = _text(octets, (charset[0] if charset else b"").decode("ascii", "replace"))
+    lines = text.replace("\r\n", "\r").replace("\n", "\r").split("\r")
+    if len(lines) > MAX_SEGMENTS:
+        raise FeedError(Code.REJECT, 100, "MSH", f"more than {MAX_SEGMENTS} segments")
+    return [line.split("|") for line in lines if line]
+
+
+_CHARSETS = {"": "utf-8", "UNICODE UTF-8": "utf-8", "UNICODE": "utf-8", "UTF-8": "utf-8", "ASCII": "ascii"}
+
+
+def _text(octets: bytes, charset: str) -> str:
+    name = charset.split("~")[0].strip().upper()
+    encoding = _CHARSETS.get(name) or ("latin-1" if name == "8859/1" else None)
+    if encoding is None:
+        raise FeedError(
+            Code.REJECT, 102, "MSH-18", "the character set is not read here; use UNICODE UTF-8 or 8859/1"
+        )
+    try:
+        return octets.decode(encoding)
+    except UnicodeDecodeError:
+        raise FeedError(
+            Code.REJECT, 102, "MSH-18", f"the bytes are not {encoding}; name their character set in MSH-18"
+        ) from None
+
+
+def _header(segment: Segment) -> Header:
+    return Header(
+        application=_header_field(segment, 3),
+        facility=_header_field(segment, 4),
+        receiving_application=_header_field(segment, 5),
+        receiving_facility=_header_field(segment, 6),
+        event=_event_code(segment),
+        control_id=_header_field(segment, 10),
+        processing_id=_header_field(segment, 11) or "P",
+        version=_header_field(segment, 12) or "2.3.1",
+    )
+
+
+def _field(segment: Segment, number: int) -> str:
+    return segment[number] if number < len(segment) else ""
+
+
+def _header_field(segment: Segment, number: int) -> str:
+    # MSH-1 is the separator itself, so that its fields stand one place earlier.
+    return "".join(character for character in _field(segment, number - 1) if character.isprintable())[:200]
+
+
+def _event_code(segment: Segment) -> str:
+    kind, _, rest = _header_field(segment, 9).partition("^")
+    return rest.partition("^")[0] if kind == "ADT" else ""
+
+
+def _event(segment: Segment) -> Event:
+    kind = _header_field(segment, 9)
+    if not _header_field(segment, 10):
+        raise FeedError(Code.REJECT, 101, "MSH-10", "the message has no control id")
+    if kind.partition("^")[0] != "ADT":
+        raise FeedError(Code.REJECT, 200, "MSH-9", "only ADT messages are taken here")
+    if not _header_field(segment, 12).startswith("2."):
+        raise FeedError(Code.REJECT, 203, "MSH-12", "the version must be 2.3.1 or another of 2.x")
+    code = _event_code(segment)
+    if code not in list(Event):
+        raise FeedError(Code.REJECT, 201, "MSH-9", f"the event must be one of {', '.join(Event)}")
+    return Event(code)
+
+
+def _patient(field: str, place: str, domain: str, namespace: str) -> str:
+    found = {_canonical(repetition, domain, namespace) for repetition in field.split("~")} - {""}
+    if len(found) != 1:
+        which = "no id" if not found else "several ids"
+        raise FeedError(
+            Code.ERROR, 204, place, f"{place} has {which} of the affinity domain {domain}; give one"
+        )
+    return found.pop()
+
+
+def _canonical(repetition: str, domain: str, namespace: str) -> str:
+    components = repetition.split("^")
+    authority = (components[3] if len(components) > 3 else "").split("&")
+    oid = authority[1] if len(authority) > 1 else ""
+    kind = authority[2] if len(authority) > 2 else ""
+    ours = oid == domain and kind in ("ISO", "")
+    if not oid and namespace and authority[0] == namespace:
+        ours = True
+    patient_id = nfc(unescape(components[0].strip()))
+    # What cannot be shown cannot be recorded or answered either.
+    return str(CX(patient_id, domain)) if ours and patient_id and patient_id.isprintable() else ""
+
+
+# --- answering ----------------------------------------------------------------------------------------
+
+
+def acknowledgement(header: Header, *, now: datetime | None = None, error: FeedError | None = None) -> bytes:
+    """The ACK for a message with `header`: AA, or what `error` says."""
+    code = error.code if error else Code.ACCEPT
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    kind = f"ACK^{header.event}" if header.event else "ACK"
+    segments = [
+        f"MSH|{SEPARATORS[1:]}|{header.receiving_application}|{header.receiving_facility}"
+        f"|{header.application}|{header.facility}|{moment:%Y%m%d%H%M%S}||{kind}|{uuid4().hex[:20]}"
+        f"|{header.processing_id}|{header.version}||||||UNICODE UTF-8",
+        f"MSA|{code}|{header.control_id}" + (f"|{_escaped(error.text)}" if error else ""),
+    ]
+    if error:
+        segments.append(f"ERR|{error.place}^^^{error.number}&{_escaped(error.text)}&HL70357")
+    return "".join(f"{segment}\r" for segment in segments).encode()
+
+
+_ESCAPES = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\r": " "})
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPES)

@@ -1,0 +1,50 @@
+"""Patient identity: which ids are known, and which were merged into which (ITI TF-2 3.8; ITI TF-3 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.ebrim.identifiers import CX
+
+
+class MergeRefused(Exception):
+    """The merge would leave the state wrong; the text says why, and nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """An id of the affinity domain in its one spelling; `survivor` is itself until it is merged away."""
+
+    patient_id: str
+    survivor: str
+
+    @property
+    def active(self) -> bool:
+        """Whether the id stands for itself."""
+        return self.patient_id == self.survivor
+
+
+def canonical(patient_id: str, domain: str) -> str | None:
+    """The one spelling of an id of the affinity domain `domain`, or None for any other."""
+    try:
+        parsed = CX.parse(patient_id)
+    except ValueError:
+        return None
+    return str(parsed) if parsed.authority == domain else None
+
+
+def check_merge(subsumed: Patient | None, survivor: Patient | None) -> None:
+    """Both ids were fed before, are active, and are two (ITI TF-2 3.8.4.2.3).
+
+    Raises
+    ------
+    MergeRefused
+    """
+    if subsumed is None or survivor is None:
+        which = "prior (MRG-1)" if subsumed is None else "surviving (PID-3)"
+        raise MergeRefused(f"the {which} patient id is not known; feed it by A01, A04 or A05 first")
+    if subsumed.patient_id == survivor.patient_id:
+        raise MergeRefused("the prior and the surviving patient id are the same")
+    for patient, which in ((subsumed, "prior (MRG-1)"), (survivor, "surviving (PID-3)")):
+        if not patient.active:
+            raise MergeRefused(f"the {which} patient id was merged before")

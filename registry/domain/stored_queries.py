@@ -1,0 +1,318 @@
+"""The stored queries: their ids, their parameters, and what each requires (ITI TF-2 3.18.4.1.2.3.7).
+
+A query is data; one reader serves them all. Parameters that a query does not know are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from shared.ebrim.identifiers import CX, CXi
+from shared.ebrim.model import AvailabilityStatus
+from shared.ebrim.query_values import Kind, parse_clause
+from shared.errors import (
+    QueryError,
+    Rejected,
+    StoredQueryMissingParam,
+    StoredQueryParamNumber,
+    UnknownStoredQuery,
+    XdsError,
+)
+
+#: Slots of one name in a request; each is one more condition of the statement.
+MAX_CLAUSES = 32
+
+#: The alternatives of each Slot of one name.
+Clauses = tuple[tuple[str, ...], ...]
+
+
+class Need(Enum):
+    """Whether a query wants a parameter."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    ONE_OF = "exactly one of those that are so marked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter; `conjunctive` ones may come in several Slots, which then must all be met."""
+
+    name: str
+    kind: Kind
+    need: Need = Need.OPTIONAL
+    single: bool = False
+    conjunctive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQuery:
+    """One stored query and its parameters."""
+
+    query_id: str
+    name: str
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What one request asks; only parameters that were given, their values in the registry's spelling."""
+
+    query: StoredQuery
+    clauses: Mapping[str, Clauses]
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """The alternatives of a parameter of one Slot; empty when it was not given."""
+        clauses = self.clauses.get(name)
+        return clauses[0] if clauses else ()
+
+    def value(self, name: str) -> str:
+        """The value of a single parameter; empty when it was not given."""
+        return "".join(self.values(name)[:1])
+
+
+def _one(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
+    return Parameter(name=name, kind=kind, need=need, single=True)
+
+
+def _many(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
+    return Parameter(name=name, kind=kind, need=need)
+
+
+def _all_of(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
+    return Parameter(name=name, kind=kind, need=need, conjunctive=True)
+
+
+# --- the table (ITI TF-2 tables 3.18.4.1.2.3.7.x) -----------------------------------------------------
+
+_R, _G = Need.REQUIRED, Need.ONE_OF
+_DE, _SS, _FD = "$XDSDocumentEntry", "$XDSSubmissionSet", "$XDSFolder"
+
+_FORMAT = _many(f"{_DE}FormatCode", Kind.CODE)
+_CONFIDENTIALITY = _all_of(f"{_DE}ConfidentialityCode", Kind.CODE)
+_TYPE = _many(f"{_DE}Type", Kind.TYPE)
+_CONTENT_FILTERS = (_FORMAT, _CONFIDENTIALITY, _TYPE)
+
+_FIND_DOCUMENTS = (
+    _one(f"{_DE}PatientId", Kind.CX, _R),
+    _many(f"{_DE}ClassCode", Kind.CODE),
+    _many(f"{_DE}TypeCode", Kind.CODE),
+    _many(f"{_DE}PracticeSettingCode", Kind.CODE),
+    _one(f"{_DE}CreationTimeFrom", Kind.TIME),
+    _one(f"{_DE}CreationTimeTo", Kind.TIME),
+    _one(f"{_DE}ServiceStartTimeFrom", Kind.TIME),
+    _one(f"{_DE}ServiceStartTimeTo", Kind.TIME),
+    _one(f"{_DE}ServiceStopTimeFrom", Kind.TIME),
+    _one(f"{_DE}ServiceStopTimeTo", Kind.TIME),
+    _many(f"{_DE}HealthcareFacilityTypeCode", Kind.CODE),
+    _all_of(f"{_DE}EventCodeList", Kind.CODE),
+    _CONFIDENTIALITY,
+    _many(f"{_DE}AuthorPerson", Kind.LIKE),
+    _FORMAT,
+    _many(f"{_DE}Status", Kind.STATUS, _R),
+    _TYPE,
+)
+_A_DOCUMENT = (_one(f"{_DE}EntryUUID", Kind.UUID, _G), _one(f"{_DE}UniqueId", Kind.UNIQUE_ID, _G))
+_DOCUMENTS = (_many(f"{_DE}EntryUUID", Kind.UUID, _G), _many(f"{_DE}UniqueId", Kind.UNIQUE_ID, _G))
+
+FIND_DOCUMENTS = StoredQuery(
+    "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", "FindDocuments", _FIND_DOCUMENTS
+)
+FIND_DOCUMENTS_BY_REFERENCE_ID = StoredQuery(
+    "urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492",
+    "FindDocumentsByReferenceId",
+    (*_FIND_DOCUMENTS, _all_of(f"{_DE}ReferenceIdList", Kind.REFERENCE_ID, _R)),
+)
+FIND_SUBMISSION_SETS = StoredQuery(
+    "urn:uuid:f26abbcb-ac74-4422-8a30-edb644bbc1a9",
+    "FindSubmissionSets",
+    (
+        _one(f"{_SS}PatientId", Kind.CX, _R),
+        _many(f"{_SS}SourceId", Kind.OID),
+        _one(f"{_SS}SubmissionTimeFrom", Kind.TIME),
+        _one(f"{_SS}SubmissionTimeTo", Kind.TIME),
+        _one(f"{_SS}AuthorPerson", Kind.LIKE),
+        _many(f"{_SS}ContentType", Kind.CODE),
+        _many(f"{_SS}Status", Kind.STATUS, _R),
+    ),
+)
+FIND_FOLDERS = StoredQuery(
+    "urn:uuid:958f3006-baad-4929-a4de-ff1114824431",
+    "FindFolders",
+    (
+        _one(f"{_FD}PatientId", Kind.CX, _R),
+        _one(f"{_FD}LastUpdateTimeFrom", Kind.TIME),
+        _one(f"{_FD}LastUpdateTimeTo", Kind.TIME),
+        _all_of(f"{_FD}CodeList", Kind.CODE),
+        _many(f"{_FD}Status", Kind.STATUS, _R),
+    ),
+)
+GET_ALL = StoredQuery(
+    "urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3",
+    "GetAll",
+    (
+        _one("$patientId", Kind.CX, _R),
+        _many(f"{_DE}Status", Kind.STATUS, _R),
+        _many(f"{_SS}Status", Kind.STATUS, _R),
+        _many(f"{_FD}Status", Kind.STATUS, _R),
+        *_CONTENT_FILTERS,
+    ),
+)
+GET_DOCUMENTS = StoredQuery("urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4", "GetDocuments", _DOCUMENTS)
+GET_FOLDERS = StoredQuery(
+    "urn:uuid:5737b14c-8a1a-4539-b659-e03a34a5e1e4",
+    "GetFolders",
+    (_many(f"{_FD}EntryUUID", Kind.UUID, _G), _many(f"{_FD}UniqueId", Kind.UNIQUE_ID, _G)),
+)
+GET_ASSOCIATIONS = StoredQuery(
+    "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155", "GetAssociations", (_many("$uuid", Kind.UUID, _R),)
+)
+GET_DOCUMENTS_AND_ASSOCIATIONS = StoredQuery(
+    "urn:uuid:bab9529a-4a10-40b3-a01f-f68a615d247a", "GetDocumentsAndAssociations", _DOCUMENTS
+)
+GET_SUBMISSION_SETS = StoredQuery(
+    "urn:uuid:51224314-5390-4169-9b91-b1980040715a", "GetSubmissionSets", (_many("$uuid", Kind.UUID, _R),)
+)
+GET_SUBMISSION_SET_AND_CONTENTS = StoredQuery(
+    "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83",
+    "GetSubmissionSetAndContents",
+    (
+        _one(f"{_SS}EntryUUID", Kind.UUID, _G),
+        _one(f"{_SS}UniqueId", Kind.UNIQUE_ID, _G),
+        *_CONTENT_FILTERS,
+    ),
+)
+GET_FOLDER_AND_CONTENTS = StoredQuery(
+    "urn:uuid:b909a503-523d-4517-8acf-8e5834dfc4c7",
+    "GetFolderAndContents",
+    (
+        _one(f"{_FD}EntryUUID", Kind.UUID, _G),
+        _one(f"{_FD}UniqueId", Kind.UNIQUE_ID, _G),
+        *_CONTENT_FILTERS,
+    ),
+)
+GET_FOLDERS_FOR_DOCUMENT = StoredQuery(
+    "urn:uuid:10cae35a-c7f9-4cf5-b61e-fc3278ffb578", "GetFoldersForDocument", _A_DOCUMENT
+)
+GET_RELATED_DOCUMENTS = StoredQuery(
+    "urn:uuid:d90e5407-b356-4d91-a89f-873917b4b0e6",
+    "GetRelatedDocuments",
+    (*_A_DOCUMENT, _many("$AssociationTypes", Kind.ASSOCIATION, _R), _TYPE),
+)
+
+STORED_QUERIES: Mapping[str, StoredQuery] = {
+    query.query_id: query
+    for query in (
+        FIND_DOCUMENTS,
+        FIND_DOCUMENTS_BY_REFERENCE_ID,
+        FIND_SUBMISSION_SETS,
+        FIND_FOLDERS,
+        GET_ALL,
+        GET_DOCUMENTS,
+        GET_FOLDERS,
+        GET_ASSOCIATIONS,
+        GET_DOCUMENTS_AND_ASSOCIATIONS,
+        GET_SUBMISSION_SETS,
+        GET_SUBMISSION_SET_AND_CONTENTS,
+        GET_FOLDER_AND_CONTENTS,
+        GET_FOLDERS_FOR_DOCUMENT,
+        GET_RELATED_DOCUMENTS,
+    )
+}
+
+#: The parameters that name a patient, for the audit event.
+PATIENT_PARAMETERS = (f"{_DE}PatientId", f"{_SS}PatientId", f"{_FD}PatientId", "$patientId")
+
+
+# --- reading a request --------------------------------------------------------------------------------
+
+
+def criteria_of(query_id: str, parameters: Mapping[str, Clauses]) -> Criteria:
+    """Read a request's parameters, values as on the wire.
+
+    Raises
+    ------
+    UnknownStoredQuery
+        The id is of no query of this transaction.
+    Rejected
+        With every mistake in the parameters.
+    """
+    query = STORED_QUERIES.get(query_id)
+    if query is None:
+        raise UnknownStoredQuery(f"the stored query {query_id[:80]} is not known")
+    errors: list[XdsError] = []
+    clauses: dict[str, Clauses] = {}
+    for parameter in query.parameters:
+        sent = parameters.get(parameter.name)
+        if not sent and parameter.need is not Need.REQUIRED:
+            continue
+        try:
+            clauses[parameter.name] = _read(parameter, sent or ())
+        except QueryError as error:
+            errors.append(error)
+    errors.extend(_one_of(query, parameters))
+    if errors:
+        raise Rejected(*errors)
+    return Criteria(query, clauses)
+
+
+def _read(parameter: Parameter, sent: Clauses) -> Clauses:
+    if not sent:
+        raise _missing(parameter)
+    if len(sent) > 1 and not parameter.conjunctive:
+        raise _repeated(parameter)
+    if len(sent) > MAX_CLAUSES:
+        raise QueryError(f"{parameter.name}: more than {MAX_CLAUSES} Slots; ask for less at once")
+    clauses = tuple(_clause(parameter, values) for values in sent)
+    if parameter.single and any(len(values) > 1 for values in clauses):
+        raise StoredQueryParamNumber(f"{parameter.name} takes one value; several were given")
+    return clauses
+
+
+def _clause(parameter: Parameter, sent: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        values = parse_clause(sent, parameter.kind)
+    except QueryError as error:
+        raise type(error)(f"{parameter.name}: {error.context}") from None
+    if not values:
+        if parameter.need is Need.REQUIRED:
+            raise _missing(parameter)
+        raise QueryError(f"{parameter.name}: the list is empty; leave the parameter out instead")
+    known = tuple(_spelled(parameter.kind, value) for value in values if _is_known(parameter.kind, value))
+    if not known:
+        raise _missing(parameter)
+    return known
+
+
+def _is_known(kind: Kind, value: str) -> bool:
+    # Unknown status values are dropped; a parameter that is left with none counts as absent.
+    return kind is not Kind.STATUS or value in list(AvailabilityStatus)
+
+
+def _spelled(kind: Kind, value: str) -> str:
+    if kind is Kind.CX:
+        return str(CX.parse(value))
+    if kind is Kind.REFERENCE_ID:
+        return str(CXi.parse(value))
+    return value
+
+
+def _repeated(parameter: Parameter) -> QueryError:
+    if parameter.single:
+        return StoredQueryParamNumber(f"{parameter.name} takes one value; it was given in several Slots")
+    return QueryError(f"{parameter.name} cannot be repeated; put its values into one list")
+
+
+def _missing(parameter: Parameter) -> StoredQueryMissingParam:
+    return StoredQueryMissingParam(parameter.name)
+
+
+def _one_of(query: StoredQuery, sent: Mapping[str, Clauses]) -> Iterator[QueryError]:
+    group = [parameter.name for parameter in query.parameters if parameter.need is Need.ONE_OF]
+    given = [name for name in group if sent.get(name)]
+    if group and not given:
+        yield StoredQueryMissingParam(f"one of {' or '.join(group)}")
+    if len(given) > 1:
+        yield StoredQueryParamNumber(f"{' and '.join(given)} exclude each other; give one of them")

@@ -1,0 +1,257 @@
+"""The Minimal Lower Layer Protocol: frames of HL7 v2 over TCP or TLS, with limits (HL7 Appendix C; ITI TF-2
+3.8.2).
+
+A frame is 0x0B, the message, 0x1C 0x0D. Connections are counted, in all and for each peer; whoever sends too
+much or too slowly is told so and cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from shared.telemetry.log import logger
+
+_log = logger(__name__)
+
+START, END = b"\x0b", b"\x1c\x0d"
+READ_BYTES = 64 * 1024
+HANDSHAKE_SECONDS = 10.0
+PAUSE_SECONDS = 0.1
+BACKLOG = 128
+STOP_SECONDS = 10.0
+
+Answer = Callable[[bytes, str], Awaitable[bytes]]
+"""Answers the message of a peer (its IP address) with the message to send back."""
+
+OnTlsFailure = Callable[[str, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MllpLimits:
+    """What one peer, and all, may take; beyond it the connection is closed."""
+
+    frame_bytes: int = 1024 * 1024
+    frame_seconds: float = 30.0
+    connections: int = 64
+    connections_per_peer: int = 8
+
+
+class FrameError(Exception):
+    """What came is no frame, is too long, or took too long; the text says which."""
+
+
+class FrameReader:
+    """Cuts a stream of bytes into messages, wherever it is split."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._searched = 0
+
+    @property
+    def inside(self) -> bool:
+        """Whether a frame has begun."""
+        return bool(self._buffer)
+
+    def feed(self, octets: bytes) -> None:
+        """Add what arrived."""
+        self._buffer += octets
+
+    def next(self) -> bytes | None:
+        """The next message, or None until more arrived.
+
+        Raises
+        ------
+        FrameError
+            The bytes do not begin a frame, or the frame is longer than the limit.
+        """
+        if not self._searched:
+            # Line ends between frames are harmless; anything else means that we lost our place.
+            del self._buffer[: len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))]
+            if self._buffer and self._buffer[:1] != START:
+                raise FrameError("a frame begins with 0x0B")
+        end = self._buffer.find(END, max(self._searched - 1, 0))
+        if (end if end >= 0 else len(self._buffer)) > self._limit:
+            raise FrameError(f"a message is at most {self._limit} bytes long")
+        self._searched = len(self._buffer)
+        if end < 0:
+            return None
+        message = bytes(self._buffer[1:end])
+        del self._buffer[: end + len(END)]
+        self._searched = 0
+        return message
+
+
+def framed(message: bytes) -> bytes:
+    """`message` as a frame."""
+    return START + message + END
+
+
+class MllpListener:
+    """Accepts connections and hands each message to `answer`, one after the other for each connection.
+
+    `refusal` makes the message that is sent when a frame is cut, from the reason.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        refusal: Callable[[str], bytes],
+        limits: MllpLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+        on_tls_failure: OnTlsFailure | None = None,
+    ) -> None:
+        self._answer = answer
+        self._refusal = refusal
+        self._limits = limits or MllpLimits()
+        self._tls = tls
+        self._on_tls_failure = on_tls_failure
+        self._listening: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._peers: Counter[str] = Counter()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; `port` tells then where, when 0 was asked for."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        self._listening.setblocking(False)
+        self.port = self._listening.getsockname()[1]
+        self._accepting = asyncio.create_task(self._accept(self._listening), name="mllp-accept")
+
+    async def stop(self) -> None:
+        """Accept nothing more, let messages in work be answered, close every connection."""
+        if self._accepting is None or self._listening is None:
+            return
+        self._stopping = True
+        self._accepting.cancel()
+        await asyncio.gather(self._accepting, return_exceptions=True)
+        self._accepting = None
+        self._listening.close()
+        if self._answering:
+            await asyncio.wait(set(self._answering), timeout=STOP_SECONDS)
+        waiting = set(self._connections)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(listening)
+            except OSError as error:
+                _log.error("feed connections cannot be accepted", exc_info=error)
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            task = asyncio.create_task(self._connected(connection, str(peer[0])))
+            self._connections.add(task)
+
+    async def _connected(self, connection: socket.socket, address: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._peers[address] += 1
+        writer: asyncio.StreamWriter | None = None
+        try:
+            if self._admitted(address) and (streams := await self._secured(connection, address)):
+                reader, writer = streams
+                await self._serve(reader, writer, address)
+        except (ConnectionError, ssl.SSLError):
+            _log.info("feed connection lost", peer=address)
+        finally:
+            self._leave(task, address)
+            if writer is None:
+                connection.close()
+            else:
+                writer.close()
+                with suppress(OSError, ssl.SSLError, asyncio.CancelledError):
+                    async with asyncio.timeout(HANDSHAKE_SECONDS):
+                        await writer.wait_closed()
+
+    def _leave(self, task: asyncio.Task[None], address: str) -> None:
+        self._connections.discard(task)
+        self._peers[address] -= 1
+        if not self._peers[address]:
+            del self._peers[address]
+
+    def _admitted(self, address: str) -> bool:
+        total = self._peers.total() <= self._limits.connections
+        admitted = total and self._peers[address] <= self._limits.connections_per_peer
+        if not admitted:
+            _log.warning("feed connection refused", peer=address, connections=self._peers.total())
+        return admitted
+
+    async def _secured(
+        self, connection: socket.socket, address: str
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """The streams of a connection, after its handshake; None when the node did not authenticate."""
+        # Streams that are upgraded to TLS later never see the end of the connection under uvloop.
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=READ_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
+            )
+        except (ssl.SSLError, ConnectionError, TimeoutError) as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
+            _log.warning("feed node not authenticated", peer=address, reason=reason)
+            if self._on_tls_failure is not None:
+                await self._on_tls_failure(address, str(reason))
+            return None
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
+        frames = FrameReader(self._limits.frame_bytes)
+        while not self._stopping:
+            try:
+                message = await self._next(reader, frames)
+            except FrameError as error:
+                _log.warning("feed connection cut", peer=address, reason=str(error))
+                writer.write(framed(self._refusal(str(error))))
+                await writer.drain()
+                return
+            if message is None:
+                return
+            await self._respond(writer, message, address)
+
+    async def _respond(self, writer: asyncio.StreamWriter, message: bytes, address: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
+        try:
+            writer.write(framed(await self._answer(message, address)))
+            await writer.drain()
+        finally:
+            self._answering.discard(task)
+
+    async def _next(self, reader: asyncio.StreamReader, frames: FrameReader) -> bytes | None:
+        """The next message; None when the peer is gone, or was silent between two messages for too long."""
+        message = frames.next()
+        try:
+            async with asyncio.timeout(self._limits.frame_seconds):
+                while message is None:
+                    received = await reader.read(READ_BYTES)
+                    if not received:
+                        return None
+                    frames.feed(received)
+                    message = frames.next()
+        except TimeoutError:
+            if not frames.inside:
+                return None
+            raise FrameError(f"a message must arrive within {self._limits.frame_seconds:g} s") from None
+        return message

@@ -1,0 +1,1 @@
+"""What the registry keeps: registered objects, their uniqueIds, patients, consents, answered submissions."""

@@ -1,0 +1,177 @@
+"""Find document entries by their attributes (ITI TF-2 3.18.4.1.2.3.7.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, or_, select
+
+from registry.domain.stored_queries import Criteria
+from registry.domain.submission import Class
+from registry.domain.visibility import Found
+from registry.store import objects
+from registry.store.found import FRAGMENT, SEEN, from_row
+from registry.store.tables import consent, object_value, registry_object
+from shared.ebrim import schemes
+from shared.ebrim.model import Timestamp
+from shared.store.engine import Reader, Transaction
+from shared.store.statements import in_list, like_any, lines
+
+_object = registry_object.c
+_DE = "$XDSDocumentEntry"
+
+Condition = Callable[[str], ColumnElement[bool]]
+
+
+# --- filters: for each parameter its condition, given the name of the bound parameter -----------------
+
+
+def equals(column: ColumnElement[Any]) -> Condition:
+    """`column` is one of the alternatives."""
+    return lambda name: in_list(column, name)
+
+
+def has_value(attribute: str) -> Condition:
+    """One of the values of `attribute` is one of the alternatives."""
+    return lambda name: _with_value(attribute, in_list(object_value.c.value, name))
+
+
+def has_like(attribute: str) -> Condition:
+    """One of the values of `attribute` matches one of the patterns."""
+    return lambda name: _with_value(attribute, like_any(object_value.c.value, name))
+
+
+def _with_value(attribute: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(
+        object_value.c.entry_uuid == _object.entry_uuid, object_value.c.attribute == attribute, condition
+    )
+
+
+def not_before(column: ColumnElement[Any]) -> Condition:
+    """`column` is not before the bound; what has no time passes."""
+    return lambda name: or_(column.is_(None), column >= bindparam(name))
+
+
+def before(column: ColumnElement[Any]) -> Condition:
+    """`column` is before the bound, which is exclusive; what has no time passes."""
+    return lambda name: or_(column.is_(None), column < bindparam(name))
+
+
+CONTENT_FILTERS: Mapping[str, Condition] = {
+    f"{_DE}FormatCode": equals(_object.format_code),
+    f"{_DE}ConfidentialityCode": has_value(objects.CONFIDENTIALITY_CODE),
+    f"{_DE}Type": equals(_object.object_type),
+}
+FILTERS: Mapping[str, Condition] = {
+    **CONTENT_FILTERS,
+    f"{_DE}ClassCode": equals(_object.class_code),
+    f"{_DE}TypeCode": equals(_object.type_code),
+    f"{_DE}PracticeSettingCode": equals(_object.practice_setting_code),
+    f"{_DE}HealthcareFacilityTypeCode": equals(_object.healthcare_facility_type_code),
+    f"{_DE}CreationTimeFrom": not_before(_object.creation_time),
+    f"{_DE}CreationTimeTo": before(_object.creation_time),
+    f"{_DE}ServiceStartTimeFrom": not_before(_object.service_start_time),
+    f"{_DE}ServiceStartTimeTo": before(_object.service_start_time),
+    f"{_DE}ServiceStopTimeFrom": not_before(_object.service_stop_time),
+    f"{_DE}ServiceStopTimeTo": before(_object.service_stop_time),
+    f"{_DE}EventCodeList": has_value(objects.EVENT_CODE),
+    f"{_DE}AuthorPerson": has_like(objects.AUTHOR_PERSON),
+    f"{_DE}ReferenceIdList": has_value(objects.REFERENCE_ID),
+    f"{_DE}Status": equals(_object.status),
+}
+
+Signature = tuple[tuple[str, int], ...]
+
+
+def signature(criteria: Criteria, filters: Mapping[str, Condition]) -> Signature:
+    """Which of `filters` the criteria use, and how many Slots each: requests of one signature share a
+    statement.
+    """
+    return tuple((name, len(criteria.clauses[name])) for name in filters if name in criteria.clauses)
+
+
+def bound(criteria: Criteria, filters: Mapping[str, Condition]) -> dict[str, Any]:
+    """The parameters of that statement."""
+    return {
+        _bound_name(name, at): _bound_value(name, values)
+        for name in filters
+        for at, values in enumerate(criteria.clauses.get(name, ()))
+    }
+
+
+def conditions(used: Signature, filters: Mapping[str, Condition]) -> Iterable[ColumnElement[bool]]:
+    """The conditions of that statement; Slots of one name must all be met."""
+    for name, number in used:
+        for at in range(number):
+            yield filters[name](_bound_name(name, at))
+
+
+def _bound_name(name: str, at: int) -> str:
+    return f"{name.removeprefix('$')}_{at}"
+
+
+def _bound_value(name: str, values: Sequence[str]) -> Any:
+    if name.endswith(("TimeFrom", "TimeTo")):
+        return Timestamp(values[0]).earliest
+    return list(values)
+
+
+# --- statements ---------------------------------------------------------------------------------------
+
+_POLICIES = (
+    select(lines(consent.c.policy)).where(consent.c.patient_id == bindparam("patient")).scalar_subquery()
+)
+
+
+def _of_type(used: Signature) -> Iterable[ColumnElement[bool]]:
+    # Without $XDSDocumentEntryType only Stable entries are meant.
+    if all(name != f"{_DE}Type" for name, _ in used):
+        yield _object.object_type == schemes.STABLE
+
+
+@lru_cache(maxsize=512)
+def _find(used: Signature, *, leaf: bool) -> Select[Any]:
+    columns = (*SEEN, FRAGMENT) if leaf else SEEN
+    return (
+        select(_POLICIES, *columns)
+        .where(
+            _object.patient_id == bindparam("patient"),
+            _object.object_class == str(Class.DOCUMENT_ENTRY),
+            *conditions(used, FILTERS),
+            *_of_type(used),
+        )
+        .limit(bindparam("most", type_=Integer))
+    )
+
+
+@lru_cache(maxsize=128)
+def _contents(used: Signature) -> Select[Any]:
+    return select(*SEEN).where(
+        in_list(_object.entry_uuid, "ids"),
+        _object.object_class == str(Class.DOCUMENT_ENTRY),
+        *conditions(used, CONTENT_FILTERS),
+        *_of_type(used),
+    )
+
+
+async def find_documents(
+    database: Reader, criteria: Criteria, *, patient_id: str, most: int, leaf: bool
+) -> tuple[list[Found], str]:
+    """Find at most `most` entries of one patient, and the patient's policies as JSON lines.
+
+    One statement, served by `registry_object_of_patient`; the fragment is read as stored, with `leaf` only,
+    and never parsed. The policies come with the entries, so that they are of one moment; without entries they
+    are empty.
+    """
+    statement = _find(signature(criteria, FILTERS), leaf=leaf)
+    rows = await database.fetch(statement, patient=patient_id, most=most, **bound(criteria, FILTERS))
+    return [from_row(row[1:]) for row in rows], (rows[0][0] or "") if rows else ""
+
+
+async def find_contents(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Found]:
+    """Those of `ids` that are entries and pass the filters of format, confidentiality and type."""
+    statement = _contents(signature(criteria, CONTENT_FILTERS))
+    rows = await transaction.fetch(statement, ids=sorted(ids), **bound(criteria, CONTENT_FILTERS))
+    return [from_row(row) for row in rows]

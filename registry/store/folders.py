@@ -1,0 +1,60 @@
+"""Find folders by their attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Integer, Select, bindparam, select
+
+from registry.domain.stored_queries import Criteria
+from registry.domain.submission import Class
+from registry.domain.visibility import Found
+from registry.store import objects
+from registry.store.document_entries import (
+    Condition,
+    Signature,
+    before,
+    bound,
+    conditions,
+    equals,
+    has_value,
+    not_before,
+    signature,
+)
+from registry.store.found import SEEN, from_row
+from registry.store.tables import registry_object
+from shared.store.engine import Transaction
+
+_object = registry_object.c
+_FD = "$XDSFolder"
+
+FILTERS: Mapping[str, Condition] = {
+    f"{_FD}LastUpdateTimeFrom": not_before(_object.last_update_time),
+    f"{_FD}LastUpdateTimeTo": before(_object.last_update_time),
+    f"{_FD}CodeList": has_value(objects.FOLDER_CODE),
+    f"{_FD}Status": equals(_object.status),
+}
+
+
+@lru_cache(maxsize=128)
+def _find(used: Signature) -> Select[Any]:
+    return (
+        select(*SEEN)
+        .where(
+            _object.patient_id == bindparam("patient"),
+            _object.object_class == str(Class.FOLDER),
+            *conditions(used, FILTERS),
+        )
+        .limit(bindparam("most", type_=Integer))
+    )
+
+
+async def find_folders(
+    transaction: Transaction, criteria: Criteria, *, patient_id: str, most: int
+) -> list[Found]:
+    """Find folders of one patient (ITI TF-2 3.18.4.1.2.3.7.3), by `registry_object_of_patient`."""
+    statement = _find(signature(criteria, FILTERS))
+    rows = await transaction.fetch(statement, patient=patient_id, most=most, **bound(criteria, FILTERS))
+    return [from_row(row) for row in rows]

@@ -1,0 +1,267 @@
+"""Registered objects: from values to rows and back, looked up by id, changed as a whole.
+
+A change writes the columns and a new fragment in one statement; no code edits a fragment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+
+from registry.domain.registration import Registered
+from registry.domain.submission import Class
+from registry.store.tables import ENCODING_VERSION, object_value, registry_object
+from shared.ebrim import codec
+from shared.ebrim.identifiers import CX, CXi, nfc
+from shared.ebrim.model import (
+    Association,
+    AvailabilityStatus,
+    Code,
+    DocumentEntry,
+    Folder,
+    RegistryObject,
+    SubmissionSet,
+    Timestamp,
+)
+from shared.store.engine import Transaction
+from shared.store.statements import in_list, insert_or_ignore
+from shared.xml import NS, parse
+
+EVENT_CODE = "eventCodeList"
+CONFIDENTIALITY_CODE = "confidentialityCode"
+AUTHOR_PERSON = "authorPerson"
+REFERENCE_ID = "referenceIdList"
+FOLDER_CODE = "codeList"
+
+Row = dict[str, Any]
+
+_object = registry_object.c
+
+_INSERT = registry_object.insert().values({column.name: bindparam(column.name) for column in _object})
+_INSERT_VALUE = insert_or_ignore(object_value)
+_UPDATE = (
+    update(registry_object)
+    .where(_object.entry_uuid == bindparam("which"))
+    .values(
+        status=bindparam("status"),
+        patient_id=bindparam("patient_id"),
+        last_update_time=bindparam("last_update_time"),
+        encoding_version=bindparam("encoding_version"),
+        fragment=bindparam("fragment"),
+    )
+)
+# Locked in one order everywhere, so that two submissions never wait for each other.
+_LOCKED = (
+    select(_object.entry_uuid, _object.object_class, _object.status, _object.patient_id, _object.object_type)
+    .where(in_list(_object.entry_uuid, "ids"))
+    .order_by(_object.entry_uuid)
+    .with_for_update()
+)
+_TAKEN = select(_object.entry_uuid).where(in_list(_object.entry_uuid, "ids"))
+_FRAGMENTS = (
+    select(_object.object_class, _object.fragment)
+    .where(in_list(_object.entry_uuid, "ids"))
+    .order_by(_object.entry_uuid)
+)
+
+
+# --- values to rows -----------------------------------------------------------------------------------
+
+
+def row_of(value: RegistryObject) -> Row:
+    """The row of `value`: columns and fragment."""
+    match value:
+        case DocumentEntry():
+            return _row(value, **_document_columns(value))
+        case SubmissionSet():
+            return _row(value, **_submission_set_columns(value))
+        case Folder():
+            return _row(value, **_folder_columns(value))
+        case Association():
+            return _row(value, **_association_columns(value))
+
+
+def _row(value: RegistryObject, **columns: Any) -> Row:
+    row: Row = dict.fromkeys(_object.keys())
+    row.update(
+        entry_uuid=value.entry_uuid,
+        status=str(value.availability_status),
+        encoding_version=ENCODING_VERSION,
+        **columns,
+    )
+    return row
+
+
+def _document_columns(entry: DocumentEntry) -> Row:
+    return {
+        "object_class": str(Class.DOCUMENT_ENTRY),
+        "unique_id": nfc(entry.unique_id),
+        "patient_id": spelled(entry.patient_id),
+        "object_type": entry.object_type,
+        "logical_id": entry.logical_id or entry.entry_uuid,
+        "version": entry.version,
+        "class_code": _code(entry.class_code),
+        "type_code": _code(entry.type_code),
+        "format_code": _code(entry.format_code),
+        "practice_setting_code": _code(entry.practice_setting_code),
+        "healthcare_facility_type_code": _code(entry.healthcare_facility_type_code),
+        "confidentiality": "\n".join(map(_code, entry.confidentiality_codes)),
+        "creation_time": _time(entry.creation_time),
+        "service_start_time": _time(entry.service_start_time),
+        "service_stop_time": _time(entry.service_stop_time),
+        "fragment": codec.encode_document_entry(entry),
+    }
+
+
+def _submission_set_columns(submission_set: SubmissionSet) -> Row:
+    return {
+        "object_class": str(Class.SUBMISSION_SET),
+        "unique_id": nfc(submission_set.unique_id),
+        "patient_id": spelled(submission_set.patient_id),
+        "source_id": submission_set.source_id,
+        "submission_time": _time(submission_set.submission_time),
+        "content_type_code": _code(submission_set.content_type_code),
+        "fragment": codec.encode_submission_set(submission_set),
+    }
+
+
+def _folder_columns(folder: Folder) -> Row:
+    return {
+        "object_class": str(Class.FOLDER),
+        "unique_id": nfc(folder.unique_id),
+        "patient_id": spelled(folder.patient_id),
+        "logical_id": folder.logical_id or folder.entry_uuid,
+        "version": folder.version,
+        "last_update_time": _time(folder.last_update_time),
+        "fragment": codec.encode_folder(folder),
+    }
+
+
+def _association_columns(association: Association) -> Row:
+    return {
+        "object_class": str(Class.ASSOCIATION),
+        "association_type": association.association_type,
+        "source_object": association.source_object,
+        "target_object": association.target_object,
+        "submission_set_status": association.submission_set_status,
+        "fragment": codec.encode_association(association),
+    }
+
+
+def values_of(value: RegistryObject) -> Iterator[Row]:
+    """The rows of the attributes of `value` that have several values."""
+    put = partial(_value, value.entry_uuid)
+    match value:
+        case DocumentEntry():
+            yield from (put(EVENT_CODE, _code(code)) for code in value.event_codes)
+            yield from (put(CONFIDENTIALITY_CODE, _code(code)) for code in value.confidentiality_codes)
+            yield from (put(AUTHOR_PERSON, nfc(author.person)) for author in value.authors if author.person)
+            yield from (put(REFERENCE_ID, _reference(reference)) for reference in value.reference_ids)
+        case SubmissionSet():
+            yield from (put(AUTHOR_PERSON, nfc(author.person)) for author in value.authors if author.person)
+        case Folder():
+            yield from (put(FOLDER_CODE, _code(code)) for code in value.codes)
+
+
+def _value(entry_uuid: str, attribute: str, value: str) -> Row:
+    return {"entry_uuid": entry_uuid, "attribute": attribute, "value": value}
+
+
+def spelled(patient_id: str) -> str:
+    """The one spelling of a patient id; what is no CX stays as it is."""
+    try:
+        return str(CX.parse(patient_id))
+    except ValueError:
+        return patient_id
+
+
+def _reference(reference: str) -> str:
+    try:
+        return str(CXi.parse(reference))
+    except ValueError:
+        return nfc(reference)
+
+
+def _code(code: Code) -> str:
+    return nfc(str(code))
+
+
+def _time(moment: Timestamp | None) -> str | None:
+    return None if moment is None else moment.earliest
+
+
+# --- statements ---------------------------------------------------------------------------------------
+
+
+async def insert_objects(transaction: Transaction, objects: Sequence[RegistryObject]) -> None:
+    """Register `objects`; their ids must be free."""
+    await transaction.execute_many(_INSERT, [row_of(value) for value in objects])
+    await transaction.execute_many(_INSERT_VALUE, [row for value in objects for row in values_of(value)])
+
+
+async def lock_registered(transaction: Transaction, ids: Sequence[str]) -> dict[str, Registered]:
+    """What is registered under `ids`, locked until the transaction ends."""
+    if not ids:
+        return {}
+    return {
+        entry_uuid: Registered(
+            entry_uuid=entry_uuid,
+            object_class=Class(object_class),
+            status=AvailabilityStatus(status),
+            patient_id=patient_id or "",
+            object_type=object_type or "",
+        )
+        for entry_uuid, object_class, status, patient_id, object_type in await transaction.fetch(
+            _LOCKED, ids=ids
+        )
+    }
+
+
+async def find_taken_ids(transaction: Transaction, ids: Sequence[str]) -> frozenset[str]:
+    """Those of `ids` under which something is registered."""
+    if not ids:
+        return frozenset()
+    return frozenset(entry_uuid for (entry_uuid,) in await transaction.fetch(_TAKEN, ids=ids))
+
+
+async def find_values(transaction: Transaction, ids: Iterable[str]) -> list[RegistryObject]:
+    """The objects that are registered under `ids`, as values."""
+    return [
+        decode_fragment(Class(object_class), bytes(fragment))
+        for object_class, fragment in await transaction.fetch(_FRAGMENTS, ids=sorted(ids))
+    ]
+
+
+async def replace_objects(transaction: Transaction, objects: Iterable[RegistryObject]) -> None:
+    """Write new statuses, patients or times of registered objects, and the fragments that say so."""
+    rows = sorted((row_of(value) for value in objects), key=lambda row: str(row["entry_uuid"]))
+    await transaction.execute_many(_UPDATE, [{**row, "which": row["entry_uuid"]} for row in rows])
+
+
+def deprecated(value: RegistryObject) -> RegistryObject:
+    """`value` after it left the stage."""
+    return replace(value, availability_status=AvailabilityStatus.DEPRECATED)
+
+
+# --- fragments ----------------------------------------------------------------------------------------
+
+_OPEN = f'<rim:RegistryObjectList xmlns:rim="{NS["rim"]}">'.encode()
+_CLOSE = b"</rim:RegistryObjectList>"
+
+
+def decode_fragment(object_class: Class, fragment: bytes) -> RegistryObject:
+    """The value that a fragment of the registry says."""
+    element = parse(_OPEN + fragment + _CLOSE)[0]
+    match object_class:
+        case Class.DOCUMENT_ENTRY:
+            return codec.decode_document_entry(element)
+        case Class.SUBMISSION_SET:
+            return codec.decode_submission_set(element)
+        case Class.FOLDER:
+            return codec.decode_folder(element)
+        case Class.ASSOCIATION:
+            return codec.decode_association(element)

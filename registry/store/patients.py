@@ -1,0 +1,86 @@
+"""Patient ids, and the merges that made several of them one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import Integer, bindparam, select, update
+
+from registry.domain.patients import Patient
+from registry.domain.submission import Class
+from registry.store import objects
+from registry.store.tables import consent, patient, registry_object
+from shared.ebrim.model import Association, RegistryObject
+from shared.store.engine import Reader, Transaction
+from shared.store.statements import in_list, insert_or_ignore
+
+#: Entries of a merge that are rewritten between two statements: about 10 ms of work.
+PORTION = 25
+
+_ADD = insert_or_ignore(patient)
+_FIND = select(patient.c.patient_id, patient.c.survivor).where(in_list(patient.c.patient_id, "ids"))
+_SHARED = _FIND.order_by(patient.c.patient_id).with_for_update(read=True)
+_LOCKED = _FIND.order_by(patient.c.patient_id).with_for_update()
+_SUBSUME = (
+    update(patient)
+    .where(patient.c.survivor == bindparam("subsumed"))
+    .values(survivor=bindparam("new_survivor"))
+)
+_OBJECTS_OF = (
+    select(registry_object.c.object_class, registry_object.c.fragment)
+    .where(registry_object.c.patient_id == bindparam("patient"))
+    .order_by(registry_object.c.entry_uuid)
+    .limit(bindparam("most", type_=Integer))
+)
+_MOVE_CONSENTS = (
+    update(consent).where(consent.c.patient_id == bindparam("subsumed")).values(patient_id=bindparam("to"))
+)
+
+
+async def add_patient(transaction: Transaction, patient_id: str) -> bool:
+    """Make `patient_id` known; False when it was, as itself or as one that was merged away."""
+    return bool(await transaction.execute(_ADD, patient_id=patient_id, survivor=patient_id))
+
+
+async def hold_patient(transaction: Transaction, patient_id: str) -> Patient | None:
+    """The patient, kept from being merged until the transaction ends."""
+    return _only(await transaction.fetch(_SHARED, ids=[patient_id]))
+
+
+async def lock_patients(transaction: Transaction, ids: Sequence[str]) -> dict[str, Patient]:
+    """The patients of `ids`, locked against submissions and other merges."""
+    return {
+        patient_id: Patient(patient_id, survivor)
+        for patient_id, survivor in await transaction.fetch(_LOCKED, ids=sorted(set(ids)))
+    }
+
+
+async def find_patient(database: Reader, patient_id: str) -> Patient | None:
+    """The patient, whether active or merged away."""
+    return _only(await database.fetch(_FIND, ids=[patient_id]))
+
+
+def _only(rows: list[tuple[str, str]]) -> Patient | None:
+    return Patient(*rows[0]) if rows else None
+
+
+async def merge_patients(transaction: Transaction, subsumed: str, survivor: str) -> int:
+    """Give everything of `subsumed` to `survivor`, and count the objects; both must be locked and active.
+
+    Objects are rewritten, so that no query needs to know of the merge.
+    """
+    await transaction.execute(_SUBSUME, subsumed=subsumed, new_survivor=survivor)
+    await transaction.execute(_MOVE_CONSENTS, subsumed=subsumed, to=survivor)
+    moved = 0
+    while rows := await transaction.fetch(_OBJECTS_OF, patient=subsumed, most=PORTION):
+        values = [objects.decode_fragment(Class(name), bytes(fragment)) for name, fragment in rows]
+        await objects.replace_objects(transaction, [_of_patient(value, survivor) for value in values])
+        moved += len(rows)
+    return moved
+
+
+def _of_patient(value: RegistryObject, patient_id: str) -> RegistryObject:
+    if isinstance(value, Association):
+        raise TypeError("an association has no patient")
+    return replace(value, patient_id=patient_id)

@@ -1,0 +1,248 @@
+"""What each stored query selects, before consent (ITI TF-2 3.18.4.1.2.3.7), and what surrounds it.
+
+A selection reads several statements on one snapshot. It gives the objects once each, in no particular order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from registry.domain import stored_queries as queries
+from registry.domain.stored_queries import Criteria
+from registry.domain.submission import HAS_MEMBER, Class
+from registry.domain.visibility import Chosen, Found, Surroundings
+from registry.store import consents
+from registry.store.associations import (
+    find_memberships_in,
+    find_memberships_of,
+    find_of_types,
+    find_touching,
+)
+from registry.store.document_entries import find_contents, find_documents
+from registry.store.folders import find_folders
+from registry.store.found import find_by_ids, find_fragments, find_of_class
+from registry.store.submission_sets import find_submission_sets
+from shared.store.engine import Transaction
+
+_DE, _SS, _FD = "$XDSDocumentEntry", "$XDSSubmissionSet", "$XDSFolder"
+
+Selection = Callable[[Transaction, Criteria, int], Awaitable[Chosen]]
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A result before consent, with what consent needs; `fragments` only where they were asked for."""
+
+    chosen: Chosen
+    surroundings: Surroundings
+    policies: Mapping[str, tuple[str, ...]]
+    fragments: Mapping[str, bytes]
+
+
+async def select_objects(
+    transaction: Transaction, criteria: Criteria, *, most: int, fragments_up_to: int
+) -> Selected:
+    """Carry out the selection of a query and read what surrounds it.
+
+    At most `most` objects of a patient are looked at. Fragments come along when the result has no more than
+    `fragments_up_to` objects.
+    """
+    chosen = await SELECTIONS[criteria.query.query_id](transaction, criteria, most)
+    result = list({item.entry_uuid: item for item in chosen.result}.values())
+    around = await _surroundings(transaction, [*result, *chosen.witnesses])
+    patients = {item.patient_id for item in around.objects.values() if item.patient_id}
+    few = len(result) <= fragments_up_to
+    return Selected(
+        chosen=replace(chosen, result=result),
+        surroundings=around,
+        policies=await consents.find_policies(transaction, patients) if patients else {},
+        fragments=await find_fragments(transaction, _ids(result)) if few and result else {},
+    )
+
+
+async def _surroundings(transaction: Transaction, looked_at: list[Found]) -> Surroundings:
+    objects = {item.entry_uuid: item for item in looked_at}
+    members: dict[str, list[str]] = {}
+    fresh = looked_at
+    while fresh:
+        holders = [
+            item.entry_uuid for item in fresh if item.object_class in (Class.SUBMISSION_SET, Class.FOLDER)
+        ]
+        wanted = _ends(item for item in fresh if item.is_association)
+        for membership in await find_memberships_of(transaction, holders):
+            source, target = membership.source_object or "", membership.target_object or ""
+            members.setdefault(source, []).append(target)
+            wanted.add(target)
+        fresh = await find_by_ids(transaction, wanted - objects.keys())
+        objects.update((item.entry_uuid, item) for item in fresh)
+    return Surroundings(objects, members)
+
+
+def _ids(found: Iterable[Found]) -> set[str]:
+    return {item.entry_uuid for item in found}
+
+
+def _ends(associations: Iterable[Found]) -> set[str]:
+    ends: set[str] = set()
+    for item in associations:
+        ends.update((item.source_object or "", item.target_object or ""))
+    return ends
+
+
+def _within(associations: Iterable[Found], ids: set[str]) -> list[Found]:
+    return [item for item in associations if item.source_object in ids and item.target_object in ids]
+
+
+# --- Find… --------------------------------------------------------------------------------------------
+
+
+async def _find_submission_sets(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+    patient_id = criteria.value(f"{_SS}PatientId")
+    return Chosen(await find_submission_sets(transaction, criteria, patient_id=patient_id, most=most))
+
+
+async def _find_folders(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+    patient_id = criteria.value(f"{_FD}PatientId")
+    return Chosen(await find_folders(transaction, criteria, patient_id=patient_id, most=most))
+
+
+async def _get_all(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+    patient_id = criteria.value("$patientId")
+    documents, _ = await find_documents(transaction, criteria, patient_id=patient_id, most=most, leaf=False)
+    found = [
+        *documents,
+        *await find_submission_sets(transaction, criteria, patient_id=patient_id, most=most),
+        *await find_folders(transaction, criteria, patient_id=patient_id, most=most),
+    ]
+    return Chosen([*found, *await find_touching(transaction, _ids(found))])
+
+
+# --- Get… ---------------------------------------------------------------------------------------------
+
+
+async def _documents(transaction: Transaction, criteria: Criteria) -> list[Found]:
+    return await find_of_class(
+        transaction,
+        Class.DOCUMENT_ENTRY,
+        ids=criteria.values(f"{_DE}EntryUUID"),
+        unique_ids=criteria.values(f"{_DE}UniqueId"),
+    )
+
+
+async def _folders(transaction: Transaction, criteria: Criteria) -> list[Found]:
+    return await find_of_class(
+        transaction,
+        Class.FOLDER,
+        ids=criteria.values(f"{_FD}EntryUUID"),
+        unique_ids=criteria.values(f"{_FD}UniqueId"),
+    )
+
+
+async def _get_documents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+    return Chosen(await _documents(transaction, criteria))
+
+
+async def _get_folders(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+    return Chosen(await _folders(transaction, criteria))
+
+
+async def _get_associations(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+    return Chosen(await find_touching(transaction, criteria.values("$uuid")))
+
+
+async def _get_documents_and_associations(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+    documents = await _documents(transaction, criteria)
+    return Chosen([*documents, *await find_touching(transaction, _ids(documents))])
+
+
+async def _get_submission_sets(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+    members = [
+        item.entry_uuid
+        for item in await find_by_ids(transaction, criteria.values("$uuid"))
+        if item.object_class in (Class.DOCUMENT_ENTRY, Class.FOLDER)
+    ]
+    memberships = await find_memberships_in(transaction, Class.SUBMISSION_SET, members)
+    sets = await find_by_ids(transaction, {item.source_object or "" for item in memberships})
+    return Chosen([*sets, *memberships], because=_starting_with(memberships))
+
+
+async def _get_submission_set_and_contents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+    sets = await find_of_class(
+        transaction,
+        Class.SUBMISSION_SET,
+        ids=criteria.values(f"{_SS}EntryUUID"),
+        unique_ids=criteria.values(f"{_SS}UniqueId"),
+    )
+    memberships = await find_memberships_of(transaction, _ids(sets))
+    targets = {item.target_object or "" for item in memberships}
+    members = await find_by_ids(transaction, targets)
+    documents = await find_contents(transaction, criteria, targets)
+    folders = [item for item in members if item.object_class == Class.FOLDER]
+    # An association is returned when both its ends are; then its own membership is.
+    objects = _ids([*sets, *documents, *folders])
+    collected = _within((item for item in members if item.is_association), objects)
+    return Chosen(
+        [
+            *sets,
+            *documents,
+            *folders,
+            *collected,
+            *_within(memberships, objects | _ids(collected)),
+        ]
+    )
+
+
+async def _get_folder_and_contents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+    folders = await _folders(transaction, criteria)
+    memberships = await find_memberships_of(transaction, _ids(folders))
+    documents = await find_contents(transaction, criteria, {item.target_object or "" for item in memberships})
+    within = _within(memberships, _ids([*folders, *documents]))
+    return Chosen([*folders, *documents, *within])
+
+
+async def _get_folders_for_document(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+    documents = await _documents(transaction, criteria)
+    memberships = await find_memberships_in(transaction, Class.FOLDER, _ids(documents))
+    folders = await find_by_ids(transaction, {item.source_object or "" for item in memberships})
+    return Chosen(folders, because=_starting_with(memberships), witnesses=memberships)
+
+
+async def _get_related_documents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+    start = _ids(await _documents(transaction, criteria))
+    types = set(criteria.values("$AssociationTypes")) - {str(HAS_MEMBER)}
+    related = await find_of_types(transaction, start, types)
+    documents = await find_contents(transaction, criteria, _ends(related))
+    joined = _within(related, _ids(documents))
+    because = {
+        document.entry_uuid: [
+            item.entry_uuid
+            for item in joined
+            if document.entry_uuid in (item.source_object, item.target_object)
+        ]
+        for document in documents
+    }
+    return Chosen([*documents, *joined], because=because)
+
+
+def _starting_with(memberships: Iterable[Found]) -> dict[str, list[str]]:
+    because: dict[str, list[str]] = {}
+    for item in memberships:
+        because.setdefault(item.source_object or "", []).append(item.entry_uuid)
+    return because
+
+
+SELECTIONS: Mapping[str, Selection] = {
+    queries.FIND_SUBMISSION_SETS.query_id: _find_submission_sets,
+    queries.FIND_FOLDERS.query_id: _find_folders,
+    queries.GET_ALL.query_id: _get_all,
+    queries.GET_DOCUMENTS.query_id: _get_documents,
+    queries.GET_FOLDERS.query_id: _get_folders,
+    queries.GET_ASSOCIATIONS.query_id: _get_associations,
+    queries.GET_DOCUMENTS_AND_ASSOCIATIONS.query_id: _get_documents_and_associations,
+    queries.GET_SUBMISSION_SETS.query_id: _get_submission_sets,
+    queries.GET_SUBMISSION_SET_AND_CONTENTS.query_id: _get_submission_set_and_contents,
+    queries.GET_FOLDER_AND_CONTENTS.query_id: _get_folder_and_contents,
+    queries.GET_FOLDERS_FOR_DOCUMENT.query_id: _get_folders_for_document,
+    queries.GET_RELATED_DOCUMENTS.query_id: _get_related_documents,
+}

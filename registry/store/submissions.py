@@ -1,0 +1,82 @@
+"""Submissions that were answered, for their retries; what replacements take along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import bindparam, insert, select
+
+from registry.domain.lifecycle import CASCADING, Membership
+from registry.domain.submission import HAS_MEMBER, Class
+from registry.store.tables import registry_object, submission
+from shared.ebrim.model import AvailabilityStatus
+from shared.store.engine import Transaction
+from shared.store.statements import in_list
+
+_APPROVED = str(AvailabilityStatus.APPROVED)
+
+_ANSWER = select(submission.c.response).where(
+    submission.c.message_id == bindparam("message_id"), submission.c.digest == bindparam("digest")
+)
+_KEEP = insert(submission)
+
+_association = registry_object.alias("association")
+_child = registry_object.alias("child")
+_CHILDREN = (
+    select(_child.c.entry_uuid)
+    .select_from(_association.join(_child, _child.c.entry_uuid == _association.c.source_object))
+    .where(
+        in_list(_association.c.target_object, "targets"),
+        in_list(_association.c.association_type, "types"),
+        _association.c.status == _APPROVED,
+        _child.c.status == _APPROVED,
+    )
+    .order_by(_child.c.entry_uuid)
+)
+_folder = registry_object.alias("folder")
+_HELD = (
+    select(_association.c.source_object, _association.c.target_object)
+    .select_from(_association.join(_folder, _folder.c.entry_uuid == _association.c.source_object))
+    .where(
+        in_list(_association.c.target_object, "documents"),
+        _association.c.association_type == str(HAS_MEMBER),
+        _association.c.status == _APPROVED,
+        _folder.c.object_class == str(Class.FOLDER),
+        _folder.c.status == _APPROVED,
+    )
+    .order_by(_association.c.source_object, _association.c.target_object)
+)
+
+
+async def find_answer(transaction: Transaction, message_id: str, digest: str) -> bytes | None:
+    """The response that this very message was given before, or None."""
+    rows = await transaction.fetch(_ANSWER, message_id=message_id, digest=digest)
+    return bytes(rows[0][0]) if rows else None
+
+
+async def keep_answer(
+    transaction: Transaction, *, message_id: str, digest: str, response: bytes, created: str
+) -> None:
+    """Keep the response of a message, for its retry."""
+    await transaction.execute(_KEEP, message_id=message_id, digest=digest, response=response, created=created)
+
+
+async def find_descendants(transaction: Transaction, entries: Iterable[str]) -> list[str]:
+    """The Approved entries that were transformed from, or appended to, `entries`, over all generations."""
+    seen = set(entries)
+    generation: Sequence[str] = sorted(seen)
+    found: list[str] = []
+    while generation:
+        rows = await transaction.fetch(_CHILDREN, targets=generation, types=sorted(CASCADING))
+        generation = sorted({child for (child,) in rows} - seen)
+        seen.update(generation)
+        found.extend(generation)
+    return found
+
+
+async def find_memberships(transaction: Transaction, documents: Sequence[str]) -> list[Membership]:
+    """The Approved memberships of `documents` in Approved folders."""
+    if not documents:
+        return []
+    rows = await transaction.fetch(_HELD, documents=documents)
+    return [Membership(folder, document) for folder, document in rows]

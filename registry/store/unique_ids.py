@@ -1,0 +1,62 @@
+"""The uniqueIds in use, each with the content that it names: where racing submissions meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from registry.domain.registration import UsedUniqueId
+from registry.domain.submission import Class
+from registry.store.tables import unique_id
+from shared.ebrim.identifiers import nfc
+from shared.ebrim.model import DocumentEntry, Folder, SubmissionSet
+from shared.store.engine import Transaction
+from shared.store.statements import in_list, insert_or_ignore
+
+_CLAIM = insert_or_ignore(unique_id)
+_USED = select(
+    unique_id.c.unique_id, unique_id.c.object_class, unique_id.c.content_hash, unique_id.c.size
+).where(in_list(unique_id.c.unique_id, "unique_ids"))
+
+Identified = DocumentEntry | SubmissionSet | Folder
+
+
+async def claim_unique_ids(
+    transaction: Transaction, objects: Sequence[Identified]
+) -> tuple[UsedUniqueId, ...]:
+    """Claim the uniqueIds of `objects`; return those that were in use before.
+
+    A claim of another transaction that has not ended is waited for, in the order of the ids.
+    """
+    # The spelling of the message is what its rules look for.
+    before = {}
+    for thing in sorted(objects, key=lambda thing: nfc(thing.unique_id)):
+        if not await transaction.execute(_CLAIM, **_claim(thing)):
+            before[nfc(thing.unique_id)] = thing.unique_id
+    if not before:
+        return ()
+    return tuple(
+        UsedUniqueId(
+            unique_id=before[used], object_class=Class(object_class), content_hash=content_hash, size=size
+        )
+        for used, object_class, content_hash, size in await transaction.fetch(
+            _USED, unique_ids=sorted(before)
+        )
+    )
+
+
+def _claim(thing: Identified) -> dict[str, object]:
+    match thing:
+        case DocumentEntry():
+            of, content_hash, size = Class.DOCUMENT_ENTRY, thing.hash.lower(), thing.size
+        case SubmissionSet():
+            of, content_hash, size = Class.SUBMISSION_SET, "", None
+        case Folder():
+            of, content_hash, size = Class.FOLDER, "", None
+    return {
+        "unique_id": nfc(thing.unique_id),
+        "object_class": str(of),
+        "content_hash": content_hash,
+        "size": size,
+    }

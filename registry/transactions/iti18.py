@@ -1,0 +1,175 @@
+"""Registry Stored Query [ITI-18]: expected actions (ITI TF-2 3.18.4.1.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+from registry.domain import stored_queries as queries
+from registry.domain.stored_queries import PATIENT_PARAMETERS, Criteria, criteria_of
+from registry.domain.visibility import Found, decided_on, resource_of, visible
+from registry.store.document_entries import find_documents
+from registry.store.found import find_fragments
+from registry.store.selections import select_objects
+from registry.unit import Unit
+from shared.audit.events import (
+    QUERY,
+    AuditEvent,
+    Outcome,
+    ParticipantObject,
+    ihe,
+    patient_object,
+    purposes,
+    push_participants,
+    query_object,
+)
+from shared.ebrim.codec import encode_object_ref
+from shared.ebrim.query_values import Kind, parse_clause
+from shared.errors import QueryError, ResultNotSinglePatient, TooManyResults
+from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, StoredQueryResponse
+from shared.security.caller import Caller
+from shared.soap.served import Served
+
+#: Objects of one patient that a query looks at before consent is asked, as a multiple of what it may answer:
+#: refused entries shall not count, and memory shall stay bounded.
+LOOKED_AT = 5
+
+_DOCUMENT_QUERIES = (queries.FIND_DOCUMENTS, queries.FIND_DOCUMENTS_BY_REFERENCE_ID)
+_PATIENT_ID = "$XDSDocumentEntryPatientId"
+
+
+async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> StoredQueryResponse:
+    """Answer one stored query with the objects that consent lets `caller` see.
+
+    Raises
+    ------
+    UnknownStoredQuery
+        The registry does not know the query id.
+    Rejected
+        Parameters are absent, repeated or malformed; every mistake at once.
+    ResultNotSinglePatient
+        Whole objects of several patients were asked for.
+    TooManyResults
+        The answer would exceed its limit.
+    """
+    leaf = _is_leaf(request.return_type)
+    criteria = criteria_of(request.query_id.strip(), request.parameters)
+    if criteria.query in _DOCUMENT_QUERIES:
+        result, fragments = await _documents(unit, criteria, caller, leaf)
+    else:
+        result, fragments = await _selected(unit, criteria, caller, leaf)
+    if leaf:
+        _check_single_patient(result)
+        return StoredQueryResponse(fragments=[fragments[item.entry_uuid] for item in result])
+    return StoredQueryResponse(fragments=[encode_object_ref(item.entry_uuid) for item in result])
+
+
+def _is_leaf(return_type: ReturnType) -> bool:
+    if return_type not in (ReturnType.LEAF_CLASS, ReturnType.OBJECT_REF):
+        raise QueryError("returnType must be LeafClass or ObjectRef")
+    return return_type is ReturnType.LEAF_CLASS
+
+
+def _limit(unit: Unit, leaf: bool) -> int:
+    settings = unit.parts.settings
+    return settings.query_limit if leaf else settings.reference_limit
+
+
+async def _documents(
+    unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
+) -> tuple[list[Found], Mapping[str, bytes]]:
+    """FindDocuments: one statement reads entries, fragments and policies, unless there is more than fits."""
+    limit = _limit(unit, leaf)
+    find = partial(find_documents, unit, criteria, patient_id=criteria.value(_PATIENT_ID))
+    found, policies = await find(most=limit + 1, leaf=leaf)
+    if len(found) <= limit:
+        seen = await _permitted(unit, caller, found, policies)
+        return seen, {item.entry_uuid: item.fragment for item in seen}
+    found, policies = await find(most=limit * LOOKED_AT + 1, leaf=False)
+    seen = await _permitted(unit, caller, found, policies)
+    _check_number(len(found) if len(found) > limit * LOOKED_AT else len(seen), limit)
+    return seen, await find_fragments(unit, _ids(seen)) if leaf and seen else {}
+
+
+async def _permitted(unit: Unit, caller: Caller, found: list[Found], policies: str) -> list[Found]:
+    # Without line feeds inside, each policy is one line; sorted, so that equal sets are known again.
+    of_patient = {item.patient_id or "": tuple(sorted(policies.splitlines())) for item in found[:1]}
+    answers = await unit.permits(caller, list(map(resource_of, found)), of_patient)
+    return [item for item, permitted in zip(found, answers, strict=True) if permitted]
+
+
+async def _selected(
+    unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
+) -> tuple[list[Found], Mapping[str, bytes]]:
+    limit = _limit(unit, leaf)
+    selected = await unit.read(
+        lambda transaction: select_objects(
+            transaction, criteria, most=limit * LOOKED_AT + 1, fragments_up_to=limit if leaf else 0
+        )
+    )
+    asked = decided_on(selected.surroundings)
+    answers = await unit.permits(caller, list(map(resource_of, asked)), selected.policies)
+    permitted = {item.entry_uuid for item, answer in zip(asked, answers, strict=True) if answer}
+    seen = visible(selected.chosen, selected.surroundings, permitted)
+    _check_number(len(seen), limit)
+    if leaf and seen and not selected.fragments:
+        return seen, await find_fragments(unit, _ids(seen))
+    return seen, selected.fragments
+
+
+def _ids(found: Iterable[Found]) -> list[str]:
+    return [item.entry_uuid for item in found]
+
+
+def _check_number(number: int, limit: int) -> None:
+    if number > limit:
+        raise TooManyResults(f"more than {limit} objects; narrow the query, or ask for ObjectRef first")
+
+
+def _check_single_patient(result: Sequence[Found]) -> None:
+    if len({item.patient_id for item in result if item.patient_id}) > 1:
+        raise ResultNotSinglePatient(
+            "the result is about several patients; ask for ObjectRef, then for each patient's objects"
+        )
+
+
+def audit(
+    request: StoredQueryRequest, response: StoredQueryResponse | None, caller: Caller, outcome: Outcome
+) -> tuple[AuditEvent, ...]:
+    """Describe the query (ITI TF-2 3.18.5.1): its parameters as they came, and the patient that it names."""
+    transaction = ihe(ITI18.number, ITI18.name)
+    details = [("QueryEncoding", b"UTF-8")]
+    if request.home:
+        details.append(("urn:ihe:iti:xca:2010:homeCommunityId", request.home.encode()))
+    query = query_object(
+        request.query_id,
+        transaction,
+        request.octets or ITI18.encode_request(request),
+        details=tuple(details),
+    )
+    return (
+        AuditEvent(
+            event_id=QUERY,
+            action="E",
+            outcome=outcome,
+            event_types=(transaction,),
+            participants=push_participants(caller, server=True),
+            objects=(*_patients(request), query),
+            purposes=purposes(caller.user),
+        ),
+    )
+
+
+def _patients(request: StoredQueryRequest) -> tuple[ParticipantObject, ...]:
+    for name in PATIENT_PARAMETERS:
+        for clause in request.parameters.get(name, ()):
+            try:
+                values = parse_clause(clause, Kind.CX)
+            except QueryError:
+                continue  # what names no patient is told by the query itself
+            if len(values) == 1:
+                return (patient_object(values[0]),)
+    return ()
+
+
+SERVED = Served(ITI18, handle, audit)

@@ -1,0 +1,210 @@
+"""Register Document Set-b [ITI-42]: expected actions (ITI TF-2 3.42.4.1.3)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from registry.domain import lifecycle, patients
+from registry.domain.registration import Knowledge, errors_against
+from registry.domain.submission import Message, errors_in_message
+from registry.store import objects, submissions, unique_ids
+from registry.store import patients as patient_store
+from registry.unit import Unit
+from shared.audit.events import (
+    IMPORT,
+    AuditEvent,
+    Outcome,
+    ihe,
+    patient_object,
+    purposes,
+    push_participants,
+    submission_set_object,
+)
+from shared.ebrim.codec import encode_submission
+from shared.ebrim.identifiers import is_symbolic
+from shared.ebrim.model import Association, Folder, RegistryObject, Submission, Timestamp
+from shared.errors import Actor, Rejected, XdsError
+from shared.messages.iti42 import ITI42, RegisterRequest
+from shared.messages.registry import (
+    RegistryResponse,
+    Status,
+    decode_registry_response,
+    encode_registry_response,
+)
+from shared.security.caller import Caller
+from shared.settings import PatientPolicy
+from shared.soap.served import Served, Speaker
+from shared.store.engine import Transaction
+from shared.xml import parse
+
+
+async def handle(unit: Unit, request: RegisterRequest, caller: Caller) -> RegistryResponse:
+    """Register a submission whole, or say everything that is wrong with it.
+
+    A message that comes again with its MessageID and content is answered as before.
+
+    Raises
+    ------
+    Rejected
+        Nothing was stored.
+    """
+    decoded = request.decoded
+    errors = list(decoded.errors)
+    if decoded.submission is not None:
+        errors.extend(errors_in_message(Message(decoded.submission)))
+    if errors or decoded.submission is None:
+        raise Rejected(*errors)
+    registration = _Registration(unit, decoded.submission, caller.message_id, decoded.warnings)
+    before = await unit.write(registration.work, events=audit(request, None, caller, Outcome.SUCCESS))
+    return registration.response if before is None else decode_registry_response(parse(before))
+
+
+class _Registration:
+    """One submission on its way into the registry; `work` may run several times and keeps nothing between."""
+
+    def __init__(
+        self, unit: Unit, submission: Submission, message_id: str, warnings: Sequence[XdsError]
+    ) -> None:
+        self._submission = submission
+        self._policy = unit.parts.settings.patients
+        self._domain = unit.parts.settings.affinity_domain
+        self._message_id = message_id
+        self._digest = hashlib.sha256(encode_submission(submission)).hexdigest()
+        self._now: datetime = unit.parts.now()
+        self.response = RegistryResponse(status=Status.SUCCESS, errors=tuple(warnings))
+
+    async def work(self, transaction: Transaction) -> bytes | None:
+        """Register and return None; or return the response that this message was given before."""
+        before = await self._answered(transaction)
+        if before is not None:
+            return before
+        message = Message(self._submission)
+        known = await self._knowledge(transaction, message)
+        if errors := list(errors_against(message, known)):
+            raise Rejected(*errors)
+        await _register(transaction, message, Timestamp.of(self._now))
+        return None
+
+    async def _answered(self, transaction: Transaction) -> bytes | None:
+        if not self._message_id:
+            return None
+        before = await submissions.find_answer(transaction, self._message_id, self._digest)
+        if before is None:
+            # Written first: of two copies of one message the second waits here, and then finds the answer.
+            await submissions.keep_answer(
+                transaction,
+                message_id=self._message_id,
+                digest=self._digest,
+                response=encode_registry_response(self.response, Actor.REGISTRY),
+                created=self._now.isoformat(),
+            )
+        return before
+
+    async def _knowledge(self, transaction: Transaction, message: Message) -> Knowledge:
+        # Locks are taken in one order: patient, objects, uniqueIds.
+        active = await self._patient_is_active(transaction, message.submission_set.patient_id)
+        registered = await objects.lock_registered(transaction, message.references())
+        submission = message.submission
+        return Knowledge(
+            patient_is_active=active,
+            registered=registered,
+            taken=await objects.find_taken_ids(transaction, _chosen_ids(submission)),
+            used=await unique_ids.claim_unique_ids(
+                transaction,
+                (submission.submission_set, *submission.document_entries, *submission.folders),
+            ),
+        )
+
+    async def _patient_is_active(self, transaction: Transaction, patient_id: str) -> bool:
+        known = patients.canonical(patient_id, self._domain)
+        if known is None:
+            return False
+        if self._policy is PatientPolicy.ANY:
+            await patient_store.add_patient(transaction, known)
+        patient = await patient_store.hold_patient(transaction, known)
+        return patient is not None and patient.active
+
+
+def _chosen_ids(submission: Submission) -> list[str]:
+    things: tuple[RegistryObject, ...] = (
+        submission.submission_set,
+        *submission.document_entries,
+        *submission.folders,
+        *submission.associations,
+    )
+    return [thing.entry_uuid for thing in things if not is_symbolic(thing.entry_uuid)]
+
+
+async def _register(transaction: Transaction, message: Message, now: Timestamp) -> None:
+    submission = lifecycle.assigned(message.submission)
+    registered = Message(submission)
+    replaced = registered.replaced()
+    held = await submissions.find_memberships(transaction, replaced)
+    carried = tuple(lifecycle.carried_over(registered, held))
+    touched = lifecycle.touched_folders(registered, carried)
+    new = replace(
+        submission,
+        folders=tuple(lifecycle.updated(folder, now) for folder in submission.folders),
+        associations=(*submission.associations, *carried),
+    )
+    await _change(transaction, replaced, touched - registered.folders.keys(), now)
+    await objects.insert_objects(transaction, _in_order(new))
+
+
+async def _change(
+    transaction: Transaction, replaced: Sequence[str], folders: set[str], now: Timestamp
+) -> None:
+    if not replaced and not folders:
+        return
+    leaving = {*replaced, *await submissions.find_descendants(transaction, replaced)}
+    await objects.lock_registered(transaction, sorted(leaving | folders))
+    values = await objects.find_values(transaction, leaving | folders)
+    await objects.replace_objects(
+        transaction,
+        [
+            lifecycle.updated(value, now) if isinstance(value, Folder) else objects.deprecated(value)
+            for value in values
+        ],
+    )
+
+
+def _in_order(submission: Submission) -> tuple[RegistryObject, ...]:
+    associations: tuple[Association, ...] = submission.associations
+    return (
+        submission.submission_set,
+        *submission.document_entries,
+        *submission.folders,
+        *associations,
+    )
+
+
+def audit(
+    request: RegisterRequest, response: RegistryResponse | None, caller: Caller, outcome: Outcome
+) -> tuple[AuditEvent, ...]:
+    """Describe the registration (ITI TF-2 3.42.5.1): who registered which submission set for whom."""
+    submission = request.decoded.submission
+    described = (
+        ()
+        if submission is None
+        else (
+            patient_object(submission.submission_set.patient_id),
+            submission_set_object(submission.submission_set.unique_id),
+        )
+    )
+    return (
+        AuditEvent(
+            event_id=IMPORT,
+            action="C",
+            outcome=outcome,
+            event_types=(ihe(ITI42.number, ITI42.name),),
+            participants=push_participants(caller, server=True),
+            objects=described,
+            purposes=purposes(caller.user),
+        ),
+    )
+
+
+SERVED = Served(ITI42, handle, audit, Speaker.NODE)

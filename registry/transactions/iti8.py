@@ -1,0 +1,179 @@
+"""Patient Identity Feed [ITI-8]: expected actions of the Document Registry (ITI TF-2 3.8.4)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from registry.domain import feed
+from registry.domain.feed import ADDING, Code, Event, FeedError, FeedMessage, Header
+from registry.domain.patients import MergeRefused, check_merge
+from registry.store import feed as feed_store
+from registry.store import patients
+from registry.unit import Parts, Unit
+from shared.audit.events import (
+    PATIENT_RECORD,
+    AuditEvent,
+    Outcome,
+    feed_participants,
+    ihe,
+    patient_object,
+)
+from shared.audit.recorder import AuditUnavailable
+from shared.errors import UnavailableError
+from shared.store.engine import Transaction
+from shared.telemetry.log import logger
+
+_log = logger(__name__)
+_NAME = ihe("ITI-8", "Patient Identity Feed")
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Takes the messages of a feed; `host` is the name by which this registry stands in the trail."""
+
+    parts: Parts
+    host: str
+
+    async def acknowledge(self, octets: bytes, address: str) -> bytes:
+        """Do what a message of the system at `address` says; what it changed is durable before its AA.
+
+        The same message again, by control id and bytes, is acknowledged as before. Whatever goes wrong
+        becomes AE or AR with its reason, and changes nothing.
+        """
+        settings = self.parts.settings
+        message = None
+        try:
+            message = feed.decode(octets, domain=settings.affinity_domain, namespace=settings.feed_namespace)
+            return await self._taken(message, hashlib.sha256(octets).hexdigest(), address)
+        except FeedError as error:
+            return await self._refused(error, message, address)
+        except UnavailableError as error:
+            return await self._refused(FeedError(Code.ERROR, 207, "MSH", error.context), message, address)
+        except Exception as error:
+            _log.exception("a feed message failed", kind=type(error).__name__)
+            text = "internal error; the registry's log explains it"
+            return await self._refused(FeedError(Code.ERROR, 207, "MSH", text), message, address)
+
+    async def _taken(self, message: FeedMessage, digest: str, address: str) -> bytes:
+        now = self.parts.now()
+        acknowledgement = feed.acknowledgement(message.header, now=now)
+        change = _change(message)
+
+        async def work(transaction: Transaction) -> bytes:
+            control_id = message.header.control_id
+            before = await feed_store.find_acknowledgement(transaction, control_id, digest)
+            if before is not None:
+                return before
+            await feed_store.keep_acknowledgement(
+                transaction,
+                control_id=control_id,
+                digest=digest,
+                acknowledgement=acknowledgement,
+                created=now.isoformat(),
+            )
+            await change(transaction)
+            return acknowledgement
+
+        events = audit(message, address, self.host, Outcome.SUCCESS)
+        return await Unit(self.parts).write(work, events=events)
+
+    async def _refused(self, error: FeedError, message: FeedMessage | None, address: str) -> bytes:
+        _log.warning("a feed message was not taken", code=str(error.code), number=error.number)
+        if message is None:
+            header, events = error.header, _unread(error, address, self.host)
+        else:
+            header = message.header
+            events = audit(message, address, self.host, Outcome.SERIOUS_FAILURE, description=error.text)
+        try:
+            await self.parts.recorder.record(events)
+        except AuditUnavailable:
+            # Nothing was changed, so that nothing is hidden; the sender learns of the refusal all the same.
+            _log.error("the refusal cannot be recorded")
+        return feed.acknowledgement(header, now=self.parts.now(), error=error)
+
+
+Change = Callable[[Transaction], Awaitable[None]]
+
+
+def _change(message: FeedMessage) -> Change:
+    if message.event is Event.MERGE:
+        return lambda transaction: _merge(transaction, message)
+    if message.event in ADDING:
+        return lambda transaction: _add(transaction, message)
+    return _nothing
+
+
+async def _nothing(_: Transaction) -> None:
+    """A08 tells demographics, of which the registry keeps none."""
+
+
+async def _add(transaction: Transaction, message: FeedMessage) -> None:
+    if await patients.add_patient(transaction, message.patient_id):
+        return
+    known = await patients.find_patient(transaction, message.patient_id)
+    if known is not None and not known.active:
+        raise _error("PID-3", "the patient id was merged into another and stays so")
+
+
+async def _merge(transaction: Transaction, message: FeedMessage) -> None:
+    known = await patients.lock_patients(transaction, (message.patient_id, message.prior_patient_id))
+    try:
+        check_merge(known.get(message.prior_patient_id), known.get(message.patient_id))
+    except MergeRefused as refused:
+        raise _error("MRG-1", str(refused)) from None
+    await patients.merge_patients(transaction, message.prior_patient_id, message.patient_id)
+
+
+def _error(place: str, text: str) -> FeedError:
+    return FeedError(Code.ERROR, 204, place, text)
+
+
+# --- the trail ----------------------------------------------------------------------------------------
+
+
+def audit(
+    message: FeedMessage, address: str, host: str, outcome: Outcome, *, description: str = ""
+) -> tuple[AuditEvent, ...]:
+    """Describe the message (ITI TF-2 3.8.5): a merge is a deletion and an update."""
+    described = [("C" if message.event in ADDING else "U", message.patient_id)]
+    if message.event is Event.MERGE:
+        described.insert(0, ("D", message.prior_patient_id))
+    return tuple(
+        _event(message.header, action, patient_id, address, host, outcome, description=description)
+        for action, patient_id in described
+    )
+
+
+def _unread(error: FeedError, address: str, host: str) -> tuple[AuditEvent, ...]:
+    action = "C" if error.header.event in list(ADDING) else "U"
+    return (_event(error.header, action, "", address, host, Outcome.SERIOUS_FAILURE, description=error.text),)
+
+
+def _event(
+    header: Header,
+    action: str,
+    patient_id: str,
+    address: str,
+    host: str,
+    outcome: Outcome,
+    *,
+    description: str = "",
+) -> AuditEvent:
+    detail = ("MSH-10", header.control_id.encode())
+    return AuditEvent(
+        event_id=PATIENT_RECORD,
+        action=action,
+        outcome=outcome,
+        event_types=(_NAME,),
+        participants=feed_participants(
+            sender=(header.facility, header.application),
+            receiver=(header.receiving_facility, header.receiving_application),
+            sender_address=address,
+            receiver_host=host,
+            server=True,
+        ),
+        objects=(patient_object(patient_id, details=(detail,)),) if patient_id else (),
+        outcome_description=description,
+    )

@@ -1,0 +1,118 @@
+"""What one request works with: the database, the decisions on consent, the settings, the clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy.sql.elements import ClauseElement
+
+from registry.settings import RegistrySettings
+from shared.audit.events import AuditEvent
+from shared.audit.outbox import insert_events
+from shared.audit.recorder import AuditRecorder
+from shared.consent.decision import Action, Resource
+from shared.consent.evaluation import PolicyDecisions
+from shared.errors import Busy, OutOfResources
+from shared.security.caller import Caller
+from shared.store.engine import Database, Row, Transaction, Work
+from shared.store.failures import DatabaseBusy, DatabaseFull, DatabaseUnavailable, OutcomeUnknown
+
+Result = TypeVar("Result")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the service is made of; one for the life of the process."""
+
+    settings: RegistrySettings
+    database: Database
+    decisions: PolicyDecisions
+    recorder: AuditRecorder
+    now: Callable[[], datetime] = _now
+
+    @asynccontextmanager
+    async def unit(self, caller: Caller) -> AsyncIterator[Unit]:
+        """The unit of one request; every statement takes its own connection, so nothing is given back."""
+        yield Unit(self)
+
+
+@dataclass(slots=True)
+class Unit:
+    """The work of one request; `audited` tells that its events were committed with its change."""
+
+    parts: Parts
+    audited: bool = field(default=False, init=False)
+
+    async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
+        """The rows of one statement."""
+        with _answered():
+            return await self.parts.database.fetch(statement, **parameters)
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Run `work`, which only reads, on one snapshot."""
+        with _answered():
+            return await self.parts.database.read(work)
+
+    async def write(self, work: Work[Result], *, events: Sequence[AuditEvent]) -> Result:
+        """Run `work` in one transaction with the events that describe it.
+
+        Raises
+        ------
+        Busy
+            Contention did not end, the database cannot be reached, or it is not known whether the commit came
+            through; the same message with the same MessageID finds out.
+        OutOfResources
+            The disk is full.
+        """
+
+        async def work_and_events(transaction: Transaction) -> Result:
+            result = await work(transaction)
+            await insert_events(transaction, events, self.parts.recorder)
+            return result
+
+        with _answered():
+            result = await self.parts.database.write(work_and_events)
+        self.audited = True
+        return result
+
+    async def permits(
+        self,
+        caller: Caller,
+        resources: Sequence[Resource],
+        policies: Mapping[str, tuple[str, ...]],
+    ) -> list[bool]:
+        """Whether consent lets `caller` find each of `resources`; policies are JSON texts by patient."""
+        permitted: dict[int, bool] = {}
+        places: dict[str, list[int]] = {}
+        for at, resource in enumerate(resources):
+            places.setdefault(resource.patient_id, []).append(at)
+        for patient_id, of_patient in places.items():
+            decisions = await self.parts.decisions.decide(
+                policies.get(patient_id, ()), caller, Action.QUERY, [resources[at] for at in of_patient]
+            )
+            permitted.update(
+                (at, decision.permitted) for at, decision in zip(of_patient, decisions, strict=True)
+            )
+        return [permitted[at] for at in range(len(resources))]
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseBusy:
+        raise Busy("the registry is busy; send the message again after a moment") from None
+    except DatabaseUnavailable as error:
+        raise Busy("the registry cannot reach its database; send the message again later") from error
+    except DatabaseFull as error:
+        raise OutOfResources("the registry's disk is full; nothing was stored") from error
+    except OutcomeUnknown as error:
+        raise Busy("the outcome is not known; send the message again with its MessageID") from error

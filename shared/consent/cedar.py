@@ -1,0 +1,224 @@
+"""Policies in Cedar: their translation, and the questions that are asked of it.
+
+Policies are handed over as JSON, so that no value is ever part of Cedar's syntax. `policy.cedarschema` lists
+the attributes that they may read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import cedarpy
+
+from shared.consent.decision import Action
+from shared.consent.policy import Effect, Policy, PolicyError
+from shared.ebrim.model import Code
+from shared.security.caller import User
+
+SCHEMA_TEXT = files("shared.consent").joinpath("policy.cedarschema").read_text("utf-8")
+_SCHEMA = cedarpy.Schema.from_str(SCHEMA_TEXT)
+_NO_ENTITIES = cedarpy.Entities.from_json_str("[]")
+_CALLER = {"type": "Caller", "id": "caller"}
+_RECORD = {"type": "Record", "id": "record"}
+_EFFECTS = {Effect.PERMIT: "permit", Effect.DENY: "forbid"}
+
+# One call holds the interpreter for its whole batch; other threads get their turn between two calls.
+_EVALUATIONS_PER_CALL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The caller's attributes that policies may read; whoever has the same is decided alike."""
+
+    roles: frozenset[str] = frozenset()
+    organizations: frozenset[str] = frozenset()
+    purposes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Cedar's answer: the ids of the policies that decided, none when no policy applied."""
+
+    permitted: bool
+    policy_ids: tuple[str, ...]
+    failed: bool = False
+
+
+def subject_of(user: User | None) -> Subject:
+    """The attributes of a user; a node that speaks for itself has none."""
+    if user is None:
+        return Subject()
+    return Subject(
+        roles=frozenset(spelling for role in user.roles for spelling in _spellings(role)),
+        organizations=frozenset(map(organization, user.organization_ids)),
+        purposes=frozenset(spelling for purpose in user.purposes for spelling in _spellings(purpose)),
+    )
+
+
+def organization(identifier: str) -> str:
+    """An organisation id as it is compared: an OID with or without `urn:oid:` is the same."""
+    return identifier.strip().removeprefix("urn:oid:")
+
+
+def code(spelled: str) -> str:
+    """A code as it is compared: its scheme with or without `urn:oid:` is the same."""
+    value, separator, scheme = spelled.partition("^^")
+    return f"{value}{separator}{scheme.removeprefix('urn:oid:')}"
+
+
+def _spellings(coded: Code) -> Iterator[str]:
+    yield code(str(coded))
+    # A value with a caret could be mistaken for a value with its scheme.
+    if "^" not in coded.value:
+        yield coded.value
+
+
+# --- translation --------------------------------------------------------------------------------------
+
+
+def policy_set(policies: Sequence[Policy]) -> cedarpy.PolicySet:
+    """The policies, ready to be asked; their ids are Cedar's too.
+
+    Raises
+    ------
+    PolicyError
+        Two policies have the same id.
+    """
+    translated = {policy.policy_id: _policy(policy, list(conditions(policy))) for policy in policies}
+    if len(translated) != len(policies):
+        raise PolicyError("policy_id: two policies of a patient have the same")
+    return _parsed(translated)
+
+
+def condition_set(policy: Policy) -> cedarpy.PolicySet:
+    """One permit for each condition of `policy`, by its name: the permits that apply are what holds."""
+    return _parsed(
+        {
+            name: {**_policy(policy, [(name, expression)]), "effect": "permit", "action": {"op": "All"}}
+            for name, expression in conditions(policy)
+        }
+    )
+
+
+def check(policies: Sequence[Policy]) -> None:
+    """Hold the translation against the schema.
+
+    Raises
+    ------
+    PolicyError
+        A policy reads what the schema does not list.
+    """
+    result = cedarpy.validate_policies(str(policy_set(policies)), _SCHEMA)
+    if not result.validation_passed:
+        raise PolicyError("; ".join(map(str, result.errors)))
+
+
+def _parsed(translated: dict[str, dict[str, Any]]) -> cedarpy.PolicySet:
+    return cedarpy.PolicySet.from_json_str(
+        json.dumps({"staticPolicies": translated, "templates": {}, "templateLinks": []})
+    )
+
+
+def _policy(policy: Policy, parts: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    return {
+        "effect": _EFFECTS[policy.effect],
+        "principal": {"op": "All"},
+        "action": {"op": "in", "entities": [{"type": "Action", "id": each.value} for each in policy.actions]},
+        "resource": {"op": "All"},
+        "conditions": [{"kind": "when", "body": expression} for _, expression in parts],
+    }
+
+
+def conditions(policy: Policy) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The conditions of `policy` that are not empty, by field name, as Cedar expressions."""
+    if policy.roles:
+        yield "roles", _any_of("roles", map(code, policy.roles))
+    if policy.organizations:
+        yield "organizations", _any_of("organizations", map(organization, policy.organizations))
+    if policy.purposes:
+        yield "purposes", _any_of("purposes", map(code, policy.purposes))
+    if policy.confidentiality:
+        yield "confidentiality", _confidentiality(policy)
+
+
+def _confidentiality(policy: Policy) -> dict[str, Any]:
+    attribute = "confidentiality" if "^^" in policy.confidentiality[0] else "confidentiality_values"
+    listed = _set(map(code, policy.confidentiality))
+    bears_none = {"isEmpty": {"arg": _attribute(attribute)}}
+    if policy.effect is Effect.PERMIT:
+        all_listed = {"containsAll": {"left": listed, "right": _attribute(attribute)}}
+        return {"&&": {"left": {"!": {"arg": bears_none}}, "right": all_listed}}
+    retrieval = {
+        "==": {
+            "left": {"Var": "action"},
+            "right": {"Value": {"__entity": {"type": "Action", "id": Action.RETRIEVE.value}}},
+        }
+    }
+    unknown = {"&&": {"left": retrieval, "right": bears_none}}
+    return {
+        "||": {"left": {"containsAny": {"left": _attribute(attribute), "right": listed}}, "right": unknown}
+    }
+
+
+def _any_of(attribute: str, values: Iterator[str]) -> dict[str, Any]:
+    return {"containsAny": {"left": _attribute(attribute), "right": _set(values)}}
+
+
+def _attribute(name: str) -> dict[str, Any]:
+    return {".": {"left": {"Var": "context"}, "attr": name}}
+
+
+def _set(values: Iterator[str]) -> dict[str, Any]:
+    return {"Set": [{"Value": value} for value in sorted(set(values))]}
+
+
+# --- questions ----------------------------------------------------------------------------------------
+
+
+def ask(
+    policies: cedarpy.PolicySet, subject: Subject, action: Action, confidentiality: Sequence[frozenset[str]]
+) -> list[Answer]:
+    """One answer for each set of confidentiality codes, in order."""
+    requests = [_request(subject, action, codes) for codes in confidentiality]
+    size = max(1, _EVALUATIONS_PER_CALL // max(1, len(policies)))
+    return [
+        _answer(result)
+        for start in range(0, len(requests), size)
+        for result in cedarpy.is_authorized_batch(requests[start : start + size], policies, _NO_ENTITIES)
+    ]
+
+
+def _request(subject: Subject, action: Action, confidentiality: frozenset[str]) -> dict[str, Any]:
+    codes = {code(spelled) for spelled in confidentiality}
+    return {
+        "principal": _CALLER,
+        "action": {"type": "Action", "id": action.value},
+        "resource": _RECORD,
+        "context": {
+            "roles": list(subject.roles),
+            "organizations": list(subject.organizations),
+            "purposes": list(subject.purposes),
+            "confidentiality": list(codes),
+            "confidentiality_values": list({_value(spelled) for spelled in codes}),
+        },
+    }
+
+
+def _value(spelled: str) -> str:
+    value, _, scheme = spelled.partition("^^")
+    # With a further caret it is no code that a policy can name: left whole, no list contains it.
+    return spelled if "^" in value + scheme else value
+
+
+def _answer(result: cedarpy.AuthzResult) -> Answer:
+    diagnostics = result.diagnostics
+    return Answer(
+        permitted=result.decision is cedarpy.Decision.Allow,
+        policy_ids=tuple(diagnostics.reasons),
+        # A policy that fails to evaluate is skipped by Cedar; had it been a denial, skipping it would permit.
+        failed=bool(diagnostics.errors) or result.decision is cedarpy.Decision.NoDecision,
+    )

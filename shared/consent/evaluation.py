@@ -1,0 +1,271 @@
+"""What a patient's policies mean together: the decision, its reason, and what is remembered of it.
+
+Of the policies in force that concern the action:
+
+1. One that denies and applies to caller and document: no. 2. Else one that permits and applies: yes. 3. Else,
+when any of them permits somebody: no. Permissions are the closed list of who may; denials alone only exclude.
+4. Else the domain's default for queries and retrievals; a submission is accepted.
+
+A permission to query or to retrieve closes the list for both: who may not find a document may not fetch it
+either. What expired is as if it had never been. Policies of identities that were merged are decided for each
+identity by itself, and every one of them must permit. A caller without a user has no role, organisation or
+purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import cedarpy
+
+from shared.consent.cedar import Answer, Subject, ask, condition_set, policy_set, subject_of
+from shared.consent.decision import Action, Decision, Resource
+from shared.consent.policy import Effect, Policy, PolicyError, read_policy
+from shared.security.caller import Caller
+from shared.settings import Default
+
+UNREADABLE = Decision(False, "policies cannot be read")
+FAILED = Decision(False, "policies cannot be evaluated")
+CLOSED_LIST = Decision(False, "default: deny, no permit policy of the patient applies")
+SUBMISSION = Decision(True, "default: permit, submissions are accepted")
+
+# More questions than these are asked in a thread (about 4 ms on the loop).
+ASKED_ON_THE_LOOP = 50
+REMEMBERED_SETS = 1_000
+REMEMBERED_DECISIONS_OF_A_SET = 256
+
+_subject_of = lru_cache(maxsize=1_024)(subject_of)
+
+Codes = frozenset[str]
+
+
+def decide_with(
+    policies: Sequence[Policy],
+    caller: Caller,
+    action: Action,
+    resources: Iterable[Resource],
+    *,
+    default: Default,
+    now: datetime,
+) -> tuple[Decision, ...]:
+    """One decision for each resource, in order, by these policies of its patient; a pure function.
+
+    Raises
+    ------
+    PolicyError
+        Two of the policies have the same id.
+    """
+    codes = [resource.confidentiality for resource in resources]
+    return _Ready(policies, default, now).decide(subject_of(caller.user), action, codes)
+
+
+class PolicyDecisions:
+    """Decides by policies that are at hand, and remembers by their content what was decided.
+
+    Policies come as values or as their JSON texts, for example as the registry's statement reads them beside
+    the entries; texts that were seen before are not read again. Nothing is remembered about a patient: other
+    policies are another key.
+    """
+
+    def __init__(
+        self, default: Default, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._default = default
+        self._clock = clock
+        self._sets: OrderedDict[tuple[Policy, ...] | tuple[str, ...], _Ready] = OrderedDict()
+
+    async def decide(
+        self,
+        policies: tuple[Policy, ...] | tuple[str, ...],
+        caller: Caller,
+        action: Action,
+        resources: Sequence[Resource],
+    ) -> tuple[Decision, ...]:
+        """One decision for each resource, in order; what cannot be read or evaluated is refused."""
+        codes = [resource.confidentiality for resource in resources]
+        try:
+            ready = self._ready(policies)
+        except PolicyError:
+            return (UNREADABLE,) * len(codes)
+        subject = _subject_of(caller.user)
+        if ready.unseen(subject, action, codes) > ASKED_ON_THE_LOOP:
+            return await asyncio.to_thread(ready.decide, subject, action, codes)
+        return ready.decide(subject, action, codes)
+
+    def _ready(self, policies: tuple[Policy, ...] | tuple[str, ...]) -> _Ready:
+        now = self._clock()
+        known = self._sets.get(policies)
+        if known is not None and known.holds(now):
+            self._sets.move_to_end(policies)
+            return known
+        read = [each if isinstance(each, Policy) else read_policy(each) for each in policies]
+        ready = self._sets[policies] = _Ready(read, self._default, now)
+        while len(self._sets) > REMEMBERED_SETS:
+            self._sets.popitem(last=False)
+        return ready
+
+
+class _Ready:
+    """A patient's policies in force at one moment, ready to be asked, with the answers given."""
+
+    def __init__(self, policies: Sequence[Policy], default: Default, now: datetime) -> None:
+        in_force = [policy for policy in policies if policy.in_force(now)]
+        self._identities = [_Identity(each) for each in _by_identity(in_force)]
+        self._default = Decision(default is Default.PERMIT, f"default: {default}")
+        self._since = now
+        self._until = _next_change(policies, now)
+        self._known: dict[tuple[Subject, Action], dict[Codes, Decision]] = {}
+
+    def holds(self, now: datetime) -> bool:
+        """Whether the same policies are in force at `now`."""
+        return self._since <= now and (self._until is None or now < self._until)
+
+    def unseen(self, subject: Subject, action: Action, codes: Iterable[Codes]) -> int:
+        """How many questions `decide` would ask."""
+        if not self._identities:
+            return 0
+        known = self._known.get((subject, action), {})
+        return len({each for each in codes if each not in known}) * len(self._identities)
+
+    def decide(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> tuple[Decision, ...]:
+        """One decision for each set of confidentiality codes, in order."""
+        if not self._identities:
+            return (self._by_default(action),) * len(codes)
+        known = self._known.get((subject, action), {})
+        asked = [each for each in dict.fromkeys(codes) if each not in known]
+        if asked:
+            known = {**known, **dict(zip(asked, self._answers(subject, action, asked), strict=True))}
+            self._remember((subject, action), known)
+        return tuple(known[each] for each in codes)
+
+    def _remember(self, key: tuple[Subject, Action], known: dict[Codes, Decision]) -> None:
+        if sum(map(len, self._known.values())) + len(known) > REMEMBERED_DECISIONS_OF_A_SET:
+            self._known = {}
+        if len(known) <= REMEMBERED_DECISIONS_OF_A_SET:
+            self._known[key] = known
+
+    def _answers(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> list[Decision]:
+        decided = [identity.decide(subject, action, codes) for identity in self._identities]
+        return [self._together(action, each) for each in zip(*decided, strict=True)]
+
+    def _together(self, action: Action, decisions: Sequence[Decision | None]) -> Decision:
+        given = [decision or self._by_default(action) for decision in decisions]
+        return next((decision for decision in given if not decision.permitted), given[0])
+
+    def _by_default(self, action: Action) -> Decision:
+        return SUBMISSION if action is Action.SUBMIT else self._default
+
+
+class _Identity:
+    """The policies in force that were given for one patient id."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policies = {policy.policy_id: policy for policy in policies}
+        self._set: cedarpy.PolicySet = policy_set(policies)
+        self._closed = {action: any(closes(policy, action) for policy in policies) for action in Action}
+
+    def decide(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> list[Decision | None]:
+        """None where no policy says anything."""
+        return [self._decision(answer, action) for answer in ask(self._set, subject, action, codes)]
+
+    def _decision(self, answer: Answer, action: Action) -> Decision | None:
+        if answer.failed:
+            return FAILED
+        if answer.policy_ids:
+            deciding = min((self._policies[each] for each in answer.policy_ids), key=_age)
+            return Decision(answer.permitted, f"policy {deciding.policy_id}: {deciding}")
+        return CLOSED_LIST if self._closed[action] else None
+
+
+def closes(policy: Policy, action: Action) -> bool:
+    """Whether `policy` makes the permissions for `action` a closed list."""
+    if policy.effect is not Effect.PERMIT:
+        return False
+    return (Action.SUBMIT in policy.actions) if action is Action.SUBMIT else _discloses(policy)
+
+
+def _discloses(policy: Policy) -> bool:
+    return Action.QUERY in policy.actions or Action.RETRIEVE in policy.actions
+
+
+def _age(policy: Policy) -> tuple[datetime, str]:
+    return policy.created, policy.policy_id
+
+
+def _by_identity(policies: Iterable[Policy]) -> Iterable[list[Policy]]:
+    grouped: dict[str, list[Policy]] = {}
+    for policy in policies:
+        grouped.setdefault(policy.patient_id, []).append(policy)
+    return grouped.values()
+
+
+def _next_change(policies: Iterable[Policy], now: datetime) -> datetime | None:
+    moments = (moment for policy in policies for moment in (policy.valid_from, policy.valid_until))
+    return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
+
+# --- reasons ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """One policy in a decision; `unmet` are the conditions that kept it from applying, by field name."""
+
+    policy: Policy
+    unmet: tuple[str, ...]
+
+    @property
+    def applies(self) -> bool:
+        """Whether it took part."""
+        return not self.unmet
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision with every policy of the patient that was looked at, oldest first."""
+
+    decision: Decision
+    considered: tuple[Considered, ...]
+
+
+def explain(
+    policies: Sequence[Policy],
+    caller: Caller,
+    action: Action,
+    resource: Resource,
+    *,
+    default: Default,
+    now: datetime,
+) -> Explanation:
+    """The decision on one resource, and for each policy which of its conditions was not met."""
+    (decision,) = decide_with(policies, caller, action, (resource,), default=default, now=now)
+    subject = subject_of(caller.user)
+    considered = tuple(
+        Considered(policy, tuple(_unmet(policy, subject, action, resource.confidentiality, now)))
+        for policy in sorted(policies, key=_age)
+    )
+    return Explanation(decision, considered)
+
+
+def _unmet(policy: Policy, subject: Subject, action: Action, codes: Codes, now: datetime) -> Iterable[str]:
+    if policy.valid_from is not None and now < policy.valid_from:
+        yield "valid_from"
+    if policy.valid_until is not None and now >= policy.valid_until:
+        yield "valid_until"
+    if action not in policy.actions:
+        yield "actions"
+    conditions = condition_set(policy)
+    if len(conditions):
+        (answer,) = ask(conditions, subject, action, [codes])
+        yield from (name for name in _names(policy) if name not in answer.policy_ids)
+
+
+def _names(policy: Policy) -> Iterable[str]:
+    return (
+        name for name in ("roles", "organizations", "purposes", "confidentiality") if getattr(policy, name)
+    )

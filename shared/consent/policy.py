@@ -1,0 +1,291 @@
+"""A patient's consent policy as a value, and its JSON form on the wire and in the registry's table.
+
+A policy permits or denies callers by role, organisation and purpose of use, for documents by confidentiality.
+What it leaves empty does not matter to it: a deny policy that names nothing is an opt-out. What several
+policies, or none, mean together stands in `shared.consent.evaluation`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+from shared.consent.decision import Action
+
+MAX_POLICIES = 1_000
+MAX_VALUES = 200
+MAX_LENGTH = 256
+MAX_TEXT = 2_000
+
+DISCLOSURES = (Action.QUERY, Action.RETRIEVE)
+
+_URN_UUID = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CX = re.compile(r"[^^&\s][^^&]*\^\^\^&[0-9.]+&ISO")
+_CODE = re.compile(r"[^^\x00-\x1f]+(\^\^[^^\x00-\x1f]+)?")
+_PLAIN = re.compile(r"[^\x00-\x1f]+")
+_TEXT = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f]*")
+
+
+class PolicyError(ValueError):
+    """The policy cannot be used; the text names the field, what is wrong and what would be right."""
+
+
+class Effect(StrEnum):
+    """What a policy does where it applies."""
+
+    PERMIT = "permit"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One policy of one patient; made by `new_policy` or `decode_policy`, which check it.
+
+    Within a field the values are alternatives, and every field that is not empty must be met. `roles` and
+    `purposes` are `value^^scheme`, or a bare value for any scheme; `organizations` are organisation ids.
+    `confidentiality` is all `value^^scheme` or all bare: a permit applies to documents whose codes are all
+    listed, a deny to documents that bear a listed one, and to retrievals of what bears none. Without
+    `actions` a policy is about queries and retrievals. `valid_from` and `valid_until` are aware and
+    half-open; None is open.
+    """
+
+    policy_id: str
+    patient_id: str
+    effect: Effect
+    created: datetime
+    roles: tuple[str, ...] = ()
+    organizations: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    confidentiality: tuple[str, ...] = ()
+    actions: tuple[Action, ...] = DISCLOSURES
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    description: str = ""
+    author: str = ""
+
+    def in_force(self, now: datetime) -> bool:
+        """Whether the policy holds at `now`."""
+        begun = self.valid_from is None or self.valid_from <= now
+        return begun and (self.valid_until is None or now < self.valid_until)
+
+    def __str__(self) -> str:
+        """Effect and conditions in words: `deny role RAD-PHYS, purpose TREAT`."""
+        named = ", ".join(
+            f"{name} {' or '.join(values)}"
+            for name, values in (
+                ("role", self.roles),
+                ("organization", self.organizations),
+                ("purpose", self.purposes),
+                ("confidentiality", self.confidentiality),
+            )
+            if values
+        )
+        return f"{self.effect} {named or 'everyone'}"
+
+
+@dataclass(frozen=True, slots=True)
+class PatientPolicies:
+    """All policies of a patient: `patient_id` is the survivor of merges, each names the id it was for."""
+
+    patient_id: str
+    policies: tuple[Policy, ...] = ()
+
+
+def new_policy(*, patient_id: str, effect: Effect | str, **fields: Any) -> Policy:
+    """A policy with a new id, made now; fields as in `Policy`, times aware or ISO 8601.
+
+    Raises
+    ------
+    PolicyError
+        A field is malformed.
+    """
+    made = {
+        "policy_id": uuid4().urn,
+        "created": datetime.now(UTC),
+        "patient_id": patient_id,
+        "effect": effect,
+    }
+    return decode_policy(made | fields)
+
+
+# --- JSON ---------------------------------------------------------------------------------------------
+
+
+def encode_policy(policy: Policy) -> dict[str, Any]:
+    """The policy as a JSON object; absent times are null."""
+    return {
+        "policy_id": policy.policy_id,
+        "patient_id": policy.patient_id,
+        "effect": policy.effect.value,
+        "roles": list(policy.roles),
+        "organizations": list(policy.organizations),
+        "purposes": list(policy.purposes),
+        "confidentiality": list(policy.confidentiality),
+        "actions": [action.value for action in policy.actions],
+        "valid_from": _written(policy.valid_from),
+        "valid_until": _written(policy.valid_until),
+        "created": _written(policy.created),
+        "description": policy.description,
+        "author": policy.author,
+    }
+
+
+def encode_patient_policies(policies: PatientPolicies) -> bytes:
+    """The body with which the registry answers for a patient's policies."""
+    return json.dumps(
+        {
+            "patient_id": policies.patient_id,
+            "policies": [encode_policy(policy) for policy in policies.policies],
+        }
+    ).encode()
+
+
+def decode_patient_policies(octets: bytes) -> PatientPolicies:
+    """Read that body.
+
+    Raises
+    ------
+    PolicyError
+        It is not that, or one policy cannot be read: the others alone might permit what that one denies.
+    """
+    content = _object(octets)
+    listed = content.get("policies")
+    if set(content) != {"patient_id", "policies"} or not isinstance(listed, list):
+        raise PolicyError("patient_id and policies (a list) are needed, and nothing else")
+    if len(listed) > MAX_POLICIES:
+        raise PolicyError(f"policies: at most {MAX_POLICIES} for one patient")
+    patient_id = _matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO")
+    return PatientPolicies(patient_id, tuple(map(decode_policy, listed)))
+
+
+def read_policy(octets: bytes | str) -> Policy:
+    """Read one policy from its JSON text.
+
+    Raises
+    ------
+    PolicyError
+        The text is not a policy.
+    """
+    return decode_policy(_object(octets))
+
+
+def decode_policy(content: Mapping[str, Any]) -> Policy:
+    """Read one policy from a JSON object, strictly: a field that is not known might have been an exception.
+
+    Raises
+    ------
+    PolicyError
+        A field is absent, unknown or malformed.
+    """
+    if not isinstance(content, Mapping):
+        raise PolicyError("a policy must be a JSON object")
+    if unknown := set(content) - set(Policy.__dataclass_fields__):
+        raise PolicyError(f"unknown field {min(map(str, unknown))}; known are {', '.join(_FIELDS)}")
+    policy = Policy(
+        policy_id=_matching(content, "policy_id", _URN_UUID, "urn:uuid: and a UUID in lower case"),
+        patient_id=_matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO"),
+        effect=_effect(content.get("effect")),
+        created=_moment(content, "created") or _absent("created"),
+        roles=_codes(content, "roles"),
+        organizations=_values(content, "organizations", _PLAIN, "an organisation id"),
+        purposes=_codes(content, "purposes"),
+        confidentiality=_codes(content, "confidentiality"),
+        actions=_actions(content),
+        valid_from=_moment(content, "valid_from"),
+        valid_until=_moment(content, "valid_until"),
+        description=_text(content, "description"),
+        author=_text(content, "author"),
+    )
+    _agree(policy)
+    return policy
+
+
+_FIELDS = tuple(Policy.__dataclass_fields__)
+
+
+def _object(octets: bytes | str) -> Mapping[str, Any]:
+    try:
+        content = json.loads(octets)
+    except (ValueError, RecursionError):
+        raise PolicyError("not readable as JSON") from None
+    if not isinstance(content, dict):
+        raise PolicyError("a JSON object is needed")
+    return content
+
+
+def _written(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _absent(name: str) -> datetime:
+    raise PolicyError(f"{name}: needed, a time with its zone")
+
+
+def _matching(content: Mapping[str, Any], name: str, pattern: re.Pattern[str], right: str) -> str:
+    value = content.get(name)
+    if not isinstance(value, str) or len(value) > MAX_LENGTH or not pattern.fullmatch(value):
+        raise PolicyError(f"{name}: must be {right}")
+    return value
+
+
+def _effect(value: object) -> Effect:
+    try:
+        return Effect(value)  # type: ignore[arg-type]  # whatever was sent
+    except ValueError:
+        raise PolicyError("effect: must be permit or deny") from None
+
+
+def _moment(content: Mapping[str, Any], name: str) -> datetime | None:
+    value = content.get(name)
+    if value is None:
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise PolicyError(f"{name}: must be a time with its zone, for example 2030-05-04T00:00:00Z")
+
+
+def _values(content: Mapping[str, Any], name: str, pattern: re.Pattern[str], right: str) -> tuple[str, ...]:
+    listed = content.get(name, ())
+    if isinstance(listed, str) or not isinstance(listed, Sequence) or len(listed) > MAX_VALUES:
+        raise PolicyError(f"{name}: must be a list of at most {MAX_VALUES}")
+    for value in listed:
+        if not isinstance(value, str) or len(value) > MAX_LENGTH or not pattern.fullmatch(value):
+            raise PolicyError(f"{name}: each must be {right}, at most {MAX_LENGTH} characters")
+    return tuple(sorted(set(listed)))
+
+
+def _codes(content: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return _values(content, name, _CODE, "value^^scheme or a value for any scheme")
+
+
+def _actions(content: Mapping[str, Any]) -> tuple[Action, ...]:
+    listed = content.get("actions") or DISCLOSURES
+    known = {action.value for action in Action}
+    if isinstance(listed, str) or not isinstance(listed, Iterable) or not set(map(str, listed)) <= known:
+        raise PolicyError(f"actions: each must be one of {', '.join(sorted(known))}")
+    return tuple(sorted({Action(value) for value in listed}))
+
+
+def _text(content: Mapping[str, Any], name: str) -> str:
+    value = content.get(name, "")
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not _TEXT.fullmatch(value):
+        raise PolicyError(f"{name}: must be text of at most {MAX_TEXT} characters without control characters")
+    return value
+
+
+def _agree(policy: Policy) -> None:
+    begins, ends = policy.valid_from, policy.valid_until
+    if begins is not None and ends is not None and begins >= ends:
+        raise PolicyError("valid_until: must be after valid_from")
+    if len({"^^" in code for code in policy.confidentiality}) > 1:
+        raise PolicyError("confidentiality: name the scheme in all codes or in none")

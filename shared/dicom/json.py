@@ -1,0 +1,249 @@
+"""The DICOM JSON model (PS3.18 annex F): data sets to JSON, and reading what was written.
+
+Members ascend by tag at every level. Group 0002 and group lengths are left out. A value that stayed in the
+file becomes a `BulkDataURI` relative to the base URI of the service; `with_base` makes it absolute.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from base64 import b64encode
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from json import dumps
+from typing import Any, Final
+
+from pydicom.charset import decode_bytes, python_encoding
+
+from shared.dicom.part10 import Bulk, DataElement, DataSet
+
+CHARACTER_SET: Final = 0x00080005
+MEDIA_TYPE: Final = "application/dicom+json"
+
+_TEXT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_SINGLE: Final = frozenset({"LT", "ST", "UR", "UT"})
+_PADDED_LEFT: Final = frozenset({"AE", "CS", "DS", "IS", "LO", "SH"})
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
+_BINARY_NUMBERS: Final = {
+    "FD": "d",
+    "FL": "f",
+    "SL": "i",
+    "SS": "h",
+    "SV": "q",
+    "UL": "I",
+    "US": "H",
+    "UV": "Q",
+}
+_WORDS: Final = {"OD": 8, "OF": 4, "OL": 4, "OV": 8, "OW": 2}
+# \ ^ and = end the effect of an escape sequence (PS3.5 6.1.2.5.3), and so do these control characters.
+_DELIMITERS: Final = {0x0D, 0x0A, 0x09, 0x0C, 0x5C}
+_NAME_DELIMITERS: Final = _DELIMITERS | {0x5E, 0x3D}
+
+BulkUri = Callable[[Sequence[str]], str]
+Attributes = Mapping[str, Any]
+
+
+def encode(
+    data_set: DataSet, bulk_uri: BulkUri, *, only: Container[int] | None = None, big_endian: bool = False
+) -> bytes:
+    """Encode a data set as one JSON object.
+
+    Parameters
+    ----------
+    bulk_uri
+        Makes the URI of a value that stayed in the file, from its path: tags as 8 hexadecimal digits, and
+        between them the 0-based numbers of items.
+    only
+        Top-level tags to write, all without it.
+    """
+    return "".join(_Encoder(bulk_uri, big_endian).object(data_set, ("iso8859",), (), only)).encode()
+
+
+class _Encoder:
+    def __init__(self, bulk_uri: BulkUri, big_endian: bool) -> None:
+        self.bulk_uri = bulk_uri
+        self.order = ">" if big_endian else "<"
+
+    def object(
+        self,
+        data_set: DataSet,
+        encodings: Sequence[str],
+        path: tuple[str, ...],
+        only: Container[int] | None = None,
+    ) -> Iterator[str]:
+        encodings = _encodings(data_set, encodings)
+        separator = "{"
+        for tag in sorted(data_set):
+            if tag & 0xFFFF == 0 or tag < 0x00080000 or (only is not None and tag not in only):
+                continue
+            key = f"{tag:08X}"
+            yield f'{separator}"{key}":{{"vr":"{data_set[tag].vr}"'
+            yield from self.value(data_set[tag], encodings, (*path, key))
+            yield "}"
+            separator = ","
+        yield "{}" if separator == "{" else "}"
+
+    def value(self, element: DataElement, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
+        value = element.value
+        if isinstance(value, Bulk):
+            yield f',"BulkDataURI":{dumps(self.bulk_uri(path))}'
+        elif isinstance(value, tuple):
+            yield from self.items(value, encodings, path)
+        elif value:
+            yield self.plain(element.vr, value, encodings)
+
+    def items(
+        self, items: Sequence[DataSet], encodings: Sequence[str], path: tuple[str, ...]
+    ) -> Iterator[str]:
+        separator = ',"Value":['
+        for number, item in enumerate(items):
+            yield separator
+            yield from self.object(item, encodings, (*path, str(number)))
+            separator = ","
+        if items:
+            yield "]"
+
+    def plain(self, vr: str, value: bytes, encodings: Sequence[str]) -> str:
+        if vr in _BINARY_NUMBERS:
+            return _array(map(_number, self.unpacked(_BINARY_NUMBERS[vr], value)))
+        if vr == "AT":
+            pairs = self.unpacked("H", value[: len(value) // 4 * 4])
+            return _array(
+                f'"{group:04X}{element:04X}"' for group, element in zip(*[iter(pairs)] * 2, strict=True)
+            )
+        if vr.startswith("O") or vr == "UN":
+            return f',"InlineBinary":"{b64encode(self.little_endian(vr, value)).decode()}"'
+        text = _decoded(value, vr, encodings)
+        if not text.strip("\0 "):
+            return ""
+        if vr in _SINGLE:
+            return _array([dumps(text.rstrip("\0 "), ensure_ascii=False)])
+        return _array(_member(vr, part) for part in text.split("\\"))
+
+    def unpacked(self, code: str, value: bytes) -> tuple[Any, ...]:
+        size = struct.calcsize(code)
+        count = len(value) // size
+        return struct.unpack(f"{self.order}{count}{code}", value[: count * size])
+
+    def little_endian(self, vr: str, value: bytes) -> bytes:
+        size = _WORDS.get(vr, 1)
+        if self.order == "<" or size == 1 or len(value) % size:
+            return value
+        return b"".join(value[at : at + size][::-1] for at in range(0, len(value), size))
+
+
+def _array(members: Iterator[str] | map[str] | list[str]) -> str:
+    joined = ",".join(members)
+    return f',"Value":[{joined}]' if joined else ""
+
+
+def _number(value: float) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+    return repr(value)
+
+
+def _member(vr: str, part: str) -> str:
+    part = part.rstrip("\0 ")
+    if vr in _PADDED_LEFT:
+        part = part.lstrip(" ")
+    if not part:
+        return "null"
+    if vr == "PN":
+        return _person_name(part)
+    if vr in ("DS", "IS"):
+        return _decimal(part)
+    return dumps(part, ensure_ascii=False)
+
+
+def _decimal(part: str) -> str:
+    """A number where it is one, in the digits of the file where JSON spells it alike, else a string."""
+    if _NUMBER.match(part):
+        return part
+    try:
+        number = float(part)
+    except ValueError:
+        return dumps(part, ensure_ascii=False)
+    return repr(number) if math.isfinite(number) else dumps(part)
+
+
+def _person_name(part: str) -> str:
+    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), part.split("="), strict=False)
+    members = (
+        f'"{group}":{dumps(value.rstrip(" "), ensure_ascii=False)}' for group, value in groups if value
+    )
+    return f"{{{','.join(members)}}}"
+
+
+# --- character sets ----------------------------------------------------------------------------------
+
+
+def _encodings(data_set: DataSet, inherited: Sequence[str]) -> Sequence[str]:
+    """Python's names for Specific Character Set (0008,0005); an unknown term reads as ISO 8859-1."""
+    element = data_set.get(CHARACTER_SET)
+    if element is None or not isinstance(element.value, bytes):
+        return inherited
+    terms = element.value.decode("latin-1").split("\\")
+    return [python_encoding.get(term.strip("\0 "), "iso8859") for term in terms]
+
+
+def _decoded(value: bytes, vr: str, encodings: Sequence[str]) -> str:
+    if value.isascii() and b"\x1b" not in value:
+        return value.decode("ascii")
+    if vr not in _TEXT:
+        return value.decode("latin-1")
+    if b"\x1b" in value:
+        text: str = decode_bytes(value, encodings, _NAME_DELIMITERS if vr == "PN" else _DELIMITERS)
+        return text
+    try:
+        return value.decode(encodings[0], "replace")
+    except LookupError:
+        return value.decode("latin-1")
+
+
+# --- what is in the file ------------------------------------------------------------------------------
+
+
+def with_base(metadata: bytes, base: str) -> bytes:
+    """`metadata` with the relative `BulkDataURI`s made absolute; `base` has no slash at its end."""
+    # A quote inside a string is escaped, so these octets are a member's name and the beginning of its value.
+    return metadata.replace(b'"BulkDataURI":"', b'"BulkDataURI":' + dumps(f"{base}/").encode()[:-1])
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+def values(attributes: Attributes, tag: int) -> list[Any]:
+    """The values at `tag`, without empty positions; empty when absent."""
+    return [value for value in attributes.get(f"{tag:08X}", {}).get("Value", ()) if value is not None]
+
+
+def items(attributes: Attributes, tag: int) -> list[Attributes]:
+    """The items of the sequence at `tag`."""
+    return [value for value in values(attributes, tag) if isinstance(value, dict)]
+
+
+def texts(attributes: Attributes, tag: int) -> list[str]:
+    """The values at `tag` as DICOM spells them; a person's name as `Alphabetic=Ideographic=Phonetic`."""
+    return [_text(value) for value in values(attributes, tag)]
+
+
+def text(attributes: Attributes, tag: int) -> str:
+    """The first value at `tag`, or empty."""
+    return next(iter(texts(attributes, tag)), "")
+
+
+def number(attributes: Attributes, tag: int) -> int | None:
+    """The first value at `tag` as a whole number; None when absent or something else."""
+    value = next(iter(values(attributes, tag)), None)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        groups = (value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic"))
+        return "=".join(groups).rstrip("=")
+    return str(value)

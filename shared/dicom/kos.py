@@ -1,0 +1,235 @@
+"""Reading a Key Object Selection Document as an imaging manifest (DICOM PS3.3 C.17.6; RAD TF-3 4.68).
+
+Tolerances, for manifests that are in the field: Retrieve attributes in the instance item (they win) or in the
+study item instead of the series item; several studies; a series item repeated; any title; Implicit VR
+and deflated encoding; no Content Template Sequence; UIDs padded with blanks or NUL. The content tree is not
+read: the evidence sequence names every instance (PS3.3 C.17.6.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from json import loads
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Final
+
+from shared.dicom import json
+from shared.dicom.json import Attributes
+from shared.dicom.part10 import DicomError, Limits, Part10, scan
+from shared.dicom.uids import KEY_OBJECT_SELECTION
+
+LIMITS: Final = Limits(elements=2_000_000, kept=64 * 1024**2, inflated=64 * 1024**2)
+MAX_BYTES: Final = 64 * 1024**2
+
+_SOP_CLASS_UID: Final = 0x00080016
+_SOP_INSTANCE_UID: Final = 0x00080018
+_ACCESSION_NUMBER: Final = 0x00080050
+_RETRIEVE_AE_TITLE: Final = 0x00080054
+_CODE_VALUE: Final = 0x00080100
+_STUDY_DESCRIPTION: Final = 0x00081030
+_REFERENCED_SERIES: Final = 0x00081115
+_REFERENCED_SOP_CLASS_UID: Final = 0x00081150
+_REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
+_RETRIEVE_URL: Final = 0x00081190
+_REFERENCED_SOP: Final = 0x00081199
+_PATIENT_NAME: Final = 0x00100010
+_PATIENT_ID: Final = 0x00100020
+_STUDY_INSTANCE_UID: Final = 0x0020000D
+_SERIES_INSTANCE_UID: Final = 0x0020000E
+_TITLE: Final = 0x0040A043
+_EVIDENCE: Final = 0x0040A375
+_RETRIEVE_LOCATION_UID: Final = 0x0040E011
+
+_READ: Final = frozenset(
+    {
+        0x00080005,
+        _SOP_CLASS_UID,
+        _SOP_INSTANCE_UID,
+        _ACCESSION_NUMBER,
+        _STUDY_DESCRIPTION,
+        _PATIENT_NAME,
+        _PATIENT_ID,
+        _STUDY_INSTANCE_UID,
+        _TITLE,
+        _EVIDENCE,
+    }
+)
+
+
+class KosError(ValueError):
+    """The bytes are not a Key Object Selection Document with references; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferencedInstance:
+    """One instance of a manifest."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferencedSeries:
+    """Instances of one series that are retrieved from one place; each name of the place may be empty.
+
+    A series whose instances lie in several places appears once for each place. `retrieve_url` is the base URI
+    of a WADO-RS service, without `/studies/…` and without trailing slash; it is data from outside and no
+    permission to connect.
+    """
+
+    series_instance_uid: str
+    retrieve_ae_title: str = ""
+    retrieve_location_uid: str = ""
+    retrieve_url: str = ""
+    instances: tuple[ReferencedInstance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferencedStudy:
+    """One study of a manifest."""
+
+    study_instance_uid: str
+    series: tuple[ReferencedSeries, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a consumer takes from a manifest: what it references and where that lies.
+
+    `title` is the code of the document title (CID 7010), `113030` for a manifest; any other is accepted,
+    since the formatCode of the registered entry makes a manifest of it.
+    """
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    title: str = ""
+    patient_id: str = ""
+    patient_name: str = ""
+    accession_number: str = ""
+    study_description: str = ""
+    studies: tuple[ReferencedStudy, ...] = ()
+
+    @property
+    def instances(self) -> Iterator[tuple[ReferencedStudy, ReferencedSeries, ReferencedInstance]]:
+        """Every reference with its study and series, in the order of the document."""
+        for study in self.studies:
+            for series in study.series:
+                for instance in series.instances:
+                    yield study, series, instance
+
+
+def read_manifest(source: bytes | Path) -> Manifest:
+    """Read a Part 10 file, or its bytes, that hold a Key Object Selection Document.
+
+    Heavy for large manifests (about 50 µs for each instance): call it in a thread.
+
+    Raises
+    ------
+    KosError
+        Not Part 10, another SOP class, a reference without its UIDs, none at all, or larger than the limits.
+    """
+    length = source.stat().st_size if isinstance(source, Path) else len(source)
+    if length > MAX_BYTES:
+        raise KosError(f"a manifest has at most {MAX_BYTES} bytes, not {length}")
+    try:
+        return _manifest(_attributes(_scan(source)))
+    except DicomError as error:
+        raise KosError(str(error)) from None
+
+
+def _scan(source: bytes | Path) -> Part10:
+    if isinstance(source, Path):
+        return scan(source, LIMITS)
+    with NamedTemporaryFile() as file:
+        file.write(source)
+        file.flush()
+        return scan(Path(file.name), LIMITS)
+
+
+def _attributes(scanned: Part10) -> Attributes:
+    encoded = json.encode(scanned.data_set, lambda _: "", only=_READ, big_endian=scanned.big_endian)
+    attributes: Attributes = loads(encoded)
+    return attributes
+
+
+def _manifest(attributes: Attributes) -> Manifest:
+    if json.text(attributes, _SOP_CLASS_UID) != KEY_OBJECT_SELECTION:
+        raise KosError(
+            f"SOP Class UID is not that of a Key Object Selection Document, {KEY_OBJECT_SELECTION}"
+        )
+    studies = tuple(map(_study, json.items(attributes, _EVIDENCE)))
+    if not any(series.instances for study in studies for series in study.series):
+        raise KosError("the Current Requested Procedure Evidence Sequence (0040,A375) references no instance")
+    return Manifest(
+        sop_instance_uid=_required(attributes, _SOP_INSTANCE_UID),
+        study_instance_uid=json.text(attributes, _STUDY_INSTANCE_UID),
+        title=next((json.text(code, _CODE_VALUE) for code in json.items(attributes, _TITLE)), ""),
+        patient_id=json.text(attributes, _PATIENT_ID),
+        patient_name=json.text(attributes, _PATIENT_NAME),
+        accession_number=json.text(attributes, _ACCESSION_NUMBER),
+        study_description=json.text(attributes, _STUDY_DESCRIPTION),
+        studies=studies,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    ae_title: str = ""
+    location_uid: str = ""
+    url: str = ""
+
+
+def _place(item: Attributes, outer: _Place) -> _Place:
+    """The place that `item` names; what it leaves out is that of the item around it."""
+    return _Place(
+        json.text(item, _RETRIEVE_AE_TITLE) or outer.ae_title,
+        json.text(item, _RETRIEVE_LOCATION_UID) or outer.location_uid,
+        _base_url(json.text(item, _RETRIEVE_URL)) or outer.url,
+    )
+
+
+def _base_url(url: str) -> str:
+    return url.partition("/studies/")[0].removesuffix("/studies").rstrip("/")
+
+
+def _study(item: Attributes) -> ReferencedStudy:
+    place = _place(item, _Place())
+    return ReferencedStudy(
+        study_instance_uid=_required(item, _STUDY_INSTANCE_UID),
+        series=tuple(
+            series
+            for of_series in json.items(item, _REFERENCED_SERIES)
+            for series in _series(of_series, place)
+        ),
+    )
+
+
+def _series(item: Attributes, outer: _Place) -> Iterator[ReferencedSeries]:
+    series_instance_uid = _required(item, _SERIES_INSTANCE_UID)
+    place = _place(item, outer)
+    by_place: dict[_Place, list[ReferencedInstance]] = {}
+    for reference in json.items(item, _REFERENCED_SOP):
+        by_place.setdefault(_place(reference, place), []).append(_instance(reference))
+    for at, instances in by_place.items():
+        yield ReferencedSeries(
+            series_instance_uid=series_instance_uid,
+            retrieve_ae_title=at.ae_title,
+            retrieve_location_uid=at.location_uid,
+            retrieve_url=at.url,
+            instances=tuple(instances),
+        )
+
+
+def _instance(reference: Attributes) -> ReferencedInstance:
+    return ReferencedInstance(
+        sop_class_uid=_required(reference, _REFERENCED_SOP_CLASS_UID),
+        sop_instance_uid=_required(reference, _REFERENCED_SOP_INSTANCE_UID),
+    )
+
+
+def _required(item: Attributes, tag: int) -> str:
+    if uid := json.text(item, tag):
+        return uid
+    raise KosError(f"a UID is absent or empty: ({tag >> 16:04X},{tag & 0xFFFF:04X})")

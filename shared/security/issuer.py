@@ -1,0 +1,222 @@
+"""The community's own assertion provider: SAML 2.0 bearer assertions for its users (ITI TF-2 3.40.4.1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from lxml import etree
+from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureMethod
+from signxml.signer import XMLSigner
+
+from shared.ebrim.model import Code
+from shared.security import saml
+from shared.settings import SettingsError
+from shared.xml import escape, escape_attribute, parse
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+LIFETIME_SECONDS = 300.0
+_XSI = "http://www.w3.org/2001/XMLSchema-instance"
+_AUTHN_CONTEXT = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
+_URI_FORMAT = "urn:oasis:names:tc:SAML:2.0:attrname-format:uri"
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionIssuer:
+    """A provider with its key, read once; `issuer` is the URI by which it is believed."""
+
+    issuer: str
+    key: PrivateKey
+    certificate: x509.Certificate
+
+    @classmethod
+    def load(cls, issuer: str, key: Path, certificate: Path) -> Self:
+        """Read the PEM files of key and certificate.
+
+        Raises
+        ------
+        SettingsError
+            A file is unreadable, or the key is not that of the certificate.
+        """
+        return cls(issuer, *_pair(key, certificate))
+
+    def sign(self, *, name_id: str, audience: str, **content: Any) -> bytes:
+        """Sign an assertion; `content` is that of `sign_assertion`."""
+        return sign_assertion(
+            issuer=self.issuer,
+            key=self.key,
+            certificate=self.certificate,
+            name_id=name_id,
+            audience=audience,
+            **content,
+        )
+
+
+def _pair(key: Path, certificate: Path) -> tuple[PrivateKey, x509.Certificate]:
+    try:
+        private = load_pem_private_key(key.read_bytes(), password=None)
+        public = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            (
+                f"XDSI_ASSERTION__KEY, …__CERTIFICATE: {key} and {certificate} must be PEM files, "
+                f"the key without a passphrase ({type(error).__name__})",
+            )
+        ) from None
+    if not isinstance(private, PrivateKey) or private.public_key() != public.public_key():
+        raise SettingsError(
+            (f"XDSI_ASSERTION__KEY: {key} is not the RSA or EC private key of {certificate}; name that",)
+        )
+    return private, public
+
+
+def sign_assertion(
+    *,
+    issuer: str,
+    key: PrivateKey,
+    certificate: x509.Certificate,
+    name_id: str,
+    audience: str,
+    roles: Sequence[Code] = (),
+    purposes: Sequence[Code] = (),
+    organization: str = "",
+    organization_ids: Sequence[str] = (),
+    subject_id: str = "",
+    alias: str = "",
+    home_community_id: str = "",
+    resource_ids: Sequence[str] = (),
+    recipient: str = "",
+    lifetime_seconds: float = LIFETIME_SECONDS,
+    not_before: datetime | None = None,
+    one_time_use: bool = False,
+) -> bytes:
+    """Make a signed bearer assertion about the user `name_id`: ASCII octets without an XML declaration.
+
+    The octets go as they are into a Security header, or base64url into a bearer token; any change breaks
+    them.
+
+    Parameters
+    ----------
+    roles, purposes
+        `scheme` is an OID, `display_name` goes along.
+    not_before
+        When it begins to be valid (aware); the present second when absent.
+    recipient
+        The endpoint that alone may take it; empty for any.
+    """
+    begins = (not_before or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
+    written = _assertion(
+        assertion_id=f"_{token_hex(16)}",
+        issuer=issuer,
+        subject=_subject(name_id, alias, recipient),
+        begins=begins,
+        ends=begins + timedelta(seconds=lifetime_seconds),
+        audience=audience,
+        one_time_use=one_time_use,
+        attributes="".join(
+            (
+                _text_attribute(saml.SUBJECT_ID, [subject_id]),
+                _text_attribute(saml.ORGANIZATION, [organization]),
+                _text_attribute(saml.ORGANIZATION_ID, organization_ids),
+                _text_attribute(saml.HOME_COMMUNITY_ID, [home_community_id]),
+                _coded_attribute(saml.ROLE, "Role", roles),
+                _coded_attribute(saml.PURPOSE_OF_USE, "PurposeOfUse", purposes),
+                _text_attribute(saml.RESOURCE_ID, resource_ids),
+            )
+        ),
+    )
+    return sign(written, key, certificate)
+
+
+def sign(assertion: bytes, key: PrivateKey, certificate: x509.Certificate) -> bytes:
+    """Replace the placeholder Signature in `assertion` by one of `key`, SHA-256 or as its curve asks."""
+    method, digest = _algorithms(key)
+    signer = XMLSigner(
+        signature_algorithm=method,
+        digest_algorithm=digest,
+        c14n_algorithm=CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
+    )
+    root = parse(assertion)
+    signed = signer.sign(root, key=key, cert=[certificate], reference_uri=root.get("ID"), id_attribute="ID")
+    return bytes(etree.tostring(signed))
+
+
+def _algorithms(key: PrivateKey) -> tuple[SignatureMethod, DigestAlgorithm]:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return SignatureMethod.RSA_SHA256, DigestAlgorithm.SHA256
+    if key.key_size > 256:
+        return SignatureMethod.ECDSA_SHA384, DigestAlgorithm.SHA384
+    return SignatureMethod.ECDSA_SHA256, DigestAlgorithm.SHA256
+
+
+def _assertion(
+    *,
+    assertion_id: str,
+    issuer: str,
+    subject: str,
+    begins: datetime,
+    ends: datetime,
+    audience: str,
+    one_time_use: bool,
+    attributes: str,
+) -> bytes:
+    statement = f"<saml:AttributeStatement>{attributes}</saml:AttributeStatement>" if attributes else ""
+    return (
+        f'<saml:Assertion xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" xmlns:xsi="{_XSI}"'
+        f' ID="{assertion_id}" Version="2.0" IssueInstant="{_instant(begins)}">'
+        f"<saml:Issuer>{escape(issuer)}</saml:Issuer>"
+        '<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#" Id="placeholder"/>'
+        f"{subject}"
+        f'<saml:Conditions NotBefore="{_instant(begins)}" NotOnOrAfter="{_instant(ends)}">'
+        f"<saml:AudienceRestriction><saml:Audience>{escape(audience)}</saml:Audience></saml:AudienceRestriction>"
+        f"{'<saml:OneTimeUse/>' if one_time_use else ''}</saml:Conditions>"
+        f'<saml:AuthnStatement AuthnInstant="{_instant(begins)}"><saml:AuthnContext>'
+        f"<saml:AuthnContextClassRef>{_AUTHN_CONTEXT}</saml:AuthnContextClassRef>"
+        f"</saml:AuthnContext></saml:AuthnStatement>{statement}</saml:Assertion>"
+    ).encode()
+
+
+def _instant(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _subject(name_id: str, alias: str, recipient: str) -> str:
+    provided = f' SPProvidedID="{escape_attribute(alias)}"' if alias else ""
+    data = f'<saml:SubjectConfirmationData Recipient="{escape_attribute(recipient)}"/>' if recipient else ""
+    return (
+        f"<saml:Subject><saml:NameID{provided}>{escape(name_id)}</saml:NameID>"
+        f'<saml:SubjectConfirmation Method="{saml.BEARER}">{data}</saml:SubjectConfirmation></saml:Subject>'
+    )
+
+
+def _text_attribute(name: str, values: Sequence[str]) -> str:
+    return _attribute(name, [escape(value) for value in values if value])
+
+
+def _coded_attribute(name: str, element: str, codes: Sequence[Code]) -> str:
+    return _attribute(name, [_coded(element, code) for code in codes])
+
+
+def _attribute(name: str, values: Sequence[str]) -> str:
+    if not values:
+        return ""
+    listed = "".join(f"<saml:AttributeValue>{value}</saml:AttributeValue>" for value in values)
+    return f'<saml:Attribute Name="{name}" NameFormat="{_URI_FORMAT}">{listed}</saml:Attribute>'
+
+
+def _coded(element: str, code: Code) -> str:
+    # codeSystemName is mandatory in XUA and unknown here: the OID says as much.
+    scheme = escape_attribute(code.scheme)
+    return (
+        f'<{element} xmlns="urn:hl7-org:v3" xsi:type="CE" code="{escape_attribute(code.value)}"'
+        f' codeSystem="{scheme}" codeSystemName="{scheme}"'
+        f' displayName="{escape_attribute(code.display_name or code.value)}"/>'
+    )

@@ -1,0 +1,67 @@
+"""Who the node at the other end is, by the certificate that TLS has verified (ITI-19)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from shared.faults import SecurityFault
+from shared.security.caller import Node
+
+CACHED_CERTIFICATES = 1_024
+
+
+def node_from_der(der: bytes | None, address: str) -> Node:
+    """The node whose verified certificate is `der` (None without TLS), connected from `address`.
+
+    Raises
+    ------
+    SecurityFault
+        FailedAuthentication: the certificate's subject cannot be read.
+    """
+    if der is None:
+        return Node(address=address)
+    subject, fingerprint = _identity(der)
+    return Node(address=address, subject=subject, fingerprint=fingerprint)
+
+
+def subject_of(pem_path: Path) -> str:
+    """The subject DN of the first certificate in a PEM file, as an RFC 4514 string.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or holds no certificate.
+    """
+    return _first(pem_path).subject.rfc4514_string()
+
+
+def fingerprint_of(pem_path: Path) -> str:
+    """The hexadecimal SHA-256 of the first certificate in a PEM file, as in `Node.fingerprint`.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or holds no certificate.
+    """
+    return sha256(_first(pem_path).public_bytes(Encoding.DER)).hexdigest()
+
+
+def _first(pem_path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(pem_path.read_bytes())[0]
+
+
+@lru_cache(maxsize=CACHED_CERTIFICATES)
+def _identity(der: bytes) -> tuple[str, str]:
+    # A pure function of the certificate's bytes: once per certificate instead of once per connection.
+    try:
+        subject = x509.load_der_x509_certificate(der).subject.rfc4514_string()
+    except ValueError:
+        raise SecurityFault(
+            "FailedAuthentication", "the subject of the peer certificate is unreadable"
+        ) from None
+    return subject, sha256(der).hexdigest()

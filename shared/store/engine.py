@@ -1,0 +1,120 @@
+"""One database for each service: SQLite below its folder, or a schema of its own in PostgreSQL.
+
+Both sides keep the same promises. `write` runs one piece of work in one transaction and returns when it is
+durable; a piece that was taken is carried out even when its caller is gone. `read` gives one snapshot to
+several statements. `fetch` is a read of one statement. Work awaits only the transaction's own methods: on
+SQLite it is driven without an event loop, in the writer's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import MetaData
+from sqlalchemy.sql.elements import ClauseElement
+
+Result = TypeVar("Result")
+Row = tuple[Any, ...]
+
+
+class Reader(Protocol):
+    """What can be read from: a database, a transaction."""
+
+    async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
+        """The rows of one statement, as the driver gives them."""
+        ...
+
+
+class Transaction(Reader, Protocol):
+    """What work may do with the database."""
+
+    async def execute(self, statement: ClauseElement, /, **parameters: Any) -> int:
+        """Carry out `statement` and count the rows that it touched."""
+        ...
+
+    async def execute_many(self, statement: ClauseElement, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Carry out `statement` for each of `rows`; none is no work."""
+        ...
+
+
+Work = Callable[[Transaction], Coroutine[Any, Any, Result]]
+
+
+class Database(Reader, Protocol):
+    """An open database; `dialect` is `sqlite` or `postgresql`, `fetch` reads outside any transaction."""
+
+    dialect: str
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Run `work`, which only reads, on one snapshot."""
+        ...
+
+    async def write(self, work: Work[Result]) -> Result:
+        """Run `work` in one transaction and return its result once that is durable.
+
+        What `work` raises rolls it back and is raised here. On PostgreSQL the work is repeated after a
+        serialization failure, a deadlock or a unique violation, so it must read before it decides and have no
+        effect but by its transaction.
+
+        Raises
+        ------
+        DatabaseBusy, DatabaseFull, DatabaseUnavailable
+            Nothing was committed.
+        UniqueViolation
+            The work met what a unique index holds without looking first.
+        OutcomeUnknown
+            The connection broke during the commit.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Write and read one row durably, for readiness; raises `DatabaseError`."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was taken, then let go of the database."""
+        ...
+
+
+async def open_database(
+    url: str | None,
+    *,
+    folder: Path,
+    metadata: MetaData,
+    migrations: str | None = None,
+    name: str | None = None,
+) -> Database:
+    """Open the database of a service and bring its schema up to date.
+
+    Parameters
+    ----------
+    url
+        `postgresql://…`, `sqlite:///path`, or None for SQLite below `folder`.
+    folder
+        The service's folder; it is made when absent.
+    metadata
+        The tables; created when absent, unless `migrations` rule the schema.
+    migrations
+        Folder of alembic revisions as `package:folder`, for example `registry.store:migrations`.
+    name
+        Names the SQLite file and the PostgreSQL schema; the folder's name when absent. Services may so share
+        one PostgreSQL database and yet keep apart.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        The database cannot be reached, or another process has the SQLite file open.
+    SchemaError
+        The schema is of a newer release, or the file is damaged.
+    """
+    name = name or folder.name.replace("-", "_")
+    if url is None or url.startswith("sqlite"):
+        from shared.store import sqlite
+
+        path = folder / f"{name}.sqlite3" if url is None else Path(url.split("///", 1)[-1])
+        return await sqlite.open_database(path, metadata=metadata, migrations=migrations)
+    from shared.store import postgresql
+
+    return await postgresql.open_database(url, schema=name, metadata=metadata, migrations=migrations)

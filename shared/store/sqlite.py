@@ -1,0 +1,361 @@
+"""The embedded database: Python's own `sqlite3`, one writer thread, reads on the event loop.
+
+One process owns the file (a lock beside it), and all writes and checkpoints come from one connection. SQLite
+below 3.51.3 can corrupt a database when two connections of different threads or processes reset the
+write-ahead log at once; with one writing connection that cannot happen. Readers are `mode=ro` and never
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import MetaData
+from sqlalchemy.sql.elements import ClauseElement
+
+from shared.store import schema
+from shared.store.engine import Row, Transaction, Work
+from shared.store.failures import (
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseUnavailable,
+    SchemaError,
+    UniqueViolation,
+)
+from shared.store.statements import SQLITE, Statements
+from shared.store.writer import GroupWriter, WriterClosed
+
+Result = TypeVar("Result")
+
+OLDEST_SQLITE = (3, 38, 0)  # json_each without an extension, RETURNING, quick_check of one table
+
+#: The write-ahead log never grows past this: the writer checkpoints when idle, and in a commit at this bound.
+MAX_WAL_PAGES = 7_000
+#: After an unclean stop a file up to this size is checked whole, a larger one by its first pages.
+CHECKED_WHOLE_BYTES = 256 * 1024 * 1024
+
+_UNCLEAN = b"open"
+_PRAGMAS = (
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA mmap_size = 0",
+    "PRAGMA case_sensitive_like = ON",
+)
+_WRITER_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    f"PRAGMA wal_autocheckpoint = {MAX_WAL_PAGES}",
+)
+
+#: Result codes after which nothing of the batch can be relied on.
+_FATAL = {
+    sqlite3.SQLITE_FULL: DatabaseFull,
+    sqlite3.SQLITE_BUSY: DatabaseBusy,
+    sqlite3.SQLITE_LOCKED: DatabaseBusy,
+    sqlite3.SQLITE_IOERR: DatabaseUnavailable,
+    sqlite3.SQLITE_READONLY: DatabaseUnavailable,
+    sqlite3.SQLITE_CANTOPEN: DatabaseUnavailable,
+    sqlite3.SQLITE_NOMEM: DatabaseUnavailable,
+    sqlite3.SQLITE_PROTOCOL: DatabaseUnavailable,
+    sqlite3.SQLITE_CORRUPT: DatabaseUnavailable,
+    sqlite3.SQLITE_NOTADB: DatabaseUnavailable,
+}
+
+
+class _Fatal(Exception):
+    """Carries the failure of a whole batch out of the work that met it."""
+
+    def __init__(self, failure: DatabaseError) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+def _failure(error: sqlite3.Error) -> DatabaseError | None:
+    """What `error` means for the whole batch, or None when it concerns one statement alone."""
+    code = getattr(error, "sqlite_errorcode", None)
+    kind = None if code is None else _FATAL.get(code & 0xFF)
+    return None if kind is None else kind(f"SQLite: {error}")
+
+
+class SqliteTransaction:
+    """The statements of one piece of work; its methods never suspend."""
+
+    def __init__(self, connection: sqlite3.Connection, statements: Statements) -> None:
+        self._connection = connection
+        self._statements = statements
+
+    async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
+        """The rows of `statement`."""
+        return self._run(statement, parameters).fetchall()
+
+    async def execute(self, statement: ClauseElement, /, **parameters: Any) -> int:
+        """Carry out `statement` and count the rows that it touched."""
+        return self._run(statement, parameters).rowcount
+
+    async def execute_many(self, statement: ClauseElement, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Carry out `statement` for each of `rows`."""
+        if rows:
+            compiled = self._statements.compiled(statement)
+            with _translated():
+                self._connection.executemany(compiled.text, [compiled.arguments(row) for row in rows])
+
+    def _run(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
+        compiled = self._statements.compiled(statement)
+        with _translated():
+            return self._connection.execute(compiled.text, compiled.arguments(parameters))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        if "UNIQUE constraint" in str(error):
+            raise UniqueViolation(str(error)) from None
+        raise
+    except sqlite3.Error as error:
+        if failure := _failure(error):
+            raise _Fatal(failure) from error
+        raise
+
+
+def _drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run `coroutine` without an event loop; work that awaits anything but its transaction is a mistake."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
+    coroutine.close()
+    raise RuntimeError("work awaits something other than its transaction's own methods")
+
+
+class SqliteDatabase:
+    """An open SQLite file; made by `open_database`."""
+
+    dialect = SQLITE
+
+    def __init__(self, path: Path, lock: int, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._path = path
+        self._lock = lock
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = connect()
+        # Each thread has its own: the cache of compiled statements is not made for two.
+        self._written = Statements(SQLITE)
+        self._dirty = False
+        self._reader = _reader(path)
+        self._reading = SqliteTransaction(self._reader, Statements(SQLITE))
+        self._writer: GroupWriter[Work[Any], Any] = GroupWriter(
+            self._carry_out, name=f"{path.stem}-writer", idle=self._checkpoint
+        )
+
+    async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
+        """The rows of one statement; a bounded, indexed read that runs where it is."""
+        try:
+            return await self._reading.fetch(statement, **parameters)
+        except _Fatal as error:
+            raise error.failure from error
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Run `work` on one snapshot."""
+        self._reader.execute("BEGIN")
+        try:
+            return _drive(work(self._reading))
+        except _Fatal as error:
+            raise error.failure from error
+        finally:
+            self._reader.execute("ROLLBACK")
+
+    async def write(self, work: Work[Result]) -> Result:
+        """Run `work` in a savepoint of the next batch."""
+        try:
+            result: Result = await self._writer.put(work)
+        except WriterClosed:
+            raise DatabaseUnavailable("the database is closed") from None
+        return result
+
+    async def check(self) -> None:
+        """Write one row and read it back."""
+        await self.write(_probe)
+        await self.fetch(schema.READ_PROBE)
+
+    async def close(self) -> None:
+        """Finish what was taken, checkpoint, and mark the file as cleanly closed."""
+        await self._writer.close()
+        self._reader.close()
+        if self._connection is not None:
+            self._connection.close()
+            os.ftruncate(self._lock, 0)
+        os.close(self._lock)
+
+    # --- in the writer's thread ----------------------------------------------------------------------
+
+    def _carry_out(self, batch: Sequence[Work[Any]]) -> Sequence[Any]:
+        try:
+            connection = self._writing()
+            connection.execute("BEGIN IMMEDIATE")
+            results = [self._in_savepoint(connection, work) for work in batch]
+            connection.execute("COMMIT")
+        except _Fatal as error:
+            self._give_up()
+            raise error.failure from error
+        except sqlite3.Error as error:
+            self._give_up()
+            raise _failure(error) or DatabaseUnavailable(f"SQLite: {error}") from error
+        except BaseException:
+            self._give_up()
+            raise
+        self._dirty = True
+        return results
+
+    def _in_savepoint(self, connection: sqlite3.Connection, work: Work[Any]) -> Any:
+        connection.execute("SAVEPOINT item")
+        try:
+            result = _drive(work(SqliteTransaction(connection, self._written)))
+        except _Fatal:
+            raise
+        except Exception as error:
+            connection.execute("ROLLBACK TO item")
+            connection.execute("RELEASE item")
+            return error
+        connection.execute("RELEASE item")
+        return result
+
+    def _writing(self) -> sqlite3.Connection:
+        if self._connection is None:
+            # After a failed sync nothing in memory is believed: open anew, which checks before it serves.
+            connection = self._connect()
+            try:
+                _verify(connection, self._path)
+            except SchemaError as error:
+                connection.close()
+                raise _Fatal(DatabaseUnavailable(str(error))) from None
+            self._connection = connection
+        return self._connection
+
+    def _give_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Closing rolls back; it must not fail the batch a second time.
+            with _ignored():
+                connection.rollback()
+            with _ignored():
+                connection.close()
+
+    def _checkpoint(self) -> None:
+        if self._dirty and self._connection is not None:
+            self._dirty = False
+            # A checkpoint that fails loses nothing: the log keeps the pages, and the next one tries again.
+            with _ignored():
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+async def _probe(transaction: Transaction) -> None:
+    await transaction.execute(schema.WRITE_PROBE)
+
+
+@contextmanager
+def _ignored() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error:
+        return
+
+
+# --- opening ------------------------------------------------------------------------------------------
+
+
+async def open_database(path: Path, *, metadata: MetaData, migrations: str | None) -> SqliteDatabase:
+    """Open the file at `path`, alone, and bring its schema up to date."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise DatabaseUnavailable(f"SQLite {sqlite3.sqlite_version} is too old; 3.38 or later is needed")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+    try:
+        await asyncio.to_thread(_prepare, path, lock, metadata, migrations)
+        return SqliteDatabase(path, lock, lambda: _open_writer(path))
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _lock(path: Path) -> int:
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise DatabaseUnavailable(
+            f"{path} is open in another process; stop that one, or use PostgreSQL for several processes"
+        ) from None
+    return lock
+
+
+def _prepare(path: Path, lock: int, metadata: MetaData, migrations: str | None) -> None:
+    unclean = os.pread(lock, len(_UNCLEAN), 0) == _UNCLEAN
+    os.pwrite(lock, _UNCLEAN, 0)
+    try:
+        connection = _open_writer(path)
+        try:
+            if unclean:
+                _verify(connection, path)
+            schema.upgrade_sqlite(connection, metadata=metadata, migrations=migrations)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"{path}: SQLite: {error}") from error
+    _sync_folder(path.parent)
+
+
+def _open_writer(path: Path) -> sqlite3.Connection:
+    # Used by one thread at a time: the one that opens it, then the writer's.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+    for pragma in (*_PRAGMAS, *_WRITER_PRAGMAS):
+        connection.execute(pragma).fetchall()
+    return connection
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None, cached_statements=512
+    )
+    for pragma in _PRAGMAS:
+        connection.execute(pragma).fetchall()
+    return connection
+
+
+def _verify(connection: sqlite3.Connection, path: Path) -> None:
+    """Look whether the file is sound, in bounded time.
+
+    Raises
+    ------
+    SchemaError
+        It is not; it must be restored from a copy.
+    """
+    small = path.stat().st_size <= CHECKED_WHOLE_BYTES
+    check = "PRAGMA quick_check(1)" if small else "PRAGMA quick_check(sqlite_schema)"
+    try:
+        (found,) = connection.execute(check).fetchone()
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise SchemaError(
+            f"{path} is damaged ({found.splitlines()[-1]}); restore it from a copy with `xdsi db restore`"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

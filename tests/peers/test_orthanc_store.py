@@ -1,0 +1,157 @@
+"""Orthanc sends in: by C-STORE and by STOW-RS of its DICOMweb plugin, both from its own stored files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pydicom
+import pytest
+from fastapi import FastAPI
+
+from imaging_source.dimse.listener import DimseListener
+from imaging_source.transactions.rad108 import StowService, router
+from shared.security.authenticator import Authenticator
+from tests.support.dicom import STUDIES, needs_studies, real_files
+from tests.support.http_server import serving
+from tests.support.intake import an_intake
+
+ORTHANC = Path("/usr/sbin/Orthanc")
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.skipif(not ORTHANC.exists(), reason="Orthanc is not installed"),
+    needs_studies,
+]
+
+FOLDER = STUDIES / "1.3.6.1.4.1.21367.201599.1.201604020955010"
+COMPRESSED = STUDIES / "1.3.6.1.4.1.21367.201599.1.201604021949024"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def orthanc(folder: Path, *, dimse_port: int = 1, dicomweb_url: str = "http://127.0.0.1:1/"):
+    """A running Orthanc that knows us, and a client of its REST API."""
+    port = free_port()
+    configuration = {
+        "Name": "PEER",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "HttpPort": port,
+        "DicomPort": free_port(),
+        "DicomAet": "ORTHANC",
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [str(DICOMWEB)] if DICOMWEB.exists() else [],
+        "DicomModalities": {"us": ["XDSI", "127.0.0.1", dimse_port]},
+        "DicomWeb": {"Enable": True, "Servers": {"us": {"Url": dicomweb_url, "ChunkedTransfers": True}}},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "orthanc.json").write_text(json.dumps(configuration))
+    process = await asyncio.create_subprocess_exec(
+        str(ORTHANC),
+        str(folder / "orthanc.json"),
+        env={**os.environ, "TCP_NODELAY": "1"},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
+        ) as client:
+            await _ready(client)
+            yield client
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _ready(client: httpx2.AsyncClient) -> None:
+    for _ in range(200):
+        try:
+            if (await client.get("/system")).status_code == 200:
+                return
+        except httpx2.TransportError:
+            pass
+        await asyncio.sleep(0.05)
+    raise AssertionError("Orthanc did not start")
+
+
+async def give(client: httpx2.AsyncClient, folder: Path) -> list[str]:
+    """Let Orthanc have a study; its own ids of the studies it has."""
+    for path in real_files(folder):
+        answer = await client.post("/instances", content=path.read_bytes())
+        assert answer.status_code == 200, answer.text
+    studies: list[str] = (await client.get("/studies")).json()
+    return studies
+
+
+async def assert_arrived(intake, folder: Path) -> None:
+    files = real_files(folder)
+    found = await intake.store.find_instances([path.stem for path in files])
+    for path in files:
+        arrived, sent = pydicom.dcmread(found[path.stem].path), pydicom.dcmread(path)
+        assert arrived.PixelData == sent.PixelData if "PixelData" in sent else arrived == sent
+        assert without_group_lengths(arrived) == without_group_lengths(sent)
+
+
+def without_group_lengths(data_set: pydicom.Dataset) -> pydicom.Dataset:
+    for element in [element for element in data_set if element.tag.element == 0]:
+        del data_set[element.tag]
+    return data_set
+
+
+@pytest.mark.parametrize("folder", [FOLDER, COMPRESSED])
+async def test_it_sends_a_study_by_c_store(tmp_path, folder):
+    async with an_intake(tmp_path / "us") as intake:
+        listener = DimseListener(intake.store, intake.trail, intake.settings)
+        await listener.start()
+        try:
+            async with orthanc(tmp_path / "orthanc", dimse_port=listener.port) as client:
+                assert (await client.post("/modalities/us/echo", content=b"{}")).status_code == 200
+                studies = await give(client, folder)
+                answer = await client.post("/modalities/us/store", content=json.dumps(studies))
+                assert answer.json()["FailedInstancesCount"] == 0, answer.text
+                await assert_arrived(intake, folder)
+        finally:
+            await listener.stop()
+
+    assert {event.participants[0].user_id for event in intake.trail.events} == {"ORTHANC"}
+
+
+@pytest.mark.skipif(not DICOMWEB.exists(), reason="Orthanc's DICOMweb plugin is not installed")
+@pytest.mark.parametrize("folder", [FOLDER, COMPRESSED])
+async def test_it_sends_a_study_by_stow_rs_byte_for_byte(tmp_path, folder):
+    async with an_intake(tmp_path / "us") as intake:
+        app = FastAPI()
+        service = StowService(
+            store=intake.store,
+            authenticator=Authenticator(intake.settings),
+            recorder=intake.trail,
+            settings=intake.settings,
+        )
+        app.include_router(router(service), prefix="/dicomweb")
+        async with (
+            serving(app) as server,
+            orthanc(tmp_path / "orthanc", dicomweb_url=f"http://127.0.0.1:{server.port}/dicomweb/") as client,
+        ):
+            studies = await give(client, folder)
+            request = {"Resources": studies, "Synchronous": True}
+            answer = await client.post("/dicom-web/servers/us/stow", content=json.dumps(request))
+
+            assert answer.status_code == 200, answer.text
+        found = await intake.store.find_instances([path.stem for path in real_files(folder)])
+        for path in real_files(folder):
+            assert found[path.stem].path.read_bytes() == path.read_bytes(), path.stem
+    assert {event.event_types[0].code for event in intake.trail.events} == {"RAD-108"}

@@ -1,0 +1,37 @@
+"""Databases for tests: every test that asks for `database_place` runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import MetaData
+
+from shared.store.engine import Database, open_database
+from tests.support.postgres import postgres_url
+
+__all__ = ["DatabasePlace", "database_place", "postgres_url"]
+
+
+@dataclass(frozen=True)
+class DatabasePlace:
+    """Where a test's database is: its own file, or a schema of its own in the shared cluster."""
+
+    url: str | None
+    folder: Path
+    name: str
+
+    async def open(self, metadata: MetaData, migrations: str | None = None) -> Database:
+        """Open the database; what it holds stays between two openings."""
+        return await open_database(
+            self.url, folder=self.folder, metadata=metadata, migrations=migrations, name=self.name
+        )
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_place(request: pytest.FixtureRequest, tmp_path: Path) -> DatabasePlace:
+    """A fresh, empty place."""
+    url = None if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    return DatabasePlace(url=url, folder=tmp_path / "database", name=f"test_{uuid.uuid4().hex}")

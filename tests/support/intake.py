@@ -1,0 +1,84 @@
+"""An imaging source that takes instances in: its store on either database, and who looks at its trail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imaging_source.domain.transfer import Sender
+from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.instances import InstanceStore
+from imaging_source.store.tables import metadata
+from imaging_source.store.transfers import Transfer
+from shared.audit.events import SOURCE_ROLE, AuditEvent, Participant, ihe
+from shared.audit.spool import AuditUnavailable
+from shared.store.engine import Database, open_database
+from tests.support.databases import DatabasePlace
+
+
+@dataclass
+class Trail:
+    """Takes audit events as a recorder does, until it is `full`."""
+
+    events: list[AuditEvent] = field(default_factory=list)
+    full: bool = False
+
+    async def record(self, events: Sequence[AuditEvent]) -> None:
+        await self.check()
+        self.events += events
+
+    async def check(self) -> None:
+        if self.full:
+            raise AuditUnavailable("the spool is full")
+
+
+@dataclass
+class Intake:
+    """A store, the database below it and its settings."""
+
+    store: InstanceStore
+    database: Database
+    settings: ImagingSourceSettings
+    trail: Trail = field(default_factory=Trail)
+
+    @property
+    def incoming(self) -> list[Path]:
+        """What lies in the folder of files that are arriving."""
+        return list((self.store.files.folder / "incoming").iterdir())
+
+    @property
+    def kept(self) -> list[Path]:
+        """The files of instances."""
+        return sorted(self.store.files.folder.glob("??/*.dcm"))
+
+    def spooled(self, octets: bytes):
+        """A complete file aside, as after its arrival."""
+        incoming = self.store.files.new(max_bytes=1024**3)
+        incoming.write(octets)
+        return incoming.finish()
+
+
+def a_transfer() -> Transfer:
+    """A request by which instances come."""
+    sender = Participant(user_id="CT1", requestor=True, roles=(SOURCE_ROLE,), network_id="192.0.2.1")
+    return Transfer(sender=Sender(transaction=ihe("RAD-18", "Creator Images Stored"), participants=(sender,)))
+
+
+def settings_in(folder: Path, **changes) -> ImagingSourceSettings:
+    return ImagingSourceSettings.load(environ={}, data=folder, **{"port": 0, "dimse_port": 0} | changes)
+
+
+@asynccontextmanager
+async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes) -> AsyncIterator[Intake]:
+    """An intake below `folder`; without a `place` its database is SQLite."""
+    settings = settings_in(folder, **changes)
+    if place is None:
+        database = await open_database(None, folder=settings.folder, metadata=metadata)
+    else:
+        database = await place.open(metadata)
+    try:
+        yield Intake(InstanceStore(database, settings.folder / "instances"), database, settings)
+    finally:
+        await database.close()

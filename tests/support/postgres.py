@@ -1,0 +1,66 @@
+"""A private PostgreSQL cluster: one for each test process, in a temporary folder, on a Unix socket."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_USER = "postgres"
+
+
+def _binaries() -> Path | None:
+    if found := shutil.which("initdb"):
+        return Path(found).parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return versions[-1].parent if versions else None
+
+
+def _run(*command: str | Path) -> None:
+    # PostgreSQL refuses to run as root; the cluster then belongs to the user postgres.
+    prefix = ["runuser", "-u", _USER, "--"] if os.geteuid() == 0 else []
+    subprocess.run(
+        [*prefix, *map(str, command)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+    )
+
+
+@functools.cache
+def _cluster(binaries: Path) -> str:
+    folder = Path(tempfile.mkdtemp(prefix="xdsi-postgresql-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, _USER, _USER)
+    data = folder / "data"
+    _run(
+        binaries / "initdb", "-D", data, "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync"
+    )
+    # fsync is off: what is tested here is logic, and durability has its tests in tests/faults.
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=200"
+    _run(binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start")
+    atexit.register(_stop, binaries, data, folder)
+    return f"postgresql://{_USER}@/postgres?host={folder}"
+
+
+def _stop(binaries: Path, data: Path, folder: Path) -> None:
+    _run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """URL of the cluster; tests that need one are skipped where PostgreSQL is not installed."""
+    binaries = _binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed")
+    if os.geteuid() == 0 and shutil.which("runuser") is None:
+        pytest.skip("PostgreSQL does not run as root, and runuser is missing")
+    return _cluster(binaries)

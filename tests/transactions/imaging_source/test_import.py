@@ -1,0 +1,128 @@
+"""`xdsi import`: files and folders to an imaging source, and what it tells of them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import FastAPI
+
+from imaging_source.transactions.rad108 import StowService, router
+from shared.security.authenticator import Authenticator
+from tests.support.dicom import a_ct, an_sr, needs_studies, part10, real_files
+from tests.support.http_server import serving
+from tests.support.intake import an_intake
+from xdsi import import_
+from xdsi.cli import Failed
+from xdsi.import_ import dicom_files, import_files, send_files
+
+
+@asynccontextmanager
+async def an_imaging_source(folder):
+    async with an_intake(folder) as intake:
+        service = StowService(
+            store=intake.store,
+            authenticator=Authenticator(intake.settings),
+            recorder=intake.trail,
+            settings=intake.settings,
+        )
+        app = FastAPI()
+        app.include_router(router(service), prefix="/dicomweb")
+        async with serving(app) as server:
+            yield intake, intake.settings.model_copy(update={"port": server.port})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "studies"
+    (made / "series").mkdir(parents=True)
+    (made / "series" / "1.dcm").write_bytes(part10(a_ct()))
+    (made / "report").write_bytes(part10(an_sr()))
+    (made / "README.txt").write_text("no DICOM")
+    (made / "DICOMDIR").write_bytes(part10(a_ct()))
+    return made
+
+
+def test_folders_are_searched_for_part_10_files_each_once(folder):
+    found = list(dicom_files([folder, folder / "report"]))
+
+    assert found == [folder / "report", folder / "series" / "1.dcm"]
+
+
+async def test_files_are_stored_and_their_studies_told(tmp_path, folder):
+    told: list[int] = []
+    async with an_imaging_source(tmp_path) as (intake, settings):
+        files = list(dicom_files([folder]))
+
+        imported = await import_files(settings, files, sent=told.append)
+
+        assert imported.stored == {"2.25.13", "2.25.14"}
+        assert imported.studies == {"2.25.11"}
+        assert {path.read_bytes() for path in intake.kept} == {path.read_bytes() for path in files}
+    assert sum(told) == sum(path.stat().st_size for path in files)
+
+
+@needs_studies
+async def test_every_real_study_is_imported_byte_for_byte(tmp_path):
+    async with an_imaging_source(tmp_path) as (intake, settings):
+        files = real_files()
+
+        assert await send_files(settings, files) == len(files)
+        assert await send_files(settings, files) == len(files)
+
+        found = await intake.store.find_instances([path.stem for path in files])
+        assert all(found[path.stem].path.read_bytes() == path.read_bytes() for path in files)
+
+
+async def test_a_refused_file_is_named_with_its_reason_and_the_others_are_stored(tmp_path, folder):
+    broken = folder / "broken.dcm"
+    broken.write_bytes(part10(a_ct(SOPInstanceUID="2.25.99"))[:-10])
+    other = folder / "other.dcm"
+    other.write_bytes(part10(a_ct(PatientID="P2", SOPInstanceUID="2.25.14")))
+    async with an_imaging_source(tmp_path) as (_, settings):
+        imported = await import_files(settings, [*dicom_files([folder])])
+
+    assert imported.stored >= {"2.25.13", "2.25.14"}
+    assert "truncated" in imported.refused[str(broken)]
+    assert "0110H" in imported.refused["2.25.14"]
+
+
+async def test_many_files_go_in_several_requests(tmp_path, monkeypatch):
+    files = []
+    for number in range(5):
+        files.append(tmp_path / f"{number}.dcm")
+        files[-1].write_bytes(part10(a_ct(SOPInstanceUID=f"2.25.{100 + number}")))
+    monkeypatch.setattr(import_, "_FILES_PER_REQUEST", 2)
+    async with an_imaging_source(tmp_path) as (intake, settings):
+        assert await send_files(settings, files) == 5
+
+    assert len(intake.trail.events) == 3
+
+
+async def test_a_source_that_is_not_there_is_named(tmp_path, folder):
+    async with an_intake(tmp_path) as intake:
+        settings = intake.settings.model_copy(update={"port": 1})
+
+        with pytest.raises(Failed, match=r"no answer from http://127\.0\.0\.1:1/dicomweb.*is it running"):
+            await send_files(settings, list(dicom_files([folder])))
+
+
+async def test_a_source_that_takes_nothing_says_why(tmp_path, folder):
+    async with an_imaging_source(tmp_path) as (intake, settings):
+        intake.trail.full = True
+
+        with pytest.raises(Failed, match="503: audit events cannot be recorded"):
+            await send_files(settings, list(dicom_files([folder])))
+
+
+def test_what_is_told_is_json_when_asked_for(capsys):
+    imported = import_.Imported(stored={"2.25.13"}, studies={"2.25.11"}, refused={"file": "truncated"})
+
+    import_._tell(imported, as_json=True)
+
+    assert json.loads(capsys.readouterr().out) == {
+        "stored": 1,
+        "studies": ["2.25.11"],
+        "refused": {"file": "truncated"},
+    }

@@ -1,0 +1,213 @@
+"""What consent refuses is left out of every query without a trace."""
+
+from dataclasses import replace
+
+import pytest
+
+from registry.domain import stored_queries as queries
+from shared.ebrim.model import AssociationType, Code
+from shared.messages.iti18 import ReturnType
+from tests.support.consent import deny, permit
+from tests.support.metadata import (
+    NORMAL,
+    OTHER_PATIENT,
+    PATIENT,
+    a_document_entry,
+    a_folder,
+    a_submission,
+    an_association,
+)
+from tests.support.registry import APPROVED, Registry, a_clinician, codes, open_parts
+
+REF = ReturnType.OBJECT_REF
+RESTRICTED = Code("R", NORMAL.scheme)
+RADIOLOGIST, SURGEON = a_clinician("RAD-PHYS"), a_clinician("SURGEON")
+FIND = {"$XDSDocumentEntryPatientId": PATIENT, "$XDSDocumentEntryStatus": [APPROVED]}
+ALL = {
+    "$patientId": PATIENT,
+    "$XDSDocumentEntryStatus": [APPROVED],
+    "$XDSSubmissionSetStatus": [APPROVED],
+    "$XDSFolderStatus": [APPROVED],
+}
+
+
+def restricted_from(role):
+    """No restricted document for this role."""
+    return deny(patient_id=PATIENT, roles=[f"{role}^^2.999.40.1"], confidentiality=[str(RESTRICTED)])
+
+
+class World:
+    """An open document with a restricted addendum, and a set and folder of restricted documents alone."""
+
+    def __init__(self):
+        self.open = a_document_entry()
+        self.hidden = a_document_entry(confidentiality_codes=(RESTRICTED,))
+        self.addendum = a_document_entry(confidentiality_codes=(RESTRICTED,))
+        self.mixed = a_submission(
+            self.open,
+            self.addendum,
+            associations=[
+                an_association(self.addendum.entry_uuid, self.open.entry_uuid, AssociationType.APND)
+            ],
+        )
+        self.folder, self.empty_folder = a_folder(), a_folder()
+        secret = a_submission(self.hidden, folders=[self.folder])
+        membership = an_association(self.folder.entry_uuid, self.hidden.entry_uuid)
+        collected = an_association(secret.submission_set.entry_uuid, membership.entry_uuid)
+        self.membership = membership
+        self.secret = replace(secret, associations=(*secret.associations, membership, collected))
+        self.empty = a_submission(a_document_entry(), folders=[self.empty_folder])
+
+    async def register(self, registry):
+        for submission in (self.mixed, self.secret, self.empty):
+            await registry.register(submission)
+
+
+@pytest.fixture
+async def world(registry):
+    world = World()
+    await world.register(registry)
+    await registry.add_policy(restricted_from("SURGEON"))
+    return world
+
+
+def refs(found):
+    return set(found.object_refs)
+
+
+async def test_refused_entries_are_left_out_for_whom_they_are_refused(registry, world):
+    seen = await registry.query(queries.FIND_DOCUMENTS, FIND, caller=SURGEON, return_type=REF)
+    other = await registry.query(queries.FIND_DOCUMENTS, FIND, caller=RADIOLOGIST, return_type=REF)
+
+    assert refs(seen) == {world.open.entry_uuid, world.empty.document_entries[0].entry_uuid}
+    assert len(refs(other)) == 4
+
+
+async def test_an_id_that_is_refused_looks_like_one_that_does_not_exist(registry, world):
+    hidden = {
+        queries.GET_DOCUMENTS: {"$XDSDocumentEntryUniqueId": [world.hidden.unique_id]},
+        queries.GET_DOCUMENTS_AND_ASSOCIATIONS: {"$XDSDocumentEntryUniqueId": [world.hidden.unique_id]},
+        queries.GET_ASSOCIATIONS: {"$uuid": [world.hidden.entry_uuid]},
+        queries.GET_SUBMISSION_SETS: {"$uuid": [world.hidden.entry_uuid]},
+        queries.GET_FOLDERS_FOR_DOCUMENT: {"$XDSDocumentEntryUniqueId": world.hidden.unique_id},
+        queries.GET_FOLDERS: {"$XDSFolderUniqueId": [world.folder.unique_id]},
+        queries.GET_FOLDER_AND_CONTENTS: {"$XDSFolderUniqueId": world.folder.unique_id},
+        queries.GET_SUBMISSION_SET_AND_CONTENTS: {
+            "$XDSSubmissionSetUniqueId": world.secret.submission_set.unique_id
+        },
+        queries.GET_RELATED_DOCUMENTS: {
+            "$XDSDocumentEntryUniqueId": world.open.unique_id,
+            "$AssociationTypes": [str(AssociationType.APND)],
+        },
+    }
+    for query, parameters in hidden.items():
+        for return_type in ReturnType.LEAF_CLASS, REF:
+            found = await registry.query(query, parameters, caller=SURGEON, return_type=return_type)
+            assert not found, query.name
+            assert await registry.query(query, parameters, caller=RADIOLOGIST, return_type=return_type)
+
+
+def ids(things):
+    return {thing.entry_uuid for thing in things}
+
+
+async def test_a_container_that_is_seen_does_not_tell_of_a_hidden_member(registry, world):
+    """Set and folder are seen for another member's sake, and not when the hidden one is asked about."""
+    late = a_document_entry()
+    submission = a_submission(late)
+    membership = an_association(world.folder.entry_uuid, late.entry_uuid)
+    collected = an_association(submission.submission_set.entry_uuid, membership.entry_uuid)
+    await registry.register(
+        replace(submission, associations=(*submission.associations, membership, collected))
+    )
+    folders = {"$XDSFolderUniqueId": [world.folder.unique_id]}
+    assert await registry.query(queries.GET_FOLDERS, folders, caller=SURGEON)
+
+    for query, parameters in (
+        (queries.GET_SUBMISSION_SETS, {"$uuid": [world.addendum.entry_uuid]}),
+        (queries.GET_FOLDERS_FOR_DOCUMENT, {"$XDSDocumentEntryUniqueId": world.hidden.unique_id}),
+    ):
+        assert not await registry.query(query, parameters, caller=SURGEON)
+        assert await registry.query(query, parameters, caller=RADIOLOGIST)
+
+
+async def test_sets_folders_and_associations_go_with_what_they_hold(registry, world):
+    found = await registry.query(queries.GET_ALL, ALL, caller=SURGEON)
+
+    assert ids(found.submission_sets) == ids((world.mixed.submission_set, world.empty.submission_set))
+    assert ids(found.folders) == {world.empty_folder.entry_uuid}
+    hidden = ids((world.hidden, world.addendum, world.folder, world.membership))
+    assert not any({item.source_object, item.target_object} & hidden for item in found.associations)
+    assert len(found.associations) == 3
+
+    sets = {"$XDSSubmissionSetPatientId": PATIENT, "$XDSSubmissionSetStatus": [APPROVED]}
+    found = await registry.query(queries.FIND_SUBMISSION_SETS, sets, caller=SURGEON)
+    assert len(found.submission_sets) == 2
+    folders = {"$XDSFolderPatientId": PATIENT, "$XDSFolderStatus": [APPROVED]}
+    found = await registry.query(queries.FIND_FOLDERS, folders, caller=SURGEON)
+    assert ids(found.folders) == {world.empty_folder.entry_uuid}
+
+
+async def test_a_patient_who_opted_out_has_nothing_not_even_empty_folders(registry, world):
+    await registry.add_policy(deny(patient_id=PATIENT))
+
+    for query, parameters in (
+        (queries.FIND_DOCUMENTS, FIND),
+        (queries.GET_ALL, ALL),
+        (queries.GET_ASSOCIATIONS, {"$uuid": [world.open.entry_uuid]}),
+    ):
+        assert not await registry.query(query, parameters, caller=RADIOLOGIST)
+
+
+async def test_a_permit_is_a_closed_list(registry, world):
+    await registry.add_policy(permit(patient_id=PATIENT, roles=["RAD-PHYS^^2.999.40.1"]))
+
+    assert await registry.query(queries.GET_ALL, ALL, caller=RADIOLOGIST)
+    assert not await registry.query(queries.GET_ALL, ALL, caller=SURGEON)
+
+
+async def test_a_refused_document_of_another_patient_is_no_reason_for_an_error(registry, world):
+    other = a_document_entry(patient_id=OTHER_PATIENT)
+    await registry.register(a_submission(other))
+    await registry.add_policy(deny(patient_id=OTHER_PATIENT))
+    both = {"$XDSDocumentEntryEntryUUID": [world.open.entry_uuid, other.entry_uuid]}
+
+    found = await registry.query(queries.GET_DOCUMENTS, both, caller=RADIOLOGIST)
+    assert ids(found.document_entries) == {world.open.entry_uuid}
+
+
+async def test_without_a_policy_the_domains_default_decides(database_place):
+    registry = Registry(await open_parts(database_place, consent={"default": "deny"}))
+    try:
+        await registry.add_patient(PATIENT, OTHER_PATIENT)
+        world = World()
+        await world.register(registry)
+        assert not await registry.query(queries.GET_ALL, ALL, caller=RADIOLOGIST)
+        await registry.add_policy(permit(patient_id=PATIENT, confidentiality=[str(NORMAL)]))
+        found = await registry.query(queries.FIND_DOCUMENTS, FIND, caller=RADIOLOGIST)
+        assert ids(found.document_entries) == ids((world.open, world.empty.document_entries[0]))
+    finally:
+        await registry.parts.recorder.close()
+        await registry.parts.database.close()
+
+
+async def test_refused_entries_do_not_count_towards_the_limit(database_place):
+    registry = Registry(await open_parts(database_place, query_limit=2))
+    try:
+        await registry.add_patient(PATIENT)
+        seen = [a_document_entry() for _ in range(2)]
+        hidden = [a_document_entry(confidentiality_codes=(RESTRICTED,)) for _ in range(3)]
+        await registry.register(a_submission(*seen, *hidden))
+        await registry.add_policy(restricted_from("SURGEON"))
+
+        found = await registry.query(queries.FIND_DOCUMENTS, FIND, caller=SURGEON)
+        assert ids(found.document_entries) == ids(seen)
+        with pytest.raises(Exception, match="more than 2") as refusal:
+            await registry.query(queries.FIND_DOCUMENTS, FIND, caller=RADIOLOGIST)
+        assert codes(refusal.value) == ["XDSTooManyResults"]
+        by_id = {"$XDSDocumentEntryEntryUUID": [entry.entry_uuid for entry in (*seen, *hidden)]}
+        found = await registry.query(queries.GET_DOCUMENTS, by_id, caller=SURGEON)
+        assert ids(found.document_entries) == ids(seen)
+    finally:
+        await registry.parts.recorder.close()
+        await registry.parts.database.close()

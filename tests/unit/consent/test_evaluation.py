@@ -1,0 +1,512 @@
+"""Decisions of policies together, held against rules that know nothing of Cedar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.consent import cedar, evaluation
+from shared.consent.cedar import Answer
+from shared.consent.decision import Action, Decision, Resource
+from shared.consent.evaluation import PolicyDecisions, decide_with, explain
+from shared.consent.policy import Effect, Policy, PolicyError, encode_policy, new_policy
+from shared.ebrim.model import Code
+from shared.security.caller import Caller, Node, User
+from shared.settings import Default
+from tests.support.consent import (
+    HL7_CONFIDENTIALITY,
+    NORMAL,
+    NOW,
+    OTHER_PATIENT,
+    PATIENT,
+    VERY_RESTRICTED,
+    a_caller,
+    a_document,
+    deny,
+    permit,
+)
+
+
+def decided(
+    policies: Sequence[Policy],
+    caller: Caller,
+    resource: Resource | None = None,
+    *,
+    action: Action = Action.QUERY,
+    default: Default = Default.DENY,
+    now: datetime = NOW,
+) -> Decision:
+    (decision,) = decide_with(policies, caller, action, (resource or a_document(),), default=default, now=now)
+    return decision
+
+
+# --- the rules, told a second time --------------------------------------------------------------------
+
+
+def naive(
+    policies: Sequence[Policy], caller: Caller, action: Action, resource: Resource, default: Default, now
+):
+    """The rules of the module in plain loops, without memory, translation or Cedar."""
+    verdicts = []
+    for identity in {policy.patient_id for policy in policies if naive_in_force(policy, now)}:
+        own = [policy for policy in policies if policy.patient_id == identity and naive_in_force(policy, now)]
+        verdicts.append(naive_identity(own, caller, action, resource, default))
+    return all(verdicts) if verdicts else naive_default(action, default)
+
+
+def naive_in_force(policy: Policy, now: datetime) -> bool:
+    if policy.valid_from and now < policy.valid_from:
+        return False
+    return not (policy.valid_until and now >= policy.valid_until)
+
+
+def naive_default(action: Action, default: Default) -> bool:
+    return True if action is Action.SUBMIT else default is Default.PERMIT
+
+
+def naive_identity(policies, caller, action, resource, default) -> bool:
+    applying = [policy for policy in policies if naive_applies(policy, caller, action, resource)]
+    if any(policy.effect is Effect.DENY for policy in applying):
+        return False
+    if applying:
+        return True
+    for policy in policies:
+        about_submission = Action.SUBMIT in policy.actions
+        about_disclosure = set(policy.actions) - {Action.SUBMIT}
+        if policy.effect is Effect.PERMIT and (
+            about_submission if action is Action.SUBMIT else about_disclosure
+        ):
+            return False
+    return naive_default(action, default)
+
+
+def naive_applies(policy: Policy, caller: Caller, action: Action, resource: Resource) -> bool:
+    user = caller.user
+    if action not in policy.actions:
+        return False
+    if policy.roles and not (user and any(naive_match(role, policy.roles) for role in user.roles)):
+        return False
+    if policy.purposes and not (user and any(naive_match(each, policy.purposes) for each in user.purposes)):
+        return False
+    if policy.organizations:
+        ours = [naive_bare(each) for each in policy.organizations]
+        if not (user and any(naive_bare(each) in ours for each in user.organization_ids)):
+            return False
+    if not policy.confidentiality:
+        return True
+    listed = [
+        naive_match(Code(*each.split("^^")), policy.confidentiality) for each in resource.confidentiality
+    ]
+    if policy.effect is Effect.PERMIT:
+        return bool(listed) and all(listed)
+    return any(listed) or (not listed and action is Action.RETRIEVE)
+
+
+def naive_match(code: Code, listed: Sequence[str]) -> bool:
+    for spelled in listed:
+        value, _, scheme = spelled.partition("^^")
+        if value == code.value and (not scheme or naive_bare(scheme) == naive_bare(code.scheme)):
+            return True
+    return False
+
+
+def naive_bare(identifier: str) -> str:
+    return identifier.removeprefix("urn:oid:")
+
+
+values = st.sampled_from(["A", "B", 'C"];{}', "D\\"])
+schemes = st.sampled_from(["2.999.1", "2.999.2", "urn:oid:2.999.1", "local codes"])
+full = st.tuples(values, schemes).map("^^".join)
+spelled = st.one_of(values, full)
+organizations = st.sampled_from(["2.999.7", "urn:oid:2.999.7", "urn:oid:2.999.8", "https://north.example"])
+moments = st.one_of(st.none(), st.sampled_from([NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)]))
+
+
+@st.composite
+def some_policies(draw):
+    made = []
+    for _ in range(draw(st.integers(0, 5))):
+        begins, ends = draw(moments), draw(moments)
+        made.append(
+            new_policy(
+                patient_id=draw(st.sampled_from([PATIENT, PATIENT, PATIENT, OTHER_PATIENT])),
+                effect=draw(st.sampled_from(["permit", "deny"])),
+                roles=draw(st.lists(spelled, max_size=2)),
+                organizations=draw(st.lists(organizations, max_size=2)),
+                purposes=draw(st.lists(spelled, max_size=1)),
+                confidentiality=draw(st.one_of(st.lists(values, max_size=2), st.lists(full, max_size=2))),
+                actions=draw(st.lists(st.sampled_from(list(Action)), max_size=2)),
+                valid_from=begins,
+                valid_until=ends if begins is None or ends is None or begins < ends else None,
+            )
+        )
+    return made
+
+
+codes = st.builds(Code, values, schemes)
+users = st.builds(
+    User,
+    name_id=st.just("u"),
+    issuer=st.just("i"),
+    assertion_id=st.just("_1"),
+    roles=st.lists(codes, max_size=2).map(tuple),
+    purposes=st.lists(codes, max_size=1).map(tuple),
+    organization_ids=st.lists(organizations, max_size=2).map(tuple),
+)
+callers = st.builds(
+    Caller, node=st.just(Node(address="192.0.2.7")), endpoint=st.just("x"), user=st.one_of(st.none(), users)
+)
+resources = st.builds(Resource, patient_id=st.just(PATIENT), confidentiality=st.frozensets(full, max_size=2))
+
+
+@given(
+    some_policies(),
+    callers,
+    st.sampled_from(Action),
+    st.lists(resources, max_size=4),
+    st.sampled_from(Default),
+)
+@settings(max_examples=200, deadline=None)
+def test_cedar_decides_as_the_plain_rules_do(policies, caller, action, listed, default):
+    decisions = decide_with(policies, caller, action, listed, default=default, now=NOW)
+
+    assert [decision.permitted for decision in decisions] == [
+        naive(policies, caller, action, resource, default, NOW) for resource in listed
+    ]
+
+
+@given(some_policies(), callers, st.sampled_from(Action), resources)
+@settings(max_examples=80, deadline=None)
+def test_the_explanation_names_exactly_the_policies_that_apply(policies, caller, action, resource):
+    explained = explain(policies, caller, action, resource, default=Default.DENY, now=NOW)
+
+    assert {each.policy.policy_id for each in explained.considered if each.applies} == {
+        policy.policy_id
+        for policy in policies
+        if naive_in_force(policy, NOW) and naive_applies(policy, caller, action, resource)
+    }
+    assert len(explained.considered) == len(policies)
+
+
+# --- told one by one ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("default", Default)
+def test_without_a_policy_the_default_holds(default):
+    assert decided([], a_caller("RAD"), default=default) == Decision(
+        default is Default.PERMIT, f"default: {default}"
+    )
+
+
+def test_a_permitted_role_may_and_the_reason_is_the_policy():
+    policy = permit(roles=["RAD"])
+
+    assert decided([policy], a_caller("RAD")) == Decision(True, f"policy {policy.policy_id}: permit role RAD")
+
+
+def test_a_denial_overrides_a_permission():
+    refused = deny(roles=["RAD"], purposes=["HRESCH"])
+
+    decision = decided([permit(roles=["RAD"]), refused], a_caller("RAD", purposes=("HRESCH",)))
+
+    assert decision == Decision(False, f"policy {refused.policy_id}: deny role RAD, purpose HRESCH")
+
+
+def test_permissions_are_a_closed_list_even_where_the_default_permits():
+    decision = decided([permit(roles=["RAD"])], a_caller("NURSE"), default=Default.PERMIT)
+
+    assert not decision.permitted
+    assert decision.reason.startswith("default: deny")
+
+
+def test_a_lone_denial_only_excludes():
+    policies = [deny(roles=["NURSE"])]
+
+    assert decided(policies, a_caller("RAD"), default=Default.PERMIT).permitted
+    assert not decided(policies, a_caller("NURSE"), default=Default.PERMIT).permitted
+    assert decided(policies, a_caller("RAD"), default=Default.DENY) == Decision(False, "default: deny")
+
+
+def test_who_may_not_query_may_not_retrieve_either():
+    policies = [permit(roles=["RAD"], actions=["query"])]
+
+    assert decided(policies, a_caller("RAD"), default=Default.PERMIT).permitted
+    for role in ("RAD", "NURSE"):
+        retrieval = decided(policies, a_caller(role), action=Action.RETRIEVE, default=Default.PERMIT)
+        assert not retrieval.permitted
+
+
+def test_a_node_without_user_has_no_role():
+    assert not decided([permit(roles=["RAD"])], a_caller(node_alone=True), default=Default.PERMIT).permitted
+    assert decided([deny(roles=["RAD"])], a_caller(node_alone=True), default=Default.PERMIT).permitted
+    assert not decided([deny()], a_caller(node_alone=True), default=Default.PERMIT).permitted
+
+
+def test_submissions_are_accepted_unless_a_policy_is_about_them():
+    node = a_caller(node_alone=True)
+
+    assert decided([], node, action=Action.SUBMIT).permitted
+    assert decided([permit(roles=["RAD"])], node, action=Action.SUBMIT).permitted
+    assert not decided([deny(actions=["submit"])], node, action=Action.SUBMIT).permitted
+
+
+def test_an_expired_policy_is_as_if_it_had_never_been():
+    expired = permit(roles=["RAD"], valid_until=NOW)
+
+    assert decided([expired], a_caller("NURSE"), default=Default.PERMIT).permitted
+    assert decided([expired], a_caller("RAD"), default=Default.DENY).reason == "default: deny"
+
+
+def test_the_most_restrictive_code_of_a_document_counts():
+    secret = a_document(NORMAL, VERY_RESTRICTED)
+
+    assert not decided([permit(confidentiality=["N"])], a_caller("RAD"), secret).permitted
+    assert not decided([permit(), deny(confidentiality=["V"])], a_caller("RAD"), secret).permitted
+    assert decided([permit(confidentiality=["N", "V"])], a_caller("RAD"), secret).permitted
+
+
+def test_a_retrieval_of_something_without_codes_meets_a_denial_by_codes():
+    nothing_known = Resource(patient_id=PATIENT)
+    policies = [permit(), deny(confidentiality=["V"])]
+
+    assert not decided(policies, a_caller("RAD"), nothing_known, action=Action.RETRIEVE).permitted
+    assert decided(policies, a_caller("RAD"), nothing_known).permitted
+
+
+def test_merged_identities_must_each_permit():
+    ours, theirs = permit(roles=["RAD"]), permit(roles=["NURSE"], patient_id=OTHER_PATIENT)
+
+    assert not decided([ours, theirs], a_caller("RAD")).permitted
+    assert decided([ours, theirs], a_caller("RAD", "NURSE")).permitted
+
+
+@pytest.mark.parametrize("value", ["A^^2.999.1", "A^", "^A", "A^^"])
+def test_a_role_whose_value_looks_like_value_and_scheme_is_nobody_elses_role(value):
+    user = User(name_id="u", issuer="i", assertion_id="_1", roles=(Code(value, "2.999.66"),))
+    caller = Caller(node=Node(address="192.0.2.7"), endpoint="x", user=user)
+
+    assert not decided([permit(roles=["A^^2.999.1", "A"])], caller, default=Default.PERMIT).permitted
+
+
+def test_a_confidentiality_code_with_more_carets_is_on_no_list():
+    odd = a_document(f"N^^{HL7_CONFIDENTIALITY}^^x")
+
+    assert not decided([permit(confidentiality=["N"])], a_caller("RAD"), odd).permitted
+
+
+def test_a_policy_that_cannot_be_evaluated_refuses(monkeypatch):
+    monkeypatch.setattr(
+        evaluation, "ask", lambda *_: [Answer(permitted=True, policy_ids=("x",), failed=True)]
+    )
+
+    assert decided([permit()], a_caller("RAD")) == evaluation.FAILED
+
+
+def test_cedar_itself_failing_on_a_denial_is_noticed():
+    policies = cedar.policy_set([permit()]).with_added_str(
+        'forbid(principal, action, resource) when { context.absent == "x" };'
+    )
+
+    (answer,) = cedar.ask(policies, cedar.Subject(), Action.QUERY, [frozenset()])
+
+    assert answer.failed
+
+
+def test_the_schema_refuses_an_attribute_that_is_not_listed(monkeypatch):
+    monkeypatch.setattr(
+        cedar, "conditions", lambda policy: iter([("x", cedar._any_of("departments", iter(["x"])))])
+    )
+
+    with pytest.raises(PolicyError, match="departments"):
+        cedar.check([permit()])
+
+
+def test_the_explanation_says_what_was_not_met():
+    policy = permit(roles=["NURSE"], purposes=["TREAT"], confidentiality=["V"], valid_until=NOW)
+
+    explained = explain(
+        [policy],
+        a_caller("RAD", purposes=("TREAT",)),
+        Action.QUERY,
+        a_document(),
+        default=Default.DENY,
+        now=NOW,
+    )
+
+    assert explained.considered[0].unmet == ("valid_until", "roles", "confidentiality")
+    assert explained.decision == Decision(False, "default: deny")
+
+
+def test_the_explanation_says_what_is_not_yet_in_force():
+    policy = permit(valid_from=NOW + timedelta(days=1))
+
+    explained = explain([policy], a_caller("RAD"), Action.SUBMIT, a_document(), default=Default.DENY, now=NOW)
+
+    assert explained.considered[0].unmet == ("valid_from", "actions")
+
+
+# --- memory -------------------------------------------------------------------------------------------
+
+
+class Asked:
+    """Counts the questions that reach Cedar."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.questions = 0
+        self._ask = cedar.ask
+        monkeypatch.setattr(evaluation, "ask", self)
+
+    def __call__(self, policies, subject, action, confidentiality):
+        self.questions += len(confidentiality)
+        return self._ask(policies, subject, action, confidentiality)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    return Asked(monkeypatch)
+
+
+def texts(*policies: Policy) -> tuple[str, ...]:
+    import json
+
+    return tuple(json.dumps(encode_policy(policy)) for policy in policies)
+
+
+async def test_equal_questions_are_asked_once(asked):
+    decisions = PolicyDecisions(Default.DENY, clock=lambda: NOW)
+    policies = (permit(roles=["RAD"]),)
+    documents = [a_document(), a_document(), a_document(VERY_RESTRICTED)]
+
+    for _ in range(3):
+        answers = await decisions.decide(policies, a_caller("RAD"), Action.QUERY, documents)
+
+    assert [answer.permitted for answer in answers] == [True, True, True]
+    assert asked.questions == 2
+
+
+async def test_another_caller_action_or_policy_is_another_question(asked):
+    decisions = PolicyDecisions(Default.DENY, clock=lambda: NOW)
+    first = permit(roles=["RAD"])
+
+    for policies in ((first,), (first, deny(roles=["RAD"]))):
+        for caller in (a_caller("RAD"), a_caller("NURSE")):
+            for action in (Action.QUERY, Action.RETRIEVE):
+                await decisions.decide(policies, caller, action, [a_document()])
+
+    assert asked.questions == 8
+
+
+async def test_what_one_caller_was_answered_stays_when_another_asks(asked):
+    decisions = PolicyDecisions(Default.DENY, clock=lambda: NOW)
+    policies = (permit(roles=["RAD"]),)
+
+    for role in ("RAD", "NURSE", "RAD", "NURSE"):
+        await decisions.decide(policies, a_caller(role), Action.QUERY, [a_document()])
+
+    assert asked.questions == 2
+
+
+async def test_policies_as_texts_are_the_same_policies(asked):
+    decisions = PolicyDecisions(Default.DENY, clock=lambda: NOW)
+    stored = texts(permit(roles=["RAD"]), deny(roles=["NURSE"]))
+
+    may = await decisions.decide(stored, a_caller("RAD"), Action.QUERY, [a_document()])
+    may_not = await decisions.decide(stored, a_caller("RAD", "NURSE"), Action.QUERY, [a_document()])
+
+    assert (may[0].permitted, may_not[0].permitted) == (True, False)
+
+
+@pytest.mark.parametrize("spoilt", ["", "{}", '{"effect": "permit"}'])
+async def test_a_text_that_is_no_policy_refuses_everything(spoilt):
+    decisions = PolicyDecisions(Default.PERMIT, clock=lambda: NOW)
+
+    answers = await decisions.decide(
+        (*texts(permit()), spoilt), a_caller("RAD"), Action.QUERY, [a_document(), a_document()]
+    )
+
+    assert answers == (evaluation.UNREADABLE,) * 2
+
+
+async def test_two_policies_of_one_id_refuse_everything():
+    policy = permit()
+    decisions = PolicyDecisions(Default.PERMIT, clock=lambda: NOW)
+
+    answers = await decisions.decide((policy, policy), a_caller("RAD"), Action.QUERY, [a_document()])
+
+    assert answers == (evaluation.UNREADABLE,)
+
+
+async def test_what_was_remembered_ends_with_the_policy():
+    now = NOW
+    decisions = PolicyDecisions(Default.DENY, clock=lambda: now)
+    policies = (permit(roles=["RAD"], valid_from=NOW, valid_until=NOW + timedelta(hours=1)),)
+    permitted = []
+
+    for minutes in (-1, 0, 59, 60, 30):
+        now = NOW + timedelta(minutes=minutes)
+        (answer,) = await decisions.decide(policies, a_caller("RAD"), Action.QUERY, [a_document()])
+        permitted.append(answer.permitted)
+
+    assert permitted == [False, True, True, False, True]
+
+
+async def test_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr(evaluation, "REMEMBERED_SETS", 3)
+    monkeypatch.setattr(evaluation, "REMEMBERED_DECISIONS_OF_A_SET", 5)
+    decisions = PolicyDecisions(Default.DENY, clock=lambda: NOW)
+    policies = [(permit(),) for _ in range(8)]
+    for each in policies:
+        for number in range(12):
+            await decisions.decide(each, a_caller(f"R{number}"), Action.QUERY, [a_document()])
+
+    await decisions.decide(
+        policies[-1], a_caller(), Action.QUERY, [a_document(f"c{number}^^2.999") for number in range(6)]
+    )
+
+    assert len(decisions._sets) == 3
+    for ready in decisions._sets.values():
+        assert sum(map(len, ready._known.values())) <= 5
+
+
+async def test_many_new_questions_are_asked_in_a_thread(monkeypatch):
+    import threading
+
+    threads = set()
+    real = cedar.ask
+
+    def ask(*question):
+        threads.add(threading.current_thread() is threading.main_thread())
+        return real(*question)
+
+    monkeypatch.setattr(evaluation, "ask", ask)
+    decisions = PolicyDecisions(Default.DENY, clock=lambda: NOW)
+    documents = [a_document(f"c{number}^^2.999") for number in range(51)]
+
+    answers = await decisions.decide((permit(),), a_caller("RAD"), Action.QUERY, documents)
+
+    assert threads == {False}
+    assert all(answer.permitted for answer in answers)
+    await decisions.decide((permit(),), a_caller("RAD"), Action.QUERY, documents[:50])
+    assert threads == {False, True}
+
+
+def test_no_resource_needs_no_decision():
+    assert decide_with([permit()], a_caller("RAD"), Action.QUERY, (), default=Default.DENY, now=NOW) == ()
+
+
+def test_decisions_do_not_depend_on_the_order_of_policies():
+    policies = [permit(roles=["RAD"]), deny(purposes=["HRESCH"]), permit(), deny(roles=["X"])]
+    caller = a_caller("RAD", purposes=("HRESCH",))
+
+    assert decided(policies, caller) == decided(policies[::-1], caller)
+
+
+def test_the_oldest_of_several_deciding_policies_is_the_reason():
+    newer = deny(created=datetime(2030, 1, 2, tzinfo=UTC))
+    older = deny(created=datetime(2030, 1, 1, tzinfo=UTC))
+
+    assert older.policy_id in decided([newer, older], a_caller("RAD")).reason

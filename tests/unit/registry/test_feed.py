@@ -1,0 +1,171 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.domain import feed
+from registry.domain.feed import Code, Event, FeedError
+from registry.mllp import FrameError, FrameReader, framed
+from tests.support.metadata import DOMAIN
+
+PATIENT = f"P-1^^^&{DOMAIN}&ISO"
+
+
+def adt(event="A04", pid3=PATIENT, *, mrg="", charset="UNICODE UTF-8", control="C1", kind=None, extra=""):
+    segments = [
+        f"MSH|^~\\&|ADT|NORTH|REG|HUB|20300504||{kind or f'ADT^{event}'}|{control}|P|2.3.1||||||{charset}",
+        f"EVN|{event}",
+        f"PID|||{pid3}||Roe^Rick",
+    ]
+    if mrg:
+        segments.append(f"MRG|{mrg}")
+    return ("\r".join(segments) + "\r" + extra).encode()
+
+
+def decode(octets, **options):
+    return feed.decode(octets, domain=DOMAIN, **options)
+
+
+def refused(octets, **options):
+    with pytest.raises(FeedError) as refusal:
+        decode(octets, **options)
+    return refusal.value
+
+
+# --- messages --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", [*feed.ADDING, Event.UPDATE])
+def test_the_patient_is_the_id_of_the_affinity_domain_among_others(event):
+    message = decode(adt(event, f"17^^^&1.2.3&ISO~{PATIENT}~9^^^OTHER"))
+    assert (message.event, message.patient_id) == (event, PATIENT)
+    assert message.header.facility == "NORTH"
+
+
+def test_a_merge_names_both():
+    message = decode(adt("A40", mrg=f"P-2^^^&{DOMAIN}&ISO", kind="ADT^A40^ADT_A39"))
+    assert (message.prior_patient_id, message.patient_id) == (f"P-2^^^&{DOMAIN}&ISO", PATIENT)
+
+
+def test_ids_are_spelled_in_one_way():
+    assert decode(adt(pid3=f"a\\T\\b^^^NS&{DOMAIN}&ISO^PI")).patient_id == f"a\\T\\b^^^&{DOMAIN}&ISO"
+    assert decode(adt(pid3=f"Mu\u0308^^^&{DOMAIN}&ISO")).patient_id == f"M\u00fc^^^&{DOMAIN}&ISO"
+
+
+def test_a_namespace_stands_for_the_domain_when_so_set():
+    assert decode(adt(pid3="P-1^^^HUB"), namespace="HUB").patient_id == PATIENT
+    assert refused(adt(pid3="P-1^^^HUB")).code is Code.ERROR
+    assert refused(adt(pid3="P-1^^^HUB&1.2.3&ISO"), namespace="HUB").code is Code.ERROR
+
+
+def test_line_ends_of_others_are_read():
+    assert decode(adt().replace(b"\r", b"\r\n")).patient_id == PATIENT
+    assert decode(adt().replace(b"\r", b"\n")).patient_id == PATIENT
+
+
+def test_character_sets():
+    umlaut = f"M\u00fc^^^&{DOMAIN}&ISO"
+    latin = adt(pid3=umlaut, charset="8859/1").decode().encode("latin-1")
+    assert decode(latin).patient_id == umlaut
+    assert decode(adt(pid3=umlaut, charset="")).patient_id == umlaut
+    assert refused(adt(pid3=umlaut, charset="").decode().encode("latin-1")).place == "MSH-18"
+    assert refused(adt(charset="EBCDIC")).place == "MSH-18"
+
+
+@pytest.mark.parametrize(
+    ("octets", "code", "number"),
+    [
+        (b"", Code.REJECT, 100),
+        (b"nonsense", Code.REJECT, 100),
+        (b"MSH*^~\\&*", Code.REJECT, 100),
+        (b"MSH|^~\\&", Code.REJECT, 101),
+        (adt(control=""), Code.REJECT, 101),
+        (adt(kind="ORU^R01"), Code.REJECT, 200),
+        (adt("A02"), Code.REJECT, 201),
+        (adt().replace(b"2.3.1", b"3.0"), Code.REJECT, 203),
+        (adt(pid3=""), Code.ERROR, 204),
+        (adt(pid3="P-1^^^&1.2.3&ISO"), Code.ERROR, 204),
+        (adt(pid3=f"P-1^^^&{DOMAIN}&ISO~P-2^^^&{DOMAIN}&ISO"), Code.ERROR, 204),
+        (adt(pid3=f"P\x01^^^&{DOMAIN}&ISO"), Code.ERROR, 204),
+        (adt("A40"), Code.ERROR, 100),
+        (adt("A40", mrg=PATIENT, extra=f"PID|||{PATIENT}\rMRG|{PATIENT}\r"), Code.ERROR, 100),
+        (adt(extra="ZZZ|1\r" * 2_000), Code.REJECT, 100),
+    ],
+)
+def test_what_cannot_be_taken_says_why(octets, code, number):
+    error = refused(octets)
+    assert (error.code, error.number) == (code, number)
+    assert error.text
+
+
+def test_an_acknowledgement_goes_back_to_its_sender():
+    header = decode(adt(control="C77")).header
+    segments = feed.acknowledgement(header).decode().split("\r")
+    assert segments[0].split("|")[2:6] == ["REG", "HUB", "ADT", "NORTH"]
+    assert segments[0].split("|")[8] == "ACK^A04"
+    assert segments[1] == "MSA|AA|C77"
+
+
+def test_a_refusal_names_place_and_reason_without_breaking_the_message():
+    error = FeedError(Code.ERROR, 204, "PID-3", "a | b ^ c\rMSA|AA|x")
+    segments = feed.acknowledgement(error.header, error=error).decode().split("\r")
+    assert [segment[:3] for segment in segments] == ["MSH", "MSA", "ERR", ""]
+    assert segments[1].startswith("MSA|AE||a \\F\\ b")
+    assert segments[2].startswith("ERR|PID-3^^^204&")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_end_in_a_message_or_a_feed_error(octets):
+    for candidate in (octets, b"MSH|^~\\&" + octets, adt() + octets):
+        try:
+            header, problem = decode(candidate).header, None
+        except FeedError as error:
+            header, problem = error.header, error
+        assert feed.acknowledgement(header, error=problem).startswith(b"MSH|")
+
+
+# --- frames ----------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.binary(max_size=40).filter(lambda octets: b"\x1c\x0d" not in octets + b"\x1c"), max_size=4),
+    st.data(),
+)
+def test_messages_come_out_wherever_the_stream_is_split(messages, data):
+    messages = [message for message in messages if not message.endswith(b"\x1c")]
+    stream = b"".join(framed(message) for message in messages)
+    reader, found, at = FrameReader(1_000), [], 0
+    while at < len(stream):
+        step = data.draw(st.integers(1, len(stream) - at))
+        reader.feed(stream[at : at + step])
+        at += step
+        while (message := reader.next()) is not None:
+            found.append(message)
+    assert found == messages
+    assert not reader.inside
+
+
+def test_every_single_split_of_one_frame():
+    stream = framed(b"MSH|") + b"\r\n" + framed(b"MSA|")
+    for at in range(len(stream) + 1):
+        reader, found = FrameReader(100), []
+        for part in (stream[:at], stream[at:]):
+            reader.feed(part)
+            while (message := reader.next()) is not None:
+                found.append(message)
+        assert found == [b"MSH|", b"MSA|"]
+
+
+def test_a_frame_is_bounded():
+    reader = FrameReader(10)
+    reader.feed(framed(b"123456789"))
+    assert reader.next() == b"123456789"
+    reader.feed(b"\x0b" + b"1" * 10)
+    with pytest.raises(FrameError, match="at most 10"):
+        reader.next()
+
+
+def test_what_does_not_begin_a_frame_is_refused():
+    reader = FrameReader(10)
+    reader.feed(b"GET / HTTP/1.1")
+    with pytest.raises(FrameError, match="0x0B"):
+        reader.next()

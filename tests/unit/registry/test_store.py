@@ -1,0 +1,157 @@
+"""Tables say what fragments say, migrations make what tables say, and queries use their indexes."""
+
+from dataclasses import replace
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import given, settings
+from sqlalchemy import column, create_engine, select, table, update
+from sqlalchemy.pool import StaticPool
+
+from registry.domain import stored_queries as queries
+from registry.domain.stored_queries import criteria_of
+from registry.domain.submission import Class
+from registry.store import associations, document_entries, objects, patients, submissions
+from registry.store.tables import METADATA, registry_object
+from shared.ebrim.model import AvailabilityStatus
+from shared.messages.iti18 import encode_parameters
+from shared.store import schema
+from shared.store.engine import open_database
+from shared.store.failures import SchemaError
+from shared.store.sqlite import _open_writer
+from shared.store.statements import Statements
+from tests.support import metadata
+from tests.support.metadata import PATIENT, a_document_entry, a_folder, a_submission
+from tests.support.registry import APPROVED, MIGRATIONS
+
+CLASSES = {
+    Class.DOCUMENT_ENTRY: metadata.document_entries,
+    Class.SUBMISSION_SET: metadata.submission_sets,
+    Class.FOLDER: metadata.folders,
+    Class.ASSOCIATION: metadata.associations,
+}
+
+
+@pytest.mark.parametrize("object_class", Class)
+def test_columns_equal_what_the_fragment_says(object_class):
+    @settings(max_examples=40, deadline=None)
+    @given(CLASSES[object_class])
+    def law(value):
+        row = objects.row_of(value)
+        decoded = objects.decode_fragment(object_class, row["fragment"])
+        assert objects.row_of(decoded) == row
+        assert list(objects.values_of(decoded)) == list(objects.values_of(value))
+
+    law()
+
+
+def test_the_migrations_make_the_tables(tmp_path):
+    connection = _open_writer(tmp_path / "registry.sqlite3")
+    schema.upgrade_sqlite(connection, metadata=METADATA, migrations=MIGRATIONS)
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    with engine.connect() as wrapped:
+        context = MigrationContext.configure(
+            wrapped, opts={"include_name": lambda name, kind, _: name != "store_probe", "compare_type": True}
+        )
+        assert compare_metadata(context, METADATA) == []
+    connection.close()
+
+
+async def test_a_schema_of_a_newer_release_is_refused(database_place):
+    database = await database_place.open(METADATA, MIGRATIONS)
+
+    async def work(transaction):
+        version = table("alembic_version", column("version_num"))
+        await transaction.execute(update(version).values(version_num="9999"))
+
+    await database.write(work)
+    await database.close()
+    with pytest.raises(SchemaError, match="another release"):
+        await database_place.open(METADATA, MIGRATIONS)
+
+
+async def test_opening_again_finds_the_schema_up_to_date(database_place):
+    for _ in range(2):
+        database = await database_place.open(METADATA, MIGRATIONS)
+        assert await database.fetch(select(registry_object.c.entry_uuid)) == []
+        await database.close()
+
+
+# --- indexes -----------------------------------------------------------------------------------------------
+
+
+def find_documents(**parameters):
+    given = {
+        "$XDSDocumentEntryPatientId": PATIENT,
+        "$XDSDocumentEntryStatus": [APPROVED],
+        **{f"$XDSDocumentEntry{name}": value for name, value in parameters.items()},
+    }
+    criteria = criteria_of(queries.FIND_DOCUMENTS.query_id, encode_parameters(given))
+    used = document_entries.signature(criteria, document_entries.FILTERS)
+    return document_entries._find(used, leaf=True)
+
+
+SERVED_BY = {
+    "FindDocuments": (find_documents(), "registry_object_of_patient"),
+    "FindDocuments by author and code": (
+        find_documents(AuthorPerson=["%Roe%"], ClassCode=[metadata.IMAGES], EventCodeList=[metadata.CT]),
+        "registry_object_of_patient",
+    ),
+    "associations from": (associations._FROM, "registry_object_by_source"),
+    "associations to": (associations._TO, "registry_object_by_target"),
+    "members": (associations._MEMBERSHIPS, "registry_object_by_source"),
+    "holders": (associations._HELD_BY, "registry_object_by_target"),
+    "descendants": (submissions._CHILDREN, "registry_object_by_target"),
+    "memberships to carry over": (submissions._HELD, "registry_object_by_target"),
+    "objects of a merge": (patients._OBJECTS_OF, "registry_object_of_patient"),
+    "merged before": (patients._SUBSUME, "patient_by_survivor"),
+    "consents of a merge": (patients._MOVE_CONSENTS, "consent_of_patient"),
+}
+
+
+@pytest.mark.parametrize("name", SERVED_BY)
+async def test_each_query_is_served_by_its_index(name, tmp_path):
+    statement, index = SERVED_BY[name]
+    database = await open_database(None, folder=tmp_path / "registry", metadata=METADATA)
+    compiled = Statements("sqlite").compiled(statement)
+    plan = database._reader.execute(
+        f"EXPLAIN QUERY PLAN {compiled.text}", ["[]"] * len(compiled.positions)
+    ).fetchall()
+    steps = [step for *_, step in plan]
+    await database.close()
+    assert any(index in step for step in steps), steps
+    assert not any(step.startswith("SCAN registry_object") for step in steps), steps
+
+
+# --- changes -----------------------------------------------------------------------------------------------
+
+
+async def test_a_change_writes_columns_and_fragment_alike(registry):
+    entry, folder = a_document_entry(), a_folder()
+    await registry.register(a_submission(entry, folders=[folder]))
+
+    async def work(transaction):
+        values = await objects.find_values(transaction, [entry.entry_uuid, folder.entry_uuid])
+        await objects.replace_objects(transaction, [objects.deprecated(value) for value in values])
+
+    await registry.parts.database.write(work)
+    rows = await registry.parts.database.fetch(
+        select(registry_object.c.status, registry_object.c.object_class, registry_object.c.fragment).where(
+            registry_object.c.patient_id == PATIENT
+        )
+    )
+    deprecated = {
+        object_class: objects.decode_fragment(Class(object_class), bytes(fragment)).availability_status
+        for status, object_class, fragment in rows
+        if status == AvailabilityStatus.DEPRECATED
+    }
+    assert deprecated == {
+        "DocumentEntry": AvailabilityStatus.DEPRECATED,
+        "Folder": AvailabilityStatus.DEPRECATED,
+    }
+
+
+def test_a_deprecated_value_differs_in_its_status_alone():
+    entry = a_document_entry()
+    assert objects.deprecated(entry) == replace(entry, availability_status=AvailabilityStatus.DEPRECATED)

@@ -1,0 +1,3 @@
+from tests.support.databases import database_place, postgres_url
+
+__all__ = ["database_place", "postgres_url"]

@@ -1,0 +1,179 @@
+"""`xdsi consent`: record, show and explain the consent policies of a patient, at the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shared.http.client import http_client
+from shared.settings import ServiceSettings
+from xdsi.cli import Failed
+from xdsi.patient_ids import domain_patient_id
+
+app = typer.Typer()
+
+Patient = Annotated[str, typer.Argument(metavar="PATIENT", help="Id in the affinity domain, or a whole CX.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file with settings.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="CODE or CODE^^SCHEME; may be repeated.")]
+Organizations = Annotated[list[str] | None, typer.Option("--organization", help="Id; may be repeated.")]
+Purposes = Annotated[
+    list[str] | None, typer.Option("--purpose", help="CODE or CODE^^SCHEME; may be repeated.")
+]
+Confidentiality = Annotated[
+    list[str] | None, typer.Option("--confidentiality", help="CODE or CODE^^SCHEME; may be repeated.")
+]
+
+
+@app.command(name="set")
+def set_policy(
+    patient: Patient,
+    effect: Annotated[str, typer.Argument(metavar="permit|deny", help="What the policy does.")],
+    role: Roles = None,
+    organization: Organizations = None,
+    purpose: Purposes = None,
+    confidentiality: Confidentiality = None,
+    until: Annotated[str, typer.Option(help="End, for example 2030-05-04T00:00:00Z.")] = "",
+    description: Annotated[str, typer.Option(help="Free text for whoever reads it later.")] = "",
+    replace: Annotated[str, typer.Option(help="policy_id of the policy that this one replaces.")] = "",
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Record a policy: who is permitted, or denied, to find and retrieve the patient's documents.
+
+    Without conditions a policy is for everyone.
+
+    Example: [bold]xdsi consent set P-1001 deny --role RAD-PHYS^^2.999.40.1[/bold]
+    """
+    content = {
+        "effect": effect,
+        "roles": role or [],
+        "organizations": organization or [],
+        "purposes": purpose or [],
+        "confidentiality": confidentiality or [],
+        "description": description,
+    }
+    content |= {"valid_until": until} if until else {}
+    content |= {"policy_id": replace} if replace else {}
+    policy = ask(config, "set", patient, content)
+    typer.echo(json.dumps(policy, indent=2) if as_json else f"recorded {policy['policy_id']}")
+
+
+@app.command()
+def remove(
+    patient: Patient,
+    policy_id: Annotated[str, typer.Argument(metavar="POLICY_ID", help="As `xdsi consent show` names it.")],
+    config: Config = None,
+) -> None:
+    """Remove a policy of a patient.
+
+    Example: [bold]xdsi consent remove P-1001 urn:uuid:…[/bold]
+    """
+    ask(config, "remove", patient, {"policy_id": policy_id})
+    typer.echo(f"removed {policy_id}")
+
+
+@app.command()
+def show(patient: Patient, as_json: AsJson = False, config: Config = None) -> None:
+    """Show the policies of a patient.
+
+    Example: [bold]xdsi consent show P-1001[/bold]
+    """
+    answer = ask(config, "policies", patient, {})
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    table = Table(title=f"Policies of {answer['patient_id']}")
+    for heading in ("policy", "effect", "for", "until", "description"):
+        table.add_column(heading)
+    for policy in answer["policies"]:
+        table.add_row(
+            policy["policy_id"],
+            policy["effect"],
+            _conditions(policy),
+            policy["valid_until"] or "",
+            policy["description"],
+        )
+    Console().print(table)
+
+
+@app.command()
+def why(
+    patient: Patient,
+    role: Roles = None,
+    organization: Organizations = None,
+    purpose: Purposes = None,
+    confidentiality: Confidentiality = None,
+    action: Annotated[str, typer.Option(help="query, retrieve or submit.")] = "query",
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Explain what would be decided for a caller, by which policy, and why no other applied.
+
+    Example: [bold]xdsi consent why P-1001 --role RAD-PHYS^^2.999.40.1 --purpose TREAT[/bold]
+    """
+    answer = ask(
+        config,
+        "why",
+        patient,
+        {
+            "action": action,
+            "roles": role or [],
+            "organizations": organization or [],
+            "purposes": purpose or [],
+            "confidentiality": confidentiality or [],
+        },
+    )
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    typer.echo(f"{'permitted' if answer['permitted'] else 'refused'}: {answer['reason']}")
+    for each in answer["considered"]:
+        unmet = ", ".join(each["unmet"])
+        policy = each["policy"]
+        typer.echo(
+            f"  {policy['policy_id']} {policy['effect']} {_conditions(policy)}: "
+            + (f"does not apply ({unmet})" if unmet else "applies")
+        )
+
+
+def _conditions(policy: Mapping[str, Any]) -> str:
+    named = (
+        f"{name} {' or '.join(policy[name])}"
+        for name in ("roles", "organizations", "purposes", "confidentiality")
+        if policy[name]
+    )
+    return ", ".join(named) or "everyone"
+
+
+def ask(config: Path | None, action: str, patient: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask the registry of the settings; a refusal is `Failed` with the registry's reason."""
+    settings = ServiceSettings.load(config)
+    patient_id = domain_patient_id(patient, settings.affinity_domain)
+    return asyncio.run(ask_registry(settings, action, {"patient_id": patient_id, **content}))
+
+
+async def ask_registry(settings: ServiceSettings, action: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The registry's answer to `content` (with its `patient_id`), or `Failed`."""
+    url = settings.registry_url.removesuffix("/").removesuffix("/xds/registry") + f"/consent/{action}"
+    try:
+        async with http_client(settings.tls, peers=(url,)) as http:
+            response = await http.post(url, json=content)
+            answer = response.json()
+    except (httpx2.HTTPError, ValueError) as error:
+        raise Failed(
+            f"the registry at {settings.registry_url} cannot be asked ({type(error).__name__}); "
+            "is it running? name it in XDSI_REGISTRY_URL"
+        ) from None
+    if not response.is_success or not isinstance(answer, dict):
+        reason = answer.get("title") if isinstance(answer, dict) else None
+        raise Failed(f"the registry refused: {reason or response.status_code}")
+    return answer

@@ -1,0 +1,210 @@
+"""`xdsi import`: DICOM files into the imaging source, by STOW-RS as any other sender does (RAD-108)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from imaging_source.settings import ImagingSourceSettings
+from shared.dicom.json import MEDIA_TYPE, items, text, texts
+from shared.dicom.multipart import APPLICATION_DICOM, closing, content_type, new_boundary, part_head
+from shared.dicom.part10 import PREAMBLE
+from shared.http.client import http_client
+from xdsi.cli import Failed
+
+_CHUNK = 256 * 1024
+_FILES_PER_REQUEST = 100
+_BYTES_PER_REQUEST = 256 * 1024**2
+_TIMEOUT_SECONDS = 300.0
+# Statuses whose answer lists what became of each instance (PS3.18 10.5.3).
+_LISTS = frozenset({200, 202, 400, 409, 413, 507})
+
+_REFERENCED, _FAILED, _OTHER = 0x00081199, 0x00081198, 0x0008119A
+_SOP_INSTANCE, _RETRIEVE_URL, _FAILURE_REASON, _COMMENT = 0x00081155, 0x00081190, 0x00081197, 0x00000902
+
+Sent = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of the files: SOP Instance UIDs that are kept now, refused files with their reasons."""
+
+    stored: set[str] = field(default_factory=set)
+    studies: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def command(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH…", help="DICOM files, or folders of them.", exists=True)
+    ],
+    to: Annotated[
+        str, typer.Option("--to", help="Base URL of the DICOM web services; that of the settings if absent.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with settings, as for `xdsi serve imaging-source`.")
+    ] = None,
+) -> None:
+    """Send DICOM files into the imaging source; what is there already stays as it is.
+
+    Files that are not DICOM Part 10 are left out. Ends with status 1 when an instance is refused.
+
+    Example: [bold]xdsi import ./studies[/bold]
+    """
+    settings = ImagingSourceSettings.load(config)
+    files = list(dicom_files(paths))
+    if not files:
+        raise Failed("no DICOM Part 10 file there (DICM at byte 128); name files or folders that hold some")
+    total = sum(path.stat().st_size for path in files)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    quiet = as_json or not sys.stderr.isatty()
+    with Progress(*columns, disable=quiet, transient=True) as progress:
+        task = progress.add_task(f"{len(files)} files", total=total)
+        imported = asyncio.run(
+            import_files(settings, files, to=to, sent=lambda size: progress.advance(task, size))
+        )
+    _tell(imported, as_json)
+    if imported.refused:
+        raise typer.Exit(1)
+
+
+def dicom_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The DICOM Part 10 files at or below `paths`, each once, by name; DICOMDIRs are left out."""
+    found = (path for given in paths for path in (sorted(given.rglob("*")) if given.is_dir() else (given,)))
+    for path in dict.fromkeys(found):
+        if path.is_file() and path.name != "DICOMDIR" and _is_part10(path):
+            yield path
+
+
+def _is_part10(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+
+
+async def send_files(settings: ImagingSourceSettings, paths: Sequence[Path]) -> int:
+    """Send `paths` to the imaging source of `settings`; how many instances it keeps of them now."""
+    return len((await import_files(settings, paths)).stored)
+
+
+async def import_files(
+    settings: ImagingSourceSettings, paths: Sequence[Path], *, to: str = "", sent: Sent = lambda size: None
+) -> Imported:
+    """Send `paths`, several in each request.
+
+    Parameters
+    ----------
+    to
+        Base URL of the receiver; the imaging source of `settings` without it.
+    sent
+        Called with the number of bytes of each piece that was sent.
+
+    Raises
+    ------
+    Failed
+        The receiver cannot be reached, or does not take anything from us.
+    """
+    base = to.rstrip("/") or settings.dicomweb_url
+    imported = Imported()
+    async with http_client(settings.tls, peers=(base,), timeout_seconds=_TIMEOUT_SECONDS) as http:
+        for batch in _batches(paths):
+            await _send(http, base, batch, imported, sent)
+    return imported
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    batch: list[Path] = []
+    size = 0
+    for path in paths:
+        if batch and (len(batch) == _FILES_PER_REQUEST or size >= _BYTES_PER_REQUEST):
+            yield batch
+            batch, size = [], 0
+        batch.append(path)
+        size += path.stat().st_size
+    if batch:
+        yield batch
+
+
+async def _send(
+    http: httpx2.AsyncClient, base: str, batch: list[Path], imported: Imported, sent: Sent
+) -> None:
+    answer = await _post(http, base, batch, sent)
+    if items(answer, _OTHER) and len(batch) > 1:
+        # The answer cannot say of which part it speaks: one file in each request tells.
+        for path in batch:
+            await _send(http, base, [path], imported, lambda size: None)
+        return
+    for item in items(answer, _REFERENCED):
+        imported.stored.add(text(item, _SOP_INSTANCE))
+        imported.studies.add(_study_of(text(item, _RETRIEVE_URL)))
+    for item in items(answer, _FAILED):
+        imported.refused[text(item, _SOP_INSTANCE)] = _reason(item)
+    for item in items(answer, _OTHER):
+        imported.refused[str(batch[0])] = _reason(item)
+
+
+def _study_of(url: str) -> str:
+    return url.partition("/studies/")[2].partition("/")[0]
+
+
+def _reason(item: Any) -> str:
+    codes = ", ".join(f"{int(code):04X}H" for code in texts(item, _FAILURE_REASON))
+    return f"{text(item, _COMMENT) or 'refused'} ({codes})"
+
+
+async def _post(http: httpx2.AsyncClient, base: str, batch: list[Path], sent: Sent) -> Any:
+    boundary = new_boundary()
+    head = part_head(boundary, [("Content-Type", APPLICATION_DICOM)])
+    length = sum(len(head) + path.stat().st_size for path in batch) + len(closing(boundary))
+    headers = {
+        "Content-Type": content_type(boundary),
+        "Content-Length": str(length),
+        "Accept": MEDIA_TYPE,
+    }
+    try:
+        answer = await http.post(
+            f"{base}/studies", content=_message(batch, head, closing(boundary), sent), headers=headers
+        )
+    except httpx2.TransportError as error:
+        raise Failed(f"no answer from {base}: {error or type(error).__name__}; is it running?") from None
+    if answer.status_code not in _LISTS or not answer.headers.get("content-type", "").startswith(MEDIA_TYPE):
+        raise Failed(f"{base} answered {answer.status_code}: {answer.text.strip()[:500]}")
+    return answer.json()
+
+
+async def _message(batch: list[Path], head: bytes, end: bytes, sent: Sent) -> AsyncIterator[bytes]:
+    for path in batch:
+        yield head
+        with path.open("rb") as file:
+            while piece := file.read(_CHUNK):
+                yield piece
+                sent(len(piece))
+    yield end
+
+
+def _tell(imported: Imported, as_json: bool) -> None:
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "stored": len(imported.stored),
+                    "studies": sorted(imported.studies),
+                    "refused": imported.refused,
+                }
+            )
+        )
+        return
+    for study in sorted(imported.studies):
+        typer.echo(study)
+    typer.echo(f"{len(imported.stored)} instances of {len(imported.studies)} studies are kept")
+    for what, reason in imported.refused.items():
+        typer.echo(f"refused {what}: {reason}", err=True)

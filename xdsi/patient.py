@@ -1,0 +1,147 @@
+"""`xdsi patient`: feed patient identities to the registry by ITI-8, over MLLP as a hospital does."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from registry.settings import RegistrySettings
+from shared.ebrim.identifiers import CX, escape_component
+from shared.security.tls import client_context
+from xdsi.cli import Failed
+from xdsi.patient_ids import domain_patient_id
+
+app = typer.Typer()
+
+START, END = b"\x0b", b"\x1c\x0d"
+ANSWER_SECONDS = 30.0
+MAX_ANSWER = 64 * 1024
+
+Config = Annotated[Path | None, typer.Option(help="TOML file with settings, as for `xdsi serve registry`.")]
+To = Annotated[
+    str, typer.Option("--to", help="HOST:PORT of the feed; the registry of the settings if absent.")
+]
+
+
+@app.command()
+def add(
+    patient_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id in the affinity domain, or a whole CX.")
+    ],
+    name: Annotated[str, typer.Option(help="FAMILY^GIVEN; sent, and not kept by the registry.")] = "",
+    to: To = "",
+    config: Config = None,
+) -> None:
+    """Make a patient id known to the registry (ADT^A04).
+
+    Example: [bold]xdsi patient add P-1001 --name "Roe^Rick"[/bold]
+    """
+    settings = RegistrySettings.load(config)
+    patient = _cx(patient_id, settings)
+    asyncio.run(send(settings, to, message("A04", patient=patient, name=name)))
+    typer.echo(f"added {patient}")
+
+
+@app.command()
+def merge(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Id that ends.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Id that takes over everything.")],
+    to: To = "",
+    config: Config = None,
+) -> None:
+    """Merge patient OLD into NEW, which cannot be undone (ADT^A40).
+
+    Example: [bold]xdsi patient merge P-1002 P-1001[/bold]
+    """
+    settings = RegistrySettings.load(config)
+    prior, survivor = _cx(old, settings), _cx(new, settings)
+    asyncio.run(send(settings, to, message("A40", patient=survivor, prior=prior)))
+    typer.echo(f"merged {prior} into {survivor}")
+
+
+def _cx(patient_id: str, settings: RegistrySettings) -> str:
+    return domain_patient_id(patient_id, settings.affinity_domain)
+
+
+def message(event: str, *, patient: str, prior: str = "", name: str = "") -> bytes:
+    """An ADT message for `patient` (a CX), and in a merge for the `prior` one."""
+    now = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
+    structure = "ADT_A39" if event == "A40" else "ADT_A01"
+    shown = "^".join(map(_component, name.split("^"))) or "^"
+    segments = [
+        f"MSH|^~\\&|XDSI|XDSI|REGISTRY|XDSI|{now}||ADT^{event}^{structure}|{uuid4().hex[:20]}|P|2.3.1"
+        "||||||UNICODE UTF-8",
+        f"EVN|{event}|{now}",
+        f"PID|||{_field(patient)}||{shown}",
+    ]
+    if prior:
+        segments.append(f"MRG|{_field(prior)}")
+    else:
+        segments.append("PV1||O")
+    return "".join(f"{segment}\r" for segment in segments).encode()
+
+
+def _field(patient_id: str) -> str:
+    return str(CX.parse(patient_id))
+
+
+def _component(text: str) -> str:
+    return escape_component("".join(character for character in text if character.isprintable()))
+
+
+async def send(settings: RegistrySettings, to: str, octets: bytes) -> None:
+    """Send a message and read its acknowledgement; anything but AA is `Failed`."""
+    host, port = _address(settings, to)
+    context = client_context(settings.tls) if settings.tls.enabled else None
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await _exchange(host, port, context, octets)
+    except (OSError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        raise Failed(
+            f"the feed at {host}:{port} does not answer ({str(error) or type(error).__name__}); "
+            "is the registry running? name it with --to or XDSI_REGISTRY__MLLP_PORT"
+        ) from None
+    code, text = _acknowledged(answer)
+    if code != "AA":
+        raise Failed(f"the registry refused the message ({code or 'no acknowledgement'}): {text}")
+
+
+def _address(settings: RegistrySettings, to: str) -> tuple[str, int]:
+    if not to:
+        return settings.host, settings.feed_port
+    host, _, port = to.rpartition(":")
+    if not host or not port.isdigit():
+        raise typer.BadParameter(f"{to} is not HOST:PORT", param_hint="--to")
+    return host.strip("[]"), int(port)
+
+
+async def _exchange(host: str, port: int, context: ssl.SSLContext | None, octets: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(
+        host, port, ssl=context, server_hostname=host if context else None, limit=MAX_ANSWER
+    )
+    try:
+        writer.write(START + octets + END)
+        await writer.drain()
+        return await reader.readuntil(END)
+    finally:
+        writer.close()
+        with suppress(OSError, ssl.SSLError):
+            await writer.wait_closed()
+        # The answer is here, or its absence is being told; how the connection ends adds nothing.
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+def _acknowledged(answer: bytes) -> tuple[str, str]:
+    for segment in answer.strip(START + END).decode("utf-8", "replace").split("\r"):
+        fields = segment.split("|")
+        if fields[0] == "MSA":
+            return fields[1] if len(fields) > 1 else "", fields[3] if len(fields) > 3 else ""
+    return "", "the answer is no acknowledgement"

@@ -1,0 +1,207 @@
+"""`xdsi publish`: manifests of studies that the imaging source holds, registered by RAD-68."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import typer
+
+from imaging_source.settings import ImagingSourceSettings
+from shared.dicom.part10 import DicomError, scan, uid_of
+from shared.dicom.uids import is_uid
+from shared.http.client import http_client
+from xdsi.cli import Failed
+from xdsi.patient_ids import domain_patient_id
+
+WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_STUDY_INSTANCE_UID = 0x0020000D
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What became of one study; `reason` is empty for what is published or on its way."""
+
+    study_instance_uid: str
+    state: str
+    document_unique_id: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.reason}" if self.reason else self.state
+
+
+def command(
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY_UID|PATH…", help="Studies, or DICOM files and folders of them."),
+    ],
+    patient: Annotated[
+        str,
+        typer.Option(help="Patient id of the affinity domain, when it is not the Patient ID of the files."),
+    ] = "",
+    wait: Annotated[bool, typer.Option(help="Wait until the registry has answered.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings of the source.")] = None,
+) -> None:
+    """Publish studies of the imaging source: a manifest each, provided and registered by RAD-68.
+
+    The source must hold the instances already: [bold]xdsi import[/bold]. A study that has changed since it
+    was published replaces its manifest; one that has not is left as it is.
+
+    Example: [bold]xdsi publish ct-study/ --patient P-1001[/bold]
+    """
+    settings = ImagingSourceSettings.load(config)
+    studies = study_uids(what)
+    patient_id = domain_patient_id(patient, settings.affinity_domain) if patient else ""
+    outcomes = asyncio.run(_publish(settings, studies, patient_id, wait, None if as_json else _show))
+    if as_json:
+        typer.echo(json.dumps([_json(outcome) for outcome in outcomes], indent=2))
+    if failed := [one for one in outcomes if one.state not in ("published", "waiting")]:
+        raise Failed("\n".join(f"{one.study_instance_uid}: {one}" for one in failed))
+    if wait and any(one.state == "waiting" for one in outcomes):
+        raise Failed("not every manifest is registered yet; the imaging source goes on trying by itself")
+
+
+def _show(outcome: Published) -> None:
+    typer.echo(f"{outcome.study_instance_uid}  {outcome.state}  {outcome.document_unique_id}".rstrip())
+
+
+def _json(outcome: Published) -> dict[str, str]:
+    return {name: getattr(outcome, name) for name in Published.__slots__}
+
+
+async def publish_studies(
+    settings: ImagingSourceSettings, studies: Sequence[str], patient_id: str = ""
+) -> Mapping[str, str]:
+    """Publish studies and wait for the registry; for each its state, and why when it is not `published`.
+
+    `patient_id` is the CX of the affinity domain, by default each study's own.
+    """
+    outcomes = await _publish(settings, studies, patient_id, True, None)
+    return {outcome.study_instance_uid: str(outcome) for outcome in outcomes}
+
+
+def study_uids(what: Sequence[str]) -> list[str]:
+    """The studies that are named, by UID or by files of them; each once.
+
+    Raises
+    ------
+    Failed
+        Something is neither a UID nor a file or folder with DICOM in it.
+    """
+    return list(dict.fromkeys(uid for named in what for uid in _uids(named)))
+
+
+def _uids(named: str) -> Iterator[str]:
+    path = Path(named)
+    if path.exists():
+        files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        found = [uid for file in files if (uid := _study_of(file))]
+        if not found:
+            raise Failed(
+                f"{named}: there is no DICOM file; name one, a folder of them, or a Study Instance UID"
+            )
+        yield from found
+    elif is_uid(named):
+        yield named
+    else:
+        raise Failed(f"{named}: neither a file or folder that exists nor a Study Instance UID")
+
+
+def _study_of(path: Path) -> str:
+    try:
+        return uid_of(scan(path).data_set, _STUDY_INSTANCE_UID)
+    except DicomError:
+        return ""
+
+
+# --- the source --------------------------------------------------------------------------------------
+
+
+async def _publish(
+    settings: ImagingSourceSettings,
+    studies: Sequence[str],
+    patient_id: str,
+    wait: bool,
+    show: Callable[[Published], None] | None,
+) -> list[Published]:
+    async with _Source.open(settings) as source:
+        begun = [await source.publish(study, patient_id) for study in studies]
+        outcomes = []
+        for publication in begun:
+            outcome = await source.outcome(publication) if wait else _outcome(publication)
+            outcomes.append(outcome)
+            if show:
+                show(outcome)
+        return outcomes
+
+
+class _Source:
+    """The HTTP interface of the imaging source."""
+
+    def __init__(self, http: httpx2.AsyncClient, base: str) -> None:
+        self._http = http
+        self._base = base
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: ImagingSourceSettings) -> AsyncIterator[_Source]:
+        base = settings.dicomweb_url.removesuffix("/dicomweb")
+        async with http_client(settings.tls, peers=(base,)) as http:
+            yield cls(http, base)
+
+    async def publish(self, study_instance_uid: str, patient_id: str) -> dict[str, Any]:
+        asked = {"study_instance_uid": study_instance_uid, "patient_id": patient_id}
+        status, answer = await self._post("/api/publish", asked)
+        if status == httpx2.codes.ACCEPTED:
+            return answer
+        return {
+            "study_instance_uid": study_instance_uid,
+            "state": "refused",
+            "errors": [{"code": f"HTTP {status}", "context": str(answer.get("detail", ""))}],
+        }
+
+    async def outcome(self, publication: dict[str, Any]) -> Published:
+        """The state of a publication once it has ended, or after `WAIT_SECONDS`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + WAIT_SECONDS
+        while publication["state"] == "waiting" and loop.time() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+            asked = {"publication_id": publication["publication_id"]}
+            status, answer = await self._post("/api/publications", asked)
+            if status != httpx2.codes.OK:
+                raise Failed(f"{self._base}: {answer.get('detail', status)}")
+            publication = answer["publications"][0]
+        return _outcome(publication)
+
+    async def _post(self, path: str, content: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        try:
+            response = await self._http.post(self._base + path, json=content)
+            answer = response.json()
+        except (httpx2.HTTPError, OSError) as error:
+            raise Failed(
+                f"the imaging source at {self._base} does not answer ({type(error).__name__}); is it running?"
+                " name it with XDSI_IMAGING_SOURCE__PUBLIC_URL or --config"
+            ) from None
+        except ValueError:
+            raise Failed(f"{self._base}{path} answers {response.status_code} without JSON") from None
+        return response.status_code, answer
+
+
+def _outcome(publication: dict[str, Any]) -> Published:
+    errors = publication.get("errors", ())
+    done = publication["state"] == "published"
+    return Published(
+        study_instance_uid=publication["study_instance_uid"],
+        state=publication["state"],
+        document_unique_id=publication.get("document_unique_id", ""),
+        reason="" if done else "; ".join(f"{error['code']}: {error['context']}" for error in errors),
+    )
