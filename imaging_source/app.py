@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from imaging_source import api
 from imaging_source.dimse.listener import DimseListener
+from imaging_source.domain.instance import Issuer
 from imaging_source.publisher import Publisher, StudyWatch
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.frames import Transcoder
@@ -18,7 +19,7 @@ from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import audit_events
 from imaging_source.store.rejections import KeyObjects
 from imaging_source.store.tables import metadata
-from imaging_source.transactions import SERVED, rad107, rad108
+from imaging_source.transactions import SERVED, rad107_http, rad108
 from imaging_source.unit import Parts, Unit
 from shared.audit.events import node_authentication_failure, started, stopped
 from shared.audit.forwarder import Forwarder
@@ -90,7 +91,7 @@ class ImagingSource:
         application.include_router(health_routes(checks, self._metrics))
         application.include_router(rad108.router(stow), prefix=DICOMWEB_PATH)
         application.router.routes.extend(
-            rad107.routes(DICOMWEB_PATH, parts, self.unit, self._metrics.transaction("RAD-107"))
+            rad107_http.routes(DICOMWEB_PATH, parts, self.unit, self._metrics.transaction("RAD-107"))
         )
         application.include_router(api.router(parts, self.publisher))
         application.router.routes.extend(raw_routes(SOAP_PATH, soap.asgi))
@@ -150,7 +151,13 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
     parts = Parts(
         settings=settings,
         database=database,
-        instances=InstanceStore(database, settings.folder / "instances"),
+        instances=InstanceStore(
+            database,
+            settings.folder / "instances",
+            patient_id_issuer=Issuer(
+                "", settings.publishing.issuers(settings.affinity_domain).patient_id, "ISO"
+            ),
+        ),
         key_objects=KeyObjects(database),
         transcoder=transcoder,
         consent=ConsentDecisions(

@@ -86,8 +86,8 @@ class PublishingSettings(Group):
     patient_id_issuer: str = Field(
         default="",
         pattern=_OID,
-        description="domain of Patient IDs whose issuer the instances do not name; when empty, the affinity domain:"
-        " the department's ids are then the patient ids of the registry",
+        description="domain of Patient IDs whose issuer the instances do not name; when empty, the affinity"
+        " domain: the department's ids are then the patient ids of the registry",
     )
     accession_number_issuer: str = Field(
         default="1.3.6.1.4.1.21367.2026.10.33",

@@ -36,21 +36,21 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
     EgressRefused
         The Retrieve URL is not of a configured peer.
     """
-    delivered: set[str] = set()
     base = wanted[0].retrieve_url
-    try:
-        for (study, series), of_series in groupby(sorted(wanted, key=_series_of), key=_series_of):
-            missing = {one.sop_instance_uid: one for one in of_series}
-            path = f"/studies/{study}/series/{series}"
-            if len(missing) == 1:
-                path += f"/instances/{next(iter(missing))}"
-            async for one, size in _get(unit, base + path, missing, folder):
-                delivered.add(one.sop_instance_uid)
+    for (study, series), group in groupby(sorted(wanted, key=_series_of), key=_series_of):
+        of_series = list(group)
+        url = f"{base}/studies/{study}/series/{series}"
+        if len(of_series) == 1:
+            url += f"/instances/{of_series[0].sop_instance_uid}"
+        missing = {one.sop_instance_uid: one for one in of_series}
+        try:
+            async for one, size in _get(unit, url, missing, folder):
                 yield Delivery(one, size)
             for one in missing.values():
                 yield Delivery(one, 0, "not in the answer")
-    finally:
-        await unit.record(*accessed(unit.caller(base), RAD107_TYPE, wanted, delivered))
+        finally:
+            delivered = {one.sop_instance_uid for one in of_series} - missing.keys()
+            await unit.record(*accessed(unit.caller(url), RAD107_TYPE, of_series, delivered))
 
 
 def _series_of(one: Wanted) -> tuple[str, str]:
@@ -69,11 +69,12 @@ async def _get(
             chunks = answer.aiter_raw()
             async for part in Parts(chunks, media_type.parameter("boundary"), max_parts=_MAX_PARTS):
                 path, size = await files.receive(part.chunks(), folder)
-                one = missing.pop(await files.sop_instance_uid(path), None)
+                one = missing.get(await files.sop_instance_uid(path))
                 if one is None:
                     path.unlink()
                     continue
                 files.keep(path, folder / one.file_name)
+                del missing[one.sop_instance_uid]
                 yield one, size
     except httpx2.ConnectError as error:
         raise PeerUnreachable(url, str(error)) from error

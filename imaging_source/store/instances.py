@@ -126,13 +126,20 @@ class InstanceStore:
     """Instances of this source: `files` below `folder`, the index in `database`.
 
     `on_stored` holds what is called with the Study Instance UID after each instance that is new; it must be
-    quick and must not raise.
+    quick and must not raise. `patient_id_issuer` is whose Patient IDs are that name no issuer.
     """
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        *,
+        patient_id_issuer: Issuer = Issuer(),  # noqa: B008  # frozen
+    ) -> None:
         self.files = ContentFiles(folder)
         self.on_stored: list[Callable[[str], None]] = []
         self._database = database
+        self._patient_id_issuer = patient_id_issuer
 
     # --- keeping -------------------------------------------------------------------------------------
 
@@ -257,13 +264,24 @@ class InstanceStore:
             await transaction.execute(_INSERT_METADATA, sop_instance_uid=uid, json=described.metadata)
             if described.pixels is not None:
                 await transaction.execute(_INSERT_PIXELS, **_pixel_values(uid, described.pixels))
-            await _note(transaction, described.instance, came_by, Fate.CREATED)
+            await self._note_in(transaction, described.instance, came_by, Fate.CREATED)
             return True
 
         return await self._database.write(work)
 
     async def _note(self, kept: Instance, came_by: Transfer, fate: Fate) -> None:
-        await self._database.write(lambda transaction: _note(transaction, kept, came_by, fate))
+        await self._database.write(lambda transaction: self._note_in(transaction, kept, came_by, fate))
+
+    async def _note_in(self, transaction: Transaction, kept: Instance, came_by: Transfer, fate: Fate) -> None:
+        issuer = kept.issuer_of_patient_id
+        await transfers.note(
+            transaction,
+            came_by,
+            study_instance_uid=kept.study_instance_uid,
+            patient_id=cx(kept.patient_id, self._patient_id_issuer if issuer == Issuer() else issuer),
+            sop_class_uid=kept.sop_class_uid,
+            fate=fate,
+        )
 
     async def _release(self, spooled: Spooled) -> None:
         """Remove the final file of `spooled` unless a row refers to it."""
@@ -391,17 +409,6 @@ def _pixel_values(sop_instance_uid: str, pixels: PixelData) -> dict[str, Any]:
         "length": pixels.length,
         "fragments": None if pixels.fragments is None else pack(pixels.fragments),
     }
-
-
-async def _note(transaction: Transaction, kept: Instance, came_by: Transfer, fate: Fate) -> None:
-    await transfers.note(
-        transaction,
-        came_by,
-        study_instance_uid=kept.study_instance_uid,
-        patient_id=cx(kept.patient_id, kept.issuer_of_patient_id),
-        sop_class_uid=kept.sop_class_uid,
-        fate=fate,
-    )
 
 
 def _claim(known: Instance) -> Claim:

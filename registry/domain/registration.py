@@ -1,5 +1,6 @@
-"""What the registry has to say of a submission, each rule a generator of errors (ITI TF-3 4.1; ITI TF-2
-3.42.4.1.3).
+"""The rules by which the registry judges a submission, each a generator of errors (ITI TF-3 4.1).
+
+The second stage: what the message says of itself was found right before (`submission`).
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Knowledge:
     used: tuple[UsedUniqueId, ...] = ()
 
 
-# --- rules ------------------------------------------------------------------------------------------ -
+# --- rules --------------------------------------------------------------------------------------------
 
 
 def known_patient(message: Message, known: Knowledge) -> Iterator[XdsError]:

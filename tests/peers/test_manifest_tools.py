@@ -25,13 +25,13 @@ from tests.support.dicom import STUDIES, real_files
 from tests.support.imaging_source import close_source, open_source
 from tests.support.studies import (
     GRAYSCALE_PRESENTATION_STATE,
+    IDENTITY,
     PLACE,
     STUDY,
     TWELVE_LEAD_ECG,
     a_study_header,
     an_instance,
 )
-from tests.unit.imaging_source.test_manifest import IDENTITY
 
 pytestmark = pytest.mark.peer
 

@@ -28,6 +28,7 @@ from tests.support.community import (
     StudyFiles,
     audit_messages,
     consumer_for,
+    different,
     make_known,
     permit,
     publish,
@@ -111,10 +112,19 @@ async def _arrived(walk: Walk) -> None:
     uids = {study.uid for study in walk.studies}
 
     def whole(records: list[dict[str, Any]]) -> bool:
-        named = {(record["source"], item["id"]) for record in records for item in record["objects"]}
-        return {(one, uid) for one in ("xdsi-consumer", "xdsi-imaging-source") for uid in uids} <= named
+        counts = Counter((code["code"], record["source"]) for record in records for code in record["types"])
+        named = {
+            item["id"]
+            for record in records
+            if "RAD-107" in {code["code"] for code in record["types"]}
+            for item in record["objects"]
+        }
+        return uids <= named and all(
+            counts[transaction, client[0]] == counts[transaction, server[0]]
+            for transaction, (client, server) in CLIENT_AND_SERVER.items()
+        )
 
-    await trail_until(walk.stage, whole, type="RAD-107")
+    await trail_until(walk.stage, whole, seconds=10)
     walk.messages = [told(message) for message in audit_messages(walk.stage)]
 
 
@@ -166,36 +176,26 @@ def test_every_instance_is_delivered(walk: Walk, via: Via):
     results = walk.retrieved[via]
 
     assert [result.missing for result in results if result.missing] == []
-    assert sum(result.instances for result in results) == sum(len(study.files) for study in walk.studies)
+    assert sum(result.instances for result in results) == sum(len(study.shared) for study in walk.studies)
 
 
 @pytest.mark.parametrize("via", Via)
 def test_what_came_by_stow_comes_back_file_for_file(walk: Walk, via: Via):
-    came = {path.stem: path for path in walk.folder(via).rglob("*.dcm")}
-
-    # The preamble is not part of the instance (PS3.10 7.1).
-    different = [
-        uid
-        for study in walk.by_stow
-        for uid, path in study.files.items()
-        if came[uid].read_bytes()[128:] != path.read_bytes()[128:]
-    ]
-
-    assert different == []
+    assert different(walk.folder(via), walk.by_stow) == []
 
 
 @pytest.mark.parametrize("via", Via)
 def test_what_came_by_c_store_comes_back_data_set_for_data_set(walk: Walk, via: Via):
     came = {path.stem: path for path in walk.folder(via).rglob("*.dcm")}
 
-    different = [
+    different_ones = [
         uid
         for study in walk.by_c_store
-        for uid, path in study.files.items()
+        for uid, path in study.shared.items()
         if data_set(came[uid]) != data_set(path)
     ]
 
-    assert different == []
+    assert different_ones == []
 
 
 # --- and what the trail must tell of it --------------------------------------------------------------

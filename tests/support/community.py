@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
+import pydicom
 from lxml import etree
 
 from audit_repository.settings import AuditRepositorySettings
@@ -27,7 +28,6 @@ from imaging_source.settings import ImagingSourceSettings
 from registry.settings import RegistrySettings
 from repository.settings import RepositorySettings
 from shared.audit import syslog
-from shared.dicom.part10 import DicomError, scan, uid_of
 from shared.ebrim.identifiers import CX
 from shared.ebrim.model import Code
 from shared.http.client import http_client
@@ -107,11 +107,20 @@ def cx(patient: str) -> str:
 
 @dataclass(frozen=True)
 class StudyFiles:
-    """One study on disk: its UID, its patient's id and its files by SOP Instance UID."""
+    """One study on disk: its UID, its patient's id and its files by SOP Instance UID.
+
+    `manifests` are those of its instances that are manifests themselves, which no manifest references.
+    """
 
     uid: str
     patient: str
     files: dict[str, Path] = field(default_factory=dict)
+    manifests: set[str] = field(default_factory=set)
+
+    @property
+    def shared(self) -> dict[str, Path]:
+        """The files of the instances that a manifest of the study must reference."""
+        return {uid: path for uid, path in self.files.items() if uid not in self.manifests}
 
     @property
     def patient_id(self) -> str:
@@ -121,30 +130,28 @@ class StudyFiles:
 def studies_in(folder: Path) -> list[StudyFiles]:
     """The studies below `folder`."""
     found: dict[str, StudyFiles] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        try:
-            data_set = scan(path).data_set
-        except DicomError:
-            continue
-        patient = bytes(data_set[0x00100020].value).decode().strip(" \0")  # type: ignore[arg-type]
-        uid = uid_of(data_set, 0x0020000D)
-        found.setdefault(uid, StudyFiles(uid, patient)).files[uid_of(data_set, 0x00080018)] = path
+    for path in sorted(folder.rglob("*.dcm")):
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        of_study = found.setdefault(
+            header.StudyInstanceUID, StudyFiles(header.StudyInstanceUID, header.PatientID)
+        )
+        of_study.files[header.SOPInstanceUID] = path
+        if "ConceptNameCodeSequence" in header and header.ConceptNameCodeSequence[0].CodeValue == "113030":
+            of_study.manifests.add(header.SOPInstanceUID)
     return list(found.values())
 
 
-def content(path: Path) -> bytes:
-    """A Part 10 file without its preamble, which is not part of the instance and not kept (PS3.10 7.1)."""
-    return path.read_bytes()[128:]
-
-
 def different(folder: Path, studies: Sequence[StudyFiles]) -> list[str]:
-    """Instances of `studies` that are not below `folder`, or not with the same bytes."""
+    """Instances of `studies` that are not below `folder`, or not with the same bytes.
+
+    The preamble is not part of an instance and not kept (PS3.10 7.1).
+    """
     came = {path.stem: path for path in folder.rglob("*.dcm")}
     return [
         uid
         for study in studies
-        for uid, path in study.files.items()
-        if uid not in came or content(came[uid]) != content(path)
+        for uid, path in study.shared.items()
+        if uid not in came or came[uid].read_bytes()[128:] != path.read_bytes()[128:]
     ]
 
 

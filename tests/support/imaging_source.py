@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
@@ -32,7 +33,7 @@ from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
 from shared.settings import XuaMode
 from tests.support.databases import DatabasePlace, database_place, postgres_url
-from tests.support.dicom import part10
+from tests.support.dicom import an_sr, part10
 
 __all__ = ["database_place", "either_source", "postgres_url", "source"]
 
@@ -189,6 +190,29 @@ async def close_source(opened: Source) -> None:
     await service._http.aclose()
     await opened.recorder.close()
     await opened.parts.database.close()
+
+
+def a_rejection_note(title: str = "113001"):
+    """A Key Object Selection Document that rejects the CT of these tests."""
+    note = an_sr(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.88.59",
+        SOPInstanceUID="2.25.40",
+        SeriesInstanceUID="2.25.41",
+        Modality="KO",
+    )
+    note.ConceptNameCodeSequence[0].CodeValue = title
+    note.ConceptNameCodeSequence[0].CodingSchemeDesignator = "DCM"
+    reference = pydicom.Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = (
+        "1.2.840.10008.5.1.4.1.1.2",
+        "2.25.13",
+    )
+    series = pydicom.Dataset()
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = "2.25.12", [reference]
+    study = pydicom.Dataset()
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = "2.25.11", [series]
+    note.CurrentRequestedProcedureEvidenceSequence = [study]
+    return note
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from imaging_source.domain.instance import Instance, Issuer, StudyHeader
-from imaging_source.domain.manifest import Place
+from imaging_source.domain.manifest import Identity, Place
 from shared.dicom.uids import EXPLICIT_LE
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -15,6 +16,11 @@ TWELVE_LEAD_ECG = "1.2.840.10008.5.1.4.1.1.9.1.1"
 
 STUDY = "2.25.500"
 SERIES = "2.25.501"
+IDENTITY = Identity(
+    sop_instance_uid="2.25.1001",
+    series_instance_uid="2.25.1000",
+    created=datetime(2026, 3, 1, 9, 15, tzinfo=UTC),
+)
 PLACE = Place(ae_title="ARCHIVE1", location_uid="1.2.3.77", url="https://pacs.example.org/dicomweb")
 
 

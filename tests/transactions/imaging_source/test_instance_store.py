@@ -13,6 +13,7 @@ from imaging_source.domain.instance import Issuer
 from imaging_source.domain.intake import OUT_OF_RESOURCES, PROCESSING_FAILURE, Claim, Refused, TooLong
 from imaging_source.domain.transfer import Fate
 from imaging_source.store.files import StoreUnusable
+from imaging_source.store.instances import InstanceStore
 from shared.dicom.part10 import CANNOT_UNDERSTAND
 from shared.dicom.uids import DEFLATED_LE, EXPLICIT_BE, IMPLICIT_LE, RLE
 from tests.support.databases import database_place, postgres_url
@@ -294,6 +295,22 @@ async def test_what_came_before_a_crash_stands_in_the_trail_after_it(tmp_path, d
     (event,) = intake.trail.events
     assert event.participants[0].user_id == "CT1"
     assert event.objects[0].sop_classes == (("1.2.840.10008.5.1.4.1.1.2", 2),)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [({}, "P1^^^&1.2.8&ISO"), ({"IssuerOfPatientID": "HIS"}, "P1^^^HIS")],
+)
+async def test_a_patient_id_without_issuer_is_told_as_one_of_the_department(intake, tmp_path, named, told):
+    issuer = Issuer("", "1.2.8", "ISO")
+    intake.store = InstanceStore(intake.database, tmp_path / "instances", patient_id_issuer=issuer)
+    came_by = a_transfer()
+
+    await keep(intake, part10(a_ct(**named)), came_by)
+    await intake.store.conclude(came_by, intake.trail.record)
+
+    (event,) = intake.trail.events
+    assert told in [each.object_id for each in event.objects]
 
 
 async def test_events_that_cannot_be_recorded_wait(intake):

@@ -23,6 +23,7 @@ from tests.support.dicom import a_ct, a_multi_frame, an_sr
 from tests.support.imaging_source import (
     BASE,
     Source,
+    a_rejection_note,
     close_source,
     cx,
     database_place,
@@ -31,7 +32,6 @@ from tests.support.imaging_source import (
     postgres_url,
     source,
 )
-from tests.transactions.imaging_source.test_rad69 import a_rejection_note
 
 __all__ = ["database_place", "either_source", "postgres_url", "source"]
 

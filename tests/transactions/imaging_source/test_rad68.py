@@ -40,6 +40,7 @@ from tests.support.imaging_source import (
     LOCATION_UID,
     SUCCESS,
     Source,
+    a_rejection_note,
     cx,
     database_place,
     either_source,
@@ -405,8 +406,6 @@ async def test_two_requests_at_once_make_one_publication(either_source):
 
 
 async def test_a_rejected_instance_leaves_the_manifest(source):
-    from tests.transactions.imaging_source.test_rad69 import a_rejection_note
-
     await source.keep(a_ct(), a_ct(SOPInstanceUID="2.25.15"))
     await rad68.publish(source.parts, STUDY)
     await send_due(source)
@@ -420,8 +419,6 @@ async def test_a_rejected_instance_leaves_the_manifest(source):
 
 
 async def test_a_study_whose_instances_are_all_rejected_is_not_published(source):
-    from tests.transactions.imaging_source.test_rad69 import a_rejection_note
-
     await source.keep(a_ct(), a_rejection_note())
 
     with pytest.raises(NotPublishable, match="no instance that can be shared"):

@@ -31,6 +31,7 @@ from tests.support.dicom import a_ct, a_multi_frame, an_sr, part10
 from tests.support.imaging_source import (
     LOCATION_UID,
     Source,
+    a_rejection_note,
     cx,
     database_place,
     either_source,
@@ -327,29 +328,6 @@ async def test_a_patient_of_a_foreign_domain_is_refused_until_the_study_is_publi
 
     assert codes(before) == ["XDSDocumentUniqueIdError"]
     assert after.status is Status.SUCCESS
-
-
-def a_rejection_note(title: str = "113001"):
-    """A Key Object Selection Document that rejects the CT of these tests."""
-    note = an_sr(
-        SOPClassUID="1.2.840.10008.5.1.4.1.1.88.59",
-        SOPInstanceUID="2.25.40",
-        SeriesInstanceUID="2.25.41",
-        Modality="KO",
-    )
-    note.ConceptNameCodeSequence[0].CodeValue = title
-    note.ConceptNameCodeSequence[0].CodingSchemeDesignator = "DCM"
-    reference = pydicom.Dataset()
-    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = (
-        "1.2.840.10008.5.1.4.1.1.2",
-        INSTANCE,
-    )
-    series = pydicom.Dataset()
-    series.SeriesInstanceUID, series.ReferencedSOPSequence = SERIES, [reference]
-    study = pydicom.Dataset()
-    study.StudyInstanceUID, study.ReferencedSeriesSequence = STUDY, [series]
-    note.CurrentRequestedProcedureEvidenceSequence = [study]
-    return note
 
 
 @pytest.mark.parametrize("title", ["113001", "113037", "113038", "113039"])

@@ -33,18 +33,13 @@ from shared.ebrim.model import Code
 from tests.support.studies import (
     CT_IMAGE,
     GRAYSCALE_PRESENTATION_STATE,
+    IDENTITY,
     PLACE,
     SERIES,
     STUDY,
     TWELVE_LEAD_ECG,
     a_study_header,
     an_instance,
-)
-
-IDENTITY = Identity(
-    sop_instance_uid="2.25.1001",
-    series_instance_uid="2.25.1000",
-    created=datetime(2026, 3, 1, 9, 15, tzinfo=UTC),
 )
 
 uids = st.integers(1, 10**6).map(lambda number: f"2.25.{number}")

@@ -1,0 +1,230 @@
+"""Two communities at once on one machine, each by `xdsi up --offset`, used by the command line alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.community import StudyFiles, cx, different, studies_in
+from xdsi.builtin_study import PATIENT_ID, write_study
+from xdsi.community import PORTS, Addresses, environment
+
+pytestmark = [pytest.mark.heavy]
+
+READY_SECONDS, STOP_SECONDS = 90, 40
+
+
+@dataclass
+class Community:
+    """One `xdsi up`, and how its commands are told where it is."""
+
+    offset: int
+    folder: Path
+    process: subprocess.Popen[str]
+    lines: list[str]
+
+    def xdsi(self, *words: object) -> subprocess.CompletedProcess[str]:
+        """Run a command as a user of this community."""
+        settings = environment(Addresses(offset=self.offset), self.folder)
+        return subprocess.run(
+            [sys.executable, "-m", "xdsi", *map(str, words)],
+            env={**_own_environment(), **settings},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def children(self) -> dict[str, int]:
+        """The services' process ids, by service."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except (OSError, IndexError, ValueError):
+                continue
+            if parent == self.process.pid and b"serve" in words:
+                found[words[words.index(b"serve") + 1].decode()] = int(folder.name)
+        return found
+
+    def listens(self) -> dict[str, bool]:
+        """Whether something listens, for each port."""
+        return {name: _listens(port + self.offset) for name, port in PORTS.items()}
+
+
+def _own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_offset(but: set[int]) -> int:
+    # Below the range from which the system takes the ports of outgoing connections.
+    for offset in random.sample(range(1_000, 20_000, 10), 1_900):
+        if offset not in but and not any(_listens(port + offset) for port in PORTS.values()):
+            return offset
+    raise AssertionError("no offset with free ports")
+
+
+@contextmanager
+def up(folder: Path, offset: int) -> Iterator[Community]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xdsi", "up", "--data", folder, "--offset", str(offset)],
+        env=_own_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    community = Community(offset, folder, process, [])
+    try:
+        yield community
+    finally:
+        if process.poll() is None:
+            process.kill()
+        for child in community.children().values():
+            os.kill(child, signal.SIGKILL)
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def read_until_ready(community: Community) -> None:
+    assert community.process.stdout
+    for line in community.process.stdout:
+        community.lines.append(line.strip())
+        if line.strip() == "ready":
+            return
+    raise AssertionError(f"not ready: {community.lines}")
+
+
+def an_hour_glass(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+@pytest.fixture(scope="module")
+def communities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Community]]:
+    offsets: set[int] = set()
+    with ExitStack() as stack:
+        started = []
+        for name in ("east", "west"):
+            offset = _free_offset(offsets)
+            offsets.add(offset)
+            started.append(stack.enter_context(up(tmp_path_factory.mktemp(name), offset)))
+        for community in started:
+            read_until_ready(community)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def east(communities: list[Community]) -> Community:
+    return communities[0]
+
+
+@pytest.fixture(scope="module")
+def west(communities: list[Community]) -> Community:
+    return communities[1]
+
+
+@pytest.fixture(scope="module")
+def shared(east: Community, tmp_path_factory: pytest.TempPathFactory) -> StudyFiles:
+    """A study that was imported and published in the east."""
+    folder = tmp_path_factory.mktemp("study")
+    write_study(folder)
+    (study,) = studies_in(folder)
+    for words in (("patient", "add", PATIENT_ID), ("import", folder), ("publish", study.uid)):
+        done = east.xdsi(*words)
+        assert done.returncode == 0, f"xdsi {words[0]}: {done.stderr}"
+    return study
+
+
+def test_each_says_where_its_services_are_and_then_that_it_is_ready(communities: list[Community]):
+    for community in communities:
+        *services, ready = community.lines
+
+        assert ready == "ready"
+        assert {line.split()[0]: line.split()[1] for line in services} == {
+            "audit-repository": f"http://127.0.0.1:{8050 + community.offset}",
+            "registry": f"http://127.0.0.1:{8010 + community.offset}",
+            "repository": f"http://127.0.0.1:{8020 + community.offset}",
+            "imaging-source": f"http://127.0.0.1:{8030 + community.offset}",
+        }
+        assert all(community.listens().values())
+
+
+def test_what_one_community_shares_is_found_and_fetched_there(
+    east: Community, shared: StudyFiles, tmp_path: Path
+):
+    found = east.xdsi("find", "--patient", PATIENT_ID, "--json")
+    assert found.returncode == 0, found.stderr
+    (manifest,) = json.loads(found.stdout)
+    assert manifest["study_instance_uid"] == shared.uid
+
+    for via in ("rad69", "wado-rs"):
+        folder = tmp_path / via
+        fetched = east.xdsi("fetch", manifest["manifest_id"], "--to", folder, "--via", via)
+        assert fetched.returncode == 0, fetched.stderr
+        assert different(folder, [shared]) == []
+
+
+def test_and_is_unknown_in_the_other(east: Community, west: Community, shared: StudyFiles, tmp_path: Path):
+    (manifest,) = json.loads(east.xdsi("find", "--patient", PATIENT_ID, "--json").stdout)
+
+    assert json.loads(west.xdsi("find", "--patient", PATIENT_ID, "--json").stdout) == []
+    fetched = west.xdsi("fetch", manifest["manifest_id"], "--to", tmp_path / "images")
+    assert fetched.returncode == 1
+    assert manifest["manifest_id"] in fetched.stderr
+    assert list(tmp_path.rglob("*.dcm")) == []
+
+
+def test_the_trail_of_each_tells_of_its_own_alone(east: Community, west: Community, shared: StudyFiles):
+    deadline = an_hour_glass(20)
+    while True:
+        searched = east.xdsi("audit", "search", "--patient", PATIENT_ID, "--type", "RAD-68", "--json")
+        assert searched.returncode == 0, searched.stderr
+        records = json.loads(searched.stdout)
+        if len(records) == 2 or time.monotonic() > deadline:
+            break
+
+    assert {record["source"] for record in records} == {"xdsi-imaging-source", "xdsi-repository"}
+    assert {patient for record in records for patient in record["patients"]} == {cx(PATIENT_ID)}
+    elsewhere = west.xdsi("audit", "search", "--patient", PATIENT_ID, "--type", "RAD-68", "--json")
+    assert json.loads(elsewhere.stdout) == []
+
+
+def test_a_service_that_dies_is_started_again(west: Community):
+    before = west.children()["repository"]
+    os.kill(before, signal.SIGKILL)
+
+    deadline = an_hour_glass(READY_SECONDS)
+    while west.children().get("repository", before) == before or not all(west.listens().values()):
+        assert time.monotonic() < deadline, west.listens()
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_it_stops_in_order_with_status_0(communities: list[Community], number: signal.Signals):
+    # The last tests: nothing comes after them.
+    community = communities[number is signal.SIGINT]
+    children = community.children()
+    assert len(children) == 4
+
+    community.process.send_signal(number)
+
+    assert community.process.wait(STOP_SECONDS) == 0
+    assert not any(community.listens().values())
+    assert not [pid for pid in children.values() if Path(f"/proc/{pid}").exists()]

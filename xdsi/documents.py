@@ -1,0 +1,149 @@
+"""The pages of `docs/` that are printed from the code: settings, and what is served.
+
+`python -m xdsi.documents` writes them; a test fails when one does not say what the code says.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from consumer.settings import ConsumerSettings
+from shared.settings import PREFIX, SEPARATOR, ServiceSettings
+from shared.soap.served import Speaker
+from xdsi.serve import Service
+
+_WRITTEN = "<!-- Printed from the code by `python -m xdsi.documents`; change it there. -->"
+
+
+def settings_page() -> str:
+    """Every setting: its variable, default and meaning; first what all services share."""
+    lines = [
+        "# Settings",
+        "",
+        _WRITTEN,
+        "",
+        "Environment variables, or the same names in a TOML file (`--config`). A setting of one service is",
+        "given as `XDSI_<SERVICE>__NAME` (TOML: in the service's table) and wins over `XDSI_NAME`. The",
+        "environment wins over the file. Lists and tables in the environment are JSON.",
+        "",
+    ]
+    lines += ["## Every service", "", *_table(ServiceSettings, set())]
+    shared = set(ServiceSettings.model_fields)
+    classes = [service.settings_class() for service in Service] + [ConsumerSettings]
+    for settings_class in classes:
+        title = settings_class.service.replace("_", " ").capitalize()
+        lines += ["", f"## {title}", "", *_table(settings_class, shared - {"port"})]
+    return "\n".join(lines) + "\n"
+
+
+def _table(settings_class: type[BaseModel], without: set[str]) -> Iterator[str]:
+    yield "| variable | default | meaning |"
+    yield "|---|---|---|"
+    yield from _rows(settings_class, PREFIX, without)
+
+
+def _rows(settings_class: type[BaseModel], prefix: str, without: set[str]) -> Iterator[str]:
+    for name, field in settings_class.model_fields.items():
+        if name in without:
+            continue
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            yield from _rows(group, f"{prefix}{name.upper()}{SEPARATOR}", set())
+            continue
+        meaning = (field.description or "").replace("|", "/")
+        yield f"| `{prefix}{name.upper()}` | {_default(field)} | {meaning} |"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None or value in ((), {}, ""):
+        return ""
+    return f"`{getattr(value, 'value', value)}`"
+
+
+# What is served or initiated beside SOAP: service, transaction, name, encoding, speaker, action.
+_OTHERS = (
+    (
+        "imaging-source",
+        "RAD-107",
+        "WADO-RS Retrieve",
+        "HTTP",
+        "user",
+        "`GET /dicomweb/studies/…`, `/metadata`",
+    ),
+    ("imaging-source", "RAD-108", "Store Instances (STOW-RS)", "HTTP", "node", "`POST /dicomweb/studies`"),
+    ("imaging-source", "RAD-18", "Creator Images Stored", "DIMSE", "node", "C-ECHO, C-STORE; AE `XDSI`"),
+    (
+        "imaging-source",
+        "RAD-68",
+        "Provide and Register Imaging Document Set",
+        "MTOM, client",
+        "node",
+        "as ITI-41",
+    ),
+    ("repository", "ITI-42", "Register Document Set-b", "SIMPLE, client", "node", ""),
+    ("registry", "ITI-8", "Patient Identity Feed", "HL7 v2, MLLP", "node", "ADT A01 A04 A05 A08 A40"),
+    ("audit-repository", "ITI-20", "Record Audit Event", "syslog over TLS", "node", ""),
+)
+_NOT_YET = (
+    "ITI-51, 57, 61, 62, 92 and ITI-44 at the registry; ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered",
+    "and frame resources, C-FIND, C-MOVE, C-GET and storage commitment at the imaging source; the gateways",
+    "(XCA, XCA-I); the pages for clinicians and auditors.",
+)
+
+
+def conformance_page() -> str:
+    """What each service serves: transaction, action and who may call."""
+    lines = [
+        "# Conformance statement",
+        "",
+        _WRITTEN,
+        "",
+        "IHE ITI TF revision 20 and RAD TF 2023; SOAP 1.2 with WS-Addressing 1.0; MTOM/XOP where the",
+        "transaction demands it. ITI-19 (mutual TLS 1.2 or later) on every socket once certificates are set,",
+        "ITI-40 (SAML 2.0 bearer assertions) with every query and retrieval, ITI-20 (syslog over TLS) for every",
+        "transaction below.",
+        "",
+        "| service | transaction | name | encoding | speaker | action |",
+        "|---|---|---|---|---|---|",
+    ]
+    for service in Service:
+        for served in _served(service):
+            transaction = served.transaction
+            encoding = "MTOM" if transaction.mtom else "SIMPLE"
+            speaker = "user" if served.speaker is Speaker.USER else "node"
+            lines.append(
+                f"| {service} | {transaction.number} | {transaction.name} | {encoding} | {speaker} "
+                f"| `{transaction.action}` |"
+            )
+    lines += [f"| {' | '.join(row)} |" for row in _OTHERS]
+    lines += ["", "## Not yet", "", *_NOT_YET]
+    return "\n".join(lines) + "\n"
+
+
+def _served(service: Service) -> tuple[Any, ...]:
+    module = importlib.import_module(f"{service.package}.transactions")
+    found: tuple[Any, ...] = getattr(module, "SERVED", ())
+    return found
+
+
+PAGES = {"settings.md": settings_page, "conformance-statement.md": conformance_page}
+
+
+def main() -> None:
+    """Write every page."""
+    folder = Path(__file__).resolve().parents[1] / "docs"
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), "utf-8")
+        sys.stdout.write(f"docs/{name}\n")
+
+
+if __name__ == "__main__":
+    main()
