@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),
     "audit": ("xdsi.audit", "Search, verify and report the audit trail."),
     "certificates": (
-        "xdsi.certificates",
+        "xdsi.make_certificates",
         "Certificates for trying out: an authority, nodes, an assertion provider.",
     ),
 }

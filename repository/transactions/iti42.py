@@ -26,7 +26,7 @@ from shared.audit.events import (
 from shared.ebrim.codec import decode_submission, parse_fragment
 from shared.ebrim.model import Submission
 from shared.errors import Actor, RegistryNotAvailable, Severity
-from shared.faults import ReceiverFault, SoapFault
+from shared.faults import ReceiverFault
 from shared.messages.iti42 import ITI42, RegisterRequest
 from shared.messages.registry import (
     RegistryResponse,
@@ -35,6 +35,7 @@ from shared.messages.registry import (
     encode_registry_response,
 )
 from shared.soap.client import PeerUnclear, PeerUnreachable
+from shared.soap.envelope import RelayedFault
 from shared.store.engine import Transaction
 from shared.xml import parse
 
@@ -104,8 +105,8 @@ async def _attempt(unit: Unit, provision: Provision, submission: Submission) -> 
             message_id=provision.registration_message_id,
             timeout_seconds=settings.registration_timeout_seconds,
         )
-    except SoapFault as fault:
-        if fault.code == ReceiverFault.code:
+    except RelayedFault as fault:
+        if fault.fault_code == ReceiverFault.code:
             # Its own failure, at a moment that we do not know.
             raise PeerUnclear(settings.registry_url, fault.reason) from None
         return _refused_by_fault(fault)
@@ -175,7 +176,7 @@ def _is_duplicate(response: RegistryResponse) -> bool:
     )
 
 
-def _refused_by_fault(fault: SoapFault) -> RegistryResponse:
+def _refused_by_fault(fault: RelayedFault) -> RegistryResponse:
     error = RegistryNotAvailable(f"the registry refused the message: {fault.reason}")
     return RegistryResponse(status=Status.FAILURE, errors=(error,))
 

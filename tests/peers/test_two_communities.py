@@ -112,10 +112,6 @@ def read_until_ready(community: Community) -> None:
     raise AssertionError(f"not ready: {community.lines}")
 
 
-def an_hour_glass(seconds: float) -> float:
-    return time.monotonic() + seconds
-
-
 @pytest.fixture(scope="module")
 def communities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Community]]:
     offsets: set[int] = set()
@@ -152,6 +148,15 @@ def shared(east: Community, tmp_path_factory: pytest.TempPathFactory) -> StudyFi
     return study
 
 
+@pytest.fixture(scope="module")
+def manifest(east: Community, shared: StudyFiles) -> dict[str, str]:
+    """The manifest of the shared study, as it is found."""
+    found = east.xdsi("find", "--patient", PATIENT_ID, "--json")
+    assert found.returncode == 0, found.stderr
+    (only,) = json.loads(found.stdout)
+    return only
+
+
 def test_each_says_where_its_services_are_and_then_that_it_is_ready(communities: list[Community]):
     for community in communities:
         *services, ready = community.lines
@@ -167,11 +172,8 @@ def test_each_says_where_its_services_are_and_then_that_it_is_ready(communities:
 
 
 def test_what_one_community_shares_is_found_and_fetched_there(
-    east: Community, shared: StudyFiles, tmp_path: Path
+    east: Community, shared: StudyFiles, manifest: dict[str, str], tmp_path: Path
 ):
-    found = east.xdsi("find", "--patient", PATIENT_ID, "--json")
-    assert found.returncode == 0, found.stderr
-    (manifest,) = json.loads(found.stdout)
     assert manifest["study_instance_uid"] == shared.uid
 
     for via in ("rad69", "wado-rs"):
@@ -181,18 +183,18 @@ def test_what_one_community_shares_is_found_and_fetched_there(
         assert different(folder, [shared]) == []
 
 
-def test_and_is_unknown_in_the_other(east: Community, west: Community, shared: StudyFiles, tmp_path: Path):
-    (manifest,) = json.loads(east.xdsi("find", "--patient", PATIENT_ID, "--json").stdout)
-
+def test_and_is_unknown_in_the_other(west: Community, manifest: dict[str, str], tmp_path: Path):
     assert json.loads(west.xdsi("find", "--patient", PATIENT_ID, "--json").stdout) == []
+
     fetched = west.xdsi("fetch", manifest["manifest_id"], "--to", tmp_path / "images")
+
     assert fetched.returncode == 1
     assert manifest["manifest_id"] in fetched.stderr
     assert list(tmp_path.rglob("*.dcm")) == []
 
 
 def test_the_trail_of_each_tells_of_its_own_alone(east: Community, west: Community, shared: StudyFiles):
-    deadline = an_hour_glass(20)
+    deadline = time.monotonic() + 20
     while True:
         searched = east.xdsi("audit", "search", "--patient", PATIENT_ID, "--type", "RAD-68", "--json")
         assert searched.returncode == 0, searched.stderr
@@ -210,7 +212,7 @@ def test_a_service_that_dies_is_started_again(west: Community):
     before = west.children()["repository"]
     os.kill(before, signal.SIGKILL)
 
-    deadline = an_hour_glass(READY_SECONDS)
+    deadline = time.monotonic() + READY_SECONDS
     while west.children().get("repository", before) == before or not all(west.listens().values()):
         assert time.monotonic() < deadline, west.listens()
         time.sleep(0.1)

@@ -18,15 +18,17 @@ from shared.audit.events import Outcome
 from shared.ebrim.model import Code
 from shared.ebrim.schemes import ON_DEMAND
 from shared.errors import Actor, Rejected, RelayedError, Severity, XdsError
-from shared.faults import ReceiverFault, SenderFault
 from shared.messages.registry import RegistryResponse, Status
 from shared.soap.client import PeerUnclear, PeerUnreachable
+from shared.soap.envelope import RelayedFault
 from tests.support.metadata import a_document_entry, a_folder, a_submission
 from tests.transactions.repository.conftest import PROVIDER, SUCCESS, House
 
 URL = "http://127.0.0.1:8010/xds/registry"
 LOST = PeerUnclear(URL, "no answer")
 UNREACHABLE = PeerUnreachable(URL, "refused")
+BROKEN = RelayedFault("broken", fault_code="Receiver", subcode=None, http_status=500)
+NOT_NOW = RelayedFault("not now", fault_code="Sender", subcode=None, http_status=400)
 
 
 def refusal(code: str) -> RegistryResponse:
@@ -214,7 +216,7 @@ async def test_a_registry_that_cannot_be_reached_leaves_nothing_behind(house: Ho
     assert await house.states() == []
 
 
-@pytest.mark.parametrize("failure", [LOST, ReceiverFault("broken")])
+@pytest.mark.parametrize("failure", [LOST, BROKEN])
 async def test_a_lost_answer_is_asked_for_at_once_with_the_same_message_id(house: House, failure):
     house.registry.answers = [failure, SUCCESS]
 
@@ -225,7 +227,7 @@ async def test_a_lost_answer_is_asked_for_at_once_with_the_same_message_id(house
     assert len(house.registry.heard) == 2
 
 
-@pytest.mark.parametrize("then", [LOST, UNREACHABLE, SenderFault("not now"), refusal("XDSRegistryBusy")])
+@pytest.mark.parametrize("then", [LOST, UNREACHABLE, NOT_NOW, refusal("XDSRegistryBusy")])
 async def test_nothing_is_deleted_in_doubt(house: House, then):
     entry = a_provided_entry()
     house.registry.answers = [LOST, then]

@@ -1,0 +1,42 @@
+"""`xdsi certificates`: certificates for trying out, and the settings that use them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xdsi.certificates import HOSTS, create_community
+from xdsi.cli import Failed
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="Folder for the PEM files; what is there and good is kept.")],
+    name: Annotated[str, typer.Argument(help="Name of the community or hospital.")] = "Community",
+    host: Annotated[list[str], typer.Option(help="Name or address of the node; may be repeated.")] = list(
+        HOSTS
+    ),
+) -> None:
+    """Make an authority, a node certificate and an assertion provider, and print the settings that use them.
+
+    For trying out: a real community brings its own authority.
+
+    Example: [bold]xdsi certificates ./certificates "Hospital North" > xdsi.env[/bold]
+    """
+    try:
+        community = create_community(folder.resolve(), name, host)
+    except (OSError, ValueError) as error:
+        raise Failed(f"no certificates in {folder}: {error}") from None
+    issuers = json.dumps({community.issuer: str(community.provider.certificate)})
+    for variable, value in (
+        ("XDSI_TLS__CERTIFICATE", community.node.certificate),
+        ("XDSI_TLS__KEY", community.node.key),
+        ("XDSI_TLS__TRUST", community.trust),
+        ("XDSI_ASSERTION__ISSUERS", issuers),
+        ("XDSI_ASSERTION__ISSUER", community.issuer),
+        ("XDSI_ASSERTION__KEY", community.provider.key),
+        ("XDSI_ASSERTION__CERTIFICATE", community.provider.certificate),
+    ):
+        typer.echo(f"export {variable}='{value}'")
