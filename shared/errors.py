@@ -220,6 +220,12 @@ class Withheld(DocumentUniqueIdError):
         self.reason = reason
 
 
+class RemoveDocumentsError(RetrieveError):
+    """The document cannot be removed, or not by this caller (ITI-86)."""
+
+    code = "XDSRemoveDocumentsError"
+
+
 class NoAcceptableTransferSyntax(RetrieveError):
     """The instance cannot be given in any transfer syntax of the request (RAD TF-3 4.69)."""
 

@@ -197,7 +197,7 @@ class ServiceSettings(BaseModel):
         """
         environment = os.environ if environ is None else environ
         table = tomllib.loads(config.read_text("utf-8")) if config else {}
-        given = _nested(environment)
+        given = nested(environment)
         merged: dict[str, Any] = {}
         for layer in (table, table.get(cls.service, {}), given, given.get(cls.service, {})):
             _merge(merged, layer)
@@ -237,7 +237,7 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _nested(environ: Mapping[str, str]) -> dict[str, Any]:
+def nested(environ: Mapping[str, str]) -> dict[str, Any]:
     """`XDSI_TLS__KEY=x` as `{"tls": {"key": "x"}}`; JSON lists and tables are read as such."""
 
     found: dict[str, Any] = {}

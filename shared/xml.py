@@ -34,6 +34,7 @@ NS: Mapping[str, str] = {
     "query": "urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0",
     "xds": "urn:ihe:iti:xds-b:2007",
     "xdsi": "urn:ihe:rad:xdsi-b:2009",
+    "rmd": "urn:ihe:iti:rmd:2017",
     "saml": "urn:oasis:names:tc:SAML:2.0:assertion",
     "ds": "http://www.w3.org/2000/09/xmldsig#",
     "hl7": "urn:hl7-org:v3",

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from shared.settings import nested
 from xdsi.cli import Failed
 from xdsi.community import ORDER, Addresses, NotReady, Process, environment, processes, start_all, stop_all
+from xdsi.stage import write_toml
 
 _RESTART_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STEADY_SECONDS = 60.0
@@ -42,6 +44,8 @@ def command(
     try:
         for member in start_all(members):
             typer.echo(f"{member.service:<17} {member.url}")
+        config = write_toml(data.resolve() / "xdsi.toml", nested(env))
+        typer.echo(f"commands find this community with --config {config}", err=True)
         typer.echo("ready")
         _watch(members, stop)
     except NotReady as error:

@@ -155,14 +155,23 @@ def submission_set_object(unique_id: str) -> ParticipantObject:
 
 
 def document_object(
-    unique_id: str, *, repository_unique_id: str, home_community_id: str = ""
+    unique_id: str,
+    *,
+    repository_unique_id: str,
+    home_community_id: str = "",
+    life_cycle: int | None = None,
 ) -> ParticipantObject:
-    """One document of a retrieval."""
+    """One document of a retrieval, or of a removal (`life_cycle` 15)."""
     details = [(REPOSITORY_UNIQUE_ID, repository_unique_id.encode())]
     if home_community_id:
         details.append(("ihe:homeCommunityID", home_community_id.encode()))
     return ParticipantObject(
-        object_id=unique_id, id_type=REPORT_NUMBER, type_code=2, role=3, details=tuple(details)
+        object_id=unique_id,
+        id_type=REPORT_NUMBER,
+        type_code=2,
+        role=3,
+        life_cycle=life_cycle,
+        details=tuple(details),
     )
 
 

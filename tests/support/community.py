@@ -10,8 +10,10 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.policy import HTTP
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,8 +33,12 @@ from shared.audit import syslog
 from shared.ebrim.identifiers import CX
 from shared.ebrim.model import Code
 from shared.http.client import http_client
+from shared.security.issuer import AssertionIssuer
 from shared.settings import ServiceSettings
 from shared.soap.client import SoapClient
+from shared.soap.envelope import encode_request
+from shared.soap.mtom import MtomBody
+from shared.soap.package import write_package
 from shared.soap.transaction import SoapTransaction
 from tests.support.metadata import DOMAIN
 from xdsi.audit import collect
@@ -67,10 +73,14 @@ SERVICES: dict[Service, type[ServiceSettings]] = {
 }
 
 
-@contextmanager
-def running(folder: Path, *, tls: bool = True, **changes: Any) -> Iterator[Stage]:
+def running(folder: Path, *, tls: bool = True, **changes: Any) -> AbstractContextManager[Stage]:
     """A community that runs; at the end every service must stop in order, with exit status 0."""
-    stage = Stage(folder, tls=tls, changes=changes)
+    return started(Stage(folder, tls=tls, changes=changes))
+
+
+@contextmanager
+def started(stage: Stage) -> Iterator[Stage]:
+    """The same for a stage that was made before."""
     try:
         for _ in stage.start():
             pass
@@ -205,7 +215,7 @@ async def consumer_for(
 async def http_of(stage: Stage, who: Community | None = None) -> AsyncIterator[httpx2.AsyncClient]:
     """An HTTP client with the certificate of `who` (of South, when not said) for every service."""
     settings = stage.load(ConsumerSettings, who or stage.south)
-    peers = [stage.url(name) for name in ("registry", "repository", "source", "audit")]
+    peers = [*settings.peers, *(stage.url(name) for name in ("registry", "repository", "source", "audit"))]
     async with http_client(settings.tls, peers=peers) as http:
         yield http
 
@@ -260,3 +270,56 @@ def audit_messages(stage: Stage) -> list[etree._Element]:
     with closing(database_of(stage, Service.AUDIT_REPOSITORY)) as database:
         rows = database.execute("SELECT raw FROM audit_record ORDER BY sequence").fetchall()
     return [etree.fromstring(syslog.parse(raw).body) for (raw,) in rows]
+
+
+# --- messages as they are ----------------------------------------------------------------------------
+
+
+def assertion_of(
+    stage: Stage, clinician: Clinician = RADIOLOGIST, *, provider: Community | None = None, **said: Any
+) -> bytes:
+    """A signed assertion about `clinician`, by South's provider unless another signs; `said` differs."""
+    by = provider or stage.south
+    issuer = AssertionIssuer.load(by.issuer, by.provider.key, by.provider.certificate)
+    content = {
+        "name_id": clinician.name_id,
+        "audience": f"urn:oid:{DOMAIN}",
+        "roles": clinician.roles,
+        "purposes": clinician.purposes,
+        "organization": clinician.organization,
+        "organization_ids": clinician.organization_ids,
+    }
+    return issuer.sign(**content | said)
+
+
+async def post(
+    http: httpx2.AsyncClient,
+    transaction: SoapTransaction[Any, Any],
+    url: str,
+    request: Any,
+    *,
+    assertion: bytes | None = None,
+    message_id: str = "",
+) -> httpx2.Response:
+    """The HTTP response to one SOAP request."""
+    encoded = transaction.encode_request(request)
+    body = encoded if isinstance(encoded, MtomBody) else MtomBody(encoded)
+    envelope = encode_request(
+        transaction.action, message_id or f"urn:uuid:{uuid4()}", url, body.xml, assertion
+    )
+    content_type, octets = "application/soap+xml; charset=UTF-8", envelope
+    if transaction.mtom:
+        content_type, pieces = write_package(envelope, body.attachments, action=transaction.action)
+        assert all(isinstance(piece, bytes) for piece in pieces)
+        octets = b"".join(pieces)  # type: ignore[arg-type]
+    return await http.post(url, content=octets, headers={"content-type": content_type})
+
+
+def envelope_in(response: httpx2.Response) -> etree._Element:
+    """The SOAP envelope of a response, MTOM or not."""
+    content_type = response.headers["content-type"]
+    if not content_type.startswith("multipart/related"):
+        return etree.fromstring(response.content)
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    root = next(message_from_bytes(head + response.content, policy=HTTP).iter_parts())  # type: ignore[attr-defined]
+    return etree.fromstring(root.get_payload(decode=True))

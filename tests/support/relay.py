@@ -101,6 +101,7 @@ class _Collector:
     """Takes what a parser of httptools says, message by message."""
 
     def __init__(self) -> None:
+        self.parser: Any = None
         self.messages: list[Message] = []
         self._current = Message()
 
@@ -117,21 +118,16 @@ class _Collector:
         self._current.body += octets
 
     def on_message_complete(self) -> None:
+        if isinstance(self.parser, httptools.HttpResponseParser):
+            self._current.status = self.parser.get_status_code()
         self.messages.append(self._current)
 
 
-def _messages(parser_class: Any, octets: bytes) -> list[Message]:
+def _messages(parser_class: type[Any], octets: bytes) -> list[Message]:
     collector = _Collector()
-    parser = parser_class(collector)
-    if parser_class is httptools.HttpResponseParser:
-        collector.on_message_complete = lambda: _told(parser, collector)  # type: ignore[method-assign]
-        parser = parser_class(collector)
-    parser.feed_data(octets)
+    collector.parser = parser_class(collector)
+    collector.parser.feed_data(octets)
     return collector.messages
-
-
-def _told(parser: Any, collector: _Collector) -> None:
-    collector.messages.append(collector._current)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from shared.messages.iti18 import ITI18, StoredQueryResponse
 from shared.messages.iti41 import ITI41
 from shared.messages.iti42 import ITI42
 from shared.messages.iti43 import ITI43
+from shared.messages.iti86 import ITI86
 from shared.messages.rad69 import RAD69
 from shared.settings import ServiceSettings
 from shared.soap.pipeline import SoapService
@@ -27,7 +28,7 @@ from tests.support.soap_exchange import Doorkeeper, Recorder, a_unit, describe, 
 
 SERVED = {
     "registry": (ITI18, ITI42),
-    "repository": (ITI41, ITI43),
+    "repository": (ITI41, ITI43, ITI86),
     "imaging_source": (RAD69,),
 }
 URL = "http://hie.example/xds/test"

@@ -1,0 +1,50 @@
+"""Remove Documents [ITI-86]: message semantics (supplement Remove Metadata and Documents, 3.86.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.errors import Actor
+from shared.messages.documents import XDS, DocumentRequest, document_requests, encode_document_request
+from shared.messages.registry import RegistryResponse, decode_registry_response, failure, response_codec
+from shared.soap.transaction import SoapTransaction
+from shared.xml import NS, Element, qname
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveDocumentsRequest:
+    """The documents that are to be removed, one or more."""
+
+    documents: tuple[DocumentRequest, ...]
+
+
+def encode_request(request: RemoveDocumentsRequest) -> bytes:
+    """Encode `rmd:RemoveDocumentsRequest`, with its namespaces."""
+    listed = "".join(map(encode_document_request, request.documents))
+    head = f'<rmd:RemoveDocumentsRequest xmlns:rmd="{NS["rmd"]}" xmlns:xds="{XDS}">'
+    return f"{head}{listed}</rmd:RemoveDocumentsRequest>".encode()
+
+
+def decode_request(body: Element) -> RemoveDocumentsRequest:
+    """Decode the request.
+
+    Raises
+    ------
+    SenderFault
+        No document is named, or an id is absent.
+    """
+    return RemoveDocumentsRequest(documents=tuple(document_requests(body)))
+
+
+ITI86: SoapTransaction[RemoveDocumentsRequest, RegistryResponse] = SoapTransaction(
+    number="ITI-86",
+    name="Remove Documents",
+    action="urn:ihe:iti:2017:RemoveDocuments",
+    response_action="urn:ihe:iti:2017:RemoveDocumentsResponse",
+    body_root=qname("rmd:RemoveDocumentsRequest"),
+    encode_request=encode_request,
+    decode_request=decode_request,
+    encode_response=response_codec(Actor.REPOSITORY),
+    decode_response=decode_registry_response,
+    failure=failure,
+)
