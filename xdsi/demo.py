@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -26,6 +28,7 @@ from xdsi.stage import Stage
 
 ROLES = "2.999.40.1"
 TREATMENT_PURPOSE = "TREAT"
+_WIDTH = 122
 
 
 @dataclass
@@ -103,7 +106,7 @@ def command(
     """
     if study_folder is not None and not study_folder.is_dir():
         raise typer.BadParameter(f"{study_folder} is not a folder", param_hint="STUDY_FOLDER")
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     folder = Path(tempfile.mkdtemp(prefix="xdsi-demo-"))
     story = Story(console)
     with ExitStack() as stack:
@@ -124,13 +127,14 @@ def command(
 
 
 def _next_steps(console: Console) -> None:
+    program = "xdsi" if shutil.which("xdsi") else os.path.relpath(sys.argv[0])
     console.print(
         "\nWhere to go next\n"
-        "  xdsi demo --keep             leave it running, and look around\n"
-        "  xdsi up                      your own community on this machine\n"
-        "  xdsi demo FOLDER             the same with your own DICOM studies\n"
-        "  xdsi doctor                  is this machine ready for more?\n"
-        "  README.md                    the map of the house"
+        f"  {program} demo --keep    leave it running, and look around\n"
+        f"  {program} demo FOLDER    the same with your own DICOM studies\n"
+        f"  {program} up             your own community on this machine\n"
+        f"  {program} doctor         is this machine ready for more?\n"
+        "  README.md               the map of the house"
     )
 
 
