@@ -6,6 +6,7 @@ Exit status: 0 done, 1 refused or failed with its reason on standard error, 2 wr
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import typer
@@ -76,6 +77,8 @@ def _not_loaded() -> None:
 def main() -> None:
     """Run the command line."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    # A command tells people what they need; log lines are a service's, which sets up its own.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         build(words[0] if words else "")(prog_name="xdsi")
     except (Failed, SettingsError) as error:

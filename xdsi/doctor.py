@@ -118,6 +118,8 @@ def _ports(service: Service, settings: ServiceSettings) -> Iterator[Finding]:
     for name, port in settings:
         if name != "port" and not name.endswith("_port"):
             continue
+        if name == "mllp_port":
+            port = getattr(settings, "feed_port", port)
         subject = f"{service} {name} {port}"
         setting = f"XDSI_{service.package.upper()}__{name.upper()}"
         yield _port(subject, settings.host, int(port), setting)

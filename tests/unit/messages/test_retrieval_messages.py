@@ -22,6 +22,7 @@ from shared.messages.documents import (
     RetrieveDocumentSetResponse,
 )
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
+from shared.messages.iti86 import ITI86, RemoveDocumentsRequest
 from shared.messages.rad69 import (
     RAD69,
     RetrieveImagingDocumentSetRequest,
@@ -32,7 +33,7 @@ from shared.messages.registry import Status
 from shared.soap.mtom import Received
 from shared.xml import NS
 from tests.support.metadata import oids, texts
-from tests.support.schemas import DOCUMENTS, IMAGING, assert_valid
+from tests.support.schemas import DOCUMENTS, IMAGING, REMOVAL, assert_valid
 
 ids = texts(60).filter(lambda text: text.strip() == text)
 homes = st.sampled_from(("", "urn:oid:1.2.3"))
@@ -319,3 +320,21 @@ def test_what_is_absent_from_a_response_is_named(absent):
 
 def test_both_retrievals_answer_with_the_same_action():
     assert RAD69.response_action == ITI43.response_action == "urn:ihe:iti:2007:RetrieveDocumentSetResponse"
+
+
+@given(st.lists(document_requests, min_size=1, max_size=3).map(tuple))
+def test_a_removal_means_the_same_after_decoding(documents):
+    request = RemoveDocumentsRequest(documents=documents)
+    assert ITI86.decode_request(etree.fromstring(ITI86.encode_request(request))) == request
+
+
+def test_a_removal_is_valid_by_the_schema_of_the_supplement():
+    asked = DocumentRequest(
+        repository_unique_id="1.2", document_unique_id="1.3", home_community_id="urn:oid:1"
+    )
+    assert_valid(ITI86.encode_request(RemoveDocumentsRequest(documents=(asked,))), REMOVAL)
+
+
+def test_a_removal_of_nothing_is_no_removal():
+    with pytest.raises(SenderFault):
+        ITI86.decode_request(etree.fromstring(f'<r:RemoveDocumentsRequest xmlns:r="{NS["rmd"]}"/>'))

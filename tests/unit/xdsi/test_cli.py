@@ -1,0 +1,122 @@
+"""The command line teaches, and ends with the status that it promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from xdsi.cli import COMMANDS, Failed, build, main
+from xdsi.clinician import clinician_of
+from xdsi.patient_ids import domain_patient_id
+
+RUNNER = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
+DOMAIN = "1.3.6.1.4.1.21367.2005.13.20.1000"
+
+
+def xdsi(*words: str, env: dict[str, str] | None = None):
+    return RUNNER.invoke(build(words[0] if words else ""), list(words), env=env)
+
+
+def test_help_lists_every_command_with_what_it_is_for():
+    text = xdsi("--help").output
+    for name, (_, summary) in COMMANDS.items():
+        assert name in text
+        assert summary.split(",")[0].split(";")[0][:40] in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str):
+    told = xdsi(name, "--help")
+    assert told.exit_code == 0
+    if "Commands" in told.output:
+        group = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
+        for subcommand in group.commands:
+            assert "Example:" in xdsi(name, subcommand, "--help").output
+    else:
+        assert "Example:" in told.output
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["find"], ["serve", "oven"], ["fetch", "1.2"]])
+def test_wrong_usage_ends_with_status_2(words: list[str]):
+    assert xdsi(*words).exit_code == 2
+
+
+def test_a_failure_ends_with_status_1_and_its_reason_on_standard_error(tmp_path: Path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "xdsi", "find", "--patient", "P1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"XDSI_REGISTRY_URL": "http://127.0.0.1:9/xds/registry", "XDSI_DATA": str(tmp_path)},
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("xdsi: the registry cannot be asked")
+    assert ended.stdout == ""
+
+
+def test_wrong_settings_are_told_one_by_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "argv", ["xdsi", "serve", "registry"])
+    monkeypatch.setenv("XDSI_HOST", "0.0.0.0")
+    monkeypatch.setenv("XDSI_XUA", "off")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.count("xdsi: XDSI_") == 2
+
+
+def test_a_patient_id_of_the_domain_is_completed():
+    assert domain_patient_id("P1", DOMAIN) == f"P1^^^&{DOMAIN}&ISO"
+    assert domain_patient_id("P1^^^&1.2.3&ISO", DOMAIN) == "P1^^^&1.2.3&ISO"
+    with pytest.raises(Failed, match="not a patient id"):
+        domain_patient_id("P1^^^nonsense", DOMAIN)
+
+
+def test_a_role_is_a_code_with_its_scheme():
+    clinician = clinician_of("dr.roe", ["RAD^Radiologist^1.2.3"], "TREAT", [])
+    assert clinician is not None
+    [role] = clinician.roles
+    assert (role.value, role.display_name, role.scheme) == ("RAD", "Radiologist", "1.2.3")
+    assert clinician.purposes[0].scheme == "2.16.840.1.113883.5.8"
+    with pytest.raises(Failed, match="is not a code"):
+        clinician_of("dr.roe", ["RAD"], "TREAT", [])
+
+
+def test_doctor_names_the_setting_and_the_remedy(tmp_path: Path):
+    told = xdsi(
+        "doctor",
+        "--json",
+        env={"XDSI_DATA": str(tmp_path), "XDSI_DATABASE_URL": "postgresql://127.0.0.1:9/x"},
+    )
+    findings = json.loads(told.stdout)
+    assert told.exit_code == 1
+    [database] = [finding for finding in findings if finding["subject"] == "database of registry"]
+    assert "XDSI_DATABASE_URL" in database["remedy"]
+
+
+def test_doctor_is_content_with_free_ports_and_room(tmp_path: Path):
+    ports = {
+        "XDSI_REGISTRY__PORT": "0", "XDSI_REGISTRY__MLLP_PORT": "0", "XDSI_REPOSITORY__PORT": "0",
+        "XDSI_IMAGING_SOURCE__PORT": "0", "XDSI_IMAGING_SOURCE__DIMSE_PORT": "0",
+        "XDSI_AUDIT_REPOSITORY__PORT": "0", "XDSI_AUDIT_REPOSITORY__SYSLOG_PORT": "0",
+        "XDSI_AUDIT_REPOSITORY__UDP_PORT": "0",
+    }  # fmt: skip
+    told = xdsi("doctor", "--json", env={"XDSI_DATA": str(tmp_path), **ports})
+    remedies = [one for one in json.loads(told.stdout) if one["remedy"] and one["subject"] != "clock"]
+    assert remedies == []
+
+
+def test_certificates_prints_settings_that_services_accept(tmp_path: Path):
+    from registry.settings import RegistrySettings
+
+    told = xdsi("certificates", str(tmp_path / "c"))
+    given = dict(line.removeprefix("export ").split("=", 1) for line in told.stdout.splitlines() if line)
+    environ = {name: value.strip("'") for name, value in given.items()}
+    assert RegistrySettings.load(environ=environ).tls.enabled
