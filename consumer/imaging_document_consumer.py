@@ -20,6 +20,7 @@ from typing import Any
 from consumer.domain.clinician import Clinician
 from consumer.domain.study import Delivery, Wanted, requests, still_missing, wanted
 from consumer.files import WrongInstance
+from consumer.sent_events import SentEvents
 from consumer.settings import ConsumerSettings
 from consumer.transactions import iti18, iti43, rad69, rad107
 from consumer.unit import Unit
@@ -158,6 +159,8 @@ async def open_consumer(
         A user is named and no assertion provider is set up, or TLS files cannot be read.
     """
     session, recorder = _session(settings)
+    sent = SentEvents(session.folder)
+    await sent.forget_old(recorder.spool)
     forwarder = Forwarder(session, recorder.spool)
     http = http_client(session.tls, peers=session.peers)
     spool = session.folder / "incoming"
@@ -183,6 +186,7 @@ async def open_consumer(
     finally:
         await http.aclose()
         await forwarder.stop()
+        sent.remember(forwarder.sent_until(recorder.spool))
         await recorder.close()
 
 

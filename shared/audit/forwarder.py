@@ -90,6 +90,7 @@ class Forwarder:
         self._host, self._port, self._tls = _address(target_of(settings), settings.tls)
         self._sources = sources
         self._kept: deque[_Sent] = deque()
+        self._sent_until: dict[EventSource, int] = {}
         self._total = 0
         self._taken_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -113,6 +114,10 @@ class Forwarder:
         with suppress(asyncio.CancelledError):
             await self._task
         self._task = None
+
+    def sent_until(self, source: EventSource) -> int | None:
+        """The last message of `source` that was sent on the connection at hand, or on the last one."""
+        return self._sent_until.get(source)
 
     async def check(self) -> None:
         """Raise `AuditUnavailable` unless the forwarder runs, for readiness; the repository may be away."""
@@ -174,6 +179,7 @@ class Forwarder:
         for sequence, octets in messages:
             self._total += len(octets)
             self._kept.append(_Sent(source, sequence, now, self._total))
+            self._sent_until[source] = sequence
 
     async def _send(self, writer: asyncio.StreamWriter, messages: Sequence[bytes]) -> None:
         if messages:
