@@ -1,4 +1,4 @@
-"""What benchmarks measure against, started on free ports and ended with them: nginx and Orthanc."""
+"""What benchmarks run on and measure against, started and ended with them: nginx, Orthanc, PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -111,3 +112,38 @@ def orthanc(folder: Path, files: Sequence[Path]) -> Iterator[int]:
         process.terminate()
         process.wait(20)
         log.close()
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """A PostgreSQL cluster of its own with its durable defaults, on a Unix socket; its URL."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = Path(shutil.which("initdb") or (found[-1] if found else ""))
+    if not initdb.is_file():
+        raise SystemExit("PostgreSQL is not installed; apt install postgresql")
+    folder.mkdir(parents=True)
+    # PostgreSQL refuses to run as root; the cluster then belongs to the user postgres.
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if prefix:
+        for place in (folder, *folder.parents):
+            place.chmod(place.stat().st_mode | 0o011)
+            if place.parent == Path(tempfile.gettempdir()):
+                break
+        shutil.chown(folder, "postgres", "postgres")
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [*prefix, str(initdb.with_name(program)), "-D", str(folder / "data"), *arguments],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
+
+    run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale")
+    options = f"-k {folder} -c listen_addresses='' -c max_wal_size=4GB"
+    run("pg_ctl", "-l", str(folder / "log"), "-o", options, "-w", "start")
+    try:
+        yield f"postgresql://postgres@/postgres?host={folder}"
+    finally:
+        run("pg_ctl", "-m", "fast", "-w", "stop")

@@ -1,7 +1,7 @@
 """Which audit events a consumer that has ended had sent, so that the next one does not send them for ever.
 
 Syslog over TLS has no acknowledgement: the forwarder keeps what it sent for a minute on a living connection,
-longer than a command lives. What an ended consumer had sent is therefore sent once more by the next one within
+longer than a command lives. What an ended consumer had sent is therefore sent once more by the next one in
 that minute, which the repository knows by its bytes, and is let go after it.
 """
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from shared.audit.forwarder import KEPT_SECONDS
 from shared.audit.spool import Spool
-
 
 _BATCH = 200
 

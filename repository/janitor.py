@@ -52,11 +52,12 @@ class Janitor:
 
     async def sweep(self) -> int:
         """Remove blobs without a document that are older than the grace time; count them."""
+        grace_seconds = self._parts.settings.grace_seconds
 
         async def referenced(digests: list[str]) -> set[str]:
-            return await documents.referenced(self._parts.database, digests)
+            return await documents.referenced(self._parts.database, digests, grace_seconds=grace_seconds)
 
-        return await self._parts.blobs.sweep(referenced, grace_seconds=self._parts.settings.grace_seconds)
+        return await self._parts.blobs.sweep(referenced, grace_seconds=grace_seconds)
 
     async def _doubts(self) -> None:
         settings = self._parts.settings

@@ -28,6 +28,10 @@ class RepositorySettings(ServiceSettings):
     grace_seconds: float = Field(
         86_400.0, ge=0, description="age at which bytes that nothing refers to are removed"
     )
+    administrator_roles: tuple[str, ...] = Field(
+        (),
+        description="roles (code^^scheme) whose users may remove documents, beside nodes of the community",
+    )
 
 
 SETTINGS = RepositorySettings

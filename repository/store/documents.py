@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
 
 from repository.domain.provision import Bytes, Provision, State
-from repository.store.tables import document, provided_document, provision
+from repository.store.tables import document, provided_document, provision, removed_document
 from shared.ebrim.model import DocumentEntry
 from shared.errors import NonIdenticalHash, NonIdenticalSize, Rejected
 from shared.store.engine import Database, Transaction
@@ -57,6 +57,7 @@ _FORGET_PROVISION = delete(provision).where(provision.c.provision_id == bindpara
 _FORGET_DOCUMENT = delete(document).where(
     document.c.unique_id == bindparam("unique_id"),
     ~exists().where(provided_document.c.unique_id == document.c.unique_id),
+    ~exists().where(removed_document.c.unique_id == document.c.unique_id),
 )
 _FIND_DOCUMENTS = (
     select(
@@ -72,7 +73,24 @@ _FIND_DOCUMENTS = (
     .join(provided_document, provided_document.c.unique_id == document.c.unique_id)
     .where(in_list(document.c.unique_id, "unique_ids"))
 )
-_REFERENCED = select(document.c.sha256).where(in_list(document.c.sha256, "digests"))
+_REFERENCED = select(document.c.sha256).where(
+    in_list(document.c.sha256, "digests"),
+    or_(
+        exists().where(provided_document.c.unique_id == document.c.unique_id),
+        exists().where(
+            removed_document.c.unique_id == document.c.unique_id,
+            removed_document.c.removed > bindparam("removed_after"),
+        ),
+    ),
+)
+_FIND_PROVIDED = (
+    select(provided_document.c.unique_id, provided_document.c.patient_id, provision.c.state)
+    .join(provision, provision.c.provision_id == provided_document.c.provision_id)
+    .where(in_list(provided_document.c.unique_id, "unique_ids"))
+)
+_WITHDRAW = delete(provided_document).where(provided_document.c.unique_id == bindparam("unique_id"))
+_UNMARK_REMOVED = delete(removed_document).where(removed_document.c.unique_id == bindparam("unique_id"))
+_MARK_REMOVED = insert(removed_document)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +233,24 @@ async def find_documents(database: Database, unique_ids: Sequence[str]) -> dict[
     return found
 
 
-async def referenced(database: Database, digests: list[str]) -> set[str]:
-    """Those of `digests` that a document refers to."""
-    return {row[0] for row in await database.fetch(_REFERENCED, digests=digests)}
+async def referenced(database: Database, digests: list[str], *, grace_seconds: float) -> set[str]:
+    """Those of `digests` that a document refers to, or one that was removed less than `grace_seconds` ago."""
+    rows = await database.fetch(_REFERENCED, digests=digests, removed_after=time.time() - grace_seconds)
+    return {row[0] for row in rows}
+
+
+async def find_provided(
+    transaction: Transaction, unique_ids: Sequence[str]
+) -> dict[str, list[tuple[str, State]]]:
+    """For each of `unique_ids` that is stored: patient and state of every submission that provided it."""
+    found: dict[str, list[tuple[str, State]]] = {}
+    for unique_id, patient_id, state in await transaction.fetch(_FIND_PROVIDED, unique_ids=list(unique_ids)):
+        found.setdefault(unique_id, []).append((patient_id, State(state)))
+    return found
+
+
+async def remove_document(transaction: Transaction, unique_id: str) -> None:
+    """Serve the document of `unique_id` no more; its uniqueId stays bound to its bytes."""
+    await transaction.execute(_WITHDRAW, unique_id=unique_id)
+    await transaction.execute(_UNMARK_REMOVED, unique_id=unique_id)
+    await transaction.execute(_MARK_REMOVED, unique_id=unique_id, removed=time.time())

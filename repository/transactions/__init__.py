@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from repository.transactions import iti41, iti43
+from repository.transactions import iti41, iti43, iti86
 from shared.soap.served import Served
 
-SERVED: tuple[Served[Any, Any], ...] = (iti41.SERVED, iti43.SERVED)
+SERVED: tuple[Served[Any, Any], ...] = (iti41.SERVED, iti43.SERVED, iti86.SERVED)

@@ -1,10 +1,11 @@
-"""The body of a large response as a list: bytes at hand, and ranges of files that are not held in memory."""
+"""The body of a large response as a list: bytes at hand, ranges of files that are not held in memory, and
+streams that are made while they are sent."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,34 @@ class FileRange:
     length: int
 
 
-Piece = bytes | FileRange
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """`length` bytes that are made while they are sent: `open` begins anew and yields them in order.
+
+    It is called and run in a thread, may block there, and is closed when the client goes away. What it cannot
+    give it says by raising `BodyBroken`.
+    """
+
+    length: int
+    open: Callable[[], Generator[bytes, None, None]]
 
 
-class FileTruncated(Exception):
-    """A file ended before the range that was promised of it; what was sent so far is incomplete."""
+Piece = bytes | FileRange | Stream
+
+
+class BodyBroken(Exception):
+    """What was promised of a body cannot be given; what was sent so far is incomplete."""
+
+
+class StreamEnded(BodyBroken):
+    """A stream ended before its length."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(f"a stream ended {missing} bytes before its length")
+
+
+class FileTruncated(BodyBroken):
+    """A file ended before the range that was promised of it."""
 
     def __init__(self, piece: FileRange, missing: int) -> None:
         super().__init__(
@@ -37,7 +61,7 @@ class FileTruncated(Exception):
 
 def size(piece: Piece) -> int:
     """Length of `piece` in bytes."""
-    return piece.length if isinstance(piece, FileRange) else len(piece)
+    return len(piece) if isinstance(piece, bytes) else piece.length
 
 
 class OpenFile:
@@ -60,6 +84,44 @@ class OpenFile:
         if self._path is not None:
             self._path = None
             os.close(self._descriptor)
+
+
+class OpenStream:
+    """One stream that is open at a time, and what of its latest chunk was not taken yet."""
+
+    def __init__(self) -> None:
+        self._stream: Stream | None = None
+        self._chunks: Generator[bytes, None, None] | None = None
+        self._chunk = memoryview(b"")
+        self._taken = 0
+
+    def at_hand(self, stream: Stream, position: int) -> memoryview:
+        """Bytes of `stream` from `position` on, at least one; positions only ever grow.
+
+        Raises
+        ------
+        BodyBroken
+            The stream cannot give what it promised.
+        """
+        if stream is not self._stream or position < self._taken:
+            self.close()
+            self._stream, self._chunks, self._taken = stream, stream.open(), 0
+        assert self._chunks is not None
+        self._chunk = self._chunk[position - self._taken :]
+        self._taken = position
+        while not self._chunk:
+            try:
+                self._chunk = memoryview(next(self._chunks))
+            except StopIteration:
+                raise StreamEnded(stream.length - position) from None
+        return self._chunk[: stream.length - position]
+
+    def close(self) -> None:
+        """Close the stream that is open, if any."""
+        chunks, self._chunks, self._stream = self._chunks, None, None
+        self._chunk = memoryview(b"")
+        if chunks is not None:
+            chunks.close()
 
 
 class Cursor:
@@ -98,14 +160,15 @@ class PieceReader:
         self._cursor = Cursor(pieces)
         self._chunk_bytes = chunk_bytes
         self._file = OpenFile()
+        self._stream = OpenStream()
 
     def next_chunk(self) -> bytearray:
         """The next bytes, `chunk_bytes` of them but for the last; empty at the end.
 
         Raises
         ------
-        FileTruncated
-            A file is shorter than its range.
+        BodyBroken
+            A file is shorter than its range, or a stream broke.
         """
         chunk = bytearray(self._chunk_bytes)
         filled = 0
@@ -116,8 +179,9 @@ class PieceReader:
         return chunk
 
     def close(self) -> None:
-        """Close the file that is open, if any."""
+        """Close the file and the stream that are open, if any."""
         self._file.close()
+        self._stream.close()
 
     def _fill(self, view: memoryview) -> int:
         cursor, piece = self._cursor, self._cursor.piece
@@ -127,6 +191,10 @@ class PieceReader:
             count = os.preadv(descriptor, [view[:count]], piece.offset + cursor.position)
             if count == 0:
                 raise FileTruncated(piece, cursor.remaining)
+        elif isinstance(piece, Stream):
+            octets = self._stream.at_hand(piece, cursor.position)[:count]
+            count = len(octets)
+            view[:count] = octets
         else:
             view[:count] = piece[cursor.position : cursor.position + count]
         cursor.position += count
@@ -140,8 +208,8 @@ async def read_ahead(
 
     Raises
     ------
-    FileTruncated
-        A file is shorter than its range.
+    BodyBroken
+        A file is shorter than its range, or a stream broke.
     """
     loop = asyncio.get_running_loop()
     reader = PieceReader(pieces, chunk_bytes)

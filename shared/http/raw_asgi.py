@@ -8,17 +8,19 @@ from typing import Any
 
 from starlette.routing import BaseRoute, Route
 
-from shared.http.pieces import FileRange, FileTruncated, Piece, read_ahead, size
+from shared.http.pieces import BodyBroken, FileRange, FileTruncated, Piece, Stream, read_ahead, size
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
 
 __all__ = [
+    "BodyBroken",
     "BodyTooLarge",
     "ClientGone",
     "FileRange",
     "FileTruncated",
     "Piece",
     "ServerBusy",
+    "Stream",
     "body_chunks",
     "node_of",
     "raw_routes",
@@ -87,8 +89,9 @@ async def send_pieces(
     ------
     ClientGone
         The client is gone or does not take what is sent; known on our own server alone.
-    FileTruncated
-        A file is shorter than its range; the connection is closed, so that the client sees a broken body.
+    BodyBroken
+        A file is shorter than its range, or a stream broke; the connection is closed, so that the client sees
+        a broken body.
     """
     length = sum(map(size, pieces))
     await send(

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
-from shared.http.pieces import Cursor, FileRange, FileTruncated, OpenFile, Piece
+from shared.http.pieces import Cursor, FileRange, FileTruncated, OpenFile, OpenStream, Piece, Stream
 
 # A full socket buffer of a fast client has room again within a millisecond or so; handing over costs 0.1 ms.
 PATIENCE_MILLISECONDS = 5
@@ -40,6 +40,7 @@ class Transmission:
         self._connection = connection
         self._cursor = Cursor(pieces)
         self._file = OpenFile()
+        self._stream = OpenStream()
         self._writable = select.poll()
         self._writable.register(connection, select.POLLOUT)
         self.sent = 0
@@ -52,8 +53,8 @@ class Transmission:
         ------
         ConnectionGone
             The client closed the connection, or `cut` was called.
-        FileTruncated
-            A file is shorter than its range.
+        BodyBroken
+            A file is shorter than its range, or a stream broke.
         """
         loop = asyncio.get_running_loop()
         pushing = loop.run_in_executor(executor, self.push)
@@ -109,6 +110,8 @@ class Transmission:
         cursor, piece = self._cursor, self._cursor.piece
         if isinstance(piece, FileRange):
             return self._send_file(piece)
+        if isinstance(piece, Stream):
+            return self._connection.send(self._stream.at_hand(piece, cursor.position))
         # MSG_MORE joins a part's header with the first bytes of its file.
         return self._connection.send(
             memoryview(piece)[cursor.position :], 0 if cursor.last else socket.MSG_MORE
@@ -143,4 +146,5 @@ class Transmission:
 
     def _close(self) -> None:
         self._file.close()
+        self._stream.close()
         self._connection.close()

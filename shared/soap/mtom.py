@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from shared.faults import SenderFault
-from shared.http.raw_asgi import FileRange
+from shared.http.raw_asgi import FileRange, Piece
 from shared.xml import NS, Element, elements, escape_attribute, text
 
 XOP = NS["xop"]
@@ -33,7 +33,8 @@ class Received:
     sha256: str
 
 
-Content = bytes | FileRange | Received
+Content = bytes | FileRange | Received | tuple[Piece, ...]
+"""The bytes of one document; several pieces follow each other."""
 
 
 @dataclass(frozen=True, slots=True)

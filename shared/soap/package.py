@@ -214,12 +214,12 @@ def write_package(
     for attachment in attachments:
         gathered += b"\r\n"
         gathered += _part_head(boundary, attachment.content_type, attachment.content_id)
-        content = _piece(attachment.content)
-        if isinstance(content, bytes):
-            gathered += content
-        elif content.length:
-            pieces += (bytes(gathered), content)
-            gathered.clear()
+        for piece in _pieces(attachment.content):
+            if isinstance(piece, bytes):
+                gathered += piece
+            elif piece.length:
+                pieces += (bytes(gathered), piece)
+                gathered.clear()
     gathered += f"\r\n--{boundary}--\r\n".encode()
     pieces.append(bytes(gathered))
     return content_type, pieces
@@ -237,5 +237,7 @@ def _part_head(boundary: str, content_type: str, content_id: str) -> bytes:
     ).encode("ascii")
 
 
-def _piece(content: Content) -> bytes | FileRange:
-    return FileRange(content.path, 0, content.size) if isinstance(content, Received) else content
+def _pieces(content: Content) -> tuple[Piece, ...]:
+    if isinstance(content, Received):
+        return (FileRange(content.path, 0, content.size),)
+    return content if isinstance(content, tuple) else (content,)

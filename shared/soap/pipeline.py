@@ -20,9 +20,9 @@ from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor, Busy, Rejected, XdsError
 from shared.faults import ActionFault, ReceiverFault, SecurityFault, SenderFault, SoapFault
 from shared.http.raw_asgi import (
+    BodyBroken,
     BodyTooLarge,
     ClientGone,
-    FileTruncated,
     Receive,
     Scope,
     Send,
@@ -409,7 +409,7 @@ class SoapService:
             return
         try:
             await send_pieces(exchange.scope, send, status=reply.status, headers=headers, pieces=reply.pieces)
-        except (ClientGone, FileTruncated, OSError, asyncio.CancelledError) as error:
+        except (ClientGone, BodyBroken, OSError, asyncio.CancelledError) as error:
             await asyncio.shield(self._record_broken(exchange, error))
             raise
 

@@ -6,27 +6,22 @@ Mutual TLS on every socket and signed assertions; nothing is replaced by anythin
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
-from pynetdicom import AE, _config, build_context
 
 from consumer.imaging_document_consumer import Retrieved, Via
-from imaging_source.settings import ImagingSourceSettings
 from shared.dicom.part10 import scan
 from shared.ebrim.model import DocumentEntry
-from shared.security.tls import client_context
-from shared.settings import TlsSettings
 from tests.support.community import (
     RADIOLOGIST,
     StudyFiles,
     audit_messages,
+    c_store,
     consumer_for,
     different,
     make_known,
@@ -92,7 +87,8 @@ async def _walked(walk: Walk) -> None:
     stage, patients = walk.stage, sorted({study.patient for study in walk.studies})
     await make_known(stage, *patients)
     await store(stage, walk.by_stow)
-    await asyncio.to_thread(c_store, stage, walk.by_c_store)
+    if paths := [path for study in walk.by_c_store for path in study.files.values()]:
+        assert set((await asyncio.to_thread(c_store, stage, paths)).values()) == {0x0000}
     await publish(stage, *(study.uid for study in walk.studies))
     await permit(stage, *patients)
     async with consumer_for(stage) as consumer:
@@ -126,35 +122,6 @@ async def _arrived(walk: Walk) -> None:
 
     await trail_until(walk.stage, whole, seconds=10)
     walk.messages = [told(message) for message in audit_messages(walk.stage)]
-
-
-def c_store(stage: Stage, studies: Sequence[StudyFiles]) -> None:
-    """Send studies as a modality does, over TLS; data sets as they are in their files."""
-    if not studies:
-        return
-    settings: ImagingSourceSettings = settings_of(stage, Service.IMAGING_SOURCE)
-    paths = [path for study in studies for path in study.files.values()]
-    entity = AE("CT1")
-    entity.requested_contexts = [build_context(*pair) for pair in sorted(set(map(_context, paths)))]
-    tls: tuple[ssl.SSLContext, None] = (client_context(TlsSettings(**_node(stage))), None)
-    _config.STORE_SEND_CHUNKED_DATASET = True
-    association = entity.associate("127.0.0.1", settings.dimse_port, ae_title="XDSI", tls_args=tls)
-    assert association.is_established
-    try:
-        statuses = Counter(association.send_c_store(path).Status for path in paths)
-    finally:
-        association.release()
-    assert statuses == {0x0000: len(paths)}
-
-
-def _context(path: Path) -> tuple[str, str]:
-    header = pydicom.dcmread(path, stop_before_pixels=True)
-    return header.SOPClassUID, header.file_meta.TransferSyntaxUID
-
-
-def _node(stage: Stage) -> dict[str, Path]:
-    node = stage.north.node
-    return {"certificate": node.certificate, "key": node.key, "trust": stage.north.trust}
 
 
 def data_set(path: Path) -> bytes:

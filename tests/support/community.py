@@ -21,6 +21,7 @@ from uuid import uuid4
 import httpx2
 import pydicom
 from lxml import etree
+from pynetdicom import AE, _config, build_context
 
 from audit_repository.settings import AuditRepositorySettings
 from consumer.domain.clinician import Clinician
@@ -34,7 +35,8 @@ from shared.ebrim.identifiers import CX
 from shared.ebrim.model import Code
 from shared.http.client import http_client
 from shared.security.issuer import AssertionIssuer
-from shared.settings import ServiceSettings
+from shared.security.tls import client_context
+from shared.settings import ServiceSettings, TlsSettings
 from shared.soap.client import SoapClient
 from shared.soap.envelope import encode_request
 from shared.soap.mtom import MtomBody
@@ -183,6 +185,37 @@ async def store(stage: Stage, studies: Sequence[StudyFiles]) -> None:
     assert imported.stored == {uid for study in studies for uid in study.files}
 
 
+def c_store(stage: Stage, paths: Sequence[Path]) -> dict[str, int]:
+    """Send instances as a modality does, data sets as they are in their files; the status of each, by UID.
+
+    Those of which nothing was heard are left out.
+    """
+    headers = {path: pydicom.dcmread(path, stop_before_pixels=True) for path in paths}
+    entity = AE("CT1")
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+    entity.requested_contexts = [
+        build_context(*pair)
+        for pair in sorted(
+            {(header.SOPClassUID, header.file_meta.TransferSyntaxUID) for header in headers.values()}
+        )
+    ]
+    tls = TlsSettings(**stage.north.settings()["tls"]) if stage.tls else None
+    context = (client_context(tls), None) if tls else None
+    _config.STORE_SEND_CHUNKED_DATASET = True
+    association = entity.associate("127.0.0.1", stage.ports["dimse"], ae_title="XDSI", tls_args=context)
+    statuses: dict[str, int] = {}
+    try:
+        for path, header in headers.items():
+            if not association.is_established:
+                break
+            if (answer := association.send_c_store(path)) and "Status" in answer:
+                statuses[header.SOPInstanceUID] = answer.Status
+    finally:
+        if association.is_established:
+            association.release()
+    return statuses
+
+
 async def publish(stage: Stage, *studies: str) -> None:
     """Publish studies, and wait until they are registered."""
     states = await publish_studies(settings_of(stage, Service.IMAGING_SOURCE), studies)
@@ -255,7 +288,7 @@ async def trail_until(
         records = await trail(stage, **wanted)
         if holds(records) or time.monotonic() > until:
             return records
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)
 
 
 def database_of(stage: Stage, service: Service) -> sqlite3.Connection:

@@ -19,6 +19,7 @@ LCM = "v3/lcm.xsd"
 RS = "v3/rs.xsd"
 DOCUMENTS = "v3/XDS.b_DocumentRepository.xsd"
 IMAGING = "v3/XDSI.b_ImagingDocumentSource.xsd"
+REMOVAL = "v3/rmd.xsd"
 AUDIT = "audit/dicom2017c.xsd"
 
 _INCLUDE = f"{{{NS['xop']}}}Include"

@@ -17,10 +17,12 @@ from pathlib import Path
 import pytest
 
 from shared.http.raw_asgi import (
+    BodyBroken,
     ClientGone,
     FileRange,
     FileTruncated,
     ServerBusy,
+    Stream,
     body_chunks,
     node_of,
     receive_body,
@@ -181,6 +183,41 @@ async def test_a_truncated_file_aborts_the_connection_and_is_never_padded(study,
         assert expected.startswith(answer.body)
         assert await client.ended()
     assert len(failures) == 1
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_streams_arrive_byte_for_byte_between_other_pieces(study, secure):
+    pieces, expected = parts_of(study)
+    content = os.urandom(3_000_000)
+
+    def chunks():
+        for start in range(0, len(content), 700_000):
+            yield content[start : start + 700_000]
+
+    mixed = [*pieces, Stream(len(content), chunks), *pieces]
+    north, _ = communities()
+    tls, context = (tls_of(north), client_of(north)) if secure else (None, None)
+
+    async with serving(serving_pieces(mixed), tls=tls) as server, connected(server.port, context) as client:
+        for _ in range(2):
+            assert (await client.get()).body == expected + content + expected
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_a_stream_that_breaks_aborts_the_connection(secure):
+    def chunks():
+        yield b"a" * 1_000_000
+        raise BodyBroken("damaged")
+
+    north, _ = communities()
+    tls, context = (tls_of(north), client_of(north)) if secure else (None, None)
+    app = serving_pieces([Stream(2_000_000, chunks)])
+    async with serving(app, tls=tls) as server, connected(server.port, context) as client:
+        answer = await client.get()
+
+        assert not answer.complete
+        assert answer.body == b"a" * len(answer.body)
+        assert await client.ended()
 
 
 async def test_a_missing_file_aborts_the_connection(study):

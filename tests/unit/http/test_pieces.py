@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.http.pieces import Cursor, FileRange, FileTruncated, PieceReader, read_ahead, size
+from shared.http.pieces import (
+    Cursor,
+    FileRange,
+    FileTruncated,
+    PieceReader,
+    Stream,
+    StreamEnded,
+    read_ahead,
+    size,
+)
 
 CONTENT = bytes(range(256)) * 40
 
@@ -121,3 +130,45 @@ async def test_a_file_stays_open_while_a_cancelled_read_goes_on(tmp_path):
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def stream_of(*chunks: bytes) -> Stream:
+    return Stream(sum(map(len, chunks)), lambda: (chunk for chunk in chunks))
+
+
+@given(st.lists(st.lists(st.binary(max_size=50), max_size=5), max_size=5), st.integers(1, 70))
+def test_a_stream_is_read_as_what_it_yields_whatever_its_chunks_are(streams, chunk_bytes):
+    pieces = [piece for chunks in streams for piece in (b"--", stream_of(*chunks))]
+
+    assert b"".join(read(pieces, chunk_bytes)) == b"".join(b"--" + b"".join(chunks) for chunks in streams)
+
+
+def test_the_same_stream_twice_is_opened_twice():
+    stream = stream_of(b"ab", b"c")
+    assert b"".join(read([stream, stream], 2)) == b"abcabc"
+
+
+def test_a_stream_gives_no_more_than_its_length():
+    assert read([Stream(3, lambda: (chunk for chunk in [b"ab", b"cdef"])), b"!"], 100) == [b"abc!"]
+
+
+def test_a_stream_that_ends_early_breaks_the_body():
+    with pytest.raises(StreamEnded, match="2 bytes before"):
+        read([Stream(5, lambda: (chunk for chunk in [b"abc"]))], 100)
+
+
+def test_a_stream_is_closed_when_nobody_wants_the_rest():
+    closed = []
+
+    def chunks():
+        try:
+            yield b"a" * 10
+            yield b"b" * 10
+        finally:
+            closed.append(True)
+
+    reader = PieceReader([Stream(20, chunks)], 5)
+    reader.next_chunk()
+    reader.close()
+
+    assert closed == [True]
