@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from registry.domain.feed import Code, FeedError, acknowledgement
+from registry.domain.value_sets import ANYTHING, read_value_sets
 from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
 from registry.store.tables import METADATA, audit_outbox
-from registry.transactions import SERVED
+from registry.transactions import served_by
 from registry.transactions.consent import consent_routes
 from registry.transactions.iti8 import Feed
 from registry.unit import Parts
@@ -54,7 +55,7 @@ class Registry:
         authenticator = Authenticator(settings)
         metrics = Metrics("registry")
         soap = SoapService(
-            SERVED,
+            served_by(settings),
             unit=parts.unit,
             authenticator=authenticator,
             recorder=parts.recorder,
@@ -113,6 +114,8 @@ async def build(settings: RegistrySettings) -> Registry:
     ------
     DatabaseUnavailable, SchemaError
         The database cannot be used.
+    ValueSetError
+        The file of value sets cannot be used.
     """
     database = await open_database(
         settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
@@ -123,5 +126,6 @@ async def build(settings: RegistrySettings) -> Registry:
             database=database,
             decisions=PolicyDecisions(settings.consent_default),
             recorder=AuditRecorder(settings, settings.service),
+            value_sets=read_value_sets(settings.value_sets) if settings.value_sets else ANYTHING,
         )
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from registry.domain.restricted_update import ATTRIBUTES
+from registry.domain.value_sets import ValueSetError, read_value_sets
+from shared.messages.iti61 import RESPONSE_ACTION
 from shared.settings import PatientPolicy, ServiceSettings
 
 
@@ -31,10 +35,47 @@ class RegistrySettings(ServiceSettings):
     patients: PatientPolicy = Field(
         PatientPolicy.KNOWN, description="accept submissions for known patients only, or for any"
     )
+    metadata_update: bool = Field(
+        True, description="serve ITI-57 and ITI-92, and the parameters of Metadata Update in queries"
+    )
+    administrator_roles: tuple[str, ...] = Field(
+        (),
+        description="roles (code^^scheme) whose users may change or remove metadata, beside nodes of the "
+        "community",
+    )
+    fixed_attributes: tuple[str, ...] = Field(
+        (),
+        description="attributes of document entries, such as hash, that ITI-92 may not change here",
+    )
+    value_sets: Path | None = Field(
+        None,
+        description="file (TOML, or JSON when its name ends so) with the codes and media types that "
+        "submissions may use: attribute to list of code^^scheme; absent: any",
+    )
+    on_demand_response_action: str = Field(
+        RESPONSE_ACTION, description="wsa:Action of the answer to ITI-61, for peers that want another"
+    )
     query_limit: int = Field(
         1_000, ge=1, description="LeafClass objects in one answer, then XDSTooManyResults"
     )
     reference_limit: int = Field(20_000, ge=1, description="ObjectRefs in one answer, then XDSTooManyResults")
+
+    @field_validator("fixed_attributes")
+    @classmethod
+    def _known_attributes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(names) - ATTRIBUTES.keys():
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(ATTRIBUTES)}")
+        return names
+
+    def problems(self) -> list[str]:
+        """Contradictions between settings, and what of the files they name cannot be used."""
+        found = super().problems()
+        if self.value_sets is not None:
+            try:
+                read_value_sets(self.value_sets)
+            except ValueSetError as error:
+                found.append(f"XDSI_VALUE_SETS: {error}")
+        return found
 
     @property
     def feed_port(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.sql.elements import ClauseElement
 
+from registry.domain.value_sets import ANYTHING, ValueSets
 from registry.settings import RegistrySettings
 from shared.audit.events import AuditEvent
 from shared.audit.outbox import insert_events
@@ -36,6 +37,7 @@ class Parts:
     database: Database
     decisions: PolicyDecisions
     recorder: AuditRecorder
+    value_sets: ValueSets = ANYTHING
     now: Callable[[], datetime] = _now
 
     @asynccontextmanager

@@ -8,9 +8,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from repository.integrity import Integrity
 from repository.janitor import Janitor
 from repository.settings import RepositorySettings
-from repository.store.blobs import Blobs
+from repository.store.stores import open_blobs, open_replica
 from repository.store.tables import metadata, outbox
 from repository.transactions import SERVED
 from repository.unit import Parts, Unit
@@ -76,11 +77,13 @@ class Repository:
         """Begin the work beside the requests."""
         await self._parts.recorder.record((started(self._parts.recorder.source),))
         await self._forwarder.start()
+        self._parts.integrity.watch(self._parts.database)
         await self._janitor.start()
 
     async def stop(self) -> None:
         """End it; what is not done waits on disk for the next start."""
         await self._janitor.stop()
+        await self._parts.integrity.close()
         await self._parts.recorder.record((stopped(self._parts.recorder.source),))
         await self._forwarder.stop()
         await self._http.aclose()
@@ -101,17 +104,20 @@ async def build(settings: RepositorySettings) -> Repository:
         The database cannot be used.
     """
     http = http_client(settings.tls, peers=(settings.registry_url,))
+    blobs = open_blobs(settings)
+    recorder = AuditRecorder(settings, settings.service)
     parts = Parts(
         settings=settings,
         database=await open_database(settings.database_url, folder=settings.folder, metadata=metadata),
-        blobs=Blobs(settings.folder),
+        blobs=blobs,
+        integrity=Integrity(blobs, open_replica(settings), recorder),
         consent=ConsentDecisions(
             registry_policies(http, settings.registry_url),
             settings.consent_default,
             settings.consent.max_age_seconds,
         ),
         registry=SoapClient(http),
-        recorder=AuditRecorder(settings, settings.service),
+        recorder=recorder,
         node=Node(
             address=settings.host,
             subject=subject_of(settings.tls.certificate) if settings.tls.certificate else "",

@@ -22,7 +22,8 @@ _SWEEP_SECONDS = 3600.0
 
 
 class Janitor:
-    """Two loops beside the requests: doubts at once and every `retry_seconds`, the sweep every hour."""
+    """Loops beside the requests: doubts at once and every `retry_seconds`, as the test of a store that
+    refuses to write; the sweep every hour."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -30,10 +31,14 @@ class Janitor:
 
     async def start(self) -> None:
         """Begin; what a crash left undecided is asked for at once."""
-        self._tasks = [asyncio.create_task(self._doubts()), asyncio.create_task(self._sweeps())]
+        self._tasks = [
+            asyncio.create_task(self._doubts()),
+            asyncio.create_task(self._sweeps()),
+            asyncio.create_task(self._healing()),
+        ]
 
     async def stop(self) -> None:
-        """End both loops."""
+        """End the loops."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -71,6 +76,15 @@ class Janitor:
         while True:
             await self._guarded(self.sweep(), "sweep")
             await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def _healing(self) -> None:
+        while True:
+            await asyncio.sleep(self._parts.settings.retry_seconds)
+            await self._guarded(self._healed(), "healing")
+
+    async def _healed(self) -> int:
+        await self._parts.blobs.heal()
+        return 0
 
     async def _guarded(self, work: Coroutine[Any, Any, int], what: str) -> None:
         try:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from shared.settings import ServiceSettings
+from shared.settings import Group, ServiceSettings
+
+
+class S3Settings(Group):
+    """The S3-compatible store behind an `s3://` URL."""
+
+    endpoint: str | None = Field(None, description="URL of the store; that of AWS for the region when absent")
+    region: str = Field("us-east-1", description="region, which is part of every signature")
+    access_key: str | None = Field(None, description="access key id")
+    secret_key: str | None = Field(None, description="secret access key")
+    trust: Path | None = Field(None, description="PEM file with the authority of the store's certificate")
+    allow_http: bool = Field(False, description="whether the endpoint may be http://, for tests and loopback")
 
 
 class RepositorySettings(ServiceSettings):
@@ -19,6 +32,22 @@ class RepositorySettings(ServiceSettings):
         "1.3.6.1.4.1.21367.2026.10.20",
         description="repositoryUniqueId: under this OID documents are registered and retrieved",
     )
+    storage_url: str | None = Field(
+        None,
+        description="where documents are kept: file:///folder or s3://bucket/prefix; below the data folder "
+        "when absent",
+    )
+    replica_url: str | None = Field(
+        None,
+        description="a copy of that store, of the same form, from which damaged documents are repaired",
+    )
+    s3: S3Settings = S3Settings()
+    encryption_keys: tuple[Path, ...] = Field(
+        (),
+        description="files with keys of 32 bytes (or 64 hexadecimal digits) for encryption at rest; the "
+        "first encrypts, all decrypt",
+    )
+    compress: bool = Field(False, description="whether text and XML are compressed at rest (zstd)")
     registration_timeout_seconds: float = Field(
         6.0, gt=0, description="time for one ITI-42; two of them bound the wait of an ITI-41"
     )
@@ -32,6 +61,28 @@ class RepositorySettings(ServiceSettings):
         (),
         description="roles (code^^scheme) whose users may remove documents, beside nodes of the community",
     )
+
+    def problems(self) -> list[str]:
+        """Contradictions between settings, each with its remedy."""
+        found = super().problems()
+        for name in ("storage_url", "replica_url"):
+            url = getattr(self, name)
+            if url is None:
+                continue
+            parts = urlsplit(url)
+            if not (parts.scheme == "file" and not parts.netloc and parts.path != "/") and not (
+                parts.scheme == "s3" and parts.netloc
+            ):
+                found.append(
+                    f"XDSI_{name.upper()}: {url} is neither file:///folder nor s3://bucket/prefix; "
+                    "use one of these forms"
+                )
+        if self.s3.endpoint and self.s3.endpoint.startswith("http:") and not self.s3.allow_http:
+            found.append(
+                f"XDSI_S3__ENDPOINT: {self.s3.endpoint} is not https; set XDSI_S3__ALLOW_HTTP on loopback "
+                "only"
+            )
+        return found
 
 
 SETTINGS = RepositorySettings

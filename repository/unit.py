@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from repository.integrity import Integrity
 from repository.settings import RepositorySettings
 from repository.store.blobs import Blobs
 from shared.audit.events import AuditEvent
@@ -23,6 +24,7 @@ class Parts:
     settings: RepositorySettings
     database: Database
     blobs: Blobs
+    integrity: Integrity
     consent: Consent
     registry: SoapClient
     recorder: AuditRecorder

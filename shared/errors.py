@@ -2,6 +2,7 @@
 
 XdsError                    one error of an orderly response
   SubmissionError           ITI-41, 42, 57, 61, 92: nothing of the submission was stored
+  RemovalError              ITI-62
   QueryError                ITI-18, 51
   RetrieveError             ITI-43, 86, RAD-69
   CommunityError            gateways
@@ -85,6 +86,10 @@ class MetadataError(SubmissionError):
     code = "XDS{actor}MetadataError"
 
 
+class NoSubmissionSet(MetadataError):
+    """The message has no SubmissionSet; Metadata Update has a code of its own for that."""
+
+
 class DuplicateUniqueIdInMessage(SubmissionError):
     """One uniqueId names two objects of the submission; `context` holds the id."""
 
@@ -145,11 +150,94 @@ class MissingDocumentMetadata(SubmissionError):
     code = "XDSMissingDocumentMetadata"
 
 
+class MetadataUpdateError(SubmissionError):
+    """The update breaks a rule of ITI-57 that has no code of its own; `context` holds the object's id."""
+
+    code = "XDSMetadataUpdateError"
+
+
+class MetadataUpdateOperationError(SubmissionError):
+    """The message cannot be read as operations of Metadata Update (ITI-57, 92)."""
+
+    code = "XDSMetadataUpdateOperationError"
+
+
+class MetadataVersionError(SubmissionError):
+    """PreviousVersion is not the version that is current, or there is none (ITI-57, 92)."""
+
+    code = "XDSMetadataVersionError"
+
+
+class PatientIdReconciliationError(SubmissionError):
+    """The update would join objects of two patients (ITI-57), or changes the patient (ITI-92)."""
+
+    code = "XDSPatientIDReconciliationError"
+
+
+class MetadataIdentifierError(SubmissionError):
+    """A restricted update changes the uniqueId, or does not tell which entry it means (ITI-92)."""
+
+    code = "XDSMetadataIdentifierError"
+
+
+class ObjectTypeError(SubmissionError):
+    """A restricted update changes the objectType, or is of a class that ITI-92 does not update."""
+
+    code = "XDSObjectTypeError"
+
+
+class MetadataAnnotationError(SubmissionError):
+    """The HasMember of a restricted update is absent, or wrongly annotated (ITI-92)."""
+
+    code = "XDSMetadataAnnotationError"
+
+
+class UnmodifiableMetadata(SubmissionError):
+    """A restricted update changes what it may not change (ITI-92)."""
+
+    code = "UnmodifiableMetadataError"
+
+
+class LocalPolicyRestriction(SubmissionError):
+    """The policy of this registry forbids the restricted update (ITI-92)."""
+
+    code = "LocalPolicyRestrictionError"
+
+
+class InvalidRequest(SubmissionError):
+    """A restricted update brings the first version of an entry (ITI-92)."""
+
+    code = "XDSInvalidRequestException"
+
+
 class ExtraMetadataNotSaved(SubmissionError):
     """A warning: extra slots were dropped."""
 
     code = "XDSExtraMetadataNotSaved"
     severity = Severity.WARNING
+
+
+# --- removals ----------------------------------------------------------------------------------------
+
+
+class RemovalError(XdsError):
+    """Metadata was not removed (ITI-62); `location` is the entryUUID in question."""
+
+
+class InvalidRemoval(RemovalError):
+    """The request does not say what to remove, or the caller may not remove anything."""
+
+
+class ReferencesExist(RemovalError):
+    """An association that would stay points at an object that would go."""
+
+    code = "ReferencesExistException"
+
+
+class UnreferencedObject(RemovalError):
+    """An object that would stay would be left without its associations."""
+
+    code = "XDSUnreferencedObjectException"
 
 
 # --- queries -----------------------------------------------------------------------------------------

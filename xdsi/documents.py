@@ -92,8 +92,24 @@ _OTHERS = (
     ("registry", "ITI-8", "Patient Identity Feed", "HL7 v2, MLLP", "node", "ADT A01 A04 A05 A08 A40"),
     ("audit-repository", "ITI-20", "Record Audit Event", "syslog over TLS", "node", ""),
 )
+_METADATA_UPDATE = (
+    "ITI-57 takes new versions of document entries and folders, changes of the status of documents, folders,",
+    "memberships and relationships, and SubmitAssociation; ITI-92 new versions of document entries. Both are",
+    "for nodes of the community and for administrators. Where the supplements leave it open:",
+    "",
+    "- The associations UpdateAvailabilityStatus and SubmitAssociation are carried out and not kept; the",
+    "  HasMember of a new version is, with PreviousVersion.",
+    "- What comes along with a new version joins latest versions alone; two objects that are updated by one",
+    "  message are joined in their new versions. Old associations stay with old versions.",
+    "- A change of status may lead to a new version, or a new association, of the same message. One may",
+    "  submit associations of a new version whose AssociationPropagation is `no`.",
+    "- New versions, and what changes status, are about the patient of the submission set.",
+    "- `$XDSAssociationStatus` is taken by every query that returns or follows associations; without it,",
+    "  Approved ones are. An old version is seen by those who may see the latest one.",
+    "- ITI-92 without `lid` updates the entry that has the uniqueId, if there is one.",
+)
 _NOT_YET = (
-    "ITI-51, 57, 61, 62, 92 and ITI-44 at the registry; ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered",
+    "ITI-51, 61, 62 and ITI-44 at the registry; ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered",
     "and frame resources, C-FIND, C-MOVE, C-GET and storage commitment at the imaging source; the gateways",
     "(XCA, XCA-I); the pages for clinicians and auditors.",
 )
@@ -124,6 +140,7 @@ def conformance_page() -> str:
                 f"| `{transaction.action}` |"
             )
     lines += [f"| {' | '.join(row)} |" for row in _OTHERS]
+    lines += ["", "## Metadata Update", "", *_METADATA_UPDATE]
     lines += ["", "## Not yet", "", *_NOT_YET]
     return "\n".join(lines) + "\n"
 

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from shared.ebrim.identifiers import CX
 
 
-class MergeRefused(Exception):
+class PatientRefused(Exception):
+    """The feed's message would leave the state wrong; the text says why, and nothing was changed."""
+
+
+class MergeRefused(PatientRefused):
     """The merge would leave the state wrong; the text says why, and nothing was changed."""
 
 
@@ -34,17 +38,17 @@ def canonical(patient_id: str, domain: str) -> str | None:
 
 
 def check_merge(subsumed: Patient | None, survivor: Patient | None) -> None:
-    """Both ids were fed before, are active, and are two (ITI TF-2 3.8.4.2.3).
+    """Both ids were fed before, are active, and are two (ITI TF-2 3.8.4.2.3, 3.44.4.2.3).
 
     Raises
     ------
     MergeRefused
     """
     if subsumed is None or survivor is None:
-        which = "prior (MRG-1)" if subsumed is None else "surviving (PID-3)"
-        raise MergeRefused(f"the {which} patient id is not known; feed it by A01, A04 or A05 first")
+        which = "prior" if subsumed is None else "surviving"
+        raise MergeRefused(f"the {which} patient id is not known; feed it first")
     if subsumed.patient_id == survivor.patient_id:
         raise MergeRefused("the prior and the surviving patient id are the same")
-    for patient, which in ((subsumed, "prior (MRG-1)"), (survivor, "surviving (PID-3)")):
+    for patient, which in ((subsumed, "prior"), (survivor, "surviving")):
         if not patient.active:
             raise MergeRefused(f"the {which} patient id was merged before")

@@ -95,6 +95,10 @@ def free_unique_ids(message: Message, known: Knowledge) -> Iterator[XdsError]:
             yield wrong_attribute(
                 item, "uniqueId", f"the uniqueId {used.unique_id} is that of a {used.object_class}"
             )
+        elif item.object_type == schemes.ON_DEMAND and used.content_hash:
+            yield wrong_attribute(
+                item, "uniqueId", f"the uniqueId {used.unique_id} is that of a Stable document"
+            )
         elif item.hash.lower() != used.content_hash:
             yield NonIdenticalHash(
                 f"the document {used.unique_id} is registered with another hash", location=item.entry_uuid

@@ -5,7 +5,7 @@ A query is data; one reader serves them all. Parameters that a query does not kn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -34,17 +34,22 @@ class Need(Enum):
     REQUIRED = "required"
     OPTIONAL = "optional"
     ONE_OF = "exactly one of those that are so marked"
+    AT_LEAST_ONE = "one or more of those that are so marked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One parameter; `conjunctive` ones may come in several Slots, which then must all be met."""
+    """One parameter; `conjunctive` ones may come in several Slots, which then must all be met.
+
+    Those of `level` 2 belong to Metadata Update and to a query at metadata level 2.
+    """
 
     name: str
     kind: Kind
     need: Need = Need.OPTIONAL
     single: bool = False
     conjunctive: bool = False
+    level: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,24 @@ class StoredQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What of the registry a query looks at.
+
+    Metadata level 1 hides old versions, Offline documents and Deprecated folders; 2 hides none of them.
+    Associations are looked at by their status, by default only Approved ones.
+    """
+
+    level: int = 1
+    association_statuses: tuple[str, ...] = (str(AvailabilityStatus.APPROVED),)
+
+
+@dataclass(frozen=True, slots=True)
 class Criteria:
     """What one request asks; only parameters that were given, their values in the registry's spelling."""
 
     query: StoredQuery
     clauses: Mapping[str, Clauses]
+    level: int = 1
 
     def values(self, name: str) -> tuple[str, ...]:
         """The alternatives of a parameter of one Slot; empty when it was not given."""
@@ -71,6 +89,12 @@ class Criteria:
     def value(self, name: str) -> str:
         """The value of a single parameter; empty when it was not given."""
         return "".join(self.values(name)[:1])
+
+    @property
+    def shown(self) -> Shown:
+        """What the query looks at."""
+        statuses = self.values(ASSOCIATION_STATUS)
+        return Shown(self.level, statuses) if statuses else Shown(self.level)
 
 
 def _one(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
@@ -85,10 +109,20 @@ def _all_of(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
     return Parameter(name=name, kind=kind, need=need, conjunctive=True)
 
 
+def _level_2(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
+    return Parameter(name=name, kind=kind, need=need, level=2)
+
+
 # --- the table (ITI TF-2 tables 3.18.4.1.2.3.7.x) -----------------------------------------------------
 
 _R, _G = Need.REQUIRED, Need.ONE_OF
 _DE, _SS, _FD = "$XDSDocumentEntry", "$XDSSubmissionSet", "$XDSFolder"
+
+#: Every query has it; the others of Metadata Update stand with their queries.
+METADATA_LEVEL = _one("$MetadataLevel", Kind.NUMBER)
+ASSOCIATION_STATUS = "$XDSAssociationStatus"
+_ASSOCIATION_STATUS = _level_2(ASSOCIATION_STATUS, Kind.STATUS)
+_AVAILABILITY = _level_2(f"{_DE}DocumentAvailability", Kind.AVAILABILITY)
 
 _FORMAT = _many(f"{_DE}FormatCode", Kind.CODE)
 _CONFIDENTIALITY = _all_of(f"{_DE}ConfidentialityCode", Kind.CODE)
@@ -118,7 +152,7 @@ _A_DOCUMENT = (_one(f"{_DE}EntryUUID", Kind.UUID, _G), _one(f"{_DE}UniqueId", Ki
 _DOCUMENTS = (_many(f"{_DE}EntryUUID", Kind.UUID, _G), _many(f"{_DE}UniqueId", Kind.UNIQUE_ID, _G))
 
 FIND_DOCUMENTS = StoredQuery(
-    "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", "FindDocuments", _FIND_DOCUMENTS
+    "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", "FindDocuments", (*_FIND_DOCUMENTS, _AVAILABILITY)
 )
 FIND_DOCUMENTS_BY_REFERENCE_ID = StoredQuery(
     "urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492",
@@ -158,22 +192,38 @@ GET_ALL = StoredQuery(
         _many(f"{_SS}Status", Kind.STATUS, _R),
         _many(f"{_FD}Status", Kind.STATUS, _R),
         *_CONTENT_FILTERS,
+        _AVAILABILITY,
+        _ASSOCIATION_STATUS,
     ),
 )
-GET_DOCUMENTS = StoredQuery("urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4", "GetDocuments", _DOCUMENTS)
+GET_DOCUMENTS = StoredQuery(
+    "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4",
+    "GetDocuments",
+    (*_DOCUMENTS, _level_2(f"{_DE}LogicalID", Kind.UUID, _G)),
+)
 GET_FOLDERS = StoredQuery(
     "urn:uuid:5737b14c-8a1a-4539-b659-e03a34a5e1e4",
     "GetFolders",
-    (_many(f"{_FD}EntryUUID", Kind.UUID, _G), _many(f"{_FD}UniqueId", Kind.UNIQUE_ID, _G)),
+    (
+        _many(f"{_FD}EntryUUID", Kind.UUID, _G),
+        _many(f"{_FD}UniqueId", Kind.UNIQUE_ID, _G),
+        _level_2(f"{_FD}LogicalID", Kind.UUID, _G),
+    ),
 )
 GET_ASSOCIATIONS = StoredQuery(
-    "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155", "GetAssociations", (_many("$uuid", Kind.UUID, _R),)
+    "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155",
+    "GetAssociations",
+    (_many("$uuid", Kind.UUID, _R), _ASSOCIATION_STATUS),
 )
 GET_DOCUMENTS_AND_ASSOCIATIONS = StoredQuery(
-    "urn:uuid:bab9529a-4a10-40b3-a01f-f68a615d247a", "GetDocumentsAndAssociations", _DOCUMENTS
+    "urn:uuid:bab9529a-4a10-40b3-a01f-f68a615d247a",
+    "GetDocumentsAndAssociations",
+    (*_DOCUMENTS, _ASSOCIATION_STATUS),
 )
 GET_SUBMISSION_SETS = StoredQuery(
-    "urn:uuid:51224314-5390-4169-9b91-b1980040715a", "GetSubmissionSets", (_many("$uuid", Kind.UUID, _R),)
+    "urn:uuid:51224314-5390-4169-9b91-b1980040715a",
+    "GetSubmissionSets",
+    (_many("$uuid", Kind.UUID, _R), _ASSOCIATION_STATUS),
 )
 GET_SUBMISSION_SET_AND_CONTENTS = StoredQuery(
     "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83",
@@ -182,6 +232,7 @@ GET_SUBMISSION_SET_AND_CONTENTS = StoredQuery(
         _one(f"{_SS}EntryUUID", Kind.UUID, _G),
         _one(f"{_SS}UniqueId", Kind.UNIQUE_ID, _G),
         *_CONTENT_FILTERS,
+        _ASSOCIATION_STATUS,
     ),
 )
 GET_FOLDER_AND_CONTENTS = StoredQuery(
@@ -191,15 +242,18 @@ GET_FOLDER_AND_CONTENTS = StoredQuery(
         _one(f"{_FD}EntryUUID", Kind.UUID, _G),
         _one(f"{_FD}UniqueId", Kind.UNIQUE_ID, _G),
         *_CONTENT_FILTERS,
+        _ASSOCIATION_STATUS,
     ),
 )
 GET_FOLDERS_FOR_DOCUMENT = StoredQuery(
-    "urn:uuid:10cae35a-c7f9-4cf5-b61e-fc3278ffb578", "GetFoldersForDocument", _A_DOCUMENT
+    "urn:uuid:10cae35a-c7f9-4cf5-b61e-fc3278ffb578",
+    "GetFoldersForDocument",
+    (*_A_DOCUMENT, _ASSOCIATION_STATUS),
 )
 GET_RELATED_DOCUMENTS = StoredQuery(
     "urn:uuid:d90e5407-b356-4d91-a89f-873917b4b0e6",
     "GetRelatedDocuments",
-    (*_A_DOCUMENT, _many("$AssociationTypes", Kind.ASSOCIATION, _R), _TYPE),
+    (*_A_DOCUMENT, _many("$AssociationTypes", Kind.ASSOCIATION, _R), _TYPE, _ASSOCIATION_STATUS),
 )
 
 STORED_QUERIES: Mapping[str, StoredQuery] = {
@@ -229,8 +283,16 @@ PATIENT_PARAMETERS = (f"{_DE}PatientId", f"{_SS}PatientId", f"{_FD}PatientId", "
 # --- reading a request --------------------------------------------------------------------------------
 
 
-def criteria_of(query_id: str, parameters: Mapping[str, Clauses]) -> Criteria:
-    """Read a request's parameters, values as on the wire.
+def criteria_of(
+    query_id: str,
+    parameters: Mapping[str, Clauses],
+    *,
+    queries: Mapping[str, StoredQuery] = STORED_QUERIES,
+    metadata_update: bool = True,
+) -> Criteria:
+    """Read a request's parameters, values as on the wire; without `metadata_update` those of it are unknown.
+
+    `queries` are those of the transaction.
 
     Raises
     ------
@@ -239,28 +301,49 @@ def criteria_of(query_id: str, parameters: Mapping[str, Clauses]) -> Criteria:
     Rejected
         With every mistake in the parameters.
     """
-    query = STORED_QUERIES.get(query_id)
+    query = queries.get(query_id)
     if query is None:
-        raise UnknownStoredQuery(f"the stored query {query_id[:80]} is not known")
+        raise UnknownStoredQuery(f"the stored query {query_id[:80]} is not known to this transaction")
     errors: list[XdsError] = []
     clauses: dict[str, Clauses] = {}
-    for parameter in query.parameters:
+    known = [parameter for parameter in query.parameters if parameter.level == 1 or metadata_update]
+    level = _level(parameters, errors) if metadata_update else 1
+    for parameter in known:
         sent = parameters.get(parameter.name)
         if not sent and parameter.need is not Need.REQUIRED:
             continue
         try:
-            clauses[parameter.name] = _read(parameter, sent or ())
+            clauses[parameter.name] = _read(parameter, sent or (), level)
         except QueryError as error:
             errors.append(error)
-    errors.extend(_one_of(query, parameters))
+    errors.extend(_one_of(known, parameters, level))
+    errors.extend(_at_least_one(known, parameters))
     if errors:
         raise Rejected(*errors)
-    return Criteria(query, clauses)
+    return Criteria(query, clauses, level)
 
 
-def _read(parameter: Parameter, sent: Clauses) -> Clauses:
+def _level(parameters: Mapping[str, Clauses], errors: list[XdsError]) -> int:
+    sent = parameters.get(METADATA_LEVEL.name)
+    if not sent:
+        return 1
+    try:
+        ((value,),) = _read(METADATA_LEVEL, sent, 1)
+        if value not in ("1", "2"):
+            raise QueryError(f"{METADATA_LEVEL.name} is 1 or 2; it was {value}")
+    except QueryError as error:
+        errors.append(error)
+        return 2  # what else is wrong is wrong at any level
+    return int(value)
+
+
+def _read(parameter: Parameter, sent: Clauses, level: int) -> Clauses:
     if not sent:
         raise _missing(parameter)
+    if parameter.level > level:
+        raise QueryError(
+            f"{parameter.name} belongs to {METADATA_LEVEL.name} {parameter.level}; give that too"
+        )
     if len(sent) > 1 and not parameter.conjunctive:
         raise _repeated(parameter)
     if len(sent) > MAX_CLAUSES:
@@ -309,10 +392,17 @@ def _missing(parameter: Parameter) -> StoredQueryMissingParam:
     return StoredQueryMissingParam(parameter.name)
 
 
-def _one_of(query: StoredQuery, sent: Mapping[str, Clauses]) -> Iterator[QueryError]:
-    group = [parameter.name for parameter in query.parameters if parameter.need is Need.ONE_OF]
-    given = [name for name in group if sent.get(name)]
+def _one_of(known: Sequence[Parameter], sent: Mapping[str, Clauses], level: int) -> Iterator[QueryError]:
+    group = [parameter for parameter in known if parameter.need is Need.ONE_OF]
+    given = [parameter.name for parameter in group if sent.get(parameter.name)]
     if group and not given:
-        yield StoredQueryMissingParam(f"one of {' or '.join(group)}")
+        names = [parameter.name for parameter in group if parameter.level <= level]
+        yield StoredQueryMissingParam(f"one of {' or '.join(names)}")
     if len(given) > 1:
         yield StoredQueryParamNumber(f"{' and '.join(given)} exclude each other; give one of them")
+
+
+def _at_least_one(known: Sequence[Parameter], sent: Mapping[str, Clauses]) -> Iterator[QueryError]:
+    group = [parameter.name for parameter in known if parameter.need is Need.AT_LEAST_ONE]
+    if group and not any(sent.get(name) for name in group):
+        yield StoredQueryMissingParam(f"one or more of {', '.join(group)}")

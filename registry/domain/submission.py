@@ -7,7 +7,7 @@ of a stage is reported, and the second is not asked when the first found any.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from itertools import chain
 
@@ -258,9 +258,8 @@ def one_replacement(message: Message) -> Iterator[XdsError]:
             yield RegistryDeprecatedDocument(f"{target} is replaced {times} times", location=target)
 
 
-MESSAGE_RULES = (
-    object_types,
-    repository_attributes,
+#: What holds for every registration.
+COMMON_RULES = (
     service_times,
     unique_ids,
     patient_ids,
@@ -274,11 +273,15 @@ MESSAGE_RULES = (
     forms_in_message,
     one_replacement,
 )
+#: What holds for ITI-42.
+MESSAGE_RULES = (object_types, repository_attributes, *COMMON_RULES)
+
+Rule = Callable[[Message], Iterable[XdsError]]
 
 
-def errors_in_message(message: Message) -> Iterator[XdsError]:
+def errors_in_message(message: Message, rules: Iterable[Rule] = MESSAGE_RULES) -> Iterator[XdsError]:
     """Every error of every rule of the first stage."""
-    return chain.from_iterable(rule(message) for rule in MESSAGE_RULES)
+    return chain.from_iterable(rule(message) for rule in rules)
 
 
 # --- what rules are made of ---------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 Consent decides on documents. A submission set or folder is seen when one of its documents is, and an empty
 one when the patient's policies permit a document without any attribute; an association is seen when both its
-ends are. What is refused is left out without a trace.
+ends are. An old version of a document is seen when its latest is too. What is refused is left out without a
+trace.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ class Found:
     type_code: str | None
     source_object: str | None
     target_object: str | None
+    metadata_level: int = 1
     fragment: bytes = b""
+
+    @property
+    def may_be_old(self) -> bool:
+        """Whether it may be a document of which there is a newer version."""
+        return self.metadata_level > 1 and self.object_class == Class.DOCUMENT_ENTRY
 
     @property
     def is_association(self) -> bool:
@@ -55,11 +62,13 @@ class Surroundings:
     """What the visibility of a result depends on beside the result itself.
 
     `objects` holds the ends of its associations and the members of its sets and folders, over all levels, and
-    the result itself; `members` the ids of the members of each set and folder among them.
+    the result itself; `members` the ids of the members of each set and folder among them; `latest` the latest
+    version of each document that is an older one, which is among the objects too.
     """
 
     objects: Mapping[str, Found]
     members: Mapping[str, Collection[str]]
+    latest: Mapping[str, str] = field(default_factory=dict)
 
 
 def resource_of(found: Found) -> Resource:
@@ -85,6 +94,7 @@ def decided_on(surroundings: Surroundings) -> list[Found]:
 def visible(chosen: Chosen, surroundings: Surroundings, permitted: Collection[str]) -> list[Found]:
     """What of `chosen` may be seen, in order; `permitted` are the ids that consent permits."""
     known: dict[str, bool] = {}
+    permitted_ids = set(permitted)
 
     def seen(entry_uuid: str | None, path: tuple[str, ...] = ()) -> bool:
         if entry_uuid is None or entry_uuid in path:
@@ -101,7 +111,8 @@ def visible(chosen: Chosen, surroundings: Surroundings, permitted: Collection[st
             return seen(found.source_object, path) and seen(found.target_object, path)
         if members := surroundings.members.get(entry_uuid):
             return any(seen(member, path) for member in members)
-        return entry_uuid in permitted
+        # An update may have made a document more confidential, or another patient's.
+        return {entry_uuid, surroundings.latest.get(entry_uuid, entry_uuid)} <= permitted_ids
 
     def told(entry_uuid: str) -> bool:
         because = chosen.because.get(entry_uuid)

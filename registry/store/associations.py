@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import select
 
@@ -16,8 +16,9 @@ from shared.store.statements import in_list
 _object = registry_object.c
 _holder = registry_object.alias("holder")
 
-_FROM = select(*SEEN).where(in_list(_object.source_object, "ids"))
-_TO = select(*SEEN).where(in_list(_object.target_object, "ids"))
+_IN_STATUS = in_list(_object.status, "statuses")
+_FROM = select(*SEEN).where(in_list(_object.source_object, "ids"), _IN_STATUS)
+_TO = select(*SEEN).where(in_list(_object.target_object, "ids"), _IN_STATUS)
 _MEMBERSHIPS = _FROM.where(_object.association_type == str(HAS_MEMBER))
 _FROM_OF_TYPE = _FROM.where(in_list(_object.association_type, "types"))
 _TO_OF_TYPE = _TO.where(in_list(_object.association_type, "types"))
@@ -26,45 +27,61 @@ _HELD_BY = (
     .select_from(registry_object.join(_holder, _holder.c.entry_uuid == _object.source_object))
     .where(
         in_list(_object.target_object, "ids"),
+        _IN_STATUS,
         _object.association_type == str(HAS_MEMBER),
         in_list(_holder.c.object_class, "classes"),
     )
 )
 
 
-async def find_touching(transaction: Transaction, ids: Iterable[str]) -> list[Found]:
-    """Every association that starts or ends at one of `ids`."""
+async def find_touching(
+    transaction: Transaction, ids: Iterable[str], *, statuses: Sequence[str]
+) -> list[Found]:
+    """Every association in one of `statuses` that starts or ends at one of `ids`."""
     wanted = sorted(set(ids))
     if not wanted:
         return []
-    return _once([*await transaction.fetch(_FROM, ids=wanted), *await transaction.fetch(_TO, ids=wanted)])
+    return _once(
+        [
+            *await transaction.fetch(_FROM, ids=wanted, statuses=statuses),
+            *await transaction.fetch(_TO, ids=wanted, statuses=statuses),
+        ]
+    )
 
 
-async def find_memberships_of(transaction: Transaction, holders: Iterable[str]) -> list[Found]:
+async def find_memberships_of(
+    transaction: Transaction, holders: Iterable[str], *, statuses: Sequence[str]
+) -> list[Found]:
     """The HasMember associations from `holders`."""
     wanted = sorted(set(holders))
-    return _once(await transaction.fetch(_MEMBERSHIPS, ids=wanted)) if wanted else []
+    if not wanted:
+        return []
+    return _once(await transaction.fetch(_MEMBERSHIPS, ids=wanted, statuses=statuses))
 
 
 async def find_memberships_in(
-    transaction: Transaction, object_class: Class, members: Iterable[str]
+    transaction: Transaction, object_class: Class, members: Iterable[str], *, statuses: Sequence[str]
 ) -> list[Found]:
     """The HasMember associations to `members` from holders of one class."""
     wanted = sorted(set(members))
     if not wanted:
         return []
-    return _once(await transaction.fetch(_HELD_BY, ids=wanted, classes=[str(object_class)]))
+    return _once(
+        await transaction.fetch(_HELD_BY, ids=wanted, classes=[str(object_class)], statuses=statuses)
+    )
 
 
-async def find_of_types(transaction: Transaction, ids: Iterable[str], types: Iterable[str]) -> list[Found]:
+async def find_of_types(
+    transaction: Transaction, ids: Iterable[str], types: Iterable[str], *, statuses: Sequence[str]
+) -> list[Found]:
     """The associations of one of `types` that start or end at one of `ids`."""
     wanted, of = sorted(set(ids)), sorted(set(types))
     if not wanted:
         return []
     return _once(
         [
-            *await transaction.fetch(_FROM_OF_TYPE, ids=wanted, types=of),
-            *await transaction.fetch(_TO_OF_TYPE, ids=wanted, types=of),
+            *await transaction.fetch(_FROM_OF_TYPE, ids=wanted, types=of, statuses=statuses),
+            *await transaction.fetch(_TO_OF_TYPE, ids=wanted, types=of, statuses=statuses),
         ]
     )
 

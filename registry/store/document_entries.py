@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, or_, select
 
 from registry.domain.stored_queries import Criteria
 from registry.domain.submission import Class
 from registry.domain.visibility import Found
 from registry.store import objects
-from registry.store.found import FRAGMENT, SEEN, from_row
+from registry.store.found import AT_LEVEL, FRAGMENT, SEEN, from_row
 from registry.store.tables import consent, object_value, registry_object
 from shared.ebrim import schemes
 from shared.ebrim.model import Timestamp
@@ -80,6 +80,7 @@ FILTERS: Mapping[str, Condition] = {
     f"{_DE}AuthorPerson": has_like(objects.AUTHOR_PERSON),
     f"{_DE}ReferenceIdList": has_value(objects.REFERENCE_ID),
     f"{_DE}Status": equals(_object.status),
+    f"{_DE}DocumentAvailability": equals(func.coalesce(_object.document_availability, schemes.ONLINE)),
 }
 
 Signature = tuple[tuple[str, int], ...]
@@ -139,6 +140,7 @@ def _find(used: Signature, *, leaf: bool) -> Select[Any]:
         .where(
             _object.patient_id == bindparam("patient"),
             _object.object_class == str(Class.DOCUMENT_ENTRY),
+            AT_LEVEL,
             *conditions(used, FILTERS),
             *_of_type(used),
         )
@@ -151,6 +153,7 @@ def _contents(used: Signature) -> Select[Any]:
     return select(*SEEN).where(
         in_list(_object.entry_uuid, "ids"),
         _object.object_class == str(Class.DOCUMENT_ENTRY),
+        AT_LEVEL,
         *conditions(used, CONTENT_FILTERS),
         *_of_type(used),
     )
@@ -166,12 +169,16 @@ async def find_documents(
     are empty.
     """
     statement = _find(signature(criteria, FILTERS), leaf=leaf)
-    rows = await database.fetch(statement, patient=patient_id, most=most, **bound(criteria, FILTERS))
+    rows = await database.fetch(
+        statement, patient=patient_id, most=most, level=criteria.level, **bound(criteria, FILTERS)
+    )
     return [from_row(row[1:]) for row in rows], (rows[0][0] or "") if rows else ""
 
 
 async def find_contents(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Found]:
     """Those of `ids` that are entries and pass the filters of format, confidentiality and type."""
     statement = _contents(signature(criteria, CONTENT_FILTERS))
-    rows = await transaction.fetch(statement, ids=sorted(ids), **bound(criteria, CONTENT_FILTERS))
+    rows = await transaction.fetch(
+        statement, ids=sorted(ids), level=criteria.level, **bound(criteria, CONTENT_FILTERS)
+    )
     return [from_row(row) for row in rows]

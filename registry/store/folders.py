@@ -23,7 +23,7 @@ from registry.store.document_entries import (
     not_before,
     signature,
 )
-from registry.store.found import SEEN, from_row
+from registry.store.found import AT_LEVEL, SEEN, from_row
 from registry.store.tables import registry_object
 from shared.store.engine import Transaction
 
@@ -45,6 +45,7 @@ def _find(used: Signature) -> Select[Any]:
         .where(
             _object.patient_id == bindparam("patient"),
             _object.object_class == str(Class.FOLDER),
+            AT_LEVEL,
             *conditions(used, FILTERS),
         )
         .limit(bindparam("most", type_=Integer))
@@ -56,5 +57,7 @@ async def find_folders(
 ) -> list[Found]:
     """Find folders of one patient (ITI TF-2 3.18.4.1.2.3.7.3), by `registry_object_of_patient`."""
     statement = _find(signature(criteria, FILTERS))
-    rows = await transaction.fetch(statement, patient=patient_id, most=most, **bound(criteria, FILTERS))
+    rows = await transaction.fetch(
+        statement, patient=patient_id, most=most, level=criteria.level, **bound(criteria, FILTERS)
+    )
     return [from_row(row) for row in rows]

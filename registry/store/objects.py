@@ -10,12 +10,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Integer, bindparam, case, exists, select, update
 
 from registry.domain.registration import Registered
 from registry.domain.submission import Class
 from registry.store.tables import ENCODING_VERSION, object_value, registry_object
-from shared.ebrim import codec
+from shared.ebrim import codec, schemes
 from shared.ebrim.identifiers import CX, CXi, nfc
 from shared.ebrim.model import (
     Association,
@@ -37,9 +37,21 @@ AUTHOR_PERSON = "authorPerson"
 REFERENCE_ID = "referenceIdList"
 FOLDER_CODE = "codeList"
 
+#: Metadata level 2 shows what level 1 does not (Metadata Update, 3.18.4.1.2.3.5).
+LEVEL_1, LEVEL_2 = 1, 2
+
 Row = dict[str, Any]
 
 _object = registry_object.c
+
+_newer = registry_object.alias("newer")
+_IS_SUPERSEDED = (
+    exists()
+    .where(_newer.c.logical_id == _object.logical_id, _newer.c.version > _object.version)
+    .correlate(registry_object)
+)
+_SUPERSEDED = select(_object.entry_uuid).where(in_list(_object.entry_uuid, "ids"), _IS_SUPERSEDED)
+_HIDE = update(registry_object).where(in_list(_object.entry_uuid, "ids")).values(metadata_level=LEVEL_2)
 
 _INSERT = registry_object.insert().values({column.name: bindparam(column.name) for column in _object})
 _INSERT_VALUE = insert_or_ignore(object_value)
@@ -50,6 +62,7 @@ _UPDATE = (
         status=bindparam("status"),
         patient_id=bindparam("patient_id"),
         last_update_time=bindparam("last_update_time"),
+        metadata_level=case((_IS_SUPERSEDED, LEVEL_2), else_=bindparam("metadata_level", type_=Integer)),
         encoding_version=bindparam("encoding_version"),
         fragment=bindparam("fragment"),
     )
@@ -91,9 +104,18 @@ def _row(value: RegistryObject, **columns: Any) -> Row:
         entry_uuid=value.entry_uuid,
         status=str(value.availability_status),
         encoding_version=ENCODING_VERSION,
+        metadata_level=LEVEL_2 if _is_hidden(value) else LEVEL_1,
         **columns,
     )
     return row
+
+
+def _is_hidden(value: RegistryObject) -> bool:
+    """Whether level 1 does not show `value`, even as the latest of its versions."""
+    if isinstance(value, DocumentEntry):
+        return value.document_availability == schemes.OFFLINE
+    deprecated = value.availability_status is AvailabilityStatus.DEPRECATED
+    return deprecated and not isinstance(value, SubmissionSet)
 
 
 def _document_columns(entry: DocumentEntry) -> Row:
@@ -113,6 +135,7 @@ def _document_columns(entry: DocumentEntry) -> Row:
         "creation_time": _time(entry.creation_time),
         "service_start_time": _time(entry.service_start_time),
         "service_stop_time": _time(entry.service_stop_time),
+        "document_availability": schemes.OFFLINE if _is_hidden(entry) else None,
         "fragment": codec.encode_document_entry(entry),
     }
 
@@ -240,6 +263,21 @@ async def replace_objects(transaction: Transaction, objects: Iterable[RegistryOb
     """Write new statuses, patients or times of registered objects, and the fragments that say so."""
     rows = sorted((row_of(value) for value in objects), key=lambda row: str(row["entry_uuid"]))
     await transaction.execute_many(_UPDATE, [{**row, "which": row["entry_uuid"]} for row in rows])
+
+
+async def find_superseded(transaction: Transaction, ids: Iterable[str]) -> frozenset[str]:
+    """Those of `ids` that are not the latest of their versions."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return frozenset()
+    return frozenset(entry_uuid for (entry_uuid,) in await transaction.fetch(_SUPERSEDED, ids=wanted))
+
+
+async def hide_superseded(transaction: Transaction, ids: Iterable[str]) -> None:
+    """Let level 1 show none of `ids`, after newer versions of them were registered."""
+    wanted = sorted(ids)
+    if wanted:
+        await transaction.execute(_HIDE, ids=wanted)
 
 
 def deprecated(value: RegistryObject) -> RegistryObject:

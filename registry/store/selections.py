@@ -9,7 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from registry.domain import stored_queries as queries
-from registry.domain.stored_queries import Criteria
+from registry.domain.multi_patient_queries import (
+    FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS,
+    FIND_FOLDERS_FOR_MULTIPLE_PATIENTS,
+)
+from registry.domain.stored_queries import Criteria, Shown
 from registry.domain.submission import HAS_MEMBER, Class
 from registry.domain.visibility import Chosen, Found, Surroundings
 from registry.store import consents
@@ -21,8 +25,10 @@ from registry.store.associations import (
 )
 from registry.store.document_entries import find_contents, find_documents
 from registry.store.folders import find_folders
-from registry.store.found import find_by_ids, find_fragments, find_of_class
+from registry.store.found import find_by_ids, find_fragments, find_latest, find_of_class, find_shown
+from registry.store.multi_patient import find_documents_of_patients, find_folders_of_patients
 from registry.store.submission_sets import find_submission_sets
+from shared.errors import TooManyResults
 from shared.store.engine import Transaction
 
 _DE, _SS, _FD = "$XDSDocumentEntry", "$XDSSubmissionSet", "$XDSFolder"
@@ -45,12 +51,12 @@ async def select_objects(
 ) -> Selected:
     """Carry out the selection of a query and read what surrounds it.
 
-    At most `most` objects of a patient are looked at. Fragments come along when the result has no more than
+    Fewer than `most` objects are looked at by a Find… query, which is refused when there are more. Fragments come along when the result has no more than
     `fragments_up_to` objects.
     """
     chosen = await SELECTIONS[criteria.query.query_id](transaction, criteria, most)
     result = list({item.entry_uuid: item for item in chosen.result}.values())
-    around = await _surroundings(transaction, [*result, *chosen.witnesses])
+    around = await _surroundings(transaction, [*result, *chosen.witnesses], criteria.shown)
     patients = {item.patient_id for item in around.objects.values() if item.patient_id}
     few = len(result) <= fragments_up_to
     return Selected(
@@ -61,7 +67,7 @@ async def select_objects(
     )
 
 
-async def _surroundings(transaction: Transaction, looked_at: list[Found]) -> Surroundings:
+async def _surroundings(transaction: Transaction, looked_at: list[Found], shown: Shown) -> Surroundings:
     objects = {item.entry_uuid: item for item in looked_at}
     members: dict[str, list[str]] = {}
     fresh = looked_at
@@ -70,13 +76,20 @@ async def _surroundings(transaction: Transaction, looked_at: list[Found]) -> Sur
             item.entry_uuid for item in fresh if item.object_class in (Class.SUBMISSION_SET, Class.FOLDER)
         ]
         wanted = _ends(item for item in fresh if item.is_association)
-        for membership in await find_memberships_of(transaction, holders):
+        for membership in await find_memberships_of(
+            transaction, holders, statuses=shown.association_statuses
+        ):
             source, target = membership.source_object or "", membership.target_object or ""
             members.setdefault(source, []).append(target)
             wanted.add(target)
         fresh = await find_by_ids(transaction, wanted - objects.keys())
         objects.update((item.entry_uuid, item) for item in fresh)
-    return Surroundings(objects, members)
+    old = [item.entry_uuid for item in objects.values() if item.may_be_old]
+    latest = await find_latest(transaction, old)
+    objects.update((item.entry_uuid, item) for item in latest.values())
+    return Surroundings(
+        objects, members, {entry_uuid: item.entry_uuid for entry_uuid, item in latest.items()}
+    )
 
 
 def _ids(found: Iterable[Found]) -> set[str]:
@@ -97,14 +110,37 @@ def _within(associations: Iterable[Found], ids: set[str]) -> list[Found]:
 # --- Find… --------------------------------------------------------------------------------------------
 
 
+def _complete(found: list[Found], most: int) -> list[Found]:
+    """`found`, unless there may be more of it: what was not looked at might be what may be seen."""
+    if len(found) >= most:
+        raise TooManyResults(f"{most} objects or more to look at; narrow the query")
+    return found
+
+
+async def _find_documents(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+    patient_id = criteria.value(f"{_DE}PatientId")
+    found, _ = await find_documents(transaction, criteria, patient_id=patient_id, most=most, leaf=False)
+    return Chosen(_complete(found, most))
+
+
 async def _find_submission_sets(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
     patient_id = criteria.value(f"{_SS}PatientId")
-    return Chosen(await find_submission_sets(transaction, criteria, patient_id=patient_id, most=most))
+    found = await find_submission_sets(transaction, criteria, patient_id=patient_id, most=most)
+    return Chosen(_complete(found, most))
 
 
 async def _find_folders(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
     patient_id = criteria.value(f"{_FD}PatientId")
-    return Chosen(await find_folders(transaction, criteria, patient_id=patient_id, most=most))
+    found = await find_folders(transaction, criteria, patient_id=patient_id, most=most)
+    return Chosen(_complete(found, most))
+
+
+async def _find_documents_of_patients(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+    return Chosen(_complete(await find_documents_of_patients(transaction, criteria, most=most), most))
+
+
+async def _find_folders_of_patients(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+    return Chosen(_complete(await find_folders_of_patients(transaction, criteria, most=most), most))
 
 
 async def _get_all(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
@@ -115,18 +151,29 @@ async def _get_all(transaction: Transaction, criteria: Criteria, most: int) -> C
         *await find_submission_sets(transaction, criteria, patient_id=patient_id, most=most),
         *await find_folders(transaction, criteria, patient_id=patient_id, most=most),
     ]
-    return Chosen([*found, *await find_touching(transaction, _ids(found))])
+    _complete(found, most)
+    return Chosen([*found, *await _touching(transaction, criteria, _ids(found))])
 
 
 # --- Get… ---------------------------------------------------------------------------------------------
+
+
+async def _touching(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Found]:
+    return await find_touching(transaction, ids, statuses=criteria.shown.association_statuses)
+
+
+async def _memberships(transaction: Transaction, criteria: Criteria, of: Iterable[Found]) -> list[Found]:
+    return await find_memberships_of(transaction, _ids(of), statuses=criteria.shown.association_statuses)
 
 
 async def _documents(transaction: Transaction, criteria: Criteria) -> list[Found]:
     return await find_of_class(
         transaction,
         Class.DOCUMENT_ENTRY,
+        level=criteria.level,
         ids=criteria.values(f"{_DE}EntryUUID"),
         unique_ids=criteria.values(f"{_DE}UniqueId"),
+        logical_ids=criteria.values(f"{_DE}LogicalID"),
     )
 
 
@@ -134,8 +181,10 @@ async def _folders(transaction: Transaction, criteria: Criteria) -> list[Found]:
     return await find_of_class(
         transaction,
         Class.FOLDER,
+        level=criteria.level,
         ids=criteria.values(f"{_FD}EntryUUID"),
         unique_ids=criteria.values(f"{_FD}UniqueId"),
+        logical_ids=criteria.values(f"{_FD}LogicalID"),
     )
 
 
@@ -148,21 +197,23 @@ async def _get_folders(transaction: Transaction, criteria: Criteria, _: int) -> 
 
 
 async def _get_associations(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
-    return Chosen(await find_touching(transaction, criteria.values("$uuid")))
+    return Chosen(await _touching(transaction, criteria, criteria.values("$uuid")))
 
 
 async def _get_documents_and_associations(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
     documents = await _documents(transaction, criteria)
-    return Chosen([*documents, *await find_touching(transaction, _ids(documents))])
+    return Chosen([*documents, *await _touching(transaction, criteria, _ids(documents))])
 
 
 async def _get_submission_sets(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
     members = [
         item.entry_uuid
-        for item in await find_by_ids(transaction, criteria.values("$uuid"))
+        for item in await find_shown(transaction, criteria.values("$uuid"), criteria.shown)
         if item.object_class in (Class.DOCUMENT_ENTRY, Class.FOLDER)
     ]
-    memberships = await find_memberships_in(transaction, Class.SUBMISSION_SET, members)
+    memberships = await find_memberships_in(
+        transaction, Class.SUBMISSION_SET, members, statuses=criteria.shown.association_statuses
+    )
     sets = await find_by_ids(transaction, {item.source_object or "" for item in memberships})
     return Chosen([*sets, *memberships], because=_starting_with(memberships))
 
@@ -171,12 +222,13 @@ async def _get_submission_set_and_contents(transaction: Transaction, criteria: C
     sets = await find_of_class(
         transaction,
         Class.SUBMISSION_SET,
+        level=criteria.level,
         ids=criteria.values(f"{_SS}EntryUUID"),
         unique_ids=criteria.values(f"{_SS}UniqueId"),
     )
-    memberships = await find_memberships_of(transaction, _ids(sets))
+    memberships = await _memberships(transaction, criteria, sets)
     targets = {item.target_object or "" for item in memberships}
-    members = await find_by_ids(transaction, targets)
+    members = await find_shown(transaction, targets, criteria.shown)
     documents = await find_contents(transaction, criteria, targets)
     folders = [item for item in members if item.object_class == Class.FOLDER]
     # An association is returned when both its ends are; then its own membership is.
@@ -195,7 +247,7 @@ async def _get_submission_set_and_contents(transaction: Transaction, criteria: C
 
 async def _get_folder_and_contents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
     folders = await _folders(transaction, criteria)
-    memberships = await find_memberships_of(transaction, _ids(folders))
+    memberships = await _memberships(transaction, criteria, folders)
     documents = await find_contents(transaction, criteria, {item.target_object or "" for item in memberships})
     within = _within(memberships, _ids([*folders, *documents]))
     return Chosen([*folders, *documents, *within])
@@ -203,15 +255,18 @@ async def _get_folder_and_contents(transaction: Transaction, criteria: Criteria,
 
 async def _get_folders_for_document(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
     documents = await _documents(transaction, criteria)
-    memberships = await find_memberships_in(transaction, Class.FOLDER, _ids(documents))
-    folders = await find_by_ids(transaction, {item.source_object or "" for item in memberships})
+    memberships = await find_memberships_in(
+        transaction, Class.FOLDER, _ids(documents), statuses=criteria.shown.association_statuses
+    )
+    holders = {item.source_object or "" for item in memberships}
+    folders = await find_shown(transaction, holders, criteria.shown)
     return Chosen(folders, because=_starting_with(memberships), witnesses=memberships)
 
 
 async def _get_related_documents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
     start = _ids(await _documents(transaction, criteria))
     types = set(criteria.values("$AssociationTypes")) - {str(HAS_MEMBER)}
-    related = await find_of_types(transaction, start, types)
+    related = await find_of_types(transaction, start, types, statuses=criteria.shown.association_statuses)
     documents = await find_contents(transaction, criteria, _ends(related))
     joined = _within(related, _ids(documents))
     because = {
@@ -233,8 +288,12 @@ def _starting_with(memberships: Iterable[Found]) -> dict[str, list[str]]:
 
 
 SELECTIONS: Mapping[str, Selection] = {
+    queries.FIND_DOCUMENTS.query_id: _find_documents,
+    queries.FIND_DOCUMENTS_BY_REFERENCE_ID.query_id: _find_documents,
     queries.FIND_SUBMISSION_SETS.query_id: _find_submission_sets,
     queries.FIND_FOLDERS.query_id: _find_folders,
+    FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS.query_id: _find_documents_of_patients,
+    FIND_FOLDERS_FOR_MULTIPLE_PATIENTS.query_id: _find_folders_of_patients,
     queries.GET_ALL.query_id: _get_all,
     queries.GET_DOCUMENTS.query_id: _get_documents,
     queries.GET_FOLDERS.query_id: _get_folders,

@@ -61,6 +61,24 @@ async def keep_answer(
     await transaction.execute(_KEEP, message_id=message_id, digest=digest, response=response, created=created)
 
 
+async def find_or_keep_answer(
+    transaction: Transaction, *, message_id: str, digest: str, response: bytes, created: str
+) -> bytes | None:
+    """The response that this very message was given before; or None, and `response` is kept for its retry.
+
+    A message without id is always new.
+    """
+    if not message_id:
+        return None
+    before = await find_answer(transaction, message_id, digest)
+    if before is None:
+        # Written first: of two copies of one message the second waits here, and then finds the answer.
+        await keep_answer(
+            transaction, message_id=message_id, digest=digest, response=response, created=created
+        )
+    return before
+
+
 async def find_descendants(transaction: Transaction, entries: Iterable[str]) -> list[str]:
     """The Approved entries that were transformed from, or appended to, `entries`, over all generations."""
     seen = set(entries)

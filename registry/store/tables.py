@@ -11,9 +11,10 @@ NULL.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, and_
 
 from shared.audit.outbox import audit_outbox as outbox_table
+from shared.ebrim.model import AvailabilityStatus
 
 METADATA = MetaData()
 
@@ -41,6 +42,7 @@ registry_object = Table(
     Column("creation_time", Text),
     Column("service_start_time", Text),
     Column("service_stop_time", Text),
+    Column("document_availability", Text),  # NULL is Online
     # SubmissionSet
     Column("source_id", Text),
     Column("submission_time", Text),
@@ -52,6 +54,8 @@ registry_object = Table(
     Column("source_object", Text),
     Column("target_object", Text),
     Column("submission_set_status", Text),
+    # Every class
+    Column("metadata_level", Integer, nullable=False),  # 1, or 2 for what only level 2 shows
     Column("encoding_version", Integer, nullable=False),
     Column("fragment", LargeBinary, nullable=False),
 )
@@ -69,8 +73,25 @@ Index("registry_object_by_unique_id", registry_object.c.unique_id)
 Index("registry_object_by_source", registry_object.c.source_object, registry_object.c.association_type)
 # GetAssociations, GetSubmissionSets, GetFoldersForDocument, GetRelatedDocuments; cascades of a replacement.
 Index("registry_object_by_target", registry_object.c.target_object, registry_object.c.association_type)
-# One version of its number for each logicalID, all versions of one.
-Index("registry_object_version", registry_object.c.logical_id, registry_object.c.version, unique=True)
+_HAS_VERSIONS = registry_object.c.logical_id.is_not(None)
+_IS_APPROVED_VERSION = and_(_HAS_VERSIONS, registry_object.c.status == str(AvailabilityStatus.APPROVED))
+# One version of its number for each logicalID, all versions of one, whether there is a newer one.
+Index(
+    "registry_object_version",
+    registry_object.c.logical_id,
+    registry_object.c.version,
+    unique=True,
+    sqlite_where=_HAS_VERSIONS,
+    postgresql_where=_HAS_VERSIONS,
+)
+# One Approved version for each logicalID.
+Index(
+    "registry_object_approved_version",
+    registry_object.c.logical_id,
+    unique=True,
+    sqlite_where=_IS_APPROVED_VERSION,
+    postgresql_where=_IS_APPROVED_VERSION,
+)
 
 #: Attributes with several values: codes, author persons, reference ids; the primary key serves every filter.
 object_value = Table(
@@ -81,6 +102,18 @@ object_value = Table(
     Column("value", Text, primary_key=True),
     sqlite_with_rowid=False,
 )
+# ITI-51 without patients: these lead to the objects.
+Index("registry_object_by_class_code", registry_object.c.class_code)
+Index("registry_object_by_facility_type", registry_object.c.healthcare_facility_type_code)
+for _name, _attribute in (("event_code", "eventCodeList"), ("folder_code", "codeList")):
+    _of_attribute = object_value.c.attribute == _attribute
+    Index(
+        f"object_value_by_{_name}",
+        object_value.c.value,
+        object_value.c.entry_uuid,
+        sqlite_where=_of_attribute,
+        postgresql_where=_of_attribute,
+    )
 
 #: Each uniqueId once, with the content that belongs to it: what makes two racing submissions agree.
 unique_id = Table(

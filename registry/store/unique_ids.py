@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 
 from registry.domain.registration import UsedUniqueId
 from registry.domain.submission import Class
@@ -15,6 +15,11 @@ from shared.store.engine import Transaction
 from shared.store.statements import in_list, insert_or_ignore
 
 _CLAIM = insert_or_ignore(unique_id)
+_REPLACE = (
+    update(unique_id)
+    .where(unique_id.c.unique_id == bindparam("which"))
+    .values(content_hash=bindparam("content_hash"), size=bindparam("size"))
+)
 _USED = select(
     unique_id.c.unique_id, unique_id.c.object_class, unique_id.c.content_hash, unique_id.c.size
 ).where(in_list(unique_id.c.unique_id, "unique_ids"))
@@ -43,6 +48,13 @@ async def claim_unique_ids(
         for used, object_class, content_hash, size in await transaction.fetch(
             _USED, unique_ids=sorted(before)
         )
+    )
+
+
+async def replace_contents(transaction: Transaction, entries: Sequence[DocumentEntry]) -> None:
+    """Let the uniqueIds of `entries` name their content from now on (ITI-57, 92)."""
+    await transaction.execute_many(
+        _REPLACE, [{**_claim(entry), "which": nfc(entry.unique_id)} for entry in entries]
     )
 
 

@@ -1,5 +1,29 @@
 """What the registry serves, one file for each transaction."""
 
-from registry.transactions import iti18, iti42
+from __future__ import annotations
 
-SERVED = (iti18.SERVED, iti42.SERVED)
+from typing import Any
+
+from registry.settings import RegistrySettings
+from registry.transactions import iti18, iti42, iti44, iti51, iti57, iti61, iti62, iti92
+from shared.soap.served import Served
+
+#: Served unless the setting `metadata_update` is off.
+METADATA_UPDATE = (iti57.SERVED, iti92.SERVED)
+
+SERVED: tuple[Served[Any, Any], ...] = (
+    iti18.SERVED,
+    iti42.SERVED,
+    *METADATA_UPDATE,
+    iti51.SERVED,
+    iti61.SERVED,
+    iti62.SERVED,
+    *iti44.SERVED,
+)
+
+
+def served_by(settings: RegistrySettings) -> list[Served[Any, Any]]:
+    """What a registry of these settings serves."""
+    without = () if settings.metadata_update else METADATA_UPDATE
+    on_demand = iti61.answering_with(settings.on_demand_response_action)
+    return [on_demand if one is iti61.SERVED else one for one in SERVED if one not in without]

@@ -16,7 +16,6 @@ from shared.audit.events import (
     QUERY,
     AuditEvent,
     Outcome,
-    ParticipantObject,
     ihe,
     patient_object,
     purposes,
@@ -29,6 +28,7 @@ from shared.errors import QueryError, ResultNotSinglePatient, TooManyResults
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, StoredQueryResponse
 from shared.security.caller import Caller
 from shared.soap.served import Served
+from shared.soap.transaction import SoapTransaction
 
 #: Objects of one patient that a query looks at before consent is asked, as a multiple of what it may answer:
 #: refused entries shall not count, and memory shall stay bounded.
@@ -52,19 +52,24 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
     TooManyResults
         The answer would exceed its limit.
     """
-    leaf = _is_leaf(request.return_type)
-    criteria = criteria_of(request.query_id.strip(), request.parameters)
-    if criteria.query in _DOCUMENT_QUERIES:
+    leaf = is_leaf(request.return_type)
+    criteria = criteria_of(
+        request.query_id.strip(),
+        request.parameters,
+        metadata_update=unit.parts.settings.metadata_update,
+    )
+    # Old versions are decided on with their latest, so that level 2 needs more than one statement.
+    if criteria.query in _DOCUMENT_QUERIES and criteria.level == 1:
         result, fragments = await _documents(unit, criteria, caller, leaf)
     else:
-        result, fragments = await _selected(unit, criteria, caller, leaf)
+        result, fragments = await selected(unit, criteria, caller, leaf)
     if leaf:
         _check_single_patient(result)
-        return StoredQueryResponse(fragments=[fragments[item.entry_uuid] for item in result])
-    return StoredQueryResponse(fragments=[encode_object_ref(item.entry_uuid) for item in result])
+    return answer(result, fragments, leaf)
 
 
-def _is_leaf(return_type: ReturnType) -> bool:
+def is_leaf(return_type: ReturnType) -> bool:
+    """Whether whole objects are asked for, and not their ids; raises `QueryError` for anything else."""
     if return_type not in (ReturnType.LEAF_CLASS, ReturnType.OBJECT_REF):
         raise QueryError("returnType must be LeafClass or ObjectRef")
     return return_type is ReturnType.LEAF_CLASS
@@ -98,23 +103,37 @@ async def _permitted(unit: Unit, caller: Caller, found: list[Found], policies: s
     return [item for item, permitted in zip(found, answers, strict=True) if permitted]
 
 
-async def _selected(
+def answer(result: Sequence[Found], fragments: Mapping[str, bytes], leaf: bool) -> StoredQueryResponse:
+    """The response with `result`, in whole or as ids."""
+    if leaf:
+        return StoredQueryResponse(fragments=[fragments[item.entry_uuid] for item in result])
+    return StoredQueryResponse(fragments=[encode_object_ref(item.entry_uuid) for item in result])
+
+
+async def selected(
     unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
 ) -> tuple[list[Found], Mapping[str, bytes]]:
+    """What a query selects and consent lets `caller` see, with fragments when whole objects are asked for.
+
+    Raises
+    ------
+    TooManyResults
+        The answer would exceed its limit, or more would have to be looked at than `LOOKED_AT` allows.
+    """
     limit = _limit(unit, leaf)
-    selected = await unit.read(
+    found = await unit.read(
         lambda transaction: select_objects(
             transaction, criteria, most=limit * LOOKED_AT + 1, fragments_up_to=limit if leaf else 0
         )
     )
-    asked = decided_on(selected.surroundings)
-    answers = await unit.permits(caller, list(map(resource_of, asked)), selected.policies)
-    permitted = {item.entry_uuid for item, answer in zip(asked, answers, strict=True) if answer}
-    seen = visible(selected.chosen, selected.surroundings, permitted)
+    asked = decided_on(found.surroundings)
+    answers = await unit.permits(caller, list(map(resource_of, asked)), found.policies)
+    permitted = {item.entry_uuid for item, permits in zip(asked, answers, strict=True) if permits}
+    seen = visible(found.chosen, found.surroundings, permitted)
     _check_number(len(seen), limit)
-    if leaf and seen and not selected.fragments:
+    if leaf and seen and not found.fragments:
         return seen, await find_fragments(unit, _ids(seen))
-    return seen, selected.fragments
+    return seen, found.fragments
 
 
 def _ids(found: Iterable[Found]) -> list[str]:
@@ -137,7 +156,19 @@ def audit(
     request: StoredQueryRequest, response: StoredQueryResponse | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
     """Describe the query (ITI TF-2 3.18.5.1): its parameters as they came, and the patient that it names."""
-    transaction = ihe(ITI18.number, ITI18.name)
+    named = patients_of(request)
+    return (query_event(ITI18, request, caller, outcome, named[0] if len(named) == 1 else ""),)
+
+
+def query_event(
+    served: SoapTransaction[StoredQueryRequest, StoredQueryResponse],
+    request: StoredQueryRequest,
+    caller: Caller,
+    outcome: Outcome,
+    patient_id: str,
+) -> AuditEvent:
+    """The event of a query about one patient, or about none when `patient_id` is empty."""
+    transaction = ihe(served.number, served.name)
     details = [("QueryEncoding", b"UTF-8")]
     if request.home:
         details.append(("urn:ihe:iti:xca:2010:homeCommunityId", request.home.encode()))
@@ -147,29 +178,27 @@ def audit(
         request.octets or ITI18.encode_request(request),
         details=tuple(details),
     )
-    return (
-        AuditEvent(
-            event_id=QUERY,
-            action="E",
-            outcome=outcome,
-            event_types=(transaction,),
-            participants=push_participants(caller, server=True),
-            objects=(*_patients(request), query),
-            purposes=purposes(caller.user),
-        ),
+    return AuditEvent(
+        event_id=QUERY,
+        action="E",
+        outcome=outcome,
+        event_types=(transaction,),
+        participants=push_participants(caller, server=True),
+        objects=(patient_object(patient_id), query) if patient_id else (query,),
+        purposes=purposes(caller.user),
     )
 
 
-def _patients(request: StoredQueryRequest) -> tuple[ParticipantObject, ...]:
+def patients_of(request: StoredQueryRequest) -> list[str]:
+    """The patients that a query names, once each."""
+    found: dict[str, None] = {}
     for name in PATIENT_PARAMETERS:
         for clause in request.parameters.get(name, ()):
             try:
-                values = parse_clause(clause, Kind.CX)
+                found.update(dict.fromkeys(parse_clause(clause, Kind.CX)))
             except QueryError:
                 continue  # what names no patient is told by the query itself
-            if len(values) == 1:
-                return (patient_object(values[0]),)
-    return ()
+    return list(found)
 
 
 SERVED = Served(ITI18, handle, audit)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from registry.domain import lifecycle, patients
 from registry.domain.registration import Knowledge, errors_against
-from registry.domain.submission import Message, errors_in_message
+from registry.domain.submission import MESSAGE_RULES, Message, Rule, errors_in_message
 from registry.store import objects, submissions, unique_ids
 from registry.store import patients as patient_store
 from registry.unit import Unit
@@ -37,6 +37,7 @@ from shared.messages.registry import (
 from shared.security.caller import Caller
 from shared.settings import PatientPolicy
 from shared.soap.served import Served, Speaker
+from shared.soap.transaction import SoapTransaction
 from shared.store.engine import Transaction
 from shared.xml import parse
 
@@ -51,14 +52,28 @@ async def handle(unit: Unit, request: RegisterRequest, caller: Caller) -> Regist
     Rejected
         Nothing was stored.
     """
+    events = audit(request, None, caller, Outcome.SUCCESS)
+    return await register(unit, request, caller, events, MESSAGE_RULES)
+
+
+async def register(
+    unit: Unit,
+    request: RegisterRequest,
+    caller: Caller,
+    events: Sequence[AuditEvent],
+    rules: Sequence[Rule],
+) -> RegistryResponse:
+    """Register by the rules of a transaction; raises `Rejected`."""
     decoded = request.decoded
     errors = list(decoded.errors)
     if decoded.submission is not None:
-        errors.extend(errors_in_message(Message(decoded.submission)))
+        message = Message(decoded.submission)
+        errors.extend(errors_in_message(message, rules))
+        errors.extend(unit.parts.value_sets.errors(message))
     if errors or decoded.submission is None:
         raise Rejected(*errors)
     registration = _Registration(unit, decoded.submission, caller.message_id, decoded.warnings)
-    before = await unit.write(registration.work, events=audit(request, None, caller, Outcome.SUCCESS))
+    before = await unit.write(registration.work, events=events)
     return registration.response if before is None else decode_registry_response(parse(before))
 
 
@@ -89,19 +104,13 @@ class _Registration:
         return None
 
     async def _answered(self, transaction: Transaction) -> bytes | None:
-        if not self._message_id:
-            return None
-        before = await submissions.find_answer(transaction, self._message_id, self._digest)
-        if before is None:
-            # Written first: of two copies of one message the second waits here, and then finds the answer.
-            await submissions.keep_answer(
-                transaction,
-                message_id=self._message_id,
-                digest=self._digest,
-                response=encode_registry_response(self.response, Actor.REGISTRY),
-                created=self._now.isoformat(),
-            )
-        return before
+        return await submissions.find_or_keep_answer(
+            transaction,
+            message_id=self._message_id,
+            digest=self._digest,
+            response=encode_registry_response(self.response, Actor.REGISTRY),
+            created=self._now.isoformat(),
+        )
 
     async def _knowledge(self, transaction: Transaction, message: Message) -> Knowledge:
         # Locks are taken in one order: patient, objects, uniqueIds.
@@ -185,6 +194,16 @@ def audit(
     request: RegisterRequest, response: RegistryResponse | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
     """Describe the registration (ITI TF-2 3.42.5.1): who registered which submission set for whom."""
+    return (registration_event(ITI42, request, caller, outcome),)
+
+
+def registration_event(
+    transaction: SoapTransaction[RegisterRequest, RegistryResponse],
+    request: RegisterRequest,
+    caller: Caller,
+    outcome: Outcome,
+) -> AuditEvent:
+    """The event of a transaction that registers."""
     submission = request.decoded.submission
     described = (
         ()
@@ -194,16 +213,14 @@ def audit(
             submission_set_object(submission.submission_set.unique_id),
         )
     )
-    return (
-        AuditEvent(
-            event_id=IMPORT,
-            action="C",
-            outcome=outcome,
-            event_types=(ihe(ITI42.number, ITI42.name),),
-            participants=push_participants(caller, server=True),
-            objects=described,
-            purposes=purposes(caller.user),
-        ),
+    return AuditEvent(
+        event_id=IMPORT,
+        action="C",
+        outcome=outcome,
+        event_types=(ihe(transaction.number, transaction.name),),
+        participants=push_participants(caller, server=True),
+        objects=described,
+        purposes=purposes(caller.user),
     )
 
 

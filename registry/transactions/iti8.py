@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from registry.domain import feed
 from registry.domain.feed import ADDING, Code, Event, FeedError, FeedMessage, Header
-from registry.domain.patients import MergeRefused, check_merge
+from registry.domain.patients import PatientRefused
 from registry.store import feed as feed_store
-from registry.store import patients
+from registry.transactions import patient_feed
 from registry.unit import Parts, Unit
 from shared.audit.events import (
     PATIENT_RECORD,
@@ -110,20 +110,17 @@ async def _nothing(_: Transaction) -> None:
 
 
 async def _add(transaction: Transaction, message: FeedMessage) -> None:
-    if await patients.add_patient(transaction, message.patient_id):
-        return
-    known = await patients.find_patient(transaction, message.patient_id)
-    if known is not None and not known.active:
-        raise _error("PID-3", "the patient id was merged into another and stays so")
+    try:
+        await patient_feed.add(transaction, message.patient_id)
+    except PatientRefused as refused:
+        raise _error("PID-3", str(refused)) from None
 
 
 async def _merge(transaction: Transaction, message: FeedMessage) -> None:
-    known = await patients.lock_patients(transaction, (message.patient_id, message.prior_patient_id))
     try:
-        check_merge(known.get(message.prior_patient_id), known.get(message.patient_id))
-    except MergeRefused as refused:
+        await patient_feed.merge(transaction, message.prior_patient_id, message.patient_id)
+    except PatientRefused as refused:
         raise _error("MRG-1", str(refused)) from None
-    await patients.merge_patients(transaction, message.prior_patient_id, message.patient_id)
 
 
 def _error(place: str, text: str) -> FeedError:

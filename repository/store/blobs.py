@@ -1,78 +1,114 @@
-"""Content-addressed files: a document's bytes, named by their SHA-256 and never changed.
+"""Documents' bytes, addressed by their SHA-256 and never changed; on files or on objects.
 
-A blob is complete, synced and in its place before anything refers to it. When a sync fails, what the disk
-holds is unknown: the store then refuses to write until a self-test succeeds (`probe`).
+A blob is complete and durable before anything refers to it, and what leaves is compared with its digest: a
+damaged blob is never served in full, and never without being told of (`on_damage`). What a store adds at rest
+(`encoding`) is undone on the way out, so that the bytes returned are the bytes received.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
 import hashlib
-import os
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from shared.errors import OutOfResources
-from shared.http.raw_asgi import FileRange
-from shared.soap.mtom import Received
+from repository.store.encoding import Encoding, EncodingError
+from shared.http.raw_asgi import BodyBroken, FileRange, Stream
+from shared.soap.mtom import Content, Received
 
 VERIFY_WHOLE_BYTES = 4 * 1024 * 1024
-_CHUNK = 1024 * 1024
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Up to this size a blob is compared with its digest before its first byte is sent, beyond it before its
+last."""
+
+CHUNK_BYTES = 1024 * 1024
+
+Referenced = Callable[[list[str]], Awaitable[set[str]]]
+"""Those of some digests that something refers to."""
+
+Pace = Callable[[int], None]
+"""Told of so many bytes that were read; may sleep."""
 
 
-class DamagedBlob(Exception):
-    """The file is absent, or its bytes are not those that were acknowledged; the text names the digest
-    alone."""
+class DamagedBlob(BodyBroken):
+    """The blob is absent, or its bytes are not those that were acknowledged; the text is its digest alone."""
 
 
-class Blobs:
-    """The files below `folder`/blobs; `incoming` is where uploads are spooled, on the same file system."""
+class StoreUnavailable(BodyBroken):
+    """The store cannot be asked now; nothing is known of the blob."""
 
-    def __init__(self, folder: Path) -> None:
-        self._root = folder / "blobs" / "sha256"
-        self.incoming = folder / "incoming"
-        self._trusted = True
-        for place in (self._root, self.incoming):
-            place.mkdir(parents=True, exist_ok=True)
 
-    def path(self, sha256: str) -> Path:
-        """Where the blob of this digest stands."""
-        return self._root / sha256[:2] / sha256[2:4] / sha256
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """One copy of a blob: its size at rest, whether it is encoded, and how it is read, in a thread.
 
-    async def keep(self, received: Received) -> None:
+    `path` is set when the copy is a file.
+    """
+
+    size: int
+    encoded: bool
+    read: Callable[[], Generator[bytes, None, None]]
+    path: Path | None = None
+
+
+class Blobs(ABC):
+    """A store of blobs; `incoming` is a local folder where uploads are spooled.
+
+    `on_damage(sha256)` is called, in any thread, when damage shows only while a blob is being sent.
+    """
+
+    def __init__(self, incoming: Path, encoding: Encoding | None = None) -> None:
+        self.incoming = incoming
+        self.on_damage: Callable[[str], None] = lambda sha256: None
+        self._encoding = encoding or Encoding()
+        incoming.mkdir(parents=True, exist_ok=True)
+
+    # --- what a store does in its own way ----------------------------------------------------------------
+
+    @abstractmethod
+    async def keep(self, received: Received, *, mime_type: str = "") -> None:
         """Put the spooled file in its place, durably.
 
         Raises
         ------
         OutOfResources
-            The disk is full, or the store does not trust its disk.
+            The store takes nothing: it is full, away, or does not trust its disk.
         """
-        if not self._trusted:
-            raise OutOfResources(
-                "the document store is read-only after a failed write; it heals by itself or by an operator"
-            )
-        try:
-            await asyncio.to_thread(self._keep, received)
-        except OSError as error:
-            if error.errno not in _FULL:
-                self._trusted = False
-            raise OutOfResources(
-                f"the document cannot be stored: {os.strerror(error.errno or errno.EIO)}"
-            ) from None
 
-    def _keep(self, received: Received) -> None:
-        target = self.path(received.sha256)
-        _make_folder(target.parent, below=self._root)
-        _sync(received.path)
-        with _locked(target.parent, fcntl.LOCK_SH):
-            _place(received, target)
-        _sync(target.parent)
+    @abstractmethod
+    async def probe(self) -> None:
+        """Write, read back and remove something small, for readiness.
+
+        Raises
+        ------
+        OSError
+            The store does not do what is asked.
+        """
+
+    @abstractmethod
+    async def heal(self) -> None:
+        """Try to leave a state in which the store refuses to write; raises `OSError` when it stays."""
+
+    @abstractmethod
+    async def sweep(self, referenced: Referenced, *, grace_seconds: float) -> int:
+        """Remove blobs that nothing refers to and leftovers of uploads, both older than `grace_seconds`;
+        count the blobs."""
+
+    @abstractmethod
+    def _copies(self, sha256: str) -> list[Copy]:
+        """The copies of a blob, best first; blocks.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store cannot be asked.
+        """
+
+    # --- what all stores do alike ------------------------------------------------------------------------
 
     async def spool(self, octets: bytes) -> Received:
         """A small document that came without a file, as a spooled file; the sweep removes it."""
@@ -85,128 +121,163 @@ class Blobs:
             hashlib.sha256(octets).hexdigest(),
         )
 
-    async def content(self, sha256: str, size: int) -> FileRange:
-        """The blob as a range to send; what is small is compared with its digest first.
+    async def adopt(self, received: Received) -> Received:
+        """A spooled file of another store, in the spool of this one, where `keep` can move it from."""
+        path = self.incoming / f"adopted-{uuid4()}"
+        await asyncio.to_thread(shutil.move, received.path, path)
+        return replace(received, path=path)
+
+    async def content(self, sha256: str, size: int, *, hold_bytes: int = 0) -> Content:
+        """The document, to be sent: a range of a file where possible.
+
+        Parameters
+        ----------
+        hold_bytes
+            What is not such a range and not larger than this may come as bytes.
 
         Raises
         ------
         DamagedBlob
-            The file is absent, of another size, or (up to `VERIFY_WHOLE_BYTES`) of another digest.
+            No copy is whole, as far as that is looked at before sending: up to `VERIFY_WHOLE_BYTES` every
+            byte, beyond that the size.
+        StoreUnavailable
+            The store cannot be asked.
         """
-        path = self.path(sha256)
-        whole = await asyncio.to_thread(_is_whole, path, sha256, size)
-        if not whole:
-            raise DamagedBlob(sha256)
-        return FileRange(path, 0, size)
+        return await asyncio.to_thread(self._content, sha256, size, hold_bytes)
 
-    async def probe(self) -> None:
-        """Write, sync, read back and remove a small file; success makes the store trust its disk again.
+    def _content(self, sha256: str, size: int, hold_bytes: int) -> Content:
+        for copy in self._copies(sha256):
+            try:
+                return self._content_of(copy, sha256, size, hold_bytes)
+            except (DamagedBlob, OSError):
+                continue
+        raise DamagedBlob(sha256)
+
+    def _content_of(self, copy: Copy, sha256: str, size: int, hold_bytes: int) -> Content:
+        if not copy.encoded and copy.size != size:
+            raise DamagedBlob(sha256)
+        path = None if copy.encoded else copy.path
+        if size > VERIFY_WHOLE_BYTES:
+            return self._large(copy, path, sha256, size) if path else self._stream(copy, sha256, size)
+        if path is None and size <= hold_bytes:
+            return b"".join(self._checked(copy, sha256, size))
+        for _ in self._checked(copy, sha256, size):
+            pass
+        return FileRange(path, 0, size) if path else self._stream(copy, sha256, size)
+
+    def _large(self, copy: Copy, path: Path, sha256: str, size: int) -> Content:
+        """A file that is not looked at before it is sent; only a store of files has such."""
+        raise TypeError(f"{type(self).__name__} has no files")
+
+    def _stream(self, copy: Copy, sha256: str, size: int) -> Content:
+        return (Stream(size, partial(self._sent, copy, sha256, size)),)
+
+    def _sent(self, copy: Copy, sha256: str, size: int) -> Generator[bytes, None, None]:
+        """The document while it is being sent; damage that shows now is told of."""
+        try:
+            yield from self._checked(copy, sha256, size)
+        except DamagedBlob:
+            self.on_damage(sha256)
+            raise
+        except OSError as error:
+            raise StoreUnavailable(sha256) from error
+
+    def _checked(self, copy: Copy, sha256: str, size: int | None) -> Generator[bytes, None, None]:
+        chunks = copy.read()
+        try:
+            decoded = self._encoding.decode(chunks, sha256=sha256) if copy.encoded else chunks
+            yield from checked(decoded, sha256, size)
+        except EncodingError as error:
+            raise DamagedBlob(sha256) from error
+        finally:
+            chunks.close()
+
+    async def is_intact(self, sha256: str, size: int, *, pace: Pace | None = None) -> bool:
+        """Whether every copy of the blob is whole, and there is one; reads all of it.
 
         Raises
         ------
-        OSError
-            The disk does not do what is asked.
+        StoreUnavailable
+            The store cannot be asked.
         """
-        await asyncio.to_thread(self._probe)
-        self._trusted = True
+        return await asyncio.to_thread(self._is_intact, sha256, size, pace)
 
-    def _probe(self) -> None:
-        path = self.incoming / f"probe-{os.getpid()}"
-        path.write_bytes(b"probe")
-        _sync(path)
-        if path.read_bytes() != b"probe":
-            raise OSError(errno.EIO, "read back other bytes")
-        path.unlink()
-
-    async def sweep(
-        self, referenced: Callable[[list[str]], Awaitable[set[str]]], *, grace_seconds: float
-    ) -> int:
-        """Remove blobs that nothing refers to and leftovers of uploads, both older than `grace_seconds`."""
-        before = time.time() - grace_seconds
-        await asyncio.to_thread(_remove_older, self.incoming, before)
-        removed = 0
-        for folder in await asyncio.to_thread(lambda: sorted(self._root.glob("*/*"))):
-            old = await asyncio.to_thread(_older, folder, before)
-            kept = await referenced([path.name for path in old]) if old else set()
-            unused = [path for path in old if path.name not in kept]
-            removed += await asyncio.to_thread(_remove_unless_used, folder, unused, before)
-        return removed
-
-
-def _place(received: Received, target: Path) -> None:
-    try:
-        os.link(received.path, target)
-    except FileExistsError:
-        if target.stat().st_size == received.size:
-            # A sweep that already listed this blob as unused must see that it is wanted again.
-            os.utime(target)
-        else:
-            # A damaged copy: the bytes at hand are whole, so they take its place.
-            received.path.rename(target)
-
-
-def _remove_unless_used(folder: Path, unused: list[Path], before: float) -> int:
-    removed = 0
-    with _locked(folder, fcntl.LOCK_EX):
-        for path in unused:
-            if path.stat().st_mtime < before:
-                path.unlink()
-                removed += 1
-    return removed
-
-
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _make_folder(folder: Path, *, below: Path) -> None:
-    missing = [place for place in (folder.parent, folder) if not place.is_dir()]
-    for place in missing:
-        place.mkdir(exist_ok=True)
-        _sync(place.parent)
-    if missing:
-        _sync(below)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_whole(path: Path, sha256: str, size: int) -> bool:
-    try:
-        if path.stat().st_size != size:
+    def _is_intact(self, sha256: str, size: int, pace: Pace | None) -> bool:
+        copies = self._copies(sha256)
+        try:
+            for copy in copies:
+                for chunk in self._checked(copy, sha256, size):
+                    if pace:
+                        pace(len(chunk))
+        except (DamagedBlob, OSError):
             return False
-        return size > VERIFY_WHOLE_BYTES or _sha256(path) == sha256
-    except OSError:
-        return False
+        return bool(copies)
+
+    def read(self, sha256: str, size: int) -> Generator[bytes, None, None]:
+        """The document in chunks, the last one only when all of them are what was acknowledged; blocks.
+
+        Raises
+        ------
+        DamagedBlob
+            No copy is whole.
+        StoreUnavailable
+            The store cannot be asked.
+        """
+        for copy in self._copies(sha256):
+            if self._is_whole(copy, sha256, size):
+                yield from self._checked(copy, sha256, size)
+                return
+        raise DamagedBlob(sha256)
+
+    def _is_whole(self, copy: Copy, sha256: str, size: int | None) -> bool:
+        try:
+            for _ in self._checked(copy, sha256, size):
+                pass
+        except (DamagedBlob, OSError):
+            return False
+        return True
+
+    async def fetch(self, sha256: str, size: int) -> Received:
+        """The document as a spooled file, for `keep` of another store; the caller or the sweep removes it.
+
+        Raises
+        ------
+        DamagedBlob, StoreUnavailable
+            As `read`.
+        """
+        return await asyncio.to_thread(self._fetch, sha256, size)
+
+    def _fetch(self, sha256: str, size: int) -> Received:
+        path = self.incoming / f"fetched-{uuid4()}"
+        sha1 = hashlib.sha1(usedforsecurity=False)
+        try:
+            with path.open("wb") as file:
+                for chunk in self.read(sha256, size):
+                    sha1.update(chunk)
+                    file.write(chunk)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Received(path, size, sha1.hexdigest(), sha256)
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def checked(chunks: Iterator[bytes], sha256: str, size: int | None) -> Generator[bytes, None, None]:
+    """`chunks`, of which the last one comes only when all of them together have this digest, and this size
+    unless that is not known.
 
-
-def _older(folder: Path, before: float) -> list[Path]:
-    return [path for path in _files(folder) if path.stat().st_mtime < before]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.is_file())
-
-
-def _remove_older(folder: Path, before: float) -> None:
-    for path in _older(folder, before):
-        path.unlink(missing_ok=True)
+    Raises
+    ------
+    DamagedBlob
+        They have not.
+    """
+    digest, total, held = hashlib.sha256(), 0, b""
+    for chunk in chunks:
+        digest.update(chunk)
+        total += len(chunk)
+        if held:
+            yield held
+        held = chunk
+    if size not in (None, total) or digest.hexdigest() != sha256:
+        raise DamagedBlob(sha256)
+    if held:
+        yield held

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 
 from repository.domain.provision import Bytes, Provision, State
 from repository.store.tables import document, provided_document, provision, removed_document
 from shared.ebrim.model import DocumentEntry
 from shared.errors import NonIdenticalHash, NonIdenticalSize, Rejected
-from shared.store.engine import Database, Transaction
+from shared.store.engine import Database, Reader, Transaction
 from shared.store.statements import in_list
 
 _FIND_BYTES = select(document.c.sha256, document.c.sha1, document.c.size).where(
@@ -88,6 +88,16 @@ _FIND_PROVIDED = (
     .join(provision, provision.c.provision_id == provided_document.c.provision_id)
     .where(in_list(provided_document.c.unique_id, "unique_ids"))
 )
+_FIND_SIZE = select(document.c.size).where(document.c.sha256 == bindparam("sha256")).limit(1)
+_IS_PROVIDED = exists().where(provided_document.c.unique_id == document.c.unique_id)
+_FIND_BLOBS = (
+    select(document.c.sha256, document.c.size)
+    .where(_IS_PROVIDED, document.c.sha256 > bindparam("after"))
+    .distinct()
+    .order_by(document.c.sha256)
+    .limit(1000)
+)
+_COUNT_BLOBS = select(func.count(document.c.sha256.distinct()), func.sum(document.c.size)).where(_IS_PROVIDED)
 _WITHDRAW = delete(provided_document).where(provided_document.c.unique_id == bindparam("unique_id"))
 _UNMARK_REMOVED = delete(removed_document).where(removed_document.c.unique_id == bindparam("unique_id"))
 _MARK_REMOVED = insert(removed_document)
@@ -254,3 +264,24 @@ async def remove_document(transaction: Transaction, unique_id: str) -> None:
     await transaction.execute(_WITHDRAW, unique_id=unique_id)
     await transaction.execute(_UNMARK_REMOVED, unique_id=unique_id)
     await transaction.execute(_MARK_REMOVED, unique_id=unique_id, removed=time.time())
+
+
+async def find_size(index: Reader, sha256: str) -> int | None:
+    """The size of the documents of this digest, if there are any."""
+    rows = await index.fetch(_FIND_SIZE, sha256=sha256)
+    return int(rows[0][0]) if rows else None
+
+
+async def find_blobs(index: Reader) -> AsyncIterator[tuple[str, int]]:
+    """Digest and size of everything that is served, each once, by digest."""
+    after = ""
+    while rows := await index.fetch(_FIND_BLOBS, after=after):
+        for sha256, size in rows:
+            yield sha256, size
+        after = rows[-1][0]
+
+
+async def count_blobs(index: Reader) -> tuple[int, int]:
+    """How many blobs are served, and the bytes of all documents."""
+    [(number, size)] = await index.fetch(_COUNT_BLOBS)
+    return int(number), int(size or 0)

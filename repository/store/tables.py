@@ -63,8 +63,8 @@ provided_document = Table(
     Index("provided_document_unique_id", "unique_id"),
 )
 
-# Documents that were removed (ITI-86), and when, in seconds since 1970: their uniqueId never gets other bytes,
-# and their own bytes stay for the grace time.
+# Documents that were removed (ITI-86), and when, in seconds since 1970: their uniqueId never gets other
+# bytes, and their own bytes stay for the grace time.
 removed_document = Table(
     "removed_document",
     metadata,

@@ -98,8 +98,9 @@ async def _provide(
         if before is not None:
             return await _again(unit, before, success)
 
-    for content in received.values():
-        await unit.parts.blobs.keep(content)
+    types = {entry.entry_uuid: entry.mime_type for entry in submission.document_entries}
+    for name, content in received.items():
+        await unit.parts.blobs.keep(content, mime_type=types[name])
     provision = Provision(
         provision_id=str(uuid4()),
         message_id=caller.message_id or f"urn:uuid:{uuid4()}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from repository.store import documents
-from repository.store.blobs import DamagedBlob
+from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.store.documents import StoredDocument
 from repository.unit import Unit
 from shared.audit.events import (
@@ -24,11 +24,11 @@ from shared.messages.documents import DocumentRequest, RetrievedDocument, Retrie
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.security.caller import Caller
 from shared.soap.served import Served
-from shared.telemetry.log import logger
 
 MAX_REFERENCES = 1_000
 
-_log = logger("repository.iti43")
+# So much of what is no file may be held in memory for one response.
+_HELD_BYTES = 4 * 1024 * 1024
 
 
 async def handle(
@@ -54,11 +54,15 @@ async def handle(
 
     delivered: list[RetrievedDocument] = []
     errors: list[XdsError] = []
+    left = _HELD_BYTES
     for asked in wanted:
         try:
-            delivered.append(await _document(unit, asked, decided))
+            document = await _document(unit, asked, decided, left)
         except XdsError as error:
             errors.append(error)
+            continue
+        delivered.append(document)
+        left -= len(document.content) if isinstance(document.content, bytes) else 0
     return RetrieveDocumentSetResponse(documents=tuple(delivered), errors=tuple(errors))
 
 
@@ -88,7 +92,10 @@ def _resource(copy: StoredDocument) -> Resource:
 
 
 async def _document(
-    unit: Unit, asked: DocumentRequest, decided: dict[str, tuple[StoredDocument, Decision]]
+    unit: Unit,
+    asked: DocumentRequest,
+    decided: dict[str, tuple[StoredDocument, Decision]],
+    hold_bytes: int,
 ) -> RetrievedDocument:
     unique_id = asked.document_unique_id
     if asked.repository_unique_id != unit.parts.settings.repository_unique_id:
@@ -102,9 +109,8 @@ async def _document(
     if not decision.permitted:
         raise Withheld(not_available, location=unique_id, patient_id=found.patient_id, reason=decision.reason)
     try:
-        content = await unit.parts.blobs.content(found.sha256, found.size)
-    except DamagedBlob:
-        _log.error("document damaged", sha256=found.sha256)
+        content = await unit.parts.integrity.content(found.sha256, found.size, hold_bytes=hold_bytes)
+    except (DamagedBlob, StoreUnavailable):
         raise XdsError(f"document {unique_id} cannot be read", location=unique_id) from None
     return RetrievedDocument(
         repository_unique_id=asked.repository_unique_id,

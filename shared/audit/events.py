@@ -52,6 +52,8 @@ LOGIN = Coded("110122", "DCM", "Login")
 NODE_AUTHENTICATION = Coded("110126", "DCM", "Node Authentication")
 AUDIT_RECORDING_STOPPED = Coded("110133", "DCM", "Audit Recording Stopped")
 
+OBJECT_SECURITY_ATTRIBUTES_CHANGED = Coded("110135", "DCM", "Object Security Attributes Changed")
+
 APPLICATION_ROLE = Coded("110150", "DCM", "Application")
 SOURCE_ROLE = Coded("110153", "DCM", "Source Role ID")
 DESTINATION_ROLE = Coded("110152", "DCM", "Destination Role ID")
@@ -411,6 +413,18 @@ def node_authentication_failure(address: str, reason: str) -> AuditEvent:
         details=((ALERT_DESCRIPTION, reason.encode()),),
     )
     return _alert(NODE_AUTHENTICATION, Outcome.SERIOUS_FAILURE, reason, (node,))
+
+
+def object_damaged(uri: str, outcome: Outcome, description: str) -> AuditEvent:
+    """Kept bytes are not what was acknowledged; MINOR_FAILURE when they were repaired."""
+    damaged = ParticipantObject(
+        object_id=uri,
+        id_type=URI,
+        type_code=2,
+        role=13,
+        details=((ALERT_DESCRIPTION, description.encode()),),
+    )
+    return _alert(OBJECT_SECURITY_ATTRIBUTES_CHANGED, outcome, description, (damaged,))
 
 
 def records_lost(number: int, reason: str) -> AuditEvent:

@@ -37,7 +37,7 @@ from shared.ebrim.model import (
     Timestamp,
 )
 from shared.ebrim.reader import ANY, CLASSIFICATION, XCN, ObjectReader
-from shared.errors import MetadataError, Rejected, XdsError
+from shared.errors import MetadataError, NoSubmissionSet, Rejected, XdsError
 from shared.xml import NS, Element, elements, parse, qname
 
 MAX_DOCUMENT_TITLE = 128
@@ -122,7 +122,11 @@ def decode_submission(object_list: Element) -> DecodedSubmission:
     found = _List(object_list, findings)
     submission = None
     if found.labelled_sets != 1:
-        findings.wrong("SubmissionSet", f"the submission has {found.labelled_sets} SubmissionSets; give one")
+        findings.wrong(
+            "SubmissionSet",
+            f"the submission has {found.labelled_sets} SubmissionSets; give one",
+            MetadataError if found.labelled_sets else NoSubmissionSet,
+        )
     elif not findings.incomplete:
         submission = Submission(
             submission_set=found.submission_sets[0],

@@ -41,10 +41,10 @@ class Findings:
         self.ids: set[str] = set()
         self.incomplete = False
 
-    def wrong(self, location: str, text: str) -> None:
+    def wrong(self, location: str, text: str, kind: type[MetadataError] = MetadataError) -> None:
         """Note an error; there are at most `MAX_ERRORS` and one that says so."""
         if len(self.errors) < MAX_ERRORS:
-            self.errors.append(MetadataError(text, location=location[:MAX_LOCATION]))
+            self.errors.append(kind(text, location=location[:MAX_LOCATION]))
         elif len(self.errors) == MAX_ERRORS:
             self.errors.append(MetadataError("more is wrong; further errors are left out"))
 

@@ -141,7 +141,7 @@ def _check_version(root: Element) -> None:
     if name.localname == "Envelope":
         version = "SOAP 1.1" if name.namespace == SOAP11 else "not of SOAP 1.2"
         raise VersionMismatch(f"the envelope is {version}; send SOAP 1.2 ({SOAP12})")
-    raise SenderFault("the message is not a SOAP envelope")
+    raise SenderFault(f"the message is not a SOAP envelope; send an Envelope of SOAP 1.2 ({SOAP12})")
 
 
 def _value(headers: Sequence[Element], tag: str) -> str:

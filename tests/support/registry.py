@@ -32,6 +32,7 @@ from shared.messages.registry import RegistryResponse, Status
 from shared.security.caller import Caller, Node, User
 from shared.settings import Default, PatientPolicy
 from shared.soap.perform import perform
+from shared.soap.served import Served
 from tests.support.databases import DatabasePlace
 from tests.support.metadata import OTHER_PATIENT, PATIENT
 
@@ -95,18 +96,26 @@ class Registry:
         caller: Caller = CLINICIAN,
         return_type: ReturnType = ReturnType.LEAF_CLASS,
         raw: Mapping[str, Clauses] | None = None,
+        served: Served[Any, Any] = iti18.SERVED,
     ) -> RegistryObjects:
-        """The objects of the answer, as a consumer decodes them from the wire."""
+        """The objects of the answer, as a consumer decodes them from the wire; `served` is ITI-18 or 51."""
         request = StoredQueryRequest(
             query_id=query if isinstance(query, str) else query.query_id,
             return_type=return_type,
             parameters={**encode_parameters(parameters or {}), **(raw or {})},
         )
-        response = await perform(iti18.SERVED, self.parts.unit, request, caller, self.parts.recorder)
+        response = await perform(served, self.parts.unit, request, caller, self.parts.recorder)
         decoded = ITI18.decode_response(etree.fromstring(ITI18.encode_response(response)))
         assert not decoded.errors
         assert not decoded.objects.errors
         return decoded.objects
+
+    async def perform(
+        self, served: Served[Any, Any], request: Any, *, caller: Caller = REPOSITORY, message_id: str = ""
+    ) -> Any:
+        """The response of any transaction, with its audit; raises what the transaction raises."""
+        caller = replace(caller, message_id=message_id)
+        return await perform(served, self.parts.unit, request, caller, self.parts.recorder)
 
     async def store_as_is(self, *values: RegistryObject) -> None:
         """Put objects into the database without any rule, for what other transactions would register."""

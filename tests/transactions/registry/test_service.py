@@ -12,16 +12,21 @@ from typer.testing import CliRunner
 from registry import app
 from registry.domain import stored_queries as queries
 from registry.settings import RegistrySettings
+from shared.errors import Actor
+from shared.faults import SoapFault
 from shared.http.client import http_client
 from shared.http.server import start_server
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
 from shared.messages.iti42 import ITI42, RegisterRequest
+from shared.messages.iti57 import ITI57, UpdateRequest
+from shared.messages.iti92 import ITI92
 from shared.security.tls import client_context
 from shared.settings import TlsSettings
 from shared.soap.client import SoapClient
 from tests.support.certificates import communities, stranger
 from tests.support.metadata import PATIENT, a_document_entry, a_submission
 from tests.support.registry import APPROVED, is_success
+from tests.support.updates import a_version, an_update, new_version
 from xdsi import consent, patient
 from xdsi.cli import Failed
 
@@ -167,3 +172,41 @@ async def test_a_client_is_told_when_the_service_is_gone(tmp_path):
     async with http_client(TlsSettings(), peers=(url,)) as http:
         with pytest.raises(httpx2.ConnectError):
             await http.get(f"{url}/health/live")
+
+
+async def test_metadata_update_is_served_unless_it_is_switched_off(tmp_path):
+    entry = a_document_entry()
+    message = UpdateRequest.of(an_update(a_version(new_version(entry, title="corrected"))))
+    lineage = StoredQueryRequest(
+        query_id=queries.GET_DOCUMENTS.query_id,
+        return_type=ReturnType.LEAF_CLASS,
+        parameters=encode_parameters({"$XDSDocumentEntryLogicalID": [entry.entry_uuid], "$MetadataLevel": 2}),
+    )
+    on, off = tmp_path / "on", tmp_path / "off"
+    async with (
+        served(on, patients="any") as service,
+        http_client(TlsSettings(), peers=(service.base,)) as http,
+    ):
+        soap = SoapClient(http)
+        await soap.call(ITI42, service.url, RegisterRequest.of(a_submission(entry)))
+        assert is_success(await soap.call(ITI57, service.url, message))
+        restricted = UpdateRequest.of(an_update(a_version(new_version(entry, title="again"), "2")))
+        assert is_success(await soap.call(ITI92, service.url, restricted))
+        assert not is_success(await soap.call(ITI92, service.url, restricted))
+        found = (await soap.call(ITI18, service.url, lineage)).objects.document_entries
+        assert sorted((item.version, item.title) for item in found) == [
+            (1, "CT chest"),
+            (2, "corrected"),
+            (3, "again"),
+        ]
+    async with (
+        served(off, patients="any", metadata_update=False) as service,
+        http_client(TlsSettings(), peers=(service.base,)) as http,
+    ):
+        soap = SoapClient(http)
+        await soap.call(ITI42, service.url, RegisterRequest.of(a_submission(entry)))
+        for transaction in (ITI57, ITI92):
+            with pytest.raises(SoapFault, match="is not served here"):
+                await soap.call(transaction, service.url, message)
+        answer = await soap.call(ITI18, service.url, lineage)
+        assert [error.code_for(Actor.REGISTRY) for error in answer.errors] == ["XDSStoredQueryMissingParam"]

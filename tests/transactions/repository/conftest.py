@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from repository.domain.provision import State
+from repository.integrity import Integrity
 from repository.settings import RepositorySettings
-from repository.store.blobs import Blobs
+from repository.store.files import FileBlobs
 from repository.store.tables import metadata, provision
 from repository.unit import Parts, Unit
 from shared.audit.recorder import AuditRecorder
@@ -105,10 +106,12 @@ async def house(database_place: Any, tmp_path: Any) -> AsyncIterator[House]:
     registry, consent = ScriptedRegistry(), ScriptedConsent()
     database = await database_place.open(metadata)
     recorder = AuditRecorder(settings, "repository")
+    blobs = FileBlobs(settings.folder)
     parts = Parts(
         settings=settings,
         database=database,
-        blobs=Blobs(settings.folder),
+        blobs=blobs,
+        integrity=Integrity(blobs, None, recorder),
         consent=consent,
         registry=registry,  # type: ignore[arg-type]
         recorder=recorder,

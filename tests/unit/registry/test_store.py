@@ -12,7 +12,7 @@ from sqlalchemy.pool import StaticPool
 from registry.domain import stored_queries as queries
 from registry.domain.stored_queries import criteria_of
 from registry.domain.submission import Class
-from registry.store import associations, document_entries, objects, patients, submissions
+from registry.store import associations, document_entries, found, objects, patients, submissions, versions
 from registry.store.tables import METADATA, registry_object
 from shared.ebrim.model import AvailabilityStatus
 from shared.messages.iti18 import encode_parameters
@@ -104,6 +104,16 @@ SERVED_BY = {
     "holders": (associations._HELD_BY, "registry_object_by_target"),
     "descendants": (submissions._CHILDREN, "registry_object_by_target"),
     "memberships to carry over": (submissions._HELD, "registry_object_by_target"),
+    "versions": (versions._VERSIONS, "registry_object_version"),
+    "latest versions": (versions._LATEST, "registry_object_version"),
+    "latest of old versions": (found._LATEST, "registry_object_version"),
+    "by logicalID": (found._BY_LOGICAL_IDS, "registry_object_version"),
+    "what has a newer version": (objects._SUPERSEDED, "registry_object_version"),
+    "a change": (objects._UPDATE, "registry_object_version"),
+    "lineages of a uniqueId": (versions._LINEAGES, "registry_object_by_unique_id"),
+    "what comes along, from": (versions._FROM, "registry_object_by_source"),
+    "what comes along, to": (versions._TO, "registry_object_by_target"),
+    "joined already": (versions._JOINED, "registry_object_by_source"),
     "objects of a merge": (patients._OBJECTS_OF, "registry_object_of_patient"),
     "merged before": (patients._SUBSUME, "patient_by_survivor"),
     "consents of a merge": (patients._MOVE_CONSENTS, "consent_of_patient"),

@@ -17,7 +17,9 @@ from shared.messages.iti18 import ITI18, StoredQueryResponse
 from shared.messages.iti41 import ITI41
 from shared.messages.iti42 import ITI42
 from shared.messages.iti43 import ITI43
+from shared.messages.iti57 import ITI57
 from shared.messages.iti86 import ITI86
+from shared.messages.iti92 import ITI92
 from shared.messages.rad69 import RAD69
 from shared.settings import ServiceSettings
 from shared.soap.pipeline import SoapService
@@ -27,7 +29,7 @@ from tests.support.metadata import a_document_entry
 from tests.support.soap_exchange import Doorkeeper, Recorder, a_unit, describe, post
 
 SERVED = {
-    "registry": (ITI18, ITI42),
+    "registry": (ITI18, ITI42, ITI57, ITI92),
     "repository": (ITI41, ITI43, ITI86),
     "imaging_source": (RAD69,),
 }

@@ -159,3 +159,17 @@ def test_what_is_escaped_is_read_as_it_was(value):
     root = parse(f'<a b="{escape_attribute(value)}">{escape(value)}</a>'.encode())
 
     assert root.text == root.get("b") == value
+
+
+@pytest.mark.parametrize(
+    ("octets", "reason"),
+    [
+        (b"<a>" * 300 + b"</a>" * 300, "100 levels"),
+        (b'<?xml version="1.0" encoding="EBCDIC-CP-US"?><a/>', "send UTF-8"),
+        (b"<a>\n<b></a>", r"^not well-formed XML: line 2, column \d+$"),
+        (b"", "well-formed"),
+    ],
+)
+def test_what_the_parser_itself_refuses_is_told_as_its_reason(octets, reason):
+    with pytest.raises(XmlError, match=reason):
+        parse(octets)

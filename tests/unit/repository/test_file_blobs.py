@@ -12,13 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repository.store import blobs as blobs_module
-from repository.store.blobs import VERIFY_WHOLE_BYTES, Blobs, DamagedBlob
+from repository.store import files as files_module
+from repository.store.blobs import VERIFY_WHOLE_BYTES, DamagedBlob
+from repository.store.files import FileBlobs
 from shared.errors import OutOfResources
 from shared.soap.mtom import Received
 
 
-def spooled(blobs: Blobs, octets: bytes, name: str = "part") -> Received:
+def spooled(blobs: FileBlobs, octets: bytes, name: str = "part") -> Received:
     path = blobs.incoming / name
     path.write_bytes(octets)
     return Received(path, len(octets), hashlib.sha1(octets).hexdigest(), hashlib.sha256(octets).hexdigest())
@@ -31,7 +32,7 @@ async def nothing_is_referenced(digests: list[str]) -> set[str]:
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=300), max_size=5))
 async def test_every_document_comes_back_byte_for_byte(tmp_path: Path, documents: list[bytes]):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     for octets in documents:
         received = spooled(blobs, octets)
         await blobs.keep(received)
@@ -43,7 +44,7 @@ async def test_every_document_comes_back_byte_for_byte(tmp_path: Path, documents
 
 
 async def test_the_same_bytes_are_kept_once(tmp_path: Path):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     await blobs.keep(spooled(blobs, b"twice", "a"))
     await blobs.keep(spooled(blobs, b"twice", "b"))
 
@@ -51,7 +52,7 @@ async def test_the_same_bytes_are_kept_once(tmp_path: Path):
 
 
 async def test_a_flipped_bit_is_never_served(tmp_path: Path):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     received = spooled(blobs, b"precious")
     await blobs.keep(received)
     blobs.path(received.sha256).write_bytes(b"Precious")
@@ -61,7 +62,7 @@ async def test_a_flipped_bit_is_never_served(tmp_path: Path):
 
 
 async def test_a_large_blob_of_another_size_is_never_served(tmp_path: Path):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     received = spooled(blobs, bytes(VERIFY_WHOLE_BYTES + 1))
     await blobs.keep(received)
     with blobs.path(received.sha256).open("ab") as file:
@@ -72,7 +73,7 @@ async def test_a_large_blob_of_another_size_is_never_served(tmp_path: Path):
 
 
 async def test_a_document_that_comes_again_replaces_a_damaged_copy(tmp_path: Path):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     received = spooled(blobs, b"precious")
     await blobs.keep(received)
     blobs.path(received.sha256).write_bytes(b"short")
@@ -86,11 +87,11 @@ async def test_a_document_that_comes_again_replaces_a_damaged_copy(tmp_path: Pat
 async def test_a_full_disk_refuses_the_document_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     kept = spooled(blobs, b"kept before", "a")
     await blobs.keep(kept)
     with monkeypatch.context() as full:
-        full.setattr(blobs_module.os, "link", failing(number))
+        full.setattr(files_module.os, "link", failing(number))
         with pytest.raises(OutOfResources):
             await blobs.keep(spooled(blobs, b"one too many", "b"))
         assert await blobs.content(kept.sha256, kept.size)
@@ -101,9 +102,9 @@ async def test_a_full_disk_refuses_the_document_and_nothing_else(
 async def test_after_a_failed_sync_nothing_is_written_until_a_self_test_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     with monkeypatch.context() as broken:
-        broken.setattr(blobs_module.os, "fsync", failing(errno.EIO))
+        broken.setattr(files_module.os, "fsync", failing(errno.EIO))
         with pytest.raises(OutOfResources):
             await blobs.keep(spooled(blobs, b"a"))
         with pytest.raises(OSError, match=r"I/O|Input/output"):
@@ -117,7 +118,7 @@ async def test_after_a_failed_sync_nothing_is_written_until_a_self_test_succeeds
 
 
 async def test_the_sweep_removes_what_nothing_refers_to_after_the_grace_time(tmp_path: Path):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     orphan, wanted = spooled(blobs, b"orphan", "a"), spooled(blobs, b"wanted", "b")
     for received in (orphan, wanted):
         await blobs.keep(received)
@@ -132,7 +133,7 @@ async def test_the_sweep_removes_what_nothing_refers_to_after_the_grace_time(tmp
 
 
 async def test_a_blob_that_is_wanted_again_while_the_sweep_runs_stays(tmp_path: Path):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     received = spooled(blobs, b"back again", "a")
     await blobs.keep(received)
     long_ago = time.time() - 1_000
@@ -147,7 +148,7 @@ async def test_a_blob_that_is_wanted_again_while_the_sweep_runs_stays(tmp_path: 
 
 
 async def test_what_a_crashed_upload_left_is_removed(tmp_path: Path):
-    blobs = Blobs(tmp_path)
+    blobs = FileBlobs(tmp_path)
     left = blobs.incoming / "left"
     left.write_bytes(b"half")
 

@@ -1,0 +1,336 @@
+"""The registry's hot path: FindDocuments and registrations on SQLite and PostgreSQL, as fractions of a floor.
+
+The floor is the same request's bytes on the same listener in the same process: parsed, decoded and answered
+empty. Bursts of the case stand between bursts of the floor, and the ratio is the median of those of all
+rounds. One worker, 16 connections over loopback; consent, durable audit and a cached user assertion are on.
+Queries go to a fixed hot set of patients and find two or three entries of each; registrations are of one new
+entry each, for other patients, by the node of a repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import uvloop
+from load import Burst, Load
+from peers import free_ports, peak_rss_mb, postgresql
+from registry_content import (
+    CROWD,
+    DOMAIN,
+    ENTRIES_OF_A_PATIENT,
+    ENTRIES_OF_A_THICK_FILE,
+    PATH,
+    ROLE,
+    THICK_FILE,
+    fill,
+    find_documents,
+    patient_name,
+    queries,
+    registrations,
+)
+from registry_worker import ELEMENT_BY_ELEMENT, FLOOR, QUERY_ONLY
+
+from shared.messages.iti18 import ReturnType
+from shared.security.issuer import AssertionIssuer
+from xdsi.certificates import create_community
+
+CONNECTIONS = 16
+SMALL = 10_000
+HOT_PATIENTS = 400
+ASSERTION_SECONDS = 3_600
+
+Measure = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is measured: entries in the database, rounds, and the seconds of each burst."""
+
+    entries: int
+    rounds: int
+    burst_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A registry that runs: where it listens, its process, and what its queries carry."""
+
+    port: int
+    process_id: int
+    assertion: bytes
+    entries: int
+
+    @property
+    def asked(self) -> list[str]:
+        """The hot patients of queries."""
+        return self._spread(0)
+
+    @property
+    def registered(self) -> list[str]:
+        """The hot patients of registrations: others, so that answers do not grow."""
+        return self._spread(1)
+
+    def _spread(self, offset: int) -> list[str]:
+        patients = self.entries // ENTRIES_OF_A_PATIENT
+        step = max(2, patients // HOT_PATIENTS)
+        return [patient_name(at) for at in range(offset, patients, step)]
+
+    def queries(self, path: str = PATH) -> Iterator[bytes]:
+        """FindDocuments for the hot patients."""
+        return queries(path, self.asked, self.assertion)
+
+    def registrations(self, path: str = PATH) -> Iterator[bytes]:
+        """Registrations for the other hot patients."""
+        return registrations(path, self.registered)
+
+    @property
+    def peak_rss_mb(self) -> float:
+        """Most memory that it held so far."""
+        return round(peak_rss_mb(self.process_id), 1)
+
+
+# --- what is measured ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def worker(folder: Path, url: str | None, *, entries: int, crowd: bool = False) -> Iterator[Worker]:
+    """A registry with `entries` in its database, in a process of its own."""
+    community = create_community(folder / "community", "Bench")
+    [unheard] = free_ports(1)
+    settings: dict[str, Any] = {
+        "data": str(folder),
+        "database_url": url,
+        "port": 0,
+        "mllp_port": 0,
+        "affinity_domain": DOMAIN,
+        "xua": "optional",
+        "consent": {"default": "deny"},
+        "assertion": {"issuers": {community.issuer: str(community.provider.certificate)}},
+        # Nobody listens there: events wait in the spool and in the outbox.
+        "audit": {"url": f"tcp://127.0.0.1:{unheard}"},
+    }
+    asyncio.run(fill(url, folder / "registry", entries=entries, crowd=crowd))
+    issuer = AssertionIssuer.load(community.issuer, community.provider.key, community.provider.certificate)
+    assertion = issuer.sign(
+        name_id="bench",
+        audience=f"urn:oid:{DOMAIN}",
+        roles=[ROLE],
+        organization="General Hospital",
+        lifetime_seconds=ASSERTION_SECONDS,
+    )
+    program = Path(__file__).with_name("registry_worker.py")
+    log = (folder / "worker.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, str(program), json.dumps(settings)], stdout=subprocess.PIPE, stderr=log
+    )
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline() or b"0")
+        if not port:
+            raise SystemExit(f"the registry does not start: {(folder / 'worker.log').read_text()[-2000:]}")
+        yield Worker(port=port, process_id=process.pid, assertion=assertion, entries=entries)
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+async def in_turns(plan: Plan, case: Load, floor: Load) -> tuple[Burst, Burst, list[tuple[Burst, Burst]]]:
+    """Bursts of the case between bursts of the floor; the median ones of each, and all pairs."""
+    pairs = []
+    await case.run(plan.burst_seconds)
+    await floor.run(plan.burst_seconds)
+    for _ in range(plan.rounds):
+        pairs.append((await case.run(plan.burst_seconds), await floor.run(plan.burst_seconds)))
+    ordered = [sorted((pair[at] for pair in pairs), key=lambda burst: burst.rate) for at in (0, 1)]
+    return ordered[0][len(pairs) // 2], ordered[1][len(pairs) // 2], pairs
+
+
+async def against_floor(
+    plan: Plan, of: Worker, case: Iterator[bytes], floor: Iterator[bytes], *, connections: int = CONNECTIONS
+) -> Measure:
+    """Answers per second of a case, and which fraction of the floor's they are."""
+    loads = [await Load.open(of.port, connections, requests) for requests in (case, floor)]
+    ours, theirs, pairs = await in_turns(plan, *loads)
+    for load in loads:
+        load.close()
+    return {
+        "value": round(ours.rate),
+        "unit": "1/s",
+        "against": f"parsed, decoded, answered empty: {theirs.rate:.0f}/s",
+        "ratio": round(statistics.median(one.rate / other.rate for one, other in pairs), 3),
+        "p50_ms": round(ours.quantile(0.5) * 1e3, 2),
+        "p99_ms": round(ours.quantile(0.99) * 1e3, 2),
+        "peak_rss_mb": of.peak_rss_mb,
+    }
+
+
+async def beside_registrations(plan: Plan, of: Worker) -> Measure:
+    """p99 of queries beside 16 durable registrations, against 16 that are only parsed."""
+    asking = await Load.open(of.port, CONNECTIONS, of.queries())
+    durable = await Load.open(of.port, CONNECTIONS, of.registrations())
+    parsed = await Load.open(of.port, CONNECTIONS, of.registrations(FLOOR))
+    seen: list[tuple[float, float]] = []
+    for _ in range(plan.rounds):
+        p99 = []
+        for beside in (durable, parsed):
+            burst, _ = await asyncio.gather(
+                asking.run(2 * plan.burst_seconds), beside.run(2 * plan.burst_seconds)
+            )
+            p99.append(burst.quantile(0.99))
+        seen.append((p99[0], p99[1]))
+    for load in (asking, durable, parsed):
+        load.close()
+    ours, theirs = (statistics.median(each) for each in zip(*seen, strict=True))
+    return {
+        "value": round(ours * 1e3, 2),
+        "unit": "ms",
+        "against": f"beside 16 that are parsed and answered empty: {theirs * 1e3:.2f} ms",
+        "ratio": round(statistics.median(one / other for one, other in seen), 2),
+        "peak_rss_mb": of.peak_rss_mb,
+    }
+
+
+async def at_another_size(plan: Plan, large: Worker, small: Worker) -> Measure:
+    """p50 of a query in the large database, against the small one; one connection."""
+    loads = [await Load.open(one.port, 1, one.queries()) for one in (large, small)]
+    _, _, pairs = await in_turns(plan, *loads)
+    for load in loads:
+        load.close()
+    seen = [(one.quantile(0.5), other.quantile(0.5)) for one, other in pairs]
+    ours, theirs = (statistics.median(each) for each in zip(*seen, strict=True))
+    return {
+        "value": round(ours * 1e3, 3),
+        "unit": "ms",
+        "against": f"with {small.entries} entries: {theirs * 1e3:.3f} ms",
+        "ratio": round(statistics.median(one / other for one, other in seen), 2),
+        "peak_rss_mb": large.peak_rss_mb,
+    }
+
+
+async def thick_file(plan: Plan, of: Worker) -> Measure:
+    """A thousand entries in one answer, against the same answer built element by element."""
+    loads = [
+        await Load.open(
+            of.port, 1, iter(lambda each=path: find_documents(each, THICK_FILE, of.assertion), None)
+        )
+        for path in (PATH, ELEMENT_BY_ELEMENT)
+    ]
+    _, _, pairs = await in_turns(plan, *loads)
+    for load in loads:
+        load.close()
+    seen = [(one.quantile(0.5), other.quantile(0.5)) for one, other in pairs]
+    ours, theirs = (statistics.median(each) for each in zip(*seen, strict=True))
+    return {
+        "value": round(ours * 1e3, 1),
+        "unit": "ms",
+        "against": f"{ENTRIES_OF_A_THICK_FILE} entries built element by element: {theirs * 1e3:.1f} ms",
+        "ratio": round(statistics.median(other / one for one, other in seen), 1),
+        "peak_rss_mb": of.peak_rss_mb,
+    }
+
+
+async def too_many_results(plan: Plan, of: Worker, return_type: ReturnType) -> Measure:
+    """Seconds until a query about far too much is told so; the ratio is to the 100 ms that it may take."""
+    request = find_documents(PATH, CROWD, of.assertion, return_type=return_type)
+    load = await Load.open(of.port, 1, iter(lambda: request, None), expected=b"XDSTooManyResults")
+    bursts = [await load.run(plan.burst_seconds) for _ in range(plan.rounds)]
+    load.close()
+    p50 = statistics.median(burst.quantile(0.5) for burst in bursts)
+    return {
+        "value": round(p50 * 1e3, 1),
+        "unit": "ms",
+        "against": "100 ms",
+        "ratio": round(p50 * 10, 2),
+        "peak_rss_mb": of.peak_rss_mb,
+    }
+
+
+async def measures_of(plan: Plan, name: str, large: Worker, small: Worker) -> dict[str, Measure]:
+    """Everything about one database; what needs peace first, registrations at the end."""
+    result = {
+        f"find_documents_{name}": await against_floor(plan, large, large.queries(), large.queries(FLOOR)),
+        f"find_documents_query_only_{name}": await against_floor(
+            plan, large, large.queries(QUERY_ONLY), large.queries(FLOOR)
+        ),
+        f"find_documents_p50_large_vs_{SMALL}_{name}": await at_another_size(plan, large, small),
+        f"thousand_entries_{name}": await thick_file(plan, large),
+        f"too_many_results_{name}": await too_many_results(plan, large, ReturnType.LEAF_CLASS),
+        f"too_many_references_{name}": await too_many_results(plan, large, ReturnType.OBJECT_REF),
+        f"register_{name}": await against_floor(
+            plan, large, large.registrations(), large.registrations(FLOOR)
+        ),
+    }
+    result[f"query_p99_beside_registrations_{name}"] = await beside_registrations(plan, large)
+    return result
+
+
+def measure(plan: Plan, databases: Sequence[str]) -> dict[str, Measure]:
+    """All measures by name."""
+    result: dict[str, Measure] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xdsi-bench-")))
+        for name in databases:
+            with ExitStack() as running:
+                workers = []
+                for size, entries in (("large", plan.entries), ("small", SMALL)):
+                    place = folder / f"{name}-{size}"
+                    place.mkdir()
+                    url = None
+                    if name == "postgresql":
+                        url = running.enter_context(postgresql(place / "cluster"))
+                    workers.append(
+                        running.enter_context(worker(place, url, entries=entries, crowd=size == "large"))
+                    )
+                result |= uvloop.run(measures_of(plan, name, *workers))
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("--short", action="store_true", help="50,000 entries, and fewer rounds")
+    options.add_argument("--entries", type=int, help="entries in the database (1,000,000; 10 a patient)")
+    options.add_argument("--database", choices=("sqlite", "postgresql"), help="only this one")
+    options.add_argument("--json", action="store_true", help="print one JSON object")
+    given = options.parse_args()
+    entries = given.entries or (50_000 if given.short else 1_000_000)
+    plan = Plan(
+        entries=entries,
+        rounds=5 if given.short else 11,
+        burst_seconds=0.6 if given.short else 1.0,
+    )
+    began = time.monotonic()
+    result = measure(plan, [given.database] if given.database else ["sqlite", "postgresql"])
+    if given.json:
+        print(json.dumps(result))
+        return
+    print(
+        f"{entries} entries, {HOT_PATIENTS} hot patients, {CONNECTIONS} connections, one worker; "
+        f"load average {os.getloadavg()[0]:.1f}, {time.monotonic() - began:.0f} s"
+    )
+    for name, values in result.items():
+        spread = f"p50 {values['p50_ms']} p99 {values['p99_ms']} ms" if "p50_ms" in values else ""
+        print(
+            f"{name:46} {values['value']:>8} {values['unit']:3}  ratio {values['ratio']:>5}"
+            f"  peak {values['peak_rss_mb']} MB  (against {values['against']})  {spread}"
+        )
+
+
+if __name__ == "__main__":
+    main()

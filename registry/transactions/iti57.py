@@ -1,0 +1,303 @@
+"""Update Document Set [ITI-57]: expected actions (supplement XDS Metadata Update, 3.57.4.1.3)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import chain
+
+from registry.domain import patients
+from registry.domain.administration import may_administer
+from registry.domain.metadata_update import UPDATE, Update, Versioned, errors_in_update
+from registry.domain.registration import Registered
+from registry.domain.submission import Class, Message
+from registry.domain.update_rules import errors_against
+from registry.domain.versions import Change, Known, change_of
+from registry.store import objects, submissions, unique_ids, versions
+from registry.store import patients as patient_store
+from registry.unit import Unit
+from shared.audit.events import (
+    IMPORT,
+    AuditEvent,
+    Coded,
+    Outcome,
+    ParticipantObject,
+    ihe,
+    patient_object,
+    purposes,
+    push_participants,
+    submission_set_object,
+)
+from shared.ebrim.codec import encode_submission
+from shared.ebrim.identifiers import is_symbolic
+from shared.ebrim.model import Association, RegistryObject, Submission, Timestamp
+from shared.errors import (
+    Actor,
+    MetadataUpdateError,
+    NoSubmissionSet,
+    Rejected,
+    SubmissionError,
+    XdsError,
+)
+from shared.messages.iti57 import ITI57, UpdateRequest
+from shared.messages.registry import (
+    RegistryResponse,
+    Status,
+    decode_registry_response,
+    encode_registry_response,
+)
+from shared.security.caller import Caller
+from shared.settings import PatientPolicy
+from shared.soap.served import Served, Speaker
+from shared.store.engine import Transaction
+from shared.xml import parse
+
+HOME_COMMUNITY_ID = "urn:ihe:iti:xca:2010:homeCommunityId"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How a transaction judges an update: by the message, and by what the registry knows."""
+
+    number: str
+    in_message: Callable[[Update], Iterable[XdsError]]
+    against: Callable[[Update, Known], Iterable[XdsError]]
+    restricted: bool = False
+
+
+RULES = Rules(
+    number=ITI57.number,
+    in_message=errors_in_update,
+    against=lambda update, known: errors_against(update, known, UPDATE),
+)
+
+
+async def handle(unit: Unit, request: UpdateRequest, caller: Caller) -> RegistryResponse:
+    """Carry out all operations of a message, or say everything that is wrong with them.
+
+    A node of the community may update, and a user in a role of `administrator_roles`. A message that comes
+    again with its MessageID and content is answered as before.
+
+    Raises
+    ------
+    Rejected
+        Nothing was changed.
+    """
+    if not may_administer(caller, unit.parts.settings.administrator_roles):
+        raise Rejected(
+            SubmissionError("this caller may not update; a node of the community or an administrator may")
+        )
+    events = audit(request, None, caller, Outcome.SUCCESS)
+    return await update_metadata(unit, request, caller, events, RULES)
+
+
+async def update_metadata(
+    unit: Unit, request: UpdateRequest, caller: Caller, events: Sequence[AuditEvent], rules: Rules
+) -> RegistryResponse:
+    """Update by the rules of a transaction; raises `Rejected`."""
+    decoded = request.decoded
+    errors = list(decoded.errors)
+    if decoded.submission is not None:
+        message = Message(decoded.submission)
+        errors.extend(rules.in_message(Update(message)))
+        errors.extend(unit.parts.value_sets.errors(message))
+    if errors or decoded.submission is None:
+        raise Rejected(*map(_told, errors))
+    updating = _Updating(unit, decoded.submission, caller.message_id, decoded.warnings, rules)
+    before = await unit.write(updating.work, events=events)
+    return updating.response if before is None else decode_registry_response(parse(before))
+
+
+def _told(error: XdsError) -> XdsError:
+    """`error` as Metadata Update tells it: codeContext names the object, whoever found what is wrong."""
+    kind = MetadataUpdateError if isinstance(error, NoSubmissionSet) else type(error)
+    named = error.location.partition("/")[0]
+    context = error.context if named in error.context else f"{named}: {error.context}"
+    return kind(context, location=error.location)
+
+
+class _Updating:
+    """One update on its way into the registry; `work` may run several times and keeps nothing between."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        submission: Submission,
+        message_id: str,
+        warnings: Sequence[XdsError],
+        rules: Rules,
+    ) -> None:
+        self._submission = submission
+        self._rules = rules
+        self._policy = unit.parts.settings.patients
+        self._domain = unit.parts.settings.affinity_domain
+        self._message_id = message_id
+        self._digest = hashlib.sha256(rules.number.encode() + encode_submission(submission)).hexdigest()
+        self._now: datetime = unit.parts.now()
+        self.response = RegistryResponse(status=Status.SUCCESS, errors=tuple(warnings))
+
+    async def work(self, transaction: Transaction) -> bytes | None:
+        """Update and return None; or return the response that this message was given before."""
+        before = await submissions.find_or_keep_answer(
+            transaction,
+            message_id=self._message_id,
+            digest=self._digest,
+            response=encode_registry_response(self.response, Actor.REGISTRY),
+            created=self._now.isoformat(),
+        )
+        if before is not None:
+            return before
+        update = Update(Message(await _with_lineages(transaction, self._submission)))
+        known = await self._known(transaction, update)
+        if errors := list(map(_told, self._rules.against(update, known))):
+            raise Rejected(*errors)
+        now = Timestamp.of(self._now)
+        await _write(transaction, change_of(update, known, now, keeps_status=self._rules.restricted))
+        return None
+
+    async def _known(self, transaction: Transaction, update: Update) -> Known:
+        # Locks are taken in one order: patients, objects, uniqueIds.
+        held: set[str] = set()
+        active = await self._hold_patients(transaction, update, held)
+        registered = await _lock_named(transaction, update)
+        # What was committed before the lock may have moved a lineage to another patient.
+        active = await self._hold_patients(transaction, update, held) or active
+        latest = await versions.find_latest_values(transaction, update.logical_ids)
+        used = await unique_ids.claim_unique_ids(transaction, (update.submission_set,))
+        changing = {change.target for change in update.status_updates} & registered.keys()
+        changing |= {item.entry_uuid for item in registered.values() if item.object_class is Class.FOLDER}
+        values = {value.entry_uuid: value for value in await objects.find_values(transaction, changing)}
+        joining = [
+            *(new.association for new in update.new_associations),
+            *(value for value in values.values() if isinstance(value, Association)),
+        ]
+        return Known(
+            patient_is_active=active,
+            taken=await objects.find_taken_ids(transaction, _chosen_ids(update.message.submission)),
+            set_is_registered=bool(used),
+            ambiguous=await _ambiguous(transaction, update),
+            latest=latest,
+            values=values,
+            registered=registered,
+            superseded=await objects.find_superseded(transaction, registered),
+            attached=await versions.find_attached(transaction, _ids(latest)),
+            joined=await versions.find_joined(transaction, (item.source_object for item in joining)),
+        )
+
+    async def _hold_patients(self, transaction: Transaction, update: Update, held: set[str]) -> bool:
+        """Keep the patients of the set and of the lineages from being merged, those in `held` aside; tell
+        whether that of the set was found active.
+        """
+        latest = await versions.find_latest_values(transaction, update.logical_ids)
+        known = patients.canonical(update.submission_set.patient_id, self._domain)
+        if known is not None and self._policy is PatientPolicy.ANY:
+            await patient_store.add_patient(transaction, known)
+        wanted = {objects.spelled(value.patient_id) for value in latest.values()} | {known or ""}
+        active = False
+        for patient_id in sorted(wanted - held - {""}):
+            patient = await patient_store.hold_patient(transaction, patient_id)
+            held.add(patient_id)
+            active = active or (patient_id == known and patient is not None and patient.active)
+        return active
+
+
+async def _lock_named(transaction: Transaction, update: Update) -> dict[str, Registered]:
+    """Lock what the update names, and what is joined with it, until nothing more comes up."""
+    named: set[str] = set()
+    registered: dict[str, Registered] = {}
+    while not (found := await _named(transaction, update)) <= named:
+        named |= found
+        registered = await objects.lock_registered(transaction, sorted(named))
+    return registered
+
+
+async def _named(transaction: Transaction, update: Update) -> set[str]:
+    references = update.message.references()
+    latest = await versions.find_latest_values(transaction, update.logical_ids)
+    targets = [change.target for change in update.status_updates]
+    associations = [
+        *await versions.find_attached(transaction, _ids(latest)),
+        *(item for item in await objects.find_values(transaction, targets) if isinstance(item, Association)),
+    ]
+    return {
+        *references,
+        *await versions.find_version_ids(transaction, update.logical_ids),
+        *chain.from_iterable(
+            (item.entry_uuid, item.source_object, item.target_object) for item in associations
+        ),
+    }
+
+
+def _ids(latest: Mapping[str, Versioned]) -> list[str]:
+    return [value.entry_uuid for value in latest.values()]
+
+
+async def _with_lineages(transaction: Transaction, submission: Submission) -> Submission:
+    """`submission` with the logicalIDs that its entries leave to their uniqueIds, where that is clear."""
+    entries = []
+    for entry in submission.document_entries:
+        found = [] if entry.logical_id else await versions.find_lineages(transaction, entry.unique_id)
+        entries.append(replace(entry, logical_id=found[0]) if len(found) == 1 else entry)
+    return replace(submission, document_entries=tuple(entries))
+
+
+async def _ambiguous(transaction: Transaction, update: Update) -> frozenset[str]:
+    return frozenset(
+        [
+            entry.entry_uuid
+            for entry in update.message.entries.values()
+            if not entry.logical_id and await versions.find_lineages(transaction, entry.unique_id)
+        ]
+    )
+
+
+def _chosen_ids(submission: Submission) -> list[str]:
+    things: tuple[RegistryObject, ...] = (
+        submission.submission_set,
+        *submission.document_entries,
+        *submission.folders,
+        *submission.associations,
+    )
+    return [thing.entry_uuid for thing in things if not is_symbolic(thing.entry_uuid)]
+
+
+async def _write(transaction: Transaction, change: Change) -> None:
+    # The old version first: of each lineage one version is Approved at any moment.
+    await objects.replace_objects(transaction, change.changed)
+    await objects.insert_objects(transaction, change.new)
+    await objects.hide_superseded(transaction, change.superseded)
+    await unique_ids.replace_contents(transaction, change.contents)
+
+
+def audit(
+    request: UpdateRequest, response: RegistryResponse | None, caller: Caller, outcome: Outcome
+) -> tuple[AuditEvent, ...]:
+    """Describe the update (supplement XDS Metadata Update, 3.57.5.1): who updated by which submission set."""
+    return (described(request, caller, outcome, ihe(ITI57.number, ITI57.name)),)
+
+
+def described(
+    request: UpdateRequest, caller: Caller, outcome: Outcome, transaction: Coded, home: str = ""
+) -> AuditEvent:
+    """The event of an update; `home` is the community that the submission set names."""
+    submission = request.decoded.submission
+    objects_of: tuple[ParticipantObject, ...] = ()
+    if submission is not None:
+        submission_set = submission_set_object(submission.submission_set.unique_id)
+        if home:
+            submission_set = replace(submission_set, details=((HOME_COMMUNITY_ID, home.encode()),))
+        objects_of = (patient_object(submission.submission_set.patient_id), submission_set)
+    return AuditEvent(
+        event_id=IMPORT,
+        action="U",
+        outcome=outcome,
+        event_types=(transaction,),
+        participants=push_participants(caller, server=True),
+        objects=objects_of,
+        purposes=purposes(caller.user),
+    )
+
+
+SERVED = Served(ITI57, handle, audit, Speaker.NODE)

@@ -1,0 +1,199 @@
+"""Remove Metadata [ITI-62]: expected actions (supplement Remove Metadata and Documents, 3.62.4.1.3)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from registry.domain import lifecycle
+from registry.domain.administration import may_administer
+from registry.domain.removal import Item, Removal, errors_of
+from registry.store import objects, patients, removals, submissions, versions
+from registry.unit import Unit
+from shared.audit.events import (
+    PATIENT_RECORD,
+    AuditEvent,
+    Coded,
+    Outcome,
+    ParticipantObject,
+    ihe,
+    patient_object,
+    purposes,
+    push_participants,
+)
+from shared.audit.outbox import insert_events
+from shared.ebrim.model import Folder, Timestamp
+from shared.errors import Actor, InvalidRemoval, OutOfResources, Rejected
+from shared.messages.iti62 import ITI62, RemoveMetadataRequest
+from shared.messages.registry import (
+    RegistryResponse,
+    Status,
+    decode_registry_response,
+    encode_registry_response,
+)
+from shared.security.caller import Caller
+from shared.soap.served import Served, Speaker
+from shared.store.engine import Transaction
+from shared.xml import parse
+
+#: Objects that one request may name; a larger submission set is removed member by member.
+MAX_REFERENCES = 1_000
+#: Objects that one audit event names, so that none is larger than a trail takes.
+IN_ONE_EVENT = 200
+
+_OBJECT_REF = Coded("urn:ihe:iti:2017:ObjectRef", "IHE XDS Metadata", "registry object reference")
+# Permanent erasure, of the object life cycles of DICOM PS3.15 A.5.
+_ERASED = 15
+_SUCCESS = RegistryResponse(status=Status.SUCCESS)
+
+
+async def handle(unit: Unit, request: RemoveMetadataRequest, caller: Caller) -> RegistryResponse:
+    """Remove all objects that are listed, or say everything that keeps them from going.
+
+    A node of the community may remove, and a user in a role of `administrator_roles`; consent has no say. A
+    message that comes again with its MessageID is answered as before.
+
+    Raises
+    ------
+    Rejected
+        Nothing was removed.
+    OutOfResources
+        More than `MAX_REFERENCES` objects in one request.
+    """
+    if not may_administer(caller, unit.parts.settings.administrator_roles):
+        raise Rejected(
+            InvalidRemoval("this caller may not remove; a node of the community or an administrator may")
+        )
+    if request.errors:
+        raise Rejected(*request.errors)
+    if len(request.ids) > MAX_REFERENCES:
+        raise OutOfResources(f"{len(request.ids)} objects in one request; list at most {MAX_REFERENCES}")
+    before = await unit.write(_Removing(unit, request, caller).work, events=())
+    return _SUCCESS if before is None else decode_registry_response(parse(before))
+
+
+@dataclass(frozen=True, slots=True)
+class _Removing:
+    """One removal; `work` may run several times and keeps nothing between."""
+
+    unit: Unit
+    request: RemoveMetadataRequest
+    caller: Caller
+
+    async def work(self, transaction: Transaction) -> bytes | None:
+        """Remove and return None; or return the response that this message was given before."""
+        now = self.unit.parts.now()
+        before = await submissions.find_or_keep_answer(
+            transaction,
+            message_id=self.caller.message_id,
+            digest=_digest(self.request),
+            response=encode_registry_response(_SUCCESS, Actor.REGISTRY),
+            created=now.isoformat(),
+        )
+        if before is not None:
+            await self._record(transaction, audit(self.request, None, self.caller, Outcome.SUCCESS))
+            return before
+        await _lock(transaction, self.request.ids)
+        removal = await removals.find_removal(transaction, self.request.ids)
+        if errors := errors_of(removal):
+            raise Rejected(*errors)
+        await _remove(transaction, removal, Timestamp.of(now))
+        await self._record(transaction, tuple(_events(self.caller, removal)))
+        return None
+
+    async def _record(self, transaction: Transaction, events: Sequence[AuditEvent]) -> None:
+        await insert_events(transaction, events, self.unit.parts.recorder)
+
+
+def _digest(request: RemoveMetadataRequest) -> str:
+    return hashlib.sha256("\n".join((ITI62.number, *request.ids)).encode()).hexdigest()
+
+
+async def _lock(transaction: Transaction, ids: Sequence[str]) -> None:
+    """Hold the patients against merges, then what goes and what it joins against submissions.
+
+    Ends of associations never change, and an object that goes meanwhile is not found afterwards.
+    """
+    held: set[str] = set()
+    while fresh := await _patients(transaction, ids) - held:
+        for patient_id in sorted(fresh):
+            await patients.hold_patient(transaction, patient_id)
+        held |= fresh
+    items = await removals.find_items(transaction, ids)
+    await objects.lock_registered(transaction, sorted(items))
+
+
+async def _patients(transaction: Transaction, ids: Sequence[str]) -> set[str]:
+    items = await removals.find_items(transaction, ids)
+    return {item.patient_id for item in items.values() if item.patient_id}
+
+
+async def _remove(transaction: Transaction, removal: Removal, now: Timestamp) -> None:
+    going = removal.going
+    await removals.remove_objects(transaction, going)
+    lineages = sorted({item.logical_id for item in going if item.logical_id})
+    # The latest of the versions that are left is shown at level 1 again, in the status that it has.
+    left = await versions.find_version_ids(transaction, lineages)
+    shrinking = removal.shrinking
+    values = await objects.find_values(transaction, left | shrinking)
+    await objects.replace_objects(
+        transaction,
+        [
+            lifecycle.updated(value, now)
+            if isinstance(value, Folder) and value.entry_uuid in shrinking
+            else value
+            for value in values
+        ],
+    )
+
+
+# --- the trail ----------------------------------------------------------------------------------------
+
+
+def audit(
+    request: RemoveMetadataRequest, response: RegistryResponse | None, caller: Caller, outcome: Outcome
+) -> tuple[AuditEvent, ...]:
+    """Describe a removal by what was asked; what was done is recorded together with it."""
+    return tuple(_events_of(caller, outcome, "", request.ids[:MAX_REFERENCES]))
+
+
+def _events(caller: Caller, removal: Removal) -> Iterator[AuditEvent]:
+    """One event for each patient, more where there are many objects."""
+    by_patient: dict[str, list[str]] = {}
+    for item in removal.going:
+        by_patient.setdefault(_patient_of(item, removal), []).append(item.entry_uuid)
+    for patient_id, ids in by_patient.items():
+        yield from _events_of(caller, Outcome.SUCCESS, patient_id, ids)
+
+
+def _patient_of(item: Item, removal: Removal) -> str:
+    if item.association_type:
+        source = removal.items.get(item.source_object)
+        return source.patient_id if source else ""
+    return item.patient_id
+
+
+def _events_of(caller: Caller, outcome: Outcome, patient_id: str, ids: Sequence[str]) -> Iterator[AuditEvent]:
+    for at in range(0, max(len(ids), 1), IN_ONE_EVENT):
+        yield AuditEvent(
+            event_id=PATIENT_RECORD,
+            action="D",
+            outcome=outcome,
+            event_types=(ihe(ITI62.number, ITI62.name),),
+            participants=push_participants(caller, server=True),
+            objects=(
+                *((patient_object(patient_id),) if patient_id else ()),
+                *map(_object, ids[at : at + IN_ONE_EVENT]),
+            ),
+            purposes=purposes(caller.user),
+        )
+
+
+def _object(entry_uuid: str) -> ParticipantObject:
+    return ParticipantObject(
+        object_id=entry_uuid, id_type=_OBJECT_REF, type_code=2, role=3, life_cycle=_ERASED
+    )
+
+
+SERVED = Served(ITI62, handle, audit, Speaker.NODE)

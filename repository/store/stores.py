@@ -1,0 +1,45 @@
+"""The store of blobs that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from repository.settings import RepositorySettings
+from repository.store.blobs import Blobs
+from repository.store.encoding import Encoding, read_key
+from repository.store.files import FileBlobs
+from shared.settings import SettingsError
+
+
+def open_blobs(settings: RepositorySettings) -> Blobs:
+    """The store of `storage_url`.
+
+    Raises
+    ------
+    SettingsError
+        A key cannot be read.
+    """
+    return _open(settings.storage_url, settings, settings.folder)
+
+
+def open_replica(settings: RepositorySettings) -> Blobs | None:
+    """The store of `replica_url`, if there is one."""
+    if settings.replica_url is None:
+        return None
+    return _open(settings.replica_url, settings, settings.folder / "replica")
+
+
+def _open(url: str | None, settings: RepositorySettings, folder: Path) -> Blobs:
+    encoding = Encoding([read_key(path) for path in settings.encryption_keys], compress=settings.compress)
+    if url is None:
+        return FileBlobs(folder, encoding)
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return FileBlobs(Path(unquote(parts.path)), encoding)
+    from repository.store.objects import ObjectBlobs
+
+    try:
+        return ObjectBlobs(url, settings.s3, folder, encoding)
+    except (OSError, ValueError) as error:
+        raise SettingsError((f"XDSI_S3: the object store cannot be used: {error}",)) from None

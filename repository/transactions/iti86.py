@@ -1,0 +1,169 @@
+"""Remove Documents [ITI-86]: expected actions (supplement Remove Metadata and Documents, 3.86.4).
+
+What is removed is served no more, at once. Its bytes stay for the grace time, or for as long as another
+document has the same; its uniqueId stays bound to them, because the registry may still know the entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from repository.domain.provision import State
+from repository.store import documents
+from repository.unit import Unit
+from shared.audit.events import (
+    PATIENT_RECORD,
+    AuditEvent,
+    Outcome,
+    document_object,
+    ihe,
+    patient_object,
+    purposes,
+    push_participants,
+)
+from shared.errors import (
+    DocumentUniqueIdError,
+    OutOfResources,
+    RemoveDocumentsError,
+    UnknownRepositoryId,
+    XdsError,
+)
+from shared.messages.documents import DocumentRequest
+from shared.messages.iti86 import ITI86, RemoveDocumentsRequest
+from shared.messages.registry import RegistryResponse, Status
+from shared.security.caller import Caller
+from shared.soap.served import Served, Speaker
+from shared.store.engine import Transaction
+
+MAX_REFERENCES = 1_000
+
+# Permanent erasure, of the object life cycles of DICOM PS3.15 A.5.
+_ERASED = 15
+
+Provided = Mapping[str, list[tuple[str, State]]]
+
+
+async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) -> RegistryResponse:
+    """Remove the documents that are here, with one error for each of the others.
+
+    A node of the community may remove, and a user in a role of `administrator_roles`; consent has no say.
+    The removal and its events are one transaction.
+
+    Raises
+    ------
+    OutOfResources
+        More than `MAX_REFERENCES` documents in one request.
+    """
+    wanted = tuple(dict.fromkeys(request.documents))
+    if len(wanted) > MAX_REFERENCES:
+        raise OutOfResources(f"{len(wanted)} documents in one request; name at most {MAX_REFERENCES}")
+    if not _may_remove(unit, caller):
+        return _response(tuple(map(_not_by_this_caller, wanted)), removed=0)
+    ours = unit.parts.settings.repository_unique_id
+
+    async def remove(transaction: Transaction) -> tuple[XdsError, ...]:
+        known = await documents.find_provided(
+            transaction, [asked.document_unique_id for asked in wanted if asked.repository_unique_id == ours]
+        )
+        errors = {asked: error for asked in wanted if (error := _obstacle(asked, known, ours)) is not None}
+        removed = [asked for asked in wanted if asked not in errors]
+        for unique_id in dict.fromkeys(asked.document_unique_id for asked in removed):
+            await documents.remove_document(transaction, unique_id)
+        await unit.insert_events(transaction, _events(caller, known, removed, tuple(errors)))
+        return tuple(errors.values())
+
+    errors = await unit.parts.database.write(remove)
+    unit.audited = True
+    return _response(errors, removed=len(wanted) - len(errors))
+
+
+def _may_remove(unit: Unit, caller: Caller) -> bool:
+    if caller.community_node:
+        return True
+    roles = caller.user.roles if caller.user else ()
+    return any(str(role) in unit.parts.settings.administrator_roles for role in roles)
+
+
+def _not_by_this_caller(asked: DocumentRequest) -> XdsError:
+    unique_id = asked.document_unique_id
+    return RemoveDocumentsError(
+        f"document {unique_id} cannot be removed by this caller; a node of the community or an "
+        "administrator can",
+        location=unique_id,
+    )
+
+
+def _obstacle(asked: DocumentRequest, known: Provided, ours: str) -> XdsError | None:
+    unique_id = asked.document_unique_id
+    if asked.repository_unique_id != ours:
+        return UnknownRepositoryId(
+            f"repositoryUniqueId {asked.repository_unique_id} is not served here", location=unique_id
+        )
+    if unique_id not in known:
+        return DocumentUniqueIdError(f"document {unique_id} is not available", location=unique_id)
+    if any(state in (State.PENDING, State.IN_DOUBT) for _, state in known[unique_id]):
+        return RemoveDocumentsError(
+            f"a submission of document {unique_id} has no outcome yet; try again in a moment",
+            location=unique_id,
+        )
+    return None
+
+
+def _response(errors: tuple[XdsError, ...], *, removed: int) -> RegistryResponse:
+    if not errors:
+        return RegistryResponse(status=Status.SUCCESS)
+    status = Status.PARTIAL_SUCCESS if removed else Status.FAILURE
+    return RegistryResponse(status=status, errors=errors)
+
+
+def audit(
+    request: RemoveDocumentsRequest, response: RegistryResponse | None, caller: Caller, outcome: Outcome
+) -> tuple[AuditEvent, ...]:
+    """Describe a removal of which nothing was done; what was done is recorded together with it."""
+    return (_event(caller, outcome, "", request.documents),)
+
+
+def _events(
+    caller: Caller, known: Provided, removed: Sequence[DocumentRequest], failed: Sequence[DocumentRequest]
+) -> tuple[AuditEvent, ...]:
+    """One event for each patient and each outcome (ITI TF-2 3.86.5)."""
+    return tuple(
+        _event(caller, outcome, patient_id, documents_of)
+        for outcome, asked in ((Outcome.SUCCESS, removed), (Outcome.SERIOUS_FAILURE, failed))
+        for patient_id, documents_of in _by_patient(known, asked).items()
+    )
+
+
+def _by_patient(known: Provided, asked: Sequence[DocumentRequest]) -> dict[str, list[DocumentRequest]]:
+    found: dict[str, list[DocumentRequest]] = {}
+    for one in asked:
+        for patient_id in dict.fromkeys(
+            patient for patient, _ in known.get(one.document_unique_id, [("", 0)])
+        ):
+            found.setdefault(patient_id, []).append(one)
+    return found
+
+
+def _event(caller: Caller, outcome: Outcome, patient_id: str, asked: Sequence[DocumentRequest]) -> AuditEvent:
+    return AuditEvent(
+        event_id=PATIENT_RECORD,
+        action="D",
+        outcome=outcome,
+        event_types=(ihe(ITI86.number, ITI86.name),),
+        participants=push_participants(caller, server=True),
+        objects=(
+            *((patient_object(patient_id),) if patient_id else ()),
+            *(
+                document_object(
+                    one.document_unique_id,
+                    repository_unique_id=one.repository_unique_id,
+                    life_cycle=_ERASED,
+                )
+                for one in asked
+            ),
+        ),
+        purposes=purposes(caller.user),
+    )
+
+
+SERVED = Served(ITI86, handle, audit, Speaker.NODE)

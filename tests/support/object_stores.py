@@ -1,0 +1,146 @@
+"""S3-compatible stores for tests: real servers on loopback, each with a bucket `test`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from repository.settings import S3Settings
+
+CEPH = Path(__file__).parents[2] / "../shared/tools/ceph-mini.sh"
+_START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """A server; `folder` is where its own tool keeps it, for failures of its parts."""
+
+    settings: S3Settings
+    bucket: str = "test"
+    folder: Path | None = None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def _free_ports_from(port: int) -> int:
+    """A port such that nobody listens there; a cluster takes the hundred from it on."""
+    while True:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
+        except OSError:
+            port += 100
+
+
+def _settings(port: int, access_key: str, secret_key: str) -> S3Settings:
+    return S3Settings(
+        endpoint=f"http://127.0.0.1:{port}",
+        access_key=access_key,
+        secret_key=secret_key,
+        allow_http=True,
+    )
+
+
+@contextmanager
+def moto() -> Iterator[ObjectStore]:
+    """moto's server in a thread."""
+    server_module = pytest.importorskip("moto.server")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        urlopen(Request(f"http://127.0.0.1:{port}/test", method="PUT")).close()
+        yield ObjectStore(_settings(port, "id", "secret"))
+    finally:
+        server.stop()
+
+
+@contextmanager
+def s3rver() -> Iterator[ObjectStore]:
+    """s3rver, a program for node."""
+    program = shutil.which("s3rver")
+    if program is None:
+        pytest.skip("s3rver is not installed; npm install -g s3rver")
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="s3rver-") as folder:
+        process = subprocess.Popen(
+            [program, "-a", "127.0.0.1", "-p", str(port), "-d", folder, "--configure-bucket", "test"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _wait_for(port)
+            yield ObjectStore(_settings(port, "S3RVER", "S3RVER"))
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@contextmanager
+def ceph() -> Iterator[ObjectStore]:
+    """A Ceph cluster of three OSDs with its S3 gateway."""
+    if not CEPH.exists():
+        pytest.skip("the tool that starts a Ceph cluster is not at hand")
+    if shutil.which("radosgw", path=os.environ["PATH"] + ":/usr/sbin:/usr/bin") is None:
+        pytest.skip("Ceph is not installed; apt install ceph-mon ceph-osd ceph-common radosgw")
+    with tempfile.TemporaryDirectory(prefix="ceph-") as folder:
+        port = _free_ports_from(17_480)
+        environment = os.environ | {"OSD_GB": "3"}
+        try:
+            subprocess.run(
+                [CEPH, "up", folder, str(port)], check=True, capture_output=True, timeout=120, env=environment
+            )
+            given = _variables(Path(folder) / "env")
+            yield ObjectStore(
+                _settings(port, given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"]),
+                given.get("BUCKET", "test"),
+                Path(folder),
+            )
+        finally:
+            subprocess.run([CEPH, "down", folder], check=True, capture_output=True, timeout=60)
+
+
+def ceph_osd(store: ObjectStore, action: str, number: int) -> None:
+    """`kill-osd` or `start-osd` of one of the three."""
+    assert store.folder is not None
+    subprocess.run(
+        [CEPH, action, str(store.folder), str(number)], check=True, capture_output=True, timeout=60
+    )
+
+
+def _variables(path: Path) -> dict[str, str]:
+    lines = path.read_text("utf-8").splitlines()
+    pairs = (line.removeprefix("export ").partition("=") for line in lines if "=" in line)
+    return {name: value.strip("'\"") for name, _, value in pairs}
+
+
+def _wait_for(port: int) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
+            return
+        except HTTPError:
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+SERVERS = {"moto": moto, "s3rver": s3rver, "ceph": ceph}
