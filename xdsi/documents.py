@@ -108,10 +108,24 @@ _METADATA_UPDATE = (
     "  Approved ones are. An old version is seen by those who may see the latest one.",
     "- ITI-92 without `lid` updates the entry that has the uniqueId, if there is one.",
 )
+_REGISTRY = (
+    "Where the texts leave it open:",
+    "",
+    "- ITI-51 names at most 100 patients in one query and is recorded once for each of them. Consent is",
+    "  asked for each object; what it refuses is left out.",
+    "- ITI-61 answers with the action of the framework, `RegisterOnDemandDocumentResponse`; a setting",
+    "  changes it, and consumers take both. On-Demand entries may share a uniqueId with each other.",
+    "- ITI-62 is for nodes of the community and for administrators, lists at most 1,000 objects, and judges",
+    "  what would be left. A document or folder that stays must stay in a submission set. Folders that lose",
+    "  a member get a new lastUpdateTime; a replaced document stays Deprecated when its replacement goes.",
+    "- ITI-44 takes one patient in a message, and one pair in a merge; demographics are not read. A message",
+    "  that comes again is acknowledged as before.",
+    "- Codes and media types are compared with value sets when a file names them; without one all are taken.",
+)
 _NOT_YET = (
-    "ITI-51, 61, 62 and ITI-44 at the registry; ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered",
-    "and frame resources, C-FIND, C-MOVE, C-GET and storage commitment at the imaging source; the gateways",
-    "(XCA, XCA-I); the pages for clinicians and auditors.",
+    "ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered and frame resources, C-FIND, C-MOVE, C-GET and",
+    "storage commitment at the imaging source; the gateways (XCA, XCA-I); the pages for clinicians and",
+    "auditors.",
 )
 
 
@@ -141,6 +155,7 @@ def conformance_page() -> str:
             )
     lines += [f"| {' | '.join(row)} |" for row in _OTHERS]
     lines += ["", "## Metadata Update", "", *_METADATA_UPDATE]
+    lines += ["", "## The registry", "", *_REGISTRY]
     lines += ["", "## Not yet", "", *_NOT_YET]
     return "\n".join(lines) + "\n"
 

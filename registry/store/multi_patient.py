@@ -60,6 +60,11 @@ _FOLDER_FILTERS: Mapping[str, Condition] = {
     FOLDER_PATIENTS: equals(_object.patient_id),
     **folders.FILTERS,
 }
+#: The filters of each class by parameter.
+FILTERS: Mapping[Class, Mapping[str, Condition]] = {
+    Class.DOCUMENT_ENTRY: _DOCUMENT_FILTERS,
+    Class.FOLDER: _FOLDER_FILTERS,
+}
 _DOCUMENT_FILTERS_BY_VALUE = {**_DOCUMENT_FILTERS, _EVENT_CODES: _among(objects.EVENT_CODE)}
 _FOLDER_FILTERS_BY_VALUE = {**_FOLDER_FILTERS, _FOLDER_CODES: _among(objects.FOLDER_CODE)}
 
@@ -88,21 +93,16 @@ async def find_documents_of_patients(
     Served by `registry_object_of_patient`; without patients by the index of the class, facility type or event
     code.
     """
-    return await _found(transaction, criteria, Class.DOCUMENT_ENTRY, _DOCUMENT_FILTERS, most)
+    return await _found(transaction, criteria, Class.DOCUMENT_ENTRY, most)
 
 
 async def find_folders_of_patients(transaction: Transaction, criteria: Criteria, *, most: int) -> list[Found]:
     """Find at most `most` folders, of the patients that are named or, by their codes, of all."""
-    return await _found(transaction, criteria, Class.FOLDER, _FOLDER_FILTERS, most)
+    return await _found(transaction, criteria, Class.FOLDER, most)
 
 
-async def _found(
-    transaction: Transaction,
-    criteria: Criteria,
-    object_class: Class,
-    filters: Mapping[str, Condition],
-    most: int,
-) -> list[Found]:
+async def _found(transaction: Transaction, criteria: Criteria, object_class: Class, most: int) -> list[Found]:
+    filters = FILTERS[object_class]
     statement = _find(signature(criteria, filters), object_class)
     rows = await transaction.fetch(statement, most=most, level=criteria.level, **bound(criteria, filters))
     return [from_row(row) for row in rows]

@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, exists, not_, select
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, case, delete, exists, not_, select, update
 
 from registry.domain.removal import Item, Reference, Removal
 from registry.domain.submission import HAS_MEMBER, Class
+from registry.store.objects import LEVEL_1, LEVEL_2
 from registry.store.tables import object_value, registry_object, unique_id
+from shared.ebrim.model import AvailabilityStatus
 from shared.store.engine import Transaction
 from shared.store.statements import in_list
 
@@ -63,6 +65,24 @@ _COLLECTED = (
 
 _REMOVE_VALUES = delete(object_value).where(in_list(object_value.c.entry_uuid, "ids"))
 _REMOVE = delete(registry_object).where(in_list(_object.entry_uuid, "ids"))
+_newer = registry_object.alias("newer")
+# What level 1 hides of the latest version alone: `objects` says it of values.
+_HIDES_NOTHING = case(
+    (_object.object_class == str(Class.DOCUMENT_ENTRY), _object.document_availability.is_(None)),
+    else_=_object.status == str(AvailabilityStatus.APPROVED),
+)
+_SHOW = (
+    update(registry_object)
+    .where(
+        in_list(_object.logical_id, "logical_ids"),
+        _object.metadata_level == LEVEL_2,
+        _HIDES_NOTHING,
+        ~exists()
+        .where(_newer.c.logical_id == _object.logical_id, _newer.c.version > _object.version)
+        .correlate(registry_object),
+    )
+    .values(metadata_level=LEVEL_1)
+)
 _FREE = delete(unique_id).where(
     in_list(unique_id.c.unique_id, "unique_ids"),
     unique_id.c.object_class != str(Class.DOCUMENT_ENTRY),
@@ -130,7 +150,7 @@ async def _ends(
 
 
 async def remove_objects(transaction: Transaction, items: Collection[Item]) -> None:
-    """Remove objects whole.
+    """Remove objects whole, and let level 1 show what is the latest of its versions now.
 
     The uniqueIds of submission sets and folders may be used again. That of a document stays bound to its
     content, wherever that is kept: two documents never share one.
@@ -138,6 +158,9 @@ async def remove_objects(transaction: Transaction, items: Collection[Item]) -> N
     ids = sorted(item.entry_uuid for item in items)
     await transaction.execute(_REMOVE_VALUES, ids=ids)
     await transaction.execute(_REMOVE, ids=ids)
+    lineages = sorted({item.logical_id for item in items if item.logical_id})
+    if lineages:
+        await transaction.execute(_SHOW, logical_ids=lineages)
     unique_ids = sorted({item.unique_id for item in items if item.unique_id})
     if unique_ids:
         await transaction.execute(_FREE, unique_ids=unique_ids)

@@ -51,8 +51,8 @@ async def select_objects(
 ) -> Selected:
     """Carry out the selection of a query and read what surrounds it.
 
-    Fewer than `most` objects are looked at by a Find… query, which is refused when there are more. Fragments come along when the result has no more than
-    `fragments_up_to` objects.
+    A Find… query is refused when there are `most` objects to look at, or more. Fragments come along when the
+    result has no more than `fragments_up_to` objects.
     """
     chosen = await SELECTIONS[criteria.query.query_id](transaction, criteria, most)
     result = list({item.entry_uuid: item for item in chosen.result}.values())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from registry.domain import lifecycle
 from registry.domain.administration import may_administer
 from registry.domain.removal import Item, Removal, errors_of
-from registry.store import objects, patients, removals, submissions, versions
+from registry.store import objects, patients, removals, submissions
 from registry.unit import Unit
 from shared.audit.events import (
     PATIENT_RECORD,
@@ -130,21 +130,10 @@ async def _patients(transaction: Transaction, ids: Sequence[str]) -> set[str]:
 
 
 async def _remove(transaction: Transaction, removal: Removal, now: Timestamp) -> None:
-    going = removal.going
-    await removals.remove_objects(transaction, going)
-    lineages = sorted({item.logical_id for item in going if item.logical_id})
-    # The latest of the versions that are left is shown at level 1 again, in the status that it has.
-    left = await versions.find_version_ids(transaction, lineages)
-    shrinking = removal.shrinking
-    values = await objects.find_values(transaction, left | shrinking)
+    await removals.remove_objects(transaction, removal.going)
+    shrinking = await objects.find_values(transaction, removal.shrinking)
     await objects.replace_objects(
-        transaction,
-        [
-            lifecycle.updated(value, now)
-            if isinstance(value, Folder) and value.entry_uuid in shrinking
-            else value
-            for value in values
-        ],
+        transaction, [lifecycle.updated(folder, now) for folder in shrinking if isinstance(folder, Folder)]
     )
 
 

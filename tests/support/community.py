@@ -354,5 +354,5 @@ def envelope_in(response: httpx2.Response) -> etree._Element:
     if not content_type.startswith("multipart/related"):
         return etree.fromstring(response.content)
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
-    root = next(message_from_bytes(head + response.content, policy=HTTP).iter_parts())  # type: ignore[attr-defined]
-    return etree.fromstring(root.get_payload(decode=True))
+    root = next(message_from_bytes(head + response.content, policy=HTTP).iter_parts())
+    return etree.fromstring(bytes(root.get_payload(decode=True)))  # type: ignore[arg-type]

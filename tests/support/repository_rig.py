@@ -29,7 +29,7 @@ from shared.errors import Actor
 from shared.faults import SoapFault
 from shared.http.client import http_client
 from shared.messages.documents import DocumentRequest
-from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest
+from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
 from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocument
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.messages.registry import Status
@@ -271,9 +271,10 @@ class Rig:
             StoredQueryRequest(
                 query_id=GET_DOCUMENTS,
                 return_type=ReturnType.LEAF_CLASS,
-                parameters={"$XDSDocumentEntryUniqueId": (tuple(unique_ids),)},
+                parameters=encode_parameters({"$XDSDocumentEntryUniqueId": tuple(unique_ids)}),
             ),
         )
+        assert not response.errors, response.errors
         return [entry.unique_id for entry in response.objects.document_entries]
 
     # --- what must hold ------------------------------------------------------------------------------

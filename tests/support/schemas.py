@@ -20,6 +20,7 @@ RS = "v3/rs.xsd"
 DOCUMENTS = "v3/XDS.b_DocumentRepository.xsd"
 IMAGING = "v3/XDSI.b_ImagingDocumentSource.xsd"
 REMOVAL = "v3/rmd.xsd"
+HL7_V3 = "wsdl/schema/HL7V3/NE2008/multicacheschemas"
 AUDIT = "audit/dicom2017c.xsd"
 
 _INCLUDE = f"{{{NS['xop']}}}Include"

@@ -128,7 +128,7 @@ class Workload:
         """Let everybody begin."""
         while len(self.patients) < 3:
             await self._feed()
-        workers = (self._feeds, *(self._provides,) * 3, *(self._images,) * 2, *(self._reads,) * 3)
+        workers = (self._feeds, *(self._provides,) * 2, self._images, *(self._reads,) * 2)
         self._tasks = [asyncio.create_task(worker()) for worker in workers]
 
     async def stop(self) -> None:
@@ -140,7 +140,7 @@ class Workload:
         """Why the workload itself is of no more use."""
         return [repr(task.exception()) for task in self._tasks if task.done() and task.exception()]
 
-    async def _again(self, work: Callable[[], Awaitable[None]], pause: float = 0.01) -> None:
+    async def _again(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
         while not self._stopping.is_set():
             await work()
             await asyncio.sleep(pause * self.choice.random())
@@ -168,7 +168,7 @@ class Workload:
     # --- documents -----------------------------------------------------------------------------------
 
     async def _provides(self) -> None:
-        await self._again(self._provide)
+        await self._again(self._provide, pause=0.1)
 
     async def _provide(self) -> None:
         patient_id = cx(self.choice.choice(self.patients))
@@ -243,7 +243,7 @@ class Workload:
     # --- images --------------------------------------------------------------------------------------
 
     async def _images(self) -> None:
-        await self._again(self._image, pause=0.3)
+        await self._again(self._image, pause=0.5)
 
     async def _image(self) -> None:
         study = await asyncio.to_thread(self._new_study)
@@ -321,7 +321,7 @@ class Workload:
     # --- readers -------------------------------------------------------------------------------------
 
     async def _reads(self) -> None:
-        await self._again(self._read, pause=0.05)
+        await self._again(self._read, pause=0.2)
 
     async def _read(self) -> None:
         task = self.choice.choice(

@@ -330,6 +330,18 @@ async def test_a_wrong_patient_id_and_a_wrong_return_type_are_refused(registry):
     ) == ["XDSRegistryError"]
 
 
+async def test_metadata_level_2_opens_what_level_1_hides(registry):
+    offline = a_document_entry(document_availability=schemes.OFFLINE)
+    await registry.register(a_submission(offline))
+    assert await find(registry, PatientId=BOTH) == set()
+    level = {"$MetadataLevel": 2}
+    found = await query(registry, DOCUMENTS, complete(DOCUMENTS) | level)
+    assert ids(found.document_entries) == ids([offline])
+    assert await refused(registry, DOCUMENTS, complete(DOCUMENTS) | {"$MetadataLevel": 3}) == [
+        "XDSRegistryError"
+    ]
+
+
 # --- limits ----------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@ import pytest
 from lxml import etree
 
 from registry.domain import stored_queries as queries
+from registry.domain.value_sets import value_sets_of
+from registry.store import patients
 from shared.ebrim import schemes
 from shared.ebrim.codec import decode_submission, encode_submission_set
 from shared.ebrim.model import AssociationType, AvailabilityStatus, Code, Slot, Timestamp
@@ -21,7 +23,7 @@ from tests.support.metadata import (
     a_submission,
     an_association,
 )
-from tests.support.registry import APPROVED, CLINICIAN, DEPRECATED, a_clinician, codes, is_success
+from tests.support.registry import APPROVED, CLINICIAN, DEPRECATED, Registry, a_clinician, codes, is_success
 from tests.support.updates import (
     STATUSES,
     a_status,
@@ -837,6 +839,15 @@ async def test_what_is_wrong_on_the_wire_has_its_code(registry, world):
     assert is_success(await update(registry, on_the_wire(world)))
 
 
+@pytest.mark.parametrize("restricted", [False, True])
+async def test_codes_outside_of_the_value_sets_are_refused(registry, world, restricted):
+    sets = value_sets_of({"confidentialityCode": ["N^^2.16.840.1.113883.5.25"]})
+    strict = Registry(replace(registry.parts, value_sets=sets))
+    secret = a_version(lone(world, confidentiality_codes=(R_CODE,)))
+    assert await refused(strict, secret, restricted=restricted) == [METADATA]
+    assert is_success(await update(strict, a_version(lone(world)), restricted=restricted))
+
+
 async def test_all_errors_of_a_stage_are_told_together(registry, world):
     found = await refused(
         registry,
@@ -984,3 +995,33 @@ async def test_an_update_that_races_with_new_members_of_its_folder_takes_all_alo
     assert {code for codes_ in lost for code in codes_} <= {"XDSRegistryDeprecatedDocumentError"}
     _, new = await versions_of(registry, folder)
     assert len(await joined(registry, new.entry_uuid)) == len(won) - 1
+
+
+@pytest.mark.parametrize("round_", range(4))
+async def test_an_update_that_leaves_a_patient_who_is_merged_at_once_keeps_both_changes(registry, round_):
+    """The merge rewrites objects of the patient that the submission set does not name."""
+    documents = [a_document_entry() for _ in range(6)]
+    await registry.register(a_submission(*documents))
+    survivor = f"SURVIVOR^^^&{DOMAIN}&ISO"
+    await registry.add_patient(survivor)
+
+    async def merge(transaction):
+        await patients.lock_patients(transaction, [PATIENT, survivor])
+        await patients.merge_patients(transaction, PATIENT, survivor)
+
+    updates = [a_version(new_version(each, patient_id=OTHER_PATIENT)) for each in documents]
+    await asyncio.gather(
+        *(update(registry, operation) for operation in updates[:3]),
+        registry.parts.database.write(merge),
+        *(update(registry, operation) for operation in updates[3:]),
+    )
+    left = {(item.version, str(item.availability_status)) for item in await documents_of(registry, survivor)}
+    came = {
+        (item.version, str(item.availability_status)) for item in await documents_of(registry, OTHER_PATIENT)
+    }
+    assert (left, came) == ({(1, DEPRECATED)}, {(2, APPROVED)})
+    assert (await everything(registry, 1, survivor)).document_entries == ()
+
+
+async def documents_of(registry, patient_id):
+    return (await everything(registry, 2, patient_id)).document_entries

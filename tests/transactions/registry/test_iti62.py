@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from registry.domain import stored_queries as queries
+from registry.store import objects
 from registry.store.tables import object_value, registry_object, unique_id
 from registry.transactions import iti62
 from shared.ebrim import schemes
@@ -312,29 +313,62 @@ async def test_a_replaced_document_stays_deprecated_when_its_replacement_goes(re
     assert first.document_entries[0].entry_uuid in ids(found.document_entries)
 
 
-async def test_an_old_version_is_the_latest_again_when_the_newer_one_goes(registry):
-    old = a_document_entry()
-    submission = a_submission(old)
-    await registry.register(submission)
-    newer = a_document_entry(unique_id=old.unique_id, logical_id=old.entry_uuid, version=2)
-    membership = an_association(
-        submission.submission_set.entry_uuid, newer.entry_uuid, submission_set_status=schemes.ORIGINAL
+class Versions:
+    """A document and a folder of one set, each of which has a newer version."""
+
+    def __init__(self, **changes):
+        self.entry, self.folder = a_document_entry(**changes), a_folder()
+        self.first = a_submission(self.entry, folders=[self.folder])
+        set_id = self.first.submission_set.entry_uuid
+        self.newer = [
+            a_document_entry(unique_id=self.entry.unique_id, logical_id=self.entry.entry_uuid, version=2),
+            a_folder(unique_id=self.folder.unique_id, logical_id=self.folder.entry_uuid, version=2),
+        ]
+        self.memberships = [
+            an_association(set_id, self.newer[0].entry_uuid, submission_set_status=schemes.ORIGINAL),
+            an_association(set_id, self.newer[1].entry_uuid),
+        ]
+
+    async def register(self, registry):
+        await registry.register(self.first)
+
+        async def deprecate(transaction):
+            old = [self.entry.entry_uuid, self.folder.entry_uuid]
+            values = await objects.find_values(transaction, old)
+            await objects.replace_objects(transaction, map(objects.deprecated, values))
+            await objects.hide_superseded(transaction, old)
+
+        await registry.parts.database.write(deprecate)
+        await registry.store_as_is(*self.newer, *self.memberships)
+
+
+async def shown(registry):
+    found = await registry.query(
+        queries.GET_ALL,
+        {
+            "$patientId": PATIENT,
+            "$XDSDocumentEntryStatus": [APPROVED, DEPRECATED],
+            "$XDSSubmissionSetStatus": [APPROVED],
+            "$XDSFolderStatus": [APPROVED, DEPRECATED],
+        },
     )
-    await registry.store_as_is(replace(newer, availability_status=AvailabilityStatus.DEPRECATED), membership)
+    return {thing.entry_uuid for thing in (*found.document_entries, *found.folders)}
 
-    async def superseded(database):
-        from registry.store.objects import hide_superseded
 
-        await hide_superseded(database, [old.entry_uuid])
+async def test_an_old_version_is_the_latest_again_when_the_newer_one_goes(registry):
+    """In the status that it has: level 1 shows a deprecated document, and no deprecated folder."""
+    versions = Versions()
+    await versions.register(registry)
+    assert await shown(registry) == set(ids(versions.newer))
+    await remove(registry, *versions.newer, *versions.memberships)
+    assert await shown(registry) == {versions.entry.entry_uuid}
 
-    await registry.parts.database.write(superseded)
-    find = {
-        "$XDSDocumentEntryPatientId": PATIENT,
-        "$XDSDocumentEntryStatus": [APPROVED, DEPRECATED],
-    }
-    assert ids((await registry.query(queries.FIND_DOCUMENTS, find)).document_entries) == (newer.entry_uuid,)
-    await remove(registry, newer, membership)
-    assert ids((await registry.query(queries.FIND_DOCUMENTS, find)).document_entries) == (old.entry_uuid,)
+
+async def test_an_old_version_that_is_offline_stays_hidden(registry):
+    versions = Versions(document_availability=schemes.OFFLINE)
+    await versions.register(registry)
+    await remove(registry, *versions.newer, *versions.memberships)
+    assert await shown(registry) == set()
 
 
 # --- who, how often, how much ----------------------------------------------------------------------------

@@ -18,8 +18,10 @@ from registry.transactions import iti42, iti61
 from shared.ebrim import schemes
 from shared.ebrim.model import AssociationType, Code
 from shared.errors import Rejected
-from shared.messages.iti42 import RegisterRequest
-from shared.settings import SettingsError
+from shared.http.client import http_client
+from shared.messages.iti42 import ITI42, RegisterRequest
+from shared.settings import SettingsError, TlsSettings
+from shared.soap.client import SoapClient
 from tests.support.metadata import (
     CT,
     DIAGNOSTIC_IMAGING,
@@ -33,7 +35,8 @@ from tests.support.metadata import (
     a_submission,
     an_association,
 )
-from tests.support.registry import Registry, codes
+from tests.support.registry import Registry, codes, is_success
+from tests.transactions.registry.test_service import served
 
 REASON = Code("why", "1.2.3", "Because")
 ALLOWED = {
@@ -191,3 +194,17 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 def test_a_right_file_is_taken(tmp_path):
     path = written(tmp_path, "codes.json", json.dumps(ALLOWED))
     assert RegistrySettings.load(environ={"XDSI_VALUE_SETS": str(path)}).value_sets == path
+
+
+async def test_a_registry_that_is_told_of_a_file_judges_by_it(tmp_path):
+    path = written(tmp_path, "codes.toml", 'mimeType = ["application/dicom"]')
+    changes = {"value_sets": path, "patients": "any"}
+    async with (
+        served(tmp_path, **changes) as service,
+        http_client(TlsSettings(), peers=(service.base,)) as http,
+    ):
+        soap = SoapClient(http)
+        refused = a_submission(a_document_entry(mime_type="text/xml"))
+        response = await soap.call(ITI42, service.url, RegisterRequest.of(refused))
+        assert codes(response.errors[0]) == ["XDSRegistryMetadataError"]
+        assert is_success(await soap.call(ITI42, service.url, RegisterRequest.of(a_submission())))

@@ -10,9 +10,24 @@ from sqlalchemy import column, create_engine, select, table, update
 from sqlalchemy.pool import StaticPool
 
 from registry.domain import stored_queries as queries
+from registry.domain.multi_patient_queries import (
+    FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS,
+    FIND_FOLDERS_FOR_MULTIPLE_PATIENTS,
+    MULTI_PATIENT_QUERIES,
+)
 from registry.domain.stored_queries import criteria_of
 from registry.domain.submission import Class
-from registry.store import associations, document_entries, found, objects, patients, submissions, versions
+from registry.store import (
+    associations,
+    document_entries,
+    found,
+    multi_patient,
+    objects,
+    patients,
+    removals,
+    submissions,
+    versions,
+)
 from registry.store.tables import METADATA, registry_object
 from shared.ebrim.model import AvailabilityStatus
 from shared.messages.iti18 import encode_parameters
@@ -92,12 +107,59 @@ def find_documents(**parameters):
     return document_entries._find(used, leaf=True)
 
 
+def of_patients(query, **parameters):
+    prefix, object_class = (
+        ("$XDSDocumentEntry", Class.DOCUMENT_ENTRY)
+        if query is FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS
+        else ("$XDSFolder", Class.FOLDER)
+    )
+    given = {f"{prefix}{name}": value for name, value in (parameters | {"Status": [APPROVED]}).items()}
+    criteria = criteria_of(query.query_id, encode_parameters(given), queries=MULTI_PATIENT_QUERIES)
+    used = document_entries.signature(criteria, multi_patient.FILTERS[object_class])
+    return multi_patient._find(used, object_class)
+
+
 SERVED_BY = {
     "FindDocuments": (find_documents(), "registry_object_of_patient"),
     "FindDocuments by author and code": (
         find_documents(AuthorPerson=["%Roe%"], ClassCode=[metadata.IMAGES], EventCodeList=[metadata.CT]),
         "registry_object_of_patient",
     ),
+    "documents of several patients": (
+        of_patients(
+            FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS,
+            PatientId=[PATIENT],
+            ClassCode=[metadata.IMAGES],
+            EventCodeList=[metadata.CT],
+        ),
+        "registry_object_of_patient",
+    ),
+    "documents of all patients by class": (
+        of_patients(FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS, ClassCode=[metadata.IMAGES]),
+        "registry_object_by_class_code",
+    ),
+    "documents of all patients by facility type": (
+        of_patients(FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS, HealthcareFacilityTypeCode=[metadata.HOSPITAL]),
+        "registry_object_by_facility_type",
+    ),
+    "documents of all patients by event code": (
+        of_patients(FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS, EventCodeList=[metadata.CT]),
+        "object_value_by_event_code",
+    ),
+    "folders of several patients": (
+        of_patients(FIND_FOLDERS_FOR_MULTIPLE_PATIENTS, PatientId=[PATIENT]),
+        "registry_object_of_patient",
+    ),
+    "folders of all patients by code": (
+        of_patients(FIND_FOLDERS_FOR_MULTIPLE_PATIENTS, CodeList=[metadata.CT]),
+        "object_value_by_folder_code",
+    ),
+    "what points at what goes, from": (removals._POINTING[0], "registry_object_by_source"),
+    "what points at what goes, to": (removals._POINTING[1], "registry_object_by_target"),
+    "what is joined when others go, from": (removals._TOUCHED[0], "registry_object_by_source"),
+    "what is joined when others go, to": (removals._TOUCHED[1], "registry_object_by_target"),
+    "what is in a set when others go": (removals._COLLECTED, "registry_object_by_target"),
+    "whether a uniqueId is free again": (removals._FREE, "registry_object_by_unique_id"),
     "associations from": (associations._FROM, "registry_object_by_source"),
     "associations to": (associations._TO, "registry_object_by_target"),
     "members": (associations._MEMBERSHIPS, "registry_object_by_source"),

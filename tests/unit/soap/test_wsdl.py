@@ -17,7 +17,11 @@ from shared.messages.iti18 import ITI18, StoredQueryResponse
 from shared.messages.iti41 import ITI41
 from shared.messages.iti42 import ITI42
 from shared.messages.iti43 import ITI43
+from shared.messages.iti44 import ITI44_ADD, ITI44_MERGE, ITI44_REVISE
+from shared.messages.iti51 import ITI51
 from shared.messages.iti57 import ITI57
+from shared.messages.iti61 import ITI61
+from shared.messages.iti62 import ITI62
 from shared.messages.iti86 import ITI86
 from shared.messages.iti92 import ITI92
 from shared.messages.rad69 import RAD69
@@ -29,7 +33,18 @@ from tests.support.metadata import a_document_entry
 from tests.support.soap_exchange import Doorkeeper, Recorder, a_unit, describe, post
 
 SERVED = {
-    "registry": (ITI18, ITI42, ITI57, ITI92),
+    "registry": (
+        ITI18,
+        ITI42,
+        ITI57,
+        ITI92,
+        ITI51,
+        ITI61,
+        ITI62,
+        ITI44_ADD,
+        ITI44_REVISE,
+        ITI44_MERGE,
+    ),
     "repository": (ITI41, ITI43, ITI86),
     "imaging_source": (RAD69,),
 }
