@@ -48,10 +48,15 @@ class Parts:
 
 @dataclass(slots=True)
 class Unit:
-    """The work of one request; `audited` tells that its events were committed with its change."""
+    """The work of one request.
+
+    `audited` tells that its events were committed with its change; `withheld` holds the reasons for which
+    consent left something out.
+    """
 
     parts: Parts
     audited: bool = field(default=False, init=False)
+    withheld: set[str] = field(default_factory=set, init=False)
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
         """The rows of one statement."""
@@ -103,6 +108,7 @@ class Unit:
             permitted.update(
                 (at, decision.permitted) for at, decision in zip(of_patient, decisions, strict=True)
             )
+            self.withheld.update(decision.reason for decision in decisions if not decision.permitted)
         return [permitted[at] for at in range(len(resources))]
 
 

@@ -65,7 +65,7 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
         result, fragments = await selected(unit, criteria, caller, leaf)
     if leaf:
         _check_single_patient(result)
-    return answer(result, fragments, leaf)
+    return answer(unit, result, fragments, leaf)
 
 
 def is_leaf(return_type: ReturnType) -> bool:
@@ -103,11 +103,16 @@ async def _permitted(unit: Unit, caller: Caller, found: list[Found], policies: s
     return [item for item, permitted in zip(found, answers, strict=True) if permitted]
 
 
-def answer(result: Sequence[Found], fragments: Mapping[str, bytes], leaf: bool) -> StoredQueryResponse:
+def answer(
+    unit: Unit, result: Sequence[Found], fragments: Mapping[str, bytes], leaf: bool
+) -> StoredQueryResponse:
     """The response with `result`, in whole or as ids."""
-    if leaf:
-        return StoredQueryResponse(fragments=[fragments[item.entry_uuid] for item in result])
-    return StoredQueryResponse(fragments=[encode_object_ref(item.entry_uuid) for item in result])
+    sent = (
+        [fragments[item.entry_uuid] for item in result]
+        if leaf
+        else [encode_object_ref(item.entry_uuid) for item in result]
+    )
+    return StoredQueryResponse(fragments=sent, withheld=tuple(sorted(unit.withheld)))
 
 
 async def selected(
@@ -157,17 +162,24 @@ def audit(
 ) -> tuple[AuditEvent, ...]:
     """Describe the query (ITI TF-2 3.18.5.1): its parameters as they came, and the patient that it names."""
     named = patients_of(request)
-    return (query_event(ITI18, request, caller, outcome, named[0] if len(named) == 1 else ""),)
+    patient_id = named[0] if len(named) == 1 else ""
+    return (query_event(ITI18, request, response, caller, outcome, patient_id),)
 
 
 def query_event(
     served: SoapTransaction[StoredQueryRequest, StoredQueryResponse],
     request: StoredQueryRequest,
+    response: StoredQueryResponse | None,
     caller: Caller,
     outcome: Outcome,
     patient_id: str,
 ) -> AuditEvent:
-    """The event of a query about one patient, or about none when `patient_id` is empty."""
+    """The event of a query about one patient, or about none when `patient_id` is empty.
+
+    What consent left out does not change the outcome, because the wire says Success; the trail names the
+    policies.
+    """
+    withheld = response.withheld if response else ()
     transaction = ihe(served.number, served.name)
     details = [("QueryEncoding", b"UTF-8")]
     if request.home:
@@ -182,6 +194,7 @@ def query_event(
         event_id=QUERY,
         action="E",
         outcome=outcome,
+        outcome_description=f"withheld by consent: {'; '.join(withheld)}" if withheld else "",
         event_types=(transaction,),
         participants=push_participants(caller, server=True),
         objects=(patient_object(patient_id), query) if patient_id else (query,),

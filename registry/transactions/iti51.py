@@ -41,7 +41,7 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
     if (number := len(patients_of(request))) > MAX_PATIENTS:
         raise QueryError(f"{number} patients in one query; name at most {MAX_PATIENTS}")
     result, fragments = await selected(unit, criteria, caller, leaf)
-    return answer(result, fragments, leaf)
+    return answer(unit, result, fragments, leaf)
 
 
 def audit(
@@ -54,7 +54,7 @@ def audit(
     named = patients_of(request)
     if not named or len(named) > MAX_PATIENTS:
         named = [""]
-    return tuple(query_event(ITI51, request, caller, outcome, patient_id) for patient_id in named)
+    return tuple(query_event(ITI51, request, response, caller, outcome, patient_id) for patient_id in named)
 
 
 SERVED = Served(ITI51, handle, audit)

@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 
 from registry.domain import stored_queries as queries
+from registry.transactions import iti18
+from registry.unit import Unit
+from shared.audit.events import Outcome
 from shared.ebrim.model import AssociationType, Code
-from shared.messages.iti18 import ReturnType
+from shared.messages.iti18 import ReturnType, StoredQueryRequest, encode_parameters
 from tests.support.consent import deny, permit
 from tests.support.metadata import (
     NORMAL,
@@ -211,3 +214,18 @@ async def test_refused_entries_do_not_count_towards_the_limit(database_place):
     finally:
         await registry.parts.recorder.close()
         await registry.parts.database.close()
+
+
+@pytest.mark.parametrize("query", [queries.FIND_DOCUMENTS, queries.GET_ALL])
+async def test_the_trail_alone_says_by_which_policy_something_was_left_out(registry, world, query):
+    parameters = FIND if query is queries.FIND_DOCUMENTS else ALL
+    request = StoredQueryRequest(
+        query_id=query.query_id, return_type=REF, parameters=encode_parameters(parameters)
+    )
+    for caller, says in ((SURGEON, True), (RADIOLOGIST, False)):
+        response = await iti18.handle(Unit(registry.parts), request, caller)
+        [event] = iti18.audit(request, response, caller, Outcome.SUCCESS)
+
+        assert event.outcome is Outcome.SUCCESS
+        assert ("withheld by consent: policy " in event.outcome_description) is says
+        assert b"policy" not in iti18.ITI18.encode_response(response)
