@@ -139,7 +139,7 @@ def a_provision(
     return ProvideAndRegisterRequest.of(submission, documents)
 
 
-TRANSACTIONS = {
+TRANSACTIONS: dict[str, tuple[Any, Callable[[], Any]]] = {
     "registry": (ITI18, a_query),
     "repository": (ITI43, a_retrieval),
     "source": (RAD69, an_imaging_request),

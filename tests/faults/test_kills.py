@@ -190,8 +190,8 @@ async def _looked_at(aftermath: Aftermath) -> None:
                 aftermath.entries.setdefault(entry.unique_id, []).append(entry.entry_uuid)
                 if entry.format_code.value == MANIFEST:
                     studies = [one.partition("^")[0] for one in entry.reference_ids]
-                    for study in set(studies) & workload.studies.keys():
-                        aftermath.entries.setdefault(study, []).append(entry.entry_uuid)
+                    for uid in set(studies) & workload.studies.keys():
+                        aftermath.entries.setdefault(uid, []).append(entry.entry_uuid)
         for study in workload.studies.values():
             if study.stored:
                 for _ in range(2):

@@ -355,4 +355,4 @@ def envelope_in(response: httpx2.Response) -> etree._Element:
         return etree.fromstring(response.content)
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     root = next(message_from_bytes(head + response.content, policy=HTTP).iter_parts())
-    return etree.fromstring(bytes(root.get_payload(decode=True)))  # type: ignore[arg-type]
+    return etree.fromstring(bytes(root.get_payload(decode=True)))

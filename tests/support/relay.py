@@ -37,7 +37,7 @@ class Message:
         assert parsed.is_multipart(), f"not multipart: {self.content_type}"
         assert not parsed.defects, parsed.defects
         return [
-            ({name.lower(): str(value) for name, value in part.items()}, part.get_payload(decode=True))  # type: ignore[misc]
+            ({name.lower(): str(value) for name, value in part.items()}, part.get_payload(decode=True))
             for part in parsed.iter_parts()  # type: ignore[attr-defined]
         ]
 
