@@ -152,11 +152,11 @@ def worker(folder: Path, url: str | None, *, entries: int, crowd: bool = False) 
 
 async def in_turns(plan: Plan, case: Load, floor: Load) -> tuple[Burst, Burst, list[tuple[Burst, Burst]]]:
     """Bursts of the case between bursts of the floor; the median ones of each, and all pairs."""
-    pairs = []
     await case.run(plan.burst_seconds)
     await floor.run(plan.burst_seconds)
-    for _ in range(plan.rounds):
-        pairs.append((await case.run(plan.burst_seconds), await floor.run(plan.burst_seconds)))
+    pairs = [
+        (await case.run(plan.burst_seconds), await floor.run(plan.burst_seconds)) for _ in range(plan.rounds)
+    ]
     ordered = [sorted((pair[at] for pair in pairs), key=lambda burst: burst.rate) for at in (0, 1)]
     return ordered[0][len(pairs) // 2], ordered[1][len(pairs) // 2], pairs
 

@@ -29,7 +29,7 @@ from shared.consent.directory import ConsentDecisions, registry_policies
 from shared.errors import Actor
 from shared.http.client import http_client
 from shared.http.health import health_routes
-from shared.http.raw_asgi import raw_routes
+from shared.http.raw_asgi import App, raw_first
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
 from shared.security.peer_certificate import subject_of
@@ -63,7 +63,7 @@ class ImagingSource:
         )
         self.asgi = self._application()
 
-    def _application(self) -> FastAPI:
+    def _application(self) -> App:
         parts = self.parts
         soap = SoapService(
             SERVED,
@@ -94,8 +94,7 @@ class ImagingSource:
             rad107_http.routes(DICOMWEB_PATH, parts, self.unit, self._metrics.transaction("RAD-107"))
         )
         application.include_router(api.router(parts, self.publisher))
-        application.router.routes.extend(raw_routes(SOAP_PATH, soap.asgi))
-        return application
+        return raw_first(SOAP_PATH, soap.asgi, application)
 
     @asynccontextmanager
     async def unit(self, caller: Caller) -> AsyncIterator[Unit]:

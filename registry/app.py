@@ -20,7 +20,7 @@ from shared.audit.recorder import AuditRecorder
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Actor
 from shared.http.health import health_routes
-from shared.http.raw_asgi import raw_routes
+from shared.http.raw_asgi import raw_first
 from shared.security.authenticator import Authenticator
 from shared.security.tls import server_context
 from shared.soap.pipeline import SoapService
@@ -64,8 +64,8 @@ class Registry:
             spool_folder=settings.folder / "incoming",
             metrics=metrics,
         )
-        self.asgi = FastAPI(title="xdsi registry", docs_url=None, redoc_url=None, openapi_url=None)
-        self.asgi.include_router(
+        application = FastAPI(title="xdsi registry", docs_url=None, redoc_url=None, openapi_url=None)
+        application.include_router(
             health_routes(
                 {
                     "database": parts.database.check,
@@ -75,8 +75,8 @@ class Registry:
                 metrics,
             )
         )
-        self.asgi.include_router(consent_routes(parts, authenticator))
-        self.asgi.router.routes.extend(raw_routes(PATH, soap.asgi))
+        application.include_router(consent_routes(parts, authenticator))
+        self.asgi = raw_first(PATH, soap.asgi, application)
 
     @property
     def feed_port(self) -> int:

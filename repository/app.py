@@ -23,7 +23,7 @@ from shared.consent.directory import ConsentDecisions, registry_policies
 from shared.errors import Actor
 from shared.http.client import http_client
 from shared.http.health import health_routes
-from shared.http.raw_asgi import raw_routes
+from shared.http.raw_asgi import raw_first
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
 from shared.security.peer_certificate import subject_of
@@ -56,8 +56,8 @@ class Repository:
             spool_folder=parts.blobs.incoming,
             metrics=metrics,
         )
-        self.asgi = FastAPI(title="xdsi repository", docs_url=None, redoc_url=None, openapi_url=None)
-        self.asgi.include_router(
+        application = FastAPI(title="xdsi repository", docs_url=None, redoc_url=None, openapi_url=None)
+        application.include_router(
             health_routes(
                 {
                     "database": parts.database.check,
@@ -67,7 +67,7 @@ class Repository:
                 metrics,
             )
         )
-        self.asgi.router.routes.extend(raw_routes(PATH, soap.asgi))
+        self.asgi = raw_first(PATH, soap.asgi, application)
 
     @asynccontextmanager
     async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:

@@ -97,8 +97,9 @@ def bound(criteria: Criteria, filters: Mapping[str, Condition]) -> dict[str, Any
     """The parameters of that statement."""
     return {
         _bound_name(name, at): _bound_value(name, values)
-        for name in filters
-        for at, values in enumerate(criteria.clauses.get(name, ()))
+        for name, clauses in criteria.clauses.items()
+        if name in filters
+        for at, values in enumerate(clauses)
     }
 
 
@@ -132,19 +133,24 @@ def _of_type(used: Signature) -> Iterable[ColumnElement[bool]]:
         yield _object.object_type == schemes.STABLE
 
 
+def _matches(used: Signature) -> Iterable[ColumnElement[bool]]:
+    yield _object.patient_id == bindparam("patient")
+    yield _object.object_class == str(Class.DOCUMENT_ENTRY)
+    yield AT_LEVEL
+    yield from conditions(used, FILTERS)
+    yield from _of_type(used)
+
+
 @lru_cache(maxsize=512)
 def _find(used: Signature, *, leaf: bool) -> Select[Any]:
     columns = (*SEEN, FRAGMENT) if leaf else SEEN
+    return select(_POLICIES, *columns).where(*_matches(used)).limit(bindparam("most", type_=Integer))
+
+
+@lru_cache(maxsize=128)
+def _beyond(used: Signature) -> Select[Any]:
     return (
-        select(_POLICIES, *columns)
-        .where(
-            _object.patient_id == bindparam("patient"),
-            _object.object_class == str(Class.DOCUMENT_ENTRY),
-            AT_LEVEL,
-            *conditions(used, FILTERS),
-            *_of_type(used),
-        )
-        .limit(bindparam("most", type_=Integer))
+        select(_object.entry_uuid).where(*_matches(used)).limit(1).offset(bindparam("number", type_=Integer))
     )
 
 
@@ -173,6 +179,15 @@ async def find_documents(
         statement, patient=patient_id, most=most, level=criteria.level, **bound(criteria, FILTERS)
     )
     return [from_row(row[1:]) for row in rows], (rows[0][0] or "") if rows else ""
+
+
+async def are_more_than(database: Reader, criteria: Criteria, *, patient_id: str, number: int) -> bool:
+    """Whether `find_documents` would find more than `number`; the database alone counts them."""
+    statement = _beyond(signature(criteria, FILTERS))
+    given = bound(criteria, FILTERS)
+    return bool(
+        await database.fetch(statement, patient=patient_id, number=number, level=criteria.level, **given)
+    )
 
 
 async def find_contents(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Found]:

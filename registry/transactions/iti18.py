@@ -8,7 +8,7 @@ from functools import partial
 from registry.domain import stored_queries as queries
 from registry.domain.stored_queries import PATIENT_PARAMETERS, Criteria, criteria_of
 from registry.domain.visibility import Found, decided_on, resource_of, visible
-from registry.store.document_entries import find_documents
+from registry.store.document_entries import are_more_than, find_documents
 from registry.store.found import find_fragments
 from registry.store.selections import select_objects
 from registry.unit import Unit
@@ -33,6 +33,8 @@ from shared.soap.transaction import SoapTransaction
 #: Objects of one patient that a query looks at before consent is asked, as a multiple of what it may answer:
 #: refused entries shall not count, and memory shall stay bounded.
 LOOKED_AT = 5
+#: The same as a number, unless more may be answered: a query that finds too much is told so within 100 ms.
+MOST_LOOKED_AT = 25_000
 
 _DOCUMENT_QUERIES = (queries.FIND_DOCUMENTS, queries.FIND_DOCUMENTS_BY_REFERENCE_ID)
 _PATIENT_ID = "$XDSDocumentEntryPatientId"
@@ -85,14 +87,19 @@ async def _documents(
 ) -> tuple[list[Found], Mapping[str, bytes]]:
     """FindDocuments: one statement reads entries, fragments and policies, unless there is more than fits."""
     limit = _limit(unit, leaf)
-    find = partial(find_documents, unit, criteria, patient_id=criteria.value(_PATIENT_ID))
-    found, policies = await find(most=limit + 1, leaf=leaf)
-    if len(found) <= limit:
+    at_once = min(limit, _limit(unit, leaf=True))
+    patient_id = criteria.value(_PATIENT_ID)
+    find = partial(find_documents, unit, criteria, patient_id=patient_id)
+    found, policies = await find(most=at_once + 1, leaf=leaf)
+    if len(found) <= at_once:
         seen = await _permitted(unit, caller, found, policies)
         return seen, {item.entry_uuid: item.fragment for item in seen}
-    found, policies = await find(most=limit * LOOKED_AT + 1, leaf=False)
+    looked_at = _looked_at(limit)
+    if await are_more_than(unit, criteria, patient_id=patient_id, number=looked_at):
+        raise _too_many(limit)
+    found, policies = await find(most=looked_at + 1, leaf=False)
     seen = await _permitted(unit, caller, found, policies)
-    _check_number(len(found) if len(found) > limit * LOOKED_AT else len(seen), limit)
+    _check_number(len(found) if len(found) > looked_at else len(seen), limit)
     return seen, await find_fragments(unit, _ids(seen)) if leaf and seen else {}
 
 
@@ -128,7 +135,7 @@ async def selected(
     limit = _limit(unit, leaf)
     found = await unit.read(
         lambda transaction: select_objects(
-            transaction, criteria, most=limit * LOOKED_AT + 1, fragments_up_to=limit if leaf else 0
+            transaction, criteria, most=_looked_at(limit) + 1, fragments_up_to=limit if leaf else 0
         )
     )
     asked = decided_on(found.surroundings)
@@ -145,9 +152,17 @@ def _ids(found: Iterable[Found]) -> list[str]:
     return [item.entry_uuid for item in found]
 
 
+def _looked_at(limit: int) -> int:
+    return min(limit * LOOKED_AT, max(limit, MOST_LOOKED_AT))
+
+
 def _check_number(number: int, limit: int) -> None:
     if number > limit:
-        raise TooManyResults(f"more than {limit} objects; narrow the query, or ask for ObjectRef first")
+        raise _too_many(limit)
+
+
+def _too_many(limit: int) -> TooManyResults:
+    return TooManyResults(f"more than {limit} objects; narrow the query, or ask for ObjectRef first")
 
 
 def _check_single_patient(result: Sequence[Found]) -> None:

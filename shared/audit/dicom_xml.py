@@ -35,7 +35,7 @@ _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 def encode(event: AuditEvent, source: AuditSource) -> bytes:
     """One AuditMessage, UTF-8, without an XML declaration."""
     written = (
-        f"<AuditMessage>{_event(event)}{''.join(map(_participant, event.participants))}"
+        f"<AuditMessage>{_event(event)}{_participants(event.participants)}"
         f"{_source(source)}{''.join(map(_object, event.objects))}</AuditMessage>"
     )
     try:
@@ -93,6 +93,11 @@ def _optional(name: str, value: str) -> str:
 
 def _number(name: str, value: int | None) -> str:
     return "" if value is None else f' {name}="{value}"'
+
+
+@lru_cache(maxsize=1024)
+def _participants(participants: tuple[Participant, ...]) -> str:
+    return "".join(map(_participant, participants))
 
 
 def _participant(participant: Participant) -> str:

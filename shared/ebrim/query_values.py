@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 from shared.ebrim.identifiers import WHITE_SPACE, is_cx, is_cxi, is_dtm, is_oid, nfc
 from shared.ebrim.model import Code, Timestamp
@@ -45,6 +46,9 @@ class Kind(StrEnum):
     NUMBER = "num"
 
 
+_OF_THE_DOMAIN = frozenset({Kind.CODE, Kind.TYPE, Kind.STATUS, Kind.ASSOCIATION})
+
+
 # --- reading -----------------------------------------------------------------------------------------
 
 
@@ -69,8 +73,18 @@ def parse_value(text: str, kind: Kind) -> tuple[str, ...]:
     QueryError
         The value is malformed, or not of its kind.
     """
+    if kind in _OF_THE_DOMAIN and len(text) <= MAX_VALUE:
+        return _kept(text, kind)
+    return _parsed(text, kind)
+
+
+def _parsed(text: str, kind: Kind) -> tuple[str, ...]:
     # NFC leaves bare tokens and separators alone.
     return tuple(_checked(value, kind) for value in _tokens(nfc(text).strip(WHITE_SPACE), kind))
+
+
+# Codes, types and statuses come again with every query; ids and names of people do not, and are not kept.
+_kept = lru_cache(maxsize=1024)(_parsed)
 
 
 def _tokens(text: str, kind: Kind) -> Iterator[str]:

@@ -52,6 +52,8 @@ _ADDRESSING = frozenset(
         "ReferenceParameters",
     )
 )
+_UNDERSTOOD = _ADDRESSING | {_SECURITY}
+_REPLY_ADDRESSES = frozenset({f"{{{WSA}}}ReplyTo", f"{{{WSA}}}FaultTo"})
 # WS-Addressing 1.0 SOAP binding, 6.4.1: these are told below InvalidAddressingHeader.
 _INVALID_HEADER = "InvalidAddressingHeader"
 _DETAILS_OF_INVALID_HEADER = frozenset(
@@ -162,41 +164,46 @@ def check_addressing(envelope: Envelope) -> None:
         Action or MessageID is missing or repeated, or an answer is wanted elsewhere than in the HTTP
         response.
     """
-    strange = [header.tag for header in envelope.headers if _must_be_understood(header)]
+    named = [(header.tag, header) for header in envelope.headers]
+    tags = [tag for tag, _ in named]
+    strange = [tag for tag, header in named if tag not in _UNDERSTOOD and _must_be_understood(header)]
     if strange:
         raise NotUnderstood(strange)
-    _required(envelope.headers, _ACTION, envelope.action)
-    _required(envelope.headers, _MESSAGE_ID, envelope.message_id)
+    _required(tags, _ACTION, envelope.action)
+    _required(tags, _MESSAGE_ID, envelope.message_id)
     if len(envelope.message_id) > MAX_MESSAGE_ID:
         raise SenderFault(f"the MessageID is longer than {MAX_MESSAGE_ID} characters")
-    for header in envelope.headers:
-        if header.tag in (f"{{{WSA}}}ReplyTo", f"{{{WSA}}}FaultTo"):
+    for tag, header in named:
+        if tag in _REPLY_ADDRESSES:
             _check_reply_address(header)
 
 
 def _must_be_understood(header: Element) -> bool:
-    if header.get(_MUST_UNDERSTAND, "").strip() not in ("1", "true"):
-        return False
-    return header.tag != _SECURITY and header.tag not in _ADDRESSING
+    return header.get(_MUST_UNDERSTAND, "").strip() in ("1", "true")
 
 
-def _required(headers: Sequence[Element], tag: str, value: str) -> None:
-    name = etree.QName(tag).localname
-    if sum(header.tag == tag for header in headers) > 1:
-        raise ActionFault("InvalidCardinality", f"the message has more than one wsa:{name}")
+def _required(tags: Sequence[str], tag: str, value: str) -> None:
+    if tags.count(tag) > 1:
+        raise ActionFault("InvalidCardinality", f"the message has more than one wsa:{_local(tag)}")
     if not value.strip():
-        raise ActionFault("MessageAddressingHeaderRequired", f"the message needs the header wsa:{name}")
+        raise ActionFault(
+            "MessageAddressingHeaderRequired", f"the message needs the header wsa:{_local(tag)}"
+        )
+
+
+def _local(tag: str) -> str:
+    return etree.QName(tag).localname
 
 
 def _check_reply_address(header: Element) -> None:
-    name = etree.QName(header).localname
     address = header.find(_ADDRESS)
     if address is None:
-        raise ActionFault("MissingAddressInEPR", f"wsa:{name} has no wsa:Address")
+        raise ActionFault("MissingAddressInEPR", f"wsa:{_local(header.tag)} has no wsa:Address")
     if text(address) not in (ANONYMOUS, NONE):
         raise ActionFault(
             "OnlyAnonymousAddressSupported",
-            f"wsa:{name} names another address; answers are given in the HTTP response alone ({ANONYMOUS})",
+            f"wsa:{_local(header.tag)} names another address; "
+            f"answers are given in the HTTP response alone ({ANONYMOUS})",
         )
 
 

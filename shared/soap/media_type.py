@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from shared.faults import SenderFault
 
@@ -29,6 +30,8 @@ class MediaType:
         return self.parameters.get(name, "")
 
 
+# Clients write the same few again and again; those of MTOM differ in their boundary alone, and pass through.
+@lru_cache(maxsize=128)
 def decode_media_type(header: str) -> MediaType:
     """Read a Content-Type header: any case, order, folding and blanks; the first of equal parameters counts.
 

@@ -253,6 +253,8 @@ class SoapService:
             caller = await self._authenticate(exchange, envelope, served)
             try:
                 exchange.request = await self._decode(exchange, envelope, served)
+                # Its tree is several times the message; it shall not wait for the disk with all the others.
+                del envelope
                 response = await perform(served, self._unit, exchange.request, caller, self._recorder)
             except (XdsError, Rejected) as refused:
                 response = self._refusal(served, refused)

@@ -182,6 +182,7 @@ def _lines_postgresql(element: Lines, compiler: SQLCompiler, **options: Any) -> 
 # --- compiled -----------------------------------------------------------------------------------------
 
 _Convert = Callable[[Any], Any]
+_encode_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,7 @@ class Statements:
 
 
 def _json_list(values: Iterable[Any]) -> str:
-    return json.dumps(list(values), ensure_ascii=False)
+    return _encode_json(list(values))
 
 
 def _list(values: Iterable[Any]) -> Sequence[Any]:
