@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from imaging_source.domain import publishing
-from imaging_source.domain.instance import Instance, StudyHeader
+from imaging_source.domain.instance import Instance, Issuer, StudyHeader
 from imaging_source.domain.transfer_syntax import Codecs
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
@@ -77,17 +77,22 @@ class Unit:
         """
         studies = {instance.study_instance_uid for instance in instances}
         published = await find_published_studies(self.parts.database, sorted(studies))
+        # A study's instances are mostly of one patient, and then of one resource.
+        alike = {_patient_of(instance): instance for instance in instances}
         resources = {
-            instance.sop_instance_uid: self._resource(instance, published.get(instance.study_instance_uid))
-            for instance in instances
+            patient: self._resource(instance, published.get(instance.study_instance_uid))
+            for patient, instance in alike.items()
         }
         asked = tuple(dict.fromkeys(filter(None, resources.values())))
         answers = await self.parts.consent.decide(caller, Action.RETRIEVE, asked) if asked else ()
         decisions = dict(zip(asked, answers, strict=True))
-        return {
-            uid: Access("", NOBODY) if resource is None else Access(resource.patient_id, decisions[resource])
-            for uid, resource in resources.items()
+        access = {
+            patient: Access("", NOBODY)
+            if resource is None
+            else Access(resource.patient_id, decisions[resource])
+            for patient, resource in resources.items()
         }
+        return {instance.sop_instance_uid: access[_patient_of(instance)] for instance in instances}
 
     def _resource(self, instance: Instance, published: PublishedStudy | None) -> Resource | None:
         if published is not None and published.department_patient_id == instance.patient_id:
@@ -121,6 +126,11 @@ class Unit:
         """Rejected instances in the studies of `instances`, and the notes that reject them, by UID."""
         studies = {instance.study_instance_uid for instance in instances}
         return await self.parts.key_objects.hidden(sorted(studies)) if studies else frozenset()
+
+
+def _patient_of(instance: Instance) -> tuple[str, str, Issuer]:
+    """All of an instance on which its resource depends."""
+    return instance.study_instance_uid, instance.patient_id, instance.issuer_of_patient_id
 
 
 def _header(instance: Instance) -> StudyHeader:

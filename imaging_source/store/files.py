@@ -131,7 +131,7 @@ class ContentFiles:
 
     def path(self, sha256: str) -> Path:
         """Where a file with this hash is, or would be."""
-        return self.folder / sha256[:2] / f"{sha256}.dcm"
+        return self.folder.joinpath(sha256[:2], f"{sha256}.dcm")
 
     def admit(self, expected_bytes: int) -> None:
         """Refuse at once what is announced to be longer than the free space, or while the store is unusable.

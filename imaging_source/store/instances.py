@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +44,8 @@ _COLUMNS = tuple(column for column in instance.c if column.name != "header")
 _IN_STUDY = instance.c.study_instance_uid == bindparam("study_instance_uid")
 _IN_SERIES = instance.c.series_instance_uid == bindparam("series_instance_uid")
 
+_issuer = lru_cache(maxsize=256)(Issuer)
+_NAMES = tuple(column.name for column in _COLUMNS)
 _OF_STUDY = select(*_COLUMNS).where(_IN_STUDY)
 _OF_SERIES = select(*_COLUMNS).where(_IN_STUDY, _IN_SERIES)
 _BY_UID = select(*_COLUMNS).where(in_list(instance.c.sop_instance_uid, "sop_instance_uids"))
@@ -372,19 +375,17 @@ class InstanceStore:
         return sorted(map(self._instance, rows), key=_order)
 
     def _instance(self, row: Row) -> Instance:
-        values = dict(zip((column.name for column in _COLUMNS), row, strict=True))
-        issuer = Issuer(
-            *(values.pop(f"issuer_{part}") for part in ("local", "universal_id", "universal_id_type"))
+        # Changed in place: a study has hundreds of them.
+        values = dict(zip(_NAMES, row, strict=True))
+        values["issuer_of_patient_id"] = _issuer(
+            values.pop("issuer_local"),
+            values.pop("issuer_universal_id"),
+            values.pop("issuer_universal_id_type"),
         )
-        return Instance(
-            **{
-                **values,
-                "path": self.files.path(values["sha256"]),
-                "issuer_of_patient_id": issuer,
-                "has_pixels": bool(values["has_pixels"]),
-                "received_at": datetime.fromisoformat(values["received_at"]),
-            }
-        )
+        values["path"] = self.files.path(values["sha256"])
+        values["has_pixels"] = bool(values["has_pixels"])
+        values["received_at"] = datetime.fromisoformat(values["received_at"])
+        return Instance(**values)
 
 
 def _values(described: Described) -> dict[str, Any]:

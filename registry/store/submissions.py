@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, select
 
 from registry.domain.lifecycle import CASCADING, Membership
 from registry.domain.submission import HAS_MEMBER, Class
 from registry.store.tables import registry_object, submission
 from shared.ebrim.model import AvailabilityStatus
 from shared.store.engine import Transaction
-from shared.store.statements import in_list
+from shared.store.statements import in_list, insert_or_ignore
 
 _APPROVED = str(AvailabilityStatus.APPROVED)
 
 _ANSWER = select(submission.c.response).where(
     submission.c.message_id == bindparam("message_id"), submission.c.digest == bindparam("digest")
 )
-_KEEP = insert(submission)
+_KEEP = insert_or_ignore(submission)
 
 _association = registry_object.alias("association")
 _child = registry_object.alias("child")
@@ -48,19 +48,6 @@ _HELD = (
 )
 
 
-async def find_answer(transaction: Transaction, message_id: str, digest: str) -> bytes | None:
-    """The response that this very message was given before, or None."""
-    rows = await transaction.fetch(_ANSWER, message_id=message_id, digest=digest)
-    return bytes(rows[0][0]) if rows else None
-
-
-async def keep_answer(
-    transaction: Transaction, *, message_id: str, digest: str, response: bytes, created: str
-) -> None:
-    """Keep the response of a message, for its retry."""
-    await transaction.execute(_KEEP, message_id=message_id, digest=digest, response=response, created=created)
-
-
 async def find_or_keep_answer(
     transaction: Transaction, *, message_id: str, digest: str, response: bytes, created: str
 ) -> bytes | None:
@@ -70,13 +57,14 @@ async def find_or_keep_answer(
     """
     if not message_id:
         return None
-    before = await find_answer(transaction, message_id, digest)
-    if before is None:
-        # Written first: of two copies of one message the second waits here, and then finds the answer.
-        await keep_answer(
-            transaction, message_id=message_id, digest=digest, response=response, created=created
-        )
-    return before
+    # Written first: of two copies of one message the second waits here, and then finds the answer.
+    kept = await transaction.execute(
+        _KEEP, message_id=message_id, digest=digest, response=response, created=created
+    )
+    if kept:
+        return None
+    [(before,)] = await transaction.fetch(_ANSWER, message_id=message_id, digest=digest)
+    return bytes(before)
 
 
 async def find_descendants(transaction: Transaction, entries: Iterable[str]) -> list[str]:

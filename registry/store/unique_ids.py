@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
+from sqlalchemy.sql.elements import ClauseElement
 
 from registry.domain.registration import UsedUniqueId
 from registry.domain.submission import Class
@@ -14,7 +17,9 @@ from shared.ebrim.model import DocumentEntry, Folder, SubmissionSet
 from shared.store.engine import Transaction
 from shared.store.statements import in_list, insert_or_ignore
 
-_CLAIM = insert_or_ignore(unique_id)
+#: Claims of one statement.
+AT_ONCE = 16
+
 _REPLACE = (
     update(unique_id)
     .where(unique_id.c.unique_id == bindparam("which"))
@@ -27,6 +32,19 @@ _USED = select(
 Identified = DocumentEntry | SubmissionSet | Folder
 
 
+@lru_cache(maxsize=AT_ONCE)
+def _claims(number: int) -> ClauseElement:
+    rows: list[dict[str, Any]] = [
+        {column.name: bindparam(_bound_name(column.name, at)) for column in unique_id.columns}
+        for at in range(number)
+    ]
+    return insert_or_ignore(unique_id).values(rows).returning(unique_id.c.unique_id)
+
+
+def _bound_name(name: str, at: int) -> str:
+    return f"{name}_{at}"
+
+
 async def claim_unique_ids(
     transaction: Transaction, objects: Sequence[Identified]
 ) -> tuple[UsedUniqueId, ...]:
@@ -35,10 +53,9 @@ async def claim_unique_ids(
     A claim of another transaction that has not ended is waited for, in the order of the ids.
     """
     # The spelling of the message is what its rules look for.
-    before = {}
-    for thing in sorted(objects, key=lambda thing: nfc(thing.unique_id)):
-        if not await transaction.execute(_CLAIM, **_claim(thing)):
-            before[nfc(thing.unique_id)] = thing.unique_id
+    ordered = {nfc(thing.unique_id): thing for thing in objects}
+    claimed = await _claimed(transaction, [ordered[spelled] for spelled in sorted(ordered)])
+    before = {spelled: thing.unique_id for spelled, thing in ordered.items() if spelled not in claimed}
     if not before:
         return ()
     return tuple(
@@ -49,6 +66,16 @@ async def claim_unique_ids(
             _USED, unique_ids=sorted(before)
         )
     )
+
+
+async def _claimed(transaction: Transaction, objects: Sequence[Identified]) -> set[str]:
+    claimed: set[str] = set()
+    for start in range(0, len(objects), AT_ONCE):
+        claims = [_claim(thing) for thing in objects[start : start + AT_ONCE]]
+        given = {_bound_name(name, at): claim[name] for at, claim in enumerate(claims) for name in claim}
+        rows = await transaction.fetch(_claims(len(claims)), **given)
+        claimed.update(spelled for (spelled,) in rows)
+    return claimed
 
 
 async def replace_contents(transaction: Transaction, entries: Sequence[DocumentEntry]) -> None:

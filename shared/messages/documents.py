@@ -18,7 +18,7 @@ from shared.messages.registry import (
     unexplained,
 )
 from shared.soap.mtom import Attachment, Content, MtomBody, Received, include, resolve
-from shared.xml import NS, Element, child, elements, escape, qname, text
+from shared.xml import NS, Element, child, elements, escape, optional_child, qname, text
 
 XDS = NS["xds"]
 
@@ -118,8 +118,8 @@ def decode_document_request(element: Element) -> DocumentRequest:
     )
 
 
-def _optional_text(element: Element, path: str) -> str:
-    found = element.find(qname(path))
+def _optional_text(element: Element, prefixed: str) -> str:
+    found = optional_child(element, prefixed)
     return "" if found is None else text(found)
 
 
