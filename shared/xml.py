@@ -7,6 +7,7 @@ harm of hostile input; what is larger must have passed a `Guard` while it arrive
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -240,13 +241,16 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;",
 _ATTRIBUTE_ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
 )
+# Most values hold nothing of that; to look first takes a quarter of the time.
+_ESCAPED = re.compile('[&<>"\r]').search
+_ESCAPED_IN_ATTRIBUTES = re.compile('[&<>"\r\n\t]').search
 
 
 def escape(value: str) -> str:
     """`value` as character data."""
-    return value.translate(_ESCAPES)
+    return value.translate(_ESCAPES) if _ESCAPED(value) else value
 
 
 def escape_attribute(value: str) -> str:
     """`value` as the inside of a double-quoted attribute; white space survives."""
-    return value.translate(_ATTRIBUTE_ESCAPES)
+    return value.translate(_ATTRIBUTE_ESCAPES) if _ESCAPED_IN_ATTRIBUTES(value) else value
