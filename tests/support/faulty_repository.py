@@ -25,7 +25,7 @@ POINTS = (
     "shared.soap.spooling:Sink.finish",
     "shared.soap.spooling:Spool.finish",
     "shared.soap.pipeline:SoapService._decode",
-    "repository.transactions.iti41:handle",
+    "repository.transactions.iti41:_provide",
     "repository.transactions.iti41:check",
     "repository.store.documents:find_provision",
     "repository.store.files:FileBlobs._keep",
