@@ -163,6 +163,7 @@ def small_provisions() -> Iterator[bytes]:
 class Services:
     """A repository and the registry behind it."""
 
+    data: Path
     port: int
     registry_port: int
     process_id: int
@@ -202,7 +203,7 @@ def services(
     members = [Process(service, bare | told, folder / f"{service}.log") for service in wanted]
     try:
         list(start_all(members))
-        yield Services(port, registry_port or registry, members[-1].pid)
+        yield Services(folder / "data", port, registry_port or registry, members[-1].pid)
     finally:
         stop_all(members)
 
@@ -371,7 +372,8 @@ def write_source(path: Path, length: int) -> None:
 def retrieve_large(
     plan: Plan, at: Services, unique_id: str, theirs: Wire, context: ssl.SSLContext | None = None
 ) -> tuple[Measure, Measure, Measure]:
-    """ITI-43 of the large document: again and again, its first byte, and the first time, with its check."""
+    """ITI-43 of the large document: again and again, its first byte, and once after its file was touched,
+    so that it is compared with its digest."""
     wire, request = Wire(at.port, context), retrieval(unique_id)
     get = b"GET /whole HTTP/1.1\r\nHost: bench\r\n\r\n"
     ours, floor, firsts = [], [], []
@@ -384,12 +386,15 @@ def retrieve_large(
             _, seconds, length, _ = theirs.ask([get])
             floor.append(length / seconds / 1e6)
         risen = growth()
+    for path in at.data.rglob("blobs/sha256/*/*/*"):
+        os.utime(path)
+    _, seconds, length, _ = wire.ask([request])
     wire.close()
     against = statistics.median(floor[3:])
     return (
         measure_of(statistics.median(ours[3:]), "MB/s", against, rss_growth_mb=risen),
         measure_of(statistics.median(firsts[3:]), "ms", 5.0, worst=round(max(firsts), 1)),
-        measure_of(ours[0], "MB/s", against),
+        measure_of(length / seconds / 1e6, "MB/s", against),
     )
 
 
@@ -423,16 +428,11 @@ def _seconds(plan: Plan, write: Callable[[int], None]) -> float:
 
 
 def _keep(plan: Plan, blobs: FileBlobs, content: bytes) -> None:
-    async def keep_all() -> None:
-        for _ in range(plan.writes):
-            sink = Sink(blobs.incoming)
-            sink.write(uuid4().bytes)
-            sink.write(content)
-            received = sink.finish()
-            await blobs.keep(received)
-            received.path.unlink(missing_ok=True)
-
-    asyncio.run(keep_all())
+    for _ in range(plan.writes):
+        sink = Sink(blobs.incoming)
+        sink.write(uuid4().bytes)
+        sink.write(content)
+        blobs.write(sink.finish())
 
 
 def _write(plan: Plan, folder: Path, content: bytes) -> None:
@@ -512,7 +512,7 @@ def measure(plan: Plan) -> dict[str, Measure]:
             found |= {
                 "iti43_large_vs_nginx_sendfile": again,
                 "iti43_first_byte_vs_5_ms": first_byte,
-                "iti43_large_first_time_vs_nginx_sendfile": first,
+                "iti43_large_touched_file_vs_nginx_sendfile": first,
             }
         with services(folder / "tls", tls=community) as at, nginx(web, community) as (_, port):
             context = _context(community)

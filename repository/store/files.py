@@ -64,7 +64,7 @@ class FileBlobs(Blobs):
                 "the document store is read-only after a failed write; it heals by itself or by an operator"
             )
         try:
-            await asyncio.to_thread(self._keep, received, mime_type)
+            await asyncio.to_thread(self.write, received, mime_type)
         except OSError as error:
             if error.errno not in _FULL:
                 self._trusted = False
@@ -72,7 +72,8 @@ class FileBlobs(Blobs):
                 f"the document cannot be stored: {os.strerror(error.errno or errno.EIO)}"
             ) from None
 
-    def _keep(self, received: Received, mime_type: str) -> None:
+    def write(self, received: Received, mime_type: str = "") -> None:
+        """`keep` in the calling thread; raises `OSError` as the disk says it."""
         _check_space(self._root)
         encoded = self.incoming / f"encoded-{uuid4()}"
         try:
@@ -86,6 +87,9 @@ class FileBlobs(Blobs):
             with _locked(target.parent, fcntl.LOCK_SH):
                 _place(source, target)
             _sync(target.parent)
+            if not is_encoded:
+                # It was hashed when it was written.
+                self._remember(_identity(target))
         finally:
             encoded.unlink(missing_ok=True)
 

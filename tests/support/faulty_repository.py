@@ -28,7 +28,7 @@ POINTS = (
     "repository.transactions.iti41:_provide",
     "repository.transactions.iti41:check",
     "repository.store.documents:find_provision",
-    "repository.store.files:FileBlobs._keep",
+    "repository.store.files:FileBlobs.write",
     "repository.store.files:FileBlobs._make_folder",
     "repository.store.files:_sync",
     "repository.store.files:_place",
