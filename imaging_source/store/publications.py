@@ -124,10 +124,12 @@ class PublicationStatus:
 class PublishedStudy:
     """What consent is asked about: how the current manifest of a study is registered, or about to be.
 
-    `patient_id` is the CX of the affinity domain, `department_patient_id` the instances' Patient ID.
+    `document_unique_id` is the manifest's, `patient_id` the CX of the affinity domain,
+    `department_patient_id` the instances' Patient ID.
     """
 
     study_instance_uid: str
+    document_unique_id: str
     patient_id: str
     department_patient_id: str
     confidentiality: frozenset[str]
@@ -166,6 +168,7 @@ _ONE = select(*_STATUS).where(publication.c.publication_id == bindparam("publica
 _OF_STUDIES = (
     select(
         publication.c.study_instance_uid,
+        publication.c.document_unique_id,
         publication.c.patient_id,
         publication.c.department_patient_id,
         publication.c.confidentiality,
@@ -218,11 +221,13 @@ async def find_published_studies(
     """How these studies are published, by UID: as was registered last, else as waits to be registered."""
     found: dict[str, PublishedStudy] = {}
     for states in ((State.WAITING, State.ABANDONED), (State.PUBLISHED,)):
-        for study, patient_id, department, confidentiality, class_code, type_code in await database.fetch(
+        rows = await database.fetch(
             _OF_STUDIES, study_instance_uids=list(study_instance_uids), states=list(states)
-        ):
+        )
+        for study, document, patient_id, department, confidentiality, class_code, type_code in rows:
             found[study] = PublishedStudy(
                 study_instance_uid=study,
+                document_unique_id=document,
                 patient_id=patient_id,
                 department_patient_id=department,
                 confidentiality=frozenset(confidentiality.split("\n")) - {""},

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -93,9 +93,12 @@ class ConsentDecisions:
         policies = await self._policies(resource.patient_id)
         if policies is None:
             return Explanation(UNFETCHED, ())
-        return explain(
-            policies.policies, caller, action, resource, default=self._default, now=datetime.now(UTC)
-        )
+        now = datetime.now(UTC)
+        explained = [
+            explain(policies.policies, caller, action, each, default=self._default, now=now)
+            for each in _current(resource, policies)
+        ]
+        return next((each for each in explained if not each.decision.permitted), explained[0])
 
     def invalidate(self, patient_id: str) -> None:
         """Forget the copy of a patient's policies; a fetch under way serves only those who wait for it."""
@@ -115,7 +118,13 @@ class ConsentDecisions:
         policies = await self._policies(patient_id)
         if policies is None:
             return (UNFETCHED,) * len(resources)
-        return await self._decisions.decide(policies.policies, caller, action, resources)
+        current = [_current(resource, policies) for resource in resources]
+        decided = iter(
+            await self._decisions.decide(
+                policies.policies, caller, action, [each for entries in current for each in entries]
+            )
+        )
+        return tuple(_strictest([next(decided) for _ in entries]) for entries in current)
 
     async def _policies(self, patient_id: str) -> PatientPolicies | None:
         copy = self._copies.get(patient_id)
@@ -146,6 +155,17 @@ class ConsentDecisions:
         except Exception as error:  # whatever keeps us from knowing the policies, the answer is no
             log.warning("consent policies cannot be fetched: %s", type(error).__name__)
             return None
+
+
+def _current(resource: Resource, policies: PatientPolicies) -> list[Resource]:
+    """The resource as each of its entries describes it now; as it is when none of them was updated."""
+    updated = policies.updated.get(resource.document_unique_id, ())
+    return [replace(resource, confidentiality=codes) for codes in updated] or [resource]
+
+
+def _strictest(decisions: Sequence[Decision]) -> Decision:
+    """What all entries of a document say together: the bytes are the same, so a refusal of one is one."""
+    return next((each for each in decisions if not each.permitted), decisions[0])
 
 
 def registry_policies(http: httpx2.AsyncClient, registry_url: str) -> Fetch:

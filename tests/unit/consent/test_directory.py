@@ -34,6 +34,7 @@ class Registry:
 
     def __init__(self, *policies: Policy) -> None:
         self.policies = {PATIENT: policies}
+        self.updated: dict[str, tuple[frozenset[str], ...]] = {}
         self.asked: list[str] = []
         self.now = 100.0
         self.failure: Exception | None = None
@@ -42,7 +43,7 @@ class Registry:
 
     async def fetch(self, patient_id: str) -> PatientPolicies:
         self.asked.append(patient_id)
-        found = PatientPolicies(patient_id, self.policies.get(patient_id, ()))
+        found = PatientPolicies(patient_id, self.policies.get(patient_id, ()), self.updated)
         await self.gate.wait()
         if self.failure:
             raise self.failure
@@ -316,3 +317,48 @@ async def test_an_endless_answer_is_cut(monkeypatch):
     async with a_registry(200, *[b"x" * 600] * 4) as http:
         with pytest.raises(PolicyError, match="larger"):
             await registry_policies(http, "http://registry")(PATIENT)
+
+
+# --- what became of a document since it was registered ---------------------------------------------------
+
+
+def a_copy(unique_id: str = "2.25.1") -> Resource:
+    return replace(a_document(), document_unique_id=unique_id)
+
+
+async def reasons(registry: Registry, *resources: Resource) -> list[str]:
+    decisions = await registry.decisions().decide(a_caller("RAD"), Action.RETRIEVE, resources)
+    return ["permitted" if each.permitted else each.reason for each in decisions]
+
+
+async def test_a_document_is_decided_by_the_codes_that_it_has_now():
+    policy = deny(confidentiality=[VERY_RESTRICTED])
+    registry = Registry(policy, permit(roles=["RAD"]))
+    assert await reasons(registry, a_copy(), a_copy("2.25.2")) == ["permitted", "permitted"]
+
+    registry.updated = {"2.25.1": (frozenset({VERY_RESTRICTED}),)}
+    refused, permitted = await reasons(registry, a_copy(), a_copy("2.25.2"))
+
+    assert policy.policy_id in refused
+    assert permitted == "permitted"
+
+
+async def test_a_code_that_was_lowered_is_lowered_everywhere():
+    registry = Registry(deny(confidentiality=[VERY_RESTRICTED]), permit(roles=["RAD"]))
+    restricted = replace(a_copy(), confidentiality=frozenset({VERY_RESTRICTED}))
+    assert await reasons(registry, restricted) != ["permitted"]
+
+    registry.updated = {"2.25.1": (a_document().confidentiality,)}
+    assert await reasons(registry, restricted) == ["permitted"]
+
+
+async def test_of_several_entries_of_one_document_each_must_permit():
+    policy = deny(confidentiality=[VERY_RESTRICTED])
+    registry = Registry(policy, permit(roles=["RAD"]))
+    registry.updated = {"2.25.1": (a_document().confidentiality, frozenset({VERY_RESTRICTED}))}
+
+    (refused,) = await reasons(registry, a_copy())
+    explained = await registry.decisions().explain(a_caller("RAD"), Action.RETRIEVE, a_copy())
+
+    assert policy.policy_id in refused
+    assert explained.decision.reason == refused

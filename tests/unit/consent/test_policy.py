@@ -54,9 +54,12 @@ def test_what_is_written_is_read(policy):
     assert read_policy(json.dumps(encode_policy(policy))) == policy
 
 
-@given(st.lists(policies, max_size=3))
-def test_all_policies_of_a_patient_are_written_and_read(given_policies):
-    written = PatientPolicies(PATIENT, tuple(given_policies))
+entries = st.lists(st.frozensets(st.text(max_size=5), max_size=2), min_size=1, max_size=2).map(tuple)
+
+
+@given(st.lists(policies, max_size=3), st.dictionaries(st.text(max_size=5), entries, max_size=2))
+def test_all_policies_of_a_patient_are_written_and_read(given_policies, updated):
+    written = PatientPolicies(PATIENT, tuple(given_policies), updated)
 
     assert decode_patient_policies(encode_patient_policies(written)) == written
 
@@ -181,3 +184,13 @@ def test_whatever_json_comes_is_a_policy_or_refused(content):
     except PolicyError:
         return
     raise AssertionError("no generated value is a policy")
+
+
+@pytest.mark.parametrize(
+    "updated", [None, [], {"2.25.1": []}, {"2.25.1": "R"}, {"2.25.1": [["R", 1]]}, {"2.25.1": ["R"]}]
+)
+def test_what_became_of_documents_is_told_in_one_form_only(updated):
+    with pytest.raises(PolicyError, match="updated"):
+        decode_patient_policies(
+            json.dumps({"patient_id": PATIENT, "policies": [], "updated": updated}).encode()
+        )
