@@ -13,7 +13,7 @@ from shared.ebrim import schemes
 from shared.ebrim.model import AvailabilityStatus
 from shared.store import schema
 from shared.store.failures import UniqueViolation
-from tests.support.metadata import a_document_entry
+from tests.support.metadata import PATIENT, a_document_entry
 from tests.support.registry import MIGRATIONS
 
 _FIRST_COLUMNS = {
@@ -94,11 +94,11 @@ async def test_one_version_of_a_lineage_is_approved_whoever_writes(database_plac
     second = replace(a_document_entry(), logical_id=first.entry_uuid, version=2)
 
     async def both(transaction):
-        await objects.insert_objects(transaction, [first, second])
+        await objects.insert_objects(transaction, PATIENT, [first, second], claimed=())
 
     async def one_deprecated(transaction):
         old = replace(first, availability_status=AvailabilityStatus.DEPRECATED)
-        await objects.insert_objects(transaction, [old, second])
+        await objects.insert_objects(transaction, PATIENT, [old, second], claimed=())
 
     with pytest.raises(UniqueViolation):
         await database.write(both)
