@@ -155,6 +155,7 @@ _STATISTICS = {
 
 def _tell_statistics() -> None:
     op.execute("ANALYZE sqlite_schema")  # makes their table
+    op.execute("DELETE FROM sqlite_stat1")
     statistics = sa.table("sqlite_stat1", *map(sa.column, ("tbl", "idx", "stat")))
     op.bulk_insert(
         statistics,
