@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, exists, select
+from collections.abc import Iterable
+
+from sqlalchemy import or_, select
 
 from registry.domain.submission import Class
+from registry.store.by_patient import OF_PATIENT, fetch_at
+from registry.store.identifiers import find_leads
+from registry.store.objects import LEVEL_2
 from registry.store.tables import registry_object
-from shared.store.engine import Reader
+from shared.consent.policy import Entry
+from shared.store.engine import Reader, Row
+from shared.store.statements import in_list
 
 _object = registry_object.c
-_newer = registry_object.alias("newer")
-_updated = registry_object.alias("updated")
+_IS_DOCUMENT = _object.object_class == str(Class.DOCUMENT_ENTRY)
 
-_OF_PATIENT = (
-    select(_object.unique_id, _object.confidentiality)
-    .where(
-        _object.patient_id == bindparam("patient_id"),
-        _object.object_class == str(Class.DOCUMENT_ENTRY),
-        _object.unique_id.in_(
-            select(_updated.c.unique_id).where(
-                _updated.c.patient_id == bindparam("patient_id"),
-                _updated.c.object_class == str(Class.DOCUMENT_ENTRY),
-                _updated.c.version > 1,
-            )
-        ),
-        ~exists()
-        .where(
-            _newer.c.patient_id == _object.patient_id,
-            _newer.c.logical_id == _object.logical_id,
-            _newer.c.version > _object.version,
-        )
-        .correlate(registry_object),
-    )
-    .order_by(_object.unique_id, _object.entry_uuid)
+# Of a document that was given to another patient an old version stays behind, which level 1 does not show.
+_CHANGED = (
+    select(_object.unique_id)
+    .where(OF_PATIENT, _IS_DOCUMENT, or_(_object.version > 1, _object.metadata_level == LEVEL_2))
+    .distinct()
 )
+_VERSIONS = select(
+    _object.logical_id, _object.version, _object.unique_id, _object.patient_id, _object.confidentiality
+).where(OF_PATIENT, _IS_DOCUMENT, in_list(_object.unique_id, "ids"))
 
 
-async def find_updated_documents(
-    database: Reader, patient_id: str
-) -> dict[str, tuple[frozenset[str], ...]]:
-    """By uniqueId, the confidentiality codes of each entry that an updated document has now: of the latest
-    version of each lineage."""
-    found: dict[str, tuple[frozenset[str], ...]] = {}
-    for unique_id, codes in await database.fetch(_OF_PATIENT, patient_id=patient_id):
-        entry = frozenset((codes or "").split("\n")) - {""}
+async def find_updated_documents(database: Reader, patient_id: str) -> dict[str, tuple[Entry, ...]]:
+    """By uniqueId, each entry that a document has now which is or was this patient's and was updated: the
+    latest version of each lineage, whosever it is."""
+    changed = [unique_id for (unique_id,) in await database.fetch(_CHANGED, patient=patient_id)]
+    if not changed:
+        return {}
+    found: dict[str, tuple[Entry, ...]] = {}
+    places = await find_leads(database, changed)
+    for unique_id, entry in _latest(await fetch_at(database, _VERSIONS, places)):
         found[unique_id] = (*found.get(unique_id, ()), entry)
     return found
+
+
+def _latest(rows: Iterable[Row]) -> Iterable[tuple[str, Entry]]:
+    latest = {logical_id: rest for logical_id, _, *rest in sorted(rows, key=lambda row: (row[0], row[1]))}
+    for unique_id, patient_id, codes in latest.values():
+        yield unique_id, Entry(patient_id, frozenset((codes or "").split("\n")) - {""})

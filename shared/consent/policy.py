@@ -23,8 +23,6 @@ MAX_VALUES = 200
 MAX_LENGTH = 256
 MAX_TEXT = 2_000
 
-Codes = frozenset[str]
-
 DISCLOSURES = (Action.QUERY, Action.RETRIEVE)
 
 _URN_UUID = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -92,17 +90,25 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """What consent asks of one entry of a document: whose it is, a CX, and its confidentiality codes."""
+
+    patient_id: str
+    confidentiality: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class PatientPolicies:
     """All policies of a patient, and what they are asked about that changed since it was registered.
 
     `patient_id` is the survivor of merges, each policy names the id it was for. `updated` has, by uniqueId,
-    the documents whose metadata were updated (ITI-57, ITI-92): the confidentiality codes of each entry that
-    they have now. Whoever keeps older codes must use these.
+    the documents whose metadata were updated (ITI-57, ITI-92): each entry that they have now, and that may be
+    another patient's. Whoever keeps older ones must use these.
     """
 
     patient_id: str
     policies: tuple[Policy, ...] = ()
-    updated: Mapping[str, tuple[Codes, ...]] = field(default_factory=dict)
+    updated: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
 
 
 def new_policy(*, patient_id: str, effect: Effect | str, **fields: Any) -> Policy:
@@ -151,7 +157,10 @@ def encode_patient_policies(policies: PatientPolicies) -> bytes:
             "patient_id": policies.patient_id,
             "policies": [encode_policy(policy) for policy in policies.policies],
             "updated": {
-                unique_id: [sorted(codes) for codes in entries]
+                unique_id: [
+                    {"patient_id": entry.patient_id, "confidentiality": sorted(entry.confidentiality)}
+                    for entry in entries
+                ]
                 for unique_id, entries in policies.updated.items()
             },
         }
@@ -173,7 +182,9 @@ def decode_patient_policies(octets: bytes) -> PatientPolicies:
         or not isinstance(listed, list)
         or not isinstance(updated, dict)
     ):
-        raise PolicyError("patient_id, policies (a list) and updated (an object) are needed, and nothing else")
+        raise PolicyError(
+            "patient_id, policies (a list) and updated (an object) are needed, and nothing else"
+        )
     if len(listed) > MAX_POLICIES:
         raise PolicyError(f"policies: at most {MAX_POLICIES} for one patient")
     patient_id = _matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO")
@@ -184,14 +195,20 @@ def decode_patient_policies(octets: bytes) -> PatientPolicies:
     )
 
 
-def _entries(listed: object) -> tuple[Codes, ...]:
-    """The codes of each entry of a document, at least one entry."""
+def _entries(listed: object) -> tuple[Entry, ...]:
+    """The entries of a document, at least one."""
     if not isinstance(listed, list) or not listed:
         raise PolicyError("updated: each document needs a list of entries")
-    for codes in listed:
-        if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
-            raise PolicyError("updated: each entry is a list of codes")
-    return tuple(frozenset(codes) for codes in listed)
+    return tuple(map(_entry, listed))
+
+
+def _entry(content: object) -> Entry:
+    if not isinstance(content, dict) or set(content) != {"patient_id", "confidentiality"}:
+        raise PolicyError("updated: an entry has patient_id and confidentiality, and nothing else")
+    codes = content["confidentiality"]
+    if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
+        raise PolicyError("updated: confidentiality is a list of codes")
+    return Entry(_matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO"), frozenset(codes))
 
 
 def read_policy(octets: bytes | str) -> Policy:
