@@ -30,11 +30,9 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from load import Load
-from peers import free_ports, wait_for
-from registry_content import DOMAIN, TYPES, cx, entry, patient_name, registrations
-from transport import nginx
-
+from bench.support.load import Load
+from bench.support.peers import free_ports, nginx, wait_for
+from bench.support.registry_content import DOMAIN, TYPES, cx, entry, patient_name, registrations
 from repository.store.files import FileBlobs
 from shared.ebrim.model import Association, AssociationType, Submission, SubmissionSet, Timestamp
 from shared.ebrim.schemes import ORIGINAL
