@@ -65,9 +65,13 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Failure, with these codes."""
+    """Failure, and one of its reasons.
 
-    codes: frozenset[str]
+    A registry looks for reasons one after the other, so that two of them need not hold at the same moment;
+    each is noted by itself.
+    """
+
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def step(state: Document, operation: Operation) -> Document | None:
         case Done():
             return None if codes else after
         case Refused():
-            return state if codes == outcome.codes else None
+            return state if outcome.code in codes else None
     raise TypeError(outcome)
 
 
