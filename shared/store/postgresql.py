@@ -169,7 +169,12 @@ class PostgresDatabase:
             except BaseException:
                 await _rolled_back(transaction)
                 raise
-            await _committed(transaction)
+            try:
+                await _committed(transaction)
+            except OutcomeUnknown:
+                # The pool would wait for an answer that may never come, and then tell another failure.
+                connection.terminate()
+                raise
             return result
 
 
