@@ -17,8 +17,8 @@ from sqlalchemy import Column, MetaData, Table, Text, insert, select
 from registry.domain import stored_queries as queries
 from shared.ebrim.model import AssociationType, Submission
 from shared.store import postgresql
-from shared.store.engine import Transaction, open_database
-from shared.store.failures import OutcomeUnknown
+from shared.store.engine import Row, Transaction, open_database
+from shared.store.failures import DatabaseUnavailable, OutcomeUnknown
 from tests.support.metadata import a_document_entry, a_submission, an_association
 from tests.support.postgres import fresh_database, postgres_url
 from tests.support.postgres_relay import Fault, PostgresRelay, postgres_relay
@@ -27,6 +27,10 @@ from tests.support.registry_process import RegistryClient, RegistryProcess, clie
 __all__ = ["postgres_url"]
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+
+METADATA = MetaData()
+thing = Table("thing", METADATA, Column("name", Text, primary_key=True))
+NAMES = select(thing.c.name)
 
 BUSY = frozenset({"XDSRegistryBusy"})
 SUCCESS: frozenset[str] = frozenset()
@@ -37,6 +41,14 @@ async def found(client: RegistryClient, submission: Submission) -> int:
     wanted = [entry.unique_id for entry in submission.document_entries]
     answer = await client.query(queries.GET_DOCUMENTS, {"$XDSDocumentEntryUniqueId": wanted})
     return len(answer.document_entries)
+
+
+async def insertion(transaction: Transaction) -> None:
+    await transaction.execute(insert(thing), name="a")
+
+
+async def names(transaction: Transaction) -> list[Row]:
+    return await transaction.fetch(NAMES)
 
 
 # --- others that hold what a submission needs -------------------------------------------------------------
@@ -182,7 +194,7 @@ async def test_a_lock_that_is_not_given_in_time_is_busy_and_nothing_was_stored(
             assert await found(client, new) == 2
 
 
-# --- commits without an answer ----------------------------------------------------------------------------
+# --- commits and statements without an answer -------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -231,18 +243,33 @@ async def test_a_commit_whose_answer_never_comes_is_unknown_after_its_time(
 ) -> None:
     """The host of the server is gone, and no packet says so; the connection is given up with the outcome."""
     monkeypatch.setattr(postgresql, "COMMIT_SECONDS", 0.2)
-    metadata = MetaData()
-    thing = Table("thing", metadata, Column("name", Text, primary_key=True))
-    async with postgres_relay(await fresh_database(postgres_url)) as relay:
-        database = await open_database(relay.url, folder=tmp_path, metadata=metadata, name="silent")
-
-        async def work(transaction: Transaction) -> None:
-            await transaction.execute(insert(thing), name="a")
-
+    async with postgres_relay(await fresh_database(postgres_url)) as relay, asyncio.timeout(60):
+        database = await open_database(relay.url, folder=tmp_path, metadata=METADATA, name="silent")
         relay.fault = Fault.SILENT
-        async with asyncio.timeout(60):
-            with pytest.raises(OutcomeUnknown):
-                await database.write(work)
-            assert relay.happened.is_set()
-            assert await database.fetch(select(thing.c.name)) == [("a",)]
-            await database.close()
+        with pytest.raises(OutcomeUnknown):
+            await database.write(insertion)
+        assert relay.happened.is_set()
+        assert await database.fetch(NAMES) == [("a",)]
+        await database.close()
+
+
+async def test_a_server_that_falls_silent_keeps_nobody_for_ever_and_is_used_again_when_it_speaks(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "STATEMENT_SECONDS", 1)
+    monkeypatch.setattr(postgresql, "LATE_SECONDS", 0.1)
+    monkeypatch.setattr(postgresql, "CONNECT_SECONDS", 1)
+    async with postgres_relay(await fresh_database(postgres_url)) as relay, asyncio.timeout(60):
+        database = await open_database(relay.url, folder=tmp_path, metadata=METADATA, name="silent")
+        # Connections that are open when it happens, one for each call.
+        await asyncio.gather(*(database.read(names) for _ in range(3)))
+        relay.silent = True
+        results = await asyncio.gather(
+            database.write(insertion), database.read(names), database.fetch(NAMES), return_exceptions=True
+        )
+        assert [type(each) for each in results] == [DatabaseUnavailable] * 3
+        relay.silent = False
+        assert await database.fetch(NAMES) == []
+        await database.write(insertion)
+        assert await database.read(names) == [("a",)]
+        await database.close()

@@ -33,6 +33,7 @@ class PostgresRelay:
         self._user, self._database = parts.username, parts.path
         self.port = 0
         self.fault: Fault | None = None
+        self.silent = False  # while it is, no answer arrives, whatever is asked
         self.happened = asyncio.Event()
 
     @property
@@ -83,7 +84,7 @@ class _Connection:
                         self._broken()
                         return
                     self._relay.happened.set()
-                if self._fault is not Fault.SILENT:
+                if self._fault is not Fault.SILENT and not self._relay.silent:
                     self._client.write(octets)
         if self._fault is not Fault.SILENT:
             self._client.close()
