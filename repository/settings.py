@@ -57,6 +57,11 @@ class RepositorySettings(ServiceSettings):
     grace_seconds: float = Field(
         86_400.0, ge=0, description="age at which bytes that nothing refers to are removed"
     )
+    replay_days: float = Field(
+        7.0,
+        gt=0,
+        description="days for which a message that comes again is answered as before; later it is a new one",
+    )
     administrator_roles: tuple[str, ...] = Field(
         (),
         description="roles (code^^scheme) whose users may remove documents, beside nodes of the community",

@@ -72,13 +72,13 @@ async def find_or_keep_answer(
     if not message_id:
         return None
     # Written first: of two copies of one message the second waits here, and then finds the answer.
-    kept = await transaction.execute(
+    while not await transaction.execute(
         _KEEP, message_id=message_id, digest=digest, response=response, created=created
-    )
-    if kept:
-        return None
-    [(before,)] = await transaction.fetch(_ANSWER, message_id=message_id, digest=digest)
-    return bytes(before)
+    ):
+        if rows := await transaction.fetch(_ANSWER, message_id=message_id, digest=digest):
+            return bytes(rows[0][0])
+        # It was forgotten between the two statements, so that the message is new.
+    return None
 
 
 async def find_descendants(transaction: Transaction, entries: Iterable[str]) -> list[str]:

@@ -34,6 +34,7 @@ Result = TypeVar("Result")
 POOL_SIZE = 16
 ATTEMPTS = 6  # the first, and five more
 STATEMENT_SECONDS = 30
+LATE_SECONDS = 5  # beyond that: a server that lives has said by then that a statement took too long
 CONNECT_SECONDS = 10
 COMMIT_SECONDS = 30
 CLOSE_SECONDS = 30
@@ -102,11 +103,11 @@ class PostgresDatabase:
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one snapshot."""
-        async with (
-            self._connection() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            return await work(PostgresTransaction(connection, self._statements))
+        async with self._connection() as connection:
+            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+            result = await self._worked(work, connection, transaction)
+            await transaction.commit()
+            return result
 
     async def write(self, work: Work[Result]) -> Result:
         """Run `work` in a transaction of its own, which a cancelled caller does not stop."""
@@ -163,14 +164,27 @@ class PostgresDatabase:
     async def _attempt(self, work: Work[Result]) -> Result:
         async with self._connection() as connection:
             transaction = connection.transaction()
-            await transaction.start()
+            result = await self._worked(work, connection, transaction)
             try:
-                result = await work(PostgresTransaction(connection, self._statements))
-            except BaseException:
-                await _rolled_back(transaction)
+                await _committed(transaction)
+            except OutcomeUnknown:
+                # The pool would wait for an answer that may never come, and then tell another failure.
+                connection.terminate()
                 raise
-            await _committed(transaction)
             return result
+
+    async def _worked(self, work: Work[Result], connection: Any, transaction: Any) -> Result:
+        """Begin and do the work; what fails is rolled back."""
+        try:
+            await transaction.start()
+            return await work(PostgresTransaction(connection, self._statements))
+        except TimeoutError:
+            # The server has fallen silent: a rollback would wait for an answer as well.
+            connection.terminate()
+            raise
+        except BaseException:
+            await _rolled_back(transaction)
+            raise
 
 
 @contextmanager
@@ -235,6 +249,7 @@ async def open_database(
             min_size=1,
             max_size=POOL_SIZE,
             timeout=CONNECT_SECONDS,
+            command_timeout=STATEMENT_SECONDS + LATE_SECONDS,
             reset=_no_reset,
             server_settings={**settings, "synchronous_commit": "on"},
         )
