@@ -371,3 +371,22 @@ async def test_a_removal_that_races_with_a_merge_takes_what_it_names(registry, r
     assert lost == []
     assert await kept_objects(registry.parts.database) == {}
     await assert_agreement(registry.parts.database)
+
+
+@pytest.mark.parametrize("round_", range(3))
+async def test_versions_that_are_removed_at_once_leave_no_identifier_behind(registry, round_):
+    first, folder = a_document_entry(), a_folder()
+    await registry.register(a_submission(first, folders=[folder]))
+    await update(registry, an_update(a_version(new_version(first)), a_version(new_version(folder))))
+    kept = await kept_objects(registry.parts.database)
+    sets = sorted(name for name, each in kept.items() if isinstance(each.value, SubmissionSet))
+    going = [closure(kept, each) for each in sets]
+    assert len(going) == 2
+    assert not going[0] & going[1]
+
+    _, lost = await outcomes(
+        *(registry.perform(iti62.SERVED, RemoveMetadataRequest(ids=tuple(sorted(each)))) for each in going)
+    )
+    assert lost == []
+    assert await kept_objects(registry.parts.database) == {}
+    await assert_agreement(registry.parts.database)
