@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Integer, and_, bindparam, case, select, update
@@ -30,7 +29,7 @@ from shared.ebrim.model import (
     Timestamp,
 )
 from shared.store.engine import Transaction
-from shared.store.statements import in_list, insert_or_ignore
+from shared.store.statements import in_list
 from shared.xml import NS, parse
 
 EVENT_CODE = "eventCodeList"
@@ -54,8 +53,6 @@ SHOWN_AS_LATEST = case(
 _HIDE = update(registry_object).where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
 _HIDE = _HIDE.values(metadata_level=LEVEL_2)
 
-_INSERT = registry_object.insert().values({column.name: bindparam(column.name) for column in _object})
-_INSERT_VALUE = insert_or_ignore(object_value)
 _UPDATE = (
     update(registry_object)
     .where(OF_PATIENT, _object.entry_uuid == bindparam("which"))
@@ -177,22 +174,33 @@ def _association_columns(association: Association) -> Row:
 
 
 def values_of(value: RegistryObject, patient_id: str) -> Iterator[Row]:
-    """The rows of the attributes of `value` that have several values; `patient_id` as in its own row."""
-    put = partial(_value, patient_id, value.entry_uuid)
+    """The rows of the attributes of `value` that have several values, once each; `patient_id` as in its own
+    row.
+    """
+    for attribute, text in dict.fromkeys(_values_of(value)):
+        yield {
+            "patient_id": patient_id,
+            "entry_uuid": value.entry_uuid,
+            "attribute": attribute,
+            "value": text,
+        }
+
+
+def _values_of(value: RegistryObject) -> Iterator[tuple[str, str]]:
     match value:
         case DocumentEntry():
-            yield from (put(EVENT_CODE, _code(code)) for code in value.event_codes)
-            yield from (put(CONFIDENTIALITY_CODE, _code(code)) for code in value.confidentiality_codes)
-            yield from (put(AUTHOR_PERSON, nfc(author.person)) for author in value.authors if author.person)
-            yield from (put(REFERENCE_ID, _reference(reference)) for reference in value.reference_ids)
+            yield from ((EVENT_CODE, _code(code)) for code in value.event_codes)
+            yield from ((CONFIDENTIALITY_CODE, _code(code)) for code in value.confidentiality_codes)
+            yield from _author_persons(value)
+            yield from ((REFERENCE_ID, _reference(reference)) for reference in value.reference_ids)
         case SubmissionSet():
-            yield from (put(AUTHOR_PERSON, nfc(author.person)) for author in value.authors if author.person)
+            yield from _author_persons(value)
         case Folder():
-            yield from (put(FOLDER_CODE, _code(code)) for code in value.codes)
+            yield from ((FOLDER_CODE, _code(code)) for code in value.codes)
 
 
-def _value(patient_id: str, entry_uuid: str, attribute: str, value: str) -> Row:
-    return {"patient_id": patient_id, "entry_uuid": entry_uuid, "attribute": attribute, "value": value}
+def _author_persons(value: DocumentEntry | SubmissionSet) -> Iterator[tuple[str, str]]:
+    return ((AUTHOR_PERSON, nfc(author.person)) for author in value.authors if author.person)
 
 
 def spelled(patient_id: str) -> str:
@@ -235,9 +243,9 @@ async def insert_objects(
     rows = [row_of(value, patient_id) for value in objects]
     named = {row[column] for row in rows for column in _NAMING} - {None}
     await identifiers.lead_to(transaction, patient_id, named - set(claimed))
-    await transaction.execute_many(_INSERT, rows)
-    await transaction.execute_many(
-        _INSERT_VALUE,
+    await transaction.insert(registry_object, rows)
+    await transaction.insert(
+        object_value,
         [of for value, row in zip(objects, rows, strict=True) for of in values_of(value, row["patient_id"])],
     )
 

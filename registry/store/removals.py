@@ -146,8 +146,9 @@ async def remove_objects(transaction: Transaction, items: Collection[Item]) -> N
         await transaction.execute(_REMOVE, patient=patient_id, ids=ids)
     await versions.show_latest(transaction, (item.logical_id for item in items if item.logical_id))
     kept = {item.unique_id for item in items if item.object_class is Class.DOCUMENT_ENTRY}
-    await identifiers.release(transaction, chain.from_iterable(map(_named_by, items)), kept=kept)
+    await identifiers.release(transaction, chain.from_iterable(map(named_by, items)), kept=kept)
 
 
-def _named_by(item: Item) -> set[str]:
+def named_by(item: Item) -> set[str]:
+    """The identifiers that an object has or names."""
     return {item.entry_uuid, item.logical_id, item.unique_id, *item.ends} - {""}

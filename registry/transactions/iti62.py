@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from registry.domain import lifecycle
 from registry.domain.administration import may_administer
@@ -122,9 +123,14 @@ async def _lock(transaction: Transaction, ids: Sequence[str]) -> None:
             await patients.hold_patient(transaction, patient_id)
         held |= fresh
     locked: set[str] = set()
-    while not (wanted := {*ids, *await removals.find_items(transaction, ids)}) <= locked:
+    while not (wanted := await _named(transaction, ids)) <= locked:
         await identifiers.lock(transaction, wanted)
         locked |= wanted
+
+
+async def _named(transaction: Transaction, ids: Sequence[str]) -> set[str]:
+    items = await removals.find_items(transaction, ids)
+    return {*ids, *chain.from_iterable(map(removals.named_by, items.values()))}
 
 
 async def _patients(transaction: Transaction, ids: Sequence[str]) -> set[str]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.store import schema
@@ -27,7 +27,7 @@ from shared.store.failures import (
     OutcomeUnknown,
     UniqueViolation,
 )
-from shared.store.statements import POSTGRESQL, Statements
+from shared.store.statements import POSTGRESQL, Statements, insert_arrays
 
 Result = TypeVar("Result")
 
@@ -65,6 +65,7 @@ class PostgresTransaction:
     def __init__(self, connection: Any, statements: Statements) -> None:
         self._connection = connection
         self._statements = statements
+        self._inserts: dict[tuple[TableClause, tuple[str, ...]], list[Mapping[str, Any]]] = {}
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
         """The rows of `statement`."""
@@ -83,6 +84,21 @@ class PostgresTransaction:
         if rows:
             compiled = self._statements.compiled(statement)
             await self._connection.executemany(compiled.text, [compiled.arguments(row) for row in rows])
+
+    async def insert(self, table: TableClause, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep `rows` for `finish`."""
+        if rows:
+            self._inserts.setdefault((table, tuple(rows[0])), []).extend(rows)
+
+    async def finish(self) -> None:
+        """Insert what was kept, in one statement."""
+        if self._inserts:
+            arrays = [
+                [row[column] for row in rows]
+                for (_, columns), rows in self._inserts.items()
+                for column in columns
+            ]
+            await self._connection.execute(insert_arrays(tuple(self._inserts)), *arrays)
 
 
 class PostgresDatabase:
@@ -177,7 +193,10 @@ class PostgresDatabase:
         """Begin and do the work; what fails is rolled back."""
         try:
             await transaction.start()
-            return await work(PostgresTransaction(connection, self._statements))
+            statements = PostgresTransaction(connection, self._statements)
+            result = await work(statements)
+            await statements.finish()
+            return result
         except TimeoutError:
             # The server has fallen silent: a rollback would wait for an answer as well.
             connection.terminate()

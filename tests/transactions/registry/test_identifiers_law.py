@@ -14,7 +14,7 @@ from registry.store.patients import find_patient
 from registry.transactions import iti62, patient_feed
 from shared.ebrim import schemes
 from shared.ebrim.identifiers import new_oid, new_uuid
-from shared.ebrim.model import Association, AssociationType, DocumentEntry, Folder, SubmissionSet
+from shared.ebrim.model import Association, AssociationType, DocumentEntry, Folder, Submission, SubmissionSet
 from shared.errors import Rejected
 from shared.messages.iti18 import ReturnType
 from shared.messages.iti62 import RemoveMetadataRequest
@@ -26,6 +26,7 @@ from tests.support.metadata import (
     a_document_entry,
     a_folder,
     a_submission,
+    a_submission_set,
     an_association,
 )
 from tests.support.registry import APPROVED, DEPRECATED, codes, is_success
@@ -367,6 +368,35 @@ async def test_a_removal_that_races_with_a_merge_takes_what_it_names(registry, r
         *map(removing, submissions[:2]),
         registry.parts.database.write(lambda work: patient_feed.merge(work, OTHER_PATIENT, survivor)),
         *map(removing, submissions[2:]),
+    )
+    assert lost == []
+    assert await kept_objects(registry.parts.database) == {}
+    await assert_agreement(registry.parts.database)
+
+
+async def test_versions_that_are_removed_at_once_leave_no_identifier_behind(registry):
+    for _ in range(8):
+        folder = a_folder()
+        of = a_submission_set()
+        member = an_association(of.entry_uuid, folder.entry_uuid)
+        await registry.register(Submission(submission_set=of, folders=(folder,), associations=(member,)))
+        await update(registry, a_version(new_version(folder)))
+    kept = await kept_objects(registry.parts.database)
+    going = {
+        tuple(sorted(closure(kept, name)))
+        for name, each in kept.items()
+        if isinstance(each.value, SubmissionSet)
+    }
+    assert len(going) == 16
+
+    def lineage(ids_of):
+        return min(kept[name].row["logical_id"] or "~" for name in ids_of)
+
+    _, lost = await outcomes(
+        *(
+            registry.perform(iti62.SERVED, RemoveMetadataRequest(ids=each))
+            for each in sorted(going, key=lineage)
+        )
     )
     assert lost == []
     assert await kept_objects(registry.parts.database) == {}
