@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from consumer.domain.study import UnsafeManifest
 from consumer.files import WrongInstance
+from consumer.transactions.iti43 import NotAsRegistered
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.kos import KosError
 from shared.errors import Actor, OutOfResources, Rejected, XdsError
@@ -72,6 +73,8 @@ async def asking(peer: str, seconds: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield
+    except AuditUnavailable:
+        raise
     except TimeoutError:
         _log.warning("no answer in time", peer=peer, seconds=seconds)
         raise BadGateway(f"{peer} gave no answer within {seconds:g} s; try again later") from None
@@ -83,6 +86,8 @@ async def asking(peer: str, seconds: float) -> AsyncIterator[None]:
         raise _of_fault(peer, fault) from None
     except Rejected as rejected:
         raise of_errors(peer, rejected.errors) from None
+    except NotAsRegistered as error:
+        raise BadGateway(error.context) from None
     except XdsError as error:
         raise of_errors(peer, (error,)) from None
     except EgressRefused:

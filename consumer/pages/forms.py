@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 from starlette.datastructures import FormData
-from starlette.formparsers import MultiPartException
-from starlette.types import Message
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
 
 from consumer.sessions import LONGEST_SECONDS
 from shared.http.problem import BadRequest, Forbidden
@@ -71,7 +71,7 @@ class Forms:
             fields = await Request(request.scope, _once(octets)).form(
                 max_files=1, max_fields=_MOST_FIELDS, max_part_size=MAX_BODY
             )
-        except MultiPartException:
+        except HTTPException:  # what Starlette makes of a form that is broken or beyond the limits
             raise BadRequest("the form cannot be read") from None
         number = request.cookies.get(self.cookie, "")
         given = str(fields.get(FIELD, ""))
@@ -87,7 +87,7 @@ def _of_our_origin(request: Request) -> None:
         raise Forbidden("the form is from a page of another site")
 
 
-def _once(octets: bytes):  # type: ignore[no-untyped-def]
+def _once(octets: bytes) -> Receive:
     async def receive() -> Message:
         return {"type": "http.request", "body": octets, "more_body": False}
 
