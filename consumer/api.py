@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
 
 from consumer.delivery import InstanceResponse
 from consumer.domain.found import Criteria, FoundStudy, WrongCriterion
@@ -115,6 +116,16 @@ async def answered(work: Callable[[], Awaitable[Response]]) -> Response:
         return _shown(problem_of(error))
 
 
+def refused(request: Request, error: HTTPException) -> Response:
+    """What the framework refuses before any of our code, such as an address that is none, as a problem."""
+    said = {
+        "title": error.detail,
+        "status": error.status_code,
+        "detail": "see docs/consumer.md for what is here",
+    }
+    return Response(json.dumps(said), error.status_code, error.headers, media_type=CONTENT_TYPE)
+
+
 def _shown(problem: HttpProblem) -> Response:
     return Response(problem.body(), problem.status, problem.headers, media_type=CONTENT_TYPE)
 
@@ -166,7 +177,6 @@ def _series(series: OpenedSeries) -> dict[str, Any]:
             {
                 "sop_instance_uid": one.sop_instance_uid,
                 "sop_class_uid": one.sop_class_uid,
-                "handle": one.handle,
                 "href": f"{PREFIX}/instances/{one.handle}",
             }
             for one in series.instances

@@ -7,6 +7,7 @@ import shutil
 from contextlib import suppress
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
 from consumer import api
 from consumer.guard import Guard
@@ -42,9 +43,10 @@ class Consumer:
     def _application(self, authenticator: Authenticator) -> FastAPI:
         parts = self.parts
         reception = Reception(authenticator, parts.recorder, parts.settings.endpoint)
-        workplace = Workplace(parts, Handles())
+        workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check, "forwarder": self._forwarder.check}
         application = FastAPI(title="xdsi consumer", docs_url=None, redoc_url=None, openapi_url=None)
+        application.add_exception_handler(HTTPException, api.refused)  # type: ignore[arg-type]
         application.include_router(health_routes(checks, self._metrics))
         application.include_router(api.router(parts, reception, workplace))
         application.include_router(Pages(parts, reception, workplace, self.sessions).router())

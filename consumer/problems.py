@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from consumer.domain.study import UnsafeManifest
 from consumer.files import WrongInstance
 from consumer.transactions.iti43 import NotAsRegistered
 from shared.audit.recorder import AuditUnavailable
@@ -94,7 +93,7 @@ async def asking(peer: str, seconds: float) -> AsyncIterator[None]:
         raise BadGateway("the manifest names a place that is not among the configured peers") from None
     except WrongInstance:
         raise BadGateway(f"{peer} sent something else than the instance that was asked for") from None
-    except (KosError, UnsafeManifest) as error:
+    except KosError as error:
         raise Unprocessable(f"the document is not a manifest: {error}") from None
 
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from uuid import uuid4
 
 from consumer.domain.found import Criteria, FoundStudy
-from consumer.domain.study import Delivery, Wanted, wanted
+from consumer.domain.study import Delivery, UnsafeManifest, Wanted, wanted
 from consumer.handles import Handles, Kind, UnknownHandle
 from consumer.imaging_document_consumer import ImagingDocumentConsumer, Via
 from consumer.problems import NOT_FOUND, asking, of_errors
 from consumer.unit import Parts
 from consumer.visitors import Visitor
 from shared.dicom.kos import Manifest
+from shared.ebrim.model import DocumentEntry
 from shared.errors import RelayedError, Severity
 from shared.http.pieces import FileRange
 from shared.http.problem import HttpProblem, NotFound, Unavailable, Unprocessable
+from shared.telemetry.metrics import Metrics, Result
 
 MOST_STUDIES = 1_000
 MOST_INSTANCES = 10_000
@@ -87,8 +89,9 @@ class Fetched:
 class Workplace:
     """The use of this service, for one visitor at a time."""
 
-    def __init__(self, parts: Parts, handles: Handles) -> None:
+    def __init__(self, parts: Parts, handles: Handles, metrics: Metrics) -> None:
         self._parts = parts
+        self._metrics = metrics
         self._handles = handles
         self._gate = asyncio.Semaphore(parts.settings.fetches)
 
@@ -96,18 +99,22 @@ class Workplace:
 
     async def find(self, visitor: Visitor, criteria: Criteria, *, limit: int = MOST_STUDIES) -> Found:
         """The published studies of a patient that the visitor may see (ITI-18), at most `limit`."""
-        async with asking(REGISTRY, self._parts.settings.answer_seconds):
-            entries = await self._consumer(visitor).find(
-                criteria.patient_id,
-                modalities=criteria.codes,
-                service_start_from=criteria.since,
-                service_start_to=criteria.before,
-            )
+        with self._counted("ITI-18"):
+            entries = await self._entries(visitor, criteria)
         studies = tuple(FoundStudy.of(entry) for entry in entries[:limit])
         return Found(
             studies=tuple((study, self._manifest_handle(visitor, study)) for study in studies),
             complete=len(entries) <= limit,
         )
+
+    async def _entries(self, visitor: Visitor, criteria: Criteria) -> tuple[DocumentEntry, ...]:
+        async with asking(REGISTRY, self._parts.settings.answer_seconds):
+            return await self._consumer(visitor).find(
+                criteria.patient_id,
+                modalities=criteria.codes,
+                service_start_from=criteria.since,
+                service_start_to=criteria.before,
+            )
 
     def _manifest_handle(self, visitor: Visitor, study: FoundStudy) -> str:
         return self._handles.seal(
@@ -123,22 +130,23 @@ class Workplace:
 
     async def open(self, visitor: Visitor, manifest_id: str, repository_unique_id: str) -> Opened:
         """The manifest of a uniqueId in a repository (ITI-18, ITI-43), with a handle for each instance."""
-        consumer = self._consumer(visitor)
-        async with self._place():
-            async with asking(REGISTRY, self._parts.settings.answer_seconds):
-                entry = await consumer.entry(manifest_id)
-            if entry.repository_unique_id != repository_unique_id:
-                raise NotFound(NOT_FOUND)
-            async with asking(REPOSITORY, self._parts.settings.answer_seconds):
-                manifest = await consumer.manifest(entry)
-                instances = await asyncio.to_thread(wanted, manifest, patient_id=entry.patient_id)
-            if len(instances) > MOST_INSTANCES:
-                raise Unprocessable(
-                    f"the manifest references {len(instances)} instances, and {MOST_INSTANCES} are the most "
-                    "that are listed here; `xdsi fetch` takes any number"
-                )
-            series = await asyncio.to_thread(lambda: tuple(self._series(visitor, instances)))
+        with self._counted("ITI-43"):
+            async with self._place():
+                entry, manifest = await self._manifest(visitor, manifest_id, repository_unique_id)
+                instances = await asyncio.to_thread(_instances, manifest, entry.patient_id)
+                series = await asyncio.to_thread(lambda: tuple(self._series(visitor, instances)))
         return Opened(study=FoundStudy.of(entry), manifest=manifest, series=series)
+
+    async def _manifest(
+        self, visitor: Visitor, manifest_id: str, repository_unique_id: str
+    ) -> tuple[DocumentEntry, Manifest]:
+        consumer = self._consumer(visitor)
+        async with asking(REGISTRY, self._parts.settings.answer_seconds):
+            entry = await consumer.entry(manifest_id)
+        if entry.repository_unique_id != repository_unique_id:
+            raise NotFound(NOT_FOUND)
+        async with asking(REPOSITORY, self._parts.settings.answer_seconds):
+            return entry, await consumer.manifest(entry)
 
     def _series(self, visitor: Visitor, instances: tuple[Wanted, ...]) -> Iterator[OpenedSeries]:
         ordered = sorted(instances, key=_series_of)  # stable: the order of the manifest within a series
@@ -171,19 +179,25 @@ class Workplace:
         """The instance behind a handle of `open`, whole and checked, in a file (RAD-69, else RAD-107)."""
         one = _wanted(self._opened(Kind.INSTANCE, visitor, handle))
         via = Via.RAD69 if one.retrieve_location_uid else Via.WADO_RS
+        with self._counted("RAD-69" if via is Via.RAD69 else "RAD-107"):
+            async with self._place():
+                file = await self._received(visitor, one, via)
+        return Fetched(sop_instance_uid=one.sop_instance_uid, file=file)
+
+    async def _received(self, visitor: Visitor, one: Wanted, via: Via) -> FileRange:
         folder = self._parts.spool_folder
         # Two may fetch the same instance at once: each has a folder of its own.
         own = folder / str(uuid4())
         own.mkdir()
         try:
-            async with self._place(), asking(IMAGING_SOURCE, self._parts.settings.instance_seconds):
+            async with asking(IMAGING_SOURCE, self._parts.settings.instance_seconds):
                 delivery = await self._consumer(visitor).instance(one, own, via=via)
             if delivery.reason:
                 raise _not_delivered(delivery)
             path = (own / one.file_name).replace(folder / f"{uuid4()}.dcm")
         finally:
             await asyncio.to_thread(shutil.rmtree, own)
-        return Fetched(sop_instance_uid=one.sop_instance_uid, file=FileRange(path, 0, delivery.size))
+        return FileRange(path, 0, delivery.size)
 
     # -- with
 
@@ -214,6 +228,17 @@ class Workplace:
     def _consumer(self, visitor: Visitor) -> ImagingDocumentConsumer:
         return ImagingDocumentConsumer(self._parts.unit(visitor.user, lambda: visitor.assertion))
 
+    @contextmanager
+    def _counted(self, transaction: str) -> Iterator[None]:
+        """Count a step under its last transaction, and how it ended."""
+        with self._metrics.transaction(transaction).measure() as counted:
+            try:
+                yield
+            except HttpProblem:
+                counted(Result.FAILURE)
+                raise
+            counted(Result.SUCCESS)
+
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         """A place among those who fetch at once."""
@@ -226,6 +251,19 @@ class Workplace:
             yield
         finally:
             self._gate.release()
+
+
+def _instances(manifest: Manifest, patient_id: str) -> tuple[Wanted, ...]:
+    try:
+        found = wanted(manifest, patient_id=patient_id)
+    except UnsafeManifest as error:
+        raise Unprocessable(f"the document is not a manifest: {error}") from None
+    if len(found) > MOST_INSTANCES:
+        raise Unprocessable(
+            f"the manifest references {len(found)} instances, and {MOST_INSTANCES} are the most that are "
+            "listed here; `xdsi fetch` takes any number"
+        )
+    return found
 
 
 def _series_of(one: Wanted) -> tuple[str, str]:

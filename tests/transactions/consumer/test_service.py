@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -11,13 +12,17 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from consumer import workplace
 from consumer.guard import POLICY
 from consumer.handles import LIFETIME_SECONDS
 from consumer.sessions import IDLE_SECONDS
 from shared.audit.events import Outcome
+from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
+from shared.http.problem import Unprocessable
 from tests.support.assertions import edited, without_signature
 from tests.support.certificates import assertion_for, communities, stranger
 from tests.support.consumer import Desk, desk, saml, search, sign_in, token_of
+from tests.support.http_server import until
 from tests.support.metadata import OTHER_PATIENT, PATIENT, Timestamp, a_document_entry
 
 ASK = {"patient_id": "P-1001"}
@@ -286,6 +291,40 @@ async def test_an_assertion_that_the_registry_alone_refuses_is_told_as_its_refus
     assert "the registry does not accept the user's assertion" in answer.json()["detail"]
 
 
+async def test_what_is_fetched_at_once_is_bounded_and_the_rest_is_told_to_wait(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(workplace, "_PATIENCE_SECONDS", 0.05)
+    body = {"document_unique_id": "2.25.1", "repository_unique_id": "2.25.2"}
+    async with desk(tmp_path, fetches=1) as made, made.client() as program:
+        made.wire.silent = True
+        first = asyncio.create_task(program.post("/api/manifests", json=body))
+        await until(lambda: bool(made.wire.sent))
+        second = await program.post("/api/manifests", json=body)
+        first.cancel()
+
+    assert (second.status_code, second.headers["retry-after"]) == (503, "5")
+    assert "too much is being fetched" in second.json()["detail"]
+
+
+def a_manifest(instances: int, series_uid: str = "2.25.12") -> Manifest:
+    references = tuple(
+        ReferencedInstance(sop_class_uid="1.2.3", sop_instance_uid=f"2.25.9{number}")
+        for number in range(instances)
+    )
+    series = ReferencedSeries(series_instance_uid=series_uid, instances=references)
+    study = ReferencedStudy(study_instance_uid="2.25.11", series=(series,))
+    return Manifest(sop_instance_uid="2.25.1", study_instance_uid="2.25.11", studies=(study,))
+
+
+def test_a_manifest_is_listed_up_to_a_number_of_instances_and_if_it_holds_uids_alone(monkeypatch):
+    monkeypatch.setattr(workplace, "MOST_INSTANCES", 5)
+
+    assert len(workplace._instances(a_manifest(5), PATIENT)) == 5
+    with pytest.raises(Unprocessable, match="6 instances, and 5 are the most"):
+        workplace._instances(a_manifest(6), PATIENT)
+    with pytest.raises(Unprocessable, match="not a manifest"):
+        workplace._instances(a_manifest(1, "../../etc"), PATIENT)
+
+
 # --- from where --------------------------------------------------------------------------------------
 
 
@@ -311,14 +350,33 @@ async def test_pages_of_other_sites_may_link_here_and_nothing_more(open_desk: De
     assert open_desk.wire.sent == []
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/nothing"), ("GET", "/api/studies"), ("PUT", "/")])
+async def test_an_address_or_method_that_is_none_is_a_problem_too(open_desk: Desk, method: str, path: str):
+    async with open_desk.client() as program:
+        answer = await program.request(method, path)
+
+    assert answer.status_code in (404, 405)
+    assert answer.headers["content-type"] == PROBLEM
+    assert answer.json()["status"] == answer.status_code
+
+
 async def test_it_says_how_it_is(open_desk: Desk):
     async with open_desk.client() as operator:
+        await operator.post("/api/studies", json=ASK)
+        open_desk.wire.away = httpx2.ConnectError("refused")
+        await operator.post("/api/studies", json=ASK)
         live = await operator.get("/health/live")
         ready = await operator.get("/health/ready")
         metrics = await operator.get("/metrics")
 
     assert (live.status_code, ready.status_code, metrics.status_code) == (200, 200, 200)
-    assert "sessions 0.0" in metrics.text
+    for line in (
+        "xdsi_sessions 0.0",
+        'xdsi_transactions_total{outcome="success",transaction="ITI-18"} 1.0',
+        'xdsi_transactions_total{outcome="failure",transaction="ITI-18"} 1.0',
+    ):
+        assert line in metrics.text
+    assert "P-1001" not in metrics.text
 
 
 # --- pages -------------------------------------------------------------------------------------------
