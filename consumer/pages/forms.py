@@ -33,7 +33,8 @@ class Forms:
     def __init__(self, *, tls: bool) -> None:
         self._key = secrets.token_bytes(32)
         self._tls = tls
-        self.cookie = "__Host-xdsi" if tls else "xdsi"
+        # Cookies know no ports: other services of this host may have their own.
+        self.cookie = "__Host-xdsi-consumer" if tls else "xdsi-consumer"
 
     def number(self, request: Request) -> str:
         """The number of the browser, or a new one."""

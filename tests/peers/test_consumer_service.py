@@ -406,3 +406,24 @@ async def test_a_study_is_opened_and_downloaded_by_links_alone(open_house: House
     assert sorted(file.content[128:] for file in files) == sorted(
         path.read_bytes()[128:] for path in study.files.values()
     )
+
+
+async def test_peers_that_are_away_are_told_by_their_part_and_recorded_as_failures(open_house: House):
+    """The last test of this house: its imaging source and repository are gone then."""
+    async with open_house.client() as program:
+        (study,) = await found(program, "XSS-1", {})
+        manifest = (await program.post("/api/manifests", json=named(study))).json()
+        for service in (Service.IMAGING_SOURCE, Service.REPOSITORY):
+            process = open_house.stage.process(service)
+            process.terminate()
+            assert await asyncio.to_thread(process.wait_stopped) == 0
+        image = await program.get(manifest["series"][0]["instances"][0]["href"])
+        document = await program.post("/api/manifests", json=named(study))
+
+    assert (image.status_code, document.status_code) == (503, 503)
+    assert image.json()["detail"] == "the imaging source cannot be reached now; try again later"
+    assert document.json()["detail"] == "the repository cannot be reached now; try again later"
+    failed = await trail_until(
+        open_house.stage, lambda records: len(records) >= 2, source="xdsi-consumer", outcome="failure"
+    )
+    assert {code["code"] for record in failed for code in record["types"]} == {"RAD-69", "ITI-43"}

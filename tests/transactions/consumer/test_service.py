@@ -556,7 +556,7 @@ async def test_a_clinician_signs_in_with_an_assertion_and_works_with_it(strict_d
     [login] = strict_desk.told("110114")
     assert (login.event_types[0].code, login.outcome) == ("110122", Outcome.SUCCESS)
     cookie = signed_in.headers["set-cookie"]
-    assert cookie.startswith("__Host-xdsi=")
+    assert cookie.startswith("__Host-xdsi-consumer=")
     assert cookie.split(";")[0] != before.split(";")[0]
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
     assert {"secure", "httponly", "samesite=lax", "path=/"} <= attributes
@@ -590,9 +590,9 @@ async def test_signing_in_without_a_file_asks_for_it(viewer):
 
 async def test_signing_out_ends_the_session_for_the_number_that_was(strict_desk: Desk, viewer):
     await sign_in(viewer, assertion_for("dr.roe"))
-    number = viewer.cookies["__Host-xdsi"]
+    number = viewer.cookies["__Host-xdsi-consumer"]
     out = await viewer.post("/sign-out", data={"token": token_of(await viewer.get("/"))})
-    again = await viewer.get("/", headers={"cookie": f"__Host-xdsi={number}"})
+    again = await viewer.get("/", headers={"cookie": f"__Host-xdsi-consumer={number}"})
 
     assert out.status_code == 303
     assert again.status_code == 401
@@ -624,10 +624,10 @@ async def test_a_session_left_alone_is_forgotten_and_recorded(strict_desk: Desk,
 
 async def test_a_session_is_worth_nothing_at_another_node(strict_desk: Desk, viewer):
     await sign_in(viewer, assertion_for("dr.roe"))
-    number = viewer.cookies["__Host-xdsi"]
+    number = viewer.cookies["__Host-xdsi-consumer"]
 
     async with strict_desk.client(communities()[1]) as other:
-        page = await other.get("/", headers={"cookie": f"__Host-xdsi={number}"})
+        page = await other.get("/", headers={"cookie": f"__Host-xdsi-consumer={number}"})
 
     assert page.status_code == 401
 
