@@ -3,8 +3,8 @@
 A statement is a module-level object with `bindparam`s; its text goes to the driver (`sqlite3`, `asyncpg`)
 with plain arguments, and rows come back as the driver gives them: text, integers, bytes, None. Columns
 therefore use `Text`, `Integer`, `BigInteger` and `LargeBinary`. Where the two dialects differ, the constructs
-here hide it: `in_list`, `like_any`, `lines`, `insert_or_ignore`. Rows for several tables go in by `insert_row`
-on SQLite, by `insert_arrays` on PostgreSQL.
+here hide it: `in_list`, `like_any`, `lines`, `insert_or_ignore`. Rows for several tables go in by
+`insert_row` on SQLite, by `insert_arrays` on PostgreSQL.
 """
 
 from __future__ import annotations
