@@ -13,6 +13,7 @@ from registry.domain.visibility import Found
 from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT, fetch_at, places_of
 from registry.store.tables import registry_object
+from registry.store.versions import NUMBERS
 from shared.ebrim.identifiers import nfc
 from shared.store.engine import Reader, Row, Transaction
 from shared.store.statements import in_list
@@ -44,9 +45,6 @@ _IS_OF_CLASS = and_(in_list(_object.object_class, "classes"), AT_LEVEL)
 _OF_CLASS = _BY_IDS.where(_IS_OF_CLASS)
 _BY_UNIQUE_IDS = select(*SEEN).where(OF_PATIENT, in_list(_object.unique_id, "ids"), _IS_OF_CLASS)
 _BY_LOGICAL_IDS = select(*SEEN).where(OF_PATIENT, in_list(_object.logical_id, "ids"), _IS_OF_CLASS)
-_LINEAGES = select(_object.entry_uuid, _object.logical_id, _object.version).where(
-    OF_PATIENT, in_list(_object.entry_uuid, "ids"), _object.logical_id.is_not(None)
-)
 _VERSIONS = select(_object.logical_id, _object.version, *SEEN).where(
     OF_PATIENT, in_list(_object.logical_id, "ids")
 )
@@ -95,7 +93,7 @@ async def find_of_class(
 
 async def find_latest(transaction: Transaction, old: Iterable[Found]) -> dict[str, Found]:
     """The latest version of each of `old` that is an older one, by its id."""
-    versions = await fetch_at(transaction, _LINEAGES, places_of(old))
+    versions = await fetch_at(transaction, NUMBERS, places_of(old))
     places = await identifiers.find_leads(transaction, (logical_id for _, logical_id, _ in versions))
     latest = {row[0]: row for row in sorted(await fetch_at(transaction, _VERSIONS, places), key=_number)}
     return {

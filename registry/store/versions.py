@@ -26,7 +26,8 @@ _holder = registry_object.alias("holder")
 _VERSIONS = select(_object.logical_id, _object.version, _object.entry_uuid, _object.patient_id).where(
     OF_PATIENT, in_list(_object.logical_id, "ids")
 )
-_NUMBERS = select(_object.entry_uuid, _object.logical_id, _object.version).where(
+#: The lineages of objects by entryUUID, and the numbers of their versions.
+NUMBERS = select(_object.entry_uuid, _object.logical_id, _object.version).where(
     OF_PATIENT, in_list(_object.entry_uuid, "ids"), _object.logical_id.is_not(None)
 )
 _FRAGMENTS = select(_object.logical_id, _object.object_class, _object.fragment).where(
@@ -120,7 +121,7 @@ def _places_of_latest(versions: Mapping[str, Sequence[Version]]) -> Places:
 
 async def find_superseded(transaction: Transaction, ids: Iterable[str]) -> frozenset[str]:
     """Those of `ids` that are not the latest of their versions."""
-    rows = await fetch_at(transaction, _NUMBERS, await identifiers.find_homes(transaction, ids))
+    rows = await fetch_at(transaction, NUMBERS, await identifiers.find_homes(transaction, ids))
     versions = await _find_versions(transaction, (logical_id for _, logical_id, _ in rows))
     return frozenset(
         entry_uuid for entry_uuid, logical_id, number in rows if number < versions[logical_id][-1].number
