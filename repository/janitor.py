@@ -1,5 +1,5 @@
-"""The janitor: learns what became of submissions without an outcome, and removes bytes that nothing refers
-to."""
+"""The janitor: learns what became of submissions without an outcome, sends updates that were not answered,
+and removes bytes that nothing refers to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from repository.store import documents
-from repository.transactions import iti42
+from repository.transactions import iti42, iti57
 from repository.unit import Parts, Unit
 from shared.errors import XdsError
 from shared.store.failures import DatabaseError
@@ -22,8 +22,8 @@ _SWEEP_SECONDS = 3600.0
 
 
 class Janitor:
-    """Loops beside the requests: doubts at once and every `retry_seconds`, as the test of a store that
-    refuses to write; the sweep every hour."""
+    """Loops beside the requests: doubts and updates at once and every `retry_seconds`, as the test of a
+    store that refuses to write; the sweep every hour."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -34,6 +34,7 @@ class Janitor:
         self._tasks = [
             asyncio.create_task(self._doubts()),
             asyncio.create_task(self._sweeps()),
+            asyncio.create_task(self._updates()),
             asyncio.create_task(self._healing()),
         ]
 
@@ -71,6 +72,11 @@ class Janitor:
             await self._guarded(self.resolve(older_than_seconds=older_than), "doubts")
             older_than = 2 * settings.registration_timeout_seconds + _IN_HAND
             await asyncio.sleep(settings.retry_seconds)
+
+    async def _updates(self) -> None:
+        while True:
+            await self._guarded(iti57.resolve(Unit(self._parts)), "updates")
+            await asyncio.sleep(self._parts.settings.retry_seconds)
 
     async def _sweeps(self) -> None:
         while True:

@@ -57,6 +57,15 @@ class RepositorySettings(ServiceSettings):
     grace_seconds: float = Field(
         86_400.0, ge=0, description="age at which bytes that nothing refers to are removed"
     )
+    imaging_source_url: str = Field(
+        "http://127.0.0.1:8030/xds/imaging-source",
+        description="where the imaging source is, which makes the manifests of On-Demand and delayed entries",
+    )
+    persist_on_demand: bool = Field(
+        True,
+        description="whether what an On-Demand entry gave is kept and registered as a snapshot of it (option "
+        "Persistence of Retrieved Documents)",
+    )
     administrator_roles: tuple[str, ...] = Field(
         (),
         description="roles (code^^scheme) whose users may remove documents, beside nodes of the community",

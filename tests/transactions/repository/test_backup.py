@@ -34,7 +34,13 @@ from shared.store.failures import DatabaseUnavailable
 from tests.support.blobs import octets_of
 from tests.support.metadata import a_document_entry, a_submission
 from tests.support.waiting import until
-from tests.transactions.repository.conftest import PROVIDER, House, ScriptedConsent, ScriptedRegistry
+from tests.transactions.repository.conftest import (
+    PROVIDER,
+    House,
+    NobodyMakes,
+    ScriptedConsent,
+    ScriptedRegistry,
+)
 
 KEY = bytes(range(32))
 
@@ -83,6 +89,7 @@ async def opened(place: Place) -> AsyncIterator:
             integrity=Integrity(blobs, None, recorder),
             consent=consent,
             registry=registry,
+            provider=NobodyMakes(),
             recorder=recorder,
             node=Node(address="127.0.0.1"),
         )

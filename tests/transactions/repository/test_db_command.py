@@ -21,7 +21,13 @@ from shared.audit.recorder import AuditRecorder
 from shared.security.caller import Node
 from shared.store.engine import open_database
 from tests.support.metadata import a_document_entry, a_submission
-from tests.transactions.repository.conftest import PROVIDER, House, ScriptedConsent, ScriptedRegistry
+from tests.transactions.repository.conftest import (
+    PROVIDER,
+    House,
+    NobodyMakes,
+    ScriptedConsent,
+    ScriptedRegistry,
+)
 from xdsi.cli import Failed
 from xdsi.db import app
 
@@ -37,6 +43,7 @@ async def _filled(settings: RepositorySettings, number: int) -> None:
         integrity=Integrity(blobs, None, recorder),
         consent=consent,
         registry=registry,
+        provider=NobodyMakes(),
         recorder=recorder,
         node=Node(address="127.0.0.1"),
     )
