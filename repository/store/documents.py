@@ -47,6 +47,11 @@ _SET_STATE = (
     .where(provision.c.provision_id == bindparam("wanted"))
     .values(state=bindparam("new_state"), answer=bindparam("new_answer"))
 )
+_DOUBT_SINCE = (
+    update(provision)
+    .where(provision.c.state == State.REGISTERED, provision.c.created >= bindparam("since"))
+    .values(state=State.IN_DOUBT)
+)
 _PROVIDED_BY = select(provided_document.c.unique_id).where(
     provided_document.c.provision_id == bindparam("provision_id")
 )
@@ -244,6 +249,11 @@ def _provision(row: tuple[object, ...]) -> Provision:
 async def set_state(transaction: Transaction, provision_id: str, state: State, answer: bytes = b"") -> None:
     """Record what became of a provision, and the answer that a retry is to get."""
     await transaction.execute(_SET_STATE, wanted=provision_id, new_state=state, new_answer=answer)
+
+
+async def doubt_since(transaction: Transaction, moment: float) -> None:
+    """Ask the registry again about what it registered since `moment`, seconds since 1970."""
+    await transaction.execute(_DOUBT_SINCE, since=moment)
 
 
 async def release_documents(transaction: Transaction, provision_id: str) -> None:
