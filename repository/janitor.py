@@ -8,9 +8,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from repository.store import documents
+from repository.store.blobs import StoreUnavailable
 from repository.transactions import iti42, iti57
 from repository.unit import Parts, Unit
 from shared.errors import XdsError
+from shared.soap.perform import log_mistake
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
 
@@ -96,6 +98,9 @@ class Janitor:
         try:
             if count := await work:
                 _log.info("janitor", what=what, count=count)
-        except (XdsError, DatabaseError, OSError) as error:
+        except (XdsError, DatabaseError, StoreUnavailable, OSError) as error:
             # The next round tries again; until then the state in the database says all there is to know.
             _log.error("janitor failed", what=what, error=type(error).__name__)
+        except Exception as error:
+            # A mistake must not end the rounds that everything else waits for.
+            log_mistake(error)

@@ -18,9 +18,8 @@ from registry import backup as registry
 from registry.settings import RegistrySettings
 from repository import backup as repository
 from repository.settings import RepositorySettings
-from repository.store.encoding import Encoding, read_key
 from repository.store.files import FileBlobs
-from repository.store.stores import open_blobs
+from repository.store.stores import encoding_of, open_blobs
 from shared.settings import ServiceSettings
 from shared.store.backup import BackupError, Manifest, contents_of, read_manifest
 from shared.store.snapshot import open_snapshot
@@ -140,5 +139,4 @@ async def _missing(
 
 def _files(settings: RepositorySettings, folder: Path) -> FileBlobs:
     """The store in a backup; encrypted when the repository's own is."""
-    keys = [read_key(path) for path in settings.encryption_keys]
-    return FileBlobs(folder, Encoding(keys, compress=settings.compress))
+    return FileBlobs(folder, encoding_of(settings))
