@@ -50,8 +50,8 @@ class RepositorySettings(ServiceSettings):
     encryption_key_command: tuple[str, ...] = Field(
         (),
         description="program, with its arguments, that prints keys as hexadecimal digits, one on each line, "
-        "as the client of a key management service does; it is run at start, and its keys come before those of "
-        "files",
+        "as the client of a key management service does; it is run at start, and its keys come before those "
+        "of files",
     )
     compress: bool = Field(False, description="whether text and XML are compressed at rest (zstd)")
     registration_timeout_seconds: float = Field(

@@ -31,7 +31,7 @@ from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.errors import OutOfResources
 from shared.store.backup import BackupError
 from shared.store.failures import DatabaseError
-from shared.store.snapshot import open_snapshot
+from shared.store.snapshot import open_reader
 from xdsi import copies
 from xdsi.cli import Failed
 from xdsi.copies import Copied
@@ -216,7 +216,7 @@ def _ordered(wanted: Sequence[Service]) -> list[Service]:
 async def _verify(settings: RepositorySettings, bytes_per_second: float) -> Report:
     blobs, report = open_blobs(settings), Report()
     async with (
-        open_snapshot(settings.database_url, folder=settings.folder) as index,
+        open_reader(settings.database_url, folder=settings.folder) as index,
         _recording(settings) as recorder,
     ):
         integrity = Integrity(blobs, open_replica(settings), recorder)

@@ -89,6 +89,8 @@ _OTHERS = (
         "as ITI-41",
     ),
     ("repository", "ITI-42", "Register Document Set-b", "SIMPLE, client", "node", ""),
+    ("repository", "ITI-57", "Update Document Set", "SIMPLE, client", "node", ""),
+    ("repository", "ITI-61", "Register On-Demand Document Entry", "SIMPLE, client", "node", ""),
     ("registry", "ITI-8", "Patient Identity Feed", "HL7 v2, MLLP", "node", "ADT A01 A04 A05 A08 A40"),
     ("audit-repository", "ITI-20", "Record Audit Event", "syslog over TLS", "node", ""),
 )

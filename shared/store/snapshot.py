@@ -21,7 +21,7 @@ from sqlalchemy import Insert, MetaData, Text, bindparam, column, insert, select
 from sqlalchemy.schema import Table
 from sqlalchemy.sql.elements import ClauseElement
 
-from shared.store.engine import Row, Transaction
+from shared.store.engine import Reader, Row, Transaction
 from shared.store.failures import DatabaseUnavailable
 from shared.store.statements import POSTGRESQL, SQLITE, Statements
 
@@ -49,6 +49,12 @@ class SqliteSnapshot:
         while batch := await asyncio.to_thread(cursor.fetchmany, _ROWS):
             yield batch
 
+    async def begun(self) -> SqliteSnapshot:
+        """Itself, with its transaction and so its moment begun."""
+        self._connection.execute("BEGIN")
+        self._connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
+        return self
+
     async def tables(self) -> set[str]:
         """The names of the tables."""
         rows = self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
@@ -74,6 +80,10 @@ class PostgresSnapshot:
         cursor = await self._connection.cursor(_all_of(of))
         while batch := await cursor.fetch(_ROWS):
             yield [tuple(row) for row in batch]
+
+    def transaction(self) -> Any:
+        """The context of its transaction."""
+        return self._connection.transaction(isolation="repeatable_read", readonly=True)
 
     async def tables(self) -> set[str]:
         """The names of the tables."""
@@ -101,6 +111,30 @@ async def open_snapshot(url: str | None, *, folder: Path) -> AsyncIterator[Snaps
     DatabaseUnavailable
         There is no such database, or what is read of it is not there.
     """
+    async with _connected(url, folder) as connected:
+        if isinstance(connected, SqliteSnapshot):
+            yield await connected.begun()
+            return
+        async with connected.transaction():
+            yield connected
+
+
+@asynccontextmanager
+async def open_reader(url: str | None, *, folder: Path) -> AsyncIterator[Reader]:
+    """The same, but each statement reads what is there then: for work that is too long for one snapshot,
+    which keeps a database from forgetting old rows.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        As `open_snapshot`.
+    """
+    async with _connected(url, folder) as connected:
+        yield connected
+
+
+@asynccontextmanager
+async def _connected(url: str | None, folder: Path) -> AsyncIterator[Snapshot]:
     if url is None or url.startswith("sqlite"):
         path = folder / f"{_name(folder)}.sqlite3" if url is None else Path(url.split("///", 1)[-1])
         with closing(await asyncio.to_thread(_sqlite, path)) as connection:
@@ -115,8 +149,7 @@ async def open_snapshot(url: str | None, *, folder: Path) -> AsyncIterator[Snaps
     except (OSError, asyncpg.PostgresError) as error:
         raise DatabaseUnavailable(f"the database cannot be read: {error}") from error
     try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            yield PostgresSnapshot(connection)
+        yield PostgresSnapshot(connection)
     except asyncpg.PostgresError as error:
         raise DatabaseUnavailable(f"the database cannot be read: {error}") from error
     finally:
@@ -136,7 +169,6 @@ def _sqlite(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
         )
         connection.execute("PRAGMA busy_timeout = 5000")
-        connection.execute("BEGIN")
         connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
     except sqlite3.Error as error:
         raise DatabaseUnavailable(f"{path} cannot be read: {error}") from error

@@ -19,6 +19,7 @@ from repository.domain.provision import State
 from repository.integrity import Integrity
 from repository.janitor import Janitor
 from repository.settings import RepositorySettings
+from repository.store.documents import count_blobs
 from repository.store.encoding import Encoding
 from repository.store.files import FileBlobs
 from repository.store.tables import metadata
@@ -33,7 +34,7 @@ from shared.soap.client import PeerUnclear
 from shared.store.backup import BackupError, read_manifest
 from shared.store.engine import open_database
 from shared.store.failures import DatabaseUnavailable
-from shared.store.snapshot import open_snapshot
+from shared.store.snapshot import open_reader, open_snapshot
 from tests.support.blobs import octets_of
 from tests.support.metadata import a_document_entry, a_submission
 from tests.support.waiting import until
@@ -311,3 +312,18 @@ async def test_there_is_no_snapshot_of_what_is_not_there(place: Place):
     with pytest.raises(DatabaseUnavailable):
         async with open_snapshot(settings.database_url, folder=settings.folder):
             pass
+
+
+async def test_a_snapshot_stays_and_a_reader_sees_what_comes(place: Place, opened):
+    settings = await place.settings("old")
+    house = await opened(settings)
+    where = {"folder": settings.folder}
+    async with (
+        open_snapshot(settings.database_url, **where) as snapshot,
+        open_reader(settings.database_url, **where) as reader,
+    ):
+        assert await count_blobs(snapshot) == (0, 0)
+        await kept(house, b"12345")
+
+        assert await count_blobs(snapshot) == (0, 0)
+        assert await count_blobs(reader) == (1, 5)
