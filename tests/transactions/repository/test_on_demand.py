@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -18,9 +20,10 @@ from lxml import etree
 from registry.domain.stored_queries import GET_ALL
 from registry.transactions import SERVED as REGISTRY_SERVED
 from repository.domain.assembly import EMPTY_SHA1, Kind
+from repository.domain.provision import State
 from repository.janitor import Janitor
 from repository.provider import CannotMake, ImagingSource, ProviderUnavailable
-from repository.transactions import iti43, iti61, iti86
+from repository.transactions import iti43, iti57, iti61, iti86
 from shared.consent.decision import Action, Decision, Resource
 from shared.dicom.kos import read_manifest
 from shared.ebrim import schemes
@@ -527,3 +530,64 @@ async def test_a_delayed_document_that_was_removed_is_not_made(hospital: Hospita
     await iti86.handle(hospital.house.unit(), request, replace(PROVIDER, community_node=True))
 
     assert (await hospital.refused(unique_id)).code_for(Actor.REPOSITORY) == "XDSDocumentUniqueIdError"
+
+
+# --- a crash between two steps -----------------------------------------------------------------------
+
+
+class Crash(Exception):
+    """The end of the process, as far as the request is concerned."""
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize(
+    "point",
+    [
+        "repository.store.blobs:Blobs.spool",
+        "repository.transactions.iti42:register",
+        "repository.transactions.iti42:_record",
+        "repository.transactions.iti57:resolve",
+        "repository.transactions.iti57:_conclude",
+    ],
+)
+@pytest.mark.parametrize("step", ["entering", "retrieving"])
+async def test_wherever_it_dies_the_next_start_leaves_nothing_dangling_and_nothing_twice(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, kind: Kind, point: str, step: str
+):
+    module_name, _, path = point.partition(":")
+    owner: Any = importlib.import_module(module_name)
+    *groups, name = path.split(".")
+    for group in groups:
+        owner = getattr(owner, group)
+
+    async def die(*arguments: Any, **named: Any) -> Any:
+        raise Crash
+
+    unique_id = await hospital.enter(kind) if step == "retrieving" else ""
+    with monkeypatch.context() as dying:
+        dying.setattr(owner, name, die)
+        with contextlib.suppress(Crash):
+            if unique_id:
+                await hospital.ask(unique_id)
+            else:
+                await iti61.enter(hospital.house.unit(), STUDY, "", kind)
+
+    await Janitor(hospital.house.parts).resolve(older_than_seconds=-1)
+    await iti57.resolve(hospital.house.unit())
+    entries = [
+        one
+        for one in (await hospital.registry.everything()).document_entries
+        if one.availability_status is AvailabilityStatus.APPROVED
+    ]
+    for entry in entries:
+        [document] = (await hospital.ask(entry.unique_id)).documents
+        if entry.size:
+            assert hashlib.sha1(octets_of(document.content)).hexdigest() == entry.hash
+    again = [
+        one
+        for one in (await hospital.registry.everything()).document_entries
+        if one.availability_status is AvailabilityStatus.APPROVED
+    ]
+    assert len({one.unique_id for one in again}) == len(again), "something is registered twice"
+    assert all(one.size for one in again if one.object_type == schemes.STABLE), "an update was never sent"
+    assert all(state is State.REGISTERED for state in await hospital.house.states())
