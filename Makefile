@@ -5,7 +5,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	&& echo $$candidate && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench lock
+.PHONY: setup demo test check bench fuzz lock
 
 setup: .venv/ready
 
@@ -31,6 +31,11 @@ check: setup
 
 bench: setup
 	@for program in bench/*.py; do $(BIN)/python $$program --short || exit 1; done
+
+# Long: a million inputs by chance, and a million that atheris chooses.
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	$(BIN)/pytest --long tests/faults/test_mtom_fuzz.py -s
 
 lock: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

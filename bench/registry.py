@@ -27,9 +27,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import uvloop
-from load import Burst, Load
-from peers import free_ports, peak_rss_mb, postgresql
-from registry_content import (
+
+from bench.support.load import Burst, Load
+from bench.support.peers import free_ports, peak_rss_mb, postgresql
+from bench.support.registry_content import (
     CROWD,
     DOMAIN,
     ENTRIES_OF_A_PATIENT,
@@ -43,8 +44,7 @@ from registry_content import (
     queries,
     registrations,
 )
-from registry_worker import ELEMENT_BY_ELEMENT, FLOOR, QUERY_ONLY
-
+from bench.support.registry_worker import ELEMENT_BY_ELEMENT, FLOOR, QUERY_ONLY
 from shared.messages.iti18 import ReturnType
 from shared.security.issuer import AssertionIssuer
 from xdsi.certificates import create_community
@@ -133,7 +133,7 @@ def worker(folder: Path, url: str | None, *, entries: int, crowd: bool = False) 
         organization="General Hospital",
         lifetime_seconds=ASSERTION_SECONDS,
     )
-    program = Path(__file__).with_name("registry_worker.py")
+    program = Path(__file__).parent / "support" / "registry_worker.py"
     log = (folder / "worker.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, str(program), json.dumps(settings)], stdout=subprocess.PIPE, stderr=log

@@ -22,10 +22,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from peers import free_ports, nginx, orthanc, peak_rss_mb
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from bench.support.peers import free_ports, nginx, orthanc, peak_rss_mb
 from imaging_source.settings import ImagingSourceSettings
 from shared.messages.documents import DocumentRequest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
@@ -195,7 +195,7 @@ def _compare(
     with (web / "whole").open("wb") as whole:
         for path in paths:
             whole.write(path.read_bytes())
-    with nginx(web) as nginx_port, orthanc(folder / "orthanc", paths) as orthanc_port:
+    with nginx(web) as (nginx_port, _), orthanc(folder / "orthanc", paths) as orthanc_port:
         contenders: dict[str, tuple[Client, bytes]] = {
             "rad69": (Client(settings.port), rad69),
             "wado_rs": (Client(settings.port), wado),

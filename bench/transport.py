@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.support.peers import nginx
 from shared.http.raw_asgi import FileRange, Receive, Scope, Send, send_pieces
 from shared.http.server import run_service
 from shared.security.tls import client_context
@@ -93,67 +94,6 @@ def our_server(folder: Path, parts: int, tls: Community | None) -> Iterator[tupl
     finally:
         process.terminate()
         process.wait(10)
-
-
-NGINX = """
-daemon off; worker_processes 1; error_log {folder}/error.log; pid {folder}/nginx.pid;
-{user}
-events {{ worker_connections 64; }}
-http {{
-  access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000;
-  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
-  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  server {{ listen 127.0.0.1:{port}; root {folder}; }}
-  server {{
-    listen 127.0.0.1:{tls_port} ssl; root {folder};
-    ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;
-    ssl_client_certificate {trust}; ssl_verify_client on;
-  }}
-}}
-"""
-
-
-@contextmanager
-def nginx(folder: Path, community: Community) -> Iterator[tuple[int, int]]:
-    """nginx with the study's bytes as one file; its plain and its TLS port."""
-    port, tls_port = free_port(), free_port()
-    config = folder / "nginx.conf"
-    config.write_text(
-        NGINX.format(
-            folder=folder,
-            port=port,
-            tls_port=tls_port,
-            user="user root;" if os.geteuid() == 0 else "",
-            certificate=community.node.certificate,
-            key=community.node.key,
-            trust=community.trust,
-        )
-    )
-    process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)], stderr=subprocess.DEVNULL)
-    try:
-        wait_for(port)
-        yield port, tls_port
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
-def wait_for(port: int) -> None:
-    """Wait until somebody listens on `port`."""
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise SystemExit("nginx does not start; its log is in its folder")
 
 
 class Client:

@@ -98,6 +98,7 @@ class Unit:
         if published is not None and published.department_patient_id == instance.patient_id:
             return Resource(
                 patient_id=published.patient_id,
+                document_unique_id=published.document_unique_id,
                 confidentiality=published.confidentiality,
                 class_code=published.class_code,
                 type_code=published.type_code,

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from registry.domain.feed import Code, FeedError, acknowledgement
 from registry.domain.value_sets import ANYTHING, read_value_sets
+from registry.janitor import Janitor
 from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
 from registry.store.tables import METADATA, MIGRATIONS, audit_outbox
@@ -36,6 +37,7 @@ class Registry:
     def __init__(self, parts: Parts) -> None:
         settings = parts.settings
         self._parts = parts
+        self._janitor = Janitor(parts)
         self._forwarder = Forwarder(
             settings, parts.recorder.spool, DatabaseOutbox(parts.database, audit_outbox)
         )
@@ -83,14 +85,16 @@ class Registry:
         return self._feed.port
 
     async def start(self) -> None:
-        """Begin to take the feed, and to send the trail."""
+        """Begin to take the feed, to send the trail, and to forget what is old."""
         await self._parts.recorder.record((started(self._parts.recorder.source),))
         await self._forwarder.start()
+        await self._janitor.start()
         await self._feed.start(self._parts.settings.host, self._parts.settings.feed_port)
 
     async def stop(self) -> None:
-        """End both; events that were not sent wait for the next start."""
+        """End it all; events that were not sent wait for the next start."""
         await self._feed.stop()
+        await self._janitor.stop()
         await self._parts.recorder.record((stopped(self._parts.recorder.source),))
         await self._forwarder.stop()
         await self._parts.recorder.close()

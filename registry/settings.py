@@ -58,6 +58,11 @@ class RegistrySettings(ServiceSettings):
     query_limit: int = Field(
         1_000, ge=1, description="LeafClass objects in one answer, then XDSTooManyResults"
     )
+    replay_days: float = Field(
+        7.0,
+        gt=0,
+        description="days for which a message that comes again is answered as before; later it is a new one",
+    )
     reference_limit: int = Field(20_000, ge=1, description="ObjectRefs in one answer, then XDSTooManyResults")
 
     @field_validator("fixed_attributes")

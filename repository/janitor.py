@@ -1,13 +1,14 @@
 """The janitor: learns what became of submissions without an outcome, sends updates that were not answered,
-and removes bytes that nothing refers to."""
+removes bytes that nothing refers to, and forgets answers when the time for retries is over."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
-from repository.store import documents
+from repository.store import documents, replays
 from repository.store.blobs import StoreUnavailable
 from repository.transactions import iti42, iti57
 from repository.unit import Parts, Unit
@@ -21,11 +22,14 @@ _log = logger("repository.janitor")
 # A provision younger than this may still be in the hands of the request that made it.
 _IN_HAND = 3.0
 _SWEEP_SECONDS = 3600.0
+_DAY_SECONDS = 86_400.0
+# Between two portions everybody else has the database.
+PAUSE_SECONDS = 0.05
 
 
 class Janitor:
     """Loops beside the requests: doubts and updates at once and every `retry_seconds`, as the test of a
-    store that refuses to write; the sweep every hour."""
+    store that refuses to write; the sweep and the forgetting every hour."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -67,6 +71,15 @@ class Janitor:
 
         return await self._parts.blobs.sweep(referenced, grace_seconds=grace_seconds)
 
+    async def forget(self) -> int:
+        """Forget what was kept for retries more than `replay_days` ago; count it."""
+        before = time.time() - self._parts.settings.replay_days * _DAY_SECONDS
+        total = 0
+        while count := await replays.forget_portion(self._parts.database, before=before):
+            total += count
+            await asyncio.sleep(PAUSE_SECONDS)
+        return total
+
     async def _doubts(self) -> None:
         settings = self._parts.settings
         older_than = 0.0
@@ -83,6 +96,7 @@ class Janitor:
     async def _sweeps(self) -> None:
         while True:
             await self._guarded(self.sweep(), "sweep")
+            await self._guarded(self.forget(), "replays")
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _healing(self) -> None:

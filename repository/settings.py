@@ -63,6 +63,11 @@ class RepositorySettings(ServiceSettings):
     grace_seconds: float = Field(
         86_400.0, ge=0, description="age at which bytes that nothing refers to are removed"
     )
+    replay_days: float = Field(
+        7.0,
+        gt=0,
+        description="days for which a message that comes again is answered as before; later it is a new one",
+    )
     imaging_source_url: str = Field(
         "http://127.0.0.1:8030/xds/imaging-source",
         description="where the imaging source is, which makes the manifests of On-Demand and delayed entries",

@@ -71,6 +71,7 @@ described_study = Table(
     "described_study",
     metadata,
     Column("study_instance_uid", Text, primary_key=True),
+    Column("document_unique_id", Text, nullable=False),
     Column("patient_id", Text, nullable=False),
     Column("department_patient_id", Text, nullable=False),
     Column("confidentiality", Text, nullable=False),
@@ -149,10 +150,12 @@ class PublicationStatus:
 class PublishedStudy:
     """What consent is asked about: how the current manifest of a study is registered, or about to be.
 
-    `patient_id` is the CX of the affinity domain, `department_patient_id` the instances' Patient ID.
+    `document_unique_id` is the manifest's, `patient_id` the CX of the affinity domain,
+    `department_patient_id` the instances' Patient ID.
     """
 
     study_instance_uid: str
+    document_unique_id: str
     patient_id: str
     department_patient_id: str
     confidentiality: frozenset[str]
@@ -191,6 +194,7 @@ _ONE = select(*_STATUS).where(publication.c.publication_id == bindparam("publica
 _OF_STUDIES = (
     select(
         publication.c.study_instance_uid,
+        publication.c.document_unique_id,
         publication.c.patient_id,
         publication.c.department_patient_id,
         publication.c.confidentiality,
@@ -260,9 +264,10 @@ async def find_published_studies(
 
 
 def _published_study(row: Row) -> PublishedStudy:
-    study, patient_id, department, confidentiality, class_code, type_code = row
+    study, document, patient_id, department, confidentiality, class_code, type_code = row
     return PublishedStudy(
         study_instance_uid=study,
+        document_unique_id=document,
         patient_id=patient_id,
         department_patient_id=department,
         confidentiality=frozenset(confidentiality.split("\n")) - {""},
@@ -283,6 +288,7 @@ async def note_described(database: Database, study: PublishedStudy) -> None:
         await transaction.execute(
             _INSERT_DESCRIBED,
             study_instance_uid=uid,
+            document_unique_id=study.document_unique_id,
             patient_id=study.patient_id,
             department_patient_id=study.department_patient_id,
             confidentiality="\n".join(sorted(study.confidentiality)),

@@ -47,7 +47,7 @@ async def make(parts: Parts, asked: ManifestRequest, caller: Caller) -> MadeMani
     instances = await rad68.shareable_instances(parts, asked.study_instance_uid)
     header = await parts.instances.header(asked.study_instance_uid)
     made = await asyncio.to_thread(_made, parts, header, instances, asked)
-    await note_described(parts.database, _study(header, made))
+    await note_described(parts.database, _study(header, made, asked))
     await parts.recorder.record((audit(made, caller, asked.study_instance_uid),))
     return made
 
@@ -98,10 +98,11 @@ def _submitted_now(made: rad68.Described) -> Submission:
     )
 
 
-def _study(header: StudyHeader, made: MadeManifest) -> PublishedStudy:
+def _study(header: StudyHeader, made: MadeManifest, asked: ManifestRequest) -> PublishedStudy:
     entry = made.submission.document_entries[0]
     return PublishedStudy(
         study_instance_uid=header.study_instance_uid,
+        document_unique_id=asked.document_unique_id,
         patient_id=entry.patient_id,
         department_patient_id=header.patient_id,
         confidentiality=frozenset(map(str, entry.confidentiality_codes)),

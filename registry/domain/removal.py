@@ -17,7 +17,9 @@ from shared.errors import ReferencesExist, UnreferencedObject, UnresolvedReferen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """What rules want to know of a registered object; only an association has a type and two ends."""
+    """What rules want to know of a registered object; only an association has a type and two ends, and its
+    patient is that of its submission set.
+    """
 
     entry_uuid: str
     object_class: Class

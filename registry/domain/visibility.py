@@ -18,12 +18,12 @@ from shared.consent.decision import Resource
 @dataclass(frozen=True, slots=True)
 class Found:
     """One object of a result: what consent and the rules of answers ask for, and the fragment when it was
-    read.
+    read. An association is kept with the patient of its submission set.
     """
 
     entry_uuid: str
     object_class: str
-    patient_id: str | None
+    patient_id: str
     confidentiality: str | None
     class_code: str | None
     type_code: str | None
@@ -39,7 +39,7 @@ class Found:
 
     @property
     def is_association(self) -> bool:
-        """Whether it is an association, which has no patient of its own."""
+        """Whether it is an association, which is about no patient of its own."""
         return self.object_class == Class.ASSOCIATION
 
 
@@ -74,7 +74,7 @@ class Surroundings:
 def resource_of(found: Found) -> Resource:
     """What consent decides on: a document, or a set or folder as a document without attributes."""
     return Resource(
-        patient_id=found.patient_id or "",
+        patient_id=found.patient_id,
         confidentiality=frozenset((found.confidentiality or "").split("\n")) - {""},
         class_code=found.class_code or "",
         type_code=found.type_code or "",

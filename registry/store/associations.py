@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from registry.domain.submission import HAS_MEMBER, Class
 from registry.domain.visibility import Found
+from registry.store import identifiers
+from registry.store.by_patient import OF_PATIENT, fetch_at, places_of
 from registry.store.found import SEEN, from_row
 from registry.store.tables import registry_object
 from shared.store.engine import Transaction
@@ -17,15 +19,22 @@ _object = registry_object.c
 _holder = registry_object.alias("holder")
 
 _IN_STATUS = in_list(_object.status, "statuses")
-_FROM = select(*SEEN).where(in_list(_object.source_object, "ids"), _IN_STATUS)
-_TO = select(*SEEN).where(in_list(_object.target_object, "ids"), _IN_STATUS)
+_FROM = select(*SEEN).where(OF_PATIENT, in_list(_object.source_object, "ids"), _IN_STATUS)
+_TO = select(*SEEN).where(OF_PATIENT, in_list(_object.target_object, "ids"), _IN_STATUS)
 _MEMBERSHIPS = _FROM.where(_object.association_type == str(HAS_MEMBER))
 _FROM_OF_TYPE = _FROM.where(in_list(_object.association_type, "types"))
 _TO_OF_TYPE = _TO.where(in_list(_object.association_type, "types"))
+# What a holder holds, by reference too, is in associations of its own patient.
 _HELD_BY = (
     select(*SEEN)
-    .select_from(registry_object.join(_holder, _holder.c.entry_uuid == _object.source_object))
+    .select_from(
+        registry_object.join(
+            _holder,
+            and_(_holder.c.patient_id == _object.patient_id, _holder.c.entry_uuid == _object.source_object),
+        )
+    )
     .where(
+        OF_PATIENT,
         in_list(_object.target_object, "ids"),
         _IN_STATUS,
         _object.association_type == str(HAS_MEMBER),
@@ -38,36 +47,29 @@ async def find_touching(
     transaction: Transaction, ids: Iterable[str], *, statuses: Sequence[str]
 ) -> list[Found]:
     """Every association in one of `statuses` that starts or ends at one of `ids`."""
-    wanted = sorted(set(ids))
-    if not wanted:
-        return []
+    places = await identifiers.find_leads(transaction, ids)
     return _once(
         [
-            *await transaction.fetch(_FROM, ids=wanted, statuses=statuses),
-            *await transaction.fetch(_TO, ids=wanted, statuses=statuses),
+            *await fetch_at(transaction, _FROM, places, statuses=statuses),
+            *await fetch_at(transaction, _TO, places, statuses=statuses),
         ]
     )
 
 
 async def find_memberships_of(
-    transaction: Transaction, holders: Iterable[str], *, statuses: Sequence[str]
+    transaction: Transaction, holders: Iterable[Found], *, statuses: Sequence[str]
 ) -> list[Found]:
     """The HasMember associations from `holders`."""
-    wanted = sorted(set(holders))
-    if not wanted:
-        return []
-    return _once(await transaction.fetch(_MEMBERSHIPS, ids=wanted, statuses=statuses))
+    return _once(await fetch_at(transaction, _MEMBERSHIPS, places_of(holders), statuses=statuses))
 
 
 async def find_memberships_in(
     transaction: Transaction, object_class: Class, members: Iterable[str], *, statuses: Sequence[str]
 ) -> list[Found]:
     """The HasMember associations to `members` from holders of one class."""
-    wanted = sorted(set(members))
-    if not wanted:
-        return []
+    places = await identifiers.find_leads(transaction, members)
     return _once(
-        await transaction.fetch(_HELD_BY, ids=wanted, classes=[str(object_class)], statuses=statuses)
+        await fetch_at(transaction, _HELD_BY, places, classes=[str(object_class)], statuses=statuses)
     )
 
 
@@ -75,13 +77,11 @@ async def find_of_types(
     transaction: Transaction, ids: Iterable[str], types: Iterable[str], *, statuses: Sequence[str]
 ) -> list[Found]:
     """The associations of one of `types` that start or end at one of `ids`."""
-    wanted, of = sorted(set(ids)), sorted(set(types))
-    if not wanted:
-        return []
+    places, of = await identifiers.find_leads(transaction, ids), sorted(set(types))
     return _once(
         [
-            *await transaction.fetch(_FROM_OF_TYPE, ids=wanted, types=of, statuses=statuses),
-            *await transaction.fetch(_TO_OF_TYPE, ids=wanted, types=of, statuses=statuses),
+            *await fetch_at(transaction, _FROM_OF_TYPE, places, types=of, statuses=statuses),
+            *await fetch_at(transaction, _TO_OF_TYPE, places, types=of, statuses=statuses),
         ]
     )
 

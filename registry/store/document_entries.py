@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, 
 from registry.domain.stored_queries import Criteria
 from registry.domain.submission import Class
 from registry.domain.visibility import Found
-from registry.store import objects
+from registry.store import identifiers, objects
+from registry.store.by_patient import OF_PATIENT, fetch_at
 from registry.store.found import AT_LEVEL, FRAGMENT, SEEN, from_row
 from registry.store.tables import consent, object_value, registry_object
 from shared.ebrim import schemes
@@ -45,7 +46,10 @@ def has_like(attribute: str) -> Condition:
 
 def _with_value(attribute: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists().where(
-        object_value.c.entry_uuid == _object.entry_uuid, object_value.c.attribute == attribute, condition
+        object_value.c.patient_id == _object.patient_id,
+        object_value.c.entry_uuid == _object.entry_uuid,
+        object_value.c.attribute == attribute,
+        condition,
     )
 
 
@@ -134,7 +138,7 @@ def _of_type(used: Signature) -> Iterable[ColumnElement[bool]]:
 
 
 def _matches(used: Signature) -> Iterable[ColumnElement[bool]]:
-    yield _object.patient_id == bindparam("patient")
+    yield OF_PATIENT
     yield _object.object_class == str(Class.DOCUMENT_ENTRY)
     yield AT_LEVEL
     yield from conditions(used, FILTERS)
@@ -157,6 +161,7 @@ def _beyond(used: Signature) -> Select[Any]:
 @lru_cache(maxsize=128)
 def _contents(used: Signature) -> Select[Any]:
     return select(*SEEN).where(
+        OF_PATIENT,
         in_list(_object.entry_uuid, "ids"),
         _object.object_class == str(Class.DOCUMENT_ENTRY),
         AT_LEVEL,
@@ -193,7 +198,8 @@ async def are_more_than(database: Reader, criteria: Criteria, *, patient_id: str
 async def find_contents(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Found]:
     """Those of `ids` that are entries and pass the filters of format, confidentiality and type."""
     statement = _contents(signature(criteria, CONTENT_FILTERS))
-    rows = await transaction.fetch(
-        statement, ids=sorted(ids), level=criteria.level, **bound(criteria, CONTENT_FILTERS)
+    places = await identifiers.find_homes(transaction, ids)
+    rows = await fetch_at(
+        transaction, statement, places, level=criteria.level, **bound(criteria, CONTENT_FILTERS)
     )
     return [from_row(row) for row in rows]

@@ -12,6 +12,7 @@ from registry.domain.stored_queries import Criteria
 from registry.domain.submission import Class
 from registry.domain.visibility import Found
 from registry.store import objects
+from registry.store.by_patient import OF_PATIENT
 from registry.store.document_entries import (
     Condition,
     Signature,
@@ -43,7 +44,7 @@ def _find(used: Signature) -> Select[Any]:
     return (
         select(*SEEN)
         .where(
-            _object.patient_id == bindparam("patient"),
+            OF_PATIENT,
             _object.object_class == str(Class.FOLDER),
             AT_LEVEL,
             *conditions(used, FILTERS),

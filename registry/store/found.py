@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Integer, and_, bindparam, exists, or_, select
+from sqlalchemy import Integer, and_, bindparam, or_, select
 
 from registry.domain.stored_queries import Shown
 from registry.domain.submission import Class
 from registry.domain.visibility import Found
+from registry.store import identifiers
+from registry.store.by_patient import OF_PATIENT, fetch_at, places_of
 from registry.store.tables import registry_object
 from shared.ebrim.identifiers import nfc
-from shared.store.engine import Reader, Transaction
+from shared.store.engine import Reader, Row, Transaction
 from shared.store.statements import in_list
 
 _object = registry_object.c
@@ -34,29 +36,21 @@ FRAGMENT = _object.fragment
 #: What a query of `level` looks at.
 AT_LEVEL = _object.metadata_level <= bindparam("level", type_=Integer)
 
-_BY_IDS = select(*SEEN).where(in_list(_object.entry_uuid, "ids"))
+_BY_IDS = select(*SEEN).where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
 _SHOWN = _BY_IDS.where(
     AT_LEVEL, or_(_object.object_class != str(Class.ASSOCIATION), in_list(_object.status, "statuses"))
 )
 _IS_OF_CLASS = and_(in_list(_object.object_class, "classes"), AT_LEVEL)
 _OF_CLASS = _BY_IDS.where(_IS_OF_CLASS)
-_BY_UNIQUE_IDS = select(*SEEN).where(in_list(_object.unique_id, "unique_ids"), _IS_OF_CLASS)
-_BY_LOGICAL_IDS = select(*SEEN).where(in_list(_object.logical_id, "logical_ids"), _IS_OF_CLASS)
-
-_old = registry_object.alias("old")
-_newer = registry_object.alias("newer")
-_LATEST = (
-    select(_old.c.entry_uuid, *SEEN)
-    .select_from(_old.join(registry_object, _object.logical_id == _old.c.logical_id))
-    .where(
-        in_list(_old.c.entry_uuid, "ids"),
-        _object.version > _old.c.version,
-        ~exists()
-        .where(_newer.c.logical_id == _object.logical_id, _newer.c.version > _object.version)
-        .correlate(registry_object),
-    )
+_BY_UNIQUE_IDS = select(*SEEN).where(OF_PATIENT, in_list(_object.unique_id, "ids"), _IS_OF_CLASS)
+_BY_LOGICAL_IDS = select(*SEEN).where(OF_PATIENT, in_list(_object.logical_id, "ids"), _IS_OF_CLASS)
+_LINEAGES = select(_object.entry_uuid, _object.logical_id, _object.version).where(
+    OF_PATIENT, in_list(_object.entry_uuid, "ids"), _object.logical_id.is_not(None)
 )
-_FRAGMENTS = select(_object.entry_uuid, FRAGMENT).where(in_list(_object.entry_uuid, "ids"))
+_VERSIONS = select(_object.logical_id, _object.version, *SEEN).where(
+    OF_PATIENT, in_list(_object.logical_id, "ids")
+)
+_FRAGMENTS = select(_object.entry_uuid, FRAGMENT).where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
 
 
 def from_row(row: Sequence[Any]) -> Found:
@@ -66,16 +60,14 @@ def from_row(row: Sequence[Any]) -> Found:
 
 async def find_by_ids(transaction: Transaction, ids: Iterable[str]) -> list[Found]:
     """The objects of any class under `ids`."""
-    wanted = sorted(set(ids))
-    return [from_row(row) for row in await transaction.fetch(_BY_IDS, ids=wanted)] if wanted else []
+    places = await identifiers.find_homes(transaction, ids)
+    return [from_row(row) for row in await fetch_at(transaction, _BY_IDS, places)]
 
 
 async def find_shown(transaction: Transaction, ids: Iterable[str], shown: Shown) -> list[Found]:
     """Those of `ids` that the query looks at."""
-    wanted = sorted(set(ids))
-    if not wanted:
-        return []
-    rows = await transaction.fetch(_SHOWN, ids=wanted, level=shown.level, statuses=shown.association_statuses)
+    places = await identifiers.find_homes(transaction, ids)
+    rows = await fetch_at(transaction, _SHOWN, places, level=shown.level, statuses=shown.association_statuses)
     return [from_row(row) for row in rows]
 
 
@@ -89,25 +81,36 @@ async def find_of_class(
     logical_ids: Sequence[str] = (),
 ) -> list[Found]:
     """The objects of one class under `ids`, with one of `unique_ids`, or of `logical_ids` (Get… queries)."""
-    of: dict[str, Any] = {"classes": [str(object_class)], "level": level}
-    found = []
-    if ids:
-        found += await transaction.fetch(_OF_CLASS, ids=sorted(set(ids)), **of)
-    if unique_ids:
-        wanted = sorted({nfc(unique_id) for unique_id in unique_ids})
-        found += await transaction.fetch(_BY_UNIQUE_IDS, unique_ids=wanted, **of)
-    if logical_ids:
-        found += await transaction.fetch(_BY_LOGICAL_IDS, logical_ids=sorted(set(logical_ids)), **of)
-    return [from_row(row) for row in found]
+    asked = (
+        (_OF_CLASS, await identifiers.find_homes(transaction, ids)),
+        (_BY_UNIQUE_IDS, await identifiers.find_leads(transaction, map(nfc, unique_ids))),
+        (_BY_LOGICAL_IDS, await identifiers.find_leads(transaction, logical_ids)),
+    )
+    return [
+        from_row(row)
+        for statement, places in asked
+        for row in await fetch_at(transaction, statement, places, classes=[str(object_class)], level=level)
+    ]
 
 
-async def find_latest(transaction: Transaction, ids: Sequence[str]) -> dict[str, Found]:
-    """The latest version of each of `ids` that is an older one."""
-    rows = await transaction.fetch(_LATEST, ids=sorted(ids)) if ids else []
-    return {row[0]: from_row(row[1:]) for row in rows}
+async def find_latest(transaction: Transaction, old: Iterable[Found]) -> dict[str, Found]:
+    """The latest version of each of `old` that is an older one, by its id."""
+    versions = await fetch_at(transaction, _LINEAGES, places_of(old))
+    places = await identifiers.find_leads(transaction, (logical_id for _, logical_id, _ in versions))
+    latest = {row[0]: row for row in sorted(await fetch_at(transaction, _VERSIONS, places), key=_number)}
+    return {
+        entry_uuid: from_row(latest[logical_id][2:])
+        for entry_uuid, logical_id, version in versions
+        if version < latest[logical_id][1]
+    }
 
 
-async def find_fragments(database: Reader, ids: Iterable[str]) -> dict[str, bytes]:
-    """The fragments of the objects under `ids`."""
-    rows = await database.fetch(_FRAGMENTS, ids=list(ids))
+def _number(row: Row) -> int:
+    number: int = row[1]
+    return number
+
+
+async def find_fragments(reader: Reader, found: Iterable[Found]) -> dict[str, bytes]:
+    """The fragments of objects that were found, unless they went meanwhile."""
+    rows = await fetch_at(reader, _FRAGMENTS, places_of(found))
     return {entry_uuid: bytes(fragment) for entry_uuid, fragment in rows}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, literal_column, select
+from sqlalchemy import Integer, Select, bindparam, literal_column, select, tuple_
 
 from registry.domain.multi_patient_queries import DOCUMENT_PATIENTS, FOLDER_PATIENTS
 from registry.domain.stored_queries import Criteria
@@ -47,8 +47,8 @@ def _among(attribute: str) -> Condition:
     """
     # A literal, because the index is for this attribute alone.
     of_attribute = _value.attribute == literal_column(f"'{attribute}'")
-    return lambda name: _object.entry_uuid.in_(
-        select(_value.entry_uuid).where(of_attribute, in_list(_value.value, name))
+    return lambda name: tuple_(_object.patient_id, _object.entry_uuid).in_(
+        select(_value.patient_id, _value.entry_uuid).where(of_attribute, in_list(_value.value, name))
     )
 
 

@@ -5,15 +5,16 @@ A change writes the columns and a new fragment in one statement; no code edits a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, case, exists, select, update
+from sqlalchemy import Integer, and_, bindparam, case, select, update
 
 from registry.domain.registration import Registered
 from registry.domain.submission import Class
+from registry.store import identifiers
+from registry.store.by_patient import OF_PATIENT, fetch_at
 from registry.store.tables import ENCODING_VERSION, object_value, registry_object
 from shared.ebrim import codec, schemes
 from shared.ebrim.identifiers import CX, CXi, nfc
@@ -28,7 +29,7 @@ from shared.ebrim.model import (
     Timestamp,
 )
 from shared.store.engine import Transaction
-from shared.store.statements import in_list, insert_or_ignore
+from shared.store.statements import in_list
 from shared.xml import NS, parse
 
 EVENT_CODE = "eventCodeList"
@@ -44,40 +45,35 @@ Row = dict[str, Any]
 
 _object = registry_object.c
 
-_newer = registry_object.alias("newer")
-_IS_SUPERSEDED = (
-    exists()
-    .where(_newer.c.logical_id == _object.logical_id, _newer.c.version > _object.version)
-    .correlate(registry_object)
+#: What level 1 shows where it is the latest of its versions; `_is_hidden` says the same of values.
+SHOWN_AS_LATEST = case(
+    (_object.object_class == str(Class.DOCUMENT_ENTRY), _object.document_availability.is_(None)),
+    else_=_object.status == str(AvailabilityStatus.APPROVED),
 )
-_SUPERSEDED = select(_object.entry_uuid).where(in_list(_object.entry_uuid, "ids"), _IS_SUPERSEDED)
-_HIDE = update(registry_object).where(in_list(_object.entry_uuid, "ids")).values(metadata_level=LEVEL_2)
+_HIDE = update(registry_object).where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
+_HIDE = _HIDE.values(metadata_level=LEVEL_2)
 
-_INSERT = registry_object.insert().values({column.name: bindparam(column.name) for column in _object})
-_INSERT_VALUE = insert_or_ignore(object_value)
 _UPDATE = (
     update(registry_object)
-    .where(_object.entry_uuid == bindparam("which"))
+    .where(OF_PATIENT, _object.entry_uuid == bindparam("which"))
     .values(
         status=bindparam("status"),
-        patient_id=bindparam("patient_id"),
         last_update_time=bindparam("last_update_time"),
-        metadata_level=case((_IS_SUPERSEDED, LEVEL_2), else_=bindparam("metadata_level", type_=Integer)),
+        # What is hidden although it would be shown as the latest is not the latest, and stays hidden.
+        metadata_level=case(
+            (and_(_object.metadata_level == LEVEL_2, SHOWN_AS_LATEST), LEVEL_2),
+            else_=bindparam("metadata_level", type_=Integer),
+        ),
         encoding_version=bindparam("encoding_version"),
         fragment=bindparam("fragment"),
     )
 )
-# Locked in one order everywhere, so that two submissions never wait for each other.
-_LOCKED = (
-    select(_object.entry_uuid, _object.object_class, _object.status, _object.patient_id, _object.object_type)
-    .where(in_list(_object.entry_uuid, "ids"))
-    .order_by(_object.entry_uuid)
-    .with_for_update()
-)
-_TAKEN = select(_object.entry_uuid).where(in_list(_object.entry_uuid, "ids"))
+_REGISTERED = select(
+    _object.entry_uuid, _object.object_class, _object.status, _object.patient_id, _object.object_type
+).where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
 _FRAGMENTS = (
     select(_object.object_class, _object.fragment)
-    .where(in_list(_object.entry_uuid, "ids"))
+    .where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
     .order_by(_object.entry_uuid)
 )
 
@@ -85,8 +81,10 @@ _FRAGMENTS = (
 # --- values to rows -----------------------------------------------------------------------------------
 
 
-def row_of(value: RegistryObject) -> Row:
-    """The row of `value`: columns and fragment."""
+def row_of(value: RegistryObject, patient_id: str | None = None) -> Row:
+    """The row of `value`: columns and fragment; `patient_id` is that of its submission set, which only an
+    association needs.
+    """
     match value:
         case DocumentEntry():
             return _row(value, **_document_columns(value))
@@ -95,7 +93,7 @@ def row_of(value: RegistryObject) -> Row:
         case Folder():
             return _row(value, **_folder_columns(value))
         case Association():
-            return _row(value, **_association_columns(value))
+            return _row(value, patient_id=patient_id, **_association_columns(value))
 
 
 def _row(value: RegistryObject, **columns: Any) -> Row:
@@ -175,23 +173,34 @@ def _association_columns(association: Association) -> Row:
     }
 
 
-def values_of(value: RegistryObject) -> Iterator[Row]:
-    """The rows of the attributes of `value` that have several values."""
-    put = partial(_value, value.entry_uuid)
+def values_of(value: RegistryObject, patient_id: str) -> Iterator[Row]:
+    """The rows of the attributes of `value` that have several values, once each; `patient_id` as in its own
+    row.
+    """
+    for attribute, text in dict.fromkeys(_values_of(value)):
+        yield {
+            "patient_id": patient_id,
+            "entry_uuid": value.entry_uuid,
+            "attribute": attribute,
+            "value": text,
+        }
+
+
+def _values_of(value: RegistryObject) -> Iterator[tuple[str, str]]:
     match value:
         case DocumentEntry():
-            yield from (put(EVENT_CODE, _code(code)) for code in value.event_codes)
-            yield from (put(CONFIDENTIALITY_CODE, _code(code)) for code in value.confidentiality_codes)
-            yield from (put(AUTHOR_PERSON, nfc(author.person)) for author in value.authors if author.person)
-            yield from (put(REFERENCE_ID, _reference(reference)) for reference in value.reference_ids)
+            yield from ((EVENT_CODE, _code(code)) for code in value.event_codes)
+            yield from ((CONFIDENTIALITY_CODE, _code(code)) for code in value.confidentiality_codes)
+            yield from _author_persons(value)
+            yield from ((REFERENCE_ID, _reference(reference)) for reference in value.reference_ids)
         case SubmissionSet():
-            yield from (put(AUTHOR_PERSON, nfc(author.person)) for author in value.authors if author.person)
+            yield from _author_persons(value)
         case Folder():
-            yield from (put(FOLDER_CODE, _code(code)) for code in value.codes)
+            yield from ((FOLDER_CODE, _code(code)) for code in value.codes)
 
 
-def _value(entry_uuid: str, attribute: str, value: str) -> Row:
-    return {"entry_uuid": entry_uuid, "attribute": attribute, "value": value}
+def _author_persons(value: DocumentEntry | SubmissionSet) -> Iterator[tuple[str, str]]:
+    return ((AUTHOR_PERSON, nfc(author.person)) for author in value.authors if author.person)
 
 
 def spelled(patient_id: str) -> str:
@@ -220,64 +229,71 @@ def _time(moment: Timestamp | None) -> str | None:
 # --- statements ---------------------------------------------------------------------------------------
 
 
-async def insert_objects(transaction: Transaction, objects: Sequence[RegistryObject]) -> None:
-    """Register `objects`; their ids must be free."""
-    await transaction.execute_many(_INSERT, [row_of(value) for value in objects])
-    await transaction.execute_many(_INSERT_VALUE, [row for value in objects for row in values_of(value)])
+#: The columns of a row that name something else, or something that others may have too.
+_NAMING = ("unique_id", "logical_id", "source_object", "target_object")
 
 
-async def lock_registered(transaction: Transaction, ids: Sequence[str]) -> dict[str, Registered]:
+async def insert_objects(
+    transaction: Transaction, patient_id: str, objects: Sequence[RegistryObject], *, claimed: Collection[str]
+) -> None:
+    """Register `objects` of a submission for a patient; `claimed` are the identifiers that are theirs alone.
+
+    The others may be another patient's, and lead to this one too from now on.
+    """
+    rows = [row_of(value, patient_id) for value in objects]
+    named = {row[column] for row in rows for column in _NAMING} - {None}
+    await identifiers.lead_to(transaction, patient_id, named - set(claimed))
+    await transaction.insert(registry_object, rows)
+    await transaction.insert(
+        object_value,
+        [of for value, row in zip(objects, rows, strict=True) for of in values_of(value, row["patient_id"])],
+    )
+
+
+async def lock_registered(transaction: Transaction, ids: Iterable[str]) -> dict[str, Registered]:
     """What is registered under `ids`, locked until the transaction ends."""
-    if not ids:
-        return {}
+    places = await identifiers.lock(transaction, ids)
     return {
         entry_uuid: Registered(
             entry_uuid=entry_uuid,
             object_class=Class(object_class),
             status=AvailabilityStatus(status),
-            patient_id=patient_id or "",
+            patient_id="" if object_class == Class.ASSOCIATION else patient_id,
             object_type=object_type or "",
         )
-        for entry_uuid, object_class, status, patient_id, object_type in await transaction.fetch(
-            _LOCKED, ids=ids
+        for entry_uuid, object_class, status, patient_id, object_type in await fetch_at(
+            transaction, _REGISTERED, places
         )
     }
 
 
-async def find_taken_ids(transaction: Transaction, ids: Sequence[str]) -> frozenset[str]:
-    """Those of `ids` under which something is registered."""
-    if not ids:
-        return frozenset()
-    return frozenset(entry_uuid for (entry_uuid,) in await transaction.fetch(_TAKEN, ids=ids))
-
-
 async def find_values(transaction: Transaction, ids: Iterable[str]) -> list[RegistryObject]:
     """The objects that are registered under `ids`, as values."""
+    places = await identifiers.find_homes(transaction, ids)
     return [
         decode_fragment(Class(object_class), bytes(fragment))
-        for object_class, fragment in await transaction.fetch(_FRAGMENTS, ids=sorted(ids))
+        for object_class, fragment in await fetch_at(transaction, _FRAGMENTS, places)
     ]
 
 
 async def replace_objects(transaction: Transaction, objects: Iterable[RegistryObject]) -> None:
-    """Write new statuses, patients or times of registered objects, and the fragments that say so."""
-    rows = sorted((row_of(value) for value in objects), key=lambda row: str(row["entry_uuid"]))
-    await transaction.execute_many(_UPDATE, [{**row, "which": row["entry_uuid"]} for row in rows])
-
-
-async def find_superseded(transaction: Transaction, ids: Iterable[str]) -> frozenset[str]:
-    """Those of `ids` that are not the latest of their versions."""
-    wanted = sorted(set(ids))
-    if not wanted:
-        return frozenset()
-    return frozenset(entry_uuid for (entry_uuid,) in await transaction.fetch(_SUPERSEDED, ids=wanted))
+    """Write new statuses or times of registered objects, and the fragments that say so."""
+    values = {value.entry_uuid: value for value in objects}
+    places = await identifiers.find_homes(transaction, values)
+    await transaction.execute_many(
+        _UPDATE,
+        [
+            {**row_of(values[entry_uuid]), "patient": patient_id, "which": entry_uuid}
+            for patient_id, ids in places.items()
+            for entry_uuid in ids
+        ],
+    )
 
 
 async def hide_superseded(transaction: Transaction, ids: Iterable[str]) -> None:
     """Let level 1 show none of `ids`, after newer versions of them were registered."""
-    wanted = sorted(ids)
-    if wanted:
-        await transaction.execute(_HIDE, ids=wanted)
+    for patient_id, of_patient in (await identifiers.find_homes(transaction, ids)).items():
+        await transaction.execute(_HIDE, patient=patient_id, ids=of_patient)
 
 
 def deprecated(value: RegistryObject) -> RegistryObject:

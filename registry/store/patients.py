@@ -9,8 +9,9 @@ from sqlalchemy import Integer, bindparam, select, update
 
 from registry.domain.patients import Patient
 from registry.domain.submission import Class
-from registry.store import objects
-from registry.store.tables import consent, patient, registry_object
+from registry.store import identifiers, objects
+from registry.store.by_patient import OF_PATIENT
+from registry.store.tables import consent, object_value, patient, registry_object
 from shared.ebrim.model import Association, RegistryObject
 from shared.store.engine import Reader, Transaction
 from shared.store.statements import in_list, insert_or_ignore
@@ -29,9 +30,19 @@ _SUBSUME = (
 )
 _OBJECTS_OF = (
     select(registry_object.c.object_class, registry_object.c.fragment)
-    .where(registry_object.c.patient_id == bindparam("patient"))
+    .where(OF_PATIENT)
     .order_by(registry_object.c.entry_uuid)
     .limit(bindparam("most", type_=Integer))
+)
+_MOVE_OBJECT = (
+    update(registry_object)
+    .where(OF_PATIENT, registry_object.c.entry_uuid == bindparam("which"))
+    .values(patient_id=bindparam("to"), fragment=bindparam("fragment"))
+)
+_MOVE_VALUES = (
+    update(object_value)
+    .where(object_value.c.patient_id == bindparam("subsumed"))
+    .values(patient_id=bindparam("to"))
 )
 _MOVE_CONSENTS = (
     update(consent).where(consent.c.patient_id == bindparam("subsumed")).values(patient_id=bindparam("to"))
@@ -68,19 +79,33 @@ def _only(rows: list[tuple[str, str]]) -> Patient | None:
 async def merge_patients(transaction: Transaction, subsumed: str, survivor: str) -> int:
     """Give everything of `subsumed` to `survivor`, and count the objects; both must be locked and active.
 
-    Objects are rewritten, so that no query needs to know of the merge.
+    Objects are rewritten, so that no query needs to know of the merge. Their identifiers go first: they are
+    the locks of the objects.
     """
+    await identifiers.move_all(transaction, subsumed, survivor)
     await transaction.execute(_SUBSUME, subsumed=subsumed, new_survivor=survivor)
     await transaction.execute(_MOVE_CONSENTS, subsumed=subsumed, to=survivor)
+    await transaction.execute(_MOVE_VALUES, subsumed=subsumed, to=survivor)
     moved = 0
     while rows := await transaction.fetch(_OBJECTS_OF, patient=subsumed, most=PORTION):
-        values = [objects.decode_fragment(Class(name), bytes(fragment)) for name, fragment in rows]
-        await objects.replace_objects(transaction, [_of_patient(value, survivor) for value in values])
+        await transaction.execute_many(
+            _MOVE_OBJECT,
+            [_moved(Class(name), bytes(fragment), subsumed, survivor) for name, fragment in rows],
+        )
         moved += len(rows)
     return moved
 
 
+def _moved(object_class: Class, fragment: bytes, subsumed: str, survivor: str) -> dict[str, object]:
+    value = _of_patient(objects.decode_fragment(object_class, fragment), survivor)
+    return {
+        "patient": subsumed,
+        "which": value.entry_uuid,
+        "to": survivor,
+        "fragment": objects.row_of(value)["fragment"],
+    }
+
+
 def _of_patient(value: RegistryObject, patient_id: str) -> RegistryObject:
-    if isinstance(value, Association):
-        raise TypeError("an association has no patient")
-    return replace(value, patient_id=patient_id)
+    # An association says nothing of a patient.
+    return value if isinstance(value, Association) else replace(value, patient_id=patient_id)

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, case, delete, exists, not_, select, update
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, delete, not_, select
 
 from registry.domain.removal import Item, Reference, Removal
 from registry.domain.submission import HAS_MEMBER, Class
-from registry.store.objects import LEVEL_1, LEVEL_2
-from registry.store.tables import object_value, registry_object, unique_id
-from shared.ebrim.model import AvailabilityStatus
+from registry.store import identifiers, versions
+from registry.store.by_patient import OF_PATIENT, fetch_at, grouped
+from registry.store.tables import object_value, registry_object
 from shared.store.engine import Transaction
 from shared.store.statements import in_list
 
@@ -31,7 +31,7 @@ _ITEMS = select(
     _object.association_type,
     _object.source_object,
     _object.target_object,
-).where(in_list(_object.entry_uuid, "ids"))
+).where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
 
 _STAYS = not_(in_list(_object.entry_uuid, "going"))
 
@@ -39,23 +39,28 @@ _STAYS = not_(in_list(_object.entry_uuid, "going"))
 def _pointing(end: ColumnElement[str]) -> Select[Any]:
     return (
         select(_object.entry_uuid, end)
-        .where(in_list(end, "going"), _STAYS)
-        .order_by(_object.entry_uuid)
+        .where(OF_PATIENT, in_list(end, "ids"), _STAYS)
         .limit(bindparam("most", type_=Integer))
     )
 
 
 def _joined(end: ColumnElement[str]) -> Select[Any]:
-    return select(end).where(in_list(end, "ends"), _STAYS).distinct()
+    return select(end).where(OF_PATIENT, in_list(end, "ids"), _STAYS).distinct()
 
 
 _POINTING = (_pointing(_object.source_object), _pointing(_object.target_object))
 _TOUCHED = (_joined(_object.source_object), _joined(_object.target_object))
 _COLLECTED = (
     select(_object.target_object)
-    .select_from(registry_object.join(_holder, _holder.c.entry_uuid == _object.source_object))
+    .select_from(
+        registry_object.join(
+            _holder,
+            and_(_holder.c.patient_id == _object.patient_id, _holder.c.entry_uuid == _object.source_object),
+        )
+    )
     .where(
-        in_list(_object.target_object, "ends"),
+        OF_PATIENT,
+        in_list(_object.target_object, "ids"),
         _object.association_type == str(HAS_MEMBER),
         _holder.c.object_class == str(Class.SUBMISSION_SET),
         _STAYS,
@@ -63,31 +68,10 @@ _COLLECTED = (
     .distinct()
 )
 
-_REMOVE_VALUES = delete(object_value).where(in_list(object_value.c.entry_uuid, "ids"))
-_REMOVE = delete(registry_object).where(in_list(_object.entry_uuid, "ids"))
-_newer = registry_object.alias("newer")
-# What level 1 hides of the latest version alone: `objects` says it of values.
-_HIDES_NOTHING = case(
-    (_object.object_class == str(Class.DOCUMENT_ENTRY), _object.document_availability.is_(None)),
-    else_=_object.status == str(AvailabilityStatus.APPROVED),
+_REMOVE_VALUES = delete(object_value).where(
+    object_value.c.patient_id == bindparam("patient"), in_list(object_value.c.entry_uuid, "ids")
 )
-_SHOW = (
-    update(registry_object)
-    .where(
-        in_list(_object.logical_id, "logical_ids"),
-        _object.metadata_level == LEVEL_2,
-        _HIDES_NOTHING,
-        ~exists()
-        .where(_newer.c.logical_id == _object.logical_id, _newer.c.version > _object.version)
-        .correlate(registry_object),
-    )
-    .values(metadata_level=LEVEL_1)
-)
-_FREE = delete(unique_id).where(
-    in_list(unique_id.c.unique_id, "unique_ids"),
-    unique_id.c.object_class != str(Class.DOCUMENT_ENTRY),
-    ~exists().where(_object.unique_id == unique_id.c.unique_id),
-)
+_REMOVE = delete(registry_object).where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
 
 
 async def find_items(transaction: Transaction, ids: Sequence[str]) -> dict[str, Item]:
@@ -98,13 +82,13 @@ async def find_items(transaction: Transaction, ids: Sequence[str]) -> dict[str, 
 
 
 async def _items(transaction: Transaction, ids: Iterable[str]) -> dict[str, Item]:
-    wanted = sorted(ids)
-    rows = await transaction.fetch(_ITEMS, ids=wanted) if wanted else []
+    places = await identifiers.find_homes(transaction, ids)
+    rows = await fetch_at(transaction, _ITEMS, places)
     return {
         entry_uuid: Item(
             entry_uuid=entry_uuid,
             object_class=Class(object_class),
-            patient_id=patient_id or "",
+            patient_id=patient_id,
             logical_id=logical_id or "",
             unique_id=unique or "",
             association_type=association_type or "",
@@ -130,22 +114,24 @@ async def find_removal(transaction: Transaction, ids: Sequence[str]) -> Removal:
 
 
 async def _references(transaction: Transaction, going: Sequence[str]) -> list[Reference]:
+    places = await identifiers.find_leads(transaction, going)
     rows = [
         row
         for statement in _POINTING
-        for row in await transaction.fetch(statement, going=going, most=MOST_TOLD)
+        for row in await fetch_at(transaction, statement, places, going=going, most=MOST_TOLD)
     ]
-    return [Reference(association=association, points_at=end) for association, end in rows[:MOST_TOLD]]
+    return [
+        Reference(association=association, points_at=end) for association, end in sorted(rows)[:MOST_TOLD]
+    ]
 
 
 async def _ends(
     transaction: Transaction, statements: Iterable[Select[Any]], ends: Sequence[str], going: Sequence[str]
 ) -> frozenset[str]:
-    if not ends:
-        return frozenset()
+    places = await identifiers.find_leads(transaction, ends)
     found: set[str] = set()
     for statement in statements:
-        found.update(end for (end,) in await transaction.fetch(statement, ends=ends, going=going))
+        found.update(end for (end,) in await fetch_at(transaction, statement, places, going=going))
     return frozenset(found)
 
 
@@ -155,12 +141,14 @@ async def remove_objects(transaction: Transaction, items: Collection[Item]) -> N
     The uniqueIds of submission sets and folders may be used again. That of a document stays bound to its
     content, wherever that is kept: two documents never share one.
     """
-    ids = sorted(item.entry_uuid for item in items)
-    await transaction.execute(_REMOVE_VALUES, ids=ids)
-    await transaction.execute(_REMOVE, ids=ids)
-    lineages = sorted({item.logical_id for item in items if item.logical_id})
-    if lineages:
-        await transaction.execute(_SHOW, logical_ids=lineages)
-    unique_ids = sorted({item.unique_id for item in items if item.unique_id})
-    if unique_ids:
-        await transaction.execute(_FREE, unique_ids=unique_ids)
+    for patient_id, ids in grouped((item.entry_uuid, item.patient_id) for item in items).items():
+        await transaction.execute(_REMOVE_VALUES, patient=patient_id, ids=ids)
+        await transaction.execute(_REMOVE, patient=patient_id, ids=ids)
+    await versions.show_latest(transaction, (item.logical_id for item in items if item.logical_id))
+    kept = {item.unique_id for item in items if item.object_class is Class.DOCUMENT_ENTRY}
+    await identifiers.release(transaction, chain.from_iterable(map(named_by, items)), kept=kept)
+
+
+def named_by(item: Item) -> set[str]:
+    """The identifiers that an object has or names."""
+    return {item.entry_uuid, item.logical_id, item.unique_id, *item.ends} - {""}

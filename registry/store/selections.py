@@ -57,13 +57,13 @@ async def select_objects(
     chosen = await SELECTIONS[criteria.query.query_id](transaction, criteria, most)
     result = list({item.entry_uuid: item for item in chosen.result}.values())
     around = await _surroundings(transaction, [*result, *chosen.witnesses], criteria.shown)
-    patients = {item.patient_id for item in around.objects.values() if item.patient_id}
+    patients = {item.patient_id for item in around.objects.values() if not item.is_association}
     few = len(result) <= fragments_up_to
     return Selected(
         chosen=replace(chosen, result=result),
         surroundings=around,
         policies=await consents.find_policies(transaction, patients) if patients else {},
-        fragments=await find_fragments(transaction, _ids(result)) if few and result else {},
+        fragments=await find_fragments(transaction, result) if few else {},
     )
 
 
@@ -72,9 +72,7 @@ async def _surroundings(transaction: Transaction, looked_at: list[Found], shown:
     members: dict[str, list[str]] = {}
     fresh = looked_at
     while fresh:
-        holders = [
-            item.entry_uuid for item in fresh if item.object_class in (Class.SUBMISSION_SET, Class.FOLDER)
-        ]
+        holders = [item for item in fresh if item.object_class in (Class.SUBMISSION_SET, Class.FOLDER)]
         wanted = _ends(item for item in fresh if item.is_association)
         for membership in await find_memberships_of(
             transaction, holders, statuses=shown.association_statuses
@@ -84,12 +82,15 @@ async def _surroundings(transaction: Transaction, looked_at: list[Found], shown:
             wanted.add(target)
         fresh = await find_by_ids(transaction, wanted - objects.keys())
         objects.update((item.entry_uuid, item) for item in fresh)
-    old = [item.entry_uuid for item in objects.values() if item.may_be_old]
-    latest = await find_latest(transaction, old)
+    latest = await find_latest(transaction, filter(_may_be_old, objects.values()))
     objects.update((item.entry_uuid, item) for item in latest.values())
     return Surroundings(
         objects, members, {entry_uuid: item.entry_uuid for entry_uuid, item in latest.items()}
     )
+
+
+def _may_be_old(item: Found) -> bool:
+    return item.may_be_old
 
 
 def _ids(found: Iterable[Found]) -> set[str]:
@@ -163,7 +164,7 @@ async def _touching(transaction: Transaction, criteria: Criteria, ids: Iterable[
 
 
 async def _memberships(transaction: Transaction, criteria: Criteria, of: Iterable[Found]) -> list[Found]:
-    return await find_memberships_of(transaction, _ids(of), statuses=criteria.shown.association_statuses)
+    return await find_memberships_of(transaction, of, statuses=criteria.shown.association_statuses)
 
 
 async def _documents(transaction: Transaction, criteria: Criteria) -> list[Found]:

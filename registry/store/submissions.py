@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, select
 
 from registry.domain.lifecycle import CASCADING, Membership
 from registry.domain.submission import HAS_MEMBER, Class
+from registry.store import identifiers
+from registry.store.by_patient import fetch_at
 from registry.store.tables import registry_object, submission
 from shared.ebrim.model import AvailabilityStatus
 from shared.store.engine import Transaction
@@ -21,12 +23,23 @@ _ANSWER = select(submission.c.response).where(
 _KEEP = insert_or_ignore(submission)
 
 _association = registry_object.alias("association")
+
+
+def _starts_at(source: FromClause) -> ColumnElement[bool]:
+    # What starts at a document or folder is within its patient.
+    return and_(
+        source.c.patient_id == _association.c.patient_id,
+        source.c.entry_uuid == _association.c.source_object,
+    )
+
+
 _child = registry_object.alias("child")
 _CHILDREN = (
     select(_child.c.entry_uuid)
-    .select_from(_association.join(_child, _child.c.entry_uuid == _association.c.source_object))
+    .select_from(_association.join(_child, _starts_at(_child)))
     .where(
-        in_list(_association.c.target_object, "targets"),
+        _association.c.patient_id == bindparam("patient"),
+        in_list(_association.c.target_object, "ids"),
         in_list(_association.c.association_type, "types"),
         _association.c.status == _APPROVED,
         _child.c.status == _APPROVED,
@@ -36,9 +49,10 @@ _CHILDREN = (
 _folder = registry_object.alias("folder")
 _HELD = (
     select(_association.c.source_object, _association.c.target_object)
-    .select_from(_association.join(_folder, _folder.c.entry_uuid == _association.c.source_object))
+    .select_from(_association.join(_folder, _starts_at(_folder)))
     .where(
-        in_list(_association.c.target_object, "documents"),
+        _association.c.patient_id == bindparam("patient"),
+        in_list(_association.c.target_object, "ids"),
         _association.c.association_type == str(HAS_MEMBER),
         _association.c.status == _APPROVED,
         _folder.c.object_class == str(Class.FOLDER),
@@ -58,13 +72,13 @@ async def find_or_keep_answer(
     if not message_id:
         return None
     # Written first: of two copies of one message the second waits here, and then finds the answer.
-    kept = await transaction.execute(
+    while not await transaction.execute(
         _KEEP, message_id=message_id, digest=digest, response=response, created=created
-    )
-    if kept:
-        return None
-    [(before,)] = await transaction.fetch(_ANSWER, message_id=message_id, digest=digest)
-    return bytes(before)
+    ):
+        if rows := await transaction.fetch(_ANSWER, message_id=message_id, digest=digest):
+            return bytes(rows[0][0])
+        # It was forgotten between the two statements, so that the message is new.
+    return None
 
 
 async def find_descendants(transaction: Transaction, entries: Iterable[str]) -> list[str]:
@@ -73,7 +87,8 @@ async def find_descendants(transaction: Transaction, entries: Iterable[str]) -> 
     generation: Sequence[str] = sorted(seen)
     found: list[str] = []
     while generation:
-        rows = await transaction.fetch(_CHILDREN, targets=generation, types=sorted(CASCADING))
+        places = await identifiers.find_leads(transaction, generation)
+        rows = await fetch_at(transaction, _CHILDREN, places, types=sorted(CASCADING))
         generation = sorted({child for (child,) in rows} - seen)
         seen.update(generation)
         found.extend(generation)
@@ -82,7 +97,6 @@ async def find_descendants(transaction: Transaction, entries: Iterable[str]) -> 
 
 async def find_memberships(transaction: Transaction, documents: Sequence[str]) -> list[Membership]:
     """The Approved memberships of `documents` in Approved folders."""
-    if not documents:
-        return []
-    rows = await transaction.fetch(_HELD, documents=documents)
+    places = await identifiers.find_leads(transaction, documents)
+    rows = await fetch_at(transaction, _HELD, places)
     return [Membership(folder, document) for folder, document in rows]

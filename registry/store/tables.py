@@ -1,8 +1,11 @@
 """The tables of the registry, and for each index the query that it serves.
 
-Objects of all four classes share one table: entryUUIDs are unique over all of them, associations name any of
-them, and one lock order holds for all. `fragment` is the object's ebRIM as it is sent; the columns beside it
-hold what queries, rules and consent ask for, and always equal what the fragment says.
+Objects of all four classes share one table, and the patient is the first part of each of its unique keys, so
+that it can be divided and distributed by patient. What must be unique over all patients, and what leads from
+an id to its patient, is the table `identifier`: it is written first, and a row of it is the lock of what it
+names. `fragment` is the object's ebRIM as it is sent; the columns beside it hold what queries, rules and
+consent ask for, and always equal what the fragment says; only the patient of an association is that of its
+submission set.
 
 Spelling in columns: codes are `value^^scheme`, times fourteen digits, patient ids `str(CX)`, statuses and
 object types their URNs; texts are in Unicode normal form C. What an object of its class does not have is
@@ -11,8 +14,22 @@ NULL.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, and_
+from typing import Any
 
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+)
+
+from registry.store.partitions import BY_HASH
 from shared.audit.outbox import audit_outbox as outbox_table
 from shared.ebrim.model import AvailabilityStatus
 
@@ -25,11 +42,11 @@ ENCODING_VERSION = 1
 registry_object = Table(
     "registry_object",
     METADATA,
+    Column("patient_id", Text, primary_key=True),
     Column("entry_uuid", Text, primary_key=True),
     Column("object_class", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("unique_id", Text),
-    Column("patient_id", Text),
     Column("object_type", Text),
     Column("logical_id", Text),
     Column("version", Integer),
@@ -59,7 +76,13 @@ registry_object = Table(
     Column("metadata_level", Integer, nullable=False),  # 1, or 2 for what only level 2 shows
     Column("encoding_version", Integer, nullable=False),
     Column("fragment", LargeBinary, nullable=False),
+    postgresql_partition_by=BY_HASH,
 )
+
+
+def _where(condition: ColumnElement[bool]) -> dict[str, Any]:
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
 
 # FindDocuments, FindSubmissionSets, FindFolders, GetAll; merges.
 Index(
@@ -69,63 +92,101 @@ Index(
     registry_object.c.status,
 )
 # Get… by uniqueId.
-Index("registry_object_by_unique_id", registry_object.c.unique_id)
+Index(
+    "registry_object_by_unique_id",
+    registry_object.c.patient_id,
+    registry_object.c.unique_id,
+    **_where(registry_object.c.unique_id.is_not(None)),
+)
 # GetAssociations, contents of sets and folders, folder memberships to carry over.
-Index("registry_object_by_source", registry_object.c.source_object, registry_object.c.association_type)
+Index(
+    "registry_object_by_source",
+    registry_object.c.patient_id,
+    registry_object.c.source_object,
+    registry_object.c.association_type,
+    **_where(registry_object.c.source_object.is_not(None)),
+)
 # GetAssociations, GetSubmissionSets, GetFoldersForDocument, GetRelatedDocuments; cascades of a replacement.
-Index("registry_object_by_target", registry_object.c.target_object, registry_object.c.association_type)
+Index(
+    "registry_object_by_target",
+    registry_object.c.patient_id,
+    registry_object.c.target_object,
+    registry_object.c.association_type,
+    **_where(registry_object.c.target_object.is_not(None)),
+)
 _HAS_VERSIONS = registry_object.c.logical_id.is_not(None)
-_IS_APPROVED_VERSION = and_(_HAS_VERSIONS, registry_object.c.status == str(AvailabilityStatus.APPROVED))
-# One version of its number for each logicalID, all versions of one, whether there is a newer one.
+# One version of its number for each logicalID, all versions of one.
 Index(
     "registry_object_version",
+    registry_object.c.patient_id,
     registry_object.c.logical_id,
     registry_object.c.version,
     unique=True,
-    sqlite_where=_HAS_VERSIONS,
-    postgresql_where=_HAS_VERSIONS,
+    **_where(_HAS_VERSIONS),
 )
 # One Approved version for each logicalID.
 Index(
     "registry_object_approved_version",
+    registry_object.c.patient_id,
     registry_object.c.logical_id,
     unique=True,
-    sqlite_where=_IS_APPROVED_VERSION,
-    postgresql_where=_IS_APPROVED_VERSION,
+    **_where(and_(_HAS_VERSIONS, registry_object.c.status == str(AvailabilityStatus.APPROVED))),
 )
 
 #: Attributes with several values: codes, author persons, reference ids; the primary key serves every filter.
 object_value = Table(
     "object_value",
     METADATA,
+    Column("patient_id", Text, primary_key=True),
     Column("entry_uuid", Text, primary_key=True),
     Column("attribute", Text, primary_key=True),
     Column("value", Text, primary_key=True),
     sqlite_with_rowid=False,
+    postgresql_partition_by=BY_HASH,
 )
-# ITI-51 without patients: these lead to the objects.
-Index("registry_object_by_class_code", registry_object.c.class_code)
-Index("registry_object_by_facility_type", registry_object.c.healthcare_facility_type_code)
+# ITI-51 without patients: these lead to the objects, in every partition.
+Index(
+    "registry_object_by_class_code",
+    registry_object.c.class_code,
+    **_where(registry_object.c.class_code.is_not(None)),
+)
+Index(
+    "registry_object_by_facility_type",
+    registry_object.c.healthcare_facility_type_code,
+    **_where(registry_object.c.healthcare_facility_type_code.is_not(None)),
+)
 for _name, _attribute in (("event_code", "eventCodeList"), ("folder_code", "codeList")):
-    _of_attribute = object_value.c.attribute == _attribute
     Index(
         f"object_value_by_{_name}",
         object_value.c.value,
+        object_value.c.patient_id,
         object_value.c.entry_uuid,
-        sqlite_where=_of_attribute,
-        postgresql_where=_of_attribute,
+        **_where(object_value.c.attribute == _attribute),
     )
 
-#: Each uniqueId once, with the content that belongs to it: what makes two racing submissions agree.
-unique_id = Table(
-    "unique_id",
+#: Each entryUUID, uniqueId and logicalID once, with the patient to whom it leads and, for the uniqueId of a
+#: document, the content that it names: what makes racing submissions agree, and the lock of what it names.
+identifier = Table(
+    "identifier",
     METADATA,
-    Column("unique_id", Text, primary_key=True),
+    Column("identifier", Text, primary_key=True),
     Column("object_class", Text, nullable=False),
-    Column("content_hash", Text, nullable=False),  # lower case; empty for what is no Stable document
+    # Of an entryUUID the patient of its object; NULL when nothing has or names the identifier any more.
+    Column("patient_id", Text),
+    Column("content_hash", Text),  # lower case; NULL for what is no Stable document
     Column("size", BigInteger),
     sqlite_with_rowid=False,
 )
+#: The further patients to whom an identifier leads: their objects have or name it too.
+shared_identifier = Table(
+    "shared_identifier",
+    METADATA,
+    Column("identifier", Text, primary_key=True),
+    Column("patient_id", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+# Merges.
+Index("shared_identifier_of_patient", shared_identifier.c.patient_id)
 
 patient = Table(
     "patient",

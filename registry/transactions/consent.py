@@ -1,10 +1,11 @@
 """The consent policies of patients, for the services and operators of this community (JSON over HTTP).
 
-POST /consent/policies   {"patient_id"}: the policies of a patient, for services that decide themselves POST
-/consent/set        a policy; `policy_id` replaces one of the same patient, without it a new one is made POST
-/consent/remove     {"patient_id", "policy_id"} POST /consent/why        {"patient_id", "action", "roles",
-"organizations", "purposes", "confidentiality"}: what would be
-                         decided, by which policy, and why no other applied
+POST /consent/policies   {"patient_id"}: the policies of a patient and the codes of the documents that were
+                         updated, for services that decide themselves
+POST /consent/set        a policy; `policy_id` replaces one of the same patient, without it a new one is made
+POST /consent/remove     {"patient_id", "policy_id"}
+POST /consent/why        {"patient_id", "action", "roles", "organizations", "purposes", "confidentiality"}:
+                         what would be decided, by which policy, and why no other applied
 
 Only nodes of the community itself are answered. Bodies must be sent as `application/json`, which a browser
 does not do across origins without asking first.
@@ -21,7 +22,7 @@ from fastapi.responses import JSONResponse, Response
 
 from registry.domain import patients as identities
 from registry.domain.patients import Patient
-from registry.store import consents, patients
+from registry.store import consents, patients, updates
 from registry.unit import Parts, Unit
 from shared.audit.events import (
     SECURITY_ALERT,
@@ -133,8 +134,10 @@ async def _content(request: Request) -> Content:
 async def _policies(parts: Parts, _: Caller, content: Content) -> Response:
     patient = await _patient(parts, parts.database, content)
     found = await _of(parts.database, patient)
+    updated = await updates.find_updated_documents(parts.database, patient.survivor)
     return Response(
-        encode_patient_policies(PatientPolicies(patient.survivor, found)), media_type="application/json"
+        encode_patient_policies(PatientPolicies(patient.survivor, found, updated)),
+        media_type="application/json",
     )
 
 

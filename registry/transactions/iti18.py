@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from registry.domain import stored_queries as queries
@@ -100,12 +100,12 @@ async def _documents(
     found, policies = await find(most=looked_at + 1, leaf=False)
     seen = await _permitted(unit, caller, found, policies)
     _check_number(len(found) if len(found) > looked_at else len(seen), limit)
-    return seen, await find_fragments(unit, _ids(seen)) if leaf and seen else {}
+    return await _whole(unit, seen) if leaf else (seen, {})
 
 
 async def _permitted(unit: Unit, caller: Caller, found: list[Found], policies: str) -> list[Found]:
     # Without line feeds inside, each policy is one line; sorted, so that equal sets are known again.
-    of_patient = {item.patient_id or "": tuple(sorted(policies.splitlines())) for item in found[:1]}
+    of_patient = {item.patient_id: tuple(sorted(policies.splitlines())) for item in found[:1]}
     answers = await unit.permits(caller, list(map(resource_of, found)), of_patient)
     return [item for item, permitted in zip(found, answers, strict=True) if permitted]
 
@@ -144,12 +144,14 @@ async def selected(
     seen = visible(found.chosen, found.surroundings, permitted)
     _check_number(len(seen), limit)
     if leaf and seen and not found.fragments:
-        return seen, await find_fragments(unit, _ids(seen))
+        return await _whole(unit, seen)
     return seen, found.fragments
 
 
-def _ids(found: Iterable[Found]) -> list[str]:
-    return [item.entry_uuid for item in found]
+async def _whole(unit: Unit, seen: Sequence[Found]) -> tuple[list[Found], Mapping[str, bytes]]:
+    """Objects with their fragments, without those that went between two statements."""
+    fragments = await find_fragments(unit, seen)
+    return [item for item in seen if item.entry_uuid in fragments], fragments
 
 
 def _looked_at(limit: int) -> int:
@@ -166,7 +168,7 @@ def _too_many(limit: int) -> TooManyResults:
 
 
 def _check_single_patient(result: Sequence[Found]) -> None:
-    if len({item.patient_id for item in result if item.patient_id}) > 1:
+    if len({item.patient_id for item in result if not item.is_association}) > 1:
         raise ResultNotSinglePatient(
             "the result is about several patients; ask for ObjectRef, then for each patient's objects"
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from registry.domain import lifecycle, patients
 from registry.domain.registration import Knowledge, errors_against
-from registry.domain.submission import MESSAGE_RULES, Message, Rule, errors_in_message
-from registry.store import objects, submissions, unique_ids
+from registry.domain.submission import MESSAGE_RULES, Message, Rule, errors_in_message, identified
+from registry.store import identifiers, objects, submissions
 from registry.store import patients as patient_store
 from registry.unit import Unit
 from shared.audit.events import (
@@ -24,7 +24,7 @@ from shared.audit.events import (
     submission_set_object,
 )
 from shared.ebrim.codec import encode_submission
-from shared.ebrim.identifiers import is_symbolic
+from shared.ebrim.identifiers import is_symbolic, nfc
 from shared.ebrim.model import Association, Folder, RegistryObject, Submission, Timestamp
 from shared.errors import Actor, Rejected, XdsError
 from shared.messages.iti42 import ITI42, RegisterRequest
@@ -97,10 +97,22 @@ class _Registration:
         if before is not None:
             return before
         message = Message(self._submission)
-        known = await self._knowledge(transaction, message)
+        submission = lifecycle.assigned(self._submission)
+        # Locks are taken in one order: patient, what is registered, what is new.
+        active = await self._patient_is_active(transaction, submission.submission_set.patient_id)
+        registered = await objects.lock_registered(transaction, message.references())
+        claimed = await identifiers.claim(
+            transaction, objects.spelled(submission.submission_set.patient_id), in_order(submission)
+        )
+        known = Knowledge(
+            patient_is_active=active,
+            registered=registered,
+            taken=frozenset(chosen_ids(in_order(self._submission))) - claimed,
+            used=await identifiers.find_used(transaction, _unclaimed(message, claimed)),
+        )
         if errors := list(errors_against(message, known)):
             raise Rejected(*errors)
-        await _register(transaction, message, Timestamp.of(self._now))
+        await _register(transaction, submission, Timestamp.of(self._now), claimed)
         return None
 
     async def _answered(self, transaction: Transaction) -> bytes | None:
@@ -110,21 +122,6 @@ class _Registration:
             digest=self._digest,
             response=encode_registry_response(self.response, Actor.REGISTRY),
             created=self._now.isoformat(),
-        )
-
-    async def _knowledge(self, transaction: Transaction, message: Message) -> Knowledge:
-        # Locks are taken in one order: patient, objects, uniqueIds.
-        active = await self._patient_is_active(transaction, message.submission_set.patient_id)
-        registered = await objects.lock_registered(transaction, message.references())
-        submission = message.submission
-        return Knowledge(
-            patient_is_active=active,
-            registered=registered,
-            taken=await objects.find_taken_ids(transaction, _chosen_ids(submission)),
-            used=await unique_ids.claim_unique_ids(
-                transaction,
-                (submission.submission_set, *submission.document_entries, *submission.folders),
-            ),
         )
 
     async def _patient_is_active(self, transaction: Transaction, patient_id: str) -> bool:
@@ -137,18 +134,19 @@ class _Registration:
         return patient is not None and patient.active
 
 
-def _chosen_ids(submission: Submission) -> list[str]:
-    things: tuple[RegistryObject, ...] = (
-        submission.submission_set,
-        *submission.document_entries,
-        *submission.folders,
-        *submission.associations,
-    )
+def chosen_ids(things: Iterable[RegistryObject]) -> list[str]:
+    """The entryUUIDs that the sender chose."""
     return [thing.entry_uuid for thing in things if not is_symbolic(thing.entry_uuid)]
 
 
-async def _register(transaction: Transaction, message: Message, now: Timestamp) -> None:
-    submission = lifecycle.assigned(message.submission)
+def _unclaimed(message: Message, claimed: Collection[str]) -> list[str]:
+    unique_ids = (thing.unique_id for thing in identified(message))
+    return [unique_id for unique_id in unique_ids if nfc(unique_id) not in claimed]
+
+
+async def _register(
+    transaction: Transaction, submission: Submission, now: Timestamp, claimed: frozenset[str]
+) -> None:
     registered = Message(submission)
     replaced = registered.replaced()
     held = await submissions.find_memberships(transaction, replaced)
@@ -160,7 +158,10 @@ async def _register(transaction: Transaction, message: Message, now: Timestamp) 
         associations=(*submission.associations, *carried),
     )
     await _change(transaction, replaced, touched - registered.folders.keys(), now)
-    await objects.insert_objects(transaction, _in_order(new))
+    patient_id = objects.spelled(submission.submission_set.patient_id)
+    if carried:
+        claimed |= await identifiers.claim(transaction, patient_id, carried)
+    await objects.insert_objects(transaction, patient_id, in_order(new), claimed=claimed)
 
 
 async def _change(
@@ -180,7 +181,8 @@ async def _change(
     )
 
 
-def _in_order(submission: Submission) -> tuple[RegistryObject, ...]:
+def in_order(submission: Submission) -> tuple[RegistryObject, ...]:
+    """Every object of a submission: the set first, and what is joined before what joins it."""
     associations: tuple[Association, ...] = submission.associations
     return (
         submission.submission_set,

@@ -15,8 +15,9 @@ from registry.domain.registration import Registered
 from registry.domain.submission import Class, Message
 from registry.domain.update_rules import errors_against
 from registry.domain.versions import Change, Known, change_of
-from registry.store import objects, submissions, unique_ids, versions
+from registry.store import identifiers, objects, submissions, versions
 from registry.store import patients as patient_store
+from registry.transactions.iti42 import chosen_ids, in_order
 from registry.unit import Unit
 from shared.audit.events import (
     IMPORT,
@@ -31,7 +32,7 @@ from shared.audit.events import (
     submission_set_object,
 )
 from shared.ebrim.codec import encode_submission
-from shared.ebrim.identifiers import is_symbolic
+from shared.ebrim.identifiers import nfc
 from shared.ebrim.model import Association, RegistryObject, Submission, Timestamp
 from shared.errors import (
     Actor,
@@ -154,18 +155,21 @@ class _Updating:
         if errors := list(map(_told, self._rules.against(update, known))):
             raise Rejected(*errors)
         now = Timestamp.of(self._now)
-        await _write(transaction, change_of(update, known, now, keeps_status=self._rules.restricted))
+        change = change_of(update, known, now, keeps_status=self._rules.restricted)
+        await _write(transaction, objects.spelled(self._submission.submission_set.patient_id), change)
         return None
 
     async def _known(self, transaction: Transaction, update: Update) -> Known:
-        # Locks are taken in one order: patients, objects, uniqueIds.
+        # Locks are taken in one order: patients, what is registered, what is new.
         held: set[str] = set()
         active = await self._hold_patients(transaction, update, held)
         registered = await _lock_named(transaction, update)
         # What was committed before the lock may have moved a lineage to another patient.
         active = await self._hold_patients(transaction, update, held) or active
         latest = await versions.find_latest_values(transaction, update.logical_ids)
-        used = await unique_ids.claim_unique_ids(transaction, (update.submission_set,))
+        claimed = await identifiers.claim(
+            transaction, objects.spelled(update.submission_set.patient_id), _kept(update)
+        )
         changing = {change.target for change in update.status_updates} & registered.keys()
         changing |= {item.entry_uuid for item in registered.values() if item.object_class is Class.FOLDER}
         values = {value.entry_uuid: value for value in await objects.find_values(transaction, changing)}
@@ -175,13 +179,13 @@ class _Updating:
         ]
         return Known(
             patient_is_active=active,
-            taken=await objects.find_taken_ids(transaction, _chosen_ids(update.message.submission)),
-            set_is_registered=bool(used),
+            taken=frozenset(chosen_ids(_kept(update))) - claimed | await _taken_triggers(transaction, update),
+            set_is_registered=nfc(update.submission_set.unique_id) not in claimed,
             ambiguous=await _ambiguous(transaction, update),
             latest=latest,
             values=values,
             registered=registered,
-            superseded=await objects.find_superseded(transaction, registered),
+            superseded=await versions.find_superseded(transaction, registered),
             attached=await versions.find_attached(transaction, _ids(latest)),
             joined=await versions.find_joined(transaction, (item.source_object for item in joining)),
         )
@@ -223,6 +227,7 @@ async def _named(transaction: Transaction, update: Update) -> set[str]:
     ]
     return {
         *references,
+        *update.logical_ids,
         *await versions.find_version_ids(transaction, update.logical_ids),
         *chain.from_iterable(
             (item.entry_uuid, item.source_object, item.target_object) for item in associations
@@ -253,22 +258,29 @@ async def _ambiguous(transaction: Transaction, update: Update) -> frozenset[str]
     )
 
 
-def _chosen_ids(submission: Submission) -> list[str]:
-    things: tuple[RegistryObject, ...] = (
-        submission.submission_set,
-        *submission.document_entries,
-        *submission.folders,
-        *submission.associations,
-    )
-    return [thing.entry_uuid for thing in things if not is_symbolic(thing.entry_uuid)]
+def _kept(update: Update) -> list[RegistryObject]:
+    """The objects of the message that are registered; triggers are carried out and not kept."""
+    triggers = {item.entry_uuid for item in _triggers(update)}
+    return [thing for thing in in_order(update.message.submission) if thing.entry_uuid not in triggers]
 
 
-async def _write(transaction: Transaction, change: Change) -> None:
+def _triggers(update: Update) -> list[Association]:
+    return [*update.submits, *(change.trigger for change in update.status_updates)]
+
+
+async def _taken_triggers(transaction: Transaction, update: Update) -> frozenset[str]:
+    places = await identifiers.find_homes(transaction, chosen_ids(_triggers(update)))
+    return frozenset(chain.from_iterable(places.values()))
+
+
+async def _write(transaction: Transaction, patient_id: str, change: Change) -> None:
+    # What the sender chose was claimed before; what is new here cannot be in use.
+    claimed = await identifiers.claim(transaction, patient_id, change.new)
     # The old version first: of each lineage one version is Approved at any moment.
     await objects.replace_objects(transaction, change.changed)
-    await objects.insert_objects(transaction, change.new)
+    await objects.insert_objects(transaction, patient_id, change.new, claimed=claimed)
     await objects.hide_superseded(transaction, change.superseded)
-    await unique_ids.replace_contents(transaction, change.contents)
+    await identifiers.replace_contents(transaction, change.contents)
 
 
 def audit(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from registry.domain import lifecycle
 from registry.domain.administration import may_administer
-from registry.domain.removal import Item, Removal, errors_of
-from registry.store import objects, patients, removals, submissions
+from registry.domain.removal import Removal, errors_of
+from registry.store import identifiers, objects, patients, removals, submissions
 from registry.unit import Unit
 from shared.audit.events import (
     PATIENT_RECORD,
@@ -113,20 +114,28 @@ def _digest(request: RemoveMetadataRequest) -> str:
 async def _lock(transaction: Transaction, ids: Sequence[str]) -> None:
     """Hold the patients against merges, then what goes and what it joins against submissions.
 
-    Ends of associations never change, and an object that goes meanwhile is not found afterwards.
+    Ends of associations never change, and an object that goes meanwhile is not found afterwards; one that
+    moves meanwhile is, because what was locked is looked at again.
     """
     held: set[str] = set()
     while fresh := await _patients(transaction, ids) - held:
         for patient_id in sorted(fresh):
             await patients.hold_patient(transaction, patient_id)
         held |= fresh
+    locked: set[str] = set()
+    while not (wanted := await _named(transaction, ids)) <= locked:
+        await identifiers.lock(transaction, wanted)
+        locked |= wanted
+
+
+async def _named(transaction: Transaction, ids: Sequence[str]) -> set[str]:
     items = await removals.find_items(transaction, ids)
-    await objects.lock_registered(transaction, sorted(items))
+    return {*ids, *chain.from_iterable(map(removals.named_by, items.values()))}
 
 
 async def _patients(transaction: Transaction, ids: Sequence[str]) -> set[str]:
     items = await removals.find_items(transaction, ids)
-    return {item.patient_id for item in items.values() if item.patient_id}
+    return {item.patient_id for item in items.values()}
 
 
 async def _remove(transaction: Transaction, removal: Removal, now: Timestamp) -> None:
@@ -151,16 +160,9 @@ def _events(caller: Caller, removal: Removal) -> Iterator[AuditEvent]:
     """One event for each patient, more where there are many objects."""
     by_patient: dict[str, list[str]] = {}
     for item in removal.going:
-        by_patient.setdefault(_patient_of(item, removal), []).append(item.entry_uuid)
+        by_patient.setdefault(item.patient_id, []).append(item.entry_uuid)
     for patient_id, ids in by_patient.items():
         yield from _events_of(caller, Outcome.SUCCESS, patient_id, ids)
-
-
-def _patient_of(item: Item, removal: Removal) -> str:
-    if item.association_type:
-        source = removal.items.get(item.source_object)
-        return source.patient_id if source else ""
-    return item.patient_id
 
 
 def _events_of(caller: Caller, outcome: Outcome, patient_id: str, ids: Sequence[str]) -> Iterator[AuditEvent]:

@@ -31,12 +31,14 @@ class State(StrEnum):
     """What is known of a provision.
 
     `pending` and `in_doubt` both mean that the registry may have committed; only its own answer ends either.
+    `settled` is one with an outcome that is too long ago for a retry: message and answer are forgotten.
     """
 
     PENDING = "pending"
     IN_DOUBT = "in_doubt"
     REGISTERED = "registered"
     REFUSED = "refused"
+    SETTLED = "settled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

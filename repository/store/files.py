@@ -43,7 +43,10 @@ class FileBlobs(Blobs):
     def __init__(self, folder: Path, encoding: Encoding | None = None) -> None:
         super().__init__(folder / "incoming", encoding)
         self._root = folder / "blobs" / "sha256"
-        self._root.mkdir(parents=True, exist_ok=True)
+        for number in range(256):
+            (self._root / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        for place in (self._root, self._root.parent, folder):
+            _sync(place)
         self._trusted = True
         self._verified: dict[_Identity, float] = {}
         self._known: set[Path] = set()
@@ -61,7 +64,7 @@ class FileBlobs(Blobs):
                 "the document store is read-only after a failed write; it heals by itself or by an operator"
             )
         try:
-            await asyncio.to_thread(self._keep, received, mime_type)
+            await asyncio.to_thread(self.write, received, mime_type)
         except OSError as error:
             if error.errno not in _FULL:
                 self._trusted = False
@@ -69,7 +72,8 @@ class FileBlobs(Blobs):
                 f"the document cannot be stored: {os.strerror(error.errno or errno.EIO)}"
             ) from None
 
-    def _keep(self, received: Received, mime_type: str) -> None:
+    def write(self, received: Received, mime_type: str = "") -> None:
+        """`keep` in the calling thread; raises `OSError` as the disk says it."""
         _check_space(self._root)
         encoded = self.incoming / f"encoded-{uuid4()}"
         try:
@@ -83,15 +87,17 @@ class FileBlobs(Blobs):
             with _locked(target.parent, fcntl.LOCK_SH):
                 _place(source, target)
             _sync(target.parent)
+            if not is_encoded:
+                # It was hashed when it was written.
+                self._remember(_identity(target))
         finally:
             encoded.unlink(missing_ok=True)
 
     def _make_folder(self, folder: Path) -> None:
         """Make `folder`; that it is there does not say that whoever made it has come to sync it."""
         if folder not in self._known:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             _sync(folder.parent)
-            _sync(self._root)
             self._known.add(folder)
 
     async def probe(self) -> None:
@@ -188,13 +194,11 @@ def _check_space(folder: Path) -> None:
 
 
 def _place(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        # The bytes at hand are known to be whole, those that stand there may be damaged. The new file is also
-        # younger, by which a sweep that already listed the old one as unused sees that it is wanted again.
-        os.utime(source)
-        source.rename(target)
+    """Put `source` in its place, whatever stands there: the bytes at hand are known to be whole, those that
+    stand there may be damaged. By its new time a sweep that already listed the old file as unused sees that
+    it is wanted again."""
+    os.utime(source)
+    source.rename(target)
 
 
 def _remove_unless_used(folder: Path, unused: list[Path], before: float) -> int:

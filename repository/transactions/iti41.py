@@ -86,9 +86,8 @@ async def _provide(
 ) -> RegistryResponse:
     settings = unit.parts.settings
     provided = {name: _bytes(content) for name, content in received.items()}
-    registration = encode_submission(
-        completed(submission, provided, repository_unique_id=settings.repository_unique_id)
-    )
+    submission = completed(submission, provided, repository_unique_id=settings.repository_unique_id)
+    registration = encode_submission(submission)
     digest = digest_of(registration, provided)
     success = audit(request, None, caller, Outcome.SUCCESS)
     if caller.message_id:
@@ -115,7 +114,8 @@ async def _provide(
 
     async def provide() -> RegistryResponse:
         await unit.parts.database.write(begin)
-        return (await iti42.register(unit, provision, first=True, events=success)).response
+        registered = await iti42.register(unit, provision, submission=submission, first=True, events=success)
+        return registered.response
 
     # Once the provision is committed its outcome must be recorded, even if the provider hangs up.
     return await asyncio.shield(asyncio.ensure_future(provide()))

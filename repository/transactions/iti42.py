@@ -64,14 +64,21 @@ def stored_answer(provision: Provision) -> RegistryResponse:
 
 
 async def register(
-    unit: Unit, provision: Provision, *, first: bool = False, events: Sequence[AuditEvent] = ()
+    unit: Unit,
+    provision: Provision,
+    *,
+    submission: Submission | None = None,
+    first: bool = False,
+    events: Sequence[AuditEvent] = (),
 ) -> Registered:
     """Register a provision and record the outcome; `events` are committed together with a success.
+
+    `submission` is what the provision holds encoded, when it is at hand.
 
     `first` says that the registry cannot have heard of it before. An answer that is lost, or that says
     nothing definite of an earlier attempt, leaves the provision in doubt with its documents kept.
     """
-    submission = _submission_of(provision)
+    submission = submission or _submission_of(provision)
     try:
         response, alone = await _ask(unit, provision, submission)
     except PeerUnreachable:

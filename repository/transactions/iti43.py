@@ -99,6 +99,7 @@ async def _decided(
 def _resource(copy: _Found) -> Resource:
     return Resource(
         patient_id=copy.patient_id,
+        document_unique_id=copy.unique_id,
         confidentiality=copy.confidentiality,
         class_code=copy.class_code,
         type_code=copy.type_code,

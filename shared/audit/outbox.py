@@ -19,7 +19,6 @@ from sqlalchemy import (
     table,
 )
 from sqlalchemy import delete as delete_from
-from sqlalchemy import insert as insert_into
 
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
@@ -28,9 +27,7 @@ from shared.store.statements import in_list
 
 TABLE = "audit_outbox"
 
-_INSERT = insert_into(table(TABLE, column("octets", LargeBinary), column("created", Text))).values(
-    octets=bindparam("octets", type_=LargeBinary), created=bindparam("created", type_=Text)
-)
+_OUTBOX = table(TABLE, column("octets", LargeBinary), column("created", Text))
 
 
 def audit_outbox(metadata: MetaData) -> Table:
@@ -52,7 +49,7 @@ async def insert_events(
     """Put the events of a change into its own transaction."""
     created = datetime.now(UTC).isoformat()
     rows = [{"octets": recorder.row(event), "created": created} for event in events]
-    await transaction.execute_many(_INSERT, rows)
+    await transaction.insert(_OUTBOX, rows)
 
 
 class DatabaseOutbox:

@@ -32,12 +32,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """What is touched: the attributes that policies may read, and nothing else.
+    """What is touched: the attributes that policies may read, and whose they are.
 
-    `patient_id` is the CX as registered, merges resolved. Codes are spelled `value^^scheme`.
+    `patient_id` is the CX as registered, merges resolved. Codes are spelled `value^^scheme`. By
+    `document_unique_id` whoever keeps a copy of the other attributes finds what became of them; it is empty
+    where they are the current ones.
     """
 
     patient_id: str
+    document_unique_id: str = ""
     confidentiality: frozenset[str] = frozenset()
     class_code: str = ""
     type_code: str = ""

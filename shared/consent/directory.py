@@ -9,14 +9,13 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import httpx2
 
 from shared.consent.decision import Action, Decision, Resource
-from shared.consent.evaluation import Explanation, PolicyDecisions, explain
+from shared.consent.evaluation import PolicyDecisions
 from shared.consent.policy import PatientPolicies, PolicyError, decode_patient_policies
 from shared.security.caller import Caller
 from shared.settings import Default
@@ -88,15 +87,6 @@ class ConsentDecisions:
         }
         return tuple(found[at] for at in range(len(resources)))
 
-    async def explain(self, caller: Caller, action: Action, resource: Resource) -> Explanation:
-        """The decision on one resource with every policy that was considered (`xdsi consent why`)."""
-        policies = await self._policies(resource.patient_id)
-        if policies is None:
-            return Explanation(UNFETCHED, ())
-        return explain(
-            policies.policies, caller, action, resource, default=self._default, now=datetime.now(UTC)
-        )
-
     def invalidate(self, patient_id: str) -> None:
         """Forget the copy of a patient's policies; a fetch under way serves only those who wait for it."""
         self._copies.pop(patient_id, None)
@@ -115,7 +105,25 @@ class ConsentDecisions:
         policies = await self._policies(patient_id)
         if policies is None:
             return (UNFETCHED,) * len(resources)
-        return await self._decisions.decide(policies.policies, caller, action, resources)
+        if not policies.updated:
+            return await self._decisions.decide(policies.policies, caller, action, resources)
+        current = [_current(resource, policies) for resource in resources]
+        decided = iter(
+            await self._of_entries(
+                policies, caller, action, [each for entries in current for each in entries]
+            )
+        )
+        return tuple(_of_all([next(decided) for _ in entries]) for entries in current)
+
+    async def _of_entries(
+        self, policies: PatientPolicies, caller: Caller, action: Action, entries: Sequence[Resource]
+    ) -> Sequence[Decision]:
+        """Decide current entries, of which some may be of another patient than the policies at hand."""
+        ours = [each for each in entries if each.patient_id == policies.patient_id]
+        others = tuple(each for each in entries if each.patient_id != policies.patient_id)
+        of_ours = iter(await self._decisions.decide(policies.policies, caller, action, ours))
+        of_others = iter(await self.decide(caller, action, others) if others else ())
+        return [next(of_ours if each.patient_id == policies.patient_id else of_others) for each in entries]
 
     async def _policies(self, patient_id: str) -> PatientPolicies | None:
         copy = self._copies.get(patient_id)
@@ -146,6 +154,26 @@ class ConsentDecisions:
         except Exception as error:  # whatever keeps us from knowing the policies, the answer is no
             log.warning("consent policies cannot be fetched: %s", type(error).__name__)
             return None
+
+
+def _current(resource: Resource, policies: PatientPolicies) -> list[Resource]:
+    """The resource as each of its entries describes it now, merges resolved."""
+    if resource.document_unique_id not in policies.updated:
+        return [replace(resource, patient_id=policies.patient_id, document_unique_id="")]
+    return [
+        replace(
+            resource,
+            patient_id=entry.patient_id,
+            document_unique_id="",
+            confidentiality=entry.confidentiality,
+        )
+        for entry in policies.updated[resource.document_unique_id]
+    ]
+
+
+def _of_all(decisions: Sequence[Decision]) -> Decision:
+    """A document may be fetched when one of its entries may be found."""
+    return next((each for each in decisions if each.permitted), decisions[0])
 
 
 def registry_policies(http: httpx2.AsyncClient, registry_url: str) -> Fetch:

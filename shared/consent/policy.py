@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -90,11 +90,25 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """What consent asks of one entry of a document: whose it is, a CX, and its confidentiality codes."""
+
+    patient_id: str
+    confidentiality: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class PatientPolicies:
-    """All policies of a patient: `patient_id` is the survivor of merges, each names the id it was for."""
+    """All policies of a patient, and what they are asked about that changed since it was registered.
+
+    `patient_id` is the survivor of merges, each policy names the id it was for. `updated` has, by uniqueId,
+    the documents whose metadata were updated (ITI-57, ITI-92): each entry that they have now, and that may be
+    another patient's. Whoever keeps older ones must use these.
+    """
 
     patient_id: str
     policies: tuple[Policy, ...] = ()
+    updated: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
 
 
 def new_policy(*, patient_id: str, effect: Effect | str, **fields: Any) -> Policy:
@@ -142,6 +156,13 @@ def encode_patient_policies(policies: PatientPolicies) -> bytes:
         {
             "patient_id": policies.patient_id,
             "policies": [encode_policy(policy) for policy in policies.policies],
+            "updated": {
+                unique_id: [
+                    {"patient_id": entry.patient_id, "confidentiality": sorted(entry.confidentiality)}
+                    for entry in entries
+                ]
+                for unique_id, entries in policies.updated.items()
+            },
         }
     ).encode()
 
@@ -155,13 +176,39 @@ def decode_patient_policies(octets: bytes) -> PatientPolicies:
         It is not that, or one policy cannot be read: the others alone might permit what that one denies.
     """
     content = _object(octets)
-    listed = content.get("policies")
-    if set(content) != {"patient_id", "policies"} or not isinstance(listed, list):
-        raise PolicyError("patient_id and policies (a list) are needed, and nothing else")
+    listed, updated = content.get("policies"), content.get("updated")
+    if (
+        set(content) != {"patient_id", "policies", "updated"}
+        or not isinstance(listed, list)
+        or not isinstance(updated, dict)
+    ):
+        raise PolicyError(
+            "patient_id, policies (a list) and updated (an object) are needed, and nothing else"
+        )
     if len(listed) > MAX_POLICIES:
         raise PolicyError(f"policies: at most {MAX_POLICIES} for one patient")
     patient_id = _matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO")
-    return PatientPolicies(patient_id, tuple(map(decode_policy, listed)))
+    return PatientPolicies(
+        patient_id,
+        tuple(map(decode_policy, listed)),
+        {unique_id: _entries(entries) for unique_id, entries in updated.items()},
+    )
+
+
+def _entries(listed: object) -> tuple[Entry, ...]:
+    """The entries of a document, at least one."""
+    if not isinstance(listed, list) or not listed:
+        raise PolicyError("updated: each document needs a list of entries")
+    return tuple(map(_entry, listed))
+
+
+def _entry(content: object) -> Entry:
+    if not isinstance(content, dict) or set(content) != {"patient_id", "confidentiality"}:
+        raise PolicyError("updated: an entry has patient_id and confidentiality, and nothing else")
+    codes = content["confidentiality"]
+    if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
+        raise PolicyError("updated: confidentiality is a list of codes")
+    return Entry(_matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO"), frozenset(codes))
 
 
 def read_policy(octets: bytes | str) -> Policy:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 Result = TypeVar("Result")
@@ -36,6 +36,14 @@ class Transaction(Reader, Protocol):
 
     async def execute_many(self, statement: ClauseElement, rows: Sequence[Mapping[str, Any]]) -> None:
         """Carry out `statement` for each of `rows`; none is no work."""
+        ...
+
+    async def insert(self, table: TableClause, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert `rows`, which have the same columns, before the transaction ends.
+
+        All that is inserted so may wait for the end, and then goes in one round trip; what the transaction
+        reads itself shall not need it.
+        """
         ...
 
 

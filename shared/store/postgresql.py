@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.store import schema
@@ -27,13 +27,14 @@ from shared.store.failures import (
     OutcomeUnknown,
     UniqueViolation,
 )
-from shared.store.statements import POSTGRESQL, Statements
+from shared.store.statements import POSTGRESQL, Statements, insert_arrays
 
 Result = TypeVar("Result")
 
 POOL_SIZE = 16
 ATTEMPTS = 6  # the first, and five more
 STATEMENT_SECONDS = 30
+LATE_SECONDS = 5  # beyond that: a server that lives has said by then that a statement took too long
 CONNECT_SECONDS = 10
 COMMIT_SECONDS = 30
 CLOSE_SECONDS = 30
@@ -64,6 +65,7 @@ class PostgresTransaction:
     def __init__(self, connection: Any, statements: Statements) -> None:
         self._connection = connection
         self._statements = statements
+        self._inserts: dict[tuple[TableClause, tuple[str, ...]], list[Mapping[str, Any]]] = {}
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
         """The rows of `statement`."""
@@ -82,6 +84,21 @@ class PostgresTransaction:
         if rows:
             compiled = self._statements.compiled(statement)
             await self._connection.executemany(compiled.text, [compiled.arguments(row) for row in rows])
+
+    async def insert(self, table: TableClause, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep `rows` for `finish`."""
+        if rows:
+            self._inserts.setdefault((table, tuple(rows[0])), []).extend(rows)
+
+    async def finish(self) -> None:
+        """Insert what was kept, in one statement."""
+        if self._inserts:
+            arrays = [
+                [row[column] for row in rows]
+                for (_, columns), rows in self._inserts.items()
+                for column in columns
+            ]
+            await self._connection.execute(insert_arrays(tuple(self._inserts)), *arrays)
 
 
 class PostgresDatabase:
@@ -102,11 +119,11 @@ class PostgresDatabase:
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one snapshot."""
-        async with (
-            self._connection() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            return await work(PostgresTransaction(connection, self._statements))
+        async with self._connection() as connection:
+            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+            result = await self._worked(work, connection, transaction)
+            await transaction.commit()
+            return result
 
     async def write(self, work: Work[Result]) -> Result:
         """Run `work` in a transaction of its own, which a cancelled caller does not stop."""
@@ -163,14 +180,30 @@ class PostgresDatabase:
     async def _attempt(self, work: Work[Result]) -> Result:
         async with self._connection() as connection:
             transaction = connection.transaction()
-            await transaction.start()
+            result = await self._worked(work, connection, transaction)
             try:
-                result = await work(PostgresTransaction(connection, self._statements))
-            except BaseException:
-                await _rolled_back(transaction)
+                await _committed(transaction)
+            except OutcomeUnknown:
+                # The pool would wait for an answer that may never come, and then tell another failure.
+                connection.terminate()
                 raise
-            await _committed(transaction)
             return result
+
+    async def _worked(self, work: Work[Result], connection: Any, transaction: Any) -> Result:
+        """Begin and do the work; what fails is rolled back."""
+        try:
+            await transaction.start()
+            statements = PostgresTransaction(connection, self._statements)
+            result = await work(statements)
+            await statements.finish()
+            return result
+        except TimeoutError:
+            # The server has fallen silent: a rollback would wait for an answer as well.
+            connection.terminate()
+            raise
+        except BaseException:
+            await _rolled_back(transaction)
+            raise
 
 
 @contextmanager
@@ -235,6 +268,7 @@ async def open_database(
             min_size=1,
             max_size=POOL_SIZE,
             timeout=CONNECT_SECONDS,
+            command_timeout=STATEMENT_SECONDS + LATE_SECONDS,
             reset=_no_reset,
             server_settings={**settings, "synchronous_commit": "on"},
         )

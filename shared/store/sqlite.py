@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.store import schema
@@ -31,7 +31,7 @@ from shared.store.failures import (
     SchemaError,
     UniqueViolation,
 )
-from shared.store.statements import SQLITE, Statements
+from shared.store.statements import SQLITE, Statements, insert_row
 from shared.store.writer import GroupWriter, WriterClosed
 
 Result = TypeVar("Result")
@@ -107,6 +107,11 @@ class SqliteTransaction:
             compiled = self._statements.compiled(statement)
             with _translated():
                 self._connection.executemany(compiled.text, [compiled.arguments(row) for row in rows])
+
+    async def insert(self, table: TableClause, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert `rows`; nothing is won by waiting."""
+        if rows:
+            await self.execute_many(insert_row(table, tuple(rows[0])), rows)
 
     def _run(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
         compiled = self._statements.compiled(statement)

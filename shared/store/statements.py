@@ -3,17 +3,20 @@
 A statement is a module-level object with `bindparam`s; its text goes to the driver (`sqlite3`, `asyncpg`)
 with plain arguments, and rows come back as the driver gives them: text, integers, bytes, None. Columns
 therefore use `Text`, `Integer`, `BigInteger` and `LargeBinary`. Where the two dialects differ, the constructs
-here hide it: `in_list`, `like_any`, `lines`, `insert_or_ignore`.
+here hide it: `in_list`, `like_any`, `lines`, `insert_or_ignore`. Rows for several tables go in by
+`insert_row` on SQLite, by `insert_arrays` on PostgreSQL.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, Text
+from sqlalchemy import BigInteger, ColumnElement, Integer, TableClause, Text, bindparam, insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
@@ -122,6 +125,31 @@ def insert_or_ignore(table: Table) -> postgresql.Insert:
     so.
     """
     return postgresql.insert(table).on_conflict_do_nothing()
+
+
+@lru_cache
+def insert_row(table: TableClause, columns: tuple[str, ...]) -> ClauseElement:
+    """Insert one row of `columns`."""
+    return insert(table).values({column: bindparam(column, type_=table.c[column].type) for column in columns})
+
+
+@lru_cache
+def insert_arrays(batches: tuple[tuple[TableClause, tuple[str, ...]], ...]) -> str:
+    """The text that inserts into several tables at once on PostgreSQL, given an array for each column."""
+    numbers = itertools.count(1)
+    inserts = [
+        f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest("  # noqa: S608
+        + ", ".join(f"${next(numbers)}::{_array_of(table.c[column])}" for column in columns)
+        + ")"
+        for table, columns in batches
+    ]
+    *first, last = inserts
+    together = ", ".join(f"batch_{number} AS ({text})" for number, text in enumerate(first))
+    return f"WITH {together} {last}" if together else last
+
+
+def _array_of(column: ColumnElement[Any]) -> str:
+    return f"{column.type.compile(dialect=dialect_of(POSTGRESQL))}[]"
 
 
 def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:

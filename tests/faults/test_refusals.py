@@ -23,10 +23,12 @@ from lxml import etree
 
 from consumer.domain.clinician import Clinician
 from consumer.imaging_document_consumer import Via
+from shared.ebrim.codec import DecodedSubmission
 from shared.ebrim.model import Code, DocumentEntry
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
+from shared.messages.iti57 import ITI57, UpdateRequest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from tests.support.assertions import edited, without_signature
 from tests.support.certificates import stranger
@@ -51,6 +53,7 @@ from tests.support.community import (
     trail,
     trail_until,
 )
+from tests.support.updates import a_version, an_update, new_version
 from xdsi.builtin_study import PATIENT_ID, write_study
 from xdsi.consent import ask_registry
 from xdsi.serve import Service
@@ -607,3 +610,76 @@ async def _within(seconds: float, status: Callable[[], Any], wanted: int) -> Non
     while await status() != wanted:
         assert datetime.now(UTC) < until
         await asyncio.sleep(0.2)
+
+
+RESTRICTED = Code("R", "2.16.840.1.113883.5.25", "restricted")
+
+
+async def test_a_document_that_was_restricted_later_is_withheld_everywhere_within_that_time(case: Case):
+    """The repository and the imaging source hold metadata as submitted; the registry's are newer."""
+    therapist = Clinician(name_id="t.north", roles=(Code("THERAPIST", ROLES, "Therapist"),))
+    settings = settings_of(case.stage, Service.REGISTRY)
+    role = {"patient_id": case.study.patient_id, "roles": [str(therapist.roles[0])]}
+    permission = await ask_registry(settings, "set", {**role, "effect": "permit"})
+    refusal = await ask_registry(
+        settings, "set", {**role, "effect": "deny", "confidentiality": [str(RESTRICTED)]}
+    )
+    assertion = assertion_of(case.stage, therapist)
+    query_id, parameters = QUERIES["FindDocuments"]
+    find = _query(query_id, parameters(case.ids))
+
+    async def found() -> int:
+        return len(
+            ITI18.decode_response(_body(await _soap(case, ITI18, find, assertion))).objects.document_entries
+        )
+
+    async def given() -> list[bool]:
+        retrieved = [
+            await _soap(case, ITI43, _retrieval(case, case.ids), assertion),
+            await _soap(case, RAD69, _imaging(case, case.ids), assertion),
+        ]
+        shown = [
+            await _get(case, path.format(**case.ids) + suffix, assertion)
+            for path in RESOURCES.values()
+            for suffix in ("", "/metadata")
+        ]
+        return [
+            *("ResponseStatusType:Success" in _told(answer, case.ids)[2] for answer in retrieved),
+            *(answer.status_code == 200 for answer in shown),
+        ]
+
+    most = settings_of(case.stage, Service.IMAGING_SOURCE).consent.max_age_seconds
+    await _within(most + 5, given, [True] * 8)
+    assert await found() == 1
+
+    restricted = await _updated(case, case.entry, confidentiality_codes=(RESTRICTED,))
+    assert await found() == 0
+    await _within(most + 5, given, [False] * 8)
+    assert (await given()) == [False] * 8
+
+    def told_of(records: list[dict[str, Any]]) -> bool:
+        refused = [one for one in records if refusal["policy_id"] in one["description"]]
+        return {"ITI-43", "RAD-69", "RAD-107"} <= {code["code"] for one in refused for code in one["types"]}
+
+    await trail_until(case.stage, told_of, user=therapist.name_id, outcome="failure")
+
+    await _updated(case, restricted, confidentiality_codes=case.entry.confidentiality_codes)
+    assert await found() == 1
+    await _within(most + 5, given, [True] * 8)
+    for policy in (permission, refusal):
+        await ask_registry(
+            settings, "remove", {"patient_id": case.study.patient_id, "policy_id": policy["policy_id"]}
+        )
+
+
+async def _updated(case: Case, entry: DocumentEntry, **changes: Any) -> DocumentEntry:
+    """The next version of an entry, registered by ITI-57."""
+    version = new_version(entry, **changes)
+    message = an_update(a_version(version, str(entry.version or 1)))
+    request = UpdateRequest(decoded=DecodedSubmission(submission=message))
+    async with http_of(case.stage, case.stage.north) as http:
+        answer = await post(
+            http, ITI57, case.url("registry"), request, assertion=assertion_of(case.stage, RADIOLOGIST)
+        )
+    assert ITI57.decode_response(_body(answer)).errors == ()
+    return replace(version, version=(entry.version or 1) + 1)

@@ -8,8 +8,10 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 _USER = "postgres"
@@ -64,3 +66,14 @@ def postgres_url() -> str:
     if os.geteuid() == 0 and shutil.which("runuser") is None:
         pytest.skip("PostgreSQL does not run as root, and runuser is missing")
     return _cluster(binaries)
+
+
+async def fresh_database(cluster: str) -> str:
+    """The URL of a new, empty database in the cluster at the URL `cluster`."""
+    name = f"test_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(cluster)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}"')
+    finally:
+        await connection.close()
+    return cluster.replace("/postgres?", f"/{name}?")

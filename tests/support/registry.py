@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from registry.domain.stored_queries import StoredQuery
 from registry.settings import RegistrySettings
-from registry.store import consents, objects
+from registry.store import consents, identifiers, objects
 from registry.store import patients as patient_store
 from registry.store.tables import METADATA, audit_outbox
 from registry.transactions import iti18, iti42
@@ -118,10 +118,14 @@ class Registry:
         return await perform(served, self.parts.unit, request, caller, self.parts.recorder)
 
     async def store_as_is(self, *values: RegistryObject) -> None:
-        """Put objects into the database without any rule, for what other transactions would register."""
+        """Put objects of one patient into the database without any rule, for what other transactions would
+        register.
+        """
+        patient_id = next((of for value in values if (of := getattr(value, "patient_id", ""))), PATIENT)
 
         async def work(transaction: Any) -> None:
-            await objects.insert_objects(transaction, values)
+            claimed = await identifiers.claim(transaction, patient_id, values)
+            await objects.insert_objects(transaction, patient_id, values, claimed=claimed)
 
         await self.parts.database.write(work)
 

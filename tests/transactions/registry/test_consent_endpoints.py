@@ -125,7 +125,8 @@ async def test_requests_that_cannot_be_read_say_why(registry, http, action, cont
 async def test_an_unknown_patient_gets_no_policy_but_has_none(registry, http):
     unknown = f"NOBODY^^^&{DOMAIN}&ISO"
     await ask(http, "set", 404, patient_id=unknown, effect="deny")
-    assert (await ask(http, "policies", patient_id=unknown)) == {"patient_id": unknown, "policies": []}
+    nothing = {"patient_id": unknown, "policies": [], "updated": {}}
+    assert (await ask(http, "policies", patient_id=unknown)) == nothing
 
 
 async def test_a_form_of_a_web_page_is_not_taken(registry, http):

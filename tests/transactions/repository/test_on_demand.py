@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import importlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from repository.domain.assembly import EMPTY_SHA1, Kind
 from repository.domain.provision import State
 from repository.janitor import Janitor
 from repository.provider import CannotMake, ImagingSource, ProviderUnavailable
+from repository.store.replays import forget_portion
 from repository.transactions import iti43, iti57, iti61, iti86
 from shared.consent.decision import Action, Decision, Resource
 from shared.dicom.kos import read_manifest
@@ -591,3 +593,13 @@ async def test_wherever_it_dies_the_next_start_leaves_nothing_dangling_and_nothi
     assert len({one.unique_id for one in again}) == len(again), "something is registered twice"
     assert all(one.size for one in again if one.object_type == schemes.STABLE), "an update was never sent"
     assert all(state is State.REGISTERED for state in await hospital.house.states())
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_answers_are_forgotten_but_not_what_is_still_to_be_made(hospital: Hospital, kind: Kind):
+    unique_id = await hospital.enter(kind)
+
+    assert await forget_portion(hospital.house.parts.database, before=time.time() + 1) == 0
+
+    assert (await hospital.ask(unique_id)).errors == ()
+    assert all(entry.hash != EMPTY_SHA1 for entry in (await hospital.registry.entries(schemes.STABLE))[-1:])

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import httpx2
 import pytest
 
 from shared.consent import directory
-from shared.consent.decision import Action, Consent
+from shared.consent.decision import Action, Consent, Resource
 from shared.consent.directory import UNFETCHED, ConsentDecisions, registry_policies
 from shared.consent.policy import (
+    Entry,
     PatientPolicies,
     Policy,
     PolicyError,
     encode_patient_policies,
+    new_policy,
 )
 from shared.settings import Default
 from tests.support.consent import (
@@ -34,6 +37,7 @@ class Registry:
 
     def __init__(self, *policies: Policy) -> None:
         self.policies = {PATIENT: policies}
+        self.updated: dict[str, tuple[Entry, ...]] = {}
         self.asked: list[str] = []
         self.now = 100.0
         self.failure: Exception | None = None
@@ -42,7 +46,7 @@ class Registry:
 
     async def fetch(self, patient_id: str) -> PatientPolicies:
         self.asked.append(patient_id)
-        found = PatientPolicies(patient_id, self.policies.get(patient_id, ()))
+        found = PatientPolicies(patient_id, self.policies.get(patient_id, ()), self.updated)
         await self.gate.wait()
         if self.failure:
             raise self.failure
@@ -259,20 +263,6 @@ async def test_closing_gives_up_what_is_being_fetched():
         await waiting
 
 
-async def test_the_explanation_comes_from_the_same_copy():
-    policy = deny(roles=["RAD"])
-    registry = Registry(policy)
-    consent = registry.decisions()
-
-    explained = await consent.explain(a_caller("RAD"), Action.QUERY, a_document())
-
-    assert explained.decision.reason == f"policy {policy.policy_id}: deny role RAD"
-    assert [each.policy for each in explained.considered] == [policy]
-    registry.failure = OSError("gone")
-    consent.invalidate(PATIENT)
-    assert (await consent.explain(a_caller("RAD"), Action.QUERY, a_document())).decision == UNFETCHED
-
-
 # --- over HTTP ----------------------------------------------------------------------------------------
 
 
@@ -316,3 +306,70 @@ async def test_an_endless_answer_is_cut(monkeypatch):
     async with a_registry(200, *[b"x" * 600] * 4) as http:
         with pytest.raises(PolicyError, match="larger"):
             await registry_policies(http, "http://registry")(PATIENT)
+
+
+# --- what became of a document since it was registered ---------------------------------------------------
+
+
+def a_copy(unique_id: str = "2.25.1", *confidentiality: str) -> Resource:
+    return replace(a_document(*confidentiality), document_unique_id=unique_id)
+
+
+def an_entry(*confidentiality: str, patient_id: str = PATIENT) -> Entry:
+    return Entry(patient_id, a_document(*confidentiality).confidentiality)
+
+
+async def reasons(registry: Registry, *resources: Resource) -> list[str]:
+    decisions = await registry.decisions().decide(a_caller("RAD"), Action.RETRIEVE, resources)
+    return ["permitted" if each.permitted else each.reason for each in decisions]
+
+
+async def test_a_document_is_decided_by_the_codes_that_it_has_now():
+    policy = deny(confidentiality=[VERY_RESTRICTED])
+    registry = Registry(policy, permit(roles=["RAD"]))
+    assert await reasons(registry, a_copy(), a_copy("2.25.2")) == ["permitted", "permitted"]
+
+    registry.updated = {"2.25.1": (an_entry(VERY_RESTRICTED),)}
+    refused, permitted = await reasons(registry, a_copy(), a_copy("2.25.2"))
+
+    assert policy.policy_id in refused
+    assert permitted == "permitted"
+
+
+async def test_a_code_that_was_lowered_is_lowered_everywhere():
+    registry = Registry(deny(confidentiality=[VERY_RESTRICTED]), permit(roles=["RAD"]))
+    restricted = a_copy("2.25.1", VERY_RESTRICTED)
+    assert await reasons(registry, restricted) != ["permitted"]
+
+    registry.updated = {"2.25.1": (an_entry(),)}
+    assert await reasons(registry, restricted) == ["permitted"]
+
+
+async def test_a_document_may_be_fetched_when_one_of_its_entries_may_be_found():
+    registry = Registry(deny(confidentiality=[VERY_RESTRICTED]), permit(roles=["RAD"]))
+    registry.updated = {"2.25.1": (an_entry(VERY_RESTRICTED), an_entry())}
+
+    assert await reasons(registry, a_copy()) == ["permitted"]
+
+
+async def test_a_document_that_was_given_to_another_patient_is_decided_by_that_patients_policies():
+    registry = Registry(permit(roles=["RAD"]))
+    opted_out = new_policy(patient_id=OTHER_PATIENT, effect="deny")
+    registry.policies[OTHER_PATIENT] = (opted_out,)
+    registry.updated = {"2.25.1": (an_entry(patient_id=OTHER_PATIENT),)}
+
+    refused, permitted = await reasons(registry, a_copy(), a_copy("2.25.2"))
+
+    assert opted_out.policy_id in refused
+    assert permitted == "permitted"
+    assert registry.asked == [PATIENT, OTHER_PATIENT]
+
+
+async def test_without_the_other_patients_policies_the_answer_is_no():
+    registry = Registry(permit(roles=["RAD"]))
+    registry.updated = {"2.25.1": (an_entry(patient_id=OTHER_PATIENT),)}
+    consent = registry.decisions()
+    await consent.decide(a_caller("RAD"), Action.RETRIEVE, (a_document(),))
+    registry.failure = OSError("gone")
+
+    assert await consent.decide(a_caller("RAD"), Action.RETRIEVE, (a_copy(),)) == (UNFETCHED,)

@@ -14,6 +14,7 @@ from shared.consent.decision import Action
 from shared.consent.policy import (
     DISCLOSURES,
     MAX_POLICIES,
+    Entry,
     PatientPolicies,
     Policy,
     PolicyError,
@@ -54,9 +55,16 @@ def test_what_is_written_is_read(policy):
     assert read_policy(json.dumps(encode_policy(policy))) == policy
 
 
-@given(st.lists(policies, max_size=3))
-def test_all_policies_of_a_patient_are_written_and_read(given_policies):
-    written = PatientPolicies(PATIENT, tuple(given_policies))
+entries = st.lists(
+    st.builds(Entry, st.just(PATIENT), st.frozensets(st.text(max_size=5), max_size=2)),
+    min_size=1,
+    max_size=2,
+).map(tuple)
+
+
+@given(st.lists(policies, max_size=3), st.dictionaries(st.text(max_size=5), entries, max_size=2))
+def test_all_policies_of_a_patient_are_written_and_read(given_policies, updated):
+    written = PatientPolicies(PATIENT, tuple(given_policies), updated)
 
     assert decode_patient_policies(encode_patient_policies(written)) == written
 
@@ -145,12 +153,13 @@ def test_a_policy_that_ends_before_it_begins_is_refused():
         b"[]",
         b"\xff",
         b"[" * 100_000,
-        b'{"patient_id": 7, "policies": []}',
+        b'{"patient_id": "1^^^&1.2&ISO", "policies": []}',
+        b'{"patient_id": 7, "policies": [], "updated": {}}',
         b'{"patient_id": "1^^^&1.2&ISO"}',
-        b'{"patient_id": "1^^^&1.2&ISO", "policies": {}}',
-        b'{"patient_id": "1^^^&1.2&ISO", "policies": [7]}',
-        b'{"patient_id": "1^^^&1.2&ISO", "policies": [], "more": true}',
-        b'{"patient_id": "1^^^&1.2&ISO", "policies": [{"effect": "permit"}]}',
+        b'{"patient_id": "1^^^&1.2&ISO", "policies": {}, "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "policies": [7], "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "policies": [], "more": true, "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "policies": [{"effect": "permit"}], "updated": {}}',
     ],
 )
 def test_what_is_not_a_patients_policies_is_refused_whole(octets):
@@ -159,7 +168,7 @@ def test_what_is_not_a_patients_policies_is_refused_whole(octets):
 
 
 def test_too_many_policies_are_refused():
-    content = {"patient_id": PATIENT, "policies": [A_POLICY] * (MAX_POLICIES + 1)}
+    content = {"patient_id": PATIENT, "policies": [A_POLICY] * (MAX_POLICIES + 1), "updated": {}}
 
     with pytest.raises(PolicyError, match="at most"):
         decode_patient_policies(json.dumps(content).encode())
@@ -181,3 +190,25 @@ def test_whatever_json_comes_is_a_policy_or_refused(content):
     except PolicyError:
         return
     raise AssertionError("no generated value is a policy")
+
+
+@pytest.mark.parametrize(
+    "updated",
+    [
+        None,
+        [],
+        {"2.25.1": []},
+        {"2.25.1": "R"},
+        {"2.25.1": ["R"]},
+        {"2.25.1": [{"patient_id": PATIENT}]},
+        {"2.25.1": [{"patient_id": PATIENT, "confidentiality": "R"}]},
+        {"2.25.1": [{"patient_id": PATIENT, "confidentiality": ["R", 1]}]},
+        {"2.25.1": [{"patient_id": PATIENT, "confidentiality": [], "more": 1}]},
+        {"2.25.1": [{"patient_id": "no CX", "confidentiality": []}]},
+    ],
+)
+def test_what_became_of_documents_is_told_in_one_form_only(updated):
+    with pytest.raises(PolicyError, match=r"updated|CX"):
+        decode_patient_policies(
+            json.dumps({"patient_id": PATIENT, "policies": [], "updated": updated}).encode()
+        )

@@ -21,6 +21,7 @@ from registry.store import (
     associations,
     document_entries,
     found,
+    identifiers,
     multi_patient,
     objects,
     patients,
@@ -53,10 +54,11 @@ def test_columns_equal_what_the_fragment_says(object_class):
     @settings(max_examples=40, deadline=None)
     @given(CLASSES[object_class])
     def law(value):
-        row = objects.row_of(value)
+        row = objects.row_of(value, PATIENT)
         decoded = objects.decode_fragment(object_class, row["fragment"])
-        assert objects.row_of(decoded) == row
-        assert list(objects.values_of(decoded)) == list(objects.values_of(value))
+        assert objects.row_of(decoded, PATIENT) == row
+        of = row["patient_id"]
+        assert list(objects.values_of(decoded, of)) == list(objects.values_of(value, of))
 
     law()
 
@@ -107,6 +109,12 @@ def find_documents(**parameters):
     return document_entries._find(used, leaf=True)
 
 
+def contents():
+    parameters = encode_parameters({"$XDSSubmissionSetEntryUUID": "urn:uuid:1"})
+    criteria = criteria_of(queries.GET_SUBMISSION_SET_AND_CONTENTS.query_id, parameters)
+    return document_entries._contents(document_entries.signature(criteria, document_entries.CONTENT_FILTERS))
+
+
 def of_patients(query, **parameters):
     prefix, object_class = (
         ("$XDSDocumentEntry", Class.DOCUMENT_ENTRY)
@@ -118,6 +126,8 @@ def of_patients(query, **parameters):
     used = document_entries.signature(criteria, multi_patient.FILTERS[object_class])
     return multi_patient._find(used, object_class)
 
+
+PRIMARY_KEY = "sqlite_autoindex_registry_object_1 (patient_id=?"
 
 SERVED_BY = {
     "FindDocuments": (find_documents(), "registry_object_of_patient"),
@@ -159,7 +169,8 @@ SERVED_BY = {
     "what is joined when others go, from": (removals._TOUCHED[0], "registry_object_by_source"),
     "what is joined when others go, to": (removals._TOUCHED[1], "registry_object_by_target"),
     "what is in a set when others go": (removals._COLLECTED, "registry_object_by_target"),
-    "whether a uniqueId is free again": (removals._FREE, "registry_object_by_unique_id"),
+    "what goes": (removals._REMOVE, PRIMARY_KEY),
+    "values of what goes": (removals._REMOVE_VALUES, "PRIMARY KEY (patient_id=? AND entry_uuid=?)"),
     "associations from": (associations._FROM, "registry_object_by_source"),
     "associations to": (associations._TO, "registry_object_by_target"),
     "members": (associations._MEMBERSHIPS, "registry_object_by_source"),
@@ -167,25 +178,42 @@ SERVED_BY = {
     "descendants": (submissions._CHILDREN, "registry_object_by_target"),
     "memberships to carry over": (submissions._HELD, "registry_object_by_target"),
     "versions": (versions._VERSIONS, "registry_object_version"),
-    "latest versions": (versions._LATEST, "registry_object_version"),
-    "latest of old versions": (found._LATEST, "registry_object_version"),
+    "versions of a document": (found._VERSIONS, "registry_object_version"),
+    "by entryUUID": (found._BY_IDS, PRIMARY_KEY),
+    "by entryUUID, of one class": (found._OF_CLASS, PRIMARY_KEY),
+    "by entryUUID, of one level": (found._SHOWN, PRIMARY_KEY),
+    "by uniqueId": (found._BY_UNIQUE_IDS, "registry_object_by_unique_id"),
     "by logicalID": (found._BY_LOGICAL_IDS, "registry_object_version"),
-    "what has a newer version": (objects._SUPERSEDED, "registry_object_version"),
-    "a change": (objects._UPDATE, "registry_object_version"),
+    "contents": (contents(), PRIMARY_KEY),
+    "fragments": (found._FRAGMENTS, PRIMARY_KEY),
+    "a change": (objects._UPDATE, PRIMARY_KEY),
+    "what a submission names": (objects._REGISTERED, PRIMARY_KEY),
     "lineages of a uniqueId": (versions._LINEAGES, "registry_object_by_unique_id"),
     "what comes along, from": (versions._FROM, "registry_object_by_source"),
     "what comes along, to": (versions._TO, "registry_object_by_target"),
     "joined already": (versions._JOINED, "registry_object_by_source"),
-    "objects of a merge": (patients._OBJECTS_OF, "registry_object_of_patient"),
+    "objects of a merge": (patients._OBJECTS_OF, PRIMARY_KEY),
+    "values of a merge": (patients._MOVE_VALUES, "PRIMARY KEY (patient_id=?)"),
     "merged before": (patients._SUBSUME, "patient_by_survivor"),
     "consents of a merge": (patients._MOVE_CONSENTS, "consent_of_patient"),
+    "identifiers of a merge": (identifiers._MOVE, "PRIMARY KEY (identifier=?)"),
+    "locks of a merge": (identifiers._LOCK_ALL, "PRIMARY KEY (identifier=?)"),
+    "shared identifiers of a merge": (identifiers._LEAVE_FURTHER, "shared_identifier_of_patient"),
+    "what was shared by two that are one": (identifiers._LEAVE_DOUBLE, "shared_identifier_of_patient"),
+    "the patient of an entryUUID": (identifiers._HOMES, "PRIMARY KEY (identifier=?)"),
+    "the patients of an identifier": (identifiers._LEADS, "PRIMARY KEY (identifier=?)"),
+    "locks": (identifiers._LOCKED, "PRIMARY KEY (identifier=?)"),
+    "the content of a uniqueId": (identifiers._USED, "PRIMARY KEY (identifier=?)"),
+    "what is named still": (identifiers._STILL_NAMED, "registry_object_by_target"),
 }
 
 
 @pytest.mark.parametrize("name", SERVED_BY)
 async def test_each_query_is_served_by_its_index(name, tmp_path):
     statement, index = SERVED_BY[name]
-    database = await open_database(None, folder=tmp_path / "registry", metadata=METADATA)
+    database = await open_database(
+        None, folder=tmp_path / "registry", metadata=METADATA, migrations=MIGRATIONS
+    )
     compiled = Statements("sqlite").compiled(statement)
     plan = database._reader.execute(
         f"EXPLAIN QUERY PLAN {compiled.text}", ["[]"] * len(compiled.positions)
@@ -193,7 +221,8 @@ async def test_each_query_is_served_by_its_index(name, tmp_path):
     steps = [step for *_, step in plan]
     await database.close()
     assert any(index in step for step in steps), steps
-    assert not any(step.startswith("SCAN registry_object") for step in steps), steps
+    scanned = ("SCAN registry_object", "SCAN object_value", "SCAN identifier", "SCAN shared_identifier")
+    assert not any(step.startswith(scanned) for step in steps), steps
 
 
 # --- changes -----------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ async def test_a_full_disk_refuses_the_document_and_nothing_else(
     kept = spooled(blobs, b"kept before", "a")
     await blobs.keep(kept)
     with monkeypatch.context() as full:
-        full.setattr(files_module.os, "link", failing(number))
+        full.setattr(files_module.os, "utime", failing(number))
         with pytest.raises(OutOfResources):
             await blobs.keep(spooled(blobs, b"one too many", "b"))
         assert await blobs.content(kept.sha256, kept.size)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     insert,
+    literal,
     select,
     update,
 )
@@ -33,6 +34,7 @@ from shared.store.failures import (
     SchemaError,
     UniqueViolation,
 )
+from shared.store.schema import store_probe
 from shared.store.statements import in_list, insert_or_ignore, like_any
 
 METADATA = MetaData()
@@ -137,6 +139,35 @@ async def test_execute_many_carries_out_every_row_and_takes_none(database):
 
     await database.write(work)
     assert await names(database) == ["a", "b", "c"]
+
+
+async def test_what_is_inserted_into_several_tables_is_there_when_the_work_is_done(database):
+    async def work(transaction):
+        await transaction.insert(thing, [{"name": "a", "number": None, "octets": b"\x00"}])
+        await transaction.insert(thing, [{"name": "b", "number": 2**40, "octets": None}])
+        await transaction.insert(store_probe, [{"id": 7, "writes": 0}])
+        await transaction.insert(thing, [])
+
+    async def failing(transaction):
+        await transaction.insert(thing, [{"name": "lost", "number": 1, "octets": None}])
+        raise ValueError("refused")
+
+    await database.write(work)
+    with pytest.raises(ValueError, match="refused"):
+        await database.write(failing)
+    assert await names(database) == ["a", "b"]
+    assert await database.fetch(NUMBERED, numbers=[2**40]) == [("b",)]
+    assert await database.fetch(select(store_probe.c.id).where(store_probe.c.id == literal(7))) == [(7,)]
+
+
+async def test_an_insert_of_what_is_there_says_so(database):
+    await database.write(insertion("a"))
+
+    async def work(transaction):
+        await transaction.insert(thing, [{"name": "a", "number": 1, "octets": None}])
+
+    with pytest.raises(UniqueViolation):
+        await database.write(work)
 
 
 async def test_a_list_parameter_takes_any_number_of_values(database):

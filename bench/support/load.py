@@ -46,12 +46,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the burst: a kept connection is not to be closed."""
-        """A connection that ends under load ends the run."""
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(ConnectionError("the service closed a connection under load"))
 
@@ -75,8 +73,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Note the latency of a whole answer, and ask again."""
-        """Take a part of an answer; when it is whole, ask again."""
+        """Take a part of an answer; when it is whole, note its latency and ask again."""
         self._received += data
         if not self._length and not self._read_head():
             return

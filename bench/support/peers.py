@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+from xdsi.certificates import Community
+
 DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _START_SECONDS = 30.0
 
@@ -53,23 +55,41 @@ http {{
   client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
   server {{ listen 127.0.0.1:{port}; root {folder}; }}
+  {secure}
 }}
+"""
+_NGINX_TLS = """
+  server {{
+    listen 127.0.0.1:{port} ssl; root {folder};
+    ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;
+    ssl_client_certificate {trust}; ssl_verify_client on;
+  }}
 """
 
 
 @contextmanager
-def nginx(folder: Path) -> Iterator[int]:
-    """nginx that serves `folder` by sendfile; its port."""
+def nginx(folder: Path, community: Community | None = None) -> Iterator[tuple[int, int]]:
+    """nginx that serves `folder` by sendfile: its plain port, and with a community's certificates its port of
+    mutual TLS."""
     if shutil.which("nginx") is None:
         raise SystemExit("nginx is not installed; apt install nginx-light")
-    [port] = free_ports(1)
+    port, tls_port = free_ports(2)
     config = folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
-    config.write_text(_NGINX.format(folder=folder, port=port, user=user), "ascii")
+    secure = ""
+    if community is not None:
+        secure = _NGINX_TLS.format(
+            folder=folder,
+            port=tls_port,
+            certificate=community.node.certificate,
+            key=community.node.key,
+            trust=community.trust,
+        )
+    config.write_text(_NGINX.format(folder=folder, port=port, user=user, secure=secure), "ascii")
     process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)], stderr=subprocess.DEVNULL)
     try:
         wait_for(port)
-        yield port
+        yield port, tls_port
     finally:
         process.terminate()
         process.wait(10)

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from registry.domain.stored_queries import FIND_DOCUMENTS
 from registry.store import objects
-from registry.store.tables import METADATA, consent, object_value, patient, registry_object, unique_id
+from registry.store.tables import METADATA, consent, identifier, object_value, patient, registry_object
 from shared.consent.policy import Effect, encode_policy, new_policy
 from shared.ebrim import schemes
 from shared.ebrim.codec import DecodedSubmission
@@ -107,7 +107,7 @@ class _Template:
     def __init__(self, type_code: Code) -> None:
         value = entry(type_code, entry_uuid=_ID, unique_id=_UID, patient_id=cx(_PATIENT))
         self._row = objects.row_of(value)
-        self._values = list(objects.values_of(value))
+        self._values = list(objects.values_of(value, cx(_PATIENT)))
 
     def rows(self, entry_uuid: str, uid: str, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         fragment = self._row["fragment"].replace(_ID.encode(), entry_uuid.encode())
@@ -120,7 +120,9 @@ class _Template:
             "patient_id": cx(name),
             "fragment": fragment,
         }
-        return row, [{**value, "entry_uuid": entry_uuid} for value in self._values]
+        return row, [
+            {**value, "entry_uuid": entry_uuid, "patient_id": row["patient_id"]} for value in self._values
+        ]
 
 
 class Content:
@@ -158,7 +160,9 @@ class Content:
             await transaction.execute_many(
                 insert(object_value), [value for _, values in made for value in values]
             )
-            await transaction.execute_many(insert(unique_id), [_claim(row) for row, _ in made])
+            await transaction.execute_many(
+                insert(identifier), [claim for row, _ in made for claim in _claims(row)]
+            )
 
         return work
 
@@ -172,10 +176,12 @@ def _policy(patient_id: str) -> dict[str, Any]:
     }
 
 
-def _claim(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "unique_id": row["unique_id"],
-        "object_class": row["object_class"],
+def _claims(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    claim = {"object_class": row["object_class"], "patient_id": row["patient_id"]}
+    yield {**claim, "identifier": row["entry_uuid"], "content_hash": None, "size": None}
+    yield {
+        **claim,
+        "identifier": row["unique_id"],
         "content_hash": "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12",
         "size": 43_210,
     }

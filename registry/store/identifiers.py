@@ -1,0 +1,279 @@
+"""Every entryUUID, uniqueId and logicalID once, and the patients to whom it leads.
+
+Nothing is registered before its identifiers are claimed: where two submissions race, they meet here. An
+identifier leads to every patient whose objects have it or name it: nearly always to one. A document may be
+registered again for another patient, a submission set may refer to one of another patient, and an update may
+give one to another; the further patients are then in a table beside.
+
+The row of an entryUUID or logicalID is also the lock of what it names: who changes an object or joins
+something with it locks the row, and who moves it to another patient locks every identifier that leads to it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Select, Text, bindparam, delete, exists, func, select, union, union_all, update
+from sqlalchemy.sql.elements import ClauseElement
+
+from registry.domain.registration import UsedUniqueId
+from registry.domain.submission import Class
+from registry.store.by_patient import OF_PATIENT, Places, grouped
+from registry.store.tables import identifier, registry_object, shared_identifier
+from shared.ebrim.identifiers import is_symbolic, nfc
+from shared.ebrim.model import Association, DocumentEntry, Folder, RegistryObject, SubmissionSet
+from shared.store.engine import Reader, Transaction
+from shared.store.statements import in_list, insert_or_ignore
+
+#: Claims of one statement.
+AT_ONCE = 32
+
+_identifier = identifier.c
+_shared = shared_identifier.c
+_object = registry_object.c
+
+_HOMES = select(_identifier.identifier, _identifier.patient_id).where(
+    in_list(_identifier.identifier, "ids"), _identifier.patient_id.is_not(None)
+)
+_FURTHER = select(_shared.identifier, _shared.patient_id).where(in_list(_shared.identifier, "ids"))
+_LEADS = union_all(_HOMES, _FURTHER)
+# Locked in one order everywhere, so that two submissions never wait for each other.
+_LOCKED = (
+    select(_identifier.identifier, _identifier.patient_id)
+    .where(in_list(_identifier.identifier, "ids"))
+    .order_by(_identifier.identifier)
+    .with_for_update()
+)
+_USED = select(
+    _identifier.identifier, _identifier.object_class, _identifier.content_hash, _identifier.size
+).where(in_list(_identifier.identifier, "ids"))
+_REPLACE_CONTENT = (
+    update(identifier)
+    .where(_identifier.identifier == bindparam("which"))
+    .values(content_hash=bindparam("content_hash"), size=bindparam("size"))
+)
+_LEAD = insert_or_ignore(shared_identifier).from_select(
+    ["identifier", "patient_id"],
+    select(_identifier.identifier, bindparam("patient", type_=Text)).where(
+        in_list(_identifier.identifier, "ids"),
+        _identifier.patient_id.is_distinct_from(bindparam("patient", type_=Text)),
+    ),
+)
+
+
+# --- claiming -----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=AT_ONCE)
+def _claims(number: int) -> ClauseElement:
+    rows: list[dict[str, Any]] = [
+        {column.name: bindparam(_bound_name(column.name, at)) for column in identifier.columns}
+        for at in range(number)
+    ]
+    return insert_or_ignore(identifier).values(rows).returning(_identifier.identifier)
+
+
+def _bound_name(name: str, at: int) -> str:
+    return f"{name}_{at}"
+
+
+async def claim(
+    transaction: Transaction, patient_id: str, objects: Iterable[RegistryObject]
+) -> frozenset[str]:
+    """Claim the ids of `objects` for a patient, symbolic ones aside; return those that were free.
+
+    A claim of another transaction that has not ended is waited for, in the order of the ids.
+    """
+    wanted = {row["identifier"]: row for value in objects for row in _claims_of(value)}
+    ordered = [wanted[spelled] for spelled in sorted(wanted)]
+    claimed: set[str] = set()
+    for start in range(0, len(ordered), AT_ONCE):
+        rows = ordered[start : start + AT_ONCE]
+        given = {_bound_name(name, at): row.get(name) for at, row in enumerate(rows) for name in _COLUMNS}
+        given |= {_bound_name("patient_id", at): patient_id for at in range(len(rows))}
+        claimed.update(spelled for (spelled,) in await transaction.fetch(_claims(len(rows)), **given))
+    return frozenset(claimed)
+
+
+_COLUMNS = tuple(identifier.columns.keys())
+
+
+def _claims_of(value: RegistryObject) -> Iterator[dict[str, Any]]:
+    of = str(_class_of(value))
+    if not is_symbolic(value.entry_uuid):
+        yield {"identifier": value.entry_uuid, "object_class": of}
+    if not isinstance(value, Association):
+        content = _content_of(value) if isinstance(value, DocumentEntry) else {}
+        yield {"identifier": nfc(value.unique_id), "object_class": of, **content}
+
+
+def _class_of(value: RegistryObject) -> Class:
+    match value:
+        case DocumentEntry():
+            return Class.DOCUMENT_ENTRY
+        case SubmissionSet():
+            return Class.SUBMISSION_SET
+        case Folder():
+            return Class.FOLDER
+        case Association():
+            return Class.ASSOCIATION
+
+
+def _content_of(entry: DocumentEntry) -> dict[str, Any]:
+    return {"content_hash": entry.hash.lower() or None, "size": entry.size}
+
+
+async def find_used(transaction: Transaction, unique_ids: Iterable[str]) -> tuple[UsedUniqueId, ...]:
+    """What is known of uniqueIds that were not free."""
+    # The spelling of the message is what its rules look for.
+    spelled = {nfc(unique_id): unique_id for unique_id in unique_ids}
+    if not spelled:
+        return ()
+    return tuple(
+        UsedUniqueId(
+            unique_id=spelled[used],
+            object_class=Class(object_class),
+            content_hash=content_hash or "",
+            size=size,
+        )
+        for used, object_class, content_hash, size in await transaction.fetch(_USED, ids=sorted(spelled))
+    )
+
+
+async def lead_to(transaction: Transaction, patient_id: str, ids: Iterable[str]) -> None:
+    """Let `ids`, of which some may be another patient's, lead to this patient too."""
+    wanted = sorted(set(ids))
+    if wanted:
+        await transaction.execute(_LEAD, patient=patient_id, ids=wanted)
+
+
+async def replace_contents(transaction: Transaction, entries: Sequence[DocumentEntry]) -> None:
+    """Let the uniqueIds of `entries` name their content from now on (ITI-57, 92)."""
+    await transaction.execute_many(
+        _REPLACE_CONTENT, [{**_content_of(entry), "which": nfc(entry.unique_id)} for entry in entries]
+    )
+
+
+# --- looking up ---------------------------------------------------------------------------------------
+
+
+async def find_homes(reader: Reader, ids: Iterable[str]) -> Places:
+    """The patients of the objects under `ids`, which are entryUUIDs."""
+    return await _places(reader, _HOMES, ids)
+
+
+async def find_leads(reader: Reader, ids: Iterable[str]) -> Places:
+    """The patients whose objects have or name one of `ids`."""
+    return await _places(reader, _LEADS, ids)
+
+
+async def lock(transaction: Transaction, ids: Iterable[str]) -> Places:
+    """The patients of the objects under `ids`; none of them changes or moves until the transaction ends."""
+    return await _places(transaction, _LOCKED, ids)
+
+
+async def _places(reader: Reader, statement: ClauseElement, ids: Iterable[str]) -> Places:
+    wanted = sorted(set(ids))
+    rows = await reader.fetch(statement, ids=wanted) if wanted else []
+    return grouped((spelled, patient_id) for spelled, patient_id in rows if patient_id is not None)
+
+
+# --- leaving ------------------------------------------------------------------------------------------
+
+#: The columns of an object by which an identifier leads to it.
+NAMING = (
+    _object.entry_uuid,
+    _object.unique_id,
+    _object.logical_id,
+    _object.source_object,
+    _object.target_object,
+)
+
+_STILL_NAMED = union(*(select(column).where(OF_PATIENT, in_list(column, "ids")) for column in NAMING))
+_GO_HOME = (
+    update(identifier)
+    .where(_identifier.identifier == bindparam("which"))
+    .values(patient_id=bindparam("patient"))
+)
+_STOP = delete(shared_identifier).where(
+    _shared.identifier == bindparam("which"), _shared.patient_id == bindparam("patient")
+)
+_FREE = delete(identifier).where(in_list(_identifier.identifier, "ids"), _identifier.patient_id.is_(None))
+
+
+async def release(transaction: Transaction, ids: Iterable[str], *, kept: Collection[str]) -> None:
+    """Let `ids` lead only to patients whose objects have or name them still, after objects were removed.
+
+    What no object has or names may be used again, unless it is among `kept`.
+    """
+    wanted = sorted(set(ids))
+    homes = dict(await _pairs(transaction, _HOMES, wanted))
+    further = await _pairs(transaction, _FURTHER, wanted)
+    naming = await _find_naming(transaction, grouped([*homes.items(), *further]))
+    # The home of what still leads somewhere is one of those patients.
+    leaving = {
+        spelled: min(naming[spelled], default=None)
+        for spelled, home in homes.items()
+        if home not in naming[spelled]
+    }
+    ended = [(id_, of) for id_, of in further if of not in naming[id_] or of == leaving.get(id_)]
+    await transaction.execute_many(_STOP, [{"which": spelled, "patient": of} for spelled, of in ended])
+    await transaction.execute_many(
+        _GO_HOME, [{"which": spelled, "patient": of} for spelled, of in leaving.items()]
+    )
+    if free := [spelled for spelled, of in leaving.items() if of is None and spelled not in kept]:
+        await transaction.execute(_FREE, ids=free)
+
+
+async def _pairs(transaction: Transaction, statement: Select[Any], ids: list[str]) -> list[tuple[str, str]]:
+    return [(spelled, patient_id) for spelled, patient_id in await transaction.fetch(statement, ids=ids)]
+
+
+async def _find_naming(transaction: Transaction, places: Places) -> Mapping[str, set[str]]:
+    """The patients of `places` whose objects have or name each identifier."""
+    naming: defaultdict[str, set[str]] = defaultdict(set)
+    for patient_id, ids in places.items():
+        for (spelled,) in await transaction.fetch(_STILL_NAMED, patient=patient_id, ids=ids):
+            naming[spelled].add(patient_id)
+    return naming
+
+
+# --- merging ------------------------------------------------------------------------------------------
+
+_NAMED_BY_PATIENT = union(*(select(column).where(OF_PATIENT, column.is_not(None)) for column in NAMING))
+# Counted, so that all are locked in their order and none is fetched.
+_LOCK_ALL = select(func.count()).select_from(
+    select(_identifier.identifier)
+    .where(_identifier.identifier.in_(_NAMED_BY_PATIENT))
+    .order_by(_identifier.identifier)
+    .with_for_update()
+    .subquery()
+)
+_MOVE = (
+    update(identifier)
+    .where(_identifier.patient_id == bindparam("patient"), _identifier.identifier.in_(_NAMED_BY_PATIENT))
+    .values(patient_id=bindparam("to"))
+)
+_MOVE_FURTHER = insert_or_ignore(shared_identifier).from_select(
+    ["identifier", "patient_id"],
+    select(_shared.identifier, bindparam("to", type_=Text)).where(_shared.patient_id == bindparam("patient")),
+)
+_LEAVE_FURTHER = delete(shared_identifier).where(_shared.patient_id == bindparam("patient"))
+_LEAVE_DOUBLE = delete(shared_identifier).where(
+    _shared.patient_id == bindparam("to"),
+    exists().where(
+        _identifier.identifier == _shared.identifier, _identifier.patient_id == _shared.patient_id
+    ),
+)
+
+
+async def move_all(transaction: Transaction, subsumed: str, survivor: str) -> None:
+    """Let what leads to `subsumed` lead to `survivor`; before the objects are moved."""
+    await transaction.fetch(_LOCK_ALL, patient=subsumed)
+    await transaction.execute(_MOVE, patient=subsumed, to=survivor)
+    await transaction.execute(_MOVE_FURTHER, patient=subsumed, to=survivor)
+    await transaction.execute(_LEAVE_FURTHER, patient=subsumed)
+    await transaction.execute(_LEAVE_DOUBLE, to=survivor)

@@ -1,0 +1,117 @@
+"""A relay between a service and PostgreSQL, which breaks connections at the moment that hurts: the COMMIT."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from enum import Enum, auto
+from urllib.parse import parse_qs, urlsplit
+
+_CHUNK = 64 * 1024
+_COMMIT = b"COMMIT;\0"  # as the driver sends it, in a simple query
+_COMMITTED = b"COMMIT\0"  # the server's command tag
+
+
+class Fault(Enum):
+    """What happens to the next COMMIT."""
+
+    LOST = auto()
+    """The connection breaks before the server hears of it."""
+    UNANSWERED = auto()
+    """The server commits, and the connection breaks before it can say so."""
+    SILENT = auto()
+    """The server commits; its answer, and whatever follows on the connection, never arrives."""
+
+
+class PostgresRelay:
+    """Passes everything on, unless a fault is set; `url` is where the database of `target` is reached."""
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        self._socket = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432"
+        self._user, self._database = parts.username, parts.path
+        self.port = 0
+        self.fault: Fault | None = None
+        self.silent = False  # while it is, no answer arrives, whatever is asked
+        self.happened = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """The URL for the service."""
+        return f"postgresql://{self._user}@127.0.0.1:{self.port}{self._database}"
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection of the service."""
+        server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+        connection = _Connection(self, writer, server_writer)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(connection.requests(reader))
+                both.create_task(connection.answers(server_reader))
+        finally:
+            for each in (writer, server_writer):
+                each.close()
+                with suppress(OSError):
+                    await each.wait_closed()
+
+
+class _Connection:
+    def __init__(
+        self, relay: PostgresRelay, client: asyncio.StreamWriter, server: asyncio.StreamWriter
+    ) -> None:
+        self._relay = relay
+        self._client = client
+        self._server = server
+        self._fault: Fault | None = None
+
+    async def requests(self, reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionError):
+            while octets := await reader.read(_CHUNK):
+                if _COMMIT in octets and self._relay.fault is not None:
+                    self._fault, self._relay.fault = self._relay.fault, None
+                if self._fault is Fault.LOST:
+                    self._broken()
+                    return
+                self._server.write(octets)
+        self._server.close()
+
+    async def answers(self, reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionError):
+            while octets := await reader.read(_CHUNK):
+                if self._fault is not None and _COMMITTED in octets:
+                    if self._fault is Fault.UNANSWERED:
+                        self._broken()
+                        return
+                    self._relay.happened.set()
+                if self._fault is not Fault.SILENT and not self._relay.silent:
+                    self._client.write(octets)
+        if self._fault is not Fault.SILENT:
+            self._client.close()
+
+    def _broken(self) -> None:
+        self._client.transport.abort()
+        self._server.close()
+        self._relay.happened.set()
+
+
+@asynccontextmanager
+async def postgres_relay(target: str) -> AsyncIterator[PostgresRelay]:
+    """A relay to the database at the URL `target`, which is on a Unix socket."""
+    relay = PostgresRelay(target)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(relay.connected(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+    relay.port = server.sockets[0].getsockname()[1]
+    try:
+        yield relay
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
