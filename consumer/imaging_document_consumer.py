@@ -23,18 +23,16 @@ from consumer.files import WrongInstance
 from consumer.sent_events import SentEvents
 from consumer.settings import ConsumerSettings
 from consumer.transactions import iti18, iti43, rad69, rad107
-from consumer.unit import Unit
+from consumer.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.dicom.kos import Manifest, read_manifest
 from shared.ebrim.model import DocumentEntry
 from shared.faults import SoapFault
-from shared.http.client import EgressRefused, http_client
-from shared.security.caller import Node
+from shared.http.client import EgressRefused
 from shared.security.issuer import AssertionIssuer
-from shared.security.peer_certificate import subject_of
 from shared.settings import SettingsError
-from shared.soap.client import PeerError, SoapClient
+from shared.soap.client import PeerError
 
 _SESSIONS = 64
 _RENEW_SECONDS = 240.0
@@ -45,6 +43,9 @@ class Via(StrEnum):
 
     RAD69 = "rad69"
     WADO_RS = "wado-rs"
+
+
+_BY = {Via.RAD69: rad69.retrieve, Via.WADO_RS: rad107.retrieve}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,17 @@ class ImagingDocumentConsumer:
         """
         return await asyncio.to_thread(read_manifest, await self.document(entry))
 
+    async def instance(self, one: Wanted, folder: Path, *, via: Via = Via.RAD69) -> Delivery:
+        """Retrieve one instance into `folder`; what is wrong with the exchange is raised.
+
+        Raises
+        ------
+        SoapFault, PeerError, EgressRefused, WrongInstance
+            The source refused the message, gave no usable answer, may not be asked, or sent something else.
+        """
+        delivered = [delivery async for delivery in _BY[via](self._unit, (one,), folder)]
+        return delivered[0]
+
     async def retrieve(
         self,
         manifest: Manifest,
@@ -135,10 +147,9 @@ class ImagingDocumentConsumer:
 
     async def _deliveries(self, group: Sequence[Wanted], folder: Path, via: Via) -> AsyncIterator[Delivery]:
         """What comes; and when the source fails, what then did not come, with the reason."""
-        retrieve = rad69.retrieve if via is Via.RAD69 else rad107.retrieve
         told: set[str] = set()
         try:
-            async for delivery in retrieve(self._unit, group, folder):
+            async for delivery in _BY[via](self._unit, group, folder):
                 told.add(delivery.instance.sop_instance_uid)
                 yield delivery
         except (SoapFault, PeerError, EgressRefused, WrongInstance) as error:
@@ -162,29 +173,14 @@ async def open_consumer(
     sent = SentEvents(session.folder)
     await sent.forget_old(recorder.spool)
     forwarder = Forwarder(session, recorder.spool)
-    http = http_client(session.tls, peers=session.peers)
-    spool = session.folder / "incoming"
-    spool.mkdir(parents=True, exist_ok=True)
+    parts = Parts.of(session, recorder)
     assertion = _assertions(session, clinician)
     await forwarder.start()
     try:
-        yield ImagingDocumentConsumer(
-            Unit(
-                settings=session,
-                http=http,
-                soap=SoapClient(http, assertion=assertion, spool_folder=spool),
-                recorder=recorder,
-                node=Node(
-                    address="127.0.0.1",
-                    subject=subject_of(session.tls.certificate) if session.tls.certificate else "",
-                ),
-                user=clinician.as_user(session.assertion.issuer or "") if clinician else None,
-                assertion=assertion,
-                spool_folder=spool,
-            )
-        )
+        user = clinician.as_user(session.assertion.issuer or "") if clinician else None
+        yield ImagingDocumentConsumer(parts.unit(user, assertion))
     finally:
-        await http.aclose()
+        await parts.http.aclose()
         await forwarder.stop()
         sent.remember(forwarder.sent_until(recorder.spool))
         await recorder.close()

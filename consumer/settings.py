@@ -34,6 +34,16 @@ class ConsumerSettings(ServiceSettings):
     parallel: int = Field(4, ge=1, le=32, description="retrievals under way at once")
     instances_per_request: int = Field(100, ge=1, le=5_000, description="instances asked for in one RAD-69")
 
+    answer_seconds: float = Field(
+        30.0, gt=0, le=300, description="longest that registry and repository are waited for by the service"
+    )
+    instance_seconds: float = Field(
+        600.0, gt=0, le=3600, description="longest that one instance may take to arrive at the service"
+    )
+    fetches: int = Field(
+        16, ge=1, le=256, description="manifests and instances that the service fetches at once"
+    )
+
     def repository_endpoint(self, repository_unique_id: str) -> str:
         """The ITI-43 endpoint of a repository."""
         return self.repositories.get(repository_unique_id, self.repository_url)
@@ -41,6 +51,14 @@ class ConsumerSettings(ServiceSettings):
     def imaging_source_endpoint(self, retrieve_location_uid: str) -> str:
         """The RAD-69 endpoint of an imaging source."""
         return self.imaging_sources.get(retrieve_location_uid, self.imaging_source_url)
+
+    @property
+    def endpoint(self) -> str:
+        """Where this service is reached; an assertion may name it as its audience or recipient."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls.enabled else 'http'}://{host}:{self.port}"
 
     @property
     def peers(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What one retrieval or query of the consumer works with."""
+"""What one retrieval or query of the consumer works with, and what all of them share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import httpx2
 from consumer.settings import ConsumerSettings
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
+from shared.http.client import http_client
 from shared.security.caller import Caller, Node, User
+from shared.security.peer_certificate import subject_of
 from shared.soap.client import SoapClient
 
 
@@ -36,3 +38,41 @@ class Unit:
         """Keep events durably; nothing is shown to the user before."""
         flat = [one for event in events for one in ((event,) if isinstance(event, AuditEvent) else event)]
         await self.recorder.record(flat)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What every unit of one consumer shares; `node` is ourselves, as peers see us."""
+
+    settings: ConsumerSettings
+    http: httpx2.AsyncClient
+    recorder: AuditRecorder
+    node: Node
+    spool_folder: Path
+
+    @classmethod
+    def of(cls, settings: ConsumerSettings, recorder: AuditRecorder) -> Parts:
+        """Make the parts; `http` is to be closed at the end."""
+        spool_folder = settings.folder / "incoming"
+        spool_folder.mkdir(parents=True, exist_ok=True)
+        certificate = settings.tls.certificate
+        return cls(
+            settings=settings,
+            http=http_client(settings.tls, peers=settings.peers),
+            recorder=recorder,
+            node=Node(address="127.0.0.1", subject=subject_of(certificate) if certificate else ""),
+            spool_folder=spool_folder,
+        )
+
+    def unit(self, user: User | None, assertion: Callable[[], bytes | None]) -> Unit:
+        """The unit that works for `user`, who is proved to peers by `assertion`."""
+        return Unit(
+            settings=self.settings,
+            http=self.http,
+            soap=SoapClient(self.http, assertion=assertion, spool_folder=self.spool_folder),
+            recorder=self.recorder,
+            node=self.node,
+            user=user,
+            assertion=assertion,
+            spool_folder=self.spool_folder,
+        )

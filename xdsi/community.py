@@ -15,7 +15,13 @@ from queue import Empty, SimpleQueue
 from xdsi.serve import Service
 
 # In the order in which they start: who is written to comes before who writes.
-ORDER = (Service.AUDIT_REPOSITORY, Service.REGISTRY, Service.REPOSITORY, Service.IMAGING_SOURCE)
+ORDER = (
+    Service.AUDIT_REPOSITORY,
+    Service.REGISTRY,
+    Service.REPOSITORY,
+    Service.IMAGING_SOURCE,
+    Service.CONSUMER,
+)
 
 PORTS: Mapping[str, int] = {
     "XDSI_REGISTRY__PORT": 8010,
@@ -23,6 +29,7 @@ PORTS: Mapping[str, int] = {
     "XDSI_REPOSITORY__PORT": 8020,
     "XDSI_IMAGING_SOURCE__PORT": 8030,
     "XDSI_IMAGING_SOURCE__DIMSE_PORT": 11112,
+    "XDSI_CONSUMER__PORT": 8040,
     "XDSI_AUDIT_REPOSITORY__PORT": 8050,
     "XDSI_AUDIT_REPOSITORY__SYSLOG_PORT": 6514,
 }

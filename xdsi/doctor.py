@@ -28,6 +28,7 @@ from xdsi.serve import Service
 
 _SOON = timedelta(days=30)
 _ENOUGH_SPACE = 0.05
+_WITHOUT_DATABASE = frozenset({Service.CONSUMER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ def _service(service: Service, settings: ServiceSettings) -> Iterator[Finding]:
     yield from _ports(service, settings)
     yield from _certificates(settings)
     yield _data(settings)
-    yield _database(service, settings)
+    if service not in _WITHOUT_DATABASE:
+        yield _database(service, settings)
     yield _xua(settings)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from consumer.settings import ConsumerSettings
 from shared.settings import PREFIX, SEPARATOR, ServiceSettings
 from shared.soap.served import Speaker
 from xdsi.serve import Service
@@ -36,7 +35,7 @@ def settings_page() -> str:
     ]
     lines += ["## Every service", "", *_table(ServiceSettings, set())]
     shared = set(ServiceSettings.model_fields)
-    classes = [service.settings_class() for service in Service] + [ConsumerSettings]
+    classes = [service.settings_class() for service in Service]
     for settings_class in classes:
         title = settings_class.service.replace("_", " ").capitalize()
         lines += ["", f"## {title}", "", *_table(settings_class, shared - {"port"})]
@@ -91,6 +90,23 @@ _OTHERS = (
     ("repository", "ITI-42", "Register Document Set-b", "SIMPLE, client", "node", ""),
     ("repository", "ITI-57", "Update Document Set", "SIMPLE, client", "node", ""),
     ("repository", "ITI-61", "Register On-Demand Document Entry", "SIMPLE, client", "node", ""),
+    ("consumer", "ITI-18", "Registry Stored Query", "SIMPLE, client", "user", "`POST /api/studies`"),
+    (
+        "consumer",
+        "ITI-43",
+        "Retrieve Document Set",
+        "MTOM, client",
+        "user",
+        "`POST /api/manifests`",
+    ),
+    (
+        "consumer",
+        "RAD-69, RAD-107",
+        "Retrieve Imaging Document Set; WADO-RS Retrieve",
+        "MTOM or HTTP, client",
+        "user",
+        "`GET /api/instances/…`",
+    ),
     ("registry", "ITI-8", "Patient Identity Feed", "HL7 v2, MLLP", "node", "ADT A01 A04 A05 A08 A40"),
     ("audit-repository", "ITI-20", "Record Audit Event", "syslog over TLS", "node", ""),
 )
@@ -126,7 +142,7 @@ _REGISTRY = (
 )
 _NOT_YET = (
     "ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered and frame resources, C-FIND, C-MOVE, C-GET and",
-    "storage commitment at the imaging source; the gateways (XCA, XCA-I); the pages for clinicians and",
+    "storage commitment at the imaging source; the gateways (XCA, XCA-I); a viewer and the pages for",
     "auditors.",
 )
 

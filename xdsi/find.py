@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,18 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from consumer.domain.clinician import Clinician
+from consumer.domain.found import DCM, FoundStudy
 from consumer.imaging_document_consumer import open_consumer
 from consumer.settings import ConsumerSettings
 from shared.ebrim.model import Code, DocumentEntry, Timestamp
-from shared.ebrim.schemes import REFERENCE_ACCESSION, REFERENCE_STUDY_INSTANCE_UID
 from shared.errors import Actor, Rejected
 from shared.faults import SoapFault
 from shared.soap.client import PeerError
 from xdsi.cli import Failed
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
 from xdsi.patient_ids import domain_patient_id
-
-_DCM = "1.2.840.10008.2.16.4"
 
 
 def command(
@@ -46,7 +45,7 @@ def command(
     settings = ConsumerSettings.load(config)
     clinician = clinician_of(user, role, purpose, organization)
     filters: dict[str, object] = {
-        "modalities": tuple(Code(each, _DCM) for each in modality),
+        "modalities": tuple(Code(each, DCM) for each in modality),
         "service_start_from": Timestamp(since) if since else None,
         "service_start_to": Timestamp(before) if before else None,
     }
@@ -55,7 +54,7 @@ def command(
     patient_id = domain_patient_id(patient, settings.affinity_domain)
     entries = asyncio.run(find(settings, clinician, patient_id, filters))
     if as_json:
-        typer.echo(json.dumps([_row(entry) for entry in entries], indent=2))
+        typer.echo(json.dumps([asdict(FoundStudy.of(entry)) for entry in entries], indent=2))
     else:
         _show(entries)
 
@@ -76,31 +75,6 @@ async def find(
         raise Failed(f"the registry cannot be asked: {error}") from None
 
 
-def _row(entry: DocumentEntry) -> dict[str, object]:
-    return {
-        "manifest_id": entry.unique_id,
-        "entry_uuid": entry.entry_uuid,
-        "repository_unique_id": entry.repository_unique_id,
-        "study_instance_uid": reference(entry, REFERENCE_STUDY_INSTANCE_UID),
-        "accession_number": reference(entry, REFERENCE_ACCESSION),
-        "title": entry.title,
-        "modalities": [code.value for code in entry.event_codes if code.scheme in (_DCM, "DCM")],
-        "service_start_time": str(entry.service_start_time or ""),
-        "format_code": str(entry.format_code),
-        "mime_type": entry.mime_type,
-        "size": entry.size,
-        "availability_status": entry.availability_status.rpartition(":")[2],
-    }
-
-
-def reference(entry: DocumentEntry, kind: str) -> str:
-    """The first reference id of this kind, without its authority."""
-    for each in entry.reference_ids:
-        if each.endswith(f"^{kind}"):
-            return each.partition("^")[0]
-    return ""
-
-
 def _show(entries: tuple[DocumentEntry, ...]) -> None:
     if not entries:
         typer.echo("nothing found (or nothing that you may see)")
@@ -108,14 +82,8 @@ def _show(entries: tuple[DocumentEntry, ...]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("date", "modality", "title", "accession", "manifest id"):
         table.add_column(heading, overflow="fold")
-    for entry in entries:
-        row = _row(entry)
-        date = str(row["service_start_time"])
+    for study in map(FoundStudy.of, entries):
         table.add_row(
-            f"{date[:4]}-{date[4:6]}-{date[6:8]}".strip("-"),
-            " ".join(map(str, row["modalities"])),  # type: ignore[call-overload]
-            entry.title,
-            str(row["accession_number"]),
-            entry.unique_id,
+            study.date, " ".join(study.modalities), study.title, study.accession_number, study.manifest_id
         )
     Console().print(table)

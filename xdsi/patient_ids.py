@@ -14,9 +14,7 @@ def domain_patient_id(text: str, affinity_domain: str) -> str:
     Failed
         It is neither.
     """
-    if "^" not in text:
-        return str(CX(text, affinity_domain))
     try:
-        return str(CX.parse(text))
+        return str(CX.written(text, affinity_domain))
     except ValueError:
         raise Failed(f"{text!r} is not a patient id; write ID, or ID^^^&OID&ISO") from None

@@ -19,6 +19,7 @@ class Service(StrEnum):
     REGISTRY = "registry"
     REPOSITORY = "repository"
     IMAGING_SOURCE = "imaging-source"
+    CONSUMER = "consumer"
     AUDIT_REPOSITORY = "audit-repository"
 
     @property

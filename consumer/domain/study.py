@@ -35,11 +35,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one instance; `reason` says why it did not come, and is empty when it did."""
+    """What became of one instance; `reason` says why it did not come, and is empty when it did.
+
+    `code` is the error code of the source, where it gave one.
+    """
 
     instance: Wanted
     size: int
     reason: str = ""
+    code: str = ""
 
 
 def wanted(manifest: Manifest, *, patient_id: str = "") -> tuple[Wanted, ...]:

@@ -12,6 +12,7 @@ from consumer.transactions.access import accessed
 from consumer.unit import Unit
 from shared.audit.events import ihe
 from shared.dicom.uids import TRANSFER_SYNTAXES
+from shared.errors import Actor, XdsError
 from shared.messages.documents import DocumentRequest, PartReference
 from shared.messages.rad69 import (
     RAD69,
@@ -51,14 +52,20 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
                 size = await files.receive_instance(part.chunks, one, folder)
                 delivered.add(one.sop_instance_uid)
                 yield Delivery(one, size)
-        reasons = {error.location: error.context for error in answer.head.errors}
+        errors = {error.location: error for error in answer.head.errors}
         for one in wanted:
             if one.sop_instance_uid not in delivered:
-                yield Delivery(one, 0, reasons.get(one.sop_instance_uid, "not in the answer"))
+                yield _missing(one, errors.get(one.sop_instance_uid))
     finally:
         await unit.record(
             *accessed(unit.caller(url), RAD69_TYPE, wanted, delivered),
         )
+
+
+def _missing(one: Wanted, error: XdsError | None) -> Delivery:
+    if error is None:
+        return Delivery(one, 0, "not in the answer")
+    return Delivery(one, 0, error.context, error.code_for(Actor.REPOSITORY))
 
 
 def _request(wanted: Sequence[Wanted]) -> RetrieveImagingDocumentSetRequest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum
 from urllib.parse import urlsplit
@@ -49,6 +49,7 @@ USER_AUTHENTICATION = Coded("110114", "DCM", "User Authentication")
 APPLICATION_START = Coded("110120", "DCM", "Application Start")
 APPLICATION_STOP = Coded("110121", "DCM", "Application Stop")
 LOGIN = Coded("110122", "DCM", "Login")
+LOGOUT = Coded("110123", "DCM", "Logout")
 NODE_AUTHENTICATION = Coded("110126", "DCM", "Node Authentication")
 AUDIT_RECORDING_STOPPED = Coded("110133", "DCM", "Audit Recording Stopped")
 
@@ -363,6 +364,20 @@ def started(source: AuditSource) -> AuditEvent:
 def stopped(source: AuditSource) -> AuditEvent:
     """The service of `source` takes no more requests."""
     return _application_activity(source, APPLICATION_STOP)
+
+
+def user_authentication(user: User, node: Node, kind: Coded, *, requested: bool = True) -> AuditEvent:
+    """A user came (`LOGIN`) or went (`LOGOUT`), by own request or by inactivity (DICOM PS3.15 A.5.3.11)."""
+    return AuditEvent(
+        event_id=USER_AUTHENTICATION,
+        action="E",
+        outcome=Outcome.SUCCESS,
+        event_types=(kind,),
+        participants=tuple(
+            replace(one, requestor=requested, network_id=node.address, network_type=2) for one in human(user)
+        ),
+        purposes=purposes(user),
+    )
 
 
 def user_authentication_failure(*, claimed: str, node: Node, reason: str) -> AuditEvent:

@@ -155,6 +155,21 @@ class CX:
             raise ValueError("not a CX of the form id^^^&OID&ISO")
         return cls(nfc(unescape(found[1])), found[2])
 
+    @classmethod
+    def written(cls, text: str, authority: str) -> Self:
+        """Read what people write: an id of `authority`, or a whole CX.
+
+        Raises
+        ------
+        ValueError
+            It is neither.
+        """
+        if "^" in text:
+            return cls.parse(text)
+        if not text:
+            raise ValueError("an id is not empty")
+        return cls(nfc(text), authority)
+
     def __str__(self) -> str:
         """The one spelling of this identifier."""
         return f"{escape_component(self.id)}^^^&{self.authority}&ISO"

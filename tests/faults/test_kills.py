@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.community import (
+    SERVICES,
     audit_messages,
     cx,
     database_of,
@@ -28,7 +29,6 @@ from tests.support.community import (
 from tests.support.trail import Told, told
 from tests.support.workload import Away, Sent, SentStudy, Workload
 from xdsi.audit import verified_by_service
-from xdsi.community import ORDER
 from xdsi.serve import Service
 from xdsi.stage import Stage
 
@@ -56,11 +56,11 @@ class Killer:
 
     async def kill(self, number: int) -> None:
         """Kill so many times in all, each service at least once."""
-        for service in self.choice.sample(ORDER, len(ORDER)):
+        for service in self.choice.sample(tuple(SERVICES), len(SERVICES)):
             await self._killed_together([service])
         while self.kills.total() < number:
             several = self.choice.choice((1, 2, 2, 3))
-            await self._killed_together(self.choice.sample(ORDER, several))
+            await self._killed_together(self.choice.sample(tuple(SERVICES), several))
 
     async def _killed_together(self, services: list[Service]) -> None:
         # Time for work: requests are under way when it ends.
@@ -243,7 +243,7 @@ def test_there_was_work_at_every_moment(aftermath: Aftermath, long: bool):
     counts = aftermath.workload.counts
 
     assert aftermath.kills.total() >= (LONG_KILLS if long else KILLS)
-    assert set(aftermath.kills) == set(ORDER)
+    assert set(aftermath.kills) == set(SERVICES)
     for kind in ("provided", "fed", "publication taken", "read acknowledged", "read study"):
         assert counts[kind] >= 5, counts
     assert counts["provide unclear"] >= 5, counts

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.community import StudyFiles, cx, different, studies_in
 from xdsi.builtin_study import PATIENT_ID, write_study
-from xdsi.community import PORTS, Addresses, environment
+from xdsi.community import ORDER, PORTS, Addresses, environment
 
 pytestmark = [pytest.mark.heavy]
 
@@ -167,6 +167,7 @@ def test_each_says_where_its_services_are_and_then_that_it_is_ready(communities:
             "registry": f"http://127.0.0.1:{8010 + community.offset}",
             "repository": f"http://127.0.0.1:{8020 + community.offset}",
             "imaging-source": f"http://127.0.0.1:{8030 + community.offset}",
+            "consumer": f"http://127.0.0.1:{8040 + community.offset}",
         }
         assert all(community.listens().values())
 
@@ -223,7 +224,7 @@ def test_it_stops_in_order_with_status_0(communities: list[Community], number: s
     # The last tests: nothing comes after them.
     community = communities[number is signal.SIGINT]
     children = community.children()
-    assert len(children) == 4
+    assert len(children) == len(ORDER)
 
     community.process.send_signal(number)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from consumer.domain.study import Delivery
+from consumer.domain.study import Delivery, wanted
 from consumer.imaging_document_consumer import ImagingDocumentConsumer, Via
 from consumer.settings import ConsumerSettings
 from consumer.unit import Unit
@@ -17,7 +17,7 @@ from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, Ref
 from shared.http.client import http_client
 from shared.security.caller import Node
 from shared.settings import TlsSettings
-from shared.soap.client import SoapClient
+from shared.soap.client import PeerError, SoapClient
 from tests.support.dicom import CT, a_ct, part10
 from tests.support.imaging_source import (
     LOCATION_UID,
@@ -155,6 +155,35 @@ async def test_every_instance_comes_as_it_was_stored(
     assert (result.instances, result.complete) == (NUMBER, True)
     assert sorted(one.instance.sop_instance_uid for one in told) == sorted(files)
     assert not list((tmp_path / "to").rglob("*.part"))
+
+
+@pytest.mark.parametrize("via", list(Via))
+async def test_one_instance_is_retrieved_by_itself_or_told_to_be_missing(
+    source: Source, consumer_of, files, tmp_path: Path, via: Via
+):
+    await source.keep(*files.values())
+    there, missing = wanted(a_manifest("2.25.93", "2.25.404"))
+
+    delivery = await consumer_of().instance(there, tmp_path, via=via)
+    nothing = await consumer_of().instance(missing, tmp_path, via=via)
+
+    assert (tmp_path / there.file_name).read_bytes() == files["2.25.93"]
+    assert (delivery.size, delivery.reason) == (len(files["2.25.93"]), "")
+    assert nothing.reason
+    assert nothing.code == ("XDSDocumentUniqueIdError" if via is Via.RAD69 else "")
+
+
+async def test_one_instance_whose_answer_breaks_off_is_an_error_and_no_delivery(
+    source: Source, consumer_of, files, tmp_path: Path
+):
+    await source.keep(*files.values())
+    (one,) = wanted(a_manifest("2.25.90"))
+    (tmp_path / "to").mkdir()
+
+    with pytest.raises(PeerError):
+        await consumer_of(times=1, size=2_000).instance(one, tmp_path / "to")
+
+    assert list((tmp_path / "to").iterdir()) == []
 
 
 @pytest.mark.parametrize("via", list(Via))

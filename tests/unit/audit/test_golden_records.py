@@ -32,7 +32,7 @@ from shared.audit.events import (
     study_object,
     submission_set_object,
 )
-from shared.security.caller import Node
+from shared.security.caller import Node, User
 from tests.support.audit import CLINICIAN, PATIENT, SCHEMA, SOURCE, a_caller
 
 ENDPOINT = "https://registry.hub.example/xds/registry"
@@ -373,6 +373,26 @@ def test_a_refused_assertion_names_whom_it_claimed():
     assert participant.find("RoleIDCode") is None
     assert root.find("ParticipantObjectIdentification") is None
     assert "claimed" in root.findtext("EventIdentification/EventOutcomeDescription")
+
+
+@pytest.mark.parametrize(
+    ("kind", "requested", "code"),
+    [(events.LOGIN, True, "110122"), (events.LOGOUT, True, "110123"), (events.LOGOUT, False, "110123")],
+    ids=["login", "logout", "logout by inactivity"],
+)
+def test_a_user_who_comes_or_goes_is_named_with_the_place(kind, requested: bool, code: str):
+    user = User(name_id="u-1", issuer="https://idp", assertion_id="_1")
+    root = valid(events.user_authentication(user, Node(address="192.0.2.9"), kind, requested=requested))
+
+    identification = root.find("EventIdentification")
+    assert identification.find("EventID").get("csd-code") == "110114"
+    assert identification.find("EventTypeCode").get("csd-code") == code
+    assert identification.get("EventOutcomeIndicator") == "0"
+    (participant,) = root.iterfind("ActiveParticipant")
+    assert participant.get("UserID") == "<u-1@https://idp>"
+    assert participant.get("UserIsRequestor") == str(requested).lower()
+    assert participant.get("NetworkAccessPointID") == "192.0.2.9"
+    assert participant.get("NetworkAccessPointTypeCode") == "2"
 
 
 def test_a_refused_node_is_an_alert_about_its_address():

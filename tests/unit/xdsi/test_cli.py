@@ -106,11 +106,14 @@ def test_doctor_is_content_with_free_ports_and_room(tmp_path: Path):
         "XDSI_REGISTRY__PORT": "0", "XDSI_REGISTRY__MLLP_PORT": "0", "XDSI_REPOSITORY__PORT": "0",
         "XDSI_IMAGING_SOURCE__PORT": "0", "XDSI_IMAGING_SOURCE__DIMSE_PORT": "0",
         "XDSI_AUDIT_REPOSITORY__PORT": "0", "XDSI_AUDIT_REPOSITORY__SYSLOG_PORT": "0",
-        "XDSI_AUDIT_REPOSITORY__UDP_PORT": "0",
+        "XDSI_AUDIT_REPOSITORY__UDP_PORT": "0", "XDSI_CONSUMER__PORT": "0",
     }  # fmt: skip
     told = xdsi("doctor", "--json", env={"XDSI_DATA": str(tmp_path), **ports})
     remedies = [one for one in json.loads(told.stdout) if one["remedy"] and one["subject"] != "clock"]
     assert remedies == []
+    subjects = {one["subject"] for one in json.loads(told.stdout)}
+    assert "consumer port 0" in subjects
+    assert "database of consumer" not in subjects  # it has none
 
 
 def test_certificates_prints_settings_that_services_accept(tmp_path: Path):

@@ -1,0 +1,109 @@
+"""The consumer as a service: the pages for clinicians, the interface for programs behind them, its routes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import suppress
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+
+from consumer import api
+from consumer.guard import Guard
+from consumer.handles import Handles
+from consumer.pages.routes import Pages
+from consumer.sessions import Sessions
+from consumer.settings import ConsumerSettings
+from consumer.unit import Parts
+from consumer.visitors import Reception
+from consumer.workplace import Workplace
+from shared.audit.events import LOGOUT, node_authentication_failure, started, stopped, user_authentication
+from shared.audit.forwarder import Forwarder
+from shared.audit.recorder import AuditRecorder
+from shared.http.health import health_routes
+from shared.security.authenticator import Authenticator
+from shared.telemetry.metrics import Metrics
+
+_SWEEP_SECONDS = 30.0
+
+
+class Consumer:
+    """A running consumer: `asgi` is served by whoever made it, `start` and `stop` frame that."""
+
+    def __init__(self, parts: Parts, authenticator: Authenticator) -> None:
+        self.parts = parts
+        self.sessions = Sessions()
+        self._forwarder = Forwarder(parts.settings, parts.recorder.spool)
+        self._sweeping: asyncio.Task[None] | None = None
+        self._metrics = Metrics(parts.settings.service)
+        self._metrics.gauge("sessions", "People who are signed in", lambda: len(self.sessions))
+        self.asgi = Guard(self._application(authenticator), parts.settings)
+
+    def _application(self, authenticator: Authenticator) -> FastAPI:
+        parts = self.parts
+        reception = Reception(authenticator, parts.recorder, parts.settings.endpoint)
+        workplace = Workplace(parts, Handles(), self._metrics)
+        checks = {"audit": parts.recorder.check, "forwarder": self._forwarder.check}
+        application = FastAPI(title="xdsi consumer", docs_url=None, redoc_url=None, openapi_url=None)
+        application.add_exception_handler(HTTPException, api.refused)  # type: ignore[arg-type]
+        application.include_router(health_routes(checks, self._metrics))
+        application.include_router(api.router(parts, reception, workplace))
+        application.include_router(Pages(parts, reception, workplace, self.sessions).router())
+        return application
+
+    async def start(self) -> None:
+        """Begin the work beside the requests; what a crash left of instances on their way is removed."""
+        await asyncio.to_thread(_empty, self.parts)
+        recorder = self.parts.recorder
+        await recorder.record((started(recorder.source),))
+        await self._forwarder.start()
+        self._sweeping = asyncio.create_task(self._sweep(), name="sessions")
+
+    async def stop(self) -> None:
+        """End it; events that were not sent wait on disk for the next start."""
+        recorder = self.parts.recorder
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeping
+        await recorder.record((stopped(recorder.source),))
+        await self._forwarder.stop()
+        await self.parts.http.aclose()
+        await recorder.close()
+
+    async def node_refused(self, address: str, reason: str) -> None:
+        """Record that a node did not authenticate (ITI-19)."""
+        await self.parts.recorder.record((node_authentication_failure(address, reason),))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            await self.end_sessions()
+
+    async def end_sessions(self) -> None:
+        """Forget sessions whose time is over, and record that their users went (Logout by inactivity)."""
+        ended = [session.visitor for session in self.sessions.take_ended()]
+        await self.parts.recorder.record(
+            [
+                user_authentication(visitor.user, visitor.caller.node, LOGOUT, requested=False)
+                for visitor in ended
+                if visitor.user is not None
+            ]
+        )
+
+
+def _empty(parts: Parts) -> None:
+    shutil.rmtree(parts.spool_folder)
+    parts.spool_folder.mkdir()
+
+
+async def build(settings: ConsumerSettings) -> Consumer:
+    """Put the consumer together; nothing listens yet.
+
+    Raises
+    ------
+    SettingsError, AuditUnavailable
+        The service cannot begin; the text says what to do.
+    """
+    return Consumer(Parts.of(settings, AuditRecorder(settings, settings.service)), Authenticator(settings))

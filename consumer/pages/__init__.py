@@ -1,0 +1,1 @@
+"""The pages for clinicians: made by the server, without scripts."""

@@ -1,0 +1,112 @@
+"""Who asks this service: a node, and the user whose own assertion it brings along.
+
+The assertion is verified here as by every other service, and passed on to them as it came: this service never
+speaks for a user by itself. Without a user only nodes of this community are served, where assertions are
+optional at all.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+
+from lxml import etree
+
+from shared.audit.events import user_authentication_failure
+from shared.audit.recorder import AuditRecorder
+from shared.faults import SecurityFault
+from shared.http.problem import Unauthorized
+from shared.security.authenticator import Authenticator, assertion_of_bearer
+from shared.security.caller import Caller, Node, User
+from shared.security.xua import MAX_BYTES
+
+HOW = (
+    "send the user's own SAML 2.0 assertion for this affinity domain: "
+    "Authorization: SAML <base64 of the assertion>"
+)
+_MOST_CHARACTERS = MAX_BYTES * 4 // 3 + 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """Who asks, verified; `assertion` is what the user is proved by to others."""
+
+    caller: Caller
+    assertion: bytes | None = None
+
+    @property
+    def user(self) -> User | None:
+        """The user, if there is one."""
+        return self.caller.user
+
+    @property
+    def holder(self) -> str:
+        """By what a handle is bound to this user at this node, whichever assertion is brought."""
+        node, user = self.caller.node, self.caller.user
+        place = node.fingerprint or node.subject or node.address
+        return json.dumps([place, *((user.issuer, user.name_id) if user else ())])
+
+
+class Reception:
+    """Admits visitors; every refusal is recorded before it is told."""
+
+    def __init__(self, authenticator: Authenticator, recorder: AuditRecorder, endpoint: str) -> None:
+        self._authenticator = authenticator
+        self._recorder = recorder
+        self._endpoint = endpoint
+
+    async def admit(self, node: Node, assertion: bytes | None) -> Visitor:
+        """The visitor who came from `node` with `assertion`, an XML document, or without one.
+
+        Raises
+        ------
+        Unauthorized
+            An assertion is needed, or this one is not accepted.
+        """
+        token = None if assertion is None else urlsafe_b64encode(assertion).rstrip(b"=").decode()
+        try:
+            return self._verified(node, token)
+        except SecurityFault as fault:
+            reason = fault.subcode[1] if fault.subcode else ""
+            await self._recorder.record(
+                (user_authentication_failure(claimed=fault.claimed, node=node, reason=reason),)
+            )
+            if token is None:
+                raise Unauthorized(f"a user's assertion is needed; {HOW}") from None
+            raise Unauthorized(f"the assertion is not accepted ({reason}); {HOW}") from None
+
+    async def admit_by_header(self, node: Node, authorization: str | None) -> Visitor:
+        """The visitor whose assertion is in the Authorization header; raises as `admit` does."""
+        return await self.admit(node, _assertion_in(authorization))
+
+    def without_user(self, node: Node) -> Visitor | None:
+        """The node by itself, or None where a user is needed; not recorded: nobody claims anything."""
+        try:
+            return self._verified(node, None)
+        except SecurityFault:
+            return None
+
+    def _verified(self, node: Node, token: str | None) -> Visitor:
+        caller = self._authenticator.caller(node, endpoint=self._endpoint, bearer=token, speaker_is_user=True)
+        if caller.user is None and not caller.community_node:
+            raise SecurityFault("InvalidSecurity", "a node of another community came without a user")
+        return Visitor(caller=caller, assertion=_octets(token) if caller.user and token else None)
+
+
+def _octets(token: str) -> bytes:
+    """The assertion as it was verified, without what may stand around the element in a file."""
+    return bytes(etree.tostring(assertion_of_bearer(token), with_tail=False))
+
+
+def _assertion_in(authorization: str | None) -> bytes | None:
+    """What the header holds; what cannot be read becomes an assertion that nobody accepts."""
+    if authorization is None:
+        return None
+    scheme, _, text = authorization.partition(" ")
+    if scheme.lower() != "saml" or len(text) > _MOST_CHARACTERS:
+        return b""
+    try:
+        return b64decode(text.strip(), validate=True)
+    except ValueError:
+        return b""

@@ -1,0 +1,290 @@
+"""What is done here for a visitor, behind the programs' interface and behind the pages alike: find studies,
+open a manifest, fetch an instance.
+
+Every step is a transaction of the consumer, for the user and with the user's own assertion; its event is kept
+before anything of it is answered. Failures are raised as `HttpProblem`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from uuid import uuid4
+
+from consumer.domain.found import Criteria, FoundStudy
+from consumer.domain.study import Delivery, UnsafeManifest, Wanted, wanted
+from consumer.handles import Handles, Kind, UnknownHandle
+from consumer.imaging_document_consumer import ImagingDocumentConsumer, Via
+from consumer.problems import NOT_FOUND, asking, of_errors
+from consumer.unit import Parts
+from consumer.visitors import Visitor
+from shared.dicom.kos import Manifest
+from shared.ebrim.model import DocumentEntry
+from shared.errors import RelayedError, Severity
+from shared.http.pieces import FileRange
+from shared.http.problem import HttpProblem, NotFound, Unavailable, Unprocessable
+from shared.telemetry.metrics import Metrics, Result
+
+MOST_STUDIES = 1_000
+MOST_INSTANCES = 10_000
+_PATIENCE_SECONDS = 5.0
+
+REGISTRY = "the registry"
+REPOSITORY = "the repository"
+IMAGING_SOURCE = "the imaging source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Studies, newest first, each with the handle of its manifest; `complete` when none was left out."""
+
+    studies: tuple[tuple[FoundStudy, str], ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedInstance:
+    """One instance, and the handle by which it is fetched."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    handle: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedSeries:
+    """Instances of one series."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    instances: tuple[OpenedInstance, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A manifest: its entry, what it says of its study, and what it references."""
+
+    study: FoundStudy
+    manifest: Manifest
+    series: tuple[OpenedSeries, ...]
+
+    @property
+    def instances(self) -> int:
+        """Number of instances."""
+        return sum(len(series.instances) for series in self.series)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """An instance in a file of its own, which belongs to who fetched it."""
+
+    sop_instance_uid: str
+    file: FileRange
+
+
+class Workplace:
+    """The use of this service, for one visitor at a time."""
+
+    def __init__(self, parts: Parts, handles: Handles, metrics: Metrics) -> None:
+        self._parts = parts
+        self._metrics = metrics
+        self._handles = handles
+        self._gate = asyncio.Semaphore(parts.settings.fetches)
+
+    # -- find
+
+    async def find(self, visitor: Visitor, criteria: Criteria, *, limit: int = MOST_STUDIES) -> Found:
+        """The published studies of a patient that the visitor may see (ITI-18), at most `limit`."""
+        with self._counted("ITI-18"):
+            entries = await self._entries(visitor, criteria)
+        studies = tuple(FoundStudy.of(entry) for entry in entries[:limit])
+        return Found(
+            studies=tuple((study, self._manifest_handle(visitor, study)) for study in studies),
+            complete=len(entries) <= limit,
+        )
+
+    async def _entries(self, visitor: Visitor, criteria: Criteria) -> tuple[DocumentEntry, ...]:
+        async with asking(REGISTRY, self._parts.settings.answer_seconds):
+            return await self._consumer(visitor).find(
+                criteria.patient_id,
+                modalities=criteria.codes,
+                service_start_from=criteria.since,
+                service_start_to=criteria.before,
+            )
+
+    def _manifest_handle(self, visitor: Visitor, study: FoundStudy) -> str:
+        return self._handles.seal(
+            Kind.MANIFEST, visitor.holder, study.manifest_id, study.repository_unique_id
+        )
+
+    # -- open
+
+    async def open_handle(self, visitor: Visitor, handle: str) -> Opened:
+        """The manifest behind a handle of `find`."""
+        manifest_id, repository_unique_id = self._opened(Kind.MANIFEST, visitor, handle)
+        return await self.open(visitor, manifest_id, repository_unique_id)
+
+    async def open(self, visitor: Visitor, manifest_id: str, repository_unique_id: str) -> Opened:
+        """The manifest of a uniqueId in a repository (ITI-18, ITI-43), with a handle for each instance."""
+        with self._counted("ITI-43"):
+            async with self._place():
+                entry, manifest = await self._manifest(visitor, manifest_id, repository_unique_id)
+                instances = await asyncio.to_thread(_instances, manifest, entry.patient_id)
+                series = await asyncio.to_thread(lambda: tuple(self._series(visitor, instances)))
+        return Opened(study=FoundStudy.of(entry), manifest=manifest, series=series)
+
+    async def _manifest(
+        self, visitor: Visitor, manifest_id: str, repository_unique_id: str
+    ) -> tuple[DocumentEntry, Manifest]:
+        consumer = self._consumer(visitor)
+        async with asking(REGISTRY, self._parts.settings.answer_seconds):
+            entry = await consumer.entry(manifest_id)
+        if entry.repository_unique_id != repository_unique_id:
+            raise NotFound(NOT_FOUND)
+        async with asking(REPOSITORY, self._parts.settings.answer_seconds):
+            return entry, await consumer.manifest(entry)
+
+    def _series(self, visitor: Visitor, instances: tuple[Wanted, ...]) -> Iterator[OpenedSeries]:
+        ordered = sorted(instances, key=_series_of)  # stable: the order of the manifest within a series
+        for (study, series), of_series in groupby(ordered, key=_series_of):
+            yield OpenedSeries(
+                study_instance_uid=study,
+                series_instance_uid=series,
+                instances=tuple(self._instance(visitor, one) for one in of_series),
+            )
+
+    def _instance(self, visitor: Visitor, one: Wanted) -> OpenedInstance:
+        handle = self._handles.seal(
+            Kind.INSTANCE,
+            visitor.holder,
+            one.study_instance_uid,
+            one.series_instance_uid,
+            one.sop_instance_uid,
+            one.sop_class_uid,
+            one.patient_id,
+            one.retrieve_location_uid,
+            one.retrieve_url,
+        )
+        return OpenedInstance(
+            sop_instance_uid=one.sop_instance_uid, sop_class_uid=one.sop_class_uid, handle=handle
+        )
+
+    # -- fetch
+
+    async def fetch(self, visitor: Visitor, handle: str) -> Fetched:
+        """The instance behind a handle of `open`, whole and checked, in a file (RAD-69, else RAD-107)."""
+        one = _wanted(self._opened(Kind.INSTANCE, visitor, handle))
+        via = Via.RAD69 if one.retrieve_location_uid else Via.WADO_RS
+        with self._counted("RAD-69" if via is Via.RAD69 else "RAD-107"):
+            async with self._place():
+                file = await self._received(visitor, one, via)
+        return Fetched(sop_instance_uid=one.sop_instance_uid, file=file)
+
+    async def _received(self, visitor: Visitor, one: Wanted, via: Via) -> FileRange:
+        folder = self._parts.spool_folder
+        # Two may fetch the same instance at once: each has a folder of its own.
+        own = folder / str(uuid4())
+        own.mkdir()
+        try:
+            async with asking(IMAGING_SOURCE, self._parts.settings.instance_seconds):
+                delivery = await self._consumer(visitor).instance(one, own, via=via)
+            if delivery.reason:
+                raise _not_delivered(delivery)
+            path = (own / one.file_name).replace(folder / f"{uuid4()}.dcm")
+        finally:
+            await asyncio.to_thread(shutil.rmtree, own)
+        return FileRange(path, 0, delivery.size)
+
+    # -- with
+
+    def search_handle(self, visitor: Visitor, criteria: Criteria) -> str:
+        """A handle to a search, so that it has an address that names nobody."""
+        since, before = str(criteria.since or ""), str(criteria.before or "")
+        return self._handles.seal(
+            Kind.SEARCH, visitor.holder, criteria.patient_id, since, before, *criteria.modalities
+        )
+
+    def search_behind(self, visitor: Visitor, handle: str) -> Criteria:
+        """The search behind a handle."""
+        patient_id, since, before, *modalities = self._opened(Kind.SEARCH, visitor, handle)
+        return Criteria.of(
+            patient_id,
+            affinity_domain=self._parts.settings.affinity_domain,
+            modalities=modalities,
+            since=since,
+            before=before,
+        )
+
+    def _opened(self, kind: Kind, visitor: Visitor, handle: str) -> tuple[str, ...]:
+        try:
+            return self._handles.open(kind, visitor.holder, handle)
+        except UnknownHandle:
+            raise NotFound(NOT_FOUND) from None
+
+    def _consumer(self, visitor: Visitor) -> ImagingDocumentConsumer:
+        return ImagingDocumentConsumer(self._parts.unit(visitor.user, lambda: visitor.assertion))
+
+    @contextmanager
+    def _counted(self, transaction: str) -> Iterator[None]:
+        """Count a step under its last transaction, and how it ended."""
+        with self._metrics.transaction(transaction).measure() as counted:
+            try:
+                yield
+            except HttpProblem:
+                counted(Result.FAILURE)
+                raise
+            counted(Result.SUCCESS)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """A place among those who fetch at once."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._gate.acquire()
+        except TimeoutError:
+            raise Unavailable("too much is being fetched now; try again in a moment") from None
+        try:
+            yield
+        finally:
+            self._gate.release()
+
+
+def _instances(manifest: Manifest, patient_id: str) -> tuple[Wanted, ...]:
+    try:
+        found = wanted(manifest, patient_id=patient_id)
+    except UnsafeManifest as error:
+        raise Unprocessable(f"the document is not a manifest: {error}") from None
+    if len(found) > MOST_INSTANCES:
+        raise Unprocessable(
+            f"the manifest references {len(found)} instances, and {MOST_INSTANCES} are the most that are "
+            "listed here; `xdsi fetch` takes any number"
+        )
+    return found
+
+
+def _series_of(one: Wanted) -> tuple[str, str]:
+    return one.study_instance_uid, one.series_instance_uid
+
+
+def _wanted(fields: tuple[str, ...]) -> Wanted:
+    study, series, instance, sop_class, patient_id, location, url = fields
+    return Wanted(
+        study_instance_uid=study,
+        series_instance_uid=series,
+        sop_instance_uid=instance,
+        sop_class_uid=sop_class,
+        patient_id=patient_id,
+        retrieve_location_uid=location,
+        retrieve_url=url,
+    )
+
+
+def _not_delivered(delivery: Delivery) -> HttpProblem:
+    if not delivery.code:
+        return NotFound(NOT_FOUND)
+    error = RelayedError(delivery.code, delivery.reason, severity=Severity.ERROR)
+    return of_errors(IMAGING_SOURCE, (error,))

@@ -1,0 +1,112 @@
+"""What is wrong with a request over plain HTTP, as problem details (RFC 9457).
+
+HttpProblem
+  BadRequest          400  it cannot be read
+  Unauthorized        401  nobody is proved to ask
+  Forbidden           403  it is not accepted from there
+  NotFound            404  it does not exist, or not for who asks: nobody learns which
+  TooLarge            413  more than is accepted
+  WrongMediaType      415  another Content-Type is needed
+  Misdirected         421  it is meant for another host
+  Unprocessable       422  it was read, and cannot be answered as it is
+  InternalProblem     500  our mistake
+  BadGateway          502  a peer answered wrongly, or nothing that can be used
+  Unavailable         503  try later
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class HttpProblem(Exception):
+    """A request ends with `status`; `detail` is shown and holds nothing about a patient.
+
+    `members` go along in the problem details, for example `errors` of a peer.
+    """
+
+    status: ClassVar[HTTPStatus]
+    headers: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, detail: str, **members: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.members = members
+
+    def body(self) -> bytes:
+        """The problem details."""
+        said = {"title": self.status.phrase, "status": self.status, "detail": self.detail}
+        return json.dumps(said | self.members, ensure_ascii=False).encode()
+
+
+class BadRequest(HttpProblem):
+    """The request cannot be read; sending it again unchanged will not help."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class Unauthorized(HttpProblem):
+    """An assertion is needed, or the one that came is not accepted."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": 'SAML realm="xdsi"'}
+
+
+class Forbidden(HttpProblem):
+    """The request is not accepted from there, whoever asks."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFound(HttpProblem):
+    """It does not exist, or not for who asks."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class TooLarge(HttpProblem):
+    """The body is longer than its limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class WrongMediaType(HttpProblem):
+    """The body has another Content-Type than is read here."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class Misdirected(HttpProblem):
+    """The request names a host that this service is not."""
+
+    status = HTTPStatus.MISDIRECTED_REQUEST
+
+
+class Unprocessable(HttpProblem):
+    """The request was read, and cannot be answered as it is."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class InternalProblem(HttpProblem):
+    """Our mistake; the log explains it."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class BadGateway(HttpProblem):
+    """A peer refused what we sent, or answered nothing that can be used."""
+
+    status = HTTPStatus.BAD_GATEWAY
+
+
+class Unavailable(HttpProblem):
+    """The request was in order and cannot be answered now."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers: ClassVar[Mapping[str, str]] = {"retry-after": "5"}
