@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,10 +22,13 @@ from imaging_source.store.publications import (
     find_publication,
     find_publications,
 )
-from imaging_source.transactions import rad68
+from imaging_source.transactions import on_demand, rad68
 from imaging_source.unit import Parts
+from shared.audit.recorder import AuditUnavailable
 from shared.faults import SecurityFault
 from shared.http.raw_asgi import BodyTooLarge, node_of, receive_body
+from shared.messages.on_demand import ManifestRequest
+from shared.security.caller import Caller
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
 
@@ -63,6 +67,15 @@ class RetryRequest(_Body):
     publication_id: str = Field(max_length=64)
 
 
+class MakeRequest(_Body):
+    """Make the manifest of a study now; see `ManifestRequest`."""
+
+    study_instance_uid: str = Field(pattern=_UID)
+    patient_id: str = Field("", max_length=256)
+    document_unique_id: str = Field(pattern=_UID)
+    on_demand: bool
+
+
 class _Problem(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -75,7 +88,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     routes = APIRouter(prefix="/api", include_in_schema=False)
 
     @routes.post("/publish")
-    async def publish(request: Request) -> JSONResponse:
+    async def publish(request: Request) -> Response:
         async def work() -> JSONResponse:
             asked = await _read(parts, request, PublishRequest)
             publication_id = await rad68.publish(parts, asked.study_instance_uid, asked.patient_id)
@@ -86,8 +99,18 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
 
         return await _answered(work)
 
+    @routes.post("/manifest")
+    async def manifest(request: Request) -> Response:
+        async def work() -> Response:
+            asked = await _read(parts, request, MakeRequest)
+            wanted = ManifestRequest(**asked.model_dump())
+            made = await on_demand.make(parts, wanted, _admitted(parts, request))
+            return Response(await asyncio.to_thread(made.encode), media_type="application/json")
+
+        return await _answered(work)
+
     @routes.post("/publications")
-    async def publications(request: Request) -> JSONResponse:
+    async def publications(request: Request) -> Response:
         async def work() -> JSONResponse:
             asked = await _read(parts, request, PublicationsRequest)
             return JSONResponse({"publications": [shown(one) for one in await _found(parts, asked)]})
@@ -95,7 +118,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
         return await _answered(work)
 
     @routes.post("/publications/retry")
-    async def retry(request: Request) -> JSONResponse:
+    async def retry(request: Request) -> Response:
         async def work() -> JSONResponse:
             asked = await _read(parts, request, RetryRequest)
             if not await outbox.rearm(parts.database, asked.publication_id):
@@ -108,7 +131,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     return routes
 
 
-async def _answered(work: Callable[[], Awaitable[JSONResponse]]) -> JSONResponse:
+async def _answered(work: Callable[[], Awaitable[Response]]) -> Response:
     try:
         return await work()
     except _Problem as problem:
@@ -122,6 +145,8 @@ async def _answered(work: Callable[[], Awaitable[JSONResponse]]) -> JSONResponse
     except DatabaseError as error:
         _log.error("the database is not available", error=type(error).__name__)
         return _problem(503, "the database is not available now; try again later")
+    except AuditUnavailable:
+        return _problem(503, "what would be given away cannot be audited now; try again later")
 
 
 def _problem(status: int, detail: str) -> JSONResponse:
@@ -133,7 +158,7 @@ def _problem(status: int, detail: str) -> JSONResponse:
 
 async def _read(parts: Parts, request: Request, kind: type[Body]) -> Body:
     """The body of a request that a tool of this community sent."""
-    _admit(parts, request)
+    _admitted(parts, request)
     octets = await receive_body(request.receive, limit=MAX_BODY)
     try:
         return kind.model_validate_json(octets)
@@ -144,7 +169,7 @@ async def _read(parts: Parts, request: Request, kind: type[Body]) -> Body:
         raise _Problem(400, problems) from None
 
 
-def _admit(parts: Parts, request: Request) -> None:
+def _admitted(parts: Parts, request: Request) -> Caller:
     try:
         caller = parts.authenticator.caller(
             node_of(request.scope), endpoint=str(request.url.replace(query="")), speaker_is_user=False
@@ -153,6 +178,7 @@ def _admit(parts: Parts, request: Request) -> None:
         raise _Problem(401, fault.reason) from None
     if not caller.community_node:
         raise _Problem(403, "this is for nodes of this community; see XDSI_COMMUNITY_NODES")
+    return caller
 
 
 async def _found(parts: Parts, asked: PublicationsRequest) -> list[PublicationStatus]:

@@ -9,7 +9,7 @@ from registry.domain.value_sets import ANYTHING, read_value_sets
 from registry.janitor import Janitor
 from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
-from registry.store.tables import METADATA, audit_outbox
+from registry.store.tables import METADATA, MIGRATIONS, audit_outbox
 from registry.transactions import served_by
 from registry.transactions.consent import consent_routes
 from registry.transactions.iti8 import Feed
@@ -29,7 +29,6 @@ from shared.store.engine import open_database
 from shared.telemetry.metrics import Metrics
 
 PATH = "/xds/registry"
-MIGRATIONS = "registry.store:migrations"
 
 
 class Registry:

@@ -8,8 +8,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from repository import api
 from repository.integrity import Integrity
 from repository.janitor import Janitor
+from repository.provider import ImagingSource
 from repository.settings import RepositorySettings
 from repository.store.stores import open_blobs, open_replica
 from repository.store.tables import metadata, outbox
@@ -46,10 +48,11 @@ class Repository:
             parts.settings, parts.recorder.spool, DatabaseOutbox(parts.database, outbox)
         )
         metrics = Metrics("repository")
+        authenticator = Authenticator(parts.settings)
         soap = SoapService(
             SERVED,
             unit=self._unit,
-            authenticator=Authenticator(parts.settings),
+            authenticator=authenticator,
             recorder=parts.recorder,
             settings=parts.settings,
             actor=Actor.REPOSITORY,
@@ -67,6 +70,7 @@ class Repository:
                 metrics,
             )
         )
+        application.include_router(api.router(lambda: Unit(parts), authenticator))
         self.asgi = raw_first(PATH, soap.asgi, application)
 
     @asynccontextmanager
@@ -103,7 +107,7 @@ async def build(settings: RepositorySettings) -> Repository:
     DatabaseUnavailable, SchemaError
         The database cannot be used.
     """
-    http = http_client(settings.tls, peers=(settings.registry_url,))
+    http = http_client(settings.tls, peers=(settings.registry_url, settings.imaging_source_url))
     blobs = open_blobs(settings)
     recorder = AuditRecorder(settings, settings.service)
     parts = Parts(
@@ -117,6 +121,7 @@ async def build(settings: RepositorySettings) -> Repository:
             settings.consent.max_age_seconds,
         ),
         registry=SoapClient(http),
+        provider=ImagingSource(http, settings.imaging_source_url),
         recorder=recorder,
         node=Node(
             address=settings.host,

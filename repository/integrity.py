@@ -12,7 +12,7 @@ from repository.store.blobs import Blobs, DamagedBlob, StoreUnavailable
 from shared.audit.events import Outcome, object_damaged
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.errors import OutOfResources
-from shared.soap.mtom import Content
+from shared.soap.mtom import Content, Received
 from shared.store.engine import Reader
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
@@ -74,11 +74,9 @@ class Integrity:
         return mended
 
     async def _repaired(self, sha256: str, size: int) -> bool:
-        if self._replica is None:
-            return False
-        try:
-            received = await self._replica.fetch(sha256, size)
-        except (DamagedBlob, StoreUnavailable, OSError):
+        """Keep a whole copy anew; a store of objects may have one itself, beside a damaged one."""
+        received = await self._whole(sha256, size)
+        if received is None:
             return False
         try:
             received = await self._blobs.adopt(received)
@@ -89,6 +87,16 @@ class Integrity:
         finally:
             await asyncio.to_thread(partial(received.path.unlink, missing_ok=True))
 
+    async def _whole(self, sha256: str, size: int) -> Received | None:
+        for store in (self._blobs, self._replica):
+            if store is None:
+                continue
+            try:
+                return await store.fetch(sha256, size)
+            except (DamagedBlob, StoreUnavailable, OSError):
+                continue
+        return None
+
     async def _tell(self, sha256: str, mended: bool) -> None:
         _log.error("document damaged", sha256=sha256, repaired=mended)
         now = time.monotonic()
@@ -98,7 +106,7 @@ class Integrity:
             self._told.pop(next(iter(self._told)))
         self._told[sha256] = now
         outcome = Outcome.MINOR_FAILURE if mended else Outcome.SERIOUS_FAILURE
-        done = "it was repaired from the replica" if mended else "it is not served"
+        done = "it was repaired from a whole copy" if mended else "it is not served"
         await self._recorder.record(
             (object_damaged(f"urn:sha256:{sha256}", outcome, f"a stored document is damaged; {done}"),)
         )

@@ -1,5 +1,5 @@
-"""The janitor: learns what became of submissions without an outcome, removes bytes that nothing refers to,
-and forgets answers when the time for retries is over."""
+"""The janitor: learns what became of submissions without an outcome, sends updates that were not answered,
+removes bytes that nothing refers to, and forgets answers when the time for retries is over."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from repository.store import documents, replays
-from repository.transactions import iti42
+from repository.store.blobs import StoreUnavailable
+from repository.transactions import iti42, iti57
 from repository.unit import Parts, Unit
 from shared.errors import XdsError
+from shared.soap.perform import log_mistake
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
 
@@ -26,8 +28,8 @@ PAUSE_SECONDS = 0.05
 
 
 class Janitor:
-    """Loops beside the requests: doubts at once and every `retry_seconds`, as the test of a store that
-    refuses to write; the sweep and the forgetting every hour."""
+    """Loops beside the requests: doubts and updates at once and every `retry_seconds`, as the test of a
+    store that refuses to write; the sweep and the forgetting every hour."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -38,6 +40,7 @@ class Janitor:
         self._tasks = [
             asyncio.create_task(self._doubts()),
             asyncio.create_task(self._sweeps()),
+            asyncio.create_task(self._updates()),
             asyncio.create_task(self._healing()),
         ]
 
@@ -85,6 +88,11 @@ class Janitor:
             older_than = 2 * settings.registration_timeout_seconds + _IN_HAND
             await asyncio.sleep(settings.retry_seconds)
 
+    async def _updates(self) -> None:
+        while True:
+            await self._guarded(iti57.resolve(Unit(self._parts)), "updates")
+            await asyncio.sleep(self._parts.settings.retry_seconds)
+
     async def _sweeps(self) -> None:
         while True:
             await self._guarded(self.sweep(), "sweep")
@@ -104,6 +112,9 @@ class Janitor:
         try:
             if count := await work:
                 _log.info("janitor", what=what, count=count)
-        except (XdsError, DatabaseError, OSError) as error:
+        except (XdsError, DatabaseError, StoreUnavailable, OSError) as error:
             # The next round tries again; until then the state in the database says all there is to know.
             _log.error("janitor failed", what=what, error=type(error).__name__)
+        except Exception as error:
+            # A mistake must not end the rounds that everything else waits for.
+            log_mistake(error)

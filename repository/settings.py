@@ -47,6 +47,12 @@ class RepositorySettings(ServiceSettings):
         description="files with keys of 32 bytes (or 64 hexadecimal digits) for encryption at rest; the "
         "first encrypts, all decrypt",
     )
+    encryption_key_command: tuple[str, ...] = Field(
+        (),
+        description="program, with its arguments, that prints keys as hexadecimal digits, one on each line, "
+        "as the client of a key management service does; it is run at start, and its keys come before those "
+        "of files",
+    )
     compress: bool = Field(False, description="whether text and XML are compressed at rest (zstd)")
     registration_timeout_seconds: float = Field(
         6.0, gt=0, description="time for one ITI-42; two of them bound the wait of an ITI-41"
@@ -61,6 +67,15 @@ class RepositorySettings(ServiceSettings):
         7.0,
         gt=0,
         description="days for which a message that comes again is answered as before; later it is a new one",
+    )
+    imaging_source_url: str = Field(
+        "http://127.0.0.1:8030/xds/imaging-source",
+        description="where the imaging source is, which makes the manifests of On-Demand and delayed entries",
+    )
+    persist_on_demand: bool = Field(
+        True,
+        description="whether what an On-Demand entry gave is kept and registered as a snapshot of it (option "
+        "Persistence of Retrieved Documents)",
     )
     administrator_roles: tuple[str, ...] = Field(
         (),

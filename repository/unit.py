@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from repository.integrity import Integrity
+from repository.provider import Provider
 from repository.settings import RepositorySettings
 from repository.store.blobs import Blobs
 from shared.audit.events import AuditEvent
@@ -27,6 +28,7 @@ class Parts:
     integrity: Integrity
     consent: Consent
     registry: SoapClient
+    provider: Provider
     recorder: AuditRecorder
     node: Node
 

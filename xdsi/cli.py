@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fetch": ("xdsi.fetch", "Fetch the images that a manifest points at, by RAD-69 or WADO-RS."),
     "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),
     "audit": ("xdsi.audit", "Search, verify and report the audit trail."),
-    "db": ("xdsi.db", "Back up, restore and verify the documents of the repository."),
+    "db": ("xdsi.db", "Upgrade, back up, restore and verify databases and documents."),
     "certificates": (
         "xdsi.make_certificates",
         "Certificates for trying out: an authority, nodes, an assertion provider.",

@@ -1,11 +1,11 @@
-"""`xdsi db`: the documents of the repository backed up, restored and verified."""
+"""`xdsi db`: databases and documents upgraded, backed up, restored and verified."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -21,28 +21,52 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from repository import backup as backups
 from repository.integrity import Integrity
 from repository.scrub import Report, scrub
 from repository.settings import RepositorySettings
 from repository.store.documents import count_blobs
-from repository.store.encoding import Encoding, read_key
-from repository.store.files import FileBlobs
-from repository.store.snapshot import open_snapshot
 from repository.store.stores import open_blobs, open_replica
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.errors import OutOfResources
+from shared.store.backup import BackupError
 from shared.store.failures import DatabaseError
+from shared.store.snapshot import open_reader
+from xdsi import copies
 from xdsi.cli import Failed
+from xdsi.copies import Copied
+from xdsi.schemas import upgrade_all
+from xdsi.serve import Service
 
-app = typer.Typer(help="Back up, restore and verify the documents of the repository.")
+app = typer.Typer(help="Upgrade, back up, restore and verify databases and documents.")
 
 Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment wins over it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of the backup.", file_okay=False)]
+Of = Annotated[
+    list[Service] | None,
+    typer.Option("--service", help="This service alone; may be repeated. All whose data are here without."),
+]
 
 Result = TypeVar("Result")
+
+
+@app.command()
+def upgrade(service: Of = None, as_json: AsJson = False, config: Config = None) -> None:
+    """Bring the database schemas of the services up to date.
+
+    A service does so itself when it starts; this is for doing it before. On PostgreSQL a running service
+    waits meanwhile, on SQLite it must be stopped. Exit status 1 when a schema is of a newer release: it is
+    left as it is.
+
+    Example: [bold]xdsi db upgrade --service registry[/bold]
+    """
+    found = _run(_upgrade(config, service or []))
+    _show(
+        as_json,
+        {one.service: {"before": one.before, "after": one.after, "added": one.added} for one in found},
+        [f"{one.service}: {one}" for one in found],
+    )
 
 
 @app.command()
@@ -78,54 +102,42 @@ def verify(
 
 
 @app.command()
-def backup(folder: Folder, as_json: AsJson = False, config: Config = None) -> None:
-    """Back up the index and every document, as they are at one moment; beside the running service.
+def backup(folder: Folder, service: Of = None, as_json: AsJson = False, config: Config = None) -> None:
+    """Back up registry, repository and imaging source, each as it is at one moment; beside the running
+    services.
 
-    A second backup into the same folder copies only what is new. Exit status 1 when a document is damaged.
+    Each gets a folder of its own: rows, documents, instances. Every document that the registry shows is in
+    the repository's part. A second backup into the same folder copies only what is new. Exit status 1 when
+    something is damaged, and left out.
 
-    Example: [bold]xdsi db backup /mnt/backup/repository[/bold]
+    Example: [bold]xdsi db backup /mnt/backup[/bold]
     """
-    missing = _run(_backup(RepositorySettings.load(config), folder))
-    manifest = backups.read_manifest(folder)
-    _show(
-        as_json,
-        {"documents": manifest.documents, "rows": manifest.rows, "missing": missing},
-        [
-            f"{manifest.documents - len(missing)} documents and {manifest.rows} rows in {folder}",
-            *(f"not whole, left out: {sha256}" for sha256 in missing),
-        ],
-    )
-    if missing:
-        raise Failed("documents are damaged and not in the backup; xdsi db verify tells more")
+    copied = _run(_backup(config, service or [], folder))
+    _show_copied(copied, as_json, "backed up in", folder)
+    if any(one.missing for one in copied):
+        raise Failed("something is damaged and not in the backup; xdsi db verify tells more of documents")
 
 
 @app.command()
-def restore(folder: Folder, as_json: AsJson = False, config: Config = None) -> None:
-    """Restore a backup into an empty repository whose service is stopped.
+def restore(folder: Folder, service: Of = None, as_json: AsJson = False, config: Config = None) -> None:
+    """Restore a backup into empty services that are stopped, on SQLite or PostgreSQL as their settings say.
 
-    What had no outcome when the backup was taken is asked of the registry at the next start. Exit status 1
-    when a document of the backup is damaged; the others are restored all the same.
+    What had no outcome when the backup was taken, or was registered after the registry's part was, is asked
+    of the registry at the next start. Exit status 1 when something in the backup is damaged; the rest is
+    restored all the same.
 
-    Example: [bold]XDSI_DATA=/srv/new xdsi db restore /mnt/backup/repository[/bold]
+    Example: [bold]XDSI_DATA=/srv/new xdsi db restore /mnt/backup[/bold]
     """
-    missing = _run(_restore(RepositorySettings.load(config), folder))
-    manifest = backups.read_manifest(folder)
-    _show(
-        as_json,
-        {"documents": manifest.documents, "rows": manifest.rows, "missing": missing},
-        [
-            f"{manifest.documents - len(missing)} documents and {manifest.rows} rows restored",
-            *(f"not whole in the backup: {sha256}" for sha256 in missing),
-        ],
-    )
-    if missing:
-        raise Failed("documents of the backup are damaged")
+    copied = _run(_restore(config, service or [], folder))
+    _show_copied(copied, as_json, "restored from", folder)
+    if any(one.missing for one in copied):
+        raise Failed("something in the backup is damaged")
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(work)
-    except (backups.BackupError, DatabaseError, AuditUnavailable, OSError) as error:
+    except (BackupError, DatabaseError, AuditUnavailable, OSError) as error:
         raise Failed(str(error)) from None
     except OutOfResources as error:
         raise Failed(error.context) from None
@@ -135,12 +147,78 @@ def _show(as_json: bool, found: dict[str, Any], lines: list[str]) -> None:
     sys.stdout.write(json.dumps(found) + "\n" if as_json else "".join(f"{line}\n" for line in lines))
 
 
+def _show_copied(copied: Sequence[Copied], as_json: bool, done: str, folder: Path) -> None:
+    _show(
+        as_json,
+        {
+            one.service: {
+                "rows": one.manifest.rows,
+                "contents": one.manifest.contents,
+                "missing": one.missing,
+            }
+            for one in copied
+        },
+        [line for one in copied for line in _lines(one, done, folder)],
+    )
+
+
+def _lines(one: Copied, done: str, folder: Path) -> Iterator[str]:
+    what = {Service.REPOSITORY: "documents", Service.IMAGING_SOURCE: "instances"}.get(one.service)
+    whole = one.manifest.contents - len(one.missing)
+    contents = f"{whole} {what} and " if what else ""
+    yield f"{one.service}: {contents}{one.manifest.rows} rows {done} {folder / one.service}"
+    for sha256 in one.missing:
+        yield f"{one.service}: not whole, left out: {sha256}"
+
+
 # --- the work ----------------------------------------------------------------------------------------
+
+
+async def _upgrade(config: Path | None, wanted: list[Service]) -> list[Any]:
+    return await upgrade_all(config, wanted or await _here(config, list(Service)))
+
+
+async def _here(config: Path | None, among: Sequence[Service]) -> list[Service]:
+    here = await copies.services_here(config, among)
+    if not here:
+        raise Failed("no service has data here; name the place with XDSI_DATA, XDSI_DATABASE_URL or --config")
+    return here
+
+
+async def _backup(config: Path | None, wanted: list[Service], folder: Path) -> list[Copied]:
+    services = _ordered(wanted) or await _here(config, copies.SERVICES)
+    return [await copies.back_up(service, config, folder, _progress) for service in services]
+
+
+async def _restore(config: Path | None, wanted: list[Service], folder: Path) -> list[Copied]:
+    services = await asyncio.to_thread(copies.services_in, folder, _ordered(wanted) or copies.SERVICES)
+    restored: list[Copied] = []
+    for service in services:
+        registry_taken = next(
+            (one.manifest.taken for one in restored if one.service is Service.REGISTRY), None
+        )
+        restored.append(
+            await copies.restore(service, config, folder, _progress, registry_taken=registry_taken)
+        )
+    return restored
+
+
+def _ordered(wanted: Sequence[Service]) -> list[Service]:
+    """The services that are wanted, in the order in which they are copied."""
+    if other := [service for service in wanted if service not in copies.SERVICES]:
+        raise Failed(
+            f"the {other[0]} is not among what this copies: its signing key must not lie beside its rows; "
+            "copy its database with the database's own tools"
+        )
+    return [service for service in copies.SERVICES if service in wanted]
 
 
 async def _verify(settings: RepositorySettings, bytes_per_second: float) -> Report:
     blobs, report = open_blobs(settings), Report()
-    async with open_snapshot(settings) as index, _recording(settings) as recorder:
+    async with (
+        open_reader(settings.database_url, folder=settings.folder) as index,
+        _recording(settings) as recorder,
+    ):
         integrity = Integrity(blobs, open_replica(settings), recorder)
         _, total = await count_blobs(index)
         with _progress("verify", total) as advance:
@@ -150,41 +228,6 @@ async def _verify(settings: RepositorySettings, bytes_per_second: float) -> Repo
                 report.add(sha256, size, finding)
                 advance(size)
     return report
-
-
-async def _backup(settings: RepositorySettings, folder: Path) -> list[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    async with open_snapshot(settings) as index:
-        _, total = await count_blobs(index)
-    copies = backups.backup(settings, open_blobs(settings), _files(settings, folder), folder)
-    return await _missing("backup", copies, total)
-
-
-async def _restore(settings: RepositorySettings, folder: Path) -> list[str]:
-    manifest = await asyncio.to_thread(backups.read_manifest, folder)
-    if manifest.repository_unique_id != settings.repository_unique_id:
-        raise Failed(
-            f"the backup is of the repository {manifest.repository_unique_id}; set "
-            "XDSI_REPOSITORY__REPOSITORY_UNIQUE_ID to that, under which its documents are registered"
-        )
-    copies = backups.restore(settings, _files(settings, folder), open_blobs(settings), folder, manifest)
-    return await _missing("restore", copies, None)
-
-
-async def _missing(what: str, copies: AsyncIterator[tuple[str, int, bool]], total: int | None) -> list[str]:
-    missing = []
-    with _progress(what, total) as advance:
-        async for sha256, size, whole in copies:
-            advance(size)
-            if not whole:
-                missing.append(sha256)
-    return missing
-
-
-def _files(settings: RepositorySettings, folder: Path) -> FileBlobs:
-    """The store in a backup; encrypted when the repository's own is."""
-    keys = [read_key(path) for path in settings.encryption_keys]
-    return FileBlobs(folder, Encoding(keys, compress=settings.compress))
 
 
 @asynccontextmanager

@@ -88,6 +88,8 @@ _OTHERS = (
         "as ITI-41",
     ),
     ("repository", "ITI-42", "Register Document Set-b", "SIMPLE, client", "node", ""),
+    ("repository", "ITI-57", "Update Document Set", "SIMPLE, client", "node", ""),
+    ("repository", "ITI-61", "Register On-Demand Document Entry", "SIMPLE, client", "node", ""),
     ("consumer", "ITI-18", "Registry Stored Query", "SIMPLE, client", "user", "`POST /api/studies`"),
     (
         "consumer",

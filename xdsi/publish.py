@@ -14,10 +14,12 @@ import httpx2
 import typer
 
 from imaging_source.settings import ImagingSourceSettings
+from repository.domain.assembly import Kind
 from shared.dicom.part10 import DicomError, scan, uid_of
 from shared.dicom.uids import is_uid
 from shared.http.client import http_client
 from xdsi.cli import Failed
+from xdsi.on_demand import enter_studies
 from xdsi.patient_ids import domain_patient_id
 
 WAIT_SECONDS = 60.0
@@ -48,23 +50,38 @@ def command(
         typer.Option(help="Patient id of the affinity domain, when it is not the Patient ID of the files."),
     ] = "",
     wait: Annotated[bool, typer.Option(help="Wait until the registry has answered.")] = True,
+    on_demand: Annotated[
+        bool, typer.Option("--on-demand", help="Register entries whose manifests are made when retrieved.")
+    ] = False,
+    delayed: Annotated[
+        bool,
+        typer.Option("--delayed", help="The same, with manifests made at the first retrieval and kept."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings of the source.")] = None,
 ) -> None:
     """Publish studies of the imaging source: a manifest each, provided and registered by RAD-68.
 
     The source must hold the instances already: [bold]xdsi import[/bold]. A study that has changed since it
-    was published replaces its manifest; one that has not is left as it is.
+    was published replaces its manifest; one that has not is left as it is. With --on-demand or --delayed the
+    repository registers entries (ITI-61, ITI-42) and asks the source when somebody retrieves.
 
     Example: [bold]xdsi publish ct-study/ --patient P-1001[/bold]
     """
     settings = ImagingSourceSettings.load(config)
     studies = study_uids(what)
     patient_id = domain_patient_id(patient, settings.affinity_domain) if patient else ""
-    outcomes = asyncio.run(_publish(settings, studies, patient_id, wait, None if as_json else _show))
+    if on_demand and delayed:
+        raise typer.BadParameter("a manifest is made at each retrieval or at the first: give one of the two")
+    show = _keep_quiet if as_json else _show
+    if on_demand or delayed:
+        kind = Kind.ON_DEMAND if on_demand else Kind.DELAYED
+        outcomes = asyncio.run(_enter(settings, studies, patient_id, kind, show))
+    else:
+        outcomes = asyncio.run(_publish(settings, studies, patient_id, wait, show))
     if as_json:
         typer.echo(json.dumps([_json(outcome) for outcome in outcomes], indent=2))
-    if failed := [one for one in outcomes if one.state not in ("published", "waiting")]:
+    if failed := [one for one in outcomes if one.state not in ("published", "waiting", *Kind)]:
         raise Failed("\n".join(f"{one.study_instance_uid}: {one}" for one in failed))
     if wait and any(one.state == "waiting" for one in outcomes):
         raise Failed("not every manifest is registered yet; the imaging source goes on trying by itself")
@@ -74,8 +91,34 @@ def _show(outcome: Published) -> None:
     typer.echo(f"{outcome.study_instance_uid}  {outcome.state}  {outcome.document_unique_id}".rstrip())
 
 
+def _keep_quiet(outcome: Published) -> None:
+    """For programs, which read all outcomes together."""
+
+
 def _json(outcome: Published) -> dict[str, str]:
     return {name: getattr(outcome, name) for name in Published.__slots__}
+
+
+async def _enter(
+    settings: ImagingSourceSettings,
+    studies: Sequence[str],
+    patient_id: str,
+    kind: Kind,
+    show: Callable[[Published], None],
+) -> list[Published]:
+    entered = await enter_studies(settings, studies, kind, patient_id)
+    outcomes = [
+        Published(
+            study_instance_uid=study,
+            state=kind if unique_id else "refused",
+            document_unique_id=unique_id,
+            reason=reason,
+        )
+        for study, (unique_id, reason) in entered.items()
+    ]
+    for outcome in outcomes:
+        show(outcome)
+    return outcomes
 
 
 async def publish_studies(

@@ -79,10 +79,19 @@ class NothingToShare(ValueError):
 
 def new_uid(root: str = "") -> str:
     """A UID that nobody has: `2.25.` and a UUID (PS3.5 B.2), or one below the organisation's `root`."""
+    return _uid(root, uuid.uuid4())
+
+
+def derived_uid(root: str, content: bytes) -> str:
+    """The UID of `content`, below `root` as `new_uid`: the same for the same bytes, and for no others."""
+    return _uid(root, uuid.UUID(bytes=hashlib.sha256(content).digest()[:16], version=5))
+
+
+def _uid(root: str, number: uuid.UUID) -> str:
     if not root:
-        return f"2.25.{uuid.uuid4().int}"
+        return f"2.25.{number.int}"
     # What remains of 64 characters decides how many of the UUID's bits fit; it is never less than 64 of them.
-    digits = str(uuid.uuid4().int)[: 64 - len(root) - 1].lstrip("0") or "1"
+    digits = str(number.int)[: 64 - len(root) - 1].lstrip("0") or "1"
     return f"{root}.{digits}"
 
 

@@ -8,11 +8,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text, bindparam, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    insert,
+    select,
+)
 
 from imaging_source.store.tables import metadata
 from shared.audit.outbox import audit_outbox
-from shared.store.engine import Database, Row
+from shared.store.engine import Database, Row, Transaction
 from shared.store.statements import in_list
 
 # One row for each manifest. The manifest, its metadata and all its identifiers are frozen when the row is
@@ -51,6 +63,20 @@ publication = Table(
     Index("publication_of_study", "study_instance_uid", "serial", unique=True),
     # What is to be sent now.
     Index("publication_due", "state", "due"),
+)
+
+# Studies whose manifests were made on demand, as these are described; a study that is published is described
+# by that.
+described_study = Table(
+    "described_study",
+    metadata,
+    Column("study_instance_uid", Text, primary_key=True),
+    Column("document_unique_id", Text, nullable=False),
+    Column("patient_id", Text, nullable=False),
+    Column("department_patient_id", Text, nullable=False),
+    Column("confidentiality", Text, nullable=False),
+    Column("class_code", Text, nullable=False),
+    Column("type_code", Text, nullable=False),
 )
 
 #: Events of publications, committed with what they tell of.
@@ -178,6 +204,11 @@ _OF_STUDIES = (
     .where(in_list(publication.c.study_instance_uid, "study_instance_uids"), _IN_STATES)
     .order_by(publication.c.serial)
 )
+_DESCRIBED = select(*described_study.c).where(
+    in_list(described_study.c.study_instance_uid, "study_instance_uids")
+)
+_FORGET_DESCRIBED = delete(described_study).where(described_study.c.study_instance_uid == bindparam("wanted"))
+_INSERT_DESCRIBED = insert(described_study)
 _OLDEST_WAITING = (
     select(publication.c.created)
     .where(publication.c.state == State.WAITING)
@@ -218,23 +249,54 @@ def _status(row: Row) -> PublicationStatus:
 async def find_published_studies(
     database: Database, study_instance_uids: Sequence[str]
 ) -> Mapping[str, PublishedStudy]:
-    """How these studies are published, by UID: as was registered last, else as waits to be registered."""
+    """How these studies are published, by UID: as was registered last, else as waits to be registered, else
+    as a manifest on demand was described."""
     found: dict[str, PublishedStudy] = {}
     for states in ((State.WAITING, State.ABANDONED), (State.PUBLISHED,)):
-        rows = await database.fetch(
+        for row in await database.fetch(
             _OF_STUDIES, study_instance_uids=list(study_instance_uids), states=list(states)
-        )
-        for study, document, patient_id, department, confidentiality, class_code, type_code in rows:
-            found[study] = PublishedStudy(
-                study_instance_uid=study,
-                document_unique_id=document,
-                patient_id=patient_id,
-                department_patient_id=department,
-                confidentiality=frozenset(confidentiality.split("\n")) - {""},
-                class_code=class_code,
-                type_code=type_code,
-            )
+        ):
+            found[row[0]] = _published_study(row)
+    if missing := [study for study in study_instance_uids if study not in found]:
+        for row in await database.fetch(_DESCRIBED, study_instance_uids=missing):
+            found[row[0]] = _published_study(row)
     return found
+
+
+def _published_study(row: Row) -> PublishedStudy:
+    study, document, patient_id, department, confidentiality, class_code, type_code = row
+    return PublishedStudy(
+        study_instance_uid=study,
+        document_unique_id=document,
+        patient_id=patient_id,
+        department_patient_id=department,
+        confidentiality=frozenset(confidentiality.split("\n")) - {""},
+        class_code=class_code,
+        type_code=type_code,
+    )
+
+
+async def note_described(database: Database, study: PublishedStudy) -> None:
+    """Remember how a manifest that is made on demand describes its study."""
+    uid = study.study_instance_uid
+    rows = await database.fetch(_DESCRIBED, study_instance_uids=[uid])
+    if rows and _published_study(rows[0]) == study:
+        return
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.execute(_FORGET_DESCRIBED, wanted=uid)
+        await transaction.execute(
+            _INSERT_DESCRIBED,
+            study_instance_uid=uid,
+            document_unique_id=study.document_unique_id,
+            patient_id=study.patient_id,
+            department_patient_id=study.department_patient_id,
+            confidentiality="\n".join(sorted(study.confidentiality)),
+            class_code=study.class_code,
+            type_code=study.type_code,
+        )
+
+    await database.write(work)
 
 
 async def oldest_waiting(database: Database) -> int | None:

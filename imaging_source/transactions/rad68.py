@@ -97,16 +97,28 @@ async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -
         Its instances name several patients, or none that the affinity domain knows; or none of them can be
         shared.
     """
+    instances = await shareable_instances(parts, study_instance_uid)
+    header = await parts.instances.header(study_instance_uid)
+    patient_id = patient_id or await _published_for(parts, header)
+    made = await asyncio.to_thread(_publication, parts, header, instances, patient_id)
+    return await outbox.enqueue(parts.database, made)
+
+
+async def shareable_instances(parts: Parts, study_instance_uid: str) -> Sequence[Instance]:
+    """The instances of a study that a manifest references; all of one patient.
+
+    Raises
+    ------
+    UnknownStudy, NotPublishable
+        As `publish`.
+    """
     stored = await parts.instances.find_study(study_instance_uid)
     if not stored:
         raise UnknownStudy(f"no instance of study {study_instance_uid} is here; import it first")
     notes = (await parts.key_objects.of_studies([study_instance_uid])).get(study_instance_uid, ())
     instances = shareable(stored, notes)
     _check_patient(instances)
-    header = await parts.instances.header(study_instance_uid)
-    patient_id = patient_id or await _published_for(parts, header)
-    made = await asyncio.to_thread(_publication, parts, header, instances, patient_id)
-    return await outbox.enqueue(parts.database, made)
+    return instances
 
 
 async def _published_for(parts: Parts, header: StudyHeader) -> str:
@@ -124,7 +136,7 @@ def _check_patient(instances: Sequence[Instance]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Described:
+class Described:
     """A manifest and its metadata."""
 
     digest: str
@@ -149,8 +161,8 @@ def _publication(
         submission_set_unique_id=manifest.new_uid(root),
         source_id=settings.source_id,
     )
-    described = _described(parts, header, instances, identity, names, patient_id)
-    entry = described.submission.document_entries[0]
+    made = described(parts, header, instances, identity, names, patient_id)
+    entry = made.submission.document_entries[0]
     return NewPublication(
         publication_id=str(uuid4()),
         study_instance_uid=header.study_instance_uid,
@@ -159,25 +171,32 @@ def _publication(
         confidentiality=frozenset(map(str, entry.confidentiality_codes)),
         class_code=str(entry.class_code),
         type_code=str(entry.type_code),
-        digest=described.digest,
+        digest=made.digest,
         message_id=f"urn:uuid:{uuid4()}",
         entry_uuid=names.entry_uuid,
         replacement_uuid=names.replacement_uuid,
         document_unique_id=names.document_unique_id,
         submission_set_unique_id=names.submission_set_unique_id,
-        document=described.document,
-        submission=encode_submission(described.submission),
+        document=made.document,
+        submission=encode_submission(made.submission),
     )
 
 
-def _described(
+def described(
     parts: Parts,
     header: StudyHeader,
     instances: Sequence[Instance],
     identity: Identity,
     names: Names,
     patient_id: str,
-) -> _Described:
+) -> Described:
+    """Make the manifest of `instances`, and its metadata.
+
+    Raises
+    ------
+    NotPublishable
+        None of them can be shared.
+    """
     settings = parts.settings
     issuers = settings.publishing.issuers(settings.affinity_domain)
     place = Place(
@@ -205,7 +224,7 @@ def _described(
         issuers=issuers,
         zone=settings.publishing.zone,
     )
-    return _Described(_digest(manifest.digest(dataset), submission), document, submission)
+    return Described(_digest(manifest.digest(dataset), submission), document, submission)
 
 
 def _digest(content: str, submission: Submission) -> str:

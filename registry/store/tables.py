@@ -34,6 +34,7 @@ from shared.audit.outbox import audit_outbox as outbox_table
 from shared.ebrim.model import AvailabilityStatus
 
 METADATA = MetaData()
+MIGRATIONS = "registry.store:migrations"
 
 #: Grows when `shared.ebrim.codec` writes fragments in another way.
 ENCODING_VERSION = 1

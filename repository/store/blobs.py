@@ -96,7 +96,13 @@ class Blobs(ABC):
     @abstractmethod
     async def sweep(self, referenced: Referenced, *, grace_seconds: float) -> int:
         """Remove blobs that nothing refers to and leftovers of uploads, both older than `grace_seconds`;
-        count the blobs."""
+        count the blobs.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store cannot be asked; what was removed until then was not wanted.
+        """
 
     @abstractmethod
     def _copies(self, sha256: str) -> list[Copy]:

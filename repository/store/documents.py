@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 
 from repository.domain.provision import Bytes, Provision, State
-from repository.store.tables import document, provided_document, provision, removed_document
+from repository.store.tables import assembly, document, provided_document, provision, removed_document
 from shared.ebrim.model import DocumentEntry
 from shared.errors import NonIdenticalHash, NonIdenticalSize, Rejected
 from shared.store.engine import Database, Reader, Transaction
@@ -47,12 +47,18 @@ _SET_STATE = (
     .where(provision.c.provision_id == bindparam("wanted"))
     .values(state=bindparam("new_state"), answer=bindparam("new_answer"))
 )
+_DOUBT_SINCE = (
+    update(provision)
+    .where(provision.c.state == State.REGISTERED, provision.c.created >= bindparam("since"))
+    .values(state=State.IN_DOUBT)
+)
 _PROVIDED_BY = select(provided_document.c.unique_id).where(
     provided_document.c.provision_id == bindparam("provision_id")
 )
 _FORGET_PROVIDED = delete(provided_document).where(
     provided_document.c.provision_id == bindparam("provision_id")
 )
+_FORGET_ASSEMBLY = delete(assembly).where(assembly.c.provision_id == bindparam("provision_id"))
 _FORGET_PROVISION = delete(provision).where(provision.c.provision_id == bindparam("provision_id"))
 _FORGET_DOCUMENT = delete(document).where(
     document.c.unique_id == bindparam("unique_id"),
@@ -88,6 +94,14 @@ _FIND_PROVIDED = (
     .join(provision, provision.c.provision_id == provided_document.c.provision_id)
     .where(in_list(provided_document.c.unique_id, "unique_ids"))
 )
+_FIND_PROVIDING = (
+    select(*_PROVISION_COLUMNS)
+    .join(provided_document, provided_document.c.provision_id == provision.c.provision_id)
+    .where(provided_document.c.unique_id == bindparam("unique_id"))
+    .order_by(provision.c.created)
+    .limit(1)
+)
+_FIND_BY_ID = select(*_PROVISION_COLUMNS).where(provision.c.provision_id == bindparam("provision_id"))
 _FIND_SIZE = select(document.c.size).where(document.c.sha256 == bindparam("sha256")).limit(1)
 _IS_PROVIDED = exists().where(provided_document.c.unique_id == document.c.unique_id)
 _FIND_BLOBS = (
@@ -98,6 +112,12 @@ _FIND_BLOBS = (
     .limit(1000)
 )
 _COUNT_BLOBS = select(func.count(document.c.sha256.distinct()), func.sum(document.c.size)).where(_IS_PROVIDED)
+_FIND_UNMADE = (
+    select(assembly.c.unique_id, assembly.c.patient_id, provision.c.state)
+    .join(provision, provision.c.provision_id == assembly.c.provision_id)
+    .where(in_list(assembly.c.unique_id, "unique_ids"))
+)
+_WITHDRAW_UNMADE = delete(assembly).where(assembly.c.unique_id == bindparam("unique_id"))
 _WITHDRAW = delete(provided_document).where(provided_document.c.unique_id == bindparam("unique_id"))
 _UNMARK_REMOVED = delete(removed_document).where(removed_document.c.unique_id == bindparam("unique_id"))
 _MARK_REMOVED = insert(removed_document)
@@ -159,16 +179,46 @@ async def insert_provision(
         created=time.time(),
     )
     for entry, _ in documents:
-        await transaction.execute(
-            _INSERT_PROVIDED,
-            provision_id=made.provision_id,
-            unique_id=entry.unique_id,
-            patient_id=entry.patient_id,
-            confidentiality="\n".join(map(str, entry.confidentiality_codes)),
-            class_code=str(entry.class_code),
-            type_code=str(entry.type_code),
-            mime_type=entry.mime_type,
-        )
+        await _insert_provided(transaction, made.provision_id, entry)
+
+
+async def _insert_provided(transaction: Transaction, provision_id: str, entry: DocumentEntry) -> None:
+    await transaction.execute(
+        _INSERT_PROVIDED,
+        provision_id=provision_id,
+        unique_id=entry.unique_id,
+        patient_id=entry.patient_id,
+        confidentiality="\n".join(map(str, entry.confidentiality_codes)),
+        class_code=str(entry.class_code),
+        type_code=str(entry.type_code),
+        mime_type=entry.mime_type,
+    )
+
+
+async def find_bytes(transaction: Transaction, unique_id: str) -> Bytes | None:
+    """The bytes that this uniqueId is bound to, if any."""
+    rows = await transaction.fetch(_FIND_BYTES, unique_id=unique_id)
+    return Bytes(sha256=rows[0][0], sha1=rows[0][1], size=rows[0][2]) if rows else None
+
+
+async def insert_late(transaction: Transaction, provision_id: str, entry: DocumentEntry, came: Bytes) -> None:
+    """Insert the document of a provision that came without it."""
+    await transaction.execute(
+        _INSERT_DOCUMENT, unique_id=entry.unique_id, sha256=came.sha256, sha1=came.sha1, size=came.size
+    )
+    await _insert_provided(transaction, provision_id, entry)
+
+
+async def find_providing(reader: Reader, unique_id: str) -> Provision | None:
+    """The provision that provided the document of this uniqueId, the first of several."""
+    rows = await reader.fetch(_FIND_PROVIDING, unique_id=unique_id)
+    return _provision(rows[0]) if rows else None
+
+
+async def provision_of(reader: Reader, provision_id: str) -> Provision | None:
+    """One provision, if it is still known."""
+    rows = await reader.fetch(_FIND_BY_ID, provision_id=provision_id)
+    return _provision(rows[0]) if rows else None
 
 
 async def find_provision(database: Database, *, message_id: str, digest: str) -> Provision | None:
@@ -201,10 +251,16 @@ async def set_state(transaction: Transaction, provision_id: str, state: State, a
     await transaction.execute(_SET_STATE, wanted=provision_id, new_state=state, new_answer=answer)
 
 
+async def doubt_since(transaction: Transaction, moment: float) -> None:
+    """Ask the registry again about what it registered since `moment`, seconds since 1970."""
+    await transaction.execute(_DOUBT_SINCE, since=moment)
+
+
 async def release_documents(transaction: Transaction, provision_id: str) -> None:
     """Let go of the documents of a refused provision; bytes that another submission provided stay."""
     unique_ids = [row[0] for row in await transaction.fetch(_PROVIDED_BY, provision_id=provision_id)]
     await transaction.execute(_FORGET_PROVIDED, provision_id=provision_id)
+    await transaction.execute(_FORGET_ASSEMBLY, provision_id=provision_id)
     for unique_id in unique_ids:
         await transaction.execute(_FORGET_DOCUMENT, unique_id=unique_id)
 
@@ -252,16 +308,20 @@ async def referenced(database: Database, digests: list[str], *, grace_seconds: f
 async def find_provided(
     transaction: Transaction, unique_ids: Sequence[str]
 ) -> dict[str, list[tuple[str, State]]]:
-    """For each of `unique_ids` that is stored: patient and state of every submission that provided it."""
+    """For each of `unique_ids` that is stored, or made on demand: patient and state of every submission that
+    provided it."""
     found: dict[str, list[tuple[str, State]]] = {}
-    for unique_id, patient_id, state in await transaction.fetch(_FIND_PROVIDED, unique_ids=list(unique_ids)):
-        found.setdefault(unique_id, []).append((patient_id, State(state)))
+    for statement in (_FIND_PROVIDED, _FIND_UNMADE):
+        for unique_id, patient_id, state in await transaction.fetch(statement, unique_ids=list(unique_ids)):
+            found.setdefault(unique_id, []).append((patient_id, State(state)))
     return found
 
 
 async def remove_document(transaction: Transaction, unique_id: str) -> None:
-    """Serve the document of `unique_id` no more; its uniqueId stays bound to its bytes."""
-    await transaction.execute(_WITHDRAW, unique_id=unique_id)
+    """Serve the document of `unique_id` no more; its uniqueId stays bound to its bytes, if it has any."""
+    await transaction.execute(_WITHDRAW_UNMADE, unique_id=unique_id)
+    if not await transaction.execute(_WITHDRAW, unique_id=unique_id):
+        return
     await transaction.execute(_UNMARK_REMOVED, unique_id=unique_id)
     await transaction.execute(_MARK_REMOVED, unique_id=unique_id, removed=time.time())
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import subprocess
 import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from shared.settings import SettingsError
 
 KEY_BYTES = 32
 FRAME_BYTES = 256 * 1024
+COMMAND_SECONDS = 30
 
 _MAGIC = b"XDSI-B1\n"
 _HEADER = struct.Struct("!8sB8s16s")
@@ -72,6 +74,33 @@ def read_key(path: Path) -> bytes:
             )
         )
     return key
+
+
+def printed_keys(command: Sequence[str]) -> list[bytes]:
+    """The master keys that a program prints, one in hexadecimal digits on each line; blocks.
+
+    Raises
+    ------
+    SettingsError
+        It fails, takes longer than `COMMAND_SECONDS`, or prints anything else; what it prints is not shown.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603  # the administrator's own setting
+            command, capture_output=True, timeout=COMMAND_SECONDS, check=True, stdin=subprocess.DEVNULL
+        )
+        keys = [bytes.fromhex(line) for line in done.stdout.decode("ascii").split()]
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise SettingsError(
+            (f"XDSI_ENCRYPTION_KEY_COMMAND: {command[0]} gives no key ({type(error).__name__})",)
+        ) from None
+    if not keys or any(len(key) != KEY_BYTES for key in keys):
+        raise SettingsError(
+            (
+                f"XDSI_ENCRYPTION_KEY_COMMAND: {command[0]} must print {2 * KEY_BYTES} hexadecimal digits "
+                "for each key",
+            )
+        )
+    return keys
 
 
 def is_text(mime_type: str) -> bool:

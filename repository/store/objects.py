@@ -155,7 +155,7 @@ class ObjectBlobs(Blobs):
         await asyncio.to_thread(remove_older, self.incoming, before)
         removed = 0
         groups = self._groups()
-        while batch := await asyncio.to_thread(lambda: list(islice(groups, _LIST_GROUPS))):
+        while batch := await asyncio.to_thread(_asked, "sweep", lambda: list(islice(groups, _LIST_GROUPS))):
             old = {sha256: copies for sha256, copies in batch if any(_older(one, before) for one in copies)}
             kept = await referenced(sorted(old)) if old else set()
             for sha256, copies in old.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Integer, bindparam, delete, exists, literal, select, update
 
 from repository.domain.provision import State
-from repository.store.tables import provided_document, provision
+from repository.store.tables import assembly, provided_document, provision
 from shared.store.engine import Database, Transaction
 from shared.store.statements import in_list
 
@@ -14,7 +14,12 @@ PORTION = 100
 
 _OLDEST = (
     select(provision.c.provision_id)
-    .where(provision.c.state == bindparam("state"), provision.c.created < bindparam("before"))
+    .where(
+        provision.c.state == bindparam("state"),
+        provision.c.created < bindparam("before"),
+        # What is made when it is asked for is made after what was registered.
+        ~exists().where(assembly.c.provision_id == provision.c.provision_id),
+    )
     .order_by(provision.c.created)
     .limit(bindparam("most", type_=Integer))
 )

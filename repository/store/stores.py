@@ -7,9 +7,21 @@ from urllib.parse import unquote, urlsplit
 
 from repository.settings import RepositorySettings
 from repository.store.blobs import Blobs
-from repository.store.encoding import Encoding, read_key
+from repository.store.encoding import Encoding, printed_keys, read_key
 from repository.store.files import FileBlobs
 from shared.settings import SettingsError
+
+
+def encoding_of(settings: RepositorySettings) -> Encoding:
+    """How blobs are written at rest.
+
+    Raises
+    ------
+    SettingsError
+        A key cannot be had.
+    """
+    printed = printed_keys(settings.encryption_key_command) if settings.encryption_key_command else []
+    return Encoding([*printed, *map(read_key, settings.encryption_keys)], compress=settings.compress)
 
 
 def open_blobs(settings: RepositorySettings) -> Blobs:
@@ -18,7 +30,7 @@ def open_blobs(settings: RepositorySettings) -> Blobs:
     Raises
     ------
     SettingsError
-        A key cannot be read.
+        A key cannot be had.
     """
     return _open(settings.storage_url, settings, settings.folder)
 
@@ -31,7 +43,7 @@ def open_replica(settings: RepositorySettings) -> Blobs | None:
 
 
 def _open(url: str | None, settings: RepositorySettings, folder: Path) -> Blobs:
-    encoding = Encoding([read_key(path) for path in settings.encryption_keys], compress=settings.compress)
+    encoding = encoding_of(settings)
     if url is None:
         return FileBlobs(folder, encoding)
     parts = urlsplit(url)

@@ -72,4 +72,30 @@ removed_document = Table(
     Column("removed", Float, nullable=False),
 )
 
+# Documents that are made when they are asked for. A row stays for as long as something is to be done: an
+# On-Demand entry always, a delayed one until its document is kept and the registry told (`update_message`,
+# an ITI-57 that is sent until it is answered; empty before the document is made).
+assembly = Table(
+    "assembly",
+    metadata,
+    Column("unique_id", String, primary_key=True),
+    Column("provision_id", String, ForeignKey("provision.provision_id"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("study_instance_uid", String, nullable=False),
+    Column("entry_uuid", String, nullable=False),
+    Column("patient_id", String, nullable=False),
+    Column("source_patient_id", String, nullable=False),
+    Column("confidentiality", String, nullable=False),
+    Column("class_code", String, nullable=False),
+    Column("type_code", String, nullable=False),
+    Column("update_message_id", String, nullable=False),
+    Column("update_message", LargeBinary, nullable=False),
+    # a study is registered once
+    Index("assembly_study", "study_instance_uid"),
+    # the janitor asks for updates that were not answered
+    Index("assembly_update", "update_message_id"),
+    # a refused provision takes its entry with it
+    Index("assembly_provision", "provision_id"),
+)
+
 outbox = audit_outbox(metadata)

@@ -25,9 +25,11 @@ from shared.audit.events import (
 )
 from shared.ebrim.codec import decode_submission, parse_fragment
 from shared.ebrim.model import Submission
+from shared.ebrim.schemes import ON_DEMAND
 from shared.errors import Actor, RegistryNotAvailable, Severity
 from shared.faults import ReceiverFault
 from shared.messages.iti42 import ITI42, RegisterRequest
+from shared.messages.iti61 import ITI61
 from shared.messages.registry import (
     RegistryResponse,
     Status,
@@ -36,6 +38,7 @@ from shared.messages.registry import (
 )
 from shared.soap.client import PeerUnclear, PeerUnreachable
 from shared.soap.envelope import RelayedFault
+from shared.soap.transaction import SoapTransaction
 from shared.store.engine import Transaction
 from shared.xml import parse
 
@@ -83,7 +86,7 @@ async def register(
     except PeerUnclear:
         return await _in_doubt(unit, provision)
     alone = alone and first
-    if _is_passing(response) and not alone:
+    if is_passing(response) and not alone:
         return await _in_doubt(unit, provision)
     await _record(unit, provision, submission, response, alone, events)
     return Registered(response, final=True)
@@ -106,7 +109,7 @@ async def _attempt(unit: Unit, provision: Provision, submission: Submission) -> 
     settings = unit.parts.settings
     try:
         return await unit.parts.registry.call(
-            ITI42,
+            transaction_of(submission),
             settings.registry_url,
             RegisterRequest.of(submission),
             message_id=provision.registration_message_id,
@@ -116,7 +119,7 @@ async def _attempt(unit: Unit, provision: Provision, submission: Submission) -> 
         if fault.fault_code == ReceiverFault.code:
             # Its own failure, at a moment that we do not know.
             raise PeerUnclear(settings.registry_url, fault.reason) from None
-        return _refused_by_fault(fault)
+        return refused_by_fault(fault)
 
 
 async def _never_heard(unit: Unit, provision: Provision) -> Registered:
@@ -158,7 +161,7 @@ async def _record(
     async def conclude(transaction: Transaction) -> None:
         if succeeded:
             await documents.set_state(transaction, provision.provision_id, State.REGISTERED, answer)
-        elif _is_passing(response):
+        elif is_passing(response):
             await documents.forget_provision(transaction, provision.provision_id)
         else:
             if alone or not _is_duplicate(response):
@@ -170,7 +173,8 @@ async def _record(
     unit.audited = succeeded and bool(events)
 
 
-def _is_passing(response: RegistryResponse) -> bool:
+def is_passing(response: RegistryResponse) -> bool:
+    """Whether the answer says "not now"."""
     errors = [error for error in response.errors if error.severity is Severity.ERROR]
     return any(error.code_for(Actor.REGISTRY) in _PASSING for error in errors)
 
@@ -183,7 +187,8 @@ def _is_duplicate(response: RegistryResponse) -> bool:
     )
 
 
-def _refused_by_fault(fault: RelayedFault) -> RegistryResponse:
+def refused_by_fault(fault: RelayedFault) -> RegistryResponse:
+    """The answer that a fault of ours amounts to."""
     error = RegistryNotAvailable(f"the registry refused the message: {fault.reason}")
     return RegistryResponse(status=Status.FAILURE, errors=(error,))
 
@@ -195,13 +200,20 @@ def _submission_of(provision: Provision) -> Submission:
     return decoded.submission
 
 
+def transaction_of(submission: Submission) -> SoapTransaction[RegisterRequest, RegistryResponse]:
+    """By which transaction a submission is registered: On-Demand entries, which ITI-41 refuses, by ITI-61."""
+    on_demand = any(entry.object_type == ON_DEMAND for entry in submission.document_entries)
+    return ITI61 if on_demand else ITI42
+
+
 def audit(unit: Unit, submission: Submission, outcome: Outcome) -> AuditEvent:
-    """Describe the registration from the repository's side (ITI TF-2 3.42.5.1.1)."""
+    """Describe the registration from the repository's side (ITI TF-2 3.42.5.1.1, 3.61.5)."""
+    transaction = transaction_of(submission)
     return AuditEvent(
         event_id=EXPORT,
         action="R",
         outcome=outcome,
-        event_types=(ihe(ITI42.number, ITI42.name),),
+        event_types=(ihe(transaction.number, transaction.name),),
         participants=push_participants(unit.as_client(), server=False),
         objects=(
             patient_object(submission.submission_set.patient_id),

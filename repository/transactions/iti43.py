@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from repository.store import documents
+from repository.domain.assembly import Assembly
+from repository.store import assemblies, documents
 from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.store.documents import StoredDocument
+from repository.transactions import assembling
 from repository.unit import Unit
 from shared.audit.events import (
     EXPORT,
@@ -26,6 +28,8 @@ from shared.security.caller import Caller
 from shared.soap.served import Served
 
 MAX_REFERENCES = 1_000
+
+_Found = StoredDocument | Assembly
 
 # So much of what is no file may be held in memory for one response.
 _HELD_BYTES = 4 * 1024 * 1024
@@ -49,7 +53,7 @@ async def handle(
         raise OutOfResources(f"{len(wanted)} documents in one request; ask for at most {MAX_REFERENCES}")
     ours = unit.parts.settings.repository_unique_id
     here = [asked.document_unique_id for asked in wanted if asked.repository_unique_id == ours]
-    known = await documents.find_documents(unit.parts.database, here) if here else {}
+    known = await _known(unit, here) if here else {}
     decided = await _decided(unit, known, caller)
 
     delivered: list[RetrievedDocument] = []
@@ -57,7 +61,7 @@ async def handle(
     left = _HELD_BYTES
     for asked in wanted:
         try:
-            document = await _document(unit, asked, decided, left)
+            document = await _document(unit, asked, decided, caller, left)
         except XdsError as error:
             errors.append(error)
             continue
@@ -66,23 +70,33 @@ async def handle(
     return RetrieveDocumentSetResponse(documents=tuple(delivered), errors=tuple(errors))
 
 
+async def _known(unit: Unit, unique_ids: Sequence[str]) -> dict[str, list[_Found]]:
+    """What is stored under these ids, and what is to be made."""
+    stored = await documents.find_documents(unit.parts.database, unique_ids)
+    known: dict[str, list[_Found]] = {unique_id: [*copies] for unique_id, copies in stored.items()}
+    if missing := [unique_id for unique_id in unique_ids if unique_id not in known]:
+        unmade = await assemblies.find_assemblies(unit.parts.database, missing)
+        known.update((unique_id, [assembly]) for unique_id, assembly in unmade.items())
+    return known
+
+
 async def _decided(
-    unit: Unit, known: dict[str, list[StoredDocument]], caller: Caller
-) -> dict[str, tuple[StoredDocument, Decision]]:
+    unit: Unit, known: dict[str, list[_Found]], caller: Caller
+) -> dict[str, tuple[_Found, Decision]]:
     """For each document the submission by which the caller may have it, or one by which not."""
     copies = [copy for of_one in known.values() for copy in of_one]
     if not copies:
         return {}
     resources = tuple(map(_resource, copies))
     decisions = await unit.parts.consent.decide(caller, Action.RETRIEVE, resources)
-    found: dict[str, tuple[StoredDocument, Decision]] = {}
+    found: dict[str, tuple[_Found, Decision]] = {}
     for copy, decision in zip(copies, decisions, strict=True):
         if decision.permitted or copy.unique_id not in found:
             found[copy.unique_id] = (copy, decision)
     return found
 
 
-def _resource(copy: StoredDocument) -> Resource:
+def _resource(copy: _Found) -> Resource:
     return Resource(
         patient_id=copy.patient_id,
         document_unique_id=copy.unique_id,
@@ -95,7 +109,8 @@ def _resource(copy: StoredDocument) -> Resource:
 async def _document(
     unit: Unit,
     asked: DocumentRequest,
-    decided: dict[str, tuple[StoredDocument, Decision]],
+    decided: dict[str, tuple[_Found, Decision]],
+    caller: Caller,
     hold_bytes: int,
 ) -> RetrievedDocument:
     unique_id = asked.document_unique_id
@@ -109,6 +124,8 @@ async def _document(
     found, decision = decided[unique_id]
     if not decision.permitted:
         raise Withheld(not_available, location=unique_id, patient_id=found.patient_id, reason=decision.reason)
+    if isinstance(found, Assembly):
+        return await assembling.assembled(unit, asked, found, caller, hold_bytes=hold_bytes)
     try:
         content = await unit.parts.integrity.content(found.sha256, found.size, hold_bytes=hold_bytes)
     except (DamagedBlob, StoreUnavailable):

@@ -13,11 +13,13 @@ from uuid import uuid4
 import obstore
 import pytest
 
-from repository.settings import S3Settings
+from repository.integrity import Integrity
+from repository.settings import RepositorySettings, S3Settings
 from repository.store.blobs import VERIFY_WHOLE_BYTES, Blobs, DamagedBlob, StoreUnavailable
 from repository.store.encoding import Encoding
 from repository.store.files import FileBlobs
 from repository.store.objects import PART_BYTES, ObjectBlobs
+from shared.audit.recorder import AuditRecorder
 from shared.errors import OutOfResources
 from shared.http.raw_asgi import BodyBroken
 from tests.support.blobs import kept, nothing_is_referenced, octets_of, spooled
@@ -180,6 +182,21 @@ async def test_the_sweep_leaves_one_whole_copy_of_what_is_wanted(blobs: Blobs):
     assert octets_of(await blobs.content(received.sha256, received.size)) == TEXT
 
 
+async def test_a_damaged_copy_is_mended_from_a_whole_one(blobs: Blobs, tmp_path: Path):
+    if isinstance(blobs, FileBlobs):
+        pytest.skip("files have one copy")
+    await kept(blobs, TEXT)
+    damage(blobs)
+    received = await kept(blobs, TEXT)
+    assert not await blobs.is_intact(received.sha256, received.size)
+    settings = RepositorySettings.load(environ={}, data=tmp_path, audit={"url": "tcp://127.0.0.1:9"})
+    recorder = AuditRecorder(settings, settings.service)
+
+    assert await Integrity(blobs, None, recorder).mend(received.sha256, received.size)
+
+    await recorder.close()
+
+
 async def test_what_a_crashed_upload_left_is_removed(blobs: Blobs):
     spooled(blobs, b"half", "left")
     await blobs.sweep(nothing_is_referenced, grace_seconds=-1)
@@ -228,6 +245,8 @@ async def test_a_store_that_is_away_takes_nothing_and_damages_nothing(tmp_path: 
         await blobs.keep(spooled(blobs, TEXT))
     with pytest.raises(StoreUnavailable):
         await blobs.content(hashlib.sha256(TEXT).hexdigest(), len(TEXT))
+    with pytest.raises(StoreUnavailable):
+        await blobs.sweep(nothing_is_referenced, grace_seconds=0)
     with pytest.raises(OSError, match="does not answer"):
         await blobs.probe()
 

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from repository.domain.provision import State
 from repository.integrity import Integrity
+from repository.provider import ProviderUnavailable
 from repository.settings import RepositorySettings
 from repository.store.files import FileBlobs
 from repository.store.tables import metadata, provision
@@ -20,6 +21,7 @@ from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
 from shared.messages.iti41 import ProvideAndRegisterRequest, ProvidedDocument
 from shared.messages.iti42 import RegisterRequest
+from shared.messages.on_demand import MadeManifest, ManifestRequest
 from shared.messages.registry import RegistryResponse, Status
 from shared.security.caller import Caller, Node
 from shared.soap.mtom import Received
@@ -50,6 +52,13 @@ class ScriptedRegistry:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+class NobodyMakes:
+    """A provider that is away."""
+
+    async def make(self, asked: ManifestRequest) -> MadeManifest:
+        raise ProviderUnavailable("nobody is there")
 
 
 @dataclass
@@ -114,6 +123,7 @@ async def house(database_place: Any, tmp_path: Any) -> AsyncIterator[House]:
         integrity=Integrity(blobs, None, recorder),
         consent=consent,
         registry=registry,  # type: ignore[arg-type]
+        provider=NobodyMakes(),
         recorder=recorder,
         node=Node(address="127.0.0.1"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from repository.backup import BackupError, backup, read_manifest, restore
+from repository.backup import backup, restore
 from repository.domain.provision import State
 from repository.integrity import Integrity
+from repository.janitor import Janitor
 from repository.settings import RepositorySettings
+from repository.store.documents import count_blobs
 from repository.store.encoding import Encoding
 from repository.store.files import FileBlobs
-from repository.store.snapshot import open_snapshot
 from repository.store.tables import metadata
 from repository.transactions import iti41, iti43, iti86
 from repository.unit import Parts
@@ -29,12 +31,20 @@ from shared.messages.iti43 import RetrieveDocumentSetRequest
 from shared.messages.iti86 import RemoveDocumentsRequest
 from shared.security.caller import Node
 from shared.soap.client import PeerUnclear
+from shared.store.backup import BackupError, read_manifest
 from shared.store.engine import open_database
 from shared.store.failures import DatabaseUnavailable
+from shared.store.snapshot import open_reader, open_snapshot
 from tests.support.blobs import octets_of
 from tests.support.metadata import a_document_entry, a_submission
 from tests.support.waiting import until
-from tests.transactions.repository.conftest import PROVIDER, House, ScriptedConsent, ScriptedRegistry
+from tests.transactions.repository.conftest import (
+    PROVIDER,
+    House,
+    NobodyMakes,
+    ScriptedConsent,
+    ScriptedRegistry,
+)
 
 KEY = bytes(range(32))
 
@@ -83,6 +93,7 @@ async def opened(place: Place) -> AsyncIterator:
             integrity=Integrity(blobs, None, recorder),
             consent=consent,
             registry=registry,
+            provider=NobodyMakes(),
             recorder=recorder,
             node=Node(address="127.0.0.1"),
         )
@@ -122,12 +133,21 @@ async def backed_up(house: House, folder: Path, encoding: Encoding | None = None
     ]
 
 
-async def restored(folder: Path, settings: RepositorySettings, encoding: Encoding | None = None) -> list[str]:
+async def restored(
+    folder: Path,
+    settings: RepositorySettings,
+    encoding: Encoding | None = None,
+    registry_taken: float | None = None,
+) -> list[str]:
     """Restore and return what was missing."""
     source, target = FileBlobs(folder, encoding), FileBlobs(settings.folder, encoding)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, "repository")
     return [
-        sha256 async for sha256, _, whole in restore(settings, source, target, folder, manifest) if not whole
+        sha256
+        async for sha256, _, whole in restore(
+            settings, source, target, folder, manifest, registry_taken=registry_taken
+        )
+        if not whole
     ]
 
 
@@ -164,6 +184,36 @@ async def test_a_retry_after_the_restore_is_answered_as_before_and_doubts_are_ke
 
     assert new.registry.heard == []
     assert sorted(await new.states()) == [State.IN_DOUBT, State.REGISTERED]
+
+
+async def test_a_restored_repository_goes_on(place: Place, opened):
+    house = await opened(await place.settings("old"))
+    first = await kept(house, b"first")
+    await backed_up(house, place.folder / "backup")
+    settings = await place.settings("new")
+    await restored(place.folder / "backup", settings)
+
+    new = await opened(settings)
+    second = await kept(new, b"second")
+
+    assert [await retrieved(new, one) for one in (first, second)] == [b"first", b"second"]
+
+
+async def test_what_the_registrys_older_backup_may_lack_is_registered_again(place: Place, opened):
+    house = await opened(await place.settings("old"))
+    unique_id = await kept(house, b"x")
+    await backed_up(house, place.folder / "backup")
+    settings = await place.settings("new")
+    await restored(place.folder / "backup", settings, registry_taken=time.time())
+    new = await opened(settings)
+    assert await new.states() == [State.IN_DOUBT]
+
+    assert await Janitor(new.parts).resolve(older_than_seconds=-1) == 1
+
+    [(message_id, request)] = new.registry.heard
+    assert message_id == house.registry.heard[0][0]
+    assert request.decoded.submission.document_entries[0].unique_id == unique_id
+    assert await new.states() == [State.REGISTERED]
 
 
 async def test_a_backup_while_others_write_is_a_prefix_of_what_was_acknowledged(place: Place, opened):
@@ -250,7 +300,7 @@ async def test_a_folder_that_is_no_whole_backup_is_refused(place: Place, opened,
         index.write_bytes(index.read_bytes()[:-1])
 
     with pytest.raises(BackupError):
-        read_manifest(folder)
+        read_manifest(folder, "repository")
 
 
 async def test_there_is_no_snapshot_of_what_is_not_there(place: Place):
@@ -260,5 +310,20 @@ async def test_there_is_no_snapshot_of_what_is_not_there(place: Place):
             update={"database_url": settings.database_url.replace("/b", "/absent")}
         )
     with pytest.raises(DatabaseUnavailable):
-        async with open_snapshot(settings):
+        async with open_snapshot(settings.database_url, folder=settings.folder):
             pass
+
+
+async def test_a_snapshot_stays_and_a_reader_sees_what_comes(place: Place, opened):
+    settings = await place.settings("old")
+    house = await opened(settings)
+    where = {"folder": settings.folder}
+    async with (
+        open_snapshot(settings.database_url, **where) as snapshot,
+        open_reader(settings.database_url, **where) as reader,
+    ):
+        assert await count_blobs(snapshot) == (0, 0)
+        await kept(house, b"12345")
+
+        assert await count_blobs(snapshot) == (0, 0)
+        assert await count_blobs(reader) == (1, 5)

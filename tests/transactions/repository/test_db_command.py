@@ -21,7 +21,13 @@ from shared.audit.recorder import AuditRecorder
 from shared.security.caller import Node
 from shared.store.engine import open_database
 from tests.support.metadata import a_document_entry, a_submission
-from tests.transactions.repository.conftest import PROVIDER, House, ScriptedConsent, ScriptedRegistry
+from tests.transactions.repository.conftest import (
+    PROVIDER,
+    House,
+    NobodyMakes,
+    ScriptedConsent,
+    ScriptedRegistry,
+)
 from xdsi.cli import Failed
 from xdsi.db import app
 
@@ -37,6 +43,7 @@ async def _filled(settings: RepositorySettings, number: int) -> None:
         integrity=Integrity(blobs, None, recorder),
         consent=consent,
         registry=registry,
+        provider=NobodyMakes(),
         recorder=recorder,
         node=Node(address="127.0.0.1"),
     )
@@ -97,7 +104,7 @@ def test_a_backup_repairs_what_it_is_the_replica_of(data: Path, tmp_path: Path, 
     blob = blobs_of(data)[0]
     octets = blob.read_bytes()
     blob.write_bytes(b"x")
-    monkeypatch.setenv("XDSI_REPLICA_URL", (tmp_path / "backup").as_uri())
+    monkeypatch.setenv("XDSI_REPLICA_URL", (tmp_path / "backup" / "repository").as_uri())
 
     result = run("verify", "--json")
 
@@ -108,7 +115,7 @@ def test_a_backup_repairs_what_it_is_the_replica_of(data: Path, tmp_path: Path, 
 
 def test_a_backup_is_restored_into_an_empty_repository_alone(data: Path, tmp_path: Path, monkeypatch):
     result = run("backup", tmp_path / "backup", "--json")
-    assert json.loads(result.output)["documents"] == 3
+    assert json.loads(result.output)["repository"]["contents"] == 3
     assert isinstance(run("restore", tmp_path / "backup").exception, Failed)
     monkeypatch.setenv("XDSI_DATA", str(tmp_path / "new"))
 
@@ -129,4 +136,12 @@ def test_a_backup_of_another_repository_is_refused(data: Path, tmp_path: Path, m
 
 
 def test_what_is_no_backup_is_refused(data: Path, tmp_path: Path):
+    assert "no backup" in str(run("restore", tmp_path).exception)
+    (tmp_path / "repository").mkdir()
     assert "no complete backup" in str(run("restore", tmp_path).exception)
+
+
+def test_where_there_are_no_data_nothing_is_backed_up(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDSI_DATA", str(tmp_path / "nowhere"))
+    assert "no service has data here" in str(run("backup", tmp_path / "backup").exception)
+    assert not (tmp_path / "backup").exists()

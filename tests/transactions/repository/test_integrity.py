@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from repository.integrity import Integrity
+from repository.janitor import Janitor
 from repository.scrub import Finding, RateLimit, Report, scrub
+from repository.store.blobs import StoreUnavailable
 from repository.store.files import FileBlobs
 from repository.transactions import iti41, iti43
 from shared.audit.events import AuditEvent, Outcome
+from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor
 from shared.http.raw_asgi import BodyBroken
 from shared.messages.documents import DocumentRequest
@@ -177,6 +180,24 @@ async def test_the_scrub_finds_every_flipped_bit(house: House, trail: Trail, lon
     assert len(trail.events) == len(harmed)
 
 
+async def test_every_flipped_bit_is_found_when_its_document_is_asked_for(
+    house: House, trail: Trail, long: bool
+):
+    number = 1_000 if long else 30
+    unique_ids = [await kept(house, random.Random(index).randbytes(200)) for index in range(number)]
+    for blob in blobs_of(house):
+        flip_a_bit(blob)
+
+    for unique_id in unique_ids:
+        response = await retrieve(house, unique_id)
+        assert response.documents == ()
+
+    assert {one.object_id for event in trail.events for one in event.objects} == {
+        f"urn:sha256:{blob.name}" for blob in blobs_of(house)
+    }
+    assert len(trail.events) == number
+
+
 async def test_the_scrub_repairs_from_the_replica(house: House, trail, replica):
     for octets in (b"1", b"2", b"3"):
         await kept(house, octets)
@@ -193,3 +214,26 @@ async def test_a_rate_is_kept():
     for _ in range(3):
         limit(100_000)
     assert time.monotonic() - began >= 0.29
+
+
+@pytest.mark.parametrize(
+    "failure", [StoreUnavailable("ab"), OSError("no"), AuditUnavailable("full"), ValueError("a mistake")]
+)
+async def test_the_sweep_goes_on_after_whatever_went_wrong(house: House, monkeypatch, failure: Exception):
+    monkeypatch.setattr("repository.janitor._SWEEP_SECONDS", 0.01)
+    swept = 0
+
+    async def sweep(referenced, *, grace_seconds: float) -> int:
+        nonlocal swept
+        swept += 1
+        if swept == 1:
+            raise failure
+        return 0
+
+    monkeypatch.setattr(house.parts.blobs, "sweep", sweep)
+    janitor = Janitor(house.parts)
+    await janitor.start()
+    try:
+        await until(lambda: swept >= 2)
+    finally:
+        await janitor.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repository.store.encoding import FRAME_BYTES, Encoding, EncodingError, is_text, read_key
+from repository.settings import RepositorySettings
+from repository.store.encoding import FRAME_BYTES, Encoding, EncodingError, is_text, printed_keys, read_key
+from repository.store.stores import encoding_of
 from shared.settings import SettingsError
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
@@ -143,3 +146,32 @@ def test_a_key_file_holds_bytes_or_hexadecimal_digits(tmp_path: Path):
             read_key(path)
     with pytest.raises(SettingsError):
         read_key(tmp_path / "absent")
+
+
+def test_a_program_prints_keys_of_which_the_first_encrypts(tmp_path: Path):
+    (tmp_path / "key").write_bytes(OTHER_KEY)
+    printing = (sys.executable, "-c", f"print('{KEY.hex()}')")
+    configured = RepositorySettings.load(
+        environ={}, encryption_key_command=printing, encryption_keys=(tmp_path / "key",)
+    )
+    sha256, octets = encoded(encoding_of(configured), TEXT)
+    _, of_other = encoded(Encoding([OTHER_KEY]), TEXT)
+    assert octets is not None
+    assert of_other is not None
+
+    assert b"".join(Encoding([KEY]).decode(iter([octets]), sha256=sha256)) == TEXT
+    assert b"".join(encoding_of(configured).decode(iter([of_other]), sha256=sha256)) == TEXT
+
+
+@pytest.mark.parametrize(
+    "program", ["", "print('secret')", "print('ab' * 31)", "raise SystemExit(1)", "print(b'\\xff')"]
+)
+def test_a_program_that_gives_no_key_is_named_and_nothing_of_what_it_printed(program: str):
+    with pytest.raises(SettingsError, match="XDSI_ENCRYPTION_KEY_COMMAND") as refusal:
+        printed_keys((sys.executable, "-c", program))
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_program_that_is_not_there_gives_no_key(tmp_path: Path):
+    with pytest.raises(SettingsError, match="gives no key"):
+        printed_keys((str(tmp_path / "absent"),))

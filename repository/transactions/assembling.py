@@ -1,0 +1,208 @@
+"""Documents that are made when they are asked for (ITI TF-2 3.43.4.1.3): the retrieving side of `iti61`.
+
+Order of work, as for a document that is provided: the bytes are kept, then the row is committed, then the
+registry hears of it, then the answer is given. After a crash at any point the next retrieval makes the same
+bytes under the same uniqueId again, or finds them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from uuid import uuid4
+
+from repository.domain.assembly import Assembly, Kind, filled_in, is_of, snapshot
+from repository.domain.provision import Bytes, Provision, State, digest_of
+from repository.provider import CannotMake, ProviderUnavailable
+from repository.store import assemblies, documents
+from repository.store.blobs import DamagedBlob, StoreUnavailable
+from repository.transactions import iti42, iti57
+from repository.unit import Unit
+from shared.consent.decision import Action, Resource
+from shared.ebrim.codec import decode_submission, encode_submission, parse_fragment
+from shared.ebrim.model import DocumentEntry
+from shared.errors import Rejected, Withheld, XdsError
+from shared.messages.documents import DocumentRequest, RetrievedDocument
+from shared.messages.on_demand import MadeManifest, ManifestRequest
+from shared.messages.registry import Status
+from shared.security.caller import Caller
+from shared.soap.mtom import Content
+from shared.store.engine import Transaction
+from shared.telemetry.log import logger
+
+_log = logger("repository.assembling")
+
+
+async def assembled(
+    unit: Unit, asked: DocumentRequest, found: Assembly, caller: Caller, *, hold_bytes: int
+) -> RetrievedDocument:
+    """Make the document of `found`, which consent lets `caller` have, and keep it as its kind wants.
+
+    Raises
+    ------
+    Withheld
+        Consent refuses what was made, which may be described more strictly than when it was registered.
+    XdsError
+        It cannot be made, kept or registered now.
+    """
+    made = await _made(unit, found)
+    [entry] = made.submission.document_entries
+    await _decide(unit, found, entry, caller)
+    if found.kind is Kind.DELAYED:
+        came = await _made_once(unit, found, made)
+        new_id, new_repository = "", ""
+    else:
+        came = await _snapshot(unit, found, made)
+        new_id = entry.unique_id
+        new_repository = asked.repository_unique_id if unit.parts.settings.persist_on_demand else ""
+    return RetrievedDocument(
+        repository_unique_id=asked.repository_unique_id,
+        document_unique_id=found.unique_id,
+        new_repository_unique_id=new_repository,
+        new_document_unique_id=new_id,
+        mime_type=entry.mime_type,
+        content=await _content(unit, found, came, hold_bytes),
+        home_community_id=asked.home_community_id,
+        patient_id=found.patient_id,
+    )
+
+
+async def _made(unit: Unit, found: Assembly) -> MadeManifest:
+    asked = ManifestRequest(
+        study_instance_uid=found.study_instance_uid,
+        patient_id=found.patient_id,
+        document_unique_id=found.unique_id,
+        on_demand=found.kind is Kind.ON_DEMAND,
+    )
+    try:
+        made = await unit.parts.provider.make(asked)
+    except (CannotMake, ProviderUnavailable) as error:
+        _log.error("document not made", error=type(error).__name__, reason=str(error))
+        raise _not_now(found, str(error)) from None
+    [entry] = made.submission.document_entries
+    if not is_of(found, made.submission):
+        _log.error("document not made", error="AnotherPatient")
+        raise _not_now(found, "the study belongs to another patient than when it was registered")
+    if (entry.unique_id == found.unique_id) is not (found.kind is Kind.DELAYED):
+        raise _not_now(found, "what was made has not the uniqueId that it must have")
+    return made
+
+
+def _not_now(found: Assembly, why: str) -> XdsError:
+    return XdsError(f"document {found.unique_id} cannot be made now: {why}", location=found.unique_id)
+
+
+async def _decide(unit: Unit, found: Assembly, entry: DocumentEntry, caller: Caller) -> None:
+    resource = Resource(
+        patient_id=entry.patient_id,
+        confidentiality=frozenset(map(str, entry.confidentiality_codes)),
+        class_code=str(entry.class_code),
+        type_code=str(entry.type_code),
+    )
+    [decision] = await unit.parts.consent.decide(caller, Action.RETRIEVE, (resource,))
+    if not decision.permitted:
+        raise Withheld(
+            f"document {found.unique_id} is not available",
+            location=found.unique_id,
+            patient_id=found.patient_id,
+            reason=decision.reason,
+        )
+
+
+async def _content(unit: Unit, found: Assembly, came: Bytes, hold_bytes: int) -> Content:
+    try:
+        return await unit.parts.integrity.content(came.sha256, came.size, hold_bytes=hold_bytes)
+    except (DamagedBlob, StoreUnavailable):
+        raise XdsError(f"document {found.unique_id} cannot be read", location=found.unique_id) from None
+
+
+async def _kept(unit: Unit, made: MadeManifest) -> Bytes:
+    """The bytes of what was made, durable; what nothing comes to refer to goes after the grace time."""
+    blobs = unit.parts.blobs
+    received = await blobs.spool(made.document)
+    try:
+        await blobs.keep(received, mime_type=made.submission.document_entries[0].mime_type)
+    finally:
+        await asyncio.to_thread(partial(received.path.unlink, missing_ok=True))
+    return Bytes(sha1=received.sha1, sha256=received.sha256, size=received.size)
+
+
+# --- On-Demand ---------------------------------------------------------------------------------------
+
+
+async def _snapshot(unit: Unit, found: Assembly, made: MadeManifest) -> Bytes:
+    came = await _kept(unit, made)
+    if unit.parts.settings.persist_on_demand:
+        # Once the provision is committed its outcome must be recorded, even if the consumer hangs up.
+        await asyncio.shield(asyncio.ensure_future(_registered(unit, found, made, came)))
+    return came
+
+
+async def _registered(unit: Unit, found: Assembly, made: MadeManifest, came: Bytes) -> None:
+    """Register a snapshot as a Stable document; the same content is one snapshot."""
+    [entry] = made.submission.document_entries
+    provision = _provision(unit, found, made, came)
+
+    async def begin(transaction: Transaction) -> Provision:
+        before = await documents.find_providing(transaction, entry.unique_id)
+        if before is None:
+            await documents.insert_provision(transaction, provision, [(entry, came)])
+        return before or provision
+
+    try:
+        current = await unit.parts.database.write(begin)
+    except Rejected as error:
+        raise _not_now(found, str(error)) from None
+    if current.state not in (State.PENDING, State.IN_DOUBT):
+        return
+    outcome = await iti42.register(unit, current, first=current is provision)
+    if outcome.response.status is not Status.SUCCESS:
+        raise _not_now(found, "; ".join(error.context for error in outcome.response.errors))
+
+
+def _provision(unit: Unit, found: Assembly, made: MadeManifest, came: Bytes) -> Provision:
+    ours = unit.parts.settings.repository_unique_id
+    registration = encode_submission(snapshot(made.submission, came, found, repository_unique_id=ours))
+    return Provision(
+        provision_id=str(uuid4()),
+        message_id=f"urn:uuid:{uuid4()}",
+        digest=digest_of(registration, {found.unique_id: came}),
+        registration_message_id=f"urn:uuid:{uuid4()}",
+        registration=registration,
+    )
+
+
+# --- delayed -----------------------------------------------------------------------------------------
+
+
+async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> Bytes:
+    """Keep the document for ever, and tell the registry its hash and size; who comes second gets the first's
+    bytes."""
+    came = await _kept(unit, made)
+    [entry] = made.submission.document_entries
+
+    async def settle(transaction: Transaction) -> Bytes | None:
+        known = await documents.find_bytes(transaction, found.unique_id)
+        if known is not None:
+            return known
+        provision = await documents.provision_of(transaction, found.provision_id)
+        if provision is None or not await assemblies.find_assemblies(transaction, [found.unique_id]):
+            return None  # removed, or refused by the registry, meanwhile
+        registered = decode_submission(parse_fragment(provision.registration)).submission
+        if registered is None:
+            raise ValueError(f"provision {provision.provision_id} holds no readable submission")
+        await documents.insert_late(transaction, found.provision_id, registered.document_entries[0], came)
+        update = encode_submission(filled_in(registered, came, entry.creation_time))
+        await assemblies.set_update(transaction, found.unique_id, f"urn:uuid:{uuid4()}", update)
+        return came
+
+    async def conclude() -> Bytes | None:
+        settled = await unit.parts.database.write(settle)
+        if settled is came:
+            await iti57.resolve(unit)
+        return settled
+
+    settled = await asyncio.shield(asyncio.ensure_future(conclude()))
+    if settled is None:
+        raise XdsError(f"document {found.unique_id} is not available", location=found.unique_id)
+    return settled

@@ -1,0 +1,94 @@
+"""Register On-Demand Document Entry [ITI-61], initiating side, and the registration of delayed entries by
+ITI-42: entries of documents that are made when they are asked for (`assembling`)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from uuid import uuid4
+
+from repository.domain.assembly import Assembly, Kind, assembly_of, registration
+from repository.domain.provision import Provision, State, digest_of
+from repository.store import assemblies, documents
+from repository.transactions import iti42
+from repository.unit import Unit
+from shared.ebrim.codec import encode_submission
+from shared.ebrim.identifiers import new_oid
+from shared.messages.on_demand import ManifestRequest
+from shared.messages.registry import RegistryResponse
+from shared.store.engine import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entered:
+    """The entry of a study, and what the registry says of it; `final` is False while that is not known."""
+
+    unique_id: str
+    response: RegistryResponse
+    final: bool
+
+
+async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: Kind) -> Entered:
+    """Register an entry whose document is the manifest of a study, without making it.
+
+    A study has one On-Demand entry for a patient: what is there already is answered again.
+
+    Parameters
+    ----------
+    patient_id
+        CX of the affinity domain; empty for the study's own.
+
+    Raises
+    ------
+    CannotMake, ProviderUnavailable
+        The provider does not describe the study.
+    """
+    unique_id = new_oid()
+    described = await unit.parts.provider.make(
+        ManifestRequest(
+            study_instance_uid=study_instance_uid,
+            patient_id=patient_id,
+            document_unique_id=unique_id,
+            on_demand=kind is Kind.ON_DEMAND,
+        )
+    )
+    submission = registration(
+        described.submission,
+        kind,
+        unique_id,
+        repository_unique_id=unit.parts.settings.repository_unique_id,
+    )
+    octets = encode_submission(submission)
+    provision = Provision(
+        provision_id=str(uuid4()),
+        message_id=f"urn:uuid:{uuid4()}",
+        digest=digest_of(octets, {}),
+        registration_message_id=f"urn:uuid:{uuid4()}",
+        registration=octets,
+    )
+    made = assembly_of(submission, kind, provision.provision_id, study_instance_uid)
+    # Once the provision is committed its outcome must be recorded, even if the caller hangs up.
+    return await asyncio.shield(asyncio.ensure_future(_entered(unit, made, provision)))
+
+
+async def _entered(unit: Unit, made: Assembly, provision: Provision) -> Entered:
+    async def begin(transaction: Transaction) -> Assembly:
+        if made.kind is Kind.ON_DEMAND and (
+            before := await assemblies.find_on_demand(transaction, made.study_instance_uid, made.patient_id)
+        ):
+            return before
+        await documents.insert_provision(transaction, provision, ())
+        await assemblies.insert_assembly(transaction, made)
+        return made
+
+    current = await unit.parts.database.write(begin)
+    if current is made:
+        outcome = await iti42.register(unit, provision, first=True)
+        return Entered(unique_id=made.unique_id, response=outcome.response, final=outcome.final)
+    before = await documents.provision_of(unit.parts.database, current.provision_id)
+    if before is None:
+        raise LookupError(f"provision {current.provision_id} is gone")
+    if before.state is State.REGISTERED:
+        return Entered(unique_id=current.unique_id, response=iti42.stored_answer(before), final=True)
+    outcome = await iti42.register(unit, before)
+    return Entered(unique_id=current.unique_id, response=outcome.response, final=outcome.final)

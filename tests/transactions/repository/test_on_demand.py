@@ -1,0 +1,605 @@
+"""On-Demand entries and delayed document assembly: a real registry and a real imaging source in one process
+(ITI TF-2 3.43.4.1.3, 3.57, 3.61)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import importlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from lxml import etree
+
+from registry.domain.stored_queries import GET_ALL
+from registry.transactions import SERVED as REGISTRY_SERVED
+from repository.domain.assembly import EMPTY_SHA1, Kind
+from repository.domain.provision import State
+from repository.janitor import Janitor
+from repository.provider import CannotMake, ImagingSource, ProviderUnavailable
+from repository.store.replays import forget_portion
+from repository.transactions import iti43, iti57, iti61, iti86
+from shared.consent.decision import Action, Decision, Resource
+from shared.dicom.kos import read_manifest
+from shared.ebrim import schemes
+from shared.ebrim.codec import RegistryObjects
+from shared.ebrim.model import AssociationType, AvailabilityStatus, Code, DocumentEntry
+from shared.errors import Actor, Rejected, XdsError
+from shared.http.client import http_client
+from shared.messages.documents import DocumentRequest, RetrieveDocumentSetResponse
+from shared.messages.iti43 import RetrieveDocumentSetRequest
+from shared.messages.iti86 import RemoveDocumentsRequest
+from shared.messages.registry import RegistryResponse, Status
+from shared.security.caller import Caller
+from shared.settings import PatientPolicy, TlsSettings
+from shared.soap.client import PeerUnclear, PeerUnreachable
+from shared.soap.perform import perform
+from tests.support.blobs import octets_of
+from tests.support.databases import DatabasePlace
+from tests.support.dicom import a_ct
+from tests.support.imaging_source import BASE, Source, cx, source
+from tests.support.registry import REPOSITORY, Registry, open_parts
+from tests.support.waiting import until
+from tests.transactions.repository.conftest import PROVIDER, House
+
+__all__ = ["source"]
+
+STUDY = "2.25.11"
+PATIENT = cx("P1")
+CONSUMER = replace(PROVIDER, message_id="")
+LOST = PeerUnclear("http://127.0.0.1:8010/xds/registry", "no answer")
+DOWN = PeerUnreachable("http://127.0.0.1:8010/xds/registry", "refused")
+
+
+@dataclass
+class RealRegistry:
+    """Carries messages to a registry in this process as the wire would; `lost` loses answers or messages."""
+
+    registry: Registry
+    heard: list[str] = field(default_factory=list)
+    lost: list[PeerUnclear | PeerUnreachable] = field(default_factory=list)
+    answering: int = 0
+
+    async def call(
+        self, transaction: Any, url: str, request: Any, *, message_id: str, timeout_seconds: float
+    ) -> RegistryResponse:
+        loss = self.lost.pop(0) if self.lost else None
+        if isinstance(loss, PeerUnreachable):
+            raise loss
+        [served] = [one for one in REGISTRY_SERVED if one.transaction.action == transaction.action]
+        self.heard.append(transaction.number)
+        self.answering += 1
+        arrived = served.transaction.decode_request(etree.fromstring(transaction.encode_request(request)))
+        caller = replace(REPOSITORY, message_id=message_id, community_node=True)
+        parts = self.registry.parts
+        try:
+            answer = await perform(served, parts.unit, arrived, caller, parts.recorder)
+        except Rejected as refusal:
+            answer = RegistryResponse(status=Status.FAILURE, errors=refusal.errors)
+        self.answering -= 1
+        if loss:
+            raise loss
+        return transaction.decode_response(etree.fromstring(served.transaction.encode_response(answer)))
+
+    async def everything(self) -> RegistryObjects:
+        statuses = [AvailabilityStatus.APPROVED, AvailabilityStatus.DEPRECATED]
+        return await self.registry.query(
+            GET_ALL,
+            {
+                "$patientId": PATIENT,
+                "$XDSDocumentEntryStatus": statuses,
+                "$XDSSubmissionSetStatus": statuses,
+                "$XDSFolderStatus": statuses,
+                "$XDSDocumentEntryType": [schemes.STABLE, schemes.ON_DEMAND],
+                "$XDSAssociationStatus": statuses,
+                "$MetadataLevel": 2,
+            },
+        )
+
+    async def entries(self, object_type: str) -> list[DocumentEntry]:
+        found = (await self.everything()).document_entries
+        return sorted(
+            (entry for entry in found if entry.object_type == object_type), key=lambda entry: entry.version
+        )
+
+
+@dataclass
+class RestrictiveConsent:
+    """Permits what does not bear the code `refused`."""
+
+    refused: str = ""
+    asked: list[Resource] = field(default_factory=list)
+
+    async def decide(
+        self, caller: Caller, action: Action, resources: tuple[Resource, ...]
+    ) -> tuple[Decision, ...]:
+        self.asked += resources
+        return tuple(
+            Decision(self.refused not in one.confidentiality, "policy urn:uuid:9: deny") for one in resources
+        )
+
+
+@dataclass
+class Hospital:
+    """A repository with its imaging source and its registry."""
+
+    house: House
+    source: Source
+    registry: RealRegistry
+    consent: RestrictiveConsent
+
+    async def enter(self, kind: Kind = Kind.ON_DEMAND, patient_id: str = "") -> str:
+        """Register the entry of the study, and give its uniqueId."""
+        entered = await iti61.enter(self.house.unit(), STUDY, patient_id, kind)
+        assert entered.response.status is Status.SUCCESS, entered.response.errors
+        return entered.unique_id
+
+    async def ask(self, unique_id: str, caller: Caller = CONSUMER) -> RetrieveDocumentSetResponse:
+        return await iti43.handle(self.house.unit(), self.request(unique_id), caller)
+
+    def request(self, unique_id: str) -> RetrieveDocumentSetRequest:
+        ours = self.house.parts.settings.repository_unique_id
+        asked = DocumentRequest(repository_unique_id=ours, document_unique_id=unique_id)
+        return RetrieveDocumentSetRequest(documents=(asked,))
+
+    async def refused(self, unique_id: str) -> XdsError:
+        response = await self.ask(unique_id)
+        assert not response.documents
+        [error] = response.errors
+        assert error.location == unique_id
+        return error
+
+    def set(self, **changes: Any) -> None:
+        settings = self.house.parts.settings.model_copy(update=changes)
+        self.house.parts = replace(self.house.parts, settings=settings)
+
+
+@pytest.fixture
+async def hospital(house: House, source: Source, tmp_path: Path) -> AsyncIterator[Hospital]:
+    place = DatabasePlace(url=None, folder=tmp_path / "registry-database", name="registry")
+    registry = RealRegistry(Registry(await open_parts(place, patients=PatientPolicy.ANY)))
+    consent = RestrictiveConsent()
+    transport = httpx2.ASGITransport(app=source.service.asgi, client=("127.0.0.1", 50_000))
+    async with http_client(TlsSettings(), peers=(BASE,), transport=transport) as http:
+        provider = ImagingSource(http, f"{BASE}/xds/imaging-source")
+        house.parts = replace(house.parts, registry=registry, consent=consent, provider=provider)
+        await source.keep(a_ct())
+        yield Hospital(house, source, registry, consent)
+    await registry.registry.parts.recorder.close()
+    await registry.registry.parts.database.close()
+
+
+def references(octets: bytes) -> set[str]:
+    """The SOP Instance UIDs that a manifest names."""
+    return {instance.sop_instance_uid for _, _, instance in read_manifest(octets).instances}
+
+
+# --- On-Demand ---------------------------------------------------------------------------------------
+
+
+async def test_an_on_demand_entry_says_nothing_of_bytes_that_are_not_there(hospital: Hospital):
+    unique_id = await hospital.enter()
+
+    [entry] = await hospital.registry.entries(schemes.ON_DEMAND)
+    assert entry.unique_id == unique_id
+    assert (entry.creation_time, entry.hash, entry.size) == (None, "", None)
+    assert entry.repository_unique_id == hospital.house.parts.settings.repository_unique_id
+    assert entry.patient_id == PATIENT
+    assert hospital.registry.heard == ["ITI-61"]
+
+
+async def test_a_retrieval_gets_the_manifest_of_now_under_a_new_uniqueId_and_registers_it(
+    hospital: Hospital,
+):
+    unique_id = await hospital.enter()
+
+    response = await hospital.ask(unique_id)
+
+    [document] = response.documents
+    octets = octets_of(document.content)
+    assert response.status is Status.SUCCESS
+    assert document.document_unique_id == unique_id
+    assert document.new_document_unique_id not in ("", unique_id)
+    assert document.new_repository_unique_id == document.repository_unique_id
+    assert document.mime_type == "application/dicom"
+    assert references(octets) == {"2.25.13"}
+    [stable] = await hospital.registry.entries(schemes.STABLE)
+    assert stable.unique_id == document.new_document_unique_id
+    assert (stable.hash, stable.size) == (hashlib.sha1(octets).hexdigest(), len(octets))
+    [on_demand] = await hospital.registry.entries(schemes.ON_DEMAND)
+    [snapshot] = [
+        one
+        for one in (await hospital.registry.everything()).associations
+        if one.association_type == AssociationType.IS_SNAPSHOT_OF
+    ]
+    assert (snapshot.source_object, snapshot.target_object) == (stable.entry_uuid, on_demand.entry_uuid)
+    [again] = (await hospital.ask(stable.unique_id)).documents
+    assert octets_of(again.content) == octets
+    assert again.new_document_unique_id == ""
+
+
+async def test_the_same_content_is_the_same_snapshot_and_new_content_another(hospital: Hospital):
+    unique_id = await hospital.enter()
+    [first], [second] = [(await hospital.ask(unique_id)).documents for _ in range(2)]
+    await hospital.source.keep(a_ct(SOPInstanceUID="2.25.14"))
+    [third] = (await hospital.ask(unique_id)).documents
+
+    assert second.new_document_unique_id == first.new_document_unique_id
+    assert octets_of(second.content) == octets_of(first.content)
+    assert third.new_document_unique_id != first.new_document_unique_id
+    assert references(octets_of(third.content)) == {"2.25.13", "2.25.14"}
+    assert len(await hospital.registry.entries(schemes.STABLE)) == 2
+
+
+async def test_retrievals_at_the_same_time_make_one_snapshot(hospital: Hospital):
+    unique_id = await hospital.enter()
+
+    responses = await asyncio.gather(*(hospital.ask(unique_id) for _ in range(6)))
+
+    assert {one.documents[0].new_document_unique_id for one in responses if one.documents} == {
+        entry.unique_id for entry in await hospital.registry.entries(schemes.STABLE)
+    }
+    assert [one.errors for one in responses] == [()] * 6
+    assert len(await hospital.registry.entries(schemes.STABLE)) == 1
+
+
+async def test_without_persistence_nothing_is_registered_and_the_same_content_has_the_same_uniqueId(
+    hospital: Hospital,
+):
+    hospital.set(persist_on_demand=False)
+    unique_id = await hospital.enter()
+
+    [first], [second] = [(await hospital.ask(unique_id)).documents for _ in range(2)]
+
+    assert first.new_repository_unique_id == ""
+    assert first.new_document_unique_id == second.new_document_unique_id != ""
+    assert octets_of(first.content) == octets_of(second.content)
+    assert await hospital.registry.entries(schemes.STABLE) == []
+    assert (await hospital.refused(first.new_document_unique_id)).code_for(Actor.REPOSITORY) == (
+        "XDSDocumentUniqueIdError"
+    )
+
+
+async def test_two_entries_of_one_study_do_not_share_snapshots(hospital: Hospital):
+    one, other = await hospital.enter(), await hospital.enter(patient_id=cx("P2"))
+
+    [first], [second] = (await hospital.ask(one)).documents, (await hospital.ask(other)).documents
+
+    assert first.new_document_unique_id != second.new_document_unique_id
+
+
+async def test_a_study_has_one_on_demand_entry_for_a_patient(hospital: Hospital):
+    assert await hospital.enter() == await hospital.enter()
+    assert len(await hospital.registry.entries(schemes.ON_DEMAND)) == 1
+
+
+# --- rights ------------------------------------------------------------------------------------------
+
+
+async def test_consent_is_asked_before_anything_is_made(hospital: Hospital):
+    unique_id = await hospital.enter()
+    hospital.source.recorder.taken()
+    hospital.consent.refused = "N^^2.16.840.1.113883.5.25"
+
+    error = await hospital.refused(unique_id)
+
+    assert error.code_for(Actor.REPOSITORY) == "XDSDocumentUniqueIdError"
+    assert "not available" in error.context
+    assert hospital.source.recorder.taken() == []
+    assert await hospital.registry.entries(schemes.STABLE) == []
+
+
+async def test_what_is_described_more_strictly_by_now_is_asked_for_again(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+):
+    unique_id = await hospital.enter()
+    publishing = hospital.source.parts.settings.publishing
+    strict = replace(publishing.coding, confidentiality=(Code("V", "2.16.840.1.113883.5.25"),))
+    monkeypatch.setitem(publishing.__dict__, "coding", strict)
+    hospital.consent.refused = "V^^2.16.840.1.113883.5.25"
+
+    assert (await hospital.refused(unique_id)).code_for(Actor.REPOSITORY) == "XDSDocumentUniqueIdError"
+    assert await hospital.registry.entries(schemes.STABLE) == []
+
+
+async def test_a_study_that_became_another_patients_is_not_given_away(hospital: Hospital, monkeypatch):
+    unique_id = await hospital.enter(patient_id=PATIENT)
+    header = hospital.source.parts.instances.header
+
+    async def corrected(study_instance_uid: str) -> Any:
+        return replace(await header(study_instance_uid), patient_id="P9")
+
+    monkeypatch.setattr(hospital.source.parts.instances, "header", corrected)
+
+    error = await hospital.refused(unique_id)
+
+    assert error.code_for(Actor.REPOSITORY) == "XDSRepositoryError"
+    assert "another patient" in error.context
+    assert await hospital.registry.entries(schemes.STABLE) == []
+
+
+async def test_both_sides_are_audited(hospital: Hospital):
+    unique_id = await hospital.enter()
+    hospital.source.recorder.taken()
+
+    response = await perform(
+        iti43.SERVED,
+        _unit_of(hospital),
+        hospital.request(unique_id),
+        CONSUMER,
+        hospital.house.parts.recorder,
+    )
+
+    [made] = hospital.source.recorder.taken()
+    assert [code.code for code in made.event_types] == ["manifest-on-demand"]
+    assert {item.object_id for item in made.objects} == {PATIENT, STUDY}
+    [event] = iti43.audit(hospital.request(unique_id), response, CONSUMER, 0)
+    assert {item.object_id for item in event.objects} == {PATIENT, unique_id}
+
+
+def _unit_of(hospital: Hospital) -> Any:
+    @asynccontextmanager
+    async def unit(caller: Caller) -> AsyncIterator[Any]:
+        yield hospital.house.unit()
+
+    return unit
+
+
+async def test_an_entry_that_is_removed_gives_nothing_more(hospital: Hospital):
+    unique_id = await hospital.enter()
+    request = RemoveDocumentsRequest(documents=hospital.request(unique_id).documents)
+
+    response = await iti86.handle(hospital.house.unit(), request, replace(PROVIDER, community_node=True))
+
+    assert response.status is Status.SUCCESS
+    assert (await hospital.refused(unique_id)).code_for(Actor.REPOSITORY) == "XDSDocumentUniqueIdError"
+
+
+# --- what goes wrong ---------------------------------------------------------------------------------
+
+
+async def test_a_provider_that_is_away_is_told_and_leaves_nothing(hospital: Hospital):
+    unique_id = await hospital.enter()
+    async with http_client(TlsSettings(), peers=("http://127.0.0.1:9",)) as http:
+        away = ImagingSource(http, "http://127.0.0.1:9/xds/imaging-source")
+        hospital.house.parts = replace(hospital.house.parts, provider=away)
+
+        error = await hospital.refused(unique_id)
+        with pytest.raises(ProviderUnavailable, match="does not answer"):
+            await hospital.enter(Kind.DELAYED)
+
+    assert error.code_for(Actor.REPOSITORY) == "XDSRepositoryError"
+    assert "does not answer" in error.context
+    assert await hospital.registry.entries(schemes.STABLE) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (404, b"{}", CannotMake),
+        (409, b"{}", CannotMake),
+        (500, b"", ProviderUnavailable),
+        (403, b"{}", ProviderUnavailable),
+        (200, b"hello", ProviderUnavailable),
+        (200, b'{"document": "AA==", "submission": "<rim:RegistryObjectList/>"}', ProviderUnavailable),
+        (200, b'{"document": 7, "submission": ""}', ProviderUnavailable),
+    ],
+)
+async def test_a_provider_that_answers_anything_else_makes_nothing(
+    hospital: Hospital, status: int, body: bytes, kind: type[Exception]
+):
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    transport = httpx2.ASGITransport(app=answer)
+    async with http_client(TlsSettings(), peers=(BASE,), transport=transport) as http:
+        strange = ImagingSource(http, BASE)
+        hospital.house.parts = replace(hospital.house.parts, provider=strange)
+        with pytest.raises(kind):
+            await hospital.enter()
+
+
+async def test_the_provider_answers_nodes_of_the_community_alone(hospital: Hospital):
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=hospital.source.service.asgi, client=("192.0.2.9", 50_000)),
+        base_url=BASE,
+    ) as http:
+        asked = {"study_instance_uid": STUDY, "document_unique_id": "2.25.9", "on_demand": True}
+        assert (await http.post("/api/manifest", json=asked)).status_code in (401, 403)
+
+
+async def test_a_study_that_is_not_there_has_no_entry(hospital: Hospital):
+    with pytest.raises(CannotMake):
+        await iti61.enter(hospital.house.unit(), "2.25.404", "", Kind.ON_DEMAND)
+    assert await hospital.registry.entries(schemes.ON_DEMAND) == []
+
+
+async def test_an_entry_that_the_registry_never_heard_of_is_forgotten(hospital: Hospital):
+    hospital.registry.lost = [DOWN]
+
+    entered = await iti61.enter(hospital.house.unit(), STUDY, "", Kind.ON_DEMAND)
+
+    assert entered.response.status is Status.FAILURE
+    assert (await hospital.refused(entered.unique_id)).code_for(Actor.REPOSITORY) == (
+        "XDSDocumentUniqueIdError"
+    )
+    assert await hospital.house.states() == []
+
+
+async def test_an_entry_whose_answer_was_lost_is_registered_once(hospital: Hospital):
+    hospital.registry.lost = [LOST, LOST]
+    entered = await iti61.enter(hospital.house.unit(), STUDY, "", Kind.ON_DEMAND)
+    assert not entered.final
+
+    assert await hospital.enter() == entered.unique_id
+
+    [entry] = await hospital.registry.entries(schemes.ON_DEMAND)
+    assert entry.unique_id == entered.unique_id
+
+
+@pytest.mark.parametrize("loss", [[LOST, LOST], [DOWN]])
+async def test_a_snapshot_that_cannot_be_registered_is_not_answered_and_comes_the_next_time(
+    hospital: Hospital, loss: list[Any]
+):
+    unique_id = await hospital.enter()
+    hospital.registry.lost = [*loss]
+
+    assert (await hospital.refused(unique_id)).code_for(Actor.REPOSITORY) == "XDSRepositoryError"
+    [document] = (await hospital.ask(unique_id)).documents
+
+    [stable] = await hospital.registry.entries(schemes.STABLE)
+    assert stable.unique_id == document.new_document_unique_id
+
+
+async def test_the_janitor_finishes_what_a_crash_left(hospital: Hospital):
+    unique_id = await hospital.enter()
+    hospital.registry.lost = [LOST, LOST]
+    await hospital.refused(unique_id)
+
+    assert await Janitor(hospital.house.parts).resolve(older_than_seconds=-1) == 1
+
+    [stable] = await hospital.registry.entries(schemes.STABLE)
+    [document] = (await hospital.ask(stable.unique_id)).documents
+    assert hashlib.sha1(octets_of(document.content)).hexdigest() == stable.hash
+
+
+# --- delayed document assembly -----------------------------------------------------------------------
+
+
+async def test_a_delayed_entry_shows_the_hash_of_no_bytes_until_its_document_is_made(hospital: Hospital):
+    unique_id = await hospital.enter(Kind.DELAYED)
+
+    [entry] = await hospital.registry.entries(schemes.STABLE)
+    assert (entry.unique_id, entry.hash, entry.size) == (unique_id, EMPTY_SHA1, 0)
+    assert hospital.registry.heard == ["ITI-42"]
+
+    [document] = (await hospital.ask(unique_id)).documents
+
+    octets = octets_of(document.content)
+    assert (document.new_document_unique_id, document.new_repository_unique_id) == ("", "")
+    assert read_manifest(octets).sop_instance_uid == unique_id
+    old, new = await hospital.registry.entries(schemes.STABLE)
+    assert (old.availability_status, new.availability_status) == (
+        AvailabilityStatus.DEPRECATED,
+        AvailabilityStatus.APPROVED,
+    )
+    assert (new.unique_id, new.logical_id) == (unique_id, entry.entry_uuid)
+    assert (new.hash, new.size) == (hashlib.sha1(octets).hexdigest(), len(octets))
+    assert hospital.registry.heard == ["ITI-42", "ITI-57"]
+
+
+async def test_a_delayed_document_is_made_once_and_kept(hospital: Hospital):
+    unique_id = await hospital.enter(Kind.DELAYED)
+    responses = await asyncio.gather(*(hospital.ask(unique_id) for _ in range(4)))
+    await hospital.source.keep(a_ct(SOPInstanceUID="2.25.14"))
+    responses.append(await hospital.ask(unique_id))
+
+    assert len({octets_of(one.documents[0].content) for one in responses}) == 1
+    assert hospital.registry.heard == ["ITI-42", "ITI-57"]
+
+
+@pytest.mark.parametrize(("loss", "attempts"), [(DOWN, 1), (LOST, 2)])
+async def test_an_update_that_was_not_answered_is_sent_again_until_it_is(
+    hospital: Hospital, loss: Any, attempts: int
+):
+    unique_id = await hospital.enter(Kind.DELAYED)
+    hospital.registry.lost = [loss]
+    [document] = (await hospital.ask(unique_id)).documents
+    janitor = Janitor(hospital.house.parts)
+
+    await janitor.start()
+    try:
+        await until(lambda: hospital.registry.heard.count("ITI-57") == attempts)
+        await until(lambda: not hospital.registry.answering)
+    finally:
+        await janitor.stop()
+
+    _, new = await hospital.registry.entries(schemes.STABLE)
+    assert new.hash == hashlib.sha1(octets_of(document.content)).hexdigest()
+
+
+async def test_a_delayed_document_that_was_removed_is_not_made(hospital: Hospital):
+    unique_id = await hospital.enter(Kind.DELAYED)
+    request = RemoveDocumentsRequest(documents=hospital.request(unique_id).documents)
+    await iti86.handle(hospital.house.unit(), request, replace(PROVIDER, community_node=True))
+
+    assert (await hospital.refused(unique_id)).code_for(Actor.REPOSITORY) == "XDSDocumentUniqueIdError"
+
+
+# --- a crash between two steps -----------------------------------------------------------------------
+
+
+class Crash(Exception):
+    """The end of the process, as far as the request is concerned."""
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize(
+    "point",
+    [
+        "repository.store.blobs:Blobs.spool",
+        "repository.transactions.iti42:register",
+        "repository.transactions.iti42:_record",
+        "repository.transactions.iti57:resolve",
+        "repository.transactions.iti57:_conclude",
+    ],
+)
+@pytest.mark.parametrize("step", ["entering", "retrieving"])
+async def test_wherever_it_dies_the_next_start_leaves_nothing_dangling_and_nothing_twice(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, kind: Kind, point: str, step: str
+):
+    module_name, _, path = point.partition(":")
+    owner: Any = importlib.import_module(module_name)
+    *groups, name = path.split(".")
+    for group in groups:
+        owner = getattr(owner, group)
+
+    async def die(*arguments: Any, **named: Any) -> Any:
+        raise Crash
+
+    unique_id = await hospital.enter(kind) if step == "retrieving" else ""
+    with monkeypatch.context() as dying:
+        dying.setattr(owner, name, die)
+        with contextlib.suppress(Crash):
+            if unique_id:
+                await hospital.ask(unique_id)
+            else:
+                await iti61.enter(hospital.house.unit(), STUDY, "", kind)
+
+    await Janitor(hospital.house.parts).resolve(older_than_seconds=-1)
+    await iti57.resolve(hospital.house.unit())
+    entries = [
+        one
+        for one in (await hospital.registry.everything()).document_entries
+        if one.availability_status is AvailabilityStatus.APPROVED
+    ]
+    for entry in entries:
+        [document] = (await hospital.ask(entry.unique_id)).documents
+        if entry.size:
+            assert hashlib.sha1(octets_of(document.content)).hexdigest() == entry.hash
+    again = [
+        one
+        for one in (await hospital.registry.everything()).document_entries
+        if one.availability_status is AvailabilityStatus.APPROVED
+    ]
+    assert len({one.unique_id for one in again}) == len(again), "something is registered twice"
+    assert all(one.size for one in again if one.object_type == schemes.STABLE), "an update was never sent"
+    assert all(state is State.REGISTERED for state in await hospital.house.states())
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_answers_are_forgotten_but_not_what_is_still_to_be_made(hospital: Hospital, kind: Kind):
+    unique_id = await hospital.enter(kind)
+
+    assert await forget_portion(hospital.house.parts.database, before=time.time() + 1) == 0
+
+    assert (await hospital.ask(unique_id)).errors == ()
+    assert all(entry.hash != EMPTY_SHA1 for entry in (await hospital.registry.entries(schemes.STABLE))[-1:])
