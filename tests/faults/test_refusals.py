@@ -571,6 +571,8 @@ async def _alerts(case: Case, reporter: str, more_than: int = -1) -> list[dict[s
         ("audit", "/api/verify", {}),
         ("source", "/api/publish", {"study_instance_uid": "2.25.1"}),
         ("source", "/api/publications", {}),
+        ("source", "/api/manifest", {"study_instance_uid": "2.25.1"}),
+        ("repository", "/api/entries", {"study_instance_uid": "2.25.1", "patient_id": "1"}),
         ("source", "/api/publications/retry", {"publication_id": "1"}),
     ],
 )
