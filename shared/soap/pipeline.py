@@ -239,6 +239,9 @@ class SoapService:
         # What cannot be recorded is not done, whatever it was: an operator has to know.
         tell = _log.error if isinstance(refused, AuditUnavailable) else _log.info
         tell("refused", transaction=served.transaction.number, codes=codes)
+        for error in (refused, *errors):
+            # What was at work when it was raised, thousands of rows maybe, shall not wait for the collector.
+            error.__traceback__ = error.__context__ = error.__cause__ = None
         return served.transaction.failure(errors)
 
     # --- the way -------------------------------------------------------------------------------------

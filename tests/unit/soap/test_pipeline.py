@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import re
+import weakref
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -12,7 +14,14 @@ import pytest
 
 from shared.audit.events import USER_AUTHENTICATION, Outcome
 from shared.audit.recorder import AuditUnavailable
-from shared.errors import Actor, DocumentUniqueIdError, ExtraMetadataNotSaved, MetadataError, UnknownPatientId
+from shared.errors import (
+    Actor,
+    DocumentUniqueIdError,
+    ExtraMetadataNotSaved,
+    MetadataError,
+    UnknownPatientId,
+    XdsError,
+)
 from shared.faults import SecurityFault, SenderFault
 from shared.http.raw_asgi import ClientGone, FileRange
 from shared.settings import ServiceSettings
@@ -580,3 +589,28 @@ def test_two_transactions_with_one_action_are_a_mistake(tmp_path):
             actor=Actor.REGISTRY,
             spool_folder=tmp_path,
         )
+
+
+class Rows(list[bytes]):
+    """A list that can be watched."""
+
+
+async def test_what_a_refused_request_had_in_hand_does_not_wait_for_the_garbage_collector(tmp_path):
+    held: list[weakref.ref[Rows]] = []
+
+    async def handle(unit, request, caller):
+        rows = Rows([bytes(1_000)])
+        held.append(weakref.ref(rows))
+        try:
+            raise KeyError("on the way")
+        except KeyError:
+            raise XdsError("too many rows")  # noqa: B904  # the context is what is looked at
+
+    house = a_house(tmp_path, handle_echo=handle)
+    gc.collect()
+    gc.disable()
+    try:
+        assert (await post(house.service, an_echo())).status == 200
+        assert [one() for one in held] == [None]
+    finally:
+        gc.enable()
