@@ -19,13 +19,6 @@ class RegistrySettings(ServiceSettings):
     service: ClassVar[str] = "registry"
 
     port: int = Field(8010, ge=0, le=65535, description="port of the SOAP endpoint; 0 takes a free one")
-    workers: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="processes that answer on the port; on SQLite one of them writes and the others answer "
-        "queries",
-    )
     mllp_port: int | None = Field(
         None,
         ge=0,
@@ -82,19 +75,12 @@ class RegistrySettings(ServiceSettings):
     def problems(self) -> list[str]:
         """Contradictions between settings, and what of the files they name cannot be used."""
         found = super().problems()
-        if self.workers > 1 and not self.port:
-            found.append("XDSI_WORKERS: several processes need a port that is fixed; set XDSI_REGISTRY__PORT")
         if self.value_sets is not None:
             try:
                 read_value_sets(self.value_sets)
             except ValueSetError as error:
                 found.append(f"XDSI_VALUE_SETS: {error}")
         return found
-
-    @property
-    def first_worker(self) -> Path:
-        """The Unix socket by which other workers reach the first one."""
-        return self.folder / "workers" / "first.sock"
 
     @property
     def feed_port(self) -> int:

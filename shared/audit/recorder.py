@@ -41,15 +41,12 @@ def message(event: AuditEvent, source: AuditSource) -> bytes:
 
 
 class AuditRecorder:
-    """Keeps the events of one service; one object for each process, wired in `app.py`.
+    """Keeps the events of one service; one object for each process, wired in `app.py`."""
 
-    Processes of one service are told apart by `worker`: each has a spool of its own.
-    """
-
-    def __init__(self, settings: ServiceSettings, service: str, *, worker: int = 0) -> None:
+    def __init__(self, settings: ServiceSettings, service: str) -> None:
         self.source = source_of(settings, service)
         self.spool = Spool(
-            settings.folder / (f"audit-{worker}" if worker else "audit"),
+            settings.folder / "audit",
             max_bytes=settings.audit.spool_max_bytes,
             on_full=settings.audit.on_full,
             lost=lambda number, reason: self.row(records_lost(number, reason)),

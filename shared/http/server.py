@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import resource
 import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import uvloop
@@ -24,7 +21,6 @@ from shared.http.handshake import OnTlsFailure, TlsListener
 from shared.http.limits import HttpLimits
 from shared.http.protocol import House, XdsiProtocol
 from shared.http.raw_asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, ServerBusy, send_body
-from shared.http.relay import believing
 from shared.security.tls import server_context
 from shared.settings import ServiceSettings, SettingsError
 from shared.telemetry.log import logger
@@ -185,29 +181,6 @@ async def start_server(
         lambda: XdsiProtocol(house), sock=listening, backlog=BACKLOG
     )
     return RunningServer(house, listener, port)
-
-
-async def start_local_server(app: App, path: Path) -> RunningServer:
-    """Listen on a Unix socket for requests that other workers of this service hand over
-    (`shared.http.relay`); only this user may connect."""
-    limits = HttpLimits()
-    house = _house(
-        believing(app),
-        replace(limits, header_bytes=2 * limits.header_bytes, connections_per_peer=limits.connections),
-    )
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
-    try:
-        listening.bind(str(path))
-    finally:
-        os.umask(before)
-    listening.setblocking(False)
-    listener = await asyncio.get_running_loop().create_unix_server(
-        lambda: XdsiProtocol(house), sock=listening, backlog=BACKLOG
-    )
-    return RunningServer(house, listener, 0)
 
 
 def _listening(host: str, port: int, reuse_port: bool) -> socket.socket:

@@ -121,28 +121,8 @@ async def open_database(
     if url is None or url.startswith("sqlite"):
         from shared.store import sqlite
 
-        return await sqlite.open_database(
-            _sqlite_path(url, folder, name), metadata=metadata, migrations=migrations
-        )
+        path = folder / f"{name}.sqlite3" if url is None else Path(url.split("///", 1)[-1])
+        return await sqlite.open_database(path, metadata=metadata, migrations=migrations)
     from shared.store import postgresql
 
     return await postgresql.open_database(url, schema=name, metadata=metadata, migrations=migrations)
-
-
-def open_reader(url: str | None, *, folder: Path, name: str | None = None) -> Database | None:
-    """Open the SQLite file of a service beside the process that owns it; None when it is not SQLite.
-
-    Raises
-    ------
-    DatabaseUnavailable
-        It cannot be read.
-    """
-    if url is not None and not url.startswith("sqlite"):
-        return None
-    from shared.store import sqlite
-
-    return sqlite.open_reader(_sqlite_path(url, folder, name or folder.name.replace("-", "_")))
-
-
-def _sqlite_path(url: str | None, folder: Path, name: str) -> Path:
-    return folder / f"{name}.sqlite3" if url is None else Path(url.split("///", 1)[-1])

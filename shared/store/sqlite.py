@@ -1,7 +1,6 @@
 """The embedded database: Python's own `sqlite3`, one writer thread, reads on the event loop.
 
-One process owns the file (a lock beside it), and all writes and checkpoints come from one connection; others
-may read it (`open_reader`). SQLite
+One process owns the file (a lock beside it), and all writes and checkpoints come from one connection. SQLite
 below 3.51.3 can corrupt a database when two connections of different threads or processes reset the
 write-ahead log at once; with one writing connection that cannot happen. Readers are `mode=ro` and never
 checkpoint.
@@ -145,14 +144,24 @@ def _drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
     raise RuntimeError("work awaits something other than its transaction's own methods")
 
 
-class SqliteReader:
-    """An open SQLite file that another process writes; made by `open_reader`."""
+class SqliteDatabase:
+    """An open SQLite file; made by `open_database`."""
 
     dialect = SQLITE
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: int, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._path = path
+        self._lock = lock
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = connect()
+        # Each thread has its own: the cache of compiled statements is not made for two.
+        self._written = Statements(SQLITE)
+        self._dirty = False
         self._reader = _reader(path)
         self._reading = SqliteTransaction(self._reader, Statements(SQLITE))
+        self._writer: GroupWriter[Work[Any], Any] = GroupWriter(
+            self._carry_out, name=f"{path.stem}-writer", idle=self._checkpoint
+        )
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
         """The rows of one statement; a bounded, indexed read that runs where it is."""
@@ -170,35 +179,6 @@ class SqliteReader:
             raise error.failure from error
         finally:
             self._reader.execute("ROLLBACK")
-
-    async def write(self, work: Work[Result]) -> Result:
-        """Refuse: the file has one writer, and it is not here."""
-        raise DatabaseUnavailable("this process only reads the database")
-
-    async def check(self) -> None:
-        """Read one row."""
-        await self.fetch(schema.READ_PROBE)
-
-    async def close(self) -> None:
-        """Let go of the file."""
-        self._reader.close()
-
-
-class SqliteDatabase(SqliteReader):
-    """An open SQLite file; made by `open_database`."""
-
-    def __init__(self, path: Path, lock: int, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._path = path
-        self._lock = lock
-        self._connect = connect
-        self._connection: sqlite3.Connection | None = connect()
-        # Each thread has its own: the cache of compiled statements is not made for two.
-        self._written = Statements(SQLITE)
-        self._dirty = False
-        super().__init__(path)
-        self._writer: GroupWriter[Work[Any], Any] = GroupWriter(
-            self._carry_out, name=f"{path.stem}-writer", idle=self._checkpoint
-        )
 
     async def write(self, work: Work[Result]) -> Result:
         """Run `work` in a savepoint of the next batch."""
@@ -297,20 +277,6 @@ def _ignored() -> Iterator[None]:
 
 
 # --- opening ------------------------------------------------------------------------------------------
-
-
-def open_reader(path: Path) -> SqliteReader:
-    """Open the file at `path` beside the process that owns it.
-
-    Raises
-    ------
-    DatabaseUnavailable
-        There is no such file, or it cannot be read.
-    """
-    try:
-        return SqliteReader(path)
-    except sqlite3.Error as error:
-        raise DatabaseUnavailable(f"{path}: SQLite: {error}") from error
 
 
 async def open_database(path: Path, *, metadata: MetaData, migrations: str | None) -> SqliteDatabase:

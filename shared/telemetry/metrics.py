@@ -6,7 +6,6 @@ can get into them.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,15 +18,10 @@ from prometheus_client import (
     Gauge,
     GCCollector,
     Histogram,
-    Metric,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
-
-#: prometheus_client looks for it when it is imported.
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -77,14 +71,10 @@ class TransactionMetrics:
 
 
 class Metrics:
-    """The metrics of one service, with those of its process.
-
-    Where `SHARED` names a folder, counts and times are those of all processes that share it.
-    """
+    """The metrics of one service, with those of its process."""
 
     def __init__(self, service: str) -> None:
         self._registry = CollectorRegistry()
-        self._process = CollectorRegistry()
         self._service = _checked(service)
         self._transactions: dict[str, TransactionMetrics] = {}
         self._count = Counter(
@@ -100,10 +90,10 @@ class Metrics:
             buckets=BUCKETS_SECONDS,
             registry=self._registry,
         )
-        Gauge("xdsi_service", "This service", ("service",), registry=self._process).labels(service).set(1)
-        ProcessCollector(registry=self._process)
-        PlatformCollector(registry=self._process)
-        GCCollector(registry=self._process)
+        Gauge("xdsi_service", "This service", ("service",), registry=self._registry).labels(service).set(1)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
 
     def transaction(self, name: str) -> TransactionMetrics:
         """What counts the transaction `name`, for example `ITI-18`; the same for the same name."""
@@ -113,7 +103,7 @@ class Metrics:
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Show `read()` as `xdsi_<name>` whenever metrics are asked for; it must not block."""
-        Gauge(f"xdsi_{name}", documentation, registry=self._process).set_function(read)
+        Gauge(f"xdsi_{name}", documentation, registry=self._registry).set_function(read)
 
     def counter(self, name: str, documentation: str) -> Counter:
         """A counter without labels, `xdsi_<name>_total`."""
@@ -121,17 +111,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """All of them in Prometheus' text format, `CONTENT_TYPE`."""
-        counted = _OfAllProcesses() if SHARED in os.environ else self._registry
-        return generate_latest(counted) + generate_latest(self._process)
-
-
-class _OfAllProcesses(CollectorRegistry):
-    """What all processes that share a folder counted; gauges are of one process and have no sum."""
-
-    def collect(self) -> Iterator[Metric]:
-        """The sums."""
-        found = MultiProcessCollector(None).collect()  # type: ignore[no-untyped-call]
-        return (metric for metric in found if metric.type in ("counter", "histogram"))
+        return generate_latest(self._registry)
 
 
 def _checked(label: str) -> str:
