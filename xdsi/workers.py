@@ -118,14 +118,15 @@ class _Supervisor:
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             line = ""
-            for number in range(self._count):
-                starting = asyncio.ensure_future(self._started(number))
+            # The leader brings the database up to date before any other opens it.
+            for numbers in ((0,), tuple(range(1, self._count))):
+                starting = asyncio.gather(*map(self._started, numbers))
                 await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
                 if not starting.done():
                     starting.cancel()
                     return
-                line = starting.result()
-                watches.append(asyncio.ensure_future(self._keep(number)))
+                line = starting.result()[0]
+                watches += [asyncio.ensure_future(self._keep(number)) for number in numbers]
             sys.stdout.write(line)
             sys.stdout.flush()
             await asyncio.wait((stopping, *watches), return_when=asyncio.FIRST_COMPLETED)
