@@ -209,6 +209,22 @@ async def test_what_one_connection_registered_every_connection_finds_at_once(
     assert min(by_worker) > 0, "one worker has answered nothing, so that this test has shown nothing"
 
 
+async def test_a_policy_that_was_set_holds_at_every_connection_at_once(tmp_path: Path):
+    entry = a_document_entry()
+    with workers(tmp_path) as registry:
+        async with clients(registry) as asking, http_client(TlsSettings(), peers=(registry.base,)) as http:
+            await asking[0].register(a_submission(entry))
+            before = [await finds(client, entry.entry_uuid) for client in asking]
+            answer = await http.post(
+                f"{registry.base}/consent/set", json={"patient_id": PATIENT, "effect": "deny"}
+            )
+            after = [await finds(client, entry.entry_uuid) for client in asking]
+
+    assert answer.status_code == 200
+    assert before == [True] * CONNECTIONS
+    assert after == [False] * CONNECTIONS
+
+
 async def test_the_counts_shown_by_any_worker_are_those_of_all(tmp_path: Path):
     with workers(tmp_path) as registry:
         async with clients(registry) as asking:
