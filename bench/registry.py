@@ -2,7 +2,8 @@
 
 The floor is the same request's bytes on the same listener in the same process: parsed, decoded and answered
 empty. Bursts of the case stand between bursts of the floor, and the ratio is the median of those of all
-rounds. One worker, 16 connections over loopback; consent, durable audit and a cached user assertion are on.
+rounds. One worker where nothing else is said, 16 connections over loopback; consent, durable audit and a
+cached user assertion are on.
 Queries go to a fixed hot set of patients and find two or three entries of each; registrations are of one new
 entry each, for other patients, by the node of a repository.
 """
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -48,6 +50,7 @@ from bench.support.registry_worker import ELEMENT_BY_ELEMENT, FLOOR, QUERY_ONLY
 from shared.messages.iti18 import ReturnType
 from shared.security.issuer import AssertionIssuer
 from xdsi.certificates import create_community
+from xdsi.stage import write_toml
 
 CONNECTIONS = 16
 SMALL = 10_000
@@ -100,8 +103,9 @@ class Worker:
 
     @property
     def peak_rss_mb(self) -> float:
-        """Most memory that it held so far."""
-        return round(peak_rss_mb(self.process_id), 1)
+        """Most memory that it held so far, with its workers'."""
+        children = Path(f"/proc/{self.process_id}/task/{self.process_id}/children").read_text().split()
+        return round(sum(peak_rss_mb(each) for each in (self.process_id, *map(int, children))), 1)
 
 
 # --- what is measured ---------------------------------------------------------------------------------
@@ -109,7 +113,27 @@ class Worker:
 
 @contextmanager
 def worker(folder: Path, url: str | None, *, entries: int, crowd: bool = False) -> Iterator[Worker]:
-    """A registry with `entries` in its database, in a process of its own."""
+    """A registry with `entries` in its database, with what it is measured against beside it."""
+    asyncio.run(fill(url, folder / "registry", entries=entries, crowd=crowd))
+    settings, assertion = _settings(folder, url)
+    program = str(Path(__file__).parent / "support" / "registry_worker.py")
+    with _process(folder, [program, json.dumps(settings)]) as (process_id, said):
+        yield Worker(port=int(said), process_id=process_id, assertion=assertion, entries=entries)
+
+
+@contextmanager
+def served(folder: Path, workers: int, *, entries: int) -> Iterator[Worker]:
+    """A registry on the SQLite file that is in its folder, started as in production."""
+    settings, assertion = _settings(folder, None)
+    config = write_toml(folder / "xdsi.toml", {k: v for k, v in settings.items() if v is not None})
+    command = ["-m", "xdsi", "serve", "registry", "--workers", str(workers), "--config", str(config)]
+    with _process(folder, command) as (process_id, said):
+        port = int(said.rsplit(":", 1)[1])
+        yield Worker(port=port, process_id=process_id, assertion=assertion, entries=entries)
+
+
+def _settings(folder: Path, url: str | None) -> tuple[dict[str, Any], bytes]:
+    """Settings of a registry, and an assertion that it believes."""
     community = create_community(folder / "community", "Bench")
     [unheard] = free_ports(1)
     settings: dict[str, Any] = {
@@ -124,7 +148,6 @@ def worker(folder: Path, url: str | None, *, entries: int, crowd: bool = False) 
         # Nobody listens there: events wait in the spool and in the outbox.
         "audit": {"url": f"tcp://127.0.0.1:{unheard}"},
     }
-    asyncio.run(fill(url, folder / "registry", entries=entries, crowd=crowd))
     issuer = AssertionIssuer.load(community.issuer, community.provider.key, community.provider.certificate)
     assertion = issuer.sign(
         name_id="bench",
@@ -133,17 +156,20 @@ def worker(folder: Path, url: str | None, *, entries: int, crowd: bool = False) 
         organization="General Hospital",
         lifetime_seconds=ASSERTION_SECONDS,
     )
-    program = Path(__file__).parent / "support" / "registry_worker.py"
+    return settings, assertion
+
+
+@contextmanager
+def _process(folder: Path, arguments: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """A Python program that says one line when it is ready: its process id and the line."""
     log = (folder / "worker.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, str(program), json.dumps(settings)], stdout=subprocess.PIPE, stderr=log
-    )
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline() or b"0")
-        if not port:
+        line = process.stdout.readline().strip()
+        if not line:
             raise SystemExit(f"the registry does not start: {(folder / 'worker.log').read_text()[-2000:]}")
-        yield Worker(port=port, process_id=process.pid, assertion=assertion, entries=entries)
+        yield process.pid, line
     finally:
         process.terminate()
         process.wait(30)
@@ -261,6 +287,48 @@ async def too_many_results(plan: Plan, of: Worker, return_type: ReturnType) -> M
     }
 
 
+async def two_workers(plan: Plan, one: Worker, two: Worker) -> Measure:
+    """FindDocuments by two workers, against one; connections are made anew in each round.
+
+    The kernel deals the connections out, not always evenly; and the load takes its share of the processors,
+    which two workers have to do without.
+    """
+    seen: list[tuple[Burst, Burst]] = []
+    for at in range(plan.rounds + 1):
+        bursts = []
+        for of in (two, one):
+            load = await Load.open(of.port, CONNECTIONS, of.queries())
+            bursts.append(await load.run(plan.burst_seconds))
+            load.close()
+        if at > 0:
+            seen.append((bursts[0], bursts[1]))
+    ours, theirs = (
+        sorted((pair[at] for pair in seen), key=lambda burst: burst.rate)[len(seen) // 2] for at in (0, 1)
+    )
+    return {
+        "value": round(ours.rate),
+        "unit": "1/s",
+        "against": f"one worker: {theirs.rate:.0f}/s",
+        "ratio": round(statistics.median(mine.rate / other.rate for mine, other in seen), 2),
+        "p50_ms": round(ours.quantile(0.5) * 1e3, 2),
+        "p99_ms": round(ours.quantile(0.99) * 1e3, 2),
+        "peak_rss_mb": two.peak_rss_mb,
+    }
+
+
+def measure_workers(plan: Plan, folder: Path) -> Measure:
+    """Two workers and one, each on its own copy of one database."""
+    places = [folder / f"{number}-workers" for number in (1, 2)]
+    asyncio.run(fill(None, places[0] / "registry", entries=plan.entries, crowd=False))
+    shutil.copytree(places[0], places[1])
+    with ExitStack() as running:
+        one, two = (
+            running.enter_context(served(place, number, entries=plan.entries))
+            for number, place in enumerate(places, 1)
+        )
+        return uvloop.run(two_workers(plan, one, two))
+
+
 async def measures_of(plan: Plan, name: str, large: Worker, small: Worker) -> dict[str, Measure]:
     """Everything about one database; what needs peace first, registrations at the end."""
     result = {
@@ -299,6 +367,8 @@ def measure(plan: Plan, databases: Sequence[str]) -> dict[str, Measure]:
                         running.enter_context(worker(place, url, entries=entries, crowd=size == "large"))
                     )
                 result |= uvloop.run(measures_of(plan, name, *workers))
+            if name == "sqlite":
+                result["two_workers_sqlite"] = measure_workers(plan, folder)
     return result
 
 

@@ -14,33 +14,45 @@ from registry.transactions import served_by
 from registry.transactions.consent import consent_routes
 from registry.transactions.iti8 import Feed
 from registry.unit import Parts
+from registry.workers import READS, Split, Worker, reads_alone, socket_of, spools_left_behind
 from shared.audit.events import node_authentication_failure, started, stopped
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Actor
-from shared.http.health import health_routes
+from shared.http.handover import Handover, believing
+from shared.http.health import Check, health_routes
 from shared.http.raw_asgi import raw_first
+from shared.http.server import RunningServer, start_unix_server
 from shared.security.authenticator import Authenticator
 from shared.security.tls import server_context
 from shared.soap.pipeline import SoapService
-from shared.store.engine import open_database
+from shared.store.engine import Database, open_database, open_reader
 from shared.telemetry.metrics import Metrics
 
 PATH = "/xds/registry"
+LEADER = Worker()
 
 
 class Registry:
     """A running registry: `asgi` is served by whoever made it, `start` and `stop` frame that."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, worker: Worker = LEADER) -> None:
         settings = parts.settings
         self._parts = parts
+        self._worker = worker
         self._janitor = Janitor(parts)
+        self._left_behind = [
+            AuditRecorder(settings, settings.service, folder=name)
+            for name in (spools_left_behind(settings) if worker.leads else ())
+        ]
+        outbox = (DatabaseOutbox(parts.database, audit_outbox),) if worker.leads else ()
         self._forwarder = Forwarder(
-            settings, parts.recorder.spool, DatabaseOutbox(parts.database, audit_outbox)
+            settings, parts.recorder.spool, *outbox, *(left.spool for left in self._left_behind)
         )
+        self._leader = None if worker.leads else Handover(socket_of(settings))
+        self._for_others: RunningServer | None = None
         self._feed = MllpListener(
             Feed(parts, parts.recorder.source.hostname).acknowledge,
             refusal=_cut,
@@ -66,18 +78,19 @@ class Registry:
             metrics=metrics,
         )
         application = FastAPI(title="xdsi registry", docs_url=None, redoc_url=None, openapi_url=None)
-        application.include_router(
-            health_routes(
-                {
-                    "database": parts.database.check,
-                    "audit": parts.recorder.check,
-                    "audit delivery": self._forwarder.check,
-                },
-                metrics,
-            )
-        )
-        application.include_router(consent_routes(parts, authenticator))
+        checks: dict[str, Check] = {
+            "database": parts.database.check,
+            "audit": parts.recorder.check,
+            "audit delivery": self._forwarder.check,
+        }
         self.asgi = raw_first(PATH, soap.asgi, application)
+        if self._leader is not None:
+            actions = READS if reads_alone(settings) else None
+            split = Split(PATH, self.asgi, self._leader, actions=actions)
+            checks["leader"] = split.ready
+            self.asgi = split.asgi
+        application.include_router(health_routes(checks, metrics))
+        application.include_router(consent_routes(parts, authenticator))
 
     @property
     def feed_port(self) -> int:
@@ -86,18 +99,29 @@ class Registry:
 
     async def start(self) -> None:
         """Begin to take the feed, to send the trail, and to forget what is old."""
-        await self._parts.recorder.record((started(self._parts.recorder.source),))
+        if self._worker.leads:
+            await self._parts.recorder.record((started(self._parts.recorder.source),))
         await self._forwarder.start()
-        await self._janitor.start()
-        await self._feed.start(self._parts.settings.host, self._parts.settings.feed_port)
+        if self._worker.leads:
+            await self._janitor.start()
+            await self._feed.start(self._parts.settings.host, self._parts.settings.feed_port)
+            if self._parts.settings.workers > 1:
+                path = socket_of(self._parts.settings)
+                self._for_others = await start_unix_server(believing(self.asgi), path)
 
     async def stop(self) -> None:
         """End it all; events that were not sent wait for the next start."""
-        await self._feed.stop()
-        await self._janitor.stop()
-        await self._parts.recorder.record((stopped(self._parts.recorder.source),))
+        if self._leader is not None:
+            await self._leader.close()
+        if self._for_others is not None:
+            await self._for_others.stop()
+        if self._worker.leads:
+            await self._feed.stop()
+            await self._janitor.stop()
+            await self._parts.recorder.record((stopped(self._parts.recorder.source),))
         await self._forwarder.stop()
-        await self._parts.recorder.close()
+        for recorder in (self._parts.recorder, *self._left_behind):
+            await recorder.close()
         await self._parts.database.close()
 
     async def node_refused(self, address: str, reason: str) -> None:
@@ -110,7 +134,7 @@ def _cut(reason: str) -> bytes:
     return acknowledgement(error.header, error=error)
 
 
-async def build(settings: RegistrySettings) -> Registry:
+async def build(settings: RegistrySettings, worker: Worker = LEADER) -> Registry:
     """Put the registry together; nothing listens yet.
 
     Raises
@@ -120,15 +144,19 @@ async def build(settings: RegistrySettings) -> Registry:
     ValueSetError
         The file of value sets cannot be used.
     """
-    database = await open_database(
-        settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
+    parts = Parts(
+        settings=settings,
+        database=await _database(settings, worker),
+        decisions=PolicyDecisions(settings.consent_default),
+        recorder=AuditRecorder(settings, settings.service, folder=worker.spool),
+        value_sets=read_value_sets(settings.value_sets) if settings.value_sets else ANYTHING,
     )
-    return Registry(
-        Parts(
-            settings=settings,
-            database=database,
-            decisions=PolicyDecisions(settings.consent_default),
-            recorder=AuditRecorder(settings, settings.service),
-            value_sets=read_value_sets(settings.value_sets) if settings.value_sets else ANYTHING,
-        )
+    return Registry(parts, worker)
+
+
+async def _database(settings: RegistrySettings, worker: Worker) -> Database:
+    if not worker.leads and reads_alone(settings):
+        return open_reader(settings.database_url, folder=settings.folder)
+    return await open_database(
+        settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
     )

@@ -19,6 +19,9 @@ class RegistrySettings(ServiceSettings):
     service: ClassVar[str] = "registry"
 
     port: int = Field(8010, ge=0, le=65535, description="port of the SOAP endpoint; 0 takes a free one")
+    workers: int = Field(
+        1, ge=1, le=64, description="processes that answer; each keeps up to audit.spool_max_bytes of its own"
+    )
     mllp_port: int | None = Field(
         None,
         ge=0,

@@ -36,6 +36,11 @@ class Service(StrEnum):
 def command(
     service: Annotated[Service, typer.Argument(help="Which service.")],
     config: Annotated[Path | None, typer.Option(help="TOML file; the environment wins over it.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that answer (registry); wins over XDSI_WORKERS."),
+    ] = None,
+    worker: Annotated[int | None, typer.Option(min=0, hidden=True)] = None,
 ) -> None:
     """Run one service in the foreground until SIGTERM or Ctrl-C; prints one line when it is ready.
 
@@ -44,11 +49,41 @@ def command(
 
     Example: [bold]XDSI_DATABASE_URL=postgresql://localhost/xdsi xdsi serve registry[/bold]
     """
-    run(service, service.settings_class().load(config))
+    if service is not Service.REGISTRY:
+        if worker is not None or (workers or 1) > 1:
+            raise typer.BadParameter("only the registry has workers", param_hint="--workers")
+        run(service, service.settings_class().load(config))
+        return
+    changes: dict[str, Any] = {} if workers is None else {"workers": workers}
+    settings: Any = service.settings_class().load(config, **changes)
+    if worker is not None:
+        _run_worker(settings, worker)
+    elif settings.workers > 1:
+        from shared.telemetry.log import configure
+        from xdsi.workers import supervise
+
+        configure(service.value)
+        supervise(settings, config)
+    else:
+        run(service, settings)
 
 
-def run(service: Service, settings: ServiceSettings) -> None:
-    """Serve until a signal comes; `SERVICE ready URL` on standard output says that requests are accepted."""
+def _run_worker(settings: Any, number: int) -> None:
+    """One of several workers, started by `xdsi.workers`."""
+    from registry.workers import Worker
+    from shared.telemetry.metrics import share_metrics
+    from xdsi.workers import end_with_parent, metrics_folder
+
+    end_with_parent()
+    share_metrics(metrics_folder(settings), number)
+    run(Service.REGISTRY, settings, reuse_port=True, worker=Worker(number=number))
+
+
+def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False, **changes: Any) -> None:
+    """Serve until a signal comes; `SERVICE ready URL` on standard output says that requests are accepted.
+
+    `changes` are given to the service's `build`.
+    """
     from shared.http.server import run_service
     from shared.telemetry.log import configure
 
@@ -62,5 +97,9 @@ def run(service: Service, settings: ServiceSettings) -> None:
         sys.stdout.flush()
 
     run_service(
-        lambda: build(settings), settings, on_tls_failure=lambda running: running.node_refused, on_ready=ready
+        lambda: build(settings, **changes),
+        settings,
+        on_tls_failure=lambda running: running.node_refused,
+        on_ready=ready,
+        reuse_port=reuse_port,
     )

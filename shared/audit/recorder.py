@@ -41,12 +41,15 @@ def message(event: AuditEvent, source: AuditSource) -> bytes:
 
 
 class AuditRecorder:
-    """Keeps the events of one service; one object for each process, wired in `app.py`."""
+    """Keeps the events of one service; one object for each process, wired in `app.py`.
 
-    def __init__(self, settings: ServiceSettings, service: str) -> None:
+    `folder` names the spool below the service's folder: a process needs one of its own.
+    """
+
+    def __init__(self, settings: ServiceSettings, service: str, *, folder: str = "audit") -> None:
         self.source = source_of(settings, service)
         self.spool = Spool(
-            settings.folder / "audit",
+            settings.folder / folder,
             max_bytes=settings.audit.spool_max_bytes,
             on_full=settings.audit.on_full,
             lost=lambda number, reason: self.row(records_lost(number, reason)),

@@ -118,11 +118,34 @@ async def open_database(
         The schema is of a newer release, or the file is damaged.
     """
     name = name or folder.name.replace("-", "_")
-    if url is None or url.startswith("sqlite"):
+    if url is None or is_embedded(url):
         from shared.store import sqlite
 
-        path = folder / f"{name}.sqlite3" if url is None else Path(url.split("///", 1)[-1])
-        return await sqlite.open_database(path, metadata=metadata, migrations=migrations)
+        return await sqlite.open_database(
+            _sqlite_path(url, folder, name), metadata=metadata, migrations=migrations
+        )
     from shared.store import postgresql
 
     return await postgresql.open_database(url, schema=name, metadata=metadata, migrations=migrations)
+
+
+def open_reader(url: str | None, *, folder: Path, name: str | None = None) -> Database:
+    """Open for reading alone the SQLite file that another process owns; parameters as of `open_database`.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        It cannot be read; its owner may be away.
+    """
+    from shared.store import sqlite
+
+    return sqlite.open_reader(_sqlite_path(url, folder, name or folder.name.replace("-", "_")))
+
+
+def is_embedded(url: str | None) -> bool:
+    """Whether `url` means SQLite, whose file one process owns."""
+    return url is None or url.startswith("sqlite")
+
+
+def _sqlite_path(url: str | None, folder: Path, name: str) -> Path:
+    return folder / f"{name}.sqlite3" if url is None else Path(url.split("///", 1)[-1])

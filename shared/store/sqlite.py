@@ -144,24 +144,17 @@ def _drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
     raise RuntimeError("work awaits something other than its transaction's own methods")
 
 
-class SqliteDatabase:
-    """An open SQLite file; made by `open_database`."""
+class SqliteReader:
+    """An open SQLite file that another process owns, for reading; made by `open_reader`.
+
+    Each statement sees all that was committed before it began.
+    """
 
     dialect = SQLITE
 
-    def __init__(self, path: Path, lock: int, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._path = path
-        self._lock = lock
-        self._connect = connect
-        self._connection: sqlite3.Connection | None = connect()
-        # Each thread has its own: the cache of compiled statements is not made for two.
-        self._written = Statements(SQLITE)
-        self._dirty = False
+    def __init__(self, path: Path) -> None:
         self._reader = _reader(path)
         self._reading = SqliteTransaction(self._reader, Statements(SQLITE))
-        self._writer: GroupWriter[Work[Any], Any] = GroupWriter(
-            self._carry_out, name=f"{path.stem}-writer", idle=self._checkpoint
-        )
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
         """The rows of one statement; a bounded, indexed read that runs where it is."""
@@ -181,6 +174,35 @@ class SqliteDatabase:
             self._reader.execute("ROLLBACK")
 
     async def write(self, work: Work[Result]) -> Result:
+        """Refuse: the process that owns the file writes."""
+        raise DatabaseUnavailable("the database is open for reading alone; another process writes")
+
+    async def check(self) -> None:
+        """Read one row."""
+        await self.fetch(schema.READ_PROBE)
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        self._reader.close()
+
+
+class SqliteDatabase(SqliteReader):
+    """An open SQLite file; made by `open_database`."""
+
+    def __init__(self, path: Path, lock: int, connect: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(path)
+        self._path = path
+        self._lock = lock
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = connect()
+        # Each thread has its own: the cache of compiled statements is not made for two.
+        self._written = Statements(SQLITE)
+        self._dirty = False
+        self._writer: GroupWriter[Work[Any], Any] = GroupWriter(
+            self._carry_out, name=f"{path.stem}-writer", idle=self._checkpoint
+        )
+
+    async def write(self, work: Work[Result]) -> Result:
         """Run `work` in a savepoint of the next batch."""
         try:
             result: Result = await self._writer.put(work)
@@ -191,12 +213,12 @@ class SqliteDatabase:
     async def check(self) -> None:
         """Write one row and read it back."""
         await self.write(_probe)
-        await self.fetch(schema.READ_PROBE)
+        await super().check()
 
     async def close(self) -> None:
         """Finish what was taken, checkpoint, and mark the file as cleanly closed."""
         await self._writer.close()
-        self._reader.close()
+        await super().close()
         if self._connection is not None:
             self._connection.close()
             os.ftruncate(self._lock, 0)
@@ -291,6 +313,20 @@ async def open_database(path: Path, *, metadata: MetaData, migrations: str | Non
     except BaseException:
         os.close(lock)
         raise
+
+
+def open_reader(path: Path) -> SqliteReader:
+    """Open the file at `path` for reading, which another process has brought up to date and owns.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        It cannot be read; the owner may be away.
+    """
+    try:
+        return SqliteReader(path)
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"{path}: SQLite: {error}") from error
 
 
 def _lock(path: Path) -> int:

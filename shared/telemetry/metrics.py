@@ -6,10 +6,12 @@ can get into them.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from time import perf_counter
 
 from prometheus_client import (
@@ -21,7 +23,9 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     generate_latest,
+    values,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -70,11 +74,29 @@ class TransactionMetrics:
             self.count(result, perf_counter() - began)
 
 
+_shared_folder: Path | None = None
+
+
+def share_metrics(folder: Path, worker: int) -> None:
+    """Keep the metrics of this process in `folder`, and show the sum of all workers' in any of them.
+
+    To be called before the first `Metrics` is made. Files bear the number of the worker: one that is started
+    again goes on counting where the one before ended. What belongs to a process, such as its memory, is not
+    shown.
+    """
+    global _shared_folder  # prometheus_client keeps this for the whole process, too
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
+    _shared_folder = folder
+
+
 class Metrics:
-    """The metrics of one service, with those of its process."""
+    """The metrics of one service: of its process, or the sum of all workers after `share_metrics`."""
 
     def __init__(self, service: str) -> None:
         self._registry = CollectorRegistry()
+        self._folder = _shared_folder
         self._service = _checked(service)
         self._transactions: dict[str, TransactionMetrics] = {}
         self._count = Counter(
@@ -90,7 +112,9 @@ class Metrics:
             buckets=BUCKETS_SECONDS,
             registry=self._registry,
         )
-        Gauge("xdsi_service", "This service", ("service",), registry=self._registry).labels(service).set(1)
+        Gauge(
+            "xdsi_service", "This service", ("service",), registry=self._registry, multiprocess_mode="max"
+        ).labels(service).set(1)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
@@ -111,7 +135,11 @@ class Metrics:
 
     def render(self) -> bytes:
         """All of them in Prometheus' text format, `CONTENT_TYPE`."""
-        return generate_latest(self._registry)
+        if self._folder is None:
+            return generate_latest(self._registry)
+        of_all = CollectorRegistry()
+        MultiProcessCollector(of_all, str(self._folder))  # type: ignore[no-untyped-call]
+        return generate_latest(of_all)
 
 
 def _checked(label: str) -> str:

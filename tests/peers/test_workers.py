@@ -1,0 +1,479 @@
+"""A registry of several workers, as processes on sockets: nobody can tell it from one of one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from registry.domain.stored_queries import FIND_DOCUMENTS, GET_DOCUMENTS
+from registry.workers import READS, Split
+from shared.audit import segments
+from shared.faults import SoapFault
+from shared.http.client import http_client
+from shared.http.handover import ORIGIN, Handover
+from shared.messages.iti42 import ITI42
+from shared.settings import TlsSettings
+from shared.soap.client import PeerUnclear, PeerUnreachable, SoapClient
+from tests.support.certificates import assertion_for, communities
+from tests.support.metadata import PATIENT, a_document_entry, a_submission
+from tests.support.postgres import fresh_database, postgres_url
+from tests.support.registry_process import RegistryClient, RegistryProcess, running_registry
+from tests.support.trail import Told, told
+
+__all__ = ["postgres_url"]
+
+pytestmark = pytest.mark.peer
+
+CONNECTIONS = 12
+OPEN: dict[str, Any] = {"patients": "any", "consent": {"default": "permit"}}
+LOST = (PeerUnclear, PeerUnreachable)
+
+
+# --- the registry and its clients -----------------------------------------------------------------------
+
+
+def worker_pids(registry: RegistryProcess) -> dict[int, int]:
+    """The processes of the workers, by number."""
+    parent = registry.process.pid
+    found = {}
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        words = _command(int(child))
+        if "--worker" in words:
+            found[int(words[words.index("--worker") + 1])] = int(child)
+    return found
+
+
+def _command(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except OSError:
+        return []
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@contextmanager
+def workers(
+    folder: Path, number: int = 2, url: str | None = None, **changes: Any
+) -> Iterator[RegistryProcess]:
+    """A registry of so many workers, without TLS."""
+    with running_registry(folder, url, workers=number, **OPEN | changes) as registry:
+        assert sorted(worker_pids(registry)) == (list(range(number)) if number > 1 else [])
+        yield registry
+
+
+@contextmanager
+def guarded(folder: Path, number: int) -> Iterator[RegistryProcess]:
+    """The same with mutual TLS and user assertions, asked by the other community's node."""
+    north, _ = communities()
+    tls = {"certificate": north.node.certificate, "key": north.node.key, "trust": north.trust}
+    issuers = {north.issuer: str(north.provider.certificate)}
+    registry = RegistryProcess(
+        folder,
+        workers=number,
+        tls={name: str(path) for name, path in tls.items()},
+        assertion={"issuers": issuers},
+        **OPEN,
+    )
+    registry.base = registry.base.replace("http:", "https:")
+    registry.url = registry.url.replace("http:", "https:")
+    try:
+        registry.start()
+        yield registry
+    finally:
+        registry.process.terminate()
+        assert registry.process.wait_stopped() == 0, registry.process.last_words()
+
+
+def south_tls() -> TlsSettings:
+    """The node that asks."""
+    _, south = communities()
+    return TlsSettings(certificate=south.node.certificate, key=south.node.key, trust=south.trust)
+
+
+@asynccontextmanager
+async def clients(
+    registry: RegistryProcess,
+    number: int = CONNECTIONS,
+    *,
+    tls: TlsSettings | None = None,
+    assertion: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> AsyncIterator[list[RegistryClient]]:
+    """Clients on as many connections, so many that each worker has some."""
+    async with AsyncExitStack() as stack:
+        found = []
+        for _ in range(number):
+            http = await stack.enter_async_context(
+                http_client(tls or TlsSettings(), peers=(registry.base,), timeout_seconds=20)
+            )
+            http.headers.update(headers or {})
+            # The connection is made at once, and kept.
+            await http.get(f"{registry.base}/health/live")
+            found.append(RegistryClient(SoapClient(http, assertion=lambda: assertion), registry.url))
+        yield found
+
+
+async def finds(client: RegistryClient, entry_uuid: str) -> bool:
+    found = await client.query(GET_DOCUMENTS, {"$XDSDocumentEntryEntryUUID": [entry_uuid]})
+    return [entry.entry_uuid for entry in found.document_entries] == [entry_uuid]
+
+
+def spooled(registry: RegistryProcess, worker: int) -> list[Told]:
+    """The events in a worker's spool."""
+    folder = registry_folder(registry) / ("audit" if worker == 0 else f"audit-{worker}")
+    found = []
+    for path in sorted(folder.glob("*.*")):
+        if path.stem.isdecimal():
+            frames = segments.read(path, 0, path.stat().st_size, most=100_000, most_bytes=1 << 30)
+            found += [_told(frame.octets) for frame in frames]
+    return found
+
+
+def outbox(registry: RegistryProcess) -> list[Told]:
+    """The events that were committed with changes."""
+    path = registry_folder(registry) / "registry.sqlite3"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return [_told(octets) for (octets,) in database.execute("SELECT octets FROM audit_outbox")]
+
+
+def registry_folder(registry: RegistryProcess) -> Path:
+    return registry.process.log.parent / "data" / "registry"
+
+
+def _told(octets: bytes) -> Told:
+    return told(etree.fromstring(octets[octets.index(b"<AuditMessage") :]))
+
+
+def anonymous(events: Sequence[Told], registry: RegistryProcess) -> Counter[str]:
+    """Events without what differs between any two runs: process, port and the names of objects."""
+    port = registry.base.rsplit(":", 1)[1]
+    return Counter(
+        repr(
+            replace(
+                event,
+                parties=tuple(replace(party, process="") for party in event.parties),
+                objects=frozenset(),
+            )
+        ).replace(f":{port}/", ":PORT/")
+        for event in events
+        if "110100" not in event.event
+    )
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database_url(request: pytest.FixtureRequest) -> str | None:
+    if request.param == "sqlite":
+        return None
+    return await fresh_database(request.getfixturevalue("postgres_url"))
+
+
+# --- the same answers ------------------------------------------------------------------------------------
+
+
+async def test_what_one_connection_registered_every_connection_finds_at_once(
+    tmp_path: Path, database_url: str | None
+):
+    with workers(tmp_path, url=database_url) as registry:
+        async with clients(registry) as asking:
+            for client in asking:
+                entry = a_document_entry()
+                assert await client.register(a_submission(entry)) == frozenset()
+                assert all([await finds(each, entry.entry_uuid) for each in asking])
+            by_worker = [
+                sum("ITI-18" in event.types for event in spooled(registry, worker)) for worker in (0, 1)
+            ]
+
+    assert sum(by_worker) == CONNECTIONS**2
+    assert min(by_worker) > 0, "one worker has answered nothing, so that this test has shown nothing"
+
+
+async def test_a_policy_that_was_set_holds_at_every_connection_at_once(tmp_path: Path):
+    entry = a_document_entry()
+    with workers(tmp_path) as registry:
+        async with clients(registry) as asking, http_client(TlsSettings(), peers=(registry.base,)) as http:
+            await asking[0].register(a_submission(entry))
+            before = [await finds(client, entry.entry_uuid) for client in asking]
+            answer = await http.post(
+                f"{registry.base}/consent/set", json={"patient_id": PATIENT, "effect": "deny"}
+            )
+            after = [await finds(client, entry.entry_uuid) for client in asking]
+
+    assert answer.status_code == 200
+    assert before == [True] * CONNECTIONS
+    assert after == [False] * CONNECTIONS
+
+
+async def test_the_counts_shown_by_any_worker_are_those_of_all(tmp_path: Path):
+    with workers(tmp_path) as registry:
+        async with clients(registry) as asking:
+            for client in asking:
+                await client.register(a_submission())
+                await client.query(GET_DOCUMENTS, {"$XDSDocumentEntryEntryUUID": ["urn:uuid:none"]})
+        before = [await counted(registry, "ITI-18") for _ in range(CONNECTIONS)]
+        registered = await counted(registry, "ITI-42")
+        os.kill(worker_pids(registry)[1], signal.SIGKILL)
+        await all_again(registry)
+        after = [await counted(registry, "ITI-18") for _ in range(CONNECTIONS)]
+
+    assert set(before) == set(after) == {CONNECTIONS}
+    assert registered == CONNECTIONS
+
+
+async def counted(registry: RegistryProcess, transaction: str) -> float:
+    async with http_client(TlsSettings(), peers=(registry.base,)) as http:
+        text = (await http.get(f"{registry.base}/metrics")).text
+    pattern = rf'xdsi_transactions_total{{outcome="success",transaction="{transaction}"}} (\S+)'
+    [value] = re.findall(pattern, text)
+    return float(value)
+
+
+async def all_again(registry: RegistryProcess, without: Sequence[int] = ()) -> None:
+    """Wait until all workers run and accept: every one of many new connections is answered as ready."""
+    deadline = time.monotonic() + 30
+    while True:
+        assert time.monotonic() < deadline, registry.log[-2000:]
+        await asyncio.sleep(0.1)
+        if len(worker_pids(registry)) == 2:
+            try:
+                if all([await _ready(registry) for _ in range(CONNECTIONS)]) and listeners(registry) == 2:
+                    return
+            except OSError:
+                continue
+
+
+def listeners(registry: RegistryProcess) -> int:
+    """Sockets that accept at the registry's port."""
+    port = int(registry.base.rsplit(":", 1)[1])
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
+async def _ready(registry: RegistryProcess) -> bool:
+    async with http_client(TlsSettings(), peers=(registry.base,), timeout_seconds=5) as http:
+        try:
+            return (await http.get(f"{registry.base}/health/ready")).status_code == 200
+        except Exception as error:
+            raise OSError from error
+
+
+# --- the same trail --------------------------------------------------------------------------------------
+
+
+async def trail_of(folder: Path, number: int, headers: dict[str, str] | None = None) -> Counter[str]:
+    """What a registry of so many workers records of the same exchanges over mutual TLS."""
+    assertion = assertion_for("Dr. Roe")
+    with guarded(folder, number) as registry:
+        async with clients(registry, tls=south_tls(), assertion=assertion, headers=headers) as asking:
+            for client in asking:
+                assert await client.register(a_submission()) == frozenset()
+                await client.query(
+                    FIND_DOCUMENTS,
+                    {"$XDSDocumentEntryPatientId": PATIENT, "$XDSDocumentEntryStatus": [_APPROVED]},
+                )
+        async with clients(registry, 4, tls=south_tls(), headers=headers) as asking:
+            for client in asking:
+                with pytest.raises(SoapFault):
+                    await client.query(GET_DOCUMENTS, {"$XDSDocumentEntryEntryUUID": ["urn:uuid:none"]})
+        events = outbox(registry) + [event for each in range(number) for event in spooled(registry, each)]
+        return anonymous(events, registry)
+
+
+_APPROVED = "urn:oasis:names:tc:ebxml-regrep:StatusType:Approved"
+
+
+async def test_the_trail_is_that_of_one_worker_whatever_a_client_says_of_its_connection(tmp_path: Path):
+    forged = {
+        ORIGIN.decode(): '{"client": ["203.0.113.9", 1], "scheme": "http", "certificate": null}',
+        "x-forwarded-for": "203.0.113.9",
+    }
+
+    alone = await trail_of(tmp_path / "alone", 1)
+    together = await trail_of(tmp_path / "together", 2)
+    deceived = await trail_of(tmp_path / "deceived", 2, forged)
+
+    assert alone.total() >= 2 * CONNECTIONS + 4
+    assert together == alone
+    assert deceived == alone
+
+
+async def test_an_assertion_for_one_use_is_used_once_whichever_worker_sees_it(
+    tmp_path: Path, database_url: str | None
+):
+    assertion = assertion_for("Dr. Roe", one_time_use=True)
+    north, _ = communities()
+    issuers = {"issuers": {north.issuer: str(north.provider.certificate)}}
+    with workers(tmp_path, url=database_url, assertion=issuers) as registry:
+        async with clients(registry, assertion=assertion) as asking:
+            answers = await asyncio.gather(
+                *(finds(client, "urn:uuid:00000000-0000-4000-8000-000000000000") for client in asking),
+                return_exceptions=True,
+            )
+
+    assert answers.count(False) == 1
+    assert sum(isinstance(answer, SoapFault) for answer in answers) == CONNECTIONS - 1
+
+
+# --- ends ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+async def test_a_killed_worker_loses_nothing_acknowledged_and_is_started_again(tmp_path: Path, killed: int):
+    acknowledged: list[str] = []
+    with workers(tmp_path) as registry:
+        before = worker_pids(registry)
+        ended = asyncio.Event()
+        load = [asyncio.ensure_future(keep_registering(registry, acknowledged, ended)) for _ in range(6)]
+        await reached(acknowledged, 30)
+        os.kill(before[killed], signal.SIGKILL)
+        await all_again(registry)
+        await reached(acknowledged, len(acknowledged) + 30)
+        ended.set()
+        await asyncio.gather(*load)
+        after = worker_pids(registry)
+        async with clients(registry, 4) as asking:
+            missing = [one for one in acknowledged if not await finds(asking[len(one) % 4], one)]
+
+    assert missing == []
+    assert after[killed] != before[killed]
+    assert after[1 - killed] == before[1 - killed]
+
+
+async def reached(acknowledged: list[str], number: int) -> None:
+    deadline = time.monotonic() + 30
+    while len(acknowledged) < number:
+        assert time.monotonic() < deadline, "the registry acknowledges nothing"
+        await asyncio.sleep(0.02)
+
+
+async def keep_registering(registry: RegistryProcess, acknowledged: list[str], ended: asyncio.Event) -> None:
+    """Register one entry after the other, each on a new connection; what is refused or lost is left alone."""
+    while not ended.is_set():
+        entry = a_document_entry()
+        async with http_client(TlsSettings(), peers=(registry.base,), timeout_seconds=20) as http:
+            try:
+                errors = await RegistryClient(SoapClient(http), registry.url).register(a_submission(entry))
+            except (*LOST, SoapFault):
+                await asyncio.sleep(0.05)
+                continue
+        if not errors:
+            acknowledged.append(entry.entry_uuid)
+
+
+async def test_workers_end_with_the_process_that_started_them(tmp_path: Path):
+    registry = RegistryProcess(tmp_path, workers=3, **OPEN)
+    registry.start()
+    try:
+        found = worker_pids(registry)
+        registry.process.kill()
+        deadline = time.monotonic() + 30
+        while any(map(alive, found.values())):
+            assert time.monotonic() < deadline, "a worker outlived the process that started it"
+            await asyncio.sleep(0.05)
+        assert len(found) == 3
+        registry.start()
+        assert await _ready(registry)
+    finally:
+        registry.process.terminate()
+        assert registry.process.wait_stopped() == 0, registry.process.last_words()
+
+
+def test_the_socket_between_workers_is_for_their_user_alone(tmp_path: Path):
+    with workers(tmp_path) as registry:
+        socket = registry_folder(registry) / "workers" / "0.sock"
+        assert socket.stat().st_mode & 0o777 == 0o600
+        assert socket.parent.stat().st_mode & 0o777 == 0o700
+
+
+async def test_the_events_of_a_worker_that_there_is_no_more_are_still_sent(tmp_path: Path):
+    arrived = bytearray()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while octets := await reader.read(65536):
+            arrived.extend(octets)
+        writer.close()
+
+    with workers(tmp_path) as registry:
+        async with clients(registry) as asking:
+            for client in asking:
+                await client.query(GET_DOCUMENTS, {"$XDSDocumentEntryEntryUUID": ["urn:uuid:none"]})
+        assert spooled(registry, 1)
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    url = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        alone = RegistryProcess(tmp_path, **OPEN, audit={"url": url})
+        await asyncio.to_thread(alone.start)
+        deadline = time.monotonic() + 20
+        while arrived.count(b'csd-code="110112"') < CONNECTIONS:
+            assert time.monotonic() < deadline, "events stayed behind"
+            await asyncio.sleep(0.05)
+        alone.process.terminate()
+        assert await asyncio.to_thread(alone.process.wait_stopped) == 0
+
+
+# --- refusals --------------------------------------------------------------------------------------------
+
+
+async def test_without_the_leader_a_reader_says_at_once_that_it_is_to_be_sent_again(tmp_path: Path):
+    async def nothing_is_read(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("this is not for a reader")
+
+    leader = Handover(tmp_path / "nobody.sock")
+    split = Split("/xds/registry", nothing_is_read, leader, actions=READS)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"<x/>", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "method": "POST",
+        "path": "/xds/registry",
+        "headers": [
+            (b"content-type", f'application/soap+xml; action="{ITI42.action}"'.encode()),
+            (b"content-length", b"4"),
+        ],
+        "client": ("127.0.0.1", 1),
+    }
+    await split.asgi(scope, receive, send)
+    await leader.close()
+
+    assert sent[0]["status"] == 503
+    assert b"retry-after" in dict(sent[0]["headers"])
+    assert b"Receiver" in sent[1]["body"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("repository", "--workers", "2"), ("registry", "--workers", "0"), ("registry", "--workers", "x")],
+)
+def test_what_has_no_workers_is_refused_as_wrong_usage(words: tuple[str, ...]):
+    done = subprocess.run(
+        [sys.executable, "-m", "xdsi", "serve", *words], capture_output=True, text=True, timeout=30
+    )
+
+    assert done.returncode == 2
+    assert "--workers" in done.stderr
