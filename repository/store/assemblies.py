@@ -27,6 +27,7 @@ _COLUMNS = (
 )
 _INSERT = insert(assembly)
 _FIND = select(*_COLUMNS).where(in_list(assembly.c.unique_id, "unique_ids"))
+_HOLD = select(assembly.c.unique_id).where(assembly.c.unique_id == bindparam("wanted")).with_for_update()
 _OF_STUDY = select(*_COLUMNS).where(
     assembly.c.study_instance_uid == bindparam("study_instance_uid"),
     assembly.c.patient_id == bindparam("patient_id"),
@@ -74,6 +75,11 @@ async def insert_assembly(transaction: Transaction, made: Assembly) -> None:
         update_message_id="",
         update_message=b"",
     )
+
+
+async def hold_assembly(transaction: Transaction, unique_id: str) -> None:
+    """Let nobody else keep what is made of this document until the transaction ends."""
+    await transaction.fetch(_HOLD, wanted=unique_id)
 
 
 async def find_assemblies(reader: Reader, unique_ids: Sequence[str]) -> dict[str, Assembly]:

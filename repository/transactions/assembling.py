@@ -144,6 +144,7 @@ async def _registered(unit: Unit, found: Assembly, made: MadeManifest, came: Byt
     provision = _provision(unit, found, made, came)
 
     async def begin(transaction: Transaction) -> Provision:
+        await assemblies.hold_assembly(transaction, found.unique_id)
         before = await documents.find_providing(transaction, entry.unique_id)
         if before is None:
             await documents.insert_provision(transaction, provision, [(entry, came)])
@@ -182,6 +183,7 @@ async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> Bytes:
     [entry] = made.submission.document_entries
 
     async def settle(transaction: Transaction) -> Bytes | None:
+        await assemblies.hold_assembly(transaction, found.unique_id)
         known = await documents.find_bytes(transaction, found.unique_id)
         if known is not None:
             return known

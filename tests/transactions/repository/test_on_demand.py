@@ -241,12 +241,12 @@ async def test_the_same_content_is_the_same_snapshot_and_new_content_another(hos
 async def test_retrievals_at_the_same_time_make_one_snapshot(hospital: Hospital):
     unique_id = await hospital.enter()
 
-    responses = await asyncio.gather(*(hospital.ask(unique_id) for _ in range(6)))
+    responses = await asyncio.gather(*(hospital.ask(unique_id) for _ in range(12)))
 
     assert {one.documents[0].new_document_unique_id for one in responses if one.documents} == {
         entry.unique_id for entry in await hospital.registry.entries(schemes.STABLE)
     }
-    assert [one.errors for one in responses] == [()] * 6
+    assert [one.errors for one in responses] == [()] * 12
     assert len(await hospital.registry.entries(schemes.STABLE)) == 1
 
 
