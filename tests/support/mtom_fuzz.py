@@ -74,13 +74,14 @@ class Reader:
 
     def read(self, message: bytes, cut: int) -> None:
         """Read `message` as it arrives in chunks of `cut` bytes; SystemExit when it was not borne."""
-        began = time.perf_counter()
+        # CPU time: on a busy machine others take the rest; what waits for ever meets the test's own limit.
+        began = time.process_time()
         try:
             outcome = self._loop.run_until_complete(self._outcome(message, cut))
         except BaseException:
             self._save(message, "crash")
             raise
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         self.worst = max(self.worst, seconds)
         self.outcomes[outcome] += 1
         if seconds > WORST_SECONDS:
