@@ -5,6 +5,7 @@ HttpProblem
   Unauthorized        401  nobody is proved to ask
   Forbidden           403  it is not accepted from there
   NotFound            404  it does not exist, or not for who asks: nobody learns which
+  Conflict            409  it contradicts what is there
   TooLarge            413  more than is accepted
   WrongMediaType      415  another Content-Type is needed
   Misdirected         421  it is meant for another host
@@ -67,6 +68,12 @@ class NotFound(HttpProblem):
     """It does not exist, or not for who asks."""
 
     status = HTTPStatus.NOT_FOUND
+
+
+class Conflict(HttpProblem):
+    """What is asked contradicts what is there; sending it again will not help."""
+
+    status = HTTPStatus.CONFLICT
 
 
 class TooLarge(HttpProblem):
