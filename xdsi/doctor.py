@@ -28,7 +28,7 @@ from xdsi.serve import Service
 
 _SOON = timedelta(days=30)
 _ENOUGH_SPACE = 0.05
-_WITHOUT_DATABASE = frozenset({Service.CONSUMER})
+_WITHOUT_DATABASE = frozenset({Service.CONSUMER, Service.GATEWAY})
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ _OTHERS = (
         "`GET /api/instances/…`",
     ),
     ("registry", "ITI-8", "Patient Identity Feed", "HL7 v2, MLLP", "node", "ADT A01 A04 A05 A08 A40"),
+    ("gateway", "ITI-18, ITI-43, RAD-69", "to the actors of its community", "client", "user", ""),
+    ("gateway", "ITI-38, ITI-39, RAD-75", "to the gateways of other communities", "client", "user", ""),
     ("audit-repository", "ITI-20", "Record Audit Event", "syslog over TLS", "node", ""),
 )
 _METADATA_UPDATE = (
@@ -140,10 +142,25 @@ _REGISTRY = (
     "  that comes again is acknowledged as before.",
     "- Codes and media types are compared with value sets when a file names them; without one all are taken.",
 )
+_GATEWAY = (
+    "ITI-18, ITI-43 and RAD-69 are served at `/xca/initiating` for consumers of the community, ITI-38, ITI-39",
+    "and RAD-75 at `/xca/responding` for other communities. Where the texts leave it open:",
+    "",
+    "- The assertion goes on unchanged; who has the document decides. The gateway keeps no copy of anything.",
+    "- A query about a patient and without home goes to every community; one without patient needs a home.",
+    "- A patient is asked for under the id that `XDSI_PATIENT_LINKS` names, or else under the same id.",
+    "- Objects pass as they came, with `home`. Objects of another community without it are left out, and",
+    "  an error says so.",
+    "- A community that does not answer in time is XDSUnavailableCommunity beside what the others answer.",
+    "- Errors that the Initiating Gateway raises itself are located at the document, those of a Responding",
+    "  Gateway at its homeCommunityId, with the document in their text. Nothing is suppressed.",
+    "- Documents are relayed while they come, in chunked transfer encoding; what breaks on the way breaks the",
+    "  answer, visibly.",
+)
 _NOT_YET = (
     "ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered and frame resources, C-FIND, C-MOVE, C-GET and",
-    "storage commitment at the imaging source; the gateways (XCA, XCA-I); a viewer and the pages for",
-    "auditors.",
+    "storage commitment at the imaging source; XCPD and PIX at the gateway, asynchronous exchange; a viewer",
+    "and the pages for auditors.",
 )
 
 
@@ -174,6 +191,7 @@ def conformance_page() -> str:
     lines += [f"| {' | '.join(row)} |" for row in _OTHERS]
     lines += ["", "## Metadata Update", "", *_METADATA_UPDATE]
     lines += ["", "## The registry", "", *_REGISTRY]
+    lines += ["", "## The gateway", "", *_GATEWAY]
     lines += ["", "## Not yet", "", *_NOT_YET]
     return "\n".join(lines) + "\n"
 

@@ -21,6 +21,7 @@ class Service(StrEnum):
     IMAGING_SOURCE = "imaging-source"
     CONSUMER = "consumer"
     AUDIT_REPOSITORY = "audit-repository"
+    GATEWAY = "gateway"
 
     @property
     def package(self) -> str:

@@ -28,7 +28,7 @@ def command(
     ] = "127.0.0.1",
     offset: Annotated[int, typer.Option(min=0, max=50_000, help="Added to every port.")] = 0,
 ) -> None:
-    """Run registry, repository, imaging source, consumer and audit repository until Ctrl-C.
+    """Run registry, repository, imaging source, gateway, consumer and audit repository until Ctrl-C.
 
     Prints one line per service when it is ready, then `ready`. A service that ends by itself is started
     again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "receive_body",
     "send_body",
     "send_pieces",
+    "send_stream",
 ]
 
 Scope = MutableMapping[str, Any]
@@ -108,6 +110,39 @@ async def _send_chunks(send: Send, pieces: Sequence[Piece]) -> None:
         async for chunk in chunks:
             await send({"type": "http.response.body", "body": bytes(chunk), "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def send_stream(
+    receive: Receive, send: Send, *, status: int, headers: Headers, chunks: AsyncGenerator[bytes]
+) -> None:
+    """Answer with a body that is made while it is sent, of a length that nobody knows (chunked).
+
+    The request's body must have been received. Memory does not grow with the body.
+
+    Raises
+    ------
+    ClientGone
+        The client is gone, or was cut for not taking what is sent.
+    BodyBroken
+        What was promised does not come; raised through to the server, it ends the connection in the middle of
+        the body, so that the client sees that.
+    """
+    gone = asyncio.create_task(_disconnected(receive))
+    try:
+        async with aclosing(chunks):
+            await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if gone.done():
+                    raise ClientGone("the client stopped taking the response")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        gone.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def send_body(send: Send, *, status: int, headers: Headers, body: bytes = b"") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from shared.errors import Actor, XdsError
@@ -17,7 +17,7 @@ from shared.messages.registry import (
     has_error,
     unexplained,
 )
-from shared.soap.mtom import Attachment, Content, MtomBody, Received, include, resolve
+from shared.soap.mtom import Attachment, Content, MtomBody, Received, Relay, include, resolve
 from shared.xml import NS, Element, child, elements, escape, optional_child, qname, text
 
 XDS = NS["xds"]
@@ -65,10 +65,14 @@ class RetrievedDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrieveDocumentSetResponse:
-    """What was found, and one error for each document that was not (ITI TF-2 3.43.4.2.2)."""
+    """What was found, and one error for each document that was not (ITI TF-2 3.43.4.2.2).
+
+    With a `relay` it brings all the parts, under the names that `part_name` gives to the documents in order.
+    """
 
     documents: tuple[RetrievedDocument, ...] = ()
     errors: tuple[XdsError, ...] = ()
+    relay: Relay | None = field(default=None, compare=False, repr=False)
 
     @property
     def status(self) -> Status:
@@ -128,7 +132,7 @@ def _optional_text(element: Element, prefixed: str) -> str:
 
 def encode_retrieve_response(response: RetrieveDocumentSetResponse) -> MtomBody:
     """Encode the response with one part for each document, in order."""
-    numbered = [(_part(number), document) for number, document in enumerate(response.documents, 1)]
+    numbered = [(part_name(number), document) for number, document in enumerate(response.documents, 1)]
     outcome = RegistryResponse(status=response.status, errors=response.errors)
     return MtomBody(
         b"".join(
@@ -139,11 +143,13 @@ def encode_retrieve_response(response: RetrieveDocumentSetResponse) -> MtomBody:
                 b"</xds:RetrieveDocumentSetResponse>",
             )
         ),
-        tuple(_attachment(part, document) for part, document in numbered),
+        () if response.relay else tuple(_attachment(part, document) for part, document in numbered),
+        response.relay,
     )
 
 
-def _part(number: int) -> str:
+def part_name(number: int) -> str:
+    """The Content-ID of the document with this number in the response; the first has number 1."""
     return f"document{number}@xdsi"
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from cryptography import x509
+from lxml import etree
 
 from shared.faults import SecurityFault
 from shared.security.caller import Caller, Node, User
@@ -29,16 +30,23 @@ class Authenticator:
     names its subject DN (RFC 4514) or the hexadecimal SHA-256 of its certificate, or when it calls from this
     machine while no TLS is set up. With several trusted authorities a fingerprint is safer than a DN: any of
     them can write any DN.
+
+    With `passes_on` a caller keeps the assertion, so that it can be sent on unchanged.
     """
 
     def __init__(
-        self, settings: ServiceSettings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        settings: ServiceSettings,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        passes_on: bool = False,
     ) -> None:
         self._mode = settings.xua_mode
         self._tls = settings.tls.enabled
         self._clock = clock
+        self._passes_on = passes_on
         self._verifier = AssertionVerifier(settings.assertion, settings.audience)
-        self._subjects, self._fingerprints = _community(settings)
+        self._community = NodeList(settings.community_nodes, "XDSI_COMMUNITY_NODES", own=_own(settings))
 
     def caller(
         self,
@@ -71,7 +79,7 @@ class Authenticator:
             The node is not authenticated, the assertion is absent though required, or it is not accepted.
         """
         self._check(node)
-        user = self._user(endpoint, security_header, bearer)
+        user, octets = self._user(endpoint, security_header, bearer)
         if user is None and speaker_is_user and self._mode is XuaMode.REQUIRED:
             raise SecurityFault("InvalidSecurity", "this transaction needs a user assertion")
         return Caller(
@@ -81,6 +89,7 @@ class Authenticator:
             reply_to=reply_to,
             community_node=self._of_the_community(node),
             message_id=message_id,
+            assertion=octets,
         )
 
     def _check(self, node: Node) -> None:
@@ -92,14 +101,17 @@ class Authenticator:
     def _of_the_community(self, node: Node) -> bool:
         if not self._tls:
             return _loopback(node.address)
-        return node.subject in self._subjects or node.fingerprint in self._fingerprints
+        return node in self._community
 
-    def _user(self, endpoint: str, security_header: Element | None, bearer: str | None) -> User | None:
+    def _user(
+        self, endpoint: str, security_header: Element | None, bearer: str | None
+    ) -> tuple[User | None, bytes]:
         if self._mode is XuaMode.OFF or (security_header is None and bearer is None):
-            return None
+            return None, b""
         now = self._clock()
         assertion = self._assertion(security_header, bearer, now)
-        return self._verifier.verify(assertion, now, endpoint=endpoint)
+        user = self._verifier.verify(assertion, now, endpoint=endpoint)
+        return user, etree.tostring(assertion, with_tail=False) if self._passes_on else b""
 
     def _assertion(self, security_header: Element | None, bearer: str | None, now: datetime) -> Element:
         if security_header is None:
@@ -146,11 +158,22 @@ def _loopback(address: str) -> bool:
     return bool((mapped or found).is_loopback)
 
 
-def _community(settings: ServiceSettings) -> tuple[frozenset[str], frozenset[str]]:
-    given = [entry.strip() for entry in settings.community_nodes]
-    fingerprints = {entry.lower() for entry in given if _is_fingerprint(entry)} | set(_own(settings))
-    subjects = {_dn(entry) for entry in given if not _is_fingerprint(entry)}
-    return frozenset(subjects), frozenset(fingerprints)
+class NodeList:
+    """Nodes by their subject DN (RFC 4514) or the hexadecimal SHA-256 of their certificate.
+
+    Raises
+    ------
+    SettingsError
+        An entry is neither; `setting` is where it was given.
+    """
+
+    def __init__(self, entries: Iterable[str], setting: str, *, own: Iterable[str] = ()) -> None:
+        given = [entry.strip() for entry in entries]
+        self._fingerprints = {entry.lower() for entry in given if _is_fingerprint(entry)} | set(own)
+        self._subjects = {_dn(entry, setting) for entry in given if not _is_fingerprint(entry)}
+
+    def __contains__(self, node: Node) -> bool:
+        return node.subject in self._subjects or node.fingerprint in self._fingerprints
 
 
 def _is_fingerprint(entry: str) -> bool:
@@ -168,17 +191,17 @@ def _own(settings: ServiceSettings) -> Iterator[str]:
         ) from None
 
 
-def _dn(entry: str) -> str:
+def _dn(entry: str, setting: str) -> str:
     """The DN as certificates are compared by it; `CN=a, O=b` is as good as `CN=a,O=b`."""
     try:
         name = x509.Name.from_rfc4514_string(_AFTER_COMMA.sub(",", entry))
     except ValueError:
         raise SettingsError(
             (
-                f"XDSI_COMMUNITY_NODES: {entry!r} is neither a DN (RFC 4514, for example CN=a,O=b) nor the "
+                f"{setting}: {entry!r} is neither a DN (RFC 4514, for example CN=a,O=b) nor the "
                 "hexadecimal SHA-256 of a certificate",
             )
         ) from None
     if not name.rdns:
-        raise SettingsError(("XDSI_COMMUNITY_NODES: an entry is empty; name a DN or a fingerprint",))
+        raise SettingsError((f"{setting}: an entry is empty; name a DN or a fingerprint",))
     return name.rfc4514_string()

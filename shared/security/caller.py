@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared.ebrim.model import Code
 
@@ -50,7 +50,7 @@ class Caller:
     anonymous. `community_node` marks a node of this community itself (another service, an operator's tool):
     it may register, feed and read policies without a user, and never receives patient data without one.
     `message_id` is the request's `wsa:MessageID`, or empty: a submission that comes again with it is answered
-    as before.
+    as before. `assertion` is what proved the user, as it was received, where it is to be passed on.
     """
 
     node: Node
@@ -59,3 +59,4 @@ class Caller:
     reply_to: str = ""
     community_node: bool = False
     message_id: str = ""
+    assertion: bytes = field(default=b"", repr=False, compare=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ from shared.faults import ReceiverFault, SenderFault
 from shared.http.raw_asgi import Piece, Scope, ServerBusy
 from shared.security.caller import Caller, Node
 from shared.soap.media_type import MULTIPART, MediaType
+from shared.soap.mtom import Relay
 from shared.soap.package import Package
 from shared.soap.served import Served
 from shared.telemetry.metrics import Result
@@ -49,6 +50,7 @@ class Exchange:
     caller: Caller | None = None
     received: float = 0.0
     result: Result = Result.FAULT
+    relay: Relay | None = None
 
     @property
     def mtom(self) -> bool:
@@ -58,12 +60,13 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What will be sent; `retry` asks the client to come again."""
+    """What will be sent, as pieces or as a `stream`; `retry` asks the client to come again."""
 
     status: int
     content_type: str
-    pieces: Sequence[Piece]
+    pieces: Sequence[Piece] = ()
     retry: bool = False
+    stream: AsyncGenerator[bytes] | None = None
 
 
 class Gate:

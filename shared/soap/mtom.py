@@ -6,9 +6,10 @@ decoders meet `xop:Include` and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
 from shared.faults import SenderFault
@@ -46,12 +47,39 @@ class Attachment:
     content_type: str = "application/octet-stream"
 
 
+class RelayedPart(NamedTuple):
+    """One part on its way through; `content_id` is the one of our own message."""
+
+    content_id: str
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class Relay(Protocol):
+    """Parts that arrive from somewhere else while they are sent, so that nothing is kept of them."""
+
+    def parts(self) -> AsyncGenerator[RelayedPart]:
+        """Each part once; its chunks are taken before the next part is asked for.
+
+        Raises
+        ------
+        BodyBroken
+            What was promised does not come.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of where the parts come from, taken or not."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MtomBody:
     """The element of the body, bytes without XML declaration, and the parts that its `xop:Include`s name."""
 
     xml: bytes
     attachments: tuple[Attachment, ...] = ()
+    relay: Relay | None = None
 
 
 Attachments = Mapping[str, Received]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +14,7 @@ from shared.faults import SenderFault, SoapFault
 from shared.http.raw_asgi import BodyTooLarge, FileRange, Piece
 from shared.soap.inline import MAX_XML_BYTES, InlineScanner
 from shared.soap.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType
-from shared.soap.mtom import Attachment, Content, Received
+from shared.soap.mtom import Attachment, Content, Received, Relay
 from shared.soap.multipart import MAX_PARTS, Part, Parts
 from shared.soap.spooling import MAX_DOCUMENT_BYTES, Spool, forget
 from shared.xml import PRESCAN_BYTES, XmlError
@@ -202,15 +202,11 @@ def write_package(
 
     The body is a list of pieces: bytes, and ranges of files that are never read into memory.
     """
-    boundary, root = uuid4().hex, f"root.{uuid4().hex}@xdsi"
-    content_type = (
-        f'{MULTIPART}; boundary="{boundary}"; type="{XOP_XML}"; start="<{root}>"; start-info="{SOAP_XML}"'
-    )
+    boundary, content_type, root = _opened(envelope)
     if action:
         content_type += f'; action="{action}"'
     pieces: list[Piece] = []
-    gathered = bytearray(_part_head(boundary, f'{XOP_XML}; charset=UTF-8; type="{SOAP_XML}"', root))
-    gathered += envelope
+    gathered = bytearray(root)
     for attachment in attachments:
         gathered += b"\r\n"
         gathered += _part_head(boundary, attachment.content_type, attachment.content_id)
@@ -220,9 +216,39 @@ def write_package(
             elif piece.length:
                 pieces += (bytes(gathered), piece)
                 gathered.clear()
-    gathered += f"\r\n--{boundary}--\r\n".encode()
+    gathered += _closing(boundary)
     pieces.append(bytes(gathered))
     return content_type, pieces
+
+
+def relay_package(envelope: bytes, relay: Relay) -> tuple[str, AsyncGenerator[bytes]]:
+    """The Content-Type of an XOP package whose parts are still to come, and its body as it is made."""
+    boundary, content_type, root = _opened(envelope)
+    return content_type, _relayed(boundary, root, relay)
+
+
+async def _relayed(boundary: str, root: bytes, relay: Relay) -> AsyncGenerator[bytes]:
+    yield root
+    async with aclosing(relay.parts()) as parts:
+        async for part in parts:
+            yield b"\r\n" + _part_head(boundary, part.content_type, part.content_id)
+            async for chunk in part.chunks:
+                yield chunk
+    yield _closing(boundary)
+
+
+def _opened(envelope: bytes) -> tuple[str, str, bytes]:
+    """A boundary, the Content-Type of the package, and its first part without what ends it."""
+    boundary, root = uuid4().hex, f"root.{uuid4().hex}@xdsi"
+    content_type = (
+        f'{MULTIPART}; boundary="{boundary}"; type="{XOP_XML}"; start="<{root}>"; start-info="{SOAP_XML}"'
+    )
+    head = _part_head(boundary, f'{XOP_XML}; charset=UTF-8; type="{SOAP_XML}"', root)
+    return boundary, content_type, head + envelope
+
+
+def _closing(boundary: str) -> bytes:
+    return f"\r\n--{boundary}--\r\n".encode()
 
 
 def _part_head(boundary: str, content_type: str, content_id: str) -> bytes:

@@ -99,8 +99,20 @@ async def perform(
         await recorder.record(served.audit(request, None, caller, Outcome.SERIOUS_FAILURE))
         raise answer from error
     if not getattr(opened, "audited", False):
-        await recorder.record(served.audit(request, response, caller, outcome_of(response)))
+        await _recorded(served, request, response, caller, recorder)
     return response
+
+
+async def _recorded(
+    served: Performed[Any, Any], request: Any, response: Any, caller: Caller, recorder: AuditRecorder
+) -> None:
+    try:
+        await recorder.record(served.audit(request, response, caller, outcome_of(response)))
+    except BaseException:
+        # What will not be sent holds on to nothing.
+        if relay := getattr(response, "relay", None):
+            await relay.aclose()
+        raise
 
 
 def outcome_of(response: object) -> Outcome:

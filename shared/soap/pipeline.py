@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ from shared.http.raw_asgi import (
     receive_body,
     send_body,
     send_pieces,
+    send_stream,
 )
 from shared.security.caller import Caller, Node
 from shared.settings import ServiceSettings
@@ -47,7 +49,7 @@ from shared.soap.exchange import EncodingRefused, Exchange, Gate, Reply, TooLarg
 from shared.soap.inline import extract
 from shared.soap.media_type import MULTIPART, SOAP_XML, MediaType, action_of, decode_media_type
 from shared.soap.mtom import MtomBody
-from shared.soap.package import SoapLimits, read_package, write_package
+from shared.soap.package import SoapLimits, read_package, relay_package, write_package
 from shared.soap.perform import (
     AuditRecorder,
     InternalError,
@@ -116,6 +118,8 @@ class SoapService:
         so that they can be moved there.
     metrics
         Counts each transaction, when given.
+    description
+        The name of the WSDL, when the service has several endpoints.
     """
 
     def __init__(
@@ -130,6 +134,7 @@ class SoapService:
         spool_folder: Path,
         limits: SoapLimits | None = None,
         metrics: Metrics | None = None,
+        description: str = "",
     ) -> None:
         self._served = {one.transaction.action: one for one in served}
         if len(self._served) != len(served):
@@ -144,7 +149,7 @@ class SoapService:
         self._receiving = Gate(self._limits.receiving)
         self._working = Gate(self._limits.working)
         self._heavy = asyncio.Semaphore(self._limits.heavy)
-        self._wsdl = read_wsdl(settings.service)
+        self._wsdl = read_wsdl(description or settings.service)
         self._metrics = {
             one.transaction.action: metrics.transaction(one.transaction.number) for one in served if metrics
         }
@@ -166,10 +171,12 @@ class SoapService:
         try:
             reply = await self._reply(exchange, receive)
             self._count(exchange)
-            await self._send(exchange, reply, send)
+            await self._send(exchange, reply, receive, send)
         except ClientGone:
             _log.info("client gone", endpoint=exchange.endpoint)
         finally:
+            if exchange.relay is not None:
+                await asyncio.shield(exchange.relay.aclose())
             if exchange.package.attachments:
                 await asyncio.shield(asyncio.to_thread(exchange.package.discard))
 
@@ -224,7 +231,7 @@ class SoapService:
             if served is not None
             else self._fault(exchange, Unavailable(answer.context))
         )
-        return Reply(reply.status, reply.content_type, reply.pieces, retry=True)
+        return replace(reply, retry=True)
 
     async def _asked_for(self, exchange: Exchange) -> Served[Any, Any] | None:
         """What the message asked for, as far as it came: an answer in its own form is better than a fault."""
@@ -259,6 +266,7 @@ class SoapService:
                 # Its tree is several times the message; it shall not wait for the disk with all the others.
                 del envelope
                 response = await perform(served, self._unit, exchange.request, caller, self._recorder)
+                exchange.relay = getattr(response, "relay", None)
             except (XdsError, Rejected) as refused:
                 response = self._refusal(served, refused)
             exchange.result = _result(response)
@@ -402,10 +410,13 @@ class SoapService:
         """The envelope in the encoding of the request."""
         if not exchange.mtom:
             return Reply(status, _SIMPLE, (envelope,))
+        if body and body.relay:
+            content_type, stream = relay_package(envelope, body.relay)
+            return Reply(status, content_type, stream=stream)
         content_type, pieces = write_package(envelope, body.attachments if body else ())
         return Reply(status, content_type, pieces)
 
-    async def _send(self, exchange: Exchange, reply: Reply, send: Send) -> None:
+    async def _send(self, exchange: Exchange, reply: Reply, receive: Receive, send: Send) -> None:
         headers = [_header("content-type", reply.content_type)]
         if reply.retry:
             headers.append(_header("retry-after", str(RETRY_AFTER_SECONDS)))
@@ -413,6 +424,9 @@ class SoapService:
             await send_body(send, status=reply.status, headers=headers, body=reply.pieces[0])
             return
         try:
+            if reply.stream is not None:
+                await send_stream(receive, send, status=reply.status, headers=headers, chunks=reply.stream)
+                return
             await send_pieces(exchange.scope, send, status=reply.status, headers=headers, pieces=reply.pieces)
         except (ClientGone, BodyBroken, OSError, asyncio.CancelledError) as error:
             await asyncio.shield(self._record_broken(exchange, error))

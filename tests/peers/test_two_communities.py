@@ -167,6 +167,7 @@ def test_each_says_where_its_services_are_and_then_that_it_is_ready(communities:
             "registry": f"http://127.0.0.1:{8010 + community.offset}",
             "repository": f"http://127.0.0.1:{8020 + community.offset}",
             "imaging-source": f"http://127.0.0.1:{8030 + community.offset}",
+            "gateway": f"http://127.0.0.1:{8060 + community.offset}",
             "consumer": f"http://127.0.0.1:{8040 + community.offset}",
         }
         assert all(community.listens().values())

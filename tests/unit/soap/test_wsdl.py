@@ -14,6 +14,8 @@ from zeep.transports import Transport
 from shared.ebrim.codec import encode_document_entry
 from shared.errors import Actor, UnknownStoredQuery
 from shared.messages.iti18 import ITI18, StoredQueryResponse
+from shared.messages.iti38 import ITI38
+from shared.messages.iti39 import ITI39
 from shared.messages.iti41 import ITI41
 from shared.messages.iti42 import ITI42
 from shared.messages.iti43 import ITI43
@@ -25,6 +27,7 @@ from shared.messages.iti62 import ITI62
 from shared.messages.iti86 import ITI86
 from shared.messages.iti92 import ITI92
 from shared.messages.rad69 import RAD69
+from shared.messages.rad75 import RAD75
 from shared.settings import ServiceSettings
 from shared.soap.pipeline import SoapService
 from shared.soap.served import Served
@@ -47,6 +50,8 @@ SERVED = {
     ),
     "repository": (ITI41, ITI43, ITI86),
     "imaging_source": (RAD69,),
+    "initiating_gateway": (ITI18, ITI43, RAD69),
+    "responding_gateway": (ITI38, ITI39, RAD75),
 }
 URL = "http://hie.example/xds/test"
 WSDL = "{http://schemas.xmlsoap.org/wsdl/}"

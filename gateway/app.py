@@ -1,0 +1,94 @@
+"""The gateway as a service: its parts, put together, and its routes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from gateway.settings import GatewaySettings
+from gateway.transactions import INITIATING, RESPONDING
+from gateway.unit import Parts, Unit
+from shared.audit.events import node_authentication_failure, started, stopped
+from shared.audit.forwarder import Forwarder
+from shared.audit.recorder import AuditRecorder
+from shared.errors import Actor
+from shared.http.health import health_routes
+from shared.http.raw_asgi import raw_first
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller
+from shared.soap.pipeline import SoapService
+from shared.soap.served import Served
+from shared.telemetry.metrics import Metrics
+
+INITIATING_PATH = "/xca/initiating"
+RESPONDING_PATH = "/xca/responding"
+
+
+class Gateway:
+    """A running gateway: `asgi` is served by whoever made it, `start` and `stop` frame that."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._forwarder = Forwarder(parts.settings, parts.recorder.spool)
+        self._authenticator = Authenticator(parts.settings, passes_on=True)
+        self._metrics = Metrics("gateway")
+        initiating = self._soap(INITIATING, "initiating_gateway")
+        responding = self._soap(RESPONDING, "responding_gateway")
+        application = FastAPI(title="xdsi gateway", docs_url=None, redoc_url=None, openapi_url=None)
+        checks = {"audit": parts.recorder.check, "patient_links": parts.links.check}
+        application.include_router(health_routes(checks, self._metrics))
+        self.asgi = raw_first(
+            INITIATING_PATH, initiating.asgi, raw_first(RESPONDING_PATH, responding.asgi, application)
+        )
+
+    def _soap(self, served: Sequence[Served[Any, Any]], description: str) -> SoapService:
+        parts = self._parts
+        return SoapService(
+            served,
+            unit=self._unit,
+            authenticator=self._authenticator,
+            recorder=parts.recorder,
+            settings=parts.settings,
+            actor=Actor.REPOSITORY,
+            spool_folder=parts.spool_folder,
+            metrics=self._metrics,
+            description=description,
+        )
+
+    @asynccontextmanager
+    async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:
+        yield Unit(self._parts, caller)
+
+    async def start(self) -> None:
+        """Begin the work beside the requests."""
+        await self._parts.links.current()
+        recorder = self._parts.recorder
+        await recorder.record((started(recorder.source),))
+        await self._forwarder.start()
+
+    async def stop(self) -> None:
+        """End it; events that were not sent wait on disk for the next start."""
+        recorder = self._parts.recorder
+        await recorder.record((stopped(recorder.source),))
+        await self._forwarder.stop()
+        await self._parts.queries.aclose()
+        await self._parts.retrievals.aclose()
+        await recorder.close()
+
+    async def node_refused(self, address: str, reason: str) -> None:
+        """Record that a node did not authenticate (ITI-19)."""
+        await self._parts.recorder.record((node_authentication_failure(address, reason),))
+
+
+async def build(settings: GatewaySettings) -> Gateway:
+    """Put the gateway together; nothing listens yet.
+
+    Raises
+    ------
+    SettingsError, AuditUnavailable
+        The service cannot begin; the text says what to do.
+    """
+    return Gateway(Parts.of(settings, AuditRecorder(settings, settings.service)))

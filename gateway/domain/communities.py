@@ -1,0 +1,82 @@
+"""Communities by their homeCommunityId, and which of them is meant (ITI TF-1 18; ITI TF-2 3.38.4.1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from shared.errors import MissingHomeCommunityId, UnknownCommunity
+
+#: The parameters that name the patient of a stored query; a query without any of them must name its home.
+PATIENT_PARAMETERS = (
+    "$XDSDocumentEntryPatientId",
+    "$XDSSubmissionSetPatientId",
+    "$XDSFolderPatientId",
+    "$patientId",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Community:
+    """One community; `gateway_url` is its Responding Gateway, and empty for our own."""
+
+    home_community_id: str
+    gateway_url: str = ""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its actors are asked without a gateway."""
+        return not self.gateway_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Communities:
+    """Our own community and those that it asks, by homeCommunityId in the order in which answers are put
+    together."""
+
+    own: Community
+    by_home: Mapping[str, Community] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, own_home: str, gateways: Mapping[str, str]) -> Communities:
+        """Our own and those behind `gateways`, homeCommunityId to URL."""
+        own = Community(home_community_id=own_home)
+        others = (Community(home_community_id=home, gateway_url=url) for home, url in gateways.items())
+        return cls(own=own, by_home={one.home_community_id: one for one in (own, *others)})
+
+    def find(self, home: str, *, location: str = "") -> Community:
+        """The community that `home` means.
+
+        Raises
+        ------
+        MissingHomeCommunityId
+            It is empty.
+        UnknownCommunity
+            Nobody is known under it.
+        """
+        if not home:
+            raise MissingHomeCommunityId(
+                "homeCommunityId is needed here; it stands as `home` on every object that a query finds",
+                location=location,
+            )
+        found = self.by_home.get(home)
+        if found is None:
+            raise UnknownCommunity(
+                f"no community {home[:100]} is known here; a homeCommunityId is urn:oid: and its OID",
+                location=location,
+            )
+        return found
+
+    def check_own(self, home: str, *, location: str = "") -> None:
+        """Raise `MissingHomeCommunityId` or `UnknownCommunity` unless `home` is ours (3.39.4.1.3)."""
+        if home and home != self.own.home_community_id:
+            raise UnknownCommunity(
+                f"this gateway answers for {self.own.home_community_id}, not for {home[:100]}",
+                location=location,
+            )
+        self.find(home, location=location)
+
+
+def names_patient(parameters: Iterable[str]) -> bool:
+    """Whether a stored query with these parameters is about a patient, so that it may go to everybody."""
+    return not set(parameters).isdisjoint(PATIENT_PARAMETERS)

@@ -1,0 +1,262 @@
+"""Stored queries on their way: to the registry of our community, to other communities, and back as one
+answer (ITI TF-2 3.18.4.1.3, 3.38.4.1.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.domain.communities import PATIENT_PARAMETERS, Community
+from gateway.domain.links import Links
+from gateway.trail import query_event
+from gateway.unit import Unit
+from shared.audit.events import AuditEvent, Outcome
+from shared.ebrim.query_values import Kind, encode_value, parse_clause
+from shared.errors import (
+    Actor,
+    MissingHomeCommunityId,
+    QueryError,
+    RegistryNotAvailable,
+    RelayedError,
+    UnavailableCommunity,
+    XdsError,
+)
+from shared.faults import SoapFault
+from shared.http.client import EgressRefused
+from shared.messages.iti18 import (
+    ITI18,
+    Clauses,
+    ReturnType,
+    StoredQueryRequest,
+    StoredQueryResponse,
+    encode_request,
+)
+from shared.messages.iti38 import ITI38, RelayedAnswer, RelayedObject, relayed
+from shared.messages.registry import has_error
+from shared.security.caller import Caller
+from shared.soap.client import PeerError
+from shared.soap.transaction import SoapTransaction
+
+_WITH_HOME = frozenset({"ExtrinsicObject", "RegistryPackage", "Association", "ObjectRef"})
+_MAX_REASON = 300
+
+
+def check_return_type(request: StoredQueryRequest) -> None:
+    """Raise `QueryError` for a kind of answer that XDS does not have."""
+    if request.return_type not in (ReturnType.LEAF_CLASS, ReturnType.OBJECT_REF):
+        raise QueryError("returnType must be LeafClass or ObjectRef")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a query goes: the transaction, its endpoint, and what is asked there."""
+
+    transaction: SoapTransaction[StoredQueryRequest, StoredQueryResponse]
+    url: str
+    home: str
+    request: StoredQueryRequest
+    stamped: bool = False
+
+
+async def ask_everybody(
+    unit: Unit, communities: Sequence[Community], request: StoredQueryRequest
+) -> StoredQueryResponse:
+    """Ask `communities` at once, and put their answers together in this order.
+
+    Who does not answer is an error beside the answers of the others.
+    """
+    links = await unit.parts.links.current()
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(_answer(unit, one, request, links)) for one in communities]
+    return merged([task.result() for task in asked])
+
+
+def merged(answers: Sequence[RelayedAnswer]) -> StoredQueryResponse:
+    """One answer with all objects and all errors, in the order of `answers`."""
+    return StoredQueryResponse(
+        fragments=[found.octets for answer in answers for found in answer.objects],
+        errors=tuple(error for answer in answers for error in answer.errors),
+    )
+
+
+async def _answer(
+    unit: Unit, community: Community, request: StoredQueryRequest, links: Links
+) -> RelayedAnswer:
+    home = community.home_community_id
+    try:
+        if community.is_own:
+            return await ask_registry(unit, request)
+        answer = await _ask(unit, _across(community, request, links))
+    except SoapFault as fault:
+        return _failed(XdsError(f"{home} answered with a fault: {shown_fault(fault)}", location=home))
+    except XdsError as error:
+        return _failed(error)
+    return _checked(answer, home)
+
+
+def _failed(error: XdsError) -> RelayedAnswer:
+    return RelayedAnswer(errors=(error,))
+
+
+async def ask_registry(unit: Unit, request: StoredQueryRequest) -> RelayedAnswer:
+    """Ask the registry of our community; every object of the answer gets our homeCommunityId.
+
+    Raises
+    ------
+    RegistryNotAvailable
+        It does not answer, or with nothing that can be used.
+    SoapFault
+        It answered with a fault.
+    """
+    place = _Place(
+        transaction=ITI18,
+        url=unit.parts.settings.registry_url,
+        home=unit.own_home,
+        # A plain registry knows no homes.
+        request=replace(request, home="", octets=b""),
+        stamped=True,
+    )
+    return await _ask(unit, place)
+
+
+def _across(community: Community, request: StoredQueryRequest, links: Links) -> _Place:
+    home = community.home_community_id
+    parameters = _translated(request.parameters, links, home)
+    return _Place(
+        transaction=ITI38,
+        url=community.gateway_url,
+        home=home,
+        request=replace(request, home=home, parameters=parameters, octets=b""),
+    )
+
+
+def _translated(parameters: Mapping[str, Clauses], links: Links, home: str) -> Mapping[str, Clauses]:
+    """The same parameters with the patient as `home` knows him or her."""
+    changed = {
+        name: tuple(_clause(values, links, home) for values in parameters[name])
+        for name in PATIENT_PARAMETERS
+        if name in parameters and links.by_patient
+    }
+    return {**parameters, **changed}
+
+
+def _clause(values: Sequence[str], links: Links, home: str) -> tuple[str, ...]:
+    patients = [links.of(patient_id, home) for patient_id in parse_clause(values, Kind.CX)]
+    return encode_value(patients[0] if len(patients) == 1 else patients)
+
+
+async def _ask(unit: Unit, place: _Place) -> RelayedAnswer:
+    transaction = relayed(place.transaction, home=place.home if place.stamped else "")
+    seconds = unit.parts.settings.answer_seconds
+    outcome, description = Outcome.SERIOUS_FAILURE, ""
+    try:
+        client = unit.client(unit.parts.queries)
+        answer = await client.call(transaction, place.url, place.request, timeout_seconds=seconds)
+        outcome = Outcome.SERIOUS_FAILURE if has_error(answer.errors) else Outcome.SUCCESS
+        return answer
+    except (PeerError, EgressRefused) as error:
+        refusal = _not_available(place)
+        description = str(error)
+        raise refusal from error
+    finally:
+        await unit.record((_event(unit, place, outcome, description),))
+
+
+def _not_available(place: _Place) -> XdsError:
+    if place.transaction is ITI18:
+        return RegistryNotAvailable(
+            f"the registry of {place.home} does not answer; try again later", location=place.home
+        )
+    return UnavailableCommunity(f"{place.home} does not answer; try again later", location=place.home)
+
+
+def _checked(answer: RelayedAnswer, home: str) -> RelayedAnswer:
+    """The answer of a community without objects that lead nowhere, its errors named after it."""
+    lost = [found for found in answer.objects if found.name in _WITH_HOME and not found.home]
+    return RelayedAnswer(
+        objects=tuple(found for found in answer.objects if found not in lost) if lost else answer.objects,
+        errors=(*(_located(error, home) for error in answer.errors), *_homeless(lost, home)),
+    )
+
+
+def _homeless(lost: Sequence[RelayedObject], home: str) -> Iterator[XdsError]:
+    if lost:
+        first = lost[0]
+        yield MissingHomeCommunityId(
+            f"the gateway of {home} answered {len(lost)} objects without home, the first of them "
+            f"{first.name} {first.object_id[:100]}; they are left out",
+            location=home,
+        )
+
+
+def _located(error: XdsError, home: str) -> XdsError:
+    if error.location:
+        return error
+    return RelayedError(error.code_for(Actor.REGISTRY), error.context, severity=error.severity, location=home)
+
+
+def under_home(error: XdsError, home: str, actor: Actor = Actor.REGISTRY) -> XdsError:
+    """An error as a Responding Gateway reports it: its location is `home` (3.38.4.1.3), and what it was
+    stands in its text."""
+    inside = "" if error.location in ("", home) or error.location in error.context else error.location
+    return RelayedError(
+        error.code_for(actor),
+        f"{error.context} (at {inside})" if inside else error.context,
+        severity=error.severity,
+        location=home,
+    )
+
+
+def shown_fault(fault: SoapFault) -> str:
+    """What a fault says, as far as it is shown in an error."""
+    return str(fault)[:_MAX_REASON]
+
+
+# --- the trail ---------------------------------------------------------------------------------------
+
+
+def patient_of(request: StoredQueryRequest) -> str:
+    """The one patient of a query, for the trail; empty when none is named, or not legibly."""
+    found: set[str] = set()
+    for name in PATIENT_PARAMETERS:
+        for values in request.parameters.get(name, ()):
+            try:
+                found.update(parse_clause(values, Kind.CX))
+            except QueryError:
+                return ""
+    return found.pop() if len(found) == 1 else ""
+
+
+def _event(unit: Unit, place: _Place, outcome: Outcome, description: str) -> AuditEvent:
+    return query_event(
+        place.transaction,
+        unit.sender(place.url),
+        outcome,
+        server=False,
+        query_id=place.request.query_id,
+        octets=encode_request(place.request),
+        home="" if place.transaction is ITI18 else place.home,
+        patient_id=patient_of(place.request),
+        description=description,
+    )
+
+
+def received(
+    transaction: SoapTransaction[StoredQueryRequest, StoredQueryResponse],
+    request: StoredQueryRequest,
+    caller: Caller,
+    outcome: Outcome,
+) -> tuple[AuditEvent, ...]:
+    """What a gateway records of a query that it was asked."""
+    event = query_event(
+        transaction,
+        caller,
+        outcome,
+        server=True,
+        query_id=request.query_id,
+        octets=request.octets,
+        home=request.home,
+        patient_id=patient_of(request),
+    )
+    return (event,)

@@ -1,0 +1,377 @@
+"""Retrievals on their way: split by the place that has a document, asked for at once, and relayed as one
+answer (ITI TF-2 3.43.4.1.3, 3.39.4.1.3; RAD TF-3 4.69, 4.75)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from gateway.admission import admit_consumer, admit_gateway
+from gateway.domain.communities import Community
+from gateway.queries import shown_fault, under_home
+from gateway.relay import Destination, Relay, Source
+from gateway.settings import GatewaySettings
+from gateway.trail import Named, retrieval_event
+from gateway.unit import Unit
+from shared.audit.events import AuditEvent, Outcome
+from shared.errors import (
+    Actor,
+    Busy,
+    DocumentUniqueIdError,
+    OutOfResources,
+    Rejected,
+    RelayedError,
+    UnavailableCommunity,
+    XdsError,
+)
+from shared.faults import SoapFault
+from shared.http.client import EgressRefused
+from shared.http.raw_asgi import ServerBusy
+from shared.messages.documents import (
+    DocumentRequest,
+    PartReference,
+    RetrievedDocument,
+    RetrieveDocumentSetResponse,
+    part_name,
+)
+from shared.messages.registry import has_error
+from shared.security.caller import Caller
+from shared.soap.client import PeerError, Streamed
+from shared.soap.transaction import SoapTransaction
+
+Request = TypeVar("Request")
+
+_Transaction = SoapTransaction[Any, RetrieveDocumentSetResponse]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval(Generic[Request]):
+    """What goes the same way: documents by ITI-43 and ITI-39, instances by RAD-69 and RAD-75.
+
+    `named` are the documents of a request, in order; `only` is the request with some of them alone;
+    `endpoint` is who has a repositoryUniqueId in our community.
+    """
+
+    inside: SoapTransaction[Request, RetrieveDocumentSetResponse]
+    across: SoapTransaction[Request, RetrieveDocumentSetResponse]
+    named: Callable[[Request], Iterable[Named]]
+    only: Callable[[Request, Collection[DocumentRequest]], Request]
+    endpoint: Callable[[GatewaySettings, str], str]
+    most: int
+
+    def wanted(self, request: Request) -> tuple[Named, ...]:
+        """The documents of `request`, each once.
+
+        Raises
+        ------
+        OutOfResources
+            More than `most`.
+        """
+        wanted = tuple(dict.fromkeys(self.named(request)))
+        if len(wanted) > self.most:
+            raise OutOfResources(f"{len(wanted)} documents in one request; ask for at most {self.most}")
+        return wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where documents are asked for: an actor of our community, or the gateway of another."""
+
+    transaction: _Transaction
+    url: str
+    home: str
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What one place answered; `streamed` is None when nothing will come from it."""
+
+    place: Place
+    asked: tuple[Named, ...]
+    streamed: Streamed[RetrieveDocumentSetResponse] | None = None
+    documents: tuple[RetrievedDocument, ...] = ()
+    errors: tuple[XdsError, ...] = ()
+
+
+Places = dict[Place, list[Named]]
+
+
+def place_inside(unit: Unit, retrieval: Retrieval[Any], document: DocumentRequest) -> Place:
+    """Where in our own community a document is."""
+    return Place(
+        transaction=retrieval.inside,
+        url=retrieval.endpoint(unit.parts.settings, document.repository_unique_id),
+        home=unit.own_home,
+        is_own=True,
+    )
+
+
+def place_of(unit: Unit, retrieval: Retrieval[Any], community: Community, document: DocumentRequest) -> Place:
+    """Where a document of `community` is."""
+    if community.is_own:
+        return place_inside(unit, retrieval, document)
+    return Place(
+        transaction=retrieval.across,
+        url=community.gateway_url,
+        home=community.home_community_id,
+        is_own=False,
+    )
+
+
+def sorted_by_place(
+    wanted: Iterable[Named], place: Callable[[DocumentRequest], Place]
+) -> tuple[Places, list[XdsError]]:
+    """The documents by the place that has them; and an error for each that has none."""
+    places: Places = {}
+    errors: list[XdsError] = []
+    for one in wanted:
+        try:
+            places.setdefault(place(one.document), []).append(one)
+        except XdsError as error:
+            errors.append(error)
+    return places, errors
+
+
+async def from_everybody(
+    unit: Unit, retrieval: Retrieval[Request], request: Request
+) -> RetrieveDocumentSetResponse:
+    """What an Initiating Gateway answers: each document from the community that its home names."""
+    admit_consumer(unit)
+    communities = unit.parts.communities
+
+    def place(document: DocumentRequest) -> Place:
+        community = communities.find(document.home_community_id, location=document.document_unique_id)
+        return place_of(unit, retrieval, community, document)
+
+    places, errors = sorted_by_place(retrieval.wanted(request), place)
+    return await relayed(unit, retrieval, request, places, errors)
+
+
+async def from_our_own(
+    unit: Unit, retrieval: Retrieval[Request], request: Request
+) -> RetrieveDocumentSetResponse:
+    """What a Responding Gateway answers: documents of our community, and errors under its name."""
+    admit_gateway(unit)
+    home = unit.own_home
+
+    def place(document: DocumentRequest) -> Place:
+        unit.parts.communities.check_own(document.home_community_id, location=document.document_unique_id)
+        return place_inside(unit, retrieval, document)
+
+    try:
+        places, errors = sorted_by_place(retrieval.wanted(request), place)
+        response = await relayed(unit, retrieval, request, places, errors)
+    except XdsError as error:
+        raise Rejected(under_home(error, home, Actor.REPOSITORY)) from error
+    return replace(
+        response, errors=tuple(under_home(error, home, Actor.REPOSITORY) for error in response.errors)
+    )
+
+
+async def relayed(
+    unit: Unit,
+    retrieval: Retrieval[Request],
+    request: Request,
+    places: Places,
+    errors: Sequence[XdsError],
+) -> RetrieveDocumentSetResponse:
+    """Ask every place at once, and answer with what they will send, while they send it.
+
+    Every document that does not come has its error, beside `errors`.
+
+    Raises
+    ------
+    Busy
+        As many retrievals as the settings allow are under way.
+    """
+    async with AsyncExitStack() as opened:
+        try:
+            opened.enter_context(unit.parts.relays.entered())
+        except ServerBusy:
+            raise Busy("the gateway relays no more retrievals at once; try again in a moment") from None
+        async with asyncio.TaskGroup() as tasks:
+            asked = [
+                tasks.create_task(_asked(unit, retrieval, request, place, tuple(named), opened))
+                for place, named in places.items()
+            ]
+        answers = [task.result() for task in asked]
+        await unit.record([event for answer in answers for event in _events(unit, answer)])
+        documents = tuple(document for answer in answers for document in answer.documents)
+        return RetrieveDocumentSetResponse(
+            documents=documents,
+            errors=(*errors, *(error for answer in answers for error in answer.errors)),
+            relay=_relay(unit, answers, opened.pop_all()) if documents else None,
+        )
+
+
+async def _asked(
+    unit: Unit,
+    retrieval: Retrieval[Request],
+    request: Request,
+    place: Place,
+    asked: tuple[Named, ...],
+    opened: AsyncExitStack,
+) -> _Answer:
+    seconds = unit.parts.settings.answer_seconds
+    wanted = {one.document for one in asked}
+    client = unit.client(unit.parts.retrievals)
+    try:
+        # For the beginning of the answer; after it, the same for each step forward.
+        async with asyncio.timeout(seconds):
+            streamed = await opened.enter_async_context(
+                client.stream(
+                    place.transaction, place.url, retrieval.only(request, wanted), timeout_seconds=seconds
+                )
+            )
+    except SoapFault as fault:
+        return _refused(place, asked, f"{_who(place)} answered with a fault: {shown_fault(fault)}")
+    except (PeerError, EgressRefused, TimeoutError):
+        return _silent(place, asked)
+    documents = tuple(_documents(place, wanted, streamed.head))
+    return _Answer(
+        place=place,
+        asked=asked,
+        streamed=streamed,
+        documents=documents,
+        errors=tuple(_errors(place, asked, documents, streamed.head)),
+    )
+
+
+def _who(place: Place) -> str:
+    return f"an actor of {place.home}" if place.is_own else place.home
+
+
+def _refused(place: Place, asked: tuple[Named, ...], text: str) -> _Answer:
+    errors = tuple(XdsError(text, location=one.document.document_unique_id) for one in asked)
+    return _Answer(place=place, asked=asked, errors=errors)
+
+
+def _silent(place: Place, asked: tuple[Named, ...]) -> _Answer:
+    text = f"{_who(place)} does not answer; try again later"
+    if place.is_own:
+        return _refused(place, asked, text)
+    errors = tuple(UnavailableCommunity(text, location=one.document.document_unique_id) for one in asked)
+    return _Answer(place=place, asked=asked, errors=errors)
+
+
+def _documents(
+    place: Place, wanted: Collection[DocumentRequest], head: RetrieveDocumentSetResponse
+) -> Iterator[RetrievedDocument]:
+    """What was asked for and comes, once, with the ids under which it was asked for (RAD TF-3 4.75)."""
+    by_id = {one.document_unique_id: one for one in wanted}
+    for document in head.documents:
+        asked = by_id.pop(document.document_unique_id, None)
+        if asked is not None:
+            yield replace(
+                document, home_community_id=place.home, repository_unique_id=asked.repository_unique_id
+            )
+
+
+def _errors(
+    place: Place,
+    asked: Sequence[Named],
+    documents: Sequence[RetrievedDocument],
+    head: RetrieveDocumentSetResponse,
+) -> Iterator[XdsError]:
+    for error in head.errors:
+        yield error if place.is_own or error.location else _located(error, place.home)
+    if has_error(head.errors):
+        return
+    come = {document.document_unique_id for document in documents}
+    for one in asked:
+        uid = one.document.document_unique_id
+        if uid not in come:
+            yield DocumentUniqueIdError(
+                f"document {uid} is not in the answer of {_who(place)}, and no error says why", location=uid
+            )
+
+
+def _located(error: XdsError, home: str) -> XdsError:
+    return RelayedError(
+        error.code_for(Actor.REPOSITORY), error.context, severity=error.severity, location=home
+    )
+
+
+# --- the parts ---------------------------------------------------------------------------------------
+
+
+def _relay(unit: Unit, answers: Sequence[_Answer], opened: AsyncExitStack) -> Relay:
+    number = 0
+    sources: list[Source] = []
+    ready: list[tuple[Destination, bytes]] = []
+    for answer in answers:
+        expected: dict[str, Destination] = {}
+        for document in answer.documents:
+            number += 1
+            destination = Destination(part_name(number), document.mime_type)
+            if isinstance(document.content, PartReference):
+                expected[document.content.content_id] = destination
+            elif isinstance(document.content, bytes):
+                ready.append((destination, document.content))
+        if answer.streamed is not None and expected:
+            broken = partial(unit.record, (_event(unit, answer, Outcome.SERIOUS_FAILURE, answer.asked),))
+            sources.append(Source(parts=answer.streamed.parts, expected=expected, on_broken=broken))
+    return Relay(sources, opened, ready)
+
+
+# --- the trail ---------------------------------------------------------------------------------------
+
+
+def _events(unit: Unit, answer: _Answer) -> Iterator[AuditEvent]:
+    """What was asked of one place, as its client records it."""
+    for outcome, named in _by_outcome(answer.asked, answer.documents):
+        description = "" if outcome is Outcome.SUCCESS else _reasons(answer.errors)
+        yield _event(unit, answer, outcome, named, description)
+
+
+def _event(
+    unit: Unit, answer: _Answer, outcome: Outcome, named: Sequence[Named], description: str = ""
+) -> AuditEvent:
+    place = answer.place
+    return retrieval_event(
+        place.transaction, unit.sender(place.url), outcome, named, server=False, description=description
+    )
+
+
+def _reasons(errors: Sequence[XdsError]) -> str:
+    return ", ".join(dict.fromkeys(error.code_for(Actor.REPOSITORY) for error in errors))
+
+
+def _by_outcome(
+    asked: Sequence[Named], documents: Sequence[RetrievedDocument]
+) -> Iterator[tuple[Outcome, list[Named]]]:
+    come = {document.document_unique_id for document in documents}
+    for outcome in (Outcome.SUCCESS, Outcome.SERIOUS_FAILURE):
+        having = outcome is Outcome.SUCCESS
+        if named := [one for one in asked if (one.document.document_unique_id in come) is having]:
+            yield outcome, named
+
+
+def received(
+    transaction: _Transaction,
+    named: Iterable[Named],
+    response: RetrieveDocumentSetResponse | None,
+    caller: Caller,
+    outcome: Outcome,
+) -> tuple[AuditEvent, ...]:
+    """What a gateway records of a retrieval that it was asked; without a response all of it failed."""
+    asked = tuple(dict.fromkeys(named))
+    if response is None:
+        return (retrieval_event(transaction, caller, outcome, asked, server=True),)
+    reasons = _reasons(response.errors)
+    return tuple(
+        retrieval_event(
+            transaction,
+            caller,
+            of_these,
+            these,
+            server=True,
+            description="" if of_these is Outcome.SUCCESS else reasons,
+        )
+        for of_these, these in _by_outcome(asked, response.documents)
+    )

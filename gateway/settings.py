@@ -1,0 +1,103 @@
+"""Settings of the gateway; `docs/settings.md` is printed from them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+_HOME = re.compile(r"urn:oid:[0-2](?:\.(?:0|[1-9][0-9]*))+")
+_MAX_HOME = len("urn:oid:") + 64
+
+
+class GatewaySettings(ServiceSettings):
+    """Which communities are asked, whose gateways may ask, and where the actors of our own are."""
+
+    service: ClassVar[str] = "gateway"
+
+    port: int = Field(8060, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    communities: dict[str, str] = Field(
+        default_factory=dict,
+        description="homeCommunityId to the URL of its Responding Gateway; answers come in this order, "
+        "after our own",
+    )
+    community_gateways: dict[str, str] = Field(
+        default_factory=dict,
+        description="homeCommunityId to the subject DN or SHA-256 of the certificate of its Initiating "
+        "Gateway; when any is named, no other node may ask us, and an assertion must be of that community",
+    )
+    patient_links: Path | None = Field(
+        None,
+        description="CSV file patient_id,home_community_id,their_patient_id: under which id another "
+        "community knows a patient; read again when it changes",
+    )
+    repositories: dict[str, str] = Field(
+        default_factory=dict,
+        description="repositoryUniqueId of our community to ITI-43 endpoint; others are asked at "
+        "repository_url",
+    )
+    imaging_sources: dict[str, str] = Field(
+        default_factory=dict,
+        description="Retrieve Location UID of our community to RAD-69 endpoint; others are asked at "
+        "imaging_source_url",
+    )
+    imaging_source_url: str = Field(
+        "http://127.0.0.1:8030/xds/imaging-source", description="RAD-69 endpoint of the imaging source nearby"
+    )
+    answer_seconds: float = Field(
+        20.0, gt=0, le=300, description="longest that a community is waited for, until its answer begins"
+    )
+    relays: int = Field(32, ge=1, le=64, description="retrievals that are relayed at once")
+
+    def repository_endpoint(self, repository_unique_id: str) -> str:
+        """The ITI-43 endpoint of a repository of our community."""
+        return self.repositories.get(repository_unique_id, self.repository_url)
+
+    def imaging_source_endpoint(self, retrieve_location_uid: str) -> str:
+        """The RAD-69 endpoint of an imaging source of our community."""
+        return self.imaging_sources.get(retrieve_location_uid, self.imaging_source_url)
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Every endpoint that this gateway may connect to."""
+        return (
+            self.registry_url,
+            self.repository_url,
+            self.imaging_source_url,
+            *self.repositories.values(),
+            *self.imaging_sources.values(),
+            *self.communities.values(),
+        )
+
+    def problems(self) -> list[str]:
+        """Contradictions between settings, each with its remedy."""
+        found = super().problems()
+        for name, homes in (
+            ("XDSI_HOME_COMMUNITY_ID", [self.home_community_id]),
+            ("XDSI_COMMUNITIES", self.communities),
+            ("XDSI_COMMUNITY_GATEWAYS", self.community_gateways),
+        ):
+            found += [
+                f"{name}: {home} is no homeCommunityId; urn:oid: and an OID would be right"
+                for home in homes
+                if not _HOME.fullmatch(home) or len(home) > _MAX_HOME
+            ]
+        if self.home_community_id in self.communities:
+            found.append(
+                "XDSI_COMMUNITIES: names our own homeCommunityId; give each community one of its own in "
+                "XDSI_HOME_COMMUNITY_ID"
+            )
+        if self.community_gateways and not self.tls.enabled:
+            found.append(
+                "XDSI_COMMUNITY_GATEWAYS: certificates prove nodes with TLS alone; set XDSI_TLS__CERTIFICATE"
+            )
+        if self.patient_links is not None and not self.patient_links.is_file():
+            found.append(f"XDSI_PATIENT_LINKS: {self.patient_links} is not a file; name a CSV file")
+        return found
+
+
+SETTINGS = GatewaySettings

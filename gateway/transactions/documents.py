@@ -1,0 +1,36 @@
+"""What ITI-43 and ITI-39 share at a gateway: requests for documents, split and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from gateway.retrievals import Retrieval
+from gateway.settings import GatewaySettings
+from gateway.trail import Named
+from shared.messages.documents import DocumentRequest
+from shared.messages.iti39 import ITI39
+from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
+
+MAX_REFERENCES = 1_000
+
+
+def named(request: RetrieveDocumentSetRequest) -> Iterator[Named]:
+    """The documents of a request, in order."""
+    return (Named(document=document) for document in request.documents)
+
+
+def _only(
+    request: RetrieveDocumentSetRequest, wanted: Collection[DocumentRequest]
+) -> RetrieveDocumentSetRequest:
+    kept = dict.fromkeys(document for document in request.documents if document in wanted)
+    return RetrieveDocumentSetRequest(documents=tuple(kept))
+
+
+DOCUMENTS: Retrieval[RetrieveDocumentSetRequest] = Retrieval(
+    inside=ITI43,
+    across=ITI39,
+    named=named,
+    only=_only,
+    endpoint=GatewaySettings.repository_endpoint,
+    most=MAX_REFERENCES,
+)

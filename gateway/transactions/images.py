@@ -1,0 +1,61 @@
+"""What RAD-69 and RAD-75 share at a gateway: requests for instances, split and put together with studies,
+series and transfer syntaxes as they came (RAD TF-3 4.75.4.1.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from gateway.retrievals import Retrieval
+from gateway.settings import GatewaySettings
+from gateway.trail import Named
+from shared.messages.documents import DocumentRequest
+from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
+from shared.messages.rad75 import RAD75
+
+MAX_REFERENCES = 5_000
+
+
+def named(request: RetrieveImagingDocumentSetRequest) -> Iterator[Named]:
+    """The instances of a request, in order."""
+    return (
+        Named(
+            document=document,
+            study_instance_uid=study.study_instance_uid,
+            series_instance_uid=series.series_instance_uid,
+        )
+        for study in request.studies
+        for series in study.series
+        for document in series.documents
+    )
+
+
+def _only(
+    request: RetrieveImagingDocumentSetRequest, wanted: Collection[DocumentRequest]
+) -> RetrieveImagingDocumentSetRequest:
+    studies = (_study(study, wanted) for study in request.studies)
+    return RetrieveImagingDocumentSetRequest(
+        studies=tuple(study for study in studies if study.series),
+        transfer_syntax_uids=request.transfer_syntax_uids,
+    )
+
+
+def _study(study: StudyRequest, wanted: Collection[DocumentRequest]) -> StudyRequest:
+    series = (_series(one, wanted) for one in study.series)
+    return StudyRequest(
+        study_instance_uid=study.study_instance_uid, series=tuple(one for one in series if one.documents)
+    )
+
+
+def _series(series: SeriesRequest, wanted: Collection[DocumentRequest]) -> SeriesRequest:
+    kept = dict.fromkeys(document for document in series.documents if document in wanted)
+    return SeriesRequest(series_instance_uid=series.series_instance_uid, documents=tuple(kept))
+
+
+IMAGES: Retrieval[RetrieveImagingDocumentSetRequest] = Retrieval(
+    inside=RAD69,
+    across=RAD75,
+    named=named,
+    only=_only,
+    endpoint=GatewaySettings.imaging_source_endpoint,
+    most=MAX_REFERENCES,
+)

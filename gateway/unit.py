@@ -1,0 +1,88 @@
+"""What one request of the gateway works with, and what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from gateway.domain.communities import Communities
+from gateway.patient_links import PatientLinks
+from gateway.settings import GatewaySettings
+from shared.audit.events import AuditEvent
+from shared.audit.recorder import AuditRecorder
+from shared.http.client import http_client
+from shared.security.authenticator import NodeList
+from shared.security.caller import Caller, Node
+from shared.security.peer_certificate import subject_of
+from shared.soap.client import SoapClient
+from shared.soap.exchange import Gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What every request shares; `node` is ourselves, as peers see us.
+
+    Queries and relays have connections of their own: slow readers of large studies hold up no query.
+    """
+
+    settings: GatewaySettings
+    communities: Communities
+    gateways: dict[str, NodeList]
+    links: PatientLinks
+    queries: httpx2.AsyncClient
+    retrievals: httpx2.AsyncClient
+    relays: Gate
+    recorder: AuditRecorder
+    node: Node
+    spool_folder: Path
+
+    @classmethod
+    def of(cls, settings: GatewaySettings, recorder: AuditRecorder) -> Parts:
+        """Make the parts; the HTTP clients are to be closed at the end."""
+        spool_folder = settings.folder / "incoming"
+        spool_folder.mkdir(parents=True, exist_ok=True)
+        certificate = settings.tls.certificate
+        return cls(
+            settings=settings,
+            communities=Communities.of(settings.home_community_id, settings.communities),
+            gateways={
+                home: NodeList((entry,), "XDSI_COMMUNITY_GATEWAYS")
+                for home, entry in settings.community_gateways.items()
+            },
+            links=PatientLinks(settings.patient_links),
+            queries=http_client(settings.tls, peers=settings.peers),
+            retrievals=http_client(settings.tls, peers=settings.peers),
+            relays=Gate(settings.relays),
+            recorder=recorder,
+            node=Node(address=settings.host, subject=subject_of(certificate) if certificate else ""),
+            spool_folder=spool_folder,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One request of `caller`, whose assertion goes on unchanged to whoever is asked (ITI TF-2 3.40)."""
+
+    parts: Parts
+    caller: Caller
+
+    @property
+    def own_home(self) -> str:
+        """The homeCommunityId of our community."""
+        return self.parts.communities.own.home_community_id
+
+    def client(self, http: httpx2.AsyncClient) -> SoapClient:
+        """A client that shows the caller's assertion, when there is one."""
+        assertion = self.caller.assertion or None
+        return SoapClient(http, assertion=lambda: assertion, spool_folder=self.parts.spool_folder)
+
+    def sender(self, endpoint: str) -> Caller:
+        """Ourselves, as the server at `endpoint` sees us."""
+        return Caller(node=self.parts.node, endpoint=endpoint, user=self.caller.user)
+
+    async def record(self, events: Sequence[AuditEvent]) -> None:
+        """Keep events of what we sent ourselves; nothing of it is answered before."""
+        await self.parts.recorder.record(events)
