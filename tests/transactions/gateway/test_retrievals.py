@@ -1,0 +1,361 @@
+"""ITI-43 and RAD-69 at the Initiating, ITI-39 and RAD-75 at the Responding Gateway (ITI TF-2 3.39.4.1.3;
+RAD TF-3 4.75.4.1.3)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.audit.recorder import AuditUnavailable
+from shared.errors import Actor, RegistryNotAvailable
+from shared.faults import SecurityFault
+from shared.http.raw_asgi import FileRange
+from shared.messages.documents import DocumentRequest
+from shared.messages.iti39 import ITI39
+from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
+from shared.messages.rad69 import RAD69
+from shared.messages.rad75 import RAD75
+from shared.messages.registry import Status
+from shared.soap.client import PeerUnclear
+from tests.support.gateway import (
+    EAST,
+    NORTH,
+    WEST,
+    World,
+    actors,
+    an_imaging_request,
+    at,
+    octets,
+    world,
+)
+from tests.support.waiting import until
+
+BOTH = pytest.mark.parametrize("way", ["documents", "images"])
+
+
+async def ask(two: World, way: str, *asked: DocumentRequest) -> Any:
+    return await getattr(two, way)(*asked)
+
+
+def keep(two: World, *, east: dict[str, bytes], west: dict[str, bytes]) -> None:
+    for actors_of, home, documents in ((two.east, EAST, east), (two.west, WEST, west)):
+        for uid, content in documents.items():
+            one = at(home, uid)
+            actors_of.documents[one.repository_unique_id, uid] = content
+
+
+def errors_of(response) -> list[tuple[str, str]]:
+    return [(error.code_for(Actor.REPOSITORY), error.location) for error in response.errors]
+
+
+@BOTH
+async def test_documents_come_from_wherever_they_are_as_one_answer(two: World, way: str):
+    keep(two, east={"1.1": b"one", "1.2": b"\r\n--two"}, west={"2.1": os.urandom(300_000), "2.2": b""})
+    asked = [at(EAST, "1.1"), at(WEST, "2.1"), at(EAST, "1.2"), at(WEST, "2.2"), at(WEST, "2.1")]
+
+    response = await ask(two, way, *asked)
+
+    assert response.status is Status.SUCCESS
+    assert octets(response) == {
+        uid: content for (_, uid), content in (two.east.documents | two.west.documents).items()
+    }
+    assert {
+        (one.home_community_id, one.repository_unique_id, one.document_unique_id, one.mime_type)
+        for one in response.documents
+    } == {
+        (one.home_community_id, one.repository_unique_id, one.document_unique_id, "application/dicom")
+        for one in asked
+    }
+    assert len(response.documents) == 4
+
+
+async def test_study_series_and_transfer_syntaxes_go_on_as_they_came(two: World):
+    keep(two, east={"1.1": b"one"}, west={"2.1": b"two"})
+    syntaxes = ("1.2.3.4.5", "1.2.840.10008.1.2.1")
+
+    await two.images(at(EAST, "1.1"), at(WEST, "2.1"), at(WEST, "2.2"), syntaxes=syntaxes)
+
+    whole = an_imaging_request(at(EAST, "1.1"), at(WEST, "2.1"), at(WEST, "2.2"), syntaxes=syntaxes)
+    (study,) = whole.studies
+    ((of_east,), (of_west,)) = two.east.asked[0].studies, two.west.asked[0].studies
+    assert of_east.study_instance_uid == of_west.study_instance_uid == study.study_instance_uid
+    assert (of_east.series, of_west.series) == (study.series[:1], study.series[1:])
+    assert two.east.asked[0].transfer_syntax_uids == two.west.asked[0].transfer_syntax_uids == syntaxes
+
+
+@BOTH
+async def test_what_cannot_be_had_is_an_error_beside_what_can(two: World, way: str):
+    keep(two, east={"1.1": b"one"}, west={"2.1": b"two"})
+
+    response = await ask(
+        two,
+        way,
+        at(EAST, "1.1"),
+        at(EAST, "1.9"),
+        at(WEST, "2.1"),
+        at(WEST, "2.9"),
+        at(WEST, "2.1", repository="2.999.66"),
+        at(NORTH, "3.1"),
+        DocumentRequest(repository_unique_id="2.999.1.20", document_unique_id="4.1"),
+    )
+
+    assert response.status is Status.PARTIAL_SUCCESS
+    assert octets(response) == {"1.1": b"one", "2.1": b"two"}
+    assert sorted(errors_of(response)) == [
+        ("XDSDocumentUniqueIdError", "1.9"),
+        ("XDSDocumentUniqueIdError", WEST),
+        ("XDSMissingHomeCommunityId", "4.1"),
+        ("XDSUnknownCommunity", "3.1"),
+        ("XDSUnknownRepositoryId", WEST),
+    ]
+    (far,) = [error for error in response.errors if error.context.startswith("document 2.9")]
+    assert far.location == WEST
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (at(NORTH, "3.1"), "XDSUnknownCommunity"),
+        (at(WEST, "2.9"), "XDSDocumentUniqueIdError"),
+        (at(WEST, "2.1", repository="2.999.66"), "XDSUnknownRepositoryId"),
+    ],
+)
+async def test_nothing_at_all_is_a_failure(two: World, way: str, asked: DocumentRequest, code: str):
+    keep(two, east={}, west={"2.1": b"two"})
+
+    response = await ask(two, way, asked)
+
+    assert response.status is Status.FAILURE
+    assert response.documents == ()
+    assert [found for found, _ in errors_of(response)] == [code]
+
+
+@BOTH
+async def test_two_actors_of_one_community_are_asked_for_their_own(tmp_path: Path, way: str):
+    async with AsyncExitStack() as stack:
+        second = await stack.enter_async_context(actors(tmp_path / "second"))
+        places = {"2.999.2.21": second.url}
+        changes = {"repositories": places, "imaging_sources": places}
+        two = await stack.enter_async_context(world(tmp_path / "world", west=changes))
+        two.west.documents = {("2.999.2.20", "2.1"): b"first"}
+        second.documents = {("2.999.2.21", "2.2"): b"second"}
+
+        response = await ask(
+            two, way, at(WEST, "2.1"), at(WEST, "2.2", "2.999.2.21"), at(WEST, "2.3", "2.999.2.21")
+        )
+
+    assert octets(response) == {"2.1": b"first", "2.2": b"second"}
+    assert errors_of(response) == [("XDSDocumentUniqueIdError", WEST)]
+    assert "2.3" in response.errors[0].context
+    assert len(two.west.asked) == len(second.asked) == 1
+
+
+@BOTH
+async def test_an_actor_or_a_community_that_is_down_leaves_the_others(tmp_path: Path, way: str):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{silent.getsockname()[1]}/nowhere"
+        async with world(tmp_path / "far") as far:
+            keep(far, east={}, west={"2.1": b"two"})
+            east = {
+                "communities": {NORTH: nowhere, WEST: far.responding.responding},
+                "repositories": {"2.999.1.66": nowhere},
+                "imaging_sources": {"2.999.1.66": nowhere},
+            }
+            async with world(tmp_path / "near", east=east) as two:
+                keep(two, east={"1.1": b"one"}, west={})
+                response = await ask(
+                    two,
+                    way,
+                    at(EAST, "1.1"),
+                    at(EAST, "1.2", "2.999.1.66"),
+                    at(WEST, "2.1"),
+                    at(NORTH, "3.1"),
+                )
+
+    assert octets(response) == {"1.1": b"one", "2.1": b"two"}
+    assert sorted(errors_of(response)) == [
+        ("XDSRepositoryError", "1.2"),
+        ("XDSUnavailableCommunity", "3.1"),
+    ]
+
+
+@BOTH
+async def test_a_refusal_of_the_far_side_is_an_error_for_each_document(two: World, way: str):
+    keep(two, east={"1.1": b"one"}, west={"2.1": b"two"})
+    two.west.raises = SecurityFault("FailedAuthentication", "not you")
+
+    response = await ask(two, way, at(EAST, "1.1"), at(WEST, "2.1"))
+
+    assert octets(response) == {"1.1": b"one"}
+    assert errors_of(response) == [("XDSRepositoryError", WEST)]
+    two.west.raises = RegistryNotAvailable("not now")
+    response = await ask(two, way, at(WEST, "2.1"))
+    assert errors_of(response) == [("XDSRegistryNotAvailable", WEST)]
+
+
+@pytest.mark.parametrize(("transaction", "imaging"), [(ITI39, False), (RAD75, True)])
+async def test_a_responding_gateway_serves_its_own_home_alone(two: World, transaction: Any, imaging: bool):
+    keep(two, east={}, west={"2.1": b"two"})
+    asked = (
+        at(WEST, "2.1"),
+        at(EAST, "1.1"),
+        DocumentRequest(repository_unique_id="2.999.2.20", document_unique_id="2.2"),
+    )
+    request = an_imaging_request(*asked) if imaging else RetrieveDocumentSetRequest(documents=asked)
+
+    response = await two.client.call(transaction, two.responding.responding, request)
+
+    assert octets(response) == {"2.1": b"two"}
+    assert response.documents[0].home_community_id == WEST
+    assert errors_of(response) == [("XDSUnknownCommunity", WEST), ("XDSMissingHomeCommunityId", WEST)]
+    for error, uid in zip(response.errors, ("1.1", "2.2"), strict=True):
+        assert uid in error.context
+
+
+@BOTH
+async def test_more_than_the_limit_is_refused_before_anybody_is_asked(two: World, way: str):
+    most = 1_000 if way == "documents" else 5_000
+
+    response = await ask(two, way, *(at(WEST, f"2.{number}") for number in range(most + 1)))
+
+    assert errors_of(response) == [("XDSRepositoryOutOfResources", "")]
+    assert two.west.asked == []
+
+
+# --- what flows --------------------------------------------------------------------------------------
+
+
+def peak_kilobytes() -> int:
+    """The peak of this process's resident memory, since it was reset."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
+
+
+def a_large_file(folder: Path, size: int) -> FileRange:
+    path = folder / f"large-{size}"
+    with path.open("wb") as large:
+        block = os.urandom(1024 * 1024)
+        for _ in range(size // len(block)):
+            large.write(block)
+    return FileRange(path, 0, size)
+
+
+async def test_a_large_answer_flows_and_is_never_held(two: World, tmp_path: Path):
+    size = 192 * 1024 * 1024
+    large = a_large_file(tmp_path, size)
+    two.west.documents["2.999.2.20", "2.1"] = large
+    request = RetrieveDocumentSetRequest(documents=(at(WEST, "2.1"),))
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_kilobytes()
+
+    came = 0
+    async with two.client.stream(ITI43, two.initiating.initiating, request) as answer:
+        async for part in answer.parts:
+            async for chunk in part.chunks:
+                came += len(chunk)
+
+    # Four servers and the client are in this process.
+    assert peak_kilobytes() - before < 64 * 1024
+    assert came == size
+    for one in (two.initiating, two.responding):
+        assert list(one.parts.spool_folder.iterdir()) == []
+
+
+async def test_an_answer_begins_before_it_is_whole(two: World, tmp_path: Path):
+    # Nobody reads on: more than all buffers on the way hold is still at the source.
+    large = a_large_file(tmp_path, 64 * 1024 * 1024)
+    two.west.documents["2.999.2.20", "2.1"] = large
+    request = an_imaging_request(at(WEST, "2.1"))
+
+    async with asyncio.timeout(20), two.client.stream(RAD69, two.initiating.initiating, request) as answer:
+        part = await anext(answer.parts)
+        assert len(await anext(part.chunks)) > 0
+        assert not two.initiating.parts.relays.full
+
+
+async def test_an_answer_that_breaks_off_at_its_source_breaks_off_and_is_recorded(two: World, tmp_path: Path):
+    large = a_large_file(tmp_path, 8 * 1024 * 1024)
+    two.west.documents["2.999.2.20", "2.1"] = FileRange(large.path, 0, large.length + 1)
+
+    with pytest.raises(PeerUnclear, match="broke off"):
+        await two.documents(at(WEST, "2.1"))
+
+    await until(lambda: ("ITI-43", "R", 8) in two.initiating.told())
+    assert ("ITI-39", "C", 8) in two.initiating.told()
+    assert ("ITI-39", "R", 8) in two.responding.told()
+    # The next good request is served.
+    two.west.documents["2.999.2.20", "2.1"] = b"good"
+    assert octets(await two.documents(at(WEST, "2.1"))) == {"2.1": b"good"}
+
+
+async def test_a_client_that_goes_away_frees_what_its_answer_held(tmp_path: Path):
+    async with world(tmp_path, east={"relays": 1}) as two:
+        two.west.documents["2.999.2.20", "2.1"] = a_large_file(tmp_path, 64 * 1024 * 1024)
+        request = RetrieveDocumentSetRequest(documents=(at(WEST, "2.1"),))
+        async with two.client.stream(ITI43, two.initiating.initiating, request) as answer:
+            await anext(answer.parts)
+            refused = await two.documents(at(WEST, "2.1"))
+            assert errors_of(refused) == [("XDSRepositoryBusy", "")]
+
+        await until(lambda: not two.initiating.parts.relays.full and not two.responding.parts.relays._taken)
+        two.west.documents["2.999.2.20", "2.1"] = b"small"
+        assert octets(await two.documents(at(WEST, "2.1"))) == {"2.1": b"small"}
+        assert ("ITI-43", "R", 8) in two.initiating.told()
+
+
+async def test_nothing_leaves_when_nothing_can_be_recorded_and_nothing_stays_open(two: World, monkeypatch):
+    keep(two, east={}, west={"2.1": b"two"})
+    recorder, real = two.initiating.recorder, two.initiating.recorder.record
+    calls = 0
+
+    async def full_at_the_end(events: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise AuditUnavailable("full")
+        await real(events)
+
+    monkeypatch.setattr(recorder, "record", full_at_the_end)
+    response = await two.documents(at(WEST, "2.1"))
+
+    assert response.documents == ()
+    assert errors_of(response) == [("XDSRepositoryOutOfResources", "")]
+    assert two.initiating.parts.relays._taken == 0
+
+
+@BOTH
+async def test_both_sides_of_every_gateway_record_what_they_did(two: World, way: str):
+    keep(two, east={"1.1": b"one"}, west={"2.1": b"two"})
+
+    await ask(two, way, at(EAST, "1.1"), at(WEST, "2.1"), at(WEST, "2.9"))
+
+    inside, across, client = ("ITI-43", "ITI-39", "C") if way == "documents" else ("RAD-69", "RAD-75", "R")
+    assert sorted(two.initiating.told()) == sorted(
+        [
+            (inside, "R", 0),
+            (inside, "R", 8),
+            (inside, client, 0),
+            (across, client, 0),
+            (across, client, 8),
+        ]
+    )
+    assert sorted(two.responding.told()) == sorted(
+        [(across, "R", 0), (across, "R", 8), (inside, client, 0), (inside, client, 8)]
+    )
+    failed = next(
+        event
+        for event in two.initiating.recorder.events
+        if event.event_types and event.event_types[0].code == across and event.outcome
+    )
+    assert failed.outcome_description == "XDSDocumentUniqueIdError"
+    assert any(
+        b"2.9" in value or one.object_id == "2.9" for one in failed.objects for _, value in one.details
+    )
