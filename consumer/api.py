@@ -61,6 +61,7 @@ class ManifestRequest(_Body):
 
     document_unique_id: str = Field(min_length=1, max_length=256)
     repository_unique_id: str = Field(min_length=1, max_length=64)
+    home_community_id: str = Field("", max_length=80)
 
 
 def router(parts: Parts, reception: Reception, workplace: Workplace) -> APIRouter:
@@ -82,7 +83,9 @@ def router(parts: Parts, reception: Reception, workplace: Workplace) -> APIRoute
                 raise BadRequest(f"{error.name}: {error}") from None
             found = await workplace.find(who, criteria, limit=asked.limit)
             shown = [_study(study) for study, _ in found.studies]
-            return await _answer({"studies": shown, "complete": found.complete})
+            return await _answer(
+                {"studies": shown, "complete": found.complete, "unanswered": found.unanswered}
+            )
 
         return await answered(work)
 
@@ -91,7 +94,9 @@ def router(parts: Parts, reception: Reception, workplace: Workplace) -> APIRoute
         async def work() -> Response:
             who = await visitor(request)
             asked = await _read(request, ManifestRequest)
-            opened = await workplace.open(who, asked.document_unique_id, asked.repository_unique_id)
+            opened = await workplace.open(
+                who, asked.document_unique_id, asked.repository_unique_id, asked.home_community_id
+            )
             return await _answer(_manifest(opened))
 
         return await answered(work)

@@ -3,7 +3,9 @@
 async with open_consumer(settings, clinician) as consumer:
     for entry in await consumer.find(patient_id):
         manifest = await consumer.manifest(entry)
-        result = await consumer.retrieve(manifest, folder, patient_id=entry.patient_id)
+        result = await consumer.retrieve(
+            manifest, folder, patient_id=entry.patient_id, home_community_id=entry.home_community_id
+        )
 """
 
 from __future__ import annotations
@@ -74,9 +76,9 @@ class ImagingDocumentConsumer:
         """The published manifests of a patient; `filters` and errors are those of `iti18.find_documents`."""
         return await iti18.find_documents(self._unit, patient_id=patient_id, **filters)
 
-    async def entry(self, unique_id: str) -> DocumentEntry:
+    async def entry(self, unique_id: str, *, home_community_id: str = "") -> DocumentEntry:
         """The Approved entry of a document, by its uniqueId; errors are those of `iti18.get_document`."""
-        return await iti18.get_document(self._unit, unique_id)
+        return await iti18.get_document(self._unit, unique_id, home_community_id=home_community_id)
 
     async def document(self, entry: DocumentEntry) -> bytes:
         """The document of an entry; errors are those of `iti43.retrieve_document`."""
@@ -100,7 +102,7 @@ class ImagingDocumentConsumer:
         SoapFault, PeerError, EgressRefused, WrongInstance
             The source refused the message, gave no usable answer, may not be asked, or sent something else.
         """
-        delivered = [delivery async for delivery in _BY[via](self._unit, (one,), folder)]
+        delivered = [delivery async for delivery in self._by(via, one)(self._unit, (one,), folder)]
         return delivered[0]
 
     async def retrieve(
@@ -109,20 +111,22 @@ class ImagingDocumentConsumer:
         folder: Path,
         *,
         patient_id: str = "",
+        home_community_id: str = "",
         via: Via = Via.RAD69,
         on_delivery: Callable[[Delivery], None] = lambda delivery: None,
     ) -> Retrieved:
         """Retrieve every instance of `manifest` into `folder`/study/series/instance.dcm.
 
         Instances that are there already are not asked for again, so an interrupted retrieval is resumed by
-        the same call. `on_delivery` is told of each instance as it is whole, or given up.
+        the same call. `on_delivery` is told of each instance as it is whole, or given up. What another
+        community has comes by RAD-69 through the gateway, whatever `via` says.
 
         Raises
         ------
         UnsafeManifest
             The manifest holds something that is not a UID.
         """
-        everything = wanted(manifest, patient_id=patient_id)
+        everything = wanted(manifest, patient_id=patient_id, home_community_id=home_community_id)
         asked = still_missing(everything, folder)
         folder.mkdir(parents=True, exist_ok=True)
         gate = asyncio.Semaphore(self._unit.settings.parallel)
@@ -145,11 +149,14 @@ class ImagingDocumentConsumer:
             missing=tuple(delivery for delivery in deliveries if delivery.reason),
         )
 
+    def _by(self, via: Via, one: Wanted) -> Callable[[Unit, Sequence[Wanted], Path], AsyncIterator[Delivery]]:
+        return rad69.retrieve if self._unit.settings.across(one.home_community_id) else _BY[via]
+
     async def _deliveries(self, group: Sequence[Wanted], folder: Path, via: Via) -> AsyncIterator[Delivery]:
         """What comes; and when the source fails, what then did not come, with the reason."""
         told: set[str] = set()
         try:
-            async for delivery in _BY[via](self._unit, group, folder):
+            async for delivery in self._by(via, group[0])(self._unit, group, folder):
                 told.add(delivery.instance.sop_instance_uid)
                 yield delivery
         except (SoapFault, PeerError, EgressRefused, WrongInstance) as error:

@@ -27,6 +27,11 @@ class ConsumerSettings(ServiceSettings):
     imaging_source_url: str = Field(
         "http://127.0.0.1:8030/xds/imaging-source", description="RAD-69 endpoint of the imaging source nearby"
     )
+    gateway_url: str | None = Field(
+        None,
+        description="Initiating Gateway, …/xca/initiating: when set, it is asked for the studies of a "
+        "patient, and for what other communities have",
+    )
     dicomweb_peers: tuple[str, ...] = Field(
         ("http://127.0.0.1:8030",),
         description="origins (scheme://host:port) whose Retrieve URL a manifest may name",
@@ -52,6 +57,10 @@ class ConsumerSettings(ServiceSettings):
         """The RAD-69 endpoint of an imaging source."""
         return self.imaging_sources.get(retrieve_location_uid, self.imaging_source_url)
 
+    def across(self, home_community_id: str) -> str | None:
+        """The gateway that leads to this community; None for our own, and where no gateway is set."""
+        return self.gateway_url if home_community_id not in ("", self.home_community_id) else None
+
     @property
     def endpoint(self) -> str:
         """Where this service is reached; an assertion may name it as its audience or recipient."""
@@ -70,6 +79,7 @@ class ConsumerSettings(ServiceSettings):
             *self.repositories.values(),
             *self.imaging_sources.values(),
             *self.dicomweb_peers,
+            *((self.gateway_url,) if self.gateway_url else ()),
         )
 
 

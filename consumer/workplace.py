@@ -24,7 +24,7 @@ from consumer.unit import Parts
 from consumer.visitors import Visitor
 from shared.dicom.kos import Manifest
 from shared.ebrim.model import DocumentEntry
-from shared.errors import RelayedError, Severity
+from shared.errors import Actor, RelayedError, Severity, XdsError
 from shared.http.pieces import FileRange
 from shared.http.problem import HttpProblem, NotFound, Unavailable, Unprocessable
 from shared.telemetry.metrics import Metrics, Result
@@ -40,10 +40,14 @@ IMAGING_SOURCE = "the imaging source"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Studies, newest first, each with the handle of its manifest; `complete` when none was left out."""
+    """Studies, newest first, each with the handle of its manifest; `complete` when none was left out.
+
+    `unanswered` says who was asked beside, and did not answer as it should.
+    """
 
     studies: tuple[tuple[FoundStudy, str], ...]
     complete: bool
+    unanswered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,49 +104,67 @@ class Workplace:
     async def find(self, visitor: Visitor, criteria: Criteria, *, limit: int = MOST_STUDIES) -> Found:
         """The published studies of a patient that the visitor may see (ITI-18), at most `limit`."""
         with self._counted("ITI-18"):
-            entries = await self._entries(visitor, criteria)
+            entries, unanswered = await self._entries(visitor, criteria)
         studies = tuple(FoundStudy.of(entry) for entry in entries[:limit])
         return Found(
             studies=tuple((study, self._manifest_handle(visitor, study)) for study in studies),
-            complete=len(entries) <= limit,
+            complete=len(entries) <= limit and not unanswered,
+            unanswered=unanswered,
         )
 
-    async def _entries(self, visitor: Visitor, criteria: Criteria) -> tuple[DocumentEntry, ...]:
+    async def _entries(
+        self, visitor: Visitor, criteria: Criteria
+    ) -> tuple[tuple[DocumentEntry, ...], tuple[str, ...]]:
+        errors: list[XdsError] = []
         async with asking(REGISTRY, self._parts.settings.answer_seconds):
-            return await self._consumer(visitor).find(
+            entries = await self._consumer(visitor).find(
                 criteria.patient_id,
                 modalities=criteria.codes,
                 service_start_from=criteria.since,
                 service_start_to=criteria.before,
+                on_error=errors.append,
             )
+        told = (f"{error.code_for(Actor.REGISTRY)}: {error.context}" for error in errors)
+        return entries, tuple(dict.fromkeys(told))
 
     def _manifest_handle(self, visitor: Visitor, study: FoundStudy) -> str:
         return self._handles.seal(
-            Kind.MANIFEST, visitor.holder, study.manifest_id, study.repository_unique_id
+            Kind.MANIFEST,
+            visitor.holder,
+            study.manifest_id,
+            study.repository_unique_id,
+            study.home_community_id,
         )
 
     # -- open
 
     async def open_handle(self, visitor: Visitor, handle: str) -> Opened:
         """The manifest behind a handle of `find`."""
-        manifest_id, repository_unique_id = self._opened(Kind.MANIFEST, visitor, handle)
-        return await self.open(visitor, manifest_id, repository_unique_id)
+        manifest_id, repository_unique_id, home = self._opened(Kind.MANIFEST, visitor, handle)
+        return await self.open(visitor, manifest_id, repository_unique_id, home)
 
-    async def open(self, visitor: Visitor, manifest_id: str, repository_unique_id: str) -> Opened:
-        """The manifest of a uniqueId in a repository (ITI-18, ITI-43), with a handle for each instance."""
+    async def open(
+        self, visitor: Visitor, manifest_id: str, repository_unique_id: str, home_community_id: str = ""
+    ) -> Opened:
+        """The manifest of a uniqueId in a repository (ITI-18, ITI-43), with a handle for each instance.
+
+        Without `home_community_id` it is one of our own community.
+        """
         with self._counted("ITI-43"):
             async with self._place():
-                entry, manifest = await self._manifest(visitor, manifest_id, repository_unique_id)
-                instances = await asyncio.to_thread(_instances, manifest, entry.patient_id)
+                entry, manifest = await self._manifest(
+                    visitor, manifest_id, repository_unique_id, home_community_id
+                )
+                instances = await asyncio.to_thread(_instances, manifest, entry)
                 series = await asyncio.to_thread(lambda: tuple(self._series(visitor, instances)))
         return Opened(study=FoundStudy.of(entry), manifest=manifest, series=series)
 
     async def _manifest(
-        self, visitor: Visitor, manifest_id: str, repository_unique_id: str
+        self, visitor: Visitor, manifest_id: str, repository_unique_id: str, home_community_id: str
     ) -> tuple[DocumentEntry, Manifest]:
         consumer = self._consumer(visitor)
         async with asking(REGISTRY, self._parts.settings.answer_seconds):
-            entry = await consumer.entry(manifest_id)
+            entry = await consumer.entry(manifest_id, home_community_id=home_community_id)
         if entry.repository_unique_id != repository_unique_id:
             raise NotFound(NOT_FOUND)
         async with asking(REPOSITORY, self._parts.settings.answer_seconds):
@@ -168,6 +190,7 @@ class Workplace:
             one.patient_id,
             one.retrieve_location_uid,
             one.retrieve_url,
+            one.home_community_id,
         )
         return OpenedInstance(
             sop_instance_uid=one.sop_instance_uid, sop_class_uid=one.sop_class_uid, handle=handle
@@ -178,7 +201,8 @@ class Workplace:
     async def fetch(self, visitor: Visitor, handle: str) -> Fetched:
         """The instance behind a handle of `open`, whole and checked, in a file (RAD-69, else RAD-107)."""
         one = _wanted(self._opened(Kind.INSTANCE, visitor, handle))
-        via = Via.RAD69 if one.retrieve_location_uid else Via.WADO_RS
+        far = self._parts.settings.across(one.home_community_id) is not None
+        via = Via.RAD69 if one.retrieve_location_uid or far else Via.WADO_RS
         with self._counted("RAD-69" if via is Via.RAD69 else "RAD-107"):
             async with self._place():
                 file = await self._received(visitor, one, via)
@@ -253,9 +277,9 @@ class Workplace:
             self._gate.release()
 
 
-def _instances(manifest: Manifest, patient_id: str) -> tuple[Wanted, ...]:
+def _instances(manifest: Manifest, entry: DocumentEntry) -> tuple[Wanted, ...]:
     try:
-        found = wanted(manifest, patient_id=patient_id)
+        found = wanted(manifest, patient_id=entry.patient_id, home_community_id=entry.home_community_id)
     except UnsafeManifest as error:
         raise Unprocessable(f"the document is not a manifest: {error}") from None
     if len(found) > MOST_INSTANCES:
@@ -271,7 +295,7 @@ def _series_of(one: Wanted) -> tuple[str, str]:
 
 
 def _wanted(fields: tuple[str, ...]) -> Wanted:
-    study, series, instance, sop_class, patient_id, location, url = fields
+    study, series, instance, sop_class, patient_id, location, url, home = fields
     return Wanted(
         study_instance_uid=study,
         series_instance_uid=series,
@@ -280,6 +304,7 @@ def _wanted(fields: tuple[str, ...]) -> Wanted:
         patient_id=patient_id,
         retrieve_location_uid=location,
         retrieve_url=url,
+        home_community_id=home,
     )
 
 

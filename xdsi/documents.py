@@ -143,8 +143,8 @@ _REGISTRY = (
     "- Codes and media types are compared with value sets when a file names them; without one all are taken.",
 )
 _GATEWAY = (
-    "ITI-18, ITI-43 and RAD-69 are served at `/xca/initiating` for consumers of the community, ITI-38, ITI-39",
-    "and RAD-75 at `/xca/responding` for other communities. Where the texts leave it open:",
+    "ITI-18, ITI-43 and RAD-69 are served at `/xca/initiating` for consumers of the community, ITI-38,",
+    "ITI-39 and RAD-75 at `/xca/responding` for other communities. Where the texts leave it open:",
     "",
     "- The assertion goes on unchanged; who has the document decides. The gateway keeps no copy of anything.",
     "- A query about a patient and without home goes to every community; one without patient needs a home.",
@@ -154,8 +154,8 @@ _GATEWAY = (
     "- A community that does not answer in time is XDSUnavailableCommunity beside what the others answer.",
     "- Errors that the Initiating Gateway raises itself are located at the document, those of a Responding",
     "  Gateway at its homeCommunityId, with the document in their text. Nothing is suppressed.",
-    "- Documents are relayed while they come, in chunked transfer encoding; what breaks on the way breaks the",
-    "  answer, visibly.",
+    "- Documents are relayed while they come, in chunked transfer encoding; what breaks on the way breaks",
+    "  the answer, visibly.",
 )
 _NOT_YET = (
     "ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered and frame resources, C-FIND, C-MOVE, C-GET and",

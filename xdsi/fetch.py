@@ -15,6 +15,7 @@ from consumer.domain.study import Delivery, UnsafeManifest
 from consumer.imaging_document_consumer import ImagingDocumentConsumer, Retrieved, Via, open_consumer
 from consumer.settings import ConsumerSettings
 from shared.dicom.kos import KosError, Manifest
+from shared.ebrim.model import DocumentEntry
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
 from shared.soap.client import PeerError
@@ -25,6 +26,9 @@ from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
 def command(
     manifest_id: Annotated[str, typer.Argument(help="uniqueId of the manifest, as `xdsi find` shows it.")],
     to: Annotated[Path, typer.Option(help="Folder for the images; what is there is not fetched again.")],
+    home: Annotated[
+        str, typer.Option(help="homeCommunityId, when `xdsi find` shows that another community has it.")
+    ] = "",
     via: Annotated[Via, typer.Option(help="Transaction by which images are retrieved.")] = Via.RAD69,
     user: User = None,
     role: Role = [],
@@ -41,7 +45,7 @@ def command(
     """
     settings = ConsumerSettings.load(config)
     clinician = clinician_of(user, role, purpose, organization)
-    result = asyncio.run(_fetch(settings, clinician, manifest_id, to, via, quiet=as_json))
+    result = asyncio.run(_fetch(settings, clinician, manifest_id, home, to, via, quiet=as_json))
     _tell(result, to, as_json)
     if not result.complete:
         raise typer.Exit(1)
@@ -51,6 +55,7 @@ async def _fetch(
     settings: ConsumerSettings,
     clinician: Clinician | None,
     manifest_id: str,
+    home: str,
     to: Path,
     via: Via,
     *,
@@ -58,9 +63,9 @@ async def _fetch(
 ) -> Retrieved:
     try:
         async with open_consumer(settings, clinician) as consumer:
-            entry = await consumer.entry(manifest_id)
+            entry = await consumer.entry(manifest_id, home_community_id=home)
             manifest = await consumer.manifest(entry)
-            return await _retrieve(consumer, manifest, to, via, entry.patient_id, quiet=quiet)
+            return await _retrieve(consumer, manifest, to, via, entry, quiet=quiet)
     except Rejected as rejected:
         said = "; ".join(f"{error.code_for(Actor.REPOSITORY)}: {error.context}" for error in rejected.errors)
         raise Failed(f"the manifest is not available: {said}") from None
@@ -75,7 +80,13 @@ async def _fetch(
 
 
 async def _retrieve(
-    consumer: ImagingDocumentConsumer, manifest: Manifest, to: Path, via: Via, patient_id: str, *, quiet: bool
+    consumer: ImagingDocumentConsumer,
+    manifest: Manifest,
+    to: Path,
+    via: Via,
+    entry: DocumentEntry,
+    *,
+    quiet: bool,
 ) -> Retrieved:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeRemainingColumn(), disable=quiet, transient=True) as progress:
@@ -85,7 +96,14 @@ async def _retrieve(
             if not delivery.reason:
                 progress.advance(task)
 
-        return await consumer.retrieve(manifest, to, patient_id=patient_id, via=via, on_delivery=told)
+        return await consumer.retrieve(
+            manifest,
+            to,
+            patient_id=entry.patient_id,
+            home_community_id=entry.home_community_id,
+            via=via,
+            on_delivery=told,
+        )
 
 
 def _tell(result: Retrieved, to: Path, as_json: bool) -> None:

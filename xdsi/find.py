@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from consumer.domain.found import DCM, FoundStudy
 from consumer.imaging_document_consumer import open_consumer
 from consumer.settings import ConsumerSettings
 from shared.ebrim.model import Code, DocumentEntry, Timestamp
-from shared.errors import Actor, Rejected
+from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
 from shared.soap.client import PeerError
 from xdsi.cli import Failed
@@ -40,6 +41,8 @@ def command(
 ) -> None:
     """Find the published studies of a patient by a stored query (ITI-18).
 
+    With XDSI_GATEWAY_URL set, other communities are asked too; ends with status 1 when one did not answer.
+
     Example: [bold]xdsi find --patient P-1001 --modality CT --user dr.roe --role RAD-PHYS^^2.999.40.1[/bold]
     """
     settings = ConsumerSettings.load(config)
@@ -52,11 +55,14 @@ def command(
     if all_documents:
         filters["format_codes"] = ()
     patient_id = domain_patient_id(patient, settings.affinity_domain)
-    entries = asyncio.run(find(settings, clinician, patient_id, filters))
+    errors: list[XdsError] = []
+    entries = asyncio.run(find(settings, clinician, patient_id, filters | {"on_error": errors.append}))
     if as_json:
         typer.echo(json.dumps([asdict(FoundStudy.of(entry)) for entry in entries], indent=2))
     else:
-        _show(entries)
+        _show(entries, settings)
+    if errors:
+        raise Failed(f"this is not all there may be: {_told(errors)}")
 
 
 async def find(
@@ -67,23 +73,32 @@ async def find(
         async with open_consumer(settings, clinician) as consumer:
             return await consumer.find(patient_id, **filters)
     except Rejected as rejected:
-        said = "; ".join(f"{error.code_for(Actor.REGISTRY)}: {error.context}" for error in rejected.errors)
-        raise Failed(f"the registry refused the query: {said}") from None
+        raise Failed(f"the registry refused the query: {_told(rejected.errors)}") from None
     except SoapFault as fault:
         raise Failed(f"the registry refused the message: {fault.reason}") from None
     except PeerError as error:
         raise Failed(f"the registry cannot be asked: {error}") from None
 
 
-def _show(entries: tuple[DocumentEntry, ...]) -> None:
+def _told(errors: Sequence[XdsError]) -> str:
+    return "; ".join(f"{error.code_for(Actor.REGISTRY)}: {error.context}" for error in errors)
+
+
+def _show(entries: tuple[DocumentEntry, ...], settings: ConsumerSettings) -> None:
     if not entries:
         typer.echo("nothing found (or nothing that you may see)")
         return
+    elsewhere = any(settings.across(entry.home_community_id) for entry in entries)
     table = Table(box=None, pad_edge=False)
-    for heading in ("date", "modality", "title", "accession", "manifest id"):
+    for heading in ("date", "modality", "title", "accession", "manifest id", *(["home"] * elsewhere)):
         table.add_column(heading, overflow="fold")
     for study in map(FoundStudy.of, entries):
         table.add_row(
-            study.date, " ".join(study.modalities), study.title, study.accession_number, study.manifest_id
+            study.date,
+            " ".join(study.modalities),
+            study.title,
+            study.accession_number,
+            study.manifest_id,
+            *([study.home_community_id] * elsewhere),
         )
     Console().print(table)

@@ -95,6 +95,7 @@ class FoundStudy:
     manifest_id: str
     entry_uuid: str
     repository_unique_id: str
+    home_community_id: str
     study_instance_uid: str
     accession_number: str
     title: str
@@ -112,6 +113,7 @@ class FoundStudy:
             manifest_id=entry.unique_id,
             entry_uuid=entry.entry_uuid,
             repository_unique_id=entry.repository_unique_id,
+            home_community_id=entry.home_community_id,
             study_instance_uid=_reference(entry, REFERENCE_STUDY_INSTANCE_UID),
             accession_number=_reference(entry, REFERENCE_ACCESSION),
             title=entry.title,

@@ -17,7 +17,11 @@ class UnsafeManifest(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """One instance, and where it is retrieved from; `patient_id` is the CX under which it was found."""
+    """One instance, and where it is retrieved from.
+
+    `patient_id` is the CX under which it was found, `home_community_id` the community that has it, as its
+    manifest's entry says.
+    """
 
     study_instance_uid: str
     series_instance_uid: str
@@ -26,6 +30,7 @@ class Wanted:
     patient_id: str = ""
     retrieve_location_uid: str = ""
     retrieve_url: str = ""
+    home_community_id: str = ""
 
     @property
     def file_name(self) -> PurePath:
@@ -46,7 +51,7 @@ class Delivery:
     code: str = ""
 
 
-def wanted(manifest: Manifest, *, patient_id: str = "") -> tuple[Wanted, ...]:
+def wanted(manifest: Manifest, *, patient_id: str = "", home_community_id: str = "") -> tuple[Wanted, ...]:
     """Every instance of the manifest once, in its order.
 
     Raises
@@ -73,6 +78,7 @@ def wanted(manifest: Manifest, *, patient_id: str = "") -> tuple[Wanted, ...]:
                 patient_id=patient_id,
                 retrieve_location_uid=series.retrieve_location_uid,
                 retrieve_url=series.retrieve_url,
+                home_community_id=home_community_id,
             ),
         )
     return tuple(found.values())

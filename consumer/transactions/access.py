@@ -20,6 +20,8 @@ from shared.audit.events import (
 )
 from shared.security.caller import Caller
 
+_HOME_COMMUNITY = "ihe:homeCommunityID"
+
 
 def accessed(
     caller: Caller, transaction: Coded, wanted: Sequence[Wanted], delivered: Collection[str]
@@ -48,8 +50,12 @@ def _studies(wanted: Sequence[Wanted]) -> Iterator[ParticipantObject]:
     for study in dict.fromkeys(one.study_instance_uid for one in wanted):
         of_study = [one for one in wanted if one.study_instance_uid == study]
         locations = dict.fromkeys(one.retrieve_location_uid for one in of_study if one.retrieve_location_uid)
+        homes = dict.fromkeys(one.home_community_id for one in of_study if one.home_community_id)
         yield study_object(
             study,
             sop_classes=sorted(Counter(one.sop_class_uid for one in of_study).items()),
-            details=tuple((REPOSITORY_UNIQUE_ID, location.encode()) for location in locations),
+            details=(
+                *((REPOSITORY_UNIQUE_ID, location.encode()) for location in locations),
+                *((_HOME_COMMUNITY, home.encode()) for home in homes),
+            ),
         )

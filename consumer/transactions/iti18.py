@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from consumer.unit import Unit
 from shared.audit.events import (
@@ -16,7 +16,7 @@ from shared.audit.events import (
     query_object,
 )
 from shared.ebrim.model import AvailabilityStatus, Code, DocumentEntry, Timestamp
-from shared.errors import DocumentUniqueIdError, Rejected, Severity
+from shared.errors import DocumentUniqueIdError, Rejected, Severity, XdsError
 from shared.messages.iti18 import (
     ITI18,
     ReturnType,
@@ -42,15 +42,17 @@ async def find_documents(
     service_start_from: Timestamp | None = None,
     service_start_to: Timestamp | None = None,
     statuses: Sequence[AvailabilityStatus] = (AvailabilityStatus.APPROVED,),
+    on_error: Callable[[XdsError], None] | None = None,
 ) -> tuple[DocumentEntry, ...]:
-    """Find the documents of one patient, newest service first.
+    """Find the documents of one patient, newest service first; in every community where a gateway is set.
 
     `patient_id` is a CX of the affinity domain. Without `format_codes` documents of every kind are found.
+    `on_error` is told of each error that stands beside documents: what was found is then not all there is.
 
     Raises
     ------
     Rejected
-        The registry refused the query; with its errors.
+        The registry refused the query, or errors came beside documents and nobody listens; with the errors.
     SoapFault, PeerError
         It answered with a fault, or not at all.
     """
@@ -69,12 +71,14 @@ async def find_documents(
         return_type=ReturnType.LEAF_CLASS,
         parameters=encode_parameters(values),  # type: ignore[arg-type]
     )
-    found = await _ask(unit, request, patient_id)
+    url = unit.settings.gateway_url or unit.settings.registry_url
+    found = await _ask(unit, url, request, patient_id, on_error)
     return tuple(sorted(found, key=_newest))
 
 
-async def get_document(unit: Unit, unique_id: str) -> DocumentEntry:
-    """The entry of the document `unique_id`; an Approved one before others.
+async def get_document(unit: Unit, unique_id: str, *, home_community_id: str = "") -> DocumentEntry:
+    """The entry of the document `unique_id`, of another community when one is named; an Approved one before
+    others.
 
     Raises
     ------
@@ -87,15 +91,22 @@ async def get_document(unit: Unit, unique_id: str) -> DocumentEntry:
         query_id=GET_DOCUMENTS,
         return_type=ReturnType.LEAF_CLASS,
         parameters=encode_parameters({"$XDSDocumentEntryUniqueId": (unique_id,)}),
+        home=home_community_id,
     )
-    found = await _ask(unit, request, "")
+    url = unit.settings.across(home_community_id) or unit.settings.registry_url
+    found = await _ask(unit, url, request, "")
     if not found:
         raise DocumentUniqueIdError(f"the registry shows no document {unique_id}", location=unique_id)
     return min(found, key=lambda entry: entry.availability_status is not AvailabilityStatus.APPROVED)
 
 
-async def _ask(unit: Unit, request: StoredQueryRequest, patient_id: str) -> tuple[DocumentEntry, ...]:
-    url = unit.settings.registry_url
+async def _ask(
+    unit: Unit,
+    url: str,
+    request: StoredQueryRequest,
+    patient_id: str,
+    on_error: Callable[[XdsError], None] | None = None,
+) -> tuple[DocumentEntry, ...]:
     outcome = Outcome.SERIOUS_FAILURE
     try:
         response = await unit.soap.call(ITI18, url, request)
@@ -103,9 +114,12 @@ async def _ask(unit: Unit, request: StoredQueryRequest, patient_id: str) -> tupl
         outcome = Outcome.SERIOUS_FAILURE if failed else Outcome.SUCCESS
     finally:
         await unit.record(audit(unit.caller(url), request, patient_id, outcome))
-    if failed:
+    entries = response.objects.document_entries
+    if failed and (on_error is None or not entries):
         raise Rejected(*failed)
-    return response.objects.document_entries
+    for error in failed:
+        on_error(error)  # type: ignore[misc]  # there is one when this is reached with errors
+    return entries
 
 
 def _newest(entry: DocumentEntry) -> tuple[int, str]:
@@ -123,9 +137,13 @@ def audit(caller: Caller, request: StoredQueryRequest, patient_id: str, outcome:
         participants=push_participants(caller, server=False),
         objects=(
             *((patient_object(patient_id),) if patient_id else ()),
-            query_object(
-                request.query_id, _ITI18, encode_request(request), details=(("QueryEncoding", b"UTF-8"),)
-            ),
+            query_object(request.query_id, _ITI18, encode_request(request), details=tuple(_details(request))),
         ),
         purposes=purposes(caller.user),
     )
+
+
+def _details(request: StoredQueryRequest) -> Iterator[tuple[str, bytes]]:
+    yield "QueryEncoding", b"UTF-8"
+    if request.home:
+        yield "urn:ihe:iti:xca:2010:homeCommunityId", request.home.encode()

@@ -44,7 +44,8 @@ async def retrieve_document(unit: Unit, entry: DocumentEntry) -> bytes:
     SoapFault, PeerError
         The repository answered with a fault, or not at all.
     """
-    url = unit.settings.repository_endpoint(entry.repository_unique_id)
+    settings = unit.settings
+    url = settings.across(entry.home_community_id) or settings.repository_endpoint(entry.repository_unique_id)
     asked = DocumentRequest(
         repository_unique_id=entry.repository_unique_id,
         document_unique_id=entry.unique_id,

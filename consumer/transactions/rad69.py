@@ -36,7 +36,10 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
     SoapFault, PeerError
         The source answered with a fault, or its answer broke off; what came before is kept.
     """
-    url = unit.settings.imaging_source_endpoint(wanted[0].retrieve_location_uid)
+    first = wanted[0]
+    url = unit.settings.across(first.home_community_id) or unit.settings.imaging_source_endpoint(
+        first.retrieve_location_uid
+    )
     by_uid = {one.sop_instance_uid: one for one in wanted}
     delivered: set[str] = set()
     try:
@@ -85,7 +88,9 @@ def _series(of_study: Sequence[Wanted]) -> list[SeriesRequest]:
             series_instance_uid=series,
             documents=tuple(
                 DocumentRequest(
-                    repository_unique_id=one.retrieve_location_uid, document_unique_id=one.sop_instance_uid
+                    home_community_id=one.home_community_id,
+                    repository_unique_id=one.retrieve_location_uid,
+                    document_unique_id=one.sop_instance_uid,
                 )
                 for one in of_series
             ),

@@ -1,4 +1,5 @@
-"""Two communities at once on one machine, each by `xdsi up --offset`, used by the command line alone."""
+"""Two communities at once on one machine, each by `xdsi up --offset`, used by the command line alone; and
+joined by their gateways."""
 
 from __future__ import annotations
 
@@ -24,20 +25,29 @@ from xdsi.community import ORDER, PORTS, Addresses, environment
 pytestmark = [pytest.mark.heavy]
 
 READY_SECONDS, STOP_SECONDS = 90, 40
+HOMES = {"east": "urn:oid:2.999.71", "west": "urn:oid:2.999.72"}
 
 
 @dataclass
 class Community:
     """One `xdsi up`, and how its commands are told where it is."""
 
+    name: str
     offset: int
     folder: Path
     process: subprocess.Popen[str]
     lines: list[str]
 
-    def xdsi(self, *words: object) -> subprocess.CompletedProcess[str]:
-        """Run a command as a user of this community."""
+    def gateway(self, side: str) -> str:
+        """An endpoint of the gateway."""
+        return f"http://127.0.0.1:{8060 + self.offset}/xca/{side}"
+
+    def xdsi(self, *words: object, across: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a command as a user of this community; `across` through its gateway."""
         settings = environment(Addresses(offset=self.offset), self.folder)
+        settings["XDSI_HOME_COMMUNITY_ID"] = HOMES[self.name]
+        if across:
+            settings["XDSI_GATEWAY_URL"] = self.gateway("initiating")
         return subprocess.run(
             [sys.executable, "-m", "xdsi", *map(str, words)],
             env={**_own_environment(), **settings},
@@ -83,14 +93,24 @@ def _free_offset(but: set[int]) -> int:
 
 
 @contextmanager
-def up(folder: Path, offset: int) -> Iterator[Community]:
+def up(name: str, folder: Path, offsets: dict[str, int]) -> Iterator[Community]:
+    offset = offsets[name]
+    others = {
+        HOMES[other]: f"http://127.0.0.1:{8060 + at}/xca/responding"
+        for other, at in offsets.items()
+        if other != name
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "xdsi", "up", "--data", folder, "--offset", str(offset)],
-        env=_own_environment(),
+        env={
+            **_own_environment(),
+            "XDSI_HOME_COMMUNITY_ID": HOMES[name],
+            "XDSI_COMMUNITIES": json.dumps(others),
+        },
         stdout=subprocess.PIPE,
         text=True,
     )
-    community = Community(offset, folder, process, [])
+    community = Community(name, offset, folder, process, [])
     try:
         yield community
     finally:
@@ -114,13 +134,11 @@ def read_until_ready(community: Community) -> None:
 
 @pytest.fixture(scope="module")
 def communities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Community]]:
-    offsets: set[int] = set()
+    offsets: dict[str, int] = {}
+    for name in HOMES:
+        offsets[name] = _free_offset(set(offsets.values()))
     with ExitStack() as stack:
-        started = []
-        for name in ("east", "west"):
-            offset = _free_offset(offsets)
-            offsets.add(offset)
-            started.append(stack.enter_context(up(tmp_path_factory.mktemp(name), offset)))
+        started = [stack.enter_context(up(name, tmp_path_factory.mktemp(name), offsets)) for name in HOMES]
         for community in started:
             read_until_ready(community)
         yield started
@@ -195,6 +213,44 @@ def test_and_is_unknown_in_the_other(west: Community, manifest: dict[str, str], 
     assert list(tmp_path.rglob("*.dcm")) == []
 
 
+def test_but_through_the_gateways_it_is_found_and_fetched_from_there(
+    west: Community, shared: StudyFiles, manifest: dict[str, str], tmp_path: Path
+):
+    found = west.xdsi("find", "--patient", PATIENT_ID, "--json", across=True)
+    assert found.returncode == 0, found.stderr
+    (only,) = json.loads(found.stdout)
+    assert only == {**manifest, "home_community_id": HOMES["east"]}
+
+    for via in ("rad69", "wado-rs"):
+        folder = tmp_path / via
+        words = (
+            "fetch",
+            only["manifest_id"],
+            "--home",
+            only["home_community_id"],
+            "--to",
+            folder,
+            "--via",
+            via,
+        )
+        fetched = west.xdsi(*words, across=True)
+        assert fetched.returncode == 0, fetched.stderr
+        assert different(folder, [shared]) == []
+
+
+def test_what_our_own_community_has_is_fetched_without_a_detour(
+    east: Community, shared: StudyFiles, tmp_path: Path
+):
+    (only,) = json.loads(east.xdsi("find", "--patient", PATIENT_ID, "--json", across=True).stdout)
+    assert only["home_community_id"] == HOMES["east"]
+
+    folder = tmp_path / "images"
+    fetched = east.xdsi("fetch", only["manifest_id"], "--to", folder, "--via", "wado-rs", across=True)
+
+    assert fetched.returncode == 0, fetched.stderr
+    assert different(folder, [shared]) == []
+
+
 def test_the_trail_of_each_tells_of_its_own_alone(east: Community, west: Community, shared: StudyFiles):
     deadline = time.monotonic() + 20
     while True:
@@ -208,6 +264,18 @@ def test_the_trail_of_each_tells_of_its_own_alone(east: Community, west: Communi
     assert {patient for record in records for patient in record["patients"]} == {cx(PATIENT_ID)}
     elsewhere = west.xdsi("audit", "search", "--patient", PATIENT_ID, "--type", "RAD-68", "--json")
     assert json.loads(elsewhere.stdout) == []
+
+
+def test_a_community_whose_gateway_is_down_is_named_and_what_the_other_has_is_shown(
+    west: Community, east: Community, shared: StudyFiles
+):
+    os.kill(west.children()["gateway"], signal.SIGKILL)
+
+    found = east.xdsi("find", "--patient", PATIENT_ID, "--json", across=True)
+
+    assert found.returncode == 1
+    assert len(json.loads(found.stdout)) == 1
+    assert f"XDSUnavailableCommunity: {HOMES['west']}" in found.stderr
 
 
 def test_a_service_that_dies_is_started_again(west: Community):
