@@ -49,7 +49,7 @@ async def test_nothing_acknowledged_is_lost_and_nothing_dangles_wherever_it_dies
                 await rig.settled()
                 unfinished = [sent for sent in rig.sent if not sent.acknowledged]
                 for sent in unfinished:
-                    await rig.provide(again=sent)
+                    await rig.provide_until_settled(sent)
                     assert sent.acknowledged, (fault, sent.codes)
                 await rig.kill()
 

@@ -247,6 +247,14 @@ class Rig:
         sent.acknowledged |= response.status is Status.SUCCESS
         return sent
 
+    async def provide_until_settled(self, sent: Sent, attempts: int = 5) -> None:
+        """Send again as long as the answer is "later": a slow machine may keep the registry waiting."""
+        for _ in range(attempts):
+            await self.provide(again=sent)
+            if sent.codes != ("XDSRegistryNotAvailable",):
+                return
+            await self.settled()
+
     async def retrieve(self, unique_id: str) -> bytes | None:
         """The bytes of a document, or None."""
         asked = DocumentRequest(
