@@ -35,6 +35,7 @@ class Gateway:
         self._forwarder = Forwarder(parts.settings, parts.recorder.spool)
         self._authenticator = Authenticator(parts.settings, passes_on=True)
         self._metrics = Metrics("gateway")
+        self._metrics.gauge("relays", "Retrievals that are being relayed", lambda: parts.relays.taken)
         initiating = self._soap(INITIATING, "initiating_gateway")
         responding = self._soap(RESPONDING, "responding_gateway")
         application = FastAPI(title="xdsi gateway", docs_url=None, redoc_url=None, openapi_url=None)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gateway.domain.communities import PATIENT_PARAMETERS, Community
 from gateway.domain.links import Links
@@ -35,7 +36,7 @@ from shared.messages.iti18 import (
 from shared.messages.iti38 import ITI38, RelayedAnswer, RelayedObject, relayed
 from shared.messages.registry import has_error
 from shared.security.caller import Caller
-from shared.soap.client import PeerError
+from shared.soap.client import PeerError, PeerGone
 from shared.soap.transaction import SoapTransaction
 
 _WITH_HOME = frozenset({"ExtrinsicObject", "RegistryPackage", "Association", "ObjectRef"})
@@ -152,7 +153,11 @@ async def _ask(unit: Unit, place: _Place) -> RelayedAnswer:
     outcome, description = Outcome.SERIOUS_FAILURE, ""
     try:
         client = unit.client(unit.parts.queries)
-        answer = await client.call(transaction, place.url, place.request, timeout_seconds=seconds)
+        ask = partial(client.call, transaction, place.url, place.request, timeout_seconds=seconds)
+        try:
+            answer = await ask()
+        except PeerGone:
+            answer = await ask()
         outcome = Outcome.SERIOUS_FAILURE if has_error(answer.errors) else Outcome.SUCCESS
         return answer
     except (PeerError, EgressRefused) as error:

@@ -40,7 +40,7 @@ from shared.messages.documents import (
 )
 from shared.messages.registry import has_error
 from shared.security.caller import Caller
-from shared.soap.client import PeerError, Streamed
+from shared.soap.client import PeerError, PeerGone, Streamed
 from shared.soap.transaction import SoapTransaction
 
 Request = TypeVar("Request")
@@ -219,15 +219,20 @@ async def _asked(
 ) -> _Answer:
     seconds = unit.parts.settings.answer_seconds
     wanted = {one.document for one in asked}
-    client = unit.client(unit.parts.retrievals)
+    ask = partial(
+        unit.client(unit.parts.retrievals).stream,
+        place.transaction,
+        place.url,
+        retrieval.only(request, wanted),
+        timeout_seconds=seconds,
+    )
     try:
         # For the beginning of the answer; after it, the same for each step forward.
         async with asyncio.timeout(seconds):
-            streamed = await opened.enter_async_context(
-                client.stream(
-                    place.transaction, place.url, retrieval.only(request, wanted), timeout_seconds=seconds
-                )
-            )
+            try:
+                streamed = await opened.enter_async_context(ask())
+            except PeerGone:
+                streamed = await opened.enter_async_context(ask())
     except SoapFault as fault:
         return _refused(place, asked, f"{_who(place)} answered with a fault: {shown_fault(fault)}")
     except (PeerError, EgressRefused, TimeoutError):

@@ -53,6 +53,7 @@ _NOT_SENT = (
     httpx2.UnsupportedProtocol,
     EgressRefused,
 )
+_CUT = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 class PeerError(Exception):
@@ -70,6 +71,11 @@ class PeerUnreachable(PeerError):
 
 class PeerUnclear(PeerError):
     """Something was sent and no proper answer came: whether the request was carried out is unknown."""
+
+
+class PeerGone(PeerUnclear):
+    """The connection ended before any answer, as a kept one does when the peer closes it at that moment: a
+    request that changes nothing may be sent again."""
 
 
 class StreamedPart(NamedTuple):
@@ -221,6 +227,8 @@ class SoapClient:
             answer = await self._http.send(asked, stream=True)
         except _NOT_SENT as error:
             raise PeerUnreachable(url, _reason(error)) from error
+        except _CUT as error:
+            raise PeerGone(url, _reason(error)) from error
         except httpx2.HTTPError as error:
             raise PeerUnclear(url, _reason(error)) from error
         finally:

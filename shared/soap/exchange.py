@@ -77,6 +77,11 @@ class Gate:
         self._taken = 0
 
     @property
+    def taken(self) -> int:
+        """How many are in."""
+        return self._taken
+
+    @property
     def full(self) -> bool:
         """Whether the next one would be sent away."""
         return self._taken >= self._places

@@ -305,7 +305,7 @@ async def test_a_client_that_goes_away_frees_what_its_answer_held(tmp_path: Path
             refused = await two.documents(at(WEST, "2.1"))
             assert errors_of(refused) == [("XDSRepositoryBusy", "")]
 
-        await until(lambda: not two.initiating.parts.relays.full and not two.responding.parts.relays._taken)
+        await until(lambda: not two.initiating.parts.relays.full and not two.responding.parts.relays.taken)
         two.west.documents["2.999.2.20", "2.1"] = b"small"
         assert octets(await two.documents(at(WEST, "2.1"))) == {"2.1": b"small"}
         assert ("ITI-43", "R", 8) in two.initiating.told()
@@ -328,7 +328,7 @@ async def test_nothing_leaves_when_nothing_can_be_recorded_and_nothing_stays_ope
 
     assert response.documents == ()
     assert errors_of(response) == [("XDSRepositoryOutOfResources", "")]
-    assert two.initiating.parts.relays._taken == 0
+    assert two.initiating.parts.relays.taken == 0
 
 
 @BOTH
@@ -359,3 +359,55 @@ async def test_both_sides_of_every_gateway_record_what_they_did(two: World, way:
     assert any(
         b"2.9" in value or one.object_id == "2.9" for one in failed.objects for _, value in one.details
     )
+
+
+class Hasty:
+    """Between a gateway and its peer: answers one request of each connection, and closes at the next one."""
+
+    def __init__(self, target: str) -> None:
+        self._target = int(target.rpartition(":")[2].partition("/")[0])
+        self.exchanges = 0
+        self.closed = 0
+
+    async def __aenter__(self) -> Hasty:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, onward = await asyncio.open_connection("127.0.0.1", self._target)
+        back = asyncio.create_task(self._back(behind, writer))
+        try:
+            requests = 0
+            while octets := await reader.read(65536):
+                requests += octets.count(b"POST /")
+                if requests > 1:
+                    self.closed += 1
+                    return
+                onward.write(octets)
+        finally:
+            self.exchanges += 1
+            back.cancel()
+            onward.close()
+            writer.close()
+
+    async def _back(self, behind: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while octets := await behind.read(65536):
+            writer.write(octets)
+            await writer.drain()
+
+
+async def test_a_peer_that_closes_a_kept_connection_is_asked_again(tmp_path: Path):
+    async with world(tmp_path / "far") as far, Hasty(far.responding.url) as hasty:
+        keep(far, east={}, west={"2.1": b"two"})
+        communities = {WEST: f"http://127.0.0.1:{hasty.port}/xca/responding"}
+        async with world(tmp_path / "near", east={"communities": communities}) as two:
+            for _ in range(4):
+                assert octets(await two.documents(at(WEST, "2.1"))) == {"2.1": b"two"}
+                assert (await two.query(home=WEST)).status is Status.SUCCESS
+
+    assert hasty.closed > 2
