@@ -128,14 +128,17 @@ def command(
 
 def _next_steps(console: Console) -> None:
     program = "xdsi" if shutil.which("xdsi") else os.path.relpath(sys.argv[0])
-    console.print(
-        "\nWhere to go next\n"
-        f"  {program} demo --keep    leave it running, and look around\n"
-        f"  {program} demo FOLDER    the same with your own DICOM studies\n"
-        f"  {program} up             your own community on this machine\n"
-        f"  {program} doctor         is this machine ready for more?\n"
-        "  README.md               the map of the house"
+    steps = (
+        (f"{program} demo --keep", "leave it running, and look around"),
+        (f"{program} demo FOLDER", "the same with your own DICOM studies"),
+        (f"{program} up", "your own community on this machine"),
+        (f"{program} doctor", "is this machine ready for more?"),
+        ("README.md", "the map of the house"),
     )
+    width = max(len(what) for what, _ in steps)
+    console.print("\nWhere to go next")
+    for what, why in steps:
+        console.print(f"  {what:<{width}}    {why}")
 
 
 def _wait(console: Console, stage: Stage) -> None:
