@@ -4,7 +4,7 @@ answer (ITI TF-2 3.43.4.1.3, 3.39.4.1.3; RAD TF-3 4.69, 4.75)."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +41,7 @@ from shared.messages.documents import (
 from shared.messages.registry import has_error
 from shared.security.caller import Caller
 from shared.soap.client import PeerError, PeerGone, Streamed
+from shared.soap.served import Served
 from shared.soap.transaction import SoapTransaction
 
 Request = TypeVar("Request")
@@ -140,7 +141,13 @@ def sorted_by_place(
 async def from_everybody(
     unit: Unit, retrieval: Retrieval[Request], request: Request
 ) -> RetrieveDocumentSetResponse:
-    """What an Initiating Gateway answers: each document from the community that its home names."""
+    """What an Initiating Gateway answers: each document from the community that its home names.
+
+    Raises
+    ------
+    OutOfResources, Busy
+        Too much is asked for, in one request or at once.
+    """
     admit_consumer(unit)
     communities = unit.parts.communities
 
@@ -155,7 +162,13 @@ async def from_everybody(
 async def from_our_own(
     unit: Unit, retrieval: Retrieval[Request], request: Request
 ) -> RetrieveDocumentSetResponse:
-    """What a Responding Gateway answers: documents of our community, and errors under its name."""
+    """What a Responding Gateway answers: documents of our community, and errors under its name.
+
+    Raises
+    ------
+    Rejected
+        Too much is asked for, in one request or at once.
+    """
     admit_gateway(unit)
     home = unit.own_home
 
@@ -357,7 +370,25 @@ def _by_outcome(
             yield outcome, named
 
 
-def received(
+def served(
+    transaction: SoapTransaction[Request, RetrieveDocumentSetResponse],
+    retrieval: Retrieval[Request],
+    answer: Callable[[Unit, Retrieval[Request], Request], Awaitable[RetrieveDocumentSetResponse]],
+) -> Served[Request, RetrieveDocumentSetResponse]:
+    """`transaction` as a gateway serves it, with the record that a source of documents writes."""
+
+    async def handle(unit: Unit, request: Request, caller: Caller) -> RetrieveDocumentSetResponse:
+        return await answer(unit, retrieval, request)
+
+    def audit(
+        request: Request, response: RetrieveDocumentSetResponse | None, caller: Caller, outcome: Outcome
+    ) -> tuple[AuditEvent, ...]:
+        return _received(transaction, retrieval.named(request), response, caller, outcome)
+
+    return Served(transaction, handle, audit)
+
+
+def _received(
     transaction: _Transaction,
     named: Iterable[Named],
     response: RetrieveDocumentSetResponse | None,
