@@ -140,7 +140,8 @@ class Pages:
         visitor = await self._visitor(request)
         criteria = self._workplace.search_behind(visitor, request.path_params["handle"])
         found = await self._workplace.find(visitor, criteria)
-        return await self._page(request, "found.html", visitor, criteria=criteria, found=found)
+        own = self._parts.settings.home_community_id
+        return await self._page(request, "found.html", visitor, criteria=criteria, found=found, own=own)
 
     async def _study(self, request: Request) -> Response:
         visitor = await self._visitor(request)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.support.community import StudyFiles, cx, different, studies_in
@@ -106,6 +108,7 @@ def up(name: str, folder: Path, offsets: dict[str, int]) -> Iterator[Community]:
             **_own_environment(),
             "XDSI_HOME_COMMUNITY_ID": HOMES[name],
             "XDSI_COMMUNITIES": json.dumps(others),
+            "XDSI_GATEWAY_URL": f"http://127.0.0.1:{8060 + offset}/xca/initiating",
         },
         stdout=subprocess.PIPE,
         text=True,
@@ -236,6 +239,39 @@ def test_but_through_the_gateways_it_is_found_and_fetched_from_there(
         fetched = west.xdsi(*words, across=True)
         assert fetched.returncode == 0, fetched.stderr
         assert different(folder, [shared]) == []
+
+
+def test_so_do_programs_and_clinicians_at_the_consumer_of_the_other(
+    west: Community, shared: StudyFiles, manifest: dict[str, str]
+):
+    base = f"http://127.0.0.1:{8040 + west.offset}"
+    with httpx2.Client(base_url=base, follow_redirects=True, trust_env=False, timeout=60) as client:
+        found = client.post("/api/studies", json={"patient_id": PATIENT_ID}).json()
+        assert (found["complete"], found["unanswered"]) == (True, [])
+        (study,) = found["studies"]
+        assert study["home_community_id"] == HOMES["east"]
+
+        wanted = {
+            name: study[f"{name}_id"] for name in ("document_unique", "repository_unique", "home_community")
+        }
+        opened = client.post(
+            "/api/manifests", json={f"{name}_id": value for name, value in wanted.items()}
+        ).json()
+        came = {
+            one["sop_instance_uid"]: client.get(one["href"]).content
+            for series in opened["series"]
+            for one in series["instances"]
+        }
+        assert came == {uid: path.read_bytes() for uid, path in shared.shared.items()}
+
+        search = client.get("/").text
+        fields = dict(re.findall(r'name="([^"]+)"[^>]*value="([^"]*)"', search))
+        action = re.search(r'<form[^>]*action="([^"]+)"', search)[1]  # type: ignore[index]
+        page = client.post(action, data=fields | {"patient_id": PATIENT_ID}, headers={"origin": base}).text
+        assert f"from community {HOMES['east']}" in page
+        (link,) = re.findall(r'href="(/studies/[^"]+)"', page)
+        images = re.findall(r'href="(/instances/[^"]+)"', client.get(link).text)
+        assert {client.get(image).content for image in images} == set(came.values())
 
 
 def test_what_our_own_community_has_is_fetched_without_a_detour(
