@@ -150,6 +150,9 @@ _REPOSITORY = (
     "- A snapshot that is no longer Approved, because somebody else deprecated, replaced, updated or removed",
     "  it, is left as it is, and the next one is registered without RPLC. The registry tells this by",
     "  XDSRegistryDeprecatedDocumentError or UnresolvedReferenceException; any other refusal is passed on.",
+    "- Of an On-Demand entry that is no longer Approved, because it was deprecated, updated or removed,",
+    "  there are no new snapshots: what it gives now is given as without persistence, that is without",
+    "  NewRepositoryUniqueId.",
     "- A retrieval waits for the outcome of the snapshot before, and content that changed while it was made",
     "  is made again, so that older content never replaces newer.",
 )

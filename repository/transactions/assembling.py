@@ -17,6 +17,7 @@ from repository.provider import CannotMake, ProviderUnavailable
 from repository.store import assemblies, documents
 from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.transactions import iti57, snapshots
+from repository.transactions.snapshots import Outcome
 from repository.unit import Unit
 from shared.consent.decision import Action, Resource
 from shared.ebrim.codec import decode_submission, encode_submission, parse_fragment
@@ -51,8 +52,8 @@ async def assembled(
         made = await _made(unit, found, caller)
         came = await _made_once(unit, found, made)
     elif unit.parts.settings.persist_on_demand:
-        made, came = await _made_current(unit, found, caller)
-        new_repository = asked.repository_unique_id
+        made, came, registered = await _made_current(unit, found, caller)
+        new_repository = asked.repository_unique_id if registered else ""
     else:
         made = await _made(unit, found, caller)
         came = await _kept(unit, made)
@@ -71,14 +72,16 @@ async def assembled(
     )
 
 
-async def _made_current(unit: Unit, found: Assembly, caller: Caller) -> tuple[MadeManifest, Bytes]:
-    """The snapshot of now, kept and registered; made again when another one was registered meanwhile."""
+async def _made_current(unit: Unit, found: Assembly, caller: Caller) -> tuple[MadeManifest, Bytes, bool]:
+    """The snapshot of now, made again when another one was registered meanwhile; and whether it is
+    registered, which it is not when the registry takes no snapshots of the entry any more."""
     for _ in range(_ATTEMPTS):
         before = await snapshots.current(unit, found)
         made = await _made(unit, found, caller)
         came = await _kept(unit, made)
-        if await snapshots.registered(unit, found, made, came, before):
-            return made, came
+        outcome = await snapshots.registered(unit, found, made, came, before)
+        if outcome is not Outcome.OVERTAKEN:
+            return made, came, outcome is Outcome.REGISTERED
     raise _not_now(found, "its content changes faster than it can be registered; ask again")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from enum import Enum, auto
 from uuid import uuid4
 
 from repository.domain.assembly import Assembly, Snapshot, snapshot
@@ -23,14 +24,30 @@ from shared.errors import Actor, Rejected, XdsError
 from shared.messages.on_demand import MadeManifest
 from shared.messages.registry import RegistryResponse, Status
 from shared.store.engine import Transaction
+from shared.telemetry.log import logger
+
+_log = logger("repository.snapshots")
 
 # So many snapshots in a row may be in doubt when one is asked for.
 _TURNS = 5
 
-# What the entry to be replaced is answered with when it is no longer Approved, or was removed.
+# What is answered when an entry that is named is no longer Approved, or was removed.
 _GONE = frozenset({"XDSRegistryDeprecatedDocumentError", "UnresolvedReferenceException"})
 
 _REGISTERED = Registered(RegistryResponse(status=Status.SUCCESS), final=True)
+
+
+class Outcome(Enum):
+    """What became of a snapshot.
+
+    `OVERTAKEN`: another one was registered since the one before was read, so that this may be of older
+    content and is to be made again. `NOT_TAKEN`: the On-Demand entry is not Approved any more, or was
+    removed, so that there are no snapshots of it.
+    """
+
+    REGISTERED = auto()
+    OVERTAKEN = auto()
+    NOT_TAKEN = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +83,9 @@ async def current(unit: Unit, found: Assembly) -> Snapshot | None:
 
 async def registered(
     unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None
-) -> bool:
+) -> Outcome:
     """Register what was made, whose bytes `came` are kept, in the place of `before`; the same content is one
-    snapshot. False when another snapshot was registered since `before` was read, so that this may be of older
-    content: make it again.
+    snapshot.
 
     Raises
     ------
@@ -82,16 +98,19 @@ async def registered(
 
 async def _registered(
     unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None
-) -> bool:
+) -> Outcome:
     outcome = await _attempted(unit, found, made, came, before, replaces=before.entry_uuid if before else "")
     if outcome and before and _is_gone(outcome):
         # Somebody else deprecated, replaced, updated or removed the one before: that is left as it is.
         outcome = await _attempted(unit, found, made, came, before, replaces="")
     if outcome is None:
-        return False
-    if outcome.response.status is not Status.SUCCESS:
-        raise _not_registered(found, outcome)
-    return True
+        return Outcome.OVERTAKEN
+    if outcome.response.status is Status.SUCCESS:
+        return Outcome.REGISTERED
+    if _is_gone(outcome):
+        _log.warning("snapshot not taken by the registry", document=found.unique_id)
+        return Outcome.NOT_TAKEN
+    raise _not_registered(found, outcome)
 
 
 async def _attempted(

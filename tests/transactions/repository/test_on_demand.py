@@ -48,7 +48,7 @@ from tests.support.databases import DatabasePlace
 from tests.support.dicom import a_ct
 from tests.support.imaging_source import BASE, Source, cx, source
 from tests.support.registry import APPROVED, DEPRECATED, REPOSITORY, Registry, open_parts
-from tests.support.updates import a_status, an_update, update
+from tests.support.updates import a_status, a_version, an_update, new_version, update
 from tests.support.waiting import until
 from tests.transactions.repository.conftest import PROVIDER, House
 
@@ -471,6 +471,32 @@ async def test_a_snapshot_that_somebody_else_deprecated_is_left_as_it_is(hospita
     assert await shown(hospital) == {first: [DEPRECATED], second: [DEPRECATED], third: [APPROVED]}
     assert await replaced(hospital) == [(third, second)]
     assert len(await hospital.house.states()) == 5
+
+
+async def update_it(hospital: Hospital, entry: DocumentEntry) -> None:
+    """Somebody gives an entry other metadata."""
+    message = an_update(a_version(new_version(entry, title="another")))
+    assert (await update(hospital.registry.registry, message)).status is Status.SUCCESS
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["with one before", "the first one"])
+@pytest.mark.parametrize("change", [deprecate, update_it])
+async def test_what_the_registry_takes_no_snapshots_of_any_more_is_given_without_one(
+    hospital: Hospital, before: bool, change: Any
+):
+    unique_id = await hospital.enter()
+    known = [await snapshot_of_now(hospital, unique_id)] if before else []
+    [entry] = await hospital.registry.entries(schemes.ON_DEMAND)
+    await change(hospital, entry)
+    await grown(hospital)
+
+    [first], [second] = [(await hospital.ask(unique_id)).documents for _ in range(2)]
+
+    assert references(octets_of(first.content)) == {"2.25.13", "2.25.14"}
+    assert octets_of(second.content) == octets_of(first.content)
+    assert first.new_repository_unique_id == ""
+    assert first.new_document_unique_id == second.new_document_unique_id not in ("", *known)
+    assert list(await shown(hospital)) == known
 
 
 async def test_a_snapshot_whose_outcome_is_not_known_is_asked_for_before_it_is_replaced(hospital: Hospital):
