@@ -2,7 +2,8 @@
 
 One document of 1 GB in and out, against hashing and writing the same bytes locally with fsync, and against
 nginx sending the same file by sendfile and by mutual TLS; the store alone against the same writes without
-hash; documents of 50 KB end to end by 16 clients, against the sum of both parts measured alone. Services are
+hash; documents of 50 KB end to end by 16 clients, against the sum of both parts measured alone; documents of
+50 KB in an S3 store of which requests fail and are slow, against the same store healthy. Services are
 processes of their own, over loopback, with consent asked and audit events durable.
 """
 
@@ -17,48 +18,36 @@ import os
 import socket
 import ssl
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.support.load import Load
-from bench.support.peers import free_ports, nginx, wait_for
-from bench.support.registry_content import DOMAIN, TYPES, cx, entry, patient_name, registrations
+from bench.support.load import Burst, Load
+from bench.support.object_store import object_stores
+from bench.support.peers import nginx
+from bench.support.registry_content import patient_name, registrations
+from bench.support.repository_messages import provision, retrieval, small_provisions
+from bench.support.repository_services import Services, services, willing_registry
 from repository.store.files import FileBlobs
-from shared.ebrim.model import Association, AssociationType, Submission, SubmissionSet, Timestamp
-from shared.ebrim.schemes import ORIGINAL
-from shared.http.pieces import FileRange, Piece, size
-from shared.messages.documents import DocumentRequest
-from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocument
-from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
+from shared.http.pieces import FileRange, Piece
 from shared.security.tls import client_context
 from shared.settings import TlsSettings
-from shared.soap.envelope import encode_request
-from shared.soap.mtom import Content
-from shared.soap.package import write_package
 from shared.soap.spooling import Sink
 from xdsi.certificates import Community, create_community
-from xdsi.community import Process, start_all, stop_all
-from xdsi.serve import Service
 
 CLIENTS = 16
-SMALL_BYTES = 50_000
 WRITER_BYTES = 500_000
 WRITERS = 4
-PATH = "/xds/repository"
-REPOSITORY_ID = "1.3.6.1.4.1.21367.2026.10.20"
+STORE_CLIENTS = 4
 
-_MESSAGE = "urn:uuid:00000000-0000-4000-8000-00000000000f"
-_DOCUMENT, _SET = "2.25.1000000000000000000", "2.25.2000000000000000000"
 _NUMBERS = itertools.count(1)
 
 Measure = dict[str, object]
@@ -78,182 +67,6 @@ def measure_of(value: float, unit: str, against: float, **more: object) -> Measu
     """One measure, as every benchmark prints it."""
     ratio = round(value / against, 2) if against else None
     return {"value": round(value, 1), "unit": unit, "against": round(against, 1), "ratio": ratio, **more}
-
-
-# --- messages ----------------------------------------------------------------------------------------
-
-
-def submission(unique_id: str, set_id: str, patient: str) -> Submission:
-    """One document in a submission set of its own."""
-    document = replace(
-        entry(TYPES[0], entry_uuid="Document01", unique_id=unique_id, patient_id=cx(patient)),
-        hash="",
-        size=None,
-        repository_unique_id="",
-    )
-    return Submission(
-        submission_set=SubmissionSet(
-            entry_uuid="SubmissionSet01",
-            unique_id=set_id,
-            patient_id=cx(patient),
-            source_id="1.3.6.1.4.1.21367.9.40",
-            submission_time=Timestamp("20240305101600"),
-            content_type_code=TYPES[0],
-        ),
-        document_entries=(document,),
-        associations=(
-            Association(
-                entry_uuid="Association01",
-                association_type=AssociationType.HAS_MEMBER,
-                source_object="SubmissionSet01",
-                target_object="Document01",
-                submission_set_status=ORIGINAL,
-            ),
-        ),
-    )
-
-
-def provision(unique_id: str, set_id: str, message_id: str, content: Content) -> list[Piece]:
-    """The HTTP request of an ITI-41, in pieces."""
-    request = ProvideAndRegisterRequest.of(
-        submission(unique_id, set_id, patient_name(1)), [ProvidedDocument(id="Document01", content=content)]
-    )
-    body = ITI41.encode_request(request)
-    envelope = encode_request(ITI41.action, message_id, f"http://127.0.0.1{PATH}", body.xml, None)
-    return _post(*write_package(envelope, body.attachments, action=ITI41.action))
-
-
-def retrieval(unique_id: str) -> bytes:
-    """The HTTP request of an ITI-43."""
-    asked = DocumentRequest(repository_unique_id=REPOSITORY_ID, document_unique_id=unique_id)
-    body = ITI43.encode_request(RetrieveDocumentSetRequest(documents=(asked,)))
-    envelope = encode_request(ITI43.action, _MESSAGE, f"http://127.0.0.1{PATH}", body.xml, None)
-    return b"".join(bytes(one) for one in _post(*write_package(envelope, (), action=ITI43.action)))
-
-
-def _post(content_type: str, pieces: Sequence[Piece]) -> list[Piece]:
-    head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
-        f"Content-Length: {sum(map(size, pieces))}\r\n\r\n"
-    )
-    return [head.encode(), *pieces]
-
-
-def small_provisions() -> Iterator[bytes]:
-    """ITI-41 with 50 KB each; ids and bytes never repeat."""
-    mark = os.urandom(16).hex().encode()
-    content = mark + os.urandom(SMALL_BYTES - len(mark))
-    made = b"".join(bytes(one) for one in provision(_DOCUMENT, _SET, _MESSAGE, content))
-    while True:
-        number = f"{next(_NUMBERS):018}"
-        yield (
-            made.replace(_MESSAGE.encode(), uuid4().urn.encode())
-            .replace(_DOCUMENT.encode(), f"2.25.6{number}".encode())
-            .replace(_SET.encode(), f"2.25.7{number}".encode())
-            .replace(mark, uuid4().hex.encode())
-        )
-
-
-# --- processes ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """A repository and the registry behind it."""
-
-    data: Path
-    port: int
-    registry_port: int
-    process_id: int
-
-
-@contextmanager
-def services(
-    folder: Path, *, registry_port: int | None = None, tls: Community | None = None
-) -> Iterator[Services]:
-    """A repository, with a registry of its own unless one listens on `registry_port` already."""
-    registry, feed, port, audit, syslog = free_ports(5)
-    scheme = "https" if tls else "http"
-    told = {
-        "XDSI_DATA": str(folder / "data"),
-        "XDSI_AFFINITY_DOMAIN": DOMAIN,
-        "XDSI_PATIENTS": "any",
-        "XDSI_XUA": "optional",
-        "XDSI_CONSENT__DEFAULT": "permit",
-        "XDSI_REGISTRY__PORT": str(registry),
-        "XDSI_REGISTRY__MLLP_PORT": str(feed),
-        "XDSI_REGISTRY_URL": f"{scheme}://127.0.0.1:{registry_port or registry}/xds/registry",
-        "XDSI_REPOSITORY__PORT": str(port),
-        "XDSI_AUDIT_REPOSITORY__PORT": str(audit),
-        "XDSI_AUDIT_REPOSITORY__SYSLOG_PORT": str(syslog),
-        "XDSI_AUDIT__URL": f"{'tls' if tls else 'tcp'}://127.0.0.1:{syslog}",
-    }
-    if tls:
-        told |= {
-            "XDSI_TLS__CERTIFICATE": str(tls.node.certificate),
-            "XDSI_TLS__KEY": str(tls.node.key),
-            "XDSI_TLS__TRUST": str(tls.trust),
-        }
-    wanted = [Service.AUDIT_REPOSITORY, Service.REPOSITORY]
-    if registry_port is None:
-        wanted.insert(1, Service.REGISTRY)
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
-    members = [Process(service, bare | told, folder / f"{service}.log") for service in wanted]
-    try:
-        list(start_all(members))
-        yield Services(folder / "data", port, registry_port or registry, members[-1].pid)
-    finally:
-        stop_all(members)
-
-
-@contextmanager
-def willing_registry() -> Iterator[int]:
-    """A process that answers every ITI-42 with Success and does nothing else; its port."""
-    [port] = free_ports(1)
-    process = subprocess.Popen([sys.executable, __file__, "--registry", str(port)])
-    try:
-        wait_for(port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-class _Willing(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self._received = transport, b""
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        length = (
-            int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or b"0") if found else 0
-        )
-        if not found or len(body) < length:
-            return
-        self._received = body[length:]
-        message_id = body.partition(b"urn:uuid:")[2][:36]
-        answer = _SUCCESS % message_id
-        self._transport.write(_SUCCESS_HEAD % len(answer) + answer)
-
-
-_SUCCESS_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml; charset=UTF-8\r\nContent-Length: %d\r\n\r\n"
-)
-_SUCCESS = (
-    b'<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" '
-    b'xmlns:a="http://www.w3.org/2005/08/addressing"><s:Header>'
-    b'<a:Action s:mustUnderstand="1">urn:ihe:iti:2007:RegisterDocumentSet-bResponse</a:Action>'
-    b"<a:RelatesTo>urn:uuid:%s</a:RelatesTo></s:Header><s:Body>"
-    b'<r:RegistryResponse xmlns:r="urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0" '
-    b'status="urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:Success"/></s:Body></s:Envelope>'
-)
-
-
-async def _be_willing(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(_Willing, "127.0.0.1", port)
-    await server.serve_forever()
 
 
 @contextmanager
@@ -487,6 +300,67 @@ def end_to_end(plan: Plan, folder: Path, at: Services) -> Measure:
     )
 
 
+# --- an object store ---------------------------------------------------------------------------------
+
+
+async def side_by_side(plan: Plan, ports: Sequence[int], requests: Sequence[Iterator[bytes]]) -> list[Burst]:
+    """What requests to several repositories come to, by turns; what fails is counted."""
+    expected = b"ResponseStatusType:Success"
+    loads = [
+        await Load.open(port, STORE_CLIENTS, each, expected=expected, may_fail=True)
+        for port, each in zip(ports, requests, strict=True)
+    ]
+    for load in loads:
+        await load.run(plan.seconds / 3)
+    found = [Burst() for _ in loads]
+    for _ in range(2 * plan.rounds):
+        for load, whole in zip(loads, found, strict=True):
+            burst = await load.run(plan.seconds)
+            whole.latencies += burst.latencies
+            whole.failed += burst.failed
+    for load in loads:
+        load.close()
+    return found
+
+
+def compared(good: Burst, bad: Burst) -> Measure:
+    """The p99 of a store that fails against that of the same store healthy, in ms."""
+    (p50, p99), (good_p50, good_p99) = (
+        [1e3 * burst.quantile(share) for share in (0.5, 0.99)] for burst in (bad, good)
+    )
+    return measure_of(
+        p99,
+        "ms",
+        good_p99,
+        p50_ms=round(p50, 1),
+        healthy_p50_ms=round(good_p50, 1),
+        requests=len(bad.latencies),
+        failed=bad.failed,
+        healthy_requests=len(good.latencies),
+        healthy_failed=good.failed,
+    )
+
+
+def by_object_store(plan: Plan, folder: Path) -> dict[str, Measure]:
+    """ITI-41 and ITI-43 of 50 KB with an S3 store, healthy, and where 5 % of its requests are refused with
+    503 and 5 % slow by 200 ms."""
+    with (
+        object_stores() as (good, bad),
+        services(folder / "good", settings=good) as healthy,
+        services(folder / "bad", registry_port=healthy.registry_port, settings=bad) as failing,
+    ):
+        ports = healthy.port, failing.port
+        names: tuple[list[str], list[str]] = [], []
+        provided = asyncio.run(side_by_side(plan, ports, [small_provisions(each) for each in names]))
+        # All of them were acknowledged, unless some failed.
+        asked = [itertools.cycle([retrieval(name) for name in each[:500]]) for each in names]
+        retrieved = asyncio.run(side_by_side(plan, ports, asked))
+    return {
+        "iti41_s3_p99_faulty_vs_healthy": compared(*provided),
+        "iti43_s3_p99_faulty_vs_healthy": compared(*retrieved),
+    }
+
+
 # --- all of them -------------------------------------------------------------------------------------
 
 
@@ -500,6 +374,7 @@ def measure(plan: Plan) -> dict[str, Measure]:
         source = web / "whole"
         write_source(source, plan.large_bytes)
         found = {"store_4_writers_vs_without_hash": four_writers(plan, folder)}
+        found |= by_object_store(plan, folder / "objects")
         with services(folder / "plain") as at:
             found["iti41_50kb_vs_sum_of_parts"] = end_to_end(plan, folder, at)
         with services(folder / "large") as at, nginx(web, community) as (port, _):
@@ -537,11 +412,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--short", action="store_true", help="a smaller document and fewer rounds")
     options.add_argument("--json", action="store_true", help="print one JSON object")
-    options.add_argument("--registry", type=int, help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.registry:
-        asyncio.run(_be_willing(given.registry))
-        return
     short = Plan(large_bytes=200_000_000, rounds=3, seconds=3, writes=50)
     long = Plan(large_bytes=1_000_000_000, rounds=5, seconds=8, writes=150)
     result = measure(short if given.short else long)

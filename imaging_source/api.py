@@ -26,6 +26,17 @@ from imaging_source.transactions import on_demand, rad68
 from imaging_source.unit import Parts
 from shared.audit.recorder import AuditUnavailable
 from shared.faults import SecurityFault
+from shared.http.problem import (
+    CONTENT_TYPE,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    HttpProblem,
+    NotFound,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
 from shared.http.raw_asgi import BodyTooLarge, node_of, receive_body
 from shared.messages.on_demand import ManifestRequest
 from shared.security.caller import Caller
@@ -76,13 +87,6 @@ class MakeRequest(_Body):
     on_demand: bool
 
 
-class _Problem(Exception):
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-
-
 def router(parts: Parts, publisher: Publisher) -> APIRouter:
     """The routes below `/api`; every one answers JSON, and errors as problem details (RFC 9457)."""
     routes = APIRouter(prefix="/api", include_in_schema=False)
@@ -122,7 +126,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
         async def work() -> JSONResponse:
             asked = await _read(parts, request, RetryRequest)
             if not await outbox.rearm(parts.database, asked.publication_id):
-                raise _Problem(404, "there is no publication of this id that waits or was given up")
+                raise NotFound("there is no publication of this id that waits or was given up")
             publisher.wake()
             return JSONResponse({"publication_id": asked.publication_id}, 202)
 
@@ -133,27 +137,25 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
 
 async def _answered(work: Callable[[], Awaitable[Response]]) -> Response:
     try:
+        return await _done(work)
+    except HttpProblem as problem:
+        return Response(problem.body(), problem.status, problem.headers, media_type=CONTENT_TYPE)
+
+
+async def _done(work: Callable[[], Awaitable[Response]]) -> Response:
+    try:
         return await work()
-    except _Problem as problem:
-        return _problem(problem.status, problem.detail)
     except rad68.UnknownStudy as error:
-        return _problem(404, str(error))
+        raise NotFound(str(error)) from None
     except NotPublishable as error:
-        return _problem(409, str(error))
+        raise Conflict(str(error)) from None
     except BodyTooLarge as error:
-        return _problem(413, str(error))
+        raise TooLarge(str(error)) from None
     except DatabaseError as error:
         _log.error("the database is not available", error=type(error).__name__)
-        return _problem(503, "the database is not available now; try again later")
+        raise Unavailable("the database is not available now; try again later") from None
     except AuditUnavailable:
-        return _problem(503, "what would be given away cannot be audited now; try again later")
-
-
-def _problem(status: int, detail: str) -> JSONResponse:
-    headers = {"retry-after": "5"} if status == 503 else None
-    return JSONResponse(
-        {"status": status, "detail": detail}, status, headers, media_type="application/problem+json"
-    )
+        raise Unavailable("what would be given away cannot be audited now; try again later") from None
 
 
 async def _read(parts: Parts, request: Request, kind: type[Body]) -> Body:
@@ -166,7 +168,7 @@ async def _read(parts: Parts, request: Request, kind: type[Body]) -> Body:
         problems = "; ".join(
             f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in error.errors()
         )
-        raise _Problem(400, problems) from None
+        raise BadRequest(problems) from None
 
 
 def _admitted(parts: Parts, request: Request) -> Caller:
@@ -175,9 +177,9 @@ def _admitted(parts: Parts, request: Request) -> Caller:
             node_of(request.scope), endpoint=str(request.url.replace(query="")), speaker_is_user=False
         )
     except SecurityFault as fault:
-        raise _Problem(401, fault.reason) from None
+        raise Unauthorized(fault.reason) from None
     if not caller.community_node:
-        raise _Problem(403, "this is for nodes of this community; see XDSI_COMMUNITY_NODES")
+        raise Forbidden("this is for nodes of this community; see XDSI_COMMUNITY_NODES")
     return caller
 
 

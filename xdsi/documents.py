@@ -157,6 +157,22 @@ _GATEWAY = (
     "- Documents are relayed while they come, in chunked transfer encoding; what breaks on the way breaks",
     "  the answer, visibly.",
 )
+_REPOSITORY = (
+    "What an On-Demand entry gave is kept and registered (Persistence of Retrieved Documents) unless a",
+    "setting says otherwise. Where the texts leave it open:",
+    "",
+    "- Of the snapshots of one entry the current one alone is Approved: new content replaces the snapshot",
+    "  before (RPLC beside IsSnapshotOf). The same content is one document; when it comes back after other",
+    "  content, its uniqueId is registered once more, in the place of what was between.",
+    "- A snapshot that is no longer Approved, because somebody else deprecated, replaced, updated or removed",
+    "  it, is left as it is, and the next one is registered without RPLC. The registry tells this by",
+    "  XDSRegistryDeprecatedDocumentError or UnresolvedReferenceException; any other refusal is passed on.",
+    "- Of an On-Demand entry that is no longer Approved, because it was deprecated, updated or removed,",
+    "  there are no new snapshots: what it gives now is given as without persistence, that is without",
+    "  NewRepositoryUniqueId.",
+    "- A retrieval waits for the outcome of the snapshot before, and content that changed while it was made",
+    "  is made again, so that older content never replaces newer.",
+)
 _NOT_YET = (
     "ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered and frame resources, C-FIND, C-MOVE, C-GET and",
     "storage commitment at the imaging source; XCPD and PIX at the gateway, asynchronous exchange; a viewer",
@@ -192,6 +208,7 @@ def conformance_page() -> str:
     lines += ["", "## Metadata Update", "", *_METADATA_UPDATE]
     lines += ["", "## The registry", "", *_REGISTRY]
     lines += ["", "## The gateway", "", *_GATEWAY]
+    lines += ["", "## The repository", "", *_REPOSITORY]
     lines += ["", "## Not yet", "", *_NOT_YET]
     return "\n".join(lines) + "\n"
 

@@ -14,10 +14,11 @@ DRAIN_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Burst:
-    """What a burst of requests came to; latencies in seconds."""
+    """What a burst of requests came to; latencies in seconds, those of what failed as well."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
+    failed: int = 0
 
     @property
     def rate(self) -> float:
@@ -31,11 +32,12 @@ class Burst:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; `expected` must stand in every answer."""
+    """One connection; `expected` must stand in every answer. With `may_fail` those without are counted."""
 
-    def __init__(self, requests: Iterator[bytes], expected: bytes) -> None:
+    def __init__(self, requests: Iterator[bytes], expected: bytes, *, may_fail: bool = False) -> None:
         self._requests = requests
         self._expected = expected
+        self._may_fail = may_fail
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._length = 0
@@ -81,8 +83,10 @@ class Connection(asyncio.Protocol):
             return
         now = time.perf_counter()
         if not self._received.startswith(b"HTTP/1.1 200") or self._expected not in self._received:
-            self._failed(bytes(self._received))
-            return
+            self._burst.failed += 1
+            if not self._may_fail:
+                self._failed(bytes(self._received))
+                return
         self._received.clear()
         self._length = 0
         self._burst.latencies.append(now - self._sent)
@@ -112,16 +116,21 @@ class Load:
 
     @classmethod
     async def open(
-        cls, port: int, connections: int, requests: Iterator[bytes], *, expected: bytes = b"Success"
+        cls,
+        port: int,
+        connections: int,
+        requests: Iterator[bytes],
+        *,
+        expected: bytes = b"Success",
+        may_fail: bool = False,
     ) -> Load:
         """Connect; all connections take their requests from `requests`."""
         loop = asyncio.get_running_loop()
-        return cls(
-            [
-                (await loop.create_connection(lambda: Connection(requests, expected), "127.0.0.1", port))[1]
-                for _ in range(connections)
-            ]
-        )
+
+        def made() -> Connection:
+            return Connection(requests, expected, may_fail=may_fail)
+
+        return cls([(await loop.create_connection(made, "127.0.0.1", port))[1] for _ in range(connections)])
 
     async def run(self, seconds: float) -> Burst:
         """One burst of this length."""

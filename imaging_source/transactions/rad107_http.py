@@ -5,18 +5,17 @@ Files leave by the zero-copy job of the server, metadata a few instances at a ti
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from http import HTTPStatus
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import parse_qs
 
 from starlette.routing import BaseRoute, Route
 
 from imaging_source.domain import negotiation
 from imaging_source.domain.instance import Instance
-from imaging_source.domain.negotiation import Acceptable, Form, Malformed, NotAcceptable
+from imaging_source.domain.negotiation import Acceptable, Form
 from imaging_source.transactions.rad107 import PERFORMED, Given, RetrieveRequest, RetrieveResponse, audit
 from imaging_source.unit import Parts, Unit
 from shared.audit.events import AuditEvent, Outcome, user_authentication_failure
@@ -26,6 +25,16 @@ from shared.dicom.json import with_base
 from shared.dicom.uids import is_uid
 from shared.faults import SecurityFault
 from shared.http.pieces import FileTruncated
+from shared.http.problem import (
+    CONTENT_TYPE,
+    BadRequest,
+    HttpProblem,
+    InternalProblem,
+    NotAcceptable,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
 from shared.http.raw_asgi import ClientGone, Piece, Receive, Scope, Send, node_of, send_body, send_pieces
 from shared.security.caller import Caller
 from shared.soap.perform import InternalError, perform
@@ -41,15 +50,21 @@ _PATHS: Final = (
 )
 
 
-class _Problem(Exception):
-    """The request ends with this status; `reason` is shown."""
+class _BearerNeeded(Unauthorized):
+    """Nobody is named."""
 
-    def __init__(self, status: HTTPStatus, reason: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.headers = headers
+    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": 'Bearer realm="xdsi"'}
 
+
+class _BearerRefused(Unauthorized):
+    """The token that came is not accepted."""
+
+    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": 'Bearer realm="xdsi", error="invalid_token"'}
+
+
+_UNANSWERED: Final[Mapping[HTTPStatus, type[HttpProblem]]] = {
+    kind.status: kind for kind in (NotFound, NotAcceptable, InternalProblem)
+}
 
 UnitFactory = Callable[[Caller], AbstractAsyncContextManager[Unit]]
 
@@ -81,16 +96,16 @@ class _Endpoint:
                 request = self._request(scope)
                 caller = await self._caller(scope, request)
                 response = await perform(PERFORMED, self._unit, request, caller, self._parts.recorder)
-            except _Problem as problem:
+            except HttpProblem as problem:
                 counted(Result.FAULT)
                 await _send_problem(send, problem)
                 return
             except InternalError as error:
-                await _send_problem(send, _Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)))
+                await _send_problem(send, InternalProblem(str(error)))
                 return
             except AuditUnavailable:
                 reason = "the audit trail cannot be written now; nothing is answered without it"
-                await _send_problem(send, _Problem(HTTPStatus.SERVICE_UNAVAILABLE, reason, _RETRY))
+                await _send_problem(send, Unavailable(reason))
                 return
             counted(_counted(response.status))
         await self._send(scope, send, request, response, caller)
@@ -100,14 +115,14 @@ class _Endpoint:
     def _request(self, scope: Scope) -> RetrieveRequest:
         uids = scope["path_params"]
         if not all(map(is_uid, uids.values())):
-            raise _Problem(HTTPStatus.BAD_REQUEST, "the path holds something that is no UID: digits and dots")
+            raise BadRequest("the path holds something that is no UID: digits and dots")
         headers = _headers(scope)
         try:
             acceptable = self._acceptable(headers.get("accept"), _query(scope), single="instance" in uids)
-        except Malformed as error:
-            raise _Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
-        except NotAcceptable as error:
-            raise _Problem(HTTPStatus.NOT_ACCEPTABLE, str(error)) from None
+        except negotiation.Malformed as error:
+            raise BadRequest(str(error)) from None
+        except negotiation.NotAcceptable as error:
+            raise NotAcceptable(str(error)) from None
         return RetrieveRequest(
             study_instance_uid=uids["study"],
             series_instance_uid=uids.get("series", ""),
@@ -141,7 +156,7 @@ class _Endpoint:
                 user_authentication_failure(claimed=fault.claimed, node=node, reason=reason),
                 *audit(request, None, nobody, Outcome.SERIOUS_FAILURE),
             )
-            raise _unauthorized(fault, bearer_given) from None
+            raise (_BearerRefused if bearer_given else _BearerNeeded)(fault.reason) from None
 
     async def _record(self, *described: AuditEvent) -> None:
         await self._parts.recorder.record(described)
@@ -178,7 +193,7 @@ class _Endpoint:
         elif response.described:
             await self._send_metadata(send, response, caching)
         else:
-            await _send_problem(send, _Problem(response.status, response.reason))
+            await _send_problem(send, _UNANSWERED[response.status](response.reason))
 
     def _pieces(self, request: RetrieveRequest, given: Sequence[Given]) -> tuple[str, list[Piece]]:
         assert request.acceptable is not None
@@ -215,9 +230,6 @@ class _Endpoint:
             separator = b","
 
 
-_RETRY: Final = (b"retry-after", b"5")
-
-
 def _counted(status: HTTPStatus) -> Result:
     if status is HTTPStatus.PARTIAL_CONTENT:
         return Result.PARTIAL
@@ -247,12 +259,7 @@ def _below(scope: Scope) -> str:
     return path[path.find("/studies/") :]
 
 
-def _unauthorized(fault: SecurityFault, bearer_given: bool) -> _Problem:
-    challenge = 'Bearer realm="xdsi"' + (', error="invalid_token"' if bearer_given else "")
-    return _Problem(HTTPStatus.UNAUTHORIZED, fault.reason, (b"www-authenticate", challenge.encode()))
-
-
-async def _send_problem(send: Send, problem: _Problem) -> None:
-    body = json.dumps({"status": problem.status, "detail": problem.reason}, ensure_ascii=False).encode()
-    headers = [(b"content-type", b"application/problem+json"), *problem.headers]
-    await send_body(send, status=problem.status, headers=headers, body=body)
+async def _send_problem(send: Send, problem: HttpProblem) -> None:
+    named = {"content-type": CONTENT_TYPE, **problem.headers}
+    headers = [(name.encode(), value.encode()) for name, value in named.items()]
+    await send_body(send, status=problem.status, headers=headers, body=problem.body())

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from repository.domain.provision import Bytes
+from repository.domain.provision import Bytes, State
 from shared.ebrim import schemes
 from shared.ebrim.identifiers import new_oid, new_uuid
 from shared.ebrim.model import Association, AssociationType, Slot, Submission, Timestamp
@@ -44,6 +44,26 @@ class Assembly:
     confidentiality: frozenset[str]
     class_code: str
     type_code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What an On-Demand entry gave, as a Stable document: the `number`th, `entry_uuid` in the registry.
+
+    `state` is that of its provision; `kept` is False once the document was removed (ITI-86).
+    """
+
+    provision_id: str
+    number: int
+    unique_id: str
+    entry_uuid: str
+    state: State = State.PENDING
+    kept: bool = True
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it is not known if the registry has it."""
+        return self.state in (State.PENDING, State.IN_DOUBT)
 
 
 def assembly_of(submission: Submission, kind: Kind, provision_id: str, study_instance_uid: str) -> Assembly:
@@ -87,17 +107,26 @@ def is_of(assembly: Assembly, made: Submission) -> bool:
     return (entry.patient_id, entry.source_patient_id) == (assembly.patient_id, assembly.source_patient_id)
 
 
-def snapshot(made: Submission, came: Bytes, assembly: Assembly, *, repository_unique_id: str) -> Submission:
-    """The submission that registers a made document as a snapshot of its On-Demand entry (IsSnapshotOf)."""
+def snapshot(
+    made: Submission, came: Bytes, assembly: Assembly, *, repository_unique_id: str, replaces: str = ""
+) -> Submission:
+    """The submission that registers a made document as a snapshot of its On-Demand entry (IsSnapshotOf), in
+    the place of the registered entry `replaces` (RPLC), if there is one.
+    """
     [entry] = made.document_entries
     stable = replace(entry, hash=came.sha1, size=came.size, repository_unique_id=repository_unique_id)
-    is_snapshot = Association(
-        entry_uuid=new_uuid(),
-        association_type=AssociationType.IS_SNAPSHOT_OF,
-        source_object=entry.entry_uuid,
-        target_object=assembly.entry_uuid,
+    targets = {AssociationType.IS_SNAPSHOT_OF: assembly.entry_uuid, AssociationType.RPLC: replaces}
+    relationships = tuple(
+        Association(
+            entry_uuid=new_uuid(),
+            association_type=kind,
+            source_object=entry.entry_uuid,
+            target_object=target,
+        )
+        for kind, target in targets.items()
+        if target
     )
-    return replace(made, document_entries=(stable,), associations=(*made.associations, is_snapshot))
+    return replace(made, document_entries=(stable,), associations=(*made.associations, *relationships))
 
 
 def filled_in(registered: Submission, came: Bytes, created: Timestamp | None) -> Submission:

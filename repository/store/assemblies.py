@@ -77,9 +77,10 @@ async def insert_assembly(transaction: Transaction, made: Assembly) -> None:
     )
 
 
-async def hold_assembly(transaction: Transaction, unique_id: str) -> None:
-    """Let nobody else keep what is made of this document until the transaction ends."""
-    await transaction.fetch(_HOLD, wanted=unique_id)
+async def hold_assembly(transaction: Transaction, unique_id: str) -> bool:
+    """Let nobody else keep what is made of this document until the transaction ends; False when it is not to
+    be made any more."""
+    return bool(await transaction.fetch(_HOLD, wanted=unique_id))
 
 
 async def find_assemblies(reader: Reader, unique_ids: Sequence[str]) -> dict[str, Assembly]:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 
 from repository.domain.provision import Bytes, Provision, State
-from repository.store.tables import assembly, document, provided_document, provision, removed_document
+from repository.store.tables import (
+    assembly,
+    document,
+    provided_document,
+    provision,
+    removed_document,
+    snapshot,
+)
 from shared.ebrim.model import DocumentEntry
 from shared.errors import NonIdenticalHash, NonIdenticalSize, Rejected
 from shared.store.engine import Database, Reader, Transaction
@@ -47,6 +54,14 @@ _SET_STATE = (
     .where(provision.c.provision_id == bindparam("wanted"))
     .values(state=bindparam("new_state"), answer=bindparam("new_answer"))
 )
+_DOUBT = (
+    update(provision)
+    .where(provision.c.provision_id == bindparam("wanted"), provision.c.state == State.PENDING)
+    .values(state=State.IN_DOUBT)
+)
+_HOLD_STATE = (
+    select(provision.c.state).where(provision.c.provision_id == bindparam("wanted")).with_for_update()
+)
 _DOUBT_SINCE = (
     update(provision)
     .where(provision.c.state == State.REGISTERED, provision.c.created >= bindparam("since"))
@@ -59,6 +74,7 @@ _FORGET_PROVIDED = delete(provided_document).where(
     provided_document.c.provision_id == bindparam("provision_id")
 )
 _FORGET_ASSEMBLY = delete(assembly).where(assembly.c.provision_id == bindparam("provision_id"))
+_FORGET_SNAPSHOT = delete(snapshot).where(snapshot.c.provision_id == bindparam("provision_id"))
 _FORGET_PROVISION = delete(provision).where(provision.c.provision_id == bindparam("provision_id"))
 _FORGET_DOCUMENT = delete(document).where(
     document.c.unique_id == bindparam("unique_id"),
@@ -93,13 +109,6 @@ _FIND_PROVIDED = (
     select(provided_document.c.unique_id, provided_document.c.patient_id, provision.c.state)
     .join(provision, provision.c.provision_id == provided_document.c.provision_id)
     .where(in_list(provided_document.c.unique_id, "unique_ids"))
-)
-_FIND_PROVIDING = (
-    select(*_PROVISION_COLUMNS)
-    .join(provided_document, provided_document.c.provision_id == provision.c.provision_id)
-    .where(provided_document.c.unique_id == bindparam("unique_id"))
-    .order_by(provision.c.created)
-    .limit(1)
 )
 _FIND_BY_ID = select(*_PROVISION_COLUMNS).where(provision.c.provision_id == bindparam("provision_id"))
 _FIND_SIZE = select(document.c.size).where(document.c.sha256 == bindparam("sha256")).limit(1)
@@ -209,12 +218,6 @@ async def insert_late(transaction: Transaction, provision_id: str, entry: Docume
     await _insert_provided(transaction, provision_id, entry)
 
 
-async def find_providing(reader: Reader, unique_id: str) -> Provision | None:
-    """The provision that provided the document of this uniqueId, the first of several."""
-    rows = await reader.fetch(_FIND_PROVIDING, unique_id=unique_id)
-    return _provision(rows[0]) if rows else None
-
-
 async def provision_of(reader: Reader, provision_id: str) -> Provision | None:
     """One provision, if it is still known."""
     rows = await reader.fetch(_FIND_BY_ID, provision_id=provision_id)
@@ -251,6 +254,20 @@ async def set_state(transaction: Transaction, provision_id: str, state: State, a
     await transaction.execute(_SET_STATE, wanted=provision_id, new_state=state, new_answer=answer)
 
 
+async def doubt(transaction: Transaction, provision_id: str) -> State | None:
+    """The registry may hear of a provision from now on by an attempt that is not its first; the state, or
+    None when the provision was forgotten."""
+    await transaction.execute(_DOUBT, wanted=provision_id)
+    return await hold_state(transaction, provision_id)
+
+
+async def hold_state(transaction: Transaction, provision_id: str) -> State | None:
+    """The state of a provision, which nobody else changes until the transaction ends; None when it was
+    forgotten."""
+    rows = await transaction.fetch(_HOLD_STATE, wanted=provision_id)
+    return State(rows[0][0]) if rows else None
+
+
 async def doubt_since(transaction: Transaction, moment: float) -> None:
     """Ask the registry again about what it registered since `moment`, seconds since 1970."""
     await transaction.execute(_DOUBT_SINCE, since=moment)
@@ -261,6 +278,7 @@ async def release_documents(transaction: Transaction, provision_id: str) -> None
     unique_ids = [row[0] for row in await transaction.fetch(_PROVIDED_BY, provision_id=provision_id)]
     await transaction.execute(_FORGET_PROVIDED, provision_id=provision_id)
     await transaction.execute(_FORGET_ASSEMBLY, provision_id=provision_id)
+    await transaction.execute(_FORGET_SNAPSHOT, provision_id=provision_id)
     for unique_id in unique_ids:
         await transaction.execute(_FORGET_DOCUMENT, unique_id=unique_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Integer, bindparam, delete, exists, literal, select, update
 
 from repository.domain.provision import State
-from repository.store.tables import assembly, provided_document, provision
+from repository.store.tables import assembly, provided_document, provision, snapshot
 from shared.store.engine import Database, Transaction
 from shared.store.statements import in_list
 
@@ -30,6 +30,7 @@ _DROP = delete(provision).where(
     _THESE,
     provision.c.state == State.REFUSED,
     ~exists().where(provided_document.c.provision_id == provision.c.provision_id),
+    ~exists().where(snapshot.c.provision_id == provision.c.provision_id),
 )
 _SETTLE = (
     update(provision)

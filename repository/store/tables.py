@@ -8,6 +8,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -96,6 +97,20 @@ assembly = Table(
     Index("assembly_update", "update_message_id"),
     # a refused provision takes its entry with it
     Index("assembly_provision", "provision_id"),
+)
+
+# What On-Demand entries gave, as it was registered: the highest number is the one that is current, and takes
+# the place of the one before it.
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("provision_id", String, ForeignKey("provision.provision_id"), primary_key=True),
+    Column("on_demand_unique_id", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("unique_id", String, nullable=False),
+    Column("entry_uuid", String, nullable=False),
+    # a retrieval asks for the last one
+    UniqueConstraint("on_demand_unique_id", "number"),
 )
 
 outbox = audit_outbox(metadata)

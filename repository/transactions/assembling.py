@@ -11,26 +11,28 @@ import asyncio
 from functools import partial
 from uuid import uuid4
 
-from repository.domain.assembly import Assembly, Kind, filled_in, is_of, snapshot
-from repository.domain.provision import Bytes, Provision, State, digest_of
+from repository.domain.assembly import Assembly, Kind, filled_in, is_of
+from repository.domain.provision import Bytes
 from repository.provider import CannotMake, ProviderUnavailable
 from repository.store import assemblies, documents
 from repository.store.blobs import DamagedBlob, StoreUnavailable
-from repository.transactions import iti42, iti57
+from repository.transactions import iti57, snapshots
+from repository.transactions.snapshots import Outcome
 from repository.unit import Unit
 from shared.consent.decision import Action, Resource
 from shared.ebrim.codec import decode_submission, encode_submission, parse_fragment
 from shared.ebrim.model import DocumentEntry
-from shared.errors import Rejected, Withheld, XdsError
+from shared.errors import Withheld, XdsError
 from shared.messages.documents import DocumentRequest, RetrievedDocument
 from shared.messages.on_demand import MadeManifest, ManifestRequest
-from shared.messages.registry import Status
 from shared.security.caller import Caller
 from shared.soap.mtom import Content
 from shared.store.engine import Transaction
 from shared.telemetry.log import logger
 
 _log = logger("repository.assembling")
+
+_ATTEMPTS = 3
 
 
 async def assembled(
@@ -45,16 +47,19 @@ async def assembled(
     XdsError
         It cannot be made, kept or registered now.
     """
-    made = await _made(unit, found)
-    [entry] = made.submission.document_entries
-    await _decide(unit, found, entry, caller)
+    new_id, new_repository = "", ""
     if found.kind is Kind.DELAYED:
+        made = await _made(unit, found, caller)
         came = await _made_once(unit, found, made)
-        new_id, new_repository = "", ""
+    elif unit.parts.settings.persist_on_demand:
+        made, came, registered = await _made_current(unit, found, caller)
+        new_repository = asked.repository_unique_id if registered else ""
     else:
-        came = await _snapshot(unit, found, made)
+        made = await _made(unit, found, caller)
+        came = await _kept(unit, made)
+    [entry] = made.submission.document_entries
+    if found.kind is Kind.ON_DEMAND:
         new_id = entry.unique_id
-        new_repository = asked.repository_unique_id if unit.parts.settings.persist_on_demand else ""
     return RetrievedDocument(
         repository_unique_id=asked.repository_unique_id,
         document_unique_id=found.unique_id,
@@ -67,7 +72,21 @@ async def assembled(
     )
 
 
-async def _made(unit: Unit, found: Assembly) -> MadeManifest:
+async def _made_current(unit: Unit, found: Assembly, caller: Caller) -> tuple[MadeManifest, Bytes, bool]:
+    """The snapshot of now, made again when another one was registered meanwhile; and whether it is
+    registered, which it is not when the registry takes no snapshots of the entry any more."""
+    for _ in range(_ATTEMPTS):
+        before = await snapshots.current(unit, found)
+        made = await _made(unit, found, caller)
+        came = await _kept(unit, made)
+        outcome = await snapshots.registered(unit, found, made, came, before)
+        if outcome is not Outcome.OVERTAKEN:
+            return made, came, outcome is Outcome.REGISTERED
+    raise _not_now(found, "its content changes faster than it can be registered; ask again")
+
+
+async def _made(unit: Unit, found: Assembly, caller: Caller) -> MadeManifest:
+    """What the provider makes now, which consent lets `caller` have."""
     asked = ManifestRequest(
         study_instance_uid=found.study_instance_uid,
         patient_id=found.patient_id,
@@ -85,6 +104,7 @@ async def _made(unit: Unit, found: Assembly) -> MadeManifest:
         raise _not_now(found, "the study belongs to another patient than when it was registered")
     if (entry.unique_id == found.unique_id) is not (found.kind is Kind.DELAYED):
         raise _not_now(found, "what was made has not the uniqueId that it must have")
+    await _decide(unit, found, entry, caller)
     return made
 
 
@@ -125,52 +145,6 @@ async def _kept(unit: Unit, made: MadeManifest) -> Bytes:
     finally:
         await asyncio.to_thread(partial(received.path.unlink, missing_ok=True))
     return Bytes(sha1=received.sha1, sha256=received.sha256, size=received.size)
-
-
-# --- On-Demand ---------------------------------------------------------------------------------------
-
-
-async def _snapshot(unit: Unit, found: Assembly, made: MadeManifest) -> Bytes:
-    came = await _kept(unit, made)
-    if unit.parts.settings.persist_on_demand:
-        # Once the provision is committed its outcome must be recorded, even if the consumer hangs up.
-        await asyncio.shield(asyncio.ensure_future(_registered(unit, found, made, came)))
-    return came
-
-
-async def _registered(unit: Unit, found: Assembly, made: MadeManifest, came: Bytes) -> None:
-    """Register a snapshot as a Stable document; the same content is one snapshot."""
-    [entry] = made.submission.document_entries
-    provision = _provision(unit, found, made, came)
-
-    async def begin(transaction: Transaction) -> Provision:
-        await assemblies.hold_assembly(transaction, found.unique_id)
-        before = await documents.find_providing(transaction, entry.unique_id)
-        if before is None:
-            await documents.insert_provision(transaction, provision, [(entry, came)])
-        return before or provision
-
-    try:
-        current = await unit.parts.database.write(begin)
-    except Rejected as error:
-        raise _not_now(found, str(error)) from None
-    if current.state not in (State.PENDING, State.IN_DOUBT):
-        return
-    outcome = await iti42.register(unit, current, first=current is provision)
-    if outcome.response.status is not Status.SUCCESS:
-        raise _not_now(found, "; ".join(error.context for error in outcome.response.errors))
-
-
-def _provision(unit: Unit, found: Assembly, made: MadeManifest, came: Bytes) -> Provision:
-    ours = unit.parts.settings.repository_unique_id
-    registration = encode_submission(snapshot(made.submission, came, found, repository_unique_id=ours))
-    return Provision(
-        provision_id=str(uuid4()),
-        message_id=f"urn:uuid:{uuid4()}",
-        digest=digest_of(registration, {found.unique_id: came}),
-        registration_message_id=f"urn:uuid:{uuid4()}",
-        registration=registration,
-    )
 
 
 # --- delayed -----------------------------------------------------------------------------------------

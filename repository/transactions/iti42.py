@@ -75,14 +75,20 @@ async def register(
 
     `submission` is what the provision holds encoded, when it is at hand.
 
-    `first` says that the registry cannot have heard of it before. An answer that is lost, or that says
-    nothing definite of an earlier attempt, leaves the provision in doubt with its documents kept.
+    `first` says that the registry cannot have heard of it before. Whoever finds the provision and makes
+    another attempt puts it in doubt beforehand, so that the first attempt alone does not decide. An answer
+    that is lost, or that says nothing definite of an earlier attempt, leaves it in doubt with its documents
+    kept.
     """
+    if not first and not await _doubted(unit, provision):
+        return _never_heard()
     submission = submission or _submission_of(provision)
     try:
         response, alone = await _ask(unit, provision, submission)
     except PeerUnreachable:
-        return await (_never_heard(unit, provision) if first else _in_doubt(unit, provision))
+        if first and await _forgotten(unit, provision):
+            return _never_heard()
+        return await _in_doubt(unit, provision)
     except PeerUnclear:
         return await _in_doubt(unit, provision)
     alone = alone and first
@@ -122,11 +128,28 @@ async def _attempt(unit: Unit, provision: Provision, submission: Submission) -> 
         return refused_by_fault(fault)
 
 
-async def _never_heard(unit: Unit, provision: Provision) -> Registered:
-    async def forget(transaction: Transaction) -> None:
-        await documents.forget_provision(transaction, provision.provision_id)
+async def _forgotten(unit: Unit, provision: Provision) -> bool:
+    """Forget a provision that the registry never heard of; False when it may hear of it by somebody else."""
 
-    await unit.parts.database.write(forget)
+    async def forget(transaction: Transaction) -> bool:
+        if await documents.hold_state(transaction, provision.provision_id) is not State.PENDING:
+            return False
+        await documents.forget_provision(transaction, provision.provision_id)
+        return True
+
+    return await unit.parts.database.write(forget)
+
+
+async def _doubted(unit: Unit, provision: Provision) -> bool:
+    """Whether the provision is still there; whoever makes the first attempt forgets it no more."""
+
+    async def doubt(transaction: Transaction) -> bool:
+        return await documents.doubt(transaction, provision.provision_id) is not None
+
+    return await unit.parts.database.write(doubt)
+
+
+def _never_heard() -> Registered:
     error = RegistryNotAvailable(
         "the registry cannot be reached; nothing was registered, send the submission again later"
     )
@@ -134,10 +157,7 @@ async def _never_heard(unit: Unit, provision: Provision) -> Registered:
 
 
 async def _in_doubt(unit: Unit, provision: Provision) -> Registered:
-    async def doubt(transaction: Transaction) -> None:
-        await documents.set_state(transaction, provision.provision_id, State.IN_DOUBT)
-
-    await unit.parts.database.write(doubt)
+    await _doubted(unit, provision)
     error = RegistryNotAvailable(
         "the registry gave no answer, so the outcome is not known yet; the repository goes on asking. "
         "Send the same message (same MessageID) again to learn the outcome"
@@ -159,12 +179,16 @@ async def _record(
     answer = encode_registry_response(response, Actor.REPOSITORY)
 
     async def conclude(transaction: Transaction) -> None:
+        state = await documents.hold_state(transaction, provision.provision_id)
         if succeeded:
             await documents.set_state(transaction, provision.provision_id, State.REGISTERED, answer)
+        elif state is State.REGISTERED:
+            pass  # somebody else's attempt was carried out
         elif is_passing(response):
-            await documents.forget_provision(transaction, provision.provision_id)
+            if state is State.PENDING:
+                await documents.forget_provision(transaction, provision.provision_id)
         else:
-            if alone or not _is_duplicate(response):
+            if (alone and state is State.PENDING) or not _is_duplicate(response):
                 await documents.release_documents(transaction, provision.provision_id)
             await documents.set_state(transaction, provision.provision_id, State.REFUSED, answer)
         await unit.insert_events(transaction, (own, *events) if succeeded else (own,))

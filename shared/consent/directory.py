@@ -87,10 +87,6 @@ class ConsentDecisions:
         }
         return tuple(found[at] for at in range(len(resources)))
 
-    def invalidate(self, patient_id: str) -> None:
-        """Forget the copy of a patient's policies; a fetch under way serves only those who wait for it."""
-        self._copies.pop(patient_id, None)
-
     async def close(self) -> None:
         """Give up what is being fetched."""
         self._copies.clear()

@@ -5,6 +5,7 @@ HttpProblem
   Unauthorized        401  nobody is proved to ask
   Forbidden           403  it is not accepted from there
   NotFound            404  it does not exist, or not for who asks: nobody learns which
+  NotAcceptable       406  it is there, and not in a form that was asked for
   Conflict            409  it contradicts what is there
   TooLarge            413  more than is accepted
   WrongMediaType      415  another Content-Type is needed
@@ -68,6 +69,12 @@ class NotFound(HttpProblem):
     """It does not exist, or not for who asks."""
 
     status = HTTPStatus.NOT_FOUND
+
+
+class NotAcceptable(HttpProblem):
+    """It cannot be given in any form that the request accepts."""
+
+    status = HTTPStatus.NOT_ACCEPTABLE
 
 
 class Conflict(HttpProblem):

@@ -149,17 +149,17 @@ async def test_a_study_is_shared_on_demand_and_then_delayed(stage: Stage, study:
     grown = await retrieved(stage, unique_id)
     assert names(octets(grown)) == set(study.files)
 
-    snapshots = await found(stage, study.patient_id, schemes.STABLE)
-    assert {one.unique_id: one.hash for one in snapshots} == {
-        answer.documents[0].new_document_unique_id: hashlib.sha1(octets(answer)).hexdigest()
-        for answer in (first, grown)
-    }
-    associations = (await query(stage, GET_ASSOCIATIONS, {"$uuid": [entry.entry_uuid]})).associations
-    assert {
-        one.source_object
-        for one in associations
-        if one.association_type == AssociationType.IS_SNAPSHOT_OF and one.target_object == entry.entry_uuid
-    } == {one.entry_uuid for one in snapshots}
+    [snapshot] = await found(stage, study.patient_id, schemes.STABLE)
+    assert snapshot.unique_id == grown.documents[0].new_document_unique_id
+    assert snapshot.hash == hashlib.sha1(octets(grown)).hexdigest()
+    associations = (
+        await query(stage, GET_ASSOCIATIONS, {"$uuid": [entry.entry_uuid, snapshot.entry_uuid]})
+    ).associations
+    assert len([one for one in associations if one.association_type == AssociationType.IS_SNAPSHOT_OF]) == 2
+    [replacement] = [one for one in associations if one.association_type == AssociationType.RPLC]
+    assert replacement.source_object == snapshot.entry_uuid
+    before = await retrieved(stage, first.documents[0].new_document_unique_id)
+    assert octets(before) == octets(first)
 
     later = entered(stage, "--delayed", study)
     [placeholder] = [

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from urllib.parse import urlsplit
 
 from repository.settings import S3Settings
@@ -48,6 +49,8 @@ class FaultyS3:
 
     target: S3Settings
     shares: dict[Fault, float] = field(default_factory=lambda: dict(SHARES))
+    slow_seconds: tuple[float, float] = (0.1, 0.4)
+    codes: tuple[int, ...] = (500, 503)
     port: int = 0
     met: Counter[Fault] = field(default_factory=Counter)
     random: random.Random = field(default_factory=lambda: random.Random(12))
@@ -92,16 +95,16 @@ class FaultyS3:
             return False
         body = await reader.readexactly(length)
         if fault is Fault.SLOW:
-            await asyncio.sleep(self.random.uniform(0.1, 0.4))
+            await asyncio.sleep(self.random.uniform(*self.slow_seconds))
         if fault is Fault.REFUSED:
-            return await _answer(writer, self.random.choice((500, 503)), {}, _ERROR, method)
+            return await _answer(writer, self.random.choice(self.codes), {}, _ERROR, method)
         if fault is Fault.LIE:
             return await _answer(writer, 200, {"content-type": "application/xml"}, _ERROR, method)
         if fault is Fault.ALTERED and body:
             body = _altered(body, self.random)
         status, answered, content = await asyncio.to_thread(self._asked, method, path, headers, body)
         if fault is Fault.LOST:
-            return await _answer(writer, self.random.choice((500, 503)), {}, _ERROR, method)
+            return await _answer(writer, self.random.choice(self.codes), {}, _ERROR, method)
         return await _answer(writer, status, answered, content, method, cut=fault is Fault.CUT_ANSWER)
 
     def _asked(
@@ -153,9 +156,9 @@ async def _answer(
 
 
 @asynccontextmanager
-async def faulty(target: S3Settings, shares: dict[Fault, float] | None = None) -> AsyncIterator[FaultyS3]:
-    """The proxy, listening."""
-    proxy = FaultyS3(target) if shares is None else FaultyS3(target, shares)
+async def faulty(target: S3Settings, **changes: Any) -> AsyncIterator[FaultyS3]:
+    """The proxy, listening; `changes` are its fields."""
+    proxy = FaultyS3(target, **changes)
     server = await asyncio.start_server(proxy.connected, "127.0.0.1", 0, limit=2**16)
     proxy.port = server.sockets[0].getsockname()[1]
     try:

@@ -330,6 +330,28 @@ class Rig:
         return {row[0] for row in self.rows("SELECT sha256 FROM document")}
 
 
+async def started(log: Path, *words: str, environment: dict[str, str]) -> asyncio.subprocess.Process:
+    """A service of the product as a process that is ready."""
+    with log.open("ab") as written:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "xdsi", "serve", *words),
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=written,
+        )
+    assert process.stdout is not None
+    assert b" ready " in await asyncio.wait_for(process.stdout.readline(), _READY_SECONDS)
+    return process
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """kill -9."""
+    process.kill()
+    await process.communicate()
+
+
 @asynccontextmanager
 async def a_rig(folder: Path, **changes: str) -> AsyncIterator[Rig]:
     """A registry that runs, a relay before it, and a repository that is to be started."""
@@ -348,30 +370,19 @@ async def a_rig(folder: Path, **changes: str) -> AsyncIterator[Rig]:
         **changes,
     }
     registry_data = {"XDSI_DATA": str(folder / "registry-data")}
-    with (folder / "registry.log").open("ab") as log:
-        registry = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "xdsi", "serve", "registry"),
-            cwd=ROOT,
-            env=os.environ | common | registry_data,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
+    registry = await started(folder / "registry.log", "registry", environment=common | registry_data)
     spool = folder / "client"
     spool.mkdir(exist_ok=True)
     peers = (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{registry_port}")
     async with http_client(TlsSettings(), peers=peers, timeout_seconds=30) as http:
         rig = Rig(folder, between, port, common, SoapClient(http, spool_folder=spool))
         try:
-            assert registry.stdout is not None
-            assert b" ready " in await asyncio.wait_for(registry.stdout.readline(), _READY_SECONDS)
             await between.start()
             yield rig
         finally:
             await rig.kill()
             await between.stop()
-            registry.kill()
-            await registry.communicate()
+            await ended(registry)
 
 
 # --- failing input and output ------------------------------------------------------------------------

@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 from lxml import etree
 
+from imaging_source.transactions import rad68
 from registry.domain.stored_queries import GET_ALL
 from registry.transactions import SERVED as REGISTRY_SERVED
 from repository.domain.assembly import EMPTY_SHA1, Kind
@@ -45,7 +47,8 @@ from tests.support.blobs import octets_of
 from tests.support.databases import DatabasePlace
 from tests.support.dicom import a_ct
 from tests.support.imaging_source import BASE, Source, cx, source
-from tests.support.registry import REPOSITORY, Registry, open_parts
+from tests.support.registry import APPROVED, DEPRECATED, REPOSITORY, Registry, open_parts
+from tests.support.updates import a_status, a_version, an_update, new_version, update
 from tests.support.waiting import until
 from tests.transactions.repository.conftest import PROVIDER, House
 
@@ -278,6 +281,293 @@ async def test_two_entries_of_one_study_do_not_share_snapshots(hospital: Hospita
 async def test_a_study_has_one_on_demand_entry_for_a_patient(hospital: Hospital):
     assert await hospital.enter() == await hospital.enter()
     assert len(await hospital.registry.entries(schemes.ON_DEMAND)) == 1
+
+
+# --- a snapshot takes the place of the one before ------------------------------------------------------
+
+
+async def shown(hospital: Hospital) -> dict[str, list[AvailabilityStatus]]:
+    """The statuses of the Stable entries, by uniqueId."""
+    found: dict[str, list[AvailabilityStatus]] = {}
+    for entry in await hospital.registry.entries(schemes.STABLE):
+        found.setdefault(entry.unique_id, []).append(entry.availability_status)
+    return {unique_id: sorted(statuses) for unique_id, statuses in found.items()}
+
+
+async def replaced(hospital: Hospital) -> list[tuple[str, str]]:
+    """The uniqueIds that every RPLC joins: new, old."""
+    everything = await hospital.registry.everything()
+    names = {entry.entry_uuid: entry.unique_id for entry in everything.document_entries}
+    return [
+        (names[one.source_object], names[one.target_object])
+        for one in everything.associations
+        if one.association_type == AssociationType.RPLC
+    ]
+
+
+async def snapshot_of_now(hospital: Hospital, unique_id: str) -> str:
+    """Ask for an On-Demand document; the uniqueId of what comes."""
+    response = await hospital.ask(unique_id)
+    assert response.errors == ()
+    return response.documents[0].new_document_unique_id
+
+
+async def grown(hospital: Hospital, number: int = 14) -> None:
+    """One more image in the study."""
+    await hospital.source.keep(a_ct(SOPInstanceUID=f"2.25.{number}"))
+
+
+async def deprecate(hospital: Hospital, entry: DocumentEntry) -> None:
+    """Somebody else deprecates an entry."""
+    message = an_update(a_status(entry.entry_uuid, APPROVED, DEPRECATED), patient_id=entry.patient_id)
+    assert (await update(hospital.registry.registry, message)).status is Status.SUCCESS
+
+
+async def test_new_content_replaces_the_snapshot_before_which_stays_retrievable(hospital: Hospital):
+    unique_id = await hospital.enter()
+    first = await snapshot_of_now(hospital, unique_id)
+    await grown(hospital)
+    second = await snapshot_of_now(hospital, unique_id)
+    await grown(hospital, 15)
+    third = await snapshot_of_now(hospital, unique_id)
+
+    assert await shown(hospital) == {first: [DEPRECATED], second: [DEPRECATED], third: [APPROVED]}
+    assert sorted(await replaced(hospital)) == sorted([(third, second), (second, first)])
+    [on_demand] = await hospital.registry.entries(schemes.ON_DEMAND)
+    assert on_demand.availability_status == APPROVED
+    [old] = (await hospital.ask(first)).documents
+    assert references(octets_of(old.content)) == {"2.25.13"}
+
+
+async def test_the_same_content_replaces_nothing(hospital: Hospital):
+    unique_id = await hospital.enter()
+
+    [name] = {await snapshot_of_now(hospital, unique_id) for _ in range(3)}
+
+    assert await shown(hospital) == {name: [APPROVED]}
+    assert await replaced(hospital) == []
+
+
+async def test_the_snapshots_of_another_entry_stay(hospital: Hospital):
+    one, other = await hospital.enter(), await hospital.enter(patient_id=cx("P2"))
+    await snapshot_of_now(hospital, other)
+    first = await snapshot_of_now(hospital, one)
+    await grown(hospital)
+
+    second = await snapshot_of_now(hospital, one)
+
+    assert await shown(hospital) == {first: [DEPRECATED], second: [APPROVED]}
+    assert await replaced(hospital) == [(second, first)]
+
+
+async def test_content_that_comes_back_is_the_same_document_in_the_place_of_what_was_between(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+):
+    unique_id = await hospital.enter()
+    first = await snapshot_of_now(hospital, unique_id)
+    await grown(hospital)
+    second = await snapshot_of_now(hospital, unique_id)
+    shareable = rad68.shareable_instances
+
+    async def without_the_last(parts: Any, study_instance_uid: str) -> Any:
+        found = await shareable(parts, study_instance_uid)
+        return [one for one in found if one.sop_instance_uid != "2.25.14"]
+
+    monkeypatch.setattr(rad68, "shareable_instances", without_the_last)
+
+    assert {await snapshot_of_now(hospital, unique_id) for _ in range(2)} == {first}
+
+    assert await shown(hospital) == {first: [APPROVED, DEPRECATED], second: [DEPRECATED]}
+    [document] = (await hospital.ask(first)).documents
+    assert references(octets_of(document.content)) == {"2.25.13"}
+
+
+async def test_retrievals_at_the_same_time_after_a_change_replace_once(hospital: Hospital):
+    unique_id = await hospital.enter()
+    first = await snapshot_of_now(hospital, unique_id)
+    await grown(hospital)
+
+    [second] = set(await asyncio.gather(*(snapshot_of_now(hospital, unique_id) for _ in range(6))))
+
+    assert await shown(hospital) == {first: [DEPRECATED], second: [APPROVED]}
+    assert await replaced(hospital) == [(second, first)]
+
+
+@dataclass
+class SlowOnce:
+    """A provider whose first answer waits until it is let go."""
+
+    provider: Any
+    made: asyncio.Event = field(default_factory=asyncio.Event)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def make(self, asked: Any) -> Any:
+        first = not self.made.is_set()
+        made = await self.provider.make(asked)
+        if first:
+            self.made.set()
+            await self.go.wait()
+        return made
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["with one before", "the first one"])
+async def test_what_was_made_before_a_change_never_replaces_what_was_made_after_it(
+    hospital: Hospital, before: bool
+):
+    unique_id = await hospital.enter()
+    if before:
+        await snapshot_of_now(hospital, unique_id)
+        await grown(hospital, 15)
+    slow = SlowOnce(hospital.house.parts.provider)
+    hospital.house.parts = replace(hospital.house.parts, provider=slow)
+    late = asyncio.create_task(snapshot_of_now(hospital, unique_id))
+    await slow.made.wait()
+    await grown(hospital)
+    newest = await snapshot_of_now(hospital, unique_id)
+
+    slow.go.set()
+
+    assert await late == newest
+    found = await shown(hospital)
+    assert found.pop(newest) == [APPROVED]
+    assert list(found.values()) == [[DEPRECATED]] * before
+
+
+async def test_content_that_changes_all_the_time_is_told_and_not_chased_for_ever(hospital: Hospital):
+    unique_id = await hospital.enter()
+    provider, numbers = hospital.house.parts.provider, iter(range(20, 99))
+
+    class Restless:
+        """Makes what is no longer true when it is made: another retrieval came between."""
+
+        async def make(self, asked: Any) -> Any:
+            made = await provider.make(asked)
+            await grown(hospital, next(numbers))
+            hospital.house.parts = replace(hospital.house.parts, provider=provider)
+            await snapshot_of_now(hospital, unique_id)
+            hospital.house.parts = replace(hospital.house.parts, provider=self)
+            return made
+
+    hospital.house.parts = replace(hospital.house.parts, provider=Restless())
+
+    error = await hospital.refused(unique_id)
+
+    assert error.code_for(Actor.REPOSITORY) == "XDSRepositoryError"
+    assert "again" in error.context
+
+
+async def test_a_snapshot_that_somebody_else_deprecated_is_left_as_it_is(hospital: Hospital):
+    unique_id = await hospital.enter()
+    first = await snapshot_of_now(hospital, unique_id)
+    [entry] = await hospital.registry.entries(schemes.STABLE)
+    await deprecate(hospital, entry)
+    await grown(hospital)
+
+    second = await snapshot_of_now(hospital, unique_id)
+    assert await replaced(hospital) == []
+    await grown(hospital, 15)
+    third = await snapshot_of_now(hospital, unique_id)
+
+    assert await shown(hospital) == {first: [DEPRECATED], second: [DEPRECATED], third: [APPROVED]}
+    assert await replaced(hospital) == [(third, second)]
+    assert len(await hospital.house.states()) == 5
+
+
+async def update_it(hospital: Hospital, entry: DocumentEntry) -> None:
+    """Somebody gives an entry other metadata."""
+    message = an_update(a_version(new_version(entry, title="another")))
+    assert (await update(hospital.registry.registry, message)).status is Status.SUCCESS
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["with one before", "the first one"])
+@pytest.mark.parametrize("change", [deprecate, update_it])
+async def test_what_the_registry_takes_no_snapshots_of_any_more_is_given_without_one(
+    hospital: Hospital, before: bool, change: Any
+):
+    unique_id = await hospital.enter()
+    known = [await snapshot_of_now(hospital, unique_id)] if before else []
+    [entry] = await hospital.registry.entries(schemes.ON_DEMAND)
+    await change(hospital, entry)
+    await grown(hospital)
+
+    [first], [second] = [(await hospital.ask(unique_id)).documents for _ in range(2)]
+
+    assert references(octets_of(first.content)) == {"2.25.13", "2.25.14"}
+    assert octets_of(second.content) == octets_of(first.content)
+    assert first.new_repository_unique_id == ""
+    assert first.new_document_unique_id == second.new_document_unique_id not in ("", *known)
+    assert list(await shown(hospital)) == known
+
+
+async def test_a_snapshot_whose_outcome_is_not_known_is_asked_for_before_it_is_replaced(hospital: Hospital):
+    unique_id = await hospital.enter()
+    hospital.registry.lost = [LOST, LOST]
+    await hospital.refused(unique_id)
+    await grown(hospital)
+    hospital.registry.lost = [LOST, LOST]
+    assert "outcome" in (await hospital.refused(unique_id)).context
+
+    second = await snapshot_of_now(hospital, unique_id)
+
+    found = await shown(hospital)
+    assert found.pop(second) == [APPROVED]
+    assert list(found.values()) == [[DEPRECATED]]
+    assert set(await hospital.house.states()) == {State.REGISTERED}
+
+
+async def test_a_snapshot_that_was_removed_is_made_and_registered_again(hospital: Hospital):
+    unique_id = await hospital.enter()
+    first = await snapshot_of_now(hospital, unique_id)
+    removal = RemoveDocumentsRequest(documents=hospital.request(first).documents)
+    await iti86.handle(hospital.house.unit(), removal, replace(PROVIDER, community_node=True))
+
+    assert await snapshot_of_now(hospital, unique_id) == first
+
+    assert await shown(hospital) == {first: [APPROVED, DEPRECATED]}
+    assert (await hospital.ask(first)).errors == ()
+
+
+async def test_an_entry_that_is_removed_while_its_document_is_made_gives_nothing(hospital: Hospital):
+    unique_id = await hospital.enter()
+    slow = SlowOnce(hospital.house.parts.provider)
+    hospital.house.parts = replace(hospital.house.parts, provider=slow)
+    late = asyncio.create_task(hospital.refused(unique_id))
+    await slow.made.wait()
+    removal = RemoveDocumentsRequest(documents=hospital.request(unique_id).documents)
+    await iti86.handle(hospital.house.unit(), removal, replace(PROVIDER, community_node=True))
+
+    slow.go.set()
+
+    assert (await late).code_for(Actor.REPOSITORY) == "XDSRepositoryError"
+    assert await hospital.registry.entries(schemes.STABLE) == []
+
+
+async def test_what_another_retrieval_is_registering_is_not_forgotten(hospital: Hospital):
+    """One finds the registry away while the other's attempt for the same snapshot is on its way."""
+    unique_id = await hospital.enter()
+    registry = hospital.registry
+    call, arrived, refused = registry.call, asyncio.Event(), asyncio.Event()
+
+    async def one_comes_and_one_does_not(*arguments: Any, **named: Any) -> RegistryResponse:
+        if not arrived.is_set():
+            arrived.set()
+            await refused.wait()
+            raise DOWN
+        refused.set()
+        await asyncio.sleep(0)
+        return await call(*arguments, **named)
+
+    hospital.house.parts = replace(
+        hospital.house.parts, registry=SimpleNamespace(call=one_comes_and_one_does_not)
+    )
+    one = asyncio.create_task(hospital.ask(unique_id))
+    await arrived.wait()
+    await hospital.ask(unique_id)
+    await one
+
+    [stable] = await hospital.registry.entries(schemes.STABLE)
+    [document] = (await hospital.ask(stable.unique_id)).documents
+    assert hashlib.sha1(octets_of(document.content)).hexdigest() == stable.hash
 
 
 # --- rights ------------------------------------------------------------------------------------------

@@ -162,34 +162,6 @@ async def test_a_registry_that_does_not_answer_is_given_up():
     await consent.close()
 
 
-async def test_after_a_change_is_told_the_policies_are_fetched_anew():
-    registry = Registry(permit(roles=["RAD"]))
-    consent = registry.decisions()
-    assert await permitted(consent, "RAD")
-    registry.policies[PATIENT] = (deny(),)
-
-    consent.invalidate(PATIENT)
-
-    assert not await permitted(consent, "RAD")
-
-
-async def test_a_fetch_from_before_a_change_is_not_kept():
-    registry = Registry(permit(roles=["RAD"]))
-    consent = registry.decisions()
-    registry.gate.clear()
-    before = asyncio.create_task(permitted(consent, "RAD"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    registry.policies[PATIENT] = (deny(),)
-    consent.invalidate(PATIENT)
-    registry.gate.set()
-    await before
-
-    assert not await permitted(consent, "RAD")
-    assert not await permitted(consent, "RAD")
-    assert len(registry.asked) == 2
-
-
 async def test_resources_of_several_patients_are_decided_in_their_order():
     registry = Registry(permit(roles=["RAD"]))
     registry.policies[OTHER_PATIENT] = (deny(),)

@@ -1,0 +1,183 @@
+"""Snapshots of On-Demand documents, kept and registered (ITI TF-2 3.43.4.1.3, Persistence of Retrieved
+Documents): the same content is one, new content takes the place of the one before (RPLC).
+
+Of one entry's snapshots only the current one is Approved. Snapshots are registered one after the other, each
+made of content that is not older than the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import uuid4
+
+from repository.domain.assembly import Assembly, Snapshot, snapshot
+from repository.domain.provision import Bytes, Provision, digest_of
+from repository.store import assemblies, documents
+from repository.store.snapshots import insert_snapshot, latest_snapshot
+from repository.transactions import iti42
+from repository.transactions.iti42 import Registered
+from repository.unit import Unit
+from shared.ebrim.codec import encode_submission
+from shared.errors import Actor, Rejected, XdsError
+from shared.messages.on_demand import MadeManifest
+from shared.messages.registry import RegistryResponse, Status
+from shared.store.engine import Transaction
+from shared.telemetry.log import logger
+
+_log = logger("repository.snapshots")
+
+# So many snapshots in a row may be in doubt when one is asked for.
+_TURNS = 5
+
+# What is answered when an entry that is named is no longer Approved, or was removed.
+_GONE = frozenset({"XDSRegistryDeprecatedDocumentError", "UnresolvedReferenceException"})
+
+_REGISTERED = Registered(RegistryResponse(status=Status.SUCCESS), final=True)
+
+
+class Outcome(Enum):
+    """What became of a snapshot.
+
+    `OVERTAKEN`: another one was registered since the one before was read, so that this may be of older
+    content and is to be made again. `NOT_TAKEN`: the On-Demand entry is not Approved any more, or was
+    removed, so that there are no snapshots of it.
+    """
+
+    REGISTERED = auto()
+    OVERTAKEN = auto()
+    NOT_TAKEN = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """What is to be sent for a snapshot: nothing when the registry has it, or when another overtook it."""
+
+    provision: Provision | None = None
+    first: bool = False
+    overtaken: bool = False
+
+
+async def current(unit: Unit, found: Assembly) -> Snapshot | None:
+    """The snapshot that the next one takes the place of. What became of it is certain: where it was not, the
+    registry was asked.
+
+    Raises
+    ------
+    XdsError
+        The registry gives no answer now.
+    """
+    for _ in range(_TURNS):
+        latest = await latest_snapshot(unit.parts.database, found.unique_id)
+        if latest is None or not latest.undecided:
+            return latest
+        provision = await documents.provision_of(unit.parts.database, latest.provision_id)
+        if provision is None:
+            continue
+        outcome = await asyncio.shield(asyncio.ensure_future(iti42.register(unit, provision)))
+        if not outcome.final:
+            raise _not_registered(found, outcome)
+    raise XdsError(f"document {found.unique_id} is being registered; ask again", location=found.unique_id)
+
+
+async def registered(
+    unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None
+) -> Outcome:
+    """Register what was made, whose bytes `came` are kept, in the place of `before`; the same content is one
+    snapshot.
+
+    Raises
+    ------
+    XdsError
+        The registry refuses it, or gives no answer now.
+    """
+    # Once the provision is committed its outcome must be recorded, even if the consumer hangs up.
+    return await asyncio.shield(asyncio.ensure_future(_registered(unit, found, made, came, before)))
+
+
+async def _registered(
+    unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None
+) -> Outcome:
+    outcome = await _attempted(unit, found, made, came, before, replaces=before.entry_uuid if before else "")
+    if outcome and before and _is_gone(outcome):
+        # Somebody else deprecated, replaced, updated or removed the one before: that is left as it is.
+        outcome = await _attempted(unit, found, made, came, before, replaces="")
+    if outcome is None:
+        return Outcome.OVERTAKEN
+    if outcome.response.status is Status.SUCCESS:
+        return Outcome.REGISTERED
+    if _is_gone(outcome):
+        _log.warning("snapshot not taken by the registry", document=found.unique_id)
+        return Outcome.NOT_TAKEN
+    raise _not_registered(found, outcome)
+
+
+async def _attempted(
+    unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None, *, replaces: str
+) -> Registered | None:
+    """What the registry says; None when another snapshot came between."""
+    turn = await _begun(unit, found, made, came, before, replaces)
+    if turn.provision is None:
+        return None if turn.overtaken else _REGISTERED
+    return await iti42.register(unit, turn.provision, first=turn.first)
+
+
+async def _begun(
+    unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None, replaces: str
+) -> _Turn:
+    [entry] = made.submission.document_entries
+    provision = _provision(unit, found, made, came, replaces)
+
+    async def begin(transaction: Transaction) -> _Turn:
+        if not await assemblies.hold_assembly(transaction, found.unique_id):
+            raise XdsError(f"document {found.unique_id} is not available", location=found.unique_id)
+        latest = await latest_snapshot(transaction, found.unique_id)
+        if latest is not None and latest.kept and latest.unique_id == entry.unique_id:
+            known = await documents.provision_of(transaction, latest.provision_id)
+            return _Turn(provision=known if latest.undecided else None)
+        if _name(latest) != _name(before):
+            return _Turn(overtaken=True)
+        await documents.insert_provision(transaction, provision, [(entry, came)])
+        following = Snapshot(
+            provision_id=provision.provision_id,
+            number=latest.number + 1 if latest else 1,
+            unique_id=entry.unique_id,
+            entry_uuid=entry.entry_uuid,
+        )
+        await insert_snapshot(transaction, found.unique_id, following)
+        return _Turn(provision=provision, first=True)
+
+    try:
+        return await unit.parts.database.write(begin)
+    except Rejected as error:
+        raise XdsError(
+            f"document {found.unique_id} cannot be kept: {error}", location=found.unique_id
+        ) from None
+
+
+def _name(one: Snapshot | None) -> str:
+    return one.provision_id if one else ""
+
+
+def _provision(unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, replaces: str) -> Provision:
+    ours = unit.parts.settings.repository_unique_id
+    submission = snapshot(made.submission, came, found, repository_unique_id=ours, replaces=replaces)
+    registration = encode_submission(submission)
+    return Provision(
+        provision_id=str(uuid4()),
+        message_id=f"urn:uuid:{uuid4()}",
+        digest=digest_of(registration, {found.unique_id: came}),
+        registration_message_id=f"urn:uuid:{uuid4()}",
+        registration=registration,
+    )
+
+
+def _is_gone(outcome: Registered) -> bool:
+    codes = {error.code_for(Actor.REGISTRY) for error in outcome.response.errors}
+    return outcome.final and bool(codes) and codes <= _GONE
+
+
+def _not_registered(found: Assembly, outcome: Registered) -> XdsError:
+    reason = "; ".join(error.context for error in outcome.response.errors)
+    return XdsError(f"document {found.unique_id} cannot be made now: {reason}", location=found.unique_id)
