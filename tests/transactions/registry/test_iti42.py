@@ -311,6 +311,13 @@ async def test_a_retry_with_the_same_message_id_and_content_is_answered_as_befor
     assert len(await registry.outbox()) == 2
 
 
+async def test_a_retry_is_answered_as_before_when_its_patient_was_merged_meanwhile(registry):
+    await registry.register(submission := a_submission(), message_id="urn:uuid:1")
+    await registry.merge_patients(PATIENT, OTHER_PATIENT)
+    assert is_success(await registry.register(submission, message_id="urn:uuid:1"))
+    assert len((await everything(registry, OTHER_PATIENT)).submission_sets) == 1
+
+
 async def test_the_same_content_with_another_message_id_is_a_new_submission(registry):
     submission = a_submission()
     await registry.register(submission, message_id="urn:uuid:1")
@@ -428,6 +435,9 @@ class Failing:
         self.failure = failure
 
     async def write(self, work):
+        raise self.failure
+
+    async def insert(self, batches, *, when, **parameters):
         raise self.failure
 
     async def read(self, work):
