@@ -47,9 +47,13 @@ _LOCKED = (
     .order_by(_identifier.identifier)
     .with_for_update()
 )
-_USED = select(
-    _identifier.identifier, _identifier.object_class, _identifier.content_hash, _identifier.size
-).where(in_list(_identifier.identifier, "ids"))
+# Locked against a removal, which lets the uniqueId lead nowhere when it does not see who registers it again.
+_USED = (
+    select(_identifier.identifier, _identifier.object_class, _identifier.content_hash, _identifier.size)
+    .where(in_list(_identifier.identifier, "ids"))
+    .order_by(_identifier.identifier)
+    .with_for_update(read=True)
+)
 _REPLACE_CONTENT = (
     update(identifier)
     .where(_identifier.identifier == bindparam("which"))
@@ -134,7 +138,9 @@ def _content_of(entry: DocumentEntry) -> dict[str, Any]:
 
 
 async def find_used(transaction: Transaction, unique_ids: Iterable[str]) -> tuple[UsedUniqueId, ...]:
-    """What is known of uniqueIds that were not free."""
+    """What is known of uniqueIds that were not free; they are kept from leading elsewhere until the
+    transaction ends.
+    """
     # The spelling of the message is what its rules look for.
     spelled = {nfc(unique_id): unique_id for unique_id in unique_ids}
     if not spelled:

@@ -42,6 +42,9 @@ from shared.soap.transaction import SoapTransaction
 from shared.store.engine import Transaction
 from shared.xml import parse
 
+#: Objects of a submission that is made ready on the event loop; on SQLite others are in the writer's thread.
+AT_ONCE = 100
+
 
 async def handle(unit: Unit, request: RegisterRequest, caller: Caller) -> RegistryResponse:
     """Register a submission whole, or say everything that is wrong with it.
@@ -113,7 +116,7 @@ class _Registration:
         """
         message = Message(self._submission)
         patient_id = patients.canonical(message.submission_set.patient_id, self._domain)
-        if patient_id is None or not is_self_contained(message):
+        if patient_id is None or len(in_order(self._submission)) > AT_ONCE or not is_self_contained(message):
             return False
         new = in_order(_as_registered(lifecycle.assigned(self._submission), (), self._now))
         return await self._unit.insert(
