@@ -158,5 +158,9 @@ async def _database(settings: RegistrySettings, worker: Worker) -> Database:
     if not worker.leads and reads_alone(settings):
         return open_reader(settings.database_url, folder=settings.folder)
     return await open_database(
-        settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
+        settings.database_url,
+        folder=settings.folder,
+        metadata=METADATA,
+        migrations=MIGRATIONS,
+        plans_kept=True,
     )

@@ -13,13 +13,13 @@ from sqlalchemy.sql.elements import ClauseElement
 from registry.domain.value_sets import ANYTHING, ValueSets
 from registry.settings import RegistrySettings
 from shared.audit.events import AuditEvent
-from shared.audit.outbox import insert_events
+from shared.audit.outbox import event_batch, insert_events
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Resource
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Busy, OutOfResources
 from shared.security.caller import Caller
-from shared.store.engine import Database, Row, Transaction, Work
+from shared.store.engine import Batch, Database, Row, Transaction, Work
 from shared.store.failures import DatabaseBusy, DatabaseFull, DatabaseUnavailable, OutcomeUnknown
 
 Result = TypeVar("Result")
@@ -89,6 +89,23 @@ class Unit:
             result = await self.parts.database.write(work_and_events)
         self.audited = True
         return result
+
+    async def insert(
+        self,
+        batches: Sequence[Batch],
+        *,
+        when: ClauseElement,
+        events: Sequence[AuditEvent],
+        **parameters: Any,
+    ) -> bool:
+        """Insert rows with the events that describe it, if `when` finds something and all are new; whether
+        they were inserted. Raises as `write`.
+        """
+        together = (*batches, event_batch(events, self.parts.recorder))
+        with _answered():
+            inserted = await self.parts.database.insert(together, when=when, **parameters)
+        self.audited = self.audited or inserted
+        return inserted
 
     async def permits(
         self,

@@ -140,7 +140,11 @@ def main() -> None:
 
     async def build() -> Measured:
         database = await open_database(
-            settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
+            settings.database_url,
+            folder=settings.folder,
+            metadata=METADATA,
+            migrations=MIGRATIONS,
+            plans_kept=True,
         )
         return Measured(
             Parts(

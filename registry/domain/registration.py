@@ -212,6 +212,13 @@ def errors_against(message: Message, known: Knowledge) -> Iterator[XdsError]:
     return chain.from_iterable(rule(message, known) for rule in REGISTRY_RULES)
 
 
+def is_self_contained(message: Message) -> bool:
+    """Whether the rules want to know nothing but that the patient is active and the message's ids are new."""
+    if message.references():
+        return False
+    return next(errors_against(message, Knowledge(patient_is_active=True)), None) is None
+
+
 def _registered_ends(item: Association, message: Message, known: Knowledge) -> Iterator[Registered]:
     for end in (item.source_object, item.target_object):
         found = known.registered.get(end)

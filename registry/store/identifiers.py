@@ -25,7 +25,7 @@ from registry.store.by_patient import OF_PATIENT, Places, grouped
 from registry.store.tables import identifier, registry_object, shared_identifier
 from shared.ebrim.identifiers import is_symbolic, nfc
 from shared.ebrim.model import Association, DocumentEntry, Folder, RegistryObject, SubmissionSet
-from shared.store.engine import Reader, Transaction
+from shared.store.engine import Batch, Reader, Transaction
 from shared.store.statements import in_list, insert_or_ignore
 
 #: Claims of one statement.
@@ -47,9 +47,13 @@ _LOCKED = (
     .order_by(_identifier.identifier)
     .with_for_update()
 )
-_USED = select(
-    _identifier.identifier, _identifier.object_class, _identifier.content_hash, _identifier.size
-).where(in_list(_identifier.identifier, "ids"))
+# Locked against a removal, which lets the uniqueId lead nowhere when it does not see who registers it again.
+_USED = (
+    select(_identifier.identifier, _identifier.object_class, _identifier.content_hash, _identifier.size)
+    .where(in_list(_identifier.identifier, "ids"))
+    .order_by(_identifier.identifier)
+    .with_for_update(read=True)
+)
 _REPLACE_CONTENT = (
     update(identifier)
     .where(_identifier.identifier == bindparam("which"))
@@ -87,27 +91,34 @@ async def claim(
 
     A claim of another transaction that has not ended is waited for, in the order of the ids.
     """
-    wanted = {row["identifier"]: row for value in objects for row in _claims_of(value)}
-    ordered = [wanted[spelled] for spelled in sorted(wanted)]
+    _, ordered = claims(patient_id, objects)
     claimed: set[str] = set()
     for start in range(0, len(ordered), AT_ONCE):
         rows = ordered[start : start + AT_ONCE]
-        given = {_bound_name(name, at): row.get(name) for at, row in enumerate(rows) for name in _COLUMNS}
-        given |= {_bound_name("patient_id", at): patient_id for at in range(len(rows))}
+        given = {_bound_name(name, at): value for at, row in enumerate(rows) for name, value in row.items()}
         claimed.update(spelled for (spelled,) in await transaction.fetch(_claims(len(rows)), **given))
     return frozenset(claimed)
 
 
-_COLUMNS = tuple(identifier.columns.keys())
+def claims(patient_id: str, objects: Iterable[RegistryObject]) -> Batch:
+    """The rows that claim the ids of `objects` for a patient, symbolic ones aside, in their order."""
+    wanted = {row["identifier"]: row for value in objects for row in _claims_of(value, patient_id)}
+    return identifier, [wanted[spelled] for spelled in sorted(wanted)]
 
 
-def _claims_of(value: RegistryObject) -> Iterator[dict[str, Any]]:
-    of = str(_class_of(value))
+def _claims_of(value: RegistryObject, patient_id: str) -> Iterator[dict[str, Any]]:
+    row = {
+        "identifier": value.entry_uuid,
+        "object_class": str(_class_of(value)),
+        "patient_id": patient_id,
+        "content_hash": None,
+        "size": None,
+    }
     if not is_symbolic(value.entry_uuid):
-        yield {"identifier": value.entry_uuid, "object_class": of}
+        yield row
     if not isinstance(value, Association):
         content = _content_of(value) if isinstance(value, DocumentEntry) else {}
-        yield {"identifier": nfc(value.unique_id), "object_class": of, **content}
+        yield {**row, "identifier": nfc(value.unique_id), **content}
 
 
 def _class_of(value: RegistryObject) -> Class:
@@ -127,7 +138,9 @@ def _content_of(entry: DocumentEntry) -> dict[str, Any]:
 
 
 async def find_used(transaction: Transaction, unique_ids: Iterable[str]) -> tuple[UsedUniqueId, ...]:
-    """What is known of uniqueIds that were not free."""
+    """What is known of uniqueIds that were not free; they are kept from leading elsewhere until the
+    transaction ends.
+    """
     # The spelling of the message is what its rules look for.
     spelled = {nfc(unique_id): unique_id for unique_id in unique_ids}
     if not spelled:

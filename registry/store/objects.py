@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Integer, and_, bindparam, case, select, update
@@ -28,7 +29,7 @@ from shared.ebrim.model import (
     SubmissionSet,
     Timestamp,
 )
-from shared.store.engine import Transaction
+from shared.store.engine import Batch, Transaction
 from shared.store.statements import in_list
 from shared.xml import NS, parse
 
@@ -240,14 +241,18 @@ async def insert_objects(
 
     The others may be another patient's, and lead to this one too from now on.
     """
-    rows = [row_of(value, patient_id) for value in objects]
-    named = {row[column] for row in rows for column in _NAMING} - {None}
+    batches = object_batches(patient_id, objects)
+    named = {row[column] for row in batches[0][1] for column in _NAMING} - {None}
     await identifiers.lead_to(transaction, patient_id, named - set(claimed))
-    await transaction.insert(registry_object, rows)
-    await transaction.insert(
-        object_value,
-        [of for value, row in zip(objects, rows, strict=True) for of in values_of(value, row["patient_id"])],
-    )
+    for table, rows in batches:
+        await transaction.insert(table, rows)
+
+
+def object_batches(patient_id: str, objects: Sequence[RegistryObject]) -> tuple[Batch, Batch]:
+    """The rows of `objects` of a submission for a patient, and those of their values."""
+    rows = [row_of(value, patient_id) for value in objects]
+    values = (values_of(value, row["patient_id"]) for value, row in zip(objects, rows, strict=True))
+    return (registry_object, rows), (object_value, list(chain.from_iterable(values)))
 
 
 async def lock_registered(transaction: Transaction, ids: Iterable[str]) -> dict[str, Registered]:

@@ -23,6 +23,12 @@ _ADD = insert_or_ignore(patient)
 _FIND = select(patient.c.patient_id, patient.c.survivor).where(in_list(patient.c.patient_id, "ids"))
 _SHARED = _FIND.order_by(patient.c.patient_id).with_for_update(read=True)
 _LOCKED = _FIND.order_by(patient.c.patient_id).with_for_update()
+#: The patient, if active, kept from being merged until the transaction ends.
+HELD_ACTIVE = (
+    select(patient.c.patient_id)
+    .where(patient.c.patient_id == bindparam("patient"), patient.c.survivor == patient.c.patient_id)
+    .with_for_update(read=True)
+)
 _SUBSUME = (
     update(patient)
     .where(patient.c.survivor == bindparam("subsumed"))

@@ -12,7 +12,7 @@ from registry.store import identifiers
 from registry.store.by_patient import fetch_at
 from registry.store.tables import registry_object, submission
 from shared.ebrim.model import AvailabilityStatus
-from shared.store.engine import Transaction
+from shared.store.engine import Batch, Transaction
 from shared.store.statements import in_list, insert_or_ignore
 
 _APPROVED = str(AvailabilityStatus.APPROVED)
@@ -79,6 +79,12 @@ async def find_or_keep_answer(
             return bytes(rows[0][0])
         # It was forgotten between the two statements, so that the message is new.
     return None
+
+
+def answer_batch(*, message_id: str, digest: str, response: bytes, created: str) -> Batch:
+    """The row that keeps the response of a new message; none for a message without id."""
+    row = {"message_id": message_id, "digest": digest, "response": response, "created": created}
+    return submission, [row] if message_id else []
 
 
 async def find_descendants(transaction: Transaction, entries: Iterable[str]) -> list[str]:

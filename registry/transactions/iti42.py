@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TypedDict
 
 from registry.domain import lifecycle, patients
-from registry.domain.registration import Knowledge, errors_against
+from registry.domain.registration import Knowledge, errors_against, is_self_contained
 from registry.domain.submission import MESSAGE_RULES, Message, Rule, errors_in_message, identified
 from registry.store import identifiers, objects, submissions
 from registry.store import patients as patient_store
@@ -40,6 +41,9 @@ from shared.soap.served import Served, Speaker
 from shared.soap.transaction import SoapTransaction
 from shared.store.engine import Transaction
 from shared.xml import parse
+
+#: Objects of a submission that is made ready on the event loop; on SQLite others are in the writer's thread.
+AT_ONCE = 100
 
 
 async def handle(unit: Unit, request: RegisterRequest, caller: Caller) -> RegistryResponse:
@@ -73,16 +77,30 @@ async def register(
     if errors or decoded.submission is None:
         raise Rejected(*errors)
     registration = _Registration(unit, decoded.submission, caller.message_id, decoded.warnings)
+    if await registration.at_once(events):
+        return registration.response
     before = await unit.write(registration.work, events=events)
     return registration.response if before is None else decode_registry_response(parse(before))
 
 
+class _Answer(TypedDict):
+    message_id: str
+    digest: str
+    response: bytes
+    created: str
+
+
 class _Registration:
-    """One submission on its way into the registry; `work` may run several times and keeps nothing between."""
+    """One submission on its way into the registry.
+
+    Most submissions are new and name only their own objects: of those the database is told `at_once`.
+    Whatever is in the way then, `work` finds out; it may run several times and keeps nothing between.
+    """
 
     def __init__(
         self, unit: Unit, submission: Submission, message_id: str, warnings: Sequence[XdsError]
     ) -> None:
+        self._unit = unit
         self._submission = submission
         self._policy = unit.parts.settings.patients
         self._domain = unit.parts.settings.affinity_domain
@@ -90,6 +108,27 @@ class _Registration:
         self._digest = hashlib.sha256(encode_submission(submission)).hexdigest()
         self._now: datetime = unit.parts.now()
         self.response = RegistryResponse(status=Status.SUCCESS, errors=tuple(warnings))
+
+    async def at_once(self, events: Sequence[AuditEvent]) -> bool:
+        """Register a submission for which nothing need be looked up; whether it was registered.
+
+        It was not if the patient is not active, or if the message or one of its ids is not new.
+        """
+        message = Message(self._submission)
+        patient_id = patients.canonical(message.submission_set.patient_id, self._domain)
+        if patient_id is None or len(in_order(self._submission)) > AT_ONCE or not is_self_contained(message):
+            return False
+        new = in_order(_as_registered(lifecycle.assigned(self._submission), (), self._now))
+        return await self._unit.insert(
+            (
+                submissions.answer_batch(**self._answer()),
+                identifiers.claims(patient_id, new),
+                *objects.object_batches(patient_id, new),
+            ),
+            when=patient_store.HELD_ACTIVE,
+            patient=patient_id,
+            events=events,
+        )
 
     async def work(self, transaction: Transaction) -> bytes | None:
         """Register and return None; or return the response that this message was given before."""
@@ -112,17 +151,19 @@ class _Registration:
         )
         if errors := list(errors_against(message, known)):
             raise Rejected(*errors)
-        await _register(transaction, submission, Timestamp.of(self._now), claimed)
+        await _register(transaction, submission, self._now, claimed)
         return None
 
     async def _answered(self, transaction: Transaction) -> bytes | None:
-        return await submissions.find_or_keep_answer(
-            transaction,
-            message_id=self._message_id,
-            digest=self._digest,
-            response=encode_registry_response(self.response, Actor.REGISTRY),
-            created=self._now.isoformat(),
-        )
+        return await submissions.find_or_keep_answer(transaction, **self._answer())
+
+    def _answer(self) -> _Answer:
+        return {
+            "message_id": self._message_id,
+            "digest": self._digest,
+            "response": encode_registry_response(self.response, Actor.REGISTRY),
+            "created": self._now.isoformat(),
+        }
 
     async def _patient_is_active(self, transaction: Transaction, patient_id: str) -> bool:
         known = patients.canonical(patient_id, self._domain)
@@ -145,23 +186,27 @@ def _unclaimed(message: Message, claimed: Collection[str]) -> list[str]:
 
 
 async def _register(
-    transaction: Transaction, submission: Submission, now: Timestamp, claimed: frozenset[str]
+    transaction: Transaction, submission: Submission, now: datetime, claimed: frozenset[str]
 ) -> None:
     registered = Message(submission)
     replaced = registered.replaced()
     held = await submissions.find_memberships(transaction, replaced)
     carried = tuple(lifecycle.carried_over(registered, held))
     touched = lifecycle.touched_folders(registered, carried)
-    new = replace(
-        submission,
-        folders=tuple(lifecycle.updated(folder, now) for folder in submission.folders),
-        associations=(*submission.associations, *carried),
-    )
-    await _change(transaction, replaced, touched - registered.folders.keys(), now)
+    new = _as_registered(submission, carried, now)
+    await _change(transaction, replaced, touched - registered.folders.keys(), Timestamp.of(now))
     patient_id = objects.spelled(submission.submission_set.patient_id)
     if carried:
         claimed |= await identifiers.claim(transaction, patient_id, carried)
     await objects.insert_objects(transaction, patient_id, in_order(new), claimed=claimed)
+
+
+def _as_registered(submission: Submission, carried: tuple[Association, ...], now: datetime) -> Submission:
+    return replace(
+        submission,
+        folders=tuple(lifecycle.updated(folder, Timestamp.of(now)) for folder in submission.folders),
+        associations=(*submission.associations, *carried),
+    )
 
 
 async def _change(

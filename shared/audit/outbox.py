@@ -22,7 +22,7 @@ from sqlalchemy import delete as delete_from
 
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
-from shared.store.engine import Database, Transaction
+from shared.store.engine import Batch, Database, Transaction
 from shared.store.statements import in_list
 
 TABLE = "audit_outbox"
@@ -47,9 +47,13 @@ async def insert_events(
     transaction: Transaction, events: Sequence[AuditEvent], recorder: AuditRecorder
 ) -> None:
     """Put the events of a change into its own transaction."""
+    await transaction.insert(*event_batch(events, recorder))
+
+
+def event_batch(events: Sequence[AuditEvent], recorder: AuditRecorder) -> Batch:
+    """The rows by which events are put into the transaction of their change."""
     created = datetime.now(UTC).isoformat()
-    rows = [{"octets": recorder.row(event), "created": created} for event in events]
-    await transaction.insert(_OUTBOX, rows)
+    return _OUTBOX, [{"octets": recorder.row(event), "created": created} for event in events]
 
 
 class DatabaseOutbox:

@@ -1,9 +1,10 @@
 """One database for each service: SQLite below its folder, or a schema of its own in PostgreSQL.
 
 Both sides keep the same promises. `write` runs one piece of work in one transaction and returns when it is
-durable; a piece that was taken is carried out even when its caller is gone. `read` gives one snapshot to
-several statements. `fetch` is a read of one statement. Work awaits only the transaction's own methods: on
-SQLite it is driven without an event loop, in the writer's thread.
+durable; a piece that was taken is carried out even when its caller is gone. `insert` is such a piece that
+only inserts, in one round trip. `read` gives one snapshot to several statements. `fetch` is a read of one
+statement. Work awaits only the transaction's own methods: on SQLite it is driven without an event loop, in
+the writer's thread.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from sqlalchemy.sql.elements import ClauseElement
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
+#: A table, and rows for it that have the same columns.
+Batch = tuple[TableClause, Sequence[Mapping[str, Any]]]
 
 
 class Reader(Protocol):
@@ -73,7 +76,15 @@ class Database(Reader, Protocol):
         UniqueViolation
             The work met what a unique index holds without looking first.
         OutcomeUnknown
-            The connection broke during the commit.
+            The connection broke, or fell silent, during the commit.
+        """
+        ...
+
+    async def insert(self, batches: Sequence[Batch], *, when: ClauseElement, **parameters: Any) -> bool:
+        """Insert rows, table after table, in one transaction of their own; True once that is durable.
+
+        False, and nothing is inserted, when the statement `when`, which may lock, finds nothing, or a unique
+        index holds one of the values. Raises as `write`, but for `UniqueViolation`.
         """
         ...
 
@@ -93,6 +104,7 @@ async def open_database(
     metadata: MetaData,
     migrations: str | None = None,
     name: str | None = None,
+    plans_kept: bool = False,
 ) -> Database:
     """Open the database of a service and bring its schema up to date.
 
@@ -109,6 +121,9 @@ async def open_database(
     name
         Names the SQLite file and the PostgreSQL schema; the folder's name when absent. Services may so share
         one PostgreSQL database and yet keep apart.
+    plans_kept
+        Whether PostgreSQL plans once, for all values, what is carried out outside `read` and `write`: right
+        where every such statement is served by one index, whatever the values.
 
     Raises
     ------
@@ -126,7 +141,9 @@ async def open_database(
         )
     from shared.store import postgresql
 
-    return await postgresql.open_database(url, schema=name, metadata=metadata, migrations=migrations)
+    return await postgresql.open_database(
+        url, schema=name, metadata=metadata, migrations=migrations, plans_kept=plans_kept
+    )
 
 
 def open_reader(url: str | None, *, folder: Path, name: str | None = None) -> Database:

@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,7 +27,7 @@ from sqlalchemy import MetaData, TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.store import schema
-from shared.store.engine import Row, Transaction, Work
+from shared.store.engine import Batch, Row, Transaction, Work
 from shared.store.failures import (
     DatabaseBusy,
     DatabaseError,
@@ -27,7 +36,7 @@ from shared.store.failures import (
     OutcomeUnknown,
     UniqueViolation,
 )
-from shared.store.statements import POSTGRESQL, Statements, insert_arrays
+from shared.store.statements import POSTGRESQL, Statements, insert_arrays, insert_arrays_when
 
 Result = TypeVar("Result")
 
@@ -38,6 +47,10 @@ LATE_SECONDS = 5  # beyond that: a server that lives has said by then that a sta
 CONNECT_SECONDS = 10
 COMMIT_SECONDS = 30
 CLOSE_SECONDS = 30
+# Within transactions plans are for the values again, in the same round trip.
+_BEGIN = "BEGIN; SET LOCAL plan_cache_mode = auto;"
+_BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = auto;"
+_COMMIT = "COMMIT;"
 _ADVISORY_LOCK = 0x78647369  # "xdsi"
 
 _AGAIN = (
@@ -93,12 +106,26 @@ class PostgresTransaction:
     async def finish(self) -> None:
         """Insert what was kept, in one statement."""
         if self._inserts:
-            arrays = [
-                [row[column] for row in rows]
-                for (_, columns), rows in self._inserts.items()
-                for column in columns
-            ]
-            await self._connection.execute(insert_arrays(tuple(self._inserts)), *arrays)
+            text = insert_arrays(tuple(self._inserts))
+            await self._connection.execute(text, *_arrays(self._inserts.items()))
+
+    async def insert_when(
+        self, found: ClauseElement, parameters: Mapping[str, Any], batches: Sequence[Batch]
+    ) -> bool:
+        """Insert `batches` in their order when `found` finds a row; whether it did."""
+        text, arguments = self.insertion_when(found, parameters, batches)
+        status: str = await self._connection.execute(text, *arguments)
+        return not status.endswith(" 0")
+
+    def insertion_when(
+        self, found: ClauseElement, parameters: Mapping[str, Any], batches: Sequence[Batch]
+    ) -> tuple[str, list[Any]]:
+        """The text of that statement and its arguments."""
+        compiled = self._statements.compiled(found)
+        arguments = compiled.arguments(parameters)
+        given = [((table, tuple(rows[0])), rows) for table, rows in batches if rows]
+        text = insert_arrays_when(compiled.text, len(arguments), tuple(columns for columns, _ in given))
+        return text, [*arguments, *_arrays(given)]
 
 
 class PostgresDatabase:
@@ -120,19 +147,17 @@ class PostgresDatabase:
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one snapshot."""
         async with self._connection() as connection:
-            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
-            result = await self._worked(work, connection, transaction)
-            await transaction.commit()
+            result = await self._worked(work, connection, _BEGIN_SNAPSHOT)
+            await connection.execute(_COMMIT)
             return result
 
     async def write(self, work: Work[Result]) -> Result:
         """Run `work` in a transaction of its own, which a cancelled caller does not stop."""
-        if self._closed:
-            raise DatabaseUnavailable("the database is closed")
-        task = asyncio.ensure_future(self._write(work))
-        self._writing.add(task)
-        task.add_done_callback(self._written)
-        return await asyncio.shield(task)
+        return await self._kept(lambda: self._attempt(work))
+
+    async def insert(self, batches: Sequence[Batch], *, when: ClauseElement, **parameters: Any) -> bool:
+        """Insert rows by one statement, which is a transaction of its own."""
+        return await self._kept(lambda: self._insert(when, parameters, batches))
 
     async def check(self) -> None:
         """Write one row and read it back."""
@@ -161,49 +186,78 @@ class PostgresDatabase:
         except TimeoutError:
             raise DatabaseBusy(f"no connection to PostgreSQL was free within {CONNECT_SECONDS} s") from None
 
+    async def _kept(self, attempt: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """The result of repeated attempts, which go on when the caller is gone."""
+        if self._closed:
+            raise DatabaseUnavailable("the database is closed")
+        task = asyncio.ensure_future(_repeated(attempt))
+        self._writing.add(task)
+        task.add_done_callback(self._written)
+        return await asyncio.shield(task)
+
     def _written(self, task: asyncio.Task[Any]) -> None:
         self._writing.discard(task)
         if not task.cancelled():
             task.exception()  # its caller may be gone, and then nobody else looks
 
-    async def _write(self, work: Work[Result]) -> Result:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await self._attempt(work)
-            except _AGAIN as error:
-                if attempt == ATTEMPTS:
-                    raise _after_retries(error) from error
-                # Jitter, so that those who met do not meet again.
-                await asyncio.sleep(random.uniform(0.001, 0.005) * 2**attempt)  # noqa: S311
-        raise AssertionError("unreachable")
-
     async def _attempt(self, work: Work[Result]) -> Result:
         async with self._connection() as connection:
-            transaction = connection.transaction()
-            result = await self._worked(work, connection, transaction)
+            result = await self._worked(work, connection, _BEGIN)
             try:
-                await _committed(transaction)
+                await _committed(connection)
             except OutcomeUnknown:
                 # The pool would wait for an answer that may never come, and then tell another failure.
-                connection.terminate()
+                _give_up(connection)
                 raise
             return result
 
-    async def _worked(self, work: Work[Result], connection: Any, transaction: Any) -> Result:
+    async def _insert(
+        self, when: ClauseElement, parameters: Mapping[str, Any], batches: Sequence[Batch]
+    ) -> bool:
+        async with self._connection() as connection:
+            statements = PostgresTransaction(connection, self._statements)
+            try:
+                return await statements.insert_when(when, parameters, batches)
+            except asyncpg.UniqueViolationError:
+                return False
+            except asyncpg.InterfaceError:
+                raise  # nothing was sent
+            except _GONE as error:
+                # It ends with its commit, which may be what the server did last.
+                _give_up(connection)
+                raise _unknown(error) from error
+
+    async def _worked(self, work: Work[Result], connection: Any, begin: str) -> Result:
         """Begin and do the work; what fails is rolled back."""
         try:
-            await transaction.start()
+            await connection.execute(begin)
             statements = PostgresTransaction(connection, self._statements)
             result = await work(statements)
             await statements.finish()
             return result
         except TimeoutError:
             # The server has fallen silent: a rollback would wait for an answer as well.
-            connection.terminate()
+            _give_up(connection)
             raise
         except BaseException:
-            await _rolled_back(transaction)
+            await _rolled_back(connection)
             raise
+
+
+def _arrays(batches: Iterable[tuple[tuple[TableClause, Sequence[str]], Sequence[Mapping[str, Any]]]]) -> Any:
+    return ([row[column] for row in rows] for (_, columns), rows in batches for column in columns)
+
+
+async def _repeated(attempt: Callable[[], Awaitable[Result]]) -> Result:
+    for number in range(1, ATTEMPTS + 1):
+        try:
+            return await attempt()
+        except _AGAIN as error:
+            if number == ATTEMPTS:
+                raise _after_retries(error) from error
+            # Jitter, so that those who met do not meet again.
+            await asyncio.sleep(random.uniform(0.001, 0.005) * 2**number)  # noqa: S311
+    raise AssertionError("unreachable")
 
 
 @contextmanager
@@ -228,18 +282,28 @@ def _after_retries(error: Exception) -> DatabaseError:
     return DatabaseBusy(f"PostgreSQL: {type(error).__name__} {ATTEMPTS} times")
 
 
-async def _rolled_back(transaction: Any) -> None:
+def _give_up(connection: Any) -> None:
+    # One that broke has left the pool by itself, and says so instead.
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
+
+
+async def _rolled_back(connection: Any) -> None:
     try:
-        await transaction.rollback()
+        await connection.execute("ROLLBACK;")
     except _GONE:
         return  # the server rolls back what a lost connection leaves
 
 
-async def _committed(transaction: Any) -> None:
+async def _committed(connection: Any) -> None:
     try:
-        await asyncio.wait_for(transaction.commit(), COMMIT_SECONDS)
+        await connection.execute(_COMMIT, timeout=COMMIT_SECONDS)
     except _GONE as error:
-        raise OutcomeUnknown(f"the connection broke during COMMIT ({type(error).__name__})") from error
+        raise _unknown(error) from error
+
+
+def _unknown(error: Exception) -> OutcomeUnknown:
+    return OutcomeUnknown(f"the connection broke during COMMIT ({type(error).__name__})")
 
 
 async def _no_reset(connection: Any) -> None:
@@ -252,7 +316,7 @@ async def _no_reset(connection: Any) -> None:
 
 
 async def open_database(
-    url: str, *, schema: str, metadata: MetaData, migrations: str | None
+    url: str, *, schema: str, metadata: MetaData, migrations: str | None, plans_kept: bool
 ) -> PostgresDatabase:
     """Connect to `url` and bring `schema` up to date."""
     address = url.replace("postgresql+asyncpg://", "postgresql://", 1)
@@ -270,7 +334,11 @@ async def open_database(
             timeout=CONNECT_SECONDS,
             command_timeout=STATEMENT_SECONDS + LATE_SECONDS,
             reset=_no_reset,
-            server_settings={**settings, "synchronous_commit": "on"},
+            server_settings={
+                **settings,
+                "synchronous_commit": "on",
+                "plan_cache_mode": "force_generic_plan" if plans_kept else "auto",
+            },
         )
     except (*_GONE, asyncpg.PostgresError) as error:
         raise DatabaseUnavailable(f"{_shown(url)}: {error}") from error

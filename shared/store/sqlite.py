@@ -22,7 +22,7 @@ from sqlalchemy import MetaData, TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.store import schema
-from shared.store.engine import Row, Transaction, Work
+from shared.store.engine import Batch, Row, Transaction, Work
 from shared.store.failures import (
     DatabaseBusy,
     DatabaseError,
@@ -176,6 +176,21 @@ class SqliteReader:
     async def write(self, work: Work[Result]) -> Result:
         """Refuse: the process that owns the file writes."""
         raise DatabaseUnavailable("the database is open for reading alone; another process writes")
+
+    async def insert(self, batches: Sequence[Batch], *, when: ClauseElement, **parameters: Any) -> bool:
+        """Insert rows, when `when` finds something and they are new."""
+
+        async def work(transaction: Transaction) -> bool:
+            if not await transaction.fetch(when, **parameters):
+                return False
+            for table, rows in batches:
+                await transaction.insert(table, rows)
+            return True
+
+        try:
+            return await self.write(work)
+        except UniqueViolation:
+            return False
 
     async def check(self) -> None:
         """Read one row."""

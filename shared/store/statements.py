@@ -4,14 +4,14 @@ A statement is a module-level object with `bindparam`s; its text goes to the dri
 with plain arguments, and rows come back as the driver gives them: text, integers, bytes, None. Columns
 therefore use `Text`, `Integer`, `BigInteger` and `LargeBinary`. Where the two dialects differ, the constructs
 here hide it: `in_list`, `like_any`, `lines`, `insert_or_ignore`. Rows for several tables go in by
-`insert_row` on SQLite, by `insert_arrays` on PostgreSQL.
+`insert_row` on SQLite, by `insert_arrays` and `insert_arrays_when` on PostgreSQL.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -133,19 +133,42 @@ def insert_row(table: TableClause, columns: tuple[str, ...]) -> ClauseElement:
     return insert(table).values({column: bindparam(column, type_=table.c[column].type) for column in columns})
 
 
+#: Tables, and the columns that are given of each.
+TableColumns = tuple[tuple[TableClause, tuple[str, ...]], ...]
+
+
 @lru_cache
-def insert_arrays(batches: tuple[tuple[TableClause, tuple[str, ...]], ...]) -> str:
+def insert_arrays(tables: TableColumns) -> str:
     """The text that inserts into several tables at once on PostgreSQL, given an array for each column."""
     numbers = itertools.count(1)
+    return _in_one([_insert_arrays(table, columns, numbers) for table, columns in tables])
+
+
+@lru_cache
+def insert_arrays_when(found: str, given: int, tables: TableColumns) -> str:
+    """The text that does so only when the statement `found` finds a row, and in the order of the tables; the
+    arrays come behind the `given` arguments of `found`.
+
+    Of a statement's parts PostgreSQL promises no order, but whoever counts the rows of a part needs all of
+    them: each table waits for the one before.
+    """
+    numbers = itertools.count(given + 1)
     inserts = [
-        f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest("  # noqa: S608
-        + ", ".join(f"${next(numbers)}::{_array_of(table.c[column])}" for column in columns)
-        + ")"
-        for table, columns in batches
+        f"{_insert_arrays(table, columns, numbers)} WHERE (SELECT count(*) FROM part_{at}) > 0 RETURNING 1"  # noqa: S608
+        for at, (table, columns) in enumerate(tables)
     ]
-    *first, last = inserts
-    together = ", ".join(f"batch_{number} AS ({text})" for number, text in enumerate(first))
-    return f"WITH {together} {last}" if together else last
+    return _in_one([found, *inserts])
+
+
+def _insert_arrays(table: TableClause, columns: Iterable[str], numbers: Iterator[int]) -> str:
+    arrays = ", ".join(f"${next(numbers)}::{_array_of(table.c[column])}" for column in columns)
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"  # noqa: S608
+
+
+def _in_one(texts: Sequence[str]) -> str:
+    *first, last = texts
+    parts = ", ".join(f"part_{number} AS MATERIALIZED ({text})" for number, text in enumerate(first))
+    return f"WITH {parts} {last}" if parts else last
 
 
 def _array_of(column: ColumnElement[Any]) -> str:

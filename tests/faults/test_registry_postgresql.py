@@ -17,7 +17,7 @@ from sqlalchemy import Column, MetaData, Table, Text, insert, select
 from registry.domain import stored_queries as queries
 from shared.ebrim.model import AssociationType, Submission
 from shared.store import postgresql
-from shared.store.engine import Row, Transaction, open_database
+from shared.store.engine import Database, Row, Transaction, open_database
 from shared.store.failures import DatabaseUnavailable, OutcomeUnknown
 from tests.support.metadata import a_document_entry, a_submission, an_association
 from tests.support.postgres import fresh_database, postgres_url
@@ -214,11 +214,16 @@ async def test_a_commit_that_breaks_is_unknown_and_the_same_message_finds_out(
         client_of(registry) as client,
     ):
         for _ in range(200 if long else 20):
-            await _broken_commit(client, relay, fault)
+            new = a_submission()
+            await _broken_commit(client, relay, fault, new)
+            await _broken_commit(client, relay, fault, a_replacement_of_both(new))
 
 
-async def _broken_commit(client: RegistryClient, relay: PostgresRelay, fault: Fault) -> None:
-    submission, message_id = a_submission(), f"urn:uuid:{uuid4()}"
+async def _broken_commit(
+    client: RegistryClient, relay: PostgresRelay, fault: Fault, submission: Submission
+) -> None:
+    """Of a statement that is a transaction of its own, or of a transaction of several."""
+    message_id = f"urn:uuid:{uuid4()}"
     relay.happened.clear()
     relay.fault = fault
 
@@ -232,19 +237,71 @@ async def _broken_commit(client: RegistryClient, relay: PostgresRelay, fault: Fa
     assert "XDSDuplicateUniqueIdInRegistry" in await client.register(submission)
 
 
+THERE = select(thing.c.name).where(thing.c.name == "there")
+
+
+async def by_a_transaction(database: Database) -> None:
+    await database.write(insertion)
+
+
+async def by_a_statement(database: Database) -> None:
+    assert await database.insert([(thing, [{"name": "a"}])], when=THERE)
+
+
+@pytest.fixture(params=[by_a_transaction, by_a_statement])
+def change(request: pytest.FixtureRequest) -> Callable[[Database], Awaitable[None]]:
+    """Either way in which a database is changed."""
+    way: Callable[[Database], Awaitable[None]] = request.param
+    return way
+
+
+@asynccontextmanager
+async def database_behind(relay: PostgresRelay, folder: Path) -> AsyncIterator[Database]:
+    """A database that is reached by a relay, with a thing in it."""
+    database = await open_database(relay.url, folder=folder, metadata=METADATA, name="behind")
+    await database.write(lambda transaction: transaction.execute(insert(thing), name="there"))
+    yield database
+    await database.close()
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.UNANSWERED])
+async def test_a_change_whose_connection_breaks_is_unknown(
+    tmp_path: Path, postgres_url: str, fault: Fault, change: Callable[[Database], Awaitable[None]]
+) -> None:
+    url = await fresh_database(postgres_url)
+    async with (
+        postgres_relay(url) as relay,
+        asyncio.timeout(60),
+        database_behind(relay, tmp_path) as database,
+    ):
+        relay.fault = fault
+        with pytest.raises(OutcomeUnknown):
+            await change(database)
+        assert relay.happened.is_set()
+        assert (("a",) in await database.fetch(NAMES)) == (fault is Fault.UNANSWERED)
+
+
 async def test_a_commit_whose_answer_never_comes_is_unknown_after_its_time(
-    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Database], Awaitable[None]],
 ) -> None:
     """The host of the server is gone, and no packet says so; the connection is given up with the outcome."""
     monkeypatch.setattr(postgresql, "COMMIT_SECONDS", 0.2)
-    async with postgres_relay(await fresh_database(postgres_url)) as relay, asyncio.timeout(60):
-        database = await open_database(relay.url, folder=tmp_path, metadata=METADATA, name="silent")
+    monkeypatch.setattr(postgresql, "STATEMENT_SECONDS", 1)
+    monkeypatch.setattr(postgresql, "LATE_SECONDS", 0.1)
+    url = await fresh_database(postgres_url)
+    async with (
+        postgres_relay(url) as relay,
+        asyncio.timeout(60),
+        database_behind(relay, tmp_path) as database,
+    ):
         relay.fault = Fault.SILENT
         with pytest.raises(OutcomeUnknown):
-            await database.write(insertion)
+            await change(database)
         assert relay.happened.is_set()
-        assert await database.fetch(NAMES) == [("a",)]
-        await database.close()
+        assert ("a",) in await database.fetch(NAMES)
 
 
 async def test_a_server_that_falls_silent_keeps_nobody_for_ever_and_is_used_again_when_it_speaks(

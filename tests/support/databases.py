@@ -23,10 +23,17 @@ class DatabasePlace:
     folder: Path
     name: str
 
-    async def open(self, metadata: MetaData, migrations: str | None = None) -> Database:
+    async def open(
+        self, metadata: MetaData, migrations: str | None = None, *, plans_kept: bool = False
+    ) -> Database:
         """Open the database; what it holds stays between two openings."""
         return await open_database(
-            self.url, folder=self.folder, metadata=metadata, migrations=migrations, name=self.name
+            self.url,
+            folder=self.folder,
+            metadata=metadata,
+            migrations=migrations,
+            name=self.name,
+            plans_kept=plans_kept,
         )
 
 

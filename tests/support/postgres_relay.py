@@ -1,8 +1,12 @@
-"""A relay between a service and PostgreSQL, which breaks connections at the moment that hurts: the COMMIT."""
+"""A relay between a service and PostgreSQL, which breaks connections at the moment that hurts: the commit.
+
+That is a COMMIT, or a statement outside a transaction that inserts table after table.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
@@ -10,11 +14,16 @@ from urllib.parse import parse_qs, urlsplit
 
 _CHUNK = 64 * 1024
 _COMMIT = b"COMMIT;\0"  # as the driver sends it, in a simple query
-_COMMITTED = b"COMMIT\0"  # the server's command tag
+# The server's command tags.
+_COMMITTED, _INSERTED, _NOT_INSERTED = b"COMMIT\0", b"INSERT 0 1\0", b"INSERT 0 0\0"
+_BEGIN = b"BEGIN"
+# The driver names a statement, and carries it out by its name.
+_NAMED_INSERTION = re.compile(rb"(__asyncpg_stmt_\w+__)\0WITH part_0 .*?INSERT INTO", re.DOTALL)
+_CARRIED_OUT = re.compile(rb"\AB.{4}\0(__asyncpg_stmt_\w+__)\0", re.DOTALL)
 
 
 class Fault(Enum):
-    """What happens to the next COMMIT."""
+    """What happens to the next commit."""
 
     LOST = auto()
     """The connection breaks before the server hears of it."""
@@ -64,11 +73,15 @@ class _Connection:
         self._client = client
         self._server = server
         self._fault: Fault | None = None
+        self._answer = b""
+        self._insertions: set[bytes] = set()
+        self._in_transaction = False
 
     async def requests(self, reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):
             while octets := await reader.read(_CHUNK):
-                if _COMMIT in octets and self._relay.fault is not None:
+                if (answer := self._answer_of_commit(octets)) and self._relay.fault is not None:
+                    self._answer = answer
                     self._fault, self._relay.fault = self._relay.fault, None
                 if self._fault is Fault.LOST:
                     self._broken()
@@ -79,7 +92,10 @@ class _Connection:
     async def answers(self, reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):
             while octets := await reader.read(_CHUNK):
-                if self._fault is not None and _COMMITTED in octets:
+                if self._answer == _INSERTED and _NOT_INSERTED in octets:
+                    # Nothing was committed; the fault is for who commits next.
+                    self._relay.fault, self._fault, self._answer = self._fault, None, b""
+                if self._fault is not None and self._answer in octets:
                     if self._fault is Fault.UNANSWERED:
                         self._broken()
                         return
@@ -88,6 +104,16 @@ class _Connection:
                     self._client.write(octets)
         if self._fault is not Fault.SILENT:
             self._client.close()
+
+    def _answer_of_commit(self, octets: bytes) -> bytes:
+        """What the server says when it has committed, if this makes it commit."""
+        if octets.startswith(b"Q"):
+            self._in_transaction = _BEGIN in octets
+            return _COMMITTED if _COMMIT in octets else b""
+        if named := _NAMED_INSERTION.search(octets):
+            self._insertions.add(named[1])
+        carried_out = None if self._in_transaction else _CARRIED_OUT.search(octets)
+        return _INSERTED if carried_out and carried_out[1] in self._insertions else b""
 
     def _broken(self) -> None:
         self._client.transport.abort()

@@ -176,7 +176,7 @@ def is_success(response: RegistryResponse) -> bool:
 async def open_parts(place: DatabasePlace, **changes: Any) -> Parts:
     """The parts of a registry at `place`."""
     settings = RegistrySettings.model_validate({"data": place.folder.parent / "data"} | changes)
-    database = await place.open(METADATA, MIGRATIONS)
+    database = await place.open(METADATA, MIGRATIONS, plans_kept=True)
     return Parts(
         settings=settings,
         database=database,

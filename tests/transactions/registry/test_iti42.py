@@ -5,11 +5,14 @@ import pytest
 from lxml import etree
 
 from registry.domain import stored_queries as queries
+from registry.store import objects
+from registry.transactions import iti62, patient_feed
 from shared.ebrim import schemes
 from shared.ebrim.codec import decode_submission
-from shared.ebrim.identifiers import is_uuid, new_oid
+from shared.ebrim.identifiers import is_uuid, new_oid, new_uuid
 from shared.ebrim.model import AssociationType, AvailabilityStatus, Slot, Submission, Timestamp
 from shared.errors import Rejected, UnavailableError
+from shared.messages.iti62 import RemoveMetadataRequest
 from shared.store.failures import DatabaseBusy, DatabaseFull, DatabaseUnavailable, OutcomeUnknown
 from tests.support.metadata import (
     DOMAIN,
@@ -311,6 +314,13 @@ async def test_a_retry_with_the_same_message_id_and_content_is_answered_as_befor
     assert len(await registry.outbox()) == 2
 
 
+async def test_a_retry_is_answered_as_before_when_its_patient_was_merged_meanwhile(registry):
+    await registry.register(submission := a_submission(), message_id="urn:uuid:1")
+    await registry.parts.database.write(lambda work: patient_feed.merge(work, PATIENT, OTHER_PATIENT))
+    assert is_success(await registry.register(submission, message_id="urn:uuid:1"))
+    assert len((await everything(registry, OTHER_PATIENT)).submission_sets) == 1
+
+
 async def test_the_same_content_with_another_message_id_is_a_new_submission(registry):
     submission = a_submission()
     await registry.register(submission, message_id="urn:uuid:1")
@@ -396,6 +406,36 @@ async def test_copies_of_one_message_that_race_are_all_answered_with_success(reg
     assert len((await everything(registry)).submission_sets) == 1
 
 
+async def test_a_document_that_comes_again_while_it_is_removed_is_found(registry, monkeypatch):
+    """The removal comes between the registration's look at the uniqueId and its commit."""
+    if registry.parts.database.dialect == "sqlite":
+        pytest.skip("one follows the other")
+    old = a_submission(document := a_document_entry())
+    await registry.register(old)
+    inserted, removed = asyncio.Event(), asyncio.Event()
+    insert_objects = objects.insert_objects
+
+    async def insert_and_wait(*arguments, **named):
+        await insert_objects(*arguments, **named)
+        inserted.set()
+        await removed.wait()
+
+    monkeypatch.setattr(objects, "insert_objects", insert_and_wait)
+    again = replace(document, entry_uuid=new_uuid())
+    registering = asyncio.create_task(registry.register(a_submission(again)))
+    await inserted.wait()
+    going = (old.submission_set, document, *old.associations)
+    request = RemoveMetadataRequest(ids=tuple(item.entry_uuid for item in going))
+    removing = asyncio.create_task(registry.perform(iti62.SERVED, request))
+    await asyncio.wait([removing], timeout=0.3)
+    removed.set()
+    await asyncio.gather(registering, removing)
+
+    asked = {"$XDSDocumentEntryUniqueId": [document.unique_id]}
+    found = await registry.query(queries.GET_DOCUMENTS, asked)
+    assert [item.entry_uuid for item in found.document_entries] == [again.entry_uuid]
+
+
 async def test_replacements_across_each_other_end_without_deadlock(registry):
     first, second = a_document_entry(), a_document_entry()
     await registry.register(a_submission(first, second))
@@ -428,6 +468,9 @@ class Failing:
         self.failure = failure
 
     async def write(self, work):
+        raise self.failure
+
+    async def insert(self, batches, *, when, **parameters):
         raise self.failure
 
     async def read(self, work):

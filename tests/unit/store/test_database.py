@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    func,
     insert,
     literal,
     select,
@@ -54,6 +55,7 @@ part = Table(
 
 INSERT = insert(thing)
 IGNORE = insert_or_ignore(thing)
+PARTS = select(part.c.thing)
 ALL = select(thing.c.name).order_by(thing.c.name)
 NUMBER = select(thing.c.number).where(thing.c.name == bindparam("name")).with_for_update()
 SET_NUMBER = update(thing).where(thing.c.name == bindparam("which")).values(number=bindparam("number"))
@@ -168,6 +170,75 @@ async def test_an_insert_of_what_is_there_says_so(database):
 
     with pytest.raises(UniqueViolation):
         await database.write(work)
+
+
+def rows_of(*names):
+    return thing, [{"name": name, "number": 1, "octets": None} for name in names]
+
+
+def parts_of(*names):
+    return part, [{"thing": name} for name in names]
+
+
+async def test_rows_are_inserted_table_after_table_when_something_is_found(database):
+    await database.write(insertion("there"))
+    batches = (rows_of("a", "b"), rows_of(), parts_of("b", "a"))
+    assert await database.insert(batches, when=NUMBER, name="there")
+    assert await names(database) == ["a", "b", "there"]
+    assert sorted(await database.fetch(PARTS)) == [("a",), ("b",)]
+
+
+async def test_no_row_is_inserted_when_nothing_is_found(database):
+    assert not await database.insert((rows_of("a"), parts_of("a")), when=NUMBER, name="absent")
+    assert await names(database) == []
+
+
+@pytest.mark.parametrize("batches", [(rows_of("new", "there"),), (rows_of("new"), rows_of("there"))])
+async def test_no_row_is_inserted_when_one_is_there(database, batches):
+    await database.write(insertion("there", number=0))
+    assert not await database.insert(batches, when=NUMBER, name="there")
+    assert await names(database) == ["there"]
+    assert await database.fetch(NUMBER, name="there") == [(0,)]
+
+
+async def test_of_racing_inserts_one_is_carried_out(database):
+    await database.write(insertion("there"))
+    racing = [database.insert((rows_of("a"), parts_of("a")), when=NUMBER, name="there") for _ in range(16)]
+    assert sorted(await asyncio.gather(*racing)) == [False] * 15 + [True]
+    assert await database.fetch(PARTS) == [("a",)]
+
+
+async def test_an_insert_waits_for_who_holds_what_it_asks_for_and_sees_what_came_of_it(database):
+    """While the holder works, on PostgreSQL; on SQLite one follows the other."""
+    await database.write(insertion("there"))
+    waiting = []
+
+    async def remove(transaction):
+        await transaction.fetch(NUMBER, name="there")
+        if database.dialect == "postgresql":
+            waiting.append(asyncio.ensure_future(database.insert((rows_of("a"),), when=NUMBER, name="there")))
+            await asyncio.sleep(0.1)
+            assert not waiting[0].done()
+        await transaction.execute(REMOVE, name="there")
+
+    await database.write(remove)
+    late = database.insert((rows_of("b"),), when=NUMBER, name="there")
+    assert await asyncio.gather(*waiting, late) == [False] * (len(waiting) + 1)
+    assert await names(database) == []
+
+
+async def test_a_cancelled_caller_does_not_stop_an_insert(database):
+    await database.write(insertion("there"))
+    task = asyncio.ensure_future(database.insert((rows_of("a"),), when=NUMBER, name="there"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(100):
+        if "a" in await names(database):
+            break
+        await asyncio.sleep(0.01)
+    assert await names(database) == ["a", "there"]
 
 
 async def test_a_list_parameter_takes_any_number_of_values(database):
@@ -466,12 +537,42 @@ async def test_a_connection_returns_to_the_pool_without_an_open_transaction(post
 
 
 async def test_a_commit_without_an_answer_is_an_outcome_of_its_own():
-    class Transaction:
-        async def commit(self):
+    class Connection:
+        async def execute(self, text, *, timeout):
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 
     with pytest.raises(OutcomeUnknown):
-        await postgresql._committed(Transaction())
+        await postgresql._committed(Connection())
+
+
+async def test_an_insert_without_an_answer_is_an_outcome_of_its_own(postgres_url, tmp_path):
+    database = await open_database(postgres_url, folder=tmp_path, metadata=METADATA, name="unanswered")
+    await database.write(insertion("there"))
+    async with database._pool.acquire() as holder, holder.transaction():
+        await holder.fetch("SELECT FROM thing FOR UPDATE")
+        task = asyncio.ensure_future(database.insert((rows_of("a"),), when=NUMBER, name="there"))
+        await asyncio.sleep(0.1)
+        await holder.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        )
+        with pytest.raises(OutcomeUnknown):
+            await task
+    assert await names(database) == ["there"]
+    await database.close()
+
+
+async def test_plans_are_kept_outside_transactions_alone(postgres_url, tmp_path):
+    mode = select(func.current_setting("plan_cache_mode"))
+    for kept, outside in ((True, "force_generic_plan"), (False, "auto")):
+        database = await open_database(
+            postgres_url, folder=tmp_path, metadata=METADATA, name="plans", plans_kept=kept
+        )
+        for _ in range(2):
+            assert await database.fetch(mode) == [(outside,)]
+            for carry_out in (database.read, database.write):
+                assert await carry_out(lambda transaction: transaction.fetch(mode)) == [("auto",)]
+        await database.close()
 
 
 async def test_an_unreachable_server_is_named_without_its_password(tmp_path):
