@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no failure: nothing here is asserted about time.
+settings.register_profile("xdsi", deadline=None)
+settings.load_profile("xdsi")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
