@@ -131,9 +131,10 @@ async def test_merges_chain(registry):
 
 
 async def test_a_message_that_comes_again_is_acknowledged_as_before(registry):
+    # The very message: one that is encoded a second later has another creationTime.
+    message = a_message(Interaction.MERGE, ours(PATIENT), prior=[ours(OTHER_PATIENT)])
     for _ in range(2):
-        acknowledgement = await merge(registry, PATIENT, OTHER_PATIENT)
-        assert acknowledgement.code is Code.ACCEPT
+        assert (await send(registry, message)).code is Code.ACCEPT
     assert (await merge(registry, PATIENT, OTHER_PATIENT, number="other")).code is Code.ERROR
 
 
