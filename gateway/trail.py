@@ -9,6 +9,8 @@ from typing import Any
 
 from shared.audit.events import (
     EXPORT,
+    HOME_OF_DOCUMENT,
+    HOME_OF_QUERY,
     IMPORT,
     INSTANCES_ACCESSED,
     INSTANCES_TRANSFERRED,
@@ -33,8 +35,6 @@ from shared.messages.rad75 import RAD75
 from shared.security.caller import Caller
 from shared.soap.transaction import SoapTransaction
 
-_HOME_OF_QUERY = "urn:ihe:iti:xca:2010:homeCommunityId"
-_HOME_OF_DOCUMENT = "ihe:homeCommunityID"
 _DOCUMENT_UNIQUE_ID = "ihe:DocumentUniqueId"
 _IMAGING = frozenset({RAD69.number, RAD75.number})
 _MAX_NAMED = 200
@@ -56,7 +56,7 @@ def query_event(
     named = ihe(transaction.number, transaction.name)
     details = [("QueryEncoding", b"UTF-8")]
     if home:
-        details.append((_HOME_OF_QUERY, home.encode()))
+        details.append((HOME_OF_QUERY, home.encode()))
     return AuditEvent(
         event_id=QUERY,
         action="E",
@@ -130,12 +130,15 @@ def _document(request: DocumentRequest) -> ParticipantObject:
 def _studies(
     transaction: SoapTransaction[Any, Any], outcome: Outcome, named: Sequence[Named]
 ) -> Iterator[ParticipantObject]:
-    home_type = _HOME_OF_QUERY if transaction.number == RAD75.number else _HOME_OF_DOCUMENT
+    home_type = HOME_OF_QUERY if transaction.number == RAD75.number else HOME_OF_DOCUMENT
+    # A record must stay below what its receivers accept.
+    left = _MAX_NAMED if outcome is not Outcome.SUCCESS else 0
     for study in dict.fromkeys(one.study_instance_uid for one in named):
         documents = [one.document for one in named if one.study_instance_uid == study]
         places = dict.fromkeys(one.repository_unique_id for one in documents if one.repository_unique_id)
         homes = dict.fromkeys(one.home_community_id for one in documents if one.home_community_id)
-        failed = documents[:_MAX_NAMED] if outcome is not Outcome.SUCCESS else []
+        failed = documents[:left]
+        left -= len(failed)
         yield study_object(
             # An id is never absent from the record, whatever the request left out.
             study or "unknown",

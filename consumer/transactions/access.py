@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from consumer.domain.study import Wanted
 from shared.audit.events import (
+    HOME_OF_DOCUMENT,
     INSTANCES_ACCESSED,
     REPOSITORY_UNIQUE_ID,
     AuditEvent,
@@ -19,8 +20,6 @@ from shared.audit.events import (
     study_object,
 )
 from shared.security.caller import Caller
-
-_HOME_COMMUNITY = "ihe:homeCommunityID"
 
 
 def accessed(
@@ -56,6 +55,6 @@ def _studies(wanted: Sequence[Wanted]) -> Iterator[ParticipantObject]:
             sop_classes=sorted(Counter(one.sop_class_uid for one in of_study).items()),
             details=(
                 *((REPOSITORY_UNIQUE_ID, location.encode()) for location in locations),
-                *((_HOME_COMMUNITY, home.encode()) for home in homes),
+                *((HOME_OF_DOCUMENT, home.encode()) for home in homes),
             ),
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from consumer.unit import Unit
 from shared.audit.events import (
+    HOME_OF_QUERY,
     QUERY,
     AuditEvent,
     Outcome,
@@ -146,4 +147,4 @@ def audit(caller: Caller, request: StoredQueryRequest, patient_id: str, outcome:
 def _details(request: StoredQueryRequest) -> Iterator[tuple[str, bytes]]:
     yield "QueryEncoding", b"UTF-8"
     if request.home:
-        yield "urn:ihe:iti:xca:2010:homeCommunityId", request.home.encode()
+        yield HOME_OF_QUERY, request.home.encode()

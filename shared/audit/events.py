@@ -69,6 +69,9 @@ SUBMISSION_SET = Coded(
 )
 
 REPOSITORY_UNIQUE_ID = "Repository Unique Id"
+# Two spellings by history, which will not be repaired (ITI TF-2 3.18.5, 3.43.5).
+HOME_OF_DOCUMENT = "ihe:homeCommunityID"
+HOME_OF_QUERY = "urn:ihe:iti:xca:2010:homeCommunityId"
 ALERT_DESCRIPTION = "Alert Description"
 AUDIT_LOG_NAME = "Security Audit Log"
 ANONYMOUS = "http://www.w3.org/2005/08/addressing/anonymous"
@@ -167,7 +170,7 @@ def document_object(
     """One document of a retrieval, or of a removal (`life_cycle` 15)."""
     details = [(REPOSITORY_UNIQUE_ID, repository_unique_id.encode())]
     if home_community_id:
-        details.append(("ihe:homeCommunityID", home_community_id.encode()))
+        details.append((HOME_OF_DOCUMENT, home_community_id.encode()))
     return ParticipantObject(
         object_id=unique_id,
         id_type=REPORT_NUMBER,

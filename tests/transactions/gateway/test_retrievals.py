@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from shared.http.raw_asgi import FileRange
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti39 import ITI39
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
-from shared.messages.rad69 import RAD69
+from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest
 from shared.messages.rad75 import RAD75
 from shared.messages.registry import Status
 from shared.soap.client import PeerUnclear
@@ -411,3 +412,25 @@ async def test_a_peer_that_closes_a_kept_connection_is_asked_again(tmp_path: Pat
                 assert (await two.query(home=WEST)).status is Status.SUCCESS
 
     assert hasty.closed > 2
+
+
+async def test_a_record_of_what_failed_names_a_bounded_number_of_instances(two: World):
+    asked = [at(WEST, f"2.{number}") for number in range(300)]
+    request = RetrieveImagingDocumentSetRequest(
+        studies=tuple(
+            replace(an_imaging_request(one).studies[0], study_instance_uid=f"2.25.{number}")
+            for number, one in enumerate(asked)
+        ),
+        transfer_syntax_uids=("1.2.840.10008.1.2.1",),
+    )
+
+    await two.client.call(RAD69, two.initiating.initiating, request)
+
+    records = [one for one in two.initiating.recorder.events if one.outcome]
+    assert len(records) == 2
+    for record in records:
+        named = [
+            value for one in record.objects for kind, value in one.details if kind == "ihe:DocumentUniqueId"
+        ]
+        assert len(named) == 200
+        assert len(record.objects) == 300
