@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -29,4 +31,4 @@ class InstanceResponse(Response):
         try:
             await send_pieces(scope, send, status=200, headers=headers, pieces=[fetched.file])
         finally:
-            fetched.file.path.unlink(missing_ok=True)
+            Path(fetched.file.path).unlink(missing_ok=True)

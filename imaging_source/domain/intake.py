@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 from imaging_source.domain.header import HEADER_TAGS, patient_issuer
@@ -133,7 +132,7 @@ def _problems(uids: dict[int, str], said: Sequence[tuple[int, str, str]]) -> Ite
 
 
 def describe(
-    part10: Part10, identity: Claim, *, path: Path, size: int, sha256: str, received_at: datetime
+    part10: Part10, identity: Claim, *, file: str, size: int, sha256: str, received_at: datetime
 ) -> Described:
     """Note of an identified file what index, manifest and metadata need."""
     data_set, big_endian = part10.data_set, part10.big_endian
@@ -155,7 +154,7 @@ def describe(
         sop_instance_uid=identity.sop_instance_uid,
         sop_class_uid=identity.sop_class_uid,
         transfer_syntax_uid=part10.transfer_syntax_uid,
-        path=path,
+        file=file,
         size=size,
         sha256=sha256,
         has_pixels=not PIXEL_TAGS.isdisjoint(data_set),

@@ -116,6 +116,7 @@ class ContentFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
+        self._root = str(self.folder)
         self.unusable = ""
         self._incoming = self.folder / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,11 @@ class ContentFiles:
 
     def path(self, sha256: str) -> Path:
         """Where a file with this hash is, or would be."""
-        return self.folder.joinpath(sha256[:2], f"{sha256}.dcm")
+        return Path(self.name(sha256))
+
+    def name(self, sha256: str) -> str:
+        """`path` as text."""
+        return f"{self._root}/{sha256[:2]}/{sha256}.dcm"
 
     def admit(self, expected_bytes: int) -> None:
         """Refuse at once what is announced to be longer than the free space, or while the store is unusable.

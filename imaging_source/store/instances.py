@@ -40,12 +40,21 @@ _log = logging.getLogger(__name__)
 
 _BATCH: Final = 100
 
-_COLUMNS = tuple(column for column in instance.c if column.name != "header")
+# What an instance takes as it is stands first, in its order.
+_PLAIN = tuple(instance.c[name] for name in Instance._fields[: Instance._fields.index("file")])
+_CONVERTED = (
+    instance.c.issuer_local,
+    instance.c.issuer_universal_id,
+    instance.c.issuer_universal_id_type,
+    instance.c.has_pixels,
+    instance.c.received_at,
+)
+_COLUMNS = _PLAIN + _CONVERTED
+_SHA256 = _COLUMNS.index(instance.c.sha256)
 _IN_STUDY = instance.c.study_instance_uid == bindparam("study_instance_uid")
 _IN_SERIES = instance.c.series_instance_uid == bindparam("series_instance_uid")
 
 _issuer = lru_cache(maxsize=256)(Issuer)
-_NAMES = tuple(column.name for column in _COLUMNS)
 _OF_STUDY = select(*_COLUMNS).where(_IN_STUDY)
 _OF_SERIES = select(*_COLUMNS).where(_IN_STUDY, _IN_SERIES)
 _BY_UID = select(*_COLUMNS).where(in_list(instance.c.sop_instance_uid, "sop_instance_uids"))
@@ -229,7 +238,7 @@ class InstanceStore:
         return part10, describe(
             part10,
             identify(part10, claim),
-            path=self.files.path(spooled.sha256),
+            file=self.files.name(spooled.sha256),
             size=spooled.size,
             sha256=spooled.sha256,
             received_at=datetime.now(UTC),
@@ -375,17 +384,14 @@ class InstanceStore:
         return sorted(map(self._instance, rows), key=_order)
 
     def _instance(self, row: Row) -> Instance:
-        # Changed in place: a study has hundreds of them.
-        values = dict(zip(_NAMES, row, strict=True))
-        values["issuer_of_patient_id"] = _issuer(
-            values.pop("issuer_local"),
-            values.pop("issuer_universal_id"),
-            values.pop("issuer_universal_id_type"),
+        local, universal_id, universal_id_type, has_pixels, received_at = row[len(_PLAIN) :]
+        converted = (
+            self.files.name(row[_SHA256]),
+            _issuer(local, universal_id, universal_id_type),
+            bool(has_pixels),
+            datetime.fromisoformat(received_at),
         )
-        values["path"] = self.files.path(values["sha256"])
-        values["has_pixels"] = bool(values["has_pixels"])
-        values["received_at"] = datetime.fromisoformat(values["received_at"])
-        return Instance(**values)
+        return Instance._make((*row[: len(_PLAIN)], *converted))
 
 
 def _values(described: Described) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,13 +90,13 @@ async def files(
 
 def _stored(instance: Instance) -> FileRange | Unreadable:
     try:
-        size = instance.path.stat().st_size
+        size = os.stat(instance.file).st_size  # noqa: PTH116 - a Path costs as much as the call
     except OSError:
         size = -1
     if size != instance.size:
         _log.error("a stored file is absent or has another size", sha256=instance.sha256)
         return Unreadable("the stored file cannot be read")
-    return FileRange(instance.path, 0, size)
+    return FileRange(instance.file, 0, size)
 
 
 async def _transcoded(unit: Unit, instance: Instance, to: str) -> FileRange | Unreadable:

@@ -18,7 +18,7 @@ CHUNK_BYTES = 512 * 1024
 class FileRange:
     """`length` bytes of the file `path` from `offset`; sent without being read into memory where possible."""
 
-    path: Path
+    path: Path | str
     offset: int
     length: int
 
@@ -54,7 +54,7 @@ class FileTruncated(BodyBroken):
 
     def __init__(self, piece: FileRange, missing: int) -> None:
         super().__init__(
-            f"{piece.path.name} ends {missing} bytes before offset {piece.offset} + {piece.length}; "
+            f"{Path(piece.path).name} ends {missing} bytes before offset {piece.offset} + {piece.length}; "
             "the file was changed after it was stored"
         )
 
@@ -68,10 +68,10 @@ class OpenFile:
     """One file that is open at a time; neighbouring ranges of the same file share the descriptor."""
 
     def __init__(self) -> None:
-        self._path: Path | None = None
+        self._path: Path | str | None = None
         self._descriptor = -1
 
-    def descriptor(self, path: Path) -> int:
+    def descriptor(self, path: Path | str) -> int:
         """A descriptor of `path`, valid until the next call or `close`."""
         if path != self._path:
             self.close()

@@ -23,6 +23,9 @@ from shared.xml import NS, Element, child, elements, escape, optional_child, qna
 XDS = NS["xds"]
 
 _DOCUMENT = "xds:Document"
+_HOME_COMMUNITY_ID = qname("xds:HomeCommunityId")
+_REPOSITORY_UNIQUE_ID = qname("xds:RepositoryUniqueId")
+_DOCUMENT_UNIQUE_ID = qname("xds:DocumentUniqueId")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +118,15 @@ def decode_document_request(element: Element) -> DocumentRequest:
     SenderFault
         RepositoryUniqueId or DocumentUniqueId is absent.
     """
+    # One pass, from the end so that the first of a name stands; a request has hundreds of these.
+    said = {node.tag: text(node) for node in reversed(element)}
+    for name in (_REPOSITORY_UNIQUE_ID, _DOCUMENT_UNIQUE_ID):
+        if name not in said:
+            raise SenderFault(f"DocumentRequest has no xds:{name.rpartition('}')[2]}")
     return DocumentRequest(
-        home_community_id=_optional_text(element, "xds:HomeCommunityId"),
-        repository_unique_id=text(child(element, "xds:RepositoryUniqueId")),
-        document_unique_id=text(child(element, "xds:DocumentUniqueId")),
+        home_community_id=said.get(_HOME_COMMUNITY_ID, ""),
+        repository_unique_id=said[_REPOSITORY_UNIQUE_ID],
+        document_unique_id=said[_DOCUMENT_UNIQUE_ID],
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from imaging_source.domain.instance import Instance, Issuer, StudyHeader
@@ -32,14 +31,23 @@ def an_instance(**changes: Any) -> Instance:
         "sop_instance_uid": "2.25.502",
         "sop_class_uid": CT_IMAGE,
         "transfer_syntax_uid": EXPLICIT_LE,
-        "path": Path("absent.dcm"),
+        "file": "absent.dcm",
         "size": 1,
         "sha256": "0" * 64,
         "patient_id": "P1",
+        "issuer_of_patient_id": Issuer(),
+        "accession_number": "",
         "modality": "CT",
         "series_number": 1,
         "instance_number": 1,
+        "number_of_frames": 1,
+        "rows": None,
+        "columns": None,
+        "samples_per_pixel": 1,
+        "bits_allocated": None,
+        "metadata_size": 0,
         "has_pixels": True,
+        "received_at": datetime(2026, 3, 1, 9, 0, tzinfo=UTC),
     }
     return Instance(**(values | changes))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -94,7 +95,7 @@ async def retrieve(source: Source, *refs: Ref, syntaxes=(EXPLICIT_LE,), caller=R
 def octets(document) -> bytes:
     content = document.content
     assert isinstance(content, FileRange)
-    with content.path.open("rb") as file:
+    with Path(content.path).open("rb") as file:
         file.seek(content.offset)
         return file.read(content.length)
 

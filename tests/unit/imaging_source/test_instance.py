@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pydicom
 import pytest
@@ -38,7 +37,7 @@ def described(scanned):
         return describe(
             found,
             identify(found, Claim()),
-            path=Path("file"),
+            file="file",
             size=len(octets),
             sha256="aa",
             received_at=datetime(2026, 3, 1, tzinfo=UTC),
