@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from uuid import uuid4
 
 from repository.domain.assembly import Assembly, Kind, filled_in, is_of
 from repository.domain.provision import Bytes
@@ -21,6 +20,7 @@ from repository.transactions.snapshots import Outcome
 from repository.unit import Unit
 from shared.consent.decision import Action, Resource
 from shared.ebrim.codec import decode_submission, encode_submission, parse_fragment
+from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import DocumentEntry
 from shared.errors import Withheld, XdsError
 from shared.messages.documents import DocumentRequest, RetrievedDocument
@@ -169,7 +169,7 @@ async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> Bytes:
             raise ValueError(f"provision {provision.provision_id} holds no readable submission")
         await documents.insert_late(transaction, found.provision_id, registered.document_entries[0], came)
         update = encode_submission(filled_in(registered, came, entry.creation_time))
-        await assemblies.set_update(transaction, found.unique_id, f"urn:uuid:{uuid4()}", update)
+        await assemblies.set_update(transaction, found.unique_id, new_uuid(), update)
         return came
 
     async def conclude() -> Bytes | None:

@@ -23,6 +23,7 @@ from shared.audit.events import (
     submission_set_object,
 )
 from shared.ebrim.codec import encode_submission
+from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import Submission
 from shared.errors import Rejected
 from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest
@@ -102,9 +103,9 @@ async def _provide(
         await unit.parts.blobs.keep(content, mime_type=types[name])
     provision = Provision(
         provision_id=str(uuid4()),
-        message_id=caller.message_id or f"urn:uuid:{uuid4()}",
+        message_id=caller.message_id or new_uuid(),
         digest=digest,
-        registration_message_id=f"urn:uuid:{uuid4()}",
+        registration_message_id=new_uuid(),
         registration=registration,
     )
     pairs = [(entry, provided[entry.entry_uuid]) for entry in submission.document_entries]

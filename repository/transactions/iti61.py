@@ -13,7 +13,7 @@ from repository.store import assemblies, documents
 from repository.transactions import iti42
 from repository.unit import Unit
 from shared.ebrim.codec import encode_submission
-from shared.ebrim.identifiers import new_oid
+from shared.ebrim.identifiers import new_oid, new_uuid
 from shared.messages.on_demand import ManifestRequest
 from shared.messages.registry import RegistryResponse
 from shared.store.engine import Transaction
@@ -61,9 +61,9 @@ async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: Kind
     octets = encode_submission(submission)
     provision = Provision(
         provision_id=str(uuid4()),
-        message_id=f"urn:uuid:{uuid4()}",
+        message_id=new_uuid(),
         digest=digest_of(octets, {}),
-        registration_message_id=f"urn:uuid:{uuid4()}",
+        registration_message_id=new_uuid(),
         registration=octets,
     )
     made = assembly_of(submission, kind, provision.provision_id, study_instance_uid)

@@ -20,6 +20,7 @@ from repository.transactions import iti42
 from repository.transactions.iti42 import Registered
 from repository.unit import Unit
 from shared.ebrim.codec import encode_submission
+from shared.ebrim.identifiers import new_uuid
 from shared.errors import Actor, Rejected, XdsError
 from shared.messages.on_demand import MadeManifest
 from shared.messages.registry import RegistryResponse, Status
@@ -166,9 +167,9 @@ def _provision(unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, rep
     registration = encode_submission(submission)
     return Provision(
         provision_id=str(uuid4()),
-        message_id=f"urn:uuid:{uuid4()}",
+        message_id=new_uuid(),
         digest=digest_of(registration, {found.unique_id: came}),
-        registration_message_id=f"urn:uuid:{uuid4()}",
+        registration_message_id=new_uuid(),
         registration=registration,
     )
 

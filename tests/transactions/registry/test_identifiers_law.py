@@ -401,3 +401,35 @@ async def test_versions_that_are_removed_at_once_leave_no_identifier_behind(regi
     assert lost == []
     assert await kept_objects(registry.parts.database) == {}
     await assert_agreement(registry.parts.database)
+
+
+@pytest.mark.parametrize("round_", range(3))
+async def test_updates_and_new_registrations_that_race_with_a_removal_leave_nothing_half(registry, round_):
+    """Each document is updated, deprecated, removed with its set, and registered anew, all at once."""
+    submissions = [a_submission(a_document_entry()) for _ in range(4)]
+    for submission in submissions:
+        await registry.register(submission)
+
+    def removing(submission):
+        things = (submission.submission_set, *submission.document_entries, *submission.associations)
+        return registry.perform(iti62.SERVED, RemoveMetadataRequest(ids=tuple(sorted(ids(things)))))
+
+    def deprecating(submission):
+        return update(registry, a_status(submission.document_entries[0].entry_uuid, APPROVED, DEPRECATED))
+
+    def renewing(submission):
+        return update(registry, a_version(new_version(submission.document_entries[0])))
+
+    for at in range(3):
+        await outcomes(
+            *(
+                act(submission)
+                for submission in submissions
+                for act in rotated((renewing, removing, registry.register, deprecating), at + round_)
+            )
+        )
+        await assert_agreement(registry.parts.database)
+
+
+def rotated(items, by):
+    return (*items[by % len(items) :], *items[: by % len(items)])
