@@ -14,7 +14,7 @@ from shared.ebrim import schemes
 from tests.support.faulty_repository import DELAYED_POINTS, ENTERING_POINTS, ON_DEMAND_POINTS
 from tests.support.on_demand_rig import OnDemandRig, an_on_demand_rig
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(7200)]
 
 ROUNDS, LONG_ROUNDS = 1, 10
 KILLS, LONG_KILLS = 4, 100

@@ -12,9 +12,9 @@ import pytest
 from tests.support.faulty_repository import POINTS
 from tests.support.repository_rig import a_rig
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(7200)]
 
-SEEDS, LONG_SEEDS = 1, 20
+SEEDS, LONG_SEEDS = 1, 10
 # A document that comes in several batches, so that a point is passed more than once.
 SIZE = 1_300_000
 # The store syncs so many folders when it opens.
