@@ -8,7 +8,6 @@ durable, on the whole way.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -26,6 +25,7 @@ import httpx2
 
 from bench.retrieve import EXPLICIT_LE, write_study
 from bench.support.peers import free_ports, peak_rss_mb
+from bench.support.report import options, show
 from consumer.transactions.iti18 import FIND_DOCUMENTS
 from imaging_source.settings import ImagingSourceSettings
 from shared.messages.documents import DocumentRequest
@@ -238,19 +238,8 @@ def measure(*, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--short", action="store_true", help="fewer rounds")
-    options.add_argument("--json", action="store_true", help="print one JSON object")
-    given = options.parse_args()
-    result = measure(rounds=3 if given.short else 10)
-    if given.json:
-        print(json.dumps(result))
-        return
-    for name, values in result.items():
-        print(
-            f"{name:28} {values['value']:>7} {values['unit']:4}  ratio {values['ratio']:>5}"
-            f"  peak {values['peak_rss_mb']} MB  (against {values['against']})"
-        )
+    given = options(__doc__, short="fewer rounds").parse_args()
+    show(measure(rounds=3 if given.short else 10), as_json=given.json)
 
 
 if __name__ == "__main__":

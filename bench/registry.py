@@ -10,7 +10,6 @@ entry each, for other patients, by the node of a repository.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -47,6 +46,7 @@ from bench.support.registry_content import (
     registrations,
 )
 from bench.support.registry_worker import ELEMENT_BY_ELEMENT, FLOOR, QUERY_ONLY
+from bench.support.report import Measure, options, show
 from shared.messages.iti18 import ReturnType
 from shared.security.issuer import AssertionIssuer
 from xdsi.certificates import create_community
@@ -56,8 +56,6 @@ CONNECTIONS = 16
 SMALL = 10_000
 HOT_PATIENTS = 400
 ASSERTION_SECONDS = 3_600
-
-Measure = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,12 +372,10 @@ def measure(plan: Plan, databases: Sequence[str]) -> dict[str, Measure]:
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--short", action="store_true", help="50,000 entries, and fewer rounds")
-    options.add_argument("--entries", type=int, help="entries in the database (1,000,000; 10 a patient)")
-    options.add_argument("--database", choices=("sqlite", "postgresql"), help="only this one")
-    options.add_argument("--json", action="store_true", help="print one JSON object")
-    given = options.parse_args()
+    wanted = options(__doc__, short="50,000 entries, and fewer rounds")
+    wanted.add_argument("--entries", type=int, help="entries in the database (1,000,000; 10 a patient)")
+    wanted.add_argument("--database", choices=("sqlite", "postgresql"), help="only this one")
+    given = wanted.parse_args()
     entries = given.entries or (50_000 if given.short else 1_000_000)
     plan = Plan(
         entries=entries,
@@ -388,19 +384,11 @@ def main() -> None:
     )
     began = time.monotonic()
     result = measure(plan, [given.database] if given.database else ["sqlite", "postgresql"])
-    if given.json:
-        print(json.dumps(result))
-        return
-    print(
+    heading = (
         f"{entries} entries, {HOT_PATIENTS} hot patients, {CONNECTIONS} connections, one worker; "
         f"load average {os.getloadavg()[0]:.1f}, {time.monotonic() - began:.0f} s"
     )
-    for name, values in result.items():
-        spread = f"p50 {values['p50_ms']} p99 {values['p99_ms']} ms" if "p50_ms" in values else ""
-        print(
-            f"{name:46} {values['value']:>8} {values['unit']:3}  ratio {values['ratio']:>5}"
-            f"  peak {values['peak_rss_mb']} MB  (against {values['against']})  {spread}"
-        )
+    show(result, as_json=given.json, heading=heading)
 
 
 if __name__ == "__main__":

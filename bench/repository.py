@@ -9,11 +9,9 @@ processes of their own, over loopback, with consent asked and audit events durab
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
 import itertools
-import json
 import os
 import socket
 import ssl
@@ -34,6 +32,7 @@ from bench.support.load import Burst, Load
 from bench.support.object_store import object_stores
 from bench.support.peers import nginx
 from bench.support.registry_content import patient_name, registrations
+from bench.support.report import Measure, options, show
 from bench.support.repository_messages import provision, retrieval, small_provisions
 from bench.support.repository_services import Services, services, willing_registry
 from repository.store.files import FileBlobs
@@ -49,8 +48,6 @@ WRITERS = 4
 STORE_CLIENTS = 4
 
 _NUMBERS = itertools.count(1)
-
-Measure = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,26 +406,10 @@ def _context(community: Community) -> ssl.SSLContext:
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--short", action="store_true", help="a smaller document and fewer rounds")
-    options.add_argument("--json", action="store_true", help="print one JSON object")
-    given = options.parse_args()
+    given = options(__doc__, short="a smaller document and fewer rounds").parse_args()
     short = Plan(large_bytes=200_000_000, rounds=3, seconds=3, writes=50)
     long = Plan(large_bytes=1_000_000_000, rounds=5, seconds=8, writes=150)
-    result = measure(short if given.short else long)
-    if given.json:
-        print(json.dumps(result))
-        return
-    for name, values in result.items():
-        more = "  ".join(
-            f"{key} {value}"
-            for key, value in values.items()
-            if key not in ("value", "unit", "against", "ratio")
-        )
-        print(
-            f"{name:42} {values['value']:>8} {values['unit']:12} ratio {values['ratio']:>5}"
-            f"  (against {values['against']})  {more}"
-        )
+    show(measure(short if given.short else long), as_json=given.json)
 
 
 if __name__ == "__main__":

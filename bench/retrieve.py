@@ -7,9 +7,7 @@ same study.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import socket
 import statistics
@@ -26,6 +24,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from bench.support.peers import free_ports, nginx, orthanc, peak_rss_mb
+from bench.support.report import options, show
 from imaging_source.settings import ImagingSourceSettings
 from shared.messages.documents import DocumentRequest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
@@ -237,19 +236,8 @@ def _speeds(contenders: dict[str, Callable[[], tuple[float, int]]], rounds: int)
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--short", action="store_true", help="fewer rounds")
-    options.add_argument("--json", action="store_true", help="print one JSON object")
-    given = options.parse_args()
-    result = measure(rounds=5 if given.short else 15)
-    if given.json:
-        print(json.dumps(result))
-        return
-    for name, values in result.items():
-        print(
-            f"{name:24} {values['value']:>6} {values['unit']}  ratio {values['ratio']:>5}"
-            f"  peak {values['peak_rss_mb']} MB  (against {values['against']})"
-        )
+    given = options(__doc__, short="fewer rounds").parse_args()
+    show(measure(rounds=5 if given.short else 15), as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ with mutual TLS both encrypt.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import socket
@@ -24,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.support.peers import nginx
+from bench.support.report import options, show
 from shared.http.raw_asgi import FileRange, Receive, Scope, Send, send_pieces
 from shared.http.server import run_service
 from shared.security.tls import client_context
@@ -179,28 +179,18 @@ def measure(*, short: bool) -> dict[str, dict[str, object]]:
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--short", action="store_true", help="fewer rounds")
-    options.add_argument("--json", action="store_true", help="print one JSON object")
-    options.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    options.add_argument("--parts", type=int, default=0, help=argparse.SUPPRESS)
-    options.add_argument("--tls", type=Path, nargs=3, help=argparse.SUPPRESS)
-    given = options.parse_args()
+    wanted = options(__doc__, short="fewer rounds")
+    wanted.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    wanted.add_argument("--parts", type=int, default=0, help=argparse.SUPPRESS)
+    wanted.add_argument("--tls", type=Path, nargs=3, help=argparse.SUPPRESS)
+    given = wanted.parse_args()
     if given.serve:
         files = dict(zip(("certificate", "key", "trust"), given.tls or (), strict=False))
         serve(given.serve, given.parts, TlsSettings(**files))
         return
     if shutil.which("nginx") is None:
         raise SystemExit("nginx is not installed; apt install nginx")
-    result = measure(short=given.short)
-    if given.json:
-        print(json.dumps(result))
-        return
-    for measure_name, values in result.items():
-        print(
-            f"{measure_name:30} {values['value']:>7} {values['unit']}  ratio {values['ratio']}"
-            f"  peak {values['peak_rss_mb']} MB  ({values['against']})"
-        )
+    show(measure(short=given.short), as_json=given.json)
 
 
 if __name__ == "__main__":
