@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from audit_repository.domain.chain import Checkpoint
+from shared.store.folders import make_folder, sync
 
 PRIVATE = "audit-signing.key"
 PUBLIC = "audit-signing.pub"
@@ -39,7 +40,7 @@ class Signer:
     """Signs with the key of `folder`, which is made, readable by its owner alone, when there is none."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         path = folder / PRIVATE
         if not path.exists():
             _create(path)
@@ -90,15 +91,7 @@ def _write(path: Path, octets: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.rename(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 def _private(path: Path) -> Ed25519PrivateKey:

@@ -20,6 +20,7 @@ from typing import Final
 
 from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused, TooLong
 from shared.dicom.part10 import PREAMBLE
+from shared.store.folders import make_folder, sync
 
 _CHUNK: Final = 1024**2
 _LEAST_FREE: Final = 0.05
@@ -119,12 +120,11 @@ class ContentFiles:
         self._root = str(self.folder)
         self.unusable = ""
         self._incoming = self.folder / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        make_folder(self._incoming)
         self._lock = threading.Lock()
         for number in range(256):
             (self.folder / f"{number:02x}").mkdir(exist_ok=True)
-        _sync(self.folder)
-        _sync(self.folder.parent)
+        sync(self.folder)
 
     def guarded(self) -> _Guard:
         """A context in which an `OSError` becomes `Refused`, out of resources."""
@@ -163,7 +163,7 @@ class ContentFiles:
         with self.guarded():
             with suppress(FileExistsError):
                 final.hardlink_to(spooled.path)
-            _sync(final.parent)
+            sync(final.parent)
         return final
 
     def doubt(self, spooled: Spooled) -> None:
@@ -215,14 +215,6 @@ class ContentFiles:
     def _free(self) -> tuple[int, int]:
         space = os.statvfs(self.folder)
         return space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def same_data_set(one: Path, one_from: int, other: Path, other_from: int) -> bool:

@@ -20,6 +20,7 @@ from uuid import uuid4
 from repository.store.encoding import Encoding, EncodingError
 from shared.http.raw_asgi import BodyBroken, FileRange, Stream
 from shared.soap.mtom import Content, Received
+from shared.store.folders import make_folder
 
 VERIFY_WHOLE_BYTES = 4 * 1024 * 1024
 """Up to this size a blob is compared with its digest before its first byte is sent, beyond it before its
@@ -65,7 +66,7 @@ class Blobs(ABC):
         self.incoming = incoming
         self.on_damage: Callable[[str], None] = lambda sha256: None
         self._encoding = encoding or Encoding()
-        incoming.mkdir(parents=True, exist_ok=True)
+        make_folder(incoming)
 
     # --- what a store does in its own way ----------------------------------------------------------------
 

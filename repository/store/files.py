@@ -22,6 +22,7 @@ from repository.store.encoding import Encoding
 from shared.errors import OutOfResources
 from shared.http.raw_asgi import FileRange, Stream
 from shared.soap.mtom import Content, Received
+from shared.store.folders import make_folder, sync
 
 ENCODED = ".x"
 TRUSTED_SECONDS = 3600.0
@@ -43,10 +44,10 @@ class FileBlobs(Blobs):
     def __init__(self, folder: Path, encoding: Encoding | None = None) -> None:
         super().__init__(folder / "incoming", encoding)
         self._root = folder / "blobs" / "sha256"
+        make_folder(self._root)
         for number in range(256):
-            (self._root / f"{number:02x}").mkdir(parents=True, exist_ok=True)
-        for place in (self._root, self._root.parent, folder):
-            _sync(place)
+            (self._root / f"{number:02x}").mkdir(exist_ok=True)
+        sync(self._root)
         self._trusted = True
         self._verified: dict[_Identity, float] = {}
         self._known: set[Path] = set()
@@ -83,10 +84,10 @@ class FileBlobs(Blobs):
             source = encoded if is_encoded else received.path
             target = self.path(received.sha256, encoded=is_encoded)
             self._make_folder(target.parent)
-            _sync(source)
+            sync(source)
             with _locked(target.parent, fcntl.LOCK_SH):
                 _place(source, target)
-            _sync(target.parent)
+            sync(target.parent)
             if not is_encoded:
                 # It was hashed when it was written.
                 self._remember(_identity(target))
@@ -94,10 +95,8 @@ class FileBlobs(Blobs):
             encoded.unlink(missing_ok=True)
 
     def _make_folder(self, folder: Path) -> None:
-        """Make `folder`; that it is there does not say that whoever made it has come to sync it."""
         if folder not in self._known:
-            folder.mkdir(exist_ok=True)
-            _sync(folder.parent)
+            make_folder(folder)
             self._known.add(folder)
 
     async def probe(self) -> None:
@@ -108,7 +107,7 @@ class FileBlobs(Blobs):
     def _probe(self) -> None:
         path = self.incoming / f"probe-{os.getpid()}"
         path.write_bytes(b"probe")
-        _sync(path)
+        sync(path)
         if path.read_bytes() != b"probe":
             raise OSError(errno.EIO, "read back other bytes")
         path.unlink()
@@ -217,14 +216,6 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, how)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -20,6 +20,7 @@ from zlib import crc32
 from shared.audit import segments
 from shared.errors import OutOfResources
 from shared.settings import OnFull
+from shared.store.folders import make_folder, sync
 from shared.store.writer import GroupWriter, WriterClosed
 from shared.telemetry.log import logger
 
@@ -77,7 +78,7 @@ class Spool:
         self._lost_since_start = 0
         self._filling = False
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(folder, mode=0o700)
             self._lock = _locked(folder / "lock")
             self._cursor_file = os.open(folder / "cursor", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._cursor = _read_cursor(self._cursor_file)
@@ -273,7 +274,7 @@ class Spool:
         self._active = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC, 0o600)
         with self._state:
             self._segments.append(segment)
-        _sync_folder(self._folder)
+        sync(self._folder)
         return segment
 
     def _abandon(self) -> None:
@@ -375,11 +376,3 @@ def _write_all(descriptor: int, octets: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from pathlib import Path
 from sqlalchemy import MetaData
 
 from shared.store import snapshot as snapshots
+from shared.store.folders import sync
 from shared.store.snapshot import Snapshot
 
 FORMAT = 2
@@ -130,11 +131,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         file.flush()
         os.fsync(file.fileno())
     coming.replace(folder / MANIFEST)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder)
     for old in folder.glob("index-*.jsonl"):
         if old.name != manifest.index:
             old.unlink()

@@ -31,6 +31,7 @@ from shared.store.failures import (
     SchemaError,
     UniqueViolation,
 )
+from shared.store.folders import make_folder, sync
 from shared.store.statements import SQLITE, Statements, insert_row
 from shared.store.writer import GroupWriter, WriterClosed
 
@@ -320,7 +321,7 @@ async def open_database(path: Path, *, metadata: MetaData, migrations: str | Non
     """Open the file at `path`, alone, and bring its schema up to date."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise DatabaseUnavailable(f"SQLite {sqlite3.sqlite_version} is too old; 3.38 or later is needed")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(make_folder, path.parent)
     lock = _lock(path)
     try:
         await asyncio.to_thread(_prepare, path, lock, metadata, migrations)
@@ -369,7 +370,7 @@ def _prepare(path: Path, lock: int, metadata: MetaData, migrations: str | None) 
             connection.close()
     except sqlite3.Error as error:
         raise DatabaseUnavailable(f"{path}: SQLite: {error}") from error
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _open_writer(path: Path) -> sqlite3.Connection:
@@ -407,11 +408,3 @@ def _verify(connection: sqlite3.Connection, path: Path) -> None:
         raise SchemaError(
             f"{path} is damaged ({found.splitlines()[-1]}); restore it from a copy with `xdsi db restore`"
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

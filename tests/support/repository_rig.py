@@ -416,12 +416,12 @@ class FailingIo:
         self._control.close()
 
 
-def compiled(folder: Path) -> Path:
-    """The library behind `FailingIo`; the test is skipped without a compiler."""
+def compiled(folder: Path, name: str = "failing_io") -> Path:
+    """A library of this folder that a process loads first; the test is skipped without a compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler is installed; apt install gcc")
-    library = folder / "failing_io.so"
-    source = Path(__file__).with_name("failing_io.c")
+    library = folder / f"{name}.so"
+    source = Path(__file__).with_name(f"{name}.c")
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return library
