@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.heavy, pytest.mark.timeout(7200)]
 SEEDS, LONG_SEEDS = 1, 10
 # A document that comes in several batches, so that a point is passed more than once.
 SIZE = 1_300_000
-# So many folders are synced when it opens, and so many times that is done for a document.
-SYNCS = {"repository.store.files:sync": (1, 2), "shared.store.folders:sync": (4, 1)}
+# So many folders are synced when it opens.
+OPENING_SYNCS = 7
 
 
 def places(long: bool) -> list[dict[str, object]]:
@@ -26,9 +26,8 @@ def places(long: bool) -> list[dict[str, object]]:
     for point in POINTS:
         for when in ("before", "after"):
             hits = {1, random.randint(1, 4)} if long or point.endswith("Sink.write") else {1}
-            if point in SYNCS:
-                opening, of_a_document = SYNCS[point]
-                hits = {opening + number for number in range(1, of_a_document + 1)}
+            if point.endswith(":sync"):
+                hits = {OPENING_SYNCS + number for number in (1, 2, 3)}
             found += [{"point": point, "when": when, "hit": hit} for hit in sorted(hits)]
     return found
 

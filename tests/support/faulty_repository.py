@@ -34,7 +34,6 @@ POINTS = (
     "repository.store.files:FileBlobs.write",
     "repository.store.files:FileBlobs._make_folder",
     "shared.store.folders:sync",
-    "repository.store.files:sync",
     "repository.store.files:_place",
     "repository.store.documents:insert_provision",
     "repository.transactions.iti42:register",
