@@ -89,15 +89,15 @@ class _File:
         del self.pending[:number]
         self._settled += number
 
-    def after(self, survives: Survives, chance: random.Random) -> bytes:
+    def after(self, survives: Survives) -> bytes:
         content = bytearray(self.durable)
         for at, octets in self.pending if survives is not Survives.NOTHING else ():
             if survives is Survives.ALL or octets is None:
-                if survives is Survives.ALL or chance.random() < 0.5:
+                if survives is Survives.ALL or random.random() < 0.5:
                     _apply(content, at, octets)
                 continue
             for start, page in _pages(at, octets):
-                if chance.random() < 0.5:
+                if random.random() < 0.5:
                     _apply(content, start, page)
         return bytes(content)
 
@@ -235,19 +235,19 @@ class Disk:
             folder = below
         return folder, name
 
-    def write(self, target: Path, survives: Survives, chance: random.Random) -> None:
+    def write(self, target: Path, survives: Survives) -> None:
         """Make the disk after a power loss now, below `target`."""
-        self._write(self._root, target, survives, chance)
+        self._write(self._root, target, survives)
 
-    def _write(self, folder: _Folder, target: Path, survives: Survives, chance: random.Random) -> None:
+    def _write(self, folder: _Folder, target: Path, survives: Survives) -> None:
         target.mkdir(parents=True, exist_ok=True)
         number = {
             Survives.NOTHING: 0,
-            Survives.SOME: chance.randint(0, len(folder.pending)),
+            Survives.SOME: random.randint(0, len(folder.pending)),
             Survives.ALL: len(folder.pending),
         }[survives]
         for name, thing in folder.after(number).items():
             if isinstance(thing, _Folder):
-                self._write(thing, target / name, survives, chance)
+                self._write(thing, target / name, survives)
             else:
-                (target / name).write_bytes(thing.after(survives, chance))
+                (target / name).write_bytes(thing.after(survives))
