@@ -23,7 +23,8 @@ from tests.support.repository_rig import Rig, Sent, a_rig
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(3600)]
 
-IMAGES, LONG_IMAGES = 20, 200
+# Of two services, which have to start each time, and of an intake.
+IMAGES, INTAKE_IMAGES, LONG_IMAGES = 10, 20, 200
 FOLDERS = ("data", "registry-data")
 WRITERS, EACH = 4, 6
 SIZES = (3_000, 60_000, 900_000)
@@ -134,7 +135,7 @@ async def test_an_instance_that_was_acknowledged_survives_a_power_loss_at_any_mo
 
     records = recorded.records()
     image = tmp_path / "image"
-    for _ in range(LONG_IMAGES if long else IMAGES):
+    for _ in range(LONG_IMAGES if long else INTAKE_IMAGES):
         moment = a_crash(records, Disk(machine, ()), image, random.randrange(began, ended))
         async with an_intake(image) as intake:
             await intake.store.recover(intake.trail.record)
