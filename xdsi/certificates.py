@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from shared.store.folders import make_folder, sync
+
 HOSTS = ("localhost", "127.0.0.1", "::1")
 AUTHORITY_LIFETIME = timedelta(days=3650)
 CERTIFICATE_LIFETIME = timedelta(days=730)
@@ -284,7 +286,7 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _write(path: Path, content: bytes, *, mode: int) -> None:
     """Whole or not at all: written beside and moved into place; a key is never readable by others."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -293,3 +295,4 @@ def _write(path: Path, content: bytes, *, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+    sync(path.parent)
