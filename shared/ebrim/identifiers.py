@@ -8,13 +8,11 @@ and not by how they are written.
 from __future__ import annotations
 
 import re
-import secrets
-import time
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
-from uuid import UUID
+from uuid import uuid4
 
 MAX_OID = 64
 
@@ -68,22 +66,12 @@ def is_symbolic(object_id: str) -> bool:
 
 def new_uuid() -> str:
     """A fresh entryUUID."""
-    return f"urn:uuid:{_fresh()}"
+    return f"urn:uuid:{uuid4()}"
 
 
 def new_oid() -> str:
     """A fresh OID below 2.25, which anybody may derive from a UUID (ITU-T X.667)."""
-    return f"2.25.{_fresh().int}"
-
-
-def _fresh() -> UUID:
-    """A UUID of the time in milliseconds and 74 random bits (RFC 9562 5.7).
-
-    What is registered together then lies together in an index; random ones would each touch a page of their
-    own, and the larger a registry grows, the fewer of those are at hand.
-    """
-    timed = (time.time_ns() // 1_000_000) << 80
-    return UUID(int=timed | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62))
+    return f"2.25.{uuid4().int}"
 
 
 # --- plain types -------------------------------------------------------------------------------------

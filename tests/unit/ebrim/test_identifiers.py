@@ -1,8 +1,5 @@
 """Data types of metadata: what has their form and what has not, and what is equal."""
 
-import time
-from uuid import RFC_4122, UUID
-
 import pytest
 from hypothesis import given
 
@@ -137,20 +134,6 @@ def test_fresh_ids_have_their_form_and_differ():
     assert identifiers.is_oid(identifiers.new_oid())
     assert identifiers.new_uuid() != identifiers.new_uuid()
     assert identifiers.new_oid() != identifiers.new_oid()
-
-
-def test_fresh_ids_are_in_the_order_of_the_milliseconds_in_which_they_were_made(monkeypatch):
-    moments = iter((1_700_000_000_000_999_999, 1_700_000_000_001_000_000) * 200)
-    monkeypatch.setattr(identifiers.time, "time_ns", lambda: next(moments))
-    for make in (identifiers.new_uuid, identifiers.new_oid):
-        for _ in range(100):
-            assert make() < make()
-
-
-def test_a_fresh_id_is_a_uuid_of_version_7():
-    made = UUID(identifiers.new_uuid())
-    assert (made.version, made.variant) == (7, RFC_4122)
-    assert abs((made.int >> 80) / 1000 - time.time()) < 60
 
 
 @pytest.mark.parametrize(
