@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import httpx2
 
 from bench.retrieve import EXPLICIT_LE, write_study
-from bench.support.peers import free_ports, peak_rss_mb
+from bench.support.peers import peak_rss_mb
 from bench.support.report import options, show
 from consumer.transactions.iti18 import FIND_DOCUMENTS
 from imaging_source.settings import ImagingSourceSettings
@@ -39,6 +39,7 @@ from shared.soap.transaction import SoapTransaction
 from xdsi.community import Process, start_all, stop_all
 from xdsi.import_ import send_files
 from xdsi.serve import Service
+from xdsi.stage import free_ports
 
 EAST, WEST = "urn:oid:2.999.71", "urn:oid:2.999.72"
 PATIENT = "BENCH-1^^^&1.3.6.1.4.1.21367.2005.13.20.1000&ISO"

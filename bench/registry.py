@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import uvloop
 
 from bench.support.load import Burst, Load
-from bench.support.peers import free_ports, peak_rss_mb, postgresql
+from bench.support.peers import peak_rss_mb, postgresql
 from bench.support.registry_content import (
     CROWD,
     DOMAIN,
@@ -50,7 +50,7 @@ from bench.support.report import Measure, options, show
 from shared.messages.iti18 import ReturnType
 from shared.security.issuer import AssertionIssuer
 from xdsi.certificates import create_community
-from xdsi.stage import write_toml
+from xdsi.stage import free_ports, write_toml
 
 CONNECTIONS = 16
 SMALL = 10_000

@@ -23,7 +23,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from bench.support.peers import free_ports, nginx, orthanc, peak_rss_mb
+from bench.support.peers import nginx, orthanc, peak_rss_mb
 from bench.support.report import options, show
 from imaging_source.settings import ImagingSourceSettings
 from shared.messages.documents import DocumentRequest
@@ -33,6 +33,7 @@ from shared.soap.package import write_package
 from xdsi.community import Process, start_all, stop_all
 from xdsi.import_ import send_files
 from xdsi.serve import Service
+from xdsi.stage import free_ports
 
 INSTANCES = 500
 ROWS = 512

@@ -13,11 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench.support.peers import free_ports, wait_for
+from bench.support.peers import wait_for
 from bench.support.registry_content import DOMAIN
 from xdsi.certificates import Community
 from xdsi.community import Process, start_all, stop_all
 from xdsi.serve import Service
+from xdsi.stage import free_ports
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from shared.audit.recorder import AuditRecorder
 from shared.audit.syslog import FrameReader
 from shared.settings import AuditSettings
 from tests.support.audit import TestingSettings, an_event
+from xdsi.stage import free_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,11 +32,6 @@ def numbered(start, count):
 
 def number(raw: bytes) -> int:
     return int(raw.partition(b"<EventOutcomeDescription>number ")[2].partition(b"<")[0])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 async def until(condition, seconds=60.0):
@@ -146,7 +141,7 @@ class Killed:
 
 @pytest.mark.heavy
 async def test_an_audit_repository_that_is_killed_at_any_moment_loses_nothing(tmp_path):
-    port, count = free_port(), 0
+    [port], count = free_ports(1), 0
     repository = Killed(tmp_path, port)
     async with forwarding(tmp_path, port) as recorder:
         for round_number in range(3):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -32,6 +31,7 @@ from tests.support.studies import (
     a_study_header,
     an_instance,
 )
+from xdsi.stage import free_ports
 
 pytestmark = pytest.mark.peer
 
@@ -151,8 +151,7 @@ def test_highdicom_reads_every_manifest(manifests):
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[str]:
     """An Orthanc of its own, on a free port of loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     configuration = {
         "Name": "peer",
         "HttpPort": port,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from shared.security.authenticator import Authenticator
 from tests.support.dicom import STUDIES, needs_studies, real_files
 from tests.support.http_server import serving
 from tests.support.intake import an_intake
+from xdsi.stage import free_ports
 
 ORTHANC = Path("/usr/sbin/Orthanc")
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -34,22 +34,16 @@ FOLDER = STUDIES / "1.3.6.1.4.1.21367.201599.1.201604020955010"
 COMPRESSED = STUDIES / "1.3.6.1.4.1.21367.201599.1.201604021949024"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def orthanc(folder: Path, *, dimse_port: int = 1, dicomweb_url: str = "http://127.0.0.1:1/"):
     """A running Orthanc that knows us, and a client of its REST API."""
-    port = free_port()
+    port, dicom_port = free_ports(2)
     configuration = {
         "Name": "PEER",
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
         "HttpPort": port,
-        "DicomPort": free_port(),
+        "DicomPort": dicom_port,
         "DicomAet": "ORTHANC",
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,

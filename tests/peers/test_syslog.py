@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from shared.audit.syslog import frame
 from shared.settings import AuditSettings, TlsSettings
 from tests.support.audit import SOURCE, TestingSettings, an_event
 from tests.support.certificates import communities
+from xdsi.stage import free_ports
 
 pytestmark = pytest.mark.peer
 
@@ -36,11 +36,6 @@ def rsyslogd() -> str:
 def tls_of(community) -> TlsSettings:
     node = community.node
     return TlsSettings(certificate=node.certificate, key=node.key, trust=community.trust)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 async def until(condition, seconds=30.0):
@@ -101,7 +96,7 @@ async def kept(service, **wanted):
 
 async def test_rsyslog_takes_what_our_forwarder_sends_over_mutual_tls(rsyslogd, tmp_path):
     north, south = communities()
-    port, taken = free_port(), tmp_path / "taken.log"
+    [port], taken = free_ports(1), tmp_path / "taken.log"
     rules = f"""
         module(load="imtcp" streamDriver.name="gtls" streamDriver.mode="1"
                streamDriver.authMode="x509/certvalid")
@@ -134,7 +129,7 @@ async def test_rsyslog_takes_what_our_forwarder_sends_over_mutual_tls(rsyslogd, 
 
 async def test_rsyslog_relays_records_unchanged_over_mutual_tls(rsyslogd, tmp_path):
     north, south = communities()
-    port = free_port()
+    [port] = free_ports(1)
     async with repository(tmp_path, tls=tls_of(north)) as service:
         rules = f"""
             module(load="imtcp" streamDriver.name="ptcp" streamDriver.mode="0")

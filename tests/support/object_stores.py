@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from repository.settings import S3Settings
+from xdsi.stage import free_ports
 
 CEPH = Path(__file__).parents[2] / "../shared/tools/ceph-mini.sh"
 _START_SECONDS = 60.0
@@ -30,11 +31,6 @@ class ObjectStore:
     settings: S3Settings
     bucket: str = "test"
     folder: Path | None = None
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def _free_ports_from(port: int) -> int:
@@ -76,7 +72,7 @@ def s3rver() -> Iterator[ObjectStore]:
     program = shutil.which("s3rver")
     if program is None:
         pytest.skip("s3rver is not installed; npm install -g s3rver")
-    port = _free_port()
+    [port] = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="s3rver-") as folder:
         process = subprocess.Popen(
             [program, "-a", "127.0.0.1", "-p", str(port), "-d", folder, "--configure-bucket", "test"],

@@ -28,8 +28,9 @@ from shared.settings import TlsSettings
 from shared.soap.client import PeerError
 from shared.soap.mtom import Received
 from tests.support.dicom import a_ct, part10
-from tests.support.repository_rig import Rig, a_rig, ended, free_port, started
+from tests.support.repository_rig import Rig, a_rig, ended, started
 from xdsi.import_ import import_files
+from xdsi.stage import free_ports
 
 STUDY = "2.25.11"
 FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
@@ -216,7 +217,7 @@ class OnDemandRig:
 @asynccontextmanager
 async def an_on_demand_rig(folder: Path) -> AsyncIterator[OnDemandRig]:
     """The services, a study of one image, its On-Demand entry; the repository runs."""
-    port = free_port()
+    [port] = free_ports(1)
     own = {
         "XDSI_IMAGING_SOURCE_URL": f"http://127.0.0.1:{port}/xds/imaging-source",
         "XDSI_IMAGING_SOURCE__PORT": str(port),

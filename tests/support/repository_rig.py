@@ -8,7 +8,6 @@ import json
 import mmap
 import os
 import shutil
-import socket
 import sqlite3
 import struct
 import subprocess
@@ -37,16 +36,12 @@ from shared.settings import TlsSettings
 from shared.soap.client import PeerError, SoapClient
 from shared.soap.mtom import Received
 from tests.support.metadata import a_document_entry, a_submission
+from xdsi.stage import free_ports
 
 ROOT = Path(__file__).parents[2]
 GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 _READY_SECONDS = 60.0
 _LIMIT = 2**16
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 class Way(Enum):
@@ -66,7 +61,7 @@ class Between:
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self.port = free_port()
+        [self.port] = free_ports(1)
         self.way = Way.PASS
         self.exchanges = 0
         self._server: asyncio.Server | None = None
@@ -355,7 +350,7 @@ async def ended(process: asyncio.subprocess.Process) -> None:
 @asynccontextmanager
 async def a_rig(folder: Path, **changes: str) -> AsyncIterator[Rig]:
     """A registry that runs, a relay before it, and a repository that is to be started."""
-    registry_port, mllp, port = free_port(), free_port(), free_port()
+    registry_port, mllp, port = free_ports(3)
     between = Between(registry_port)
     common = {
         "XDSI_DATA": str(folder / "data"),

@@ -27,6 +27,7 @@ from shared.settings import AuditSettings, SettingsError, TlsSettings
 from shared.store.failures import DatabaseUnavailable
 from tests.support.audit import SOURCE, TestingSettings, an_event
 from tests.support.certificates import communities, stranger
+from xdsi.stage import free_ports
 
 
 def tls_of(community) -> TlsSettings:
@@ -340,11 +341,6 @@ def numbers(records) -> list[int]:
     return [int(raw.partition(b"<EventOutcomeDescription>number ")[2].partition(b"<")[0]) for raw in records]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
 @asynccontextmanager
 async def forwarding(settings, *more):
     recorder = AuditRecorder(settings, "testing")
@@ -359,7 +355,7 @@ async def forwarding(settings, *more):
 
 async def test_what_is_recorded_while_the_repository_is_down_arrives_later_in_order_and_once(tmp_path):
     north, south = communities()
-    port = free_port()
+    [port] = free_ports(1)
     async with forwarding(sending(tmp_path, port, tls=tls_of(south))) as recorder:
         for event in numbered(2_000):
             await recorder.record([event])
@@ -369,7 +365,7 @@ async def test_what_is_recorded_while_the_repository_is_down_arrives_later_in_or
 
 
 async def test_after_a_broken_connection_nothing_is_missing_and_nothing_is_there_twice(tmp_path):
-    port = free_port()
+    [port] = free_ports(1)
     async with forwarding(sending(tmp_path, port)) as recorder:
         for round_number in range(3):
             async with running(tmp_path, syslog_port=port) as service:
@@ -382,7 +378,7 @@ async def test_after_a_broken_connection_nothing_is_missing_and_nothing_is_there
 
 
 async def test_what_was_not_sent_when_the_sender_stopped_is_sent_by_the_next_one(tmp_path):
-    port = free_port()
+    [port] = free_ports(1)
     async with forwarding(sending(tmp_path, port)) as recorder:
         await recorder.record(numbered(5))
     async with (
