@@ -354,6 +354,9 @@ def _read(parameter: Parameter, sent: Clauses, level: int) -> Clauses:
     return clauses
 
 
+_STATUSES = frozenset(map(str, AvailabilityStatus))
+
+
 def _clause(parameter: Parameter, sent: tuple[str, ...]) -> tuple[str, ...]:
     try:
         values = parse_clause(sent, parameter.kind)
@@ -371,7 +374,7 @@ def _clause(parameter: Parameter, sent: tuple[str, ...]) -> tuple[str, ...]:
 
 def _is_known(kind: Kind, value: str) -> bool:
     # Unknown status values are dropped; a parameter that is left with none counts as absent.
-    return kind is not Kind.STATUS or value in list(AvailabilityStatus)
+    return kind is not Kind.STATUS or value in _STATUSES
 
 
 def _spelled(kind: Kind, value: str) -> str:
