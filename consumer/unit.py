@@ -13,7 +13,7 @@ from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
 from shared.http.client import http_client
 from shared.security.caller import Caller, Node, User
-from shared.security.peer_certificate import subject_of
+from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
 
 
@@ -55,12 +55,11 @@ class Parts:
         """Make the parts; `http` is to be closed at the end."""
         spool_folder = settings.folder / "incoming"
         spool_folder.mkdir(parents=True, exist_ok=True)
-        certificate = settings.tls.certificate
         return cls(
             settings=settings,
             http=http_client(settings.tls, peers=settings.peers),
             recorder=recorder,
-            node=Node(address="127.0.0.1", subject=subject_of(certificate) if certificate else ""),
+            node=own_node("127.0.0.1", settings.tls.certificate),
             spool_folder=spool_folder,
         )
 

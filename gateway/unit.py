@@ -16,7 +16,7 @@ from shared.audit.recorder import AuditRecorder
 from shared.http.client import http_client
 from shared.security.authenticator import NodeList
 from shared.security.caller import Caller, Node
-from shared.security.peer_certificate import subject_of
+from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
 from shared.soap.exchange import Gate
 
@@ -44,7 +44,6 @@ class Parts:
         """Make the parts; the HTTP clients are to be closed at the end."""
         spool_folder = settings.folder / "incoming"
         spool_folder.mkdir(parents=True, exist_ok=True)
-        certificate = settings.tls.certificate
         return cls(
             settings=settings,
             communities=Communities.of(settings.home_community_id, settings.communities),
@@ -57,7 +56,7 @@ class Parts:
             retrievals=http_client(settings.tls, peers=settings.peers),
             relays=Gate(settings.relays),
             recorder=recorder,
-            node=Node(address=settings.host, subject=subject_of(certificate) if certificate else ""),
+            node=own_node(settings.host, settings.tls.certificate),
             spool_folder=spool_folder,
         )
 

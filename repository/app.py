@@ -27,8 +27,8 @@ from shared.http.client import http_client
 from shared.http.health import health_routes
 from shared.http.raw_asgi import raw_first
 from shared.security.authenticator import Authenticator
-from shared.security.caller import Caller, Node
-from shared.security.peer_certificate import subject_of
+from shared.security.caller import Caller
+from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
 from shared.soap.pipeline import SoapService
 from shared.store.engine import open_database
@@ -123,9 +123,6 @@ async def build(settings: RepositorySettings) -> Repository:
         registry=SoapClient(http),
         provider=ImagingSource(http, settings.imaging_source_url),
         recorder=recorder,
-        node=Node(
-            address=settings.host,
-            subject=subject_of(settings.tls.certificate) if settings.tls.certificate else "",
-        ),
+        node=own_node(settings.host, settings.tls.certificate),
     )
     return Repository(parts, http)

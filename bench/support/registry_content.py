@@ -259,26 +259,33 @@ def registrations(path: str, names: Iterable[str]) -> Iterator[bytes]:
         )
 
 
+def submission_of(document: DocumentEntry, set_id: str) -> Submission:
+    """One document in a submission set of its own."""
+    return Submission(
+        submission_set=SubmissionSet(
+            entry_uuid="SubmissionSet01",
+            unique_id=set_id,
+            patient_id=document.patient_id,
+            source_id="1.3.6.1.4.1.21367.9.40",
+            submission_time=Timestamp("20240305101600"),
+            content_type_code=TYPES[0],
+        ),
+        document_entries=(document,),
+        associations=(
+            Association(
+                entry_uuid="Association01",
+                association_type=AssociationType.HAS_MEMBER,
+                source_object="SubmissionSet01",
+                target_object=document.entry_uuid,
+                submission_set_status=schemes.ORIGINAL,
+            ),
+        ),
+    )
+
+
 def _registration(path: str, name: str) -> bytes:
     document = entry(TYPES[0], entry_uuid="Document01", unique_id=_UID, patient_id=cx(name))
-    submission_set = SubmissionSet(
-        entry_uuid="SubmissionSet01",
-        unique_id=_SET_UID,
-        patient_id=cx(name),
-        source_id="1.3.6.1.4.1.21367.9.40",
-        submission_time=Timestamp("20240305101600"),
-        content_type_code=TYPES[0],
-    )
-    member = Association(
-        entry_uuid="Association01",
-        association_type=AssociationType.HAS_MEMBER,
-        source_object="SubmissionSet01",
-        target_object="Document01",
-        submission_set_status=schemes.ORIGINAL,
-    )
-    submission = Submission(
-        submission_set=submission_set, document_entries=(document,), associations=(member,)
-    )
-    body = ITI42.encode_request(RegisterRequest(decoded=DecodedSubmission(submission=submission)))
+    decoded = DecodedSubmission(submission=submission_of(document, _SET_UID))
+    body = ITI42.encode_request(RegisterRequest(decoded=decoded))
     url = f"http://127.0.0.1{PATH}"
     return post(path, ITI42.action, encode_request(ITI42.action, _MESSAGE, url, body, None))

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from bench.support.registry_content import TYPES, cx, entry, patient_name
-from shared.ebrim.model import Association, AssociationType, Submission, SubmissionSet, Timestamp
-from shared.ebrim.schemes import ORIGINAL
+from bench.support.registry_content import TYPES, cx, entry, patient_name, submission_of
+from shared.ebrim.model import Submission
 from shared.http.pieces import Piece, size
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocument
@@ -36,26 +35,7 @@ def submission(unique_id: str, set_id: str, patient: str) -> Submission:
         size=None,
         repository_unique_id="",
     )
-    return Submission(
-        submission_set=SubmissionSet(
-            entry_uuid="SubmissionSet01",
-            unique_id=set_id,
-            patient_id=cx(patient),
-            source_id="1.3.6.1.4.1.21367.9.40",
-            submission_time=Timestamp("20240305101600"),
-            content_type_code=TYPES[0],
-        ),
-        document_entries=(document,),
-        associations=(
-            Association(
-                entry_uuid="Association01",
-                association_type=AssociationType.HAS_MEMBER,
-                source_object="SubmissionSet01",
-                target_object="Document01",
-                submission_set_status=ORIGINAL,
-            ),
-        ),
-    )
+    return submission_of(document, set_id)
 
 
 def provision(unique_id: str, set_id: str, message_id: str, content: Content) -> list[Piece]:

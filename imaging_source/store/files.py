@@ -117,7 +117,6 @@ class ContentFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self._root = str(self.folder)
         self.unusable = ""
         self._incoming = self.folder / "incoming"
         make_folder(self._incoming)
@@ -136,7 +135,7 @@ class ContentFiles:
 
     def name(self, sha256: str) -> str:
         """`path` as text."""
-        return f"{self._root}/{sha256[:2]}/{sha256}.dcm"
+        return f"{self.folder}/{sha256[:2]}/{sha256}.dcm"
 
     def admit(self, expected_bytes: int) -> None:
         """Refuse at once what is announced to be longer than the free space, or while the store is unusable.

@@ -29,6 +29,17 @@ def node_from_der(der: bytes | None, address: str) -> Node:
     return Node(address=address, subject=subject, fingerprint=fingerprint)
 
 
+def own_node(address: str, certificate: Path | None) -> Node:
+    """Ourselves, as peers see us: at `address`, with the certificate in a PEM file, or without any.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or holds no certificate.
+    """
+    return Node(address=address, subject=subject_of(certificate) if certificate else "")
+
+
 def subject_of(pem_path: Path) -> str:
     """The subject DN of the first certificate in a PEM file, as an RFC 4514 string.
 

@@ -55,19 +55,19 @@ async def test_what_was_acknowledged_survives_a_power_loss_at_any_moment(tmp_pat
 
     image = tmp_path / "image"
     for _ in range(LONG_IMAGES if long else IMAGES):
-        moment = a_crash(records, Disk(machine, FOLDERS), image, random.randrange(began, ended))
+        moment = random.randrange(began, ended)
+        a_crash(records, Disk(machine, FOLDERS), image, moment)
         await holds(image, [one for one in done if one.provided < moment], moment)
         shutil.rmtree(image)
 
 
-def a_crash(records: Iterable[Record], disk: Disk, image: Path, moment: int) -> int:
+def a_crash(records: Iterable[Record], disk: Disk, image: Path, moment: int) -> None:
     """Write the disk as it is after a power loss at `moment`."""
     for record in records:
         if record.time > moment:
             break
         disk.take(record)
     disk.write(image, random.choice([Survives.NOTHING, *2 * [Survives.SOME], Survives.ALL]))
-    return moment
 
 
 async def provided_and_retrieved(rig: Rig) -> list[Done]:
@@ -136,7 +136,8 @@ async def test_an_instance_that_was_acknowledged_survives_a_power_loss_at_any_mo
     records = recorded.records()
     image = tmp_path / "image"
     for _ in range(LONG_IMAGES if long else INTAKE_IMAGES):
-        moment = a_crash(records, Disk(machine, ()), image, random.randrange(began, ended))
+        moment = random.randrange(began, ended)
+        a_crash(records, Disk(machine, ()), image, moment)
         async with an_intake(image) as intake:
             await intake.store.recover(intake.trail.record)
             kept = {one.sop_instance_uid: one for one in await intake.store.find_study("2.25.11")}

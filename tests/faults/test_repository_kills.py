@@ -14,7 +14,7 @@ from tests.support.repository_rig import a_rig
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(7200)]
 
-SEEDS, LONG_SEEDS = 1, 10
+SEEDS, LONG_SEEDS = 1, 20
 # A document that comes in several batches, so that a point is passed more than once.
 SIZE = 1_300_000
 # So many folders are synced when it opens.
