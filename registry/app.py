@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from registry.domain.feed import Code, FeedError, acknowledgement
+from registry.domain.feed import Code, FeedError, acknowledgement, readable_header
 from registry.domain.value_sets import ANYTHING, read_value_sets
 from registry.janitor import Janitor
 from registry.mllp import MllpLimits, MllpListener
@@ -129,8 +129,8 @@ class Registry:
         await self._parts.recorder.record((node_authentication_failure(address, reason),))
 
 
-def _cut(reason: str) -> bytes:
-    error = FeedError(Code.REJECT, 207, "MSH", reason)
+def _cut(reason: str, beginning: bytes) -> bytes:
+    error = FeedError(Code.REJECT, 207, "MSH", reason, readable_header(beginning))
     return acknowledgement(error.header, error=error)
 
 

@@ -1,8 +1,8 @@
 """The Minimal Lower Layer Protocol: frames of HL7 v2 over TCP or TLS, with limits (HL7 Appendix C; ITI TF-2
 3.8.2).
 
-A frame is 0x0B, the message, 0x1C 0x0D. Connections are counted, in all and for each peer; whoever sends too
-much or too slowly is told so and cut.
+A frame is 0x0B, the message, 0x1C 0x0D; the last octet may be absent. Connections are counted, in all and
+for each peer; whoever sends too much or too slowly is told so and cut.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from shared.telemetry.log import logger
 _log = logger(__name__)
 
 START, END = b"\x0b", b"\x1c\x0d"
+# No text of HL7 holds it, and some senders leave out what follows.
+_LAST = END[:1]
 READ_BYTES = 64 * 1024
+BEGINNING_BYTES = 4_096
 HANDSHAKE_SECONDS = 10.0
 PAUSE_SECONDS = 0.1
 BACKLOG = 128
@@ -57,7 +60,12 @@ class FrameReader:
     @property
     def inside(self) -> bool:
         """Whether a frame has begun."""
-        return bool(self._buffer)
+        return bool(self._buffer.strip(b"\r\n"))
+
+    @property
+    def beginning(self) -> bytes:
+        """The first octets of the message that has begun, for who has to refuse the rest of it."""
+        return bytes(self._buffer[1:BEGINNING_BYTES])
 
     def feed(self, octets: bytes) -> None:
         """Add what arrived."""
@@ -76,14 +84,14 @@ class FrameReader:
             del self._buffer[: len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))]
             if self._buffer and self._buffer[:1] != START:
                 raise FrameError("a frame begins with 0x0B")
-        end = self._buffer.find(END, max(self._searched - 1, 0))
+        end = self._buffer.find(_LAST, self._searched)
         if (end if end >= 0 else len(self._buffer)) > self._limit:
             raise FrameError(f"a message is at most {self._limit} bytes long")
         self._searched = len(self._buffer)
         if end < 0:
             return None
         message = bytes(self._buffer[1:end])
-        del self._buffer[: end + len(END)]
+        del self._buffer[: end + len(_LAST)]
         self._searched = 0
         return message
 
@@ -96,14 +104,15 @@ def framed(message: bytes) -> bytes:
 class MllpListener:
     """Accepts connections and hands each message to `answer`, one after the other for each connection.
 
-    `refusal` makes the message that is sent when a frame is cut, from the reason.
+    `refusal` makes the message that is sent when a frame is cut, from the reason and the beginning of what
+    came.
     """
 
     def __init__(
         self,
         answer: Answer,
         *,
-        refusal: Callable[[str], bytes],
+        refusal: Callable[[str, bytes], bytes],
         limits: MllpLimits | None = None,
         tls: ssl.SSLContext | None = None,
         on_tls_failure: OnTlsFailure | None = None,
@@ -222,7 +231,7 @@ class MllpListener:
                 message = await self._next(reader, frames)
             except FrameError as error:
                 _log.warning("feed connection cut", peer=address, reason=str(error))
-                writer.write(framed(self._refusal(str(error))))
+                writer.write(framed(self._refusal(str(error), frames.beginning)))
                 await writer.drain()
                 return
             if message is None:

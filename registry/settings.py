@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
+from registry.domain.feed import CHARSETS, DEFAULT_CHARSET, encoding_of
 from registry.domain.restricted_update import ATTRIBUTES
 from registry.domain.value_sets import ValueSetError, read_value_sets
 from shared.messages.iti61 import RESPONSE_ACTION
@@ -30,6 +31,11 @@ class RegistrySettings(ServiceSettings):
     )
     feed_namespace: str = Field(
         "", description="namespace id of the affinity domain in feeds that name no OID; empty: OIDs only"
+    )
+    feed_charset: str = Field(
+        DEFAULT_CHARSET,
+        description="character set of feed messages that name none in MSH-18 and are not UTF-8, as MSH-18 "
+        "spells it",
     )
     mllp_connections: int = Field(64, ge=1, description="feed connections at once")
     mllp_connections_per_peer: int = Field(8, ge=1, description="feed connections of one address at once")
@@ -74,6 +80,13 @@ class RegistrySettings(ServiceSettings):
         if unknown := set(names) - ATTRIBUTES.keys():
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(ATTRIBUTES)}")
         return names
+
+    @field_validator("feed_charset")
+    @classmethod
+    def _known_charset(cls, name: str) -> str:
+        if encoding_of(name) is None:
+            raise ValueError(f"not read here; known: {', '.join(CHARSETS)}")
+        return name
 
     def problems(self) -> list[str]:
         """Contradictions between settings, and what of the files they name cannot be used."""

@@ -1,12 +1,15 @@
 """Messages of the patient identity feed, read and acknowledged (HL7 v2.3.1 to 2.5; ITI TF-2 3.8.4).
 
 Small on purpose: a message is what the registry needs of it. Tolerated when reading: CR LF or LF between
-segments, an absent third component of MSH-9, ids of other assigning authorities beside ours, segments that
-say nothing here.
+segments, a byte order mark or line ends before MSH, an absent third component of MSH-9, ids of other
+assigning authorities beside ours, segments that say nothing here, and a message that names no character set:
+it is UTF-8, or else what a setting says, as long as no patient id depends on that guess.
 """
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +20,34 @@ from shared.ebrim.identifiers import CX, nfc, unescape
 
 SEPARATORS = "|^~\\&"
 MAX_SEGMENTS = 1_000
+
+DEFAULT_CHARSET = "8859/1"
+CHARSETS = {
+    "ASCII": "ascii",
+    **{f"8859/{part}": f"iso8859-{part}" for part in (*range(1, 10), 15)},
+    "UNICODE": "utf-8",
+    "UNICODE UTF-8": "utf-8",
+    "GB 18030-2000": "gb18030",
+    "KS X 1001": "euc_kr",
+    "BIG-5": "big5",
+    "WINDOWS-1252": "cp1252",
+}
+"""What MSH-18 may name (HL7 table 0211), and a set that is none of HL7's and yet sent."""
+
+# Other spellings of the names above, without what stands between letters and digits.
+_ALIASES = {
+    "UTF8": "UNICODEUTF8",
+    "USASCII": "ASCII",
+    "LATIN1": "88591",
+    "CP1252": "WINDOWS1252",
+    **{f"ISO8859{part}": f"8859{part}" for part in (*range(1, 10), 15)},
+    **{
+        f"ISOIR{number}": f"8859{part}" for number, part in ((100, 1), (101, 2), (144, 5), (126, 7), (148, 9))
+    },
+}
+_SPELLING = re.compile(r"[^A-Z0-9]")
+_BEFORE_MSH = re.compile(rb"\A(?:" + re.escape(codecs.BOM_UTF8) + rb")?[\r\n]*")
+_LONGEST_HEADER = 4_096
 
 
 class Event(StrEnum):
@@ -84,63 +115,100 @@ Segment = Sequence[str]
 # --- reading ------------------------------------------------------------------------------------------
 
 
-def decode(octets: bytes, *, domain: str, namespace: str = "") -> FeedMessage:
+def decode(
+    octets: bytes, *, domain: str, namespace: str = "", default_charset: str = DEFAULT_CHARSET
+) -> FeedMessage:
     """Read a message whose patient ids are of the assigning authority `domain` (an OID).
 
     Parameters
     ----------
     namespace
         The namespace id that stands for `domain` where a message gives no OID.
+    default_charset
+        The character set, as MSH-18 spells it, of a message that names none and is not UTF-8.
 
     Raises
     ------
     FeedError
         With as much of the header as could be read.
     """
-    segments = _segments(octets)
-    header = _header(segments[0])
+    message = _BEFORE_MSH.sub(b"", octets, count=1)
+    header = readable_header(message)
     try:
-        event = _event(segments[0])
-        patients = [segment for segment in segments if segment[0] == "PID"]
-        priors = [segment for segment in segments if segment[0] == "MRG"]
-        wanted = 1 if event is Event.MERGE else 0
-        if len(patients) != 1 or len(priors) > 1 or len(priors) < wanted:
-            raise FeedError(
-                Code.ERROR, 100, "PID", "one PID is needed, and one MRG in a merge: one pair for each message"
-            )
-        return FeedMessage(
-            header=header,
-            event=event,
-            patient_id=_patient(_field(patients[0], 3), "PID-3", domain, namespace),
-            prior_patient_id=_patient(_field(priors[0], 1), "MRG-1", domain, namespace) if wanted else "",
-        )
+        text, guessed = _text(message, default_charset)
+        segments = _segments(text)
+        header = _header(segments[0])
+        return _message(segments, header, domain, namespace, guessed=guessed)
     except FeedError as error:
         error.header = header
         raise
 
 
-def _segments(octets: bytes) -> list[Segment]:
-    if octets[:8] != b"MSH" + SEPARATORS.encode():
+def readable_header(octets: bytes) -> Header:
+    """As much of MSH as the beginning of a message shows, whatever is wrong with the rest of it."""
+    message = _BEFORE_MSH.sub(b"", octets[:_LONGEST_HEADER], count=1)
+    if not message.startswith(b"MSH") or len(message) < len("MSH|"):
+        return Header()
+    line = re.split(rb"[\r\n]", message, maxsplit=1)[0].decode("latin-1")
+    return _header(line.split(line[3]))
+
+
+def _message(
+    segments: Sequence[Segment], header: Header, domain: str, namespace: str, *, guessed: bool
+) -> FeedMessage:
+    event = _event(segments[0])
+    patients = [segment for segment in segments if segment[0] == "PID"]
+    priors = [segment for segment in segments if segment[0] == "MRG"]
+    wanted = 1 if event is Event.MERGE else 0
+    if len(patients) != 1 or len(priors) > 1 or len(priors) < wanted:
+        raise FeedError(
+            Code.ERROR, 100, "PID", "one PID is needed, and one MRG in a merge: one pair for each message"
+        )
+    message = FeedMessage(
+        header=header,
+        event=event,
+        patient_id=_patient(_field(patients[0], 3), "PID-3", domain, namespace),
+        prior_patient_id=_patient(_field(priors[0], 1), "MRG-1", domain, namespace) if wanted else "",
+    )
+    if guessed and not (message.patient_id + message.prior_patient_id).isascii():
+        # A name may be guessed, it is not even kept; an id that is guessed may be another patient's.
+        raise FeedError(
+            Code.REJECT, 102, "MSH-18", "a patient id is not ASCII; name the character set in MSH-18"
+        )
+    return message
+
+
+def _segments(text: str) -> list[Segment]:
+    if not text.startswith(f"MSH{SEPARATORS}"):
         raise FeedError(
             Code.REJECT, 100, "MSH", f"the message must begin with MSH{SEPARATORS}, the separators of HL7"
         )
-    charset = octets.splitlines()[0].split(b"|")[17:18]
-    text = _text(octets, (charset[0] if charset else b"").decode("ascii", "replace"))
     lines = text.replace("\r\n", "\r").replace("\n", "\r").split("\r")
     if len(lines) > MAX_SEGMENTS:
         raise FeedError(Code.REJECT, 100, "MSH", f"more than {MAX_SEGMENTS} segments")
     return [line.split("|") for line in lines if line]
 
 
-_CHARSETS = {"": "utf-8", "UNICODE UTF-8": "utf-8", "UNICODE": "utf-8", "UTF-8": "utf-8", "ASCII": "ascii"}
+def _text(octets: bytes, default_charset: str) -> tuple[str, bool]:
+    """The message as text, and whether its character set had to be guessed."""
+    named = re.split(rb"[\r\n]", octets, maxsplit=1)[0].split(b"|")[17:18]
+    charset = (named[0] if named else b"").decode("ascii", "replace").split("~")[0].strip()
+    if charset:
+        return _decoded(octets, charset), False
+    try:
+        return octets.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return _decoded(octets, default_charset), True
 
 
-def _text(octets: bytes, charset: str) -> str:
-    name = charset.split("~")[0].strip().upper()
-    encoding = _CHARSETS.get(name) or ("latin-1" if name == "8859/1" else None)
+def _decoded(octets: bytes, charset: str) -> str:
+    encoding = encoding_of(charset)
     if encoding is None:
         raise FeedError(
-            Code.REJECT, 102, "MSH-18", "the character set is not read here; use UNICODE UTF-8 or 8859/1"
+            Code.REJECT,
+            102,
+            "MSH-18",
+            f"the character set is not read here; use one of {', '.join(CHARSETS)}",
         )
     try:
         return octets.decode(encoding)
@@ -148,6 +216,13 @@ def _text(octets: bytes, charset: str) -> str:
         raise FeedError(
             Code.REJECT, 102, "MSH-18", f"the bytes are not {encoding}; name their character set in MSH-18"
         ) from None
+
+
+def encoding_of(charset: str) -> str | None:
+    """Python's codec for a character set of HL7 table 0211, commonly spelled; None for one not read here."""
+    spelled = _SPELLING.sub("", charset.upper())
+    spelled = _ALIASES.get(spelled, spelled)
+    return next((codec for name, codec in CHARSETS.items() if _SPELLING.sub("", name) == spelled), None)
 
 
 def _header(segment: Segment) -> Header:

@@ -45,7 +45,12 @@ class Feed:
         settings = self.parts.settings
         message = None
         try:
-            message = feed.decode(octets, domain=settings.affinity_domain, namespace=settings.feed_namespace)
+            message = feed.decode(
+                octets,
+                domain=settings.affinity_domain,
+                namespace=settings.feed_namespace,
+                default_charset=settings.feed_charset,
+            )
             return await self._taken(message, hashlib.sha256(octets).hexdigest(), address)
         except FeedError as error:
             return await self._refused(error, message, address)

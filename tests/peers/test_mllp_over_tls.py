@@ -23,7 +23,10 @@ async def _aa(message: bytes, address: str) -> bytes:
 
 async def _messages_on_connections_of_their_own(number: int) -> list[bytes]:
     listener = MllpListener(
-        _aa, refusal=str.encode, limits=MllpLimits(connections_per_peer=2), tls=server_context(_tls())
+        _aa,
+        refusal=lambda reason, _: reason.encode(),
+        limits=MllpLimits(connections_per_peer=2),
+        tls=server_context(_tls()),
     )
     await listener.start("127.0.0.1", 0)
     context = client_context(_tls())

@@ -235,7 +235,7 @@ async def listener():
 
     listener = MllpListener(
         echo,
-        refusal=lambda reason: b"AR:" + reason.encode(),
+        refusal=lambda reason, _: b"AR:" + reason.encode(),
         limits=MllpLimits(frame_bytes=1_000, frame_seconds=0.3, connections=4, connections_per_peer=3),
     )
     await listener.start("127.0.0.1", 0)

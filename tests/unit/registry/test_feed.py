@@ -62,13 +62,80 @@ def test_line_ends_of_others_are_read():
     assert decode(adt().replace(b"\r", b"\n")).patient_id == PATIENT
 
 
-def test_character_sets():
-    umlaut = f"M\u00fc^^^&{DOMAIN}&ISO"
-    latin = adt(pid3=umlaut, charset="8859/1").decode().encode("latin-1")
-    assert decode(latin).patient_id == umlaut
-    assert decode(adt(pid3=umlaut, charset="")).patient_id == umlaut
-    assert refused(adt(pid3=umlaut, charset="").decode().encode("latin-1")).place == "MSH-18"
-    assert refused(adt(charset="EBCDIC")).place == "MSH-18"
+UMLAUT = f"M\u00fc^^^&{DOMAIN}&ISO"
+
+
+@pytest.mark.parametrize(
+    ("charset", "codec", "patient_id"),
+    [
+        ("UNICODE UTF-8", "utf-8", "M\u00fc"),
+        ("UTF8", "utf-8", "M\u00fc"),
+        ("8859/1", "latin-1", "M\u00fc"),
+        ("8859/1~ISO IR87", "latin-1", "M\u00fc"),
+        ("ISO-8859-1", "latin-1", "M\u00fc"),
+        ("iso_8859-15", "iso8859-15", "M\u0153"),
+        ("8859/2", "iso8859-2", "\u0141a"),
+        ("8859/5", "iso8859-5", "\u0416a"),
+        ("ISO_IR 144", "iso8859-5", "\u0416a"),
+        ("WINDOWS-1252", "cp1252", "M\u0153"),
+        ("GB 18030-2000", "gb18030", "\u738b"),
+        ("KS X 1001", "euc_kr", "\uae40"),
+    ],
+)
+def test_a_named_character_set_is_read(charset, codec, patient_id):
+    octets = adt(pid3=f"{patient_id}^^^&{DOMAIN}&ISO", charset=charset).decode().encode(codec)
+    assert decode(octets).patient_id == f"{patient_id}^^^&{DOMAIN}&ISO"
+
+
+def test_every_character_set_that_is_named_as_known_is_known_to_python():
+    for name in feed.CHARSETS:
+        assert decode(adt(charset=name)).patient_id == PATIENT
+
+
+@pytest.mark.parametrize("name", ["J\u00fcrgen", "\u00c5sa", "\u00d8ystein"])
+def test_a_name_that_is_not_utf_8_and_says_nothing_of_it_keeps_no_patient_unknown(name):
+    octets = adt(charset="").decode().replace("Rick", name).encode("latin-1")
+    assert decode(octets).patient_id == PATIENT
+    assert decode(octets.replace(b"2.3.1||||||", b"2.3.1")).patient_id == PATIENT
+
+
+def test_without_a_name_the_default_is_read_after_utf_8():
+    assert decode(adt(pid3=UMLAUT, charset="")).patient_id == UMLAUT
+    octets = adt(charset="").decode().replace("Rick", "\u0416").encode("iso8859-5")
+    assert decode(octets, default_charset="8859/5").patient_id == PATIENT
+    assert refused(octets, default_charset="ASCII").place == "MSH-18"
+
+
+def test_no_patient_is_known_by_an_id_whose_character_set_was_guessed():
+    guessed = adt(pid3=UMLAUT, charset="").decode().encode("latin-1")
+    assert refused(guessed).place == "MSH-18"
+    merge = adt("A40", mrg=UMLAUT, charset="").decode().encode("latin-1")
+    assert refused(merge).place == "MSH-18"
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\r\n", b"\n\n", b"\xef\xbb\xbf\r\n"])
+def test_a_byte_order_mark_and_line_ends_before_the_message_are_skipped(before):
+    assert decode(before + adt()).patient_id == PATIENT
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        adt(charset="EBCDIC"),
+        adt(charset="ISO IR87"),
+        adt().replace(b"Roe", b"R\xf6e"),
+        adt(pid3=UMLAUT, charset="").decode().encode("latin-1"),
+        adt(charset="").replace(b"|", b"*"),
+        adt().replace(b"|^~\\&|", b"|^~\\#|", 1),
+        b"\xef\xbb\xbf" + adt(charset="ISO IR87"),
+        adt() + b"ZZZ\r" * feed.MAX_SEGMENTS,
+        adt(kind="ORU^R01"),
+        adt("A02"),
+        adt(pid3=""),
+    ],
+)
+def test_every_refusal_names_the_message_that_it_refuses(octets):
+    assert refused(octets).header.control_id == "C1"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +194,7 @@ def test_any_bytes_end_in_a_message_or_a_feed_error(octets):
 
 
 @given(
-    st.lists(st.binary(max_size=40).filter(lambda octets: b"\x1c\x0d" not in octets + b"\x1c"), max_size=4),
+    st.lists(st.binary(max_size=40).filter(lambda octets: b"\x1c" not in octets), max_size=4),
     st.data(),
 )
 def test_messages_come_out_wherever_the_stream_is_split(messages, data):
