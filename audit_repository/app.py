@@ -45,8 +45,11 @@ class AuditRepository:
         metrics = Metrics(settings.service)
         metrics.gauge("audit_records", "Records in the trail", lambda: trail.sequence)
         self.asgi = FastAPI(title="xdsi audit repository", docs_url=None, redoc_url=None, openapi_url=None)
-        checks = {"database": trail.database.check, "syslog": self.syslog.check}
-        self.asgi.include_router(health_routes(checks, metrics))
+        works = [trail.work, self.syslog.work]
+        if self.datagrams is not None:
+            works.append(self.datagrams.work)
+        checks = {"database": trail.database.check}
+        self.asgi.include_router(health_routes(checks, metrics, background=works))
         self.asgi.include_router(iti81.routes(settings, trail, Authenticator(settings), self.record))
 
     async def start(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from contextlib import suppress
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -13,7 +12,7 @@ from consumer import api
 from consumer.guard import Guard
 from consumer.handles import Handles
 from consumer.pages.routes import Pages
-from consumer.sessions import Sessions
+from consumer.sessions import Session, Sessions
 from consumer.settings import ConsumerSettings
 from consumer.unit import Parts
 from consumer.visitors import Reception
@@ -21,6 +20,7 @@ from consumer.workplace import Workplace
 from shared.audit.events import LOGOUT, node_authentication_failure, started, stopped, user_authentication
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
+from shared.background import BackgroundWork
 from shared.http.health import health_routes
 from shared.security.authenticator import Authenticator
 from shared.telemetry.metrics import Metrics
@@ -35,7 +35,8 @@ class Consumer:
         self.parts = parts
         self.sessions = Sessions()
         self._forwarder = Forwarder(parts.settings, parts.recorder.spool)
-        self._sweeping: asyncio.Task[None] | None = None
+        self._ended: list[Session] = []
+        self._sessions_end = BackgroundWork("sessions", self.end_sessions, rest_seconds=_SWEEP_SECONDS)
         self._metrics = Metrics(parts.settings.service)
         self._metrics.gauge("sessions", "People who are signed in", lambda: len(self.sessions))
         self.asgi = Guard(self._application(authenticator), parts.settings)
@@ -44,10 +45,11 @@ class Consumer:
         parts = self.parts
         reception = Reception(authenticator, parts.recorder, parts.settings.endpoint)
         workplace = Workplace(parts, Handles(), self._metrics)
-        checks = {"audit": parts.recorder.check, "forwarder": self._forwarder.check}
+        checks = {"audit": parts.recorder.check}
+        works = (self._forwarder.work, self._sessions_end)
         application = FastAPI(title="xdsi consumer", docs_url=None, redoc_url=None, openapi_url=None)
         application.add_exception_handler(HTTPException, api.refused)  # type: ignore[arg-type]
-        application.include_router(health_routes(checks, self._metrics))
+        application.include_router(health_routes(checks, self._metrics, background=works))
         application.include_router(api.router(parts, reception, workplace))
         application.include_router(Pages(parts, reception, workplace, self.sessions).router())
         return application
@@ -58,15 +60,12 @@ class Consumer:
         recorder = self.parts.recorder
         await recorder.record((started(recorder.source),))
         await self._forwarder.start()
-        self._sweeping = asyncio.create_task(self._sweep(), name="sessions")
+        self._sessions_end.start()
 
     async def stop(self) -> None:
         """End it; events that were not sent wait on disk for the next start."""
         recorder = self.parts.recorder
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sweeping
+        await self._sessions_end.stop()
         await recorder.record((stopped(recorder.source),))
         await self._forwarder.stop()
         await self.parts.http.aclose()
@@ -76,21 +75,19 @@ class Consumer:
         """Record that a node did not authenticate (ITI-19)."""
         await self.parts.recorder.record((node_authentication_failure(address, reason),))
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            await self.end_sessions()
-
     async def end_sessions(self) -> None:
         """Forget sessions whose time is over, and record that their users went (Logout by inactivity)."""
-        ended = [session.visitor for session in self.sessions.take_ended()]
+        # What cannot be recorded now is recorded with those that end next.
+        self._ended += self.sessions.take_ended()
+        ended, visitors = len(self._ended), [session.visitor for session in self._ended]
         await self.parts.recorder.record(
             [
                 user_authentication(visitor.user, visitor.caller.node, LOGOUT, requested=False)
-                for visitor in ended
+                for visitor in visitors
                 if visitor.user is not None
             ]
         )
+        del self._ended[:ended]
 
 
 def _empty(parts: Parts) -> None:

@@ -40,7 +40,8 @@ class Gateway:
         responding = self._soap(RESPONDING, "responding_gateway")
         application = FastAPI(title="xdsi gateway", docs_url=None, redoc_url=None, openapi_url=None)
         checks = {"audit": parts.recorder.check, "patient_links": parts.links.check}
-        application.include_router(health_routes(checks, self._metrics))
+        works = (self._forwarder.work,)
+        application.include_router(health_routes(checks, self._metrics, background=works))
         self.asgi = raw_first(
             INITIATING_PATH, initiating.asgi, raw_first(RESPONDING_PATH, responding.asgi, application)
         )

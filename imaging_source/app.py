@@ -84,11 +84,12 @@ class ImagingSource:
         checks = {
             "instances": parts.instances.check,
             "audit": parts.recorder.check,
-            "forwarder": self._forwarder.check,
-            "publisher": self.publisher.check,
         }
+        works = [self._forwarder.work, self.publisher.work]
+        if parts.settings.auto_publish:
+            works.append(self._watch.work)
         application = FastAPI(title="xdsi imaging source", docs_url=None, redoc_url=None, openapi_url=None)
-        application.include_router(health_routes(checks, self._metrics))
+        application.include_router(health_routes(checks, self._metrics, background=works))
         application.include_router(rad108.router(stow), prefix=DICOMWEB_PATH)
         application.router.routes.extend(
             rad107_http.routes(DICOMWEB_PATH, parts, self.unit, self._metrics.transaction("RAD-107"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import Final
 
 from imaging_source.domain.publishing import NotPublishable
@@ -13,7 +12,7 @@ from imaging_source.store.outbox import Leased
 from imaging_source.store.publications import State, find_publications, oldest_waiting
 from imaging_source.transactions import rad68
 from imaging_source.unit import Parts
-from shared.http.health import NotReady
+from shared.background import BackgroundWork
 from shared.soap.perform import log_mistake
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
@@ -24,6 +23,7 @@ _AT_ONCE: Final = 4
 _POLL_SECONDS: Final = 0.5
 _WATCH_SECONDS: Final = 0.25
 _PAUSE_SECONDS: Final = 5.0
+_LONG_PAUSE_SECONDS: Final = 60.0
 _PAGE: Final = 500
 
 
@@ -35,53 +35,35 @@ class Publisher:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._wake = asyncio.Event()
+        self.work = BackgroundWork("publisher", self._turn, rest_seconds=_POLL_SECONDS)
         self._sending: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.Task[None] | None = None
         self._oldest: int | None = None
 
     async def start(self) -> None:
         """Begin to send; what a dead process had in its hands is sent again at once, where it was alone."""
         if self._parts.database.dialect == "sqlite":
             await outbox.release_all(self._parts.database)
-        self._loop = asyncio.create_task(self._run(), name="publisher")
+        self.work.start()
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
         """Stop; attempts under way have `grace_seconds` to end."""
-        if self._loop is None:
-            return
-        self._loop.cancel()
+        await self.work.stop()
         if self._sending:
             _, late = await asyncio.wait(self._sending, timeout=grace_seconds)
             for task in late:
                 task.cancel()
-        await asyncio.gather(self._loop, *self._sending, return_exceptions=True)
-        self._loop = None
+        await asyncio.gather(*self._sending, return_exceptions=True)
 
     def wake(self) -> None:
         """Look at the outbox now: something was put into it."""
-        self._wake.set()
-
-    async def check(self) -> None:
-        """Raise `NotReady` when nothing is sent any more, for readiness."""
-        if self._loop is None or self._loop.done():
-            raise NotReady("manifests are kept but no longer sent; restart the service")
+        self.work.wake()
 
     @property
     def oldest_seconds(self) -> float:
         """For how long the oldest publication has waited; 0 when none waits."""
         return 0.0 if self._oldest is None else max(0.0, time.time() - self._oldest / 1000)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._turn()
-            except DatabaseError as error:
-                _log.error("the outbox cannot be read", error=type(error).__name__)
-                await asyncio.sleep(_PAUSE_SECONDS)
-
     async def _turn(self) -> None:
-        self._wake.clear()
         free = _AT_ONCE - len(self._sending)
         leased = await outbox.lease(self._parts.database, most=free) if free else []
         for each in leased:
@@ -89,14 +71,12 @@ class Publisher:
             self._sending.add(task)
             task.add_done_callback(self._ended)
         self._oldest = await oldest_waiting(self._parts.database)
-        if not leased:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._wake.wait()
+        if leased:
+            self.wake()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
-        self._wake.set()
+        self.wake()
 
     async def _provide(self, leased: Leased) -> None:
         try:
@@ -119,33 +99,31 @@ class StudyWatch:
         self._publisher = publisher
         self._delay = parts.settings.publish_delay_seconds
         self._changed: dict[str, float] = {}
-        self._loop: asyncio.Task[None] | None = None
+        self._remembered = False
+        self.work = BackgroundWork("study watch", self._turn, rest_seconds=_WATCH_SECONDS)
 
     async def start(self) -> None:
         """Begin to watch."""
         self._parts.instances.on_stored.append(self.changed)
-        self._loop = asyncio.create_task(self._run(), name="study-watch")
+        self.work.start()
 
     async def stop(self) -> None:
         """Stop; what is not published yet is found again at the next start."""
-        if self._loop is None:
-            return
-        self._parts.instances.on_stored.remove(self.changed)
-        self._loop.cancel()
-        await asyncio.gather(self._loop, return_exceptions=True)
-        self._loop = None
+        if self.changed in self._parts.instances.on_stored:
+            self._parts.instances.on_stored.remove(self.changed)
+        await self.work.stop()
 
     def changed(self, study_instance_uid: str) -> None:
         """Note that an instance of this study has arrived."""
         self._changed[study_instance_uid] = time.monotonic()
 
-    async def _run(self) -> None:
-        await self._remember()
-        while True:
-            quiet_since = time.monotonic() - self._delay
-            for study in [study for study, at in self._changed.items() if at <= quiet_since]:
-                await self._publish(study)
-            await asyncio.sleep(_WATCH_SECONDS)
+    async def _turn(self) -> None:
+        if not self._remembered:
+            await self._remember()
+            self._remembered = True
+        quiet_since = time.monotonic() - self._delay
+        for study in [study for study, at in self._changed.items() if at <= quiet_since]:
+            await self._publish(study)
 
     async def _publish(self, study_instance_uid: str) -> None:
         at = self._changed.pop(study_instance_uid)
@@ -155,14 +133,16 @@ class StudyWatch:
             _log.warning("a study is not published", reason=str(error))
         except DatabaseError as error:
             _log.error("a study cannot be published now", error=type(error).__name__)
-            self._changed.setdefault(
-                study_instance_uid, max(at, time.monotonic() + _PAUSE_SECONDS - self._delay)
-            )
+            self._again(study_instance_uid, at, _PAUSE_SECONDS)
         except Exception as error:
-            # One study must not keep the others from being published.
+            # One study must not keep the others from being published, nor be forgotten.
             log_mistake(error)
+            self._again(study_instance_uid, at, _LONG_PAUSE_SECONDS)
         else:
             self._publisher.wake()
+
+    def _again(self, study_instance_uid: str, at: float, pause_seconds: float) -> None:
+        self._changed.setdefault(study_instance_uid, max(at, time.monotonic() + pause_seconds - self._delay))
 
     async def _remember(self) -> None:
         after = ""

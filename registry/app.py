@@ -81,7 +81,6 @@ class Registry:
         checks: dict[str, Check] = {
             "database": parts.database.check,
             "audit": parts.recorder.check,
-            "audit delivery": self._forwarder.check,
         }
         self.asgi = raw_first(PATH, soap.asgi, application)
         if self._leader is not None:
@@ -89,7 +88,9 @@ class Registry:
             split = Split(PATH, self.asgi, self._leader, actions=actions)
             checks["leader"] = split.ready
             self.asgi = split.asgi
-        application.include_router(health_routes(checks, metrics))
+        of_leader = (self._janitor.work, self._feed.work) if worker.leads else ()
+        works = (self._forwarder.work, *of_leader)
+        application.include_router(health_routes(checks, metrics, background=works))
         application.include_router(consent_routes(parts, authenticator))
 
     @property

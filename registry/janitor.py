@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from registry.store.replays import FEED_MESSAGES, FIRST, SUBMISSIONS, Replays, forget_portion
 from registry.unit import Parts
-from shared.store.failures import DatabaseError
+from shared.background import BackgroundWork
 from shared.telemetry.log import logger
 
 _log = logger("registry.janitor")
@@ -22,17 +22,15 @@ class Janitor:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._task: asyncio.Task[None] | None = None
+        self.work = BackgroundWork("forgetting", self._round, rest_seconds=ROUND_SECONDS)
 
     async def start(self) -> None:
         """Begin; returns at once."""
-        self._task = asyncio.create_task(self._rounds(), name="janitor")
+        self.work.start()
 
     async def stop(self) -> None:
         """End the loop; a portion in work is finished by the database."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self.work.stop()
 
     async def forget(self) -> int:
         """Forget what was kept more than `replay_days` ago; count it."""
@@ -51,12 +49,6 @@ class Janitor:
             after = last
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _rounds(self) -> None:
-        while True:
-            try:
-                if count := await self.forget():
-                    _log.info("janitor", what="replays", count=count)
-            except DatabaseError as error:
-                # The next round tries again; what is old stays so.
-                _log.error("janitor failed", what="replays", error=type(error).__name__)
-            await asyncio.sleep(ROUND_SECONDS)
+    async def _round(self) -> None:
+        if count := await self.forget():
+            _log.info("janitor", what="replays", count=count)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from shared.background import BackgroundWork
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
@@ -123,7 +124,7 @@ class MllpListener:
         self._tls = tls
         self._on_tls_failure = on_tls_failure
         self._listening: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self.work = BackgroundWork("patient identity feed", self._accept)
         self._peers: Counter[str] = Counter()
         self._connections: set[asyncio.Task[None]] = set()
         self._answering: set[asyncio.Task[None]] = set()
@@ -136,16 +137,14 @@ class MllpListener:
         self._listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
         self._listening.setblocking(False)
         self.port = self._listening.getsockname()[1]
-        self._accepting = asyncio.create_task(self._accept(self._listening), name="mllp-accept")
+        self.work.start()
 
     async def stop(self) -> None:
         """Accept nothing more, let messages in work be answered, close every connection."""
-        if self._accepting is None or self._listening is None:
+        if self._listening is None:
             return
         self._stopping = True
-        self._accepting.cancel()
-        await asyncio.gather(self._accepting, return_exceptions=True)
-        self._accepting = None
+        await self.work.stop()
         self._listening.close()
         if self._answering:
             await asyncio.wait(set(self._answering), timeout=STOP_SECONDS)
@@ -154,8 +153,10 @@ class MllpListener:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def _accept(self, listening: socket.socket) -> None:
+    async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
+        listening = self._listening
+        assert listening is not None
         while True:
             try:
                 connection, peer = await loop.sock_accept(listening)

@@ -68,6 +68,7 @@ class Repository:
                     "audit": parts.recorder.check,
                 },
                 metrics,
+                background=(self._forwarder.work, *self._janitor.works),
             )
         )
         application.include_router(api.router(lambda: Unit(parts), authenticator))

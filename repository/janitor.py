@@ -5,16 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any
 
 from repository.store import documents, replays
-from repository.store.blobs import StoreUnavailable
 from repository.transactions import iti42, iti57
 from repository.unit import Parts, Unit
-from shared.errors import XdsError
-from shared.soap.perform import log_mistake
-from shared.store.failures import DatabaseError
+from shared.background import BackgroundWork
 from shared.telemetry.log import logger
 
 _log = logger("repository.janitor")
@@ -33,22 +28,25 @@ class Janitor:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._tasks: list[asyncio.Task[None]] = []
+        self._older_than_seconds = 0.0
+        again = parts.settings.retry_seconds
+        self.works = (
+            BackgroundWork("doubts", self._doubts, rest_seconds=again),
+            BackgroundWork("updates", self._updates, rest_seconds=again),
+            BackgroundWork("healing", parts.blobs.heal, rest_seconds=again),
+            BackgroundWork("sweep", self._sweep, rest_seconds=_SWEEP_SECONDS),
+            BackgroundWork("forgetting", self._forget, rest_seconds=_SWEEP_SECONDS),
+        )
 
     async def start(self) -> None:
         """Begin; what a crash left undecided is asked for at once."""
-        self._tasks = [
-            asyncio.create_task(self._doubts()),
-            asyncio.create_task(self._sweeps()),
-            asyncio.create_task(self._updates()),
-            asyncio.create_task(self._healing()),
-        ]
+        for work in self.works:
+            work.start()
 
     async def stop(self) -> None:
         """End the loops."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for work in self.works:
+            await work.stop()
 
     async def resolve(self, *, older_than_seconds: float) -> int:
         """Ask the registry once about every provision without an outcome; count those that have one now."""
@@ -82,39 +80,20 @@ class Janitor:
 
     async def _doubts(self) -> None:
         settings = self._parts.settings
-        older_than = 0.0
-        while True:
-            await self._guarded(self.resolve(older_than_seconds=older_than), "doubts")
-            older_than = 2 * settings.registration_timeout_seconds + _IN_HAND
-            await asyncio.sleep(settings.retry_seconds)
+        _tell("doubts", await self.resolve(older_than_seconds=self._older_than_seconds))
+        # What a crash left is asked for at once; later only what no request has in its hands.
+        self._older_than_seconds = 2 * settings.registration_timeout_seconds + _IN_HAND
 
     async def _updates(self) -> None:
-        while True:
-            await self._guarded(iti57.resolve(Unit(self._parts)), "updates")
-            await asyncio.sleep(self._parts.settings.retry_seconds)
+        _tell("updates", await iti57.resolve(Unit(self._parts)))
 
-    async def _sweeps(self) -> None:
-        while True:
-            await self._guarded(self.sweep(), "sweep")
-            await self._guarded(self.forget(), "replays")
-            await asyncio.sleep(_SWEEP_SECONDS)
+    async def _sweep(self) -> None:
+        _tell("sweep", await self.sweep())
 
-    async def _healing(self) -> None:
-        while True:
-            await asyncio.sleep(self._parts.settings.retry_seconds)
-            await self._guarded(self._healed(), "healing")
+    async def _forget(self) -> None:
+        _tell("replays", await self.forget())
 
-    async def _healed(self) -> int:
-        await self._parts.blobs.heal()
-        return 0
 
-    async def _guarded(self, work: Coroutine[Any, Any, int], what: str) -> None:
-        try:
-            if count := await work:
-                _log.info("janitor", what=what, count=count)
-        except (XdsError, DatabaseError, StoreUnavailable, OSError) as error:
-            # The next round tries again; until then the state in the database says all there is to know.
-            _log.error("janitor failed", what=what, error=type(error).__name__)
-        except Exception as error:
-            # A mistake must not end the rounds that everything else waits for.
-            log_mistake(error)
+def _tell(what: str, count: int) -> None:
+    if count:
+        _log.info("janitor", what=what, count=count)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +24,7 @@ from audit_repository.domain.chain import (
 from audit_repository.domain.record import Kind, Record, State, instant
 from audit_repository.store.signing import Signer, last_published, publish
 from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
+from shared.background import BackgroundWork
 from shared.store.engine import Database, Row, Transaction
 from shared.store.failures import DatabaseError
 from shared.store.statements import in_list
@@ -112,13 +112,12 @@ class Trail:
         self.folder = folder
         self._signer = Signer(folder)
         self._every = checkpoint_records
-        self._seconds = checkpoint_seconds
         self._waiting: list[_Waiting] = []
         self._appending: asyncio.Task[None] | None = None
         self._published = 0
         self.sequence = 0
         self._publishing = asyncio.Lock()
-        self._keeper: asyncio.Task[None] | None = None
+        self.work = BackgroundWork("checkpoints", self.checkpoint, rest_seconds=checkpoint_seconds)
         self._searches: dict[frozenset[str], Select[Any]] = {}
 
     async def start(self) -> None:
@@ -126,15 +125,11 @@ class Trail:
         self.sequence = (await self.database.read(_head)).sequence
         self._published = await asyncio.to_thread(last_published, self.folder)
         await self._publish()
-        self._keeper = asyncio.create_task(self._keep(), name="audit-checkpoints")
+        self.work.start()
 
     async def stop(self) -> None:
         """Finish what was taken and sign the last records."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
-            self._keeper = None
+        await self.work.stop()
         if self._appending is not None:
             await self._appending
         await self.checkpoint()
@@ -268,14 +263,6 @@ class Trail:
         newest = found[-1][0]
         self._published = newest.sequence
         _log.info("audit checkpoint", sequence=newest.sequence, chain=newest.chain)
-
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(self._seconds)
-            try:
-                await self.checkpoint()
-            except DatabaseError as error:
-                _log.error("no audit checkpoint", exc_info=error)
 
     # --- reading -----------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from audit_repository.domain.record import Record, record_of
 from audit_repository.settings import AuditRepositorySettings
 from shared.audit.syslog import FrameReader, FramingError
+from shared.background import BackgroundWork
 from shared.faults import SecurityFault
 from shared.http.handshake import reason_of
 from shared.security.caller import Node
@@ -63,7 +64,7 @@ class SyslogListener:
         self._context = server_context(settings.tls) if settings.tls.enabled else None
         self._running: set[asyncio.Task[None]] = set()
         self._listening: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self.work = BackgroundWork("syslog", self._accept)
         self.port = 0
 
     async def start(self) -> None:
@@ -81,14 +82,11 @@ class SyslogListener:
         listening.setblocking(False)
         self.port = listening.getsockname()[1]
         self._listening = listening
-        self._accepting = asyncio.create_task(self._accept(listening), name="syslog-accept")
+        self.work.start()
 
     async def stop(self) -> None:
         """Listen no more and close what is open; what was read is kept first."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._accepting
+        await self.work.stop()
         if self._listening is not None:
             self._listening.close()
         running = tuple(self._running)
@@ -96,13 +94,10 @@ class SyslogListener:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def check(self) -> None:
-        """Raise `ConnectionError` unless connections are accepted, for readiness."""
-        if self._accepting is None or self._accepting.done():
-            raise ConnectionError("syslog connections are not accepted")
-
-    async def _accept(self, listening: socket.socket) -> None:
+    async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
+        listening = self._listening
+        assert listening is not None
         while True:
             try:
                 connection, address = await loop.sock_accept(listening)
@@ -232,7 +227,7 @@ class DatagramListener(asyncio.DatagramProtocol):
         self._lost = lost
         self._waiting: asyncio.Queue[tuple[bytes, str, datetime]] = asyncio.Queue(UDP_WAITING)
         self._overrun = 0
-        self._keeping: asyncio.Task[None] | None = None
+        self.work = BackgroundWork("syslog by UDP", self._keep_next)
         self._transport: asyncio.DatagramTransport | None = None
         self.port = 0
 
@@ -242,19 +237,16 @@ class DatagramListener(asyncio.DatagramProtocol):
         address = (self._settings.host, self._settings.udp_port)
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=address)
         self.port = self._transport.get_extra_info("sockname")[1]
-        self._keeping = asyncio.create_task(self._keep(), name="syslog-udp")
+        self.work.start()
 
     async def stop(self) -> None:
         """Listen no more; what waits is kept."""
         if self._transport is not None:
             self._transport.close()
-        if self._keeping is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(5):
-                    await self._waiting.join()
-            self._keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeping
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await self._waiting.join()
+        await self.work.stop()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Take one record, or count it as lost when too many wait."""
@@ -263,20 +255,20 @@ class DatagramListener(asyncio.DatagramProtocol):
         except asyncio.QueueFull:
             self._overrun += 1
 
-    async def _keep(self) -> None:
-        while True:
-            taken = [await self._waiting.get()]
-            while not self._waiting.empty() and len(taken) < 500:
-                taken.append(self._waiting.get_nowait())
-            records = [record_of(data, peer=peer, subject="", received=at) for data, peer, at in taken]
-            try:
-                await self._append(records)
-                if self._overrun:
-                    number, self._overrun = self._overrun, 0
-                    await self._lost(number)
-            except DatabaseError as error:
-                self._overrun += len(records)
-                _log.error("audit records that came by UDP were lost", number=len(records), exc_info=error)
-            finally:
-                for _ in taken:
-                    self._waiting.task_done()
+    async def _keep_next(self) -> None:
+        taken = [await self._waiting.get()]
+        while not self._waiting.empty() and len(taken) < 500:
+            taken.append(self._waiting.get_nowait())
+        try:
+            await self._append(
+                [record_of(data, peer=peer, subject="", received=at) for data, peer, at in taken]
+            )
+        except Exception:
+            self._overrun += len(taken)
+            raise
+        finally:
+            for _ in taken:
+                self._waiting.task_done()
+        if lost := self._overrun:
+            await self._lost(lost)
+            self._overrun -= lost

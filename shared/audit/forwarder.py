@@ -23,10 +23,9 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from shared.audit import syslog
-from shared.audit.spool import AuditUnavailable
+from shared.background import BackgroundWork
 from shared.security.tls import client_context
 from shared.settings import ServiceSettings, SettingsError, TlsSettings, is_loopback
-from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
@@ -93,49 +92,39 @@ class Forwarder:
         self._sent_until: dict[EventSource, int] = {}
         self._total = 0
         self._taken_at = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._pause = SHORTEST_PAUSE
+        self.work = BackgroundWork("audit delivery", self._attempt)
         self._caught_up = asyncio.Event()
         self.connected = False
 
     async def start(self) -> None:
         """Begin to send; returns at once."""
-        self._task = asyncio.create_task(self._run(), name="audit-forwarder")
+        self.work.start()
 
     async def stop(self, grace_seconds: float = 2.0) -> None:
         """Send what waits if that takes at most `grace_seconds`, then stop; the rest stays in its place."""
-        if self._task is None:
-            return
         self._caught_up.clear()
         if self.connected:
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace_seconds):
                     await self._caught_up.wait()
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-        self._task = None
+        await self.work.stop()
 
     def sent_until(self, source: EventSource) -> int | None:
         """The last message of `source` that was sent on the connection at hand, or on the last one."""
         return self._sent_until.get(source)
 
-    async def check(self) -> None:
-        """Raise `AuditUnavailable` unless the forwarder runs, for readiness; the repository may be away."""
-        if self._task is None or self._task.done():
-            raise AuditUnavailable("audit events are kept but no longer sent; restart the service")
-
-    async def _run(self) -> None:
-        pause = SHORTEST_PAUSE
-        while True:
-            began = time.monotonic()
-            try:
-                await self._session()
-            except (OSError, TimeoutError, _BrokenError, DatabaseError) as error:
-                _log.warning("no audit repository", host=self._host, port=self._port, reason=_reason(error))
-            if time.monotonic() - began > STEADY_SECONDS:
-                pause = SHORTEST_PAUSE
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads reconnects
-            pause = min(pause * 2, LONGEST_PAUSE)
+    async def _attempt(self) -> None:
+        """Send until the connection ends; that the repository is away is no failure of ours."""
+        began = time.monotonic()
+        try:
+            await self._session()
+        except (OSError, TimeoutError, _BrokenError) as error:
+            _log.warning("no audit repository", host=self._host, port=self._port, reason=_reason(error))
+        if time.monotonic() - began > STEADY_SECONDS:
+            self._pause = SHORTEST_PAUSE
+        await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads reconnects
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     async def _session(self) -> None:
         async with asyncio.timeout(CONNECT_SECONDS):

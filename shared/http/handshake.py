@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from shared.background import BackgroundWork
 from shared.http.protocol import House, XdsiProtocol
 from shared.telemetry.log import logger
 
@@ -42,10 +43,12 @@ class TlsListener:
         self._context = context
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting = self._start(self._accept())
+        self._accepting = BackgroundWork("connections", self._accept)
+        self._accepting.start()
 
     async def close(self) -> None:
         """Accept no more, end the handshakes that are going on; failures already found are still reported."""
+        await self._accepting.stop()
         running = tuple(self._tasks)
         for task in running:
             task.cancel()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from shared.background import BackgroundWork
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import CONTENT_TYPE, Metrics
 
@@ -21,7 +23,9 @@ class NotReady(Exception):
     """Raised by a check: why the service must not be given work. The text is shown to whoever asks."""
 
 
-def health_routes(checks: Mapping[str, Check], metrics: Metrics | None = None) -> APIRouter:
+def health_routes(
+    checks: Mapping[str, Check], metrics: Metrics | None = None, *, background: Sequence[BackgroundWork] = ()
+) -> APIRouter:
     """Make the routes that every HTTP service has.
 
     Parameters
@@ -31,9 +35,13 @@ def health_routes(checks: Mapping[str, Check], metrics: Metrics | None = None) -
         of `NotReady` is shown, of any other exception its kind alone, because this page is open to everybody.
     metrics
         Those of the service; without them those of the process are shown.
+    background
+        The work beside the requests: while one fails the service is not ready, and the page says which.
     """
     router = APIRouter(include_in_schema=False)
     shown = metrics or Metrics("service")
+    checks = {**checks, **{work.name: partial(_works, work) for work in background}}
+    _show(background, shown)
 
     @router.get("/health/live")
     async def live() -> dict[str, str]:
@@ -52,6 +60,28 @@ def health_routes(checks: Mapping[str, Check], metrics: Metrics | None = None) -
         return Response(shown.render(), headers={"content-type": CONTENT_TYPE})
 
     return router
+
+
+def _show(background: Sequence[BackgroundWork], metrics: Metrics) -> None:
+    if not background:
+        return
+    names = [work.name for work in background]
+    counted = metrics.counters(
+        "background_failures", "Failed turns of work beside the requests", "work", names
+    )
+    for work in background:
+        work.on_failure = counted[work.name]
+    metrics.gauges(
+        "background_failing_seconds",
+        "For how long work beside the requests has failed, 0 when it works",
+        "work",
+        {work.name: partial(getattr, work, "failing_seconds") for work in background},
+    )
+
+
+async def _works(work: BackgroundWork) -> None:
+    if trouble := work.trouble():
+        raise NotReady(trouble)
 
 
 async def _reason(name: str, check: Check) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -128,6 +128,21 @@ class Metrics:
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Show `read()` as `xdsi_<name>` whenever metrics are asked for; it must not block."""
         Gauge(f"xdsi_{name}", documentation, registry=self._registry).set_function(read)
+
+    def gauges(
+        self, name: str, documentation: str, label: str, reads: Mapping[str, Callable[[], float]]
+    ) -> None:
+        """Show `xdsi_<name>` by `label`, for each of `reads` by its name."""
+        shown = Gauge(f"xdsi_{name}", documentation, (label,), registry=self._registry)
+        for of, read in reads.items():
+            shown.labels(_checked(of)).set_function(read)
+
+    def counters(
+        self, name: str, documentation: str, label: str, names: Iterable[str]
+    ) -> dict[str, Callable[[], None]]:
+        """`xdsi_<name>_total` by `label`: for each of `names` what counts one."""
+        counter = Counter(f"xdsi_{name}", documentation, (label,), registry=self._registry)
+        return {of: counter.labels(_checked(of)).inc for of in names}
 
     def counter(self, name: str, documentation: str) -> Counter:
         """A counter without labels, `xdsi_<name>_total`."""

@@ -35,6 +35,7 @@ from shared.soap.client import PeerUnclear, PeerUnreachable, SoapClient
 from shared.soap.envelope import RelayedFault
 from shared.soap.pipeline import SoapService
 from shared.soap.served import Served, Speaker
+from shared.store.failures import DatabaseUnavailable
 from tests.support.dicom import STUDIES, a_ct, an_sr, needs_studies, real_files
 from tests.support.imaging_source import (
     LOCATION_UID,
@@ -508,7 +509,7 @@ async def test_the_publisher_sends_what_is_put_into_the_outbox(source):
     publisher.wake()
 
     await until(source, lambda found: found and found[0].state is State.PUBLISHED)
-    await publisher.check()
+    assert publisher.work.trouble() == ""
     await publisher.stop()
 
     assert len(source.repository.heard) == 1
@@ -555,6 +556,75 @@ async def test_what_arrived_before_a_restart_is_published_after_it(source):
     )
     watch = StudyWatch(source.parts, Publisher(source.parts))
     await watch.start()
+
+    await until(source, lambda found: bool(found))
+    await watch.stop()
+
+
+class Away:
+    """A database that is away the first time each of its ways is gone, and then is `database`."""
+
+    def __init__(self, database):
+        self._database = database
+        self.failed = set()
+
+    def __getattr__(self, name):
+        found = getattr(self._database, name)
+        if name not in ("fetch", "read", "write"):
+            return found
+
+        async def once(*arguments, **parameters):
+            if name not in self.failed:
+                self.failed.add(name)
+                raise DatabaseUnavailable("away at this moment")
+            return await found(*arguments, **parameters)
+
+        return once
+
+
+async def test_studies_are_published_by_themselves_though_the_database_was_away_at_each_moment(
+    source, monkeypatch
+):
+    monkeypatch.setattr("imaging_source.publisher._PAUSE_SECONDS", 0.01)
+    await source.keep(a_ct())
+    away = Away(source.parts.database)
+    monkeypatch.setattr(source.parts.instances, "_database", away)
+    parts = replace(
+        source.parts,
+        database=away,
+        settings=source.parts.settings.model_copy(update={"publish_delay_seconds": 0.0}),
+    )
+    publisher = Publisher(parts)
+    watch = StudyWatch(parts, publisher)
+    publisher.work.start()
+    await watch.start()
+
+    await until(source, lambda found: found and found[0].state is State.PUBLISHED)
+    await watch.stop()
+    await publisher.stop()
+
+    assert away.failed == {"fetch", "write"} or away.failed == {"fetch", "read", "write"}
+    assert watch.work.failures + publisher.work.failures > 0
+
+
+async def test_a_study_that_met_a_mistake_of_ours_is_tried_again(source, monkeypatch):
+    monkeypatch.setattr("imaging_source.publisher._LONG_PAUSE_SECONDS", 0.01)
+    publish, tried = rad68.publish, []
+
+    async def mistaken(parts, study):
+        tried.append(study)
+        if len(tried) == 1:
+            raise KeyError("a mistake of ours")
+        return await publish(parts, study)
+
+    monkeypatch.setattr(rad68, "publish", mistaken)
+    source.service.parts = replace(
+        source.parts,
+        settings=source.parts.settings.model_copy(update={"publish_delay_seconds": 0.0}),
+    )
+    watch = StudyWatch(source.parts, Publisher(source.parts))
+    await watch.start()
+    await source.keep(a_ct())
 
     await until(source, lambda found: bool(found))
     await watch.stop()
