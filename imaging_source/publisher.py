@@ -130,7 +130,8 @@ class StudyWatch:
         try:
             await rad68.publish(self._parts, study_instance_uid)
         except NotPublishable as error:
-            _log.warning("a study is not published", reason=str(error))
+            # Its text may quote the study.
+            _log.warning("a study is not published", exc_info=error)
         except DatabaseError as error:
             _log.error("a study cannot be published now", error=type(error).__name__)
             self._again(study_instance_uid, at, _PAUSE_SECONDS)

@@ -78,8 +78,9 @@ def _not_loaded() -> None:
 def main() -> None:
     """Run the command line."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    # A command tells people what they need; log lines are a service's, which sets up its own.
+    # A command tells people what they need; log lines and warnings are a service's, which sets up its own.
     logging.getLogger().addHandler(logging.NullHandler())
+    logging.captureWarnings(capture=True)
     try:
         build(words[0] if words else "")(prog_name="xdsi")
     except (Failed, SettingsError) as error:

@@ -29,6 +29,7 @@ from shared.dicom.uids import (
     IMPLICIT_LE,
     UNCOMPRESSED,
 )
+from shared.telemetry.log import configure
 
 _PLAIN: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE})
 _COPY: Final = 1024**2
@@ -36,7 +37,8 @@ _LARGE: Final = 64 * 1024
 
 
 def confine(max_memory_bytes: int) -> None:
-    """Bound the memory of this process; for the start of a worker."""
+    """Bound the memory of this process, and what it logs; for the start of a worker."""
+    configure("imaging-source")
     resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
 
 

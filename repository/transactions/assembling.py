@@ -96,7 +96,7 @@ async def _made(unit: Unit, found: Assembly, caller: Caller) -> MadeManifest:
     try:
         made = await unit.parts.provider.make(asked)
     except (CannotMake, ProviderUnavailable) as error:
-        _log.error("document not made", error=type(error).__name__, reason=str(error))
+        _log.error("document not made", exc_info=error)
         raise _not_now(found, str(error)) from None
     [entry] = made.submission.document_entries
     if not is_of(found, made.submission):

@@ -1,8 +1,8 @@
 """JSON logs, one object a line, without patient data.
 
-What speaks of a patient is wrapped in `Phi` where it must be handed around. The texts of exceptions are not
-logged, because they may quote what was sent; their kind and place are. Other libraries are heard from WARNING
-on.
+What speaks of a patient is wrapped in `Phi` where it must be handed around. The texts of exceptions and of
+other libraries are not logged, because they quote what was sent; their kind and place are. Other libraries
+are heard from WARNING on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import traceback
+import warnings
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -25,6 +27,22 @@ HIDDEN = "***"
 _HIDDEN_PREFIXES = ("patient", "mrn", "password", "secret", "token", "assertion")
 # They log what goes over their wires, at levels that somebody may switch on.
 _LOUD = ("uvicorn", "httpx2", "httpcore2", "pynetdicom", "pydicom", "asyncio", "hl7", "alembic", "sqlalchemy")
+# Whose texts are shown: ours, and those of a library that names nothing of a message.
+_TELLING = frozenset(
+    (
+        "audit_repository",
+        "conformance",
+        "consumer",
+        "gateway",
+        "imaging_source",
+        "registry",
+        "repository",
+        "shared",
+        "uvicorn",
+        "xdsi",
+    )
+)
+_UNTOLD = "said by a library; the text is left out, because it may quote what was sent"
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -61,7 +79,8 @@ def logger(name: str) -> BoundLogger:
 def configure(service: str, *, level: str = "INFO", stream: IO[str] | None = None) -> None:
     """Make every log of this process one JSON object a line on `stream` (standard error).
 
-    `level` is for our own loggers; others are heard from WARNING on.
+    `level` is for our own loggers; others are heard from WARNING on. Python's warnings, and exceptions that
+    nobody catches, come the same way.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Lines(service))
@@ -71,6 +90,7 @@ def configure(service: str, *, level: str = "INFO", stream: IO[str] | None = Non
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.WARNING)
     _arrange(service)
+    _hear_interpreter()
 
 
 def _arrange(service: str) -> None:
@@ -91,6 +111,34 @@ def _arrange(service: str) -> None:
     )
 
 
+def _hear_interpreter() -> None:
+    """Warnings and uncaught exceptions as lines: Python itself would write their texts to standard error."""
+    warned: set[tuple[str, int, str]] = set()
+
+    def warn(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: str | None = None,
+    ) -> None:
+        place = (filename, lineno, category.__name__)
+        if place not in warned:
+            warned.add(place)
+            logger("warnings").warning(_UNTOLD, kind=category.__name__, at=f"{filename}:{lineno}")
+
+    def uncaught(error: BaseException | None) -> None:
+        logger("uncaught").error("an exception was not caught", exc_info=error)
+
+    warnings.showwarning = warn
+    # By default Python remembers every text that it showed.
+    warnings.filterwarnings("always", category=UserWarning)
+    sys.excepthook = lambda _kind, error, _trace: uncaught(error)
+    sys.unraisablehook = lambda raised: uncaught(raised.exc_value)
+    threading.excepthook = lambda raised: uncaught(raised.exc_value)
+
+
 def _hand_over(logged_by: Any, method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
     """The line as what the standard library's logger is called with."""
     return (render(logged_by, method, event),), {"extra": {"is_line": True}}
@@ -106,8 +154,10 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         if getattr(record, "is_line", False):
             return record.getMessage()
+        told = record.name.partition(".")[0] in _TELLING
         event: EventDict = {
-            "event": record.getMessage().rstrip(),
+            "event": record.getMessage().rstrip() if told else _UNTOLD,
+            **({} if told else {"at": f"{record.pathname}:{record.lineno} {record.funcName}"}),
             "logger": record.name,
             "level": record.levelname.lower(),
             "timestamp": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",

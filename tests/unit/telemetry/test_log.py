@@ -7,6 +7,8 @@ import json
 import logging
 import subprocess
 import sys
+import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,11 @@ def lines():
     stream = io.StringIO()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    configure("registry", stream=stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+    with warnings.catch_warnings():
+        configure("registry", stream=stream)
+        yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
     root.handlers, root.level = handlers, level
     _arrange("xdsi")
 
@@ -122,6 +127,92 @@ def test_an_event_without_a_trace_has_none(lines):
     logger("a").error("failed", exc_info=None)
     logging.getLogger("foreign").error("failed")
     assert not any("exception" in line or "exc_info" in line for line in lines())
+
+
+FOREIGN = (
+    "pydicom",
+    "pydicom.values",
+    "pynetdicom.dsutils",
+    "asyncio",
+    "py.warnings",
+    "sqlalchemy.pool",
+    "x",
+)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR, logging.CRITICAL])
+def test_what_a_library_says_is_told_by_its_place_and_not_by_its_text(lines, name, level):
+    library = logging.getLogger(name)
+    library.log(level, f"Invalid value for VR PN: '{NAME}'")
+    library.log(level, "Invalid value for VR PN: %r", NAME)
+
+    for line in lines():
+        assert line["logger"] == name
+        assert "test_log.py:" in line["at"]
+    assert len(lines()) == 2
+    assert NAME not in json.dumps(lines(), ensure_ascii=False)
+
+
+def test_our_own_modules_are_heard_in_their_words(lines):
+    logging.getLogger("imaging_source.dimse").warning("no association for %s", "192.0.2.1")
+
+    (line,) = lines()
+    assert line["event"] == "no association for 192.0.2.1"
+
+
+def test_a_warning_is_a_line_with_its_kind_and_place_once_for_each_place(lines):
+    for number in range(3):
+        warnings.warn(f"Invalid value for VR UI: '{NAME}{number}'", UserWarning, stacklevel=1)
+
+    (line,) = lines()
+    assert (line["kind"], line["level"]) == ("UserWarning", "warning")
+    assert "test_log.py:" in line["at"]
+    assert NAME not in json.dumps(lines(), ensure_ascii=False)
+
+
+def test_no_text_of_a_warning_is_remembered(lines):
+    def warn(number: int) -> None:
+        warnings.warn(f"{NAME} {number}", UserWarning, stacklevel=1)
+
+    for number in range(20):
+        warn(number)
+
+    assert NAME not in repr(globals().get("__warningregistry__", {}))
+
+
+def test_an_exception_that_ends_a_thread_is_told_like_any_other(lines):
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+
+    (line,) = lines()
+    assert line["exception"][0]["type"] == "builtins.KeyError"
+    assert NAME not in json.dumps(lines(), ensure_ascii=False)
+
+
+def test_a_configured_process_says_nothing_in_texts_of_others():
+    program = (
+        "import gc, logging, sys, threading, warnings\n"
+        "from shared.telemetry.log import configure\n"
+        "configure('registry')\n"
+        "logging.getLogger('pydicom').warning('Muster^Max')\n"
+        "warnings.warn('Muster^Max')\n"
+        "class Odd:\n"
+        "    def __del__(self): raise ValueError('Muster^Max')\n"
+        "Odd()\n"
+        "def fail(): raise ValueError('Muster^Max')\n"
+        "thread = threading.Thread(target=fail); thread.start(); thread.join()\n"
+        "fail()\n"
+    )
+    root = Path(__file__).parents[3]
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    heard = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert [line["logger"] for line in heard] == ["pydicom", "warnings", "uncaught", "uncaught", "uncaught"]
+    assert "Muster" not in ran.stderr + ran.stdout
 
 
 def test_before_configuration_warnings_go_to_standard_error_and_say_as_little():
