@@ -204,7 +204,7 @@ async def relayed(
     """
     async with AsyncExitStack() as opened:
         try:
-            opened.enter_context(unit.parts.relays.entered())
+            opened.enter_context(unit.parts.relays.entered(unit.caller.node.peer))
         except ServerBusy:
             raise Busy("the gateway relays no more retrievals at once; try again in a moment") from None
         async with asyncio.TaskGroup() as tasks:

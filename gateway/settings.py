@@ -51,7 +51,12 @@ class GatewaySettings(ServiceSettings):
     answer_seconds: float = Field(
         20.0, gt=0, le=300, description="longest that a community is waited for, until its answer begins"
     )
-    relays: int = Field(32, ge=1, le=64, description="retrievals that are relayed at once")
+    relays: int = Field(
+        32,
+        ge=1,
+        le=64,
+        description="retrievals that are relayed at once; one node has at most as many as are still free",
+    )
 
     def repository_endpoint(self, repository_unique_id: str) -> str:
         """The ITI-43 endpoint of a repository of our community."""

@@ -105,7 +105,7 @@ class Split:
         raise NotReady("worker 0 is not ready")
 
     async def _look(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._receiving.entered():
+        with self._receiving.entered(str((scope.get("client") or ("",))[0])):
             body = await receive_body(receive, limit=PRESCAN_BYTES)
         here = self._here if is_plain(body) and _ONE_USE not in body else self._leader.asgi
         await here(scope, _again(body, receive), send)

@@ -134,6 +134,10 @@ class ServiceSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on; anything but loopback needs TLS")
     port: int = Field(0, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    connections: int = Field(2_000, ge=1, description="HTTP connections at a time, then 503")
+    connections_per_peer: int = Field(
+        200, ge=1, description="HTTP connections of one address at a time, counted from their accept"
+    )
     public_url: str | None = Field(
         None, description="URL under which others reach this service, when it is not host and port"
     )

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import Lock
+from typing import Self
+
+from shared.settings import ServiceSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,11 @@ class HttpLimits:
     sweep_seconds: float = 1.0
     """How often deadlines are looked at: no request has a timer of its own."""
 
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> Self:
+        """The limits of one service."""
+        return cls(connections=settings.connections, connections_per_peer=settings.connections_per_peer)
+
 
 class Cut(StrEnum):
     """Why a connection was closed by this server."""
@@ -74,25 +83,36 @@ class Pace:
 
 
 class Admission:
-    """Counts the open connections, in all and of each address."""
+    """Counts the open connections of one listener from their accept, in all and of each address.
 
-    def __init__(self, limits: HttpLimits) -> None:
-        self._limits = limits
+    Any thread may use it.
+    """
+
+    def __init__(self, *, connections: int, per_peer: int) -> None:
+        self._connections = connections
+        self._per_peer = per_peer
         self._of_peer: Counter[str] = Counter()
-        self.open = 0
+        self._guard = Lock()
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        with self._guard:
+            return self._of_peer.total()
 
     def admit(self, address: str) -> bool:
         """Count a connection from `address`, unless there are too many; who is admitted must `leave`."""
-        limits = self._limits
-        if self.open >= limits.connections or self._of_peer[address] >= limits.connections_per_peer:
-            return False
-        self.open += 1
-        self._of_peer[address] += 1
-        return True
+        with self._guard:
+            admitted = (
+                self._of_peer.total() < self._connections and self._of_peer.get(address, 0) < self._per_peer
+            )
+            if admitted:
+                self._of_peer[address] += 1
+        return admitted
 
     def leave(self, address: str) -> None:
         """Forget one connection from `address`."""
-        self.open -= 1
-        self._of_peer[address] -= 1
-        if not self._of_peer[address]:
-            del self._of_peer[address]
+        with self._guard:
+            self._of_peer[address] -= 1
+            if not self._of_peer[address]:
+                del self._of_peer[address]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import re
 import ssl
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from socket import fromfd
 from typing import Any, Protocol
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -27,6 +29,11 @@ from shared.telemetry.log import logger
 
 LINGER_SECONDS = 2.0
 MAX_LINGERING = 256
+
+# uri-host [ ":" port ] of RFC 9110 7.2, of which user information is no part.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_OF_AN_UPGRADE = frozenset((b"upgrade", b"http2-settings"))
 
 _log = logger(__name__)
 
@@ -68,7 +75,9 @@ class House:
     lingering: int = 0
 
     def __post_init__(self) -> None:
-        self.admission = Admission(self.limits)
+        self.admission = Admission(
+            connections=self.limits.connections, per_peer=self.limits.connections_per_peer
+        )
 
 
 class XdsiProtocol(HttpToolsProtocol):
@@ -138,10 +147,38 @@ class XdsiProtocol(HttpToolsProtocol):
         if not self._receiving:
             self._begin()
         self._fed_bytes += len(data)
-        super().data_received(data)
+        self._feed(memoryview(data))
         # The parser shows a header field only when it is whole, hence this bound for one without end.
         if self._in_header and self._fed_bytes > self._limits.header_bytes and not self._deaf:
             self._refuse(414 if len(self.url) > self._limits.target_bytes else 431)
+
+    def _feed(self, data: memoryview) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                try:
+                    self.parser.feed_data(data)
+                    return
+                except HttpParserUpgrade as upgrade:
+                    # The parser takes the header for all of the request, and the rest for another protocol.
+                    self.parser.feed_data(self._without_upgrade())
+                    data = data[upgrade.args[0] :]
+        except HttpParserError:
+            self.send_400_response("")
+
+    def _without_upgrade(self) -> bytes:
+        """The head that was just read, of a client that would speak another protocol too; we speak this one.
+
+        A server may ignore Upgrade (RFC 9110 7.8); `h2c` comes with every request of Java's own client.
+        """
+        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = (token.strip() for token in value.split(b","))
+                value = b", ".join(token for token in tokens if token.lower() not in _OF_AN_UPGRADE)
+            if name not in _OF_AN_UPGRADE:
+                lines.append(b"%s: %s" % (name, value))
+        return b"\r\n".join((*lines, b"", b""))
 
     def shutdown(self) -> None:
         """Close when idle, or after the response that is under way."""
@@ -182,9 +219,14 @@ class XdsiProtocol(HttpToolsProtocol):
                 raise RefusedRequest(self._refused(431))
 
     def on_headers_complete(self) -> None:
-        """Begin the request's task, with our extensions in its scope."""
+        """Begin the request's task, with our extensions in its scope; an Upgrade comes again without."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise RefusedRequest(self._refused(400))
+            return
         self._in_header = False
         self._check_framing()
+        self._check_host()
         extensions: dict[str, Any] = {PEER_CERTIFICATE: self._certificate}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
@@ -203,6 +245,8 @@ class XdsiProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request has arrived."""
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self._arrived = True
         self._receiving = False
@@ -223,9 +267,19 @@ class XdsiProtocol(HttpToolsProtocol):
 
     def _check_framing(self) -> None:
         """Refuse a request whose end two readers could see in different places (RFC 9112 6.3)."""
-        names = [name for name, _ in self.headers]
-        lengths, encodings = names.count(b"content-length"), names.count(b"transfer-encoding")
-        if lengths + encodings > 1:
+        framing = [header for header in self.headers if header[0] in _FRAMING]
+        codings = [value for name, value in framing if name == b"transfer-encoding"]
+        if len(framing) > 1 or any(coding.lower() != b"chunked" for coding in codings):
+            raise RefusedRequest(self._refused(400))
+        if codings and self.parser.get_http_version() != "1.1":
+            raise RefusedRequest(self._refused(400))
+
+    def _check_host(self) -> None:
+        """Refuse a request that names no host, or two (RFC 9112 3.2)."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+            raise RefusedRequest(self._refused(400))
+        if not hosts and self.parser.get_http_version() == "1.1":
             raise RefusedRequest(self._refused(400))
 
     # --- refusals ----------------------------------------------------------------------------------

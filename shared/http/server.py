@@ -173,7 +173,7 @@ async def start_server(
     if problems := settings.problems():
         raise SettingsError(tuple(problems))
     context = server_context(settings.tls) if settings.tls.enabled else None
-    house = _house(app, limits or HttpLimits())
+    house = _house(app, limits or HttpLimits.of(settings))
     allow_open_files(2 * house.limits.connections + 256)
     listening = _listening(settings.host, settings.port, reuse_port)
     port: int = listening.getsockname()[1]

@@ -19,6 +19,11 @@ class Node:
     subject: str = ""
     fingerprint: str = ""
 
+    @property
+    def peer(self) -> str:
+        """By what its share of this service is counted: its certificate, or its address without one."""
+        return self.fingerprint or self.address
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,29 +71,34 @@ class Reply:
 
 
 class Gate:
-    """Lets a number in at once and sends the others away."""
+    """Lets a number in at once and sends the others away, so that no peer has all the places.
+
+    A peer may hold as many places as are still free: one alone half of them, two a third each, and there is
+    always one for who has none.
+    """
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._taken = 0
+        self._of_peer: Counter[str] = Counter()
 
     @property
     def taken(self) -> int:
         """How many are in."""
-        return self._taken
+        return self._of_peer.total()
 
-    @property
-    def full(self) -> bool:
-        """Whether the next one would be sent away."""
-        return self._taken >= self._places
+    def full(self, peer: str) -> bool:
+        """Whether the next one of `peer` would be sent away."""
+        return self._of_peer.get(peer, 0) >= self._places - self.taken
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Hold a place, or raise `ServerBusy`."""
-        if self.full:
+    def entered(self, peer: str) -> Iterator[None]:
+        """Hold a place, or raise `ServerBusy`; `peer` is `Node.peer`."""
+        if self.full(peer):
             raise ServerBusy
-        self._taken += 1
+        self._of_peer[peer] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._of_peer[peer] -= 1
+            if not self._of_peer[peer]:
+                del self._of_peer[peer]

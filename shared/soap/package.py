@@ -29,15 +29,16 @@ class SoapLimits:
     """What one message may weigh, and how many are worked on at once; sizes are in bytes.
 
     `parts` counts attachments. `receiving` messages may arrive at once, `working` be handled or wait for a
-    database or a peer, `heavy` be parsed in threads; beyond that the service says that it is busy.
+    database or a peer, `heavy` be parsed in threads; beyond that the service says that it is busy. One peer
+    alone has half of the places.
     """
 
     message_bytes: int = MAX_MESSAGE_BYTES
     document_bytes: int = MAX_DOCUMENT_BYTES
     xml_bytes: int = MAX_XML_BYTES
     parts: int = MAX_PARTS - 1
-    receiving: int = 256
-    working: int = 68
+    receiving: int = 512
+    working: int = 136
     heavy: int = 4
 
 

@@ -257,7 +257,7 @@ class SoapService:
         exchange.node = await self._node(exchange)
         await self._receive(exchange, receive)
         exchange.received = time.perf_counter()
-        with self._working.entered():
+        with self._working.entered(exchange.node.peer):
             envelope = await self._parse(exchange)
             served = self._dispatch(exchange, envelope)
             caller = await self._authenticate(exchange, envelope, served)
@@ -289,15 +289,15 @@ class SoapService:
         if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"", b"identity"):
             raise EncodingRefused("a Content-Encoding is not accepted here; send the message as it is")
         length = _length(headers.get(b"content-length", b""))
-        self._admit(length)
-        with self._receiving.entered():
+        self._admit(exchange.node, length)
+        with self._receiving.entered(exchange.node.peer):
             await self._read(exchange, exchange.media_type, receive, length)
 
-    def _admit(self, length: int | None) -> None:
+    def _admit(self, node: Node, length: int | None) -> None:
         """Send away before it is read what is too large, or could not be worked on."""
         if length is not None and length > self._limits.message_bytes:
             raise BodyTooLarge(self._limits.message_bytes)
-        if self._working.full and (length is None or length > PRESCAN_BYTES):
+        if self._working.full(node.peer) and (length is None or length > PRESCAN_BYTES):
             raise ServerBusy
 
     async def _read(

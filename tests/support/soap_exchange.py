@@ -316,6 +316,7 @@ async def post(
     query: bytes = b"",
     gone_after: int | None = None,
     send: Callable[[Any], Any] | None = None,
+    address: str = "127.0.0.1",
 ) -> Answer:
     """One request, in the chunks given; `gone_after` so many of them the client is gone."""
     chunks = [body] if isinstance(body, bytes) else list(body)
@@ -353,7 +354,7 @@ async def post(
         "path": "/xds/test",
         "query_string": query,
         "scheme": "http",
-        "client": ("127.0.0.1", 4711),
+        "client": (address, 4711),
         "headers": [
             (b"host", b"localhost:8010"),
             (b"content-type", content_type.encode()),

@@ -531,28 +531,51 @@ async def test_a_body_is_not_read_before_the_application_asks_for_it():
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 101 + b"\r\n", 431),
-        (b"GET / HTTP/1.1\r\nX-A: " + b"b" * 33_000 + b"\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\n" + (b"X-A: " + b"b" * 4_000 + b"\r\n") * 9 + b"\r\n", 431),
-        (b"GET / HTTP/1.1\r\nX-A: " + b"b" * 5_000_000, 431),
-        (b"GET /" + b"a" * 8_200 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-A: b\r\n" * 100 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"b" * 33_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"X-A: " + b"b" * 4_000 + b"\r\n") * 9 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"b" * 5_000_000, 431),
+        (b"GET /" + b"a" * 8_200 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
         (b"GET /" + b"a" * 5_000_000, 414),
-        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc", 400),
         (
-            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             400,
         ),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nabc", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 3, 3\r\n\r\nabc", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: -3\r\n\r\nabc", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length : 3\r\n\r\nabc", 400),
-        (b"POST / HTTP/1.1\r\nX: a\r\n Content-Length: 3\r\n\r\n", 400),
-        (b"GET /\xff\xfe HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nX\x00: a\r\n\r\n", 400),
-        (b"CONNECT example.org:443 HTTP/1.1\r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\n" + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n",
+            400,
+        ),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\nabc", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;x=y\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX-A: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nhOST: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: user@a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a:80:80\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -3\r\n\r\nabc", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\nabc", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nX: a\r\n Content-Length: 3\r\n\r\n", 400),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX\x00: a\r\n\r\n", 400),
+        (b"CONNECT example.org:443 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400),
@@ -573,9 +596,9 @@ async def test_a_request_beyond_a_limit_is_refused_and_the_next_one_is_served(re
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 100 + b"\r\n",
-        b"GET / HTTP/1.1\r\nX-A: " + b"b" * 32_000 + b"\r\n\r\n",
-        b"GET /" + b"a" * 8_191 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-A: b\r\n" * 99 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"b" * 32_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 8_191 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
     ids=["lines", "bytes", "target"],
 )
@@ -583,6 +606,66 @@ async def test_a_request_at_a_limit_is_served(request_bytes):
     async with serving(hello) as server, connected(server.port) as client:
         await client.send(request_bytes)
         assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.0\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost:8010\r\n",
+        b"GET / HTTP/1.1\r\nHost: [::1]:8010\r\n",
+        b"GET / HTTP/1.1\r\nHost: xds_registry.hospital.example:\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n",
+    ],
+)
+async def test_one_host_and_one_framing_are_served(head):
+    async with serving(hello) as server, connected(server.port) as client:
+        await client.send(head + b"\r\n")
+        assert (await client.answer()).body == b"hello"
+
+
+JAVA = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAA\r\nUpgrade: h2c\r\n"
+UPGRADES = (
+    JAVA,
+    b"Upgrade: h2c\r\nConnection: keep-alive\r\nConnection: Upgrade\r\n",
+    b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAA\r\n",
+    b"Connection: Upgrade\r\nUpgrade: TLS/1.0, HTTP/2.0\r\n",
+)
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+@pytest.mark.parametrize("split", [0, 1, 30, 131])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_upgrade_is_ignored_and_the_request_answered_with_its_body(upgrade, split, chunked):
+    seen: list[dict[bytes, bytes]] = []
+
+    async def app(scope, receive, send) -> None:
+        seen.append(dict(scope["headers"]))
+        await echo(scope, receive, send)
+
+    body = bytes(range(256)) * 400
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    framed = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    message = b"POST /x HTTP/1.1\r\nHost: a\r\n" + upgrade + b"X-A: b\r\n" + framing + b"\r\n\r\n" + framed
+    async with serving(app) as server, connected(server.port) as client, asyncio.timeout(10):
+        # Twice, one behind the other, on one connection that lives on.
+        await client.send(message[:split])
+        await asyncio.sleep(0.01 if split else 0)
+        await client.send(message[split:] + message)
+        for _ in range(2):
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (200, hashlib.sha256(body).hexdigest().encode())
+        assert (await client.get()).status == 200
+    assert [headers.get(b"x-a") for headers in seen] == [b"b", b"b", None]
+    assert not any(name in headers for headers in seen for name in (b"upgrade", b"http2-settings"))
+
+
+async def test_many_requests_that_would_upgrade_at_once_are_each_answered():
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with serving(hello) as server, connected(server.port) as client, asyncio.timeout(20):
+        client.writer.write(request * 2_000)
+        for _ in range(2_000):
+            assert (await client.answer()).body == b"hello"
 
 
 async def test_trailers_do_not_become_header_fields():

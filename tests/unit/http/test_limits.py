@@ -48,7 +48,7 @@ def test_whoever_keeps_up_the_rate_is_never_cut(amounts):
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=60))
 def test_never_more_are_open_than_the_limits_allow(steps):
-    admission = Admission(HttpLimits(connections=5, connections_per_peer=3))
+    admission = Admission(connections=5, per_peer=3)
     inside: list[str] = []
     for enters, address in steps:
         if not enters and address in inside:

@@ -168,9 +168,27 @@ def test_an_exception_in_a_callback_is_an_error_of_the_parser():
         httptools.HttpRequestParser(Refusing()).feed_data(b"GET / HTTP/1.1\r\n\r\n")
 
 
+def test_a_parser_goes_on_after_an_upgrade():
+    urls: list[bytes] = []
+
+    class Hearing:
+        def on_url(self, url):
+            urls.append(url)
+
+    parser = httptools.HttpRequestParser(Hearing())
+    head = b"POST /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\n"
+    with pytest.raises(httptools.HttpParserUpgrade) as upgrade:
+        parser.feed_data(memoryview(head + b"abc"))
+    assert upgrade.value.args == (len(head),)
+    assert parser.should_upgrade()
+    parser.feed_data(b"GET /b HTTP/1.1\r\n\r\n")
+    assert urls == [b"/a", b"/b"]
+    assert not parser.should_upgrade()
+
+
 async def test_the_task_of_a_request_begins_after_its_extensions_are_complete(connection, application):
     protocol, _ = connection
-    protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert application.scopes == []
     await asyncio.sleep(0)
     assert set(application.scopes[0]["extensions"]) == {"xdsi.pieces", "xdsi.peer_certificate"}
@@ -186,7 +204,7 @@ async def test_a_connection_counts_until_it_is_lost(connection, house):
 
 async def test_time_in_which_nothing_is_read_is_not_held_against_the_client(connection):
     protocol, transport = connection
-    protocol.data_received(b"POST / HTTP/1.1\r\nContent-Length: 200000\r\n\r\n" + bytes(70_000))
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + bytes(70_000))
     assert not transport.reading
     for _ in range(2_000):
         protocol.sweep(1.0)
@@ -195,7 +213,7 @@ async def test_time_in_which_nothing_is_read_is_not_held_against_the_client(conn
 
 async def test_a_body_that_stalls_is_cut_at_20_seconds_and_not_before(connection):
     protocol, transport = connection
-    protocol.data_received(b"POST / HTTP/1.1\r\nContent-Length: 9000000\r\n\r\n" + bytes(60_000))
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + bytes(60_000))
     protocol.sweep(1.0)
     for _ in range(19):
         protocol.sweep(1.0)
@@ -218,7 +236,7 @@ async def test_a_refused_connection_lingers_for_its_answer_and_then_ends(connect
     protocol, transport = connection
     protocol.data_received(b"nonsense\r\n\r\n")
     assert transport.written.startswith(b"HTTP/1.1 400 ")
-    protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert not house.state.tasks
     assert house.lingering == 1
     for _ in range(2):
@@ -232,7 +250,7 @@ async def test_a_refused_connection_lingers_for_its_answer_and_then_ends(connect
 
 async def test_an_answer_that_nobody_takes_is_cut_at_20_seconds(connection):
     protocol, transport = connection
-    protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     transport.unsent = 1000
     for _ in range(21):
         assert not transport.aborted
@@ -242,7 +260,7 @@ async def test_an_answer_that_nobody_takes_is_cut_at_20_seconds(connection):
 
 async def test_an_answer_that_moves_is_not_cut(connection):
     protocol, transport = connection
-    protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     transport.unsent = 1000
     for _ in range(100):
         protocol.sweep(1.0)

@@ -518,6 +518,27 @@ async def test_more_work_than_there_are_places_for_is_told_to_come_again(tmp_pat
     assert (await post(house.service, an_echo())).status == 200
 
 
+async def test_one_peer_that_asks_more_than_its_share_is_sent_away_and_another_is_served(tmp_path):
+    release = asyncio.Event()
+
+    async def handle(unit, request, caller):
+        if request.text == "wait":
+            await release.wait()
+        return Echo("done")
+
+    house = a_house(tmp_path, handle_echo=handle, limits=SoapLimits(working=4))
+    first = [asyncio.create_task(post(house.service, an_echo("wait"))) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    third = await post(house.service, an_echo())
+    other = await post(house.service, an_echo(), address="192.0.2.9")
+    release.set()
+
+    assert [error.get("code") for error in third.xml.iter("{urn:echo}Error")] == ["XDSRegistryBusy"]
+    assert other.xml.findtext(".//{urn:echo}EchoResponse") == "done"
+    assert [answer.status for answer in await asyncio.gather(*first)] == [200, 200]
+
+
 async def test_places_are_given_back_whatever_happens(tmp_path):
     house = a_house(tmp_path, limits=SoapLimits(working=1, receiving=1))
 

@@ -1,0 +1,54 @@
+"""The places of a service, and how peers share them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.http.raw_asgi import ServerBusy
+from shared.soap.exchange import Gate
+
+
+@given(st.integers(1, 40), st.lists(st.sampled_from("abcd"), max_size=120))
+def test_a_peer_has_at_most_as_many_places_as_were_free_and_a_newcomer_gets_the_last(places, arrivals):
+    gate = Gate(places)
+    held: Counter[str] = Counter()
+    with ExitStack() as inside:
+        for peer in arrivals:
+            free = places - held.total()
+            try:
+                inside.enter_context(gate.entered(peer))
+                held[peer] += 1
+                assert held[peer] <= free
+            except ServerBusy:
+                assert held[peer] >= free
+            assert gate.taken == held.total() <= places
+    assert gate.taken == 0
+
+
+@given(st.integers(1, 200), st.integers(1, 5))
+def test_however_much_a_few_peers_ask_there_is_a_place_for_who_has_none(places, greedy):
+    gate = Gate(places)
+    with ExitStack() as inside:
+        for peer in list(range(greedy)) * places:
+            try:
+                inside.enter_context(gate.entered(str(peer)))
+            except ServerBusy:
+                continue
+        if places > 2**greedy:
+            inside.enter_context(gate.entered("newcomer"))
+
+
+def test_one_peer_alone_has_half_of_the_places():
+    gate = Gate(8)
+    with ExitStack() as inside:
+        for _ in range(4):
+            inside.enter_context(gate.entered("one"))
+        with pytest.raises(ServerBusy):
+            inside.enter_context(gate.entered("one"))
+        inside.enter_context(gate.entered("other"))
+    assert gate.taken == 0
