@@ -14,6 +14,7 @@ import httpx2
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from imaging_source.domain.stow import reason_of
 from imaging_source.settings import ImagingSourceSettings
 from shared.dicom.json import MEDIA_TYPE, items, text, texts
 from shared.dicom.multipart import APPLICATION_DICOM, closing, content_type, new_boundary, part_head
@@ -29,7 +30,7 @@ _TIMEOUT_SECONDS = 300.0
 _LISTS = frozenset({200, 202, 400, 409, 413, 507})
 
 _REFERENCED, _FAILED, _OTHER = 0x00081199, 0x00081198, 0x0008119A
-_SOP_INSTANCE, _RETRIEVE_URL, _FAILURE_REASON, _COMMENT = 0x00081155, 0x00081190, 0x00081197, 0x00000902
+_SOP_INSTANCE, _RETRIEVE_URL, _FAILURE_REASON = 0x00081155, 0x00081190, 0x00081197
 
 Sent = Callable[[int], None]
 
@@ -158,7 +159,7 @@ def _study_of(url: str) -> str:
 
 def _reason(item: Any) -> str:
     codes = ", ".join(f"{int(code):04X}H" for code in texts(item, _FAILURE_REASON))
-    return f"{text(item, _COMMENT) or 'refused'} ({codes})"
+    return f"{reason_of(item) or 'refused'} ({codes})"
 
 
 async def _post(http: httpx2.AsyncClient, base: str, batch: list[Path], sent: Sent) -> Any:

@@ -1,7 +1,8 @@
 """Which of its representations a DICOM web resource is given in (PS3.18 8.7; RAD TF-2 4.107).
 
 Tolerated: no Accept header (the default is given); an unquoted `type`; `transfer-syntax` inside the quoted
-`type`; `application/json` for DICOM JSON; media types that do not fit the resource beside one that does.
+`type`; `application/json` for DICOM JSON; media types that do not fit the resource beside one that does; a
+bare `*` for `*/*`, and weights such as `.2` and `1.0000`, both of which Java writes by itself.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from shared.dicom.uids import EXPLICIT_LE
 
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
+DICOM_XML: Final = "application/dicom+xml"
 MULTIPART: Final = "multipart/related"
 MAX_RANGES: Final = 64
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # of a media type (RFC 9110 5.6.2)
-_RANGE: Final = re.compile(rf"\s*({_TOKEN})/({_TOKEN})\s*")
+_RANGE: Final = re.compile(rf"\s*(?:({_TOKEN})/({_TOKEN})|\*)\s*")
 _PARAMETER: Final = re.compile(rf';\s*(?:({_TOKEN})\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*)?')
-_QVALUE: Final = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\Z")
+_QVALUE: Final = re.compile(r"(?:0?\.\d{1,15}|0\.?|1(?:\.0{0,15})?)\Z", re.ASCII)
 
 
 class Malformed(ValueError):
@@ -48,6 +50,7 @@ class Form(Enum):
     MULTIPART_DICOM = "multipart"
     SINGLE_DICOM = "single"
     JSON = "json"
+    XML = "xml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +102,9 @@ def _members(text: str) -> Iterator[MediaRange]:
             raise Malformed("Accept has something behind a media type that is no parameter")
         quality = parameters.pop("q", "1")
         if not _QVALUE.match(quality):
-            raise Malformed("q is a number from 0 to 1 with at most three decimals")
-        yield MediaRange(name=f"{match[1]}/{match[2]}".lower(), parameters=parameters, quality=float(quality))
+            raise Malformed("q is a number from 0 to 1, such as 0.5")
+        name = f"{match[1] or '*'}/{match[2] or '*'}".lower()
+        yield MediaRange(name=name, parameters=parameters, quality=float(quality))
 
 
 def _parameters(text: str, at: int) -> tuple[dict[str, str], int]:
@@ -203,6 +207,29 @@ def metadata(header: str | None, query: str | None) -> Form:
         if any(one.name in _JSON for one in ranges):
             return Form.JSON
     raise NotAcceptable(f"ask for {DICOM_JSON}")
+
+
+# --- what was stored ---------------------------------------------------------------------------------
+
+
+def stored(header: str | None) -> Form:
+    """How a Store Instances Response is given: as JSON unless XML is liked better (PS3.18 10.5.3).
+
+    A header that cannot be read is no reason to leave images out: the answer is JSON then.
+
+    Raises
+    ------
+    NotAcceptable
+        406.
+    """
+    try:
+        ranges = media_ranges(header or "*/*")
+    except Malformed:
+        return Form.JSON
+    for one in ranges:
+        if one.name in _JSON or one.name == DICOM_XML:
+            return Form.XML if one.name == DICOM_XML else Form.JSON
+    raise NotAcceptable(f"the answer is {DICOM_JSON} or {DICOM_XML}")
 
 
 def _offers(header: str | None, query: str | None) -> Iterator[Sequence[MediaRange]]:

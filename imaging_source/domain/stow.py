@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,8 +17,10 @@ _FAILURE_REASON: Final = "00081197"
 _FAILED: Final = "00081198"
 _REFERENCED: Final = "00081199"
 _OTHER_FAILURES: Final = "0008119A"
-# Error Comment: not of the module, but what tells the sender more than a number.
-_ERROR_COMMENT: Final = "00000902"
+# Of our own, since the module has only numbers: the reason in words, which tells the sender more.
+_CREATOR: Final = "00090010"
+_REASON: Final = "00091001"
+_CREATOR_NAME: Final = "XDSI STOW"
 
 Outcome = Instance | Refused
 
@@ -69,8 +71,8 @@ def status_of(results: Results) -> HTTPStatus:
     return HTTPStatus.CONFLICT
 
 
-def encode_results(results: Results, base: str, study_instance_uid: str) -> bytes:
-    """The Store Instances Response Module as DICOM JSON; `base` is the base URI of the service."""
+def results_module(results: Results, base: str, study_instance_uid: str) -> dict[str, Any]:
+    """The Store Instances Response Module in the DICOM JSON model; `base` is the base URI of the service."""
     studies = {stored.study_instance_uid for stored in results.stored}
     study = study_instance_uid or (studies.pop() if len(studies) == 1 else "")
     identified = [refused for refused in results.refused if refused.claim.sop_instance_uid]
@@ -81,8 +83,7 @@ def encode_results(results: Results, base: str, study_instance_uid: str) -> byte
         _REFERENCED: _sequence([_stored(stored, base) for stored in results.stored]),
         _OTHER_FAILURES: _sequence([_reason(refused) for refused in unknown]),
     }
-    present = {tag: element for tag, element in module.items() if tag == _RETRIEVE_URL or "Value" in element}
-    return json.dumps(present, separators=(",", ":")).encode()
+    return {tag: element for tag, element in module.items() if tag == _RETRIEVE_URL or "Value" in element}
 
 
 def _stored(stored: Instance, base: str) -> dict[str, Any]:
@@ -95,17 +96,26 @@ def _stored(stored: Instance, base: str) -> dict[str, Any]:
 
 
 def _failed(refused: Refused) -> dict[str, Any]:
-    reason = _reason(refused)
     return {
-        _ERROR_COMMENT: reason[_ERROR_COMMENT],
         _SOP_CLASS: _value("UI", refused.claim.sop_class_uid or None),
         _SOP_INSTANCE: _value("UI", refused.claim.sop_instance_uid),
-        _FAILURE_REASON: reason[_FAILURE_REASON],
+        **_reason(refused),
     }
 
 
 def _reason(refused: Refused) -> dict[str, Any]:
-    return {_ERROR_COMMENT: _value("LO", refused.reason), _FAILURE_REASON: _value("US", refused.status)}
+    return {
+        _FAILURE_REASON: _value("US", refused.status),
+        _CREATOR: _value("LO", _CREATOR_NAME),
+        _REASON: _value("LT", refused.reason),
+    }
+
+
+def reason_of(failed: Mapping[str, Any]) -> str:
+    """The reason in words of an item of a failed sequence, empty when the answer has none."""
+    if failed.get(_CREATOR, {}).get("Value") != [_CREATOR_NAME]:
+        return ""
+    return str(failed.get(_REASON, {}).get("Value", [""])[0])
 
 
 def _value(vr: str, value: str | int | None) -> dict[str, Any]:

@@ -50,6 +50,9 @@ _PATHS: Final = (
 )
 
 
+_MAX_QUERY_FIELDS: Final = 50
+
+
 class _BearerNeeded(Unauthorized):
     """Nobody is named."""
 
@@ -250,7 +253,12 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def _query(scope: Scope) -> str | None:
-    given = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=50)
+    # A plus sign is itself here: in application/dicom+json it means no blank, as it would in a form.
+    query = scope.get("query_string", b"").decode("latin-1").replace("+", "%2B")
+    try:
+        given = parse_qs(query, max_num_fields=_MAX_QUERY_FIELDS)
+    except ValueError:
+        raise BadRequest(f"the query has more than {_MAX_QUERY_FIELDS} parameters") from None
     return ", ".join(given["accept"]) if "accept" in given else None
 
 

@@ -2,13 +2,15 @@
 
 `POST /studies` and `POST /studies/{study}` take multipart/related of application/dicom. Parts go to files as
 they arrive, so memory does not grow with them; every instance that the answer lists as stored is durable.
+Tolerated: one Part 10 file as the whole body, and parts that do not name their type.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,8 +18,10 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from imaging_source.domain import negotiation
 from imaging_source.domain.intake import PROCESSING_FAILURE, Claim, Refused
-from imaging_source.domain.stow import Outcome, Problem, Results, encode_results, status_of
+from imaging_source.domain.negotiation import Form, NotAcceptable
+from imaging_source.domain.stow import Outcome, Problem, Results, results_module, status_of
 from imaging_source.domain.transfer import Sender
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.files import Incoming
@@ -25,15 +29,15 @@ from imaging_source.store.instances import InstanceStore
 from imaging_source.store.transfers import Transfer
 from shared.audit.events import http_push_participants, ihe, purposes, user_authentication_failure
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
-from shared.dicom.json import MEDIA_TYPE
+from shared.dicom import native_xml
 from shared.dicom.multipart import APPLICATION_DICOM
 from shared.dicom.uids import is_uid
 from shared.faults import SecurityFault, SenderFault
 from shared.http.raw_asgi import ClientGone, body_chunks, node_of
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
-from shared.soap.media_type import MULTIPART, decode_media_type
-from shared.soap.multipart import Part, Parts
+from shared.soap.media_type import MULTIPART, MediaType, decode_media_type
+from shared.soap.multipart import Parts
 from shared.store.failures import DatabaseError
 
 _log = logging.getLogger(__name__)
@@ -44,7 +48,6 @@ _BATCH_BYTES: Final = 1024**2
 _STORING_AT_ONCE: Final = 4
 # Orthanc writes 73 characters where RFC 2046 allows 70 (tests/peers/test_orthanc_store.py).
 _LONGEST_BOUNDARY: Final = 128
-_JSON: Final = frozenset({"*/*", "application/*", "application/json", MEDIA_TYPE})
 _WANTED: Final = f'send multipart/related; type="{APPLICATION_DICOM}", one Part 10 file in each part'
 _NO_AUDIT: Final = Problem(HTTPStatus.SERVICE_UNAVAILABLE, "audit events cannot be recorded; try later")
 
@@ -77,20 +80,21 @@ def router(service: StowService) -> APIRouter:
 async def _answer(service: StowService, request: Request, study_instance_uid: str) -> Response:
     try:
         caller = await _caller(service, request, study_instance_uid)
-        boundary = _boundary(request, study_instance_uid)
+        form = _form(request)
+        media_type = _media_type(request, study_instance_uid)
         await _admit(service, request)
     except Problem as problem:
         return _refusal(problem)
     transfer = Transfer(sender=_sender(caller))
     claim = Claim(study_instance_uid=study_instance_uid)
     try:
-        results = await _receive(service, request, boundary, transfer, claim)
+        results = await _receive(service, request, media_type, transfer, claim)
     finally:
         # Also when the sender has gone: what came of it is kept, and stands in the trail.
         recorded = await asyncio.shield(_conclude(service, transfer))
     if not recorded:
         return _refusal(_NO_AUDIT)
-    return _response(results, service.settings.dicomweb_url, study_instance_uid)
+    return _response(results, service.settings.dicomweb_url, study_instance_uid, form)
 
 
 def _sender(caller: Caller) -> Sender:
@@ -132,25 +136,29 @@ async def _caller(service: StowService, request: Request, study_instance_uid: st
         raise Problem(HTTPStatus.UNAUTHORIZED, fault.reason) from None
 
 
-def _boundary(request: Request, study_instance_uid: str) -> str:
-    """The boundary of a request that can be served, else a `Problem`."""
+def _form(request: Request) -> Form:
+    """How the answer is wanted, else a `Problem`."""
+    try:
+        return negotiation.stored(request.headers.get("accept"))
+    except NotAcceptable as error:
+        raise Problem(HTTPStatus.NOT_ACCEPTABLE, str(error)) from None
+
+
+def _media_type(request: Request, study_instance_uid: str) -> MediaType:
+    """The Content-Type of a request that can be served, else a `Problem`."""
     if study_instance_uid and not is_uid(study_instance_uid):
         raise Problem(HTTPStatus.BAD_REQUEST, "the study in the path is not a UID: 1 to 64 digits and dots")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body without Content-Encoding")
-    offers = {
-        offer.partition(";")[0].strip().lower() for offer in request.headers.get("accept", "*/*").split(",")
-    }
-    if _JSON.isdisjoint(offers):
-        raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"the answer is {MEDIA_TYPE}")
     try:
         media_type = decode_media_type(request.headers.get("content-type", ""))
     except SenderFault:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _WANTED) from None
     part_type = media_type.parameter("type").partition(";")[0].strip().lower()
-    if media_type.name != MULTIPART or part_type not in ("", APPLICATION_DICOM):
+    parts_of_dicom = media_type.name == MULTIPART and part_type in ("", APPLICATION_DICOM)
+    if not parts_of_dicom and media_type.name != APPLICATION_DICOM:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _WANTED)
-    return media_type.parameter("boundary")
+    return media_type
 
 
 async def _admit(service: StowService, request: Request) -> None:
@@ -169,13 +177,13 @@ async def _admit(service: StowService, request: Request) -> None:
 
 
 async def _receive(
-    service: StowService, request: Request, boundary: str, transfer: Transfer, claim: Claim
+    service: StowService, request: Request, media_type: MediaType, transfer: Transfer, claim: Claim
 ) -> Results:
     """Store the parts as they come; while one is being stored the next ones arrive."""
     tasks: list[asyncio.Task[Outcome]] = []
     problem: Problem | None = None
     try:
-        async with aclosing(_incoming(service, request, boundary)) as parts:
+        async with aclosing(_incoming(service, request, media_type)) as parts:
             async for part in parts:
                 tasks.append(asyncio.create_task(_store(service, part, transfer, claim)))
                 if len(tasks) >= _STORING_AT_ONCE:
@@ -192,29 +200,35 @@ async def _receive(
 
 
 async def _incoming(
-    service: StowService, request: Request, boundary: str
+    service: StowService, request: Request, media_type: MediaType
 ) -> AsyncGenerator[Incoming | Refused]:
     """The parts of the request, each in a file aside, or why it is not."""
     most = service.settings.max_instances_per_request
     async with aclosing(body_chunks(request.receive)) as chunks:
+        if media_type.name == APPLICATION_DICOM:
+            yield await _spooled(service, chunks)
+            return
         count = 0
+        boundary = media_type.parameter("boundary")
         async for part in Parts(chunks, boundary, max_parts=most + 1, max_boundary=_LONGEST_BOUNDARY):
             count += 1
             if count > most:
                 reason = f"more than {most} instances in one request; send the rest in another"
                 raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
-            yield await _spooled(service, part)
+            part_type = part.headers.get("content-type", APPLICATION_DICOM)
+            if part_type.partition(";")[0].strip().lower() == APPLICATION_DICOM:
+                yield await _spooled(service, part.chunks())
+            else:
+                yield Refused(PROCESSING_FAILURE, f"the Content-Type of a part is not {APPLICATION_DICOM}")
 
 
-async def _spooled(service: StowService, part: Part) -> Incoming | Refused:
-    if part.content_type.partition(";")[0].strip().lower() != APPLICATION_DICOM:
-        return Refused(PROCESSING_FAILURE, f"the Content-Type of a part is not {APPLICATION_DICOM}")
+async def _spooled(service: StowService, chunks: AsyncIterator[bytes]) -> Incoming | Refused:
     try:
         incoming = service.store.files.new(max_bytes=service.settings.max_instance_bytes)
     except Refused as refused:
         return refused
     try:
-        await _write(incoming, part)
+        await _write(incoming, chunks)
     except Refused as refused:
         incoming.discard()
         return refused
@@ -224,10 +238,10 @@ async def _spooled(service: StowService, part: Part) -> Incoming | Refused:
     return incoming
 
 
-async def _write(incoming: Incoming, part: Part) -> None:
+async def _write(incoming: Incoming, chunks: AsyncIterator[bytes]) -> None:
     gathered: list[bytes] = []
     waiting = 0
-    async for chunk in part.chunks():
+    async for chunk in chunks:
         gathered.append(chunk)
         waiting += len(chunk)
         if waiting >= _BATCH_BYTES:
@@ -251,12 +265,17 @@ async def _store(service: StowService, part: Incoming | Refused, transfer: Trans
 # --- answering ---------------------------------------------------------------------------------------
 
 
-def _response(results: Results, base: str, study_instance_uid: str) -> Response:
+def _response(results: Results, base: str, study_instance_uid: str, form: Form) -> Response:
     status = status_of(results)
     if not results.outcomes:
         return _refusal(results.problem or Problem(HTTPStatus.BAD_REQUEST, f"no part; {_WANTED}"))
-    body = encode_results(results, base, study_instance_uid)
-    return Response(body, status, headers=_warning(results), media_type=MEDIA_TYPE)
+    module = results_module(results, base, study_instance_uid)
+    if form is Form.XML:
+        return Response(
+            native_xml.encode(module), status, headers=_warning(results), media_type=negotiation.DICOM_XML
+        )
+    body = json.dumps(module, separators=(",", ":"))
+    return Response(body, status, headers=_warning(results), media_type=negotiation.DICOM_JSON)
 
 
 def _warning(results: Results) -> dict[str, str]:

@@ -22,6 +22,7 @@ from uuid import uuid4
 import pytest
 from lxml import etree
 
+from imaging_source.domain.stow import reason_of
 from shared.dicom.multipart import closing as multipart_end
 from shared.dicom.multipart import content_type as multipart_type
 from shared.dicom.multipart import part_head
@@ -819,7 +820,7 @@ async def stowed(stage: Stage, content_type: str, body: bytes, study: str = "") 
 def failures_in(answer: Answer) -> list[tuple[int, str]]:
     module = json.loads(answer.body)
     return [
-        (item["00081197"]["Value"][0], item.get("00000902", {}).get("Value", [""])[0])
+        (item["00081197"]["Value"][0], reason_of(item))
         for tag in ("00081198", "0008119A")
         for item in module.get(tag, {}).get("Value", [])
     ]

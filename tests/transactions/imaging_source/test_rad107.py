@@ -170,6 +170,20 @@ async def test_the_query_parameter_chooses(source):
     assert response.content == kept.path.read_bytes()
 
 
+@pytest.mark.parametrize(
+    "query", ["application/dicom+json", "application%2Fdicom%2Bjson", "application/json"]
+)
+async def test_a_plus_sign_in_the_query_parameter_is_a_plus_sign(source, query):
+    await source.keep(a_ct())
+    response = await get(source, f"{INSTANCE}/metadata?accept={query}", "*/*")
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/dicom+json")
+
+
+async def test_a_query_of_too_many_parameters_is_a_bad_request(source):
+    response = await get(source, f"{INSTANCE}/metadata?{'&'.join(['a=1'] * 51)}", "*/*")
+    assert response.status_code == 400
+
+
 async def test_a_malformed_accept_is_a_bad_request(source):
     await source.keep(a_ct())
 

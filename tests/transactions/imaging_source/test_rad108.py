@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import re
 import tracemalloc
 from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from lxml import etree
 
 from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused
+from imaging_source.domain.stow import reason_of
 from imaging_source.transactions.rad108 import StowService, router
 from shared.dicom.multipart import closing, content_type, part_head
 from shared.dicom.part10 import CANNOT_UNDERSTAND, MISMATCH
@@ -22,6 +24,7 @@ from tests.support.intake import an_intake
 __all__ = ["database_place", "postgres_url"]
 
 BOUNDARY = "xyz"
+NATIVE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 DICOM = [("Content-Type", "application/dicom")]
 
 
@@ -152,6 +155,62 @@ async def test_json_is_given_to_whoever_takes_it(client, accept):
     assert (await post(client, part10(a_ct()), accept=accept)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/dicom+xml",
+        "application/dicom+xml, application/dicom+json;q=.5",
+        "*;q=.1, */*;q=0.2, application/dicom+xml",
+    ],
+)
+async def test_xml_is_given_to_whoever_likes_it_better(client, intake, accept):
+    answer = await post(client, part10(a_ct()), b"%PDF-1.7" * 50, accept=accept)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (202, "application/dicom+xml")
+    model = etree.fromstring(answer.content)
+    assert model.tag == f"{{{NATIVE}}}NativeDicomModel"
+    uid = model.find(f".//{{{NATIVE}}}DicomAttribute[@keyword='ReferencedSOPInstanceUID']/{{{NATIVE}}}Value")
+    assert uid.text == "2.25.13"
+    reason = model.find(f".//{{{NATIVE}}}DicomAttribute[@privateCreator='XDSI STOW']/{{{NATIVE}}}Value")
+    assert "no DICM" in reason.text
+    assert len(intake.kept) == 1
+
+
+@pytest.mark.parametrize(
+    "accept", ["*", "*; q=.2, */*; q=.2", "no media type", "application/dicom+json; q=x"]
+)
+async def test_the_form_of_the_answer_keeps_no_image_away(client, intake, accept):
+    answer = await post(client, part10(a_ct()), accept=accept)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/dicom+json")
+    assert len(intake.kept) == 1
+
+
+@pytest.mark.parametrize(
+    "header", ["application/dicom", "Application/DICOM; transfer-syntax=1.2.840.10008.1.2.1"]
+)
+async def test_one_file_as_the_whole_body_is_stored(client, intake, header):
+    answer = await post(client, body=part10(a_ct()), content_type=header)
+
+    assert answer.status_code == 200
+    assert [path.read_bytes() for path in intake.kept] == [part10(a_ct())]
+
+
+async def test_a_part_that_does_not_name_its_type_is_stored(client, intake):
+    answer = await post(client, body=part_head(BOUNDARY, []) + part10(a_ct()) + closing(BOUNDARY))
+
+    assert answer.status_code == 200
+    assert len(intake.kept) == 1
+
+
+async def test_no_answer_holds_an_element_of_a_command(client):
+    answer = await post(client, part10(a_ct()), b"%PDF-1.7" * 50, part10(a_ct(PatientID="P2")))
+
+    tags = re.findall(r'"([0-9A-F]{8})":', answer.text)
+    assert tags
+    assert not [tag for tag in tags if tag.startswith("0000")]
+
+
 # --- stored in part, or not at all ---------------------------------------------------------------------
 
 
@@ -162,7 +221,7 @@ async def test_some_stored_is_202_with_the_failures(client, intake):
     assert len(members(answer, "00081199")) == 1
     (other,) = members(answer, "0008119A")
     assert value(other, "00081197") == CANNOT_UNDERSTAND
-    assert "no DICM at byte 128" in value(other, "00000902")
+    assert "no DICM at byte 128" in reason_of(other)
     (failed,) = members(answer, "00081198")
     assert (value(failed, "00081155"), value(failed, "00081197")) == ("2.25.13", 272)
     assert {(event.action, event.outcome.value) for event in intake.trail.events} == {("C", 0), ("C", 8)}
@@ -181,7 +240,7 @@ async def test_nothing_that_can_be_read_is_400_with_the_reason(client, intake, f
 
     assert answer.status_code == 400
     (other,) = members(answer, "0008119A")
-    assert reason in value(other, "00000902")
+    assert reason in reason_of(other)
     assert (intake.kept, intake.incoming) == ([], [])
 
 
@@ -222,7 +281,7 @@ async def test_a_part_of_another_type_is_refused_and_the_next_is_stored(client):
     answer = await post(client, body=body)
 
     assert answer.status_code == 202
-    assert "not application/dicom" in value(members(answer, "0008119A")[0], "00000902")
+    assert "not application/dicom" in reason_of(members(answer, "0008119A")[0])
 
 
 async def test_a_message_that_breaks_off_keeps_what_was_whole(client, intake):
@@ -242,12 +301,12 @@ async def test_a_message_that_breaks_off_keeps_what_was_whole(client, intake):
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
-        ({"content_type": "application/dicom"}, 415),
         ({"content_type": "application/dicom+json"}, 415),
         ({"content_type": 'multipart/related; type="application/dicom+json"; boundary=xyz'}, 415),
         ({"content_type": ""}, 415),
         ({"content_encoding": "gzip"}, 415),
-        ({"accept": "application/dicom+xml"}, 406),
+        ({"accept": "text/html"}, 406),
+        ({"accept": "application/dicom+json;q=0"}, 406),
         ({"content_type": 'multipart/related; type="application/dicom"'}, 400),
         ({"content_type": f'multipart/related; type="application/dicom"; boundary={"x" * 129}'}, 400),
     ],
@@ -371,11 +430,11 @@ async def test_a_sender_that_hangs_up_leaves_its_whole_instances_and_their_event
 
 def test_the_answer_is_json_that_ascends_by_tag_in_every_item():
     from imaging_source.domain.intake import Claim
-    from imaging_source.domain.stow import Results, encode_results
+    from imaging_source.domain.stow import Results, results_module
 
     refused = Refused(MISMATCH, "why", Claim(sop_class_uid="1.2", sop_instance_uid="1.3"))
 
-    encoded = json.loads(encode_results(Results((refused, Refused(MISMATCH, "why"))), "http://x", ""))
+    encoded = results_module(Results((refused, Refused(MISMATCH, "why"))), "http://x", "")
 
     for item in (encoded, *encoded["00081198"]["Value"], *encoded["0008119A"]["Value"]):
         assert list(item) == sorted(item)
