@@ -170,6 +170,7 @@ def _manifest(opened: Opened) -> dict[str, Any]:
         "patient_name": manifest.patient_name,
         "accession_number": manifest.accession_number,
         "study_description": manifest.study_description,
+        "faults": manifest.faults,
         "series": list(map(_series, opened.series)),
     }
 

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from consumer.domain.clinician import Clinician
-from consumer.domain.study import Delivery, Wanted, requests, still_missing, wanted
+from consumer.domain.study import Delivery, NoRoad, Via, Wanted, requests, road, still_missing, wanted
 from consumer.files import WrongInstance
 from consumer.sent_events import SentEvents
 from consumer.settings import ConsumerSettings
@@ -40,29 +39,30 @@ _SESSIONS = 64
 _RENEW_SECONDS = 240.0
 
 
-class Via(StrEnum):
-    """The transaction by which instances are retrieved."""
-
-    RAD69 = "rad69"
-    WADO_RS = "wado-rs"
-
-
 _BY = {Via.RAD69: rad69.retrieve, Via.WADO_RS: rad107.retrieve}
+_DETOURS = {
+    Via.RAD69: ("WADO-RS", "Retrieve Location UID"),
+    Via.WADO_RS: ("RAD-69", "Retrieve URL"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieved:
-    """What became of a retrieval: whole instances, those that were whole before, and what is missing and
-    why."""
+    """What became of a retrieval: whole instances, those that were whole before, what is missing and why.
+
+    `notes` are what a person should know beside: another road than the one that was asked for, references
+    that cannot be followed.
+    """
 
     instances: int
     size: int
     already_there: int
     missing: tuple[Delivery, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether every instance of the manifest is in the folder."""
+        """Whether every instance of the manifest that can be followed is in the folder."""
         return not self.missing
 
 
@@ -99,11 +99,21 @@ class ImagingDocumentConsumer:
 
         Raises
         ------
+        NoRoad
+            The manifest names no place where it could be asked for.
         SoapFault, PeerError, EgressRefused, WrongInstance
             The source refused the message, gave no usable answer, may not be asked, or sent something else.
         """
-        delivered = [delivery async for delivery in self._by(via, one)(self._unit, (one,), folder)]
+        retrieve = _BY[self.road(one, via)]
+        delivered = [delivery async for delivery in retrieve(self._unit, (one,), folder)]
         return delivered[0]
+
+    def road(self, one: Wanted, preferred: Via = Via.RAD69) -> Via:
+        """The transaction by which `one` is retrieved; errors are those of `consumer.domain.study.road`."""
+        return road(one, preferred, across=self._far(one))
+
+    def _far(self, one: Wanted) -> bool:
+        return self._unit.settings.across(one.home_community_id) is not None
 
     async def retrieve(
         self,
@@ -119,7 +129,8 @@ class ImagingDocumentConsumer:
 
         Instances that are there already are not asked for again, so an interrupted retrieval is resumed by
         the same call. `on_delivery` is told of each instance as it is whole, or given up. What another
-        community has comes by RAD-69 through the gateway, whatever `via` says.
+        community has comes by RAD-69 through the gateway, whatever `via` says; and what the manifest names no
+        place of for `via` comes by the other transaction, which the notes tell.
 
         Raises
         ------
@@ -147,19 +158,26 @@ class ImagingDocumentConsumer:
             size=sum(delivery.size for delivery in whole),
             already_there=len(everything) - len(asked),
             missing=tuple(delivery for delivery in deliveries if delivery.reason),
+            notes=(*manifest.faults, *self._detours(asked, via)),
         )
 
-    def _by(self, via: Via, one: Wanted) -> Callable[[Unit, Sequence[Wanted], Path], AsyncIterator[Delivery]]:
-        return rad69.retrieve if self._unit.settings.across(one.home_community_id) else _BY[via]
+    def _detours(self, asked: Sequence[Wanted], via: Via) -> Iterator[str]:
+        detours = 0
+        for one in asked:
+            with suppress(NoRoad):
+                detours += self.road(one, via) is not via and not self._far(one)
+        if detours:
+            other, absent = _DETOURS[via]
+            yield f"{detours} instances were asked for by {other}: their manifest names no {absent}"
 
     async def _deliveries(self, group: Sequence[Wanted], folder: Path, via: Via) -> AsyncIterator[Delivery]:
         """What comes; and when the source fails, what then did not come, with the reason."""
         told: set[str] = set()
         try:
-            async for delivery in self._by(via, group[0])(self._unit, group, folder):
+            async for delivery in _BY[self.road(group[0], via)](self._unit, group, folder):
                 told.add(delivery.instance.sop_instance_uid)
                 yield delivery
-        except (SoapFault, PeerError, EgressRefused, WrongInstance) as error:
+        except (NoRoad, SoapFault, PeerError, EgressRefused, WrongInstance) as error:
             for one in group:
                 if one.sop_instance_uid not in told:
                     yield Delivery(one, 0, str(error))

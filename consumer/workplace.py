@@ -16,9 +16,9 @@ from itertools import groupby
 from uuid import uuid4
 
 from consumer.domain.found import Criteria, FoundStudy
-from consumer.domain.study import Delivery, UnsafeManifest, Wanted, wanted
+from consumer.domain.study import Delivery, NoRoad, UnsafeManifest, Via, Wanted, wanted
 from consumer.handles import Handles, Kind, UnknownHandle
-from consumer.imaging_document_consumer import ImagingDocumentConsumer, Via
+from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.problems import NOT_FOUND, asking, of_errors
 from consumer.unit import Parts
 from consumer.visitors import Visitor
@@ -201,8 +201,10 @@ class Workplace:
     async def fetch(self, visitor: Visitor, handle: str) -> Fetched:
         """The instance behind a handle of `open`, whole and checked, in a file (RAD-69, else RAD-107)."""
         one = _wanted(self._opened(Kind.INSTANCE, visitor, handle))
-        far = self._parts.settings.across(one.home_community_id) is not None
-        via = Via.RAD69 if one.retrieve_location_uid or far else Via.WADO_RS
+        try:
+            via = self._consumer(visitor).road(one)
+        except NoRoad as error:
+            raise Unprocessable(str(error)) from None
         with self._counted("RAD-69" if via is Via.RAD69 else "RAD-107"):
             async with self._place():
                 file = await self._received(visitor, one, via)

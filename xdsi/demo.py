@@ -359,7 +359,7 @@ async def _find(
 async def _retrieve(
     story: Story, stage: Stage, radiologist: Any, found: Sequence[Any], studies: Sequence[Study], via: str
 ) -> None:
-    from consumer.imaging_document_consumer import Via
+    from consumer.domain.study import Via
 
     name = {"rad69": "RAD-69", "wado-rs": "WADO-RS, RAD-107"}[via]
     folder = stage.folder / "south" / f"images-{via}"
@@ -405,7 +405,7 @@ def _content(path: Path) -> bytes:
 async def _refused(
     story: Story, stage: Stage, clerk: Any, patients: dict[str, str], found: Sequence[Any]
 ) -> None:
-    from consumer.imaging_document_consumer import Via
+    from consumer.domain.study import Via
     from shared.errors import Rejected
     from xdsi.consent import ask_registry
 

@@ -11,8 +11,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from consumer.domain.clinician import Clinician
-from consumer.domain.study import Delivery, UnsafeManifest
-from consumer.imaging_document_consumer import ImagingDocumentConsumer, Retrieved, Via, open_consumer
+from consumer.domain.study import Delivery, UnsafeManifest, Via
+from consumer.imaging_document_consumer import ImagingDocumentConsumer, Retrieved, open_consumer
 from consumer.settings import ConsumerSettings
 from shared.dicom.kos import KosError, Manifest
 from shared.ebrim.model import DocumentEntry
@@ -116,6 +116,7 @@ def _tell(result: Retrieved, to: Path, as_json: bool) -> None:
                     "bytes": result.size,
                     "already_there": result.already_there,
                     "missing": missing,
+                    "notes": result.notes,
                 }
             )
         )
@@ -124,5 +125,7 @@ def _tell(result: Retrieved, to: Path, as_json: bool) -> None:
         f"{result.instances} instances, {result.size / 1024**2:.1f} MiB, to {to}"
         + (f"; {result.already_there} were there" if result.already_there else "")
     )
+    for note in result.notes:
+        typer.echo(note, err=True)
     for one in result.missing:
         typer.echo(f"missing {one.instance.sop_instance_uid}: {one.reason}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import groupby, islice
 from pathlib import Path, PurePath
 
@@ -36,6 +37,40 @@ class Wanted:
     def file_name(self) -> PurePath:
         """Where the instance goes below the target folder: study/series/instance.dcm."""
         return PurePath(self.study_instance_uid, self.series_instance_uid, f"{self.sop_instance_uid}.dcm")
+
+
+class Via(StrEnum):
+    """The transaction by which instances are retrieved."""
+
+    RAD69 = "rad69"
+    WADO_RS = "wado-rs"
+
+
+class NoRoad(Exception):
+    """The manifest names no place where these instances could be asked for."""
+
+
+def road(one: Wanted, preferred: Via, *, across: bool) -> Via:
+    """The transaction that the place of `one` allows: the preferred one if it can be.
+
+    RAD-69 needs a Retrieve Location UID, WADO-RS a Retrieve URL; manifests of some makers have only one of
+    them. What lies in another community (`across`) comes by RAD-69 through its gateway.
+
+    Raises
+    ------
+    NoRoad
+        The manifest names neither.
+    """
+    if across:
+        return Via.RAD69
+    open_roads = {
+        via
+        for via, place in ((Via.RAD69, one.retrieve_location_uid), (Via.WADO_RS, one.retrieve_url))
+        if place
+    }
+    if not open_roads:
+        raise NoRoad("the manifest names neither a Retrieve Location UID nor a Retrieve URL to ask at")
+    return preferred if preferred in open_roads else open_roads.pop()
 
 
 @dataclass(frozen=True, slots=True)

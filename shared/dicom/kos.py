@@ -2,12 +2,14 @@
 
 Tolerances, for manifests that are in the field: Retrieve attributes in the instance item (they win) or in the
 study item instead of the series item; several studies; a series item repeated; any title; Implicit VR
-and deflated encoding; no Content Template Sequence; UIDs padded with blanks or NUL. The content tree is not
-read: the evidence sequence names every instance (PS3.3 C.17.6.2).
+and deflated encoding; no Content Template Sequence; UIDs padded with blanks or NUL; references without SOP
+class, and references that name nothing, which are left out and told. The content tree is not read: the
+evidence sequence names every instance (PS3.3 C.17.6.2).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from json import loads
@@ -18,7 +20,7 @@ from typing import Final
 from shared.dicom import json
 from shared.dicom.json import Attributes
 from shared.dicom.part10 import DicomError, Limits, Part10, scan
-from shared.dicom.uids import KEY_OBJECT_SELECTION
+from shared.dicom.uids import KEY_OBJECT_SELECTION, is_uid
 
 LIMITS: Final = Limits(elements=2_000_000, kept=64 * 1024**2, inflated=64 * 1024**2)
 MAX_BYTES: Final = 64 * 1024**2
@@ -57,6 +59,12 @@ _READ: Final = frozenset(
     }
 )
 
+_ITEMS: Final = {
+    _STUDY_INSTANCE_UID: "studies",
+    _SERIES_INSTANCE_UID: "series",
+    _REFERENCED_SOP_INSTANCE_UID: "references",
+}
+
 
 class KosError(ValueError):
     """The bytes are not a Key Object Selection Document with references; the text says why."""
@@ -64,7 +72,7 @@ class KosError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferencedInstance:
-    """One instance of a manifest."""
+    """One instance of a manifest; `sop_class_uid` is empty when the manifest does not say."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -99,7 +107,8 @@ class Manifest:
     """What a consumer takes from a manifest: what it references and where that lies.
 
     `title` is the code of the document title (CID 7010), `113030` for a manifest; any other is accepted,
-    since the formatCode of the registered entry makes a manifest of it.
+    since the formatCode of the registered entry makes a manifest of it. `faults` tell what was left out
+    because it does not say what it references, one sentence for each kind.
     """
 
     sop_instance_uid: str
@@ -110,6 +119,7 @@ class Manifest:
     accession_number: str = ""
     study_description: str = ""
     studies: tuple[ReferencedStudy, ...] = ()
+    faults: tuple[str, ...] = ()
 
     @property
     def instances(self) -> Iterator[tuple[ReferencedStudy, ReferencedSeries, ReferencedInstance]]:
@@ -128,7 +138,7 @@ def read_manifest(source: bytes | Path) -> Manifest:
     Raises
     ------
     KosError
-        Not Part 10, another SOP class, a reference without its UIDs, none at all, or larger than the limits.
+        Not Part 10, another SOP class, no reference that can be followed, or larger than the limits.
     """
     length = source.stat().st_size if isinstance(source, Path) else len(source)
     if length > MAX_BYTES:
@@ -159,9 +169,13 @@ def _manifest(attributes: Attributes) -> Manifest:
         raise KosError(
             f"SOP Class UID is not that of a Key Object Selection Document, {KEY_OBJECT_SELECTION}"
         )
-    studies = tuple(map(_study, json.items(attributes, _EVIDENCE)))
+    nameless: Counter[int] = Counter()
+    studies = tuple(_studies(attributes, nameless))
     if not any(series.instances for study in studies for series in study.series):
-        raise KosError("the Current Requested Procedure Evidence Sequence (0040,A375) references no instance")
+        faults = "".join(f"; {fault}" for fault in _faults(nameless))
+        raise KosError(
+            f"the Current Requested Procedure Evidence Sequence (0040,A375) references no instance{faults}"
+        )
     return Manifest(
         sop_instance_uid=_required(attributes, _SOP_INSTANCE_UID),
         study_instance_uid=json.text(attributes, _STUDY_INSTANCE_UID),
@@ -171,7 +185,13 @@ def _manifest(attributes: Attributes) -> Manifest:
         accession_number=json.text(attributes, _ACCESSION_NUMBER),
         study_description=json.text(attributes, _STUDY_DESCRIPTION),
         studies=studies,
+        faults=tuple(_faults(nameless)),
     )
+
+
+def _faults(nameless: Counter[int]) -> Iterator[str]:
+    for tag, count in sorted(nameless.items()):
+        yield f"{count} {_ITEMS[tag]} left out: no UID in ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,24 +214,39 @@ def _base_url(url: str) -> str:
     return url.partition("/studies/")[0].removesuffix("/studies").rstrip("/")
 
 
-def _study(item: Attributes) -> ReferencedStudy:
-    place = _place(item, _Place())
-    return ReferencedStudy(
-        study_instance_uid=_required(item, _STUDY_INSTANCE_UID),
-        series=tuple(
-            series
-            for of_series in json.items(item, _REFERENCED_SERIES)
-            for series in _series(of_series, place)
-        ),
-    )
+def _studies(attributes: Attributes, nameless: Counter[int]) -> Iterator[ReferencedStudy]:
+    for item in json.items(attributes, _EVIDENCE):
+        if study_instance_uid := _uid(item, _STUDY_INSTANCE_UID):
+            yield ReferencedStudy(
+                study_instance_uid=study_instance_uid,
+                series=tuple(_all_series(item, _place(item, _Place()), nameless)),
+            )
+        else:
+            nameless[_STUDY_INSTANCE_UID] += 1
 
 
-def _series(item: Attributes, outer: _Place) -> Iterator[ReferencedSeries]:
-    series_instance_uid = _required(item, _SERIES_INSTANCE_UID)
+def _all_series(study: Attributes, outer: _Place, nameless: Counter[int]) -> Iterator[ReferencedSeries]:
+    for item in json.items(study, _REFERENCED_SERIES):
+        if series_instance_uid := _uid(item, _SERIES_INSTANCE_UID):
+            yield from _series(item, series_instance_uid, outer, nameless)
+        else:
+            nameless[_SERIES_INSTANCE_UID] += 1
+
+
+def _series(
+    item: Attributes, series_instance_uid: str, outer: _Place, nameless: Counter[int]
+) -> Iterator[ReferencedSeries]:
     place = _place(item, outer)
     by_place: dict[_Place, list[ReferencedInstance]] = {}
     for reference in json.items(item, _REFERENCED_SOP):
-        by_place.setdefault(_place(reference, place), []).append(_instance(reference))
+        if sop_instance_uid := _uid(reference, _REFERENCED_SOP_INSTANCE_UID):
+            instance = ReferencedInstance(
+                sop_class_uid=json.text(reference, _REFERENCED_SOP_CLASS_UID),
+                sop_instance_uid=sop_instance_uid,
+            )
+            by_place.setdefault(_place(reference, place), []).append(instance)
+        else:
+            nameless[_REFERENCED_SOP_INSTANCE_UID] += 1
     for at, instances in by_place.items():
         yield ReferencedSeries(
             series_instance_uid=series_instance_uid,
@@ -222,11 +257,10 @@ def _series(item: Attributes, outer: _Place) -> Iterator[ReferencedSeries]:
         )
 
 
-def _instance(reference: Attributes) -> ReferencedInstance:
-    return ReferencedInstance(
-        sop_class_uid=_required(reference, _REFERENCED_SOP_CLASS_UID),
-        sop_instance_uid=_required(reference, _REFERENCED_SOP_INSTANCE_UID),
-    )
+def _uid(item: Attributes, tag: int) -> str:
+    """The UID at `tag`; empty when there is none, or something else."""
+    uid = json.text(item, tag)
+    return uid if is_uid(uid) else ""
 
 
 def _required(item: Attributes, tag: int) -> str:

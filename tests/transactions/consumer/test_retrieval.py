@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from consumer.domain.study import Delivery, wanted
-from consumer.imaging_document_consumer import ImagingDocumentConsumer, Via
+from consumer.domain.study import Delivery, Via, wanted
+from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.settings import ConsumerSettings
 from consumer.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
@@ -119,14 +119,16 @@ def consumer_of(
     return make
 
 
-def a_manifest(*sop_instance_uids: str) -> Manifest:
+def a_manifest(
+    *sop_instance_uids: str, location_uid: str = LOCATION_UID, url: str = f"{BASE}/dicomweb"
+) -> Manifest:
     references = tuple(
         ReferencedInstance(sop_class_uid=CT, sop_instance_uid=uid) for uid in sop_instance_uids
     )
     series = ReferencedSeries(
         series_instance_uid="2.25.12",
-        retrieve_location_uid=LOCATION_UID,
-        retrieve_url=f"{BASE}/dicomweb",
+        retrieve_location_uid=location_uid,
+        retrieve_url=url,
         instances=references,
     )
     return Manifest(
@@ -265,3 +267,47 @@ async def test_a_retrieve_url_that_is_no_peer_opens_no_connection(consumer_of, t
     result = await consumer_of().retrieve(manifest, tmp_path / "to", via=Via.WADO_RS)
 
     assert "not a configured peer" in result.missing[0].reason
+
+
+ONE_PLACE = {
+    Via.RAD69: ({"location_uid": ""}, "WADO-RS: their manifest names no Retrieve Location UID"),
+    Via.WADO_RS: ({"url": ""}, "RAD-69: their manifest names no Retrieve URL"),
+}
+
+
+@pytest.mark.parametrize("via", list(Via))
+async def test_what_has_one_place_alone_comes_by_its_transaction_and_is_told(
+    source: Source, consumer_of, files, tmp_path: Path, via: Via
+):
+    await source.keep(*files.values())
+    place, note = ONE_PLACE[via]
+    consumer = consumer_of()
+
+    result = await consumer.retrieve(a_manifest(*files, **place), tmp_path / "to", via=via)
+    (one,) = wanted(a_manifest("2.25.93", **place))
+    delivery = await consumer.instance(one, tmp_path, via=via)
+
+    assert content(tmp_path / "to") == files
+    assert result.notes == (f"{NUMBER} instances were asked for by {note}",)
+    assert delivery.reason == ""
+
+
+@pytest.mark.parametrize("via", list(Via))
+async def test_what_has_both_places_comes_as_it_was_asked_for(
+    source: Source, consumer_of, files, tmp_path: Path, via: Via
+):
+    await source.keep(*files.values())
+
+    assert (await consumer_of().retrieve(a_manifest(*files), tmp_path / "to", via=via)).notes == ()
+
+
+@pytest.mark.parametrize("via", list(Via))
+async def test_what_has_no_place_is_told_and_nobody_is_asked(consumer_of, files, tmp_path: Path, via: Via):
+    result = await consumer_of().retrieve(
+        a_manifest(*files, location_uid="", url=""), tmp_path / "to", via=via
+    )
+
+    assert {one.reason for one in result.missing} == {
+        "the manifest names neither a Retrieve Location UID nor a Retrieve URL to ask at"
+    }
+    assert result.notes == ()

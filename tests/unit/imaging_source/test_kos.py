@@ -165,13 +165,52 @@ REFUSED = {
     "no DICOM": b"PDF-1.4",
     "nothing": b"",
     "another SOP class": a_kos(SOPClassUID=CT),
-    "no reference": a_kos(study(series(item(ReferencedSOPInstanceUID="2.25.9")))),
+    "no reference": a_kos(study(series(item(ReferencedSOPClassUID=CT)))),
     "an empty evidence": a_kos(CurrentRequestedProcedureEvidenceSequence=[]),
     "no study": a_kos(study(uid="")),
     "no series": a_kos(study(series(uid=""))),
     "no identity": a_kos(SOPInstanceUID=""),
     "truncated": a_kos()[:-20],
 }
+
+
+def test_a_reference_without_class_is_followed_all_the_same():
+    manifest = read_manifest(a_kos(study(series(reference(1), item(ReferencedSOPInstanceUID="2.25.52")))))
+
+    assert [(one.sop_class_uid, one.sop_instance_uid) for _, _, one in manifest.instances] == [
+        (CT, "2.25.51"),
+        ("", "2.25.52"),
+    ]
+    assert manifest.faults == ()
+
+
+NAMELESS = {
+    "a reference": (study(series(reference(1), item(ReferencedSOPClassUID=CT))), "1 references left out"),
+    "two references": (
+        study(series(reference(1), item(), item(ReferencedSOPInstanceUID=""))),
+        "2 references left out",
+    ),
+    "a reference to a path": (
+        study(series(reference(1), item(ReferencedSOPInstanceUID="2.25/../1"))),
+        "1 references left out",
+    ),
+    "a series": (study(series(reference(1)), series(reference(2), uid="")), "1 series left out"),
+}
+
+
+@pytest.mark.parametrize(("damaged", "fault"), NAMELESS.values(), ids=NAMELESS)
+def test_what_names_nothing_does_not_cost_the_rest(damaged, fault):
+    manifest = read_manifest(a_kos(damaged))
+
+    assert [one.sop_instance_uid for _, _, one in manifest.instances] == ["2.25.51"]
+    assert [told.startswith(fault) for told in manifest.faults] == [True]
+
+
+def test_a_study_that_names_nothing_does_not_cost_another():
+    manifest = read_manifest(a_kos(study(), study(series(reference(2)), uid="")))
+
+    assert [one.sop_instance_uid for _, _, one in manifest.instances] == ["2.25.51"]
+    assert manifest.faults == ("1 studies left out: no UID in (0020,000D)",)
 
 
 @pytest.mark.parametrize("octets", REFUSED.values(), ids=REFUSED)
