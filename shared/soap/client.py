@@ -23,9 +23,16 @@ from shared.faults import SoapFault
 from shared.http.client import CONNECT_SECONDS, EgressRefused
 from shared.http.pieces import FileRange, Piece, read_ahead, size
 from shared.http.raw_asgi import BodyTooLarge
-from shared.soap.envelope import RelayedFault, encode_request, read_envelope, read_fault
+from shared.soap.envelope import (
+    RelayedFault,
+    encode_request,
+    read_envelope,
+    read_fault,
+    read_fault_of_soap11,
+    shown,
+)
 from shared.soap.inline import extract
-from shared.soap.media_type import MULTIPART, SOAP_XML, MediaType, decode_media_type
+from shared.soap.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType, decode_media_type
 from shared.soap.mtom import INCLUDE, Attachments, MtomBody
 from shared.soap.multipart import Parts
 from shared.soap.package import (
@@ -45,7 +52,8 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 _ANSWER_LIMITS = SoapLimits(message_bytes=64 * 1024**3, document_bytes=8 * 1024**3, parts=20_000)
-_XML_TYPES = frozenset({SOAP_XML, "text/xml", "application/xml"})
+# Some peers give the root of a package alone when there is nothing to attach (XOP without multipart).
+_XML_TYPES = frozenset({SOAP_XML, XOP_XML, "text/xml", "application/xml"})
 _NOT_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -261,11 +269,17 @@ class SoapClient:
     ) -> Element:
         """The element in the Body of the answer, after checking that it is the answer."""
         root = await asyncio.to_thread(parse, package.xml) if package.guarded else parse(package.xml)
+        if fault := read_fault_of_soap11(root, status):
+            raise fault
         envelope = read_envelope(root)
         if envelope.body is None:
             raise XmlError("the Body of the answer is empty")
         if fault := read_fault(envelope.body, status):
             raise fault
+        if not envelope.relates_to:
+            raise XmlError(
+                "the answer has no wsa:RelatesTo, so that nothing tells to which request it belongs"
+            )
         if envelope.relates_to != message_id.strip():
             raise XmlError("the answer does not relate to this request (wsa:RelatesTo)")
         if envelope.action not in (transaction.response_action, f"{transaction.action}Response"):
@@ -320,7 +334,8 @@ def _media_type(answer: httpx2.Response) -> MediaType:
     header = answer.headers.get("content-type", "")
     media_type = decode_media_type(header) if header else MediaType("", {})
     if media_type.name not in _XML_TYPES and media_type.name != MULTIPART:
-        raise XmlError(f"HTTP {answer.status_code} came without a SOAP message")
+        given = f"as {shown(media_type.name)}" if media_type.name else "without a Content-Type"
+        raise XmlError(f"HTTP {answer.status_code} came {given}, which is no SOAP message")
     if answer.headers.get("content-encoding", "identity") != "identity":
         raise XmlError("the answer is compressed, which was not asked for")
     return media_type

@@ -60,6 +60,11 @@ _DETAILS_OF_INVALID_HEADER = frozenset(
     {"InvalidCardinality", "MissingAddressInEPR", "ActionMismatch", "OnlyAnonymousAddressSupported"}
 )
 _PREFIXES = {WSA: "wsa", WSSE: "wsse", WSU: "wsu"}
+_CODES_OF_SOAP11 = {
+    "Client": "Sender",
+    "MustUnderstand": "MustUnderstand",
+    "VersionMismatch": "VersionMismatch",
+}
 _UNENCODABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -305,6 +310,25 @@ def read_fault(body: Element, http_status: int) -> RelayedFault | None:
         "no reason was given" if reason is None else text(reason),
         fault_code=codes[0][1] if codes else "Receiver",
         subcode=codes[-1] if len(codes) > 1 else None,
+        http_status=http_status,
+    )
+
+
+def read_fault_of_soap11(root: Element, http_status: int) -> RelayedFault | None:
+    """The fault in an envelope of SOAP 1.1 (section 4.4), in the terms of 1.2; None when `root` is none.
+
+    Peers that know no other version answer so, and only so can they say that.
+    """
+    fault = root.find(f"{{{SOAP11}}}Body/{{{SOAP11}}}Fault") if root.tag == f"{{{SOAP11}}}Envelope" else None
+    if fault is None:
+        return None
+    said = fault.find("faultstring")
+    code = fault.find("faultcode")
+    named = "" if code is None else _resolved(code)[1].partition(".")[0]
+    return RelayedFault(
+        f"{'no reason was given' if said is None else text(said)} (a fault of SOAP 1.1)",
+        fault_code=_CODES_OF_SOAP11.get(named, "Receiver"),
+        subcode=None,
         http_status=http_status,
     )
 

@@ -92,6 +92,11 @@ def kept(*documents: str) -> bytes:
     )
 
 
+SOAP11_ANSWER = (
+    b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><a/></s:Body></s:Envelope>'
+)
+
+
 @pytest.fixture
 def client(tmp_path):
     """Makes clients of a peer."""
@@ -230,7 +235,9 @@ async def test_after_sending_the_outcome_is_unclear(client, error):
     ("body", "content_type", "status", "says"),
     [
         (echoed(relates_to="urn:uuid:other"), SOAP, 200, "RelatesTo"),
+        (echoed(relates_to=""), SOAP, 200, "no wsa:RelatesTo"),
         (echoed(action="urn:echo:OtherResponse"), SOAP, 200, "wsa:Action"),
+        (SOAP11_ANSWER, "text/xml", 200, "SOAP 1.1"),
         (echoed()[:-5], SOAP, 200, "well-formed"),
         (b"", SOAP, 200, "well-formed"),
         (b"<html/>", "text/html", 502, "HTTP 502"),
@@ -260,6 +267,30 @@ async def test_a_slow_answer_is_unclear(client):
 
     with pytest.raises(PeerUnclear, match=r"within 0\.05 s"):
         await echo(client(answering(Slow())), timeout_seconds=0.05)
+
+
+@pytest.mark.parametrize("content_type", ["text/xml; charset=utf-8", SOAP])
+@pytest.mark.parametrize(
+    ("code", "understood"),
+    [
+        ("s:Client", "Sender"),
+        ("s:Server", "Receiver"),
+        ("s:Client.Authentication", "Sender"),
+        ("", "Receiver"),
+    ],
+)
+async def test_the_reason_of_a_fault_of_soap_1_1_is_told(client, content_type, code, understood):
+    fault = f"<s:Fault><faultcode>{code}</faultcode><faultstring>no such service</faultstring></s:Fault>"
+    body = SOAP11_ANSWER.decode().replace("<a/>", fault)
+
+    with pytest.raises(RelayedFault, match=r"no such service \(a fault of SOAP 1\.1\)") as told:
+        await echo(client(answering(body.encode(), content_type, 500)))
+    assert told.value.fault_code == understood
+
+
+async def test_the_root_of_a_package_alone_is_an_answer(client):
+    only_root = answering(kept(), 'application/xop+xml; charset=utf-8; type="application/soap+xml"')
+    assert (await client(only_root).call(KEEP, URL, Documents(()), message_id=MESSAGE_ID)).documents == ()
 
 
 @pytest.mark.parametrize("status", [200, 400, 500, 503])
