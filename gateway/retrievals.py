@@ -22,7 +22,6 @@ from shared.errors import (
     Actor,
     Busy,
     DocumentUniqueIdError,
-    OutOfResources,
     Rejected,
     RelayedError,
     UnavailableCommunity,
@@ -62,20 +61,10 @@ class Retrieval(Generic[Request]):
     named: Callable[[Request], Iterable[Named]]
     only: Callable[[Request, Collection[DocumentRequest]], Request]
     endpoint: Callable[[GatewaySettings, str], str]
-    most: int
 
     def wanted(self, request: Request) -> tuple[Named, ...]:
-        """The documents of `request`, each once.
-
-        Raises
-        ------
-        OutOfResources
-            More than `most`.
-        """
-        wanted = tuple(dict.fromkeys(self.named(request)))
-        if len(wanted) > self.most:
-            raise OutOfResources(f"{len(wanted)} documents in one request; ask for at most {self.most}")
-        return wanted
+        """The documents of `request`, each once."""
+        return tuple(dict.fromkeys(self.named(request)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +134,8 @@ async def from_everybody(
 
     Raises
     ------
-    OutOfResources, Busy
-        Too much is asked for, in one request or at once.
+    Busy
+        Too much is asked for at once.
     """
     admit_consumer(unit)
     communities = unit.parts.communities
@@ -167,7 +156,7 @@ async def from_our_own(
     Raises
     ------
     Rejected
-        Too much is asked for, in one request or at once.
+        Too much is asked for at once.
     """
     admit_gateway(unit)
     home = unit.own_home

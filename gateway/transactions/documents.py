@@ -11,8 +11,6 @@ from shared.messages.documents import DocumentRequest
 from shared.messages.iti39 import ITI39
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 
-MAX_REFERENCES = 1_000
-
 
 def named(request: RetrieveDocumentSetRequest) -> Iterator[Named]:
     """The documents of a request, in order."""
@@ -32,5 +30,4 @@ DOCUMENTS: Retrieval[RetrieveDocumentSetRequest] = Retrieval(
     named=named,
     only=_only,
     endpoint=GatewaySettings.repository_endpoint,
-    most=MAX_REFERENCES,
 )

@@ -12,8 +12,6 @@ from shared.messages.documents import DocumentRequest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.messages.rad75 import RAD75
 
-MAX_REFERENCES = 5_000
-
 
 def named(request: RetrieveImagingDocumentSetRequest) -> Iterator[Named]:
     """The instances of a request, in order."""
@@ -57,5 +55,4 @@ IMAGES: Retrieval[RetrieveImagingDocumentSetRequest] = Retrieval(
     named=named,
     only=_only,
     endpoint=GatewaySettings.imaging_source_endpoint,
-    most=MAX_REFERENCES,
 )

@@ -26,7 +26,6 @@ from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest
 from shared.security.caller import Caller
 from shared.soap.served import Served
 
-MAX_REFERENCES: Final = 5_000
 MIME_TYPE: Final = "application/dicom"
 ANY: Final = "*"
 
@@ -59,15 +58,8 @@ async def handle(
 
     An instance that is rejected or refused is answered as one that does not exist. What is asked for twice
     comes once.
-
-    Raises
-    ------
-    XdsError
-        More than `MAX_REFERENCES` instances in one request.
     """
     wanted = tuple(dict.fromkeys(_asked(request)))
-    if len(wanted) > MAX_REFERENCES:
-        raise XdsError(f"{len(wanted)} instances in one request; ask for at most {MAX_REFERENCES}")
     shelf = await _Shelf.of(unit, request, wanted, caller)
     documents: list[RetrievedDocument] = []
     errors: list[XdsError] = []

@@ -20,6 +20,9 @@ from shared.ebrim.identifiers import CX, nfc, unescape
 
 SEPARATORS = "|^~\\&"
 MAX_SEGMENTS = 1_000
+MAX_FIELDS = 200
+MAX_REPETITIONS = 200
+MAX_FIELD = 65_536
 
 DEFAULT_CHARSET = "8859/1"
 CHARSETS = {
@@ -186,6 +189,11 @@ def _segments(text: str) -> list[Segment]:
     lines = text.replace("\r\n", "\r").replace("\n", "\r").split("\r")
     if len(lines) > MAX_SEGMENTS:
         raise FeedError(Code.REJECT, 100, "MSH", f"more than {MAX_SEGMENTS} segments")
+    for line in lines:
+        if line.count("|") > MAX_FIELDS:
+            raise FeedError(
+                Code.REJECT, 100, line[:3], f"more than {MAX_FIELDS} fields in the segment {line[:3]}"
+            )
     return [line.split("|") for line in lines if line]
 
 
@@ -244,7 +252,8 @@ def _field(segment: Segment, number: int) -> str:
 
 def _header_field(segment: Segment, number: int) -> str:
     # MSH-1 is the separator itself, so that its fields stand one place earlier.
-    return "".join(character for character in _field(segment, number - 1) if character.isprintable())[:200]
+    field = _field(segment, number - 1)[:_LONGEST_HEADER]
+    return "".join(character for character in field if character.isprintable())[:200]
 
 
 def _event_code(segment: Segment) -> str:
@@ -267,6 +276,13 @@ def _event(segment: Segment) -> Event:
 
 
 def _patient(field: str, place: str, domain: str, namespace: str) -> str:
+    if len(field) > MAX_FIELD or field.count("~") >= MAX_REPETITIONS:
+        raise FeedError(
+            Code.REJECT,
+            102,
+            place,
+            f"{place} has more than {MAX_REPETITIONS} repetitions or {MAX_FIELD} characters",
+        )
     found = {_canonical(repetition, domain, namespace) for repetition in field.split("~")} - {""}
     if len(found) != 1:
         which = "no id" if not found else "several ids"

@@ -25,7 +25,7 @@ from shared.audit.events import (
 )
 from shared.audit.outbox import insert_events
 from shared.ebrim.model import Folder, Timestamp
-from shared.errors import Actor, InvalidRemoval, OutOfResources, Rejected
+from shared.errors import Actor, InvalidRemoval, Rejected
 from shared.messages.iti62 import ITI62, RemoveMetadataRequest
 from shared.messages.registry import (
     RegistryResponse,
@@ -38,8 +38,6 @@ from shared.soap.served import Served, Speaker
 from shared.store.engine import Transaction
 from shared.xml import parse
 
-#: Objects that one request may name; a larger submission set is removed member by member.
-MAX_REFERENCES = 1_000
 #: Objects that one audit event names, so that none is larger than a trail takes.
 IN_ONE_EVENT = 200
 
@@ -59,8 +57,6 @@ async def handle(unit: Unit, request: RemoveMetadataRequest, caller: Caller) -> 
     ------
     Rejected
         Nothing was removed.
-    OutOfResources
-        More than `MAX_REFERENCES` objects in one request.
     """
     if not may_administer(caller, unit.parts.settings.administrator_roles):
         raise Rejected(
@@ -68,8 +64,6 @@ async def handle(unit: Unit, request: RemoveMetadataRequest, caller: Caller) -> 
         )
     if request.errors:
         raise Rejected(*request.errors)
-    if len(request.ids) > MAX_REFERENCES:
-        raise OutOfResources(f"{len(request.ids)} objects in one request; list at most {MAX_REFERENCES}")
     before = await unit.write(_Removing(unit, request, caller).work, events=())
     return _SUCCESS if before is None else decode_registry_response(parse(before))
 
@@ -153,7 +147,7 @@ def audit(
     request: RemoveMetadataRequest, response: RegistryResponse | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
     """Describe a removal by what was asked; what was done is recorded together with it."""
-    return tuple(_events_of(caller, outcome, "", request.ids[:MAX_REFERENCES]))
+    return tuple(_events_of(caller, outcome, "", request.ids))
 
 
 def _events(caller: Caller, removal: Removal) -> Iterator[AuditEvent]:

@@ -24,8 +24,6 @@ from shared.errors import (
     XdsError,
 )
 
-MAX_DOCUMENTS = 256
-
 
 class State(StrEnum):
     """What is known of a provision.
@@ -75,7 +73,6 @@ def check(submission: Submission, provided: Mapping[str, Bytes | None], *, times
     `times` says how often each id came.
     """
     errors = [
-        *_few_enough(submission),
         *_stable(submission),
         *_unique_ids(submission),
         *_documents_of_entries(submission, provided, times),
@@ -84,13 +81,6 @@ def check(submission: Submission, provided: Mapping[str, Bytes | None], *, times
     ]
     if errors:
         raise Rejected(*errors)
-
-
-def _few_enough(submission: Submission) -> Iterator[XdsError]:
-    """A submission has at most `MAX_DOCUMENTS` documents."""
-    count = len(submission.document_entries)
-    if count > MAX_DOCUMENTS:
-        yield MetadataError(f"{count} documents in one submission; send at most {MAX_DOCUMENTS}")
 
 
 def _stable(submission: Submission) -> Iterator[XdsError]:

@@ -21,13 +21,11 @@ from shared.audit.events import (
     purposes,
 )
 from shared.consent.decision import Action, Decision, Resource
-from shared.errors import DocumentUniqueIdError, OutOfResources, UnknownRepositoryId, Withheld, XdsError
+from shared.errors import DocumentUniqueIdError, UnknownRepositoryId, Withheld, XdsError
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.security.caller import Caller
 from shared.soap.served import Served
-
-MAX_REFERENCES = 1_000
 
 _Found = StoredDocument | Assembly
 
@@ -42,15 +40,8 @@ async def handle(
     others.
 
     A document that is refused is answered as one that does not exist. What is asked for twice comes once.
-
-    Raises
-    ------
-    OutOfResources
-        More than `MAX_REFERENCES` documents in one request.
     """
     wanted = tuple(dict.fromkeys(request.documents))
-    if len(wanted) > MAX_REFERENCES:
-        raise OutOfResources(f"{len(wanted)} documents in one request; ask for at most {MAX_REFERENCES}")
     ours = unit.parts.settings.repository_unique_id
     here = [asked.document_unique_id for asked in wanted if asked.repository_unique_id == ours]
     known = await _known(unit, here) if here else {}

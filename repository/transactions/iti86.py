@@ -23,7 +23,6 @@ from shared.audit.events import (
 )
 from shared.errors import (
     DocumentUniqueIdError,
-    OutOfResources,
     RemoveDocumentsError,
     UnknownRepositoryId,
     XdsError,
@@ -34,8 +33,6 @@ from shared.messages.registry import RegistryResponse, Status
 from shared.security.caller import Caller
 from shared.soap.served import Served, Speaker
 from shared.store.engine import Transaction
-
-MAX_REFERENCES = 1_000
 
 # Permanent erasure, of the object life cycles of DICOM PS3.15 A.5.
 _ERASED = 15
@@ -48,15 +45,8 @@ async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) ->
 
     A node of the community may remove, and a user in a role of `administrator_roles`; consent has no say.
     The removal and its events are one transaction.
-
-    Raises
-    ------
-    OutOfResources
-        More than `MAX_REFERENCES` documents in one request.
     """
     wanted = tuple(dict.fromkeys(request.documents))
-    if len(wanted) > MAX_REFERENCES:
-        raise OutOfResources(f"{len(wanted)} documents in one request; name at most {MAX_REFERENCES}")
     if not _may_remove(unit, caller):
         return _response(tuple(map(_not_by_this_caller, wanted)), removed=0)
     ours = unit.parts.settings.repository_unique_id

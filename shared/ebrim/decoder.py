@@ -40,6 +40,9 @@ from shared.ebrim.reader import ANY, CLASSIFICATION, XCN, ObjectReader
 from shared.errors import MetadataError, NoSubmissionSet, Rejected, XdsError
 from shared.xml import NS, Element, elements, parse, qname
 
+#: DocumentEntries of one submission, and objects of any kind.
+MAX_DOCUMENTS = 256
+MAX_OBJECTS = 5_000
 MAX_DOCUMENT_TITLE = 128
 MAX_TITLE = 256
 
@@ -118,6 +121,8 @@ def decode_submission(object_list: Element) -> DecodedSubmission:
     transaction, several objects or the registry is left to `required_for_registration` and to the registry's
     own rules. A status is ignored: every value comes out Approved.
     """
+    if (beyond := _beyond_limits(object_list)) is not None:
+        return DecodedSubmission(submission=None, errors=(beyond,))
     findings = Findings(submitted=True)
     found = _List(object_list, findings)
     submission = None
@@ -137,6 +142,17 @@ def decode_submission(object_list: Element) -> DecodedSubmission:
     return DecodedSubmission(
         submission=submission, errors=tuple(findings.errors), warnings=tuple(findings.warnings)
     )
+
+
+def _beyond_limits(object_list: Element) -> XdsError | None:
+    if len(object_list) <= MAX_DOCUMENTS:
+        return None
+    documents = sum(1 for _ in object_list.iterchildren(_EXTRINSIC_OBJECT))
+    if documents > MAX_DOCUMENTS:
+        return MetadataError(f"{documents} documents in one submission; send at most {MAX_DOCUMENTS}")
+    if len(object_list) > MAX_OBJECTS:
+        return MetadataError(f"more than {MAX_OBJECTS} objects in one submission; send fewer at once")
+    return None
 
 
 def decode_objects(object_list: Element) -> RegistryObjects:

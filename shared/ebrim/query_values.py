@@ -17,7 +17,13 @@ from functools import lru_cache
 
 from shared.ebrim.identifiers import WHITE_SPACE, is_cx, is_cxi, is_dtm, is_oid, nfc
 from shared.ebrim.model import Code, Timestamp
-from shared.errors import QueryError
+from shared.errors import QueryError, StoredQueryParamNumber
+
+#: Slots of one query, alternatives of one Slot and of all, and characters of one Value.
+MAX_SLOTS = 200
+MAX_ALTERNATIVES = 1_000
+MAX_VALUES = 5_000
+MAX_CHARACTERS = 65_536
 
 MAX_VALUE = 256
 
@@ -26,6 +32,7 @@ Value = str | int | Timestamp | Code
 _QUOTED = re.compile(r"""'([^']*(?:''[^']*)*)'|"([^"]*(?:""[^"]*)*)\"""")
 _BARE = re.compile(r"""[^\s'"(),]+""")
 _WHITESPACE = re.compile(r"\s*")
+_TOKEN = re.compile(rf"(?:{_QUOTED.pattern}|{_BARE.pattern})")
 
 
 class Kind(StrEnum):
@@ -47,6 +54,45 @@ class Kind(StrEnum):
 
 
 _OF_THE_DOMAIN = frozenset({Kind.CODE, Kind.TYPE, Kind.STATUS, Kind.ASSOCIATION})
+
+
+# --- limits ------------------------------------------------------------------------------------------
+
+
+def check_numbers(slots: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Count the Slots of a query and what they hold, before anything of it is read.
+
+    Raises
+    ------
+    StoredQueryParamNumber
+        There is more of something than a query may have.
+    """
+    number = in_all = 0
+    for number, (name, values) in enumerate(slots, 1):
+        if number > MAX_SLOTS:
+            break
+        alternatives = _number_of(values)
+        in_all += alternatives
+        if alternatives > MAX_ALTERNATIVES:
+            raise _too_many(f"{_shown(name)} has more than {MAX_ALTERNATIVES} values")
+        if any(len(value) > MAX_CHARACTERS for value in values):
+            raise _too_many(f"{_shown(name)} has a value of more than {MAX_CHARACTERS} characters")
+    if number > MAX_SLOTS:
+        raise _too_many(f"the query has more than {MAX_SLOTS} Slots")
+    if in_all > MAX_VALUES:
+        raise _too_many(f"the query has more than {MAX_VALUES} values in all")
+
+
+def _number_of(values: Sequence[str]) -> int:
+    """How many alternatives `values` hold; a comma may stand in a name, and most queries have few of them."""
+    at_most = len(values) + sum(value.count(",") for value in values)
+    if at_most <= MAX_ALTERNATIVES or len(values) > MAX_ALTERNATIVES:
+        return at_most
+    return sum(sum(1 for _ in _TOKEN.finditer(value)) for value in values)
+
+
+def _too_many(what: str) -> StoredQueryParamNumber:
+    return StoredQueryParamNumber(f"{what}; ask for less at once")
 
 
 # --- reading -----------------------------------------------------------------------------------------
@@ -94,14 +140,14 @@ def _tokens(text: str, kind: Kind) -> Iterator[str]:
             raise _malformed(text)
         yield value
         return
-    at = _skip(text, 1)
-    if text[at:] == ")":
+    at, last = _skip(text, 1), len(text) - 1
+    if at == last and text[at] == ")":
         return
     while True:
         value, at = _token(text, at, kind)
         yield value
         at = _skip(text, at)
-        if text[at:] == ")":
+        if at == last and text[at] == ")":
             return
         if text[at : at + 1] != ",":
             raise _malformed(text)

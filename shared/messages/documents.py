@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from shared.errors import Actor, XdsError
 from shared.faults import SenderFault
+from shared.messages.bounded import counted
 from shared.messages.registry import (
     RS,
     RegistryResponse,
@@ -21,6 +22,8 @@ from shared.soap.mtom import Attachment, Content, MtomBody, Received, Relay, inc
 from shared.xml import NS, Element, child, elements, escape, optional_child, qname, text
 
 XDS = NS["xds"]
+#: Documents that one request may ask for.
+MAX_REFERENCES = 1_000
 
 _DOCUMENT = "xds:Document"
 _HOME_COMMUNITY_ID = qname("xds:HomeCommunityId")
@@ -225,15 +228,18 @@ def _content_id(document: Element) -> str:
     return unquote(href[len("cid:") :])
 
 
-def document_requests(element: Element) -> Iterator[DocumentRequest]:
-    """The `xds:DocumentRequest` children of `element`.
+def document_requests(element: Element) -> tuple[tuple[DocumentRequest, ...], XdsError | None]:
+    """The `xds:DocumentRequest` children of `element`, and the error when there are more than a request may
+    have.
 
     Raises
     ------
     SenderFault
         There is none.
     """
-    found = list(element.iterfind(qname("xds:DocumentRequest")))
+    found, refused = counted(
+        element.iterfind(qname("xds:DocumentRequest")), most=MAX_REFERENCES, what="documents"
+    )
     if not found:
         raise SenderFault("the request names no document; give one DocumentRequest for each")
-    return map(decode_document_request, found)
+    return tuple(map(decode_document_request, found)), refused

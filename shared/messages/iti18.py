@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 
 from lxml import etree
 
 from shared.ebrim.codec import NOTHING, RegistryObjects, decode_objects
-from shared.ebrim.query_values import Value, encode_value
-from shared.errors import Actor, XdsError
+from shared.ebrim.query_values import (
+    MAX_ALTERNATIVES,
+    MAX_SLOTS,
+    MAX_VALUE,
+    Value,
+    check_numbers,
+    encode_value,
+)
+from shared.errors import Actor, StoredQueryParamNumber, XdsError
+from shared.messages.bounded import Bounded
 from shared.messages.registry import (
     RS,
     Status,
@@ -27,6 +36,9 @@ from shared.messages.registry import (
 )
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, attribute, child, escape, escape_attribute, qname, text
+
+#: Parameters of a refused query that the trail is told.
+_TOLD = 20
 
 _VALUES = f"{qname('rim:ValueList')}/{qname('rim:Value')}"
 
@@ -50,12 +62,12 @@ class ReturnType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredQueryRequest:
+class StoredQueryRequest(Bounded):
     """A stored query and its parameters; `$` is part of a parameter's name.
 
     Values are as on the wire: quotes, lists and code forms are read by `shared.ebrim.query_values`. `home` is
     the homeCommunityId of `AdhocQuery`; `octets` is the AdhocQueryRequest as it was received, for the audit
-    trail.
+    trail. A `refused` one has its short parameters alone.
     """
 
     query_id: str
@@ -135,21 +147,39 @@ def decode_request(body: Element) -> StoredQueryRequest:
     adhoc_query = child(body, "rim:AdhocQuery")
     option = body.find(qname("query:ResponseOption"))
     sent = None if option is None else option.get("returnType")
+    slots = [
+        (attribute(slot, "name"), _values(slot))
+        for slot in islice(adhoc_query.iterfind(qname("rim:Slot")), MAX_SLOTS + 1)
+    ]
+    refused = None
+    try:
+        check_numbers(slots)
+    except StoredQueryParamNumber as error:
+        refused = error
+        slots = [
+            (name, values)
+            for name, values in slots[:_TOLD]
+            if len(values) == 1 and len(values[0]) <= MAX_VALUE
+        ]
     return StoredQueryRequest(
         query_id="".join(attribute(adhoc_query, "id").split()),
         # RegistryObject is the default of the schema.
         return_type=ReturnType(ReturnType.REGISTRY_OBJECT if sent is None else sent.strip()),
-        parameters=_parameters(adhoc_query),
+        parameters=_parameters(slots),
         home=adhoc_query.get("home", ""),
-        octets=etree.tostring(body, with_tail=False),
+        octets=b"" if refused else etree.tostring(body, with_tail=False),
+        refused=refused,
     )
 
 
-def _parameters(adhoc_query: Element) -> dict[str, Clauses]:
+def _values(slot: Element) -> tuple[str, ...]:
+    return tuple(map(text, islice(slot.iterfind(_VALUES), MAX_ALTERNATIVES + 1)))
+
+
+def _parameters(slots: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, Clauses]:
     clauses: dict[str, list[tuple[str, ...]]] = {}
-    for slot in adhoc_query.iterfind(qname("rim:Slot")):
-        name = attribute(slot, "name")
-        if values := tuple(text(value) for value in slot.iterfind(_VALUES)):
+    for name, values in slots:
+        if values:
             clauses.setdefault(name, []).append(values)
     return {name: tuple(listed) for name, listed in clauses.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.messages.bounded import Bounded
 from shared.messages.documents import (
     XDS,
     DocumentRequest,
@@ -20,7 +21,7 @@ from shared.xml import Element, qname
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetrieveDocumentSetRequest:
+class RetrieveDocumentSetRequest(Bounded):
     """The documents that are asked for, one or more, of one repository or several."""
 
     documents: tuple[DocumentRequest, ...]
@@ -42,7 +43,8 @@ def decode_request(body: Element, attachments: Attachments) -> RetrieveDocumentS
         No document is asked for, or an id is absent.
     """
     del attachments
-    return RetrieveDocumentSetRequest(documents=tuple(document_requests(body)))
+    documents, refused = document_requests(body)
+    return RetrieveDocumentSetRequest(documents=documents, refused=refused)
 
 
 ITI43: SoapTransaction[RetrieveDocumentSetRequest, RetrieveDocumentSetResponse] = SoapTransaction(

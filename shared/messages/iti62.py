@@ -12,16 +12,20 @@ from dataclasses import dataclass
 from shared.ebrim.codec import encode_object_ref
 from shared.ebrim.identifiers import WHITE_SPACE
 from shared.errors import Actor, InvalidRemoval, XdsError
+from shared.messages.bounded import Bounded, counted
 from shared.messages.registry import RegistryResponse, decode_registry_response, failure, response_codec
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, elements, qname
+
+#: Objects that one request may name; a larger submission set is removed member by member.
+MAX_REFERENCES = 1_000
 
 _OBJECT_REF = qname("rim:ObjectRef")
 _OBJECT_REF_LIST = qname("rim:ObjectRefList")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveMetadataRequest:
+class RemoveMetadataRequest(Bounded):
     """The entryUUIDs of the objects to remove, once each; `errors` tell what is wrong with the message."""
 
     ids: tuple[str, ...]
@@ -43,10 +47,14 @@ def encode_request(request: RemoveMetadataRequest) -> bytes:
 def decode_request(body: Element) -> RemoveMetadataRequest:
     """Decode `lcm:RemoveObjectsRequest`; what is wrong with it stands in the value."""
     listed = body.find(_OBJECT_REF_LIST)
-    references = [] if listed is None else list(elements(listed))
+    references, refused = counted(
+        () if listed is None else elements(listed), most=MAX_REFERENCES, what="objects"
+    )
     ids = (item.get("id", "").strip(WHITE_SPACE) for item in references if item.tag == _OBJECT_REF)
     return RemoveMetadataRequest(
-        ids=tuple(dict.fromkeys(filter(None, ids))), errors=tuple(_mistakes(body, references))
+        ids=tuple(dict.fromkeys(filter(None, ids))),
+        errors=tuple(_mistakes(body, references)),
+        refused=refused,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.errors import Actor
+from shared.messages.bounded import Bounded
 from shared.messages.documents import XDS, DocumentRequest, document_requests, encode_document_request
 from shared.messages.registry import RegistryResponse, decode_registry_response, failure, response_codec
 from shared.soap.transaction import SoapTransaction
@@ -12,7 +13,7 @@ from shared.xml import NS, Element, qname
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveDocumentsRequest:
+class RemoveDocumentsRequest(Bounded):
     """The documents that are to be removed, one or more."""
 
     documents: tuple[DocumentRequest, ...]
@@ -33,7 +34,8 @@ def decode_request(body: Element) -> RemoveDocumentsRequest:
     SenderFault
         No document is named, or an id is absent.
     """
-    return RemoveDocumentsRequest(documents=tuple(document_requests(body)))
+    documents, refused = document_requests(body)
+    return RemoveDocumentsRequest(documents=documents, refused=refused)
 
 
 ITI86: SoapTransaction[RemoveDocumentsRequest, RegistryResponse] = SoapTransaction(

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
+from shared.errors import XdsError
 from shared.faults import SenderFault
+from shared.messages.bounded import TOLD, Bounded, counted
 from shared.messages.documents import (
     XDS,
     DocumentRequest,
@@ -26,6 +29,15 @@ from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, escape, escape_attribute, qname, text
 
 _DOCUMENT_REQUESTS = (qname("xds:DocumentRequest"), qname("xdsi:DocumentRequest"))
+_COUNTED = {
+    "instances": _DOCUMENT_REQUESTS,
+    "series": (qname("xdsi:SeriesRequest"),),
+    "studies": (qname("xdsi:StudyRequest"),),
+    "transfer syntaxes": (qname("xdsi:TransferSyntaxUID"),),
+}
+#: Instances that one request may ask for, and everything else in it.
+MAX_REFERENCES = 5_000
+
 _TRANSFER_SYNTAXES = f"{qname('xdsi:TransferSyntaxUIDList')}/{qname('xdsi:TransferSyntaxUID')}"
 
 
@@ -47,7 +59,7 @@ class StudyRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetrieveImagingDocumentSetRequest:
+class RetrieveImagingDocumentSetRequest(Bounded):
     """Instances, and the transfer syntaxes that the consumer can process; their order means nothing.
 
     Empty `transfer_syntax_uids` were sent blank or not at all: nothing can be delivered.
@@ -92,6 +104,10 @@ def decode_request(body: Element, attachments: Attachments) -> RetrieveImagingDo
         No instance is asked for, or an id of a DocumentRequest is absent.
     """
     del attachments
+    if refused := _beyond_limits(body):
+        return RetrieveImagingDocumentSetRequest(
+            studies=tuple(_beginning(body)), transfer_syntax_uids=(), refused=refused
+        )
     studies = tuple(_study(study) for study in body.iterfind(qname("xdsi:StudyRequest")))
     if not any(series.documents for study in studies for series in study.series):
         raise SenderFault(
@@ -101,6 +117,27 @@ def decode_request(body: Element, attachments: Attachments) -> RetrieveImagingDo
     return RetrieveImagingDocumentSetRequest(
         studies=studies, transfer_syntax_uids=tuple(uid for uid in listed if uid)
     )
+
+
+def _beyond_limits(body: Element) -> XdsError | None:
+    for what, tags in _COUNTED.items():
+        _, refused = counted(body.iter(*tags), most=MAX_REFERENCES, what=what)
+        if refused is not None:
+            return refused
+    return None
+
+
+def _beginning(body: Element) -> Iterator[StudyRequest]:
+    """The first instances that are asked for, each with its series and its study."""
+    for document in islice(body.iter(*_DOCUMENT_REQUESTS), TOLD):
+        series = document.getparent()
+        study = None if series is None else series.getparent()
+        if series is not None and study is not None:
+            one = SeriesRequest(
+                series_instance_uid=series.get("seriesInstanceUID", "").strip(),
+                documents=(decode_document_request(document),),
+            )
+            yield StudyRequest(study_instance_uid=study.get("studyInstanceUID", "").strip(), series=(one,))
 
 
 def _study(study: Element) -> StudyRequest:

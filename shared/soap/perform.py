@@ -86,6 +86,10 @@ async def perform(
     AuditUnavailable
         Nothing could be recorded: nothing may be answered but that.
     """
+    if (refused := getattr(request, "refused", None)) is not None:
+        # It asks for more than its transaction allows: known when it was read, and no work was begun.
+        await recorder.record(served.audit(request, None, caller, Outcome.SERIOUS_FAILURE))
+        raise refused
     try:
         async with unit(caller) as opened:
             response = await served.handle(opened, request, caller)

@@ -54,6 +54,23 @@ async def test_a_query_about_a_patient_goes_to_our_own_registry_and_to_every_com
     assert [asked.home for asked in two.east.asked + two.west.asked] == ["", ""]
 
 
+@pytest.mark.parametrize("number", [1_001, 100_000])
+async def test_a_query_of_too_many_values_is_refused_before_anybody_is_asked(two: World, number: int):
+    query = a_query(XDSDocumentEntryClassCode=tuple(f"{each}^^1.2" for each in range(number)))
+
+    for transaction, url in (
+        (ITI18, two.initiating.initiating),
+        (ITI38, two.responding.responding),
+    ):
+        response = await two.client.call(transaction, url, query)
+        assert codes(response) == [("XDSStoredQueryParamNumber", "")]
+
+    assert two.east.asked == two.west.asked == []
+    assert ("ITI-18", "E", 8) in two.initiating.told()
+    assert ("ITI-38", "E", 8) in two.responding.told()
+    assert codes(await two.query(home=WEST, XDSDocumentEntryClassCode=("1^^1.2",) * 1_000)) == []
+
+
 @pytest.mark.parametrize(("home", "found"), [(EAST, "1.1"), (WEST, "2.1")])
 async def test_with_a_home_it_goes_there_alone(two: World, home: str, found: str):
     two.east.fragments, two.west.fragments = [a_fragment("1.1")], [a_fragment("2.1")]

@@ -228,7 +228,7 @@ async def test_more_than_the_limit_is_refused_before_anybody_is_asked(two: World
 
     response = await ask(two, way, *(at(WEST, f"2.{number}") for number in range(most + 1)))
 
-    assert errors_of(response) == [("XDSRepositoryOutOfResources", "")]
+    assert errors_of(response) == [("XDSRepositoryError", "")]
     assert two.west.asked == []
 
 

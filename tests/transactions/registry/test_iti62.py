@@ -13,7 +13,7 @@ from registry.transactions import iti62
 from shared.ebrim import schemes
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import AssociationType, AvailabilityStatus
-from shared.errors import OutOfResources, Rejected
+from shared.errors import Rejected
 from shared.messages.iti62 import ITI62, RemoveMetadataRequest
 from shared.messages.registry import Status
 from shared.security.caller import Caller, Node
@@ -445,11 +445,6 @@ async def test_an_id_that_is_listed_twice_is_removed_once(registry):
     )
     assert is_success(await registry.perform(iti62.SERVED, ITI62.decode_request(parse(body.encode()))))
     assert await registered(registry) == set()
-
-
-async def test_more_than_the_limit_is_refused(registry):
-    with pytest.raises(OutOfResources):
-        await remove(registry, *(new_uuid() for _ in range(iti62.MAX_REFERENCES + 1)))
 
 
 async def test_a_removal_and_a_submission_at_once_leave_nothing_pointing_nowhere(registry):

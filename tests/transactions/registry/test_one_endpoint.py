@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from registry.domain.multi_patient_queries import FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS
+from registry.domain.stored_queries import GET_DOCUMENTS
 from shared.ebrim import schemes
+from shared.errors import Actor
 from shared.http.client import http_client
-from shared.messages.iti18 import ReturnType, StoredQueryRequest, encode_parameters
+from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
 from shared.messages.iti42 import RegisterRequest
 from shared.messages.iti44 import (
     ITI44_ADD,
@@ -84,3 +86,32 @@ async def test_a_patient_is_fed_a_document_offered_found_merged_and_removed(tmp_
         removal = RemoveMetadataRequest(ids=tuple(thing.entry_uuid for thing in things))
         assert is_success(await soap.call(ITI62, service.url, removal))
         assert not (await soap.call(ITI51, service.url, FIND)).objects
+
+
+@pytest.mark.parametrize("number", [1_001, 100_000])
+async def test_a_query_of_too_many_values_is_refused_and_the_record_of_it_is_small(tmp_path, number):
+    values = [f"1.2.{each}" for each in range(number)]
+    async with served(tmp_path) as service, http_client(TlsSettings(), peers=(service.base,)) as http:
+        soap = SoapClient(http)
+        for transaction, query in ((ITI18, GET_DOCUMENTS.query_id), (ITI51, FIND.query_id)):
+            request = StoredQueryRequest(
+                query_id=query,
+                return_type=ReturnType.OBJECT_REF,
+                parameters=encode_parameters({"$XDSDocumentEntryUniqueId": values}),
+            )
+            response = await soap.call(transaction, service.url, request)
+            assert [error.code_for(Actor.REGISTRY) for error in response.errors] == [
+                "XDSStoredQueryParamNumber"
+            ]
+        good = replace(
+            request,
+            query_id=GET_DOCUMENTS.query_id,
+            parameters=encode_parameters({"$XDSDocumentEntryUniqueId": values[:1_000]}),
+        )
+        assert (await soap.call(ITI18, service.url, good)).errors == ()
+    # Segments are filled with zeros beforehand.
+    spooled = b"".join(
+        path.read_bytes().strip(b"\0") for path in tmp_path.rglob("audit*/*") if path.is_file()
+    )
+    assert spooled.count(b"</AuditMessage>") >= 3
+    assert len(spooled) < 200_000

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from repository.transactions import iti41, iti43
 from shared.audit.events import Outcome
-from shared.errors import Actor, OutOfResources
+from shared.errors import Actor
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti43 import RetrieveDocumentSetRequest
 from shared.messages.registry import Status
@@ -122,9 +120,3 @@ async def test_a_damaged_document_is_never_delivered(house: House):
 
     assert codes(response) == [("XDSRepositoryError", unique_id)]
     assert response.documents == ()
-
-
-async def test_too_many_references_are_refused(house: House):
-    request = asking(house, *(f"1.2.{number}" for number in range(iti43.MAX_REFERENCES + 1)))
-    with pytest.raises(OutOfResources):
-        await iti43.handle(house.unit(), request, PROVIDER)

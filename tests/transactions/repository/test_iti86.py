@@ -15,7 +15,7 @@ from repository.transactions import iti41, iti43, iti86
 from shared.audit.dicom_xml import parse
 from shared.audit.events import Outcome
 from shared.ebrim.model import Code
-from shared.errors import Actor, OutOfResources, Rejected
+from shared.errors import Actor, Rejected
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti43 import RetrieveDocumentSetRequest
 from shared.messages.iti86 import RemoveDocumentsRequest
@@ -211,8 +211,3 @@ async def test_a_refused_caller_is_recorded_as_a_failure(house: House):
 
     assert not unit.audited
     assert [one.object_id for one in event.objects] == [stays]
-
-
-async def test_too_many_references_are_refused(house: House):
-    with pytest.raises(OutOfResources):
-        await remove(house, *(f"1.2.{number}" for number in range(iti86.MAX_REFERENCES + 1)))

@@ -236,3 +236,33 @@ def test_what_does_not_begin_a_frame_is_refused():
     reader.feed(b"GET / HTTP/1.1")
     with pytest.raises(FrameError, match="0x0B"):
         reader.next()
+
+
+def with_fields(number: int) -> bytes:
+    return adt().replace(b"PID|", b"PV1" + b"|x" * number + b"\rPID|", 1)
+
+
+def with_segments(number: int) -> bytes:
+    octets = adt().rstrip(b"\r") + b"\r"
+    return octets + b"ZZZ|1\r" * (number - octets.count(b"\r") - 1)
+
+
+def with_repetitions(number: int) -> bytes:
+    return adt(pid3="~".join((*("X^^^&9.9&ISO" for _ in range(number - 1)), PATIENT)))
+
+
+@pytest.mark.parametrize(
+    ("build", "most"),
+    [
+        (with_fields, feed.MAX_FIELDS),
+        (with_segments, feed.MAX_SEGMENTS),
+        (with_repetitions, feed.MAX_REPETITIONS),
+    ],
+)
+def test_a_message_has_so_many_fields_segments_and_ids_and_no_more(build, most):
+    assert decode(build(most)).patient_id == PATIENT
+    for number in (most + 1, 100 * most):
+        error = refused(build(number))
+        assert error.code is feed.Code.REJECT
+        assert str(most) in error.text
+        assert error.header.control_id == decode(adt()).header.control_id

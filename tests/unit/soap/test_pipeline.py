@@ -576,6 +576,24 @@ async def test_perform_records_a_failure_and_raises_it_again(raised, expected):
     assert [event.outcome for event in recorder.events] == [Outcome.SERIOUS_FAILURE]
 
 
+async def test_a_request_beyond_its_limits_is_recorded_and_never_handled():
+    handled = []
+
+    async def handle(unit, request, caller):
+        handled.append(request)
+        return Echo("done")
+
+    class Large(Echo):
+        refused = UnknownPatientId("too much")
+
+    recorder, caller = Recorder(), Doorkeeper().caller(None, endpoint="http://x/")
+    with pytest.raises(UnknownPatientId):
+        await perform(Served(ECHO, handle, describe), a_unit, Large("much"), caller, recorder)
+
+    assert [event.outcome for event in recorder.events] == [Outcome.SERIOUS_FAILURE]
+    assert handled == []
+
+
 async def test_perform_gives_nothing_when_it_cannot_record():
     async def handle(unit, request, caller):
         return Echo("private")
