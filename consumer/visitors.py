@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from shared.audit.events import user_authentication_failure
+from shared.audit.events import node_authentication_failure, user_authentication_failure
 from shared.audit.recorder import AuditRecorder
-from shared.faults import SecurityFault
-from shared.http.problem import Unauthorized
+from shared.faults import NodeRefused, SecurityFault
+from shared.http.problem import Forbidden, Unauthorized
 from shared.security.authenticator import Authenticator, assertion_of_bearer
 from shared.security.caller import Caller, Node, User
 from shared.security.xua import MAX_BYTES
@@ -63,10 +63,15 @@ class Reception:
         ------
         Unauthorized
             An assertion is needed, or this one is not accepted.
+        Forbidden
+            The node may not ask here, whoever its user is.
         """
         token = None if assertion is None else urlsafe_b64encode(assertion).rstrip(b"=").decode()
         try:
             return self._verified(node, token)
+        except NodeRefused as fault:
+            await self._recorder.record((node_authentication_failure(node.address, fault.detail),))
+            raise Forbidden(fault.reason) from None
         except SecurityFault as fault:
             reason = fault.subcode[1] if fault.subcode else ""
             await self._recorder.record(
@@ -88,7 +93,9 @@ class Reception:
             return None
 
     def _verified(self, node: Node, token: str | None) -> Visitor:
-        caller = self._authenticator.caller(node, endpoint=self._endpoint, bearer=token, speaker_is_user=True)
+        caller = self._authenticator.caller(
+            node, door="consumer", endpoint=self._endpoint, bearer=token, speaker_is_user=True
+        )
         if caller.user is None and not caller.community_node:
             raise SecurityFault("InvalidSecurity", "a node of another community came without a user")
         return Visitor(caller=caller, assertion=_octets(token) if caller.user and token else None)

@@ -28,7 +28,7 @@ class GatewaySettings(ServiceSettings):
     community_gateways: dict[str, str] = Field(
         default_factory=dict,
         description="homeCommunityId to the subject DN or SHA-256 of the certificate of its Initiating "
-        "Gateway; when any is named, no other node may ask us, and an assertion must be of that community",
+        "Gateway; no other community may ask us, and an assertion must be of the gateway's own",
     )
     patient_links: Path | None = Field(
         None,
@@ -65,6 +65,10 @@ class GatewaySettings(ServiceSettings):
     def imaging_source_endpoint(self, retrieve_location_uid: str) -> str:
         """The RAD-69 endpoint of an imaging source of our community."""
         return self.imaging_sources.get(retrieve_location_uid, self.imaging_source_url)
+
+    def named_nodes(self, right: str) -> tuple[str, ...]:
+        """The gateways of other communities cross to us; the other rights are as everywhere."""
+        return tuple(self.community_gateways.values()) if right == "cross" else super().named_nodes(right)
 
     @property
     def peers(self) -> tuple[str, ...]:

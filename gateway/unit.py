@@ -14,9 +14,9 @@ from gateway.settings import GatewaySettings
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
 from shared.http.client import http_client
-from shared.security.authenticator import NodeList
 from shared.security.caller import Caller, Node
 from shared.security.peer_certificate import own_node
+from shared.security.rights import NodeList
 from shared.soap.client import SoapClient
 from shared.soap.exchange import Gate
 

@@ -25,19 +25,17 @@ from imaging_source.store.publications import (
 from imaging_source.transactions import on_demand, rad68
 from imaging_source.unit import Parts
 from shared.audit.recorder import AuditUnavailable
-from shared.faults import SecurityFault
+from shared.http.door import Doors
 from shared.http.problem import (
     CONTENT_TYPE,
     BadRequest,
     Conflict,
-    Forbidden,
     HttpProblem,
     NotFound,
     TooLarge,
-    Unauthorized,
     Unavailable,
 )
-from shared.http.raw_asgi import BodyTooLarge, node_of, receive_body
+from shared.http.raw_asgi import BodyTooLarge, receive_body
 from shared.messages.on_demand import ManifestRequest
 from shared.security.caller import Caller
 from shared.store.failures import DatabaseError
@@ -90,11 +88,20 @@ class MakeRequest(_Body):
 def router(parts: Parts, publisher: Publisher) -> APIRouter:
     """The routes below `/api`; every one answers JSON, and errors as problem details (RFC 9457)."""
     routes = APIRouter(prefix="/api", include_in_schema=False)
+    doors = Doors(
+        authenticator=parts.authenticator,
+        record=parts.recorder.record,
+        public_url=parts.settings.public_url,
+    )
+
+    async def admitted(request: Request) -> Caller:
+        return await doors.admit(request.scope, f"{request.method} {request.scope['route'].path}")
 
     @routes.post("/publish")
     async def publish(request: Request) -> Response:
         async def work() -> JSONResponse:
-            asked = await _read(parts, request, PublishRequest)
+            await admitted(request)
+            asked = await _read(request, PublishRequest)
             publication_id = await rad68.publish(parts, asked.study_instance_uid, asked.patient_id)
             publisher.wake()
             found = await find_publication(parts.database, publication_id)
@@ -106,9 +113,9 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     @routes.post("/manifest")
     async def manifest(request: Request) -> Response:
         async def work() -> Response:
-            asked = await _read(parts, request, MakeRequest)
-            wanted = ManifestRequest(**asked.model_dump())
-            made = await on_demand.make(parts, wanted, _admitted(parts, request))
+            caller = await admitted(request)
+            asked = await _read(request, MakeRequest)
+            made = await on_demand.make(parts, ManifestRequest(**asked.model_dump()), caller)
             return Response(await asyncio.to_thread(made.encode), media_type="application/json")
 
         return await _answered(work)
@@ -116,7 +123,8 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     @routes.post("/publications")
     async def publications(request: Request) -> Response:
         async def work() -> JSONResponse:
-            asked = await _read(parts, request, PublicationsRequest)
+            await admitted(request)
+            asked = await _read(request, PublicationsRequest)
             return JSONResponse({"publications": [shown(one) for one in await _found(parts, asked)]})
 
         return await _answered(work)
@@ -124,7 +132,8 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     @routes.post("/publications/retry")
     async def retry(request: Request) -> Response:
         async def work() -> JSONResponse:
-            asked = await _read(parts, request, RetryRequest)
+            await admitted(request)
+            asked = await _read(request, RetryRequest)
             if not await outbox.rearm(parts.database, asked.publication_id):
                 raise NotFound("there is no publication of this id that waits or was given up")
             publisher.wake()
@@ -158,9 +167,7 @@ async def _done(work: Callable[[], Awaitable[Response]]) -> Response:
         raise Unavailable("what would be given away cannot be audited now; try again later") from None
 
 
-async def _read(parts: Parts, request: Request, kind: type[Body]) -> Body:
-    """The body of a request that a tool of this community sent."""
-    _admitted(parts, request)
+async def _read(request: Request, kind: type[Body]) -> Body:
     octets = await receive_body(request.receive, limit=MAX_BODY)
     try:
         return kind.model_validate_json(octets)
@@ -169,18 +176,6 @@ async def _read(parts: Parts, request: Request, kind: type[Body]) -> Body:
             f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in error.errors()
         )
         raise BadRequest(problems) from None
-
-
-def _admitted(parts: Parts, request: Request) -> Caller:
-    try:
-        caller = parts.authenticator.caller(
-            node_of(request.scope), endpoint=str(request.url.replace(query="")), speaker_is_user=False
-        )
-    except SecurityFault as fault:
-        raise Unauthorized(fault.reason) from None
-    if not caller.community_node:
-        raise Forbidden("this is for nodes of this community; see XDSI_COMMUNITY_NODES")
-    return caller
 
 
 async def _found(parts: Parts, asked: PublicationsRequest) -> list[PublicationStatus]:

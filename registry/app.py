@@ -26,6 +26,7 @@ from shared.http.health import Check, health_routes
 from shared.http.raw_asgi import raw_first
 from shared.http.server import RunningServer, start_unix_server
 from shared.security.authenticator import Authenticator
+from shared.security.rights import Rights
 from shared.security.tls import server_context
 from shared.soap.pipeline import SoapService
 from shared.store.engine import Database, open_database, open_reader
@@ -54,7 +55,7 @@ class Registry:
         self._leader = None if worker.leads else Handover(socket_of(settings))
         self._for_others: RunningServer | None = None
         self._feed = MllpListener(
-            Feed(parts, parts.recorder.source.hostname).acknowledge,
+            Feed(parts, parts.recorder.source.hostname, Rights(settings)).acknowledge,
             refusal=_cut,
             limits=MllpLimits(
                 frame_bytes=settings.mllp_frame_bytes,

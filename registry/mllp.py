@@ -16,6 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.background import BackgroundWork
+from shared.faults import SecurityFault
+from shared.security.caller import Node
+from shared.security.peer_certificate import node_from_der
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
@@ -30,8 +33,8 @@ PAUSE_SECONDS = 0.1
 BACKLOG = 128
 STOP_SECONDS = 10.0
 
-Answer = Callable[[bytes, str], Awaitable[bytes]]
-"""Answers the message of a peer (its IP address) with the message to send back."""
+Answer = Callable[[bytes, Node], Awaitable[bytes]]
+"""Answers the message of a node with the message to send back."""
 
 OnTlsFailure = Callable[[str, str], Awaitable[None]]
 
@@ -175,7 +178,9 @@ class MllpListener:
         try:
             if self._admitted(address) and (streams := await self._secured(connection, address)):
                 reader, writer = streams
-                await self._serve(reader, writer, address)
+                await self._serve(reader, writer, _node(writer, address))
+        except SecurityFault as fault:
+            await self._not_authenticated(address, fault.detail)
         except (ConnectionError, ssl.SSLError):
             _log.info("feed connection lost", peer=address)
         finally:
@@ -218,33 +223,36 @@ class MllpListener:
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
             )
         except (ssl.SSLError, ConnectionError, TimeoutError) as error:
-            reason = getattr(error, "reason", None) or type(error).__name__
-            _log.warning("feed node not authenticated", peer=address, reason=reason)
-            if self._on_tls_failure is not None:
-                await self._on_tls_failure(address, str(reason))
+            reason = str(getattr(error, "reason", None) or type(error).__name__)
+            await self._not_authenticated(address, reason)
             return None
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
+    async def _not_authenticated(self, address: str, reason: str) -> None:
+        _log.warning("feed node not authenticated", peer=address, reason=reason)
+        if self._on_tls_failure is not None:
+            await self._on_tls_failure(address, reason)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node: Node) -> None:
         frames = FrameReader(self._limits.frame_bytes)
         while not self._stopping:
             try:
                 message = await self._next(reader, frames)
             except FrameError as error:
-                _log.warning("feed connection cut", peer=address, reason=str(error))
+                _log.warning("feed connection cut", peer=node.address, reason=str(error))
                 writer.write(framed(self._refusal(str(error), frames.beginning)))
                 await writer.drain()
                 return
             if message is None:
                 return
-            await self._respond(writer, message, address)
+            await self._respond(writer, message, node)
 
-    async def _respond(self, writer: asyncio.StreamWriter, message: bytes, address: str) -> None:
+    async def _respond(self, writer: asyncio.StreamWriter, message: bytes, node: Node) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._answering.add(task)
         try:
-            writer.write(framed(await self._answer(message, address)))
+            writer.write(framed(await self._answer(message, node)))
             await writer.drain()
         finally:
             self._answering.discard(task)
@@ -265,3 +273,9 @@ class MllpListener:
                 return None
             raise FrameError(f"a message must arrive within {self._limits.frame_seconds:g} s") from None
         return message
+
+
+def _node(writer: asyncio.StreamWriter, address: str) -> Node:
+    """Who is at the other end of a connection, by its certificate."""
+    secured = writer.get_extra_info("ssl_object")
+    return node_from_der(secured.getpeercert(binary_form=True) if secured else None, address)

@@ -14,21 +14,18 @@ from repository.provider import CannotMake, ProviderUnavailable
 from repository.transactions import iti61
 from repository.unit import Unit
 from shared.errors import Actor, Severity
-from shared.faults import SecurityFault
+from shared.http.door import Doors
 from shared.http.problem import (
     CONTENT_TYPE,
     BadRequest,
     Conflict,
-    Forbidden,
     HttpProblem,
     NotFound,
     TooLarge,
-    Unauthorized,
     Unavailable,
 )
-from shared.http.raw_asgi import BodyTooLarge, node_of, receive_body
+from shared.http.raw_asgi import BodyTooLarge, receive_body
 from shared.messages.registry import RegistryResponse, Status
-from shared.security.authenticator import Authenticator
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
 
@@ -48,14 +45,14 @@ class EntryRequest(BaseModel):
     kind: Kind = Kind.ON_DEMAND
 
 
-def router(unit: Callable[[], Unit], authenticator: Authenticator) -> APIRouter:
+def router(unit: Callable[[], Unit], doors: Doors) -> APIRouter:
     """The routes below `/api`; every one answers JSON, and errors as problem details (RFC 9457)."""
     routes = APIRouter(prefix="/api", include_in_schema=False)
 
     @routes.post("/entries")
     async def entries(request: Request) -> Response:
         try:
-            _admit(authenticator, request)
+            await doors.admit(request.scope, "POST /api/entries")
             return await _entered(unit(), await _read(request))
         except HttpProblem as problem:
             return Response(problem.body(), problem.status, problem.headers, media_type=CONTENT_TYPE)
@@ -84,17 +81,6 @@ def _errors(response: RegistryResponse) -> str:
         for error in response.errors
         if error.severity is Severity.ERROR
     )
-
-
-def _admit(authenticator: Authenticator, request: Request) -> None:
-    try:
-        caller = authenticator.caller(
-            node_of(request.scope), endpoint=str(request.url.replace(query="")), speaker_is_user=False
-        )
-    except SecurityFault as fault:
-        raise Unauthorized(fault.reason) from None
-    if not caller.community_node:
-        raise Forbidden("this is for nodes of this community; see XDSI_COMMUNITY_NODES")
 
 
 async def _read(request: Request) -> EntryRequest:

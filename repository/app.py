@@ -24,6 +24,7 @@ from shared.audit.recorder import AuditRecorder
 from shared.consent.directory import ConsentDecisions, registry_policies
 from shared.errors import Actor
 from shared.http.client import http_client
+from shared.http.door import Doors
 from shared.http.health import health_routes
 from shared.http.raw_asgi import raw_first
 from shared.security.authenticator import Authenticator
@@ -49,6 +50,9 @@ class Repository:
         )
         metrics = Metrics("repository")
         authenticator = Authenticator(parts.settings)
+        doors = Doors(
+            authenticator=authenticator, record=parts.recorder.record, public_url=parts.settings.public_url
+        )
         soap = SoapService(
             SERVED,
             unit=self._unit,
@@ -71,7 +75,7 @@ class Repository:
                 background=(self._forwarder.work, *self._janitor.works),
             )
         )
-        application.include_router(api.router(lambda: Unit(parts), authenticator))
+        application.include_router(api.router(lambda: Unit(parts), doors))
         self.asgi = raw_first(PATH, soap.asgi, application)
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ SoapFault
   SenderFault         the message cannot be read
     ActionFault       WS-Addressing: no or unknown action, foreign reply address
     SecurityFault     WS-Security: the assertion is absent or not accepted
+      NodeRefused     the node may not do this, whoever its user is
   ReceiverFault       our failure
 """
 
@@ -77,6 +78,14 @@ class SecurityFault(SenderFault):
         super().__init__("The security token could not be accepted.", subcode=(namespace, name))
         self.detail = detail
         self.claimed = claimed
+
+
+class NodeRefused(SecurityFault):
+    """The node may not do this; `reason` says, unlike that of other security faults, what would let it in."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__("FailedAuthentication", detail)
+        self.reason = reason
 
 
 class ReceiverFault(SoapFault):

@@ -100,6 +100,35 @@ class AssertionSettings(Group):
     certificate: Path | None = Field(None, description="PEM certificate of that issuer")
 
 
+class RightsSettings(Group):
+    """Nodes beside those of the community, for each right: subject DNs (RFC 4514) or SHA-256 of
+    certificates."""
+
+    feed: tuple[str, ...] = Field((), description="nodes that feed patient identities (ITI-8, ITI-44)")
+    submit: tuple[str, ...] = Field(
+        (), description="nodes that provide and register documents (ITI-41, RAD-68, ITI-42, ITI-61)"
+    )
+    update: tuple[str, ...] = Field(
+        (),
+        description="nodes from which administrators change and remove (ITI-57, ITI-62, ITI-86, ITI-92)",
+    )
+    store: tuple[str, ...] = Field((), description="nodes that store instances (C-STORE, STOW-RS)")
+    reject: tuple[str, ...] = Field((), description="nodes whose rejection notes hide instances")
+    publish: tuple[str, ...] = Field(
+        (),
+        description="nodes that publish, and have manifests made on demand (`/api` of source and repository)",
+    )
+    ask: tuple[str, ...] = Field(
+        (),
+        description="nodes that query and retrieve for their users (ITI-18, ITI-43, ITI-51, RAD-69, WADO-RS, "
+        "the consumer)",
+    )
+    policies: tuple[str, ...] = Field((), description="nodes that read consent policies, to decide by them")
+    consent: tuple[str, ...] = Field((), description="nodes that set, remove and explain consent policies")
+    trail: tuple[str, ...] = Field((), description="nodes that read the trail")
+    record: tuple[str, ...] = Field((), description="nodes that send audit records (ITI-20)")
+
+
 class OnFull(StrEnum):
     """What happens when audit events can no longer be kept."""
 
@@ -155,8 +184,10 @@ class ServiceSettings(BaseModel):
     xua: XuaMode | None = Field(None, description="required with TLS, optional without; off on loopback only")
     community_nodes: tuple[str, ...] = Field(
         (),
-        description="subject DNs (RFC 4514) of nodes that speak for this community, beside our own",
+        description="nodes that speak for this community and may do everything, beside our own: subject DNs "
+        "(RFC 4514) or SHA-256 of certificates",
     )
+    rights: RightsSettings = RightsSettings()
     registry_url: str = Field("http://127.0.0.1:8010/xds/registry", description="where the registry is")
     repository_url: str = Field("http://127.0.0.1:8020/xds/repository", description="where the repository is")
     tls: TlsSettings = TlsSettings()
@@ -187,6 +218,10 @@ class ServiceSettings(BaseModel):
     def audience(self) -> str:
         """The audience that assertions must name."""
         return self.assertion.audience or f"urn:oid:{self.affinity_domain}"
+
+    def named_nodes(self, right: str) -> tuple[str, ...]:
+        """The nodes that have `right` beside those of the community."""
+        return tuple(getattr(self.rights, right, ()))
 
     @classmethod
     def load(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from shared.security.peer_certificate import fingerprint_of
 from xdsi.certificates import HOSTS, create_community
 from xdsi.cli import Failed
 
@@ -29,14 +30,20 @@ def command(
         community = create_community(folder.resolve(), name, host)
     except (OSError, ValueError) as error:
         raise Failed(f"no certificates in {folder}: {error}") from None
+    node = fingerprint_of(community.node.certificate)
     issuers = json.dumps({community.issuer: str(community.provider.certificate)})
     for variable, value in (
         ("XDSI_TLS__CERTIFICATE", community.node.certificate),
         ("XDSI_TLS__KEY", community.node.key),
         ("XDSI_TLS__TRUST", community.trust),
+        ("XDSI_COMMUNITY_NODES", json.dumps([node])),
         ("XDSI_ASSERTION__ISSUERS", issuers),
         ("XDSI_ASSERTION__ISSUER", community.issuer),
         ("XDSI_ASSERTION__KEY", community.provider.key),
         ("XDSI_ASSERTION__CERTIFICATE", community.provider.certificate),
     ):
         typer.echo(f"export {variable}='{value}'")
+    typer.echo(f"# Another community lets this node in by naming {node}:")
+    typer.echo(
+        "# XDSI_RIGHTS__ASK to ask for its users, XDSI_RIGHTS__SUBMIT to register; see docs/settings.md"
+    )

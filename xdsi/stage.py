@@ -76,11 +76,18 @@ class Stage:
         return _merged(made, self._changes)
 
     def _trust(self, who: Community) -> dict[str, Any]:
-        from shared.security.peer_certificate import subject_of
+        from shared.security.peer_certificate import fingerprint_of
 
         believed = [one for one in (self.community, self.north, self.south) if one is not who]
-        nodes = [subject_of(one.node.certificate) for one in (self.community, self.north)]
-        return {**who.settings(*believed), "community_nodes": nodes}
+        community, north, south = (
+            fingerprint_of(one.node.certificate) for one in (self.community, self.north, self.south)
+        )
+        return {
+            **who.settings(*believed),
+            "community_nodes": [community, north],
+            # South's clinicians ask, and what they do there is recorded; it writes nothing else.
+            "rights": {"ask": [south], "record": [south]},
+        }
 
     def load(self, settings_class: type[AnySettings], who: Community) -> AnySettings:
         """The settings of one part of `who`; the environment of this process has no say on the stage."""

@@ -22,6 +22,7 @@ from shared.faults import SecurityFault
 from shared.http.handshake import reason_of
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
+from shared.security.rights import Rights
 from shared.security.tls import server_context
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
@@ -59,6 +60,7 @@ class SyslogListener:
 
     def __init__(self, settings: AuditRepositorySettings, *, append: Append, alert: Alert) -> None:
         self._settings = settings
+        self._rights = Rights(settings)
         self._append = append
         self._alert = alert
         self._context = server_context(settings.tls) if settings.tls.enabled else None
@@ -130,7 +132,9 @@ class SyslogListener:
             _log.info("no syslog handshake", peer=address, error=type(error).__name__)
             return
         try:
-            await self._receive(reader, self._node(writer, address))
+            node = self._node(writer, address)
+            self._rights.check(node, "ITI-20")
+            await self._receive(reader, node)
         except FramingError as error:
             await self._refused(address, f"the stream is not syslog with octet counting: {error}")
         except SecurityFault as error:

@@ -2,17 +2,16 @@
 line.
 
 Every use is itself an event, kept before the answer leaves (DICOM PS3.15 A.5.3.2, Audit Log Used). The
-trail is shown to nodes of this community alone, and to users nowhere yet.
+trail is shown to nodes of this community, to those that have the right, and to users nowhere yet.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -22,10 +21,10 @@ from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search, Stored, Trail
 from audit_repository.store.verification import verify
 from shared.audit.events import AuditEvent, Coded, Participant, ParticipantObject, ihe, log_used
-from shared.faults import SecurityFault
-from shared.http.raw_asgi import BodyTooLarge, node_of, receive_body
+from shared.http.door import Doors
+from shared.http.problem import HttpProblem
+from shared.http.raw_asgi import BodyTooLarge, receive_body
 from shared.security.authenticator import Authenticator
-from shared.security.caller import Caller
 
 ITI81 = ihe("ITI-81", "Retrieve ATNA Audit Event")
 MOST_RECORDS = 500
@@ -83,8 +82,17 @@ def routes(
     """The routes below `/api`; `record` keeps an event of our own in the trail."""
     router = APIRouter(prefix="/api")
 
+    async def keep(events: Sequence[AuditEvent]) -> None:
+        for event in events:
+            await record(event)
+
+    doors = Doors(authenticator=authenticator, record=keep, public_url=settings.public_url)
+
     async def used(request: Request) -> None:
-        caller = _caller(settings, authenticator, request)
+        try:
+            caller = await doors.admit(request.scope, f"{request.method} {request.scope['route'].path}")
+        except HttpProblem as problem:
+            raise HTTPException(problem.status, problem.detail) from None
         await record(log_used(caller, ITI81, caller.endpoint))
 
     @router.post("/search")
@@ -121,18 +129,6 @@ async def _wanted(request: Request) -> SearchRequest:
     except ValidationError as error:
         problems = (f"{'/'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
         raise HTTPException(400, "; ".join(problems)) from None
-
-
-def _caller(settings: AuditRepositorySettings, authenticator: Authenticator, request: Request) -> Caller:
-    base = settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
-    endpoint = f"{urlsplit(base).scheme}://{urlsplit(base).netloc}{request.url.path}"
-    try:
-        caller = authenticator.caller(node_of(request.scope), endpoint=endpoint, speaker_is_user=False)
-    except SecurityFault:
-        raise HTTPException(403, "the node was not authenticated") from None
-    if not caller.community_node:
-        raise HTTPException(403, "the trail is shown to nodes of this community alone (XDSI_COMMUNITY_NODES)")
-    return caller
 
 
 # --- how a record is shown ---------------------------------------------------------------------------

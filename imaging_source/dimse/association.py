@@ -13,13 +13,15 @@ from pynetdicom.association import MODE_ACCEPTOR, Association
 from pynetdicom.dimse_primitives import C_STORE, DimseServiceType
 from pynetdicom.service_class import StorageServiceClass
 
-from imaging_source.dimse.c_store import RAD18
+from imaging_source.dimse.c_store import RAD18, WHO_MAY_STORE
 from imaging_source.dimse.upper_layer import BoundedMessages, BoundedSocket
+from imaging_source.domain.intake import NOT_AUTHORIZED, Refused
 from imaging_source.domain.transfer import Sender
 from imaging_source.store.files import Incoming
 from imaging_source.store.transfers import Transfer
 from shared.audit.events import DESTINATION_ROLE, SOURCE_ROLE, Participant
 from shared.audit.recorder import AuditUnavailable
+from shared.security.caller import Node
 from shared.store.failures import DatabaseError
 
 if TYPE_CHECKING:
@@ -42,13 +44,15 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
         ae: Any,
         listener: DimseListener,
         connection: socket.socket,
-        address: str,
+        node: Node,
         ended: Callable[[StorageAssociation], None],
     ) -> None:
         super().__init__(ae, MODE_ACCEPTOR)
         settings = listener.settings
         self.listener = listener
-        self.address = address
+        self.node = node
+        self.address = node.address
+        self._may_store: bool | None = None
         self.messages = BoundedMessages(self, self._new_file)
         self.dimse = self.messages
         self._ended = ended
@@ -63,6 +67,13 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
         if self._transfer is None:
             self._transfer = Transfer(sender=self._sender())
         return self._transfer
+
+    @property
+    def may_store(self) -> bool:
+        """Whether the node may store here; a node that may not is recorded once."""
+        if self._may_store is None:
+            self._may_store = self.listener.admits(self.node)
+        return self._may_store
 
     def on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run `work` on the event loop of the service and wait for it."""
@@ -103,6 +114,8 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
             super()._serve_request(msg, context_id)
 
     def _new_file(self) -> Incoming:
+        if not self.may_store:
+            raise Refused(NOT_AUTHORIZED, WHO_MAY_STORE)
         return self.listener.store.files.new(max_bytes=self.listener.settings.max_instance_bytes)
 
     def _conclude(self) -> None:

@@ -15,6 +15,7 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
 from imaging_source.domain.intake import (
+    NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
     SOP_CLASS_NOT_SUPPORTED,
     Claim,
@@ -34,6 +35,7 @@ from shared.dicom.uids import (
     JPEG_LS_LOSSLESS,
     RLE,
 )
+from shared.security.rights import Right
 
 if TYPE_CHECKING:
     from imaging_source.dimse.association import StorageAssociation
@@ -47,6 +49,7 @@ _SYNTAXES: Final = (*_FIRST, *sorted(ENCAPSULATED.difference(_FIRST)), *_LAST)
 # pynetdicom warns of those that its dictionary does not hold yet.
 TRANSFER_SYNTAXES: Final = tuple(uid for uid in _SYNTAXES if uid in UID_dictionary)
 
+WHO_MAY_STORE: Final = f"not authorized; {Right.STORE.setting} names nodes that may"
 _COMMENT_LENGTH: Final = 64
 
 
@@ -64,6 +67,8 @@ def contexts() -> list[PresentationContext]:
 def handle(event: Event) -> Dataset:
     """Keep one instance and answer with its status; called in the thread of the association."""
     association: StorageAssociation = event.assoc
+    if not association.may_store:
+        return _status(NOT_AUTHORIZED, WHO_MAY_STORE)
     claim = Claim(
         sop_class_uid=str(event.request.AffectedSOPClassUID),
         sop_instance_uid=str(event.request.AffectedSOPInstanceUID),
@@ -88,6 +93,11 @@ def handle(event: Event) -> Dataset:
     except Refused as refused:
         return _status(refused.status, refused.reason)
     return _status(0x0000)
+
+
+def verify(event: Event) -> int:
+    """Answer C-ECHO: a node hears whether it would be served."""
+    return 0x0000 if event.assoc.may_store else NOT_AUTHORIZED
 
 
 async def _keep(association: StorageAssociation, spooled: Spooled, claim: Claim) -> None:

@@ -1,7 +1,7 @@
 """The DICOM listener: associations in threads of pynetdicom, what they store on the event loop (PS3.8).
 
 Accepting a connection, its TLS handshake and its negotiation are apart, each with its deadline, so that a
-silent or slow peer keeps nobody else waiting. Verification (C-ECHO) is pynetdicom's own.
+silent or slow peer keeps nobody else waiting.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ from shared.dicom.uids import (
     IMPLICIT_LE,
     VERIFICATION,
 )
+from shared.faults import NodeRefused
 from shared.http.handshake import reason_of
+from shared.security.caller import Node
+from shared.security.peer_certificate import node_from_der
+from shared.security.rights import Rights
 from shared.security.tls import server_context
 
 _log = logging.getLogger(__name__)
@@ -55,6 +59,7 @@ class DimseListener:
         self.store = store
         self.recorder = recorder
         self.settings = settings
+        self.rights = Rights(settings)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: _Server | None = None
 
@@ -97,6 +102,16 @@ class DimseListener:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    def admits(self, node: Node) -> bool:
+        """Whether `node` may store, whatever AE title it calls itself; else that is recorded."""
+        try:
+            self.rights.check(node, "C-STORE")
+        except NodeRefused as fault:
+            _log.warning("a node may not store here: %s", fault.detail)
+            self.not_authenticated(node.address, fault.detail)
+            return False
+        return True
+
     def not_authenticated(self, address: str, reason: str) -> None:
         """Record that a node was refused; for threads of connections."""
         try:
@@ -123,6 +138,7 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
             [*c_store.contexts(), build_context(VERIFICATION, [IMPLICIT_LE, EXPLICIT_LE])],
             evt_handlers=[
                 (evt.EVT_C_STORE, c_store.handle),
+                (evt.EVT_C_ECHO, c_store.verify),
                 (evt.EVT_REQUESTED, _requested),
                 (evt.EVT_REJECTED, _rejected),
             ],
@@ -201,7 +217,7 @@ class _Connection(RequestHandler):  # type: ignore[misc]  # not typed
     def _create_association(self) -> StorageAssociation:
         server = self.server
         association = StorageAssociation(
-            self.ae, server.listener, self.request, self.client_address[0], server.ended
+            self.ae, server.listener, self.request, _node(self.request, self.client_address[0]), server.ended
         )
         association._server = server
         association.name = "AcceptorThread@dimse"
@@ -222,6 +238,12 @@ class _Connection(RequestHandler):  # type: ignore[misc]  # not typed
                     association.bind(event, handler, arguments)
         server.began(association)
         return association
+
+
+def _node(connection: socket.socket, address: str) -> Node:
+    """Who is at the other end, by its certificate: an AE title proves nothing."""
+    der = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
+    return node_from_der(der, address)
 
 
 def _application_entity(settings: ImagingSourceSettings) -> AE:

@@ -26,6 +26,7 @@ from shared.dicom.uids import MEDIA_STORAGE_DIRECTORY
 __all__ = [
     "CANNOT_UNDERSTAND",
     "MISMATCH",
+    "NOT_AUTHORIZED",
     "OUT_OF_RESOURCES",
     "PROCESSING_FAILURE",
     "SOP_CLASS_NOT_SUPPORTED",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 PROCESSING_FAILURE: Final = 0x0110
+#: Refused: Not Authorized (PS3.7 annex C).
+NOT_AUTHORIZED: Final = 0x0124
 OUT_OF_RESOURCES: Final = 0xA700
 
 _MAX_INTEGER: Final = 2**31 - 1

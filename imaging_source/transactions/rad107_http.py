@@ -18,16 +18,22 @@ from imaging_source.domain.instance import Instance
 from imaging_source.domain.negotiation import Acceptable, Form
 from imaging_source.transactions.rad107 import PERFORMED, Given, RetrieveRequest, RetrieveResponse, audit
 from imaging_source.unit import Parts, Unit
-from shared.audit.events import AuditEvent, Outcome, user_authentication_failure
+from shared.audit.events import (
+    AuditEvent,
+    Outcome,
+    node_authentication_failure,
+    user_authentication_failure,
+)
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom import multipart
 from shared.dicom.json import with_base
 from shared.dicom.uids import is_uid
-from shared.faults import SecurityFault
+from shared.faults import NodeRefused, SecurityFault
 from shared.http.pieces import FileTruncated
 from shared.http.problem import (
     CONTENT_TYPE,
     BadRequest,
+    Forbidden,
     HttpProblem,
     InternalProblem,
     NotAcceptable,
@@ -148,10 +154,14 @@ class _Endpoint:
         try:
             return self._parts.authenticator.caller(
                 node,
+                door="RAD-107",
                 endpoint=endpoint,
                 bearer=bearer.strip() if bearer_given else None,
                 speaker_is_user=True,
             )
+        except NodeRefused as fault:
+            await self._record(node_authentication_failure(node.address, fault.detail))
+            raise Forbidden(fault.reason) from None
         except SecurityFault as fault:
             reason = fault.subcode[1] if fault.subcode else ""
             nobody = Caller(node=node, endpoint=endpoint)

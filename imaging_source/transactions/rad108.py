@@ -27,12 +27,18 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.files import Incoming
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.transfers import Transfer
-from shared.audit.events import http_push_participants, ihe, purposes, user_authentication_failure
+from shared.audit.events import (
+    http_push_participants,
+    ihe,
+    node_authentication_failure,
+    purposes,
+    user_authentication_failure,
+)
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.dicom import native_xml
 from shared.dicom.multipart import APPLICATION_DICOM
 from shared.dicom.uids import is_uid
-from shared.faults import SecurityFault, SenderFault
+from shared.faults import NodeRefused, SecurityFault, SenderFault
 from shared.http.raw_asgi import ClientGone, body_chunks, node_of
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
@@ -124,10 +130,15 @@ async def _caller(service: StowService, request: Request, study_instance_uid: st
     try:
         return service.authenticator.caller(
             node,
+            door="RAD-108",
             endpoint=f"{service.settings.dicomweb_url}{place}",
             bearer=bearer.strip() if scheme.lower() == "bearer" else None,
             speaker_is_user=False,
         )
+    except NodeRefused as fault:
+        with suppress(AuditUnavailable):  # refused either way
+            await service.recorder.record((node_authentication_failure(node.address, fault.detail),))
+        raise Problem(HTTPStatus.FORBIDDEN, fault.reason) from None
     except SecurityFault as fault:
         reason = fault.subcode[1] if fault.subcode else ""
         event = user_authentication_failure(claimed=fault.claimed, node=node, reason=reason)

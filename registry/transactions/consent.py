@@ -7,8 +7,8 @@ POST /consent/remove     {"patient_id", "policy_id"}
 POST /consent/why        {"patient_id", "action", "roles", "organizations", "purposes", "confidentiality"}:
                          what would be decided, by which policy, and why no other applied
 
-Only nodes of the community itself are answered. Bodies must be sent as `application/json`, which a browser
-does not do across origins without asking first.
+Only nodes with the right to it are answered (`shared.security.rights`). Bodies must be sent as
+`application/json`, which a browser does not do across origins without asking first.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from shared.audit.events import (
     patient_object,
     purposes,
 )
+from shared.audit.recorder import AuditUnavailable
 from shared.consent.decision import Action, Resource
 from shared.consent.evaluation import explain
 from shared.consent.policy import (
@@ -48,8 +49,9 @@ from shared.consent.policy import (
 )
 from shared.ebrim.model import Code
 from shared.errors import UnavailableError
-from shared.faults import SecurityFault
-from shared.http.raw_asgi import BodyTooLarge, node_of, receive_body
+from shared.http.door import Doors
+from shared.http.problem import HttpProblem
+from shared.http.raw_asgi import BodyTooLarge, receive_body
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, User
 from shared.settings import PatientPolicy
@@ -79,39 +81,36 @@ def consent_routes(parts: Parts, authenticator: Authenticator) -> APIRouter:
         "/remove": _remove,
         "/why": _why,
     }
+    doors = Doors(
+        authenticator=authenticator, record=parts.recorder.record, public_url=parts.settings.public_url
+    )
     for path, action in actions.items():
-        router.add_api_route(path, _endpoint(parts, authenticator, action), methods=["POST"])
+        router.add_api_route(path, _endpoint(parts, doors, f"POST /consent{path}", action), methods=["POST"])
     return router
 
 
 def _endpoint(
     parts: Parts,
-    authenticator: Authenticator,
+    doors: Doors,
+    door: str,
     action: Callable[[Parts, Caller, Content], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            caller = _caller(parts, authenticator, request)
+            caller = await doors.admit(request.scope, door)
             return await action(parts, caller, await _content(request))
         except Problem as problem:
             return JSONResponse({"status": problem.status, "title": problem.title}, problem.status)
+        except HttpProblem as problem:
+            return JSONResponse({"status": problem.status, "title": problem.detail}, problem.status)
+        except AuditUnavailable:
+            return JSONResponse({"status": 503, "title": "the audit trail cannot be written now"}, 503)
         except PolicyError as error:
             return JSONResponse({"status": 400, "title": str(error)}, 400)
         except UnavailableError as error:
             return JSONResponse({"status": 503, "title": error.context}, 503, {"retry-after": "2"})
 
     return endpoint
-
-
-def _caller(parts: Parts, authenticator: Authenticator, request: Request) -> Caller:
-    url = f"{parts.settings.public_url or str(request.base_url).rstrip('/')}{request.url.path}"
-    try:
-        caller = authenticator.caller(node_of(request.scope), endpoint=url, speaker_is_user=False)
-    except SecurityFault:
-        raise Problem(401, "the node is not authenticated") from None
-    if not caller.community_node:
-        raise Problem(403, "only nodes of this community may use this; name yours in XDSI_COMMUNITY_NODES")
-    return caller
 
 
 async def _content(request: Request) -> Content:

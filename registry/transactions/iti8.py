@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from registry.domain import feed
@@ -18,10 +19,14 @@ from shared.audit.events import (
     Outcome,
     feed_participants,
     ihe,
+    node_authentication_failure,
     patient_object,
 )
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import UnavailableError
+from shared.faults import NodeRefused
+from shared.security.caller import Node
+from shared.security.rights import Rights
 from shared.store.engine import Transaction
 from shared.telemetry.log import logger
 
@@ -35,16 +40,18 @@ class Feed:
 
     parts: Parts
     host: str
+    rights: Rights
 
-    async def acknowledge(self, octets: bytes, address: str) -> bytes:
-        """Do what a message of the system at `address` says; what it changed is durable before its AA.
+    async def acknowledge(self, octets: bytes, node: Node) -> bytes:
+        """Do what a message of `node` says; what it changed is durable before its AA.
 
         The same message again, by control id and bytes, is acknowledged as before. Whatever goes wrong
         becomes AE or AR with its reason, and changes nothing.
         """
-        settings = self.parts.settings
+        settings, address = self.parts.settings, node.address
         message = None
         try:
+            self.rights.check(node, "ITI-8")
             message = feed.decode(
                 octets,
                 domain=settings.affinity_domain,
@@ -52,6 +59,8 @@ class Feed:
                 default_charset=settings.feed_charset,
             )
             return await self._taken(message, hashlib.sha256(octets).hexdigest(), address)
+        except NodeRefused as fault:
+            return await self._stranger(fault, octets, address)
         except FeedError as error:
             return await self._refused(error, message, address)
         except UnavailableError as error:
@@ -83,6 +92,14 @@ class Feed:
 
         events = audit(message, address, self.host, Outcome.SUCCESS)
         return await Unit(self.parts).write(work, events=events)
+
+    async def _stranger(self, fault: NodeRefused, octets: bytes, address: str) -> bytes:
+        """Refuse a node that may not feed, whatever it says; of its message the header alone is read."""
+        _log.warning("a node may not feed", peer=address, reason=fault.detail)
+        with suppress(AuditUnavailable):  # refused either way
+            await self.parts.recorder.record((node_authentication_failure(address, fault.detail),))
+        error = FeedError(Code.REJECT, 207, "MSH", fault.reason)
+        return feed.acknowledgement(feed.readable_header(octets), now=self.parts.now(), error=error)
 
     async def _refused(self, error: FeedError, message: FeedMessage | None, address: str) -> bytes:
         _log.warning("a feed message was not taken", code=str(error.code), number=error.number)

@@ -146,11 +146,12 @@ def _target(scope: Scope) -> bytes:
 
 def origin_of(scope: Scope) -> bytes:
     """The facts of the connection of `scope`, as the value of the header."""
-    client = scope.get("client")
+    client, server = scope.get("client"), scope.get("server")
     certificate = scope.get("extensions", {}).get(PEER_CERTIFICATE)
     return json.dumps(
         {
             "client": list(client) if client else None,
+            "server": list(server) if server else None,
             "scheme": scope.get("scheme", "http"),
             "certificate": b64encode(certificate).decode() if certificate else None,
         }
@@ -177,6 +178,7 @@ def _as_it_was(scope: Scope, origin: bytes) -> Scope:
     return {
         **scope,
         "client": tuple(facts["client"]) if facts["client"] else None,
+        "server": tuple(facts["server"]) if facts["server"] else None,
         "scheme": facts["scheme"],
         "headers": [pair for pair in scope["headers"] if pair[0] != ORIGIN],
         "extensions": {

@@ -8,7 +8,6 @@ expected.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
@@ -19,7 +18,8 @@ from typing import Any, Protocol
 from shared.audit.events import AuditEvent, Outcome, node_authentication_failure, user_authentication_failure
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor, Busy, Rejected, XdsError
-from shared.faults import ActionFault, ReceiverFault, SecurityFault, SenderFault, SoapFault
+from shared.faults import ActionFault, NodeRefused, ReceiverFault, SecurityFault, SenderFault, SoapFault
+from shared.http.address import called
 from shared.http.raw_asgi import (
     BodyBroken,
     BodyTooLarge,
@@ -81,7 +81,6 @@ _log = logger(__name__)
 RETRY_AFTER_SECONDS = 2
 _LEFT_BEHIND_SECONDS = 3600.0
 _SIMPLE = f"{SOAP_XML}; charset=UTF-8"
-_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Authenticator(Protocol):
@@ -91,6 +90,7 @@ class Authenticator(Protocol):
         self,
         node: Node,
         *,
+        door: str,
         endpoint: str,
         security_header: Element | None = None,
         bearer: str | None = None,
@@ -161,13 +161,13 @@ class SoapService:
         if scope["method"] == "POST":
             await self._post(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD") and _asks_wsdl(scope) and self._wsdl is not None:
-            body = at_address(self._wsdl, self._endpoint(scope))
+            body = at_address(self._wsdl, called(scope, self._settings.public_url))
             await send_body(send, status=200, headers=[_header("content-type", CONTENT_TYPE)], body=body)
         else:
             await send_body(send, status=405, headers=[_header("allow", "POST")])
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, self._endpoint(scope), Node(address=_address(scope)))
+        exchange = Exchange(scope, called(scope, self._settings.public_url), Node(address=_address(scope)))
         try:
             reply = await self._reply(exchange, receive)
             self._count(exchange)
@@ -356,11 +356,15 @@ class SoapService:
                 raise SecurityFault("InvalidSecurity", "more than one Security header is addressed to us")
             exchange.caller = self._authenticator.caller(
                 exchange.node,
+                door=served.transaction.number,
                 endpoint=exchange.endpoint,
                 security_header=envelope.security[0] if envelope.security else None,
                 speaker_is_user=served.speaker is Speaker.USER,
                 message_id=envelope.message_id,
             )
+        except NodeRefused as fault:
+            await self._recorder.record((node_authentication_failure(exchange.node.address, fault.detail),))
+            raise
         except SecurityFault as fault:
             await self._recorder.record(await self._refused(exchange, envelope, served, fault))
             raise
@@ -451,15 +455,6 @@ class SoapService:
         counted = self._metrics.get(exchange.served.transaction.action)
         if counted is not None:
             counted.count(exchange.result, time.perf_counter() - exchange.received)
-
-    def _endpoint(self, scope: Scope) -> str:
-        """The URI that was called: below the public URL when there is one, else as the client named us."""
-        if self._settings.public_url:
-            return self._settings.public_url.rstrip("/") + str(scope["path"])
-        named = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-        if not _AUTHORITY.fullmatch(named):
-            named = f"{self._settings.host}:{self._settings.port}"
-        return f"{scope.get('scheme', 'http')}://{named}{scope['path']}"
 
 
 def _result(response: Any) -> Result:

@@ -28,6 +28,7 @@ from shared.http.client import http_client
 from shared.http.raw_asgi import PEER_CERTIFICATE, App
 from shared.messages.iti42 import ITI42, RegisterRequest
 from shared.security.authenticator import Authenticator
+from shared.security.peer_certificate import fingerprint_of
 from shared.settings import ServiceSettings, TlsSettings
 from shared.soap.client import SoapClient
 from tests.support.certificates import communities
@@ -117,11 +118,15 @@ def _showing(app: App, node: Community) -> App:
 
 @asynccontextmanager
 async def desk(folder: Path, *, tls: bool = False, **changes: Any) -> AsyncIterator[Desk]:
-    """A consumer of North beside a registry without TLS; settings of the registry are in `registry`."""
+    """A consumer of North beside a registry without TLS; settings of the registry are in `registry`.
+
+    South's node may ask it for its users.
+    """
     north, south = communities()
     believed = north.settings(south)
+    rights = {"ask": (fingerprint_of(south.node.certificate),)}
     trust = believed if tls else {"assertion": believed["assertion"]}
-    settings = ConsumerSettings.load(None, {}, **{"data": folder, **trust, **changes})
+    settings = ConsumerSettings.load(None, {}, **{"data": folder, "rights": rights, **trust, **changes})
     of_registry = {"data": folder, "patients": "any", "assertion": believed["assertion"], "mllp_port": 0}
     of_registry |= changes.pop("registry", {})
     served = await registry.app.build(RegistrySettings.load(None, {}, **of_registry))

@@ -314,6 +314,7 @@ async def post(
     headers: Sequence[tuple[bytes, bytes]] = (),
     method: str = "POST",
     query: bytes = b"",
+    server: tuple[str, int] = ("127.0.0.1", 8010),
     gone_after: int | None = None,
     send: Callable[[Any], Any] | None = None,
     address: str = "127.0.0.1",
@@ -355,6 +356,7 @@ async def post(
         "query_string": query,
         "scheme": "http",
         "client": (address, 4711),
+        "server": server,
         "headers": [
             (b"host", b"localhost:8010"),
             (b"content-type", content_type.encode()),

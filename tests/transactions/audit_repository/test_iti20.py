@@ -22,6 +22,7 @@ from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox, audit_outbox, insert_events
 from shared.audit.recorder import AuditRecorder, message
 from shared.audit.syslog import frame
+from shared.security.peer_certificate import fingerprint_of
 from shared.security.tls import client_context
 from shared.settings import AuditSettings, SettingsError, TlsSettings
 from shared.store.failures import DatabaseUnavailable
@@ -226,9 +227,30 @@ async def test_a_record_that_cannot_be_kept_closes_the_connection_so_that_it_com
         writer.close()
 
 
-async def test_mutual_tls_names_the_sender(tmp_path):
+def sent_by(community):
+    return {"record": (fingerprint_of(community.node.certificate),)}
+
+
+async def test_a_trusted_node_that_may_not_send_records_is_cut_and_recorded(tmp_path):
     north, south = communities()
     async with running(tmp_path, tls=tls_of(north)) as service:
+        context = client_context(tls_of(south))
+        context.check_hostname = False
+        reader, writer = await connected(service, ssl=context)
+        writer.write(frame(a_message()))
+        assert await reader.read() == b""
+        writer.close()
+
+        async def told() -> bool:
+            return bool(await service.trail.search(Search(type="110126")))
+
+        await until(told)
+        assert await kept(service) == []
+
+
+async def test_mutual_tls_names_the_sender(tmp_path):
+    north, south = communities()
+    async with running(tmp_path, tls=tls_of(north), rights=sent_by(south)) as service:
         context = client_context(tls_of(south))
         context.check_hostname = False
         _, writer = await connected(service, ssl=context)
@@ -359,7 +381,8 @@ async def test_what_is_recorded_while_the_repository_is_down_arrives_later_in_or
     async with forwarding(sending(tmp_path, port, tls=tls_of(south))) as recorder:
         for event in numbered(2_000):
             await recorder.record([event])
-        async with running(tmp_path, syslog_port=port, tls=tls_of(north)) as service:
+        settings = {"tls": tls_of(north), "rights": sent_by(south)}
+        async with running(tmp_path, syslog_port=port, **settings) as service:
             await until(lambda: has(service, 2_000), seconds=60)
             assert numbers(await kept(service)) == list(range(2_000))
 

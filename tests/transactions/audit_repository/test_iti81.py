@@ -14,6 +14,7 @@ from audit_repository.settings import AuditRepositorySettings
 from shared.audit.events import Outcome
 from shared.audit.recorder import message
 from shared.http.raw_asgi import PEER_CERTIFICATE
+from shared.security.peer_certificate import fingerprint_of
 from shared.settings import TlsSettings
 from tests.support.audit import PATIENT, SOURCE, an_event
 from tests.support.certificates import communities
@@ -137,14 +138,17 @@ def der_of(community) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-async def test_with_tls_only_nodes_of_the_community_may_ask(tmp_path):
+async def test_with_tls_nodes_of_the_community_may_ask_and_those_that_are_named(tmp_path):
     north, south = communities()
     for folder, certificate, status in (
         ("own", der_of(north), 200),
         ("other", der_of(south), 403),
-        ("none", None, 403),
+        ("named", der_of(south), 200),
+        ("none", None, 401),
     ):
-        async with asked(tmp_path / folder, certificate=certificate, tls=tls_of(north)) as (service, http):
+        rights = {"trail": (fingerprint_of(south.node.certificate),)} if folder == "named" else {}
+        settings = {"tls": tls_of(north), "rights": rights}
+        async with asked(tmp_path / folder, certificate=certificate, **settings) as (service, http):
             await service.trail.append([a_record()])
             for path in ("/api/search", "/api/verify"):
                 response = await http.post(path, json={})

@@ -215,6 +215,19 @@ async def test_a_foreign_node_without_a_user_does_not_get_our_own_sight(tmp_path
     assert (alone.status_code, with_user.status_code) == (401, 200)
 
 
+async def test_a_node_that_nobody_named_asks_for_no_user_either(strict_desk: Desk):
+    async with strict_desk.client(stranger()) as program:
+        answer = await program.post("/api/studies", json=ASK, headers=saml(assertion_for("dr.roe")))
+        page = await program.get("/")
+        signed_in = await sign_in(program, assertion_for("dr.roe"))
+
+    assert (answer.status_code, page.status_code, signed_in.status_code) == (403, 401, 403)
+    assert "XDSI_RIGHTS__ASK" in answer.text
+    assert "XDSI_RIGHTS__ASK" in signed_in.text
+    assert len(strict_desk.told("110113")) == 2
+    assert strict_desk.wire.sent == []
+
+
 async def test_the_users_own_assertion_is_passed_on_to_the_byte(strict_desk: Desk, viewer):
     assertion = assertion_for("dr.roe")
     answer = await viewer.post("/api/studies", json=ASK, headers=saml(assertion))

@@ -6,6 +6,8 @@ from registry.transactions.consent import consent_routes
 from registry.transactions.iti8 import Feed
 from shared.consent.directory import registry_policies
 from shared.security.authenticator import Authenticator
+from shared.security.caller import Node
+from shared.security.rights import Rights
 from tests.support.metadata import DOMAIN, OTHER_PATIENT, PATIENT
 from xdsi.patient import message as adt
 
@@ -73,8 +75,8 @@ async def test_the_reason_of_a_decision_is_told_with_what_else_was_considered(re
 
 async def test_a_merged_id_leads_to_the_policies_of_its_survivor(registry, http):
     await ask(http, "set", patient_id=OTHER_PATIENT, effect="deny")
-    feed = Feed(registry.parts, "registry")
-    await feed.acknowledge(adt("A40", patient=PATIENT, prior=OTHER_PATIENT), "127.0.0.1")
+    feed = Feed(registry.parts, "registry", Rights(registry.parts.settings))
+    await feed.acknowledge(adt("A40", patient=PATIENT, prior=OTHER_PATIENT), Node(address="127.0.0.1"))
 
     answer = await ask(http, "policies", patient_id=OTHER_PATIENT)
     assert answer["patient_id"] == PATIENT

@@ -9,6 +9,8 @@ from registry.mllp import MllpLimits, MllpListener, framed
 from registry.store.patients import find_patient
 from registry.transactions.iti8 import Feed
 from shared.errors import Rejected
+from shared.security.caller import Node
+from shared.security.rights import Rights
 from tests.support.consent import deny
 from tests.support.metadata import (
     DOMAIN,
@@ -28,11 +30,11 @@ FIND = {"$XDSDocumentEntryStatus": [APPROVED]}
 
 @pytest.fixture
 def feed(registry):
-    return Feed(registry.parts, "registry.hub.example")
+    return Feed(registry.parts, "registry.hub.example", Rights(registry.parts.settings))
 
 
 async def answer(feed, octets):
-    return await feed.acknowledge(octets, "192.0.2.30")
+    return await feed.acknowledge(octets, Node(address="127.0.0.1"))
 
 
 def code(acknowledgement):

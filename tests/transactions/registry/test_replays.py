@@ -12,6 +12,8 @@ from registry.store.submissions import find_or_keep_answer
 from registry.store.tables import feed_message, submission
 from registry.transactions.iti8 import Feed
 from shared.errors import Rejected
+from shared.security.caller import Node
+from shared.security.rights import Rights
 from shared.store.failures import DatabaseUnavailable
 from tests.support.metadata import OTHER_PATIENT, PATIENT, a_submission
 from tests.support.registry import Registry, codes, is_success
@@ -58,16 +60,16 @@ async def test_a_retry_within_the_days_is_answered_as_before_and_a_later_one_is_
 
 
 async def test_the_same_holds_for_the_feed(registry):
-    feed = Feed(registry.parts, "registry.hub.example")
+    feed = Feed(registry.parts, "registry.hub.example", Rights(registry.parts.settings))
     merge = adt("A40", patient=PATIENT, prior=OTHER_PATIENT)
-    first = await feed.acknowledge(merge, "192.0.2.30")
+    first = await feed.acknowledge(merge, Node(address="127.0.0.1"))
     assert b"\rMSA|AA|" in first
 
     assert await forget(registry.at_later(6.9 * DAY)) == 0
-    assert await feed.acknowledge(merge, "192.0.2.30") == first
+    assert await feed.acknowledge(merge, Node(address="127.0.0.1")) == first
 
     assert await forget(registry.at_later(7.1 * DAY)) == 1
-    assert b"\rMSA|AE|" in await feed.acknowledge(merge, "192.0.2.30")
+    assert b"\rMSA|AE|" in await feed.acknowledge(merge, Node(address="127.0.0.1"))
     assert await count(registry, feed_message) == 0
 
 

@@ -6,17 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.faults import WSSE, SecurityFault
+from shared.faults import WSSE, NodeRefused, SecurityFault
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Node
 from shared.security.peer_certificate import fingerprint_of, node_from_der, subject_of
-from shared.settings import ServiceSettings, SettingsError, XuaMode
+from shared.settings import ServiceSettings, XuaMode
 from tests.support.certificates import (
     assertion_for,
     bearer,
     communities,
     node_of,
-    stranger,
 )
 from tests.support.envelopes import envelope, security, security_header
 
@@ -42,7 +41,9 @@ def header(*tokens: bytes):
 
 
 def caller(authenticator: Authenticator, node: Node = OURS, *, speaker_is_user: bool = True, **came):
-    return authenticator.caller(node, endpoint=ENDPOINT, speaker_is_user=speaker_is_user, **came)
+    return authenticator.caller(
+        node, **{"door": "ITI-18"} | came, endpoint=ENDPOINT, speaker_is_user=speaker_is_user
+    )
 
 
 def test_an_assertion_makes_a_user_and_the_certificate_a_node():
@@ -135,55 +136,25 @@ def test_a_bearer_token_that_is_no_assertion_is_refused(token, name):
     assert refused.value.subcode == (WSSE, name)
 
 
-# --- the community's own nodes ------------------------------------------------------------------------
+# --- what a node may do -------------------------------------------------------------------------------
 
 
-def is_ours(authenticator: Authenticator, node: Node) -> bool:
-    return caller(authenticator, node, speaker_is_user=False).community_node
+def test_a_node_without_the_right_is_refused_whoever_its_user_is():
+    with pytest.raises(NodeRefused) as refused:
+        caller(an_authenticator(), THEIRS, security_header=header(GENUINE))
+
+    assert refused.value.subcode == (WSSE, "FailedAuthentication")
+    assert "XDSI_RIGHTS__ASK" in refused.value.reason
 
 
-def test_our_own_certificate_speaks_for_the_community():
-    assert is_ours(an_authenticator(), OURS)
-    assert not is_ours(an_authenticator(), THEIRS)
+def test_a_node_that_is_named_for_it_is_let_in_and_is_not_of_the_community():
+    authenticator = an_authenticator(rights={"ask": (THEIRS.fingerprint,)})
 
+    found = caller(authenticator, THEIRS, security_header=header(GENUINE))
 
-def test_another_certificate_with_our_name_does_not():
-    forged = Node(address="192.0.2.66", subject=OURS.subject, fingerprint=THEIRS.fingerprint)
-
-    assert not is_ours(an_authenticator(), forged)
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        THEIRS.subject,
-        THEIRS.subject.replace(",", ", "),
-        THEIRS.fingerprint,
-        THEIRS.fingerprint.upper(),
-    ],
-)
-def test_nodes_that_are_named_speak_for_the_community(entry):
-    authenticator = an_authenticator(community_nodes=(entry,))
-
-    assert is_ours(authenticator, THEIRS)
-    assert is_ours(authenticator, OURS)
-    assert not is_ours(authenticator, node_of(stranger().node.certificate))
-
-
-@pytest.mark.parametrize("entry", ["", "registry", "CN", "sha256:00"])
-def test_a_name_that_is_none_is_told(entry):
-    with pytest.raises(SettingsError, match="XDSI_COMMUNITY_NODES"):
-        an_authenticator(community_nodes=(entry,))
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1", "localhost"])
-def test_without_tls_this_machine_speaks_for_the_community(address):
-    assert is_ours(an_authenticator(tls=False), Node(address=address))
-
-
-@pytest.mark.parametrize("address", ["192.0.2.7", "::ffff:192.0.2.7", "", "testclient"])
-def test_without_tls_no_other_machine_does(address):
-    assert not is_ours(an_authenticator(tls=False), Node(address=address))
+    assert found.user.name_id == "u-778"
+    assert not found.community_node
+    assert caller(authenticator, OURS, security_header=header(GENUINE)).community_node
 
 
 # --- certificates as nodes ----------------------------------------------------------------------------

@@ -35,7 +35,7 @@ IDP = provider(NORTH)
 NOW = datetime.now(UTC).replace(microsecond=0)
 ISSUED = NOW - timedelta(minutes=2)
 ENDPOINT = "https://registry.example/xds/registry"
-STRANGE_NODE = Node(address="192.0.2.9")
+LOCAL_NODE = Node(address="127.0.0.1")
 
 GENUINE = assertion_for("u-778", not_before=ISSUED, alias="who")
 SIGNATURE = signature_of(GENUINE)
@@ -58,7 +58,11 @@ def a_verifier() -> AssertionVerifier:
 
 def user_of(authenticator: Authenticator, message: bytes):
     return authenticator.caller(
-        STRANGE_NODE, endpoint=ENDPOINT, security_header=security_header(message), speaker_is_user=True
+        LOCAL_NODE,
+        door="ITI-18",
+        endpoint=ENDPOINT,
+        security_header=security_header(message),
+        speaker_is_user=True,
     ).user
 
 
@@ -636,7 +640,9 @@ def test_a_timestamp_of_now_is_no_harm(came):
 )
 def test_a_bearer_token_is_as_unambiguous_as_a_header(token):
     with pytest.raises(SecurityFault) as refused:
-        an_authenticator().caller(STRANGE_NODE, endpoint=ENDPOINT, bearer=bearer(token), speaker_is_user=True)
+        an_authenticator().caller(
+            LOCAL_NODE, door="ITI-18", endpoint=ENDPOINT, bearer=bearer(token), speaker_is_user=True
+        )
 
     assert refused.value.subcode == (WSSE, "InvalidSecurity")
 

@@ -130,15 +130,21 @@ async def test_the_authenticator_is_shown_header_node_and_message_id(house):
 
 
 @pytest.mark.parametrize(
-    ("settings", "host", "endpoint"),
+    ("settings", "server", "endpoint"),
     [
-        (ServiceSettings(), b"registry:8010", "http://registry:8010/xds/test"),
-        (ServiceSettings(), b"[::1]:8010", "http://[::1]:8010/xds/test"),
-        (ServiceSettings(port=8010), b'"><evil', "http://127.0.0.1:8010/xds/test"),
-        (ServiceSettings(public_url="https://hie.example/"), b"inner", "https://hie.example/xds/test"),
+        (ServiceSettings(), ("127.0.0.1", 8010), "http://127.0.0.1:8010/xds/test"),
+        (ServiceSettings(port=1), ("::1", 8010), "http://[::1]:8010/xds/test"),
+        (
+            ServiceSettings(public_url="https://hie.example/"),
+            ("127.0.0.1", 8010),
+            "https://hie.example/xds/test",
+        ),
     ],
 )
-async def test_the_endpoint_is_the_one_that_was_called_or_the_public_one(tmp_path, settings, host, endpoint):
+@pytest.mark.parametrize("host", [b"evil.example", b"localhost:8010", b'"><evil', b""])
+async def test_the_endpoint_is_the_public_one_or_where_the_socket_is_whatever_host_is_named(
+    tmp_path, settings, server, endpoint, host
+):
     callers = []
 
     async def handle(unit, request, caller):
@@ -146,7 +152,7 @@ async def test_the_endpoint_is_the_one_that_was_called_or_the_public_one(tmp_pat
         return Echo("")
 
     house = a_house(tmp_path, handle_echo=handle, settings=settings)
-    await post(house.service, an_echo(), headers=[(b"host", host)], query=b"secret=1")
+    await post(house.service, an_echo(), headers=[(b"host", host)], query=b"secret=1", server=server)
 
     assert [caller.endpoint for caller in callers] == [endpoint]
     assert [caller.message_id for caller in callers] == [MESSAGE_ID]

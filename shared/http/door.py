@@ -1,0 +1,55 @@
+"""Who is at one of our own doors, the interfaces for nodes beside SOAP: admitted by the right of the node, or
+refused and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.audit.events import AuditEvent, node_authentication_failure, user_authentication_failure
+from shared.faults import NodeRefused, SecurityFault
+from shared.http.address import called
+from shared.http.problem import Forbidden, Unauthorized
+from shared.http.raw_asgi import node_of
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """Admits nodes at the doors of one service; `record` keeps events durably."""
+
+    authenticator: Authenticator
+    record: Callable[[Sequence[AuditEvent]], Awaitable[None]]
+    public_url: str | None
+
+    async def admit(self, scope: MutableMapping[str, Any], door: str) -> Caller:
+        """The node that asks at `door`, which may speak for itself.
+
+        Raises
+        ------
+        Unauthorized
+            It is not proved who asks.
+        Forbidden
+            The node may not; the text says which setting would let it in.
+        AuditUnavailable
+            The refusal cannot be recorded.
+        """
+        address = scope["client"][0] if scope.get("client") else ""
+        try:
+            node = node_of(scope)
+        except SecurityFault as fault:
+            await self.record((node_authentication_failure(address, fault.detail),))
+            raise Unauthorized(fault.reason) from None
+        try:
+            return self.authenticator.caller(
+                node, door=door, endpoint=called(scope, self.public_url), speaker_is_user=False
+            )
+        except NodeRefused as fault:
+            await self.record((node_authentication_failure(address, fault.detail),))
+            raise Forbidden(fault.reason) from None
+        except SecurityFault as fault:
+            reason = fault.subcode[1] if fault.subcode else ""
+            await self.record((user_authentication_failure(claimed=fault.claimed, node=node, reason=reason),))
+            raise Unauthorized(fault.reason) from None
