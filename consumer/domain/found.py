@@ -11,6 +11,7 @@ from shared.ebrim.model import Code, DocumentEntry, Timestamp
 from shared.ebrim.schemes import REFERENCE_ACCESSION, REFERENCE_STUDY_INSTANCE_UID
 
 DCM = "1.2.840.10008.2.16.4"
+_MODALITY_SCHEMES = (DCM, "DCM")
 _MOST_MODALITIES = 20
 
 
@@ -57,8 +58,8 @@ class Criteria:
 
     @property
     def codes(self) -> tuple[Code, ...]:
-        """The modalities as codes of DICOM."""
-        return tuple(Code(modality, DCM) for modality in self.modalities)
+        """The modalities as codes of DICOM, under both spellings of their scheme."""
+        return tuple(Code(modality, scheme) for modality in self.modalities for scheme in _MODALITY_SCHEMES)
 
 
 def _patient(text: str, affinity_domain: str) -> str:
@@ -117,7 +118,7 @@ class FoundStudy:
             study_instance_uid=_reference(entry, REFERENCE_STUDY_INSTANCE_UID),
             accession_number=_reference(entry, REFERENCE_ACCESSION),
             title=entry.title,
-            modalities=tuple(code.value for code in entry.event_codes if code.scheme in (DCM, "DCM")),
+            modalities=tuple(code.value for code in entry.event_codes if code.scheme in _MODALITY_SCHEMES),
             service_start_time=str(entry.service_start_time or ""),
             format_code=str(entry.format_code),
             mime_type=entry.mime_type,

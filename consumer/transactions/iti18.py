@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from consumer.unit import Unit
 from shared.audit.events import (
@@ -17,7 +18,7 @@ from shared.audit.events import (
     query_object,
 )
 from shared.ebrim.model import AvailabilityStatus, Code, DocumentEntry, Timestamp
-from shared.errors import DocumentUniqueIdError, Rejected, Severity, XdsError
+from shared.errors import Actor, DocumentUniqueIdError, Rejected, Severity, TooManyResults, XdsError
 from shared.messages.iti18 import (
     ITI18,
     ReturnType,
@@ -30,8 +31,31 @@ from shared.security.caller import Caller
 FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
 GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 MANIFEST = Code("1.2.840.10008.5.1.4.1.1.88.59", "1.2.840.10008.2.6.1", "Key Object Selection Document")
+# The DICOM UID registry is the scheme of RAD TF-3 4.68; the others are what else is registered.
+_MANIFESTS = tuple(
+    Code(MANIFEST.value, scheme)
+    for scheme in (MANIFEST.scheme, "1.2.840.10008.2.16.4", "DCM", "DCMUID", "1.3.6.1.4.1.19376.1.2.3")
+)
 
 _ITI18 = ihe(ITI18.number, ITI18.name)
+
+
+async def find_manifests(unit: Unit, *, patient_id: str, **filters: Any) -> tuple[DocumentEntry, ...]:
+    """Find the imaging manifests of one patient; `filters`, order and errors are those of `find_documents`.
+
+    Where none has its formatCode under a scheme that is known for it, one more query asks without formatCode,
+    and the value alone tells: a study is not to be missed for the name of a scheme.
+    """
+    manifests = await find_documents(unit, patient_id=patient_id, format_codes=_MANIFESTS, **filters)
+    if manifests:
+        return manifests
+    try:
+        documents = await find_documents(unit, patient_id=patient_id, format_codes=(), **filters)
+    except Rejected as rejected:
+        if {error.code_for(Actor.REGISTRY) for error in rejected.errors} != {TooManyResults.code}:
+            raise
+        return ()
+    return tuple(entry for entry in documents if entry.format_code.value.strip() == MANIFEST.value)
 
 
 async def find_documents(

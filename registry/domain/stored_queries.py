@@ -290,7 +290,7 @@ def criteria_of(
     queries: Mapping[str, StoredQuery] = STORED_QUERIES,
     metadata_update: bool = True,
 ) -> Criteria:
-    """Read a request's parameters, values as on the wire; without `metadata_update` those of it are unknown.
+    """Read a request's id and parameters as on the wire; without `metadata_update` those of it are unknown.
 
     `queries` are those of the transaction.
 
@@ -301,7 +301,7 @@ def criteria_of(
     Rejected
         With every mistake in the parameters.
     """
-    query = queries.get(query_id)
+    query = queries.get(query_id.strip().lower())
     if query is None:
         raise UnknownStoredQuery(f"the stored query {query_id[:80]} is not known to this transaction")
     errors: list[XdsError] = []

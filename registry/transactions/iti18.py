@@ -56,7 +56,7 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
     """
     leaf = is_leaf(request.return_type)
     criteria = criteria_of(
-        request.query_id.strip(),
+        request.query_id,
         request.parameters,
         metadata_update=unit.parts.settings.metadata_update,
     )

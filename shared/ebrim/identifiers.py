@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 from uuid import uuid4
@@ -33,7 +33,8 @@ _COMPONENT = r"[^|^&~\\]*(?:\\[FSRTE]\\[^|^&~\\]*)*"
 _FILLED = rf"(?=[^|^&~]){_COMPONENT}"
 _AUTHORITY = r"&([0-2](?:\.(?:0|[1-9][0-9]*))+)&ISO"
 _CX = re.compile(rf"({_FILLED})\^\^\^{_AUTHORITY}")
-_CXI = re.compile(rf"({_FILLED})\^\^\^({_COMPONENT})(?:{_AUTHORITY})?\^({_FILLED})")
+_HOME = r"(?:\^((?:urn:oid:)?[0-2](?:\.(?:0|[1-9][0-9]*))+)?)?"
+_CXI = re.compile(rf"({_FILLED})\^\^\^({_COMPONENT})(?:{_AUTHORITY})?\^({_FILLED}){_HOME}")
 _HD = re.compile(_AUTHORITY)
 
 _SEPARATORS = {"F": "|", "S": "^", "R": "~", "T": "&", "E": "\\"}
@@ -177,16 +178,21 @@ class CX:
 
 @dataclass(frozen=True, slots=True)
 class CXi:
-    """One value of referenceIdList; `namespace` and `authority` are empty where the id is globally unique."""
+    """One value of referenceIdList; `namespace` and `authority` are empty where the id is globally unique.
+
+    `home` is the homeCommunityId of a sixth component, which tells where the reference leads and is no
+    part of its identity.
+    """
 
     id: str
     type_code: str
     authority: str = ""
     namespace: str = ""
+    home: str = field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `id^^^[namespace]&OID&ISO^typeCode`.
+        """Read `id^^^[namespace]&OID&ISO^typeCode[^home]`.
 
         Raises
         ------
@@ -196,10 +202,16 @@ class CXi:
         found = _CXI.fullmatch(text)
         if found is None or len(found[3] or "") > MAX_OID:
             raise ValueError("not a CXi of the form id^^^&OID&ISO^typeCode")
-        return cls(nfc(unescape(found[1])), nfc(unescape(found[4])), found[3] or "", nfc(unescape(found[2])))
+        return cls(
+            id=nfc(unescape(found[1])),
+            type_code=nfc(unescape(found[4])),
+            authority=found[3] or "",
+            namespace=nfc(unescape(found[2])),
+            home=found[5] or "",
+        )
 
     def __str__(self) -> str:
-        """The one spelling of this reference."""
+        """The one spelling of this reference, without where it leads."""
         authority = f"&{self.authority}&ISO" if self.authority else ""
         return (
             f"{escape_component(self.id)}^^^{escape_component(self.namespace)}{authority}"
@@ -214,7 +226,7 @@ def is_cx(text: str) -> bool:
 
 
 def is_cxi(text: str) -> bool:
-    """`id^^^[namespace]&OID&ISO^typeCode`; the assigning authority may be absent."""
+    """`id^^^[namespace]&OID&ISO^typeCode[^home]`; the assigning authority may be absent."""
     found = _CXI.fullmatch(text)
     return found is not None and len(found[3] or "") <= MAX_OID
 

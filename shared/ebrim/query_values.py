@@ -5,7 +5,7 @@ parentheses, which may be spread over several Values of one Slot.
 
 Tolerated when reading: a single value without parentheses where a list is expected, and a list where a single
 value is; double quotes; a patient id without quotes; numbers and times in quotes; white space between tokens,
-and around ids.
+and around ids; UUIDs in upper case.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ def _shown(text: str) -> str:
 def _checked(value: str, kind: Kind) -> str:
     value = value if kind is Kind.LIKE else value.strip(WHITE_SPACE)
     if kind is Kind.UUID:
-        # A sample of the framework has blanks after urn:uuid:.
-        value = "".join(value.split())
+        # A sample of the framework has blanks after urn:uuid:; either case is the same UUID (RFC 4122, 3).
+        value = "".join(value.split()).lower()
     check, form = _FORMS.get(kind, _ANY)
     if not check(value):
         raise QueryError(f"the value {_shown(value)} is not {form}")

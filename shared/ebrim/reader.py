@@ -303,8 +303,8 @@ class ObjectReader:
         values = self._identifiers.pop(scheme, [])
         if len(values) > 1:
             self.wrong(attribute, f"{attribute} has {len(values)} values; give one ExternalIdentifier")
-        value = values[0] if values else ""
-        if not value.strip(WHITE_SPACE):
+        value = values[0].strip(WHITE_SPACE) if values else ""
+        if not value:
             self.missing(
                 attribute, f"one ExternalIdentifier with identificationScheme {scheme}", identity=identity
             )

@@ -18,6 +18,7 @@ from consumer.handles import LIFETIME_SECONDS
 from consumer.sessions import IDLE_SECONDS
 from shared.audit.events import Outcome
 from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
+from shared.ebrim.model import Code
 from shared.http.problem import Unprocessable
 from tests.support.assertions import edited, without_signature
 from tests.support.certificates import assertion_for, communities, stranger
@@ -233,19 +234,52 @@ async def test_the_users_own_assertion_is_passed_on_to_the_byte(strict_desk: Des
     answer = await viewer.post("/api/studies", json=ASK, headers=saml(assertion))
 
     assert answer.status_code == 200
-    [sent] = strict_desk.wire.sent
-    assert assertion in sent
+    assert strict_desk.wire.sent
+    assert all(assertion in sent for sent in strict_desk.wire.sent)
 
 
 async def test_the_consumers_record_names_the_user_and_the_patient(strict_desk: Desk, viewer):
     await viewer.post("/api/studies", json=ASK, headers=saml(assertion_for("dr.roe")))
 
-    [query] = strict_desk.told("110112")
-    assert [one.user_id for one in query.participants if one.requestor] == [
-        f"<dr.roe@{communities()[0].issuer}>"
-    ]
-    assert query.objects[0].object_id == PATIENT
-    assert query.outcome is Outcome.SUCCESS
+    queries = strict_desk.told("110112")
+    assert queries
+    for query in queries:
+        assert [one.user_id for one in query.participants if one.requestor] == [
+            f"<dr.roe@{communities()[0].issuer}>"
+        ]
+        assert query.objects[0].object_id == PATIENT
+        assert query.outcome is Outcome.SUCCESS
+
+
+KOS = "1.2.840.10008.5.1.4.1.1.88.59"
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    ["1.2.840.10008.2.6.1", "1.2.840.10008.2.16.4", "DCM", "1.3.6.1.4.1.19376.1.2.3", "1.2.276.0.76.11.32"],
+)
+async def test_a_manifest_is_found_whatever_the_scheme_of_its_format_code(open_desk: Desk, scheme: str):
+    await open_desk.register(
+        a_document_entry(title="CT of the chest", format_code=Code(KOS, scheme, "Manifest")),
+        a_document_entry(title="a letter", format_code=Code("urn:ihe:iti:xds-sd:pdf:2008", scheme, "PDF")),
+    )
+
+    async with open_desk.client() as program:
+        answer = await program.post("/api/studies", json=ASK)
+
+    assert [study["title"] for study in answer.json()["studies"]] == ["CT of the chest"]
+
+
+async def test_a_modality_is_found_under_either_spelling_of_its_scheme(open_desk: Desk):
+    for number, scheme in enumerate(("1.2.840.10008.2.16.4", "DCM")):
+        await open_desk.register(
+            a_document_entry(title=f"CT {number}", event_codes=(Code("CT", scheme, "Computed Tomography"),))
+        )
+
+    async with open_desk.client() as program:
+        answer = await program.post("/api/studies", json={**ASK, "modalities": ["CT"]})
+
+    assert {study["title"] for study in answer.json()["studies"]} == {"CT 0", "CT 1"}
 
 
 async def test_nothing_is_answered_that_cannot_be_recorded(open_desk: Desk):

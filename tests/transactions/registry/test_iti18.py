@@ -75,6 +75,28 @@ async def refused(registry, query, parameters=None, **options):
     return codes(refusal.value)
 
 
+async def test_uuids_are_the_same_in_either_case(registry, world):
+    shouted = world.kept.entry_uuid.upper()
+    query = queries.GET_DOCUMENTS.query_id.upper()
+
+    found = await registry.query(query, {"$XDSDocumentEntryEntryUUID": [shouted]})
+
+    assert ids(found.document_entries) == {world.kept.entry_uuid}
+
+
+async def test_a_reference_is_found_wherever_it_leads(registry):
+    reference = "A-1^^^&1.2.3&ISO^urn:ihe:iti:xds:2013:accession"
+    entry = a_document_entry(reference_ids=(f"{reference}^urn:oid:1.2.9",))
+    await registry.register(a_submission(entry))
+
+    for asked in (reference, f"{reference}^urn:oid:1.2.9"):
+        found = await registry.query(
+            queries.FIND_DOCUMENTS_BY_REFERENCE_ID,
+            FIND | {"$XDSDocumentEntryReferenceIdList": [asked]},
+        )
+        assert [one.reference_ids for one in found.document_entries] == [entry.reference_ids]
+
+
 # --- each query ------------------------------------------------------------------------------------------
 
 

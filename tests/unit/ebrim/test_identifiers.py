@@ -18,6 +18,9 @@ ACCEPTED = {
     "mime_type": ["application/dicom", "text/plain; charset=utf-8", "application/hl7-v3+xml"],
     "cx": ["P1^^^&1.2.3&ISO", r"a\T\b^^^&1.2&ISO", "ID with blanks^^^&1.2&ISO", "é^^^&1.2&ISO"],
     "cxi": [
+        "A1^^^&1.2&ISO^urn:ihe:iti:xds:2013:accession^urn:oid:1.2.9",
+        "A1^^^&1.2&ISO^urn:ihe:iti:xds:2013:accession^1.2.9",
+        "A1^^^&1.2&ISO^urn:ihe:iti:xds:2013:accession^",
         "A123^^^&1.2.3&ISO^urn:ihe:iti:xds:2013:accession",
         "2.25.5^^^^urn:ihe:iti:xds:2016:studyInstanceUID",
         "A1^^^HOSP&1.2.3&ISO^urn:ihe:iti:xds:2013:order",
@@ -170,6 +173,13 @@ def test_what_is_no_cx_cannot_be_read_as_one():
         CX.parse("P1")
     with pytest.raises(ValueError, match="typeCode"):
         CXi.parse("P1^^^&1.2&ISO")
+
+
+def test_where_a_reference_leads_is_no_part_of_its_identity():
+    here, there = CXi.parse("A1^^^&1.2&ISO^t"), CXi.parse("A1^^^&1.2&ISO^t^urn:oid:1.2.9")
+
+    assert (here, str(here)) == (there, str(there))
+    assert there.home == "urn:oid:1.2.9"
 
 
 @pytest.mark.parametrize(
