@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from fastapi import FastAPI
 
-from audit_repository.domain.alerts import Alerts
 from audit_repository.domain.record import record_of
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
@@ -17,12 +16,12 @@ from audit_repository.transactions.iti20 import DatagramListener, SyslogListener
 from shared.audit.events import (
     AuditEvent,
     AuditSource,
-    node_authentication_failure,
     records_lost,
     started,
     stopped,
 )
-from shared.audit.recorder import message, source_of
+from shared.audit.recorder import messages, source_of
+from shared.audit.refusals import Refusals
 from shared.http.health import health_routes
 from shared.security.authenticator import Authenticator
 from shared.security.peer_certificate import subject_of
@@ -37,7 +36,7 @@ class AuditRepository:
         self.trail = trail
         self._source: AuditSource = source_of(settings, settings.service)
         self._subject = subject_of(settings.tls.certificate) if settings.tls.certificate else ""
-        self._alerts = Alerts()
+        self._refusals = Refusals(self._record_all)
         self.syslog = SyslogListener(settings, append=trail.append, alert=self.node_refused)
         self.datagrams: DatagramListener | None = None
         if settings.udp:
@@ -65,22 +64,28 @@ class AuditRepository:
         await self.syslog.stop()
         if self.datagrams is not None:
             await self.datagrams.stop()
+        await self._refusals.close()
         await self.record(stopped(self._source))
         await self.trail.stop()
         await self.trail.database.close()
 
     async def record(self, event: AuditEvent) -> None:
         """Keep an event of our own; nothing is sent, this is where it belongs."""
-        raw = message(event, self._source)
-        await self.trail.append([record_of(raw, peer="", subject=self._subject, received=datetime.now(UTC))])
+        await self._record_all((event,))
+
+    async def _record_all(self, events: Sequence[AuditEvent]) -> None:
+        received = datetime.now(UTC)
+        await self.trail.append(
+            [
+                record_of(raw, peer="", subject=self._subject, received=received)
+                for event in events
+                for raw in messages(event, self._source)
+            ]
+        )
 
     async def node_refused(self, address: str, reason: str) -> None:
-        """Record that a node was refused, on whichever listener; of a flood only the beginning."""
-        withheld = self._alerts.admit(address, time.monotonic())
-        if withheld is None:
-            return
-        more = f"; {withheld} earlier refusals of this address were not recorded" if withheld else ""
-        await self.record(node_authentication_failure(address, reason + more))
+        """Record, or count, that a node was refused, on whichever listener."""
+        await self._refusals.node(address, reason)
 
     async def _lost(self, number: int) -> None:
         await self.record(records_lost(number, "they came by UDP faster than they could be kept"))

@@ -17,7 +17,7 @@ from consumer.settings import ConsumerSettings
 from consumer.unit import Parts
 from consumer.visitors import Reception
 from consumer.workplace import Workplace
-from shared.audit.events import LOGOUT, node_authentication_failure, started, stopped, user_authentication
+from shared.audit.events import LOGOUT, user_authentication
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
 from shared.background import BackgroundWork
@@ -58,7 +58,7 @@ class Consumer:
         """Begin the work beside the requests; what a crash left of instances on their way is removed."""
         await asyncio.to_thread(_empty, self.parts)
         recorder = self.parts.recorder
-        await recorder.record((started(recorder.source),))
+        await recorder.started()
         await self._forwarder.start()
         self._sessions_end.start()
 
@@ -66,14 +66,14 @@ class Consumer:
         """End it; events that were not sent wait on disk for the next start."""
         recorder = self.parts.recorder
         await self._sessions_end.stop()
-        await recorder.record((stopped(recorder.source),))
+        await recorder.stopped()
         await self._forwarder.stop()
         await self.parts.http.aclose()
         await recorder.close()
 
     async def node_refused(self, address: str, reason: str) -> None:
-        """Record that a node did not authenticate (ITI-19)."""
-        await self.parts.recorder.record((node_authentication_failure(address, reason),))
+        """Record, or count, that a node did not authenticate (ITI-19)."""
+        await self.parts.recorder.refusals.node(address, reason)
 
     async def end_sessions(self) -> None:
         """Forget sessions whose time is over, and record that their users went (Logout by inactivity)."""

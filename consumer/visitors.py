@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from shared.audit.events import node_authentication_failure, user_authentication_failure
 from shared.audit.recorder import AuditRecorder
 from shared.faults import NodeRefused, SecurityFault
 from shared.http.problem import Forbidden, Unauthorized
@@ -70,13 +69,11 @@ class Reception:
         try:
             return self._verified(node, token)
         except NodeRefused as fault:
-            await self._recorder.record((node_authentication_failure(node.address, fault.detail),))
+            await self._recorder.refusals.node(node.address, fault.detail)
             raise Forbidden(fault.reason) from None
         except SecurityFault as fault:
             reason = fault.subcode[1] if fault.subcode else ""
-            await self._recorder.record(
-                (user_authentication_failure(claimed=fault.claimed, node=node, reason=reason),)
-            )
+            await self._recorder.refusals.user(fault, node)
             if token is None:
                 raise Unauthorized(f"a user's assertion is needed; {HOW}") from None
             raise Unauthorized(f"the assertion is not accepted ({reason}); {HOW}") from None

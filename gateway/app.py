@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from gateway.settings import GatewaySettings
 from gateway.transactions import INITIATING, RESPONDING
 from gateway.unit import Parts, Unit
-from shared.audit.events import node_authentication_failure, started, stopped
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
 from shared.errors import Actor
@@ -68,21 +67,21 @@ class Gateway:
         """Begin the work beside the requests."""
         await self._parts.links.current()
         recorder = self._parts.recorder
-        await recorder.record((started(recorder.source),))
+        await recorder.started()
         await self._forwarder.start()
 
     async def stop(self) -> None:
         """End it; events that were not sent wait on disk for the next start."""
         recorder = self._parts.recorder
-        await recorder.record((stopped(recorder.source),))
+        await recorder.stopped()
         await self._forwarder.stop()
         await self._parts.queries.aclose()
         await self._parts.retrievals.aclose()
         await recorder.close()
 
     async def node_refused(self, address: str, reason: str) -> None:
-        """Record that a node did not authenticate (ITI-19)."""
-        await self._parts.recorder.record((node_authentication_failure(address, reason),))
+        """Record, or count, that a node did not authenticate (ITI-19)."""
+        await self._parts.recorder.refusals.node(address, reason)
 
 
 async def build(settings: GatewaySettings) -> Gateway:

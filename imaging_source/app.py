@@ -21,7 +21,6 @@ from imaging_source.store.rejections import KeyObjects
 from imaging_source.store.tables import metadata
 from imaging_source.transactions import SERVED, rad107_http, rad108
 from imaging_source.unit import Parts, Unit
-from shared.audit.events import node_authentication_failure, started, stopped
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
@@ -113,7 +112,7 @@ class ImagingSource:
         recorder = self.parts.recorder
         await self.parts.instances.recover(recorder.record)
         await self.dimse.start()
-        await recorder.record((started(recorder.source),))
+        await recorder.started()
         await self._forwarder.start()
         await self.publisher.start()
         if self.parts.settings.auto_publish:
@@ -125,7 +124,7 @@ class ImagingSource:
         await self.dimse.stop()
         await self._watch.stop()
         await self.publisher.stop()
-        await parts.recorder.record((stopped(parts.recorder.source),))
+        await parts.recorder.stopped()
         await self._forwarder.stop()
         await self._transcoder.close()
         await self._http.aclose()
@@ -133,8 +132,8 @@ class ImagingSource:
         await parts.database.close()
 
     async def node_refused(self, address: str, reason: str) -> None:
-        """Record that a node did not authenticate (ITI-19)."""
-        await self.parts.recorder.record((node_authentication_failure(address, reason),))
+        """Record, or count, that a node did not authenticate (ITI-19)."""
+        await self.parts.recorder.refusals.node(address, reason)
 
 
 async def build(settings: ImagingSourceSettings) -> ImagingSource:

@@ -15,7 +15,6 @@ from registry.transactions.consent import consent_routes
 from registry.transactions.iti8 import Feed
 from registry.unit import Parts
 from registry.workers import READS, Split, Worker, reads_alone, socket_of, spools_left_behind
-from shared.audit.events import node_authentication_failure, started, stopped
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
@@ -102,7 +101,7 @@ class Registry:
     async def start(self) -> None:
         """Begin to take the feed, to send the trail, and to forget what is old."""
         if self._worker.leads:
-            await self._parts.recorder.record((started(self._parts.recorder.source),))
+            await self._parts.recorder.started()
         await self._forwarder.start()
         if self._worker.leads:
             await self._janitor.start()
@@ -120,15 +119,15 @@ class Registry:
         if self._worker.leads:
             await self._feed.stop()
             await self._janitor.stop()
-            await self._parts.recorder.record((stopped(self._parts.recorder.source),))
+            await self._parts.recorder.stopped()
         await self._forwarder.stop()
         for recorder in (self._parts.recorder, *self._left_behind):
             await recorder.close()
         await self._parts.database.close()
 
     async def node_refused(self, address: str, reason: str) -> None:
-        """Record that a node did not authenticate (ITI-19)."""
-        await self._parts.recorder.record((node_authentication_failure(address, reason),))
+        """Record, or count, that a node did not authenticate (ITI-19)."""
+        await self._parts.recorder.refusals.node(address, reason)
 
 
 def _cut(reason: str, beginning: bytes) -> bytes:

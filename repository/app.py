@@ -17,7 +17,6 @@ from repository.store.stores import open_blobs, open_replica
 from repository.store.tables import metadata, outbox
 from repository.transactions import SERVED
 from repository.unit import Parts, Unit
-from shared.audit.events import node_authentication_failure, started, stopped
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
@@ -84,7 +83,7 @@ class Repository:
 
     async def start(self) -> None:
         """Begin the work beside the requests."""
-        await self._parts.recorder.record((started(self._parts.recorder.source),))
+        await self._parts.recorder.started()
         await self._forwarder.start()
         self._parts.integrity.watch(self._parts.database)
         await self._janitor.start()
@@ -93,15 +92,15 @@ class Repository:
         """End it; what is not done waits on disk for the next start."""
         await self._janitor.stop()
         await self._parts.integrity.close()
-        await self._parts.recorder.record((stopped(self._parts.recorder.source),))
+        await self._parts.recorder.stopped()
         await self._forwarder.stop()
         await self._http.aclose()
         await self._parts.recorder.close()
         await self._parts.database.close()
 
     async def node_refused(self, address: str, reason: str) -> None:
-        """Record that a node did not authenticate (ITI-19)."""
-        await self._parts.recorder.record((node_authentication_failure(address, reason),))
+        """Record, or count, that a node did not authenticate (ITI-19)."""
+        await self._parts.recorder.refusals.node(address, reason)
 
 
 async def build(settings: RepositorySettings) -> Repository:

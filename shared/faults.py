@@ -71,8 +71,11 @@ class SecurityFault(SenderFault):
     """A WS-Security fault; `name` is the subcode's local name in wsse, for example FailedAuthentication.
 
     The reason is generic by intent; `detail` goes to the log alone. `claimed` is the user that the
-    refused assertion names, for the failure record, or empty.
+    refused assertion names, for the failure record, or empty; `of_the_community` tells that a node of the
+    community brought it.
     """
+
+    of_the_community = False
 
     def __init__(self, name: str, detail: str = "", *, claimed: str = "", namespace: str = WSSE) -> None:
         super().__init__("The security token could not be accepted.", subcode=(namespace, name))

@@ -23,7 +23,6 @@ from imaging_source.dimse import c_store
 from imaging_source.dimse.association import StorageAssociation
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
-from shared.audit.events import node_authentication_failure
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.dicom.uids import (
     EXPLICIT_LE,
@@ -113,9 +112,9 @@ class DimseListener:
         return True
 
     def not_authenticated(self, address: str, reason: str) -> None:
-        """Record that a node was refused; for threads of connections."""
+        """Record, or count, that a node was refused; for threads of connections."""
         try:
-            self.on_loop(self.recorder.record((node_authentication_failure(address, reason),)))
+            self.on_loop(self.recorder.refusals.node(address, reason))
         except AuditUnavailable:
             _log.error("the refusal of a node could not be recorded")
 

@@ -18,12 +18,7 @@ from imaging_source.domain.instance import Instance
 from imaging_source.domain.negotiation import Acceptable, Form
 from imaging_source.transactions.rad107 import PERFORMED, Given, RetrieveRequest, RetrieveResponse, audit
 from imaging_source.unit import Parts, Unit
-from shared.audit.events import (
-    AuditEvent,
-    Outcome,
-    node_authentication_failure,
-    user_authentication_failure,
-)
+from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom import multipart
 from shared.dicom.json import with_base
@@ -103,7 +98,7 @@ class _Endpoint:
         with self._metrics.measure() as counted:
             try:
                 request = self._request(scope)
-                caller = await self._caller(scope, request)
+                caller = await self._caller(scope)
                 response = await perform(PERFORMED, self._unit, request, caller, self._parts.recorder)
             except HttpProblem as problem:
                 counted(Result.FAULT)
@@ -146,7 +141,7 @@ class _Endpoint:
             return None
         return negotiation.instances(header, query, single=single)
 
-    async def _caller(self, scope: Scope, request: RetrieveRequest) -> Caller:
+    async def _caller(self, scope: Scope) -> Caller:
         endpoint = f"{self._parts.settings.dicomweb_url}{_below(scope)}"
         node = node_of(scope)
         scheme, _, bearer = _headers(scope).get("authorization", "").partition(" ")
@@ -160,15 +155,10 @@ class _Endpoint:
                 speaker_is_user=True,
             )
         except NodeRefused as fault:
-            await self._record(node_authentication_failure(node.address, fault.detail))
+            await self._parts.recorder.refusals.node(node.address, fault.detail)
             raise Forbidden(fault.reason) from None
         except SecurityFault as fault:
-            reason = fault.subcode[1] if fault.subcode else ""
-            nobody = Caller(node=node, endpoint=endpoint)
-            await self._record(
-                user_authentication_failure(claimed=fault.claimed, node=node, reason=reason),
-                *audit(request, None, nobody, Outcome.SERIOUS_FAILURE),
-            )
+            await self._parts.recorder.refusals.user(fault, node, transaction="RAD-107")
             raise (_BearerRefused if bearer_given else _BearerNeeded)(fault.reason) from None
 
     async def _record(self, *described: AuditEvent) -> None:

@@ -27,13 +27,7 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.files import Incoming
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.transfers import Transfer
-from shared.audit.events import (
-    http_push_participants,
-    ihe,
-    node_authentication_failure,
-    purposes,
-    user_authentication_failure,
-)
+from shared.audit.events import http_push_participants, ihe, purposes
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.dicom import native_xml
 from shared.dicom.multipart import APPLICATION_DICOM
@@ -137,13 +131,11 @@ async def _caller(service: StowService, request: Request, study_instance_uid: st
         )
     except NodeRefused as fault:
         with suppress(AuditUnavailable):  # refused either way
-            await service.recorder.record((node_authentication_failure(node.address, fault.detail),))
+            await service.recorder.refusals.node(node.address, fault.detail)
         raise Problem(HTTPStatus.FORBIDDEN, fault.reason) from None
     except SecurityFault as fault:
-        reason = fault.subcode[1] if fault.subcode else ""
-        event = user_authentication_failure(claimed=fault.claimed, node=node, reason=reason)
         with suppress(AuditUnavailable):  # refused either way
-            await service.recorder.record((event,))
+            await service.recorder.refusals.user(fault, node, transaction="RAD-108")
         raise Problem(HTTPStatus.UNAUTHORIZED, fault.reason) from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.domain import feed
 from registry.domain.feed import ADDING, Code, Event, FeedError, FeedMessage, Header
@@ -19,7 +19,6 @@ from shared.audit.events import (
     Outcome,
     feed_participants,
     ihe,
-    node_authentication_failure,
     patient_object,
 )
 from shared.audit.recorder import AuditUnavailable
@@ -97,19 +96,23 @@ class Feed:
         """Refuse a node that may not feed, whatever it says; of its message the header alone is read."""
         _log.warning("a node may not feed", peer=address, reason=fault.detail)
         with suppress(AuditUnavailable):  # refused either way
-            await self.parts.recorder.record((node_authentication_failure(address, fault.detail),))
+            await self.parts.recorder.refusals.node(address, fault.detail)
         error = FeedError(Code.REJECT, 207, "MSH", fault.reason)
         return feed.acknowledgement(feed.readable_header(octets), now=self.parts.now(), error=error)
 
     async def _refused(self, error: FeedError, message: FeedMessage | None, address: str) -> bytes:
         _log.warning("a feed message was not taken", code=str(error.code), number=error.number)
-        if message is None:
-            header, events = error.header, _unread(error, address, self.host)
-        else:
-            header = message.header
-            events = audit(message, address, self.host, Outcome.SERIOUS_FAILURE, description=error.text)
+        header = error.header if message is None else message.header
+        recorder = self.parts.recorder
         try:
-            await self.parts.recorder.record(events)
+            if message is None:
+                unread = _unread(error, address, self.host)
+                await recorder.refusals.event(
+                    address, error.text, lambda told: replace(unread, outcome_description=told)
+                )
+            else:
+                failed = audit(message, address, self.host, Outcome.SERIOUS_FAILURE, description=error.text)
+                await recorder.record(failed)
         except AuditUnavailable:
             # Nothing was changed, so that nothing is hidden; the sender learns of the refusal all the same.
             _log.error("the refusal cannot be recorded")
@@ -165,9 +168,9 @@ def audit(
     )
 
 
-def _unread(error: FeedError, address: str, host: str) -> tuple[AuditEvent, ...]:
+def _unread(error: FeedError, address: str, host: str) -> AuditEvent:
     action = "C" if error.header.event in list(ADDING) else "U"
-    return (_event(error.header, action, "", address, host, Outcome.SERIOUS_FAILURE, description=error.text),)
+    return _event(error.header, action, "", address, host, Outcome.SERIOUS_FAILURE, description=error.text)
 
 
 def _event(

@@ -45,6 +45,21 @@ def encode(event: AuditEvent, source: AuditSource) -> bytes:
     return octets if _allowed(octets) else _FORBIDDEN.sub("\ufffd", written).encode()
 
 
+def size_of(value: str) -> int:
+    """Octets that a value takes in an attribute, where it takes most."""
+    return len(_FORBIDDEN.sub("\ufffd", escape_attribute(value)).encode())
+
+
+def size_of_object(item: ParticipantObject) -> int:
+    """Octets that an object takes."""
+    return len(_FORBIDDEN.sub("\ufffd", _object(item)).encode())
+
+
+def size_of_head(event: AuditEvent) -> int:
+    """Octets that an event takes without its objects."""
+    return len(_FORBIDDEN.sub("\ufffd", _event(event) + _participants(event.participants)).encode())
+
+
 def _allowed(octets: bytes) -> bool:
     """Whether XML allows every character; a third of the price of the expression on text."""
     if len(octets.translate(None, _CONTROLS)) != len(octets):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import (
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     column,
+    func,
     select,
     table,
 )
@@ -27,11 +29,14 @@ from shared.store.statements import in_list
 
 TABLE = "audit_outbox"
 
+# Rows that one statement looks at.
+_PAGE = 1_000
+
 _OUTBOX = table(TABLE, column("octets", LargeBinary), column("created", Text))
 
 
 def audit_outbox(metadata: MetaData) -> Table:
-    """The table in a service's schema: `id` grows, `octets` is `AuditRecorder.row`, `created` ISO 8601."""
+    """The table in a service's schema: `id` grows, `octets` is a syslog message, `created` ISO 8601."""
     return Table(
         TABLE,
         metadata,
@@ -46,30 +51,49 @@ def audit_outbox(metadata: MetaData) -> Table:
 async def insert_events(
     transaction: Transaction, events: Sequence[AuditEvent], recorder: AuditRecorder
 ) -> None:
-    """Put the events of a change into its own transaction."""
+    """Put the events of a change into its own transaction; raises as `event_batch`."""
     await transaction.insert(*event_batch(events, recorder))
 
 
 def event_batch(events: Sequence[AuditEvent], recorder: AuditRecorder) -> Batch:
-    """The rows by which events are put into the transaction of their change."""
+    """The rows by which events are put into the transaction of their change.
+
+    Raises
+    ------
+    AuditUnavailable
+        Too much waits already, in the spool and in outbox tables; the change is not made.
+    """
     created = datetime.now(UTC).isoformat()
-    return _OUTBOX, [{"octets": recorder.row(event), "created": created} for event in events]
+    messages = [octets for event in events for octets in recorder.messages(event)]
+    return _OUTBOX, [{"octets": octets, "created": created} for octets in messages]
 
 
 class DatabaseOutbox:
-    """Reads and deletes the rows of an outbox table, for the forwarder."""
+    """Reads and deletes the rows of an outbox table, for the forwarder.
 
-    def __init__(self, database: Database, outbox: Table) -> None:
+    With `drained` False another process sends them; they are only measured here.
+    """
+
+    def __init__(self, database: Database, outbox: Table, *, drained: bool = True) -> None:
         self._database = database
+        self._drained = drained
         self._handed: set[int] = set()
         self._oldest = select(outbox.c.id).order_by(outbox.c.id).limit(bindparam("most"))
         self._rows = (
             select(outbox.c.id, outbox.c.octets).where(in_list(outbox.c.id, "ids")).order_by(outbox.c.id)
         )
+        self._sizes = (
+            select(outbox.c.id, func.length(outbox.c.octets))
+            .where(outbox.c.id > bindparam("after"))
+            .order_by(outbox.c.id)
+            .limit(_PAGE)
+        )
         self._delete = delete_from(outbox).where(in_list(outbox.c.id, "ids"))
 
     async def next(self, most: int) -> list[tuple[int, bytes]]:
         """Up to `most` rows that were not handed out before, the oldest first."""
+        if not self._drained:
+            return []
         # All ids are looked at, not those above the last: another transaction may commit a lower one later.
         known = await self._database.fetch(self._oldest, most=len(self._handed) + most)
         fresh = [row_id for (row_id,) in known if row_id not in self._handed]
@@ -96,3 +120,30 @@ class DatabaseOutbox:
     def rewind(self) -> None:
         """Hand out again whatever is still there."""
         self._handed.clear()
+
+    async def measure(self) -> int:
+        """Octets that wait, read a page of rows at a time."""
+        size = 0
+        async for _, octets in self._each():
+            size += octets
+        return size
+
+    async def drop(self, octets: int) -> int:
+        """Delete the oldest rows, at least `octets` of them as far as there are so many; how many rows."""
+        ids, size = [], 0
+        async for row_id, length in self._each():
+            if size >= octets:
+                break
+            ids.append(row_id)
+            size += length
+        for at in range(0, len(ids), _PAGE):
+            await self.done(ids[at : at + _PAGE])
+        return len(ids)
+
+    async def _each(self) -> AsyncIterator[tuple[int, int]]:
+        after = 0
+        while rows := await self._database.fetch(self._sizes, after=after):
+            for row_id, octets in rows:
+                yield row_id, octets
+            after = rows[-1][0]
+            await asyncio.sleep(0)

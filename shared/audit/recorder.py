@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from shared.audit import dicom_xml, syslog
-from shared.audit.events import AuditEvent, AuditSource, records_lost
+from shared.audit import bounds, dicom_xml, syslog
+from shared.audit.events import AuditEvent, AuditSource, records_lost, started, stopped
+from shared.audit.refusals import Refusals
 from shared.audit.spool import AuditUnavailable, Spool
 from shared.settings import ServiceSettings
 
@@ -24,8 +25,13 @@ def source_of(settings: ServiceSettings, service: str) -> AuditSource:
     )
 
 
+def messages(event: AuditEvent, source: AuditSource) -> tuple[bytes, ...]:
+    """The event as the syslog messages that will be sent, mostly one; each within `shared.audit.bounds`."""
+    return tuple(message(part, source) for part in bounds.parts(event))
+
+
 def message(event: AuditEvent, source: AuditSource) -> bytes:
-    """The event as the syslog message that will be sent, complete.
+    """An event that is within the bounds, as one syslog message, complete.
 
     It is made once, when the event is recorded: whatever is sent again is the same bytes, and the
     repository knows the duplicate by them.
@@ -52,8 +58,9 @@ class AuditRecorder:
             settings.folder / folder,
             max_bytes=settings.audit.spool_max_bytes,
             on_full=settings.audit.on_full,
-            lost=lambda number, reason: self.row(records_lost(number, reason)),
+            lost=lambda number, reason: message(records_lost(number, reason), self.source),
         )
+        self.refusals = Refusals(self.record)
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
         """Keep `events`; they are on disk when this returns.
@@ -64,11 +71,20 @@ class AuditRecorder:
             They could not be kept; the caller refuses the work that they describe.
         """
         if events:
-            await self.spool.put(*map(self.row, events))
+            await self.spool.put(*(octets for event in events for octets in self.messages(event)))
 
-    def row(self, event: AuditEvent) -> bytes:
-        """The octets for the outbox table, for an event that belongs to a change's own transaction."""
-        return message(event, self.source)
+    def messages(self, event: AuditEvent) -> tuple[bytes, ...]:
+        """What is sent of an event."""
+        return messages(event, self.source)
+
+    async def started(self) -> None:
+        """Record that the service is ready for requests; raises as `record`."""
+        await self.record((started(self.source),))
+
+    async def stopped(self) -> None:
+        """Record what refusals are still only counted, and that the service takes no more requests."""
+        await self.refusals.close()
+        await self.record((stopped(self.source),))
 
     async def check(self) -> None:
         """Raise `AuditUnavailable` when the next event could not be kept, for readiness."""
@@ -76,4 +92,5 @@ class AuditRecorder:
 
     async def close(self) -> None:
         """Finish what is being written and give the spool's folder free."""
+        await self.refusals.close()
         await self.spool.close()

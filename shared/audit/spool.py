@@ -29,6 +29,7 @@ _log = logger(__name__)
 SEGMENT_BYTES = 16 * 1024**2
 READ_BYTES = 4 * 1024**2
 ALARM = 0.7
+_FULL = "the audit spool is full"
 # A drained segment is left for a new one once it is worth it.
 _WORN_BYTES = 1024**2
 _CURSOR = struct.Struct("!QI")
@@ -53,7 +54,7 @@ class Spool:
     Parameters
     ----------
     max_bytes
-        Most that the files may take.
+        Most that the files may take, and what waits in outbox tables with them.
     on_full
         `block`: `put` refuses. `drop-oldest-with-record`: the oldest segment goes, a message says so.
     lost
@@ -74,6 +75,7 @@ class Spool:
         self._on_full = on_full
         self._lost = lost
         self._state = threading.Lock()
+        self._elsewhere = 0
         self._failure = ""
         self._lost_since_start = 0
         self._filling = False
@@ -107,11 +109,35 @@ class Spool:
         except WriterClosed:
             raise AuditUnavailable("the audit spool is closed") from None
 
+    def admit(self, octets: int) -> None:
+        """Count octets that will wait in an outbox table; for any thread.
+
+        Raises
+        ------
+        AuditUnavailable
+            Too much waits already, and nothing may be dropped.
+        """
+        with self._state:
+            if self._on_full is OnFull.BLOCK and self._bytes() + self._elsewhere + octets > self._max_bytes:
+                raise AuditUnavailable(_FULL)
+            self._elsewhere += octets
+        self._watch_fill()
+
+    def count_elsewhere(self, octets: int) -> int:
+        """Take note of what outbox tables hold; how much of it has to go, where the oldest may be dropped.
+
+        Half of the bound is theirs, whatever the files take, and the other half is the files'.
+        """
+        with self._state:
+            self._elsewhere = octets
+            room = max(self._max_bytes - self._bytes(), self._max_bytes // 2)
+        return max(0, octets - room) if self._on_full is OnFull.DROP else 0
+
     @property
     def fill(self) -> float:
-        """Share of `max_bytes` in use, 0 to 1."""
+        """Share of `max_bytes` in use, by files and outbox tables."""
         with self._state:
-            return self._bytes() / self._max_bytes
+            return (self._bytes() + self._elsewhere) / self._max_bytes
 
     @property
     def waiting(self) -> int:
@@ -219,7 +245,7 @@ class Spool:
             needed = sum(len(message) + segments.OVERHEAD for message in messages)
             lost = self._make_room(size + needed)
             if not self._fits(size + needed):
-                results.append(AuditUnavailable("the audit spool is full"))
+                results.append(AuditUnavailable(_FULL))
                 messages = ()
             else:
                 results.append(None)
@@ -297,7 +323,10 @@ class Spool:
 
     def _fits(self, size: int) -> bool:
         with self._state:
-            return self._bytes() + size <= self._max_bytes
+            elsewhere = self._elsewhere
+            if self._on_full is OnFull.DROP:
+                elsewhere = min(elsewhere, self._max_bytes // 2)
+            return self._bytes() + elsewhere + size <= self._max_bytes
 
     def _make_room(self, size: int) -> list[bytes]:
         """Remove what may go; the message that tells of it, if there is anything to tell."""

@@ -76,9 +76,13 @@ class Authenticator:
         """
         self._check(node)
         self.rights.check(node, door)
-        user, octets = self._user(endpoint, security_header, bearer)
-        if user is None and speaker_is_user and self._mode is XuaMode.REQUIRED:
-            raise SecurityFault("InvalidSecurity", "this transaction needs a user assertion")
+        try:
+            user, octets = self._user(endpoint, security_header, bearer)
+            if user is None and speaker_is_user and self._mode is XuaMode.REQUIRED:
+                raise SecurityFault("InvalidSecurity", "this transaction needs a user assertion")
+        except SecurityFault as fault:
+            fault.of_the_community = self.rights.community(node)
+            raise
         return Caller(
             node=node,
             endpoint=endpoint,

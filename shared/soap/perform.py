@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
+from shared.audit.refusals import Refusals
 from shared.errors import OutOfResources, Rejected, Severity, XdsError
 from shared.faults import SoapFault
 from shared.security.caller import Caller
@@ -36,6 +37,11 @@ class AuditRecorder(Protocol):
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
         """Keep `events` durably, or raise `shared.audit.recorder.AuditUnavailable`."""
+        ...
+
+    @property
+    def refusals(self) -> Refusals:
+        """What counts the refusals of strangers, and records them."""
         ...
 
 

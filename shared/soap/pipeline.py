@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from shared.audit.events import AuditEvent, Outcome, node_authentication_failure, user_authentication_failure
+from shared.audit.events import Outcome
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor, Busy, Rejected, XdsError
 from shared.faults import ActionFault, NodeRefused, ReceiverFault, SecurityFault, SenderFault, SoapFault
@@ -54,7 +54,6 @@ from shared.soap.perform import (
     AuditRecorder,
     InternalError,
     UnitFactory,
-    log_mistake,
     outcome_of,
     perform,
     unexpected,
@@ -276,7 +275,7 @@ class SoapService:
         try:
             return node_of(exchange.scope)
         except SecurityFault as fault:
-            await self._recorder.record((node_authentication_failure(exchange.node.address, fault.detail),))
+            await self._recorder.refusals.node(exchange.node.address, fault.detail)
             raise
 
     async def _receive(self, exchange: Exchange, receive: Receive) -> None:
@@ -363,29 +362,13 @@ class SoapService:
                 message_id=envelope.message_id,
             )
         except NodeRefused as fault:
-            await self._recorder.record((node_authentication_failure(exchange.node.address, fault.detail),))
+            await self._recorder.refusals.node(exchange.node.address, fault.detail)
             raise
         except SecurityFault as fault:
-            await self._recorder.record(await self._refused(exchange, envelope, served, fault))
+            # Of what is refused nothing more is read, not even for the trail.
+            await self._recorder.refusals.user(fault, exchange.node, transaction=served.transaction.number)
             raise
         return exchange.caller
-
-    async def _refused(
-        self, exchange: Exchange, envelope: Envelope, served: Served[Any, Any], fault: SecurityFault
-    ) -> tuple[AuditEvent, ...]:
-        """A failed authentication of the user, and the transaction's own record as far as it can be read."""
-        reason = fault.subcode[1] if fault.subcode else fault.code
-        failed = user_authentication_failure(claimed=fault.claimed, node=exchange.node, reason=reason)
-        nobody = Caller(node=exchange.node, endpoint=exchange.endpoint, message_id=envelope.message_id)
-        try:
-            request = await self._decode(exchange, envelope, served)
-            return (failed, *served.audit(request, None, nobody, Outcome.SERIOUS_FAILURE))
-        except (SoapFault, XdsError, Rejected):
-            return (failed,)
-        except Exception as error:
-            # The failed authentication is recorded whatever the request makes of us.
-            log_mistake(error)
-            return (failed,)
 
     async def _decode(self, exchange: Exchange, envelope: Envelope, served: Served[Any, Any]) -> Any:
         if exchange.package.guarded:

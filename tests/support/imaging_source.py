@@ -101,9 +101,9 @@ class EventRecorder(AuditRecorder):
         super().__init__(settings, settings.service)
         self.events: list[AuditEvent] = []
 
-    def row(self, event: AuditEvent) -> bytes:
+    def messages(self, event: AuditEvent) -> tuple[bytes, ...]:
         self.events.append(event)
-        return super().row(event)
+        return super().messages(event)
 
     def taken(self) -> list[AuditEvent]:
         """The events since the last call."""

@@ -13,6 +13,7 @@ from imaging_source.store.instances import InstanceStore
 from imaging_source.store.tables import metadata
 from imaging_source.store.transfers import Transfer
 from shared.audit.events import SOURCE_ROLE, AuditEvent, Participant, ihe
+from shared.audit.refusals import Refusals
 from shared.audit.spool import AuditUnavailable
 from shared.store.engine import Database, open_database
 from tests.support.databases import DatabasePlace
@@ -24,6 +25,9 @@ class Trail:
 
     events: list[AuditEvent] = field(default_factory=list)
     full: bool = False
+
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.record)
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
         await self.check()

@@ -12,6 +12,7 @@ from lxml import etree
 
 from shared.audit.events import AuditEvent, Outcome, ihe
 from shared.audit.recorder import AuditUnavailable
+from shared.audit.refusals import Refusals
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SOAP12, WSA, SecurityFault
 from shared.security.caller import Caller, Node
@@ -114,6 +115,9 @@ class Recorder:
 
     events: list[AuditEvent] = field(default_factory=list)
     available: bool = True
+
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.record)
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
         if not self.available:

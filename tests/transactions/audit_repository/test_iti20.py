@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import MetaData, bindparam, func, select
 
 from audit_repository.app import build
-from audit_repository.domain.alerts import Alerts
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search
 from audit_repository.store.verification import verify
@@ -317,12 +316,18 @@ async def test_plain_text_to_a_tls_port_is_refused_and_recorded(tmp_path):
         await until(lambda: alerted(service))
 
 
-def test_of_a_flood_of_refusals_the_first_are_recorded_and_the_rest_counted():
-    alerts = Alerts()
-
-    assert [alerts.admit("a", 0.0) for _ in range(12)] == [0] * 10 + [None, None]
-    assert alerts.admit("b", 1.0) == 0
-    assert alerts.admit("a", 61.0) == 2
+async def test_of_a_flood_of_refusals_the_first_is_recorded_and_the_rest_as_one_with_their_number(tmp_path):
+    async with running(tmp_path) as service:
+        for _ in range(300):
+            reader, writer = await connected(service)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert await closed(reader)
+            writer.close()
+        assert len(await own(service, "110126")) == 1
+    async with running(tmp_path) as service:
+        newest, oldest = await own(service, "110126")
+        assert b"299 more refusals since" in newest.record.raw
+        assert b"more refusals" not in oldest.record.raw
 
 
 async def test_udp_is_off_unless_asked_for_and_then_keeps_datagrams(tmp_path):

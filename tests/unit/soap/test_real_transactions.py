@@ -187,4 +187,4 @@ async def test_a_signed_assertion_proves_the_user_through_client_and_pipeline(tm
             assert refused.value.subcode[1] == ("InvalidSecurity" if assertion is None else "FailedCheck")
 
     assert [caller.user.name_id for caller in callers] == ["dr.north"]
-    assert len(recorder.events) == 1 + 2 + 2
+    assert len(recorder.events) == 1 + 1 + 1
