@@ -49,7 +49,9 @@ class AuditRepository:
             works.append(self.datagrams.work)
         checks = {"database": trail.database.check}
         self.asgi.include_router(health_routes(checks, metrics, background=works))
-        self.asgi.include_router(iti81.routes(settings, trail, Authenticator(settings), self.record))
+        self.asgi.include_router(
+            iti81.routes(settings, trail, Authenticator(settings), self.record, self._refusals)
+        )
 
     async def start(self) -> None:
         """Open the trail and listen for records."""

@@ -90,7 +90,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     routes = APIRouter(prefix="/api", include_in_schema=False)
     doors = Doors(
         authenticator=parts.authenticator,
-        record=parts.recorder.record,
+        refusals=parts.recorder.refusals,
         public_url=parts.settings.public_url,
     )
 

@@ -50,7 +50,9 @@ class Repository:
         metrics = Metrics("repository")
         authenticator = Authenticator(parts.settings)
         doors = Doors(
-            authenticator=authenticator, record=parts.recorder.record, public_url=parts.settings.public_url
+            authenticator=authenticator,
+            refusals=parts.recorder.refusals,
+            public_url=parts.settings.public_url,
         )
         soap = SoapService(
             SERVED,

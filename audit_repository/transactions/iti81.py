@@ -8,7 +8,7 @@ trail is shown to nodes of this community, to those that have the right, and to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search, Stored, Trail
 from audit_repository.store.verification import verify
 from shared.audit.events import AuditEvent, Coded, Participant, ParticipantObject, ihe, log_used
+from shared.audit.refusals import Refusals
 from shared.http.door import Doors
 from shared.http.problem import HttpProblem
 from shared.http.raw_asgi import BodyTooLarge, receive_body
@@ -78,15 +79,11 @@ def routes(
     trail: Trail,
     authenticator: Authenticator,
     record: Callable[[AuditEvent], Awaitable[None]],
+    refusals: Refusals,
 ) -> APIRouter:
     """The routes below `/api`; `record` keeps an event of our own in the trail."""
     router = APIRouter(prefix="/api")
-
-    async def keep(events: Sequence[AuditEvent]) -> None:
-        for event in events:
-            await record(event)
-
-    doors = Doors(authenticator=authenticator, record=keep, public_url=settings.public_url)
+    doors = Doors(authenticator=authenticator, refusals=refusals, public_url=settings.public_url)
 
     async def used(request: Request) -> None:
         try:

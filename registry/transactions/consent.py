@@ -82,7 +82,7 @@ def consent_routes(parts: Parts, authenticator: Authenticator) -> APIRouter:
         "/why": _why,
     }
     doors = Doors(
-        authenticator=authenticator, record=parts.recorder.record, public_url=parts.settings.public_url
+        authenticator=authenticator, refusals=parts.recorder.refusals, public_url=parts.settings.public_url
     )
     for path, action in actions.items():
         router.add_api_route(path, _endpoint(parts, doors, f"POST /consent{path}", action), methods=["POST"])

@@ -20,6 +20,7 @@ from shared.audit.events import AuditEvent, node_authentication_failure, user_au
 from shared.audit.spool import AuditUnavailable
 from shared.faults import SecurityFault
 from shared.security.caller import Node
+from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
@@ -121,7 +122,7 @@ class Refusals:
             self._settling = asyncio.create_task(self._settle_each_minute(), name="audit-refusals")
         try:
             await self._record((event,))
-        except AuditUnavailable:
+        except BaseException:
             self._counted.pop(key, None)
             raise
 
@@ -147,7 +148,7 @@ class Refusals:
             return
         try:
             await self._record([one.event() for one in told.values()])
-        except AuditUnavailable:
+        except (AuditUnavailable, DatabaseError):
             _log.error("refusals cannot be recorded", number=sum(one.number for one in told.values()))
             self._put_back(told)
         except BaseException:

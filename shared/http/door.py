@@ -3,11 +3,11 @@ refused and recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.audit.events import AuditEvent, node_authentication_failure, user_authentication_failure
+from shared.audit.refusals import Refusals
 from shared.faults import NodeRefused, SecurityFault
 from shared.http.address import called
 from shared.http.problem import Forbidden, Unauthorized
@@ -18,10 +18,10 @@ from shared.security.caller import Caller
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
-    """Admits nodes at the doors of one service; `record` keeps events durably."""
+    """Admits nodes at the doors of one service."""
 
     authenticator: Authenticator
-    record: Callable[[Sequence[AuditEvent]], Awaitable[None]]
+    refusals: Refusals
     public_url: str | None
 
     async def admit(self, scope: MutableMapping[str, Any], door: str) -> Caller:
@@ -40,16 +40,15 @@ class Doors:
         try:
             node = node_of(scope)
         except SecurityFault as fault:
-            await self.record((node_authentication_failure(address, fault.detail),))
+            await self.refusals.node(address, fault.detail)
             raise Unauthorized(fault.reason) from None
         try:
             return self.authenticator.caller(
                 node, door=door, endpoint=called(scope, self.public_url), speaker_is_user=False
             )
         except NodeRefused as fault:
-            await self.record((node_authentication_failure(address, fault.detail),))
+            await self.refusals.node(address, fault.detail)
             raise Forbidden(fault.reason) from None
         except SecurityFault as fault:
-            reason = fault.subcode[1] if fault.subcode else ""
-            await self.record((user_authentication_failure(claimed=fault.claimed, node=node, reason=reason),))
+            await self.refusals.user(fault, node, transaction=door)
             raise Unauthorized(fault.reason) from None
