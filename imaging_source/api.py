@@ -25,6 +25,7 @@ from imaging_source.store.publications import (
 from imaging_source.transactions import on_demand, rad68
 from imaging_source.unit import Parts
 from shared.audit.recorder import AuditUnavailable
+from shared.dicom.uids import MAX_UID, UID_PATTERN
 from shared.http.door import Doors
 from shared.http.problem import (
     CONTENT_TYPE,
@@ -44,7 +45,6 @@ from shared.telemetry.log import logger
 _log = logger(__name__)
 
 MAX_BODY: Final = 64 * 1024
-_UID: Final = r"^[0-9.]{1,64}$"
 
 
 class _Body(BaseModel):
@@ -57,7 +57,7 @@ Body = TypeVar("Body", bound=_Body)
 class PublishRequest(_Body):
     """Publish a study; `patient_id` is the CX of the affinity domain, when it is not the study's own id."""
 
-    study_instance_uid: str = Field(pattern=_UID)
+    study_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
     patient_id: str = Field("", max_length=256)
 
 
@@ -65,7 +65,7 @@ class PublicationsRequest(_Body):
     """Publications by id, of one study, or in some states; the newest first."""
 
     publication_id: str = Field("", max_length=64)
-    study_instance_uid: str = Field("", pattern=r"^$|" + _UID)
+    study_instance_uid: str = Field("", pattern=r"^$|" + UID_PATTERN, max_length=MAX_UID)
     states: tuple[State, ...] = tuple(State)
     limit: int = Field(100, ge=1, le=1000)
 
@@ -79,9 +79,9 @@ class RetryRequest(_Body):
 class MakeRequest(_Body):
     """Make the manifest of a study now; see `ManifestRequest`."""
 
-    study_instance_uid: str = Field(pattern=_UID)
+    study_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
     patient_id: str = Field("", max_length=256)
-    document_unique_id: str = Field(pattern=_UID)
+    document_unique_id: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
     on_demand: bool
 
 

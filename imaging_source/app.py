@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -10,6 +11,7 @@ import httpx2
 from fastapi import FastAPI
 
 from imaging_source import api
+from imaging_source.adoption import adopt
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.domain.instance import Issuer
 from imaging_source.publisher import Publisher, StudyWatch
@@ -60,6 +62,13 @@ class ImagingSource:
             "Age of the oldest manifest that waits to be registered",
             lambda: self.publisher.oldest_seconds,
         )
+        self._metrics.gauge(
+            "damaged_instances",
+            "Instances whose files were found lost or damaged and are not served",
+            lambda: float(len(parts.damages)),
+        )
+        parts.instances.on_repaired.append(parts.damages.forget)
+        self._adoption: asyncio.Task[int] | None = None
         self.asgi = self._application()
 
     def _application(self) -> App:
@@ -111,6 +120,9 @@ class ImagingSource:
         """
         recorder = self.parts.recorder
         await self.parts.instances.recover(recorder.record)
+        self._adoption = asyncio.create_task(
+            adopt(self.parts.instances, recorder.record, node=self.parts.settings.ae_title), name="adoption"
+        )
         await self.dimse.start()
         await recorder.started()
         await self._forwarder.start()
@@ -121,6 +133,9 @@ class ImagingSource:
     async def stop(self) -> None:
         """End it; what is not done waits on disk for the next start."""
         parts = self.parts
+        if self._adoption is not None:
+            self._adoption.cancel()
+            await asyncio.gather(self._adoption, return_exceptions=True)
         await self.dimse.stop()
         await self._watch.stop()
         await self.publisher.stop()

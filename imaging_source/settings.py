@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from imaging_source.publishing_settings import PublishingSettings
+from shared.dicom.uids import MAX_UID, UID_PATTERN
 from shared.settings import ServiceSettings
 
 
@@ -18,12 +19,14 @@ class ImagingSourceSettings(ServiceSettings):
     port: int = Field(8030, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     retrieve_location_uid: str = Field(
         "1.3.6.1.4.1.21367.2026.10.30",
-        pattern=r"^[0-9.]{1,64}$",
+        pattern=UID_PATTERN,
+        max_length=MAX_UID,
         description="Retrieve Location UID: RepositoryUniqueId of RAD-69 requests to this source",
     )
     source_id: str = Field(
         "1.3.6.1.4.1.21367.2026.10.31",
-        pattern=r"^[0-9.]{1,64}$",
+        pattern=UID_PATTERN,
+        max_length=MAX_UID,
         description="sourceId of the submission sets that this source publishes",
     )
     auto_publish: bool = Field(False, description="publish a manifest when a study has stopped growing")

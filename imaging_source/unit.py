@@ -9,6 +9,7 @@ from typing import Protocol
 from imaging_source.domain import publishing
 from imaging_source.domain.instance import Instance, Issuer, StudyHeader
 from imaging_source.domain.transfer_syntax import Codecs
+from imaging_source.integrity import Damages
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import PublishedStudy, find_published_studies
@@ -48,6 +49,7 @@ class Parts:
     authenticator: Authenticator
     repository: SoapClient
     node: Node
+    damages: Damages = field(default_factory=Damages)
 
     def as_client(self) -> Caller:
         """Ourselves, as the repository sees us."""

@@ -13,6 +13,7 @@ from repository.domain.assembly import Kind
 from repository.provider import CannotMake, ProviderUnavailable
 from repository.transactions import iti61
 from repository.unit import Unit
+from shared.dicom.uids import MAX_UID, UID_PATTERN
 from shared.errors import Actor, Severity
 from shared.http.door import Doors
 from shared.http.problem import (
@@ -40,7 +41,7 @@ class EntryRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    study_instance_uid: str = Field(pattern=r"^[0-9.]{1,64}$")
+    study_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
     patient_id: str = Field("", max_length=256)
     kind: Kind = Kind.ON_DEMAND
 

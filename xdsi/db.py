@@ -21,16 +21,22 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+import imaging_source.scrub as instance_scrub
+from imaging_source.backup import FILES
+from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.files import ContentFiles
 from repository.integrity import Integrity
-from repository.scrub import Report, scrub
+from repository.scrub import scrub
 from repository.settings import RepositorySettings
 from repository.store.documents import count_blobs
 from repository.store.stores import open_blobs, open_replica
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.errors import OutOfResources
+from shared.settings import ServiceSettings
 from shared.store.backup import BackupError
 from shared.store.failures import DatabaseError
+from shared.store.scrub import Finding, Report
 from shared.store.snapshot import open_reader
 from xdsi import copies
 from xdsi.cli import Failed
@@ -49,6 +55,9 @@ Of = Annotated[
 ]
 
 Result = TypeVar("Result")
+
+# What has files beside its rows, and what they are.
+_CONTENTS = {Service.REPOSITORY: "documents", Service.IMAGING_SOURCE: "instances"}
 
 
 @app.command()
@@ -71,34 +80,44 @@ def upgrade(service: Of = None, as_json: AsJson = False, config: Config = None) 
 
 @app.command()
 def verify(
+    service: Of = None,
     rate: Annotated[float, typer.Option(min=0, help="Most MB read in a second; 0 is no limit.")] = 0,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Read every document and compare it with its digest; beside the running service.
+    """Read every document and every instance and compare it with its digest; beside the running services.
 
-    Damage is recorded in the audit trail, and repaired from XDSI_REPLICA_URL when that is set. Exit status 1
-    when a document stays damaged or could not be read.
+    Damage is recorded in the audit trail. Documents are repaired from XDSI_REPLICA_URL when that is set; an
+    instance is repaired when it is sent again. Exit status 1 when something stays damaged or could not be
+    read.
 
     Example: [bold]xdsi db verify --rate 50[/bold]
     """
-    report = _run(_verify(RepositorySettings.load(config), rate * 1e6))
-    counts = {finding.value: count for finding, count in report.counts.items()}
+    reports = _run(_verified(config, service or [], rate * 1e6))
+    shown = {_CONTENTS[name]: _shown(report) for name, report in reports.items()}
     _show(
         as_json,
-        {
-            **counts,
-            "bytes": report.bytes,
-            "not_whole": [{"sha256": sha256, "finding": finding} for sha256, finding in report.not_whole],
-        },
-        [
-            f"{sum(counts.values())} documents, {report.bytes / 1e6:.1f} MB: "
-            + ", ".join(f"{count} {name}" for name, count in counts.items()),
-            *(f"{finding}: {sha256}" for sha256, finding in report.not_whole),
-        ],
+        shown.pop("documents", {}) | shown,
+        [line for name, report in reports.items() for line in _report_lines(_CONTENTS[name], report)],
     )
-    if not report.clean:
-        raise Failed("documents are damaged or could not be read; restore them from a backup")
+    if not all(report.clean for report in reports.values()):
+        raise Failed(
+            "something is damaged or could not be read; restore documents from a backup, send instances again"
+        )
+
+
+def _shown(report: Report) -> dict[str, Any]:
+    return {
+        **{finding.value: count for finding, count in report.counts.items()},
+        "bytes": report.bytes,
+        "not_whole": [{"sha256": sha256, "finding": finding} for sha256, finding in report.not_whole],
+    }
+
+
+def _report_lines(contents: str, report: Report) -> Iterator[str]:
+    counts = ", ".join(f"{count} {finding}" for finding, count in report.counts.items())
+    yield f"{sum(report.counts.values())} {contents}, {report.bytes / 1e6:.1f} MB: {counts}"
+    yield from (f"{finding}: {sha256}" for sha256, finding in report.not_whole)
 
 
 @app.command()
@@ -163,7 +182,7 @@ def _show_copied(copied: Sequence[Copied], as_json: bool, done: str, folder: Pat
 
 
 def _lines(one: Copied, done: str, folder: Path) -> Iterator[str]:
-    what = {Service.REPOSITORY: "documents", Service.IMAGING_SOURCE: "instances"}.get(one.service)
+    what = _CONTENTS.get(one.service)
     whole = one.manifest.contents - len(one.missing)
     contents = f"{whole} {what} and " if what else ""
     yield f"{one.service}: {contents}{one.manifest.rows} rows {done} {folder / one.service}"
@@ -213,25 +232,53 @@ def _ordered(wanted: Sequence[Service]) -> list[Service]:
     return [service for service in copies.SERVICES if service in wanted]
 
 
-async def _verify(settings: RepositorySettings, bytes_per_second: float) -> Report:
-    blobs, report = open_blobs(settings), Report()
+async def _verified(
+    config: Path | None, wanted: list[Service], bytes_per_second: float
+) -> dict[Service, Report]:
+    if other := [service for service in wanted if service not in _CONTENTS]:
+        raise Failed(
+            f"the {other[0]} keeps rows alone; its database verifies them, there are no files to read"
+        )
+    services = wanted or await copies.services_here(config, list(_CONTENTS)) or [Service.REPOSITORY]
+    verify = {Service.REPOSITORY: _documents, Service.IMAGING_SOURCE: _instances}
+    return {service: await verify[service](config, bytes_per_second) for service in services}
+
+
+async def _documents(config: Path | None, bytes_per_second: float) -> Report:
+    settings = RepositorySettings.load(config)
+    blobs = open_blobs(settings)
     async with (
         open_reader(settings.database_url, folder=settings.folder) as index,
         _recording(settings) as recorder,
     ):
         integrity = Integrity(blobs, open_replica(settings), recorder)
         _, total = await count_blobs(index)
-        with _progress("verify", total) as advance:
-            async for sha256, size, finding in scrub(
-                index, blobs, integrity, bytes_per_second=bytes_per_second
-            ):
-                report.add(sha256, size, finding)
-                advance(size)
+        return await _counted(scrub(index, blobs, integrity, bytes_per_second=bytes_per_second), total)
+
+
+async def _instances(config: Path | None, bytes_per_second: float) -> Report:
+    settings = ImagingSourceSettings.load(config)
+    files = await asyncio.to_thread(ContentFiles, settings.folder / FILES)
+    async with (
+        open_reader(settings.database_url, folder=settings.folder) as index,
+        _recording(settings) as recorder,
+    ):
+        total = await instance_scrub.count_bytes(index)
+        found = instance_scrub.scrub(index, files, recorder, bytes_per_second=bytes_per_second)
+        return await _counted(found, total)
+
+
+async def _counted(findings: AsyncIterator[tuple[str, int, Finding]], total: int) -> Report:
+    report = Report()
+    with _progress("verify", total) as advance:
+        async for sha256, size, finding in findings:
+            report.add(sha256, size, finding)
+            advance(size)
     return report
 
 
 @asynccontextmanager
-async def _recording(settings: RepositorySettings) -> AsyncIterator[AuditRecorder]:
+async def _recording(settings: ServiceSettings) -> AsyncIterator[AuditRecorder]:
     """A recorder with a spool of its own: that of the service belongs to its process."""
     own = settings.model_copy(update={"data": settings.folder / "tools"})
     recorder = AuditRecorder(own, settings.service)

@@ -9,7 +9,7 @@ from itertools import groupby, islice
 from pathlib import Path, PurePath
 
 from shared.dicom.kos import Manifest
-from shared.dicom.uids import is_uid
+from shared.dicom.uids import UID_FORM, is_uid
 
 
 class UnsafeManifest(ValueError):
@@ -98,11 +98,8 @@ def wanted(manifest: Manifest, *, patient_id: str = "", home_community_id: str =
     for study, series, instance in manifest.instances:
         uids = (study.study_instance_uid, series.series_instance_uid, instance.sop_instance_uid)
         for uid in uids:
-            # `..` has the syntax of a UID and would leave the folder.
-            if not is_uid(uid) or not uid.strip("."):
-                raise UnsafeManifest(
-                    "the manifest holds a UID that is not digits and dots of at most 64 characters"
-                )
+            if not is_uid(uid):
+                raise UnsafeManifest(f"the manifest holds something that is no UID: {UID_FORM}")
         found.setdefault(
             uids[2],
             Wanted(

@@ -29,10 +29,14 @@ from shared.audit.events import (
 
 
 class Fate(StrEnum):
-    """What became of an instance that came; the first two are actions of the audit event."""
+    """What became of an instance that came; all but the last are actions of the audit event.
+
+    `REPAIRED` was there already, and what was stored of it was lost or damaged: it is whole again.
+    """
 
     CREATED = "C"
     IDENTICAL = "R"
+    REPAIRED = "U"
     REFUSED = "F"
 
 
@@ -97,9 +101,14 @@ def events(sender: Sender, received: Iterable[Received]) -> Iterator[AuditEvent]
 
 
 def _described(fate: Fate, instances: list[Received]) -> str:
-    if fate is not Fate.REFUSED:
-        return ""
-    return f"{sum(content.number for content in instances)} instances were refused"
+    number = sum(content.number for content in instances)
+    match fate:
+        case Fate.REFUSED:
+            return f"{number} instances were refused"
+        case Fate.REPAIRED:
+            return f"{number} instances were stored anew: their files were lost or damaged"
+        case _:
+            return ""
 
 
 def _objects(patient_id: str, study_instance_uid: str, instances: list[Received]) -> Iterator[Any]:

@@ -12,11 +12,11 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused, TooLong
 from shared.dicom.part10 import PREAMBLE
@@ -24,7 +24,13 @@ from shared.store.folders import make_folder, sync
 
 _CHUNK: Final = 1024**2
 _LEAST_FREE: Final = 0.05
+# What is known of so many files that were read; about 300 bytes each.
+_MAX_PROOFS: Final = 100_000
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+# Inode, size, and when the content and the inode were last changed.
+_Identity = tuple[int, int, int, int]
 
 
 class StoreUnusable(Exception):
@@ -121,6 +127,7 @@ class ContentFiles:
         self._incoming = self.folder / "incoming"
         make_folder(self._incoming)
         self._lock = threading.Lock()
+        self._proofs: dict[str, tuple[_Identity, bool]] = {}
         for number in range(256):
             (self.folder / f"{number:02x}").mkdir(exist_ok=True)
         sync(self.folder)
@@ -157,13 +164,96 @@ class ContentFiles:
             return Incoming(self._incoming / secrets.token_hex(16), max_bytes=max_bytes, files=self)
 
     def place(self, spooled: Spooled) -> Path:
-        """Give a synced file its final name, durably; where the same bytes are already, nothing changes."""
+        """Give a synced file its final name, durably; what stands there already may be damaged, and goes."""
         final = self.path(spooled.sha256)
         with self.guarded():
-            with suppress(FileExistsError):
+            try:
                 final.hardlink_to(spooled.path)
+            except FileExistsError:
+                self._replace(final, spooled)
             sync(final.parent)
         return final
+
+    def _replace(self, final: Path, spooled: Spooled) -> None:
+        aside = self._incoming / secrets.token_hex(16)
+        aside.hardlink_to(spooled.path)
+        aside.rename(final)
+        # Of two names for one file the rename leaves both (POSIX).
+        aside.unlink(missing_ok=True)
+
+    def release(self, spooled: Spooled) -> None:
+        """Remove the name aside. A file that was placed counts as proved: it was hashed as it was written."""
+        try:
+            before = spooled.path.stat()
+            spooled.path.unlink()
+            after = self.path(spooled.sha256).stat()
+        except FileNotFoundError:
+            return
+        if _written(before) == _written(after):
+            self._note(spooled.sha256, _identity(after), whole=True)
+
+    # --- proof ---------------------------------------------------------------------------------------
+
+    def is_proved(self, file: str, sha256: str, size: int) -> bool:
+        """Whether the file was found whole by this process and was not touched since; one call of stat.
+
+        `file` is its `name`.
+        """
+        try:
+            found = os.stat(file)  # noqa: PTH116  # a Path costs as much as the call
+        except OSError:
+            return False
+        return found.st_size == size and self._proofs.get(sha256) == (_identity(found), True)
+
+    def prove(self, sha256: str, size: int, *, pace: Callable[[int], None] = lambda count: None) -> bool:
+        """Whether the file is there with the bytes that were acknowledged; reads all of it.
+
+        `pace` is called with the number of bytes of each piece.
+        """
+        try:
+            with self.path(sha256).open("rb") as file:
+                found = os.fstat(file.fileno())
+                whole = found.st_size == size and _digest(file, pace) == sha256
+        except OSError:
+            return False
+        self._note(sha256, _identity(found), whole=whole)
+        return whole
+
+    def is_whole(self, sha256: str, size: int) -> bool:
+        """As `prove`, which reads a file only when it was not read since it was last touched."""
+        try:
+            found = self.path(sha256).stat()
+        except OSError:
+            return False
+        identity, whole = self._proofs.get(sha256, (None, False))
+        return whole if identity == _identity(found) else self.prove(sha256, size)
+
+    def distrust(self, sha256: str) -> None:
+        """Let whoever proved the file before prove it again, in other processes too."""
+        with suppress(OSError):
+            os.utime(self.path(sha256))
+
+    def _note(self, sha256: str, identity: _Identity, *, whole: bool) -> None:
+        with self._lock:
+            while len(self._proofs) >= _MAX_PROOFS:
+                self._proofs.pop(next(iter(self._proofs)))
+            self._proofs[sha256] = (identity, whole)
+
+    def digests(self, prefix: int, *, before: float) -> list[str]:
+        """The digests of the files in one of the 256 folders that were written before `before`, in seconds
+        since 1970."""
+        with os.scandir(self.folder / f"{prefix:02x}") as entries:
+            return sorted(
+                entry.name.removesuffix(".dcm")
+                for entry in entries
+                if entry.name.endswith(".dcm") and entry.stat().st_mtime < before
+            )
+
+    def take_back(self, sha256: str) -> Spooled:
+        """A file without a row as if it had just arrived; raises `OSError`."""
+        aside = self._incoming / secrets.token_hex(16)
+        aside.hardlink_to(self.path(sha256))
+        return _spooled(aside)
 
     def doubt(self, spooled: Spooled) -> None:
         """Keep the name aside of a placed file of which nobody knows whether it has a row; once for each."""
@@ -175,12 +265,7 @@ class ContentFiles:
 
     def leftovers(self) -> Iterator[Spooled]:
         """What a process that died was receiving or committing; for the start, before anything arrives."""
-        for path in sorted(self._incoming.iterdir()):
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while piece := file.read(_CHUNK):
-                    digest.update(piece)
-            yield Spooled(path, path.stat().st_size, digest.hexdigest())
+        yield from map(_spooled, sorted(self._incoming.iterdir()))
 
     def check(self) -> None:
         """Write, sync and read a file; success makes an unusable store usable again.
@@ -214,6 +299,27 @@ class ContentFiles:
     def _free(self) -> tuple[int, int]:
         space = os.statvfs(self.folder)
         return space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
+
+
+def _written(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _spooled(path: Path) -> Spooled:
+    with path.open("rb") as file:
+        return Spooled(path, os.fstat(file.fileno()).st_size, _digest(file))
+
+
+def _digest(file: BinaryIO, pace: Callable[[int], None] = lambda count: None) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(_CHUNK):
+        pace(len(piece))
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def same_data_set(one: Path, one_from: int, other: Path, other_from: int) -> bool:

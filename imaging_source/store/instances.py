@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from imaging_source.domain.header import study_header
 from imaging_source.domain.instance import Instance, Issuer, StudyHeader
@@ -51,6 +51,9 @@ _CONVERTED = (
 )
 _COLUMNS = _PLAIN + _CONVERTED
 _SHA256 = _COLUMNS.index(instance.c.sha256)
+_SHA256_BETWEEN = select(instance.c.sha256).where(
+    instance.c.sha256 >= bindparam("first"), instance.c.sha256 <= bindparam("last")
+)
 _IN_STUDY = instance.c.study_instance_uid == bindparam("study_instance_uid")
 _IN_SERIES = instance.c.series_instance_uid == bindparam("series_instance_uid")
 
@@ -65,6 +68,12 @@ _INSERT_METADATA = insert(instance_metadata).values(
     sop_instance_uid=bindparam("sop_instance_uid"), json=bindparam("json")
 )
 _INSERT_PIXELS = insert(pixel_data).values({column.name: bindparam(column.name) for column in pixel_data.c})
+_MOVE = (
+    update(instance)
+    .where(instance.c.sop_instance_uid == bindparam("uid"))
+    .values(sha256=bindparam("new_sha256"), size=bindparam("new_size"))
+)
+_FORGET_PIXELS = delete(pixel_data).where(pixel_data.c.sop_instance_uid == bindparam("uid"))
 _METADATA = select(instance_metadata.c.sop_instance_uid, instance_metadata.c.json).where(
     in_list(instance_metadata.c.sop_instance_uid, "sop_instance_uids")
 )
@@ -138,7 +147,8 @@ class InstanceStore:
     """Instances of this source: `files` below `folder`, the index in `database`.
 
     `on_stored` holds what is called with the Study Instance UID after each instance that is new; it must be
-    quick and must not raise. `patient_id_issuer` is whose Patient IDs are that name no issuer.
+    quick and must not raise; `on_repaired` likewise, with the SHA-256 of a file that was lost or damaged.
+    `patient_id_issuer` is whose Patient IDs are that name no issuer.
     """
 
     def __init__(
@@ -150,6 +160,7 @@ class InstanceStore:
     ) -> None:
         self.files = ContentFiles(folder)
         self.on_stored: list[Callable[[str], None]] = []
+        self.on_repaired: list[Callable[[str], None]] = []
         self._database = database
         self._patient_id_issuer = patient_id_issuer
 
@@ -158,10 +169,11 @@ class InstanceStore:
     async def recover(self, record: Record) -> None:
         """Clean up after a process that died; before anything arrives.
 
-        Files without row are removed, and what stands in no audit event yet is recorded.
+        What was being received is removed, and what stands in no audit event yet is recorded. Other files
+        without a row are left to `adopt`.
         """
         for spooled in await asyncio.to_thread(lambda: list(self.files.leftovers())):
-            await self._release(spooled)
+            await self._release(spooled.sha256)
             spooled.path.unlink()
         await transfers.conclude_all(self._database, record)
 
@@ -173,8 +185,8 @@ class InstanceStore:
     ) -> Stored:
         """Keep one Part 10 file; when this returns it is durable and visible.
 
-        The same data set again, in the same transfer syntax, is kept as it was first received. `spooled` is
-        gone afterwards in any case.
+        The same data set again, in the same transfer syntax, is kept as it was first received; what is on the
+        disk is looked at, and repaired when it is lost or damaged. `spooled` is gone afterwards in any case.
 
         Raises
         ------
@@ -198,7 +210,7 @@ class InstanceStore:
             # The final file may have no row: what stays in its place tells the next start.
             self.files.doubt(spooled)
             raise Refused(OUT_OF_RESOURCES, "instances cannot be kept at the moment", claim) from error
-        spooled.path.unlink(missing_ok=True)
+        self.files.release(spooled)
         if stored.new:
             for call in self.on_stored:
                 call(stored.instance.study_instance_uid)
@@ -253,14 +265,56 @@ class InstanceStore:
             if await self._insert(described, came_by):
                 return Stored(described.instance, new=True)
             # Somebody else was first; our file stays only if it is theirs as well.
-            await self._release(spooled)
+            await self._release(spooled.sha256)
             known = await self._known(described.instance)
             assert known is not None
+        if not await asyncio.to_thread(self.files.is_whole, known.sha256, known.size):
+            return Stored(await self._repaired(known, described, spooled, came_by), new=False)
         if not await asyncio.to_thread(_same, known, described.instance, spooled, part10):
-            claim = _claim(known)
-            raise Refused(PROCESSING_FAILURE, "another data set has this SOP Instance UID; it stays", claim)
+            raise _other_data_set(known)
         await self._note(known, came_by, Fate.IDENTICAL)
         return Stored(known, new=False)
+
+    async def _repaired(
+        self, known: Instance, described: Described, spooled: Spooled, came_by: Transfer
+    ) -> Instance:
+        """Put what came in the place of a file that is lost or damaged.
+
+        The bytes prove themselves when they are those that were kept; else everything that the index knows of
+        the data set must be as it was.
+        """
+        if known.sha256 != described.instance.sha256 and not await self._alike(known, described):
+            raise _other_data_set(known)
+        await asyncio.to_thread(self.files.place, spooled)
+        repaired = known._replace(
+            file=described.instance.file, size=described.instance.size, sha256=described.instance.sha256
+        )
+
+        async def work(transaction: Transaction) -> None:
+            uid = repaired.sop_instance_uid
+            await transaction.execute(_MOVE, uid=uid, new_sha256=repaired.sha256, new_size=repaired.size)
+            if described.pixels is not None:
+                await transaction.execute(_FORGET_PIXELS, uid=uid)
+                await transaction.execute(_INSERT_PIXELS, **_pixel_values(uid, described.pixels))
+            await self._note_in(transaction, repaired, came_by, Fate.REPAIRED)
+
+        await self._database.write(work)
+        _log.warning("the file of an instance was repaired: sha256 %s", repaired.sha256)
+        if known.sha256 != repaired.sha256:
+            await self._release(known.sha256)
+        for call in self.on_repaired:
+            call(known.sha256)
+        return repaired
+
+    async def _alike(self, known: Instance, described: Described) -> bool:
+        uid = known.sop_instance_uid
+        metadata, pixels = await self.metadata([uid]), await self.pixels(uid)
+        lengths = [None if place is None else place.length for place in (pixels, described.pixels)]
+        return (
+            known.transfer_syntax_uid == described.instance.transfer_syntax_uid
+            and metadata.get(uid) == described.metadata
+            and lengths[0] == lengths[1]
+        )
 
     async def _known(self, described: Instance) -> Instance | None:
         found = await self.find_instances([described.sop_instance_uid])
@@ -295,10 +349,39 @@ class InstanceStore:
             fate=fate,
         )
 
-    async def _release(self, spooled: Spooled) -> None:
-        """Remove the final file of `spooled` unless a row refers to it."""
-        if not await self._database.fetch(_BY_SHA256, sha256=spooled.sha256):
-            self.files.remove(spooled.sha256)
+    async def _release(self, sha256: str) -> None:
+        """Remove a file unless a row refers to it."""
+        if not await self._database.fetch(_BY_SHA256, sha256=sha256):
+            self.files.remove(sha256)
+
+    async def without_row(self, prefix: int, *, before: float) -> list[str]:
+        """Digests of the files in one of the 256 folders, written before `before` (seconds since 1970), to
+        which no row refers."""
+        digests = await asyncio.to_thread(self.files.digests, prefix, before=before)
+        if not digests:
+            return []
+        rows = await self._database.fetch(_SHA256_BETWEEN, first=digests[0], last=digests[-1])
+        known = {sha256 for (sha256,) in rows}
+        return [sha256 for sha256 in digests if sha256 not in known]
+
+    async def take_back(self, sha256: str, came_by: Transfer) -> None:
+        """Give a file without a row what it lacks; one that is torn or refused is removed.
+
+        Raises
+        ------
+        Refused, OSError, DatabaseError
+            As `store_part10`; the file cannot be read.
+        """
+        spooled = await asyncio.to_thread(self.files.take_back, sha256)
+        try:
+            if spooled.sha256 != sha256:
+                spooled.path.unlink()
+                raise Refused(PROCESSING_FAILURE, "the file is torn")
+            await self.store_part10(spooled, came_by)
+        except Refused as refused:
+            if refused.status != OUT_OF_RESOURCES:
+                await self._release(sha256)
+            raise
 
     # --- finding -------------------------------------------------------------------------------------
 
@@ -416,6 +499,10 @@ def _pixel_values(sop_instance_uid: str, pixels: PixelData) -> dict[str, Any]:
         "length": pixels.length,
         "fragments": None if pixels.fragments is None else pack(pixels.fragments),
     }
+
+
+def _other_data_set(known: Instance) -> Refused:
+    return Refused(PROCESSING_FAILURE, "another data set has this SOP Instance UID; it stays", _claim(known))
 
 
 def _claim(known: Instance) -> Claim:

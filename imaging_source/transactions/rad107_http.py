@@ -22,7 +22,7 @@ from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom import multipart
 from shared.dicom.json import with_base
-from shared.dicom.uids import is_uid
+from shared.dicom.uids import UID_FORM, is_uid
 from shared.faults import NodeRefused, SecurityFault
 from shared.http.pieces import FileTruncated
 from shared.http.problem import (
@@ -119,7 +119,7 @@ class _Endpoint:
     def _request(self, scope: Scope) -> RetrieveRequest:
         uids = scope["path_params"]
         if not all(map(is_uid, uids.values())):
-            raise BadRequest("the path holds something that is no UID: digits and dots")
+            raise BadRequest(f"the path holds something that is no UID: {UID_FORM}")
         headers = _headers(scope)
         try:
             acceptable = self._acceptable(headers.get("accept"), _query(scope), single="instance" in uids)

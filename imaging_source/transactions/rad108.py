@@ -31,7 +31,7 @@ from shared.audit.events import http_push_participants, ihe, purposes
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.dicom import native_xml
 from shared.dicom.multipart import APPLICATION_DICOM
-from shared.dicom.uids import is_uid
+from shared.dicom.uids import UID_FORM, is_uid
 from shared.faults import NodeRefused, SecurityFault, SenderFault
 from shared.http.raw_asgi import ClientGone, body_chunks, node_of
 from shared.security.authenticator import Authenticator
@@ -150,7 +150,7 @@ def _form(request: Request) -> Form:
 def _media_type(request: Request, study_instance_uid: str) -> MediaType:
     """The Content-Type of a request that can be served, else a `Problem`."""
     if study_instance_uid and not is_uid(study_instance_uid):
-        raise Problem(HTTPStatus.BAD_REQUEST, "the study in the path is not a UID: 1 to 64 digits and dots")
+        raise Problem(HTTPStatus.BAD_REQUEST, f"the study in the path is not a UID: {UID_FORM}")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body without Content-Encoding")
     try:

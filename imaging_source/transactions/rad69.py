@@ -11,7 +11,7 @@ from imaging_source.domain.transfer_syntax import Choice, Impossible, choose
 from imaging_source.transactions.retrieval import Result, Unreadable, events, files
 from imaging_source.unit import Access, Unit
 from shared.audit.events import AuditEvent, Outcome, ihe, pull_participants
-from shared.dicom.uids import is_uid
+from shared.dicom.uids import UID_FORM, is_uid
 from shared.errors import (
     Actor,
     DocumentUniqueIdError,
@@ -161,9 +161,7 @@ def _check_request(asked: Asked, location_uid: str) -> None:
         ("DocumentUniqueId", asked.sop_instance_uid),
     ):
         if not is_uid(uid):
-            raise XdsError(
-                f"{name} is no UID; 1 to 64 digits and dots would be right", location=asked.sop_instance_uid
-            )
+            raise XdsError(f"{name} is no UID; right would be {UID_FORM}", location=asked.sop_instance_uid)
     if asked.document.repository_unique_id != location_uid:
         raise UnknownRepositoryId(
             f"RepositoryUniqueId {asked.document.repository_unique_id} is not served here;"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,9 +76,19 @@ async def files(
 
     What is `Impossible` is left out.
     """
-    stored = [instance for instance, choice in chosen if isinstance(choice, AsStored)]
-    found = await asyncio.to_thread(lambda: {one.sop_instance_uid: _stored(one) for one in stored})
-    wanted = [(instance, choice.to) for instance, choice in chosen if isinstance(choice, Transcode)]
+    asked = [(instance, choice) for instance, choice in chosen if not isinstance(choice, Impossible)]
+    damaged = await _damaged(unit, [instance for instance, _ in asked])
+    found: dict[str, FileRange | Unreadable] = {
+        instance.sop_instance_uid: Unreadable("the stored file is lost or damaged")
+        if instance.sop_instance_uid in damaged
+        else FileRange(instance.file, 0, instance.size)
+        for instance, _ in asked
+    }
+    wanted = [
+        (instance, choice.to)
+        for instance, choice in asked
+        if isinstance(choice, Transcode) and instance.sop_instance_uid not in damaged
+    ]
     at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def transcoded(instance: Instance, to: str) -> tuple[str, FileRange | Unreadable]:
@@ -88,15 +98,27 @@ async def files(
     return found | dict(await asyncio.gather(*(transcoded(*each) for each in wanted)))
 
 
-def _stored(instance: Instance) -> FileRange | Unreadable:
-    try:
-        size = os.stat(instance.file).st_size  # noqa: PTH116 - a Path costs as much as the call
-    except OSError:
-        size = -1
-    if size != instance.size:
-        _log.error("a stored file is absent or has another size", sha256=instance.sha256)
-        return Unreadable("the stored file cannot be read")
-    return FileRange(instance.file, 0, size)
+async def _damaged(unit: Unit, instances: Sequence[Instance]) -> frozenset[str]:
+    """SOP Instance UIDs of those whose bytes are not what was acknowledged; told of in the trail."""
+    kept = unit.parts.instances.files
+
+    def unproved() -> list[Instance]:
+        return [one for one in instances if not kept.is_proved(one.file, one.sha256, one.size)]
+
+    if not (doubtful := await asyncio.to_thread(unproved)):
+        return frozenset()
+    at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def is_whole(instance: Instance) -> bool:
+        async with at_once:
+            return await asyncio.to_thread(kept.is_whole, instance.sha256, instance.size)
+
+    proofs = await asyncio.gather(*map(is_whole, doubtful))
+    damaged = [instance for instance, whole in zip(doubtful, proofs, strict=True) if not whole]
+    for instance in itertools.compress(doubtful, proofs):
+        unit.parts.damages.forget(instance.sha256)
+    await unit.parts.damages.tell(damaged, unit.parts.recorder)
+    return frozenset(instance.sop_instance_uid for instance in damaged)
 
 
 async def _transcoded(unit: Unit, instance: Instance, to: str) -> FileRange | Unreadable:

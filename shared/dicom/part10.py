@@ -27,6 +27,7 @@ from shared.dicom.uids import (
     IMPLEMENTATION_VERSION_NAME,
     IMPLICIT_LE,
     TRANSFER_SYNTAXES,
+    UID_FORM,
     is_uid,
 )
 
@@ -175,7 +176,7 @@ def uid_of(data_set: DataSet, tag: int) -> str:
         return ""
     value = element.value.rstrip(b"\0 ").decode("latin-1")
     if value and not is_uid(value):
-        raise DicomError(f"{name(tag)} is not a UID: 1 to 64 digits and dots")
+        raise DicomError(f"{name(tag)} is not a UID: {UID_FORM}")
     return value
 
 

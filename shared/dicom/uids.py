@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_UID = re.compile(r"[0-9.]{1,64}\Z")
+UID_PATTERN: Final = r"^[0-9]+(\.[0-9]+)*$"
+MAX_UID: Final = 64
+UID_FORM: Final = "1 to 64 characters, digits with single dots between them"
+
+_UID = re.compile(UID_PATTERN.replace("$", r"\Z"), re.ASCII)
 
 KEY_OBJECT_SELECTION: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
@@ -86,5 +90,9 @@ ENCAPSULATED: Final = TRANSFER_SYNTAXES - UNCOMPRESSED - _REFERENCED | {ENCAPSUL
 
 
 def is_uid(value: str) -> bool:
-    """Whether `value` is 1 to 64 digits and dots; components are compared as text and not normalised."""
-    return _UID.match(value) is not None
+    """Whether `value` has `UID_FORM` (PS3.5 9.1).
+
+    Tolerated, because real studies have them: components with leading zeros, and a single component. They
+    are compared as text and not normalised. An empty component is never taken: `..` would name a folder.
+    """
+    return len(value) <= MAX_UID and _UID.match(value) is not None

@@ -26,6 +26,7 @@ from shared.ebrim.identifiers import (
     is_sha1,
     is_size,
     is_symbolic,
+    is_unique_id,
     is_uuid,
 )
 from shared.ebrim.model import (
@@ -36,7 +37,7 @@ from shared.ebrim.model import (
     SubmissionSet,
     Timestamp,
 )
-from shared.ebrim.reader import ANY, CLASSIFICATION, XCN, ObjectReader
+from shared.ebrim.reader import CLASSIFICATION, XCN, ObjectReader
 from shared.errors import MetadataError, NoSubmissionSet, Rejected, XdsError
 from shared.xml import NS, Element, elements, parse, qname
 
@@ -57,6 +58,7 @@ _AVAILABILITIES = (schemes.ONLINE, schemes.OFFLINE)
 _CX = Form(is_cx, "a CX of the form id^^^&OID&ISO")
 _CXI = Form(is_cxi, "a CXi of the form id^^^&OID&ISO^typeCode")
 _OID = Form(is_oid, "an OID of at most 64 characters")
+_UNIQUE_ID = Form(is_unique_id, "an identifier: an OID, a URN, or another text that is no path")
 _SHA1 = Form(is_sha1, "a SHA-1 of 40 hexadecimal digits")
 _SIZE = Form(is_size, "a number of bytes")
 _LANGUAGE = Form(is_language, "a language tag such as en-US")
@@ -312,7 +314,7 @@ def _document_entry(read: ObjectReader) -> DocumentEntry | None:
         home_community_id=read.home_community_id(),
         availability_status=read.status(),
         mime_type=read.attribute("mimeType", "mimeType", _MIME_TYPE),
-        unique_id=read.identifier(schemes.DOCUMENT_UNIQUE_ID, "uniqueId", ANY, identity=True),
+        unique_id=read.identifier(schemes.DOCUMENT_UNIQUE_ID, "uniqueId", _UNIQUE_ID, identity=True),
         patient_id=read.identifier(schemes.DOCUMENT_PATIENT_ID, "patientId", _CX),
         creation_time=read.moment(schemes.CREATION_TIME, required=object_type != schemes.ON_DEMAND),
         language_code=read.slot(schemes.LANGUAGE_CODE, _LANGUAGE, required=True),

@@ -20,6 +20,8 @@ MAX_OID = 64
 WHITE_SPACE = " \t\r\n"
 
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DOTTED = re.compile(r"[0-9.]+")
 _UUID = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SHA1 = re.compile(r"[0-9A-Fa-f]{40}")
 _SIZE = re.compile(r"[0-9]{1,18}")
@@ -48,6 +50,18 @@ _ESCAPED = str.maketrans({character: f"\\{letter}\\" for letter, character in _S
 def is_oid(text: str) -> bool:
     """An object identifier of at most 64 characters, at least two arcs, no leading zeros."""
     return len(text) <= MAX_OID and _OID.fullmatch(text) is not None
+
+
+def is_unique_id(text: str) -> bool:
+    """The uniqueId of a document: opaque for all but its creator (ITI TF-3 4.2.3.2.26), but never a path.
+
+    What is made of digits and dots has no empty component; nothing else has a control character or `.` or
+    `..` between slashes, because whoever retrieves the document may name a file by it.
+    """
+    if _DOTTED.fullmatch(text):
+        return all(text.split("."))
+    segments = re.split(r"[/\\]", text)
+    return not _CONTROL.search(text) and {".", ".."}.isdisjoint(segments)
 
 
 def is_oid_urn(text: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from shared.ebrim import schemes
-from shared.ebrim.identifiers import CX, CXi, new_oid, new_uuid
+from shared.ebrim.identifiers import CX, CXi, is_unique_id, new_oid, new_uuid
 from shared.ebrim.model import (
     Association,
     AssociationType,
@@ -234,7 +234,7 @@ def _maybe(of: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 document_entries = st.builds(
     DocumentEntry,
     entry_uuid=uuids,
-    unique_id=texts(256),
+    unique_id=texts(256).filter(is_unique_id),
     patient_id=cxs,
     class_code=codes,
     type_code=codes,

@@ -122,7 +122,8 @@ async def test_what_is_not_there_is_not_found(source, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/dicomweb/studies/no-uid", f"{STUDY}/series/1.2.x", f"{SERIES}/instances/%20"]
+    "path",
+    ["/dicomweb/studies/no-uid", f"{STUDY}/series/1.2.x", f"{SERIES}/instances/%20", f"{STUDY}/series/1..2"],
 )
 async def test_a_path_without_uids_is_a_bad_request(source, path):
     assert (await get(source, path)).status_code == 400

@@ -225,6 +225,8 @@ NEGATIVE = {
     "an empty study": (Ref(study=""), "XDSRepositoryError"),
     "an empty series": (Ref(series=""), "XDSRepositoryError"),
     "both empty": (Ref(study="", series=""), "XDSRepositoryError"),
+    "a UID that is a path": (Ref(sop=".."), "XDSRepositoryError"),
+    "a UID with an empty component": (Ref(study="2.25..11"), "XDSRepositoryError"),
     "no UID at all": (Ref(sop="../../etc/passwd"), "XDSRepositoryError"),
 }
 

@@ -13,7 +13,7 @@ import pytest
 
 from repository.integrity import Integrity
 from repository.janitor import Janitor
-from repository.scrub import Finding, RateLimit, Report, scrub
+from repository.scrub import scrub
 from repository.store.blobs import StoreUnavailable
 from repository.store.files import FileBlobs
 from repository.transactions import iti41, iti43
@@ -23,6 +23,7 @@ from shared.errors import Actor
 from shared.http.raw_asgi import BodyBroken
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti43 import RetrieveDocumentSetRequest
+from shared.store.scrub import Finding, RateLimit, Report
 from tests.support.blobs import kept as kept_in
 from tests.support.blobs import octets_of
 from tests.support.metadata import a_document_entry, a_submission

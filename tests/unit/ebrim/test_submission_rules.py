@@ -171,7 +171,7 @@ ROWS = [
         malformed=("Doe^John", "PID-|x"),
     ),
     Row("doc1", "typeCode", _coded(schemes.TYPE_CODE)),
-    Row("doc1", "uniqueId", _identifier(schemes.DOCUMENT_UNIQUE_ID)),
+    Row("doc1", "uniqueId", _identifier(schemes.DOCUMENT_UNIQUE_ID), malformed=("..", "1..2", "a/../b")),
     Row("doc1", "URI", _slot("URI"), required=False),
     Row("doc1", "documentAvailability", _slot("documentAvailability"), required=False, malformed=("Online",)),
     # ITI TF-3 table 4.2.3.3-1, SubmissionSet

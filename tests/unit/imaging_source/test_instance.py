@@ -122,10 +122,14 @@ def test_group_2_must_name_the_same_instance(scanned):
         identify(scanned(octets), Claim())
 
 
-def test_a_malformed_uid_is_refused(scanned):
-    octets = part10(a_ct()).replace(b"2.25.11", b"2.25./1")
+@pytest.mark.parametrize("malformed", [b"2.25./1", b"2.25..1", b".......", b".2.25.1", b"2.25.1."])
+@pytest.mark.parametrize(
+    ("uid", "tag"), [(b"2.25.11", "0020,000D"), (b"2.25.12", "0020,000E"), (b"2.25.13", "0008,0018")]
+)
+def test_a_malformed_uid_is_refused(scanned, uid, tag, malformed):
+    octets = part10(a_ct()).replace(uid, malformed)
 
-    with pytest.raises(Refused, match=r"\(0020,000D\) is not a UID"):
+    with pytest.raises(Refused, match=rf"\({tag}\) is not a UID"):
         identify(scanned(octets), Claim())
 
 
