@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from fastapi import FastAPI
 
-from audit_repository.domain.record import record_of
+from audit_repository.domain.record import Record, record_of
+from audit_repository.domain.sources import Sources, Standing
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
-from audit_repository.store.tables import metadata
+from audit_repository.store.tables import MIGRATIONS, metadata
 from audit_repository.transactions import iti81
 from audit_repository.transactions.iti20 import DatagramListener, SyslogListener
 from shared.audit.events import (
@@ -24,9 +26,13 @@ from shared.audit.recorder import messages, source_of
 from shared.audit.refusals import Refusals
 from shared.http.health import health_routes
 from shared.security.authenticator import Authenticator
-from shared.security.peer_certificate import subject_of
+from shared.security.peer_certificate import own_node
+from shared.security.rights import NodeList
 from shared.store.engine import open_database
+from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics
+
+_log = logger(__name__)
 
 
 class AuditRepository:
@@ -35,13 +41,23 @@ class AuditRepository:
     def __init__(self, settings: AuditRepositorySettings, trail: Trail) -> None:
         self.trail = trail
         self._source: AuditSource = source_of(settings, settings.service)
-        self._subject = subject_of(settings.tls.certificate) if settings.tls.certificate else ""
+        # Nothing delivers what is our own: it has no address.
+        self._node = own_node("", settings.tls.certificate)
         self._refusals = Refusals(self._record_all)
-        self.syslog = SyslogListener(settings, append=trail.append, alert=self.node_refused)
+        authenticator = Authenticator(settings)
+        self._sources = sources_of(settings, authenticator, self._source)
+        self.syslog = SyslogListener(
+            settings, append=self.keep, sources=self._sources, alert=self.node_refused
+        )
         self.datagrams: DatagramListener | None = None
         if settings.udp:
-            self.datagrams = DatagramListener(settings, append=trail.append, lost=self._lost)
+            self.datagrams = DatagramListener(
+                settings, append=self.keep, sources=self._sources, lost=self._lost
+            )
         metrics = Metrics(settings.service)
+        self._mismatched = metrics.counter(
+            "audit_records_mismatched", "Records whose source is not the node that delivered them"
+        )
         metrics.gauge("audit_records", "Records in the trail", lambda: trail.sequence)
         self.asgi = FastAPI(title="xdsi audit repository", docs_url=None, redoc_url=None, openapi_url=None)
         works = [trail.work, self.syslog.work]
@@ -49,9 +65,7 @@ class AuditRepository:
             works.append(self.datagrams.work)
         checks = {"database": trail.database.check}
         self.asgi.include_router(health_routes(checks, metrics, background=works))
-        self.asgi.include_router(
-            iti81.routes(settings, trail, Authenticator(settings), self.record, self._refusals)
-        )
+        self.asgi.include_router(iti81.routes(settings, trail, authenticator, self.record, self._refusals))
 
     async def start(self) -> None:
         """Open the trail and listen for records."""
@@ -77,13 +91,31 @@ class AuditRepository:
 
     async def _record_all(self, events: Sequence[AuditEvent]) -> None:
         received = datetime.now(UTC)
-        await self.trail.append(
-            [
-                record_of(raw, peer="", subject=self._subject, received=received)
-                for event in events
-                for raw in messages(event, self._source)
-            ]
-        )
+        records = [
+            record_of(raw, node=self._node, received=received, sources=self._sources)
+            for event in events
+            for raw in messages(event, self._source)
+        ]
+        await self.trail.append([replace(record, standing=Standing.PROVED) for record in records])
+
+    async def keep(self, records: Sequence[Record]) -> int:
+        """Append what a node delivered, and raise the alarm for what names another source than its own."""
+        new = await self.trail.append(records)
+        if mismatched := [record for record in records if record.standing is Standing.MISMATCHED]:
+            await self._alarm(mismatched)
+        return new
+
+    async def _alarm(self, mismatched: Sequence[Record]) -> None:
+        self._mismatched.inc(len(mismatched))
+        for address, subject, fingerprint in {(one.peer, one.subject, one.fingerprint) for one in mismatched}:
+            _log.error(
+                "audit records name a source that is not their node; they are kept as mismatched",
+                peer=address,
+                subject=subject,
+                fingerprint=fingerprint,
+            )
+            who = subject or "a node without certificate"
+            await self._refusals.node(address, f"{who} sent records under the AuditSourceID of another node")
 
     async def node_refused(self, address: str, reason: str) -> None:
         """Record, or count, that a node was refused, on whichever listener."""
@@ -91,6 +123,20 @@ class AuditRepository:
 
     async def _lost(self, number: int) -> None:
         await self.record(records_lost(number, "they came by UDP faster than they could be kept"))
+
+
+def sources_of(settings: AuditRepositorySettings, authenticator: Authenticator, own: AuditSource) -> Sources:
+    """Which node may write under which AuditSourceID, by the settings."""
+    bound = {
+        source_id: NodeList(nodes, f"XDSI_AUDIT_REPOSITORY__SOURCES ({source_id})")
+        for source_id, nodes in settings.sources.items()
+    }
+    return Sources(
+        bound,
+        ours=(own.source_id,),
+        of_the_community=authenticator.rights.community,
+        proves_nodes=settings.tls.enabled,
+    )
 
 
 async def build(settings: AuditRepositorySettings) -> AuditRepository:
@@ -101,7 +147,9 @@ async def build(settings: AuditRepositorySettings) -> AuditRepository:
     DatabaseUnavailable, SchemaError, SigningKeyError, SettingsError
         The service cannot begin; the text says what to do.
     """
-    database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+    database = await open_database(
+        settings.database_url, folder=settings.folder, metadata=metadata, migrations=MIGRATIONS
+    )
     trail = Trail(
         database,
         settings.folder,

@@ -34,6 +34,11 @@ class AuditRepositorySettings(ServiceSettings):
         10, gt=0, description="longest time for one record to arrive, for each 256 KB of it"
     )
     syslog_connections: int = Field(512, ge=1, description="most connections at a time")
+    sources: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="AuditSourceID to the nodes that alone may write under it, by subject DN or SHA-256 of "
+        "the certificate; of others, xdsi-* and our own are for nodes of the community",
+    )
     checkpoint_records: int = Field(1_000, ge=1, description="records after which a checkpoint is signed")
     checkpoint_seconds: float = Field(60, gt=0, description="time after which one is signed for fewer")
 

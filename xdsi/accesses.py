@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from audit_repository.domain.sources import Standing
+
 RETRIEVALS = frozenset({"ITI-39", "ITI-43", "ITI-68", "RAD-16", "RAD-55", "RAD-69", "RAD-75", "RAD-107"})
 QUERY = "110112"
 # Both sides of one exchange record it, each at its own moment and by its own clock.
@@ -21,11 +23,15 @@ class Manner(StrEnum):
     SEARCHED = "searched for"
     TRIED = "was refused or failed"
     CHANGED = "added or changed"
+    DOUBTFUL = "is named by nodes that are not who they say"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One exchange; `human` says whether a user was named, else `who` is the system that asked."""
+    """One exchange; `human` says whether a user was named, else `who` is the system that asked.
+
+    `reported_by` are the sources of its records, with what is known of each (`reporter`).
+    """
 
     time: datetime
     who: str
@@ -68,8 +74,24 @@ def _access(record: dict[str, Any]) -> Access:
         outcome=record["outcome"],
         description=record["description"],
         objects=tuple(item["id"] for item in record["objects"]),
-        reported_by=(record["source"],),
+        reported_by=(reporter(record),),
     )
+
+
+def reporter(record: dict[str, Any]) -> str:
+    """Who tells it: the AuditSourceID, and the node that delivered the record unless that is its own."""
+    node = record["subject"] or record["peer"] or "a node that is not known"
+    if record["fingerprint"] and record["standing"] != Standing.PROVED:
+        node = f"{node} (SHA-256 {record['fingerprint'][:16]}…)"
+    match Standing(record["standing"]):
+        case Standing.PROVED:
+            return str(record["source"])
+        case Standing.CLAIMED:
+            return f"{record['source']}, claimed by {node}"
+        case Standing.MISMATCHED:
+            return f"NOT {record['source']}: sent by {node}"
+        case Standing.UNKNOWN:
+            return f"{record['source']}, as {node} said; nodes were not compared then"
 
 
 def _transaction(record: dict[str, Any]) -> str:
@@ -77,6 +99,8 @@ def _transaction(record: dict[str, Any]) -> str:
 
 
 def _manner(record: dict[str, Any]) -> Manner:
+    if record["standing"] == Standing.MISMATCHED:
+        return Manner.DOUBTFUL
     if record["outcome"]:
         return Manner.TRIED
     if record["event"]["code"] == QUERY:
@@ -98,7 +122,7 @@ def _twin(found: Sequence[Access], access: Access) -> int | None:
 
 
 def _same(one: Access, other: Access) -> bool:
-    if set(one.reported_by) & set(other.reported_by):
+    if Manner.DOUBTFUL in (one.manner, other.manner) or set(one.reported_by) & set(other.reported_by):
         return False
 
     def of(access: Access) -> tuple[object, ...]:

@@ -19,14 +19,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
 from shared.http.client import EgressRefused, http_client
-from xdsi.accesses import Access, Manner, accesses
+from xdsi.accesses import Access, Manner, accesses, reporter
 from xdsi.cli import Failed
 
 app = typer.Typer(help="Search, verify and report the audit trail.")
 
 PAGE = 500
+MOST_PLACES = 20
 MOST_REPORTED = 20_000
 VERIFY_SECONDS = 3_600.0
 _AGO = re.compile(r"(\d+)([smhdw])")
@@ -60,6 +62,13 @@ def search(
     object_: Annotated[str, typer.Option("--object", help="Id of a document, study or other object.")] = "",
     outcome: Annotated[Outcome | None, typer.Option(help="Only events that ended so.")] = None,
     since: Since = "",
+    node: Annotated[
+        str, typer.Option(help="Node that delivered: subject DN, SHA-256 of the certificate, or address.")
+    ] = "",
+    standing: Annotated[
+        Standing | None,
+        typer.Option(help="Only records whose source is proved, claimed by a node, or another node's."),
+    ] = None,
     unparsed: Annotated[bool, typer.Option(help="Only records that could not be read.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Most records shown, newest first.")] = 100,
     as_json: AsJson = False,
@@ -78,6 +87,8 @@ def search(
         object=object_,
         outcome=outcome.value if outcome else "",
         since=moment(since),
+        node=node,
+        standing=standing.value if standing else "",
         unparsed=unparsed,
     )
     records = asyncio.run(collect(settings, url, wanted, limit))
@@ -243,7 +254,7 @@ async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
     from dataclasses import asdict
 
     from audit_repository.store.signing import SigningKeyError
-    from audit_repository.store.tables import metadata
+    from audit_repository.store.tables import MIGRATIONS, metadata
     from audit_repository.store.verification import verify as verify_trail
     from shared.store.engine import open_database
     from shared.store.failures import DatabaseError
@@ -251,7 +262,9 @@ async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
     if not settings.folder.is_dir():
         raise Failed(f"{settings.folder} does not exist; --data names the folder given as XDSI_DATA")
     try:
-        database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+        database = await open_database(
+            settings.database_url, folder=settings.folder, metadata=metadata, migrations=MIGRATIONS
+        )
         try:
             with Console(stderr=True).status("verifying") as status:
                 found = await verify_trail(
@@ -296,7 +309,7 @@ def _cells(record: dict[str, Any]) -> tuple[object, ...]:
             "",
             "",
             record["reason"],
-            record["peer"],
+            record["subject"] or record["peer"],
         )
     asking = [one for one in record["participants"] if one["requestor"]]
     outcome = (
@@ -310,12 +323,13 @@ def _cells(record: dict[str, Any]) -> tuple[object, ...]:
         ", ".join(one["user_name"] or one["user_id"] for one in asking),
         ", ".join(record["patients"]),
         outcome,
-        record["source"],
+        reporter(record),
     )
 
 
 def _tell(report: dict[str, Any]) -> None:
     looked_at = f"{report['records']:,} records, {report['checkpoints']:,} signed checkpoints"
+    _tell_standings(report)
     if not report["problems"]:
         typer.echo(f"the trail is whole: {looked_at}, nothing changed, deleted or moved")
         return
@@ -325,17 +339,38 @@ def _tell(report: dict[str, Any]) -> None:
     typer.echo(f"the trail was changed: {len(report['problems']):,} problems{more} in {looked_at}", err=True)
 
 
+def _tell_standings(report: dict[str, Any]) -> None:
+    counts = report["standings"]
+    if number := counts[Standing.MISMATCHED]:
+        places = ", ".join(map(str, report["mismatched"][:MOST_PLACES]))
+        more = f" and {number - MOST_PLACES:,} more" if number > MOST_PLACES else ""
+        typer.echo(
+            f"not genuine: {number:,} records name a source that is not the node that sent them: "
+            f"{places}{more}; xdsi audit search --standing mismatched",
+            err=True,
+        )
+    if number := counts[Standing.CLAIMED]:
+        typer.echo(f"{number:,} records come from nodes to which no source is bound; they name it themselves")
+    if number := counts[Standing.UNKNOWN]:
+        typer.echo(f"{number:,} records were kept before nodes were compared with sources")
+
+
 def _summary(manner: Manner, found: Sequence[Access]) -> Table:
-    table = Table("who", "role", "purpose", "by", "times", "first", "last", title=f"who {manner.value}")
+    table = Table(
+        "who", "role", "purpose", "by", "times", "first", "last", "reported by", title=f"who {manner.value}"
+    )
     groups: Counter[tuple[str, ...]] = Counter()
     times: dict[tuple[str, ...], list[datetime]] = {}
+    reporters: dict[tuple[str, ...], dict[str, None]] = {}
     for access in found:
         who = access.who if access.human else f"system {access.who}"
         group = (who, ", ".join(access.roles), ", ".join(access.purposes), access.transaction)
         groups[group] += 1
         times.setdefault(group, []).append(access.time)
+        reporters.setdefault(group, {}).update(dict.fromkeys(access.reported_by))
     for row, count in sorted(groups.items(), key=lambda item: times[item[0]][-1], reverse=True):
-        table.add_row(*map(plain, (*row, count, _local(min(times[row])), _local(max(times[row])))))
+        told = (count, _local(min(times[row])), _local(max(times[row])), "; ".join(reporters[row]))
+        table.add_row(*map(plain, (*row, *told)))
     return table
 
 

@@ -60,6 +60,7 @@ class Stage:
     def settings(self, who: Community) -> dict[str, Any]:
         """The settings of everything that belongs to `who`."""
         ports = self.ports
+        consumers = self._nodes(self.community, self.north, self.south)
         made = {
             **(self._trust(who) if self.tls else {}),
             "data": str(self.folder / who.name.lower() / "data"),
@@ -69,25 +70,31 @@ class Stage:
             "dicomweb_peers": [self.url("source")],
             "audit": {"url": f"{'tls' if self.tls else 'tcp'}://127.0.0.1:{ports['syslog']}"},
             "registry": {"port": ports["registry"], "mllp_port": ports["feed"]},
-            "audit_repository": {"port": ports["audit"], "syslog_port": ports["syslog"]},
+            "audit_repository": {
+                "port": ports["audit"],
+                "syslog_port": ports["syslog"],
+                # Hospital South is no node of the community, and runs consumers that report to it.
+                "sources": {"xdsi-consumer": consumers},
+            },
             "repository": {"port": ports["repository"]},
             "imaging_source": {"port": ports["source"], "dimse_port": ports["dimse"]},
         }
         return _merged(made, self._changes)
 
     def _trust(self, who: Community) -> dict[str, Any]:
-        from shared.security.peer_certificate import fingerprint_of
-
+        community, north, south = self._nodes(self.community, self.north, self.south)
         believed = [one for one in (self.community, self.north, self.south) if one is not who]
-        community, north, south = (
-            fingerprint_of(one.node.certificate) for one in (self.community, self.north, self.south)
-        )
         return {
             **who.settings(*believed),
             "community_nodes": [community, north],
             # South's clinicians ask, and what they do there is recorded; it writes nothing else.
             "rights": {"ask": [south], "record": [south]},
         }
+
+    def _nodes(self, *of: Community) -> list[str]:
+        from shared.security.peer_certificate import fingerprint_of
+
+        return [fingerprint_of(one.node.certificate) for one in of]
 
     def load(self, settings_class: type[AnySettings], who: Community) -> AnySettings:
         """The settings of one part of `who`; the environment of this process has no say on the stage."""

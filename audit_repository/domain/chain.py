@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from audit_repository.domain.record import Record
+from audit_repository.domain.sources import Standing
 
 ORIGIN = sha256(b"xdsi audit trail").hexdigest()
 
@@ -73,7 +74,11 @@ def link(previous: str, sequence: int, partition: str, record: Record) -> str:
 
 
 def canonical(sequence: int, partition: str, record: Record) -> bytes:
-    """Every stored value of a record in one unambiguous form, each field with its length before it."""
+    """Every stored value of a record in one unambiguous form, each field with its length before it.
+
+    Records of releases that did not compare nodes have two fields less.
+    """
+    compared = (record.fingerprint, record.standing) != ("", Standing.UNKNOWN)
     fields = (
         str(sequence).encode(),
         partition.encode(),
@@ -88,6 +93,7 @@ def canonical(sequence: int, partition: str, record: Record) -> bytes:
         record.event.encode(),
         b"" if record.outcome is None else str(record.outcome).encode(),
         encode_terms(record.terms).encode(),
+        *((record.fingerprint.encode(), record.standing.value.encode()) if compared else ()),
     )
     return b"".join([b"%d:%s" % (len(field), field) for field in fields])
 

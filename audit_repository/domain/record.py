@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 
+from audit_repository.domain.sources import Sources, Standing
 from shared.audit import dicom_xml, syslog
 from shared.audit.dicom_xml import AuditMessageError, ParsedAuditMessage
 from shared.audit.events import AuditEvent, Participant, ParticipantObject
 from shared.audit.syslog import SyslogError
+from shared.security.caller import Node
 
 #: Longer values are searched by their beginning; PostgreSQL's indexes hold no more than 2,700 octets.
 MAX_TERM = 500
@@ -48,9 +50,10 @@ class Kind(StrEnum):
 class Record:
     """One record before it has its place in the chain.
 
-    `peer` is the address that sent it and `subject` the certificate's subject DN there. `event_time`,
-    `outcome` and `event` are empty in an unparsed record, whose `reason` says what could not be read. Times
-    are ISO 8601, UTC, with microseconds. `terms` are sorted and unique.
+    `peer` is the address that sent it, `subject` and `fingerprint` are those of the certificate that it
+    showed, and `standing` is what they prove of the record's source. `event_time`, `outcome` and `event` are
+    empty in an unparsed record, whose `reason` says what could not be read. Times are ISO 8601, UTC, with
+    microseconds. `terms` are sorted and unique.
     """
 
     received: str
@@ -63,6 +66,13 @@ class Record:
     event: str = ""
     outcome: int | None = None
     terms: tuple[tuple[str, str], ...] = ()
+    fingerprint: str = ""
+    standing: Standing = Standing.UNKNOWN
+
+    @property
+    def source(self) -> str:
+        """The AuditSourceID that the message names, or nothing."""
+        return next((value for kind, value in self.terms if kind == Kind.SOURCE), "")
 
     @property
     def digest(self) -> str:
@@ -76,14 +86,25 @@ def instant(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def record_of(raw: bytes, *, peer: str, subject: str, received: datetime) -> Record:
-    """Read one syslog message as it came."""
-    came = {"received": instant(received), "peer": peer, "subject": _clean(subject), "raw": raw}
+def record_of(raw: bytes, *, node: Node, received: datetime, sources: Sources) -> Record:
+    """Read one syslog message as `node` delivered it."""
+    came = {
+        "received": instant(received),
+        "peer": node.address,
+        "subject": _clean(node.subject),
+        "fingerprint": node.fingerprint,
+        "raw": raw,
+    }
     try:
         header = syslog.parse(raw)
         message = dicom_xml.parse(header.body)
     except (SyslogError, AuditMessageError) as error:
-        return Record(**came, state=State.UNPARSED, reason=str(error))  # type: ignore[arg-type]
+        return Record(
+            **came,  # type: ignore[arg-type]
+            state=State.UNPARSED,
+            reason=str(error),
+            standing=sources.standing("", node),
+        )
     event = message.event
     return Record(
         **came,  # type: ignore[arg-type]
@@ -91,6 +112,7 @@ def record_of(raw: bytes, *, peer: str, subject: str, received: datetime) -> Rec
         event_time=instant(event.time),
         event=event.event_id.code,
         outcome=int(event.outcome),
+        standing=sources.standing(message.source.source_id, node),
         terms=tuple(sorted({(kind.value, term(value)) for kind, value in _terms(message) if value})),
     )
 

@@ -22,6 +22,7 @@ from audit_repository.domain.chain import (
     partition_of,
 )
 from audit_repository.domain.record import Kind, Record, State, instant
+from audit_repository.domain.sources import Standing
 from audit_repository.store.signing import Signer, last_published, publish
 from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
 from shared.background import BackgroundWork
@@ -79,6 +80,10 @@ class Search:
     address: str = ""
     since: str = ""
     until: str = ""
+    subject: str = ""
+    fingerprint: str = ""
+    peer: str = ""
+    standing: str = ""
     failed: bool | None = None
     unparsed: bool = False
     before: int = 2**62
@@ -86,6 +91,7 @@ class Search:
 
 
 _BY_TERM = {name: Kind(name).value for name in ("patient", "user", "type", "object", "source", "address")}
+_BY_COLUMN = ("subject", "fingerprint", "peer", "standing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +292,11 @@ class Trail:
         return stored(rows[0]) if rows else None
 
     def _statement(self, wanted: Search) -> Select[Any]:
-        asked = (*_BY_TERM, "since", "until", "unparsed")
-        present = frozenset(name for name in asked if getattr(wanted, name)) | {f"failed {wanted.failed}"}
+        asked = (*_BY_TERM, *_BY_COLUMN, "since", "until", "unparsed")
+        present = frozenset(name for name in asked if getattr(wanted, name)) | {
+            f"failed {wanted.failed}",
+            f"proved {wanted.standing == Standing.PROVED}",
+        }
         if present not in self._searches:
             self._searches[present] = _search(wanted)
         return self._searches[present]
@@ -306,6 +315,12 @@ def _search(wanted: Search) -> Select[Any]:
     found = select(record.sequence, func.length(record.raw)).select_from(place)
     for name, indexed in terms.items():
         found = found.where(indexed.c.kind == literal(_BY_TERM[name]), indexed.c.value == bindparam(name))
+    for name in _BY_COLUMN:
+        if getattr(wanted, name):
+            found = found.where(record[name] == bindparam(name))
+    if wanted.standing and wanted.standing != Standing.PROVED:
+        # In words of the index, which holds these alone.
+        found = found.where(record.standing != literal(Standing.PROVED.value))
     if wanted.since:
         found = found.where(record.event_time >= bindparam("since"))
     if wanted.until:
@@ -354,6 +369,8 @@ def _row(head: Head, digest: str, record: Record) -> dict[str, Any]:
         "outcome": record.outcome,
         "terms": encode_terms(record.terms),
         "chain": head.chain,
+        "fingerprint": record.fingerprint,
+        "standing": record.standing.value,
     }
 
 
@@ -366,7 +383,7 @@ def stored(row: Row) -> Stored:
         The row holds what this product never writes.
     """
     sequence, partition, received, peer, subject, raw, digest, state, reason = row[:9]
-    event_time, event, outcome, terms, chain = row[9:]
+    event_time, event, outcome, terms, chain, fingerprint, standing = row[9:]
     record = Record(
         received=received,
         peer=peer,
@@ -378,5 +395,7 @@ def stored(row: Row) -> Stored:
         event=event,
         outcome=outcome,
         terms=decode_terms(terms),
+        fingerprint=fingerprint,
+        standing=Standing(standing),
     )
     return Stored(sequence, partition, digest, chain, record)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 metadata = MetaData()
+MIGRATIONS = "audit_repository.store:migrations"
+
+_NOT_PROVED = text("standing <> 'proved'")
 
 audit_record = Table(
     "audit_record",
@@ -24,8 +27,21 @@ audit_record = Table(
     Column("outcome", Integer, nullable=True),
     Column("terms", Text, nullable=False),
     Column("chain", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False, server_default=""),
+    Column("standing", Text, nullable=False, server_default="unknown"),
     # searches by time alone, newest first
     Index("audit_record_event_time", "event_time", "sequence"),
+    # and by the node that delivered
+    Index("audit_record_subject", "subject", "sequence"),
+    Index("audit_record_fingerprint", "fingerprint", "sequence"),
+    Index("audit_record_peer", "peer", "sequence"),
+    Index(
+        "audit_record_not_proved",
+        "standing",
+        "sequence",
+        sqlite_where=_NOT_PROVED,
+        postgresql_where=_NOT_PROVED,
+    ),
 )
 
 # The search index: derived from `terms` of the record, which the chain covers; verification compares both.

@@ -22,6 +22,7 @@ from audit_repository.domain.chain import (
     head_statement,
     link,
 )
+from audit_repository.domain.sources import Standing
 from audit_repository.store.events import Stored, checkpoint_of, head_of, stored
 from audit_repository.store.signing import Published, Verifier, published
 from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
@@ -30,7 +31,9 @@ from shared.store.engine import Database
 STEP_RECORDS = 256
 STEP_BYTES = 8 * 1024**2
 MOST_PROBLEMS = 1_000
+MOST_MISMATCHED = 1_000
 
+_CHAIN = audit_record.c.keys().index("chain")
 _HEADS = select(*audit_head.c).order_by(audit_head.c.number)
 _CHECKPOINTS = select(*audit_checkpoint.c).order_by(audit_checkpoint.c.sequence)
 _SIZES = (
@@ -61,13 +64,19 @@ _TERMS_OUTSIDE = (
 
 @dataclass(slots=True)
 class Report:
-    """What was looked at, and what was found; `problems` is empty when the trail is whole."""
+    """What was looked at, and what was found; `problems` is empty when the trail is whole.
+
+    `standings` counts the records by what is known of their source; of those whose source is not the node
+    that delivered them, `mismatched` names the first.
+    """
 
     records: int = 0
     partitions: int = 0
     checkpoints: int = 0
     problems: list[str] = field(default_factory=list)
     unlisted: int = 0
+    standings: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Standing, 0))
+    mismatched: list[int] = field(default_factory=list)
 
     def found(self, problem: str) -> None:
         """Note a problem; of very many only the first are listed."""
@@ -75,6 +84,12 @@ class Report:
             self.problems.append(problem)
         else:
             self.unlisted += 1
+
+    def stands(self, sequence: int, standing: Standing) -> None:
+        """Count a record by what is known of its source."""
+        self.standings[standing] += 1
+        if standing is Standing.MISMATCHED and len(self.mismatched) < MOST_MISMATCHED:
+            self.mismatched.append(sequence)
 
 
 async def verify(
@@ -195,7 +210,7 @@ class _Partition:
                 try:
                     self._record(stored(row), indexed.pop(row[0], []))
                 except (ValueError, TypeError):
-                    self._damaged(row[0], str(row[-1]))
+                    self._damaged(row[0], str(row[_CHAIN]))
             for sequence in indexed:
                 self._report.found(f"record {sequence} is missing, but the search index names it")
             self._progress(self._report.records)
@@ -224,6 +239,7 @@ class _Partition:
     def _record(self, item: Stored, indexed: list[tuple[str, str]]) -> None:
         self._missing(item.sequence)
         self._report.records += 1
+        self._report.stands(item.sequence, item.record.standing)
         expected = item.chain
         if self._chain is not None:
             expected = link(self._chain, item.sequence, self._head.partition, item.record)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from audit_repository.domain.record import Record, record_of
+from audit_repository.domain.sources import Sources
 from audit_repository.settings import AuditRepositorySettings
 from shared.audit.syslog import FrameReader, FramingError
 from shared.background import BackgroundWork
@@ -54,14 +55,19 @@ class SyslogListener:
     ----------
     append
         Keeps records durably.
+    sources
+        Knows which node may write under which AuditSourceID.
     alert
         Records that a node was refused: its address and the reason, in words.
     """
 
-    def __init__(self, settings: AuditRepositorySettings, *, append: Append, alert: Alert) -> None:
+    def __init__(
+        self, settings: AuditRepositorySettings, *, append: Append, sources: Sources, alert: Alert
+    ) -> None:
         self._settings = settings
         self._rights = Rights(settings)
         self._append = append
+        self._sources = sources
         self._alert = alert
         self._context = server_context(settings.tls) if settings.tls.enabled else None
         self._running: set[asyncio.Task[None]] = set()
@@ -211,7 +217,7 @@ class SyslogListener:
 
         def read() -> list[Record]:
             return [
-                record_of(message, peer=node.address, subject=node.subject, received=received)
+                record_of(message, node=node, received=received, sources=self._sources)
                 for message in messages
             ]
 
@@ -224,9 +230,15 @@ class DatagramListener(asyncio.DatagramProtocol):
     """Takes records by UDP (RFC 5426): one for each datagram, neither acknowledged nor authenticated."""
 
     def __init__(
-        self, settings: AuditRepositorySettings, *, append: Append, lost: Callable[[int], Awaitable[None]]
+        self,
+        settings: AuditRepositorySettings,
+        *,
+        append: Append,
+        sources: Sources,
+        lost: Callable[[int], Awaitable[None]],
     ) -> None:
         self._settings = settings
+        self._sources = sources
         self._append = append
         self._lost = lost
         self._waiting: asyncio.Queue[tuple[bytes, str, datetime]] = asyncio.Queue(UDP_WAITING)
@@ -265,7 +277,10 @@ class DatagramListener(asyncio.DatagramProtocol):
             taken.append(self._waiting.get_nowait())
         try:
             await self._append(
-                [record_of(data, peer=peer, subject="", received=at) for data, peer, at in taken]
+                [
+                    record_of(data, node=Node(address=peer), received=at, sources=self._sources)
+                    for data, peer, at in taken
+                ]
             )
         except Exception:
             self._overrun += len(taken)

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -26,6 +27,7 @@ from shared.http.door import Doors
 from shared.http.problem import HttpProblem
 from shared.http.raw_asgi import BodyTooLarge, receive_body
 from shared.security.authenticator import Authenticator
+from shared.security.rights import is_fingerprint, normal_dn
 
 ITI81 = ihe("ITI-81", "Retrieve ATNA Audit Event")
 MOST_RECORDS = 500
@@ -45,6 +47,17 @@ class SearchRequest(BaseModel):
     )
     source: str = Field("", max_length=1_000, description="AuditSourceID")
     address: str = Field("", max_length=1_000, description="NetworkAccessPointID")
+    node: str = Field(
+        "",
+        max_length=1_000,
+        description="the node that delivered the record: its subject DN, the SHA-256 of its certificate, "
+        "or its address",
+    )
+    standing: str = Field(
+        "",
+        pattern="^(|proved|claimed|mismatched|unknown)$",
+        description="whether the record's source is the node that delivered it",
+    )
     outcome: str = Field("", pattern="^(|success|failure)$", description="success, failure or empty")
     since: AwareDatetime | None = Field(None, description="EventDateTime from here on")
     until: AwareDatetime | None = Field(None, description="EventDateTime before this")
@@ -61,6 +74,8 @@ class SearchRequest(BaseModel):
             object=term(self.object),
             source=term(self.source),
             address=term(self.address),
+            **_node(self.node),
+            standing=self.standing,
             since=_bound(self.since),
             until=_bound(self.until),
             failed={"failure": True, "success": False}.get(self.outcome),
@@ -68,6 +83,21 @@ class SearchRequest(BaseModel):
             before=self.before,
             limit=self.limit,
         )
+
+
+def _node(named: str) -> dict[str, str]:
+    """By which column a node is found: its fingerprint, its address, or else its subject."""
+    plain = named.strip()
+    if is_fingerprint(octets := plain.replace(":", "").lower()):
+        return {"fingerprint": octets}
+    try:
+        return {"peer": str(ip_address(plain))}
+    except ValueError:
+        pass
+    try:
+        return {"subject": normal_dn(plain)}
+    except ValueError:
+        return {"subject": plain}
 
 
 def _bound(moment: datetime | None) -> str:
@@ -144,7 +174,7 @@ def show(item: Stored) -> dict[str, Any]:
         "action": event.action,
         "outcome": int(event.outcome),
         "description": event.outcome_description,
-        "source": next((value for kind, value in item.record.terms if kind == "source"), ""),
+        "source": item.record.source,
         "purposes": list(map(_coded, event.purposes)),
         "participants": list(map(_participant, event.participants)),
         "patients": [patient.object_id for patient in event.objects if is_patient(patient)],
@@ -159,6 +189,8 @@ def _head(item: Stored) -> dict[str, Any]:
         "received": record.received,
         "peer": record.peer,
         "subject": record.subject,
+        "fingerprint": record.fingerprint,
+        "standing": record.standing.value,
         "state": record.state.value,
     }
 

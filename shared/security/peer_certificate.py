@@ -37,7 +37,9 @@ def own_node(address: str, certificate: Path | None) -> Node:
     OSError, ValueError
         The file cannot be read, or holds no certificate.
     """
-    return Node(address=address, subject=subject_of(certificate) if certificate else "")
+    if certificate is None:
+        return Node(address=address)
+    return node_from_der(_first(certificate).public_bytes(Encoding.DER), address)
 
 
 def subject_of(pem_path: Path) -> str:

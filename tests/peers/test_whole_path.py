@@ -222,6 +222,13 @@ def test_each_side_gives_its_process_and_both_addresses(walk: Walk, transaction:
             assert one.party(other).address
 
 
+def test_every_record_came_from_the_node_that_its_source_stands_for(walk: Walk):
+    records = asyncio.run(trail_until(walk.stage, bool))
+
+    assert {record["standing"] for record in records} == {"proved"}
+    assert all(record["fingerprint"] and record["subject"] for record in records)
+
+
 @pytest.mark.parametrize("transaction", ["ITI-18", "ITI-43", "RAD-69", "RAD-107"])
 def test_both_sides_name_the_user_with_roles_and_purpose(walk: Walk, transaction: str):
     name = f"<{RADIOLOGIST.name_id}@{walk.stage.south.issuer}>"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from audit_repository.domain.sources import Sources
 from shared.audit.events import (
     QUERY,
     AuditEvent,
@@ -31,6 +32,8 @@ CLINICIAN = User(
     roles=(Code("RAD-PHYS", "2.999.40.1", "Radiologist"),),
     purposes=(Code("TREAT", "2.16.840.1.113883.5.8", "treatment"),),
 )
+#: Every node may write under every id.
+SOURCES = Sources({}, of_the_community=lambda node: True, proves_nodes=False)
 ITI18 = ihe("ITI-18", "Registry Stored Query")
 
 

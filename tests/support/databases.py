@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import MetaData
 
@@ -35,6 +39,20 @@ class DatabasePlace:
             name=self.name,
             plans_kept=plans_kept,
         )
+
+    async def execute(self, statements: Sequence[str]) -> None:
+        """Carry out statements behind the back of a database that is closed."""
+        if self.url is None:
+            with closing(sqlite3.connect(self.folder / f"{self.name}.sqlite3")) as file, file:
+                for statement in statements:
+                    file.execute(statement)
+            return
+        connection = await asyncpg.connect(self.url, server_settings={"search_path": self.name})
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from audit_repository.app import build
 from audit_repository.domain.record import record_of
+from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
 from shared.audit.events import (
     INSTANCES_ACCESSED,
@@ -25,8 +27,9 @@ from shared.audit.events import (
 )
 from shared.audit.recorder import AuditSource, message
 from shared.http.server import start_server
+from shared.security.caller import Node
 from shared.settings import TlsSettings
-from tests.support.audit import PATIENT, SOURCE, a_caller, an_event
+from tests.support.audit import PATIENT, SOURCE, SOURCES, a_caller, an_event
 from tests.support.certificates import communities
 from xdsi import audit
 from xdsi.cli import Failed
@@ -36,7 +39,8 @@ RAD69 = ihe("RAD-69", "Retrieve Imaging Document Set")
 
 def a_record(source=SOURCE, **changes):
     raw = message(an_event(**changes), source)
-    return record_of(raw, peer="192.0.2.17", subject="CN=n", received=datetime.now(UTC))
+    node = Node(address="192.0.2.17", subject="CN=n", fingerprint="ab" * 32)
+    return record_of(raw, node=node, received=datetime.now(UTC), sources=SOURCES)
 
 
 def a_retrieval(server: bool):
@@ -52,14 +56,20 @@ def a_retrieval(server: bool):
 
 
 @asynccontextmanager
-async def serving(folder, **changes):
+async def serving(folder, *more, **changes):
     settings = AuditRepositorySettings(data=folder, port=0, syslog_port=0, **changes)
     service = await build(settings)
     await service.start()
     server = await start_server(service.asgi, settings, on_tls_failure=service.node_refused)
     try:
         await service.trail.append(
-            [a_record(), a_record(outcome=Outcome.SERIOUS_FAILURE), a_retrieval(True), a_retrieval(False)]
+            [
+                a_record(),
+                a_record(outcome=Outcome.SERIOUS_FAILURE),
+                a_retrieval(True),
+                a_retrieval(False),
+                *more,
+            ]
         )
         yield f"{'https' if settings.tls.enabled else 'http'}://127.0.0.1:{server.port}"
     finally:
@@ -108,6 +118,39 @@ async def test_a_report_tells_who_saw_searched_and_tried(tmp_path):
 
         nobody = await run("report", "--patient", "P0002", "--url", url)
         assert "Nobody touched" in nobody.output
+
+
+async def test_a_record_that_is_not_its_source_s_is_shown_as_such_wherever_records_are_shown(tmp_path):
+    foreign = Node(address="192.0.2.66", subject="CN=foreign,O=South", fingerprint="cd" * 32)
+    false = replace(
+        a_record(SOURCE, objects=(patient_object("P0009^^^&1.3.6.1.4.1.21367.2005.13.20.1000&ISO"),)),
+        standing=Standing.MISMATCHED,
+        subject=foreign.subject,
+        fingerprint=foreign.fingerprint,
+        peer=foreign.address,
+    )
+    shown_as = "NOT xdsi-test: sent by CN=foreign,O=South (SHA-256 cdcdcdcdcdcdcdcd…)"
+    async with serving(tmp_path, false) as url:
+        for options in (
+            ["--patient", "P0009"],
+            ["--node", foreign.subject],
+            ["--node", foreign.fingerprint],
+            ["--node", foreign.address],
+            ["--standing", "mismatched"],
+        ):
+            shown = await run("search", *options, "--url", url)
+            assert shown_as in shown.output, options
+            assert "1 records" in shown.output
+        genuine = await run("search", "--standing", "proved", "--type", "ITI-18", "--url", url)
+        assert "NOT" not in genuine.output
+
+        reported = await run("report", "--patient", "P0009", "--url", url)
+        assert "who is named by nodes that are not who they say" in reported.output
+        assert shown_as in reported.output
+        assert "who saw" not in reported.output
+        verified = await run("verify", "--url", url)
+        assert verified.exit_code == 0
+        assert "1 records name a source that is not the node that sent them: 6;" in verified.output
 
 
 async def test_verification_by_the_service_and_of_its_files(tmp_path):

@@ -7,6 +7,7 @@ import socket
 import ssl
 from contextlib import asynccontextmanager
 
+import httpx2
 import pytest
 from sqlalchemy import MetaData, bindparam, func, select
 
@@ -16,12 +17,12 @@ from audit_repository.store.events import Search
 from audit_repository.store.verification import verify
 from shared.audit import forwarder as forwarder_module
 from shared.audit import syslog
-from shared.audit.events import AuditEvent
+from shared.audit.events import AuditEvent, AuditSource
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox, audit_outbox, insert_events
 from shared.audit.recorder import AuditRecorder, message
 from shared.audit.syslog import frame
-from shared.security.peer_certificate import fingerprint_of
+from shared.security.peer_certificate import fingerprint_of, own_node
 from shared.security.tls import client_context
 from shared.settings import AuditSettings, SettingsError, TlsSettings
 from shared.store.failures import DatabaseUnavailable
@@ -33,6 +34,10 @@ from xdsi.stage import free_ports
 def tls_of(community) -> TlsSettings:
     node = community.node
     return TlsSettings(certificate=node.certificate, key=node.key, trust=community.trust)
+
+
+def node_of(certificate):
+    return own_node("", certificate)
 
 
 def settings_for(folder, **changes) -> AuditRepositorySettings:
@@ -281,6 +286,102 @@ def of_old_tls() -> ssl.SSLContext:
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.options |= ssl.OP_NO_TLSv1_3 | ssl.OP_NO_TLSv1_2
     return context
+
+
+async def sent_over_tls(service, community, source_id: str, expected: int) -> None:
+    _, writer = await connected(service, ssl=client_context(tls_of(community)))
+    writer.write(frame(message(an_event(), AuditSource(source_id=source_id))))
+    await until(lambda: has(service, expected))
+    writer.close()
+
+
+def of_source(source_id: str) -> Search:
+    return Search(source=source_id, type="ITI-18")
+
+
+@pytest.mark.parametrize(
+    ("source_id", "from_north", "from_south"),
+    [
+        ("xdsi-registry", "proved", "mismatched"),
+        ("trail-of-north", "proved", "mismatched"),
+        ("viewer-of-south", "mismatched", "proved"),
+        ("somebody", "proved", "claimed"),
+    ],
+)
+async def test_what_a_node_sends_under_the_id_of_another_is_kept_and_stands_as_such(
+    tmp_path, source_id, from_north, from_south
+):
+    north, south = communities()
+    subject = node_of(south.node.certificate).subject
+    settings = {
+        "tls": tls_of(north),
+        "rights": sent_by(south),
+        "audit": AuditSettings(source_id="trail-of-north"),
+        "sources": {"viewer-of-south": (subject,)},
+    }
+    async with running(tmp_path, **settings) as service:
+        await sent_over_tls(service, north, source_id, 1)
+        await sent_over_tls(service, south, source_id, 2)
+
+        found = {
+            item.record.subject: item.record for item in await service.trail.search(of_source(source_id))
+        }
+        for community, standing in ((north, from_north), (south, from_south)):
+            node = node_of(community.node.certificate)
+            record = found[node.subject]
+            assert (record.standing, record.fingerprint) == (standing, node.fingerprint)
+            assert record.peer == "127.0.0.1"
+        assert (await verify(service.trail.database, service.trail.folder)).problems == []
+
+
+async def test_a_source_that_is_not_its_node_raises_an_alarm_and_a_flood_of_them_does_not_drown_it(
+    tmp_path, caplog
+):
+    north, south = communities()
+    async with running(tmp_path, tls=tls_of(north), rights=sent_by(south)) as service:
+        _, writer = await connected(service, ssl=client_context(tls_of(south)))
+        false = AuditSource(source_id="xdsi-registry")
+        writer.write(b"".join(frame(message(an_event(), false)) for _ in range(50)))
+        await until(lambda: has(service, 50))
+        writer.close()
+
+        alarms = [line for line in caplog.messages if "not their node" in line]
+        assert 0 < len(alarms) <= 10
+        assert node_of(south.node.certificate).fingerprint in alarms[0]
+        transport = httpx2.ASGITransport(app=service.asgi)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://audit") as http:
+            assert "xdsi_audit_records_mismatched_total 50.0" in (await http.get("/metrics")).text
+        (alert,) = await own(service, "110126")
+        assert alert.record.outcome == 8
+        assert b"sent records under the AuditSourceID of another node" in alert.record.raw
+
+
+async def test_a_datagram_proves_no_node(tmp_path):
+    async with running(tmp_path, tls=tls_of(communities()[0]), udp=True, udp_port=0) as service:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for source_id in ("xdsi-registry", "somebody"):
+                octets = message(an_event(), AuditSource(source_id=source_id))
+                sender.sendto(octets, ("127.0.0.1", service.datagrams.port))
+        await until(lambda: has(service, 2))
+
+        stands = {
+            source_id: [item.record.standing for item in await service.trail.search(of_source(source_id))]
+            for source_id in ("xdsi-registry", "somebody")
+        }
+        assert stands == {"xdsi-registry": ["mismatched"], "somebody": ["claimed"]}
+
+
+async def test_the_records_of_the_repository_itself_are_its_own(tmp_path):
+    for folder, tls in (("tls", tls_of(communities()[0])), ("plain", TlsSettings())):
+        async with running(tmp_path / folder, tls=tls) as service:
+            (start,) = await own(service, "110120")
+            assert start.record.standing == "proved"
+
+
+def test_a_node_of_a_source_that_is_no_node_is_refused_at_the_start(tmp_path):
+    settings = settings_for(tmp_path, sources={"pacs": ("not a node",)})
+    with pytest.raises(SettingsError, match=r"SOURCES \(pacs\)"):
+        asyncio.run(build(settings))
 
 
 @pytest.mark.parametrize("context", [without_certificate, of_a_stranger, of_old_tls])

@@ -14,16 +14,18 @@ from audit_repository.settings import AuditRepositorySettings
 from shared.audit.events import Outcome
 from shared.audit.recorder import message
 from shared.http.raw_asgi import PEER_CERTIFICATE
+from shared.security.caller import Node
 from shared.security.peer_certificate import fingerprint_of
 from shared.settings import TlsSettings
-from tests.support.audit import PATIENT, SOURCE, an_event
+from tests.support.audit import PATIENT, SOURCE, SOURCES, an_event
 from tests.support.certificates import communities
 
 NOW = datetime(2030, 5, 4, tzinfo=UTC)
 
 
 def a_record(**changes):
-    return record_of(message(an_event(**changes), SOURCE), peer="192.0.2.17", subject="CN=n", received=NOW)
+    node = Node(address="192.0.2.17", subject="CN=n", fingerprint="ab" * 32)
+    return record_of(message(an_event(**changes), SOURCE), node=node, received=NOW, sources=SOURCES)
 
 
 def presenting(app, certificate: bytes | None):
@@ -68,11 +70,36 @@ async def test_a_record_is_shown_with_what_it_says(tmp_path):
         assert query["query"] == "<query:AdhocQueryRequest/>"
         assert query["details"] == {"QueryEncoding": "UTF-8"}
         assert (shown["source"], shown["peer"]) == ("xdsi-test", "192.0.2.17")
+        assert (shown["subject"], shown["fingerprint"]) == ("CN=n", "ab" * 32)
+        assert shown["standing"] == "proved"
+
+
+@pytest.mark.parametrize(
+    ("node", "number"),
+    [
+        ("CN=n", 1),
+        (" CN=n ", 1),
+        ("ab" * 32, 1),
+        (":".join(["AB"] * 32), 1),
+        ("192.0.2.17", 1),
+        ("CN=other", 0),
+        ("cd" * 32, 0),
+        ("192.0.2.18", 0),
+        ("no DN at all", 0),
+    ],
+)
+async def test_records_are_found_by_any_name_of_the_node_that_delivered_them(tmp_path, node, number):
+    async with asked(tmp_path) as (service, http):
+        await service.trail.append([a_record()])
+
+        assert len(await search(http, node=node)) == number
 
 
 async def test_a_record_that_could_not_be_read_is_shown_with_the_reason_and_its_octets(tmp_path):
     async with asked(tmp_path) as (service, http):
-        await service.trail.append([record_of(b"what \xff", peer="p", subject="", received=NOW)])
+        await service.trail.append(
+            [record_of(b"what \xff", node=Node(address="p"), received=NOW, sources=SOURCES)]
+        )
 
         (shown,) = await search(http, unparsed=True)
         raw = (await http.get(f"/api/records/{shown['sequence']}/raw")).json()

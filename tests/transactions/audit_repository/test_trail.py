@@ -12,20 +12,33 @@ from sqlalchemy import bindparam, delete, literal, select, update
 
 from audit_repository.domain.chain import Checkpoint
 from audit_repository.domain.record import State, record_of
-from audit_repository.store.events import Search
+from audit_repository.domain.sources import Standing
+from audit_repository.store.events import Search, Trail
 from audit_repository.store.signing import PRIVATE, PUBLISHED, Signer, SigningKeyError
-from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
+from audit_repository.store.tables import (
+    MIGRATIONS,
+    audit_checkpoint,
+    audit_head,
+    audit_record,
+    audit_term,
+    metadata,
+)
 from audit_repository.store.verification import verify
 from shared.audit.events import IMPORT, Outcome, Participant, ihe
 from shared.audit.recorder import message
-from tests.support.audit import PATIENT, SOURCE, an_event
+from shared.security.caller import Node
+from tests.support.audit import PATIENT, SOURCE, SOURCES, an_event
 
 MAY, JUNE = datetime(2030, 5, 31, 23, 59, tzinfo=UTC), datetime(2030, 6, 1, tzinfo=UTC)
 
 
 def a_record(received=MAY, peer="192.0.2.17", **changes):
     raw = message(an_event(**changes), SOURCE)
-    return record_of(raw, peer=peer, subject="CN=node", received=received)
+    return came_as(raw, Node(address=peer, subject="CN=node", fingerprint="ab" * 32), received)
+
+
+def came_as(raw, node, received=MAY):
+    return record_of(raw, node=node, received=received, sources=SOURCES)
 
 
 async def filled(trail, count=12, received=MAY):
@@ -106,6 +119,11 @@ CHANGES = [
     ("received", "2030-05-30T00:00:00.000000Z"),
     ("peer", "192.0.2.99"),
     ("subject", "CN=somebody else"),
+    ("fingerprint", "cd" * 32),
+    ("fingerprint", ""),
+    ("standing", "claimed"),
+    ("standing", "unknown"),
+    ("standing", "nonsense"),
     ("event_time", "2029-01-01T00:00:00.000000Z"),
     ("event", "110114"),
     ("outcome", 12),
@@ -334,7 +352,7 @@ async def test_a_search_finds_the_newest_first(opened):
         imported = {"event_id": IMPORT, "event_types": (ihe("ITI-42", "Register Document Set-b"),)}
         await trail.append([a_record(time=day[1], participants=an_event().participants[2:], **imported)])
         await trail.append([a_record(time=day[2], outcome=Outcome.SERIOUS_FAILURE)])
-        await trail.append([record_of(b"what is this", peer="192.0.2.9", subject="", received=MAY)])
+        await trail.append([came_as(b"what is this", Node(address="192.0.2.9"))])
 
         for wanted, found in SEARCHES:
             assert [item.sequence for item in await trail.search(Search(**wanted))] == found, wanted
@@ -345,8 +363,109 @@ async def test_hostile_values_are_kept_and_found(opened):
     async with opened() as trail:
         await trail.append([a_record(participants=(Participant(user_id=name),))])
         await trail.append(
-            [record_of(b"\0\xff\xfe", peer="192.0.2.9", subject="CN=a\0b\ud800", received=MAY)]
+            [
+                came_as(b"\0\xff\xfe", Node(address="192.0.2.9", subject="CN=a\0b\ud800")),
+            ]
         )
 
         assert [item.sequence for item in await trail.search(Search(user=name[:500]))] == [1]
         assert (await verify(trail.database, trail.folder)).problems == []
+
+
+async def test_a_record_made_to_look_older_than_nodes_were_compared_is_found(opened):
+    async with opened() as trail:
+        await filled(trail, 3)
+        for column, value in (("fingerprint", ""), ("standing", "unknown")):
+            await change(trail, setting(column), place=2, value=value)
+
+        problems = (await verify(trail.database, trail.folder)).problems
+
+        assert any("record 2 was changed" in problem for problem in problems)
+
+
+async def test_records_are_found_by_the_node_that_delivered_them_and_by_their_standing(opened):
+    one = Node(address="192.0.2.1", subject="CN=one", fingerprint="11" * 32)
+    other = Node(address="192.0.2.2", subject="CN=other", fingerprint="22" * 32)
+    stands = {standing: standing.value for standing in Standing}
+    async with opened() as trail:
+        for number, standing in enumerate(Standing):
+            record = came_as(message(an_event(), SOURCE), (one, other)[number % 2])
+            await trail.append([replace(record, standing=standing)])
+
+        for wanted, found in (
+            ({"subject": "CN=one"}, [3, 1]),
+            ({"fingerprint": "22" * 32}, [4, 2]),
+            ({"peer": "192.0.2.1"}, [3, 1]),
+            ({"peer": "192.0.2.1", "standing": stands[Standing.PROVED]}, [1]),
+            ({"standing": stands[Standing.CLAIMED]}, [2]),
+            ({"standing": stands[Standing.MISMATCHED]}, [3]),
+            ({"standing": stands[Standing.UNKNOWN]}, [4]),
+            ({"standing": stands[Standing.PROVED], "type": "ITI-18", "patient": PATIENT}, [1]),
+            ({"subject": "CN=nobody"}, []),
+        ):
+            assert [item.sequence for item in await trail.search(Search(**wanted))] == found, wanted
+        report = await verify(trail.database, trail.folder)
+        assert report.standings == dict.fromkeys(Standing, 1)
+        assert report.mismatched == [3]
+
+
+# --- a trail of the release before -----------------------------------------------------------------------
+
+NEW_INDEXES = ("subject", "fingerprint", "peer", "not_proved")
+
+
+async def made_by_the_release_before(database_place, count: int) -> None:
+    """A trail as that release wrote it: without revisions, and without what is known of nodes."""
+    database = await database_place.open(metadata, MIGRATIONS)
+    trail = Trail(database, database_place.folder, checkpoint_records=3, checkpoint_seconds=3600)
+    await trail.start()
+    for _ in range(count):
+        await trail.append([replace(a_record(), fingerprint="", standing=Standing.UNKNOWN)])
+    await trail.stop()
+    await database.close()
+    statements = [
+        *(f"DROP INDEX audit_record_{name}" for name in NEW_INDEXES),
+        *(f"ALTER TABLE audit_record DROP COLUMN {name}" for name in ("fingerprint", "standing")),
+        "DROP TABLE alembic_version",
+    ]
+    await database_place.execute(statements)
+
+
+async def test_a_trail_of_the_release_before_is_taken_over_whole_and_goes_on(database_place):
+    await made_by_the_release_before(database_place, 7)
+
+    database = await database_place.open(metadata, MIGRATIONS)
+    trail = Trail(database, database_place.folder, checkpoint_records=3, checkpoint_seconds=3600)
+    await trail.start()
+    try:
+        assert (await verify(database, trail.folder)).problems == []
+        await filled(trail, 5)
+        report = await verify(database, trail.folder)
+
+        assert report.problems == []
+        assert report.records == 12
+        assert (report.standings[Standing.UNKNOWN], report.standings[Standing.PROVED]) == (7, 5)
+        old = await trail.record(1)
+        assert (old.record.subject, old.record.fingerprint) == ("CN=node", "")
+        assert [item.sequence for item in await trail.search(Search(subject="CN=node", limit=2))] == [12, 11]
+    finally:
+        await trail.stop()
+        await database.close()
+
+
+@pytest.mark.parametrize(("column", "value"), [("fingerprint", "ab" * 32), ("standing", "proved")])
+async def test_what_was_not_known_of_an_older_record_cannot_be_put_in(database_place, column, value):
+    await made_by_the_release_before(database_place, 4)
+
+    database = await database_place.open(metadata, MIGRATIONS)
+    trail = Trail(database, database_place.folder, checkpoint_records=3, checkpoint_seconds=3600)
+    await trail.start()
+    try:
+        await change(trail, setting(column), place=2, value=value)
+
+        problems = (await verify(database, trail.folder)).problems
+
+        assert any("record 2 was changed" in problem for problem in problems)
+    finally:
+        await trail.stop()
+        await database.close()

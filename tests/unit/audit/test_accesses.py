@@ -30,6 +30,10 @@ def a_record(
         "outcome": outcome,
         "description": "",
         "source": source,
+        "standing": "proved",
+        "subject": "CN=node",
+        "peer": "192.0.2.17",
+        "fingerprint": "ab" * 32,
         "purposes": [],
         "participants": [node, user] if human else [node],
         "objects": [{"id": "2.999.5.1"}],
@@ -111,3 +115,39 @@ def test_nothing_of_a_record_reaches_the_terminal_as_a_command():
     shown = plain("a\x1b[2Jb\x9bc[bold]d\n\u202ee")
 
     assert shown.plain == "a\\x1b[2Jb\\x9bc[bold]d\\n\\u202ee"
+
+
+CLAIMED = {"standing": "claimed", "subject": "CN=south"}
+FALSE = {"standing": "mismatched", "subject": "CN=foreign", "fingerprint": "cd" * 32}
+
+
+def test_a_record_whose_source_is_not_its_node_is_told_apart_and_never_as_that_source():
+    (access,) = accesses([a_record(**FALSE)])
+
+    assert access.manner is Manner.DOUBTFUL
+    assert access.reported_by == ("NOT xdsi-registry: sent by CN=foreign (SHA-256 cdcdcdcdcdcdcdcd…)",)
+
+
+def test_it_takes_nothing_from_a_genuine_record_of_the_same_exchange_and_adds_nothing_to_it():
+    genuine, false = accesses(
+        [
+            a_record("xdsi-imaging-source", NOON, "110104", "RAD-69"),
+            a_record("xdsi-consumer", NOON, "110103", "RAD-69", **FALSE),
+        ]
+    )
+
+    assert (genuine.manner, genuine.reported_by) == (Manner.SAW, ("xdsi-imaging-source",))
+    assert false.manner is Manner.DOUBTFUL
+
+
+def test_a_source_that_its_node_alone_names_is_shown_with_the_node():
+    (access,) = accesses([a_record("viewer-south", **CLAIMED)])
+
+    assert access.manner is Manner.SEARCHED
+    assert access.reported_by == ("viewer-south, claimed by CN=south (SHA-256 abababababababab…)",)
+
+
+def test_a_record_from_before_nodes_were_compared_is_not_shown_as_proved():
+    (access,) = accesses([a_record(standing="unknown", fingerprint="")])
+
+    assert access.reported_by == ("xdsi-registry, as CN=node said; nodes were not compared then",)
