@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,10 +12,11 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from registry.domain.value_sets import ANYTHING, ValueSets
 from registry.settings import RegistrySettings
+from registry.store.consents import Given
 from shared.audit.events import AuditEvent
 from shared.audit.outbox import event_batch, insert_events
 from shared.audit.recorder import AuditRecorder
-from shared.consent.decision import Action, Resource
+from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Busy, OutOfResources
 from shared.security.caller import Caller
@@ -23,6 +24,8 @@ from shared.store.engine import Batch, Database, Row, Transaction, Work
 from shared.store.failures import DatabaseBusy, DatabaseFull, DatabaseUnavailable, OutcomeUnknown
 
 Result = TypeVar("Result")
+
+NOTHING_GIVEN = Given()
 
 
 def _now() -> datetime:
@@ -111,22 +114,39 @@ class Unit:
         self,
         caller: Caller,
         resources: Sequence[Resource],
-        policies: Mapping[str, tuple[str, ...]],
+        given: Mapping[str, Given],
     ) -> list[bool]:
-        """Whether consent lets `caller` find each of `resources`; policies are JSON texts by patient."""
-        permitted: dict[int, bool] = {}
+        """Whether consent lets `caller` find each of `resources`; what it refuses is `withheld`."""
+        decisions = await self.decided(caller, resources, given)
+        self.withhold(decisions)
+        return [decision.permitted for decision in decisions]
+
+    def withhold(self, decisions: Iterable[Decision]) -> None:
+        """Note the reasons of those that refuse."""
+        self.withheld.update(decision.reason for decision in decisions if not decision.permitted)
+
+    async def decided(
+        self,
+        caller: Caller,
+        resources: Sequence[Resource],
+        given: Mapping[str, Given],
+    ) -> list[Decision]:
+        """Whether consent lets `caller` find each of `resources`, by what was given for each patient."""
+        found: dict[int, Decision] = {}
         places: dict[str, list[int]] = {}
         for at, resource in enumerate(resources):
             places.setdefault(resource.patient_id, []).append(at)
         for patient_id, of_patient in places.items():
+            policies, identities = given.get(patient_id, NOTHING_GIVEN)
             decisions = await self.parts.decisions.decide(
-                policies.get(patient_id, ()), caller, Action.QUERY, [resources[at] for at in of_patient]
+                policies,
+                caller,
+                Action.QUERY,
+                [resources[at] for at in of_patient],
+                identities=identities,
             )
-            permitted.update(
-                (at, decision.permitted) for at, decision in zip(of_patient, decisions, strict=True)
-            )
-            self.withheld.update(decision.reason for decision in decisions if not decision.permitted)
-        return [permitted[at] for at in range(len(resources))]
+            found.update(zip(of_patient, decisions, strict=True))
+        return [found[at] for at in range(len(resources))]
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def why(
     organization: Organizations = None,
     purpose: Purposes = None,
     confidentiality: Confidentiality = None,
-    action: Annotated[str, typer.Option(help="query, retrieve or submit.")] = "query",
+    action: Annotated[str, typer.Option(help="query or retrieve.")] = "query",
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:

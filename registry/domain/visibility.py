@@ -1,9 +1,12 @@
 """What of a query's result a caller may see (ITI TF-2 3.18.4.1.3; consent).
 
-Consent decides on documents. A submission set or folder is seen when one of its documents is, and an empty
-one when the patient's policies permit a document without any attribute; an association is seen when both its
-ends are. An old version of a document is seen when its latest is too. What is refused is left out without a
-trace.
+Consent decides on documents. A submission set or folder is seen when one of its members is, and an empty one
+when the patient's policies permit a document without any attribute. Of whom no document of their own can be
+seen, and who permit no such document either, nothing is seen: their sets and folders tell of them even where
+they hold what is another patient's. An association is seen when both its ends are; an old version of a
+document when its latest is too. What is refused is left out without a trace.
+
+All this is told by what is in the registry: nothing that a query asks for or leaves aside makes more visible.
 """
 
 from __future__ import annotations
@@ -62,8 +65,9 @@ class Surroundings:
     """What the visibility of a result depends on beside the result itself.
 
     `objects` holds the ends of its associations and the members of its sets and folders, over all levels, and
-    the result itself; `members` the ids of the members of each set and folder among them; `latest` the latest
-    version of each document that is an older one, which is among the objects too.
+    the result itself; `members` the ids of the members of each set and folder among them: those of Approved
+    associations, or, where there is none, of any; `latest` the latest version of each document that is an
+    older one, which is among the objects too.
     """
 
     objects: Mapping[str, Found]
@@ -73,49 +77,55 @@ class Surroundings:
 
 def resource_of(found: Found) -> Resource:
     """What consent decides on: a document, or a set or folder as a document without attributes."""
-    return Resource(
-        patient_id=found.patient_id,
-        confidentiality=frozenset((found.confidentiality or "").split("\n")) - {""},
-        class_code=found.class_code or "",
-        type_code=found.type_code or "",
-    )
+    return resource(found.patient_id, found.confidentiality)
+
+
+def resource(patient_id: str, codes: str | None) -> Resource:
+    """A document with these confidentiality codes, joined by line feeds: all that policies may read of it."""
+    return Resource(patient_id=patient_id, confidentiality=frozenset((codes or "").split("\n")) - {""})
 
 
 def decided_on(surroundings: Surroundings) -> list[Found]:
-    """The objects for which a decision is needed: documents, and containers without members."""
-    return [
-        found
-        for found in surroundings.objects.values()
-        if not found.is_association
-        and (found.object_class == Class.DOCUMENT_ENTRY or not surroundings.members.get(found.entry_uuid))
-    ]
+    """The objects for which a decision is needed: documents, sets and folders."""
+    return [found for found in surroundings.objects.values() if not found.is_association]
 
 
 def visible(chosen: Chosen, surroundings: Surroundings, permitted: Collection[str]) -> list[Found]:
     """What of `chosen` may be seen, in order; `permitted` are the ids that consent permits."""
-    known: dict[str, bool] = {}
-    permitted_ids = set(permitted)
-
-    def seen(entry_uuid: str | None, path: tuple[str, ...] = ()) -> bool:
-        if entry_uuid is None or entry_uuid in path:
-            return False
-        if entry_uuid not in known:
-            known[entry_uuid] = looked_at(entry_uuid, (*path, entry_uuid))
-        return known[entry_uuid]
-
-    def looked_at(entry_uuid: str, path: tuple[str, ...]) -> bool:
-        found = surroundings.objects.get(entry_uuid)
-        if found is None:
-            return False
-        if found.is_association:
-            return seen(found.source_object, path) and seen(found.target_object, path)
-        if members := surroundings.members.get(entry_uuid):
-            return any(seen(member, path) for member in members)
-        # An update may have made a document more confidential, or another patient's.
-        return {entry_uuid, surroundings.latest.get(entry_uuid, entry_uuid)} <= permitted_ids
+    seen = _seen(surroundings, set(permitted))
 
     def told(entry_uuid: str) -> bool:
         because = chosen.because.get(entry_uuid)
-        return because is None or any(map(seen, because))
+        return because is None or not seen.isdisjoint(because)
 
-    return [item for item in chosen.result if seen(item.entry_uuid) and told(item.entry_uuid)]
+    return [item for item in chosen.result if item.entry_uuid in seen and told(item.entry_uuid)]
+
+
+def _seen(around: Surroundings, permitted: set[str]) -> set[str]:
+    """The ids of what may be seen: the fewest with which the rules hold, so that nothing is seen because of
+    itself.
+    """
+    seen: set[str] = set()
+    waiting: list[Found] = []
+    for item in around.objects.values():
+        if item.object_class != Class.DOCUMENT_ENTRY:
+            waiting.append(item)
+        # An update may have made a document more confidential, or another patient's.
+        elif {item.entry_uuid, around.latest.get(item.entry_uuid, item.entry_uuid)} <= permitted:
+            seen.add(item.entry_uuid)
+    while fresh := {item.entry_uuid for item in waiting if _is_seen(item, around, permitted, seen)}:
+        seen |= fresh
+        waiting = [item for item in waiting if item.entry_uuid not in fresh]
+    return seen
+
+
+def _is_seen(item: Found, around: Surroundings, permitted: set[str], seen: set[str]) -> bool:
+    if item.is_association:
+        return item.source_object in seen and item.target_object in seen
+    members = around.members.get(item.entry_uuid)
+    if not members:
+        return item.entry_uuid in permitted
+    seen_members = [around.objects[each] for each in members if each in seen]
+    if item.entry_uuid in permitted:
+        return bool(seen_members)
+    return any(each.patient_id == item.patient_id for each in seen_members if not each.is_association)

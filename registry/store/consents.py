@@ -1,21 +1,23 @@
-"""The consent policies of patients, as JSON texts."""
+"""The consent policies of patients, as JSON texts, and the identities that each decide by theirs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from registry.store.tables import consent
+from registry.store.tables import consent, patient
 from shared.store.engine import Reader, Transaction
-from shared.store.statements import in_list
+from shared.store.statements import in_list, lines
 
 _OF = (
     select(consent.c.patient_id, consent.c.policy)
     .where(in_list(consent.c.patient_id, "patients"))
     .order_by(consent.c.policy_id)
 )
-_OWNER = select(consent.c.patient_id).where(consent.c.policy_id == bindparam("policy_id"))
+_IDENTITIES = select(patient.c.survivor, patient.c.patient_id).where(in_list(patient.c.survivor, "patients"))
+_KEPT = select(consent.c.patient_id, consent.c.policy).where(consent.c.policy_id == bindparam("policy_id"))
 _INSERT = insert(consent)
 _UPDATE = update(consent).where(consent.c.policy_id == bindparam("which")).values(policy=bindparam("policy"))
 _REMOVE = delete(consent).where(
@@ -23,18 +25,49 @@ _REMOVE = delete(consent).where(
 )
 
 
-async def find_policies(database: Reader, patients: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The policies of each of `patients` that has any, ordered, as JSON texts."""
-    found: dict[str, list[str]] = {}
-    for patient_id, policy in await database.fetch(_OF, patients=sorted(set(patients))):
-        found.setdefault(patient_id, []).append(policy)
-    return {patient_id: tuple(sorted(texts)) for patient_id, texts in found.items()}
+class Given(NamedTuple):
+    """What decides about a patient: policies as JSON texts, and the ids that merges made one. Both are
+    ordered, so that equal ones are known again; `identities` is empty where nothing was merged.
+    """
+
+    policies: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
+
+    @classmethod
+    def of_lines(cls, policies: str | None, identities: str | None) -> Given:
+        """From what `POLICY_LINES` and `IDENTITY_LINES` read; a policy has no line feed inside."""
+        merged = tuple(sorted((identities or "").splitlines()))
+        return cls(tuple(sorted((policies or "").splitlines())), merged if len(merged) > 1 else ())
 
 
-async def find_owner(transaction: Transaction, policy_id: str) -> str | None:
-    """The patient whose policy has this id, or None."""
-    rows = await transaction.fetch(_OWNER, policy_id=policy_id)
-    return rows[0][0] if rows else None
+#: The same for the patient `patient`, to be read beside other columns.
+POLICY_LINES = (
+    select(lines(consent.c.policy)).where(consent.c.patient_id == bindparam("patient")).scalar_subquery()
+)
+IDENTITY_LINES = (
+    select(lines(patient.c.patient_id)).where(patient.c.survivor == bindparam("patient")).scalar_subquery()
+)
+
+
+async def find_given(database: Reader, patients: Iterable[str]) -> dict[str, Given]:
+    """What decides about each of `patients`."""
+    asked = sorted(set(patients))
+    policies: dict[str, list[str]] = {patient_id: [] for patient_id in asked}
+    identities: dict[str, list[str]] = {patient_id: [] for patient_id in asked}
+    for patient_id, policy in await database.fetch(_OF, patients=asked):
+        policies[patient_id].append(policy)
+    for survivor, patient_id in await database.fetch(_IDENTITIES, patients=asked):
+        identities[survivor].append(patient_id)
+    return {
+        patient_id: Given.of_lines("\n".join(policies[patient_id]), "\n".join(identities[patient_id]))
+        for patient_id in asked
+    }
+
+
+async def find_kept(transaction: Transaction, policy_id: str) -> tuple[str, str] | None:
+    """The patient whose policy has this id, and the policy; None when there is none."""
+    rows = await transaction.fetch(_KEPT, policy_id=policy_id)
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 async def keep_policy(

@@ -13,12 +13,13 @@ from registry.domain.submission import Class
 from registry.domain.visibility import Found
 from registry.store import identifiers, objects
 from registry.store.by_patient import OF_PATIENT, fetch_at
+from registry.store.consents import IDENTITY_LINES, POLICY_LINES, Given
 from registry.store.found import AT_LEVEL, FRAGMENT, SEEN, from_row
-from registry.store.tables import consent, object_value, registry_object
+from registry.store.tables import object_value, registry_object
 from shared.ebrim import schemes
 from shared.ebrim.model import Timestamp
 from shared.store.engine import Reader, Transaction
-from shared.store.statements import in_list, like_any, lines
+from shared.store.statements import in_list, like_any
 
 _object = registry_object.c
 _DE = "$XDSDocumentEntry"
@@ -126,10 +127,6 @@ def _bound_value(name: str, values: Sequence[str]) -> Any:
 
 # --- statements ---------------------------------------------------------------------------------------
 
-_POLICIES = (
-    select(lines(consent.c.policy)).where(consent.c.patient_id == bindparam("patient")).scalar_subquery()
-)
-
 
 def _of_type(used: Signature) -> Iterable[ColumnElement[bool]]:
     # Without $XDSDocumentEntryType only Stable entries are meant.
@@ -148,7 +145,18 @@ def _matches(used: Signature) -> Iterable[ColumnElement[bool]]:
 @lru_cache(maxsize=512)
 def _find(used: Signature, *, leaf: bool) -> Select[Any]:
     columns = (*SEEN, FRAGMENT) if leaf else SEEN
-    return select(_POLICIES, *columns).where(*_matches(used)).limit(bindparam("most", type_=Integer))
+    return (
+        select(POLICY_LINES, IDENTITY_LINES, *columns)
+        .where(*_matches(used))
+        .limit(bindparam("most", type_=Integer))
+    )
+
+
+_ENTRIES = select(_object.confidentiality).where(
+    OF_PATIENT, _object.object_class == str(Class.DOCUMENT_ENTRY)
+)
+_CODES = _ENTRIES.distinct()
+_ONE = _ENTRIES.limit(1)
 
 
 @lru_cache(maxsize=128)
@@ -172,18 +180,24 @@ def _contents(used: Signature) -> Select[Any]:
 
 async def find_documents(
     database: Reader, criteria: Criteria, *, patient_id: str, most: int, leaf: bool
-) -> tuple[list[Found], str]:
-    """Find at most `most` entries of one patient, and the patient's policies as JSON lines.
+) -> tuple[list[Found], Given]:
+    """Find at most `most` entries of one patient, and what decides about the patient.
 
     One statement, served by `registry_object_of_patient`; the fragment is read as stored, with `leaf` only,
-    and never parsed. The policies come with the entries, so that they are of one moment; without entries they
-    are empty.
+    and never parsed. The policies come with the entries, so that they are of one moment; without entries
+    there are none.
     """
     statement = _find(signature(criteria, FILTERS), leaf=leaf)
     rows = await database.fetch(
         statement, patient=patient_id, most=most, level=criteria.level, **bound(criteria, FILTERS)
     )
-    return [from_row(row[1:]) for row in rows], (rows[0][0] or "") if rows else ""
+    return [from_row(row[2:]) for row in rows], Given.of_lines(*rows[0][:2]) if rows else Given()
+
+
+async def find_codes(database: Reader, patient_id: str, *, one: bool = False) -> list[str | None]:
+    """Each combination of confidentiality codes that entries of a patient have, once; or any `one`."""
+    statement = _ONE if one else _CODES
+    return [codes for (codes,) in await database.fetch(statement, patient=patient_id)]
 
 
 async def are_more_than(database: Reader, criteria: Criteria, *, patient_id: str, number: int) -> bool:

@@ -13,7 +13,7 @@ from registry.domain.multi_patient_queries import (
     FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS,
     FIND_FOLDERS_FOR_MULTIPLE_PATIENTS,
 )
-from registry.domain.stored_queries import Criteria, Shown
+from registry.domain.stored_queries import Criteria
 from registry.domain.submission import HAS_MEMBER, Class
 from registry.domain.visibility import Chosen, Found, Surroundings
 from registry.store import consents
@@ -25,9 +25,10 @@ from registry.store.associations import (
 )
 from registry.store.document_entries import find_contents, find_documents
 from registry.store.folders import find_folders
-from registry.store.found import find_by_ids, find_fragments, find_latest, find_of_class, find_shown
+from registry.store.found import find_by_ids, find_latest, find_of_class, find_shown
 from registry.store.multi_patient import find_documents_of_patients, find_folders_of_patients
 from registry.store.submission_sets import find_submission_sets
+from shared.ebrim.model import AvailabilityStatus
 from shared.errors import TooManyResults
 from shared.store.engine import Transaction
 
@@ -38,45 +39,37 @@ Selection = Callable[[Transaction, Criteria, int], Awaitable[Chosen]]
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A result before consent, with what consent needs; `fragments` only where they were asked for."""
+    """A result before consent, with what consent needs."""
 
     chosen: Chosen
     surroundings: Surroundings
-    policies: Mapping[str, tuple[str, ...]]
-    fragments: Mapping[str, bytes]
+    given: Mapping[str, consents.Given]
 
 
-async def select_objects(
-    transaction: Transaction, criteria: Criteria, *, most: int, fragments_up_to: int
-) -> Selected:
-    """Carry out the selection of a query and read what surrounds it.
+async def select_objects(transaction: Transaction, criteria: Criteria, *, most: int) -> Selected:
+    """Carry out the selection of a query and read what surrounds it, but no fragment.
 
-    A Find… query is refused when there are `most` objects to look at, or more. Fragments come along when the
-    result has no more than `fragments_up_to` objects.
+    A Find… query is refused when there are `most` objects to look at, or more.
     """
     chosen = await SELECTIONS[criteria.query.query_id](transaction, criteria, most)
     result = list({item.entry_uuid: item for item in chosen.result}.values())
-    around = await _surroundings(transaction, [*result, *chosen.witnesses], criteria.shown)
+    around = await _surroundings(transaction, [*result, *chosen.witnesses])
     patients = {item.patient_id for item in around.objects.values() if not item.is_association}
-    few = len(result) <= fragments_up_to
     return Selected(
         chosen=replace(chosen, result=result),
         surroundings=around,
-        policies=await consents.find_policies(transaction, patients) if patients else {},
-        fragments=await find_fragments(transaction, result) if few else {},
+        given=await consents.find_given(transaction, patients) if patients else {},
     )
 
 
-async def _surroundings(transaction: Transaction, looked_at: list[Found], shown: Shown) -> Surroundings:
+async def _surroundings(transaction: Transaction, looked_at: list[Found]) -> Surroundings:
     objects = {item.entry_uuid: item for item in looked_at}
     members: dict[str, list[str]] = {}
     fresh = looked_at
     while fresh:
         holders = [item for item in fresh if item.object_class in (Class.SUBMISSION_SET, Class.FOLDER)]
         wanted = _ends(item for item in fresh if item.is_association)
-        for membership in await find_memberships_of(
-            transaction, holders, statuses=shown.association_statuses
-        ):
+        for membership in await _all_memberships(transaction, holders):
             source, target = membership.source_object or "", membership.target_object or ""
             members.setdefault(source, []).append(target)
             wanted.add(target)
@@ -87,6 +80,17 @@ async def _surroundings(transaction: Transaction, looked_at: list[Found], shown:
     return Surroundings(
         objects, members, {entry_uuid: item.entry_uuid for entry_uuid, item in latest.items()}
     )
+
+
+async def _all_memberships(transaction: Transaction, holders: list[Found]) -> list[Found]:
+    """The Approved memberships of each of `holders`, or, where there is none, those of any status."""
+    approved = await find_memberships_of(transaction, holders, statuses=(str(AvailabilityStatus.APPROVED),))
+    of_these = {item.source_object for item in approved}
+    emptied = [item for item in holders if item.entry_uuid not in of_these]
+    return [
+        *approved,
+        *await find_memberships_of(transaction, emptied, statuses=tuple(map(str, AvailabilityStatus))),
+    ]
 
 
 def _may_be_old(item: Found) -> bool:

@@ -2,7 +2,8 @@
 
 POST /consent/policies   {"patient_id"}: the policies of a patient and the codes of the documents that were
                          updated, for services that decide themselves
-POST /consent/set        a policy; `policy_id` replaces one of the same patient, without it a new one is made
+POST /consent/set        a policy; `policy_id` replaces one of the same patient, without it a new one is made.
+                         After a merge each id still decides by its own: the policy is that of the id named
 POST /consent/remove     {"patient_id", "policy_id"}
 POST /consent/why        {"patient_id", "action", "roles", "organizations", "purposes", "confidentiality"}:
                          what would be decided, by which policy, and why no other applied
@@ -39,6 +40,7 @@ from shared.audit.recorder import AuditUnavailable
 from shared.consent.decision import Action, Resource
 from shared.consent.evaluation import explain
 from shared.consent.policy import (
+    DISCLOSURES,
     PatientPolicies,
     Policy,
     PolicyError,
@@ -132,10 +134,10 @@ async def _content(request: Request) -> Content:
 
 async def _policies(parts: Parts, _: Caller, content: Content) -> Response:
     patient = await _patient(parts, parts.database, content)
-    found = await _of(parts.database, patient)
+    found, identities = await _of(parts.database, patient)
     updated = await updates.find_updated_documents(parts.database, patient.survivor)
     return Response(
-        encode_patient_policies(PatientPolicies(patient.survivor, found, updated)),
+        encode_patient_policies(PatientPolicies(patient.survivor, found, identities, updated)),
         media_type="application/json",
     )
 
@@ -143,7 +145,14 @@ async def _policies(parts: Parts, _: Caller, content: Content) -> Response:
 async def _set(parts: Parts, caller: Caller, content: Content) -> Response:
     known = await _known_patient(parts, content)
     author = caller.user.audit_name if caller.user else caller.node.subject or caller.node.address
-    given: dict[str, Any] = {"effect": None, "author": author, **content, "patient_id": known.survivor}
+    # Who wrote it and when is what we saw, whatever the body says.
+    given: dict[str, Any] = {
+        "effect": None,
+        **content,
+        "patient_id": known.patient_id,
+        "author": author,
+        "created": parts.now(),
+    }
     policy = new_policy(**given)
 
     async def work(transaction: Transaction) -> None:
@@ -151,15 +160,17 @@ async def _set(parts: Parts, caller: Caller, content: Content) -> Response:
         held = await patients.hold_patient(transaction, known.survivor)
         if parts.settings.patients is PatientPolicy.KNOWN and (held is None or not held.active):
             raise Problem(409, "the patient was merged meanwhile; try again")
-        owner = await consents.find_owner(transaction, policy.policy_id)
-        if owner not in (None, known.survivor):
+        kept = await consents.find_kept(transaction, policy.policy_id)
+        if kept and kept[0] != known.survivor:
             raise Problem(409, f"{policy.policy_id} is a policy of another patient")
+        if kept and read_policy(kept[1]).patient_id != policy.patient_id:
+            raise Problem(409, f"{policy.policy_id} was given for another id of the patient; name that one")
         await consents.keep_policy(
             transaction,
             policy_id=policy.policy_id,
             patient_id=known.survivor,
             policy=json.dumps(encode_policy(policy)),
-            is_new=owner is None,
+            is_new=kept is None,
         )
 
     await Unit(parts).write(work, events=audit(policy.policy_id, known.survivor, f"set: {policy}", caller))
@@ -183,13 +194,15 @@ async def _remove(parts: Parts, caller: Caller, content: Content) -> Response:
 async def _why(parts: Parts, caller: Caller, content: Content) -> Response:
     patient = await _patient(parts, parts.database, content)
     asked = Caller(node=caller.node, endpoint=caller.endpoint, user=_user(content))
+    policies, identities = await _of(parts.database, patient)
     explanation = explain(
-        await _of(parts.database, patient),
+        policies,
         asked,
         _action(content),
         Resource(patient_id=patient.survivor, confidentiality=frozenset(_texts(content, "confidentiality"))),
         default=parts.settings.consent_default,
         now=parts.now(),
+        identities=identities,
     )
     return JSONResponse(
         {
@@ -227,16 +240,17 @@ async def _known_patient(parts: Parts, content: Content) -> Patient:
     return patient
 
 
-async def _of(reader: Reader, patient: Patient) -> tuple[Policy, ...]:
-    found = await consents.find_policies(reader, (patient.survivor,))
-    return tuple(map(read_policy, found.get(patient.survivor, ())))
+async def _of(reader: Reader, patient: Patient) -> tuple[tuple[Policy, ...], tuple[str, ...]]:
+    """The policies of a patient, and the ids that merges made one."""
+    found = (await consents.find_given(reader, (patient.survivor,)))[patient.survivor]
+    return tuple(map(read_policy, found.policies)), found.identities
 
 
 def _action(content: Content) -> Action:
-    try:
-        return Action(content.get("action", Action.QUERY))
-    except ValueError:
-        raise Problem(400, f"action must be one of {', '.join(Action)}") from None
+    action = content.get("action", Action.QUERY)
+    if action not in DISCLOSURES:
+        raise Problem(400, f"action must be one of {', '.join(DISCLOSURES)}")
+    return Action(action)
 
 
 def _texts(content: Content, name: str) -> Sequence[str]:

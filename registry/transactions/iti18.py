@@ -7,8 +7,9 @@ from functools import partial
 
 from registry.domain import stored_queries as queries
 from registry.domain.stored_queries import PATIENT_PARAMETERS, Criteria, criteria_of
-from registry.domain.visibility import Found, decided_on, resource_of, visible
-from registry.store.document_entries import are_more_than, find_documents
+from registry.domain.visibility import Found, decided_on, resource, resource_of, visible
+from registry.store.consents import Given, find_given
+from registry.store.document_entries import are_more_than, find_codes, find_documents
 from registry.store.found import find_fragments
 from registry.store.selections import select_objects
 from registry.unit import Unit
@@ -29,7 +30,10 @@ from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, StoredQ
 from shared.security.caller import Caller
 from shared.soap.served import Served
 from shared.soap.transaction import SoapTransaction
+from shared.store.engine import Transaction
 
+#: Entries that FindDocuments reads whole before anything was permitted.
+UNDECIDED = 10
 #: Objects of one patient that a query looks at before consent is asked, as a multiple of what it may answer:
 #: refused entries shall not count, and memory shall stay bounded.
 LOOKED_AT = 5
@@ -85,27 +89,59 @@ def _limit(unit: Unit, leaf: bool) -> int:
 async def _documents(
     unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
 ) -> tuple[list[Found], Mapping[str, bytes]]:
-    """FindDocuments: one statement reads entries, fragments and policies, unless there is more than fits."""
+    """FindDocuments: one statement reads entries, fragments and policies, unless there are many."""
     limit = _limit(unit, leaf)
     at_once = min(limit, _limit(unit, leaf=True))
+    few = min(UNDECIDED, at_once)
     patient_id = criteria.value(_PATIENT_ID)
     find = partial(find_documents, unit, criteria, patient_id=patient_id)
-    found, policies = await find(most=at_once + 1, leaf=leaf)
-    if len(found) <= at_once:
-        seen = await _permitted(unit, caller, found, policies)
-        return seen, {item.entry_uuid: item.fragment for item in seen}
+    found, given = await find(most=few + 1, leaf=leaf)
+    seen = await _permitted(unit, caller, found, given)
+    if len(found) <= few:
+        return seen, _fragments(seen)
+    if seen:
+        found, given = await find(most=at_once + 1, leaf=leaf)
+        if len(found) <= at_once:
+            seen = await _permitted(unit, caller, found, given)
+            return seen, _fragments(seen)
+    elif await _is_closed(unit, caller, patient_id):
+        return [], {}
     looked_at = _looked_at(limit)
     if await are_more_than(unit, criteria, patient_id=patient_id, number=looked_at):
         raise _too_many(limit)
-    found, policies = await find(most=looked_at + 1, leaf=False)
-    seen = await _permitted(unit, caller, found, policies)
+    found, given = await find(most=looked_at + 1, leaf=False)
+    seen = await _permitted(unit, caller, found, given)
     _check_number(len(found) if len(found) > looked_at else len(seen), limit)
     return await _whole(unit, seen) if leaf else (seen, {})
 
 
-async def _permitted(unit: Unit, caller: Caller, found: list[Found], policies: str) -> list[Found]:
-    # Without line feeds inside, each policy is one line; sorted, so that equal sets are known again.
-    of_patient = {item.patient_id: tuple(sorted(policies.splitlines())) for item in found[:1]}
+def _fragments(seen: Sequence[Found]) -> Mapping[str, bytes]:
+    return {item.entry_uuid: item.fragment for item in seen}
+
+
+async def _is_closed(unit: Unit, caller: Caller, patient_id: str) -> bool:
+    """Whether nothing of a patient may be seen, told by what its entries have: how much there is takes no
+    time, so that a closed patient answers as one who has nothing.
+    """
+
+    look_at_documents = unit.parts.decisions.look_at_documents
+
+    async def read(transaction: Transaction) -> tuple[Mapping[str, Given], list[str | None]]:
+        given = await find_given(transaction, [patient_id])
+        alike = not look_at_documents(*given[patient_id])
+        return given, await find_codes(transaction, patient_id, one=alike)
+
+    given, codes = await unit.read(read)
+    of_entries = [resource(patient_id, each) for each in codes]
+    decisions = await unit.decided(caller, [*of_entries, resource(patient_id, None)], given)
+    if any(decision.permitted for decision in decisions):
+        return False
+    unit.withhold(decisions[: len(codes)])
+    return True
+
+
+async def _permitted(unit: Unit, caller: Caller, found: list[Found], given: Given) -> list[Found]:
+    of_patient = {item.patient_id: given for item in found[:1]}
     answers = await unit.permits(caller, list(map(resource_of, found)), of_patient)
     return [item for item, permitted in zip(found, answers, strict=True) if permitted]
 
@@ -127,25 +163,35 @@ async def selected(
 ) -> tuple[list[Found], Mapping[str, bytes]]:
     """What a query selects and consent lets `caller` see, with fragments when whole objects are asked for.
 
+    Fragments are read of what is seen alone, and nothing of a patient of whom nothing may be seen.
+
     Raises
     ------
     TooManyResults
         The answer would exceed its limit, or more would have to be looked at than `LOOKED_AT` allows.
     """
+    named = {patient_id for name in PATIENT_PARAMETERS for patient_id in criteria.values(name)}
+    if len(named) == 1 and await _is_closed(unit, caller, *named):
+        return [], {}
     limit = _limit(unit, leaf)
     found = await unit.read(
-        lambda transaction: select_objects(
-            transaction, criteria, most=_looked_at(limit) + 1, fragments_up_to=limit if leaf else 0
-        )
+        lambda transaction: select_objects(transaction, criteria, most=_looked_at(limit) + 1)
     )
-    asked = decided_on(found.surroundings)
-    answers = await unit.permits(caller, list(map(resource_of, asked)), found.policies)
-    permitted = {item.entry_uuid for item, permits in zip(asked, answers, strict=True) if permits}
-    seen = visible(found.chosen, found.surroundings, permitted)
+    around = found.surroundings
+    asked = decided_on(around)
+    decisions = await unit.decided(caller, list(map(resource_of, asked)), found.given)
+    # A set or folder that has members is refused because of them.
+    unit.withhold(
+        decision
+        for item, decision in zip(asked, decisions, strict=True)
+        if not around.members.get(item.entry_uuid)
+    )
+    permitted = {
+        item.entry_uuid for item, decision in zip(asked, decisions, strict=True) if decision.permitted
+    }
+    seen = visible(found.chosen, around, permitted)
     _check_number(len(seen), limit)
-    if leaf and seen and not found.fragments:
-        return await _whole(unit, seen)
-    return seen, found.fragments
+    return await _whole(unit, seen) if leaf else (seen, {})
 
 
 async def _whole(unit: Unit, seen: Sequence[Found]) -> tuple[list[Found], Mapping[str, bytes]]:

@@ -14,7 +14,10 @@ from shared.security.caller import Caller
 
 
 class Action(StrEnum):
-    """What a caller wants to do with patient data."""
+    """What a caller wants to do with patient data.
+
+    Nobody asks consent for SUBMIT: it is read in policies of earlier releases, and refused in new ones.
+    """
 
     QUERY = "query"
     RETRIEVE = "retrieve"

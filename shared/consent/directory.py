@@ -102,7 +102,7 @@ class ConsentDecisions:
         if policies is None:
             return (UNFETCHED,) * len(resources)
         if not policies.updated:
-            return await self._decisions.decide(policies.policies, caller, action, resources)
+            return await self._by(policies, caller, action, resources)
         current = [_current(resource, policies) for resource in resources]
         decided = iter(
             await self._of_entries(
@@ -117,9 +117,16 @@ class ConsentDecisions:
         """Decide current entries, of which some may be of another patient than the policies at hand."""
         ours = [each for each in entries if each.patient_id == policies.patient_id]
         others = tuple(each for each in entries if each.patient_id != policies.patient_id)
-        of_ours = iter(await self._decisions.decide(policies.policies, caller, action, ours))
+        of_ours = iter(await self._by(policies, caller, action, ours))
         of_others = iter(await self.decide(caller, action, others) if others else ())
         return [next(of_ours if each.patient_id == policies.patient_id else of_others) for each in entries]
+
+    async def _by(
+        self, policies: PatientPolicies, caller: Caller, action: Action, resources: Sequence[Resource]
+    ) -> tuple[Decision, ...]:
+        return await self._decisions.decide(
+            policies.policies, caller, action, resources, identities=policies.identities
+        )
 
     async def _policies(self, patient_id: str) -> PatientPolicies | None:
         copy = self._copies.get(patient_id)

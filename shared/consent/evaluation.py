@@ -4,11 +4,12 @@ Of the policies in force that concern the action:
 
 1. One that denies and applies to caller and document: no. 2. Else one that permits and applies: yes. 3. Else,
 when any of them permits somebody: no. Permissions are the closed list of who may; denials alone only exclude.
-4. Else the domain's default for queries and retrievals; a submission is accepted.
+4. Else the domain's default.
 
 A permission to query or to retrieve closes the list for both: who may not find a document may not fetch it
-either. What expired is as if it had never been. Policies of identities that were merged are decided for each
-identity by itself, and every one of them must permit. A caller without a user has no role, organisation or
+either. What expired is as if it had never been. Of identities that were merged each is decided by itself, by
+its own policies and the default, and every one of them must permit: one without a policy is as closed as the
+default. A caller without a user has no role, organisation or
 purpose.
 """
 
@@ -25,14 +26,13 @@ import cedarpy
 
 from shared.consent.cedar import Answer, Subject, ask, condition_set, policy_set, subject_of
 from shared.consent.decision import Action, Decision, Resource
-from shared.consent.policy import Effect, Policy, PolicyError, read_policy
+from shared.consent.policy import DISCLOSURES, Effect, Policy, PolicyError, read_policy
 from shared.security.caller import Caller
 from shared.settings import Default
 
 UNREADABLE = Decision(False, "policies cannot be read")
 FAILED = Decision(False, "policies cannot be evaluated")
 CLOSED_LIST = Decision(False, "default: deny, no permit policy of the patient applies")
-SUBMISSION = Decision(True, "default: permit, submissions are accepted")
 
 # More questions than these are asked in a thread (about 4 ms on the loop).
 ASKED_ON_THE_LOOP = 50
@@ -42,6 +42,8 @@ REMEMBERED_DECISIONS_OF_A_SET = 256
 _subject_of = lru_cache(maxsize=1_024)(subject_of)
 
 Codes = frozenset[str]
+#: Policies, and the ids that merges made one.
+_Key = tuple[tuple[Policy, ...] | tuple[str, ...], tuple[str, ...]]
 
 
 def decide_with(
@@ -52,8 +54,11 @@ def decide_with(
     *,
     default: Default,
     now: datetime,
+    identities: Sequence[str] = (),
 ) -> tuple[Decision, ...]:
     """One decision for each resource, in order, by these policies of its patient; a pure function.
+
+    `identities` are the ids of a patient that was merged, those without a policy among them.
 
     Raises
     ------
@@ -61,7 +66,7 @@ def decide_with(
         Two of the policies have the same id.
     """
     codes = [resource.confidentiality for resource in resources]
-    return _Ready(policies, default, now).decide(subject_of(caller.user), action, codes)
+    return _Ready(policies, identities, default, now).decide(subject_of(caller.user), action, codes)
 
 
 class PolicyDecisions:
@@ -77,7 +82,7 @@ class PolicyDecisions:
     ) -> None:
         self._default = default
         self._clock = clock
-        self._sets: OrderedDict[tuple[Policy, ...] | tuple[str, ...], _Ready] = OrderedDict()
+        self._sets: OrderedDict[_Key, _Ready] = OrderedDict()
 
     async def decide(
         self,
@@ -85,11 +90,16 @@ class PolicyDecisions:
         caller: Caller,
         action: Action,
         resources: Sequence[Resource],
+        *,
+        identities: tuple[str, ...] = (),
     ) -> tuple[Decision, ...]:
-        """One decision for each resource, in order; what cannot be read or evaluated is refused."""
+        """One decision for each resource, in order; what cannot be read or evaluated is refused.
+
+        `identities` are the ids of a patient that was merged, those without a policy among them.
+        """
         codes = [resource.confidentiality for resource in resources]
         try:
-            ready = self._ready(policies)
+            ready = self._ready(policies, identities)
         except PolicyError:
             return (UNREADABLE,) * len(codes)
         subject = _subject_of(caller.user)
@@ -97,14 +107,24 @@ class PolicyDecisions:
             return await asyncio.to_thread(ready.decide, subject, action, codes)
         return ready.decide(subject, action, codes)
 
-    def _ready(self, policies: tuple[Policy, ...] | tuple[str, ...]) -> _Ready:
-        now = self._clock()
-        known = self._sets.get(policies)
+    def look_at_documents(
+        self, policies: tuple[Policy, ...] | tuple[str, ...], identities: tuple[str, ...] = ()
+    ) -> bool:
+        """Whether two documents of the patient may be decided differently for one caller."""
+        try:
+            return self._ready(policies, identities).looks_at_documents
+        except PolicyError:
+            return False
+
+    def _ready(self, policies: tuple[Policy, ...] | tuple[str, ...], identities: tuple[str, ...]) -> _Ready:
+        # One that was never merged shares what is remembered with all who have the same policies.
+        now, key = self._clock(), (policies, identities if len(identities) > 1 else ())
+        known = self._sets.get(key)
         if known is not None and known.holds(now):
-            self._sets.move_to_end(policies)
+            self._sets.move_to_end(key)
             return known
         read = [each if isinstance(each, Policy) else read_policy(each) for each in policies]
-        ready = self._sets[policies] = _Ready(read, self._default, now)
+        ready = self._sets[key] = _Ready(read, identities, self._default, now)
         while len(self._sets) > REMEMBERED_SETS:
             self._sets.popitem(last=False)
         return ready
@@ -113,9 +133,13 @@ class PolicyDecisions:
 class _Ready:
     """A patient's policies in force at one moment, ready to be asked, with the answers given."""
 
-    def __init__(self, policies: Sequence[Policy], default: Default, now: datetime) -> None:
+    def __init__(
+        self, policies: Sequence[Policy], identities: Sequence[str], default: Default, now: datetime
+    ) -> None:
         in_force = [policy for policy in policies if policy.in_force(now)]
         self._identities = [_Identity(each) for each in _by_identity(in_force)]
+        self.looks_at_documents = any(policy.confidentiality for policy in in_force)
+        self._one_has_none = not {policy.patient_id for policy in in_force}.issuperset(identities)
         self._default = Decision(default is Default.PERMIT, f"default: {default}")
         self._since = now
         self._until = _next_change(policies, now)
@@ -135,7 +159,7 @@ class _Ready:
     def decide(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> tuple[Decision, ...]:
         """One decision for each set of confidentiality codes, in order."""
         if not self._identities:
-            return (self._by_default(action),) * len(codes)
+            return (self._default,) * len(codes)
         known = self._known.get((subject, action), {})
         asked = [each for each in dict.fromkeys(codes) if each not in known]
         if asked:
@@ -151,14 +175,13 @@ class _Ready:
 
     def _answers(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> list[Decision]:
         decided = [identity.decide(subject, action, codes) for identity in self._identities]
-        return [self._together(action, each) for each in zip(*decided, strict=True)]
+        return [self._together(each) for each in zip(*decided, strict=True)]
 
-    def _together(self, action: Action, decisions: Sequence[Decision | None]) -> Decision:
-        given = [decision or self._by_default(action) for decision in decisions]
+    def _together(self, decisions: Sequence[Decision | None]) -> Decision:
+        given = [decision or self._default for decision in decisions]
+        if self._one_has_none:
+            given.append(self._default)
         return next((decision for decision in given if not decision.permitted), given[0])
-
-    def _by_default(self, action: Action) -> Decision:
-        return SUBMISSION if action is Action.SUBMIT else self._default
 
 
 class _Identity:
@@ -167,30 +190,24 @@ class _Identity:
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._policies = {policy.policy_id: policy for policy in policies}
         self._set: cedarpy.PolicySet = policy_set(policies)
-        self._closed = {action: any(closes(policy, action) for policy in policies) for action in Action}
+        self._closed = any(map(closes, policies))
 
     def decide(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> list[Decision | None]:
         """None where no policy says anything."""
-        return [self._decision(answer, action) for answer in ask(self._set, subject, action, codes)]
+        return [self._decision(answer) for answer in ask(self._set, subject, action, codes)]
 
-    def _decision(self, answer: Answer, action: Action) -> Decision | None:
+    def _decision(self, answer: Answer) -> Decision | None:
         if answer.failed:
             return FAILED
         if answer.policy_ids:
             deciding = min((self._policies[each] for each in answer.policy_ids), key=_age)
             return Decision(answer.permitted, f"policy {deciding.policy_id}: {deciding}")
-        return CLOSED_LIST if self._closed[action] else None
+        return CLOSED_LIST if self._closed else None
 
 
-def closes(policy: Policy, action: Action) -> bool:
-    """Whether `policy` makes the permissions for `action` a closed list."""
-    if policy.effect is not Effect.PERMIT:
-        return False
-    return (Action.SUBMIT in policy.actions) if action is Action.SUBMIT else _discloses(policy)
-
-
-def _discloses(policy: Policy) -> bool:
-    return Action.QUERY in policy.actions or Action.RETRIEVE in policy.actions
+def closes(policy: Policy) -> bool:
+    """Whether `policy` makes the permissions a closed list."""
+    return policy.effect is Effect.PERMIT and not set(DISCLOSURES).isdisjoint(policy.actions)
 
 
 def _age(policy: Policy) -> tuple[datetime, str]:
@@ -241,9 +258,12 @@ def explain(
     *,
     default: Default,
     now: datetime,
+    identities: Sequence[str] = (),
 ) -> Explanation:
     """The decision on one resource, and for each policy which of its conditions was not met."""
-    (decision,) = decide_with(policies, caller, action, (resource,), default=default, now=now)
+    (decision,) = decide_with(
+        policies, caller, action, (resource,), default=default, now=now, identities=identities
+    )
     subject = subject_of(caller.user)
     considered = tuple(
         Considered(policy, tuple(_unmet(policy, subject, action, resource.confidentiality, now)))

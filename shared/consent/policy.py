@@ -101,13 +101,15 @@ class Entry:
 class PatientPolicies:
     """All policies of a patient, and what they are asked about that changed since it was registered.
 
-    `patient_id` is the survivor of merges, each policy names the id it was for. `updated` has, by uniqueId,
-    the documents whose metadata were updated (ITI-57, ITI-92): each entry that they have now, and that may be
-    another patient's. Whoever keeps older ones must use these.
+    `patient_id` is the survivor of merges, `identities` are all ids that merges made one, itself among them,
+    and each policy names the one it was for; without a merge `identities` may be empty. `updated` has, by
+    uniqueId, the documents whose metadata were updated (ITI-57, ITI-92): each entry that they have now, and
+    that may be another patient's. Whoever keeps older ones must use these.
     """
 
     patient_id: str
     policies: tuple[Policy, ...] = ()
+    identities: tuple[str, ...] = ()
     updated: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
 
 
@@ -117,7 +119,7 @@ def new_policy(*, patient_id: str, effect: Effect | str, **fields: Any) -> Polic
     Raises
     ------
     PolicyError
-        A field is malformed.
+        A field is malformed, or `actions` names what nobody asks consent for.
     """
     made = {
         "policy_id": uuid4().urn,
@@ -125,7 +127,13 @@ def new_policy(*, patient_id: str, effect: Effect | str, **fields: Any) -> Polic
         "patient_id": patient_id,
         "effect": effect,
     }
-    return decode_policy(made | fields)
+    policy = decode_policy(made | fields)
+    if not set(policy.actions) <= set(DISCLOSURES):
+        raise PolicyError(
+            f"actions: consent is asked for {' and '.join(DISCLOSURES)} alone; no service holds a submission "
+            "against policies, so that one about it would do nothing"
+        )
+    return policy
 
 
 # --- JSON ---------------------------------------------------------------------------------------------
@@ -155,6 +163,7 @@ def encode_patient_policies(policies: PatientPolicies) -> bytes:
     return json.dumps(
         {
             "patient_id": policies.patient_id,
+            "identities": list(policies.identities),
             "policies": [encode_policy(policy) for policy in policies.policies],
             "updated": {
                 unique_id: [
@@ -177,20 +186,25 @@ def decode_patient_policies(octets: bytes) -> PatientPolicies:
     """
     content = _object(octets)
     listed, updated = content.get("policies"), content.get("updated")
+    identities = content.get("identities")
     if (
-        set(content) != {"patient_id", "policies", "updated"}
+        set(content) != {"patient_id", "identities", "policies", "updated"}
         or not isinstance(listed, list)
+        or not isinstance(identities, list)
         or not isinstance(updated, dict)
     ):
         raise PolicyError(
-            "patient_id, policies (a list) and updated (an object) are needed, and nothing else"
+            "patient_id, identities and policies (lists) and updated (an object) are needed, and nothing else"
         )
+    if not all(isinstance(identity, str) for identity in identities):
+        raise PolicyError("identities: must be a list of patient ids")
     if len(listed) > MAX_POLICIES:
         raise PolicyError(f"policies: at most {MAX_POLICIES} for one patient")
     patient_id = _matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO")
     return PatientPolicies(
         patient_id,
         tuple(map(decode_policy, listed)),
+        tuple(identities),
         {unique_id: _entries(entries) for unique_id, entries in updated.items()},
     )
 

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import httpx2
 import pytest
 from fastapi import FastAPI
@@ -42,6 +44,30 @@ async def test_a_policy_that_was_set_is_handed_to_those_who_decide(registry, htt
     assert found.patient_id == PATIENT
     assert [each.policy_id for each in found.policies] == [policy["policy_id"]]
     assert policy["author"] == "127.0.0.1"
+
+
+async def test_who_wrote_a_policy_and_when_is_what_the_registry_saw(registry, http):
+    claimed = {"author": "somebody else", "created": "2001-01-01T00:00:00+00:00"}
+    begun = datetime.now(UTC)
+    written = await ask(http, "set", patient_id=PATIENT, effect="deny", **claimed)
+    again = await ask(
+        http, "set", patient_id=PATIENT, effect="permit", policy_id=written["policy_id"], **claimed
+    )
+
+    (kept,) = (await ask(http, "policies", patient_id=PATIENT))["policies"]
+    assert kept == again
+    for policy in (written, again):
+        assert policy["author"] == "127.0.0.1"
+        assert begun <= datetime.fromisoformat(policy["created"]) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("actions", [["submit"], ["query", "submit"], ["retrieve", "query", "submit"]])
+async def test_a_policy_that_nobody_would_enforce_is_refused(registry, http, actions):
+    answer = await ask(http, "set", 400, patient_id=PATIENT, effect="deny", actions=actions)
+
+    assert "query and retrieve alone" in answer["title"]
+    assert (await ask(http, "policies", patient_id=PATIENT))["policies"] == []
+    await ask(http, "why", 400, patient_id=PATIENT, action="submit")
 
 
 async def test_a_policy_is_replaced_by_its_id_and_removed(registry, http):
@@ -127,7 +153,7 @@ async def test_requests_that_cannot_be_read_say_why(registry, http, action, cont
 async def test_an_unknown_patient_gets_no_policy_but_has_none(registry, http):
     unknown = f"NOBODY^^^&{DOMAIN}&ISO"
     await ask(http, "set", 404, patient_id=unknown, effect="deny")
-    nothing = {"patient_id": unknown, "policies": [], "updated": {}}
+    nothing = {"patient_id": unknown, "identities": [], "policies": [], "updated": {}}
     assert (await ask(http, "policies", patient_id=unknown)) == nothing
 
 

@@ -8,7 +8,8 @@ from registry.domain import stored_queries as queries
 from registry.transactions import iti18
 from registry.unit import Unit
 from shared.audit.events import Outcome
-from shared.ebrim.model import AssociationType, Code
+from shared.ebrim import schemes
+from shared.ebrim.model import AssociationType, AvailabilityStatus, Code
 from shared.messages.iti18 import ReturnType, StoredQueryRequest, encode_parameters
 from tests.support.consent import deny, permit
 from tests.support.metadata import (
@@ -20,7 +21,7 @@ from tests.support.metadata import (
     a_submission,
     an_association,
 )
-from tests.support.registry import APPROVED, Registry, a_clinician, codes, open_parts
+from tests.support.registry import APPROVED, DEPRECATED, Registry, a_clinician, codes, open_parts
 
 REF = ReturnType.OBJECT_REF
 RESTRICTED = Code("R", NORMAL.scheme)
@@ -229,3 +230,120 @@ async def test_the_trail_alone_says_by_which_policy_something_was_left_out(regis
         assert event.outcome is Outcome.SUCCESS
         assert ("withheld by consent: policy " in event.outcome_description) is says
         assert b"policy" not in iti18.ITI18.encode_response(response)
+
+
+@pytest.mark.parametrize("statuses", [[APPROVED], [DEPRECATED], [APPROVED, DEPRECATED]])
+async def test_which_associations_are_asked_for_makes_no_set_or_folder_empty(registry, world, statuses):
+    whole = {"$MetadataLevel": 2, "$XDSAssociationStatus": statuses}
+    secret = world.secret.submission_set
+    for query, parameters in (
+        (queries.GET_FOLDER_AND_CONTENTS, {"$XDSFolderUniqueId": world.folder.unique_id, **whole}),
+        (queries.GET_SUBMISSION_SET_AND_CONTENTS, {"$XDSSubmissionSetUniqueId": secret.unique_id, **whole}),
+        (queries.GET_ALL, {**ALL, **whole}),
+    ):
+        found = await registry.query(query, parameters, caller=SURGEON)
+        assert world.folder.entry_uuid not in ids(found.folders), query.name
+        assert secret.entry_uuid not in ids(found.submission_sets), query.name
+        assert await registry.query(query, parameters, caller=RADIOLOGIST)
+
+
+async def test_a_folder_that_was_emptied_still_tells_of_what_it_held(registry):
+    folder, held = a_folder(), a_document_entry(confidentiality_codes=(RESTRICTED,))
+    membership = an_association(
+        folder.entry_uuid, held.entry_uuid, availability_status=AvailabilityStatus.DEPRECATED
+    )
+    await registry.store_as_is(folder, held, membership)
+    await registry.add_policy(restricted_from("SURGEON"))
+
+    asked = {"$XDSFolderUniqueId": [folder.unique_id]}
+    assert not await registry.query(queries.GET_FOLDERS, asked, caller=SURGEON)
+    assert await registry.query(queries.GET_FOLDERS, asked, caller=RADIOLOGIST)
+
+
+async def test_a_document_of_another_patient_does_not_open_the_set_that_refers_to_it(registry):
+    theirs = a_document_entry(patient_id=OTHER_PATIENT)
+    await registry.register(a_submission(theirs, patient_id=OTHER_PATIENT))
+    ours = a_submission()
+    reference = an_association(
+        ours.submission_set.entry_uuid, theirs.entry_uuid, submission_set_status=schemes.REFERENCE
+    )
+    await registry.register(replace(ours, associations=(*ours.associations, reference)))
+    asked = {"$XDSSubmissionSetEntryUUID": ours.submission_set.entry_uuid}
+    found = await registry.query(queries.GET_SUBMISSION_SET_AND_CONTENTS, asked, return_type=REF)
+    assert {ours.submission_set.entry_uuid, theirs.entry_uuid} <= refs(found)
+
+    await registry.add_policy(deny(patient_id=PATIENT))
+    found = await registry.query(queries.GET_SUBMISSION_SET_AND_CONTENTS, asked, return_type=REF)
+    assert refs(found) == {theirs.entry_uuid}
+
+
+# --- a closed patient answers as one who has nothing ----------------------------------------------------
+
+
+class Read:
+    """A database that counts the rows which are read from it."""
+
+    def __init__(self, database):
+        self.database = database
+        self.rows = 0
+
+    async def fetch(self, statement, /, **parameters):
+        rows = await self.database.fetch(statement, **parameters)
+        self.rows += len(rows)
+        return rows
+
+    async def read(self, work):
+        async def counted(transaction):
+            reader = Read(transaction)
+            try:
+                return await work(reader)
+            finally:
+                self.rows += reader.rows
+
+        return await self.database.read(counted)
+
+    async def rows_of(self, registry, query, parameters, return_type):
+        """The rows that a query reads, and what it finds."""
+        counting = Registry(replace(registry.parts, database=self))
+        before = self.rows
+        found = await counting.query(query, parameters, return_type=return_type)
+        return self.rows - before, found
+
+
+@pytest.mark.parametrize("return_type", [ReturnType.LEAF_CLASS, REF])
+async def test_of_a_closed_patient_few_rows_are_read_however_much_there_is(registry, return_type):
+    for _ in range(10):
+        await registry.register(a_submission(*[a_document_entry() for _ in range(10)], folders=[a_folder()]))
+    sets = {"$XDSSubmissionSetPatientId": PATIENT, "$XDSSubmissionSetStatus": [APPROVED]}
+    folders = {"$XDSFolderPatientId": PATIENT, "$XDSFolderStatus": [APPROVED]}
+    about_a_patient = [
+        (queries.FIND_DOCUMENTS, FIND),
+        (queries.FIND_DOCUMENTS, {**FIND, "$MetadataLevel": 2}),
+        (queries.FIND_SUBMISSION_SETS, sets),
+        (queries.FIND_FOLDERS, folders),
+        (queries.GET_ALL, ALL),
+    ]
+    read = Read(registry.parts.database)
+    await registry.add_policy(deny(patient_id=PATIENT, confidentiality=[str(RESTRICTED)]))
+    for query, parameters in about_a_patient:
+        rows, found = await read.rows_of(registry, query, parameters, return_type)
+        assert found
+        assert rows >= 10, "the rows of an open patient are counted"
+
+    await registry.add_policy(deny(patient_id=PATIENT))
+    for query, parameters in about_a_patient:
+        rows, found = await read.rows_of(registry, query, parameters, return_type)
+        assert not found
+        assert rows <= iti18.UNDECIDED + 5, query.name
+
+
+async def test_of_what_is_refused_by_its_id_no_fragment_is_read(registry):
+    entries = [a_document_entry() for _ in range(30)]
+    await registry.register(a_submission(*entries))
+    await registry.add_policy(deny(patient_id=PATIENT))
+    asked = {"$XDSDocumentEntryUniqueId": [entry.unique_id for entry in entries]}
+    read = Read(registry.parts.database)
+
+    whole, _ = await read.rows_of(registry, queries.GET_DOCUMENTS, asked, ReturnType.LEAF_CLASS)
+    ids_alone, _ = await read.rows_of(registry, queries.GET_DOCUMENTS, asked, ReturnType.OBJECT_REF)
+    assert whole == ids_alone

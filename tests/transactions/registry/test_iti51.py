@@ -389,7 +389,7 @@ async def test_refused_objects_do_not_count_until_there_are_too_many_to_look_at(
         await find(small, PatientId=BOTH)
 
 
-@pytest.mark.parametrize(
+OF_ONE_PATIENT = pytest.mark.parametrize(
     ("which", "parameters"),
     [
         (queries.FIND_FOLDERS, {f"{F}PatientId": PATIENT, f"{F}Status": [APPROVED]}),
@@ -408,12 +408,24 @@ async def test_refused_objects_do_not_count_until_there_are_too_many_to_look_at(
         ),
     ],
 )
+
+
+@OF_ONE_PATIENT
 async def test_that_holds_for_the_queries_about_one_patient_too(small, which, parameters):
-    await small.add_policy(deny(patient_id=PATIENT))
+    await small.add_policy(permit(patient_id=PATIENT, confidentiality=["N"]))
+    await small.register(a_submission(a_document_entry()))
     for _ in range(16):
         await small.register(a_submission(folders=[a_folder()]))
     with pytest.raises(TooManyResults):
         await small.query(which, parameters)
+
+
+@OF_ONE_PATIENT
+async def test_of_whom_nothing_may_be_seen_it_is_not_told_how_much_there_is(small, which, parameters):
+    await small.add_policy(deny(patient_id=PATIENT))
+    for _ in range(16):
+        await small.register(a_submission(a_document_entry(), folders=[a_folder()]))
+    assert not await small.query(which, parameters)
 
 
 async def recorded(registry):

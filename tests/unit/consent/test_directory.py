@@ -46,7 +46,7 @@ class Registry:
 
     async def fetch(self, patient_id: str) -> PatientPolicies:
         self.asked.append(patient_id)
-        found = PatientPolicies(patient_id, self.policies.get(patient_id, ()), self.updated)
+        found = PatientPolicies(patient_id, self.policies.get(patient_id, ()), updated=self.updated)
         await self.gate.wait()
         if self.failure:
             raise self.failure

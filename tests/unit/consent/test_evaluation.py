@@ -13,7 +13,15 @@ from shared.consent import cedar, evaluation
 from shared.consent.cedar import Answer
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions, decide_with, explain
-from shared.consent.policy import Effect, Policy, PolicyError, encode_policy, new_policy
+from shared.consent.policy import (
+    DISCLOSURES,
+    Effect,
+    Policy,
+    PolicyError,
+    decode_policy,
+    encode_policy,
+    new_policy,
+)
 from shared.ebrim.model import Code
 from shared.security.caller import Caller, Node, User
 from shared.settings import Default
@@ -48,24 +56,27 @@ def decided(
 
 
 def naive(
-    policies: Sequence[Policy], caller: Caller, action: Action, resource: Resource, default: Default, now
+    policies: Sequence[Policy],
+    caller: Caller,
+    action: Action,
+    resource: Resource,
+    default: Default,
+    now,
+    identities: Sequence[str] = (),
 ):
     """The rules of the module in plain loops, without memory, translation or Cedar."""
+    named = {policy.patient_id for policy in policies if naive_in_force(policy, now)} | set(identities)
     verdicts = []
-    for identity in {policy.patient_id for policy in policies if naive_in_force(policy, now)}:
+    for identity in named:
         own = [policy for policy in policies if policy.patient_id == identity and naive_in_force(policy, now)]
         verdicts.append(naive_identity(own, caller, action, resource, default))
-    return all(verdicts) if verdicts else naive_default(action, default)
+    return all(verdicts) if verdicts else default is Default.PERMIT
 
 
 def naive_in_force(policy: Policy, now: datetime) -> bool:
     if policy.valid_from and now < policy.valid_from:
         return False
     return not (policy.valid_until and now >= policy.valid_until)
-
-
-def naive_default(action: Action, default: Default) -> bool:
-    return True if action is Action.SUBMIT else default is Default.PERMIT
 
 
 def naive_identity(policies, caller, action, resource, default) -> bool:
@@ -75,13 +86,9 @@ def naive_identity(policies, caller, action, resource, default) -> bool:
     if applying:
         return True
     for policy in policies:
-        about_submission = Action.SUBMIT in policy.actions
-        about_disclosure = set(policy.actions) - {Action.SUBMIT}
-        if policy.effect is Effect.PERMIT and (
-            about_submission if action is Action.SUBMIT else about_disclosure
-        ):
+        if policy.effect is Effect.PERMIT:
             return False
-    return naive_default(action, default)
+    return default is Default.PERMIT
 
 
 def naive_applies(policy: Policy, caller: Caller, action: Action, resource: Resource) -> bool:
@@ -139,7 +146,7 @@ def some_policies(draw):
                 organizations=draw(st.lists(organizations, max_size=2)),
                 purposes=draw(st.lists(spelled, max_size=1)),
                 confidentiality=draw(st.one_of(st.lists(values, max_size=2), st.lists(full, max_size=2))),
-                actions=draw(st.lists(st.sampled_from(list(Action)), max_size=2)),
+                actions=draw(st.lists(st.sampled_from(DISCLOSURES), max_size=2)),
                 valid_from=begins,
                 valid_until=ends if begins is None or ends is None or begins < ends else None,
             )
@@ -166,7 +173,7 @@ resources = st.builds(Resource, patient_id=st.just(PATIENT), confidentiality=st.
 @given(
     some_policies(),
     callers,
-    st.sampled_from(Action),
+    st.sampled_from(DISCLOSURES),
     st.lists(resources, max_size=4),
     st.sampled_from(Default),
 )
@@ -246,12 +253,17 @@ def test_a_node_without_user_has_no_role():
     assert not decided([deny()], a_caller(node_alone=True), default=Default.PERMIT).permitted
 
 
-def test_submissions_are_accepted_unless_a_policy_is_about_them():
-    node = a_caller(node_alone=True)
+@pytest.mark.parametrize("actions", [["submit"], ["query", "submit"]])
+def test_a_policy_about_what_nobody_asks_consent_for_is_refused(actions):
+    with pytest.raises(PolicyError, match="query and retrieve alone"):
+        permit(actions=actions)
 
-    assert decided([], node, action=Action.SUBMIT).permitted
-    assert decided([permit(roles=["RAD"])], node, action=Action.SUBMIT).permitted
-    assert not decided([deny(actions=["submit"])], node, action=Action.SUBMIT).permitted
+
+def test_what_an_earlier_release_took_about_submissions_alone_neither_permits_nor_closes():
+    old = decode_policy({**encode_policy(permit()), "actions": ["submit"]})
+
+    assert decided([old], a_caller("RAD"), default=Default.PERMIT).reason == "default: permit"
+    assert not decided([old], a_caller("RAD"), default=Default.DENY).permitted
 
 
 def test_an_expired_policy_is_as_if_it_had_never_been():
@@ -282,6 +294,44 @@ def test_merged_identities_must_each_permit():
 
     assert not decided([ours, theirs], a_caller("RAD")).permitted
     assert decided([ours, theirs], a_caller("RAD", "NURSE")).permitted
+
+
+IDENTITIES = [PATIENT, OTHER_PATIENT, *(f"P{number}^^^&2.999.1&ISO" for number in range(4))]
+
+
+@given(
+    some_policies(),
+    callers,
+    st.sampled_from(DISCLOSURES),
+    st.lists(resources, min_size=1, max_size=3),
+    st.sampled_from(Default),
+    st.sets(st.sampled_from(IDENTITIES), max_size=6),
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_was_merged_each_identity_decides_by_its_own_policies_and_the_default(
+    policies, caller, action, listed, default, merged
+):
+    identities = tuple(sorted(merged))
+    decisions = decide_with(policies, caller, action, listed, default=default, now=NOW, identities=identities)
+
+    assert [each.permitted for each in decisions] == [
+        naive(policies, caller, action, resource, default, NOW, identities) for resource in listed
+    ]
+
+
+async def test_policies_that_are_remembered_are_those_of_the_same_identities():
+    decisions = PolicyDecisions(Default.DENY, clock=lambda: NOW)
+
+    async def permitted(*identities: str) -> bool:
+        (answer,) = await decisions.decide(
+            (permitting,), a_caller(), Action.QUERY, [a_document()], identities=identities
+        )
+        return answer.permitted
+
+    permitting = permit()
+    assert await permitted()
+    assert not await permitted(PATIENT, OTHER_PATIENT)
+    assert await permitted(PATIENT)
 
 
 @pytest.mark.parametrize("value", ["A^^2.999.1", "A^", "^A", "A^^"])
@@ -342,9 +392,11 @@ def test_the_explanation_says_what_was_not_met():
 
 
 def test_the_explanation_says_what_is_not_yet_in_force():
-    policy = permit(valid_from=NOW + timedelta(days=1))
+    policy = permit(valid_from=NOW + timedelta(days=1), actions=["query"])
 
-    explained = explain([policy], a_caller("RAD"), Action.SUBMIT, a_document(), default=Default.DENY, now=NOW)
+    explained = explain(
+        [policy], a_caller("RAD"), Action.RETRIEVE, a_document(), default=Default.DENY, now=NOW
+    )
 
     assert explained.considered[0].unmet == ("valid_from", "actions")
 

@@ -43,7 +43,7 @@ policies = st.builds(
     confidentiality=st.one_of(
         st.lists(printable, max_size=4), st.lists(st.tuples(printable, printable).map("^^".join), max_size=4)
     ),
-    actions=st.lists(st.sampled_from(list(Action)), max_size=3),
+    actions=st.lists(st.sampled_from(DISCLOSURES), max_size=3),
     valid_from=st.one_of(st.none(), moments),
     description=printable,
     author=printable,
@@ -64,7 +64,7 @@ entries = st.lists(
 
 @given(st.lists(policies, max_size=3), st.dictionaries(st.text(max_size=5), entries, max_size=2))
 def test_all_policies_of_a_patient_are_written_and_read(given_policies, updated):
-    written = PatientPolicies(PATIENT, tuple(given_policies), updated)
+    written = PatientPolicies(PATIENT, tuple(given_policies), (PATIENT, "2^^^&1.2.3&ISO"), updated)
 
     assert decode_patient_policies(encode_patient_policies(written)) == written
 
@@ -77,7 +77,7 @@ def test_its_translation_reads_what_the_schema_lists_and_nothing_else(policy):
 def test_every_policy_is_about_queries_and_retrievals_unless_it_says_otherwise():
     assert deny().actions == DISCLOSURES
     assert deny(actions=[]).actions == DISCLOSURES
-    assert deny(actions=["submit"]).actions == (Action.SUBMIT,)
+    assert deny(actions=["query"]).actions == (Action.QUERY,)
 
 
 def test_a_policy_says_in_words_what_it_does():
@@ -153,13 +153,16 @@ def test_a_policy_that_ends_before_it_begins_is_refused():
         b"[]",
         b"\xff",
         b"[" * 100_000,
-        b'{"patient_id": "1^^^&1.2&ISO", "policies": []}',
-        b'{"patient_id": 7, "policies": [], "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "identities": [], "policies": []}',
+        b'{"patient_id": 7, "identities": [], "policies": [], "updated": {}}',
         b'{"patient_id": "1^^^&1.2&ISO"}',
-        b'{"patient_id": "1^^^&1.2&ISO", "policies": {}, "updated": {}}',
-        b'{"patient_id": "1^^^&1.2&ISO", "policies": [7], "updated": {}}',
-        b'{"patient_id": "1^^^&1.2&ISO", "policies": [], "more": true, "updated": {}}',
-        b'{"patient_id": "1^^^&1.2&ISO", "policies": [{"effect": "permit"}], "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "identities": [], "policies": {}, "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "identities": [], "policies": [7], "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "identities": [], "policies": [], "more": true, "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "identities": [], "policies": [{"effect": "deny"}], "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "policies": [], "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "identities": "1", "policies": [], "updated": {}}',
+        b'{"patient_id": "1^^^&1.2&ISO", "identities": [1], "policies": [], "updated": {}}',
     ],
 )
 def test_what_is_not_a_patients_policies_is_refused_whole(octets):
@@ -168,7 +171,12 @@ def test_what_is_not_a_patients_policies_is_refused_whole(octets):
 
 
 def test_too_many_policies_are_refused():
-    content = {"patient_id": PATIENT, "policies": [A_POLICY] * (MAX_POLICIES + 1), "updated": {}}
+    content = {
+        "patient_id": PATIENT,
+        "identities": [],
+        "policies": [A_POLICY] * (MAX_POLICIES + 1),
+        "updated": {},
+    }
 
     with pytest.raises(PolicyError, match="at most"):
         decode_patient_policies(json.dumps(content).encode())
@@ -210,5 +218,5 @@ def test_whatever_json_comes_is_a_policy_or_refused(content):
 def test_what_became_of_documents_is_told_in_one_form_only(updated):
     with pytest.raises(PolicyError, match=r"updated|CX"):
         decode_patient_policies(
-            json.dumps({"patient_id": PATIENT, "policies": [], "updated": updated}).encode()
+            json.dumps({"patient_id": PATIENT, "identities": [], "policies": [], "updated": updated}).encode()
         )
