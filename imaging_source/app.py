@@ -26,7 +26,7 @@ from imaging_source.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
-from shared.consent.directory import ConsentDecisions, registry_policies
+from shared.consent.sources import open_consent
 from shared.errors import Actor
 from shared.http.client import http_client
 from shared.http.health import health_routes
@@ -159,7 +159,8 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
     DatabaseUnavailable, SchemaError
         The database cannot be used.
     """
-    http = http_client(settings.tls, peers=(settings.registry_url, settings.repository_url))
+    peers = (settings.registry_url, settings.repository_url, settings.consent_url)
+    http = http_client(settings.tls, peers=peers)
     transcoder = Transcoder(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes)
     database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
     parts = Parts(
@@ -174,11 +175,7 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
         ),
         key_objects=KeyObjects(database),
         transcoder=transcoder,
-        consent=ConsentDecisions(
-            registry_policies(http, settings.registry_url),
-            settings.consent_default,
-            settings.consent.max_age_seconds,
-        ),
+        consent=open_consent(settings, http),
         recorder=AuditRecorder(settings, settings.service),
         authenticator=Authenticator(settings),
         repository=SoapClient(http),

@@ -20,7 +20,7 @@ from repository.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
-from shared.consent.directory import ConsentDecisions, registry_policies
+from shared.consent.sources import open_consent
 from shared.errors import Actor
 from shared.http.client import http_client
 from shared.http.door import Doors
@@ -113,7 +113,8 @@ async def build(settings: RepositorySettings) -> Repository:
     DatabaseUnavailable, SchemaError
         The database cannot be used.
     """
-    http = http_client(settings.tls, peers=(settings.registry_url, settings.imaging_source_url))
+    peers = (settings.registry_url, settings.imaging_source_url, settings.consent_url)
+    http = http_client(settings.tls, peers=peers)
     blobs = open_blobs(settings)
     recorder = AuditRecorder(settings, settings.service)
     parts = Parts(
@@ -121,11 +122,7 @@ async def build(settings: RepositorySettings) -> Repository:
         database=await open_database(settings.database_url, folder=settings.folder, metadata=metadata),
         blobs=blobs,
         integrity=Integrity(blobs, open_replica(settings), recorder),
-        consent=ConsentDecisions(
-            registry_policies(http, settings.registry_url),
-            settings.consent_default,
-            settings.consent.max_age_seconds,
-        ),
+        consent=open_consent(settings, http),
         registry=SoapClient(http),
         provider=ImagingSource(http, settings.imaging_source_url),
         recorder=recorder,

@@ -69,8 +69,33 @@ class Default(StrEnum):
     DENY = "deny"
 
 
+class ConsentSource(StrEnum):
+    """Where the repository and the imaging source take the policies of patients from."""
+
+    REGISTRY = "registry"
+    POLICIES = "policies"
+    NONE = "none"
+
+
 class ConsentSettings(Group):
-    """Consent: what holds without a policy, and how long a copy of policies may be used."""
+    """Consent: whom to ask, what holds without a policy, and how long a copy of policies may be used."""
+
+    source: ConsentSource = Field(
+        ConsentSource.REGISTRY,
+        description="where the repository and the imaging source take policies from: registry (xdsi's own), "
+        "policies (a file, beside a registry of another vendor) or none (consent is not asked: whoever is "
+        "authenticated may retrieve); our registry always decides by its own",
+    )
+    url: str | None = Field(
+        None,
+        description="URL of the registry that hands out policies, when it is not registry_url; the node "
+        "there must be of the community",
+    )
+    policies: Path | None = Field(
+        None,
+        description='JSON file for source policies: {"everyone": [policy], "patients": {"CX": [policy]}}; '
+        "read again when a copy is too old",
+    )
 
     default: Default | None = Field(
         None,
@@ -215,6 +240,11 @@ class ServiceSettings(BaseModel):
         return Default.DENY if self.tls.enabled else Default.PERMIT
 
     @property
+    def consent_url(self) -> str:
+        """URL of the registry that hands out policies, of its SOAP endpoint or its base."""
+        return self.consent.url or self.registry_url
+
+    @property
     def audience(self) -> str:
         """The audience that assertions must name."""
         return self.assertion.audience or f"urn:oid:{self.affinity_domain}"
@@ -266,6 +296,13 @@ class ServiceSettings(BaseModel):
                 f"XDSI_HOST: {self.host} is not loopback and TLS is not set up; set XDSI_TLS__CERTIFICATE, "
                 "XDSI_TLS__KEY and XDSI_TLS__TRUST, or listen on 127.0.0.1"
             )
+        if self.consent.source is ConsentSource.POLICIES:
+            path = self.consent.policies
+            if path is None or not path.is_file():
+                found.append(
+                    f"XDSI_CONSENT__POLICIES: {path or 'nothing'} is not a file; name the JSON file of "
+                    "policies, or take them from the registry (XDSI_CONSENT__SOURCE=registry)"
+                )
         if self.xua is XuaMode.OFF and not is_loopback(self.host):
             found.append("XDSI_XUA: off is for loopback only; use required")
         return found

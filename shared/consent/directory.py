@@ -17,7 +17,8 @@ import httpx2
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
 from shared.consent.policy import PatientPolicies, PolicyError, decode_patient_policies
-from shared.security.caller import Caller
+from shared.security.caller import Caller, Node
+from shared.security.peer_certificate import node_from_der
 from shared.settings import Default
 
 UNFETCHED = Decision(False, "policies cannot be fetched")
@@ -179,23 +180,39 @@ def _of_all(decisions: Sequence[Decision]) -> Decision:
     return next((each for each in decisions if each.permitted), decisions[0])
 
 
-def registry_policies(http: httpx2.AsyncClient, registry_url: str) -> Fetch:
+def registry_policies(
+    http: httpx2.AsyncClient, registry_url: str, *, answers: Callable[[Node], bool] | None = None
+) -> Fetch:
     """A fetcher of policies from the registry at `registry_url`, the URL of its SOAP endpoint or its base.
+
+    `answers` tells by its certificate whether the answer of a node counts: that a trusted authority vouches
+    for it is not enough, with joined communities there are several. None is for where there is no TLS.
 
     Raises, when it is awaited
     --------------------------
     PolicyError
-        The answer is not a patient's policies; what `http` raises when there is none.
+        The answer is not a patient's policies, or not of a node whose answers count; what `http` raises when
+        there is none.
     """
     url = registry_url.removesuffix("/").removesuffix("/xds/registry") + PATH
 
     async def fetch(patient_id: str) -> PatientPolicies:
         async with http.stream("POST", url, json={"patient_id": patient_id}) as response:
+            if answers is not None and not answers(_node_of(response)):
+                log.error("who answers as the registry is not of this community: XDSI_COMMUNITY_NODES")
+                raise PolicyError("the registry is no node of this community")
             if response.status_code != 200:
                 raise PolicyError(f"the registry answers {response.status_code}")
             return decode_patient_policies(await _limited(response))
 
     return fetch
+
+
+def _node_of(response: httpx2.Response) -> Node:
+    """Who answered, by the certificate that its connection showed."""
+    stream = response.extensions.get("network_stream")
+    secure = None if stream is None else stream.get_extra_info("ssl_object")
+    return node_from_der(None if secure is None else secure.getpeercert(binary_form=True), "")
 
 
 async def _limited(response: httpx2.Response) -> bytes:

@@ -25,7 +25,7 @@ class Doors:
     public_url: str | None
 
     async def admit(self, scope: MutableMapping[str, Any], door: str) -> Caller:
-        """The node that asks at `door`, which may speak for itself.
+        """The node that asks at `door`, which may speak for itself or for a user with a bearer token.
 
         Raises
         ------
@@ -37,6 +37,7 @@ class Doors:
             The refusal cannot be recorded.
         """
         address = scope["client"][0] if scope.get("client") else ""
+        scheme, _, token = _authorization(scope).partition(" ")
         try:
             node = node_of(scope)
         except SecurityFault as fault:
@@ -44,7 +45,11 @@ class Doors:
             raise Unauthorized(fault.reason) from None
         try:
             return self.authenticator.caller(
-                node, door=door, endpoint=called(scope, self.public_url), speaker_is_user=False
+                node,
+                door=door,
+                endpoint=called(scope, self.public_url),
+                bearer=token.strip() if scheme.lower() == "bearer" else None,
+                speaker_is_user=False,
             )
         except NodeRefused as fault:
             await self.refusals.node(address, fault.detail)
@@ -52,3 +57,8 @@ class Doors:
         except SecurityFault as fault:
             await self.refusals.user(fault, node, transaction=door)
             raise Unauthorized(fault.reason) from None
+
+
+def _authorization(scope: MutableMapping[str, Any]) -> str:
+    given: bytes = dict(scope["headers"]).get(b"authorization", b"")
+    return given.decode("latin-1")
