@@ -18,10 +18,11 @@ from shared.audit.outbox import event_batch, insert_events
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
-from shared.errors import Busy, OutOfResources
 from shared.security.caller import Caller
+from shared.soap.perform import answer_to
 from shared.store.engine import Batch, Database, Row, Transaction, Work
-from shared.store.failures import DatabaseBusy, DatabaseFull, DatabaseUnavailable, OutcomeUnknown
+from shared.store.failures import DatabaseError, OutcomeUnknown
+from shared.store.settling import write_settled
 
 Result = TypeVar("Result")
 
@@ -54,12 +55,13 @@ class Unit:
     """The work of one request.
 
     `audited` tells that its events were committed with its change; `withheld` holds the reasons for which
-    consent left something out.
+    consent left something out; `doubted`, that a change may have been made that was not answered.
     """
 
     parts: Parts
     audited: bool = field(default=False, init=False)
     withheld: set[str] = field(default_factory=set, init=False)
+    doubted: bool = field(default=False, init=False)
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
         """The rows of one statement."""
@@ -71,16 +73,22 @@ class Unit:
         with _answered():
             return await self.parts.database.read(work)
 
-    async def write(self, work: Work[Result], *, events: Sequence[AuditEvent]) -> Result:
+    async def write(
+        self, work: Work[Result], *, events: Sequence[AuditEvent], done: Work[Result | None]
+    ) -> Result:
         """Run `work` in one transaction with the events that describe it.
+
+        `done` finds the record that `work` leaves, by which it is found out whether a commit that was not
+        answered came through.
 
         Raises
         ------
         Busy
-            Contention did not end, the database cannot be reached, or it is not known whether the commit came
-            through; the same message with the same MessageID finds out.
+            Contention did not end or the database cannot be reached; nothing was done.
+        OutcomeNotKnown
+            The database did not come back in time to say whether the commit came through.
         OutOfResources
-            The disk is full.
+            The disk is full; nothing was done.
         """
 
         async def work_and_events(transaction: Transaction) -> Result:
@@ -89,7 +97,9 @@ class Unit:
             return result
 
         with _answered():
-            result = await self.parts.database.write(work_and_events)
+            result = await write_settled(
+                self.parts.database, work_and_events, done=done, doubted=self.doubted
+            )
         self.audited = True
         return result
 
@@ -102,11 +112,15 @@ class Unit:
         **parameters: Any,
     ) -> bool:
         """Insert rows with the events that describe it, if `when` finds something and all are new; whether
-        they were inserted. Raises as `write`.
+        they were inserted. When that is not known it is False as well, and `write` finds out. Raises as
+        `write`.
         """
         together = (*batches, event_batch(events, self.parts.recorder))
         with _answered():
-            inserted = await self.parts.database.insert(together, when=when, **parameters)
+            try:
+                inserted = await self.parts.database.insert(together, when=when, **parameters)
+            except OutcomeUnknown:
+                self.doubted, inserted = True, False
         self.audited = self.audited or inserted
         return inserted
 
@@ -153,11 +167,8 @@ class Unit:
 def _answered() -> Iterator[None]:
     try:
         yield
-    except DatabaseBusy:
-        raise Busy("the registry is busy; send the message again after a moment") from None
-    except DatabaseUnavailable as error:
-        raise Busy("the registry cannot reach its database; send the message again later") from error
-    except DatabaseFull as error:
-        raise OutOfResources("the registry's disk is full; nothing was stored") from error
-    except OutcomeUnknown as error:
-        raise Busy("the outcome is not known; send the message again with its MessageID") from error
+    except DatabaseError as error:
+        answer = answer_to(error)
+        if answer is None:
+            raise
+        raise answer from error

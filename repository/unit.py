@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from repository.integrity import Integrity
 from repository.provider import Provider
@@ -15,7 +16,10 @@ from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Consent
 from shared.security.caller import Caller, Node
 from shared.soap.client import SoapClient
-from shared.store.engine import Database, Transaction
+from shared.store.engine import Database, Transaction, Work
+from shared.store.settling import nothing_of_it, write_settled
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,18 @@ class Unit:
     def as_client(self) -> Caller:
         """Ourselves, as the registry sees us."""
         return Caller(node=self.parts.node, endpoint=self.parts.settings.registry_url)
+
+    async def write(self, work: Work[Result], *, done: Work[Result | None] = nothing_of_it) -> Result:
+        """Run `work` in one transaction, and find out whether it was done when its commit broke.
+
+        `done` finds the record that `work` leaves; work that may be done twice has none.
+
+        Raises
+        ------
+        DatabaseError
+            As `shared.store.settling.write_settled`.
+        """
+        return await write_settled(self.parts.database, work, done=done)
 
     async def insert_events(self, transaction: Transaction, events: Sequence[AuditEvent]) -> None:
         """Put events into the change's own transaction."""

@@ -358,6 +358,10 @@ class RegistryNotAvailable(UnavailableError):
     code = "XDSRegistryNotAvailable"
 
 
+class OutcomeNotKnown(RegistryNotAvailable):
+    """Whether the request was carried out is not known; the same message, with its MessageID, finds out."""
+
+
 class Busy(UnavailableError):
     """More work than this service takes at once; retry after a moment."""
 

@@ -62,6 +62,12 @@ _HELD = (
 )
 
 
+async def find_answer(transaction: Transaction, *, message_id: str, digest: str) -> bytes | None:
+    """The response that this very message was given before, if any."""
+    rows = await transaction.fetch(_ANSWER, message_id=message_id, digest=digest)
+    return bytes(rows[0][0]) if rows else None
+
+
 async def find_or_keep_answer(
     transaction: Transaction, *, message_id: str, digest: str, response: bytes, created: str
 ) -> bytes | None:
@@ -75,8 +81,8 @@ async def find_or_keep_answer(
     while not await transaction.execute(
         _KEEP, message_id=message_id, digest=digest, response=response, created=created
     ):
-        if rows := await transaction.fetch(_ANSWER, message_id=message_id, digest=digest):
-            return bytes(rows[0][0])
+        if before := await find_answer(transaction, message_id=message_id, digest=digest):
+            return before
         # It was forgotten between the two statements, so that the message is new.
     return None
 

@@ -57,7 +57,9 @@ from shared.http.raw_asgi import BodyTooLarge, receive_body
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, User
 from shared.settings import PatientPolicy
+from shared.soap.perform import answer_to
 from shared.store.engine import Reader, Transaction
+from shared.store.failures import DatabaseError
 
 MAX_BODY = 64 * 1024
 SECURITY_CONFIGURATION = Coded("110129", "DCM", "Security Configuration")
@@ -110,9 +112,17 @@ def _endpoint(
         except PolicyError as error:
             return JSONResponse({"status": 400, "title": str(error)}, 400)
         except UnavailableError as error:
-            return JSONResponse({"status": 503, "title": error.context}, 503, {"retry-after": "2"})
+            return _later(error)
+        except DatabaseError as error:
+            if (answer := answer_to(error)) is None:
+                raise
+            return _later(answer)
 
     return endpoint
+
+
+def _later(error: UnavailableError) -> Response:
+    return JSONResponse({"status": 503, "title": error.context}, 503, {"retry-after": "2"})
 
 
 async def _content(request: Request) -> Content:
@@ -154,8 +164,12 @@ async def _set(parts: Parts, caller: Caller, content: Content) -> Response:
         "created": parts.now(),
     }
     policy = new_policy(**given)
+    text = json.dumps(encode_policy(policy))
 
-    async def work(transaction: Transaction) -> None:
+    async def done(transaction: Transaction) -> bool | None:
+        return await consents.find_kept(transaction, policy.policy_id) == (known.survivor, text) or None
+
+    async def work(transaction: Transaction) -> bool:
         # The patient is held, so that a merge does not leave the policy behind.
         held = await patients.hold_patient(transaction, known.survivor)
         if parts.settings.patients is PatientPolicy.KNOWN and (held is None or not held.active):
@@ -169,11 +183,13 @@ async def _set(parts: Parts, caller: Caller, content: Content) -> Response:
             transaction,
             policy_id=policy.policy_id,
             patient_id=known.survivor,
-            policy=json.dumps(encode_policy(policy)),
+            policy=text,
             is_new=kept is None,
         )
+        return True
 
-    await Unit(parts).write(work, events=audit(policy.policy_id, known.survivor, f"set: {policy}", caller))
+    events = audit(policy.policy_id, known.survivor, f"set: {policy}", caller)
+    await Unit(parts).write(work, events=events, done=done)
     return JSONResponse(encode_policy(policy))
 
 
@@ -183,11 +199,16 @@ async def _remove(parts: Parts, caller: Caller, content: Content) -> Response:
     if not isinstance(policy_id, str) or not policy_id:
         raise Problem(400, "policy_id is needed")
 
-    async def work(transaction: Transaction) -> None:
+    async def done(transaction: Transaction) -> bool | None:
+        kept = await consents.find_kept(transaction, policy_id)
+        return kept is None or kept[0] != patient.survivor or None
+
+    async def work(transaction: Transaction) -> bool:
         if not await consents.remove_policy(transaction, policy_id=policy_id, patient_id=patient.survivor):
             raise Problem(404, "the patient has no policy of this id")
+        return True
 
-    await Unit(parts).write(work, events=audit(policy_id, patient.survivor, "removed", caller))
+    await Unit(parts).write(work, events=audit(policy_id, patient.survivor, "removed", caller), done=done)
     return JSONResponse({"removed": policy_id})
 
 

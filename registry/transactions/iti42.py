@@ -79,7 +79,7 @@ async def register(
     registration = _Registration(unit, decoded.submission, caller.message_id, decoded.warnings)
     if await registration.at_once(events):
         return registration.response
-    before = await unit.write(registration.work, events=events)
+    before = await unit.write(registration.work, events=events, done=registration.done)
     return registration.response if before is None else decode_registry_response(parse(before))
 
 
@@ -153,6 +153,10 @@ class _Registration:
             raise Rejected(*errors)
         await _register(transaction, submission, self._now, claimed)
         return None
+
+    async def done(self, transaction: Transaction) -> bytes | None:
+        """The response that is kept when this submission was registered."""
+        return await submissions.find_answer(transaction, message_id=self._message_id, digest=self._digest)
 
     async def _answered(self, transaction: Transaction) -> bytes | None:
         return await submissions.find_or_keep_answer(transaction, **self._answer())

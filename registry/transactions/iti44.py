@@ -69,8 +69,11 @@ async def _taken(unit: Unit, request: PatientFeedRequest, said: Feed, caller: Ca
     acknowledgement = Acknowledgement.to(request)
     message_id, digest = str(request.message_id), hashlib.sha256(request.octets).hexdigest()
 
+    async def done(transaction: Transaction) -> bytes | None:
+        return await feed.find_acknowledgement(transaction, message_id, digest)
+
     async def work(transaction: Transaction) -> bytes | None:
-        before = await feed.find_acknowledgement(transaction, message_id, digest)
+        before = await done(transaction)
         if before is not None:
             return before
         await feed.keep_acknowledgement(
@@ -84,7 +87,7 @@ async def _taken(unit: Unit, request: PatientFeedRequest, said: Feed, caller: Ca
         return None
 
     events = _events(request, (said.prior_patient_id, said.patient_id), caller, Outcome.SUCCESS)
-    before = await unit.write(work, events=events)
+    before = await unit.write(work, events=events, done=done)
     return acknowledgement if before is None else decode_response(parse(before))
 
 

@@ -107,7 +107,7 @@ async def update_metadata(
     if errors or decoded.submission is None:
         raise Rejected(*map(_told, errors))
     updating = _Updating(unit, decoded.submission, caller.message_id, decoded.warnings, rules)
-    before = await unit.write(updating.work, events=events)
+    before = await unit.write(updating.work, events=events, done=updating.done)
     return updating.response if before is None else decode_registry_response(parse(before))
 
 
@@ -158,6 +158,10 @@ class _Updating:
         change = change_of(update, known, now, keeps_status=self._rules.restricted)
         await _write(transaction, objects.spelled(self._submission.submission_set.patient_id), change)
         return None
+
+    async def done(self, transaction: Transaction) -> bytes | None:
+        """The response that is kept when this update was made."""
+        return await submissions.find_answer(transaction, message_id=self._message_id, digest=self._digest)
 
     async def _known(self, transaction: Transaction, update: Update) -> Known:
         # Locks are taken in one order: patients, what is registered, what is new.

@@ -64,7 +64,8 @@ async def handle(unit: Unit, request: RemoveMetadataRequest, caller: Caller) -> 
         )
     if request.errors:
         raise Rejected(*request.errors)
-    before = await unit.write(_Removing(unit, request, caller).work, events=())
+    removing = _Removing(unit, request, caller)
+    before = await unit.write(removing.work, events=(), done=removing.done)
     return _SUCCESS if before is None else decode_registry_response(parse(before))
 
 
@@ -96,6 +97,12 @@ class _Removing:
         await _remove(transaction, removal, Timestamp.of(now))
         await self._record(transaction, tuple(_events(self.caller, removal)))
         return None
+
+    async def done(self, transaction: Transaction) -> bytes | None:
+        """The response that is kept when this removal was carried out."""
+        return await submissions.find_answer(
+            transaction, message_id=self.caller.message_id, digest=_digest(self.request)
+        )
 
     async def _record(self, transaction: Transaction, events: Sequence[AuditEvent]) -> None:
         await insert_events(transaction, events, self.unit.parts.recorder)

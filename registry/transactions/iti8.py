@@ -74,9 +74,13 @@ class Feed:
         acknowledgement = feed.acknowledgement(message.header, now=now)
         change = _change(message)
 
+        control_id = message.header.control_id
+
+        async def done(transaction: Transaction) -> bytes | None:
+            return await feed_store.find_acknowledgement(transaction, control_id, digest)
+
         async def work(transaction: Transaction) -> bytes:
-            control_id = message.header.control_id
-            before = await feed_store.find_acknowledgement(transaction, control_id, digest)
+            before = await done(transaction)
             if before is not None:
                 return before
             await feed_store.keep_acknowledgement(
@@ -90,7 +94,7 @@ class Feed:
             return acknowledgement
 
         events = audit(message, address, self.host, Outcome.SUCCESS)
-        return await Unit(self.parts).write(work, events=events)
+        return await Unit(self.parts).write(work, events=events, done=done)
 
     async def _stranger(self, fault: NodeRefused, octets: bytes, address: str) -> bytes:
         """Refuse a node that may not feed, whatever it says; of its message the header alone is read."""

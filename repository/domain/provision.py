@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from uuid import UUID, uuid5
 
 from shared.ebrim.model import DocumentEntry, Submission
 from shared.ebrim.schemes import STABLE
@@ -23,6 +24,8 @@ from shared.errors import (
     Rejected,
     XdsError,
 )
+
+_REGISTRATIONS = UUID("b5b17a3e-3f52-4e0e-9d0b-7f3c1d6a52c1")
 
 
 class State(StrEnum):
@@ -64,6 +67,14 @@ class Provision:
     registration: bytes
     state: State = State.PENDING
     answer: bytes = b""
+
+
+def registration_message_id(repository_unique_id: str, message_id: str, digest: str) -> str:
+    """The wsa:MessageID by which a provider's message is registered, always the same for the same message.
+
+    A provision that was forgotten and comes again repeats itself at the registry, which answers as before.
+    """
+    return uuid5(_REGISTRATIONS, f"{repository_unique_id}\n{message_id}\n{digest}").urn
 
 
 def check(submission: Submission, provided: Mapping[str, Bytes | None], *, times: Mapping[str, int]) -> None:

@@ -173,7 +173,7 @@ async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> Bytes:
         return came
 
     async def conclude() -> Bytes | None:
-        settled = await unit.parts.database.write(settle)
+        settled = await unit.write(settle)
         if settled is came:
             await iti57.resolve(unit)
         return settled

@@ -8,7 +8,15 @@ from collections import Counter
 from dataclasses import replace
 from uuid import uuid4
 
-from repository.domain.provision import Bytes, Provision, State, check, completed, digest_of
+from repository.domain.provision import (
+    Bytes,
+    Provision,
+    State,
+    check,
+    completed,
+    digest_of,
+    registration_message_id,
+)
 from repository.store import documents
 from repository.transactions import iti42
 from repository.unit import Unit
@@ -101,20 +109,25 @@ async def _provide(
     types = {entry.entry_uuid: entry.mime_type for entry in submission.document_entries}
     for name, content in received.items():
         await unit.parts.blobs.keep(content, mime_type=types[name])
+    message_id = caller.message_id or new_uuid()
     provision = Provision(
         provision_id=str(uuid4()),
-        message_id=caller.message_id or new_uuid(),
+        message_id=message_id,
         digest=digest,
-        registration_message_id=new_uuid(),
+        registration_message_id=registration_message_id(settings.repository_unique_id, message_id, digest),
         registration=registration,
     )
     pairs = [(entry, provided[entry.entry_uuid]) for entry in submission.document_entries]
 
-    async def begin(transaction: Transaction) -> None:
+    async def begin(transaction: Transaction) -> Provision:
         await documents.insert_provision(transaction, provision, pairs)
+        return provision
+
+    async def begun(transaction: Transaction) -> Provision | None:
+        return await documents.provision_of(transaction, provision.provision_id)
 
     async def provide() -> RegistryResponse:
-        await unit.parts.database.write(begin)
+        await unit.write(begin, done=begun)
         registered = await iti42.register(unit, provision, submission=submission, first=True, events=success)
         return registered.response
 

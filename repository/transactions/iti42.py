@@ -40,12 +40,15 @@ from shared.soap.client import PeerUnclear, PeerUnreachable
 from shared.soap.envelope import RelayedFault
 from shared.soap.transaction import SoapTransaction
 from shared.store.engine import Transaction
+from shared.store.failures import DatabaseError, OutcomeUnknown
 from shared.xml import parse
 
 # Codes that say "not now": the next attempt may well succeed, so such an answer is never kept as the outcome.
 _PASSING = frozenset(
     {"XDSRegistryBusy", "XDSRegistryNotAvailable", "XDSRegistryOutOfResources", "XDSRegistryError"}
 )
+# Of those, the codes that deny that anything was done; after the others it may have been.
+_NOTHING_DONE = frozenset({"XDSRegistryBusy", "XDSRegistryOutOfResources"})
 
 _PAUSE = 0.2
 
@@ -79,7 +82,25 @@ async def register(
     another attempt puts it in doubt beforehand, so that the first attempt alone does not decide. An answer
     that is lost, or that says nothing definite of an earlier attempt, leaves it in doubt with its documents
     kept.
+
+    Raises
+    ------
+    OutcomeUnknown
+        What became of it cannot be recorded now; the janitor asks the registry again.
     """
+    try:
+        return await _registered(unit, provision, submission, first, events)
+    except DatabaseError as error:
+        raise OutcomeUnknown("the outcome of a registration cannot be recorded") from error
+
+
+async def _registered(
+    unit: Unit,
+    provision: Provision,
+    submission: Submission | None,
+    first: bool,
+    events: Sequence[AuditEvent],
+) -> Registered:
     if not first and not await _doubted(unit, provision):
         return _never_heard()
     submission = submission or _submission_of(provision)
@@ -92,7 +113,7 @@ async def register(
     except PeerUnclear:
         return await _in_doubt(unit, provision)
     alone = alone and first
-    if is_passing(response) and not alone:
+    if is_passing(response) and not (alone and _says_nothing_was_done(response)):
         return await _in_doubt(unit, provision)
     await _record(unit, provision, submission, response, alone, events)
     return Registered(response, final=True)
@@ -132,12 +153,12 @@ async def _forgotten(unit: Unit, provision: Provision) -> bool:
     """Forget a provision that the registry never heard of; False when it may hear of it by somebody else."""
 
     async def forget(transaction: Transaction) -> bool:
-        if await documents.hold_state(transaction, provision.provision_id) is not State.PENDING:
-            return False
-        await documents.forget_provision(transaction, provision.provision_id)
-        return True
+        state = await documents.hold_state(transaction, provision.provision_id)
+        if state is State.PENDING:
+            await documents.forget_provision(transaction, provision.provision_id)
+        return state in (State.PENDING, None)
 
-    return await unit.parts.database.write(forget)
+    return await unit.write(forget)
 
 
 async def _doubted(unit: Unit, provision: Provision) -> bool:
@@ -146,7 +167,7 @@ async def _doubted(unit: Unit, provision: Provision) -> bool:
     async def doubt(transaction: Transaction) -> bool:
         return await documents.doubt(transaction, provision.provision_id) is not None
 
-    return await unit.parts.database.write(doubt)
+    return await unit.write(doubt)
 
 
 def _never_heard() -> Registered:
@@ -178,7 +199,7 @@ async def _record(
     own = audit(unit, submission, outcome)
     answer = encode_registry_response(response, Actor.REPOSITORY)
 
-    async def conclude(transaction: Transaction) -> None:
+    async def conclude(transaction: Transaction) -> bool:
         state = await documents.hold_state(transaction, provision.provision_id)
         if succeeded:
             await documents.set_state(transaction, provision.provision_id, State.REGISTERED, answer)
@@ -192,8 +213,15 @@ async def _record(
                 await documents.release_documents(transaction, provision.provision_id)
             await documents.set_state(transaction, provision.provision_id, State.REFUSED, answer)
         await unit.insert_events(transaction, (own, *events) if succeeded else (own,))
+        return True
 
-    await unit.parts.database.write(conclude)
+    async def concluded(transaction: Transaction) -> bool | None:
+        now = await documents.provision_of(transaction, provision.provision_id)
+        if now is None or (now.state in (State.REGISTERED, State.REFUSED) and now.answer == answer):
+            return True
+        return None
+
+    await unit.write(conclude, done=concluded)
     unit.audited = succeeded and bool(events)
 
 
@@ -201,6 +229,11 @@ def is_passing(response: RegistryResponse) -> bool:
     """Whether the answer says "not now"."""
     errors = [error for error in response.errors if error.severity is Severity.ERROR]
     return any(error.code_for(Actor.REGISTRY) in _PASSING for error in errors)
+
+
+def _says_nothing_was_done(response: RegistryResponse) -> bool:
+    errors = [error for error in response.errors if error.severity is Severity.ERROR]
+    return all(error.code_for(Actor.REGISTRY) in _NOTHING_DONE for error in errors)
 
 
 def _is_duplicate(response: RegistryResponse) -> bool:

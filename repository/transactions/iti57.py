@@ -71,7 +71,7 @@ async def _conclude(
         await assemblies.forget_assembly(transaction, update.unique_id)
         await unit.insert_events(transaction, (event,))
 
-    await unit.parts.database.write(conclude)
+    await unit.write(conclude)
     if not succeeded:
         # The document is whole and served; its entry goes on showing the hash of no bytes.
         _log.error("update refused", document=update.unique_id, reason=_reason(response))

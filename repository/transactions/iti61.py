@@ -81,7 +81,10 @@ async def _entered(unit: Unit, made: Assembly, provision: Provision) -> Entered:
         await assemblies.insert_assembly(transaction, made)
         return made
 
-    current = await unit.parts.database.write(begin)
+    async def begun(transaction: Transaction) -> Assembly | None:
+        return made if await documents.provision_of(transaction, provision.provision_id) else None
+
+    current = await unit.write(begin, done=begun)
     if current is made:
         outcome = await iti42.register(unit, provision, first=True)
         return Entered(unique_id=made.unique_id, response=outcome.response, final=outcome.final)

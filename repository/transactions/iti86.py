@@ -51,6 +51,13 @@ async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) ->
         return _response(tuple(map(_not_by_this_caller, wanted)), removed=0)
     ours = unit.parts.settings.repository_unique_id
 
+    attempted: list[tuple[list[str], tuple[XdsError, ...]]] = []
+
+    async def removed_before(transaction: Transaction) -> tuple[XdsError, ...] | None:
+        unique_ids, errors = attempted[-1]
+        gone = unique_ids and not await documents.find_provided(transaction, unique_ids)
+        return errors if gone else None
+
     async def remove(transaction: Transaction) -> tuple[XdsError, ...]:
         known = await documents.find_provided(
             transaction, [asked.document_unique_id for asked in wanted if asked.repository_unique_id == ours]
@@ -60,9 +67,10 @@ async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) ->
         for unique_id in dict.fromkeys(asked.document_unique_id for asked in removed):
             await documents.remove_document(transaction, unique_id)
         await unit.insert_events(transaction, _events(caller, known, removed, tuple(errors)))
+        attempted.append(([asked.document_unique_id for asked in removed], tuple(errors.values())))
         return tuple(errors.values())
 
-    errors = await unit.parts.database.write(remove)
+    errors = await unit.write(remove, done=removed_before)
     unit.audited = True
     return _response(errors, removed=len(wanted) - len(errors))
 

@@ -149,8 +149,12 @@ async def _begun(
         await insert_snapshot(transaction, found.unique_id, following)
         return _Turn(provision=provision, first=True)
 
+    async def begun(transaction: Transaction) -> _Turn | None:
+        known = await documents.provision_of(transaction, provision.provision_id)
+        return _Turn(provision=provision, first=True) if known else None
+
     try:
-        return await unit.parts.database.write(begin)
+        return await unit.write(begin, done=begun)
     except Rejected as error:
         raise XdsError(
             f"document {found.unique_id} cannot be kept: {error}", location=found.unique_id

@@ -14,9 +14,24 @@ from typing import Any, Protocol, TypeVar
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
 from shared.audit.refusals import Refusals
-from shared.errors import OutOfResources, Rejected, Severity, XdsError
+from shared.errors import (
+    Busy,
+    OutcomeNotKnown,
+    OutOfResources,
+    Rejected,
+    Severity,
+    UnavailableError,
+    XdsError,
+)
 from shared.faults import SoapFault
 from shared.security.caller import Caller
+from shared.store.failures import (
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseUnavailable,
+    OutcomeUnknown,
+)
 from shared.telemetry.log import correlation_id, logger
 
 _log = logger(__name__)
@@ -133,11 +148,34 @@ def outcome_of(response: object) -> Outcome:
 
 
 def unexpected(error: Exception) -> XdsError:
-    """Log what nobody expected, and make the error that is told; a full file system is no mistake of ours."""
+    """Log what nobody expected, and make the error that is told; a database that is away, or a full file
+    system, is no mistake of ours."""
+    if isinstance(error, DatabaseError) and (answer := answer_to(error)) is not None:
+        _log.error("the database cannot be used", error=type(error).__name__)
+        return answer
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         _log.error("no space", reason=error.strerror)
         return OutOfResources("there is no space left on the service; try again when there is")
     return InternalError(log_mistake(error))
+
+
+def answer_to(error: DatabaseError) -> UnavailableError | None:
+    """What is told when a database fails: nothing was done, or it is not known; None for a mistake of
+    ours."""
+    match error:
+        case OutcomeUnknown():
+            return OutcomeNotKnown(
+                "the outcome is not known; send the same message with its MessageID again to learn it"
+            )
+        case DatabaseFull():
+            return OutOfResources("the disk of the database is full; nothing was stored")
+        case DatabaseBusy():
+            return Busy("the service is busy and nothing was done; send the message again after a moment")
+        case DatabaseUnavailable():
+            return Busy(
+                "the service cannot reach its database and nothing was done; send the message again later"
+            )
+    return None
 
 
 def log_mistake(error: BaseException) -> str:

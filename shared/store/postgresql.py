@@ -60,16 +60,40 @@ _AGAIN = (
     asyncpg.LockNotAvailableError,
 )
 _FULL = (asyncpg.DiskFullError, asyncpg.OutOfMemoryError)
-_GONE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
+_ENDED = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.DatabaseDroppedError,
+    asyncpg.IdleSessionTimeoutError,
+)
+# The connection is of no more use, and another one may be: what a fail-over leaves in a pool.
+_BROKEN = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    *_ENDED,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+)
+_GONE = (
+    *_BROKEN,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
     OSError,
     TimeoutError,
 )
+# After these it is not known whether a statement that commits by itself was carried out. What the server
+# answers otherwise, it answers before it commits; `InterfaceError` is raised before anything is sent.
+_UNCLEAR = (asyncpg.PostgresConnectionError, asyncpg.InternalClientError, *_ENDED, OSError, TimeoutError)
+
+
+class _BrokenConnection(DatabaseUnavailable):
+    """The connection broke, and nothing was done; the work may be done at once on another one."""
 
 
 class PostgresTransaction:
@@ -141,15 +165,17 @@ class PostgresDatabase:
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
         """The rows of one statement."""
-        async with self._connection() as connection:
-            return await PostgresTransaction(connection, self._statements).fetch(statement, **parameters)
+        try:
+            return await self._fetch(statement, parameters)
+        except _BrokenConnection:
+            return await self._fetch(statement, parameters)
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one snapshot."""
-        async with self._connection() as connection:
-            result = await self._worked(work, connection, _BEGIN_SNAPSHOT)
-            await connection.execute(_COMMIT)
-            return result
+        try:
+            return await self._read(work)
+        except _BrokenConnection:
+            return await self._read(work)
 
     async def write(self, work: Work[Result]) -> Result:
         """Run `work` in a transaction of its own, which a cancelled caller does not stop."""
@@ -171,14 +197,31 @@ class PostgresDatabase:
             await asyncio.wait(set(self._writing), timeout=CLOSE_SECONDS)
         await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
 
+    async def _fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> list[Row]:
+        async with self._connection() as connection:
+            return await PostgresTransaction(connection, self._statements).fetch(statement, **parameters)
+
+    async def _read(self, work: Work[Result]) -> Result:
+        async with self._connection() as connection:
+            result = await self._worked(work, connection, _BEGIN_SNAPSHOT)
+            await connection.execute(_COMMIT)
+            return result
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
         with _translated():
             connection = await self._acquired()
             try:
                 yield connection
+            except (*_BROKEN, OutcomeUnknown):
+                # Those that wait in the pool lead to the same server.
+                _give_up(connection)
+                await self._pool.expire_connections()
+                raise
             finally:
-                await self._pool.release(connection)
+                # What was done is done, whatever becomes of the connection now.
+                with suppress(*_GONE):
+                    await self._pool.release(connection)
 
     async def _acquired(self) -> Any:
         try:
@@ -220,9 +263,7 @@ class PostgresDatabase:
                 return await statements.insert_when(when, parameters, batches)
             except asyncpg.UniqueViolationError:
                 return False
-            except asyncpg.InterfaceError:
-                raise  # nothing was sent
-            except _GONE as error:
+            except _UNCLEAR as error:
                 # It ends with its commit, which may be what the server did last.
                 _give_up(connection)
                 raise _unknown(error) from error
@@ -239,6 +280,9 @@ class PostgresDatabase:
             # The server has fallen silent: a rollback would wait for an answer as well.
             _give_up(connection)
             raise
+        except _BROKEN:
+            # There is nothing left to roll back on.
+            raise
         except BaseException:
             await _rolled_back(connection)
             raise
@@ -252,6 +296,9 @@ async def _repeated(attempt: Callable[[], Awaitable[Result]]) -> Result:
     for number in range(1, ATTEMPTS + 1):
         try:
             return await attempt()
+        except _BrokenConnection:
+            if number > 1:
+                raise
         except _AGAIN as error:
             if number == ATTEMPTS:
                 raise _after_retries(error) from error
@@ -268,6 +315,8 @@ def _translated() -> Iterator[None]:
         raise DatabaseBusy(f"PostgreSQL took longer than {STATEMENT_SECONDS} s") from error
     except _FULL as error:
         raise DatabaseFull(f"PostgreSQL: {error}") from error
+    except _BROKEN as error:
+        raise _BrokenConnection(f"PostgreSQL cannot be used now ({type(error).__name__})") from error
     except _GONE as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot be used now ({type(error).__name__})") from error
 
@@ -297,9 +346,11 @@ async def _rolled_back(connection: Any) -> None:
 
 async def _committed(connection: Any) -> None:
     try:
-        await connection.execute(_COMMIT, timeout=COMMIT_SECONDS)
+        status = await connection.execute(_COMMIT, timeout=COMMIT_SECONDS)
     except _GONE as error:
         raise _unknown(error) from error
+    if status != "COMMIT":
+        raise DatabaseUnavailable("PostgreSQL rolled back what was to be committed")
 
 
 def _unknown(error: Exception) -> OutcomeUnknown:
@@ -321,8 +372,12 @@ async def open_database(
     """Connect to `url` and bring `schema` up to date."""
     address = url.replace("postgresql+asyncpg://", "postgresql://", 1)
     settings = {"search_path": schema, "statement_timeout": str(STATEMENT_SECONDS * 1000), "jit": "off"}
+    # A standby, to which a balancer may lead during a fail-over, answers of the past and takes nothing.
+    writable = {} if "target_session_attrs=" in address else {"target_session_attrs": "read-write"}
     try:
-        connection = await asyncpg.connect(address, timeout=CONNECT_SECONDS, server_settings=settings)
+        connection = await asyncpg.connect(
+            address, timeout=CONNECT_SECONDS, server_settings=settings, **writable
+        )
         try:
             await _upgrade(connection, schema, metadata, migrations)
         finally:
@@ -334,6 +389,7 @@ async def open_database(
             timeout=CONNECT_SECONDS,
             command_timeout=STATEMENT_SECONDS + LATE_SECONDS,
             reset=_no_reset,
+            **writable,
             server_settings={
                 **settings,
                 "synchronous_commit": "on",

@@ -1,6 +1,7 @@
-"""A relay between a service and PostgreSQL, which breaks connections at the moment that hurts: the commit.
+"""A relay between a service and PostgreSQL, which breaks connections at the moment that hurts: the commit, or
+at any other place.
 
-That is a COMMIT, or a statement outside a transaction that inserts table after table.
+A commit is a COMMIT, or a statement outside a transaction that inserts table after table.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from enum import Enum, auto
 from urllib.parse import parse_qs, urlsplit
 
@@ -33,6 +35,38 @@ class Fault(Enum):
     """The server commits; its answer, and whatever follows on the connection, never arrives."""
 
 
+class Side(Enum):
+    """What goes through the relay: what the service says, or what the server does."""
+
+    REQUESTS = auto()
+    ANSWERS = auto()
+
+
+@dataclass
+class Cut:
+    """Once, instead of passing the `number`th piece of a side on, the connection is broken; `last_words` are
+    said to the service before that."""
+
+    side: Side
+    number: int
+    last_words: bytes = b""
+    happened: bool = False
+
+    def comes(self, side: Side) -> bool:
+        """Whether it comes instead of this piece."""
+        if self.happened or side is not self.side:
+            return False
+        self.number -= 1
+        self.happened = self.number == 0
+        return self.happened
+
+
+def error_response(sqlstate: str) -> bytes:
+    """What the server says before it ends a connection with this state."""
+    fields = b"SFATAL\0VFATAL\0C" + sqlstate.encode() + b"\0Mas the test wants it\0\0"
+    return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
+
+
 class PostgresRelay:
     """Passes everything on, unless a fault is set; `url` is where the database of `target` is reached."""
 
@@ -44,6 +78,14 @@ class PostgresRelay:
         self.fault: Fault | None = None
         self.silent = False  # while it is, no answer arrives, whatever is asked
         self.happened = asyncio.Event()
+        self.cut: Cut | None = None
+        self.refusal: bytes | None = None  # what is said to new connections before they are closed
+        self.open: set[_Connection] = set()
+
+    def break_all(self) -> None:
+        """Break every connection that is open."""
+        for connection in list(self.open):
+            connection.break_off()
 
     @property
     def url(self) -> str:
@@ -52,13 +94,19 @@ class PostgresRelay:
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of the service."""
+        if self.refusal is not None:
+            writer.write(self.refusal)
+            writer.close()
+            return
         server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
         connection = _Connection(self, writer, server_writer)
+        self.open.add(connection)
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(connection.requests(reader))
                 both.create_task(connection.answers(server_reader))
         finally:
+            self.open.discard(connection)
             for each in (writer, server_writer):
                 each.close()
                 with suppress(OSError):
@@ -80,6 +128,8 @@ class _Connection:
     async def requests(self, reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):
             while octets := await reader.read(_CHUNK):
+                if self._is_cut(Side.REQUESTS):
+                    return
                 if (answer := self._answer_of_commit(octets)) and self._relay.fault is not None:
                     self._answer = answer
                     self._fault, self._relay.fault = self._relay.fault, None
@@ -92,6 +142,8 @@ class _Connection:
     async def answers(self, reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):
             while octets := await reader.read(_CHUNK):
+                if self._is_cut(Side.ANSWERS):
+                    return
                 if self._answer == _INSERTED and _NOT_INSERTED in octets:
                     # Nothing was committed; the fault is for who commits next.
                     self._relay.fault, self._fault, self._answer = self._fault, None, b""
@@ -115,9 +167,25 @@ class _Connection:
         carried_out = None if self._in_transaction else _CARRIED_OUT.search(octets)
         return _INSERTED if carried_out and carried_out[1] in self._insertions else b""
 
-    def _broken(self) -> None:
+    def _is_cut(self, side: Side) -> bool:
+        cut = self._relay.cut
+        if cut is None or not cut.comes(side):
+            return False
+        if cut.last_words:
+            self._client.write(cut.last_words)
+            self._client.close()
+            self._server.close()
+        else:
+            self.break_off()
+        return True
+
+    def break_off(self) -> None:
+        """Break the connection at both ends."""
         self._client.transport.abort()
         self._server.close()
+
+    def _broken(self) -> None:
+        self.break_off()
         self._relay.happened.set()
 
 

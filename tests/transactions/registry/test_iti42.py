@@ -485,11 +485,14 @@ class Failing:
     [
         (DatabaseBusy("taken"), "XDSRegistryBusy"),
         (DatabaseUnavailable("gone"), "XDSRegistryBusy"),
-        (OutcomeUnknown("broken"), "XDSRegistryBusy"),
+        (OutcomeUnknown("broken"), "XDSRegistryNotAvailable"),
         (DatabaseFull("full"), "XDSRegistryOutOfResources"),
     ],
 )
-async def test_a_failing_database_is_told_and_recorded_and_nothing_acknowledged(registry, failure, code):
+async def test_a_failing_database_is_told_and_recorded_and_nothing_acknowledged(
+    registry, failure, code, monkeypatch
+):
+    monkeypatch.setattr("shared.store.settling.SETTLE_SECONDS", 0.01)
     failing = Registry(replace(registry.parts, database=Failing(failure)))
     for attempt in (
         failing.register(a_submission()),

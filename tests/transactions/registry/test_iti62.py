@@ -506,7 +506,9 @@ async def test_a_refused_removal_is_recorded_with_what_was_asked(registry):
 async def test_many_objects_are_recorded_in_several_events(registry):
     await refused(registry, *(new_uuid() for _ in range(iti62.IN_ONE_EVENT + 1)))
     events = [event for _, event in await registry.parts.recorder.spool.next(10)]
-    assert [event.count(b"urn:ihe:iti:2017:ObjectRef") for event in events] == [iti62.IN_ONE_EVENT, 1]
+    named = [event.count(b"urn:ihe:iti:2017:ObjectRef") for event in events]
+    assert sum(named) == iti62.IN_ONE_EVENT + 1
+    assert max(named) <= iti62.IN_ONE_EVENT
 
 
 def test_the_answer_is_that_of_every_registry_transaction():

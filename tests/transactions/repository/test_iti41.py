@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from repository.domain.provision import State
+from repository.domain.provision import State, registration_message_id
 from repository.janitor import Janitor
 from repository.store import documents
 from repository.store.tables import outbox
@@ -287,6 +287,40 @@ async def test_a_busy_registry_is_asked_anew_by_a_retry(house: House):
 
     assert codes(await provide(house, submission, a=b"bytes")) == ["XDSRegistryBusy"]
     assert (await provide(house, submission, a=b"bytes")).status is Status.SUCCESS
+
+
+@pytest.mark.parametrize("code", ["XDSRegistryError", "XDSRegistryNotAvailable"])
+async def test_an_answer_that_does_not_deny_that_anything_was_done_is_no_outcome(house: House, code: str):
+    house.registry.answers = [refusal(code), SUCCESS]
+    entry = a_provided_entry()
+    submission = a_submission(entry)
+
+    assert codes(await provide(house, submission, a=b"bytes")) == ["XDSRegistryNotAvailable"]
+    assert await house.states() == [State.IN_DOUBT]
+    assert entry.unique_id in await documents.find_documents(house.parts.database, [entry.unique_id])
+    assert (await provide(house, submission, a=b"bytes")).status is Status.SUCCESS
+    assert len({message_id for message_id, _ in house.registry.heard}) == 1
+
+
+async def test_a_message_that_was_forgotten_repeats_itself_at_the_registry(house: House):
+    """A registry may be mistaken when it says that it did nothing: the same message finds out."""
+    house.registry.answers = [refusal("XDSRegistryBusy"), UNREACHABLE, SUCCESS]
+    submission = a_submission(a_provided_entry())
+
+    for _ in range(3):
+        response = await provide(house, submission, a=b"bytes")
+
+    assert response.status is Status.SUCCESS
+    assert len({message_id for message_id, _ in house.registry.heard}) == 1
+
+
+async def test_two_repositories_never_send_the_same_message(house: House):
+    submission = a_submission(a_provided_entry())
+    await provide(house, submission, a=b"bytes")
+    [(sent, _)] = house.registry.heard
+    names = {registration_message_id(ours, "urn:uuid:1", "d") for ours in ("2.999.1", "2.999.2")}
+    assert len(names) == 2
+    assert sent != PROVIDER.message_id
 
 
 async def test_the_message_id_with_other_content_is_another_submission(house: House):
