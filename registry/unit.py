@@ -54,13 +54,14 @@ class Parts:
 class Unit:
     """The work of one request.
 
-    `audited` tells that its events were committed with its change; `withheld` holds the reasons for which
-    consent left something out; `doubted`, that a change may have been made that was not answered.
+    `audited` tells that its events were committed with its change; `refusals` holds for each patient the
+    reasons for which consent refused something, asked for or not; `doubted`, that a change may have been made
+    that was not answered.
     """
 
     parts: Parts
     audited: bool = field(default=False, init=False)
-    withheld: set[str] = field(default_factory=set, init=False)
+    refusals: dict[str, set[str]] = field(default_factory=dict, init=False)
     doubted: bool = field(default=False, init=False)
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
@@ -130,14 +131,16 @@ class Unit:
         resources: Sequence[Resource],
         given: Mapping[str, Given],
     ) -> list[bool]:
-        """Whether consent lets `caller` find each of `resources`; what it refuses is `withheld`."""
+        """Whether consent lets `caller` find each of `resources`; what it refuses is among `refusals`."""
         decisions = await self.decided(caller, resources, given)
-        self.withhold(decisions)
+        self.note_refused(zip(resources, decisions, strict=True))
         return [decision.permitted for decision in decisions]
 
-    def withhold(self, decisions: Iterable[Decision]) -> None:
-        """Note the reasons of those that refuse."""
-        self.withheld.update(decision.reason for decision in decisions if not decision.permitted)
+    def note_refused(self, decided: Iterable[tuple[Resource, Decision]]) -> None:
+        """Note the reasons of what is refused, by patient."""
+        for resource, decision in decided:
+            if not decision.permitted:
+                self.refusals.setdefault(resource.patient_id, set()).add(decision.reason)
 
     async def decided(
         self,

@@ -21,7 +21,8 @@ class Manner(StrEnum):
 
     SAW = "saw"
     SEARCHED = "searched for"
-    TRIED = "was refused or failed"
+    REFUSED = "was refused"
+    TRIED = "tried and failed"
     CHANGED = "added or changed"
     DOUBTFUL = "is named by nodes that are not who they say"
 
@@ -102,7 +103,7 @@ def _manner(record: dict[str, Any]) -> Manner:
     if record["standing"] == Standing.MISMATCHED:
         return Manner.DOUBTFUL
     if record["outcome"]:
-        return Manner.TRIED
+        return Manner.REFUSED if record["refused"] else Manner.TRIED
     if record["event"]["code"] == QUERY:
         return Manner.SEARCHED
     if RETRIEVALS.intersection(code["code"] for code in record["types"]):
@@ -111,27 +112,40 @@ def _manner(record: dict[str, Any]) -> Manner:
 
 
 def _twin(found: Sequence[Access], access: Access) -> int | None:
-    """Index of the other side's record of the same exchange."""
-    for index in range(len(found) - 1, -1, -1):
-        other = found[index]
-        if (access.time - other.time).total_seconds() > SAME_EXCHANGE_SECONDS:
-            return None
-        if _same(other, access):
-            return index
-    return None
+    """Index of the other side's record of the same exchange.
+
+    Of a refusal that looks like absence the side that asked knows nothing: its record tells of a search that
+    found nothing, or of a retrieval that failed.
+    """
+    near = [
+        index
+        for index in range(len(found) - 1, -1, -1)
+        if (access.time - found[index].time).total_seconds() <= SAME_EXCHANGE_SECONDS
+        and _may_be_twins(found[index], access)
+    ]
+    same = (index for index in near if _told(found[index]) == _told(access))
+    unlike = (index for index in near if Manner.REFUSED in (found[index].manner, access.manner))
+    return next(same, next(unlike, None))
 
 
-def _same(one: Access, other: Access) -> bool:
-    if Manner.DOUBTFUL in (one.manner, other.manner) or set(one.reported_by) & set(other.reported_by):
-        return False
+def _may_be_twins(one: Access, other: Access) -> bool:
+    def exchange(access: Access) -> tuple[object, ...]:
+        return (access.who, access.transaction, frozenset(access.objects))
 
-    def of(access: Access) -> tuple[object, ...]:
-        return (access.who, access.manner, access.transaction, access.outcome, frozenset(access.objects))
+    return (
+        Manner.DOUBTFUL not in (one.manner, other.manner)
+        and not set(one.reported_by) & set(other.reported_by)
+        and exchange(one) == exchange(other)
+    )
 
-    return of(one) == of(other)
+
+def _told(access: Access) -> tuple[Manner, int]:
+    return access.manner, access.outcome
 
 
 def _merged(one: Access, other: Access) -> Access:
+    if other.manner is Manner.REFUSED:
+        one, other = other, one
     return Access(
         time=one.time,
         who=one.who,

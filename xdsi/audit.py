@@ -40,6 +40,7 @@ class Outcome(StrEnum):
 
     SUCCESS = "success"
     FAILURE = "failure"
+    REFUSED = "refused"
 
 
 Url = Annotated[
@@ -313,7 +314,9 @@ def _cells(record: dict[str, Any]) -> tuple[object, ...]:
         )
     asking = [one for one in record["participants"] if one["requestor"]]
     outcome = (
-        "success" if not record["outcome"] else f"failure {record['outcome']} {record['description']}".strip()
+        "success"
+        if not record["outcome"]
+        else " ".join(filter(None, ("failure", str(record["outcome"]), record["description"])))
     )
     types = record["types"] or [record["event"]]
     return (

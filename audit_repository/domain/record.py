@@ -16,7 +16,7 @@ from hashlib import sha256
 from audit_repository.domain.sources import Sources, Standing
 from shared.audit import dicom_xml, syslog
 from shared.audit.dicom_xml import AuditMessageError, ParsedAuditMessage
-from shared.audit.events import AuditEvent, Participant, ParticipantObject
+from shared.audit.events import REFUSED, AuditEvent, Participant, ParticipantObject, is_refusal
 from shared.audit.syslog import SyslogError
 from shared.security.caller import Node
 
@@ -44,6 +44,7 @@ class Kind(StrEnum):
     SOURCE = "source"
     ROLE = "role"
     PURPOSE = "purpose"
+    OUTCOME = "outcome"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,8 @@ def _terms(message: ParsedAuditMessage) -> Iterator[tuple[Kind, str]]:
     yield Kind.TYPE, event.event_id.code
     yield from ((Kind.TYPE, code.code) for code in event.event_types)
     yield from ((Kind.PURPOSE, code.code) for code in event.purposes)
+    if is_refusal(event):
+        yield Kind.OUTCOME, REFUSED
     for participant in event.participants:
         yield from _of_participant(participant)
     for item in event.objects:

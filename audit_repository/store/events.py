@@ -69,7 +69,8 @@ class Search:
     """What to find; an empty value means any. Times are as `instant` writes them, `since` included, `until`
     not.
 
-    `failed` None means any outcome. Only records below the sequence `before` are found.
+    `failed` None means any outcome; `outcome` is REFUSED, or empty. Only records below the sequence `before`
+    are found.
     """
 
     patient: str = ""
@@ -84,13 +85,15 @@ class Search:
     fingerprint: str = ""
     peer: str = ""
     standing: str = ""
+    outcome: str = ""
     failed: bool | None = None
     unparsed: bool = False
     before: int = 2**62
     limit: int = 100
 
 
-_BY_TERM = {name: Kind(name).value for name in ("patient", "user", "type", "object", "source", "address")}
+_TERMS = ("patient", "user", "type", "object", "source", "address", "outcome")
+_BY_TERM = {name: Kind(name).value for name in _TERMS}
 _BY_COLUMN = ("subject", "fingerprint", "peer", "standing")
 
 

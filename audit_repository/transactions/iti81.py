@@ -21,7 +21,16 @@ from audit_repository.domain.record import instant, is_patient, message_of, name
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search, Stored, Trail
 from audit_repository.store.verification import verify
-from shared.audit.events import AuditEvent, Coded, Participant, ParticipantObject, ihe, log_used
+from shared.audit.events import (
+    REFUSED,
+    AuditEvent,
+    Coded,
+    Participant,
+    ParticipantObject,
+    ihe,
+    is_refusal,
+    log_used,
+)
 from shared.audit.refusals import Refusals
 from shared.http.door import Doors
 from shared.http.problem import HttpProblem
@@ -58,7 +67,9 @@ class SearchRequest(BaseModel):
         pattern="^(|proved|claimed|mismatched|unknown)$",
         description="whether the record's source is the node that delivered it",
     )
-    outcome: str = Field("", pattern="^(|success|failure)$", description="success, failure or empty")
+    outcome: str = Field(
+        "", pattern="^(|success|failure|refused)$", description="success, failure, refused or empty"
+    )
     since: AwareDatetime | None = Field(None, description="EventDateTime from here on")
     until: AwareDatetime | None = Field(None, description="EventDateTime before this")
     unparsed: bool = Field(False, description="only records that could not be read")
@@ -78,6 +89,7 @@ class SearchRequest(BaseModel):
             standing=self.standing,
             since=_bound(self.since),
             until=_bound(self.until),
+            outcome=REFUSED if self.outcome == REFUSED else "",
             failed={"failure": True, "success": False}.get(self.outcome),
             unparsed=self.unparsed,
             before=self.before,
@@ -174,6 +186,7 @@ def show(item: Stored) -> dict[str, Any]:
         "action": event.action,
         "outcome": int(event.outcome),
         "description": event.outcome_description,
+        "refused": is_refusal(event),
         "source": item.record.source,
         "purposes": list(map(_coded, event.purposes)),
         "participants": list(map(_participant, event.participants)),

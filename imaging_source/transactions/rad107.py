@@ -17,6 +17,7 @@ from imaging_source.domain.transfer_syntax import Choice, Impossible
 from imaging_source.transactions.retrieval import Result, Unreadable, events, files, syntax_of
 from imaging_source.unit import Access, Unit
 from shared.audit.events import (
+    REFUSED_BY_CONSENT,
     AuditEvent,
     Outcome,
     http_pull_participants,
@@ -27,8 +28,6 @@ from shared.http.pieces import FileRange
 from shared.security.caller import Caller
 
 RAD107: Final = ihe("RAD-107", "WADO-RS Retrieve")
-
-_HIDDEN: Final = "refused by consent: "
 
 
 # --- messages ----------------------------------------------------------------------------------------
@@ -109,7 +108,7 @@ def _refusals(shown: Sequence[Instance], access: Mapping[str, Access]) -> Iterat
     for instance in shown:
         found = access[instance.sop_instance_uid]
         if not found.decision.permitted:
-            yield _result(instance, found, failure=f"{_HIDDEN}{found.decision.reason}")
+            yield _result(instance, found, failure=f"{REFUSED_BY_CONSENT}{found.decision.reason}")
 
 
 def _not_found(request: RetrieveRequest, refused: tuple[Result, ...]) -> RetrieveResponse:
@@ -235,7 +234,7 @@ def audit(
     by_grade: dict[Outcome, list[Result]] = {}
     for result in results:
         grade = Outcome.SERIOUS_FAILURE
-        if minor and not result.failure.startswith(_HIDDEN):
+        if minor and not result.failure.startswith(REFUSED_BY_CONSENT):
             grade = Outcome.MINOR_FAILURE
         by_grade.setdefault(grade, []).append(result)
     return tuple(

@@ -10,7 +10,7 @@ from imaging_source.domain.instance import Instance
 from imaging_source.domain.transfer_syntax import Choice, Impossible, choose
 from imaging_source.transactions.retrieval import Result, Unreadable, events, files
 from imaging_source.unit import Access, Unit
-from shared.audit.events import AuditEvent, Outcome, ihe, pull_participants
+from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome, ihe, pull_participants
 from shared.dicom.uids import UID_FORM, is_uid
 from shared.errors import (
     Actor,
@@ -214,7 +214,7 @@ def audit(
 
 def _failed(asked: Asked, error: XdsError) -> Result:
     if isinstance(error, Withheld):
-        return _result(asked, patient_id=error.patient_id, failure=f"refused by consent: {error.reason}")
+        return _result(asked, patient_id=error.patient_id, failure=f"{REFUSED_BY_CONSENT}{error.reason}")
     return _result(asked, failure=error.code_for(Actor.REPOSITORY))
 
 

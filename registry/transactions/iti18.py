@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from registry.domain import stored_queries as queries
@@ -15,6 +16,7 @@ from registry.store.selections import select_objects
 from registry.unit import Unit
 from shared.audit.events import (
     QUERY,
+    REFUSED_BY_CONSENT,
     AuditEvent,
     Outcome,
     ihe,
@@ -70,7 +72,7 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
     else:
         result, fragments = await selected(unit, criteria, caller, leaf)
     if leaf:
-        _check_single_patient(result)
+        _check_single_patient(result.seen)
     return answer(unit, result, fragments, leaf)
 
 
@@ -86,9 +88,49 @@ def _limit(unit: Unit, leaf: bool) -> int:
     return settings.query_limit if leaf else settings.reference_limit
 
 
+@dataclass(frozen=True, slots=True)
+class KeptBack:
+    """Of one patient something is left out that was asked for; `in_part` when something else is shown."""
+
+    patient_id: str
+    reason: str
+    in_part: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(StoredQueryResponse):
+    """The response, and for the trail what consent kept back."""
+
+    withheld: tuple[KeptBack, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a query selected, and what of it consent lets the caller see.
+
+    Of a patient who is `closed` to the caller nothing is selected.
+    """
+
+    chosen: Sequence[Found]
+    seen: Sequence[Found]
+    closed: str = ""
+
+    def withheld(self, refusals: Mapping[str, Collection[str]]) -> tuple[KeptBack, ...]:
+        """By patient what is left out; `refusals` are the reasons, of every patient who has any."""
+        if len(self.seen) == len(self.chosen) and not self.closed:
+            return ()
+        shown = {item.entry_uuid for item in self.seen}
+        patients = {item.patient_id for item in self.chosen if item.entry_uuid not in shown} | {self.closed}
+        seen = {item.patient_id for item in self.seen}
+        return tuple(
+            KeptBack(patient_id, "; ".join(sorted(refusals[patient_id])), in_part=patient_id in seen)
+            for patient_id in sorted(patients & refusals.keys())
+        )
+
+
 async def _documents(
     unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
-) -> tuple[list[Found], Mapping[str, bytes]]:
+) -> tuple[Result, Mapping[str, bytes]]:
     """FindDocuments: one statement reads entries, fragments and policies, unless there are many."""
     limit = _limit(unit, leaf)
     at_once = min(limit, _limit(unit, leaf=True))
@@ -98,21 +140,21 @@ async def _documents(
     found, given = await find(most=few + 1, leaf=leaf)
     seen = await _permitted(unit, caller, found, given)
     if len(found) <= few:
-        return seen, _fragments(seen)
+        return Result(found, seen), _fragments(seen)
     if seen:
         found, given = await find(most=at_once + 1, leaf=leaf)
         if len(found) <= at_once:
             seen = await _permitted(unit, caller, found, given)
-            return seen, _fragments(seen)
+            return Result(found, seen), _fragments(seen)
     elif await _is_closed(unit, caller, patient_id):
-        return [], {}
+        return Result((), (), closed=patient_id), {}
     looked_at = _looked_at(limit)
     if await are_more_than(unit, criteria, patient_id=patient_id, number=looked_at):
         raise _too_many(limit)
     found, given = await find(most=looked_at + 1, leaf=False)
     seen = await _permitted(unit, caller, found, given)
     _check_number(len(found) if len(found) > looked_at else len(seen), limit)
-    return await _whole(unit, seen) if leaf else (seen, {})
+    return await _whole(unit, Result(found, seen)) if leaf else (Result(found, seen), {})
 
 
 def _fragments(seen: Sequence[Found]) -> Mapping[str, bytes]:
@@ -136,7 +178,7 @@ async def _is_closed(unit: Unit, caller: Caller, patient_id: str) -> bool:
     decisions = await unit.decided(caller, [*of_entries, resource(patient_id, None)], given)
     if any(decision.permitted for decision in decisions):
         return False
-    unit.withhold(decisions[: len(codes)])
+    unit.note_refused(zip(of_entries, decisions, strict=False))
     return True
 
 
@@ -146,21 +188,19 @@ async def _permitted(unit: Unit, caller: Caller, found: list[Found], given: Give
     return [item for item, permitted in zip(found, answers, strict=True) if permitted]
 
 
-def answer(
-    unit: Unit, result: Sequence[Found], fragments: Mapping[str, bytes], leaf: bool
-) -> StoredQueryResponse:
-    """The response with `result`, in whole or as ids."""
+def answer(unit: Unit, result: Result, fragments: Mapping[str, bytes], leaf: bool) -> Answer:
+    """The response with what is seen of `result`, in whole or as ids."""
     sent = (
-        [fragments[item.entry_uuid] for item in result]
+        [fragments[item.entry_uuid] for item in result.seen]
         if leaf
-        else [encode_object_ref(item.entry_uuid) for item in result]
+        else [encode_object_ref(item.entry_uuid) for item in result.seen]
     )
-    return StoredQueryResponse(fragments=sent, withheld=tuple(sorted(unit.withheld)))
+    return Answer(fragments=sent, withheld=result.withheld(unit.refusals))
 
 
 async def selected(
     unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
-) -> tuple[list[Found], Mapping[str, bytes]]:
+) -> tuple[Result, Mapping[str, bytes]]:
     """What a query selects and consent lets `caller` see, with fragments when whole objects are asked for.
 
     Fragments are read of what is seen alone, and nothing of a patient of whom nothing may be seen.
@@ -172,18 +212,19 @@ async def selected(
     """
     named = {patient_id for name in PATIENT_PARAMETERS for patient_id in criteria.values(name)}
     if len(named) == 1 and await _is_closed(unit, caller, *named):
-        return [], {}
+        return Result((), (), closed=named.pop()), {}
     limit = _limit(unit, leaf)
     found = await unit.read(
         lambda transaction: select_objects(transaction, criteria, most=_looked_at(limit) + 1)
     )
     around = found.surroundings
     asked = decided_on(around)
-    decisions = await unit.decided(caller, list(map(resource_of, asked)), found.given)
+    resources = list(map(resource_of, asked))
+    decisions = await unit.decided(caller, resources, found.given)
     # A set or folder that has members is refused because of them.
-    unit.withhold(
-        decision
-        for item, decision in zip(asked, decisions, strict=True)
+    unit.note_refused(
+        (resource, decision)
+        for item, resource, decision in zip(asked, resources, decisions, strict=True)
         if not around.members.get(item.entry_uuid)
     )
     permitted = {
@@ -191,13 +232,14 @@ async def selected(
     }
     seen = visible(found.chosen, around, permitted)
     _check_number(len(seen), limit)
-    return await _whole(unit, seen) if leaf else (seen, {})
+    result = Result(found.chosen.result, seen)
+    return await _whole(unit, result) if leaf else (result, {})
 
 
-async def _whole(unit: Unit, seen: Sequence[Found]) -> tuple[list[Found], Mapping[str, bytes]]:
+async def _whole(unit: Unit, result: Result) -> tuple[Result, Mapping[str, bytes]]:
     """Objects with their fragments, without those that went between two statements."""
-    fragments = await find_fragments(unit, seen)
-    return [item for item in seen if item.entry_uuid in fragments], fragments
+    fragments = await find_fragments(unit, result.seen)
+    return Result(result.chosen, [item for item in result.seen if item.entry_uuid in fragments]), fragments
 
 
 def _looked_at(limit: int) -> int:
@@ -226,23 +268,49 @@ def audit(
     """Describe the query (ITI TF-2 3.18.5.1): its parameters as they came, and the patient that it names."""
     named = patients_of(request)
     patient_id = named[0] if len(named) == 1 else ""
-    return (query_event(ITI18, request, response, caller, outcome, patient_id),)
+    return query_events(ITI18, request, response, caller, outcome, (patient_id,))
 
 
-def query_event(
+def query_events(
     served: SoapTransaction[StoredQueryRequest, StoredQueryResponse],
     request: StoredQueryRequest,
     response: StoredQueryResponse | None,
     caller: Caller,
     outcome: Outcome,
-    patient_id: str,
-) -> AuditEvent:
-    """The event of a query about one patient, or about none when `patient_id` is empty.
+    named: Sequence[str],
+) -> tuple[AuditEvent, ...]:
+    """The events of a query: one for each patient in `named`, of whom an empty one is none, and one for each
+    patient of whom consent kept something back.
 
-    What consent left out does not change the outcome, because the wire says Success; the trail names the
-    policies.
+    The wire says Success and shows nothing of a refusal; the trail tells it as one, with the policies. Where
+    all was kept back, nothing else is told of that patient.
     """
-    withheld = response.withheld if response else ()
+    withheld = {one.patient_id: one for one in response.withheld} if isinstance(response, Answer) else {}
+
+    def event(patient_id: str, outcome: Outcome, description: str = "") -> AuditEvent:
+        return _query_event(served, request, caller, outcome, patient_id, description)
+
+    nothing = withheld and not (response and response.fragments)
+    answered = [
+        event(patient_id, outcome)
+        for patient_id in named
+        if (withheld[patient_id].in_part if patient_id in withheld else patient_id or not nothing)
+    ]
+    refused = [
+        event(one.patient_id, Outcome.SERIOUS_FAILURE, f"{REFUSED_BY_CONSENT}{one.reason}")
+        for one in withheld.values()
+    ]
+    return (*answered, *refused)
+
+
+def _query_event(
+    served: SoapTransaction[StoredQueryRequest, StoredQueryResponse],
+    request: StoredQueryRequest,
+    caller: Caller,
+    outcome: Outcome,
+    patient_id: str,
+    description: str,
+) -> AuditEvent:
     transaction = ihe(served.number, served.name)
     details = [("QueryEncoding", b"UTF-8")]
     if request.home:
@@ -257,7 +325,7 @@ def query_event(
         event_id=QUERY,
         action="E",
         outcome=outcome,
-        outcome_description=f"withheld by consent: {'; '.join(withheld)}" if withheld else "",
+        outcome_description=description,
         event_types=(transaction,),
         participants=push_participants(caller, server=True),
         objects=(patient_object(patient_id), query) if patient_id else (query,),

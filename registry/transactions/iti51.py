@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from registry.domain.multi_patient_queries import MULTI_PATIENT_QUERIES
 from registry.domain.stored_queries import criteria_of
-from registry.transactions.iti18 import answer, is_leaf, patients_of, query_event, selected
+from registry.transactions.iti18 import answer, is_leaf, patients_of, query_events, selected
 from registry.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.errors import QueryError
@@ -54,7 +54,7 @@ def audit(
     named = patients_of(request)
     if not named or len(named) > MAX_PATIENTS:
         named = [""]
-    return tuple(query_event(ITI51, request, response, caller, outcome, patient_id) for patient_id in named)
+    return query_events(ITI51, request, response, caller, outcome, named)
 
 
 SERVED = Served(ITI51, handle, audit)

@@ -12,6 +12,7 @@ from repository.transactions import assembling
 from repository.unit import Unit
 from shared.audit.events import (
     EXPORT,
+    REFUSED_BY_CONSENT,
     AuditEvent,
     Outcome,
     document_object,
@@ -148,7 +149,9 @@ def audit(
     for error in response.errors:
         if error.location in homes:
             patient_id, reason = (
-                (error.patient_id, error.reason) if isinstance(error, Withheld) else ("", error.context)
+                (error.patient_id, f"{REFUSED_BY_CONSENT}{error.reason}")
+                if isinstance(error, Withheld)
+                else ("", error.context)
             )
             failed.setdefault((patient_id, reason), []).append(homes[error.location])
     return (

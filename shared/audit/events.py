@@ -72,6 +72,9 @@ REPOSITORY_UNIQUE_ID = "Repository Unique Id"
 # Two spellings by history, which will not be repaired (ITI TF-2 3.18.5, 3.43.5).
 HOME_OF_DOCUMENT = "ihe:homeCommunityID"
 HOME_OF_QUERY = "urn:ihe:iti:xca:2010:homeCommunityId"
+# How the EventOutcomeDescription of a refusal begins, and of one by consent.
+REFUSED = "refused"
+REFUSED_BY_CONSENT = "refused by consent: "
 ALERT_DESCRIPTION = "Alert Description"
 AUDIT_LOG_NAME = "Security Audit Log"
 ANONYMOUS = "http://www.w3.org/2005/08/addressing/anonymous"
@@ -143,6 +146,15 @@ class AuditEvent:
     outcome_description: str = ""
     purposes: tuple[Coded, ...] = ()
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def is_refusal(event: AuditEvent) -> bool:
+    """Whether somebody was refused, and nothing just failed: by consent, without a right, as unproved."""
+    return event.outcome is not Outcome.SUCCESS and (
+        event.outcome_description.startswith(REFUSED)
+        or event.event_id.code == USER_AUTHENTICATION.code
+        or any(kind.code == NODE_AUTHENTICATION.code for kind in event.event_types)
+    )
 
 
 # --- objects -----------------------------------------------------------------------------------------

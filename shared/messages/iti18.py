@@ -79,15 +79,11 @@ class StoredQueryRequest(Bounded):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredQueryResponse:
-    """The answer: `fragments` to send (undeclared `rim:` elements), or `objects` as decoded.
-
-    `withheld` says by which policies something was left out; it is for the trail and never sent.
-    """
+    """The answer: `fragments` to send (undeclared `rim:` elements), or `objects` as decoded."""
 
     fragments: Sequence[bytes] = ()
     errors: tuple[XdsError, ...] = ()
     objects: RegistryObjects = NOTHING
-    withheld: tuple[str, ...] = ()
 
     @property
     def status(self) -> Status:

@@ -109,7 +109,7 @@ async def test_a_report_tells_who_saw_searched_and_tried(tmp_path):
         shown = await run("report", "--patient", "P0001", "--url", url)
 
         assert shown.exit_code == 0, shown.output
-        for title in ("who saw", "who searched for", "who was refused or failed"):
+        for title in ("who saw", "who searched for", "who tried and failed"):
             assert title in shown.output
         assert "Radiologist" in shown.output
         as_json = json.loads((await run("report", "--patient", "P0001", "--json", "--url", url)).output)

@@ -7,7 +7,7 @@ import pytest
 from registry.domain import stored_queries as queries
 from registry.transactions import iti18
 from registry.unit import Unit
-from shared.audit.events import Outcome
+from shared.audit.events import Outcome, is_refusal
 from shared.ebrim import schemes
 from shared.ebrim.model import AssociationType, AvailabilityStatus, Code
 from shared.messages.iti18 import ReturnType, StoredQueryRequest, encode_parameters
@@ -217,21 +217,6 @@ async def test_refused_entries_do_not_count_towards_the_limit(database_place):
         await registry.parts.database.close()
 
 
-@pytest.mark.parametrize("query", [queries.FIND_DOCUMENTS, queries.GET_ALL])
-async def test_the_trail_alone_says_by_which_policy_something_was_left_out(registry, world, query):
-    parameters = FIND if query is queries.FIND_DOCUMENTS else ALL
-    request = StoredQueryRequest(
-        query_id=query.query_id, return_type=REF, parameters=encode_parameters(parameters)
-    )
-    for caller, says in ((SURGEON, True), (RADIOLOGIST, False)):
-        response = await iti18.handle(Unit(registry.parts), request, caller)
-        [event] = iti18.audit(request, response, caller, Outcome.SUCCESS)
-
-        assert event.outcome is Outcome.SUCCESS
-        assert ("withheld by consent: policy " in event.outcome_description) is says
-        assert b"policy" not in iti18.ITI18.encode_response(response)
-
-
 @pytest.mark.parametrize("statuses", [[APPROVED], [DEPRECATED], [APPROVED, DEPRECATED]])
 async def test_which_associations_are_asked_for_makes_no_set_or_folder_empty(registry, world, statuses):
     whole = {"$MetadataLevel": 2, "$XDSAssociationStatus": statuses}
@@ -347,3 +332,81 @@ async def test_of_what_is_refused_by_its_id_no_fragment_is_read(registry):
     whole, _ = await read.rows_of(registry, queries.GET_DOCUMENTS, asked, ReturnType.LEAF_CLASS)
     ids_alone, _ = await read.rows_of(registry, queries.GET_DOCUMENTS, asked, ReturnType.OBJECT_REF)
     assert whole == ids_alone
+
+
+# --- what the trail says of it ---------------------------------------------------------------------------
+
+
+async def told(registry, query, parameters, caller, return_type=REF):
+    """The events of a query, and what was sent."""
+    request = StoredQueryRequest(
+        query_id=query.query_id, return_type=return_type, parameters=encode_parameters(parameters)
+    )
+    response = await iti18.handle(Unit(registry.parts), request, caller)
+    events = iti18.audit(request, response, caller, Outcome.SUCCESS)
+    return events, iti18.ITI18.encode_response(response)
+
+
+def patient_of(event) -> list[str]:
+    return [item.object_id for item in event.objects if item.role == 1]
+
+
+@pytest.mark.parametrize("return_type", [REF, ReturnType.LEAF_CLASS])
+@pytest.mark.parametrize("query", [queries.FIND_DOCUMENTS, queries.GET_ALL])
+async def test_what_is_kept_back_in_part_is_told_beside_what_is_shown_and_by_the_trail_alone(
+    registry, world, query, return_type
+):
+    parameters = FIND if query is queries.FIND_DOCUMENTS else ALL
+    (shown, refused), sent = await told(registry, query, parameters, SURGEON, return_type)
+
+    assert (shown.outcome, shown.outcome_description) == (Outcome.SUCCESS, "")
+    assert refused.outcome is Outcome.SERIOUS_FAILURE
+    assert refused.outcome_description.startswith("refused by consent: policy ")
+    assert is_refusal(refused)
+    assert patient_of(shown) == patient_of(refused) == [PATIENT]
+    assert refused.objects[1:] == shown.objects[1:]
+    assert b"policy" not in sent
+    (event,), _ = await told(registry, query, parameters, RADIOLOGIST, return_type)
+    assert (event.outcome, event.outcome_description) == (Outcome.SUCCESS, "")
+
+
+@pytest.mark.parametrize("query", [queries.FIND_DOCUMENTS, queries.GET_ALL])
+async def test_a_query_of_which_all_is_kept_back_is_told_as_refused_and_looks_like_absence(
+    registry, world, query
+):
+    parameters = FIND if query is queries.FIND_DOCUMENTS else ALL
+    named = "$XDSDocumentEntryPatientId" if query is queries.FIND_DOCUMENTS else "$patientId"
+    of_nobody = parameters | {named: OTHER_PATIENT}
+    await registry.add_policy(deny(patient_id=PATIENT))
+
+    (refused,), sent = await told(registry, query, parameters, SURGEON)
+    (nothing,), absent = await told(registry, query, of_nobody, SURGEON)
+
+    assert is_refusal(refused)
+    assert patient_of(refused) == [PATIENT]
+    assert nothing.outcome is Outcome.SUCCESS
+    assert sent == absent
+
+
+async def test_who_asks_by_id_and_is_refused_is_told_to_the_patient_whom_the_query_does_not_name(
+    registry, world
+):
+    hidden = {"$XDSDocumentEntryEntryUUID": [world.hidden.entry_uuid]}
+    both = {"$XDSDocumentEntryEntryUUID": [world.open.entry_uuid, world.hidden.entry_uuid]}
+
+    (refused,), _ = await told(registry, queries.GET_DOCUMENTS, hidden, SURGEON)
+    shown, beside = (await told(registry, queries.GET_DOCUMENTS, both, SURGEON))[0]
+
+    assert is_refusal(refused)
+    assert patient_of(refused) == patient_of(beside) == [PATIENT]
+    assert (shown.outcome, patient_of(shown)) == (Outcome.SUCCESS, [])
+    assert is_refusal(beside)
+
+
+async def test_what_was_not_asked_for_is_not_told_as_refused(registry, world):
+    """A folder is seen for one of its documents; that another is restricted was not asked."""
+    open_one = {"$XDSDocumentEntryEntryUUID": [world.open.entry_uuid]}
+
+    (event,), _ = await told(registry, queries.GET_DOCUMENTS, open_one, SURGEON)
+
+    assert event.outcome is Outcome.SUCCESS

@@ -93,7 +93,7 @@ async def test_the_trail_says_which_policy_refused_whom(house: House):
     [event] = iti43.audit(request, response, PROVIDER, Outcome.SERIOUS_FAILURE)
 
     assert event.outcome is Outcome.SERIOUS_FAILURE
-    assert event.outcome_description == "policy urn:uuid:9: deny"
+    assert event.outcome_description == "refused by consent: policy urn:uuid:9: deny"
     assert [one.object_id for one in event.objects] == [PATIENT, unique_id]
 
 

@@ -29,6 +29,7 @@ def a_record(
         "types": [{"code": transaction, "system": "IHE Transactions", "text": ""}],
         "outcome": outcome,
         "description": "",
+        "refused": False,
         "source": source,
         "standing": "proved",
         "subject": "CN=node",
@@ -151,3 +152,31 @@ def test_a_record_from_before_nodes_were_compared_is_not_shown_as_proved():
     (access,) = accesses([a_record(standing="unknown", fingerprint="")])
 
     assert access.reported_by == ("xdsi-registry, as CN=node said; nodes were not compared then",)
+
+
+def test_a_refusal_is_told_as_such_although_the_side_that_asked_saw_nothing_of_it():
+    (access,) = accesses(
+        [
+            a_record("xdsi-registry", outcome=8, refused=True, description="refused by consent: policy 7"),
+            a_record("xdsi-consumer"),
+        ]
+    )
+
+    assert access.manner is Manner.REFUSED
+    assert access.description == "refused by consent: policy 7"
+    assert access.reported_by == ("xdsi-registry", "xdsi-consumer")
+
+
+def test_what_was_shown_in_part_is_told_as_a_search_and_as_a_refusal():
+    found = accesses(
+        [
+            a_record("xdsi-registry"),
+            a_record("xdsi-registry", outcome=8, refused=True, description="refused by consent: policy 7"),
+            a_record("xdsi-consumer"),
+        ]
+    )
+
+    assert {access.manner: access.reported_by for access in found} == {
+        Manner.SEARCHED: ("xdsi-registry", "xdsi-consumer"),
+        Manner.REFUSED: ("xdsi-registry",),
+    }
