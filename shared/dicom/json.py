@@ -1,7 +1,8 @@
 """The DICOM JSON model (PS3.18 annex F): data sets to JSON, and reading what was written.
 
-Members ascend by tag at every level. Group 0002 and group lengths are left out. A value that stayed in the
-file becomes a `BulkDataURI` relative to the base URI of the service; `with_base` makes it absolute.
+Members ascend by tag at every level. Groups 0000 to 0007 and group lengths are left out. A value that stayed
+in the file becomes a `BulkDataURI` relative to the base URI of the service; `with_base` makes it absolute.
+Items that stayed there are read one at a time.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from json import dumps
 from typing import Any, Final
 
-from pydicom.charset import decode_bytes, python_encoding
-
-from shared.dicom.part10 import Bulk, DataElement, DataSet
+from shared.dicom.character_sets import UNDECLARED, decode, encodings_of
+from shared.dicom.data_set import Bulk, DataElement, DataSet, Items, Tolerance
 
 CHARACTER_SET: Final = 0x00080005
 MEDIA_TYPE: Final = "application/dicom+json"
 
-_TEXT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _SINGLE: Final = frozenset({"LT", "ST", "UR", "UT"})
 _PADDED_LEFT: Final = frozenset({"AE", "CS", "DS", "IS", "LO", "SH"})
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
@@ -36,16 +35,21 @@ _BINARY_NUMBERS: Final = {
     "UV": "Q",
 }
 _WORDS: Final = {"OD": 8, "OF": 4, "OL": 4, "OV": 8, "OW": 2}
-# \ ^ and = end the effect of an escape sequence (PS3.5 6.1.2.5.3), and so do these control characters.
-_DELIMITERS: Final = {0x0D, 0x0A, 0x09, 0x0C, 0x5C}
-_NAME_DELIMITERS: Final = _DELIMITERS | {0x5E, 0x3D}
+
+_GATHERED: Final = 4096
 
 BulkUri = Callable[[Sequence[str]], str]
 Attributes = Mapping[str, Any]
 
 
 def encode(
-    data_set: DataSet, bulk_uri: BulkUri, *, only: Container[int] | None = None, big_endian: bool = False
+    data_set: DataSet,
+    bulk_uri: BulkUri,
+    *,
+    only: Container[int] | None = None,
+    big_endian: bool = False,
+    character_set: Sequence[str] = UNDECLARED,
+    tolerated: dict[Tolerance, int] | None = None,
 ) -> bytes:
     """Encode a data set as one JSON object.
 
@@ -56,14 +60,48 @@ def encode(
         between them the 0-based numbers of items.
     only
         Top-level tags to write, all without it.
+    character_set
+        The encodings of a data set without Specific Character Set.
+    tolerated
+        Takes what was tolerated of its text.
     """
-    return "".join(_Encoder(bulk_uri, big_endian).object(data_set, ("iso8859",), (), only)).encode()
+    return b"".join(
+        pieces(
+            data_set,
+            bulk_uri,
+            only=only,
+            big_endian=big_endian,
+            character_set=character_set,
+            tolerated=tolerated,
+        )
+    )
+
+
+def pieces(
+    data_set: DataSet,
+    bulk_uri: BulkUri,
+    *,
+    only: Container[int] | None = None,
+    big_endian: bool = False,
+    character_set: Sequence[str] = UNDECLARED,
+    tolerated: dict[Tolerance, int] | None = None,
+) -> Iterator[bytes]:
+    """What `encode` makes, a piece at a time; no URI is cut."""
+    encoder = _Encoder(bulk_uri, big_endian, {} if tolerated is None else tolerated)
+    gathered: list[str] = []
+    for count, text in enumerate(encoder.object(data_set, character_set, (), only), 1):
+        gathered.append(text)
+        if count % _GATHERED == 0:
+            yield "".join(gathered).encode()
+            gathered = []
+    yield "".join(gathered).encode()
 
 
 class _Encoder:
-    def __init__(self, bulk_uri: BulkUri, big_endian: bool) -> None:
+    def __init__(self, bulk_uri: BulkUri, big_endian: bool, tolerated: dict[Tolerance, int]) -> None:
         self.bulk_uri = bulk_uri
         self.order = ">" if big_endian else "<"
+        self.tolerated = tolerated
 
     def object(
         self,
@@ -72,7 +110,7 @@ class _Encoder:
         path: tuple[str, ...],
         only: Container[int] | None = None,
     ) -> Iterator[str]:
-        encodings = _encodings(data_set, encodings)
+        encodings = self.encodings(data_set, encodings)
         separator = "{"
         for tag in sorted(data_set):
             if tag & 0xFFFF == 0 or tag < 0x00080000 or (only is not None and tag not in only):
@@ -84,27 +122,34 @@ class _Encoder:
             separator = ","
         yield "{}" if separator == "{" else "}"
 
+    def encodings(self, data_set: DataSet, inherited: Sequence[str]) -> Sequence[str]:
+        element = data_set.get(CHARACTER_SET)
+        if element is None or not isinstance(element.value, bytes) or not element.value.strip(b"\0 "):
+            return inherited
+        declared, unknown = encodings_of(element.value)
+        if unknown is not None:
+            self.tolerated.setdefault(unknown, CHARACTER_SET)
+        return declared or inherited
+
     def value(self, element: DataElement, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
         value = element.value
         if isinstance(value, Bulk):
             yield f',"BulkDataURI":{dumps(self.bulk_uri(path))}'
-        elif isinstance(value, tuple):
+        elif not isinstance(value, bytes):
             yield from self.items(value, encodings, path)
         elif value:
-            yield self.plain(element.vr, value, encodings)
+            yield self.plain(element.tag, element.vr, value, encodings)
 
-    def items(
-        self, items: Sequence[DataSet], encodings: Sequence[str], path: tuple[str, ...]
-    ) -> Iterator[str]:
+    def items(self, items: Items, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
         separator = ',"Value":['
         for number, item in enumerate(items):
             yield separator
             yield from self.object(item, encodings, (*path, str(number)))
             separator = ","
-        if items:
+        if separator == ",":
             yield "]"
 
-    def plain(self, vr: str, value: bytes, encodings: Sequence[str]) -> str:
+    def plain(self, tag: int, vr: str, value: bytes, encodings: Sequence[str]) -> str:
         if vr in _BINARY_NUMBERS:
             return _array(map(_number, self.unpacked(_BINARY_NUMBERS[vr], value)))
         if vr == "AT":
@@ -114,7 +159,9 @@ class _Encoder:
             )
         if vr.startswith("O") or vr == "UN":
             return f',"InlineBinary":"{b64encode(self.little_endian(vr, value)).decode()}"'
-        text = _decoded(value, vr, encodings)
+        text, tolerance = decode(value, encodings)
+        if tolerance is not None:
+            self.tolerated.setdefault(tolerance, tag)
         if not text.strip("\0 "):
             return ""
         if vr in _SINGLE:
@@ -174,32 +221,6 @@ def _person_name(part: str) -> str:
         f'"{group}":{dumps(value.rstrip(" "), ensure_ascii=False)}' for group, value in groups if value
     )
     return f"{{{','.join(members)}}}"
-
-
-# --- character sets ----------------------------------------------------------------------------------
-
-
-def _encodings(data_set: DataSet, inherited: Sequence[str]) -> Sequence[str]:
-    """Python's names for Specific Character Set (0008,0005); an unknown term reads as ISO 8859-1."""
-    element = data_set.get(CHARACTER_SET)
-    if element is None or not isinstance(element.value, bytes):
-        return inherited
-    terms = element.value.decode("latin-1").split("\\")
-    return [python_encoding.get(term.strip("\0 "), "iso8859") for term in terms]
-
-
-def _decoded(value: bytes, vr: str, encodings: Sequence[str]) -> str:
-    if value.isascii() and b"\x1b" not in value:
-        return value.decode("ascii")
-    if vr not in _TEXT:
-        return value.decode("latin-1")
-    if b"\x1b" in value:
-        text: str = decode_bytes(value, encodings, _NAME_DELIMITERS if vr == "PN" else _DELIMITERS)
-        return text
-    try:
-        return value.decode(encodings[0], "replace")
-    except LookupError:
-        return value.decode("latin-1")
 
 
 # --- what is in the file ------------------------------------------------------------------------------
