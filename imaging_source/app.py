@@ -172,6 +172,9 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
             patient_id_issuer=Issuer(
                 "", settings.publishing.issuers(settings.affinity_domain).patient_id, "ISO"
             ),
+            limits=settings.intake_limits,
+            character_set=settings.character_set,
+            keep_preamble=settings.keep_preamble,
         ),
         key_objects=KeyObjects(database),
         transcoder=transcoder,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from imaging_source.publishing_settings import PublishingSettings
+from shared.dicom.character_sets import encodings_of
+from shared.dicom.data_set import Limits
 from shared.dicom.uids import MAX_UID, UID_PATTERN
 from shared.settings import ServiceSettings
 
@@ -51,10 +54,56 @@ class ImagingSourceSettings(ServiceSettings):
     dimse_idle_seconds: float = Field(30.0, gt=0, description="silence after which an association is aborted")
 
     max_instance_bytes: int = Field(4 * 1024**3, ge=1024, description="longest instance accepted")
+    max_inflated_bytes: int = Field(
+        4 * 1024**3, ge=1024, description="longest data set that a deflated instance may inflate to, on disk"
+    )
+    max_header_bytes: int = Field(
+        32 * 1024**2,
+        ge=1024**2,
+        description="most memory for the elements of one instance; what is long stays in its file",
+    )
+    max_sequence_depth: int = Field(32, ge=1, le=100, description="deepest nesting of sequences accepted")
+    max_elements: int = Field(
+        100_000_000,
+        ge=1_000,
+        description="most elements and items of one instance; each is looked at",
+    )
+    keep_preamble: bool = Field(
+        False,
+        description="keep the 128 bytes before DICM as they came, by which a file may be a TIFF as well;"
+        " they are zeroed otherwise",
+    )
+    default_character_set: str = Field(
+        "",
+        description="Specific Character Set of instances that name none, as ISO_IR 100; without it they are"
+        " UTF-8 where they can be, else ISO 8859-1, with a warning",
+    )
     max_instances_per_request: int = Field(5_000, ge=1, description="instances in one STOW-RS request")
     transcode_cache_bytes: int = Field(
         4 * 1024**3, ge=0, description="disk space for instances in another transfer syntax"
     )
+
+    @field_validator("default_character_set")
+    @classmethod
+    def _known_character_set(cls, value: str) -> str:
+        if encodings_of(value.encode())[1] is not None:
+            raise ValueError("is no Specific Character Set of PS3.3 C.12.1.1.2, such as ISO_IR 100")
+        return value
+
+    @property
+    def intake_limits(self) -> Limits:
+        """What one instance may ask of us."""
+        return Limits(
+            depth=self.max_sequence_depth,
+            elements=self.max_elements,
+            kept=self.max_header_bytes,
+            inflated=self.max_inflated_bytes,
+        )
+
+    @property
+    def character_set(self) -> Sequence[str]:
+        """The encodings of instances that name no Specific Character Set."""
+        return encodings_of(self.default_character_set.encode())[0]
 
     @property
     def dicomweb_url(self) -> str:

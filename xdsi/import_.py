@@ -18,7 +18,7 @@ from imaging_source.domain.stow import reason_of
 from imaging_source.settings import ImagingSourceSettings
 from shared.dicom.json import MEDIA_TYPE, items, text, texts
 from shared.dicom.multipart import APPLICATION_DICOM, closing, content_type, new_boundary, part_head
-from shared.dicom.part10 import PREAMBLE
+from shared.dicom.part10 import DicomError, is_dicom, scan, uid_of
 from shared.http.client import http_client
 from xdsi.cli import Failed
 
@@ -29,19 +29,30 @@ _TIMEOUT_SECONDS = 300.0
 # Statuses whose answer lists what became of each instance (PS3.18 10.5.3).
 _LISTS = frozenset({200, 202, 400, 409, 413, 507})
 
+_SOP_INSTANCE_UID = 0x00080018
 _REFERENCED, _FAILED, _OTHER = 0x00081199, 0x00081198, 0x0008119A
-_SOP_INSTANCE, _RETRIEVE_URL, _FAILURE_REASON = 0x00081155, 0x00081190, 0x00081197
+_SOP_INSTANCE, _RETRIEVE_URL, _FAILURE_REASON, _WARNING_REASON = (
+    0x00081155,
+    0x00081190,
+    0x00081197,
+    0x00081196,
+)
 
 Sent = Callable[[int], None]
 
 
 @dataclass(slots=True)
 class Imported:
-    """What became of the files: SOP Instance UIDs that are kept now, refused files with their reasons."""
+    """What became of the files: SOP Instance UIDs that are kept now, and files with what is wrong with them.
+
+    `warned` are kept all the same, `refused` are not, `left_out` were not sent.
+    """
 
     stored: set[str] = field(default_factory=set)
     studies: set[str] = field(default_factory=set)
+    warned: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def command(
@@ -58,14 +69,14 @@ def command(
 ) -> None:
     """Send DICOM files into the imaging source; what is there already stays as it is.
 
-    Files that are not DICOM Part 10 are left out. Ends with status 1 when an instance is refused.
+    Files that are not DICOM are left out, and told by name. Ends with status 1 when an instance is refused.
 
     Example: [bold]xdsi import ./studies[/bold]
     """
     settings = ImagingSourceSettings.load(config)
     files = list(dicom_files(paths))
     if not files:
-        raise Failed("no DICOM Part 10 file there (DICM at byte 128); name files or folders that hold some")
+        raise Failed("no DICOM file there; name files or folders that hold some")
     total = sum(path.stat().st_size for path in files)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     quiet = as_json or not sys.stderr.isatty()
@@ -74,22 +85,34 @@ def command(
         imported = asyncio.run(
             import_files(settings, files, to=to, sent=lambda size: progress.advance(task, size))
         )
+    imported.left_out.update(left_out(paths))
     _tell(imported, as_json)
     if imported.refused:
         raise typer.Exit(1)
 
 
 def dicom_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The DICOM Part 10 files at or below `paths`, each once, by name; DICOMDIRs are left out."""
+    """The DICOM files at or below `paths`, bare data sets included, each once, by name; no DICOMDIR."""
+    return (path for path in _files(paths) if not _why_left_out(path))
+
+
+def left_out(paths: Iterable[Path]) -> dict[str, str]:
+    """The other files at or below `paths`, and why they are not sent."""
+    return {str(path): why for path in _files(paths) if (why := _why_left_out(path))}
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
     found = (path for given in paths for path in (sorted(given.rglob("*")) if given.is_dir() else (given,)))
-    for path in dict.fromkeys(found):
-        if path.is_file() and path.name != "DICOMDIR" and _is_part10(path):
-            yield path
+    return (path for path in dict.fromkeys(found) if path.is_file())
 
 
-def _is_part10(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+def _why_left_out(path: Path) -> str:
+    if path.name == "DICOMDIR":
+        return "a DICOMDIR is no instance of a study"
+    try:
+        return "" if is_dicom(path) else "no DICOM: neither DICM at byte 128 nor a data set"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 async def send_files(settings: ImagingSourceSettings, paths: Sequence[Path]) -> int:
@@ -144,22 +167,41 @@ async def _send(
         for path in batch:
             await _send(http, base, [path], imported, lambda size: None)
         return
-    for item in items(answer, _REFERENCED):
+    stored, failed = items(answer, _REFERENCED), items(answer, _FAILED)
+    warned = [item for item in stored if texts(item, _WARNING_REASON)]
+    names = await asyncio.to_thread(_names, batch) if warned or failed else {}
+    for item in stored:
         imported.stored.add(text(item, _SOP_INSTANCE))
         imported.studies.add(_study_of(text(item, _RETRIEVE_URL)))
-    for item in items(answer, _FAILED):
-        imported.refused[text(item, _SOP_INSTANCE)] = _reason(item)
+    for item in warned:
+        uid = text(item, _SOP_INSTANCE)
+        imported.warned[names.get(uid, uid)] = _reason(item, "kept with warnings", _WARNING_REASON)
+    for item in failed:
+        uid = text(item, _SOP_INSTANCE)
+        imported.refused[names.get(uid, uid)] = _reason(item)
     for item in items(answer, _OTHER):
         imported.refused[str(batch[0])] = _reason(item)
+
+
+def _names(batch: list[Path]) -> dict[str, str]:
+    """The names of files by SOP Instance UID; of several with one, all."""
+    found: dict[str, str] = {}
+    for path in batch:
+        try:
+            uid = uid_of(scan(path).data_set, _SOP_INSTANCE_UID)
+        except (DicomError, OSError):
+            continue
+        found[uid] = f"{found[uid]}, {path}" if uid in found else str(path)
+    return found
 
 
 def _study_of(url: str) -> str:
     return url.partition("/studies/")[2].partition("/")[0]
 
 
-def _reason(item: Any) -> str:
-    codes = ", ".join(f"{int(code):04X}H" for code in texts(item, _FAILURE_REASON))
-    return f"{reason_of(item) or 'refused'} ({codes})"
+def _reason(item: Any, otherwise: str = "refused", tag: int = _FAILURE_REASON) -> str:
+    codes = ", ".join(f"{int(code):04X}H" for code in texts(item, tag))
+    return f"{reason_of(item) or otherwise} ({codes})"
 
 
 async def _post(http: httpx2.AsyncClient, base: str, batch: list[Path], sent: Sent) -> Any:
@@ -199,7 +241,9 @@ def _tell(imported: Imported, as_json: bool) -> None:
                 {
                     "stored": len(imported.stored),
                     "studies": sorted(imported.studies),
+                    "warned": imported.warned,
                     "refused": imported.refused,
+                    "left_out": imported.left_out,
                 }
             )
         )
@@ -207,5 +251,10 @@ def _tell(imported: Imported, as_json: bool) -> None:
     for study in sorted(imported.studies):
         typer.echo(study)
     typer.echo(f"{len(imported.stored)} instances of {len(imported.studies)} studies are kept")
-    for what, reason in imported.refused.items():
-        typer.echo(f"refused {what}: {reason}", err=True)
+    for word, named in (
+        ("left out", imported.left_out),
+        ("kept, but", imported.warned),
+        ("refused", imported.refused),
+    ):
+        for what, reason in named.items():
+            typer.echo(f"{word} {what}: {reason}", err=True)

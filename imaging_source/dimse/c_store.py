@@ -1,11 +1,13 @@
 """C-STORE as SCP [RAD-18]: the Storage Service Class (PS3.4 annex B).
 
-Success is answered when the instance is durable and visible. Statuses are those of PS3.4 table B.2-1, and
-0110H when another data set has the SOP Instance UID already; the Error Comment says what is wrong.
+Success is answered when the instance is durable and visible, B007H when something of it had to be tolerated.
+Statuses are those of PS3.4 table B.2-1, and 0110H when another data set has the SOP Instance UID already; the
+Error Comment says what is wrong.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from pydicom.dataset import Dataset
@@ -18,8 +20,10 @@ from imaging_source.domain.intake import (
     NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
     SOP_CLASS_NOT_SUPPORTED,
+    WARNING,
     Claim,
     Refused,
+    Stored,
 )
 from imaging_source.store.files import Spooled
 from shared.audit.events import ihe
@@ -45,9 +49,8 @@ RAD18: Final = ihe("RAD-18", "Creator Images Stored")
 # The first that a sender offers as well is taken: what every receiver can take, then what keeps every pixel.
 _FIRST: Final = (EXPLICIT_LE, IMPLICIT_LE, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, RLE)
 _LAST: Final = (DEFLATED_LE, EXPLICIT_BE)
-_SYNTAXES: Final = (*_FIRST, *sorted(ENCAPSULATED.difference(_FIRST)), *_LAST)
-# pynetdicom warns of those that its dictionary does not hold yet.
-TRANSFER_SYNTAXES: Final = tuple(uid for uid in _SYNTAXES if uid in UID_dictionary)
+TRANSFER_SYNTAXES: Final = (*_FIRST, *sorted(ENCAPSULATED.difference(_FIRST)), *_LAST)
+_STANDARD: Final = "1.2.840.10008."
 
 WHO_MAY_STORE: Final = f"not authorized; {Right.STORE.setting} names nodes that may"
 _COMMENT_LENGTH: Final = 64
@@ -62,6 +65,14 @@ def contexts() -> list[PresentationContext]:
     )
     known = (context.abstract_syntax for context in AllStoragePresentationContexts)
     return [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in sorted({*named, *known})]
+
+
+def private_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
+    """Contexts for private SOP classes of `proposed`: vendors store what they alone read."""
+    uids = {str(context.abstract_syntax) for context in proposed}
+    return [
+        build_context(uid, list(TRANSFER_SYNTAXES)) for uid in sorted(uids) if not uid.startswith(_STANDARD)
+    ]
 
 
 def handle(event: Event) -> Dataset:
@@ -89,10 +100,10 @@ def handle(event: Event) -> Dataset:
         association.on_loop(association.listener.store.refuse(refused, association.transfer))
         return _status(refused.status, refused.reason)
     try:
-        association.on_loop(_keep(association, spooled, claim))
+        stored = association.on_loop(_keep(association, spooled, claim))
     except Refused as refused:
         return _status(refused.status, refused.reason)
-    return _status(0x0000)
+    return _status(WARNING, "; ".join(stored.warnings)) if stored.warnings else _status(0x0000)
 
 
 def verify(event: Event) -> int:
@@ -100,14 +111,14 @@ def verify(event: Event) -> int:
     return 0x0000 if event.assoc.may_store else NOT_AUTHORIZED
 
 
-async def _keep(association: StorageAssociation, spooled: Spooled, claim: Claim) -> None:
+async def _keep(association: StorageAssociation, spooled: Spooled, claim: Claim) -> Stored:
     listener = association.listener
     try:
         await listener.recorder.check()
     except AuditUnavailable:
         spooled.path.unlink(missing_ok=True)
         raise Refused(OUT_OF_RESOURCES, "audit events cannot be recorded", claim) from None
-    await listener.store.store_part10(spooled, association.transfer, claim)
+    return await listener.store.store_part10(spooled, association.transfer, claim)
 
 
 def _status(status: int, comment: str = "") -> Dataset:

@@ -260,12 +260,14 @@ def _application_entity(settings: ImagingSourceSettings) -> AE:
 
 
 def _requested(event: Event) -> None:
-    """Reject an association above the limit of its peer."""
+    """Reject an association above the limit of its peer; take private SOP classes as STOW-RS does."""
     association: StorageAssociation = event.assoc
     server: _Server = association._server
     if server.open_from(association.address) > server.listener.settings.max_associations_per_peer:
         association.acse.send_reject(*_LOCAL_LIMIT_EXCEEDED)
         association.kill()
+    elif private := c_store.private_contexts(association.requestor.requested_contexts):
+        association.acceptor.supported_contexts = [*association.acceptor.supported_contexts, *private]
 
 
 def _rejected(event: Event) -> None:

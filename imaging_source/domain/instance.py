@@ -22,10 +22,10 @@ class Issuer:
 class Instance(NamedTuple):
     """One SOP instance; a tuple, because a study has hundreds and a tuple is made in a tenth of the time.
 
-    `file` names the file as received (its preamble zeroed), `size` bytes of it with the lower-case
-    hexadecimal `sha256`. `patient_id` is the department's Patient ID (0010,0020), not the affinity domain's.
-    Numbers are None where the instance has none or what it has is not a number. `received_at` is aware and in
-    UTC.
+    `file` names the file as received, but for what stands before its data set; `size` bytes of it with the
+    lower-case hexadecimal `sha256`. `patient_id` is the department's Patient ID (0010,0020), not the affinity
+    domain's. Numbers are None where the instance has none or what it has is not a number. `received_at` is
+    aware and in UTC.
     """
 
     study_instance_uid: str

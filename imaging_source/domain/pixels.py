@@ -6,6 +6,8 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from typing import overload
 
 from shared.dicom.part10 import PIXEL_DATA, Bulk, Part10
 
@@ -23,6 +25,29 @@ class Fragment:
 
 
 @dataclass(frozen=True, slots=True)
+class Fragments(Sequence[Fragment]):
+    """Fragments as the index keeps them, 16 bytes for each: a slide has hundreds of thousands."""
+
+    packed: bytes
+
+    @overload
+    def __getitem__(self, index: int) -> Fragment: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Fragment]: ...
+    def __getitem__(self, index: int | slice) -> Fragment | Sequence[Fragment]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        return Fragment(*_FRAGMENT.unpack_from(self.packed, at * _FRAGMENT.size))
+
+    def __len__(self) -> int:
+        return len(self.packed) // _FRAGMENT.size
+
+    def __iter__(self) -> Iterator[Fragment]:
+        return (Fragment(*values) for values in _FRAGMENT.iter_unpack(self.packed))
+
+
+@dataclass(frozen=True, slots=True)
 class PixelData:
     """Pixel data in the file: native frames one after the other, or the fragments of compressed ones.
 
@@ -31,7 +56,7 @@ class PixelData:
 
     offset: int
     length: int
-    fragments: tuple[Fragment, ...] | None = None
+    fragments: Fragments | None = None
 
 
 def pixel_data(part10: Part10, number_of_frames: int) -> PixelData | None:
@@ -43,23 +68,22 @@ def pixel_data(part10: Part10, number_of_frames: int) -> PixelData | None:
     if bulk.fragments is None:
         return PixelData(bulk.offset, bulk.length)
     frames = _frames(bulk, number_of_frames)
-    fragments = tuple(
-        Fragment(offset, length, frame)
-        for (offset, length), frame in zip(bulk.fragments, frames, strict=True)
-    )
-    return PixelData(bulk.offset, bulk.length, fragments)
+    packed = bytearray()
+    for (offset, length), frame in zip(bulk.fragments, frames, strict=True):
+        packed += _FRAGMENT.pack(offset, length, frame)
+    return PixelData(bulk.offset, bulk.length, Fragments(bytes(packed)))
 
 
 def _frames(bulk: Bulk, number_of_frames: int) -> Iterator[int]:
     """The frame of each fragment: one, one each, or as the Basic Offset Table says."""
     fragments = bulk.fragments or ()
     if number_of_frames <= 1:
-        return iter([1] * len(fragments))
+        return repeat(1, len(fragments))
     if len(fragments) == number_of_frames:
         return iter(range(1, number_of_frames + 1))
     starts = _starts(bulk, number_of_frames)
     if not starts:
-        return iter([UNKNOWN_FRAME] * len(fragments))
+        return repeat(UNKNOWN_FRAME, len(fragments))
     return (bisect_right(starts, offset) for offset, _ in fragments)
 
 
@@ -72,15 +96,3 @@ def _starts(bulk: Bulk, number_of_frames: int) -> Sequence[int]:
     starts = [first + at for at in struct.unpack(f"<{number_of_frames}I", bulk.offset_table)]
     known = {offset for offset, _ in fragments}
     return starts if starts == sorted(starts) and starts[0] == first and known.issuperset(starts) else ()
-
-
-def pack(fragments: Sequence[Fragment]) -> bytes:
-    """Fragments as the index keeps them."""
-    return b"".join(
-        _FRAGMENT.pack(fragment.offset, fragment.length, fragment.frame) for fragment in fragments
-    )
-
-
-def unpack(octets: bytes) -> tuple[Fragment, ...]:
-    """What `pack` packed."""
-    return tuple(Fragment(*values) for values in _FRAGMENT.iter_unpack(octets))

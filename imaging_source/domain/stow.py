@@ -8,12 +8,20 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from imaging_source.domain.instance import Instance
-from imaging_source.domain.intake import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Refused, TooLong
+from imaging_source.domain.intake import (
+    CANNOT_UNDERSTAND,
+    OUT_OF_RESOURCES,
+    WARNING,
+    BeyondLimits,
+    Refused,
+    Stored,
+)
 
 _RETRIEVE_URL: Final = "00081190"
 _SOP_CLASS: Final = "00081150"
 _SOP_INSTANCE: Final = "00081155"
 _FAILURE_REASON: Final = "00081197"
+_WARNING_REASON: Final = "00081196"
 _FAILED: Final = "00081198"
 _REFERENCED: Final = "00081199"
 _OTHER_FAILURES: Final = "0008119A"
@@ -22,7 +30,7 @@ _CREATOR: Final = "00090010"
 _REASON: Final = "00091001"
 _CREATOR_NAME: Final = "XDSI STOW"
 
-Outcome = Instance | Refused
+Outcome = Stored | Refused
 
 
 class Problem(Exception):
@@ -42,9 +50,14 @@ class Results:
     problem: Problem | None = None
 
     @property
-    def stored(self) -> tuple[Instance, ...]:
+    def stored(self) -> tuple[Stored, ...]:
         """What is kept, new or known before."""
-        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Instance))
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Stored))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What had to be tolerated of what is kept, each sentence once."""
+        return tuple(dict.fromkeys(warning for stored in self.stored for warning in stored.warnings))
 
     @property
     def refused(self) -> tuple[Refused, ...]:
@@ -55,14 +68,16 @@ class Results:
 def status_of(results: Results) -> HTTPStatus:
     """The status of the answer.
 
-    200 all stored, 202 some. None stored: 400 when no part could be read, 413 when all are too long, 507 when
-    space lacks, 409 for anything else and for mixed reasons; what ended the request early has the first word.
+    200 all stored, 202 some, or some with warnings. None stored: 400 when no part could be read, 413 when all
+    are beyond limits, 507 when space lacks, 409 for anything else and for mixed reasons; what ended the
+    request early has the first word.
     """
     if results.stored:
-        return HTTPStatus.ACCEPTED if results.refused or results.problem else HTTPStatus.OK
+        whole = not (results.refused or results.problem or results.warnings)
+        return HTTPStatus.OK if whole else HTTPStatus.ACCEPTED
     if results.problem:
         return results.problem.status
-    if all(isinstance(refused, TooLong) for refused in results.refused):
+    if all(isinstance(refused, BeyondLimits) for refused in results.refused):
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     if all(refused.status & 0xF000 == CANNOT_UNDERSTAND for refused in results.refused):
         return HTTPStatus.BAD_REQUEST
@@ -73,7 +88,7 @@ def status_of(results: Results) -> HTTPStatus:
 
 def results_module(results: Results, base: str, study_instance_uid: str) -> dict[str, Any]:
     """The Store Instances Response Module in the DICOM JSON model; `base` is the base URI of the service."""
-    studies = {stored.study_instance_uid for stored in results.stored}
+    studies = {stored.instance.study_instance_uid for stored in results.stored}
     study = study_instance_uid or (studies.pop() if len(studies) == 1 else "")
     identified = [refused for refused in results.refused if refused.claim.sop_instance_uid]
     unknown = [refused for refused in results.refused if not refused.claim.sop_instance_uid]
@@ -86,12 +101,21 @@ def results_module(results: Results, base: str, study_instance_uid: str) -> dict
     return {tag: element for tag, element in module.items() if tag == _RETRIEVE_URL or "Value" in element}
 
 
-def _stored(stored: Instance, base: str) -> dict[str, Any]:
-    place = f"{base}/studies/{stored.study_instance_uid}/series/{stored.series_instance_uid}"
+def _stored(stored: Stored, base: str) -> dict[str, Any]:
+    warned = {
+        _WARNING_REASON: _value("US", WARNING),
+        _CREATOR: _value("LO", _CREATOR_NAME),
+        _REASON: _value("LT", "; ".join(stored.warnings)),
+    }
+    return _reference(stored.instance, base) | (warned if stored.warnings else {})
+
+
+def _reference(instance: Instance, base: str) -> dict[str, Any]:
+    place = f"{base}/studies/{instance.study_instance_uid}/series/{instance.series_instance_uid}"
     return {
-        _SOP_CLASS: _value("UI", stored.sop_class_uid),
-        _SOP_INSTANCE: _value("UI", stored.sop_instance_uid),
-        _RETRIEVE_URL: _value("UR", f"{place}/instances/{stored.sop_instance_uid}"),
+        _SOP_CLASS: _value("UI", instance.sop_class_uid),
+        _SOP_INSTANCE: _value("UI", instance.sop_instance_uid),
+        _RETRIEVE_URL: _value("UR", f"{place}/instances/{instance.sop_instance_uid}"),
     }
 
 
@@ -111,11 +135,11 @@ def _reason(refused: Refused) -> dict[str, Any]:
     }
 
 
-def reason_of(failed: Mapping[str, Any]) -> str:
-    """The reason in words of an item of a failed sequence, empty when the answer has none."""
-    if failed.get(_CREATOR, {}).get("Value") != [_CREATOR_NAME]:
+def reason_of(item: Mapping[str, Any]) -> str:
+    """The reason in words of an item of the answer, empty when it has none."""
+    if item.get(_CREATOR, {}).get("Value") != [_CREATOR_NAME]:
         return ""
-    return str(failed.get(_REASON, {}).get("Value", [""])[0])
+    return str(item.get(_REASON, {}).get("Value", [""])[0])
 
 
 def _value(vr: str, value: str | int | None) -> dict[str, Any]:

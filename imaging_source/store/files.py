@@ -14,7 +14,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,6 +23,7 @@ from shared.dicom.part10 import PREAMBLE
 from shared.store.folders import make_folder, sync
 
 _CHUNK: Final = 1024**2
+_PREFIX: Final = b"DICM"
 _LEAST_FREE: Final = 0.05
 # What is known of so many files that were read; about 300 bytes each.
 _MAX_PROOFS: Final = 100_000
@@ -49,13 +50,17 @@ class Spooled:
 class Incoming:
     """One file while it arrives; for one thread at a time.
 
-    The preamble is zeroed: it may hold another format's header, by which the file would be two things at once
-    (PS3.10 7.5).
+    The preamble is zeroed unless `keep_preamble`: it may hold another format's header, by which the file
+    would be two things at once (PS3.10 7.5). What has no prefix behind it is no preamble, and stays.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, files: ContentFiles) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int, files: ContentFiles, keep_preamble: bool = False
+    ) -> None:
         self.path = path
         self.size = 0
+        self._keep_preamble = keep_preamble
+        self._head: bytes | None = b""
         self._max_bytes = max_bytes
         self._files = files
         self._hash = hashlib.sha256()
@@ -71,18 +76,29 @@ class Incoming:
         """
         if self.size + len(octets) > self._max_bytes:
             raise TooLong(self._max_bytes)
-        if self.size < PREAMBLE:
-            part = min(PREAMBLE - self.size, len(octets))
-            octets = bytes(part) + octets[part:]
+        self.size += len(octets)
+        if self._head is not None:
+            octets = self._head + octets
+            if len(octets) < PREAMBLE + len(_PREFIX):
+                self._head = octets
+                return
+            self._head = None
+            if not self._keep_preamble and octets.startswith(_PREFIX, PREAMBLE):
+                octets = bytes(PREAMBLE) + octets[PREAMBLE:]
+        self._append(octets)
+
+    def _append(self, octets: bytes) -> None:
         self._hash.update(octets)
         rest = memoryview(octets)
         with self._files.guarded():
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
-        self.size += len(octets)
 
     def finish(self) -> Spooled:
         """Sync and close the file."""
+        if self._head:
+            self._append(self._head)
+            self._head = None
         with self._files.guarded():
             os.fsync(self._descriptor)
         self._close()
@@ -119,10 +135,14 @@ class _Guard:
 
 
 class ContentFiles:
-    """The files of all instances below one folder, which is made when absent."""
+    """The files of all instances below one folder, which is made when absent.
 
-    def __init__(self, folder: Path) -> None:
+    `keep_preamble` tells to keep what may be the header of another format.
+    """
+
+    def __init__(self, folder: Path, *, keep_preamble: bool = False) -> None:
         self.folder = folder.resolve()
+        self._keep_preamble = keep_preamble
         self.unusable = ""
         self._incoming = self.folder / "incoming"
         make_folder(self._incoming)
@@ -161,7 +181,34 @@ class ContentFiles:
         """A file to write into; raises `Refused`, out of resources, when it cannot be made."""
         self.admit(0)
         with self.guarded():
-            return Incoming(self._incoming / secrets.token_hex(16), max_bytes=max_bytes, files=self)
+            return Incoming(
+                self._incoming / secrets.token_hex(16),
+                max_bytes=max_bytes,
+                files=self,
+                keep_preamble=self._keep_preamble,
+            )
+
+    def with_meta(self, spooled: Spooled, meta: bytes, data_set_offset: int) -> Spooled:
+        """`spooled` with `meta` in front of its data set, durably and in its place.
+
+        Raises
+        ------
+        Refused
+            Out of resources.
+        """
+        incoming = self.new(max_bytes=len(meta) + spooled.size)
+        try:
+            incoming.write(meta)
+            with spooled.path.open("rb") as file:
+                file.seek(data_set_offset)
+                while piece := file.read(_CHUNK):
+                    incoming.write(piece)
+            made = incoming.finish()
+        except BaseException:
+            incoming.discard()
+            raise
+        made.path.replace(spooled.path)
+        return replace(made, path=spooled.path)
 
     def place(self, spooled: Spooled) -> Path:
         """Give a synced file its final name, durably; what stands there already may be damaged, and goes."""
@@ -320,16 +367,3 @@ def _digest(file: BinaryIO, pace: Callable[[int], None] = lambda count: None) ->
         pace(len(piece))
         digest.update(piece)
     return digest.hexdigest()
-
-
-def same_data_set(one: Path, one_from: int, other: Path, other_from: int) -> bool:
-    """Whether two files hold the same bytes from these offsets on, whatever stands before."""
-    with one.open("rb") as first, other.open("rb") as second:
-        first.seek(one_from)
-        second.seek(other_from)
-        while True:
-            piece, opposite = first.read(_CHUNK), second.read(_CHUNK)
-            if piece != opposite:
-                return False
-            if not piece:
-                return True

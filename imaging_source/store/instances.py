@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,16 +22,24 @@ from imaging_source.domain.intake import (
     Claim,
     Described,
     Refused,
+    Stored,
     describe,
     identify,
+    metadata_pieces,
+    refusal,
+    right_meta,
+    tolerances,
 )
-from imaging_source.domain.pixels import PixelData, pack, unpack
+from imaging_source.domain.pixels import Fragments, PixelData
 from imaging_source.domain.transfer import Fate, cx
 from imaging_source.store import transfers
-from imaging_source.store.files import ContentFiles, Spooled, same_data_set
+from imaging_source.store.files import ContentFiles, Spooled
 from imaging_source.store.tables import instance, instance_metadata, pixel_data
 from imaging_source.store.transfers import Record, Transfer
-from shared.dicom.part10 import DicomError, Part10, scan
+from shared.dicom.character_sets import UNDECLARED
+from shared.dicom.content import content_digest
+from shared.dicom.data_set import warnings
+from shared.dicom.part10 import LIMITS, DicomError, Limits, Part10, scan
 from shared.store.engine import Database, Row, Transaction
 from shared.store.failures import DatabaseError
 from shared.store.statements import in_list, insert_or_ignore
@@ -123,14 +131,6 @@ _STUDIES = _summary(_AFTER)
 _STUDIES_OF_PATIENT = _summary(_AFTER, instance.c.patient_id == bindparam("patient_id"))
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An instance that is kept; `new` is False when the same data set was kept before."""
-
-    instance: Instance
-    new: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
     """One study at a glance; `size` in bytes, `last_received_at` aware and in UTC."""
@@ -148,7 +148,8 @@ class InstanceStore:
 
     `on_stored` holds what is called with the Study Instance UID after each instance that is new; it must be
     quick and must not raise; `on_repaired` likewise, with the SHA-256 of a file that was lost or damaged.
-    `patient_id_issuer` is whose Patient IDs are that name no issuer.
+    `patient_id_issuer` is whose Patient IDs are that name no issuer, `limits` what one file may ask of us,
+    `character_set` the encodings of those that name none.
     """
 
     def __init__(
@@ -157,8 +158,13 @@ class InstanceStore:
         folder: Path,
         *,
         patient_id_issuer: Issuer = Issuer(),  # noqa: B008  # frozen
+        limits: Limits = LIMITS,
+        character_set: Sequence[str] = UNDECLARED,
+        keep_preamble: bool = False,
     ) -> None:
-        self.files = ContentFiles(folder)
+        self.files = ContentFiles(folder, keep_preamble=keep_preamble)
+        self._limits = limits
+        self._character_set = character_set
         self.on_stored: list[Callable[[str], None]] = []
         self.on_repaired: list[Callable[[str], None]] = []
         self._database = database
@@ -185,8 +191,8 @@ class InstanceStore:
     ) -> Stored:
         """Keep one Part 10 file; when this returns it is durable and visible.
 
-        The same data set again, in the same transfer syntax, is kept as it was first received; what is on the
-        disk is looked at, and repaired when it is lost or damaged. `spooled` is gone afterwards in any case.
+        The same content again, in whatever encoding, is kept as it was first received; what is on the disk is
+        looked at, and repaired when it is lost or damaged. `spooled` is gone afterwards in any case.
 
         Raises
         ------
@@ -201,7 +207,8 @@ class InstanceStore:
 
     async def _store(self, spooled: Spooled, came_by: Transfer, claim: Claim) -> Stored:
         try:
-            stored = await self._kept(spooled, came_by, claim)
+            spooled, part10, described = await asyncio.to_thread(self._described, spooled, claim)
+            stored = await self._keep(spooled, part10, described, came_by)
         except Refused as refused:
             spooled.path.unlink(missing_ok=True)
             await self.refuse(refused, came_by)
@@ -215,10 +222,6 @@ class InstanceStore:
             for call in self.on_stored:
                 call(stored.instance.study_instance_uid)
         return stored
-
-    async def _kept(self, spooled: Spooled, came_by: Transfer, claim: Claim) -> Stored:
-        part10, described = await asyncio.to_thread(self._described, spooled, claim)
-        return await self._keep(spooled, part10, described, came_by)
 
     async def refuse(self, refused: Refused, came_by: Transfer) -> None:
         """Count a refusal in its transfer; while the index cannot be written it stands in the log alone."""
@@ -242,38 +245,49 @@ class InstanceStore:
         """Record the audit events of a transfer that has ended; durable when this returns."""
         await transfers.conclude(self._database, came_by.transfer_id, record)
 
-    def _described(self, spooled: Spooled, claim: Claim) -> tuple[Part10, Described]:
+    def _described(self, spooled: Spooled, claim: Claim) -> tuple[Spooled, Part10, Described]:
+        """The file scanned and described; written anew where what stands before its data set is wrong."""
         try:
-            part10 = scan(spooled.path)
+            part10 = scan(spooled.path, self._limits)
+            identity = identify(part10, claim)
+            tolerated = tolerances(part10, identity)
+            if (meta := right_meta(part10, identity)) is not None:
+                spooled = self.files.with_meta(spooled, meta, part10.data_set_offset)
+                part10 = scan(spooled.path, self._limits)
         except DicomError as error:
-            raise Refused(error.status, str(error), claim) from None
-        return part10, describe(
+            raise refusal(error, claim) from None
+        described = describe(
             part10,
-            identify(part10, claim),
+            identity,
             file=self.files.name(spooled.sha256),
             size=spooled.size,
             sha256=spooled.sha256,
             received_at=datetime.now(UTC),
+            tolerated=tolerated,
+            character_set=self._character_set,
         )
+        return spooled, part10, described
 
     async def _keep(
         self, spooled: Spooled, part10: Part10, described: Described, came_by: Transfer
     ) -> Stored:
+        told = warnings(described.tolerated)
         known = await self._known(described.instance)
         if known is None:
             await asyncio.to_thread(self.files.place, spooled)
             if await self._insert(described, came_by):
-                return Stored(described.instance, new=True)
+                return Stored(described.instance, new=True, warnings=told)
             # Somebody else was first; our file stays only if it is theirs as well.
             await self._release(spooled.sha256)
             known = await self._known(described.instance)
             assert known is not None
         if not await asyncio.to_thread(self.files.is_whole, known.sha256, known.size):
-            return Stored(await self._repaired(known, described, spooled, came_by), new=False)
-        if not await asyncio.to_thread(_same, known, described.instance, spooled, part10):
+            repaired = await self._repaired(known, described, spooled, came_by)
+            return Stored(repaired, new=False, warnings=told)
+        if not await asyncio.to_thread(_same, known, described.instance, part10, self._limits):
             raise _other_data_set(known)
         await self._note(known, came_by, Fate.IDENTICAL)
-        return Stored(known, new=False)
+        return Stored(known, new=False, warnings=told)
 
     async def _repaired(
         self, known: Instance, described: Described, spooled: Spooled, came_by: Transfer
@@ -310,8 +324,10 @@ class InstanceStore:
         uid = known.sop_instance_uid
         metadata, pixels = await self.metadata([uid]), await self.pixels(uid)
         lengths = [None if place is None else place.length for place in (pixels, described.pixels)]
+        # What is too long to be kept proves nothing.
         return (
             known.transfer_syntax_uid == described.instance.transfer_syntax_uid
+            and bool(described.metadata)
             and metadata.get(uid) == described.metadata
             and lengths[0] == lengths[1]
         )
@@ -438,17 +454,45 @@ class InstanceStore:
         return study_header(study_instance_uid, [json.loads(header) for (header,) in rows])
 
     async def metadata(self, sop_instance_uids: Sequence[str]) -> dict[str, bytes]:
-        """DICOM JSON of these instances, an object each; `shared.dicom.json.with_base` completes its URIs."""
+        """DICOM JSON of these instances, an object each; empty where it is too long to be kept.
+
+        `shared.dicom.json.with_base` completes its URIs.
+        """
         rows = await self._database.fetch(_METADATA, sop_instance_uids=list(sop_instance_uids))
         return dict(rows)
 
-    async def each_metadata(self, instances: Sequence[Instance]) -> AsyncIterator[bytes]:
-        """`metadata` of many instances in their order, a few at a time."""
+    async def metadata_array(self, instances: Sequence[Instance]) -> AsyncIterator[bytes]:
+        """`metadata` of these instances as one JSON array, a piece at a time; no bulk data URI is cut.
+
+        What is too long to be kept is made from the file.
+
+        Raises
+        ------
+        OSError, DicomError
+            A file cannot be read.
+        """
+        separator = b"["
         for start in range(0, len(instances), _BATCH):
-            uids = [found.sop_instance_uid for found in instances[start : start + _BATCH]]
-            batch = await self.metadata(uids)
-            for uid in uids:
-                yield batch[uid]
+            batch = instances[start : start + _BATCH]
+            kept = await self.metadata([found.sop_instance_uid for found in batch])
+            for found in batch:
+                if octets := kept[found.sop_instance_uid]:
+                    yield separator + octets
+                else:
+                    yield separator
+                    async for piece in self._made_metadata(found):
+                        yield piece
+                separator = b","
+        yield b"[]" if separator == b"[" else b"]"
+
+    async def _made_metadata(self, instance: Instance) -> AsyncIterator[bytes]:
+        def begin() -> Iterator[bytes]:
+            part10 = scan(instance.path, self._limits)
+            return metadata_pieces(part10, _claim(instance), self._character_set)
+
+        pieces = await asyncio.to_thread(begin)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
 
     async def pixels(self, sop_instance_uid: str) -> PixelData | None:
         """Where the pixel data of an instance lie in its file; None without, or in a deflated file."""
@@ -456,7 +500,7 @@ class InstanceStore:
         if not rows:
             return None
         offset, length, fragments = rows[0]
-        return PixelData(offset, length, None if fragments is None else unpack(fragments))
+        return PixelData(offset, length, None if fragments is None else Fragments(fragments))
 
     async def check(self) -> None:
         """Raise when the next instance could not be kept, for readiness."""
@@ -497,7 +541,7 @@ def _pixel_values(sop_instance_uid: str, pixels: PixelData) -> dict[str, Any]:
         "sop_instance_uid": sop_instance_uid,
         "offset": pixels.offset,
         "length": pixels.length,
-        "fragments": None if pixels.fragments is None else pack(pixels.fragments),
+        "fragments": None if pixels.fragments is None else pixels.fragments.packed,
     }
 
 
@@ -513,14 +557,11 @@ def _claim(known: Instance) -> Claim:
     )
 
 
-def _same(known: Instance, other: Instance, spooled: Spooled, part10: Part10) -> bool:
-    """Whether both files hold one data set: group 0002 differs by the way on which a file came."""
+def _same(known: Instance, other: Instance, part10: Part10, limits: Limits) -> bool:
+    """Whether both files hold one content, in whatever encoding each came."""
     if known.sha256 == other.sha256:
         return True
-    if known.transfer_syntax_uid != other.transfer_syntax_uid:
-        return False
-    known_from = scan(known.path).data_set_offset
-    return same_data_set(known.path, known_from, spooled.path, part10.data_set_offset)
+    return content_digest(scan(known.path, limits)) == content_digest(part10)
 
 
 def _order(found: Instance) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from struct import pack
@@ -133,7 +133,7 @@ def _native(file: BinaryIO, pixels: Bulk) -> tuple[int, Iterator[bytes]]:
     return sum(length for _, length in ranges), _pieces(file, ranges)
 
 
-def _pieces(file: BinaryIO, ranges: tuple[tuple[int, int], ...]) -> Iterator[bytes]:
+def _pieces(file: BinaryIO, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     for offset, length in ranges:
         file.seek(offset)
         rest = length

@@ -220,17 +220,15 @@ class _Endpoint:
     ) -> None:
         headers = [(b"content-type", negotiation.DICOM_JSON.encode()), *caching]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        async with aclosing(self._members(response.described)) as members:
-            async for octets in members:
+        async with aclosing(self._pieces_of(response.described)) as pieces:
+            async for octets in pieces:
                 await send({"type": "http.response.body", "body": octets, "more_body": True})
-        await send({"type": "http.response.body", "body": b"]", "more_body": False})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _members(self, described: Sequence[Instance]) -> AsyncGenerator[bytes, None]:
-        separator = b"["
+    async def _pieces_of(self, described: Sequence[Instance]) -> AsyncGenerator[bytes, None]:
         base = self._parts.settings.dicomweb_url
-        async for octets in self._parts.instances.each_metadata(described):
-            yield separator + with_base(octets, base)
-            separator = b","
+        async for octets in self._parts.instances.metadata_array(described):
+            yield with_base(octets, base)
 
 
 def _counted(status: HTTPStatus) -> Result:

@@ -48,6 +48,8 @@ _BATCH_BYTES: Final = 1024**2
 _STORING_AT_ONCE: Final = 4
 # Orthanc writes 73 characters where RFC 2046 allows 70 (tests/peers/test_orthanc_store.py).
 _LONGEST_BOUNDARY: Final = 128
+# In the header; the body names those of each instance.
+_WARNINGS: Final = 8
 _WANTED: Final = f'send multipart/related; type="{APPLICATION_DICOM}", one Part 10 file in each part'
 _NO_AUDIT: Final = Problem(HTTPStatus.SERVICE_UNAVAILABLE, "audit events cannot be recorded; try later")
 
@@ -259,7 +261,7 @@ async def _store(service: StowService, part: Incoming | Refused, transfer: Trans
         return part
     try:
         spooled = await asyncio.to_thread(part.finish)
-        return (await service.store.store_part10(spooled, transfer, claim)).instance
+        return await service.store.store_part10(spooled, transfer, claim)
     except Refused as refused:
         part.discard()
         return refused
@@ -282,11 +284,13 @@ def _response(results: Results, base: str, study_instance_uid: str, form: Form) 
 
 
 def _warning(results: Results) -> dict[str, str]:
-    """Why the message was not read to its end, beside what was stored of it (RFC 7234 5.5)."""
-    if results.problem is None:
+    """Why the message was not read to its end, and what was tolerated of what is stored (RFC 7234 5.5)."""
+    reasons = [results.problem.reason] if results.problem else []
+    reasons += results.warnings[:_WARNINGS]
+    if not reasons:
         return {}
-    reason = results.problem.reason.replace('"', "'")
-    return {"warning": f'299 xdsi "{reason}"'}
+    told = "; ".join(reasons).replace('"', "'")
+    return {"warning": f'299 xdsi "{told}"'}
 
 
 def _refusal(problem: Problem) -> Response:

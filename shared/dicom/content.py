@@ -101,14 +101,12 @@ class _Content:
         self.update(bytes(length % 2))
 
     def copied_sequence(self, value: bytes) -> bool:
-        """Digest a value as UN as the items that it is made of (PS3.5 6.2.2); False when it is made of none."""
+        """Digest a value as UN as the items that it is made of (PS3.5 6.2.2); False when of none."""
         with TemporaryFile() as file:
             # Under a tag that the dictionary knows as a sequence.
             file.write(struct.pack("<HHI", 0x0008, 0x1140, len(value)) + value)
             file.flush()
-            scanner = Scanner(
-                file.fileno(), 8 + len(value), Encoding(True, False), LIMITS, self.source, {}
-            )
+            scanner = Scanner(file.fileno(), 8 + len(value), Encoding(True, False), LIMITS, self.source, {})
             try:
                 (element,) = scanner.data_set(0).values()
             except (DicomError, ValueError):

@@ -77,6 +77,7 @@ class Tolerance(Enum):
     NO_VR = "an element without VR in Explicit VR"
     UNDEFINED_LENGTH = "undefined length where none is allowed"
     NO_ITEMS = "SQ without items, read as UN"
+    WRONG_VR = "a sequence where the dictionary has none, or none where it has one"
     UNKNOWN_CHARACTER_SET = "an unknown Specific Character Set"
     NO_CHARACTER_SET = "text beyond ASCII without Specific Character Set"
     UNREADABLE_TEXT = "text that is not in its Specific Character Set"
@@ -183,9 +184,13 @@ class Source:
                     yield piece
                     offset, length = offset + len(piece), length - len(piece)
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Let go of the file; nothing can be read later."""
         if self._held is not None:
             self._held.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)

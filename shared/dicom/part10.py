@@ -136,22 +136,35 @@ def scan(path: Path, limits: Limits = LIMITS) -> Part10:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         meta, offset = _file_meta(file.fileno(), size, limits, tolerated)
-        syntax = _declared(meta)
+        declared = _declared(meta)
         if offset >= size:
             raise DicomError("truncated: no data set behind group 0002")
-        if syntax == DEFLATED_LE:
-            inflated = TemporaryFile()  # noqa: SIM115  # the source closes it
-            source = Source(path, inflated)
-            file.seek(offset)
-            end = _inflate(file, size - offset, inflated, limits)
-            start, descriptor = 0, inflated.fileno()
-        else:
-            source = Source(path)
-            start, end, descriptor = offset, size, file.fileno()
-        encoding = encoding_at(descriptor, start, end, _ENCODING_OF.get(syntax, _EXPLICIT))
-        syntax = _true_syntax(syntax, encoding, tolerated)
-        scanner = Scanner(descriptor, end, encoding, limits, source, tolerated)
-        data_set = scanner.data_set(start)
+        file.seek(offset)
+        inflated = _inflate(file, limits) if declared == DEFLATED_LE else None
+        source = Source(path, inflated)
+        try:
+            start = 0 if inflated else offset
+            return _scanned(inflated or file, start, meta, offset, declared, limits, source, tolerated)
+        except DicomError:
+            source.close()
+            raise
+
+
+def _scanned(
+    file: BinaryIO,
+    start: int,
+    meta: DataSet,
+    data_set_offset: int,
+    declared: str,
+    limits: Limits,
+    source: Source,
+    tolerated: dict[Tolerance, int],
+) -> Part10:
+    """Scan the data set from `start` of `file`, which is the file itself or what it inflated to."""
+    end = os.fstat(file.fileno()).st_size
+    encoding = encoding_at(file.fileno(), start, end, _ENCODING_OF.get(declared, _EXPLICIT))
+    syntax = _true_syntax(declared, encoding, tolerated)
+    data_set = Scanner(file.fileno(), end, encoding, limits, source, tolerated).data_set(start)
     if not syntax:
         syntax = _guessed(data_set, encoding)
     if syntax not in ENCAPSULATED and (tag := _in_fragments(data_set)):
@@ -160,7 +173,7 @@ def scan(path: Path, limits: Limits = LIMITS) -> Part10:
         transfer_syntax_uid=syntax,
         meta=meta,
         data_set=data_set,
-        data_set_offset=offset,
+        data_set_offset=data_set_offset,
         big_endian=encoding.big_endian,
         tolerated=tolerated,
         source=source,
@@ -247,19 +260,22 @@ def _in_fragments(data_set: DataSet) -> int:
     return 0
 
 
-def _inflate(file: BinaryIO, length: int, into: BinaryIO, limits: Limits) -> int:
-    """Write the inflated data set to `into`; how long it is."""
+def _inflate(file: BinaryIO, limits: Limits) -> BinaryIO:
+    """What the rest of `file` inflates to, in a file that has no name."""
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    written = 0
-    for piece in _inflated(file, inflater):
-        written += len(piece)
-        if written > limits.inflated:
-            raise BeyondLimit(f"the deflated data set is longer than {limits.inflated} bytes")
-        into.write(piece)
-    if not inflater.eof:
-        raise DicomError("truncated: the deflated data set has no end")
-    into.flush()
-    return written
+    into = TemporaryFile()  # noqa: SIM115  # whoever gets it closes it
+    try:
+        for piece in _inflated(file, inflater):
+            into.write(piece)
+            if into.tell() > limits.inflated:
+                raise BeyondLimit(f"the deflated data set is longer than {limits.inflated} bytes")
+        if not inflater.eof:
+            raise DicomError("truncated: the deflated data set has no end")
+        into.flush()
+    except BaseException:
+        into.close()
+        raise
+    return into
 
 
 def _inflated(file: BinaryIO, inflater: zlib._Decompress) -> Iterator[bytes]:

@@ -335,6 +335,8 @@ class Scanner:
         if vr == "SQ" and not self._holds_items(at, length, end):
             self._tolerate(Tolerance.NO_ITEMS, tag)
             vr = "UN"
+        if (vr == "SQ") != ((known := implicit_vr(tag)) == "SQ") and "UN" not in (vr, known):
+            self._tolerate(Tolerance.WRONG_VR, tag)
         if vr == "SQ" or (vr == "UN" and length == _UNDEFINED):
             # PS3.5 6.2.2 note 7: the items of such a sequence as UN are Implicit VR Little Endian.
             value, at = self._items(

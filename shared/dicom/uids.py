@@ -43,6 +43,7 @@ HTJ2K: Final = "1.2.840.10008.1.2.4.203"
 JPIP_HTJ2K: Final = "1.2.840.10008.1.2.4.204"
 JPIP_HTJ2K_DEFLATE: Final = "1.2.840.10008.1.2.4.205"
 RLE: Final = "1.2.840.10008.1.2.5"
+DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
 
 UNCOMPRESSED: Final = frozenset(
     {IMPLICIT_LE, EXPLICIT_LE, DEFLATED_LE, EXPLICIT_BE, ENCAPSULATED_UNCOMPRESSED}
@@ -71,6 +72,7 @@ STILL: Final = frozenset(
         HTJ2K_LOSSLESS_RPCL,
         HTJ2K,
         RLE,
+        DEFLATED_FRAMES,
     }
 )
 """Compressed still images, each frame by itself."""

@@ -83,6 +83,16 @@ async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes)
     else:
         database = await place.open(metadata)
     try:
-        yield Intake(InstanceStore(database, settings.folder / "instances"), database, settings)
+        yield Intake(
+            InstanceStore(
+                database,
+                settings.folder / "instances",
+                limits=settings.intake_limits,
+                character_set=settings.character_set,
+                keep_preamble=settings.keep_preamble,
+            ),
+            database,
+            settings,
+        )
     finally:
         await database.close()

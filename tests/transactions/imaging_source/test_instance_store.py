@@ -119,7 +119,11 @@ def part10_meta(data_set) -> bytes:
 
 @pytest.mark.parametrize(
     "other",
-    [part10(a_ct(PatientID="P2")), part10(a_ct(StudyInstanceUID="2.25.99")), part10(a_ct(), IMPLICIT_LE)],
+    [
+        part10(a_ct(PatientID="P2")),
+        part10(a_ct(StudyInstanceUID="2.25.99")),
+        part10(a_ct(PatientID="P2"), IMPLICIT_LE),
+    ],
 )
 async def test_another_data_set_under_a_known_uid_is_refused_and_the_first_stays(intake, other):
     octets = part10(a_ct())
@@ -401,7 +405,7 @@ async def test_metadata_come_in_the_order_of_the_instances(intake):
         await keep(intake, part10(a_ct(SOPInstanceUID=uid, InstanceNumber=number)))
     instances = await intake.store.find_study("2.25.11")
 
-    metadata = [json.loads(one) async for one in intake.store.each_metadata(instances)]
+    metadata = json.loads(b"".join([piece async for piece in intake.store.metadata_array(instances)]))
 
     assert [one["00080018"]["Value"][0] for one in metadata] == uids
 
