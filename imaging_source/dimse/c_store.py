@@ -49,7 +49,9 @@ RAD18: Final = ihe("RAD-18", "Creator Images Stored")
 # The first that a sender offers as well is taken: what every receiver can take, then what keeps every pixel.
 _FIRST: Final = (EXPLICIT_LE, IMPLICIT_LE, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, RLE)
 _LAST: Final = (DEFLATED_LE, EXPLICIT_BE)
-TRANSFER_SYNTAXES: Final = (*_FIRST, *sorted(ENCAPSULATED.difference(_FIRST)), *_LAST)
+_SYNTAXES: Final = (*_FIRST, *sorted(ENCAPSULATED.difference(_FIRST)), *_LAST)
+# pynetdicom warns of those that its dictionary does not hold yet.
+TRANSFER_SYNTAXES: Final = tuple(uid for uid in _SYNTAXES if uid in UID_dictionary)
 _STANDARD: Final = "1.2.840.10008."
 
 WHO_MAY_STORE: Final = f"not authorized; {Right.STORE.setting} names nodes that may"
