@@ -27,7 +27,8 @@ class AuditRepositorySettings(ServiceSettings):
         256 * 1024,
         ge=8 * 1024,
         le=9_999_999,
-        description="longest record; a longer one closes the connection",
+        description="longest record; of a longer one, up to 9,999,999 octets, the first 8 KB and its SHA-256 "
+        "are kept, as unparsed",
     )
     syslog_idle_seconds: float = Field(300, gt=0, description="silence after which a connection is closed")
     syslog_frame_seconds: float = Field(

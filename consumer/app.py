@@ -34,7 +34,7 @@ class Consumer:
     def __init__(self, parts: Parts, authenticator: Authenticator) -> None:
         self.parts = parts
         self.sessions = Sessions()
-        self._forwarder = Forwarder(parts.settings, parts.recorder.spool)
+        self._forwarder = Forwarder(parts.settings, parts.recorder)
         self._ended: list[Session] = []
         self._sessions_end = BackgroundWork("sessions", self.end_sessions, rest_seconds=_SWEEP_SECONDS)
         self._metrics = Metrics(parts.settings.service)
@@ -46,10 +46,11 @@ class Consumer:
         reception = Reception(authenticator, parts.recorder, parts.settings.endpoint)
         workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check}
-        works = (self._forwarder.work, self._sessions_end)
         application = FastAPI(title="xdsi consumer", docs_url=None, redoc_url=None, openapi_url=None)
         application.add_exception_handler(HTTPException, api.refused)  # type: ignore[arg-type]
-        application.include_router(health_routes(checks, self._metrics, background=works))
+        application.include_router(
+            health_routes(checks, self._metrics, background=(self._sessions_end,), trail=self._forwarder)
+        )
         application.include_router(api.router(parts, reception, workplace))
         application.include_router(Pages(parts, reception, workplace, self.sessions).router())
         return application

@@ -197,7 +197,7 @@ async def open_consumer(
     session, recorder = _session(settings)
     sent = SentEvents(session.folder)
     await sent.forget_old(recorder.spool)
-    forwarder = Forwarder(session, recorder.spool)
+    forwarder = Forwarder(session, recorder)
     parts = Parts.of(session, recorder)
     assertion = _assertions(session, clinician)
     await forwarder.start()

@@ -31,7 +31,7 @@ class Gateway:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._forwarder = Forwarder(parts.settings, parts.recorder.spool)
+        self._forwarder = Forwarder(parts.settings, parts.recorder)
         self._authenticator = Authenticator(parts.settings, passes_on=True)
         self._metrics = Metrics("gateway")
         self._metrics.gauge("relays", "Retrievals that are being relayed", lambda: parts.relays.taken)
@@ -39,8 +39,7 @@ class Gateway:
         responding = self._soap(RESPONDING, "responding_gateway")
         application = FastAPI(title="xdsi gateway", docs_url=None, redoc_url=None, openapi_url=None)
         checks = {"audit": parts.recorder.check, "patient_links": parts.links.check}
-        works = (self._forwarder.work,)
-        application.include_router(health_routes(checks, self._metrics, background=works))
+        application.include_router(health_routes(checks, self._metrics, trail=self._forwarder))
         self.asgi = raw_first(
             INITIATING_PATH, initiating.asgi, raw_first(RESPONDING_PATH, responding.asgi, application)
         )

@@ -52,7 +52,7 @@ class ImagingSource:
         self._http = http
         self._metrics = Metrics("imaging_source")
         self._forwarder = Forwarder(
-            parts.settings, parts.recorder.spool, DatabaseOutbox(parts.database, audit_events)
+            parts.settings, parts.recorder, DatabaseOutbox(parts.database, audit_events)
         )
         self.dimse = DimseListener(parts.instances, parts.recorder, parts.settings)
         self.publisher = Publisher(parts)
@@ -93,11 +93,13 @@ class ImagingSource:
             "instances": parts.instances.check,
             "audit": parts.recorder.check,
         }
-        works = [self._forwarder.work, self.publisher.work]
+        works = [self.publisher.work]
         if parts.settings.auto_publish:
             works.append(self._watch.work)
         application = FastAPI(title="xdsi imaging source", docs_url=None, redoc_url=None, openapi_url=None)
-        application.include_router(health_routes(checks, self._metrics, background=works))
+        application.include_router(
+            health_routes(checks, self._metrics, background=works, trail=self._forwarder)
+        )
         application.include_router(rad108.router(stow), prefix=DICOMWEB_PATH)
         application.router.routes.extend(
             rad107_http.routes(DICOMWEB_PATH, parts, self.unit, self._metrics.transaction("RAD-107"))

@@ -47,9 +47,9 @@ class Registry:
             AuditRecorder(settings, settings.service, folder=name)
             for name in (spools_left_behind(settings) if worker.leads else ())
         ]
-        outbox = (DatabaseOutbox(parts.database, audit_outbox),) if worker.leads else ()
+        outbox = DatabaseOutbox(parts.database, audit_outbox, drained=worker.leads)
         self._forwarder = Forwarder(
-            settings, parts.recorder.spool, *outbox, *(left.spool for left in self._left_behind)
+            settings, parts.recorder, outbox, *(left.spool for left in self._left_behind)
         )
         self._leader = None if worker.leads else Handover(socket_of(settings))
         self._for_others: RunningServer | None = None
@@ -89,8 +89,9 @@ class Registry:
             checks["leader"] = split.ready
             self.asgi = split.asgi
         of_leader = (self._janitor.work, self._feed.work) if worker.leads else ()
-        works = (self._forwarder.work, *of_leader)
-        application.include_router(health_routes(checks, metrics, background=works))
+        application.include_router(
+            health_routes(checks, metrics, background=of_leader, trail=self._forwarder)
+        )
         application.include_router(consent_routes(parts, authenticator))
 
     @property

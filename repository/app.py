@@ -44,9 +44,7 @@ class Repository:
         self._parts = parts
         self._http = http
         self._janitor = Janitor(parts)
-        self._forwarder = Forwarder(
-            parts.settings, parts.recorder.spool, DatabaseOutbox(parts.database, outbox)
-        )
+        self._forwarder = Forwarder(parts.settings, parts.recorder, DatabaseOutbox(parts.database, outbox))
         metrics = Metrics("repository")
         authenticator = Authenticator(parts.settings)
         doors = Doors(
@@ -73,7 +71,8 @@ class Repository:
                     "audit": parts.recorder.check,
                 },
                 metrics,
-                background=(self._forwarder.work, *self._janitor.works),
+                background=self._janitor.works,
+                trail=self._forwarder,
             )
         )
         application.include_router(api.router(lambda: Unit(parts), doors))

@@ -169,8 +169,21 @@ class AuditSettings(Group):
     )
     source_id: str | None = Field(None, description="AuditSourceID (xdsi-<service>)")
     enterprise_site_id: str = Field("", description="AuditEnterpriseSiteID")
-    spool_max_bytes: int = Field(5 * 1024**3, ge=1024**2, description="most that may wait on disk")
+    spool_max_bytes: int = Field(
+        5 * 1024**3,
+        ge=1024**2,
+        description="most that may wait to be sent, in the spool on disk and in the outbox table together",
+    )
     on_full: OnFull = Field(OnFull.BLOCK, description="block work, or drop the oldest and record that")
+    unsent_seconds: float = Field(
+        3600, gt=0, description="age of the oldest unsent record above which the service is not ready"
+    )
+    set_aside_max: int = Field(
+        100,
+        ge=0,
+        description="records set aside, because the audit repository does not take them, above which the "
+        "service is not ready",
+    )
 
 
 class PatientPolicy(StrEnum):

@@ -282,7 +282,7 @@ async def _recording(settings: ServiceSettings) -> AsyncIterator[AuditRecorder]:
     """A recorder with a spool of its own: that of the service belongs to its process."""
     own = settings.model_copy(update={"data": settings.folder / "tools"})
     recorder = AuditRecorder(own, settings.service)
-    forwarder = Forwarder(own, recorder.spool)
+    forwarder = Forwarder(own, recorder)
     await forwarder.start()
     try:
         yield recorder

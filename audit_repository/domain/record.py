@@ -17,7 +17,7 @@ from audit_repository.domain.sources import Sources, Standing
 from shared.audit import dicom_xml, syslog
 from shared.audit.dicom_xml import AuditMessageError, ParsedAuditMessage
 from shared.audit.events import REFUSED, AuditEvent, Participant, ParticipantObject, is_refusal
-from shared.audit.syslog import SyslogError
+from shared.audit.syslog import Oversized, SyslogError
 from shared.security.caller import Node
 
 #: Longer values are searched by their beginning; PostgreSQL's indexes hold no more than 2,700 octets.
@@ -51,8 +51,9 @@ class Kind(StrEnum):
 class Record:
     """One record before it has its place in the chain.
 
-    `peer` is the address that sent it, `subject` and `fingerprint` are those of the certificate that it
-    showed, and `standing` is what they prove of the record's source. `event_time`, `outcome` and `event` are
+    `raw` is the message, or its beginning and a note in brackets when it was too long. `peer` is the address
+    that sent it, `subject` and `fingerprint` are those of the certificate that it showed, and `standing` is
+    what they prove of the record's source. `event_time`, `outcome` and `event` are
     empty in an unparsed record, whose `reason` says what could not be read. Times are ISO 8601, UTC, with
     microseconds. `terms` are sorted and unique.
     """
@@ -87,9 +88,10 @@ def instant(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def record_of(raw: bytes, *, node: Node, received: datetime, sources: Sources) -> Record:
+def record_of(came: bytes | Oversized, *, node: Node, received: datetime, sources: Sources) -> Record:
     """Read one syslog message as `node` delivered it."""
-    came = {
+    raw = came if isinstance(came, bytes) else _cut(came)
+    delivered = {
         "received": instant(received),
         "peer": node.address,
         "subject": _clean(node.subject),
@@ -97,24 +99,41 @@ def record_of(raw: bytes, *, node: Node, received: datetime, sources: Sources) -
         "raw": raw,
     }
     try:
-        header = syslog.parse(raw)
-        message = dicom_xml.parse(header.body)
+        message = _read(came)
     except (SyslogError, AuditMessageError) as error:
         return Record(
-            **came,  # type: ignore[arg-type]
+            **delivered,  # type: ignore[arg-type]
             state=State.UNPARSED,
             reason=str(error),
             standing=sources.standing("", node),
         )
     event = message.event
     return Record(
-        **came,  # type: ignore[arg-type]
+        **delivered,  # type: ignore[arg-type]
         state=State.PARSED,
         event_time=instant(event.time),
         event=event.event_id.code,
         outcome=int(event.outcome),
         standing=sources.standing(message.source.source_id, node),
         terms=tuple(sorted({(kind.value, term(value)) for kind, value in _terms(message) if value})),
+    )
+
+
+def _read(came: bytes | Oversized) -> ParsedAuditMessage:
+    if isinstance(came, Oversized):
+        raise AuditMessageError(_told(came))
+    return dicom_xml.parse(syslog.parse(came).body)
+
+
+def _cut(frame: Oversized) -> bytes:
+    """The beginning of a message beyond the limit, and in the place of the rest what it was."""
+    return b"%s\n[%s]" % (frame.beginning, _told(frame).encode())
+
+
+def _told(frame: Oversized) -> str:
+    return (
+        f"longer than what is taken: of {frame.length} octets, SHA-256 {frame.digest}, "
+        f"the first {len(frame.beginning)} are kept"
     )
 
 

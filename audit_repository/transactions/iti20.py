@@ -1,8 +1,9 @@
 """Record Audit Event [ITI-20], receiving side: syslog over TLS, and over UDP when asked for (ITI TF-2 3.20).
 
 Octet counting alone (RFC 5425). What was read of a connection is durable before more is read of it, so a
-sender that resends after a broken connection loses nothing. A record that cannot be understood is kept;
-only a stream that cannot be cut into records is closed, and that is recorded too.
+sender that resends after a broken connection loses nothing. A record that cannot be understood is kept, and
+of one that is too long its beginning and its digest; only a stream that cannot be cut into records is closed,
+and that is recorded too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources
 from audit_repository.settings import AuditRepositorySettings
-from shared.audit.syslog import FrameReader, FramingError
+from shared.audit.syslog import FrameReader, FramingError, Oversized
 from shared.background import BackgroundWork
 from shared.faults import SecurityFault
 from shared.http.handshake import reason_of
@@ -189,7 +190,7 @@ class SyslogListener:
                 if frames.inside:
                     _log.info("syslog connection ended inside a record", peer=node.address)
                 return
-            messages: list[bytes] = []
+            messages: list[bytes | Oversized] = []
             try:
                 messages.extend(frames.feed(octets))
             finally:
@@ -210,7 +211,7 @@ class SyslogListener:
         except TimeoutError:
             raise _TooSlowError("a record took too long" if frames.inside else "nothing came") from None
 
-    async def _keep(self, messages: Sequence[bytes], node: Node) -> None:
+    async def _keep(self, messages: Sequence[bytes | Oversized], node: Node) -> None:
         if not messages:
             return
         received = datetime.now(UTC)
@@ -221,7 +222,7 @@ class SyslogListener:
                 for message in messages
             ]
 
-        large = sum(map(len, messages)) > INLINE_BYTES
+        large = sum(len(message) for message in messages if isinstance(message, bytes)) > INLINE_BYTES
         records = await asyncio.to_thread(read) if large else read()
         await asyncio.shield(asyncio.ensure_future(self._append(records)))
 

@@ -464,6 +464,25 @@ def records_lost(number: int, reason: str) -> AuditEvent:
     )
 
 
+def record_in_doubt(octets: int, digest: str) -> AuditEvent:
+    """The audit repository ends its connections upon a record, by its length and SHA-256."""
+    return _alert(
+        AUDIT_RECORDING_STOPPED,
+        Outcome.MINOR_FAILURE,
+        f"the audit repository closes its connection upon a record of {octets} octets, SHA-256 {digest}",
+    )
+
+
+def record_set_aside(octets: int, digest: str) -> AuditEvent:
+    """A record was set aside because the audit repository does not take it; says so in its place."""
+    return _alert(
+        AUDIT_RECORDING_STOPPED,
+        Outcome.SERIOUS_FAILURE,
+        f"an audit record of {octets} octets, SHA-256 {digest}, was set aside in the sender's folder "
+        "audit-set-aside: the audit repository does not take it",
+    )
+
+
 def log_used(caller: Caller, transaction: Coded, uri: str) -> AuditEvent:
     """The trail itself was read (DICOM PS3.15 A.5.3.2); `uri` is the search."""
     log = ParticipantObject(object_id=uri, id_type=URI, type_code=2, role=13, name=AUDIT_LOG_NAME)

@@ -65,6 +65,7 @@ def event_batch(events: Sequence[AuditEvent], recorder: AuditRecorder) -> Batch:
     """
     created = datetime.now(UTC).isoformat()
     messages = [octets for event in events for octets in recorder.messages(event)]
+    recorder.spool.admit(sum(map(len, messages)))
     return _OUTBOX, [{"octets": octets, "created": created} for octets in messages]
 
 

@@ -69,7 +69,7 @@ class Spool:
     def __init__(
         self, folder: Path, *, max_bytes: int, on_full: OnFull, lost: Callable[[int, str], bytes]
     ) -> None:
-        self._folder = folder
+        self._folder = self.folder = folder
         self._max_bytes = max_bytes
         self._segment_bytes = min(SEGMENT_BYTES, max_bytes // 8)
         self._on_full = on_full

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 
 FACILITY = 10  # security/authorization messages
 WARNING = 4
@@ -15,6 +16,8 @@ NOTICE = 5
 MSGID = "IHE+RFC-3881"
 BOM = b"\xef\xbb\xbf"
 MAX_DIGITS = 7
+#: Octets that are kept of a frame beyond the limit.
+KEPT_OF_OVERSIZED = 8 * 1024
 
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
@@ -73,40 +76,63 @@ def frame(octets: bytes) -> bytes:
 # --- reading a stream --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """What is kept of a frame beyond the limit: its length, its SHA-256 in hexadecimal, its beginning."""
+
+    length: int
+    digest: str
+    beginning: bytes
+
+
 class FrameReader:
-    """Takes a stream as it comes and gives whole messages; holds one unfinished frame and one read."""
+    """Takes a stream as it comes and gives whole messages; holds one unfinished frame and one read.
+
+    Of a frame that is longer than `max_bytes` it reads on and keeps the beginning, so that the stream goes on
+    behind it.
+    """
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._buffer = bytearray()
         self._announced: int | None = None
+        self._long: _Long | None = None
 
     @property
     def inside(self) -> bool:
         """Whether a frame has begun and is not complete."""
-        return bool(self._buffer) or self._announced is not None
+        return bool(self._buffer) or self._announced is not None or self._long is not None
 
     @property
     def announced(self) -> int:
         """Octets of the frame that has begun; 0 when that is not known yet."""
-        return self._announced or 0
+        return self._announced or (self._long.length if self._long else 0)
 
-    def feed(self, octets: bytes) -> Iterator[bytes]:
+    def feed(self, octets: bytes) -> Iterator[bytes | Oversized]:
         """Yield the messages that `octets` complete.
 
         Raises
         ------
         FramingError
-            MSG-LEN is no number without leading zero, has more than 7 digits or exceeds the limit.
+            MSG-LEN is no number without leading zero, or has more than 7 digits.
         """
         self._buffer += octets
         at = 0
         try:
             while True:
+                if self._long is not None:
+                    at += self._long.take(memoryview(self._buffer)[at:])
+                    if self._long.left:
+                        return
+                    oversized, self._long = self._long.kept(), None
+                    yield oversized
                 if self._announced is None:
                     if (length := self._length(at)) is None:
                         return
                     self._announced, at = length
+                if self._announced > self._max_bytes:
+                    self._long, self._announced = _Long(self._announced), None
+                    continue
                 if len(self._buffer) - at < self._announced:
                     return
                 whole = bytes(memoryview(self._buffer)[at : at + self._announced])
@@ -128,9 +154,28 @@ class FrameReader:
             if len(digits) > MAX_DIGITS:
                 raise FramingError(f"the length of a frame has more than {MAX_DIGITS} digits")
             return None
-        if (length := int(digits)) > self._max_bytes:
-            raise FramingError(f"a frame of {length} octets exceeds the limit of {self._max_bytes}")
-        return length, at + len(digits) + 1
+        return int(digits), at + len(digits) + 1
+
+
+class _Long:
+    """A frame beyond the limit, while it arrives."""
+
+    def __init__(self, length: int) -> None:
+        self.length = self.left = length
+        self._digest = sha256()
+        self._beginning = bytearray()
+
+    def take(self, octets: memoryview) -> int:
+        """Take of `octets` what belongs to the frame; how many that were."""
+        part = octets[: self.left]
+        self._digest.update(part)
+        self._beginning += part[: KEPT_OF_OVERSIZED - len(self._beginning)]
+        self.left -= len(part)
+        return len(part)
+
+    def kept(self) -> Oversized:
+        """What is kept of it, when nothing is left."""
+        return Oversized(self.length, self._digest.hexdigest(), bytes(self._beginning))
 
 
 # --- reading a message -------------------------------------------------------------------------------
@@ -177,6 +222,15 @@ def parse(octets: bytes) -> SyslogMessage:
         structured_data=structured[0].decode("utf-8", "replace"),
         body=octets[structured.end() + 1 :].removeprefix(BOM),
     )
+
+
+def stamp_of(octets: bytes) -> datetime | None:
+    """TIMESTAMP of a message, without a look at the rest; None where there is none."""
+    header = _HEADER.match(octets)
+    try:
+        return None if header is None else _time(header[2].decode())
+    except SyslogError:
+        return None
 
 
 def _text(field: bytes) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from shared.audit.forwarder import Forwarder
 from shared.background import BackgroundWork
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -24,7 +25,11 @@ class NotReady(Exception):
 
 
 def health_routes(
-    checks: Mapping[str, Check], metrics: Metrics | None = None, *, background: Sequence[BackgroundWork] = ()
+    checks: Mapping[str, Check],
+    metrics: Metrics | None = None,
+    *,
+    background: Sequence[BackgroundWork] = (),
+    trail: Forwarder | None = None,
 ) -> APIRouter:
     """Make the routes that every HTTP service has.
 
@@ -37,11 +42,19 @@ def health_routes(
         Those of the service; without them those of the process are shown.
     background
         The work beside the requests: while one fails the service is not ready, and the page says which.
+    trail
+        What sends the service's audit records; metrics and page show how old the oldest unsent one is, and
+        how many were set aside.
     """
     router = APIRouter(include_in_schema=False)
     shown = metrics or Metrics("service")
+    if trail is not None:
+        background = (*background, *trail.works)
+        checks = {**checks, "audit trail": partial(_works, trail)}
+        trail.show_in(shown)
     checks = {**checks, **{work.name: partial(_works, work) for work in background}}
     _show(background, shown)
+    details = {} if trail is None else {"audit trail": trail.details}
 
     @router.get("/health/live")
     async def live() -> dict[str, str]:
@@ -51,9 +64,12 @@ def health_routes(
     async def ready() -> JSONResponse:
         found = await asyncio.gather(*(_reason(name, check) for name, check in checks.items()))
         reasons = {name: reason for name, reason in zip(checks, found, strict=True) if reason}
+        told = {"details": {name: read() for name, read in details.items()}} if details else {}
         if reasons:
-            return JSONResponse({"status": "not ready", "reasons": reasons}, 503, {"retry-after": "5"})
-        return JSONResponse({"status": "ready"})
+            return JSONResponse(
+                {"status": "not ready", "reasons": reasons, **told}, 503, {"retry-after": "5"}
+            )
+        return JSONResponse({"status": "ready", **told})
 
     @router.get("/metrics")
     async def show_metrics() -> Response:
@@ -79,7 +95,7 @@ def _show(background: Sequence[BackgroundWork], metrics: Metrics) -> None:
     )
 
 
-async def _works(work: BackgroundWork) -> None:
+async def _works(work: BackgroundWork | Forwarder) -> None:
     if trouble := work.trouble():
         raise NotReady(trouble)
 

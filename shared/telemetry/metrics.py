@@ -129,6 +129,10 @@ class Metrics:
         """Show `read()` as `xdsi_<name>` whenever metrics are asked for; it must not block."""
         Gauge(f"xdsi_{name}", documentation, registry=self._registry).set_function(read)
 
+    def level(self, name: str, documentation: str) -> Gauge:
+        """A number that its owner sets, `xdsi_<name>`; of several workers the largest is shown."""
+        return Gauge(f"xdsi_{name}", documentation, registry=self._registry, multiprocess_mode="max")
+
     def gauges(
         self, name: str, documentation: str, label: str, reads: Mapping[str, Callable[[], float]]
     ) -> None:

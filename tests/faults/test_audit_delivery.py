@@ -7,19 +7,26 @@ import os
 import signal
 import sys
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 
+import httpx2
 import pytest
+from fastapi import FastAPI
 
 from audit_repository.app import build
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search
 from audit_repository.store.verification import verify
+from shared.audit import connection as connection_module
 from shared.audit import forwarder as forwarder_module
+from shared.audit import trial as trial_module
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
 from shared.audit.syslog import FrameReader
+from shared.http.health import health_routes
 from shared.settings import AuditSettings
+from shared.telemetry.metrics import Metrics
 from tests.support.audit import TestingSettings, an_event
 from xdsi.stage import free_ports
 
@@ -44,7 +51,7 @@ async def until(condition, seconds=60.0):
 async def forwarding(folder, port):
     settings = TestingSettings(data=folder, audit=AuditSettings(url=f"tcp://127.0.0.1:{port}"))
     recorder = AuditRecorder(settings, "testing")
-    forwarder = Forwarder(settings, recorder.spool)
+    forwarder = Forwarder(settings, recorder)
     await forwarder.start()
     try:
         yield recorder
@@ -96,7 +103,7 @@ async def test_what_went_into_a_connection_that_broke_is_sent_again_byte_for_byt
 
 
 async def test_a_receiver_that_takes_nothing_is_left_and_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(forwarder_module, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(connection_module, "SEND_SECONDS", 0.3)
     frames, taken = FrameReader(max_bytes=10_000_000), []
 
     async def serve(connection, reader, writer):
@@ -110,6 +117,207 @@ async def test_a_receiver_that_takes_nothing_is_left_and_tried_again(tmp_path, m
         for n in range(20):
             await recorder.record([an_event(outcome_description=f"number {n}</" + "x" * 1_000_000)])
         await until(lambda: len(taken) >= 20)
+
+
+# --- what a receiver does not take ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """The same waits, a fifth as long or less."""
+    monkeypatch.setattr(trial_module, "RESTS", tuple(rest / 5 for rest in trial_module.RESTS))
+    monkeypatch.setattr(forwarder_module, "PATIENCE", trial_module.PATIENCE / 5)
+    monkeypatch.setattr(forwarder_module, "SHORTEST_PAUSE", 0.05)
+    monkeypatch.setattr(forwarder_module, "STEADY_SECONDS", 0.5)
+    monkeypatch.setattr(forwarder_module, "MEASURE_SECONDS", 0.2)
+
+
+class Choosy:
+    """A receiver that closes its connection upon frames that `refuses` says, as many do upon a long one."""
+
+    def __init__(self, refuses):
+        self.refuses, self.taken, self.connections = refuses, [], 0
+
+    async def serve(self, _, reader, writer):
+        self.connections += 1
+        frames = FrameReader(max_bytes=9_999_999)
+        while octets := await reader.read(65536):
+            for raw in frames.feed(octets):
+                if self.refuses(raw):
+                    return
+                self.taken.append(raw)
+
+    def numbers(self):
+        """Which records arrived, in the order in which each did so first."""
+        found = [number(raw) for raw in self.taken if b"<EventOutcomeDescription>number " in raw]
+        return list(dict.fromkeys(found))
+
+    def told(self, words):
+        return len({raw for raw in self.taken if words in raw})
+
+
+@asynccontextmanager
+async def listening_at(port, serve):
+    async def connected(reader, writer):
+        try:
+            await serve(0, reader, writer)
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def aside(folder):
+    return sorted((folder / "testing" / "audit-set-aside").glob("*.record"))
+
+
+@pytest.mark.parametrize("poisoned", [[0], [29], [3, 4, 20]])
+async def test_a_record_that_the_receiver_does_not_take_is_set_aside_and_the_others_go_on_in_order(
+    tmp_path, impatient, poisoned
+):
+    receiver = Choosy(lambda raw: any(b">number %d<" % each in raw for each in poisoned))
+    async with listening(receiver.serve) as port, forwarding(tmp_path, port) as recorder:
+        await recorder.record(numbered(0, 30))
+        await until(lambda: len(aside(tmp_path)) == len(poisoned))
+        await recorder.record(numbered(30, 5))
+        await until(lambda: receiver.told(b"was set aside") == len(poisoned))
+        await until(lambda: len(receiver.numbers()) == 35 - len(poisoned))
+
+    assert receiver.numbers() == [each for each in range(35) if each not in poisoned]
+    kept = [path.read_bytes() for path in aside(tmp_path)]
+    assert sorted(map(number, kept)) == poisoned
+    assert all(sha256(raw).hexdigest() in path.name for raw, path in zip(kept, aside(tmp_path), strict=True))
+    for raw in kept:
+        told = f"an audit record of {len(raw)} octets, SHA-256 {sha256(raw).hexdigest()}, was set aside"
+        assert receiver.told(told.encode()) == 1
+
+
+async def test_records_of_an_older_version_that_are_too_long_do_not_stop_the_others(tmp_path, impatient):
+    receiver = Choosy(lambda raw: len(raw) > 262_144)
+    async with listening(receiver.serve) as port, forwarding(tmp_path, port) as recorder:
+        for at in range(40):
+            (octets,) = recorder.messages(numbered(at, 1)[0])
+            await recorder.spool.put(octets + b" " * 300_000 * (at % 10 == 5))
+        await until(lambda: len(receiver.numbers()) == 36)
+        await until(lambda: len(aside(tmp_path)) == 4)
+
+    assert receiver.numbers() == [at for at in range(40) if at % 10 != 5]
+    assert {number(path.read_bytes()) for path in aside(tmp_path)} == {5, 15, 25, 35}
+
+
+async def test_what_was_set_aside_is_not_sent_again_after_a_restart_and_is_when_it_is_moved_away(
+    tmp_path, impatient
+):
+    receiver = Choosy(lambda raw: b">number 3<" in raw)
+    async with listening(receiver.serve) as port:
+        async with forwarding(tmp_path, port) as recorder:
+            await recorder.record(numbered(0, 6))
+            await until(lambda: aside(tmp_path) and len(receiver.numbers()) == 5)
+        before = receiver.connections
+        async with forwarding(tmp_path, port) as recorder:
+            await recorder.record(numbered(6, 1))
+            await until(lambda: 6 in receiver.numbers())
+            await asyncio.sleep(0.5)
+            assert receiver.connections == before + 1
+        receiver.refuses = lambda raw: False
+        aside(tmp_path)[0].unlink()
+        async with forwarding(tmp_path, port):
+            await until(lambda: 3 in receiver.numbers())
+
+
+@pytest.mark.parametrize("after", [0.0, 0.15, 0.35])
+async def test_a_receiver_that_ends_every_connection_some_time_after_a_record_takes_nothing_from_the_trail(
+    tmp_path, impatient, after
+):
+    """As a repository does whose database is away: nothing is set aside, and all arrives when it is back."""
+    well, receiver, connections = asyncio.Event(), Choosy(lambda raw: False), []
+
+    async def serve(connection, reader, writer):
+        connections.append(connection)
+        if well.is_set():
+            await receiver.serve(connection, reader, writer)
+        else:
+            await reader.read(1)
+            await asyncio.sleep(after)
+
+    async with listening(serve) as port, forwarding(tmp_path, port) as recorder:
+        await recorder.record(numbered(0, 3))
+        await until(lambda: len(connections) >= 9)
+        well.set()
+        await until(lambda: receiver.numbers() == [0, 1, 2])
+
+    assert aside(tmp_path) == []
+
+
+@pytest.mark.parametrize("lives", [0.0, 0.15])
+async def test_a_receiver_that_is_restarted_again_and_again_takes_nothing_from_the_trail(
+    tmp_path, impatient, lives
+):
+    async def dying(_, reader, writer):
+        await asyncio.sleep(lives)
+
+    [port] = free_ports(1)
+    receiver = Choosy(lambda raw: False)
+    async with forwarding(tmp_path, port) as recorder:
+        await recorder.record(numbered(0, 20))
+        for _ in range(6):
+            async with listening_at(port, dying):
+                await asyncio.sleep(lives + 0.2)
+            await asyncio.sleep(0.1)
+        async with listening_at(port, receiver.serve):
+            await until(lambda: len(receiver.numbers()) == 20)
+
+    assert receiver.numbers() == list(range(20))
+    assert aside(tmp_path) == []
+
+
+async def test_the_age_of_the_oldest_unsent_record_and_what_was_set_aside_are_known_to_readiness(
+    tmp_path, impatient
+):
+    [port] = free_ports(1)
+    limits = {"unsent_seconds": 0.3, "set_aside_max": 0}
+    settings = TestingSettings(data=tmp_path, audit=AuditSettings(url=f"tcp://127.0.0.1:{port}", **limits))
+    recorder = AuditRecorder(settings, "testing")
+    forwarder = Forwarder(settings, recorder)
+    application = FastAPI()
+    application.include_router(health_routes({}, Metrics("testing"), trail=forwarder))
+    transport = httpx2.ASGITransport(app=application)
+    http = httpx2.AsyncClient(transport=transport, base_url="http://service")
+
+    async def ready():
+        answer = await http.get("/health/ready")
+        return answer.status_code, answer.json()
+
+    await recorder.record(numbered(0, 3))
+    await forwarder.start()
+    receiver = Choosy(lambda raw: b">number 1<" in raw)
+    try:
+        await until(lambda: forwarder.oldest_seconds > 0.4)
+        status, page = await ready()
+        assert status == 503
+        assert "the oldest audit record has waited for" in page["reasons"]["audit trail"]
+        assert page["details"]["audit trail"]["oldest_unsent_seconds"] >= 0.3
+        async with listening_at(port, receiver.serve):
+            await until(lambda: receiver.numbers() == [0, 2] and forwarder.oldest_seconds == 0.0)
+            status, page = await ready()
+            assert status == 503
+            assert page["details"]["audit trail"] == {"oldest_unsent_seconds": 0.0, "set_aside": 1}
+            assert "1 audit records were set aside" in page["reasons"]["audit trail"]
+            aside(tmp_path)[0].unlink()
+            receiver.refuses = lambda raw: False
+            await until(lambda: forwarder.set_aside == 0)
+            status, page = await ready()
+            assert (status, page["status"]) == (200, "ready")
+            shown = (await http.get("/metrics")).text
+            assert "xdsi_audit_oldest_unsent_seconds" in shown
+            assert "xdsi_audit_set_aside" in shown
+    finally:
+        await forwarder.stop(0)
+        await recorder.close()
 
 
 class Killed:

@@ -110,7 +110,7 @@ async def test_rsyslog_takes_what_our_forwarder_sends_over_mutual_tls(rsyslogd, 
     async with rsyslog(rsyslogd, tmp_path, north, rules):
         await until(lambda: listens(port))
         recorder = AuditRecorder(settings, "testing")
-        forwarder = Forwarder(settings, recorder.spool)
+        forwarder = Forwarder(settings, recorder)
         await forwarder.start()
         await recorder.record(events)
 

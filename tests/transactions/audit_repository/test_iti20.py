@@ -6,10 +6,12 @@ import asyncio
 import socket
 import ssl
 from contextlib import asynccontextmanager
+from hashlib import sha256
+from types import SimpleNamespace
 
 import httpx2
 import pytest
-from sqlalchemy import MetaData, bindparam, func, select
+from sqlalchemy import Column, MetaData, Table, Text, bindparam, func, select
 
 from audit_repository.app import build
 from audit_repository.settings import AuditRepositorySettings
@@ -17,16 +19,17 @@ from audit_repository.store.events import Search
 from audit_repository.store.verification import verify
 from shared.audit import forwarder as forwarder_module
 from shared.audit import syslog
-from shared.audit.events import AuditEvent, AuditSource
+from shared.audit.events import AuditEvent, AuditSource, query_object
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox, audit_outbox, insert_events
 from shared.audit.recorder import AuditRecorder, message
+from shared.audit.spool import AuditUnavailable
 from shared.audit.syslog import frame
 from shared.security.peer_certificate import fingerprint_of, own_node
 from shared.security.tls import client_context
-from shared.settings import AuditSettings, SettingsError, TlsSettings
+from shared.settings import AuditSettings, OnFull, SettingsError, TlsSettings
 from shared.store.failures import DatabaseUnavailable
-from tests.support.audit import SOURCE, TestingSettings, an_event
+from tests.support.audit import ITI18, SOURCE, TestingSettings, an_event
 from tests.support.certificates import communities, stranger
 from xdsi.stage import free_ports
 
@@ -147,9 +150,7 @@ async def test_a_byte_order_mark_is_no_reason_not_to_read(tmp_path):
         writer.close()
 
 
-@pytest.mark.parametrize(
-    "wrong", [b"<85>1 - - - - - - no count", b"0 x", b"12345678 x", b"262145 x", b"07 seven b"]
-)
+@pytest.mark.parametrize("wrong", [b"<85>1 - - - - - - no count", b"0 x", b"12345678 x", b"07 seven b"])
 async def test_a_wrong_length_closes_the_connection_and_is_recorded(tmp_path, wrong):
     good = a_message()
     async with running(tmp_path) as service:
@@ -168,13 +169,35 @@ async def test_a_wrong_length_closes_the_connection_and_is_recorded(tmp_path, wr
         writer.close()
 
 
-async def test_the_longest_record_is_taken_and_one_octet_more_is_not(tmp_path):
-    longest = b"<85>1 - - - - - - ".ljust(256 * 1024, b"x")
+LONGEST = 256 * 1024
+
+
+@pytest.mark.parametrize("length", [LONGEST, LONGEST + 1, 9_999_999])
+async def test_of_a_record_that_is_too_long_the_beginning_and_the_digest_are_kept_and_the_others_go_on(
+    tmp_path, length
+):
+    long = b"<85>1 - - - - - - ".ljust(length, b"x")
+    before, after = a_message(), a_message()
     async with running(tmp_path) as service:
         _, writer = await connected(service)
-        writer.write(frame(longest))
-        await until(lambda: has(service, 1))
-        assert await kept(service) == [longest]
+        writer.write(frame(before) + frame(long) + frame(after))
+        await until(lambda: has(service, 3))
+        first, kept_of_it, last = await kept(service)
+        assert (first, last) == (before, after)
+        if length <= LONGEST:
+            assert kept_of_it == long
+        else:
+            told = f"of {length} octets, SHA-256 {sha256(long).hexdigest()}, the first 8192 are kept"
+            assert kept_of_it.startswith(long[:8192])
+            assert len(kept_of_it) < 8192 + 300
+            assert told.encode() in kept_of_it
+            (item,) = await service.trail.search(Search(unparsed=True))
+            assert told in item.record.reason
+        # sent again, as after a broken connection, it is known
+        writer.write(frame(long) + frame(a_message()))
+        await until(lambda: has(service, 4))
+        assert len(await kept(service)) == 4
+        assert (await verify(service.trail.database, service.trail.folder)).problems == []
         writer.close()
 
 
@@ -472,7 +495,7 @@ def numbers(records) -> list[int]:
 @asynccontextmanager
 async def forwarding(settings, *more):
     recorder = AuditRecorder(settings, "testing")
-    forwarder = Forwarder(settings, recorder.spool, *more)
+    forwarder = Forwarder(settings, recorder, *more)
     await forwarder.start()
     try:
         yield recorder
@@ -546,6 +569,97 @@ async def test_events_of_a_change_are_sent_from_its_outbox_table(database_place,
         await database.close()
 
 
+@asynccontextmanager
+async def with_outbox(database_place, folder, **audit):
+    """A service that writes a row and its event in one transaction, and may let a megabyte wait."""
+    metadata = MetaData()
+    table, rows = audit_outbox(metadata), Table("thing", metadata, Column("name", Text, nullable=False))
+    database = await database_place.open(metadata)
+    [port] = free_ports(1)
+    limits = AuditSettings(url=f"tcp://127.0.0.1:{port}", spool_max_bytes=1024**2, **audit)
+    settings = TestingSettings(data=folder, audit=limits)
+    recorder = AuditRecorder(settings, "testing")
+    forwarder = Forwarder(settings, recorder, DatabaseOutbox(database, table))
+    insert = rows.insert().values(name=bindparam("name"))
+
+    async def change(event):
+        async def work(transaction):
+            await transaction.execute(insert, name="thing")
+            await insert_events(transaction, [event], recorder)
+
+        await database.write(work)
+
+    async def count(of):
+        return (await database.fetch(select(func.count()).select_from(of)))[0][0]
+
+    try:
+        parts = {"recorder": recorder, "forwarder": forwarder, "rows": rows, "outbox": table}
+        yield SimpleNamespace(**parts, change=change, count=count, port=port)
+    finally:
+        await forwarder.stop(0)
+        await recorder.close()
+        await database.close()
+
+
+def long_event(number):
+    query = query_object("q", ITI18, b"?" * 8_000)
+    return an_event(objects=(query,), outcome_description=f"number {number}")
+
+
+async def test_what_waits_in_an_outbox_table_counts_to_the_bound_of_the_spool(database_place, tmp_path):
+    async with with_outbox(database_place, tmp_path / "of") as service:
+        for number in range(30):
+            await service.recorder.record([long_event(number)])
+        await until_refused(service.change)
+        waiting = await service.count(service.outbox)
+        assert 30 < waiting < 90
+        # what could not be recorded was not done, and neither table nor files give way to the other
+        assert await service.count(service.rows) == waiting
+        await until_refused(lambda event: service.recorder.record([event]))
+        # a service that starts anew counts what is there
+        service.recorder.spool.count_elsewhere(0)
+        await service.forwarder.start()
+        await until(lambda: refuses(service))
+        async with running(tmp_path / "arr", syslog_port=service.port) as repository:
+            await until(lambda: has(repository, 30 + waiting), seconds=60)
+
+
+async def until_refused(work):
+    with pytest.raises(AuditUnavailable):
+        await asyncio.gather(*(work(long_event(number)) for number in range(200)))
+
+
+async def refuses(service):
+    return service.recorder.spool.fill > 0.9
+
+
+async def test_an_outbox_table_that_is_full_loses_the_oldest_and_says_so_where_that_is_wanted(
+    database_place, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(forwarder_module, "MEASURE_SECONDS", 0.05)
+    async with with_outbox(database_place, tmp_path / "of", on_full=OnFull.DROP) as service:
+        await service.forwarder.start()
+        for number in range(200):
+            await service.change(long_event(number))
+        await until(lambda: fits(service))
+        async with running(tmp_path / "arr", syslog_port=service.port) as repository:
+            await until(lambda: all_are_told_of(repository, 200), seconds=60)
+            arrived = [raw for raw in await kept(repository) if b">number " in raw]
+            assert numbers(arrived)[-1] == 199
+            assert len(arrived) < 200
+
+
+async def fits(service):
+    return service.recorder.spool.fill <= 1
+
+
+async def all_are_told_of(service, count):
+    records = await kept(service)
+    lost = [raw for raw in records if b"audit records were lost" in raw]
+    told = [int(raw.partition(b"Description>")[2].split()[0]) for raw in lost]
+    return len(records) - len(lost) + sum(told) == count
+
+
 async def test_a_row_that_was_committed_late_with_a_low_number_is_sent_too(database_place):
     metadata = MetaData()
     table = audit_outbox(metadata)
@@ -575,6 +689,9 @@ async def test_a_row_that_was_committed_late_with_a_low_number_is_sent_too(datab
 @pytest.mark.parametrize(
     "url", ["tcp://192.0.2.1:6514", "udp://127.0.0.1:514", "tls://", "tls://h:x", "nonsense"]
 )
-def test_an_address_that_cannot_be_used_is_named_with_its_remedy(tmp_path, url):
+async def test_an_address_that_cannot_be_used_is_named_with_its_remedy(tmp_path, url):
+    settings = TestingSettings(data=tmp_path, audit=AuditSettings(url=url))
+    recorder = AuditRecorder(settings, "testing")
     with pytest.raises(SettingsError, match=r"XDSI_AUDIT__URL.*tls://host"):
-        Forwarder(TestingSettings(data=tmp_path, audit=AuditSettings(url=url)))
+        Forwarder(settings, recorder)
+    await recorder.close()

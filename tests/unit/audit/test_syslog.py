@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.audit import syslog
-from shared.audit.syslog import FrameReader, FramingError, SyslogError, frame, message, parse
+from shared.audit.syslog import FrameReader, FramingError, Oversized, SyslogError, frame, message, parse
 
 MESSAGES = (b"<85>1 - - - - - - a", b"x" * 1000, "<85>1 - - - - - - \u00e9".encode())
 
@@ -154,7 +155,6 @@ def test_two_frames_in_one_segment_are_two_messages():
         b" x",
         b"12345678 x",
         b"123456789",
-        b"2001 x",
         b"1x x",
         b"\n",
     ],
@@ -170,6 +170,17 @@ def test_messages_before_a_wrong_length_are_still_given():
     assert next(arriving) == b"good"
     with pytest.raises(FramingError):
         next(arriving)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_of_a_frame_beyond_the_limit_the_beginning_is_given_and_the_stream_goes_on(size):
+    long = b"0123456789" * 2_000
+    stream, reader = frame(b"before") + frame(long) + frame(b"after"), FrameReader(max_bytes=2000)
+
+    received = [one for at in range(0, len(stream), size) for one in reader.feed(stream[at : at + size])]
+
+    assert received == [b"before", Oversized(20_000, sha256(long).hexdigest(), long[:8192]), b"after"]
+    assert not reader.inside
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.lists(st.integers(1, 50), min_size=1, max_size=50))
