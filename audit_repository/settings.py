@@ -40,6 +40,9 @@ class AuditRepositorySettings(ServiceSettings):
         description="AuditSourceID to the nodes that alone may write under it, by subject DN or SHA-256 of "
         "the certificate; of others, xdsi-* and our own are for nodes of the community",
     )
+    syslog_connections_per_peer: int = Field(
+        16, ge=1, description="most connections of one address at a time, counted from their accept"
+    )
     checkpoint_records: int = Field(1_000, ge=1, description="records after which a checkpoint is signed")
     checkpoint_seconds: float = Field(60, gt=0, description="time after which one is signed for fewer")
 

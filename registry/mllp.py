@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.background import BackgroundWork
 from shared.faults import SecurityFault
+from shared.http.limits import Admission
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
 from shared.telemetry.log import logger
@@ -128,7 +128,9 @@ class MllpListener:
         self._on_tls_failure = on_tls_failure
         self._listening: socket.socket | None = None
         self.work = BackgroundWork("patient identity feed", self._accept)
-        self._peers: Counter[str] = Counter()
+        self._admission = Admission(
+            connections=self._limits.connections, per_peer=self._limits.connections_per_peer
+        )
         self._connections: set[asyncio.Task[None]] = set()
         self._answering: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -167,16 +169,19 @@ class MllpListener:
                 _log.error("feed connections cannot be accepted", exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            task = asyncio.create_task(self._connected(connection, str(peer[0])))
-            self._connections.add(task)
+            address = str(peer[0])
+            if not self._admission.admit(address):
+                _log.warning("feed connection refused", peer=address, connections=self._admission.open)
+                connection.close()
+                continue
+            self._connections.add(asyncio.create_task(self._connected(connection, address)))
 
     async def _connected(self, connection: socket.socket, address: str) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._peers[address] += 1
         writer: asyncio.StreamWriter | None = None
         try:
-            if self._admitted(address) and (streams := await self._secured(connection, address)):
+            if streams := await self._secured(connection, address):
                 reader, writer = streams
                 await self._serve(reader, writer, _node(writer, address))
         except SecurityFault as fault:
@@ -184,7 +189,8 @@ class MllpListener:
         except (ConnectionError, ssl.SSLError):
             _log.info("feed connection lost", peer=address)
         finally:
-            self._leave(task, address)
+            self._connections.discard(task)
+            self._admission.leave(address)
             if writer is None:
                 connection.close()
             else:
@@ -192,19 +198,6 @@ class MllpListener:
                 with suppress(OSError, ssl.SSLError, asyncio.CancelledError):
                     async with asyncio.timeout(HANDSHAKE_SECONDS):
                         await writer.wait_closed()
-
-    def _leave(self, task: asyncio.Task[None], address: str) -> None:
-        self._connections.discard(task)
-        self._peers[address] -= 1
-        if not self._peers[address]:
-            del self._peers[address]
-
-    def _admitted(self, address: str) -> bool:
-        total = self._peers.total() <= self._limits.connections
-        admitted = total and self._peers[address] <= self._limits.connections_per_peer
-        if not admitted:
-            _log.warning("feed connection refused", peer=address, connections=self._peers.total())
-        return admitted
 
     async def _secured(
         self, connection: socket.socket, address: str

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources
@@ -22,6 +23,7 @@ from shared.audit.syslog import FrameReader, FramingError, Oversized
 from shared.background import BackgroundWork
 from shared.faults import SecurityFault
 from shared.http.handshake import reason_of
+from shared.http.limits import Admission
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
 from shared.security.rights import Rights
@@ -71,6 +73,9 @@ class SyslogListener:
         self._sources = sources
         self._alert = alert
         self._context = server_context(settings.tls) if settings.tls.enabled else None
+        self._admission = Admission(
+            connections=settings.syslog_connections, per_peer=settings.syslog_connections_per_peer
+        )
         self._running: set[asyncio.Task[None]] = set()
         self._listening: socket.socket | None = None
         self.work = BackgroundWork("syslog", self._accept)
@@ -115,15 +120,17 @@ class SyslogListener:
                 _log.error("a syslog connection was not accepted", exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            if len(self._running) >= self._settings.syslog_connections:
-                _log.warning("too many syslog connections", peer=address[0])
+            peer = str(address[0])
+            if not self._admission.admit(peer):
+                _log.warning("too many syslog connections", peer=peer, connections=self._admission.open)
                 connection.close()
                 continue
-            task = asyncio.create_task(self._serve(connection, str(address[0])), name="syslog-connection")
+            task = asyncio.create_task(self._serve(connection, peer), name="syslog-connection")
             self._running.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(partial(self._ended, peer))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, peer: str, task: asyncio.Task[None]) -> None:
+        self._admission.leave(peer)
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a syslog connection failed", exc_info=error)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pynetdicom.association import MODE_ACCEPTOR, Association
-from pynetdicom.dimse_primitives import C_STORE, DimseServiceType
+from pynetdicom.dimse_primitives import C_CANCEL, C_STORE, DimseServiceType
 from pynetdicom.service_class import StorageServiceClass
 
-from imaging_source.dimse.c_store import RAD18, WHO_MAY_STORE
-from imaging_source.dimse.upper_layer import BoundedMessages, BoundedSocket
+from imaging_source.dimse.c_store import RAD18, WHO_MAY_STORE, refuse_unnamed
+from imaging_source.dimse.upper_layer import BoundedMachine, BoundedMessages, BoundedSocket
 from imaging_source.domain.intake import NOT_AUTHORIZED, Refused
 from imaging_source.domain.transfer import Sender
 from imaging_source.store.files import Incoming
@@ -60,6 +60,7 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
         bounded = BoundedSocket(self, client_socket=connection)
         bounded.limit(max_pdu_bytes=settings.max_pdu_bytes, idle_seconds=settings.dimse_idle_seconds)
         self.set_socket(bounded)
+        self.dul.state_machine = BoundedMachine(self.dul)
 
     @property
     def transfer(self) -> Transfer:
@@ -83,13 +84,19 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
         """Serve the association to its end, then leave nothing of it open."""
         try:
             super().run_reactor()
+        except Exception as error:
+            # pynetdicom negotiates what the peer wrote with no exception of its own for what cannot be.
+            _log.warning("an association was aborted by a %s", type(error).__name__)
+            self.dul.state_machine.cut()
         finally:
             if self.dul.is_alive():
                 self.dul.kill_dul()
                 self.dul.join(_JOIN_SECONDS)
             self.messages.close()
-            self._conclude()
-            self._ended(self)
+            try:
+                self._conclude()
+            finally:
+                self._ended(self)
 
     def end(self) -> None:
         """End the association from outside: A-ABORT where it is established, then close the connection."""
@@ -108,10 +115,20 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
     def _serve_request(self, msg: DimseServiceType, context_id: int) -> None:
         """Serve one request; C-STORE for any SOP class that was negotiated, retired ones included."""
         context = self._accepted_cx.get(context_id)
-        if isinstance(msg, C_STORE) and msg.is_valid_request and context is not None:
+        if not msg.is_valid_request:
+            self._refuse(msg, context)
+        elif isinstance(msg, C_STORE) and context is not None:
             StorageServiceClass(self).SCP(msg, context)
         else:
             super()._serve_request(msg, context_id)
+
+    def _refuse(self, msg: DimseServiceType, context: Any) -> None:
+        """Answer what lacks an element of its command (PS3.7 9.3); a peer shall not wait for it."""
+        if isinstance(msg, C_STORE) and msg.MessageID is not None and context is not None:
+            refuse_unnamed(self, msg, context)
+        elif not isinstance(msg, C_CANCEL):
+            _log.warning("a DIMSE message is no request; the association is aborted")
+            self.abort()
 
     def _new_file(self) -> Incoming:
         if not self.may_store:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Final
 from pydicom.dataset import Dataset
 from pydicom.uid import UID_dictionary
 from pynetdicom import build_context
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
+from imaging_source.dimse.upper_layer import DataSetFile
 from imaging_source.domain.intake import (
+    MISMATCH,
     NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
     SOP_CLASS_NOT_SUPPORTED,
@@ -111,6 +114,20 @@ def handle(event: Event) -> Dataset:
 def verify(event: Event) -> int:
     """Answer C-ECHO: a node hears whether it would be served."""
     return 0x0000 if event.assoc.may_store else NOT_AUTHORIZED
+
+
+def refuse_unnamed(association: StorageAssociation, request: C_STORE, context: PresentationContext) -> None:
+    """Answer a request without SOP class or instance, of which pynetdicom makes nothing that is handled."""
+    if isinstance(request.DataSet, DataSetFile):
+        request.DataSet.discard()
+    refused = Refused(MISMATCH, "the request names a SOP class or instance by no UID")
+    association.on_loop(association.listener.store.refuse(refused, association.transfer))
+    answer = C_STORE()
+    answer.MessageIDBeingRespondedTo = request.MessageID
+    answer.AffectedSOPClassUID = context.abstract_syntax
+    answer.Status = refused.status
+    answer.ErrorComment = refused.reason[:_COMMENT_LENGTH]
+    association.dimse.send_msg(answer, context.context_id)
 
 
 async def _keep(association: StorageAssociation, spooled: Spooled, claim: Claim) -> Stored:

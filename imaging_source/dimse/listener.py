@@ -11,7 +11,10 @@ import logging
 import socket
 import ssl
 import threading
+import time
+from collections import deque
 from collections.abc import Coroutine
+from contextlib import suppress
 from socketserver import BaseServer
 from typing import Any, Final, TypeVar
 
@@ -33,6 +36,7 @@ from shared.dicom.uids import (
 )
 from shared.faults import NodeRefused
 from shared.http.handshake import reason_of
+from shared.http.limits import Admission
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
 from shared.security.rights import Rights
@@ -41,10 +45,11 @@ from shared.security.tls import server_context
 _log = logging.getLogger(__name__)
 
 _SILENCE_SECONDS: Final = 10
-_SPARE_CONNECTIONS: Final = 16
 _STOP_SECONDS: Final = 30
 # A-ASSOCIATE-RJ: transient, by the presentation-related provider, local limit exceeded (PS3.8 9.3.4).
-_LOCAL_LIMIT_EXCEEDED: Final = (0x02, 0x03, 0x02)
+_REJECTION: Final = bytes((0x03, 0, 0, 0, 0, 4, 0, 0x02, 0x03, 0x02))
+_REFUSED_SECONDS: Final = 1.0
+_MOST_REFUSED: Final = 64
 
 Result = TypeVar("Result")
 
@@ -72,6 +77,11 @@ class DimseListener:
     def open_associations(self) -> int:
         """How many associations are open."""
         return 0 if self._server is None else self._server.open_count()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections count, with and without an association."""
+        return 0 if self._server is None else self._server.admission.open
 
     async def start(self) -> None:
         """Listen.
@@ -130,6 +140,10 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         self._tls = server_context(settings.tls) if settings.tls.enabled else None
         self._guard = threading.Lock()
         self._open: set[StorageAssociation] = set()
+        self.admission = Admission(
+            connections=settings.max_associations, per_peer=settings.max_associations_per_peer
+        )
+        self._refused: deque[tuple[float, socket.socket]] = deque()
         super().__init__(
             _application_entity(settings),
             (settings.host, settings.dimse_port),
@@ -150,12 +164,44 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection its thread, unless there are too many."""
-        if len(self._open) >= self.listener.settings.max_associations + _SPARE_CONNECTIONS:
-            _log.warning("a connection was closed at once: too many are open")
-            self.shutdown_request(request)
+        """Give a connection its thread, unless there are too many, in all or of its peer."""
+        address = client_address[0]
+        if not self.admission.admit(address):
+            _log.warning("a connection was refused at once: too many are open")
+            self._refuse(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self.admission.leave(address)
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Make the association of a connection, which counts until either has ended."""
+        try:
+            self.finish_request(request, client_address)
+        except Exception:
+            self.handle_error(request, client_address)
+            self.shutdown_request(request)
+            self.admission.leave(client_address[0])
+
+    def service_actions(self) -> None:
+        """Close connections that were refused, once their peers could read why."""
+        super().service_actions()
+        while self._refused and self._refused[0][0] < time.monotonic():
+            self._refused.popleft()[1].close()
+
+    def _refuse(self, request: socket.socket) -> None:
+        """Answer A-ASSOCIATE-RJ at once, where that needs no handshake, and listen no more."""
+        if self._tls is not None or len(self._refused) >= _MOST_REFUSED:
+            request.close()
+            return
+        with suppress(OSError):
+            request.setblocking(False)
+            request.send(_REJECTION)
+            request.shutdown(socket.SHUT_WR)
+        # Closed with unread bytes it would be reset, and the answer might be lost.
+        self._refused.append((time.monotonic() + _REFUSED_SECONDS, request))
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Take a connection through its handshake, then to its association."""
@@ -182,22 +228,20 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         """Count an association as over."""
         with self._guard:
             self._open.discard(association)
+        self.admission.leave(association.address)
 
     def open_count(self) -> int:
         """How many associations are open."""
         with self._guard:
             return len(self._open)
 
-    def open_from(self, address: str) -> int:
-        """How many associations are open from one address."""
-        with self._guard:
-            return sum(association.address == address for association in self._open)
-
     def stop(self) -> None:
         """Stop accepting, abort what is open, wait for its end."""
         # The server is not in the entity's own list, from which its shutdown would take it.
         BaseServer.shutdown(self)
         self.server_close()
+        while self._refused:
+            self._refused.popleft()[1].close()
         with self._guard:
             open_associations = list(self._open)
         threads: list[threading.Thread] = []
@@ -249,7 +293,8 @@ def _application_entity(settings: ImagingSourceSettings) -> AE:
     entity = AE(settings.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.maximum_associations = settings.max_associations
+    # Connections are counted before; a thread that ends counts there no more, and here still.
+    entity.maximum_associations = 2 * settings.max_associations
     entity.maximum_pdu_size = settings.max_pdu_bytes
     entity.acse_timeout = _SILENCE_SECONDS
     entity.dimse_timeout = settings.dimse_idle_seconds
@@ -260,13 +305,9 @@ def _application_entity(settings: ImagingSourceSettings) -> AE:
 
 
 def _requested(event: Event) -> None:
-    """Reject an association above the limit of its peer; take private SOP classes as STOW-RS does."""
+    """Take private SOP classes as STOW-RS does."""
     association: StorageAssociation = event.assoc
-    server: _Server = association._server
-    if server.open_from(association.address) > server.listener.settings.max_associations_per_peer:
-        association.acse.send_reject(*_LOCAL_LIMIT_EXCEEDED)
-        association.kill()
-    elif private := c_store.private_contexts(association.requestor.requested_contexts):
+    if private := c_store.private_contexts(association.requestor.requested_contexts):
         association.acceptor.supported_contexts = [*association.acceptor.supported_contexts, *private]
 
 

@@ -18,6 +18,7 @@ from typing import Final
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.fsm import StateMachine
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
@@ -36,6 +37,10 @@ _READ_BYTES: Final = 64 * 1024
 # A PDU that is not worth so many bytes a second is not worth its thread either.
 _LEAST_RATE: Final = 10 * 1024
 
+# A-ABORT by the service provider: invalid PDU parameter value (PS3.8 9.3.8).
+_INVALID_PARAMETER: Final = bytes((0x07, 0, 0, 0, 0, 4, 0, 0, 2, 6))
+_IDLE, _AWAITS_CLOSE = "Sta1", "Sta13"
+
 INVALID_PDU: Final = "Evt19"
 CONNECTION_CLOSED: Final = "Evt17"
 
@@ -50,17 +55,25 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read; `select` cannot be asked about descriptors above 1023."""
-        if self.socket is None or not self._is_connected:
+        """Whether there is something to read; `select` cannot be asked about descriptors above 1023.
+
+        What was read is acted on first: the rest of nonsense may never come. After our last word nothing is
+        read as a PDU.
+        """
+        if self.socket is None or not self._is_connected or not self.event_queue.empty():
             return False
         try:
             poll = select.poll()
             poll.register(self.socket, select.POLLIN | select.POLLHUP | select.POLLERR)
             pending = getattr(self.socket, "pending", None)
-            return bool(poll.poll(0)) or bool(pending and pending())
+            ready = bool(poll.poll(0)) or bool(pending and pending())
+            if not ready or self.assoc.dul.state_machine.current_state != _AWAITS_CLOSE:
+                return ready
+            if not self.socket.recv(_READ_BYTES):
+                self.event_queue.put(CONNECTION_CLOSED)
         except (OSError, ValueError):
             self.event_queue.put(CONNECTION_CLOSED)
-            return False
+        return False
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read `nr_bytes`, or fewer when the connection ends; a PDU that is too long aborts the association.
@@ -94,6 +107,35 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
         self.socket.settimeout(remaining)
         piece: bytes = self.socket.recv(min(most, _READ_BYTES))
         return piece
+
+
+class BoundedMachine(StateMachine):  # type: ignore[misc]  # not typed
+    """The state machine of an association that leaves no peer without an answer, and none of its threads
+    waiting."""
+
+    def do_action(self, event: str) -> None:
+        """Act on `event`; what cannot be acted on, for what the peer wrote, ends in an A-ABORT."""
+        try:
+            super().do_action(event)
+        except Exception:
+            _log.warning("a PDU could not be acted on; the association is aborted")
+            self.cut()
+
+    def transition(self, state: str) -> None:
+        """Go to `state`; who waits for a request learns when there will be none."""
+        super().transition(state)
+        if state == _IDLE and not self.dul.assoc.is_established:
+            self.dul.to_user_queue.put(None)
+
+    def cut(self) -> None:
+        """Send an A-ABORT past all states, and end."""
+        association = self.dul.assoc
+        association.is_aborted, association.is_established = True, False
+        if self.dul.socket is not None:
+            self.dul.socket.send(_INVALID_PARAMETER)
+            self.dul.socket._shutdown_socket()
+        self.dul.to_user_queue.put(None)
+        association._kill = self.dul._kill_thread = True
 
 
 class DataSetFile(BytesIO):

@@ -38,6 +38,7 @@ from shared.http.raw_asgi import (
 from shared.security.caller import Caller, Node
 from shared.settings import ServiceSettings
 from shared.soap.envelope import (
+    MAX_MESSAGE_ID,
     Envelope,
     check_addressing,
     encode_fault,
@@ -313,7 +314,8 @@ class SoapService:
             envelope = read_envelope(await self._in_thread(parse, exchange.package.xml))
         else:
             envelope = read_envelope(parse(exchange.package.xml))
-        exchange.message_id = envelope.message_id
+        if len(envelope.message_id) <= MAX_MESSAGE_ID:
+            exchange.message_id = envelope.message_id
         return envelope
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:

@@ -209,7 +209,10 @@ def _command_set(**changes) -> bytes:
     command.CommandDataSetType = 1
     command.AffectedSOPInstanceUID = "2.25.13"
     for keyword, value in changes.items():
-        setattr(command, keyword, value)
+        if value is None:
+            delattr(command, keyword)
+        else:
+            setattr(command, keyword, value)
     return encode(command, True, True)
 
 
@@ -268,6 +271,46 @@ async def test_a_command_that_names_its_instance_by_no_uid_is_refused(tmp_path):
         assert await still_serves(listener)
 
 
+@pytest.mark.parametrize("name", ["AffectedSOPInstanceUID", "AffectedSOPClassUID"])
+@pytest.mark.parametrize("change", ["", None], ids=["empty", "absent"])
+@pytest.mark.parametrize("fragments", [1, 3])
+async def test_a_store_without_its_names_is_answered_and_the_association_goes_on(
+    tmp_path, name, change, fragments
+):
+    async with a_listener(tmp_path) as (intake, listener):
+
+        def send() -> tuple[int, int]:
+            peer = Peer(listener.port)
+            peer.association._reactor_checkpoint.clear()
+            peer.fragment(_command_set(**{name: change}), control=3)
+            octets = encoded(a_ct())
+            size = -(-len(octets) // fragments)
+            for first in range(0, len(octets), size):
+                last = first + size >= len(octets)
+                peer.fragment(octets[first : first + size], control=2 if last else 0)
+            _, refusal = peer.association.dimse.get_msg(block=True)
+            peer.association._reactor_checkpoint.set()
+            kept = peer.store(encoded(a_ct()))
+            peer.close()
+            return refusal.Status, kept.Status
+
+        assert await as_peer(send) == (0xA900, 0)
+        assert (len(intake.kept), intake.incoming) == (1, [])
+
+
+async def test_a_store_without_message_id_aborts_its_association(tmp_path):
+    async with a_listener(tmp_path) as (_, listener):
+
+        def send() -> bool:
+            peer = Peer(listener.port)
+            peer.fragment(_command_set(MessageID=None), control=3)
+            peer.fragment(encoded(a_ct()), control=2)
+            return peer.ended()
+
+        assert await as_peer(send)
+        assert await still_serves(listener)
+
+
 # --- below DIMSE ---------------------------------------------------------------------------------------
 
 
@@ -301,6 +344,79 @@ async def test_what_is_no_association_is_cut_and_the_next_is_served(tmp_path, oc
         assert await still_serves(listener)
 
 
+def item(kind: int, data: bytes) -> bytes:
+    return struct.pack(">BBH", kind, 0, len(data)) + data
+
+
+def a_request(
+    *context_ids: int, abstract: bytes = CT.encode(), syntaxes: tuple[bytes, ...] = (EXPLICIT_LE.encode(),)
+) -> bytes:
+    """A-ASSOCIATE-RQ, with presentation contexts as no library writes them."""
+    body = struct.pack(">HH16s16s32s", 1, 0, b"XDSI".ljust(16), b"CT1".ljust(16), bytes(32))
+    body += item(0x10, b"1.2.840.10008.3.1.1.1")
+    listed = item(0x30, abstract) + b"".join(item(0x40, syntax) for syntax in syntaxes)
+    body += b"".join(item(0x20, bytes([number, 0, 0, 0]) + listed) for number in context_ids)
+    body += item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3"))
+    return struct.pack(">BBL", 1, 0, len(body)) + body
+
+
+def pdu(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BBL", kind, 0, len(body)) + body
+
+
+def answer_and_end(port: int, octets: bytes) -> bytes:
+    """All that comes back, from a listener that ends the connection by itself; fails where it does not."""
+    with socket.create_connection(("127.0.0.1", port), timeout=8) as connection:
+        connection.sendall(octets)
+        answer = b""
+        try:
+            while piece := connection.recv(4096):
+                answer += piece
+        except ConnectionResetError:
+            pass
+        return answer
+
+
+NO_FIRST_WORDS = {
+    "an unknown PDU": pdu(9, bytes(4)),
+    "an unknown PDU that is not whole": struct.pack(">BBL", 0xFF, 0xFF, 2**32 - 1) + b"\xff" * 4,
+    "zeros": bytes(10),
+    "HTTP": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "TLS": bytes.fromhex("16030102000100") + bytes(512),
+    "A-ASSOCIATE-AC": pdu(2, bytes(70)),
+    "A-ASSOCIATE-RJ": pdu(3, bytes((0, 1, 1, 1))),
+    "P-DATA": pdu(4, struct.pack(">LBB", 2, 1, 3)),
+    "A-RELEASE-RQ": pdu(5, bytes(4)),
+    "A-RELEASE-RP": pdu(6, bytes(4)),
+    "an empty request": pdu(1, b""),
+    "a request of ten zeros": pdu(1, bytes(10)),
+    "a request of noise": pdu(1, b"\xff" * 100),
+    "two requests": a_request(1) * 2,
+    "an even context id": a_request(2),
+    "a context id of zero": a_request(0),
+    "an even context id among odd ones": a_request(1, 2, 3),
+    "an abstract syntax that is too long": a_request(1, abstract=b"1." * 60 + b"1"),
+    "no transfer syntax": a_request(1, syntaxes=()),
+}
+
+
+@pytest.mark.parametrize("octets", NO_FIRST_WORDS.values(), ids=NO_FIRST_WORDS)
+async def test_what_cannot_begin_an_association_is_answered_with_an_abort_at_once(tmp_path, octets):
+    # One connection at a time: whoever was aborted holds no place.
+    async with a_listener(tmp_path, max_associations_per_peer=1) as (_, listener):
+        for _ in range(3):
+            answer = await as_peer(lambda: answer_and_end(listener.port, octets))
+            assert answer[:6] == bytes((7, 0, 0, 0, 0, 4))
+            await until(lambda: listener.open_connections == 0)
+
+        assert await still_serves(listener)
+
+
+async def test_an_abort_as_first_word_ends_the_connection(tmp_path):
+    async with a_listener(tmp_path) as (_, listener):
+        assert await as_peer(lambda: answer_and_end(listener.port, pdu(7, bytes(4)))) == b""
+
+
 async def test_an_announced_pdu_of_four_gigabytes_takes_no_memory(tmp_path):
     async with a_listener(tmp_path) as (_, listener):
         answer = await as_peer(lambda: raw(listener.port, struct.pack(">BBL", 1, 0, 2**32 - 1), seconds=3))
@@ -317,6 +433,22 @@ async def test_a_silent_peer_keeps_nobody_waiting(tmp_path):
         finally:
             for connection in silent:
                 connection.close()
+
+
+async def test_a_connection_beyond_the_limit_of_its_peer_is_rejected_at_once_as_transient(tmp_path):
+    async with a_listener(tmp_path, max_associations_per_peer=2) as (_, listener):
+        silent = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(2)]
+        await until(lambda: listener.open_connections == 2)
+
+        # Before it has said a word: result 2, source 3, reason 2 (PS3.8 table 9-21).
+        answer = await as_peer(lambda: answer_and_end(listener.port, b""))
+        assert answer == bytes((3, 0, 0, 0, 0, 4, 0, 2, 3, 2))
+        assert not (await as_peer(lambda: Peer(listener.port))).established
+
+        for connection in silent:
+            connection.close()
+        await until(lambda: listener.open_connections == 0)
+        assert await still_serves(listener)
 
 
 async def test_associations_of_one_address_are_limited_and_a_place_is_free_again(tmp_path):

@@ -25,6 +25,7 @@ from shared.errors import (
 from shared.faults import SecurityFault, SenderFault
 from shared.http.raw_asgi import ClientGone, FileRange
 from shared.settings import ServiceSettings
+from shared.soap.envelope import MAX_MESSAGE_ID
 from shared.soap.mtom import include
 from shared.soap.pipeline import InternalError, SoapLimits, SoapService, perform
 from shared.soap.served import Served
@@ -539,6 +540,19 @@ async def test_one_peer_that_asks_more_than_its_share_is_sent_away_and_another_i
     assert [error.get("code") for error in third.xml.iter("{urn:echo}Error")] == ["XDSRegistryBusy"]
     assert other.xml.findtext(".//{urn:echo}EchoResponse") == "done"
     assert [answer.status for answer in await asyncio.gather(*first)] == [200, 200]
+
+
+@pytest.mark.parametrize("length", [MAX_MESSAGE_ID, MAX_MESSAGE_ID + 1, 100 * MAX_MESSAGE_ID])
+async def test_a_message_id_is_echoed_up_to_its_limit_and_beyond_it_refused_without(tmp_path, length):
+    house = a_house(tmp_path)
+
+    answer = await post(house.service, an_echo(message_id="urn:" + "m" * (length - 4)))
+
+    assert (answer.status, len(answer.body) > length) == (
+        (200, True) if length <= MAX_MESSAGE_ID else (400, False)
+    )
+    assert (b"RelatesTo" in answer.body) is (length <= MAX_MESSAGE_ID)
+    assert len(answer.body) < MAX_MESSAGE_ID + 2_000
 
 
 async def test_places_are_given_back_whatever_happens(tmp_path):
