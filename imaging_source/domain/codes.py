@@ -188,5 +188,6 @@ def in_metadata(code: Code) -> Code:
 
 def modality(value: str) -> Code | None:
     """The event code of a modality; None when it is not one by which images are acquired."""
-    name = MODALITIES.get(value)
-    return Code(value, DCM_OID, name) if name else None
+    found = value.strip().upper()
+    name = MODALITIES.get(found)
+    return Code(found, DCM_OID, name) if name else None

@@ -8,18 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from imaging_source.domain import legal
 from imaging_source.domain.instance import Issuer, RequestReference, StudyHeader
 from shared.dicom.json import Attributes, items, text, texts
 from shared.ebrim.model import Code
 
 HEADER_TAGS: Final = frozenset(
     {
+        0x00080005,  # Specific Character Set
         0x00080016,  # SOP Class UID
         0x00080018,  # SOP Instance UID
         0x00080020,  # Study Date
         0x00080021,  # Series Date
+        0x00080022,  # Acquisition Date
+        0x00080023,  # Content Date
+        0x0008002A,  # Acquisition DateTime
         0x00080030,  # Study Time
         0x00080031,  # Series Time
+        0x00080032,  # Acquisition Time
+        0x00080033,  # Content Time
         0x00080050,  # Accession Number
         0x00080051,  # Issuer of Accession Number Sequence
         0x00080060,  # Modality
@@ -40,6 +47,7 @@ HEADER_TAGS: Final = frozenset(
         0x00100040,  # Patient's Sex
         0x00101002,  # Other Patient IDs Sequence
         0x00180015,  # Body Part Examined
+        0x00181030,  # Protocol Name
         0x0020000D,  # Study Instance UID
         0x0020000E,  # Series Instance UID
         0x00200010,  # Study ID
@@ -79,17 +87,20 @@ def study_header(study_instance_uid: str, headers: Sequence[Attributes]) -> Stud
         patient_sex=_first(headers, 0x00100040),
         study_date=_first(headers, 0x00080020),
         study_time=_first(headers, 0x00080030),
+        other_dates=tuple(dict.fromkeys(_dates(headers))),
         timezone_offset=_first(headers, 0x00080201),
         referring_physician=_first(headers, 0x00080090),
         study_id=_first(headers, 0x00200010),
         study_description=_first(headers, 0x00081030),
+        series_descriptions=_each(headers, 0x0008103E),
+        protocol_names=_each(headers, 0x00181030),
         procedure_codes=_codes(headers, 0x00081032),
         accession_numbers=_accession_numbers(headers, requests),
         requests=requests,
         institution=_first(headers, 0x00080080),
         department=_first(headers, 0x00081040),
         manufacturer=_first(headers, 0x00080070),
-        modalities=_each(headers, 0x00080060),
+        modalities=tuple(dict.fromkeys(map(legal.code_string, _each(headers, 0x00080060)))),
         body_parts=_each(headers, 0x00180015),
         anatomic_regions=_codes(headers, 0x00082218),
     )
@@ -119,6 +130,23 @@ def _each(headers: Iterable[Attributes], tag: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value for header in headers for value in texts(header, tag)))
 
 
+_DATES: Final = (
+    (0x00080021, 0x00080031),
+    (0x00080022, 0x00080032),
+    (0x00080023, 0x00080033),
+    (0x00400244, 0x00400245),
+)
+
+
+def _dates(headers: Iterable[Attributes]) -> Iterable[tuple[str, str]]:
+    for header in headers:
+        for date, time in _DATES:
+            if day := text(header, date):
+                yield day, text(header, time)
+        if moment := text(header, 0x0008002A):
+            yield moment[:8], moment[8:]
+
+
 def _codes(headers: Iterable[Attributes], tag: int) -> tuple[Code, ...]:
     found = (code(item) for header in headers for item in items(header, tag))
     return tuple(dict.fromkeys(found_code for found_code in found if found_code.value))
@@ -127,7 +155,7 @@ def _codes(headers: Iterable[Attributes], tag: int) -> tuple[Code, ...]:
 def code(item: Attributes) -> Code:
     """The code of a code sequence item (PS3.3 8): short, long or URN value, designator, meaning."""
     value = text(item, 0x00080100) or text(item, 0x00080119) or text(item, 0x00080120)
-    return Code(value, text(item, 0x00080102), text(item, 0x00080104))
+    return Code(*map(legal.plain, (value, text(item, 0x00080102), text(item, 0x00080104))))
 
 
 def _other_patient_ids(headers: Iterable[Attributes]) -> Iterable[tuple[str, Issuer]]:

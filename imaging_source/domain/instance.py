@@ -89,7 +89,8 @@ class StudyHeader:
     without conversion, `timezone_offset` as +HHMM or empty. The scheme of a `Code` is the Coding Scheme
     Designator. Where instances differ, the value of the first (by series number, then instance number) that
     has one stands; what may be several is collected in that order, each value once. `accession_numbers` are
-    those of the study level and of every request, with their issuers.
+    those of the study level and of every request, with their issuers. `other_dates` are dates and times of
+    series, acquisitions, contents and performed steps.
     """
 
     study_instance_uid: str
@@ -101,10 +102,13 @@ class StudyHeader:
     patient_sex: str = ""
     study_date: str = ""
     study_time: str = ""
+    other_dates: tuple[tuple[str, str], ...] = ()
     timezone_offset: str = ""
     referring_physician: str = ""
     study_id: str = ""
     study_description: str = ""
+    series_descriptions: tuple[str, ...] = ()
+    protocol_names: tuple[str, ...] = ()
     procedure_codes: tuple[Code, ...] = ()
     accession_numbers: tuple[tuple[str, Issuer], ...] = ()
     requests: tuple[RequestReference, ...] = ()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from imaging_source.domain import legal
 from imaging_source.domain.header import HEADER_TAGS, patient_issuer
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.pixels import PixelData, pixel_data
@@ -335,7 +336,7 @@ def _noted(header: Attributes) -> dict[str, Any]:
         "patient_id": text(header, 0x00100020),
         "issuer_of_patient_id": patient_issuer(header),
         "accession_number": text(header, 0x00080050),
-        "modality": text(header, 0x00080060),
+        "modality": legal.code_string(text(header, 0x00080060)),
         "series_number": _integer(header, 0x00200011),
         "instance_number": _integer(header, 0x00200013),
         "number_of_frames": _integer(header, 0x00280008) or 1,

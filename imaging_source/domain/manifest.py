@@ -2,7 +2,7 @@
 
 The same study, identity and place give the same bytes. Text is encoded anew in UTF-8, whatever the instances
 use; dates and times stay local times with their Timezone Offset From UTC. What an instance has in a form that
-PS3.5 forbids (a time with colons, a date with dots) is written in the form that it allows.
+PS3.5 forbids is written in the form that it allows, or left out (`imaging_source.domain.legal`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
+from imaging_source.domain import legal
 from imaging_source.domain.instance import Instance, Issuer, RequestReference, StudyHeader
 from imaging_source.domain.value_types import value_type
 from shared.dicom.uids import (
@@ -36,7 +37,8 @@ MANIFEST: Final = Code("113030", "DCM", "Manifest")
 MANUFACTURER: Final = "xdsi"
 SERIES_NUMBER: Final = 59
 
-_CODE_VALUE_LENGTH: Final = 16
+# PS3.3 10.14.
+_ENTITY_TYPES: Final = frozenset({"DNS", "EUI64", "ISO", "URI", "UUID", "X400", "X500"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,25 +246,26 @@ def _content_item(instance: Instance) -> Dataset:
 
 
 def _patient(dataset: Dataset, header: StudyHeader, issuers: Issuers) -> None:
-    dataset.PatientName = header.patient_name
-    dataset.PatientID = header.patient_id
-    dataset.PatientBirthDate = legal_date(header.patient_birth_date)
-    dataset.PatientSex = header.patient_sex
-    if header.issuer_of_patient_id.local:
-        dataset.IssuerOfPatientID = header.issuer_of_patient_id.local
+    dataset.PatientName = legal.person_name(header.patient_name)
+    dataset.PatientID = legal.identifier(header.patient_id, legal.LONG)
+    dataset.PatientBirthDate = legal.date(header.patient_birth_date)
+    dataset.PatientSex = legal.sex(header.patient_sex)
+    if issuer := legal.identifier(header.issuer_of_patient_id.local, legal.LONG):
+        dataset.IssuerOfPatientID = issuer
     if entity := _entity(header.issuer_of_patient_id, issuers.patient_id):
         dataset.IssuerOfPatientIDQualifiersSequence = Sequence([entity])
-    if header.other_patient_ids:
-        dataset.OtherPatientIDsSequence = Sequence(map(_other_patient_id, header.other_patient_ids))
+    others = [other for other in header.other_patient_ids if legal.identifier(other[0], legal.LONG)]
+    if others:
+        dataset.OtherPatientIDsSequence = Sequence(map(_other_patient_id, others))
 
 
 def _other_patient_id(other: tuple[str, Issuer]) -> Dataset:
     patient_id, issuer = other
     item = Dataset()
-    item.PatientID = patient_id
+    item.PatientID = legal.identifier(patient_id, legal.LONG)
     item.TypeOfPatientID = "TEXT"
-    if issuer.local:
-        item.IssuerOfPatientID = issuer.local
+    if local := legal.identifier(issuer.local, legal.LONG):
+        item.IssuerOfPatientID = local
     if entity := _entity(issuer):
         item.IssuerOfPatientIDQualifiersSequence = Sequence([entity])
     return item
@@ -274,11 +277,12 @@ def _entity(issuer: Issuer, default: str = "") -> Dataset | None:
     A local name alone is no reason to claim that our own domain issued the identifier.
     """
     item = Dataset()
-    if issuer.universal_id:
-        item.UniversalEntityID = issuer.universal_id
-        item.UniversalEntityIDType = issuer.universal_id_type or "ISO"
-    elif issuer.local:
-        item.LocalNamespaceEntityID = issuer.local
+    kind = legal.code_string(issuer.universal_id_type or "ISO")
+    if (universal_id := legal.plain(issuer.universal_id)) and kind in _ENTITY_TYPES:
+        item.UniversalEntityID = universal_id
+        item.UniversalEntityIDType = kind
+    elif local := legal.plain(issuer.local):
+        item.LocalNamespaceEntityID = local
     elif default:
         item.UniversalEntityID = default
         item.UniversalEntityIDType = "ISO"
@@ -287,19 +291,19 @@ def _entity(issuer: Issuer, default: str = "") -> Dataset | None:
 
 def _general_study(dataset: Dataset, header: StudyHeader, issuers: Issuers) -> None:
     dataset.StudyInstanceUID = header.study_instance_uid
-    dataset.StudyDate = legal_date(header.study_date)
-    dataset.StudyTime = legal_time(header.study_time)
-    dataset.ReferringPhysicianName = header.referring_physician
-    dataset.StudyID = header.study_id
+    dataset.StudyDate = legal.date(header.study_date)
+    dataset.StudyTime = legal.time(header.study_time)
+    dataset.ReferringPhysicianName = legal.person_name(header.referring_physician)
+    dataset.StudyID = legal.identifier(header.study_id, legal.SHORT)
     # Several accession numbers fit no single value; they stand in the Referenced Request Sequence.
     only = header.accession_numbers[0] if len(header.accession_numbers) == 1 else None
-    dataset.AccessionNumber = only[0] if only else ""
-    if only and (entity := _entity(only[1], issuers.accession_number)):
+    dataset.AccessionNumber = legal.identifier(only[0], legal.SHORT) if only else ""
+    if only and dataset.AccessionNumber and (entity := _entity(only[1], issuers.accession_number)):
         dataset.IssuerOfAccessionNumberSequence = Sequence([entity])
-    if header.study_description:
-        dataset.StudyDescription = header.study_description
-    if header.procedure_codes:
-        dataset.ProcedureCodeSequence = Sequence(map(_code, header.procedure_codes))
+    if description := legal.text(header.study_description):
+        dataset.StudyDescription = description
+    if codes := _codes(header.procedure_codes):
+        dataset.ProcedureCodeSequence = codes
 
 
 def _series_and_equipment(dataset: Dataset, header: StudyHeader, identity: Identity, number: int) -> None:
@@ -308,8 +312,8 @@ def _series_and_equipment(dataset: Dataset, header: StudyHeader, identity: Ident
     dataset.SeriesNumber = number
     dataset.ReferencedPerformedProcedureStepSequence = Sequence()
     dataset.Manufacturer = MANUFACTURER
-    if header.institution:
-        dataset.InstitutionName = header.institution
+    if institution := legal.text(header.institution):
+        dataset.InstitutionName = institution
 
 
 def _free_series_number(instances: Iterable[Instance]) -> int:
@@ -338,12 +342,12 @@ def _request(request: RequestReference, issuers: Issuers) -> Dataset:
     item = Dataset()
     item.StudyInstanceUID = request.study_instance_uid
     item.ReferencedStudySequence = Sequence()
-    item.AccessionNumber = request.accession_number
-    item.PlacerOrderNumberImagingServiceRequest = request.placer_order_number
-    item.FillerOrderNumberImagingServiceRequest = request.filler_order_number
-    item.RequestedProcedureID = request.requested_procedure_id
-    item.RequestedProcedureDescription = request.requested_procedure_description
-    item.RequestedProcedureCodeSequence = Sequence(map(_code, request.requested_procedure_codes))
+    item.AccessionNumber = legal.identifier(request.accession_number, legal.SHORT)
+    item.PlacerOrderNumberImagingServiceRequest = legal.identifier(request.placer_order_number, legal.LONG)
+    item.FillerOrderNumberImagingServiceRequest = legal.identifier(request.filler_order_number, legal.LONG)
+    item.RequestedProcedureID = legal.identifier(request.requested_procedure_id, legal.SHORT)
+    item.RequestedProcedureDescription = legal.text(request.requested_procedure_description)
+    item.RequestedProcedureCodeSequence = _codes(request.requested_procedure_codes)
     for keyword, entity in _request_issuers(request, issuers):
         setattr(item, keyword, Sequence([entity]))
     return item
@@ -370,51 +374,47 @@ def _request_issuers(request: RequestReference, issuers: Issuers) -> Iterator[tu
             issuers.filler_order_number,
         ),
     ):
-        if number and (entity := _entity(issuer, default)):
+        if legal.plain(number) and (entity := _entity(issuer, default)):
             yield keyword, entity
+
+
+def _codes(codes: Iterable[Code]) -> Sequence:
+    """Items for those codes that a code sequence can name (PS3.3 8.8): without a scheme nobody knows one."""
+    return Sequence(_code(code) for code in codes if _is_named(code))
+
+
+def _is_named(code: Code) -> bool:
+    return bool(legal.plain(code.value)) and (
+        code.value.startswith("urn:") or bool(legal.identifier(code.scheme, legal.SHORT))
+    )
 
 
 def _code(code: Code) -> Dataset:
     item = Dataset()
-    if len(code.value) <= _CODE_VALUE_LENGTH:
-        item.CodeValue = code.value
-    elif code.value.startswith("urn:"):
-        item.URNCodeValue = code.value
+    value = legal.plain(code.value)
+    if len(value) <= legal.SHORT:
+        item.CodeValue = value
+    elif value.startswith("urn:"):
+        item.URNCodeValue = value
     else:
-        item.LongCodeValue = code.value
+        item.LongCodeValue = value
     if code.scheme and "URNCodeValue" not in item:
-        item.CodingSchemeDesignator = code.scheme
-    item.CodeMeaning = code.display_name or code.value
+        item.CodingSchemeDesignator = legal.identifier(code.scheme, legal.SHORT)
+    item.CodeMeaning = legal.text(code.display_name) or legal.text(value)
     return item
 
 
 # --- dates and times ---------------------------------------------------------------------------------
 
-_DATE = re.compile(r"(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})\Z")
-_TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(\.\d{1,6})?)?)?\Z")
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})\Z")
 
 
-def legal_date(value: str) -> str:
-    """`value` as YYYYMMDD; empty when it is no date of the calendar. Dots in it are from before DICOM."""
-    if not (match := _DATE.match(value.strip())):
-        return ""
-    digits = "".join(match.groups())
-    try:
-        datetime.strptime(digits, "%Y%m%d").replace(tzinfo=UTC)
-    except ValueError:
-        return ""
-    return digits
-
-
-def legal_time(value: str) -> str:
-    """`value` as HH[MM[SS[.F]]]; empty when it is no time of day. Colons in it are from before DICOM."""
-    if not (match := _TIME.match(value.strip())):
-        return ""
-    hour, minute, second, fraction = (part or "" for part in match.groups())
-    if int(hour) > 23 or int(minute or 0) > 59 or int(second or 0) > 59:
-        return ""
-    return f"{hour}{minute}{second}{fraction}"
+def began(header: StudyHeader) -> tuple[str, str]:
+    """Date and time of the study; without a date, the earliest of its series, acquisitions and contents."""
+    if legal.date(header.study_date):
+        return header.study_date, header.study_time
+    others = [(legal.date(day), legal.time(moment)) for day, moment in header.other_dates]
+    return min((other for other in others if other[0]), default=("", ""))
 
 
 def utc_offset(header: StudyHeader, zone: tzinfo) -> timedelta:
@@ -422,13 +422,13 @@ def utc_offset(header: StudyHeader, zone: tzinfo) -> timedelta:
     if (match := _OFFSET.match(header.timezone_offset.strip())) and int(match[2]) <= 14:
         offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
         return -offset if match[1] == "-" else offset
-    moment = local_moment(header.study_date, header.study_time) or datetime(2000, 1, 1)
+    moment = local_moment(*began(header)) or datetime(2000, 1, 1)
     return moment.replace(tzinfo=zone).utcoffset() or timedelta()
 
 
 def local_moment(date: str, time: str) -> datetime | None:
     """The local moment of a date and a time of DICOM, to the second and without zone; None without a date."""
-    if not (day := legal_date(date)):
+    if not (day := legal.date(date)):
         return None
-    digits = legal_time(time).partition(".")[0].ljust(6, "0")
+    digits = legal.time(time).partition(".")[0].ljust(6, "0")
     return datetime.strptime(day + digits, "%Y%m%d%H%M%S")

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timezone, tzinfo
 from typing import Final
 
-from imaging_source.domain import codes
+from imaging_source.domain import codes, legal
 from imaging_source.domain.instance import Issuer, StudyHeader
 from imaging_source.domain.manifest import (
     NO_ISSUERS,
     Issuers,
-    legal_date,
-    legal_time,
+    began,
     local_moment,
     utc_offset,
 )
@@ -39,6 +38,7 @@ ORDER: Final = "urn:ihe:iti:xds:2013:order"
 STUDY_INSTANCE_UID: Final = "urn:ihe:iti:xds:2016:studyInstanceUID"
 
 _TITLE_LENGTH: Final = 128
+_UNTITLED: Final = "Imaging study"
 # PS3.5 6.2: of one group of a name. A Slot holds 256, escapes included.
 _NAME_LENGTH: Final = 64
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+")
@@ -133,8 +133,8 @@ def source_patient_info(header: StudyHeader, source_id: str) -> tuple[str, ...]:
     values = {
         "PID-3": source_id,
         "PID-5": xpn(header.patient_name),
-        "PID-7": legal_date(header.patient_birth_date),
-        "PID-8": header.patient_sex if header.patient_sex in ("M", "F", "O") else "",
+        "PID-7": legal.date(header.patient_birth_date),
+        "PID-8": legal.sex(header.patient_sex),
     }
     return tuple(f"{name}|{value}" for name, value in values.items() if value)
 
@@ -213,19 +213,40 @@ def type_code(header: StudyHeader, coding: Coding) -> Code:
 
 
 def start_time(header: StudyHeader, zone: tzinfo) -> Timestamp | None:
-    """serviceStartTime: Study Date and Time in UTC, with the precision that they have; None without a date.
+    """serviceStartTime: when the study began in UTC, with the precision that is known; None without a date.
 
     A date alone stays that date: which hours of it are meant is not known, so it is not moved to another day.
     """
-    moment = local_moment(header.study_date, header.study_time)
+    date, time = began(header)
+    moment = local_moment(date, time)
     if moment is None:
         return None
-    digits = legal_time(header.study_time).partition(".")[0]
+    digits = legal.time(time).partition(".")[0]
     if not digits:
-        return Timestamp(legal_date(header.study_date))
+        return Timestamp(legal.date(date))
     in_utc = moment.replace(tzinfo=timezone(utc_offset(header, zone))).astimezone(UTC)
     precision = 8 + max(len(digits), 4)
     return Timestamp(f"{in_utc:%Y%m%d%H%M%S}"[:precision])
+
+
+def title(header: StudyHeader) -> str:
+    """What a clinician reads of the study: its description, or what stands for one; never empty."""
+    found = next(filter(None, map(_plain, _titles(header))), _UNTITLED)
+    return found[:_TITLE_LENGTH].rstrip()
+
+
+def _titles(header: StudyHeader) -> Iterator[str]:
+    yield header.study_description
+    yield from (code.display_name for code in header.procedure_codes)
+    for request in header.requests:
+        yield request.requested_procedure_description
+        yield from (code.display_name for code in request.requested_procedure_codes)
+    yield ", ".join(header.series_descriptions)
+    yield ", ".join(header.protocol_names)
+    acquired = filter(None, map(codes.modality, header.modalities))
+    modalities = ", ".join(code.display_name for code in acquired) or ", ".join(header.modalities)
+    regions = [code.display_name for code in header.anatomic_regions] or list(header.body_parts)
+    yield " ".join(filter(None, (modalities, ", ".join(filter(None, regions)))))
 
 
 def author(header: StudyHeader, coding: Coding) -> Author:
@@ -278,7 +299,7 @@ def submission(
         authors=(made_by,),
         hash=hashlib.sha1(document, usedforsecurity=False).hexdigest(),
         size=len(document),
-        title=_plain(header.study_description)[:_TITLE_LENGTH],
+        title=title(header),
     )
     submission_set = SubmissionSet(
         entry_uuid=names.submission_set_uuid,

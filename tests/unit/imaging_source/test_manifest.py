@@ -22,8 +22,6 @@ from imaging_source.domain.manifest import (
     digest,
     encode,
     evidence,
-    legal_date,
-    legal_time,
     new_uid,
     utc_offset,
 )
@@ -290,28 +288,6 @@ def test_a_study_without_offset_takes_that_of_the_site_on_its_day():
 @pytest.mark.parametrize("unusable", ["", "0100", "+2500", "one hour"])
 def test_an_unusable_offset_counts_as_absent(unusable):
     assert utc_offset(a_study_header(timezone_offset=unusable), UTC) == timedelta()
-
-
-@pytest.mark.parametrize(
-    ("value", "legal"),
-    [
-        ("08:30:00", "083000"),
-        ("0830", "0830"),
-        ("083000.5", "083000.5"),
-        ("2530", ""),
-        ("noon", ""),
-        ("", ""),
-    ],
-)
-def test_a_time_from_before_dicom_is_written_as_dicom_spells_it(value, legal):
-    assert legal_time(value) == legal
-
-
-@pytest.mark.parametrize(
-    ("value", "legal"), [("2015.03.01", "20150301"), ("20150301", "20150301"), ("20150231", ""), ("2015", "")]
-)
-def test_what_is_no_date_is_left_empty(value, legal):
-    assert legal_date(value) == legal
 
 
 # --- identity ----------------------------------------------------------------------------------------
