@@ -15,6 +15,7 @@ from imaging_source.adoption import adopt
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.domain.instance import Issuer
 from imaging_source.publisher import Publisher, StudyWatch
+from imaging_source.registrations import RegistryClient
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore
@@ -93,7 +94,7 @@ class ImagingSource:
             "instances": parts.instances.check,
             "audit": parts.recorder.check,
         }
-        works = [self.publisher.work]
+        works = [self.publisher.work, self.publisher.patients]
         if parts.settings.auto_publish:
             works.append(self._watch.work)
         application = FastAPI(title="xdsi imaging source", docs_url=None, redoc_url=None, openapi_url=None)
@@ -184,6 +185,7 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
         recorder=AuditRecorder(settings, settings.service),
         authenticator=Authenticator(settings),
         repository=SoapClient(http),
+        registry=RegistryClient(http, settings.registry_url),
         node=own_node(settings.host, settings.tls.certificate),
     )
     return ImagingSource(parts, transcoder, http)

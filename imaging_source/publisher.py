@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from imaging_source.domain.publishing import NotPublishable
+from imaging_source.registrations import RegistryAway
 from imaging_source.store import outbox
 from imaging_source.store.outbox import Leased
 from imaging_source.store.publications import State, find_publications, oldest_waiting
@@ -25,6 +26,9 @@ _WATCH_SECONDS: Final = 0.25
 _PAUSE_SECONDS: Final = 5.0
 _LONG_PAUSE_SECONDS: Final = 60.0
 _PAGE: Final = 500
+# How often, and for how many patients at a time, the registry is asked whether it knows them by now.
+_PATIENTS_SECONDS: Final = 2.0
+_PATIENTS: Final = 50
 
 
 class Publisher:
@@ -36,6 +40,7 @@ class Publisher:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.work = BackgroundWork("publisher", self._turn, rest_seconds=_POLL_SECONDS)
+        self.patients = BackgroundWork("patients awaited", self._release, rest_seconds=_PATIENTS_SECONDS)
         self._sending: set[asyncio.Task[None]] = set()
         self._oldest: int | None = None
 
@@ -44,9 +49,11 @@ class Publisher:
         if self._parts.database.dialect == "sqlite":
             await outbox.release_all(self._parts.database)
         self.work.start()
+        self.patients.start()
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
         """Stop; attempts under way have `grace_seconds` to end."""
+        await self.patients.stop()
         await self.work.stop()
         if self._sending:
             _, late = await asyncio.wait(self._sending, timeout=grace_seconds)
@@ -73,6 +80,17 @@ class Publisher:
         self._oldest = await oldest_waiting(self._parts.database)
         if leased:
             self.wake()
+
+    async def _release(self) -> None:
+        """Send what waits for a patient as soon as the registry knows it, or into whom it was merged."""
+        for patient_id in await outbox.patients_awaited(self._parts.database, most=_PATIENTS):
+            try:
+                found = await self._parts.registry.find(patient_id, ())
+            except RegistryAway:
+                return
+            if found.known or found.survivor != patient_id:
+                await outbox.release_patient(self._parts.database, patient_id)
+                self.wake()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

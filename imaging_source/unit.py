@@ -10,6 +10,7 @@ from imaging_source.domain import publishing
 from imaging_source.domain.instance import Instance, Issuer, StudyHeader
 from imaging_source.domain.transfer_syntax import Codecs
 from imaging_source.integrity import Damages
+from imaging_source.registrations import RegistryView
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import PublishedStudy, find_published_studies
@@ -48,12 +49,13 @@ class Parts:
     recorder: AuditRecorder
     authenticator: Authenticator
     repository: SoapClient
+    registry: RegistryView
     node: Node
     damages: Damages = field(default_factory=Damages)
 
-    def as_client(self) -> Caller:
-        """Ourselves, as the repository sees us."""
-        return Caller(node=self.node, endpoint=self.settings.repository_url)
+    def as_client(self, url: str = "") -> Caller:
+        """Ourselves, as the service at `url` sees us; the repository without."""
+        return Caller(node=self.node, endpoint=url or self.settings.repository_url)
 
 
 @dataclass(frozen=True, slots=True)

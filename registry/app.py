@@ -13,6 +13,7 @@ from registry.store.tables import METADATA, MIGRATIONS, audit_outbox
 from registry.transactions import served_by
 from registry.transactions.consent import consent_routes
 from registry.transactions.iti8 import Feed
+from registry.transactions.registrations import registration_routes
 from registry.unit import Parts
 from registry.workers import READS, Split, Worker, reads_alone, socket_of, spools_left_behind
 from shared.audit.forwarder import Forwarder
@@ -93,6 +94,7 @@ class Registry:
             health_routes(checks, metrics, background=of_leader, trail=self._forwarder)
         )
         application.include_router(consent_routes(parts, authenticator))
+        application.include_router(registration_routes(parts, authenticator))
 
     @property
     def feed_port(self) -> int:

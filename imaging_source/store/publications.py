@@ -86,13 +86,16 @@ audit_events = audit_outbox(metadata)
 class State(StrEnum):
     """What is known of a publication.
 
-    `superseded` was overtaken by a change of its study before it was sent; `abandoned` was tried for a day,
-    and nobody knows whether it was registered: it waits for an operator, and later manifests of its study
-    wait behind it.
+    `replaced` was registered until a later manifest took its place, `withdrawn` until it was deprecated or
+    removed, by whomever. `superseded` was overtaken by a change of its study, or of its patient, before it
+    was registered; `abandoned` was tried for a day, and nobody knows whether it was registered: it waits for
+    an operator, and later manifests of its study wait behind it.
     """
 
     WAITING = "waiting"
     PUBLISHED = "published"
+    REPLACED = "replaced"
+    WITHDRAWN = "withdrawn"
     REFUSED = "refused"
     SUPERSEDED = "superseded"
     ABANDONED = "abandoned"
@@ -135,6 +138,7 @@ class PublicationStatus:
     publication_id: str
     study_instance_uid: str
     patient_id: str
+    department_patient_id: str
     document_unique_id: str
     entry_uuid: str
     submission_set_unique_id: str
@@ -167,6 +171,7 @@ _STATUS: Final = (
     publication.c.publication_id,
     publication.c.study_instance_uid,
     publication.c.patient_id,
+    publication.c.department_patient_id,
     publication.c.document_unique_id,
     publication.c.entry_uuid,
     publication.c.submission_set_unique_id,
@@ -242,7 +247,7 @@ async def find_publications(
 
 def _status(row: Row) -> PublicationStatus:
     values = dict(zip((column.name for column in _STATUS), row, strict=True))
-    errors = tuple(PublicationError(**error) for error in json.loads(values.pop("errors") or "[]"))
+    errors = decode_errors(values.pop("errors"))
     return PublicationStatus(**{**values, "state": State(values["state"]), "errors": errors})
 
 
@@ -311,6 +316,11 @@ def encode_errors(errors: Sequence[PublicationError]) -> str:
         [{"code": error.code, "context": error.context, "severity": error.severity} for error in errors],
         ensure_ascii=False,
     )
+
+
+def decode_errors(encoded: str) -> tuple[PublicationError, ...]:
+    """What `encode_errors` wrote."""
+    return tuple(PublicationError(**error) for error in json.loads(encoded or "[]"))
 
 
 def row_of(made: NewPublication, *, serial: int, now: int) -> dict[str, Any]:

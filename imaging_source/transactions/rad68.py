@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -18,15 +19,28 @@ from imaging_source.domain import manifest, publishing
 from imaging_source.domain.instance import Instance, StudyHeader
 from imaging_source.domain.manifest import Identity, NothingToShare, Place
 from imaging_source.domain.publishing import Names, NotPublishable
+from imaging_source.domain.reconciliation import (
+    UNKNOWN_PATIENT,
+    AwaitPatient,
+    Follow,
+    Refused,
+    Registered,
+    Send,
+    Step,
+    Withdraw,
+)
 from imaging_source.domain.selection import shareable
+from imaging_source.registrations import RegistryAway
 from imaging_source.store import outbox
 from imaging_source.store.outbox import Leased
 from imaging_source.store.publications import (
     NewPublication,
     PublicationError,
     State,
+    find_publications,
     find_published_studies,
 )
+from imaging_source.transactions import iti57, reconciliation
 from imaging_source.unit import Parts
 from shared.audit.events import (
     EXPORT,
@@ -43,6 +57,7 @@ from shared.ebrim.model import Submission
 from shared.errors import Actor, Severity, XdsError
 from shared.faults import WSSE, ReceiverFault
 from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocument
+from shared.messages.registrations import RegisteredDocument
 from shared.messages.registry import RegistryResponse, Status
 from shared.security.caller import Caller
 from shared.soap.client import PeerUnclear, PeerUnreachable
@@ -66,6 +81,17 @@ _PASSING: Final = frozenset(
         "XDSRepositoryOutOfResources",
     }
 )
+# The registry is not as it was taken to be.
+_DRIFTED: Final = frozenset(
+    {
+        UNKNOWN_PATIENT,
+        "XDSPatientIdDoesNotMatch",
+        "XDSRegistryDeprecatedDocumentError",
+        "UnresolvedReferenceException",
+    }
+)
+# Whose patient the next publication of a study takes, the newest first.
+_TELLING: Final = (State.WITHDRAWN, State.REFUSED)
 _DUPLICATE: Final = "XDSDuplicateUniqueIdInRegistry"
 
 _RIM: Final = f'<rim:RegistryObjectList xmlns:rim="{NS["rim"]}"'.encode()
@@ -75,19 +101,23 @@ class UnknownStudy(LookupError):
     """No instance of the study is here."""
 
 
+class NotWithdrawn(Exception):
+    """A manifest stays registered; the text says why, and what would help."""
+
+
 # --- publish -----------------------------------------------------------------------------------------
 
 
 async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -> str:
     """Make the manifest of a study and put it into the outbox; return the id of the publication.
 
-    A study that has not changed since it was published keeps its publication.
+    A study that has not changed since it was published, and is registered still, keeps its publication.
 
     Parameters
     ----------
     patient_id
         The patient's id in the affinity domain, as CX or without its domain. By default the one for whom the
-        study is published already, or the study's own.
+        study is registered now, or the study's own.
 
     Raises
     ------
@@ -99,9 +129,41 @@ async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -
     """
     instances = await shareable_instances(parts, study_instance_uid)
     header = await parts.instances.header(study_instance_uid)
+    with suppress(RegistryAway):  # what is not known now is found when the manifest is sent
+        await reconciliation.learn(parts, study_instance_uid)
+    if not instances:
+        await withdraw(parts, study_instance_uid)
     patient_id = patient_id or await _published_for(parts, header)
     made = await asyncio.to_thread(_publication, parts, header, instances, patient_id)
     return await outbox.enqueue(parts.database, made)
+
+
+async def withdraw(parts: Parts, study_instance_uid: str) -> int:
+    """Withdraw every manifest of a study from the registry, and let none be sent any more; count those that
+    were registered.
+
+    Raises
+    ------
+    RegistryAway, NotWithdrawn
+        The registry cannot be asked now, or refuses; what was withdrawn is.
+    """
+    certain = await outbox.supersede_waiting(parts.database, study_instance_uid)
+    registered = await reconciliation.learn(parts, study_instance_uid)
+    for each in registered:
+        document = RegisteredDocument(
+            unique_id=each.document_unique_id,
+            entry_uuid=each.entry_uuid,
+            patient_id=each.patient_id,
+            approved=True,
+        )
+        if failure := await iti57.withdraw(parts, study_instance_uid, document):
+            raise NotWithdrawn(f"{failure.code}: {failure.context}")
+    if not certain:
+        raise NotWithdrawn(
+            "a manifest of the study is being sent, or nobody knows whether it was registered;"
+            " withdraw again when its outcome is known"
+        )
+    return len(registered)
 
 
 async def shareable_instances(parts: Parts, study_instance_uid: str) -> Sequence[Instance]:
@@ -122,9 +184,13 @@ async def shareable_instances(parts: Parts, study_instance_uid: str) -> Sequence
 
 
 async def _published_for(parts: Parts, header: StudyHeader) -> str:
-    """The affinity domain's id under which the study of this very patient is published; or empty."""
-    published = await find_published_studies(parts.database, [header.study_instance_uid])
-    found = published.get(header.study_instance_uid)
+    """The affinity domain's id under which the study of this very patient is published, or was last; or
+    empty."""
+    uid = header.study_instance_uid
+    published = await find_published_studies(parts.database, [uid])
+    found = published.get(uid) or next(
+        iter(await find_publications(parts.database, study_instance_uid=uid, states=_TELLING, limit=1)), None
+    )
     return found.patient_id if found and found.department_patient_id == header.patient_id else ""
 
 
@@ -240,37 +306,130 @@ def _digest(content: str, submission: Submission) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What one attempt brought: the new state, what came back, and whether anything was sent at all."""
+    """What one attempt brought: the new state, what came back, and whether anything was sent at all.
+
+    `certain` tells that nothing is registered, by this attempt or by an earlier one.
+    """
 
     state: State
     errors: tuple[PublicationError, ...] = ()
     in_doubt: bool = False
     sent: bool = True
+    certain: bool = False
 
 
 async def provide(parts: Parts, leased: Leased) -> State:
-    """Send a publication and record what became of it, together with its audit event; return its state."""
+    """Send a publication and record what became of it, together with its audit event; return its state.
+
+    What is refused because the registry is not as it was taken to be is sent again as it is, or waits until
+    its patient is known; a manifest before it that is registered for another patient is withdrawn first.
+    """
+    state = await _prepared(parts, leased) or await _provided(parts, leased)
+    _log.info("publication", publication=leased.publication_id, state=state, attempts=leased.attempts)
+    return state
+
+
+async def _prepared(parts: Parts, leased: Leased) -> State | None:
+    """What is to be done before anything is sent; None when that can be."""
+    awaits_patient = any(error.code == UNKNOWN_PATIENT for error in leased.errors)
+    if not (leased.elsewhere or awaits_patient) or leased.in_doubt:
+        return None
+    try:
+        step = await reconciliation.next_step(parts, leased)
+    except RegistryAway as error:
+        return await _postponed(parts, leased, leased.errors or (_error("unreachable", str(error)),))
+    match step:
+        case Send(replaces) if replaces == leased.replaces:
+            return None
+        case Refused():
+            return None
+        case _:
+            return await _taken(parts, leased, step, leased.errors)
+
+
+async def _provided(parts: Parts, leased: Leased) -> State:
     submission = await asyncio.to_thread(_submission, leased)
     attempt = await _attempt(parts, leased, submission)
+    step: Step | None = None
+    if attempt.state is State.REFUSED and _may_be_mended(attempt, leased):
+        try:
+            step = await reconciliation.next_step(parts, leased, attempt.errors)
+        except RegistryAway:
+            attempt = replace(attempt, state=State.WAITING, certain=True)
+    if isinstance(step, Registered):
+        attempt = replace(attempt, state=State.PUBLISHED)
     outcome = Outcome.SUCCESS if attempt.state is State.PUBLISHED else Outcome.SERIOUS_FAILURE
     events = (audit(leased, submission, parts.as_client(), outcome, attempt.errors),) if attempt.sent else ()
-    state = await outbox.conclude(
-        parts.database,
-        leased,
-        attempt.state,
-        errors=attempt.errors,
-        in_doubt=attempt.in_doubt,
-        events=events,
-        recorder=parts.recorder,
+    if step is None or isinstance(step, Registered | Refused):
+        return await outbox.conclude(
+            parts.database,
+            leased,
+            attempt.state,
+            errors=attempt.errors,
+            in_doubt=attempt.in_doubt,
+            certain=attempt.certain,
+            events=events,
+            recorder=parts.recorder,
+        )
+    await parts.recorder.record(events)
+    return await _taken(parts, leased, step, attempt.errors)
+
+
+def _may_be_mended(attempt: Attempt, leased: Leased) -> bool:
+    """Whether a refusal may come of the registry being other than we took it to be."""
+    codes = {error.code for error in attempt.errors}
+    return bool(leased.replaces) or leased.in_doubt or not codes.isdisjoint(_DRIFTED)
+
+
+async def _taken(parts: Parts, leased: Leased, step: Step, errors: tuple[PublicationError, ...]) -> State:
+    """Do what the registry's state asks for."""
+    match step:
+        case Send(replaces):
+            await outbox.redirect(parts.database, leased, replaces)
+            return State.WAITING
+        case AwaitPatient():
+            unknown = tuple(error for error in errors if error.code == UNKNOWN_PATIENT)
+            told = unknown or (_error(UNKNOWN_PATIENT, "the registry does not know the patient"),)
+            return await _postponed(parts, leased, told)
+        case Follow(patient_id):
+            return await _followed(parts, leased, patient_id)
+        case Withdraw(documents):
+            for document in documents:
+                if failure := await iti57.withdraw(parts, leased.study_instance_uid, document):
+                    return await _postponed(parts, leased, (failure,))
+            await outbox.redirect(parts.database, leased, leased.replaces)
+            return State.WAITING
+        case Registered():
+            return await outbox.conclude(parts.database, leased, State.PUBLISHED, recorder=parts.recorder)
+        case Refused():
+            return await outbox.conclude(
+                parts.database, leased, State.REFUSED, errors=errors, recorder=parts.recorder
+            )
+
+
+async def _postponed(parts: Parts, leased: Leased, errors: tuple[PublicationError, ...]) -> State:
+    return await outbox.conclude(
+        parts.database, leased, State.WAITING, errors=errors, certain=True, recorder=parts.recorder
     )
-    _log.info(
-        "publication",
-        publication=leased.publication_id,
-        state=state,
-        attempts=leased.attempts,
-        codes=[error.code for error in attempt.errors],
-    )
-    return state
+
+
+async def _followed(parts: Parts, leased: Leased, patient_id: str) -> State:
+    """Make the manifest anew for the patient that took the place of the one it was made for."""
+    moved = _error("patient-changed", "the patient was merged, or the entry given to another one")
+    try:
+        instances = await shareable_instances(parts, leased.study_instance_uid)
+        header = await parts.instances.header(leased.study_instance_uid)
+        made = await asyncio.to_thread(_publication, parts, header, instances, patient_id)
+    except (UnknownStudy, NotPublishable) as error:
+        return await outbox.conclude(
+            parts.database,
+            leased,
+            State.REFUSED,
+            errors=(_error("not-publishable", str(error)),),
+            recorder=parts.recorder,
+        )
+    await outbox.succeed(parts.database, leased, made, (moved,))
+    return State.SUPERSEDED
 
 
 def _submission(leased: Leased) -> Submission:

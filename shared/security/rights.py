@@ -72,7 +72,9 @@ DOORS: Final[Mapping[str, Right]] = {
     "POST /api/manifest": Right.PUBLISH,
     "POST /api/publications": Right.PUBLISH,
     "POST /api/publications/retry": Right.PUBLISH,
+    "POST /api/publications/withdraw": Right.PUBLISH,
     "POST /api/entries": Right.PUBLISH,
+    "POST /registrations": Right.PUBLISH,
     # queries and retrievals for a user, whom consent decides about; the consumer asks on
     "ITI-18": Right.ASK,
     "ITI-43": Right.ASK,

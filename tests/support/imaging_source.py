@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import imaging_source.store.publications
 from imaging_source.app import ImagingSource
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.transfer import Sender
+from imaging_source.registrations import RegistryAway
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore
@@ -28,6 +29,7 @@ from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
 from shared.ebrim.identifiers import CX
 from shared.messages.iti41 import ProvideAndRegisterRequest
+from shared.messages.registrations import RegisteredDocument, Registrations
 from shared.messages.registry import RegistryResponse, Status
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
@@ -75,6 +77,28 @@ class ScriptedRepository:
 
 
 @dataclass
+class ScriptedRegistry:
+    """Knows every patient, and has the documents that a test says; tells of none by default."""
+
+    survivors: dict[str, str] = field(default_factory=dict)
+    documents: list[RegisteredDocument] | None = None
+    known: bool = True
+    away: bool = False
+    asked: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+
+    async def find(self, patient_id: str, unique_ids: Sequence[str]) -> Registrations:
+        self.asked.append((patient_id, tuple(unique_ids)))
+        if self.away:
+            raise RegistryAway("the registry does not answer")
+        return Registrations(
+            survivor=self.survivors.get(patient_id, patient_id),
+            known=self.known,
+            documents=tuple(self.documents or ()),
+            complete=self.documents is not None,
+        )
+
+
+@dataclass
 class ScriptedConsent:
     """Refuses the patients of `refused` and what bears a code of `restricted`; permits everything else."""
 
@@ -117,6 +141,7 @@ class Source:
 
     service: ImagingSource
     repository: ScriptedRepository
+    registry: ScriptedRegistry
     consent: ScriptedConsent
     recorder: EventRecorder
     folder: Path
@@ -165,6 +190,7 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
     )
     database = await place.open(metadata)
     repository, consent, recorder = ScriptedRepository(), ScriptedConsent(), EventRecorder(loaded)
+    registry = ScriptedRegistry()
     transcoder = Transcoder(loaded.folder / "transcoded", max_bytes=loaded.transcode_cache_bytes)
     parts = Parts(
         settings=loaded,
@@ -176,10 +202,11 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
         recorder=recorder,
         authenticator=Authenticator(loaded),
         repository=repository,  # type: ignore[arg-type]  # what is called of it is there
+        registry=registry,
         node=Node(address="127.0.0.1", subject="CN=source.example"),
     )
     http = httpx2.AsyncClient()
-    return Source(ImagingSource(parts, transcoder, http), repository, consent, recorder, folder)
+    return Source(ImagingSource(parts, transcoder, http), repository, registry, consent, recorder, folder)
 
 
 async def close_source(opened: Source) -> None:

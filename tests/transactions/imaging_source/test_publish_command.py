@@ -49,10 +49,12 @@ async def test_the_patient_of_the_affinity_domain_can_be_given(source, served):
 
 async def test_a_refusal_comes_with_the_words_of_the_registry(source, served):
     await source.keep(a_ct())
-    error = RelayedError("XDSUnknownPatientId", "P1 is not known", severity=Severity.ERROR)
+    error = RelayedError("XDSRegistryMetadataError", "a code is missing", severity=Severity.ERROR)
     source.repository.answers = [RegistryResponse(status=Status.FAILURE, errors=(error,))]
 
-    assert await publish_studies(served, [STUDY]) == {STUDY: "refused: XDSUnknownPatientId: P1 is not known"}
+    assert await publish_studies(served, [STUDY]) == {
+        STUDY: "refused: XDSRegistryMetadataError: a code is missing"
+    }
 
 
 async def test_a_study_that_is_not_here_is_told_apart_from_those_that_are(source, served):

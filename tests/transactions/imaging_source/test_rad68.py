@@ -221,7 +221,7 @@ async def test_what_passes_is_tried_again_with_the_very_same_message(source, ans
 async def test_a_refusal_is_final_and_keeps_what_the_registry_said(either_source):
     await either_source.keep(a_ct())
     await rad68.publish(either_source.parts, STUDY)
-    either_source.repository.answers = [failure("XDSUnknownPatientId", context="P1 is not known")]
+    either_source.repository.answers = [failure("XDSRegistryMetadataError", context="a code is missing")]
 
     assert await send_due(either_source) == [State.REFUSED]
     await make_due(either_source)
@@ -229,7 +229,7 @@ async def test_a_refusal_is_final_and_keeps_what_the_registry_said(either_source
 
     (status,) = await published(either_source)
     assert [(error.code, error.context) for error in status.errors] == [
-        ("XDSUnknownPatientId", "P1 is not known")
+        ("XDSRegistryMetadataError", "a code is missing")
     ]
 
 
@@ -246,7 +246,7 @@ async def test_a_fault_of_the_message_is_final(source):
 async def test_a_refused_study_is_published_anew_without_replacing_anything(source):
     await source.keep(a_ct())
     await rad68.publish(source.parts, STUDY)
-    source.repository.answers = [failure("XDSUnknownPatientId"), SUCCESS]
+    source.repository.answers = [failure("XDSRegistryMetadataError"), SUCCESS]
     await send_due(source)
 
     await rad68.publish(source.parts, STUDY)
@@ -474,12 +474,12 @@ async def test_the_export_is_recorded_with_its_outcome(source):
 async def test_a_refused_export_is_recorded_as_a_failure_with_its_codes(source):
     await source.keep(a_ct())
     await rad68.publish(source.parts, STUDY)
-    source.repository.answers = [failure("XDSUnknownPatientId")]
+    source.repository.answers = [failure("XDSRegistryMetadataError")]
     source.recorder.taken()
     await send_due(source)
 
     (event,) = source.recorder.taken()
-    assert (event.outcome, event.outcome_description) == (Outcome.SERIOUS_FAILURE, "XDSUnknownPatientId")
+    assert (event.outcome, event.outcome_description) == (Outcome.SERIOUS_FAILURE, "XDSRegistryMetadataError")
 
 
 async def test_what_was_never_sent_is_no_export(source):

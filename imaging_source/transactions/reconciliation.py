@@ -1,0 +1,93 @@
+"""The outbox and the registry agree again: what is registered is asked for, and noted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from imaging_source.domain import reconciliation
+from imaging_source.domain.reconciliation import Step, Submitted, in_order
+from imaging_source.store import outbox
+from imaging_source.store.outbox import Leased, Move
+from imaging_source.store.publications import (
+    PublicationError,
+    PublicationStatus,
+    State,
+    find_publications,
+)
+from imaging_source.unit import Parts
+from shared.messages.registrations import MAX_UNIQUE_IDS, RegisteredDocument, Registrations
+
+_REGISTERED = (State.PUBLISHED,)
+
+
+async def learn(parts: Parts, study_instance_uid: str) -> list[PublicationStatus]:
+    """Note what others did to what we registered of a study, and return what is registered of it now.
+
+    Raises
+    ------
+    RegistryAway
+        The registry cannot be asked now.
+    """
+    published = await _published(parts, study_instance_uid)
+    if published:
+        unique_ids = [each.document_unique_id for each in published]
+        found = await parts.registry.find(published[-1].patient_id, unique_ids)
+        await _note(parts, study_instance_uid, published, found)
+    return await _published(parts, study_instance_uid)
+
+
+async def next_step(parts: Parts, leased: Leased, errors: Sequence[PublicationError] = ()) -> Step:
+    """What is to be done about a publication that was refused with `errors`, or is about to be sent.
+
+    Raises
+    ------
+    RegistryAway
+        The registry cannot be asked now.
+    """
+    published = await _published(parts, leased.study_instance_uid)
+    unique_ids = [*(each.document_unique_id for each in published), leased.document_unique_id]
+    found = await parts.registry.find(leased.patient_id, unique_ids)
+    found = replace(found, documents=in_order(found.documents, unique_ids))
+    await _note(parts, leased.study_instance_uid, published, found)
+    submitted = Submitted(
+        document_unique_id=leased.document_unique_id,
+        patient_id=leased.patient_id,
+        replaces=leased.replaces,
+        codes=frozenset(error.code for error in errors),
+    )
+    return reconciliation.next_step(
+        submitted, found, {each.document_unique_id: each.patient_id for each in published}
+    )
+
+
+async def _published(parts: Parts, study_instance_uid: str) -> list[PublicationStatus]:
+    """What is registered as far as is known, the newest last."""
+    newest_first = await find_publications(
+        parts.database, study_instance_uid=study_instance_uid, states=_REGISTERED, limit=MAX_UNIQUE_IDS - 1
+    )
+    return newest_first[::-1]
+
+
+async def _note(
+    parts: Parts, study_instance_uid: str, published: Sequence[PublicationStatus], found: Registrations
+) -> None:
+    approved = {document.unique_id: document for document in found.documents if document.approved}
+    told = {document.unique_id for document in found.documents}
+    await outbox.note_registered(
+        parts.database,
+        study_instance_uid,
+        moved=[move for each in published if (move := _move(each, approved))],
+        ended={
+            each.entry_uuid: State.WITHDRAWN if each is published[-1] else State.REPLACED
+            for each in published
+            if each.document_unique_id not in approved and (found.complete or each.document_unique_id in told)
+        },
+    )
+
+
+def _move(each: PublicationStatus, approved: Mapping[str, RegisteredDocument]) -> Move | None:
+    document = approved.get(each.document_unique_id)
+    if document is None or (document.entry_uuid, document.patient_id) == (each.entry_uuid, each.patient_id):
+        return None
+    return Move(each.publication_id, document.entry_uuid, document.patient_id)
