@@ -14,15 +14,18 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imaging_source.domain.publishing import NotPublishable
+from imaging_source.explanation import explanation
 from imaging_source.publisher import Publisher
+from imaging_source.registrations import RegistryAway
 from imaging_source.store import outbox
 from imaging_source.store.publications import (
     PublicationStatus,
     State,
+    find_last_publications,
     find_publication,
     find_publications,
 )
-from imaging_source.transactions import on_demand, rad68
+from imaging_source.transactions import on_demand, rad68, reconciliation
 from imaging_source.unit import Parts
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.uids import MAX_UID, UID_PATTERN
@@ -62,8 +65,14 @@ class PublishRequest(_Body):
 
 
 class PublicationsRequest(_Body):
-    """Publications by id, of one study, or in some states; the newest first."""
+    """Publications by id, of one study, or in some states; the newest first.
 
+    With `last` the last one of each study alone; with `learn` the registry is asked before what became of
+    those that it had.
+    """
+
+    last: bool = False
+    learn: bool = False
     publication_id: str = Field("", max_length=64)
     study_instance_uid: str = Field("", pattern=r"^$|" + UID_PATTERN, max_length=MAX_UID)
     states: tuple[State, ...] = tuple(State)
@@ -71,9 +80,15 @@ class PublicationsRequest(_Body):
 
 
 class RetryRequest(_Body):
-    """Try a publication again that waits or was given up."""
+    """Try a publication again that waits or was given up; publish anew what was refused or withdrawn."""
 
     publication_id: str = Field(max_length=64)
+
+
+class WithdrawRequest(_Body):
+    """Withdraw every manifest of a study from the registry."""
+
+    study_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
 
 
 class MakeRequest(_Body):
@@ -134,14 +149,31 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
         async def work() -> JSONResponse:
             await admitted(request)
             asked = await _read(request, RetryRequest)
-            if not await outbox.rearm(parts.database, asked.publication_id):
-                raise NotFound("there is no publication of this id that waits or was given up")
+            publication_id = await _retried(parts, asked.publication_id)
             publisher.wake()
-            return JSONResponse({"publication_id": asked.publication_id}, 202)
+            return JSONResponse({"publication_id": publication_id}, 202)
+
+        return await _answered(work)
+
+    @routes.post("/publications/withdraw")
+    async def withdraw(request: Request) -> Response:
+        async def work() -> JSONResponse:
+            await admitted(request)
+            asked = await _read(request, WithdrawRequest)
+            return JSONResponse({"withdrawn": await rad68.withdraw(parts, asked.study_instance_uid)})
 
         return await _answered(work)
 
     return routes
+
+
+async def _retried(parts: Parts, publication_id: str) -> str:
+    if await outbox.rearm(parts.database, publication_id):
+        return publication_id
+    found = await find_publication(parts.database, publication_id)
+    if found is None or found.state not in (State.REFUSED, State.WITHDRAWN):
+        raise NotFound("there is no publication of this id that waits, was given up, refused or withdrawn")
+    return await rad68.publish(parts, found.study_instance_uid, found.patient_id)
 
 
 async def _answered(work: Callable[[], Awaitable[Response]]) -> Response:
@@ -158,6 +190,10 @@ async def _done(work: Callable[[], Awaitable[Response]]) -> Response:
         raise NotFound(str(error)) from None
     except NotPublishable as error:
         raise Conflict(str(error)) from None
+    except rad68.NotWithdrawn as error:
+        raise Conflict(str(error)) from None
+    except RegistryAway as error:
+        raise Unavailable(f"{error}; try again later") from None
     except BodyTooLarge as error:
         raise TooLarge(str(error)) from None
     except DatabaseError as error:
@@ -179,6 +215,10 @@ async def _read(request: Request, kind: type[Body]) -> Body:
 
 
 async def _found(parts: Parts, asked: PublicationsRequest) -> list[PublicationStatus]:
+    if asked.learn:
+        await _learn(parts, asked.limit)
+    if asked.last:
+        return await find_last_publications(parts.database, states=asked.states, limit=asked.limit)
     if asked.publication_id:
         found = await find_publication(parts.database, asked.publication_id)
         return [found] if found else []
@@ -187,9 +227,15 @@ async def _found(parts: Parts, asked: PublicationsRequest) -> list[PublicationSt
     )
 
 
+async def _learn(parts: Parts, limit: int) -> None:
+    published = await find_last_publications(parts.database, states=(State.PUBLISHED,), limit=limit)
+    for each in published:
+        await reconciliation.learn(parts, each.study_instance_uid)
+
+
 def shown(publication: PublicationStatus) -> dict[str, Any]:
     """A publication as JSON shows it; times in ISO 8601, UTC."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(publication)))
-    for name in ("created", "changed"):
+    for name in ("due", "created", "changed"):
         values[name] = datetime.fromtimestamp(values[name] / 1000, UTC).isoformat(timespec="milliseconds")
-    return values
+    return values | {"explanation": explanation(publication)}

@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "patient": ("xdsi.patient", "Feed patient identities by ITI-8: add, merge."),
     "import": ("xdsi.import_", "Send DICOM files into the imaging source."),
     "publish": ("xdsi.publish", "Publish studies: manifests by RAD-68."),
+    "publications": (
+        "xdsi.publications",
+        "What is published, what waits or failed and why; try again, withdraw.",
+    ),
     "find": ("xdsi.find", "Find published studies of a patient by ITI-18."),
     "fetch": ("xdsi.fetch", "Fetch the images that a manifest points at, by RAD-69 or WADO-RS."),
     "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),

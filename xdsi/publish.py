@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import httpx2
 import typer
 
+from imaging_source.domain.reconciliation import UNKNOWN_PATIENT
 from imaging_source.settings import ImagingSourceSettings
 from repository.domain.assembly import Kind
 from shared.dicom.part10 import DicomError, scan, uid_of
@@ -83,8 +84,8 @@ def command(
         typer.echo(json.dumps([_json(outcome) for outcome in outcomes], indent=2))
     if failed := [one for one in outcomes if one.state not in ("published", "waiting", *Kind)]:
         raise Failed("\n".join(f"{one.study_instance_uid}: {one}" for one in failed))
-    if wait and any(one.state == "waiting" for one in outcomes):
-        raise Failed("not every manifest is registered yet; the imaging source goes on trying by itself")
+    if wait and (waiting := [one for one in outcomes if one.state == "waiting"]):
+        raise Failed("\n".join(f"{one.study_instance_uid}: {one}" for one in waiting))
 
 
 def _show(outcome: Published) -> None:
@@ -176,7 +177,7 @@ async def _publish(
     wait: bool,
     show: Callable[[Published], None] | None,
 ) -> list[Published]:
-    async with _Source.open(settings) as source:
+    async with Source.open(settings) as source:
         begun = [await source.publish(study, patient_id) for study in studies]
         outcomes = []
         for publication in begun:
@@ -187,7 +188,7 @@ async def _publish(
         return outcomes
 
 
-class _Source:
+class Source:
     """The HTTP interface of the imaging source."""
 
     def __init__(self, http: httpx2.AsyncClient, base: str) -> None:
@@ -196,12 +197,14 @@ class _Source:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: ImagingSourceSettings) -> AsyncIterator[_Source]:
+    async def open(cls, settings: ImagingSourceSettings) -> AsyncIterator[Source]:
+        """The source of `settings`."""
         base = settings.dicomweb_url.removesuffix("/dicomweb")
         async with http_client(settings.tls, peers=(base,)) as http:
             yield cls(http, base)
 
     async def publish(self, study_instance_uid: str, patient_id: str) -> dict[str, Any]:
+        """Publish a study; its publication."""
         asked = {"study_instance_uid": study_instance_uid, "patient_id": patient_id}
         status, answer = await self._post("/api/publish", asked)
         if status == httpx2.codes.ACCEPTED:
@@ -213,17 +216,33 @@ class _Source:
         }
 
     async def outcome(self, publication: dict[str, Any]) -> Published:
-        """The state of a publication once it has ended, or after `WAIT_SECONDS`."""
+        """The state of a publication once it has ended, waits for its patient, or after `WAIT_SECONDS`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + WAIT_SECONDS
-        while publication["state"] == "waiting" and loop.time() < deadline:
+        while _is_under_way(publication) and loop.time() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
-            asked = {"publication_id": publication["publication_id"]}
-            status, answer = await self._post("/api/publications", asked)
-            if status != httpx2.codes.OK:
-                raise Failed(f"{self._base}: {answer.get('detail', status)}")
-            publication = answer["publications"][0]
+            # The id of a manifest that another took the place of leads to that.
+            asked = {"study_instance_uid": publication["study_instance_uid"], "limit": 1}
+            [publication] = await self.publications(asked)
         return _outcome(publication)
+
+    async def publications(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        """The publications that are asked for."""
+        status, answer = await self._post("/api/publications", asked)
+        if status != httpx2.codes.OK:
+            raise Failed(f"{self._base}: {answer.get('detail', status)}")
+        return list(answer["publications"])
+
+    async def retry(self, publication_id: str) -> str:
+        """Try a publication again; why not, where that cannot be."""
+        status, answer = await self._post("/api/publications/retry", {"publication_id": publication_id})
+        return "" if status == httpx2.codes.ACCEPTED else str(answer.get("detail", f"HTTP {status}"))
+
+    async def withdraw(self, study_instance_uid: str) -> str:
+        """Withdraw a study; why not, where that cannot be."""
+        asked = {"study_instance_uid": study_instance_uid}
+        status, answer = await self._post("/api/publications/withdraw", asked)
+        return "" if status == httpx2.codes.OK else str(answer.get("detail", f"HTTP {status}"))
 
     async def _post(self, path: str, content: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         try:
@@ -239,12 +258,22 @@ class _Source:
         return response.status_code, answer
 
 
+def _is_under_way(publication: dict[str, Any]) -> bool:
+    awaits_patient = any(error["code"] == UNKNOWN_PATIENT for error in publication["errors"])
+    return publication["state"] in ("waiting", "superseded") and not awaits_patient
+
+
 def _outcome(publication: dict[str, Any]) -> Published:
-    errors = publication.get("errors", ())
     done = publication["state"] == "published"
     return Published(
         study_instance_uid=publication["study_instance_uid"],
         state=publication["state"],
         document_unique_id=publication.get("document_unique_id", ""),
-        reason="" if done else "; ".join(f"{error['code']}: {error['context']}" for error in errors),
+        reason="" if done else _reason(publication),
     )
+
+
+def _reason(publication: dict[str, Any]) -> str:
+    errors = publication.get("errors", ())
+    said = "; ".join(f"{error['code']}: {error['context']}" for error in errors)
+    return publication.get("explanation", "") if publication["state"] == "waiting" else said

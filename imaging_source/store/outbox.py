@@ -93,18 +93,17 @@ _LATEST = (
     .order_by(publication.c.serial.desc())
 )
 _INSERT = insert(publication).values({column.name: bindparam(column.name) for column in publication.c})
-_SUPERSEDE = (
-    update(publication)
-    .where(
-        publication.c.publication_id == bindparam("wanted"),
-        publication.c.state == State.WAITING,
-        or_(
-            publication.c.attempts == 0,
-            and_(publication.c.in_doubt == 0, publication.c.lease_until == 0),
-        ),
-    )
-    .values(state=State.SUPERSEDED, changed=bindparam("now"))
+# It is certain that nothing was registered.
+_UNREGISTERED = update(publication).where(
+    publication.c.publication_id == bindparam("wanted"),
+    publication.c.state == State.WAITING,
+    or_(
+        publication.c.attempts == 0,
+        and_(publication.c.in_doubt == 0, publication.c.lease_until == 0),
+    ),
 )
+_SUPERSEDE = _UNREGISTERED.values(state=State.SUPERSEDED, changed=bindparam("now"))
+_CANCEL = _UNREGISTERED.values(state=State.WITHDRAWN, changed=bindparam("now"))
 _REARM = (
     update(publication)
     .where(
@@ -491,14 +490,14 @@ async def release_patient(database: Database, patient_id: str) -> None:
     await database.write(work)
 
 
-async def supersede_waiting(database: Database, study_instance_uid: str) -> bool:
+async def cancel(database: Database, study_instance_uid: str) -> bool:
     """Let nothing of a study be sent any more; False when something may have been sent already."""
 
     async def work(transaction: Transaction) -> bool:
         now, certain = now_ms(), True
         for row in await transaction.fetch(_LATEST, study_instance_uid=study_instance_uid):
             if row[4] in (State.WAITING, State.ABANDONED):
-                certain &= bool(await transaction.execute(_SUPERSEDE, wanted=row[0], now=now))
+                certain &= bool(await transaction.execute(_CANCEL, wanted=row[0], now=now))
         return certain
 
     return await database.write(work)

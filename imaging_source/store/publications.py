@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    exists,
     insert,
     select,
 )
@@ -133,7 +134,8 @@ class NewPublication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicationStatus:
-    """A publication without its bytes; `created` and `changed` are milliseconds since 1970."""
+    """A publication without its bytes; `due`, when it is tried next, `created` and `changed` are milliseconds
+    since 1970."""
 
     publication_id: str
     study_instance_uid: str
@@ -145,6 +147,7 @@ class PublicationStatus:
     replaces: str
     state: State
     attempts: int
+    due: int
     created: int
     changed: int
     errors: tuple[PublicationError, ...] = ()
@@ -178,6 +181,7 @@ _STATUS: Final = (
     publication.c.replaces,
     publication.c.state,
     publication.c.attempts,
+    publication.c.due,
     publication.c.created,
     publication.c.changed,
     publication.c.errors,
@@ -195,6 +199,14 @@ _LIST_OF_STUDY = (
     .order_by(*_NEWEST_FIRST)
     .limit(bindparam("limit"))
 )
+_LATER = publication.alias("later")
+# The last word on a study: nothing later counts.
+_LAST = ~exists().where(
+    _LATER.c.study_instance_uid == publication.c.study_instance_uid,
+    _LATER.c.serial > publication.c.serial,
+    _LATER.c.state != State.SUPERSEDED,
+)
+_LIST_LAST = select(*_STATUS).where(_IN_STATES, _LAST).order_by(*_NEWEST_FIRST).limit(bindparam("limit"))
 _ONE = select(*_STATUS).where(publication.c.publication_id == bindparam("publication_id"))
 _OF_STUDIES = (
     select(
@@ -226,6 +238,14 @@ async def find_publication(database: Database, publication_id: str) -> Publicati
     """One publication, or None when there is none of this id."""
     rows = await database.fetch(_ONE, publication_id=publication_id)
     return _status(rows[0]) if rows else None
+
+
+async def find_last_publications(
+    database: Database, *, states: Sequence[State], limit: int = 100
+) -> list[PublicationStatus]:
+    """The last publication of each study, as far as it is in one of `states`; the newest first."""
+    rows = await database.fetch(_LIST_LAST, states=list(states), limit=limit)
+    return [_status(row) for row in rows]
 
 
 async def find_publications(

@@ -147,7 +147,7 @@ async def withdraw(parts: Parts, study_instance_uid: str) -> int:
     RegistryAway, NotWithdrawn
         The registry cannot be asked now, or refuses; what was withdrawn is.
     """
-    certain = await outbox.supersede_waiting(parts.database, study_instance_uid)
+    certain = await outbox.cancel(parts.database, study_instance_uid)
     registered = await reconciliation.learn(parts, study_instance_uid)
     for each in registered:
         document = RegisteredDocument(

@@ -32,6 +32,7 @@ from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.messages.iti57 import ITI57, UpdateRequest
 from shared.messages.iti62 import ITI62, RemoveMetadataRequest
+from shared.messages.registrations import PATH
 from shared.messages.registry import Status
 from shared.settings import TlsSettings
 from shared.soap.client import SoapClient
@@ -93,8 +94,8 @@ class PublishingRig:
     async def settle(self) -> None:
         """Send what waits until nothing changes any more; pauses are over at once."""
         database = self.source.parts.database
-        before: object = None
-        while before != (before := await self._states()):
+        while True:
+            before = await self._states()
             await database.write(
                 lambda transaction: transaction.execute(
                     publication.update().where(publication.c.state == State.WAITING).values(due=0)
@@ -103,10 +104,15 @@ class PublishingRig:
             for each in await outbox.lease(database, most=10):
                 assert each.attempts < 20, "a publication is sent again and again"
                 await rad68.provide(self.source.parts, each)
+            after = await self._states()
+            if before == after and not any(
+                state is State.WAITING and not errors for _, state, errors in after
+            ):
+                return
 
-    async def _states(self) -> list[tuple[str, str, str, str]]:
+    async def _states(self) -> list[tuple[str, State, tuple[Any, ...]]]:
         found = await find_publications(self.source.parts.database, limit=1000)
-        return [(one.publication_id, one.state, one.patient_id, one.replaces) for one in found]
+        return [(one.publication_id, one.state, one.errors) for one in found]
 
     # --- what others do ------------------------------------------------------------------------------
 
@@ -172,8 +178,13 @@ class PublishingRig:
 
 
 @asynccontextmanager
-async def a_publishing_rig(folder: Path, **changes: Any) -> AsyncIterator[PublishingRig]:
-    """All three services, listening on loopback; the source sends when it is told to."""
+async def a_publishing_rig(
+    folder: Path, *, foreign: bool = False, **changes: Any
+) -> AsyncIterator[PublishingRig]:
+    """All three services, listening on loopback; the source sends when it is told to.
+
+    A `foreign` registry tells publishers what the transactions of IHE tell, and no more.
+    """
     ports = free_ports(4)
     registry_url, repository_url, source_url = (
         f"http://127.0.0.1:{ports[at]}{path}"
@@ -201,7 +212,8 @@ async def a_publishing_rig(folder: Path, **changes: Any) -> AsyncIterator[Publis
             for module, each in zip((registry.app, repository.app, imaging_source.app), settings, strict=True)
         ]
         for service, each in zip(services, settings, strict=True):
-            server = await start_server(service.asgi, each)
+            is_foreign = foreign and each is registry_settings
+            server = await start_server(without_ours(service.asgi) if is_foreign else service.asgi, each)
             stack.push_async_callback(server.stop, 1)
         for service in services[:2]:
             await service.start()
@@ -211,6 +223,19 @@ async def a_publishing_rig(folder: Path, **changes: Any) -> AsyncIterator[Publis
             http_client(TlsSettings(), peers=(registry_url, repository_url, source_url))
         )
         yield PublishingRig(services[2], registry_settings, SoapClient(http), registry_url, repository_url)
+
+
+def without_ours(asgi: Any) -> Any:
+    """A registry as another vendor's: no interface of ours for publishers."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == PATH:
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b"nothing here"})
+            return
+        await asgi(scope, receive, send)
+
+    return answer
 
 
 async def _let_go(source: ImagingSource) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from itertools import count
 
 import pytest
 
@@ -18,18 +17,18 @@ from shared.ebrim.model import Code
 from tests.support.imaging_source import a_rejection_note, cx
 from tests.support.publishing_rig import PublishingRig, a_publishing_rig
 
-_numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PublishingRig]:
-    async with a_publishing_rig(tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
-
 
 @pytest.fixture
 async def rig(tmp_path) -> AsyncIterator[PublishingRig]:
     async with a_publishing_rig(tmp_path) as rig:
+        await rig.make_known("P1")
+        await rig.make_known("P2")
+        yield rig
+
+
+@pytest.fixture(params=["our registry", "another vendor's registry"])
+async def any_rig(tmp_path, request) -> AsyncIterator[PublishingRig]:
+    async with a_publishing_rig(tmp_path, foreign=request.param != "our registry") as rig:
         await rig.make_known("P1")
         await rig.make_known("P2")
         yield rig
@@ -51,7 +50,8 @@ async def states(rig: PublishingRig) -> list[State]:
     return [one.state for one in found]
 
 
-async def test_a_study_that_grows_after_its_patient_was_merged_is_published_for_the_survivor(rig):
+async def test_a_study_that_grows_after_its_patient_was_merged_is_published_for_the_survivor(any_rig):
+    rig = any_rig
     first = await rig.image(STUDY, "P1")
     await rig.publish(STUDY)
     await rig.merge("P1", "P2")
@@ -84,7 +84,8 @@ async def test_a_study_that_is_asked_for_under_the_merged_id_is_the_survivors(ri
     await only(rig, "P2")
 
 
-async def test_a_study_published_for_the_wrong_patient_is_withdrawn_there_and_published_here(rig):
+async def test_a_study_published_for_the_wrong_patient_is_withdrawn_there_and_published_here(any_rig):
+    rig = any_rig
     await rig.image(STUDY, "P1")
     await rig.publish(STUDY, "P2")
     await only(rig, "P2", "P1")
@@ -108,7 +109,8 @@ async def test_a_study_is_withdrawn_from_the_wrong_patient_before_the_right_one_
     await only(rig, "P3", "P2", "P1")
 
 
-async def test_a_new_version_of_its_entry_is_replaced(rig):
+async def test_a_new_version_of_its_entry_is_replaced(any_rig):
+    rig = any_rig
     await rig.image(STUDY, "P1")
     await rig.publish(STUDY)
     restricted = (Code("R", "2.16.840.1.113883.5.25", "restricted"),)
@@ -120,7 +122,8 @@ async def test_a_new_version_of_its_entry_is_replaced(rig):
     assert second in await rig.images_of(await only(rig, "P1"))
 
 
-async def test_an_entry_that_was_given_to_another_patient_stays_with_that_one(rig):
+async def test_an_entry_that_was_given_to_another_patient_stays_with_that_one(any_rig):
+    rig = any_rig
     await rig.image(STUDY, "P1")
     await rig.publish(STUDY)
     await rig.new_version(await only(rig, "P1"), patient_id=cx("P2"))
@@ -162,7 +165,8 @@ async def test_what_is_not_known_to_have_changed_is_found_when_it_is_sent(rig):
     await only(rig, "P1")
 
 
-async def test_a_manifest_waits_for_its_patient_and_goes_when_the_patient_is_known(rig):
+async def test_a_manifest_waits_for_its_patient_and_goes_when_the_patient_is_known(any_rig):
+    rig = any_rig
     await rig.image(STUDY, "P3")
 
     await rig.publish(STUDY)
@@ -188,7 +192,8 @@ async def test_the_running_service_releases_what_waited_as_soon_as_the_patient_i
     await only(rig, "P3")
 
 
-async def test_a_manifest_for_a_mistyped_patient_is_overtaken_by_one_for_the_right_one(rig):
+async def test_a_manifest_for_a_mistyped_patient_is_overtaken_by_one_for_the_right_one(any_rig):
+    rig = any_rig
     await rig.image(STUDY, "P1")
     await rig.publish(STUDY, "TYPO")
 
@@ -215,3 +220,18 @@ async def test_a_study_of_which_everything_is_rejected_is_withdrawn(rig):
 
     assert await rig.approved("P1", STUDY) == []
     assert await states(rig) == [State.WITHDRAWN]
+
+
+@pytest.mark.parametrize("how", ["removed", "deprecated"])
+async def test_another_vendors_registry_says_by_its_refusal_what_is_gone(tmp_path, how):
+    async with a_publishing_rig(tmp_path, foreign=True) as rig:
+        await rig.make_known("P1")
+        await rig.image(STUDY, "P1")
+        await rig.publish(STUDY)
+        entry = await only(rig, "P1")
+        await (rig.remove(entry) if how == "removed" else rig.deprecate(entry))
+        second = await rig.image(STUDY, "P1")
+
+        await rig.publish(STUDY)
+
+        assert second in await rig.images_of(await only(rig, "P1"))

@@ -1,0 +1,109 @@
+"""`xdsi publications`: what is published, what waits or failed and why; tried again, or withdrawn."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.publications import State
+from shared.dicom.uids import UID_FORM, is_uid
+from xdsi.cli import Failed
+from xdsi.publish import Source
+
+_FAILED = (State.REFUSED, State.ABANDONED)
+_ENDED = (State.SUPERSEDED, State.REPLACED)
+_LIMIT = 1000
+
+
+def command(
+    studies: Annotated[
+        list[str] | None, typer.Argument(metavar="[STUDY_UID…]", help="These studies; all without.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="What was refused or given up.")] = False,
+    pending: Annotated[bool, typer.Option("--pending", help="What waits to be registered.")] = False,
+    drifted: Annotated[
+        bool,
+        typer.Option(
+            "--drifted", help="What others deprecated or removed, or was withdrawn; asks the registry."
+        ),
+    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try it again, or publish it anew.")] = False,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Withdraw it from the registry.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the publications as JSON.")] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings of the source.")] = None,
+) -> None:
+    """Show the last publication of each study, and what it waits for; try again or withdraw.
+
+    A withdrawn manifest is deprecated in the registry (ITI-57); the images stay in the source. Exit status 1
+    when something could not be tried again or withdrawn.
+
+    Example: [bold]xdsi publications --failed --retry[/bold]
+    """
+    if retry and withdraw:
+        raise typer.BadParameter("--retry and --withdraw exclude each other")
+    if withdraw and not studies:
+        raise typer.BadParameter("name the studies that are to be withdrawn")
+    if retry and not (studies or failed or pending or drifted):
+        raise typer.BadParameter("name studies, or --failed, --pending or --drifted")
+    for study in studies or ():
+        if not is_uid(study):
+            raise typer.BadParameter(f"{study} is no Study Instance UID: {UID_FORM}")
+    states = [
+        *(_FAILED if failed else ()),
+        *((State.WAITING,) if pending else ()),
+        *((State.WITHDRAWN,) if drifted else ()),
+    ] or [state for state in State if state not in _ENDED]
+    settings = ImagingSourceSettings.load(config)
+    found, problems = asyncio.run(_work(settings, studies or [], states, drifted, retry, withdraw))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        for each in found:
+            typer.echo(_line(each))
+    if problems:
+        raise Failed("\n".join(problems))
+
+
+def _line(publication: dict[str, Any]) -> str:
+    line = f"{publication['study_instance_uid']}  {publication['state']}  {publication['document_unique_id']}"
+    return f"{line}  {publication['explanation']}".rstrip()
+
+
+async def _work(
+    settings: ImagingSourceSettings,
+    studies: list[str],
+    states: list[State],
+    learn: bool,
+    retry: bool,
+    withdraw: bool,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The publications as they are afterwards, and what could not be done."""
+    asked = {"last": True, "learn": learn, "states": states, "limit": _LIMIT}
+    async with Source.open(settings) as source:
+        found = _of(studies, await source.publications(asked))
+        problems = []
+        if withdraw:
+            problems = [
+                f"{study}: {problem}" for study in studies if (problem := await source.withdraw(study))
+            ]
+        elif retry:
+            problems = [
+                f"{each['study_instance_uid']}: {problem}"
+                for each in found
+                if each["state"] != State.PUBLISHED
+                and (problem := await source.retry(each["publication_id"]))
+            ]
+        if retry or withdraw:
+            touched = studies or [each["study_instance_uid"] for each in found]
+            everything = asked | {"learn": False, "states": list(State)}
+            found = _of(touched, await source.publications(everything))
+    return found, problems
+
+
+def _of(studies: list[str], publications: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each for each in publications if not studies or each["study_instance_uid"] in studies]
