@@ -34,7 +34,7 @@ def refused(octets, **options):
 # --- messages --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("event", [*feed.ADDING, Event.UPDATE])
+@pytest.mark.parametrize("event", [*sorted(feed.ADDING), Event.UPDATE])
 def test_the_patient_is_the_id_of_the_affinity_domain_among_others(event):
     message = decode(adt(event, f"17^^^&1.2.3&ISO~{PATIENT}~9^^^OTHER"))
     assert (message.event, message.patient_id) == (event, PATIENT)

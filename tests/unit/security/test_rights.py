@@ -48,6 +48,7 @@ def test_another_certificate_with_our_name_is_not_ours():
         THEIRS.fingerprint,
         THEIRS.fingerprint.upper(),
     ],
+    ids=["a name", "a name with blanks", "a fingerprint", "a fingerprint in upper case"],
 )
 def test_nodes_that_are_named_are_of_the_community(entry):
     found = rights(community_nodes=(entry,))

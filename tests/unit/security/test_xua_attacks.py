@@ -654,7 +654,9 @@ def test_a_relative_namespace_is_refused_before_canonicalization_meets_it():
     assert "relative" in refused.value.detail
 
 
-@pytest.mark.parametrize("signed", [EVIL_OTHER_ID, b"<other ID='" + ID + b"'/>"])
+@pytest.mark.parametrize(
+    "signed", [EVIL_OTHER_ID, b"<other ID='" + ID + b"'/>"], ids=["another id", "another element"]
+)
 def test_signed_octets_that_are_another_element_are_not_read(monkeypatch, signed):
     """No input is known that gets there; the reading does not rely on it."""
     monkeypatch.setattr(xmldsig, "verify", lambda *_: (signed, IDP.certificate))
