@@ -366,6 +366,7 @@ async def test_a_source_that_is_not_its_node_raises_an_alarm_and_a_flood_of_them
         false = AuditSource(source_id="xdsi-registry")
         writer.write(b"".join(frame(message(an_event(), false)) for _ in range(50)))
         await until(lambda: has(service, 50))
+        await until(lambda: alerted(service))
         writer.close()
 
         alarms = [line for line in caplog.messages if "not their node" in line]
