@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +85,16 @@ class ImagingDocumentConsumer:
         """The document of an entry; errors are those of `iti43.retrieve_document`."""
         return await iti43.retrieve_document(self._unit, entry)
 
-    async def manifest(self, entry: DocumentEntry) -> Manifest:
-        """The manifest of an entry.
+    async def manifest(self, entry: DocumentEntry, *, most: int | None = None) -> Manifest:
+        """The manifest of an entry, of at most `most` instances, else `fetch_references`.
 
         Raises
         ------
         KosError
-            The document is not a readable manifest; else as `document`.
+            The document is not a readable manifest, or one of more instances; else as `document`.
         """
-        return await asyncio.to_thread(read_manifest, await self.document(entry))
+        most = most or self._unit.settings.fetch_references
+        return await asyncio.to_thread(partial(read_manifest, most=most), await self.document(entry))
 
     async def instance(self, one: Wanted, folder: Path, *, via: Via = Via.RAD69) -> Delivery:
         """Retrieve one instance into `folder`; what is wrong with the exchange is raised.

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from consumer.files import WrongInstance
 from consumer.transactions.iti43 import NotAsRegistered
 from shared.audit.recorder import AuditUnavailable
-from shared.dicom.kos import KosError
+from shared.dicom.kos import KosError, TooManyReferences
 from shared.errors import Actor, OutOfResources, Rejected, XdsError
 from shared.faults import WSSE, WSU, SoapFault
 from shared.http.client import EgressRefused
@@ -93,6 +93,11 @@ async def asking(peer: str, seconds: float) -> AsyncIterator[None]:
         raise BadGateway("the manifest names a place that is not among the configured peers") from None
     except WrongInstance:
         raise BadGateway(f"{peer} sent something else than the instance that was asked for") from None
+    except TooManyReferences as error:
+        raise Unprocessable(
+            f"the manifest references more than {error.most} instances, the most that are listed here; "
+            "fetch it with `xdsi fetch`, or set XDSI_CONSUMER__OPEN_REFERENCES higher"
+        ) from None
     except KosError as error:
         raise Unprocessable(f"the document is not a manifest: {error}") from None
 

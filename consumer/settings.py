@@ -39,6 +39,15 @@ class ConsumerSettings(ServiceSettings):
     parallel: int = Field(4, ge=1, le=32, description="retrievals under way at once")
     instances_per_request: int = Field(100, ge=1, le=5_000, description="instances asked for in one RAD-69")
 
+    open_references: int = Field(
+        10_000,
+        ge=1,
+        le=100_000,
+        description="instances of a manifest that the service opens for a person or a program",
+    )
+    fetch_references: int = Field(
+        100_000, ge=1, le=1_000_000, description="instances of a manifest that `xdsi fetch` fetches"
+    )
     answer_seconds: float = Field(
         30.0, gt=0, le=300, description="longest that registry and repository are waited for by the service"
     )

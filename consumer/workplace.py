@@ -30,7 +30,6 @@ from shared.http.problem import HttpProblem, NotFound, Unavailable, Unprocessabl
 from shared.telemetry.metrics import Metrics, Result
 
 MOST_STUDIES = 1_000
-MOST_INSTANCES = 10_000
 _PATIENCE_SECONDS = 5.0
 
 REGISTRY = "the registry"
@@ -168,7 +167,7 @@ class Workplace:
         if entry.repository_unique_id != repository_unique_id:
             raise NotFound(NOT_FOUND)
         async with asking(REPOSITORY, self._parts.settings.answer_seconds):
-            return entry, await consumer.manifest(entry)
+            return entry, await consumer.manifest(entry, most=self._parts.settings.open_references)
 
     def _series(self, visitor: Visitor, instances: tuple[Wanted, ...]) -> Iterator[OpenedSeries]:
         ordered = sorted(instances, key=_series_of)  # stable: the order of the manifest within a series
@@ -281,15 +280,9 @@ class Workplace:
 
 def _instances(manifest: Manifest, entry: DocumentEntry) -> tuple[Wanted, ...]:
     try:
-        found = wanted(manifest, patient_id=entry.patient_id, home_community_id=entry.home_community_id)
+        return wanted(manifest, patient_id=entry.patient_id, home_community_id=entry.home_community_id)
     except UnsafeManifest as error:
         raise Unprocessable(f"the document is not a manifest: {error}") from None
-    if len(found) > MOST_INSTANCES:
-        raise Unprocessable(
-            f"the manifest references {len(found)} instances, and {MOST_INSTANCES} are the most that are "
-            "listed here; `xdsi fetch` takes any number"
-        )
-    return found
 
 
 def _series_of(one: Wanted) -> tuple[str, str]:

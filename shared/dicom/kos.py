@@ -19,11 +19,21 @@ from typing import Final
 
 from shared.dicom import json
 from shared.dicom.json import Attributes
-from shared.dicom.part10 import DicomError, Limits, Part10, scan
+from shared.dicom.part10 import BeyondLimit, DataSet, DicomError, Limits, LongSequence, Part10, scan
 from shared.dicom.uids import KEY_OBJECT_SELECTION, is_uid
 
-LIMITS: Final = Limits(elements=2_000_000, kept=64 * 1024**2, inflated=64 * 1024**2)
 MAX_BYTES: Final = 64 * 1024**2
+#: References that are read unless fewer are wanted.
+MOST_REFERENCES: Final = 100_000
+
+# Referenced SOP Instance UID in both byte orders. An instance stands in the evidence, in the content tree and
+# maybe among identical documents; with the tag more often there are too many references.
+_REFERENCE_TAGS: Final = (b"\x08\x00\x55\x11", b"\x00\x08\x11\x55")
+_TIMES_NAMED: Final = 4
+# Elements that one reference may take in all its places, and those of the rest of a document.
+_ELEMENTS_EACH: Final = 30
+_ELEMENTS_BESIDE: Final = 100_000
+_READ_BYTES: Final = 1024**2
 
 _SOP_CLASS_UID: Final = 0x00080016
 _SOP_INSTANCE_UID: Final = 0x00080018
@@ -55,7 +65,6 @@ _READ: Final = frozenset(
         _PATIENT_ID,
         _STUDY_INSTANCE_UID,
         _TITLE,
-        _EVIDENCE,
     }
 )
 
@@ -68,6 +77,14 @@ _ITEMS: Final = {
 
 class KosError(ValueError):
     """The bytes are not a Key Object Selection Document with references; the text says why."""
+
+
+class TooManyReferences(KosError):
+    """The document may be a good manifest, of more instances than are read here."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it references more than {most} instances")
+        self.most = most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,49 +147,61 @@ class Manifest:
                     yield study, series, instance
 
 
-def read_manifest(source: bytes | Path) -> Manifest:
+def read_manifest(source: bytes | Path, *, most: int = MOST_REFERENCES) -> Manifest:
     """Read a Part 10 file, or its bytes, that hold a Key Object Selection Document.
 
-    Heavy for large manifests (about 50 µs for each instance): call it in a thread.
+    At most `most` references are read, one after the other from the file, so that memory grows with what is
+    returned alone. Heavy for large manifests (about 40 µs for each instance): call it in a thread.
 
     Raises
     ------
+    TooManyReferences
+        There are more; known by a count before anything is read, and at the latest when the next is met.
     KosError
-        Not Part 10, another SOP class, no reference that can be followed, or larger than the limits.
+        Not Part 10, another SOP class, no reference that can be followed, or too large.
     """
     length = source.stat().st_size if isinstance(source, Path) else len(source)
     if length > MAX_BYTES:
         raise KosError(f"a manifest has at most {MAX_BYTES} bytes, not {length}")
+    if _times_named(source) > _TIMES_NAMED * most:
+        raise TooManyReferences(most)
     try:
-        return _manifest(_attributes(_scan(source)))
+        return _manifest(_scan(source, most), most)
+    except BeyondLimit:
+        raise TooManyReferences(most) from None
     except DicomError as error:
         raise KosError(str(error)) from None
 
 
-def _scan(source: bytes | Path) -> Part10:
+def _times_named(source: bytes | Path) -> int:
+    if isinstance(source, bytes):
+        return max(map(source.count, _REFERENCE_TAGS))
+    with source.open("rb") as file:
+        pieces = iter(lambda: file.read(_READ_BYTES), b"")
+        return sum(max(map(piece.count, _REFERENCE_TAGS)) for piece in pieces)
+
+
+def _scan(source: bytes | Path, most: int) -> Part10:
+    limits = Limits(elements=_ELEMENTS_BESIDE + _ELEMENTS_EACH * most, sequence=64 * 1024, inflated=MAX_BYTES)
     if isinstance(source, Path):
-        return scan(source, LIMITS)
+        return scan(source, limits)
     with NamedTemporaryFile() as file:
         file.write(source)
         file.flush()
-        return scan(Path(file.name), LIMITS)
+        return scan(Path(file.name), limits)
 
 
-def _attributes(scanned: Part10) -> Attributes:
+def _manifest(scanned: Part10, most: int) -> Manifest:
     encoded = json.encode(scanned.data_set, lambda _: "", only=_READ, big_endian=scanned.big_endian)
     attributes: Attributes = loads(encoded)
-    return attributes
-
-
-def _manifest(attributes: Attributes) -> Manifest:
     if json.text(attributes, _SOP_CLASS_UID) != KEY_OBJECT_SELECTION:
         raise KosError(
             f"SOP Class UID is not that of a Key Object Selection Document, {KEY_OBJECT_SELECTION}"
         )
-    nameless: Counter[int] = Counter()
-    studies = tuple(_studies(attributes, nameless))
+    evidence = _Evidence(most)
+    studies = tuple(evidence.studies(scanned.data_set))
     if not any(series.instances for study in studies for series in study.series):
-        faults = "".join(f"; {fault}" for fault in _faults(nameless))
+        faults = "".join(f"; {fault}" for fault in _faults(evidence.nameless))
         raise KosError(
             f"the Current Requested Procedure Evidence Sequence (0040,A375) references no instance{faults}"
         )
@@ -185,13 +214,17 @@ def _manifest(attributes: Attributes) -> Manifest:
         accession_number=json.text(attributes, _ACCESSION_NUMBER),
         study_description=json.text(attributes, _STUDY_DESCRIPTION),
         studies=studies,
-        faults=tuple(_faults(nameless)),
+        faults=tuple(_faults(evidence.nameless)),
     )
 
 
 def _faults(nameless: Counter[int]) -> Iterator[str]:
     for tag, count in sorted(nameless.items()):
         yield f"{count} {_ITEMS[tag]} left out: no UID in ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+_OF_A_PLACE: Final = frozenset({_RETRIEVE_AE_TITLE, _RETRIEVE_LOCATION_UID, _RETRIEVE_URL})
+_MOST_CLASSES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +234,14 @@ class _Place:
     url: str = ""
 
 
-def _place(item: Attributes, outer: _Place) -> _Place:
+def _place(item: DataSet, outer: _Place) -> _Place:
     """The place that `item` names; what it leaves out is that of the item around it."""
+    if item.keys().isdisjoint(_OF_A_PLACE):
+        return outer
     return _Place(
-        json.text(item, _RETRIEVE_AE_TITLE) or outer.ae_title,
-        json.text(item, _RETRIEVE_LOCATION_UID) or outer.location_uid,
-        _base_url(json.text(item, _RETRIEVE_URL)) or outer.url,
+        _text(item, _RETRIEVE_AE_TITLE) or outer.ae_title,
+        _text(item, _RETRIEVE_LOCATION_UID) or outer.location_uid,
+        _base_url(_text(item, _RETRIEVE_URL)) or outer.url,
     )
 
 
@@ -214,53 +249,78 @@ def _base_url(url: str) -> str:
     return url.partition("/studies/")[0].removesuffix("/studies").rstrip("/")
 
 
-def _studies(attributes: Attributes, nameless: Counter[int]) -> Iterator[ReferencedStudy]:
-    for item in json.items(attributes, _EVIDENCE):
-        if study_instance_uid := _uid(item, _STUDY_INSTANCE_UID):
-            yield ReferencedStudy(
-                study_instance_uid=study_instance_uid,
-                series=tuple(_all_series(item, _place(item, _Place()), nameless)),
+class _Evidence:
+    """Reads the evidence sequence, at most `most` references of it; `nameless` counts what names nothing."""
+
+    def __init__(self, most: int) -> None:
+        self.nameless: Counter[int] = Counter()
+        self._most = self._left = most
+        self._uids: dict[str, str] = {}
+
+    def studies(self, data_set: DataSet) -> Iterator[ReferencedStudy]:
+        """The studies, one for each item that names one."""
+        for item in _items(data_set, _EVIDENCE):
+            if study_instance_uid := self._uid(item, _STUDY_INSTANCE_UID):
+                place = _place(item, _Place())
+                yield ReferencedStudy(
+                    study_instance_uid=study_instance_uid, series=tuple(self._all_series(item, place))
+                )
+            else:
+                self.nameless[_STUDY_INSTANCE_UID] += 1
+
+    def _all_series(self, study: DataSet, outer: _Place) -> Iterator[ReferencedSeries]:
+        for item in _items(study, _REFERENCED_SERIES):
+            if series_instance_uid := self._uid(item, _SERIES_INSTANCE_UID):
+                yield from self._series(item, series_instance_uid, outer)
+            else:
+                self.nameless[_SERIES_INSTANCE_UID] += 1
+
+    def _series(self, item: DataSet, series_instance_uid: str, outer: _Place) -> Iterator[ReferencedSeries]:
+        place = _place(item, outer)
+        by_place: dict[_Place, list[ReferencedInstance]] = {}
+        for reference in _items(item, _REFERENCED_SOP):
+            self._left -= 1
+            if self._left < 0:
+                raise TooManyReferences(self._most)
+            if sop_instance_uid := self._uid(reference, _REFERENCED_SOP_INSTANCE_UID):
+                instance = ReferencedInstance(
+                    sop_class_uid=self._shared(_text(reference, _REFERENCED_SOP_CLASS_UID)),
+                    sop_instance_uid=sop_instance_uid,
+                )
+                by_place.setdefault(_place(reference, place), []).append(instance)
+            else:
+                self.nameless[_REFERENCED_SOP_INSTANCE_UID] += 1
+        for at, instances in by_place.items():
+            yield ReferencedSeries(
+                series_instance_uid=series_instance_uid,
+                retrieve_ae_title=at.ae_title,
+                retrieve_location_uid=at.location_uid,
+                retrieve_url=at.url,
+                instances=tuple(instances),
             )
-        else:
-            nameless[_STUDY_INSTANCE_UID] += 1
+
+    def _uid(self, item: DataSet, tag: int) -> str:
+        """The UID at `tag`; empty when there is none, or something else."""
+        uid = _text(item, tag)
+        return uid if is_uid(uid) else ""
+
+    def _shared(self, uid: str) -> str:
+        """One string for a SOP class that thousands of references name."""
+        return self._uids.setdefault(uid, uid) if len(self._uids) < _MOST_CLASSES else uid
 
 
-def _all_series(study: Attributes, outer: _Place, nameless: Counter[int]) -> Iterator[ReferencedSeries]:
-    for item in json.items(study, _REFERENCED_SERIES):
-        if series_instance_uid := _uid(item, _SERIES_INSTANCE_UID):
-            yield from _series(item, series_instance_uid, outer, nameless)
-        else:
-            nameless[_SERIES_INSTANCE_UID] += 1
+def _items(item: DataSet, tag: int) -> Iterator[DataSet]:
+    element = item.get(tag)
+    if element is not None and isinstance(element.value, tuple | LongSequence):
+        yield from element.value
 
 
-def _series(
-    item: Attributes, series_instance_uid: str, outer: _Place, nameless: Counter[int]
-) -> Iterator[ReferencedSeries]:
-    place = _place(item, outer)
-    by_place: dict[_Place, list[ReferencedInstance]] = {}
-    for reference in json.items(item, _REFERENCED_SOP):
-        if sop_instance_uid := _uid(reference, _REFERENCED_SOP_INSTANCE_UID):
-            instance = ReferencedInstance(
-                sop_class_uid=json.text(reference, _REFERENCED_SOP_CLASS_UID),
-                sop_instance_uid=sop_instance_uid,
-            )
-            by_place.setdefault(_place(reference, place), []).append(instance)
-        else:
-            nameless[_REFERENCED_SOP_INSTANCE_UID] += 1
-    for at, instances in by_place.items():
-        yield ReferencedSeries(
-            series_instance_uid=series_instance_uid,
-            retrieve_ae_title=at.ae_title,
-            retrieve_location_uid=at.location_uid,
-            retrieve_url=at.url,
-            instances=tuple(instances),
-        )
-
-
-def _uid(item: Attributes, tag: int) -> str:
-    """The UID at `tag`; empty when there is none, or something else."""
-    uid = json.text(item, tag)
-    return uid if is_uid(uid) else ""
+def _text(item: DataSet, tag: int) -> str:
+    """The first value at `tag`, of a VR that is ASCII; empty when there is none."""
+    element = item.get(tag)
+    if element is None or not isinstance(element.value, bytes):
+        return ""
+    return element.value.partition(b"\\")[0].decode("ascii", "replace").strip(" \0")
 
 
 def _required(item: Attributes, tag: int) -> str:

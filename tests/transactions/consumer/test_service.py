@@ -363,12 +363,8 @@ def a_manifest(instances: int, series_uid: str = "2.25.12") -> Manifest:
     return Manifest(sop_instance_uid="2.25.1", study_instance_uid="2.25.11", studies=(study,))
 
 
-def test_a_manifest_is_listed_up_to_a_number_of_instances_and_if_it_holds_uids_alone(monkeypatch):
-    monkeypatch.setattr(workplace, "MOST_INSTANCES", 5)
-
+def test_a_manifest_is_listed_if_it_holds_uids_alone():
     assert len(workplace._instances(a_manifest(5), a_document_entry())) == 5
-    with pytest.raises(Unprocessable, match="6 instances, and 5 are the most"):
-        workplace._instances(a_manifest(6), a_document_entry())
     with pytest.raises(Unprocessable, match="not a manifest"):
         workplace._instances(a_manifest(1, "../../etc"), a_document_entry())
 
