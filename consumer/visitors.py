@@ -67,7 +67,7 @@ class Reception:
         """
         token = None if assertion is None else urlsafe_b64encode(assertion).rstrip(b"=").decode()
         try:
-            return self._verified(node, token)
+            return await self._verified(node, token)
         except NodeRefused as fault:
             await self._recorder.refusals.node(node.address, fault.detail)
             raise Forbidden(fault.reason) from None
@@ -82,15 +82,15 @@ class Reception:
         """The visitor whose assertion is in the Authorization header; raises as `admit` does."""
         return await self.admit(node, _assertion_in(authorization))
 
-    def without_user(self, node: Node) -> Visitor | None:
+    async def without_user(self, node: Node) -> Visitor | None:
         """The node by itself, or None where a user is needed; not recorded: nobody claims anything."""
         try:
-            return self._verified(node, None)
+            return await self._verified(node, None)
         except SecurityFault:
             return None
 
-    def _verified(self, node: Node, token: str | None) -> Visitor:
-        caller = self._authenticator.caller(
+    async def _verified(self, node: Node, token: str | None) -> Visitor:
+        caller = await self._authenticator.caller(
             node, door="consumer", endpoint=self._endpoint, bearer=token, speaker_is_user=True
         )
         if caller.user is None and not caller.community_node:

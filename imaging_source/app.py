@@ -34,6 +34,7 @@ from shared.http.health import health_routes
 from shared.http.raw_asgi import App, raw_first
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
+from shared.security.once import open_once
 from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
 from shared.soap.pipeline import SoapService
@@ -183,7 +184,7 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
         transcoder=transcoder,
         consent=open_consent(settings, http),
         recorder=AuditRecorder(settings, settings.service),
-        authenticator=Authenticator(settings),
+        authenticator=Authenticator(settings, once=open_once(settings, http)),
         repository=SoapClient(http),
         registry=RegistryClient(http, settings.registry_url),
         node=own_node(settings.host, settings.tls.certificate),

@@ -9,8 +9,10 @@ from registry.domain.value_sets import ANYTHING, read_value_sets
 from registry.janitor import Janitor
 from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
+from registry.store.assertions import UsedAssertions
 from registry.store.tables import METADATA, MIGRATIONS, audit_outbox
 from registry.transactions import served_by
+from registry.transactions.assertions import assertion_routes
 from registry.transactions.consent import consent_routes
 from registry.transactions.iti8 import Feed
 from registry.transactions.registrations import registration_routes
@@ -66,7 +68,7 @@ class Registry:
             tls=server_context(settings.tls) if settings.tls.enabled else None,
             on_tls_failure=self.node_refused,
         )
-        authenticator = Authenticator(settings)
+        authenticator = Authenticator(settings, once=UsedAssertions(parts.database))
         metrics = Metrics("registry")
         soap = SoapService(
             served_by(settings),
@@ -95,6 +97,7 @@ class Registry:
         )
         application.include_router(consent_routes(parts, authenticator))
         application.include_router(registration_routes(parts, authenticator))
+        application.include_router(assertion_routes(parts, authenticator))
 
     @property
     def feed_port(self) -> int:

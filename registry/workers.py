@@ -3,7 +3,7 @@
 Worker 0 leads: it takes the feed, forgets what is old, sends what changes left in the outbox and, on SQLite,
 owns the file. Another worker answers what it surely may and hands everything else over to the leader, whole,
 at a Unix socket. On SQLite that is queries alone; on PostgreSQL any message. An assertion for one use goes to
-the leader always: it alone remembers those that were used.
+the leader always: what was used is written.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from shared.http.health import health_routes
 from shared.http.raw_asgi import raw_first
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
+from shared.security.once import open_once
 from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
 from shared.soap.pipeline import SoapService
@@ -46,7 +47,7 @@ class Repository:
         self._janitor = Janitor(parts)
         self._forwarder = Forwarder(parts.settings, parts.recorder, DatabaseOutbox(parts.database, outbox))
         metrics = Metrics("repository")
-        authenticator = Authenticator(parts.settings)
+        authenticator = Authenticator(parts.settings, once=open_once(parts.settings, http))
         doors = Doors(
             authenticator=authenticator,
             refusals=parts.recorder.refusals,

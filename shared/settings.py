@@ -106,12 +106,25 @@ class ConsentSettings(Group):
     )
 
 
+class VoiceSettings(Group):
+    """For whom an issuer of assertions may speak."""
+
+    communities: tuple[str, ...] = Field((), description="homeCommunityIds (our own alone when empty)")
+    organizations: tuple[str, ...] = Field((), description="organisation ids")
+
+
 class AssertionSettings(Group):
     """Assertions of users: whom to believe, and how this community's own provider signs."""
 
     issuers: dict[str, Path] = Field(
         default_factory=dict,
         description="believed issuers: issuer URI to PEM file with its signing certificate(s)",
+    )
+    speaks_for: dict[str, VoiceSettings] = Field(
+        default_factory=dict,
+        description="for whom issuers may speak: issuer URI to {communities: homeCommunityIds, "
+        "organizations: ids}; others speak for our home community, and for every organisation that no issuer "
+        "is named for; one of another community claims only organisations that stand here",
     )
     audience: str | None = Field(
         None, description="audience that an assertion must name (urn:oid: + affinity domain)"

@@ -203,7 +203,7 @@ class Pages:
         node, number = node_of(request.scope), self._forms.number(request)
         session = self._sessions.find(number)
         if session is None:
-            visitor = self._reception.without_user(node)
+            visitor = await self._reception.without_user(node)
             if visitor is None:
                 raise SignInNeeded
             return visitor

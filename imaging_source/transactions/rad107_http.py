@@ -147,7 +147,7 @@ class _Endpoint:
         scheme, _, bearer = _headers(scope).get("authorization", "").partition(" ")
         bearer_given = scheme.lower() == "bearer"
         try:
-            return self._parts.authenticator.caller(
+            return await self._parts.authenticator.caller(
                 node,
                 door="RAD-107",
                 endpoint=endpoint,

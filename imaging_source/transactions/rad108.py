@@ -124,7 +124,7 @@ async def _caller(service: StowService, request: Request, study_instance_uid: st
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     place = f"/studies/{study_instance_uid}" if study_instance_uid else "/studies"
     try:
-        return service.authenticator.caller(
+        return await service.authenticator.caller(
             node,
             door="RAD-108",
             endpoint=f"{service.settings.dicomweb_url}{place}",

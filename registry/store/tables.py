@@ -231,4 +231,15 @@ feed_message = Table(
     sqlite_with_rowid=False,
 )
 
+#: Assertions for one use that were used, by a digest of issuer and id, until they expire by themselves.
+used_assertion = Table(
+    "used_assertion",
+    METADATA,
+    Column("key", Text, primary_key=True),
+    Column("until", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+# Forgetting those that have expired.
+Index("used_assertion_by_end", used_assertion.c.until)
+
 audit_outbox = outbox_table(METADATA)

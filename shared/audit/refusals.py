@@ -89,6 +89,8 @@ class Refusals:
         reason = fault.subcode[1] if fault.subcode else fault.code
         if transaction:
             reason = f"{reason} ({transaction})"
+        if fault.detail:
+            reason = f"{reason}: {fault.detail}"
         # Whom a stranger claims to be is the stranger's choice, and makes no record of its own.
         name = fault.claimed if fault.of_the_community else ""
         await self.event(

@@ -16,16 +16,15 @@ import httpx2
 
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
-from shared.consent.policy import PatientPolicies, PolicyError, decode_patient_policies
+from shared.consent.policy import PatientPolicies, decode_patient_policies
 from shared.security.caller import Caller, Node
-from shared.security.peer_certificate import node_from_der
+from shared.security.own_registry import ask
 from shared.settings import Default
 
 UNFETCHED = Decision(False, "policies cannot be fetched")
 
 MAX_PATIENTS = 10_000
 FETCH_SECONDS = 5.0
-MAX_BYTES = 4 * 1024 * 1024
 PATH = "/consent/policies"
 
 Fetch = Callable[[str], Awaitable[PatientPolicies]]
@@ -183,42 +182,16 @@ def _of_all(decisions: Sequence[Decision]) -> Decision:
 def registry_policies(
     http: httpx2.AsyncClient, registry_url: str, *, answers: Callable[[Node], bool] | None = None
 ) -> Fetch:
-    """A fetcher of policies from the registry at `registry_url`, the URL of its SOAP endpoint or its base.
-
-    `answers` tells by its certificate whether the answer of a node counts: that a trusted authority vouches
-    for it is not enough, with joined communities there are several. None is for where there is no TLS.
+    """A fetcher of policies from the registry at `registry_url`; parameters as of `own_registry.ask`.
 
     Raises, when it is awaited
     --------------------------
-    PolicyError
-        The answer is not a patient's policies, or not of a node whose answers count; what `http` raises when
-        there is none.
+    PolicyError, NoAnswer
+        The answer is not a patient's policies, or does not count; what `http` raises when there is none.
     """
-    url = registry_url.removesuffix("/").removesuffix("/xds/registry") + PATH
 
     async def fetch(patient_id: str) -> PatientPolicies:
-        async with http.stream("POST", url, json={"patient_id": patient_id}) as response:
-            if answers is not None and not answers(_node_of(response)):
-                log.error("who answers as the registry is not of this community: XDSI_COMMUNITY_NODES")
-                raise PolicyError("the registry is no node of this community")
-            if response.status_code != 200:
-                raise PolicyError(f"the registry answers {response.status_code}")
-            return decode_patient_policies(await _limited(response))
+        content = {"patient_id": patient_id}
+        return decode_patient_policies(await ask(http, registry_url, PATH, content, answers=answers))
 
     return fetch
-
-
-def _node_of(response: httpx2.Response) -> Node:
-    """Who answered, by the certificate that its connection showed."""
-    stream = response.extensions.get("network_stream")
-    secure = None if stream is None else stream.get_extra_info("ssl_object")
-    return node_from_der(None if secure is None else secure.getpeercert(binary_form=True), "")
-
-
-async def _limited(response: httpx2.Response) -> bytes:
-    received = bytearray()
-    async for chunk in response.aiter_bytes():
-        received += chunk
-        if len(received) > MAX_BYTES:
-            raise PolicyError(f"the registry's answer is larger than {MAX_BYTES} bytes")
-    return bytes(received)

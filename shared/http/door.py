@@ -44,7 +44,7 @@ class Doors:
             await self.refusals.node(address, fault.detail)
             raise Unauthorized(fault.reason) from None
         try:
-            return self.authenticator.caller(
+            return await self.authenticator.caller(
                 node,
                 door=door,
                 endpoint=called(scope, self.public_url),

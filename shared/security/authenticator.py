@@ -11,7 +11,9 @@ from lxml import etree
 
 from shared.faults import SecurityFault
 from shared.security.caller import Caller, Node, User
+from shared.security.once import Nowhere, Once, key_of
 from shared.security.rights import Rights, loopback
+from shared.security.saml import Verified, claimed_name
 from shared.security.xua import MAX_BYTES, AssertionVerifier, assertion_of, check_timestamp
 from shared.settings import ServiceSettings, XuaMode
 from shared.xml import Element, XmlError, parse
@@ -22,7 +24,9 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 class Authenticator:
     """Turns what came with a request into its `Caller`, under one service's settings.
 
-    With `passes_on` a caller keeps the assertion, so that it can be sent on unchanged.
+    `once` is where it is kept which assertions for one use were used; without it they are refused. With
+    `passes_on` a caller keeps the assertion, so that it can be sent on unchanged: its use is then counted by
+    those who answer.
     """
 
     def __init__(
@@ -30,16 +34,18 @@ class Authenticator:
         settings: ServiceSettings,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        once: Once | None = None,
         passes_on: bool = False,
     ) -> None:
         self._mode = settings.xua_mode
         self._tls = settings.tls.enabled
         self.rights = Rights(settings)
         self._clock = clock
+        self._once = once or Nowhere()
         self._passes_on = passes_on
-        self._verifier = AssertionVerifier(settings.assertion, settings.audience)
+        self._verifier = AssertionVerifier(settings.assertion, settings.audience, settings.home_community_id)
 
-    def caller(
+    async def caller(
         self,
         node: Node,
         *,
@@ -77,7 +83,7 @@ class Authenticator:
         self._check(node)
         self.rights.check(node, door)
         try:
-            user, octets = self._user(endpoint, security_header, bearer)
+            user, octets = await self._user(endpoint, security_header, bearer)
             if user is None and speaker_is_user and self._mode is XuaMode.REQUIRED:
                 raise SecurityFault("InvalidSecurity", "this transaction needs a user assertion")
         except SecurityFault as fault:
@@ -99,15 +105,28 @@ class Authenticator:
         if self._mode is XuaMode.OFF and not loopback(node.address):
             raise SecurityFault("FailedAuthentication", "assertions are off, which is for this machine alone")
 
-    def _user(
+    async def _user(
         self, endpoint: str, security_header: Element | None, bearer: str | None
     ) -> tuple[User | None, bytes]:
         if self._mode is XuaMode.OFF or (security_header is None and bearer is None):
             return None, b""
         now = self._clock()
         assertion = self._assertion(security_header, bearer, now)
-        user = self._verifier.verify(assertion, now, endpoint=endpoint)
-        return user, etree.tostring(assertion, with_tail=False) if self._passes_on else b""
+        found = self._verifier.verify(assertion, now, endpoint=endpoint)
+        if self._passes_on:
+            return found.user, etree.tostring(assertion, with_tail=False)
+        if found.one_time_use:
+            try:
+                await self._use(found, now)
+            except SecurityFault as fault:
+                fault.claimed = claimed_name(assertion)
+                raise
+        return found.user, b""
+
+    async def _use(self, found: Verified, now: datetime) -> None:
+        ends = (found.window.not_on_or_after or now) + self._verifier.skew
+        if not await self._once.use(key_of(found.user.issuer, found.user.assertion_id), ends):
+            raise SecurityFault("InvalidSecurityToken", "an assertion for one use was used before")
 
     def _assertion(self, security_header: Element | None, bearer: str | None, now: datetime) -> Element:
         if security_header is None:

@@ -88,6 +88,8 @@ DOORS: Final[Mapping[str, Right]] = {
     "RAD-75": Right.CROSS,
     # consent
     "POST /consent/policies": Right.POLICIES,
+    # what the registry keeps for the services of its community
+    "POST /assertions/use": Right.POLICIES,
     "POST /consent/set": Right.CONSENT,
     "POST /consent/remove": Right.CONSENT,
     "POST /consent/why": Right.CONSENT,

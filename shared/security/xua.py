@@ -25,7 +25,7 @@ from shared.security import saml, xmldsig
 from shared.security.caller import User
 from shared.security.issuer import AssertionIssuer, sign_assertion
 from shared.security.saml import Verified
-from shared.settings import AssertionSettings, SettingsError
+from shared.settings import AssertionSettings, SettingsError, VoiceSettings
 from shared.xml import Element, XmlError, elements, parse, qname
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
 
 MAX_BYTES = 64 * 1024
 CACHED_ASSERTIONS = 10_000
-ONE_TIME_ASSERTIONS = 100_000
 
 _ASSERTION = qname("saml:Assertion")
 _ENCRYPTED = qname("saml:EncryptedAssertion")
@@ -239,16 +238,19 @@ def _read(signed: bytes, root: Element) -> Verified:
 class AssertionVerifier:
     """Verifies assertions under the keys of its settings, and remembers by their octets what it has verified.
 
+    An issuer speaks for a community and its organisations: for those for which `speaks_for` names it, else
+    for `home` alone. Whether an assertion for one use was used is not looked at.
+
     A change of keys means a new verifier, and so an empty memory. Safe to use from several threads.
     """
 
-    def __init__(self, settings: AssertionSettings, audience: str) -> None:
+    def __init__(self, settings: AssertionSettings, audience: str, home: str) -> None:
         self._issuers = load_issuers(settings.issuers)
         self._audience = audience
+        self._voices = Voices(settings.speaks_for, home)
         self._skew = timedelta(seconds=settings.skew_seconds)
         self._longest = timedelta(seconds=settings.max_lifetime_seconds)
         self._remembered: dict[bytes, _Remembered] = {}
-        self._used: dict[tuple[str, str], datetime] = {}
         self._lock = Lock()
 
     @property
@@ -256,8 +258,8 @@ class AssertionVerifier:
         """How far clocks may differ."""
         return self._skew
 
-    def verify(self, assertion: Element, now: datetime, *, endpoint: str = "") -> User:
-        """The user of `assertion` at `now` (aware), taken at `endpoint` (the URI that was called).
+    def verify(self, assertion: Element, now: datetime, *, endpoint: str = "") -> Verified:
+        """What `assertion` says at `now` (aware), taken at `endpoint` (the URI that was called).
 
         Raises
         ------
@@ -271,19 +273,18 @@ class AssertionVerifier:
             fault.claimed = saml.claimed_name(assertion)
             raise
 
-    def _verify(self, octets: bytes, now: datetime, endpoint: str) -> User:
+    def _verify(self, octets: bytes, now: datetime, endpoint: str) -> Verified:
         digest = sha256(octets).digest()
         known = self._remembered.get(digest)
         if known is not None and known.usable(now):
             self._holds(known.verified, now, endpoint)
-            return known.verified.user
+            return known.verified
         fresh = _Remembered(*verified(octets, self._issuers, now))
+        self._voices.check(fresh.verified.user)
         self._holds(fresh.verified, now, endpoint)
-        if fresh.verified.one_time_use:
-            self._use_once(fresh.verified, now)
-        else:
+        if not fresh.verified.one_time_use:
             self._remember(digest, fresh)
-        return fresh.verified.user
+        return fresh.verified
 
     def _holds(self, found: Verified, now: datetime, endpoint: str) -> None:
         accepted = {self._audience, endpoint} - {""}
@@ -315,20 +316,50 @@ class AssertionVerifier:
             while len(self._remembered) > CACHED_ASSERTIONS:
                 self._remembered.pop(next(iter(self._remembered)))
 
-    def _use_once(self, found: Verified, now: datetime) -> None:
-        key = (found.user.issuer, found.user.assertion_id)
-        with self._lock:
-            self._forget_expired(now)
-            if key in self._used:
-                raise SecurityFault("InvalidSecurityToken", "an assertion for one use was used before")
-            if len(self._used) >= ONE_TIME_ASSERTIONS:
-                raise SecurityFault("InvalidSecurityToken", "too many assertions for one use are remembered")
-            ends = found.window.not_on_or_after
-            self._used[key] = now if ends is None else ends + self._skew
 
-    def _forget_expired(self, now: datetime) -> None:
-        if len(self._used) >= ONE_TIME_ASSERTIONS:
-            self._used = {key: until for key, until in self._used.items() if until > now}
+class Voices:
+    """Who may speak for whom: of an assertion, whether its issuer may say which home and organisations.
+
+    `speaks_for` is by issuer. One that it does not name speaks for `home`, our own community. Which
+    organisations those of our own community are need not be said: it may claim any that no other issuer is
+    named for. One that speaks for other communities claims only those that it is named for.
+    """
+
+    def __init__(self, speaks_for: Mapping[str, VoiceSettings], home: str) -> None:
+        self._home = _oid(home)
+        self._communities = {
+            issuer: frozenset(map(_oid, voice.communities)) for issuer, voice in speaks_for.items()
+        }
+        self._organizations = {
+            issuer: frozenset(map(_oid, voice.organizations)) for issuer, voice in speaks_for.items()
+        }
+        self._named = {each for listed in self._organizations.values() for each in listed}
+
+    def check(self, user: User) -> None:
+        """Refuse what the issuer may not say.
+
+        Raises
+        ------
+        SecurityFault
+            InvalidSecurityToken; its detail, for the trail, says for whom the issuer may not speak.
+        """
+        communities = self._communities.get(user.issuer) or frozenset((self._home,))
+        if user.home_community_id and _oid(user.home_community_id) not in communities:
+            raise SecurityFault(
+                "InvalidSecurityToken", "the issuer does not speak for the home community that is claimed"
+            )
+        claimed = set(map(_oid, user.organization_ids))
+        ours = self._organizations.get(user.issuer, frozenset())
+        listed = bool(ours) or communities != {self._home}
+        if claimed - ours if listed else claimed & self._named:
+            raise SecurityFault(
+                "InvalidSecurityToken", "the issuer does not speak for an organisation that is claimed"
+            )
+
+
+def _oid(identifier: str) -> str:
+    """An id as it is compared: an OID with or without `urn:oid:` is the same."""
+    return identifier.strip().removeprefix("urn:oid:")
 
 
 # --- keys ---------------------------------------------------------------------------------------------

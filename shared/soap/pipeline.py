@@ -86,7 +86,7 @@ _SIMPLE = f"{SOAP_XML}; charset=UTF-8"
 class Authenticator(Protocol):
     """Proves who is calling (`shared.security.authenticator.Authenticator`)."""
 
-    def caller(
+    async def caller(
         self,
         node: Node,
         *,
@@ -355,7 +355,7 @@ class SoapService:
         try:
             if len(envelope.security) > 1:
                 raise SecurityFault("InvalidSecurity", "more than one Security header is addressed to us")
-            exchange.caller = self._authenticator.caller(
+            exchange.caller = await self._authenticator.caller(
                 exchange.node,
                 door=served.transaction.number,
                 endpoint=exchange.endpoint,

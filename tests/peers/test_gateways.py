@@ -28,6 +28,7 @@ from shared.security.peer_certificate import subject_of
 from tests.support.community import (
     CLERK,
     RADIOLOGIST,
+    SOUTH,
     StudyFiles,
     assertion_of,
     audit_messages,
@@ -67,6 +68,8 @@ class Joined:
         own = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
         west = stage.settings(stage.community) | {
             "home_community_id": WEST,
+            "assertion": stage.settings(stage.community)["assertion"]
+            | {"speaks_for": {stage.south.issuer: {"communities": [EAST], "organizations": [SOUTH]}}},
             "gateway": {
                 "port": responding,
                 "community_gateways": {EAST: subject_of(stage.south.node.certificate)},
@@ -212,6 +215,9 @@ async def test_nobody_asks_across_communities_without_being_known(joined: Joined
         (stage.south, None, "InvalidSecurity"),
         # And for users of its own community alone.
         (stage.south, assertion_of(stage, home_community_id="urn:oid:2.999.99"), "InvalidSecurityToken"),
+        # Its provider speaks for neither our own, nor for the organisations of others.
+        (stage.south, assertion_of(stage, home_community_id=WEST), "InvalidSecurityToken"),
+        (stage.south, assertion_of(stage, organization_ids=("urn:oid:2.999.9",)), "InvalidSecurityToken"),
         # Whom nobody changed on the way.
         (stage.south, assertion_of(stage).replace(b"dr.south", b"dr.north"), "FailedCheck"),
     )

@@ -21,7 +21,7 @@ from shared.security.xua import AssertionVerifier, assertion_of
 from shared.settings import AssertionSettings
 from shared.xml import parse
 from tests.support.assertions import edited, signature_of
-from tests.support.certificates import AUDIENCE, certificate_of
+from tests.support.certificates import AUDIENCE, HOME, certificate_of
 from tests.support.envelopes import envelope, security, security_header
 
 XMLSEC1 = shutil.which("xmlsec1")
@@ -117,10 +117,10 @@ def test_we_verify_what_xmlsec1_signs(name, tmp_path):
 
     assert done.returncode == 0, done.stderr
     verifier = AssertionVerifier(
-        AssertionSettings(issuers={"https://idp.north.example": certificate}), AUDIENCE
+        AssertionSettings(issuers={"https://idp.north.example": certificate}), AUDIENCE, HOME
     )
     assertion = assertion_of(security_header(signed.read_bytes()))
-    user = verifier.verify(assertion, datetime.now(UTC), endpoint="https://registry.example/xds")
+    user = verifier.verify(assertion, datetime.now(UTC), endpoint="https://registry.example/xds").user
     assert user.name_id == "u-778"
     assert user.roles[0].display_name == 'Radiologist "first" & <last>'
 

@@ -21,6 +21,8 @@ from shared.security.peer_certificate import node_from_der
 from xdsi.certificates import Community, create_community, trust_each_other
 
 AUDIENCE = "urn:oid:1.3.6.1.4.1.21367.2005.13.20.1000"
+#: The homeCommunityId of services that are told nothing else.
+HOME = "urn:oid:1.3.6.1.4.1.21367.2026.10"
 
 LOCAL_ROLES = "2.999.40.1"
 RADIOLOGIST = Code("RAD-PHYS", LOCAL_ROLES, "Radiologist")

@@ -132,7 +132,7 @@ class Doorkeeper:
     fault: SecurityFault | None = None
     seen: list[dict[str, Any]] = field(default_factory=list)
 
-    def caller(self, node: Node, *, endpoint: str, message_id: str = "", **shown: Any) -> Caller:
+    async def caller(self, node: Node, *, endpoint: str, message_id: str = "", **shown: Any) -> Caller:
         self.seen.append({"node": node, **shown})
         if self.fault is not None:
             raise self.fault

@@ -20,6 +20,8 @@ from shared.consent.policy import (
     encode_patient_policies,
     new_policy,
 )
+from shared.security import own_registry
+from shared.security.own_registry import NoAnswer
 from shared.settings import Default
 from tests.support.consent import (
     OTHER_PATIENT,
@@ -268,15 +270,15 @@ async def test_the_registry_is_asked_by_the_patients_id_in_the_body(url):
 async def test_any_other_status_is_no_answer(status):
     body = encode_patient_policies(PatientPolicies(PATIENT))
     async with a_registry(status, body) as http:
-        with pytest.raises(PolicyError, match=str(status)):
+        with pytest.raises(NoAnswer, match=str(status)):
             await registry_policies(http, "http://registry")(PATIENT)
 
 
 async def test_an_endless_answer_is_cut(monkeypatch):
-    monkeypatch.setattr(directory, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(own_registry, "MAX_BYTES", 1_000)
 
     async with a_registry(200, *[b"x" * 600] * 4) as http:
-        with pytest.raises(PolicyError, match="larger"):
+        with pytest.raises(NoAnswer, match="larger"):
             await registry_policies(http, "http://registry")(PATIENT)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -41,9 +42,8 @@ def header(*tokens: bytes):
 
 
 def caller(authenticator: Authenticator, node: Node = OURS, *, speaker_is_user: bool = True, **came):
-    return authenticator.caller(
-        node, **{"door": "ITI-18"} | came, endpoint=ENDPOINT, speaker_is_user=speaker_is_user
-    )
+    came = {"door": "ITI-18", "endpoint": ENDPOINT, "speaker_is_user": speaker_is_user} | came
+    return asyncio.run(authenticator.caller(node, **came))
 
 
 def test_an_assertion_makes_a_user_and_the_certificate_a_node():

@@ -19,6 +19,7 @@ from shared.xml import parse
 from tests.support.assertions import edited, sealed, signed_again
 from tests.support.certificates import (
     AUDIENCE,
+    HOME,
     RADIOLOGIST,
     TREATMENT,
     assertion_for,
@@ -35,11 +36,11 @@ ISSUED = NOW - timedelta(minutes=2)
 
 def a_verifier(**changes) -> AssertionVerifier:
     given = {"issuers": {NORTH.issuer: NORTH.provider.certificate}} | changes
-    return AssertionVerifier(AssertionSettings(**given), AUDIENCE)
+    return AssertionVerifier(AssertionSettings(**given), AUDIENCE, HOME)
 
 
 def user_of(assertion: bytes, **changes):
-    return a_verifier(**changes).verify(parse(assertion), NOW)
+    return a_verifier(**changes).verify(parse(assertion), NOW).user
 
 
 def test_every_value_that_was_signed_is_read():
@@ -50,7 +51,7 @@ def test_every_value_that_was_signed_is_read():
             alias="who",
             subject_id="Dr. Ümit & <Partner>",
             organization_ids=("urn:oid:2.999.7", "urn:oid:2.999.8"),
-            home_community_id="urn:oid:2.999.1",
+            home_community_id=HOME,
             resource_ids=("P0001^^^&2.999.1&ISO",),
             roles=(RADIOLOGIST, Code("CHIEF", "2.999.40.1", "Chief")),
         )
@@ -60,7 +61,7 @@ def test_every_value_that_was_signed_is_read():
     assert user.subject_id == "Dr. Ümit & <Partner>"
     assert user.organization == "North Hospital"
     assert user.organization_ids == ("urn:oid:2.999.7", "urn:oid:2.999.8")
-    assert user.home_community_id == "urn:oid:2.999.1"
+    assert user.home_community_id == HOME
     assert user.resource_ids == ("P0001^^^&2.999.1&ISO",)
     assert [(role.value, role.scheme, role.display_name) for role in user.roles] == [
         ("RAD-PHYS", "2.999.40.1", "Radiologist"),
@@ -114,14 +115,14 @@ def test_an_assertion_for_this_endpoint_alone_is_accepted_here():
     endpoint = "https://registry.example/xds/registry"
     assertion = parse(assertion_for("u-778", not_before=ISSUED, audience=endpoint, recipient=endpoint))
 
-    assert a_verifier().verify(assertion, NOW, endpoint=endpoint).name_id == "u-778"
+    assert a_verifier().verify(assertion, NOW, endpoint=endpoint).user.name_id == "u-778"
 
 
 @pytest.mark.parametrize("seconds", [-60, 0, 300, 359])
 def test_clocks_may_differ_by_a_minute(seconds):
     assertion = parse(assertion_for("u-778", not_before=NOW))
 
-    assert a_verifier().verify(assertion, NOW + timedelta(seconds=seconds)).name_id == "u-778"
+    assert a_verifier().verify(assertion, NOW + timedelta(seconds=seconds)).user.name_id == "u-778"
 
 
 @pytest.mark.parametrize("seconds", [-61, 360])
@@ -218,22 +219,6 @@ def test_what_is_refused_is_not_remembered():
             verifier.verify(parse(assertion_for(f"u-{number}", not_before=NOW - timedelta(days=1))), NOW)
 
     assert not verifier._remembered
-
-
-def test_assertions_for_one_use_are_forgotten_when_expired_and_refused_when_too_many(monkeypatch):
-    monkeypatch.setattr(xua, "ONE_TIME_ASSERTIONS", 2)
-    verifier = a_verifier()
-
-    def use(name: str, now: datetime) -> None:
-        verifier.verify(parse(assertion_for(name, not_before=now, one_time_use=True)), now)
-
-    use("u-1", NOW)
-    use("u-2", NOW)
-    with pytest.raises(SecurityFault):
-        use("u-3", NOW)
-    use("u-4", NOW + timedelta(minutes=10))
-
-    assert len(verifier._used) == 1
 
 
 # --- keys ---------------------------------------------------------------------------------------------

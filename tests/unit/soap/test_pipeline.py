@@ -585,7 +585,7 @@ async def test_perform_records_a_failure_and_raises_it_again(raised, expected):
     async def handle(unit, request, caller):
         raise raised
 
-    recorder, caller = Recorder(), Doorkeeper().caller(None, endpoint="http://x/")
+    recorder, caller = Recorder(), await Doorkeeper().caller(None, endpoint="http://x/")
     with pytest.raises(expected):
         await perform(Served(ECHO, handle, describe), a_unit, Echo(""), caller, recorder, expected=(Problem,))
 
@@ -602,7 +602,7 @@ async def test_a_request_beyond_its_limits_is_recorded_and_never_handled():
     class Large(Echo):
         refused = UnknownPatientId("too much")
 
-    recorder, caller = Recorder(), Doorkeeper().caller(None, endpoint="http://x/")
+    recorder, caller = Recorder(), await Doorkeeper().caller(None, endpoint="http://x/")
     with pytest.raises(UnknownPatientId):
         await perform(Served(ECHO, handle, describe), a_unit, Large("much"), caller, recorder)
 
@@ -614,7 +614,7 @@ async def test_perform_gives_nothing_when_it_cannot_record():
     async def handle(unit, request, caller):
         return Echo("private")
 
-    caller = Doorkeeper().caller(None, endpoint="http://x/")
+    caller = await Doorkeeper().caller(None, endpoint="http://x/")
     with pytest.raises(AuditUnavailable):
         await perform(Served(ECHO, handle, describe), a_unit, Echo(""), caller, Recorder(available=False))
 

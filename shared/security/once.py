@@ -1,0 +1,91 @@
+"""Assertions for one use (SAML 2.0 core 2.5.1.5): used once in the whole community, or not at all.
+
+What was used is kept in one place: a table of the community's registry, which every worker, host and service
+asks before it goes on, and which outlives them. Where it cannot be asked, an assertion for one use is
+refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import sha256
+from typing import Protocol
+
+import httpx2
+
+from shared.faults import SecurityFault
+from shared.security.caller import Node
+from shared.security.own_registry import NoAnswer, ask
+from shared.security.rights import Rights
+from shared.settings import ConsentSource, ServiceSettings
+
+PATH = "/assertions/use"
+
+#: Used assertions that are kept at a time: beyond it none is taken until some have expired.
+MOST_KEPT = 100_000
+
+
+class Once(Protocol):
+    """Where used assertions are kept."""
+
+    async def use(self, key: str, until: datetime) -> bool:
+        """Whether this is the first use of `key`, which may be forgotten at `until` (aware).
+
+        Raises
+        ------
+        SecurityFault
+            It cannot be told.
+        """
+        ...
+
+
+def key_of(issuer: str, assertion_id: str) -> str:
+    """Under what an assertion is kept: hexadecimal, and telling nothing of whom it is about."""
+    return sha256(json.dumps([issuer, assertion_id]).encode()).hexdigest()
+
+
+def untold(why: str) -> SecurityFault:
+    """Whether the assertion was used is not known, and it is refused."""
+    return SecurityFault("InvalidSecurityToken", f"an assertion for one use is not taken: {why}")
+
+
+class Nowhere:
+    """No place: assertions for one use are refused."""
+
+    async def use(self, key: str, until: datetime) -> bool:
+        """Refuse."""
+        raise untold("this service asks no registry of xdsi, where used ones are kept")
+
+
+def open_once(settings: ServiceSettings, http: httpx2.AsyncClient) -> Once:
+    """Where a service that is not the registry keeps used assertions: at the registry whose policies it
+    asks; beside one of another vendor nowhere.
+    """
+    if settings.consent.source is not ConsentSource.REGISTRY:
+        return Nowhere()
+    rights = Rights(settings)
+    return AtRegistry(http, settings.consent_url, answers=rights.community if settings.tls.enabled else None)
+
+
+class AtRegistry:
+    """The table of the community's registry at `url`; `answers` as of `shared.security.own_registry.ask`."""
+
+    def __init__(
+        self, http: httpx2.AsyncClient, url: str, *, answers: Callable[[Node], bool] | None = None
+    ) -> None:
+        self._http = http
+        self._url = url
+        self._answers = answers
+
+    async def use(self, key: str, until: datetime) -> bool:
+        """Ask the registry."""
+        content = {"key": key, "until": until.isoformat()}
+        try:
+            first = json.loads(await ask(self._http, self._url, PATH, content, answers=self._answers))[
+                "first"
+            ]
+        except (httpx2.HTTPError, NoAnswer, ValueError, KeyError, TypeError) as error:
+            raise untold(f"the registry cannot be asked ({type(error).__name__})") from None
+        return first is True
