@@ -70,7 +70,7 @@ class ActionFault(SenderFault):
 class SecurityFault(SenderFault):
     """A WS-Security fault; `name` is the subcode's local name in wsse, for example FailedAuthentication.
 
-    The reason is generic by intent; `detail` goes to the log alone. `claimed` is the user that the
+    The reason is generic by intent; `detail` goes to the log and the trail. `claimed` is the user that the
     refused assertion names, for the failure record, or empty; `of_the_community` tells that a node of the
     community brought it.
     """

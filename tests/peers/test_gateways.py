@@ -54,6 +54,8 @@ from xdsi.stage import Stage, free_ports, write_toml
 pytestmark = [pytest.mark.heavy, pytest.mark.peer]
 
 EAST, WEST = "urn:oid:2.999.71", "urn:oid:2.999.72"
+#: The East's, as every service of the West believes it: for the East and its hospital alone.
+PROVIDER = "urn:xdsi:assertion-provider:south"
 SOAP = "{http://www.w3.org/2003/05/soap-envelope}"
 
 
@@ -68,8 +70,6 @@ class Joined:
         own = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
         west = stage.settings(stage.community) | {
             "home_community_id": WEST,
-            "assertion": stage.settings(stage.community)["assertion"]
-            | {"speaks_for": {stage.south.issuer: {"communities": [EAST], "organizations": [SOUTH]}}},
             "gateway": {
                 "port": responding,
                 "community_gateways": {EAST: subject_of(stage.south.node.certificate)},
@@ -116,7 +116,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyFiles:
 def joined(tmp_path_factory: pytest.TempPathFactory, study: StudyFiles) -> Iterator[Joined]:
     folder = tmp_path_factory.mktemp("joined")
     with ExitStack() as stack:
-        stage = stack.enter_context(started(Stage(folder / "stage")))
+        changes = {"assertion": {"speaks_for": {PROVIDER: {"communities": [EAST], "organizations": [SOUTH]}}}}
+        stage = stack.enter_context(started(Stage(folder / "stage", changes=changes)))
+        assert stage.south.issuer == PROVIDER
         made = Joined(stage, folder)
         try:
             for _ in start_all(made.members):

@@ -28,7 +28,7 @@ class Kept(list):
 
 
 def refused(claimed="", *, name="FailedAuthentication", community=False):
-    fault = SecurityFault(name, "a detail for the log", claimed=claimed)
+    fault = SecurityFault(name, "a detail", claimed=claimed)
     fault.of_the_community = community
     return fault
 
@@ -69,7 +69,8 @@ async def test_each_address_and_each_kind_of_refusal_is_counted_apart():
         await refusals.node("192.0.2.1", "no certificate")
         await refusals.node("192.0.2.2", "unknown issuer")
         await refusals.user(refused(), NODE, transaction="ITI-18")
-    assert kept.told() == ["no certificate", "unknown issuer", "FailedAuthentication (ITI-18)"]
+    of_the_user = "FailedAuthentication (ITI-18): a detail"
+    assert kept.told() == ["no certificate", "unknown issuer", of_the_user]
     await refusals.close()
     assert [told.partition(" ")[0] for told in kept.told()[3:]] == ["4", "4", "4"]
 
