@@ -183,7 +183,7 @@ def retrieve_large(
     """ITI-43 of the large document: again and again, its first byte, and once after its file was touched,
     so that it is compared with its digest."""
     wire, request = Wire(at.port, context), retrieval(unique_id)
-    get = b"GET /whole HTTP/1.1\r\nHost: bench\r\n\r\n"
+    get = b"GET /whole HTTP/1.1\r\nHost: localhost\r\n\r\n"
     ours, floor, firsts = [], [], []
     with rss_growth(at.process_id) as growth:
         for _ in range(plan.rounds + 3):

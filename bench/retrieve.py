@@ -132,7 +132,7 @@ def rad69_request(port: int, study: str, series: str, uids: list[str], location:
     content_type, pieces = write_package(envelope, (), action=RAD69.action)
     body = b"".join(bytes(piece) for piece in pieces if isinstance(piece, bytes))
     head = (
-        f"POST /xds/imaging-source HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\n"
+        f"POST /xds/imaging-source HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -140,7 +140,7 @@ def rad69_request(port: int, study: str, series: str, uids: list[str], location:
 
 def get(path: str, accept: str = "*/*", more: str = "") -> bytes:
     """A GET request."""
-    return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: {accept}\r\n{more}\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n{more}\r\n".encode()
 
 
 def services(folder: Path) -> tuple[ImagingSourceSettings, list[Process]]:

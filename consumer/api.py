@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from consumer.delivery import InstanceResponse
@@ -22,8 +22,9 @@ from consumer.problems import problem_of
 from consumer.unit import Parts
 from consumer.visitors import Reception, Visitor
 from consumer.workplace import MOST_STUDIES, Opened, OpenedSeries, Workplace
-from shared.http.problem import CONTENT_TYPE, BadRequest, HttpProblem, WrongMediaType
-from shared.http.raw_asgi import ClientGone, node_of, receive_body
+from shared.http.json_body import read_json
+from shared.http.problem import CONTENT_TYPE, BadRequest, HttpProblem
+from shared.http.raw_asgi import ClientGone, node_of
 
 PREFIX: Final = "/api"
 MAX_BODY: Final = 64 * 1024
@@ -76,7 +77,7 @@ def router(parts: Parts, reception: Reception, workplace: Workplace) -> APIRoute
     async def studies(request: Request) -> Response:
         async def work() -> Response:
             who = await visitor(request)
-            asked = await _read(request, StudiesRequest)
+            asked = await read_json(request.headers, request.receive, StudiesRequest, limit=MAX_BODY)
             try:
                 criteria = asked.criteria(domain)
             except WrongCriterion as error:
@@ -93,7 +94,7 @@ def router(parts: Parts, reception: Reception, workplace: Workplace) -> APIRoute
     async def manifests(request: Request) -> Response:
         async def work() -> Response:
             who = await visitor(request)
-            asked = await _read(request, ManifestRequest)
+            asked = await read_json(request.headers, request.receive, ManifestRequest, limit=MAX_BODY)
             opened = await workplace.open(
                 who, asked.document_unique_id, asked.repository_unique_id, asked.home_community_id
             )
@@ -133,21 +134,6 @@ def refused(request: Request, error: HTTPException) -> Response:
 
 def _shown(problem: HttpProblem) -> Response:
     return Response(problem.body(), problem.status, problem.headers, media_type=CONTENT_TYPE)
-
-
-async def _read(request: Request, kind: type[Body]) -> Body:
-    # A page of another site cannot send this type without being asked back (CORS).
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise WrongMediaType("send JSON, with Content-Type: application/json")
-    octets = await receive_body(request.receive, limit=MAX_BODY)
-    try:
-        return kind.model_validate_json(octets)
-    except ValidationError as error:
-        raise BadRequest(
-            "; ".join(
-                f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in error.errors()
-            )
-        ) from None
 
 
 async def _answer(content: Any) -> Response:

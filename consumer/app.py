@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from consumer import api
-from consumer.guard import Guard
 from consumer.handles import Handles
+from consumer.headers import with_headers
 from consumer.pages.routes import Pages
 from consumer.sessions import Session, Sessions
 from consumer.settings import ConsumerSettings
@@ -39,7 +39,7 @@ class Consumer:
         self._sessions_end = BackgroundWork("sessions", self.end_sessions, rest_seconds=_SWEEP_SECONDS)
         self._metrics = Metrics(parts.settings.service)
         self._metrics.gauge("sessions", "People who are signed in", lambda: len(self.sessions))
-        self.asgi = Guard(self._application(authenticator), parts.settings)
+        self.asgi = with_headers(self._application(authenticator))
 
     def _application(self, authenticator: Authenticator) -> FastAPI:
         parts = self.parts

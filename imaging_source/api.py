@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from imaging_source.domain.publishing import NotPublishable
 from imaging_source.explanation import explanation
@@ -30,16 +30,16 @@ from imaging_source.unit import Parts
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.uids import MAX_UID, UID_PATTERN
 from shared.http.door import Doors
+from shared.http.json_body import read_json
 from shared.http.problem import (
     CONTENT_TYPE,
-    BadRequest,
     Conflict,
     HttpProblem,
     NotFound,
     TooLarge,
     Unavailable,
 )
-from shared.http.raw_asgi import BodyTooLarge, receive_body
+from shared.http.raw_asgi import BodyTooLarge
 from shared.messages.on_demand import ManifestRequest
 from shared.security.caller import Caller
 from shared.store.failures import DatabaseError
@@ -116,7 +116,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     async def publish(request: Request) -> Response:
         async def work() -> JSONResponse:
             await admitted(request)
-            asked = await _read(request, PublishRequest)
+            asked = await read_json(request.headers, request.receive, PublishRequest, limit=MAX_BODY)
             publication_id = await rad68.publish(parts, asked.study_instance_uid, asked.patient_id)
             publisher.wake()
             found = await find_publication(parts.database, publication_id)
@@ -129,7 +129,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     async def manifest(request: Request) -> Response:
         async def work() -> Response:
             caller = await admitted(request)
-            asked = await _read(request, MakeRequest)
+            asked = await read_json(request.headers, request.receive, MakeRequest, limit=MAX_BODY)
             made = await on_demand.make(parts, ManifestRequest(**asked.model_dump()), caller)
             return Response(await asyncio.to_thread(made.encode), media_type="application/json")
 
@@ -139,7 +139,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     async def publications(request: Request) -> Response:
         async def work() -> JSONResponse:
             await admitted(request)
-            asked = await _read(request, PublicationsRequest)
+            asked = await read_json(request.headers, request.receive, PublicationsRequest, limit=MAX_BODY)
             return JSONResponse({"publications": [shown(one) for one in await _found(parts, asked)]})
 
         return await _answered(work)
@@ -148,7 +148,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     async def retry(request: Request) -> Response:
         async def work() -> JSONResponse:
             await admitted(request)
-            asked = await _read(request, RetryRequest)
+            asked = await read_json(request.headers, request.receive, RetryRequest, limit=MAX_BODY)
             publication_id = await _retried(parts, asked.publication_id)
             publisher.wake()
             return JSONResponse({"publication_id": publication_id}, 202)
@@ -159,7 +159,7 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
     async def withdraw(request: Request) -> Response:
         async def work() -> JSONResponse:
             await admitted(request)
-            asked = await _read(request, WithdrawRequest)
+            asked = await read_json(request.headers, request.receive, WithdrawRequest, limit=MAX_BODY)
             return JSONResponse({"withdrawn": await rad68.withdraw(parts, asked.study_instance_uid)})
 
         return await _answered(work)
@@ -201,17 +201,6 @@ async def _done(work: Callable[[], Awaitable[Response]]) -> Response:
         raise Unavailable("the database is not available now; try again later") from None
     except AuditUnavailable:
         raise Unavailable("what would be given away cannot be audited now; try again later") from None
-
-
-async def _read(request: Request, kind: type[Body]) -> Body:
-    octets = await receive_body(request.receive, limit=MAX_BODY)
-    try:
-        return kind.model_validate_json(octets)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in error.errors()
-        )
-        raise BadRequest(problems) from None
 
 
 async def _found(parts: Parts, asked: PublicationsRequest) -> list[PublicationStatus]:

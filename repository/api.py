@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from repository.domain.assembly import Kind
 from repository.provider import CannotMake, ProviderUnavailable
@@ -16,16 +16,14 @@ from repository.unit import Unit
 from shared.dicom.uids import MAX_UID, UID_PATTERN
 from shared.errors import Actor, Severity
 from shared.http.door import Doors
+from shared.http.json_body import read_json
 from shared.http.problem import (
     CONTENT_TYPE,
-    BadRequest,
     Conflict,
     HttpProblem,
     NotFound,
-    TooLarge,
     Unavailable,
 )
-from shared.http.raw_asgi import BodyTooLarge, receive_body
 from shared.messages.registry import RegistryResponse, Status
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
@@ -54,7 +52,9 @@ def router(unit: Callable[[], Unit], doors: Doors) -> APIRouter:
     async def entries(request: Request) -> Response:
         try:
             await doors.admit(request.scope, "POST /api/entries")
-            return await _entered(unit(), await _read(request))
+            return await _entered(
+                unit(), await read_json(request.headers, request.receive, EntryRequest, limit=MAX_BODY)
+            )
         except HttpProblem as problem:
             return Response(problem.body(), problem.status, problem.headers, media_type=CONTENT_TYPE)
 
@@ -82,15 +82,3 @@ def _errors(response: RegistryResponse) -> str:
         for error in response.errors
         if error.severity is Severity.ERROR
     )
-
-
-async def _read(request: Request) -> EntryRequest:
-    try:
-        return EntryRequest.model_validate_json(await receive_body(request.receive, limit=MAX_BODY))
-    except BodyTooLarge as error:
-        raise TooLarge(str(error)) from None
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in error.errors()
-        )
-        raise BadRequest(problems) from None

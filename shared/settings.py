@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "XDSI_"
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+/?")
 SEPARATOR = "__"
 
 
@@ -221,6 +224,16 @@ class ServiceSettings(BaseModel):
     public_url: str | None = Field(
         None, description="URL under which others reach this service, when it is not host and port"
     )
+    host_names: tuple[str, ...] = Field(
+        (),
+        description="further names and addresses by which this service is called, for example of a load "
+        "balancer; beside these, the host of public_url, the names in the certificate and the address of the "
+        "socket, a Host is refused",
+    )
+    trusted_origins: tuple[str, ...] = Field(
+        (),
+        description="origins (scheme://host:port) of other sites whose pages may ask here from a browser",
+    )
     data: Path = Field(Path("var"), description="folder of the embedded defaults")
     database_url: str | None = Field(
         None,
@@ -329,6 +342,11 @@ class ServiceSettings(BaseModel):
                     f"XDSI_CONSENT__POLICIES: {path or 'nothing'} is not a file; name the JSON file of "
                     "policies, or take them from the registry (XDSI_CONSENT__SOURCE=registry)"
                 )
+        found += [
+            f"XDSI_TRUSTED_ORIGINS: {origin!r} is no origin; name scheme://host or scheme://host:port"
+            for origin in self.trusted_origins
+            if not _ORIGIN.fullmatch(origin)
+        ]
         if self.xua is XuaMode.OFF and not is_loopback(self.host):
             found.append("XDSI_XUA: off is for loopback only; use required")
         return found
@@ -336,7 +354,14 @@ class ServiceSettings(BaseModel):
 
 def is_loopback(host: str) -> bool:
     """Whether `host` is an address or name of this machine alone."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return bool((mapped or found).is_loopback)
 
 
 def nested(environ: Mapping[str, str]) -> dict[str, Any]:

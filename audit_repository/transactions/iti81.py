@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from audit_repository.domain.record import instant, is_patient, message_of, name_id, patient_term, term
 from audit_repository.settings import AuditRepositorySettings
@@ -33,8 +33,8 @@ from shared.audit.events import (
 )
 from shared.audit.refusals import Refusals
 from shared.http.door import Doors
+from shared.http.json_body import read_json
 from shared.http.problem import HttpProblem
-from shared.http.raw_asgi import BodyTooLarge, receive_body
 from shared.security.authenticator import Authenticator
 from shared.security.rights import is_fingerprint, normal_dn
 
@@ -127,17 +127,19 @@ def routes(
     router = APIRouter(prefix="/api")
     doors = Doors(authenticator=authenticator, refusals=refusals, public_url=settings.public_url)
 
-    async def used(request: Request) -> None:
+    async def used(request: Request) -> SearchRequest:
+        """What is searched for by a node that may; that it asks is recorded."""
         try:
             caller = await doors.admit(request.scope, f"{request.method} {request.scope['route'].path}")
+            wanted = await read_json(request.headers, request.receive, SearchRequest, limit=MOST_OCTETS)
         except HttpProblem as problem:
             raise HTTPException(problem.status, problem.detail) from None
         await record(log_used(caller, ITI81, caller.endpoint))
+        return wanted
 
     @router.post("/search")
     async def search(request: Request) -> dict[str, Any]:
-        wanted = await _wanted(request)
-        await used(request)
+        wanted = await used(request)
         found = await trail.search(wanted.search())
         shown = await asyncio.to_thread(lambda: list(map(show, found)))
         return {"records": shown, "before": found[-1].sequence if found else None}
@@ -156,18 +158,6 @@ def routes(
         return asdict(await verify(trail.database, trail.folder))
 
     return router
-
-
-async def _wanted(request: Request) -> SearchRequest:
-    try:
-        return SearchRequest.model_validate_json(
-            await receive_body(request.receive, limit=MOST_OCTETS) or b"{}"
-        )
-    except BodyTooLarge as error:
-        raise HTTPException(413, str(error)) from None
-    except ValidationError as error:
-        problems = (f"{'/'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
-        raise HTTPException(400, "; ".join(problems)) from None
 
 
 # --- how a record is shown ---------------------------------------------------------------------------

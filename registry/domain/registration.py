@@ -176,7 +176,7 @@ def patients_across(message: Message, known: Knowledge) -> Iterator[XdsError]:
         for end in _registered_ends(item, message, known):
             if end.patient_id and not same_patient(end.patient_id, patient):
                 yield PatientIdDoesNotMatch(
-                    f"{end.entry_uuid} is about {end.patient_id}, the submission set about {patient}",
+                    f"{end.entry_uuid} is about another patient than the submission set",
                     location=item.entry_uuid,
                 )
 

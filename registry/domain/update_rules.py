@@ -117,8 +117,8 @@ def patients_of_associations(update: Update, known: Known, codes: Codes) -> Iter
         if not same_patient(*patients):
             version = next(end for end in ends if end in update.values)
             yield PatientIdReconciliationError(
-                f"{version}: with the association {item.entry_uuid} it would join {patients[0]} and "
-                f"{patients[1]}; end it first, or set AssociationPropagation to no",
+                f"{version}: with the association {item.entry_uuid} it would join objects of two patients; "
+                "end it first, or set AssociationPropagation to no",
                 location=version,
             )
 
@@ -192,7 +192,7 @@ def _wrong_target(
     for end in concerned:
         if end.patient_id and not same_patient(end.patient_id, patient):
             yield PatientIdReconciliationError(
-                f"{change.target}: it is about {end.patient_id}, the submission set about {patient}",
+                f"{change.target}: it is about another patient than the submission set",
                 location=change.trigger.entry_uuid,
             )
 
@@ -254,7 +254,7 @@ def _wrong_ends(update: Update, known: Known, new: NewAssociation) -> Iterator[X
     for end in ends:
         if (of := _patient(update, known, end)) and not same_patient(of, patient):
             yield PatientIdReconciliationError(
-                f"{item.entry_uuid}: {end} is about {of}, the submission set about {patient}",
+                f"{item.entry_uuid}: {end} is about another patient than the submission set",
                 location=item.entry_uuid,
             )
 

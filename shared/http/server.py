@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar, cast
 import uvloop
 from uvicorn.config import Config
 
+from shared.http.guard import Guard
 from shared.http.handshake import OnTlsFailure, TlsListener
 from shared.http.limits import HttpLimits
 from shared.http.protocol import House, XdsiProtocol
@@ -151,7 +152,7 @@ async def start_server(
     limits: HttpLimits | None = None,
     reuse_port: bool = False,
 ) -> RunningServer:
-    """Listen on the host and port of `settings`, and serve `app` until the server is stopped.
+    """Listen on the host and port of `settings`, and serve `app`, guarded, until the server is stopped.
 
     Lifespan events are not sent: a service begins and ends its own work. No forwarding header of a proxy is
     believed.
@@ -173,7 +174,8 @@ async def start_server(
     if problems := settings.problems():
         raise SettingsError(tuple(problems))
     context = server_context(settings.tls) if settings.tls.enabled else None
-    house = _house(app, limits or HttpLimits.of(settings))
+    guarded = Guard(app, settings, settings.host)
+    house = _house(guarded, limits or HttpLimits.of(settings))
     allow_open_files(2 * house.limits.connections + 256)
     listening = _listening(settings.host, settings.port, reuse_port)
     port: int = listening.getsockname()[1]

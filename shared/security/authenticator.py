@@ -12,10 +12,10 @@ from lxml import etree
 from shared.faults import SecurityFault
 from shared.security.caller import Caller, Node, User
 from shared.security.once import Nowhere, Once, key_of
-from shared.security.rights import Rights, loopback
+from shared.security.rights import Rights
 from shared.security.saml import Verified, claimed_name
 from shared.security.xua import MAX_BYTES, AssertionVerifier, assertion_of, check_timestamp
-from shared.settings import ServiceSettings, XuaMode
+from shared.settings import ServiceSettings, XuaMode, is_loopback
 from shared.xml import Element, XmlError, parse
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
@@ -102,7 +102,7 @@ class Authenticator:
     def _check(self, node: Node) -> None:
         if self._tls and not (node.subject or node.fingerprint):
             raise SecurityFault("FailedAuthentication", "the node showed no certificate")
-        if self._mode is XuaMode.OFF and not loopback(node.address):
+        if self._mode is XuaMode.OFF and not is_loopback(node.address):
             raise SecurityFault("FailedAuthentication", "assertions are off, which is for this machine alone")
 
     async def _user(

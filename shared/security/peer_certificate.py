@@ -64,6 +64,26 @@ def fingerprint_of(pem_path: Path) -> str:
     return sha256(_first(pem_path).public_bytes(Encoding.DER)).hexdigest()
 
 
+def names_of(pem_path: Path) -> frozenset[str]:
+    """The host names and addresses for which the first certificate in a PEM file is made.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or holds no certificate.
+    """
+    certificate = _first(pem_path)
+    common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    found = {str(name.value) for name in common}
+    try:
+        others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset(found)
+    found.update(others.get_values_for_type(x509.DNSName))
+    found.update(map(str, others.get_values_for_type(x509.IPAddress)))
+    return frozenset(found)
+
+
 def _first(pem_path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificates(pem_path.read_bytes())[0]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from ipaddress import ip_address
 from typing import Final
 
 from cryptography import x509
@@ -122,7 +121,7 @@ class Rights:
 
     def community(self, node: Node) -> bool:
         """Whether `node` belongs to our own community."""
-        return node in self._community if self._tls else loopback(node.address)
+        return node in self._community if self._tls else is_loopback(node.address)
 
     def may(self, node: Node, door: str) -> bool:
         """Whether `node` has the right that `door` needs."""
@@ -161,18 +160,6 @@ class NodeList:
 
     def __contains__(self, node: Node) -> bool:
         return node.subject in self._subjects or node.fingerprint in self._fingerprints
-
-
-def loopback(address: str) -> bool:
-    """Whether `address` is this machine."""
-    if is_loopback(address):
-        return True
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return bool((mapped or found).is_loopback)
 
 
 def _shown(node: Node) -> str:

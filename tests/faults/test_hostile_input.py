@@ -582,12 +582,12 @@ HTTP_CASES: dict[str, tuple[Callable[[str], bytes], int]] = {
     "a header of 64 KB": (lambda path: head(path, "text/xml", 0, f"X-A: {'y' * 65_536}"), 431),
     "two hundred header lines": (lambda path: head(path, "text/xml", 0, *(["X-A: y"] * 200)), 431),
     "a target of 16 KB": (lambda path: head(f"{path}?{'q' * 16_384}", "text/xml", 0), 414),
-    "another method": (lambda path: b"DELETE %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode(), 405),
+    "another method": (lambda path: b"DELETE %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode(), 405),
     "a GET that asks for no description": (
-        lambda path: b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode(),
+        lambda path: b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode(),
         405,
     ),
-    "a path of nobody": (lambda path: b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+    "a path of nobody": (lambda path: b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
     "an old preface": (lambda path: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "no HTTP": (lambda path: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, 400),
 }

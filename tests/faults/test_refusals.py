@@ -503,12 +503,12 @@ def _foreign(stage: Stage) -> ssl.SSLContext:
 
 
 LISTENERS = {
-    "registry": ("registry", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "registry": ("registry", b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     "feed": ("registry", b"\x0bMSH|^~\\&|\x1c\x0d"),
-    "repository": ("repository", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"),
-    "source": ("imaging-source", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "repository": ("repository", b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    "source": ("imaging-source", b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     "dimse": ("imaging-source", b"\x01\x00\x00\x00\x00\x00"),
-    "audit": ("audit-repository", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "audit": ("audit-repository", b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     "syslog": ("audit-repository", b"5 hello"),
 }
 

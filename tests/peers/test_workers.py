@@ -27,6 +27,7 @@ from shared.faults import SoapFault
 from shared.http.client import http_client
 from shared.http.handover import ORIGIN, Handover
 from shared.messages.iti42 import ITI42
+from shared.security.peer_certificate import fingerprint_of
 from shared.settings import TlsSettings
 from shared.soap.client import PeerUnclear, PeerUnreachable, SoapClient
 from tests.support.certificates import assertion_for, communities
@@ -86,7 +87,8 @@ def workers(
 @contextmanager
 def guarded(folder: Path, number: int) -> Iterator[RegistryProcess]:
     """The same with mutual TLS and user assertions, asked by the other community's node."""
-    north, _ = communities()
+    north, south = communities()
+    theirs = fingerprint_of(south.node.certificate)
     tls = {"certificate": north.node.certificate, "key": north.node.key, "trust": north.trust}
     issuers = {north.issuer: str(north.provider.certificate)}
     registry = RegistryProcess(
@@ -94,6 +96,7 @@ def guarded(folder: Path, number: int) -> Iterator[RegistryProcess]:
         workers=number,
         tls={name: str(path) for name, path in tls.items()},
         assertion={"issuers": issuers},
+        rights={"ask": [theirs], "submit": [theirs]},
         **OPEN,
     )
     registry.base = registry.base.replace("http:", "https:")

@@ -13,6 +13,9 @@ from shared.http.limits import HttpLimits
 from shared.http.server import RunningServer, start_server
 from shared.settings import ServiceSettings, TlsSettings
 
+#: By which tests call the server.
+HOSTS = ("a", "xds_registry.hospital.example")
+
 
 @asynccontextmanager
 async def serving(
@@ -21,7 +24,7 @@ async def serving(
     """`app` behind a real socket; deadlines are looked at every 20 ms."""
     server = await start_server(
         app,
-        ServiceSettings(tls=tls or TlsSettings()),
+        ServiceSettings(tls=tls or TlsSettings(), host_names=HOSTS),
         on_tls_failure=on_tls_failure,
         limits=HttpLimits(**{"sweep_seconds": 0.02, **limits}),
     )
@@ -54,7 +57,7 @@ class RawClient:
         await self.writer.drain()
 
     async def get(self, path: str = "/", *headers: str, method: str = "GET") -> Answer:
-        lines = [f"{method} {path} HTTP/1.1", "Host: test", *headers, "", ""]
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", ""]
         await self.send("\r\n".join(lines).encode())
         return await self.answer(head_only=method == "HEAD")
 

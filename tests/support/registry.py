@@ -202,3 +202,14 @@ async def lenient_registry(database_place: DatabasePlace) -> AsyncIterator[Regis
     yield registry
     await registry.parts.recorder.close()
     await registry.parts.database.close()
+
+
+def told_of_others(message: object, refused: Rejected) -> list[str]:
+    """Texts of errors that name a patient or hold a title which the message does not."""
+    said = repr(message)
+    return [
+        error.context
+        for error in refused.errors
+        for word in (PATIENT, OTHER_PATIENT, PATIENT.partition("^")[0], OTHER_PATIENT.partition("^")[0])
+        if word in error.context + error.location and word not in said
+    ]

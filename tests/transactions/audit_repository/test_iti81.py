@@ -197,7 +197,7 @@ async def test_with_tls_nodes_of_the_community_may_ask_and_those_that_are_named(
 )
 async def test_a_search_that_makes_no_sense_is_told_what_is_wrong(tmp_path, body, status, says):
     async with asked(tmp_path) as (_, http):
-        response = await http.post("/api/search", content=body)
+        response = await http.post("/api/search", content=body, headers={"content-type": "application/json"})
 
         assert response.status_code == status
         assert says in response.text

@@ -23,7 +23,16 @@ from tests.support.metadata import (
     a_submission,
     an_association,
 )
-from tests.support.registry import APPROVED, CLINICIAN, DEPRECATED, Registry, a_clinician, codes, is_success
+from tests.support.registry import (
+    APPROVED,
+    CLINICIAN,
+    DEPRECATED,
+    Registry,
+    a_clinician,
+    codes,
+    is_success,
+    told_of_others,
+)
 from tests.support.updates import (
     STATUSES,
     a_status,
@@ -744,7 +753,10 @@ async def test_every_broken_rule_has_its_code_names_the_object_and_leaves_nothin
     wrong = {}
     for name in names[:half] if place == "message" else names[half:]:
         code, break_rule = BROKEN[name]
-        found = await refusal(registry, break_rule(world))
+        message = break_rule(world)
+        found = await refusal(registry, message)
+        if told := told_of_others(message, found):
+            wrong[f"{name}: told"] = told
         if set(codes(found)) != {code}:
             wrong[name] = (code, [(str(error), error.context) for error in found.errors])
         named = [error.location.split("/")[0] for error in found.errors]

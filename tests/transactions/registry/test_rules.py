@@ -7,6 +7,7 @@ import pytest
 from registry.domain import stored_queries as queries
 from shared.ebrim import schemes
 from shared.ebrim.model import AssociationType, Code, Slot, Timestamp
+from shared.errors import Rejected
 from tests.support.metadata import (
     CT,
     DOMAIN,
@@ -17,7 +18,7 @@ from tests.support.metadata import (
     a_submission,
     an_association,
 )
-from tests.support.registry import APPROVED, DEPRECATED
+from tests.support.registry import APPROVED, DEPRECATED, codes, told_of_others
 
 T = AssociationType
 METADATA = "XDSRegistryMetadataError"
@@ -318,9 +319,14 @@ async def test_every_broken_rule_has_its_code_and_leaves_nothing(registry, place
     wrong = {}
     for name in names[:half] if place == "message" else names[half:]:
         code, break_rule = BROKEN[name]
-        found = await registry.refused(break_rule(world))
+        message = break_rule(world)
+        with pytest.raises(Rejected) as refused:
+            await registry.register(message)
+        found = codes(refused.value)
         if set(found) != {code}:
             wrong[name] = (code, found)
+        if told := told_of_others(message, refused.value):
+            wrong[f"{name}: told"] = told
     assert wrong == {}
     assert await all_ids(registry) == before
 

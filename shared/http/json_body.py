@@ -1,0 +1,46 @@
+"""The body of a request of our own interfaces: JSON, and sent as what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from shared.http.problem import BadRequest, TooLarge, WrongMediaType
+from shared.http.raw_asgi import BodyTooLarge, receive_body
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_json(
+    headers: Mapping[str, str],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    kind: type[Body],
+    *,
+    limit: int,
+) -> Body:
+    """The body as a value of `kind`; an absent one is an empty object.
+
+    Raises
+    ------
+    WrongMediaType
+        It is not sent as application/json, which a page of another site cannot do without asking first.
+    TooLarge
+        It is longer than `limit` bytes.
+    BadRequest
+        It is no such value; the text says what is wrong with each part.
+    """
+    try:
+        octets = await receive_body(receive, limit=limit)
+    except BodyTooLarge as error:
+        raise TooLarge(str(error)) from None
+    if octets and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise WrongMediaType("send the body as application/json")
+    try:
+        return kind.model_validate_json(octets or b"{}")
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in error.errors()
+        )
+        raise BadRequest("; ".join(problems)) from None
