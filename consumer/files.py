@@ -4,23 +4,80 @@ for."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self, TypeVar
 from uuid import uuid4
 
 from consumer.domain.study import Wanted
+from consumer.settings import ConsumerSettings
 from shared.dicom.part10 import DicomError, scan, uid_of
 
 _SOP_INSTANCE_UID = 0x00080018
 _WRITE_BYTES = 1024 * 1024
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceLimits:
+    """How large one instance may be, and how long it may take to arrive."""
+
+    max_bytes: int
+    seconds: float
+
+    @classmethod
+    def of(cls, settings: ConsumerSettings) -> Self:
+        """The limits of a consumer."""
+        return cls(max_bytes=settings.max_instance_bytes, seconds=settings.instance_seconds)
+
+
 class WrongInstance(Exception):
     """What came is not the instance that was asked for, or not DICOM at all."""
 
 
-async def receive(chunks: AsyncIterator[bytes], folder: Path) -> tuple[Path, int]:
-    """Write `chunks` to a new file in `folder` as they come; the file and its size in bytes."""
+class Endless(WrongInstance):
+    """What came has no end within the limits of an instance; nothing of it is kept."""
+
+
+async def in_time(parts: AsyncIterable[T], limits: InstanceLimits) -> AsyncIterator[T]:
+    """Yield `parts`, each of which begins in time.
+
+    Raises
+    ------
+    Endless
+        The next one does not.
+    """
+    following = aiter(parts)
+    while True:
+        try:
+            async with asyncio.timeout(limits.seconds):
+                part = await anext(following)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise Endless(f"no further instance began within {limits.seconds:g} s") from None
+        yield part
+
+
+async def receive(chunks: AsyncIterator[bytes], folder: Path, limits: InstanceLimits) -> tuple[Path, int]:
+    """Write `chunks` to a new file in `folder` as they come; the file and its size in bytes.
+
+    Raises
+    ------
+    Endless
+        They are more, or take longer, than an instance may.
+    """
+    try:
+        async with asyncio.timeout(limits.seconds):
+            return await _receive(chunks, folder, limits.max_bytes)
+    except TimeoutError:
+        raise Endless(f"an instance did not arrive within {limits.seconds:g} s") from None
+
+
+async def _receive(chunks: AsyncIterator[bytes], folder: Path, max_bytes: int) -> tuple[Path, int]:
     path = folder / f"{uuid4()}.part"
     size = 0
     waiting = bytearray()
@@ -29,6 +86,8 @@ async def receive(chunks: AsyncIterator[bytes], folder: Path) -> tuple[Path, int
             async for chunk in chunks:
                 waiting += chunk
                 size += len(chunk)
+                if size > max_bytes:
+                    raise Endless(f"an instance is longer than {max_bytes} bytes, the most that is taken")
                 if len(waiting) >= _WRITE_BYTES:
                     await asyncio.to_thread(file.write, bytes(waiting))
                     waiting.clear()
@@ -53,7 +112,9 @@ async def sop_instance_uid(path: Path) -> str:
         raise WrongInstance(str(error)) from None
 
 
-async def receive_instance(chunks: AsyncIterator[bytes], wanted: Wanted, folder: Path) -> int:
+async def receive_instance(
+    chunks: AsyncIterator[bytes], wanted: Wanted, folder: Path, limits: InstanceLimits
+) -> int:
     """Receive one instance and give it its name below `folder`; its size in bytes.
 
     Raises
@@ -61,7 +122,7 @@ async def receive_instance(chunks: AsyncIterator[bytes], wanted: Wanted, folder:
     WrongInstance
         Something else came; it is not kept.
     """
-    path, size = await receive(chunks, folder)
+    path, size = await receive(chunks, folder, limits)
     try:
         found = await sop_instance_uid(path)
         if found != wanted.sop_instance_uid:

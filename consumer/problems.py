@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from consumer.files import WrongInstance
+from consumer.files import Endless, WrongInstance
 from consumer.transactions.iti43 import NotAsRegistered
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.kos import KosError, TooManyReferences
@@ -91,6 +91,8 @@ async def asking(peer: str, seconds: float) -> AsyncIterator[None]:
         raise of_errors(peer, (error,)) from None
     except EgressRefused:
         raise BadGateway("the manifest names a place that is not among the configured peers") from None
+    except Endless as error:
+        raise BadGateway(f"{peer} sent what has no end: {error}") from None
     except WrongInstance:
         raise BadGateway(f"{peer} sent something else than the instance that was asked for") from None
     except TooManyReferences as error:

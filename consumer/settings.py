@@ -48,11 +48,12 @@ class ConsumerSettings(ServiceSettings):
     fetch_references: int = Field(
         100_000, ge=1, le=1_000_000, description="instances of a manifest that `xdsi fetch` fetches"
     )
+    max_instance_bytes: int = Field(4 * 1024**3, ge=1024, description="longest instance that is taken")
     answer_seconds: float = Field(
         30.0, gt=0, le=300, description="longest that registry and repository are waited for by the service"
     )
     instance_seconds: float = Field(
-        600.0, gt=0, le=3600, description="longest that one instance may take to arrive at the service"
+        600.0, gt=0, le=3600, description="longest that one instance may take to arrive"
     )
     fetches: int = Field(
         16, ge=1, le=256, description="manifests and instances that the service fetches at once"

@@ -15,6 +15,7 @@ from consumer.transactions.access import accessed
 from consumer.unit import Unit
 from shared.audit.events import ihe
 from shared.faults import SenderFault
+from shared.http.client import EgressRefused, Origin
 from shared.soap.client import PeerUnclear, PeerUnreachable
 from shared.soap.media_type import decode_media_type
 from shared.soap.multipart import Parts
@@ -34,9 +35,11 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
     PeerError
         The source does not answer, or its answer broke off; what came before is kept.
     EgressRefused
-        The Retrieve URL is not of a configured peer.
+        The Retrieve URL is not of a configured peer, or is none; nothing was sent.
+    WrongInstance
+        What came has no end.
     """
-    base = wanted[0].retrieve_url
+    base = _base(unit, wanted[0].retrieve_url)
     for (study, series), group in groupby(sorted(wanted, key=_series_of), key=_series_of):
         of_series = list(group)
         url = f"{base}/studies/{study}/series/{series}"
@@ -53,6 +56,24 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
             await unit.record(*accessed(unit.caller(url), RAD107_TYPE, of_series, delivered))
 
 
+def _base(unit: Unit, retrieve_url: str) -> str:
+    """The Retrieve URL of a manifest, which is data from outside: of one of `dicomweb_peers` and nothing
+    beside."""
+    peers = unit.settings.dicomweb_peers
+    named = f"of {', '.join(peers)}" if peers else "of a configured peer, and none is configured"
+    refused = EgressRefused(
+        f"the Retrieve URL of the manifest is not {named} (XDSI_CONSUMER__DICOMWEB_PEERS)"
+    )
+    try:
+        url = httpx2.URL(retrieve_url)
+        origin = Origin.of(url)
+    except (ValueError, httpx2.InvalidURL):
+        raise refused from None
+    if origin not in map(Origin.of, peers) or url.userinfo or url.query or url.fragment:
+        raise refused
+    return str(url).rstrip("/")
+
+
 def _series_of(one: Wanted) -> tuple[str, str]:
     return one.study_instance_uid, one.series_instance_uid
 
@@ -67,13 +88,17 @@ async def _get(
                 return
             media_type = decode_media_type(answer.headers.get("content-type", ""))
             chunks = answer.aiter_raw()
-            async for part in Parts(chunks, media_type.parameter("boundary"), max_parts=_MAX_PARTS):
-                path, size = await files.receive(part.chunks(), folder)
-                one = missing.get(await files.sop_instance_uid(path))
-                if one is None:
-                    path.unlink()
-                    continue
-                files.keep(path, folder / one.file_name)
+            limits = files.InstanceLimits.of(unit.settings)
+            parts = Parts(chunks, media_type.parameter("boundary"), max_parts=_MAX_PARTS)
+            async for part in files.in_time(parts, limits):
+                path, size = await files.receive(part.chunks(), folder, limits)
+                try:
+                    one = missing.get(await files.sop_instance_uid(path))
+                    if one is None:
+                        continue
+                    files.keep(path, folder / one.file_name)
+                finally:
+                    path.unlink(missing_ok=True)
                 del missing[one.sop_instance_uid]
                 yield one, size
     except httpx2.ConnectError as error:

@@ -40,6 +40,7 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
     url = unit.settings.across(first.home_community_id) or unit.settings.imaging_source_endpoint(
         first.retrieve_location_uid
     )
+    limits = files.InstanceLimits.of(unit.settings)
     by_uid = {one.sop_instance_uid: one for one in wanted}
     delivered: set[str] = set()
     try:
@@ -52,7 +53,7 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
             async for part in answer.parts:
                 if (one := expected.get(part.content_id)) is None:
                     continue
-                size = await files.receive_instance(part.chunks, one, folder)
+                size = await files.receive_instance(part.chunks, one, folder, limits)
                 delivered.add(one.sop_instance_uid)
                 yield Delivery(one, size)
         errors = {error.location: error for error in answer.head.errors}

@@ -41,7 +41,10 @@ class Origin(NamedTuple):
         ValueError
             `url` is neither.
         """
-        parsed = httpx2.URL(url)
+        try:
+            parsed = httpx2.URL(url)
+        except httpx2.InvalidURL:
+            raise ValueError("a peer is named by an http:// or https:// URL, and this is none") from None
         if parsed.scheme not in _DEFAULT_PORTS or not parsed.host:
             raise ValueError(
                 f"{parsed.scheme}://{parsed.host}: a peer is named by an http:// or https:// URL"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -19,6 +21,7 @@ from shared.security.caller import Node
 from shared.settings import TlsSettings
 from shared.soap.client import PeerError, SoapClient
 from tests.support.dicom import CT, a_ct, part10
+from tests.support.http_server import serving
 from tests.support.imaging_source import (
     LOCATION_UID,
     Source,
@@ -83,38 +86,51 @@ def recorder() -> Remembered:
     return Remembered()
 
 
+def a_consumer(
+    folder: Path,
+    recorder: Remembered,
+    *,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    assertion: Callable[[], bytes | None] = lambda: None,
+    peers: tuple[str, ...] = (BASE,),
+    **changes: Any,
+) -> ImagingDocumentConsumer:
+    settings = ConsumerSettings.load(
+        environ={},
+        data=folder,
+        instances_per_request=3,
+        parallel=2,
+        imaging_source_url=f"{BASE}/xds/imaging-source",
+        **changes,
+    )
+    http = http_client(TlsSettings(), peers=peers, transport=transport)
+    spool = folder / "incoming"
+    spool.mkdir(exist_ok=True)
+    return ImagingDocumentConsumer(
+        Unit(
+            settings=settings,
+            http=http,
+            soap=SoapClient(http, spool_folder=spool),
+            recorder=recorder,  # type: ignore[arg-type]
+            node=Node(address="127.0.0.1"),
+            user=None,
+            assertion=assertion,
+            spool_folder=spool,
+        )
+    )
+
+
 @pytest.fixture
 def consumer_of(
     tmp_path: Path, recorder: Remembered, source: Source
 ) -> Callable[..., ImagingDocumentConsumer]:
     def make(**cut: int) -> ImagingDocumentConsumer:
-        settings = ConsumerSettings.load(
-            environ={},
-            data=tmp_path,
-            instances_per_request=3,
-            parallel=2,
-            imaging_source_url=f"{BASE}/xds/imaging-source",
-        )
         transport: httpx2.AsyncBaseTransport = httpx2.ASGITransport(
             app=source.service.asgi, client=("127.0.0.1", 50_000)
         )
         if cut:
             transport = Cut(transport, **cut)
-        http = http_client(TlsSettings(), peers=(BASE,), transport=transport)
-        spool = tmp_path / "incoming"
-        spool.mkdir(exist_ok=True)
-        return ImagingDocumentConsumer(
-            Unit(
-                settings=settings,
-                http=http,
-                soap=SoapClient(http, spool_folder=spool),
-                recorder=recorder,  # type: ignore[arg-type]
-                node=Node(address="127.0.0.1"),
-                user=None,
-                assertion=lambda: None,
-                spool_folder=spool,
-            )
-        )
+        return a_consumer(tmp_path, recorder, transport=transport)
 
     return make
 
@@ -249,24 +265,132 @@ async def test_a_refused_patient_leaves_nothing_behind(
     assert content(tmp_path / "to") == {}
 
 
-async def test_a_retrieve_url_that_is_no_peer_opens_no_connection(consumer_of, tmp_path: Path):
-    manifest = a_manifest("2.25.90")
-    [study] = manifest.studies
-    [series] = study.series
-    foreign = ReferencedSeries(
-        series_instance_uid=series.series_instance_uid,
-        retrieve_url="http://203.0.113.9/dicomweb",
-        instances=series.instances,
-    )
-    manifest = Manifest(
-        sop_instance_uid="2.25.1",
-        study_instance_uid="2.25.11",
-        studies=(ReferencedStudy(study_instance_uid="2.25.11", series=(foreign,)),),
+HOSTILE_URLS = (
+    "http://203.0.113.9/dicomweb",
+    "https://127.0.0.1:8030/dicomweb",
+    "http://127.0.0.1:8031/dicomweb",
+    "http://127.0.0.1/dicomweb",
+    "http://127.0.0.1:99999/dicomweb",
+    "http://127.0.0.1:-1/dicomweb",
+    "http://127.0.0.1:8030@203.0.113.9/dicomweb",
+    "http://user:secret@127.0.0.1:8030/dicomweb",
+    "http://127.0.0.1:8030/dicomweb?x=",
+    "http://127.0.0.1:8030/dicomweb#x",
+    "http://127.0.0.1.example:8030/dicomweb",
+    "http://\u0131\u217b7.0.0.1:8030/dicomweb",
+    "http://xn--\ud800/dicomweb",
+    "http://[::1/dicomweb",
+    "http:///dicomweb",
+    "http://",
+    "//127.0.0.1:8030/dicomweb",
+    "dicomweb",
+    "ftp://127.0.0.1:8030/dicomweb",
+    "file:///etc/passwd",
+    "gopher://127.0.0.1:8030/_x",
+    "javascript:alert(1)",
+    "http://127.0.0.1:8030/\r\nX-Role: admin",
+    "http://127.0.0.1:8030\0.example/dicomweb",
+    "h" * 70_000,
+    "http://" + "a" * 70_000,
+)
+
+
+@pytest.mark.parametrize("url", HOSTILE_URLS, ids=range(len(HOSTILE_URLS)))
+async def test_a_retrieve_url_that_is_no_peer_is_told_in_a_sentence_and_nobody_is_asked(
+    tmp_path: Path, recorder: Remembered, url: str
+):
+    class Nobody(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            pytest.fail("somebody was asked")
+
+    consumer = a_consumer(tmp_path, recorder, transport=Nobody(), assertion=lambda: pytest.fail("signed"))
+
+    result = await consumer.retrieve(
+        a_manifest("2.25.90", location_uid="", url=url), tmp_path / "to", via=Via.WADO_RS
     )
 
-    result = await consumer_of().retrieve(manifest, tmp_path / "to", via=Via.WADO_RS)
+    [missing] = result.missing
+    assert missing.reason.startswith("the Retrieve URL of the manifest is not of http://127.0.0.1:8030")
+    assert len(missing.reason) < 300
 
-    assert "not a configured peer" in result.missing[0].reason
+
+# --- sources without an end ----------------------------------------------------------------------------
+
+PART = b"--b\r\ncontent-type: application/dicom\r\n\r\n"
+
+
+def source_that(write: Callable[[Any], Any]) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        content_type = b'multipart/related; type="application/dicom"; boundary=b'
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]}
+        )
+
+        async def body(octets: bytes) -> None:
+            await send({"type": "http.response.body", "body": octets, "more_body": True})
+
+        await write(body)
+
+    return app
+
+
+async def pours(body: Any) -> None:
+    await body(PART)
+    while True:
+        await body(bytes(64 * 1024))
+        await asyncio.sleep(0)
+
+
+async def drips(body: Any) -> None:
+    await body(PART)
+    while True:
+        await body(b"x")
+        await asyncio.sleep(0.02)
+
+
+async def drips_a_header(body: Any) -> None:
+    await body(b"--b\r\nX-A: ")
+    while True:
+        await body(b"x")
+        await asyncio.sleep(0.02)
+
+
+async def is_silent(body: Any) -> None:
+    await body(PART)
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (pours, "longer than 1048576 bytes"),
+        (drips, "did not arrive within 0.4 s"),
+        (drips_a_header, "no further instance began within 0.4 s"),
+        (is_silent, "did not arrive within 0.4 s"),
+    ],
+)
+@pytest.mark.parametrize("instances", [1, 2])
+async def test_an_instance_without_end_is_given_up_and_nothing_of_it_is_left(
+    tmp_path: Path, recorder: Remembered, write: Any, told: str, instances: int
+):
+    uids = [f"2.25.9{number}" for number in range(instances)]
+    async with serving(source_that(write)) as server, asyncio.timeout(20):
+        url = f"http://127.0.0.1:{server.port}"
+        consumer = a_consumer(
+            tmp_path,
+            recorder,
+            peers=(url,),
+            dicomweb_peers=(url,),
+            max_instance_bytes=1024**2,
+            instance_seconds=20 if write is pours else 0.4,
+        )
+        result = await consumer.retrieve(
+            a_manifest(*uids, location_uid="", url=url), tmp_path / "to", via=Via.WADO_RS
+        )
+
+    assert [told in missing.reason for missing in result.missing] == [True] * instances
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [event.outcome for event in recorder.events] == [Outcome.SERIOUS_FAILURE]
 
 
 ONE_PLACE = {
