@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from shared.store.failures import DatabaseError, OutcomeUnknown
 from shared.store.settling import write_settled
 
 Result = TypeVar("Result")
+
+#: Objects that are worked on without giving way on the event loop; a few milliseconds.
+AT_ONCE = 1_000
 
 NOTHING_GIVEN = Given()
 
@@ -149,6 +153,16 @@ class Unit:
         given: Mapping[str, Given],
     ) -> list[Decision]:
         """Whether consent lets `caller` find each of `resources`, by what was given for each patient."""
+        found: list[Decision] = []
+        for start in range(0, len(resources), AT_ONCE):
+            if start:
+                await asyncio.sleep(0)  # whoever waits for the loop comes first
+            found += await self._decided(caller, resources[start : start + AT_ONCE], given)
+        return found
+
+    async def _decided(
+        self, caller: Caller, resources: Sequence[Resource], given: Mapping[str, Given]
+    ) -> list[Decision]:
         found: dict[int, Decision] = {}
         places: dict[str, list[int]] = {}
         for at, resource in enumerate(resources):
@@ -164,6 +178,12 @@ class Unit:
             )
             found.update(zip(of_patient, decisions, strict=True))
         return [found[at] for at in range(len(resources))]
+
+    async def computed(self, number: int, work: Callable[[], Result]) -> Result:
+        """What `work` makes of a number of objects: in a thread when there are many, so that it keeps nobody
+        waiting.
+        """
+        return await asyncio.to_thread(work) if number > AT_ONCE else work()
 
 
 @contextmanager

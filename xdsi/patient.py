@@ -22,7 +22,11 @@ app = typer.Typer()
 
 START, END = b"\x0b", b"\x1c\x0d"
 ANSWER_SECONDS = 30.0
+#: So long the same message is sent again when no answer came: a merge of many documents takes its time.
+OUTCOME_SECONDS = 600.0
+PAUSE_SECONDS = 1.0
 MAX_ANSWER = 64 * 1024
+_NO_ANSWER = (OSError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 Config = Annotated[Path | None, typer.Option(help="TOML file with settings, as for `xdsi serve registry`.")]
 To = Annotated[
@@ -97,20 +101,41 @@ def _component(text: str) -> str:
 
 
 async def send(settings: RegistrySettings, to: str, octets: bytes) -> None:
-    """Send a message and read its acknowledgement; anything but AA is `Failed`."""
+    """Send a message and read its acknowledgement; anything but AA is `Failed`.
+
+    When no answer comes, the same message is sent again: the registry does it once, and answers when it is
+    done.
+    """
     host, port = _address(settings, to)
     context = client_context(settings.tls) if settings.tls.enabled else None
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            answer = await _exchange(host, port, context, octets)
-    except (OSError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-        raise Failed(
-            f"the feed at {host}:{port} does not answer ({str(error) or type(error).__name__}); "
-            "is the registry running? name it with --to or XDSI_REGISTRY__MLLP_PORT"
-        ) from None
-    code, text = _acknowledged(answer)
+    code, text = _acknowledged(await _answer(host, port, context, octets))
     if code != "AA":
         raise Failed(f"the registry refused the message ({code or 'no acknowledgement'}): {text}")
+
+
+async def _answer(host: str, port: int, context: ssl.SSLContext | None, octets: bytes) -> bytes:
+    until = asyncio.get_running_loop().time() + OUTCOME_SECONDS
+    sent = False
+    while True:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                reader, writer = await _connected(host, port, context)
+                sent = True
+                return await _exchange(reader, writer, octets)
+        except _NO_ANSWER as error:
+            reason = str(error) or type(error).__name__
+        if not sent:
+            raise Failed(
+                f"the feed at {host}:{port} does not answer ({reason}); "
+                "is the registry running? name it with --to or XDSI_REGISTRY__MLLP_PORT"
+            )
+        if asyncio.get_running_loop().time() > until:
+            raise Failed(
+                f"the feed at {host}:{port} took the message and gave no answer ({reason}); whether it was "
+                "done is not known, and the same command tells"
+            )
+        typer.echo(f"no answer yet ({reason}); the same message is sent again", err=True)
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _address(settings: RegistrySettings, to: str) -> tuple[str, int]:
@@ -122,10 +147,15 @@ def _address(settings: RegistrySettings, to: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def _exchange(host: str, port: int, context: ssl.SSLContext | None, octets: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection(
+async def _connected(
+    host: str, port: int, context: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(
         host, port, ssl=context, server_hostname=host if context else None, limit=MAX_ANSWER
     )
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, octets: bytes) -> bytes:
     try:
         writer.write(START + octets + END)
         await writer.drain()

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from sqlalchemy import Integer, bindparam, select, update
 
 from registry.domain.patients import Patient
 from registry.domain.submission import Class
-from registry.store import identifiers, objects
+from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT
 from registry.store.tables import consent, object_value, patient, registry_object
-from shared.ebrim.model import Association, RegistryObject
+from shared.ebrim.codec import replace_patient_id
 from shared.store.engine import Reader, Transaction
 from shared.store.statements import in_list, insert_or_ignore
 
-#: Entries of a merge that are rewritten between two statements: about 10 ms of work.
-PORTION = 25
+#: Objects of a merge that are rewritten between two statements: about 20 ms of work.
+PORTION = 200
 
 _ADD = insert_or_ignore(patient)
 _FIND = select(patient.c.patient_id, patient.c.survivor).where(in_list(patient.c.patient_id, "ids"))
@@ -34,8 +33,14 @@ _SUBSUME = (
     .where(patient.c.survivor == bindparam("subsumed"))
     .values(survivor=bindparam("new_survivor"))
 )
+# Two thirds of a patient's objects, and they say nothing of the patient.
+_MOVE_ASSOCIATIONS = (
+    update(registry_object)
+    .where(OF_PATIENT, registry_object.c.object_class == str(Class.ASSOCIATION))
+    .values(patient_id=bindparam("to"))
+)
 _OBJECTS_OF = (
-    select(registry_object.c.object_class, registry_object.c.fragment)
+    select(registry_object.c.entry_uuid, registry_object.c.fragment)
     .where(OF_PATIENT)
     .order_by(registry_object.c.entry_uuid)
     .limit(bindparam("most", type_=Integer))
@@ -92,26 +97,19 @@ async def merge_patients(transaction: Transaction, subsumed: str, survivor: str)
     await transaction.execute(_SUBSUME, subsumed=subsumed, new_survivor=survivor)
     await transaction.execute(_MOVE_CONSENTS, subsumed=subsumed, to=survivor)
     await transaction.execute(_MOVE_VALUES, subsumed=subsumed, to=survivor)
-    moved = 0
+    moved = await transaction.execute(_MOVE_ASSOCIATIONS, patient=subsumed, to=survivor)
     while rows := await transaction.fetch(_OBJECTS_OF, patient=subsumed, most=PORTION):
         await transaction.execute_many(
             _MOVE_OBJECT,
-            [_moved(Class(name), bytes(fragment), subsumed, survivor) for name, fragment in rows],
+            [
+                {
+                    "patient": subsumed,
+                    "which": entry_uuid,
+                    "to": survivor,
+                    "fragment": replace_patient_id(bytes(fragment), survivor),
+                }
+                for entry_uuid, fragment in rows
+            ],
         )
         moved += len(rows)
     return moved
-
-
-def _moved(object_class: Class, fragment: bytes, subsumed: str, survivor: str) -> dict[str, object]:
-    value = _of_patient(objects.decode_fragment(object_class, fragment), survivor)
-    return {
-        "patient": subsumed,
-        "which": value.entry_uuid,
-        "to": survivor,
-        "fragment": objects.row_of(value)["fragment"],
-    }
-
-
-def _of_patient(value: RegistryObject, patient_id: str) -> RegistryObject:
-    # An association says nothing of a patient.
-    return value if isinstance(value, Association) else replace(value, patient_id=patient_id)

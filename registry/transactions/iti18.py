@@ -73,7 +73,7 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
         result, fragments = await selected(unit, criteria, caller, leaf)
     if leaf:
         _check_single_patient(result.seen)
-    return answer(unit, result, fragments, leaf)
+    return await answer(unit, result, fragments, leaf)
 
 
 def is_leaf(return_type: ReturnType) -> bool:
@@ -184,18 +184,23 @@ async def _is_closed(unit: Unit, caller: Caller, patient_id: str) -> bool:
 
 async def _permitted(unit: Unit, caller: Caller, found: list[Found], given: Given) -> list[Found]:
     of_patient = {item.patient_id: given for item in found[:1]}
-    answers = await unit.permits(caller, list(map(resource_of, found)), of_patient)
+    resources = await unit.computed(len(found), lambda: list(map(resource_of, found)))
+    answers = await unit.permits(caller, resources, of_patient)
     return [item for item, permitted in zip(found, answers, strict=True) if permitted]
 
 
-def answer(unit: Unit, result: Result, fragments: Mapping[str, bytes], leaf: bool) -> Answer:
+async def answer(unit: Unit, result: Result, fragments: Mapping[str, bytes], leaf: bool) -> Answer:
     """The response with what is seen of `result`, in whole or as ids."""
-    sent = (
-        [fragments[item.entry_uuid] for item in result.seen]
-        if leaf
-        else [encode_object_ref(item.entry_uuid) for item in result.seen]
-    )
-    return Answer(fragments=sent, withheld=result.withheld(unit.refusals))
+
+    def made() -> Answer:
+        sent = (
+            [fragments[item.entry_uuid] for item in result.seen]
+            if leaf
+            else [encode_object_ref(item.entry_uuid) for item in result.seen]
+        )
+        return Answer(fragments=sent, withheld=result.withheld(unit.refusals))
+
+    return await unit.computed(len(result.chosen), made)
 
 
 async def selected(
@@ -218,19 +223,24 @@ async def selected(
         lambda transaction: select_objects(transaction, criteria, most=_looked_at(limit) + 1)
     )
     around = found.surroundings
+    number = len(around.objects)
     asked = decided_on(around)
-    resources = list(map(resource_of, asked))
+    resources = await unit.computed(number, lambda: list(map(resource_of, asked)))
     decisions = await unit.decided(caller, resources, found.given)
-    # A set or folder that has members is refused because of them.
-    unit.note_refused(
-        (resource, decision)
-        for item, resource, decision in zip(asked, resources, decisions, strict=True)
-        if not around.members.get(item.entry_uuid)
-    )
-    permitted = {
-        item.entry_uuid for item, decision in zip(asked, decisions, strict=True) if decision.permitted
-    }
-    seen = visible(found.chosen, around, permitted)
+
+    def looked_at() -> list[Found]:
+        # A set or folder that has members is refused because of them.
+        unit.note_refused(
+            (resource, decision)
+            for item, resource, decision in zip(asked, resources, decisions, strict=True)
+            if not around.members.get(item.entry_uuid)
+        )
+        permitted = {
+            item.entry_uuid for item, decision in zip(asked, decisions, strict=True) if decision.permitted
+        }
+        return visible(found.chosen, around, permitted)
+
+    seen = await unit.computed(number, looked_at)
     _check_number(len(seen), limit)
     result = Result(found.chosen.result, seen)
     return await _whole(unit, result) if leaf else (result, {})

@@ -41,7 +41,7 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
     if (number := len(patients_of(request))) > MAX_PATIENTS:
         raise QueryError(f"{number} patients in one query; name at most {MAX_PATIENTS}")
     result, fragments = await selected(unit, criteria, caller, leaf)
-    return answer(unit, result, fragments, leaf)
+    return await answer(unit, result, fragments, leaf)
 
 
 def audit(

@@ -49,6 +49,7 @@ from shared.ebrim.encoder import (
     encode_object_ref,
     encode_submission,
     encode_submission_set,
+    replace_patient_id,
 )
 
 __all__ = [
@@ -68,5 +69,6 @@ __all__ = [
     "encode_submission",
     "encode_submission_set",
     "parse_fragment",
+    "replace_patient_id",
     "required_for_registration",
 ]

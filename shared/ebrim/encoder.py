@@ -8,6 +8,7 @@ function.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 
 from shared.ebrim import schemes
@@ -172,6 +173,36 @@ def _identity(of: DocumentEntry | SubmissionSet | Folder | Association) -> str:
         f' id="{escape_attribute(of.entry_uuid)}"'
         f"{_attribute('home', of.home_community_id)}{_attribute('lid', of.logical_id)}"
     )
+
+
+# No text and no attribute holds a `<` as it is, so that this finds what `_Nested.identifier` wrote.
+_PATIENT_ID = re.compile(
+    rb'(<rim:ExternalIdentifier[^<]*? identificationScheme="(?:%s)" value=")[^"<]*"'
+    % b"|".join(
+        re.escape(scheme.encode())
+        for scheme in (
+            schemes.DOCUMENT_PATIENT_ID,
+            schemes.SUBMISSION_SET_PATIENT_ID,
+            schemes.FOLDER_PATIENT_ID,
+        )
+    )
+)
+
+
+def replace_patient_id(fragment: bytes, patient_id: str) -> bytes:
+    """The fragment of the same object for another patient, as if it had been decoded and encoded anew, in a
+    hundredth of the time: a merge rewrites everything of a patient.
+
+    Raises
+    ------
+    ValueError
+        The fragment, which must be one of this encoder's, does not name one patient.
+    """
+    written = f'{escape_attribute(patient_id)}"'.encode()
+    replaced, number = _PATIENT_ID.subn(lambda found: found[1] + written, fragment)
+    if number != 1:
+        raise ValueError(f"a fragment of an object of a patient names {number} of them")
+    return replaced
 
 
 def _attribute(name: str, value: str) -> str:

@@ -1,4 +1,8 @@
-"""The embedded database: Python's own `sqlite3`, one writer thread, reads on the event loop.
+"""The embedded database: Python's own `sqlite3`, one writer thread, reads on the event loop while they are
+short.
+
+A read that takes longer than `LOOP_SECONDS` is broken off and done again in a reader's thread: handing over
+costs more than most reads take, and nobody else shall wait for the others.
 
 One process owns the file (a lock beside it), and all writes and checkpoints come from one connection. SQLite
 below 3.51.3 can corrupt a database when two connections of different threads or processes reset the
@@ -10,9 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +51,15 @@ OLDEST_SQLITE = (3, 38, 0)  # json_each without an extension, RETURNING, quick_c
 MAX_WAL_PAGES = 7_000
 #: After an unclean stop a file up to this size is checked whole, a larger one by its first pages.
 CHECKED_WHOLE_BYTES = 256 * 1024 * 1024
+
+#: A read that takes longer does not stay on the event loop.
+LOOP_SECONDS = 0.005
+#: A read that takes longer is given up.
+READ_SECONDS = 30.0
+#: Threads for such reads.
+READERS = 2
+#: So often the time is looked at, in instructions of SQLite's machine: some 20 us.
+_INSTRUCTIONS = 1_000
 
 _UNCLEAN = b"open"
 _PRAGMAS = (
@@ -145,34 +162,105 @@ def _drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
     raise RuntimeError("work awaits something other than its transaction's own methods")
 
 
+class _TooLong(Exception):
+    """A read was broken off when its time was over."""
+
+
+class _Reading:
+    """One connection that reads, in one thread, and breaks off what takes too long."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = _reader(path)
+        self._connection.set_progress_handler(self._is_over, _INSTRUCTIONS)
+        self._transaction = SqliteTransaction(self._connection, Statements(SQLITE))
+        self._until = math.inf
+
+    def run(self, work: Work[Result], seconds: float, *, snapshot: bool) -> Result:
+        """The result of `work`, which only reads; raises `_TooLong` when it takes more than `seconds`."""
+        self._until = time.monotonic() + seconds
+        if snapshot:
+            self._connection.execute("BEGIN")
+        try:
+            return _drive(work(self._transaction))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise _TooLong from None
+            raise
+        except _Fatal as error:
+            raise error.failure from error
+        finally:
+            self._until = math.inf
+            if snapshot:
+                self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def _is_over(self) -> bool:
+        return time.monotonic() > self._until
+
+
+class _LongReads:
+    """The threads for reads that are too long for the loop, each with a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix=f"{path.stem}-reader")
+        self._own = threading.local()
+        self._open: list[_Reading] = []
+
+    async def run(self, work: Work[Result], *, snapshot: bool) -> Result:
+        """The result of `work`, read in a thread; raises `DatabaseBusy` after `READ_SECONDS`."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, lambda: self._read(work, snapshot))
+        except _TooLong:
+            raise DatabaseBusy(f"SQLite took longer than {READ_SECONDS:g} s") from None
+
+    def _read(self, work: Work[Result], snapshot: bool) -> Result:
+        reading: _Reading | None = getattr(self._own, "reading", None)
+        if reading is None:
+            reading = self._own.reading = _Reading(self._path)
+            self._open.append(reading)
+        return reading.run(work, READ_SECONDS, snapshot=snapshot)
+
+    def close(self) -> None:
+        """Wait for the threads, and let go of the file."""
+        self._threads.shutdown()
+        for reading in self._open:
+            reading.close()
+
+
 class SqliteReader:
     """An open SQLite file that another process owns, for reading; made by `open_reader`.
 
-    Each statement sees all that was committed before it began.
+    Each statement sees all that was committed before it began. Work that reads may be begun twice.
     """
 
     dialect = SQLITE
 
     def __init__(self, path: Path) -> None:
-        self._reader = _reader(path)
-        self._reading = SqliteTransaction(self._reader, Statements(SQLITE))
+        self._short = _Reading(path)
+        self._long = _LongReads(path)
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
-        """The rows of one statement; a bounded, indexed read that runs where it is."""
+        """The rows of one statement."""
+
+        def work(transaction: Transaction) -> Coroutine[Any, Any, list[Row]]:
+            return transaction.fetch(statement, **parameters)
+
         try:
-            return await self._reading.fetch(statement, **parameters)
-        except _Fatal as error:
-            raise error.failure from error
+            return self._short.run(work, LOOP_SECONDS, snapshot=False)
+        except _TooLong:
+            return await self._long.run(work, snapshot=False)
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one snapshot."""
-        self._reader.execute("BEGIN")
         try:
-            return _drive(work(self._reading))
-        except _Fatal as error:
-            raise error.failure from error
-        finally:
-            self._reader.execute("ROLLBACK")
+            return self._short.run(work, LOOP_SECONDS, snapshot=True)
+        except _TooLong:
+            return await self._long.run(work, snapshot=True)
 
     async def write(self, work: Work[Result]) -> Result:
         """Refuse: the process that owns the file writes."""
@@ -198,8 +286,9 @@ class SqliteReader:
         await self.fetch(schema.READ_PROBE)
 
     async def close(self) -> None:
-        """Let go of the file."""
-        self._reader.close()
+        """Finish what is read, and let go of the file."""
+        await asyncio.to_thread(self._long.close)
+        self._short.close()
 
 
 class SqliteDatabase(SqliteReader):
@@ -383,7 +472,11 @@ def _open_writer(path: Path) -> sqlite3.Connection:
 
 def _reader(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None, cached_statements=512
+        f"file:{quote(str(path.absolute()))}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
     )
     for pragma in _PRAGMAS:
         connection.execute(pragma).fetchall()

@@ -265,6 +265,12 @@ async def test_a_document_of_another_patient_does_not_open_the_set_that_refers_t
 # --- a closed patient answers as one who has nothing ----------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def undisturbed(monkeypatch):
+    """A read that takes long on a busy machine is not begun twice, and so not counted twice."""
+    monkeypatch.setattr("shared.store.sqlite.LOOP_SECONDS", 60)
+
+
 class Read:
     """A database that counts the rows which are read from it."""
 

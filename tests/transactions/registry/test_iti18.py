@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -513,3 +514,34 @@ def test_a_query_without_a_readable_patient_is_recorded_without_one():
     )
     (event,) = iti18.audit(request, None, CLINICIAN, Outcome.SERIOUS_FAILURE)
     assert [item.role for item in event.objects] == [24]
+
+
+# --- much at once ------------------------------------------------------------------------------------------
+
+
+async def test_a_large_answer_is_the_same_one_and_is_made_beside_the_loop(lenient_registry, monkeypatch):
+    registry = lenient_registry
+    entries = [a_document_entry() for _ in range(40)]
+    await registry.register(a_submission(*entries, folders=[a_folder()]))
+    asked = {queries.GET_ALL: ALL, queries.FIND_DOCUMENTS: FIND}
+
+    async def answers():
+        return [
+            await registry.query(query, parameters, return_type=return_type)
+            for query, parameters in asked.items()
+            for return_type in (ReturnType.LEAF_CLASS, ReturnType.OBJECT_REF)
+        ]
+
+    at_once, threads = await answers(), []
+    to_thread = asyncio.to_thread
+
+    async def counted(work, *arguments):
+        threads.append(work)
+        return await to_thread(work, *arguments)
+
+    monkeypatch.setattr("registry.unit.AT_ONCE", 7)
+    monkeypatch.setattr("shared.store.sqlite.LOOP_SECONDS", -1)
+    monkeypatch.setattr("registry.unit.asyncio.to_thread", counted)
+
+    assert await answers() == at_once
+    assert len(threads) >= 2 * len(at_once)

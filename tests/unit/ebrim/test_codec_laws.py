@@ -9,7 +9,7 @@ from lxml import etree
 
 from shared.ebrim import codec, schemes
 from shared.ebrim.identifiers import is_uuid
-from shared.ebrim.model import AssociationType, AvailabilityStatus, Code
+from shared.ebrim.model import AssociationType, AvailabilityStatus, Code, Slot
 from shared.xml import NS, Element
 from tests.support import metadata
 from tests.support.metadata import a_document_entry, a_folder, a_submission, a_submission_set, an_association
@@ -66,6 +66,28 @@ def test_every_object_survives_its_fragment(kind):
         assert same(decode(codec.parse_fragment(encode(value))), value)
 
     law()
+
+
+@pytest.mark.parametrize("kind", ["document_entry", "submission_set", "folder"])
+def test_a_fragment_for_another_patient_is_the_one_that_would_be_encoded(kind):
+    encode = getattr(codec, f"encode_{kind}")
+
+    @thorough
+    @given(KINDS[kind], st.sampled_from(["P^^^&1.2.3&ISO", 'a"<&>\\1 \\g<1>^^^&1.2.3&ISO']), st.booleans())
+    def law(value, patient_id, hostile):
+        if hostile:
+            # What looks like the identifier in a text is none.
+            text = codec.encode_folder(a_folder()).decode()
+            value = replace(value, title=text, extra_slots=(Slot("urn:x", (text[:200], text)),))
+        moved = replace(value, patient_id=patient_id)
+        assert codec.replace_patient_id(encode(value), patient_id) == encode(moved)
+
+    law()
+
+
+def test_a_fragment_without_a_patient_is_no_fragment_of_a_patient():
+    with pytest.raises(ValueError, match="names 0"):
+        codec.replace_patient_id(codec.encode_association(an_association("urn:uuid:1", "urn:uuid:2")), "P")
 
 
 @pytest.mark.parametrize("prefix", ["r", None])

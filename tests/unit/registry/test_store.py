@@ -215,7 +215,7 @@ async def test_each_query_is_served_by_its_index(name, tmp_path):
         None, folder=tmp_path / "registry", metadata=METADATA, migrations=MIGRATIONS
     )
     compiled = Statements("sqlite").compiled(statement)
-    plan = database._reader.execute(
+    plan = database._short._connection.execute(
         f"EXPLAIN QUERY PLAN {compiled.text}", ["[]"] * len(compiled.positions)
     ).fetchall()
     steps = [step for *_, step in plan]

@@ -411,7 +411,7 @@ async def test_the_profile_is_the_durable_one(file):
         "wal_autocheckpoint": 7_000,
     }
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        file._reader.execute("DELETE FROM thing")
+        file._short._connection.execute("DELETE FROM thing")
 
 
 async def test_a_full_disk_fails_the_batch_acknowledges_nothing_and_heals(file):
