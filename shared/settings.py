@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -352,8 +353,9 @@ class ServiceSettings(BaseModel):
         return found
 
 
+@lru_cache(maxsize=1_024)
 def is_loopback(host: str) -> bool:
-    """Whether `host` is an address or name of this machine alone."""
+    """Whether `host` is an address or name of this machine alone; a pure function, asked by every request."""
     if host == "localhost":
         return True
     try:

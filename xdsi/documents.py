@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from shared.security.rights import DOORS, Right
 from shared.settings import PREFIX, SEPARATOR, ServiceSettings
 from shared.soap.served import Speaker
 from xdsi.serve import Service
@@ -205,12 +206,26 @@ def conformance_page() -> str:
                 f"| `{transaction.action}` |"
             )
     lines += [f"| {' | '.join(row)} |" for row in _OTHERS]
+    lines += ["", "## Which node may do what", "", *_rights()]
     lines += ["", "## Metadata Update", "", *_METADATA_UPDATE]
     lines += ["", "## The registry", "", *_REGISTRY]
     lines += ["", "## The gateway", "", *_GATEWAY]
     lines += ["", "## The repository", "", *_REPOSITORY]
     lines += ["", "## Not yet", "", *_NOT_YET]
     return "\n".join(lines) + "\n"
+
+
+def _rights() -> Iterator[str]:
+    """The table of `shared.security.rights`, by right."""
+    yield "Nodes of the community have every right; others those for which the setting names them."
+    yield ""
+    yield "| right | needed for | further nodes are named in |"
+    yield "|---|---|---|"
+    for right in Right:
+        doors = ", ".join(
+            f"`{door}`" if " /" in door else door for door, needed in DOORS.items() if needed is right
+        )
+        yield f"| {right} | {doors} | `{right.setting}` |"
 
 
 def _served(service: Service) -> tuple[Any, ...]:

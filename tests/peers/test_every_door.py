@@ -19,8 +19,9 @@ from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
 from shared.security.peer_certificate import fingerprint_of
 from shared.security.rights import DOORS, Right
-from tests.support.certificates import communities, stranger
-from tests.support.every_door import SERVICES, House, Visit, a_house
+from shared.soap.envelope import encode_request
+from tests.support.certificates import assertion_for, communities, stranger
+from tests.support.every_door import OF_REGISTRY, SERVICES, House, Visit, a_house
 
 pytestmark = [pytest.mark.heavy]
 
@@ -205,3 +206,27 @@ async def test_audience_and_description_say_where_the_socket_is_whatever_host_a_
                 described = await http.get(house.url(service, f"{path}?wsdl"), headers={"host": host})
                 assert described.status_code == 200
                 assert f'location="http://127.0.0.1:{port}{path}"' in described.text
+
+
+async def test_no_host_makes_an_assertion_one_for_us(tmp_path: Path):
+    """Its audience is where the socket is; what the request calls us, by a name of ours too, is nothing."""
+    trust = {"assertion": TRUST["assertion"], "patients": "any"}
+    served = next(one for one in OF_REGISTRY if one.transaction.number == "ITI-18")
+    async with a_house(tmp_path, **trust) as house, httpx2.AsyncClient(trust_env=False) as http:
+        port = house.ports["registry"]
+        url = house.url("registry", "/xds/registry")
+        answers = {}
+        for named in (f"127.0.0.1:{port}", f"localhost:{port}"):
+            assertion = assertion_for("dr.north", audience=f"http://{named}/xds/registry")
+            message = encode_request(
+                served.transaction.action, "urn:uuid:1", url, an_empty_query(), assertion
+            )
+            headers = {"content-type": "application/soap+xml", "host": named}
+            answer = await http.post(url, content=message, headers=headers)
+            answers[named.partition(":")[0]] = "InvalidSecurityToken" in answer.text
+
+    assert answers == {"127.0.0.1": False, "localhost": True}
+
+
+def an_empty_query() -> bytes:
+    return b'<AdhocQueryRequest xmlns="urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0"/>'
