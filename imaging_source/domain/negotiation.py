@@ -133,6 +133,11 @@ class Acceptable:
     form: Form
     transfer_syntaxes: tuple[frozenset[str], ...]
 
+    @property
+    def takes_what_is_stored(self) -> bool:
+        """Whether what cannot be given in another transfer syntax may come as it is stored."""
+        return any("" in group or ANY in group for group in self.transfer_syntaxes)
+
     def choose(self, stored: str, has_pixels: bool, *, decoded_size: int, codecs: Codecs) -> Choice:
         """How an instance is given: by the first group that can be met."""
         choice: Choice = Impossible("no transfer syntax was asked for")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.dicom.uids import (
+    DEFLATED_FRAMES,
     DEFLATED_LE,
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_BE,
@@ -20,6 +21,10 @@ from shared.dicom.uids import (
     IMPLICIT_LE,
     JPEG_2000,
     JPEG_2000_LOSSLESS,
+    JPEG_BASELINE,
+    JPEG_EXTENDED,
+    JPEG_LOSSLESS,
+    JPEG_LOSSLESS_SV1,
     JPEG_LS_LOSSLESS,
     JPEG_LS_NEAR,
     RLE,
@@ -80,11 +85,16 @@ SHIPPED = Codecs(
             HTJ2K_LOSSLESS_RPCL,
             HTJ2K,
             RLE,
+            JPEG_BASELINE,
+            JPEG_EXTENDED,
+            JPEG_LOSSLESS,
+            JPEG_LOSSLESS_SV1,
+            DEFLATED_FRAMES,
         }
     ),
     encodable=frozenset({JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS, RLE}),
 )
-"""What every installation can do (`imaging_source.store.frames.available_codecs` adds optional decoders)."""
+"""What every installation can do."""
 
 
 def choose(

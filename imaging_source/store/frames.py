@@ -10,34 +10,24 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import importlib.util
 import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imaging_source.domain.instance import Instance
-from imaging_source.domain.transfer_syntax import SHIPPED, Codecs
+from imaging_source.domain.transfer_syntax import SHIPPED
 from imaging_source.store import transcode
-from shared.dicom.uids import JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1
 from shared.http.pieces import FileRange
 
 KEPT_SECONDS: Final = 15 * 60.0
 _WORKERS: Final = 2
 _WORKER_MEMORY: Final = 4 * 1024**3
 _TIMEOUT_SECONDS: Final = 10 * 60.0
-_JPEG: Final = frozenset({JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1})
-
-
-def available_codecs() -> Codecs:
-    """What this installation can do: what is shipped, and JPEG when python-gdcm is installed."""
-    if importlib.util.find_spec("gdcm") is None:
-        return SHIPPED
-    return replace(SHIPPED, decodable=SHIPPED.decodable | _JPEG)
 
 
 @dataclass(slots=True)
@@ -58,7 +48,7 @@ class Transcoder:
     """
 
     def __init__(self, folder: Path, *, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.codecs = available_codecs()
+        self.codecs = SHIPPED
         self._folder = folder
         self._max_bytes = max_bytes
         self._clock = clock

@@ -1,7 +1,8 @@
 """One file from one transfer syntax to another, frame by frame; run in a process of its own.
 
 Pixels are decoded or encoded without loss and no identifier changes. Decoders read what a stranger wrote: a
-process that they bring down, or whose memory they exhaust, takes nothing else with it.
+process that they bring down, or whose memory they exhaust, takes nothing else with it. What was made is
+scanned, and says what it was made from, or it is not given.
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ from typing import Any, BinaryIO, Final
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
-from shared.dicom.part10 import PIXEL_DATA, Bulk, Part10, file_meta, scan
+from imaging_source.store import jpeg
+from shared.dicom.content import content_digest
+from shared.dicom.data_set import Bulk, DataSet, DicomError, LongSequence, Tolerance, name
+from shared.dicom.part10 import PIXEL_DATA, PIXEL_TAGS, Part10, file_meta, scan
+from shared.dicom.scanner import TEXT_VRS, implicit_vr
 from shared.dicom.uids import (
+    DEFLATED_FRAMES,
     DEFLATED_LE,
     EXPLICIT_LE,
     IMPLICIT_LE,
@@ -48,11 +55,49 @@ def transcode(source: Path, target: Path, to: str) -> None:
     Raises
     ------
     ValueError
-        The pixels cannot be decoded, or are not what the attributes say.
+        The pixels cannot be decoded, or are not what the attributes say; the data set cannot be told in `to`.
     OSError
         A file cannot be read or written.
     """
     part10 = scan(source)
+    if to == IMPLICIT_LE:
+        _check_vrs(part10.data_set)
+    _make(source, part10, target, to)
+    _check_made(part10, target, to)
+
+
+def _check_vrs(data_set: DataSet) -> None:
+    """Without VRs a reader takes those of the dictionary: they must be of the kind that the values have."""
+    for tag, element in data_set.items():
+        if _kind(element.vr) != _kind(known := implicit_vr(tag)) and "UN" not in (element.vr, known):
+            raise ValueError(f"{name(tag)} is {element.vr} and not {known}, which Implicit VR cannot tell")
+        if isinstance(element.value, tuple | LongSequence):
+            for item in element.value:
+                _check_vrs(item)
+
+
+def _kind(vr: str) -> str:
+    return "text" if vr in TEXT_VRS else "words" if vr in ("OB", "OW", "US", "SS") else vr
+
+
+def _check_made(part10: Part10, target: Path, to: str) -> None:
+    try:
+        made = scan(target)
+    except DicomError as error:
+        raise ValueError(f"what was made cannot be read: {error}") from error
+    if made.transfer_syntax_uid != to or not _BEARABLE.issuperset(made.tolerated):
+        raise ValueError("what was made is not what its transfer syntax says")
+    if content_digest(made, without=_OF_PIXELS) != content_digest(part10, without=_OF_PIXELS):
+        raise ValueError("what was made does not say what it was made from")
+
+
+# What a wrong VR means in Explicit VR, every reader can see; `_check_vrs` looks at the others.
+_BEARABLE: Final = frozenset({Tolerance.WRONG_VR})
+# What decoding and encoding change: how pixels lie, not which they are.
+_OF_PIXELS: Final = frozenset({0x00280004, 0x00280006, 0x00280100, *PIXEL_TAGS})
+
+
+def _make(source: Path, part10: Part10, target: Path, to: str) -> None:
     if part10.transfer_syntax_uid == DEFLATED_LE:
         _inflate(source, part10, target)
         if to == EXPLICIT_LE:
@@ -64,8 +109,13 @@ def transcode(source: Path, target: Path, to: str) -> None:
             _decode(source, part10, target, to)
         else:
             _encode(source, part10, target, to)
-    except (OSError, ValueError, KeyboardInterrupt, SystemExit):
+    except (ValueError, KeyboardInterrupt, SystemExit):
         raise
+    except OSError as error:
+        # Of the system; pydicom says by one as well that it finds no element.
+        if error.errno is not None:
+            raise
+        raise ValueError("the data set cannot be read element by element") from error
     except BaseException as error:
         # Decoders written in Rust panic, which is no Exception and cannot be pickled.
         raise ValueError(f"the pixels cannot be decoded: {type(error).__name__}") from error
@@ -113,10 +163,13 @@ def _decode(source: Path, part10: Part10, target: Path, to: str) -> None:
     vr = "OW" if to == IMPLICIT_LE or data_set.BitsAllocated > 8 else "OB"
     with source.open("rb") as file, target.open("wb") as out:
         if part10.transfer_syntax_uid in UNCOMPRESSED:
+            if pixels.value.fragments is not None and not part10.encapsulated:
+                raise ValueError("the pixels are in fragments, of a compression that nobody names")
             length, frames = _native(file, pixels.value)
             vr = pixels.vr if to == EXPLICIT_LE else vr
         else:
-            length, frames = _decoded(file, pixels.value, data_set)
+            decode = _inflated_frames if part10.transfer_syntax_uid == DEFLATED_FRAMES else _decoded
+            length, frames = decode(file, pixels.value, data_set)
         out.write(_meta(part10, to))
         _write(out, data_set[:PIXEL_DATA], to)
         out.write(_pixel_head(vr, length + length % 2, to))
@@ -144,10 +197,16 @@ def _pieces(file: BinaryIO, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes
 
 def _decoded(file: BinaryIO, pixels: Bulk, data_set: Dataset) -> tuple[int, Iterator[bytes]]:
     """Frames by pydicom's decoders; `data_set` then says what they are."""
+    jpeg.install()
+    syntax = data_set.file_meta.TransferSyntaxUID
     options = as_pixel_options(data_set)
     file.seek(pixels.offset)
-    arrays = get_decoder(data_set.file_meta.TransferSyntaxUID).iter_array(
-        file, as_rgb=True, pixel_keyword="PixelData", **options
+    arrays = get_decoder(syntax).iter_array(
+        file,
+        as_rgb=True,
+        pixel_keyword="PixelData",
+        decoding_plugin=jpeg.NAME if syntax in jpeg.SYNTAXES else "",
+        **options,
     )
     first, image_pixel = next(arrays)
     data_set.PhotometricInterpretation = image_pixel["photometric_interpretation"]
@@ -155,6 +214,29 @@ def _decoded(file: BinaryIO, pixels: Bulk, data_set: Dataset) -> tuple[int, Iter
         data_set.PlanarConfiguration = image_pixel["planar_configuration"]
     length = first.nbytes * options["number_of_frames"]
     return length, (array.tobytes() for array, _ in chain(((first, image_pixel),), arrays))
+
+
+def _inflated_frames(file: BinaryIO, pixels: Bulk, data_set: Dataset) -> tuple[int, Iterator[bytes]]:
+    """Frames that are deflated each by itself (PS3.5 A.4.13)."""
+    count = int(data_set.get("NumberOfFrames", None) or 1)
+    bits = data_set.Rows * data_set.Columns * data_set.SamplesPerPixel * data_set.BitsAllocated
+    if bits % 8 and count > 1:
+        raise ValueError("the pixels of a frame end within a byte")
+    length = (bits + 7) // 8
+    file.seek(pixels.offset)
+    frames = generate_frames(file, number_of_frames=count)
+    return length * count, (_inflated_frame(frame, length) for frame in frames)
+
+
+def _inflated_frame(frame: bytes, length: int) -> bytes:
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(frame, length + 1)
+    except zlib.error as error:
+        raise ValueError("the pixels cannot be inflated") from error
+    if len(inflated) != length or not inflater.eof:
+        raise ValueError(f"the pixels of a frame are not {length} bytes")
+    return inflated
 
 
 def _pixel_head(vr: str, length: int, to: str) -> bytes:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.negotiation import Acceptable
-from imaging_source.domain.transfer_syntax import Choice, Impossible
-from imaging_source.transactions.retrieval import Result, Unreadable, events, files, syntax_of
+from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode
+from imaging_source.transactions.retrieval import Result, Undecodable, Unreadable, events, files, syntax_of
 from imaging_source.unit import Access, Unit
 from shared.audit.events import (
     REFUSED_BY_CONSENT,
@@ -163,7 +163,11 @@ async def _given(
             etag=etag,
             results=(*(_result(one, access[one.sop_instance_uid]) for one in permitted), *refused),
         )
-    contents = await files(unit, chosen)
+    contents = dict(await files(unit, chosen))
+    if acceptable.takes_what_is_stored and (failed := _failed(chosen, contents)):
+        as_stored: list[tuple[Instance, Choice]] = [(one, AsStored()) for one in failed]
+        contents |= await files(unit, as_stored)
+        chosen = [(one, AsStored() if one in failed else choice) for one, choice in chosen]
     given: list[Given] = []
     results: list[Result] = []
     for one, choice in chosen:
@@ -172,7 +176,18 @@ async def _given(
             given.append(Given(one, syntax_of(one, choice), content))
         failure = _failure(choice, content)
         results.append(_result(one, access[one.sop_instance_uid], failure=failure))
-    return _answer(tuple(given), chosen, etag, (*results, *refused))
+    return _answer(tuple(given), chosen, contents, etag, (*results, *refused))
+
+
+def _failed(
+    chosen: Sequence[tuple[Instance, Choice]], contents: Mapping[str, FileRange | Unreadable]
+) -> frozenset[Instance]:
+    """What cannot be transcoded, although it could be chosen."""
+    return frozenset(
+        one
+        for one, choice in chosen
+        if isinstance(choice, Transcode) and isinstance(contents[one.sop_instance_uid], Unreadable)
+    )
 
 
 def _failure(choice: Choice, content: FileRange | Unreadable | None) -> str:
@@ -184,21 +199,26 @@ def _failure(choice: Choice, content: FileRange | Unreadable | None) -> str:
 def _answer(
     given: tuple[Given, ...],
     chosen: Sequence[tuple[Instance, Choice]],
+    contents: Mapping[str, FileRange | Unreadable],
     etag: str,
     results: tuple[Result, ...],
 ) -> RetrieveResponse:
     if given:
         status = HTTPStatus.OK if len(given) == len(chosen) else HTTPStatus.PARTIAL_CONTENT
         return RetrieveResponse(status=status, etag=etag, given=given, results=results)
-    if all(isinstance(choice, Impossible) for _, choice in chosen):
-        status, reason = HTTPStatus.NOT_ACCEPTABLE, _impossible(chosen)
+    failures = [_failure(choice, contents.get(one.sop_instance_uid)) for one, choice in chosen]
+    if all(
+        isinstance(choice, Impossible) or isinstance(contents.get(one.sop_instance_uid), Undecodable)
+        for one, choice in chosen
+    ):
+        status, reason = HTTPStatus.NOT_ACCEPTABLE, _impossible(failures)
     else:
         status, reason = HTTPStatus.INTERNAL_SERVER_ERROR, "what is stored cannot be read"
     return RetrieveResponse(status=status, reason=reason, results=results, errors=(XdsError(reason),))
 
 
-def _impossible(chosen: Sequence[tuple[Instance, Choice]]) -> str:
-    reasons = dict.fromkeys(choice.reason for _, choice in chosen if isinstance(choice, Impossible))
+def _impossible(failures: Sequence[str]) -> str:
+    reasons = dict.fromkeys(failures)
     return "; ".join(list(reasons)[:3]) + "; transfer-syntax=* gives what is stored"
 
 

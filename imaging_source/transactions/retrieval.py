@@ -61,9 +61,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An instance whose bytes cannot be given: its file is damaged, or its pixels cannot be decoded."""
+    """An instance whose bytes cannot be given: its file is damaged, or there is no room to transcode it."""
 
     reason: str
+
+
+class Undecodable(Unreadable):
+    """An instance that can be given as it is stored, and in no other transfer syntax."""
 
 
 # --- bytes -------------------------------------------------------------------------------------------
@@ -126,7 +130,9 @@ async def _transcoded(unit: Unit, instance: Instance, to: str) -> FileRange | Un
         return await unit.parts.transcoder.transcoded(instance, to)
     except (ValueError, OSError) as error:
         _log.error("an instance cannot be transcoded", sha256=instance.sha256, to=to, exc_info=error)
-        return Unreadable("the stored pixels cannot be decoded")
+        if isinstance(error, OSError):
+            return Unreadable("there is no room to transcode it")
+        return Undecodable(f"what is stored cannot be given in {to}")
 
 
 def syntax_of(instance: Instance, choice: Choice) -> str:

@@ -15,13 +15,10 @@ from typing import Final
 
 from shared.dicom.data_set import LIMITS, Bulk, DataElement, DataSet, DicomError, Source
 from shared.dicom.part10 import Part10
-from shared.dicom.scanner import Encoding, Scanner, implicit_vr
+from shared.dicom.scanner import TEXT_VRS, Encoding, Scanner, implicit_vr
 
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _LONGEST_COPY: Final = 1024**2
-_TEXT: Final = frozenset(
-    {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
-)
 _WORDS: Final = {
     **dict.fromkeys(("OW", "US", "SS", "AT"), 2),
     **dict.fromkeys(("OL", "OF", "UL", "SL", "FL"), 4),
@@ -72,7 +69,7 @@ class _Content:
     def plain(self, element: DataElement, value: bytes) -> None:
         if element.vr == "UN" and value.startswith(_ITEM) and self.copied_sequence(value):
             return
-        if implicit_vr(element.tag) in _TEXT:
+        if implicit_vr(element.tag) in TEXT_VRS:
             value = value.rstrip(b"\0 ")
         elif len(value) % 2:
             value += b"\0"

@@ -40,6 +40,9 @@ _SHORT_VRS: Final = frozenset(
     | {b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
 )
 _VRS: Final = LONG_VRS | _SHORT_VRS
+TEXT_VRS: Final = frozenset(
+    {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
+)
 _BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NAMES: Final = {vr: vr.decode() for vr in _VRS}
 

@@ -195,7 +195,13 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
     parts = Parts(
         settings=loaded,
         database=database,
-        instances=InstanceStore(database, loaded.folder / "instances"),
+        instances=InstanceStore(
+            database,
+            loaded.folder / "instances",
+            limits=loaded.intake_limits,
+            character_set=loaded.character_set,
+            keep_preamble=loaded.keep_preamble,
+        ),
         key_objects=KeyObjects(database),
         transcoder=transcoder,
         consent=consent,

@@ -19,7 +19,7 @@ from shared.dicom.uids import EXPLICIT_LE, JPEG_BASELINE, JPEG_LS_LOSSLESS, RLE
 from shared.settings import AssertionSettings, XuaMode
 from tests.support.certificates import AUDIENCE, assertion_for, bearer, communities
 from tests.support.databases import DatabasePlace
-from tests.support.dicom import a_ct, a_multi_frame, an_sr
+from tests.support.dicom import a_ct, a_multi_frame, an_sr, part10
 from tests.support.imaging_source import (
     BASE,
     Source,
@@ -236,6 +236,37 @@ async def test_video_is_given_as_it_is_stored_to_who_asks_for_no_syntax(source):
 
     assert response.status_code == 200
     assert parts(response)[0][1] == octets
+
+
+def undecodable() -> bytes:
+    """A compressed image that no decoder reads."""
+    made = a_multi_frame(SOPInstanceUID="2.25.62", SeriesInstanceUID="2.25.63")
+    made.PixelData = pydicom.encaps.encapsulate([b"no JPEG-LS"] * 3)
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    return part10(made, JPEG_LS_LOSSLESS, compress=False)
+
+
+@pytest.mark.parametrize("accept", [MULTIPART, None, "*/*"])
+async def test_what_cannot_be_decoded_is_given_as_it_is_stored_to_who_asks_for_no_syntax(source, accept):
+    octets = undecodable()
+    await source.keep(octets, a_multi_frame(), syntax=JPEG_LS_LOSSLESS)
+
+    response = await get(source, STUDY, accept)
+
+    assert response.status_code == 200
+    assert sorted(syntaxes(response)) == [EXPLICIT_LE, JPEG_LS_LOSSLESS]
+    assert octets in [part for _, part in parts(response)]
+    assert [event.outcome for event in source.recorder.taken()] == [Outcome.SUCCESS]
+
+
+async def test_and_is_not_acceptable_to_who_asks_for_another(source):
+    await source.keep(undecodable())
+
+    response = await get(source, STUDY, f"{MULTIPART}; transfer-syntax={EXPLICIT_LE}")
+
+    assert response.status_code == 406
+    assert "transfer-syntax=* gives what is stored" in response.text
 
 
 def a_video() -> bytes:

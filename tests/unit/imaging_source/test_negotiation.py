@@ -21,6 +21,7 @@ from shared.dicom.uids import (
     JPEG_BASELINE,
     JPEG_LOSSLESS_SV1,
     JPEG_LS_LOSSLESS,
+    JPEG_XL,
     RLE,
 )
 
@@ -155,7 +156,8 @@ def test_metadata_is_nothing_else(accept):
         (JPEG_LS_LOSSLESS, Transcode(EXPLICIT_LE)),
         (RLE, Transcode(EXPLICIT_LE)),
         (VIDEO, AsStored()),
-        (JPEG_BASELINE, AsStored()),
+        (JPEG_BASELINE, Transcode(EXPLICIT_LE)),
+        (JPEG_XL, AsStored()),
     ],
 )
 def test_without_a_transfer_syntax_pixels_are_decoded_where_that_is_possible(stored, choice):
@@ -197,7 +199,7 @@ def test_a_lossy_syntax_is_never_made(stored):
 def test_the_next_best_range_is_taken_when_the_best_is_impossible():
     accept = f"{MULTIPART}; transfer-syntax={JPEG_2000_LOSSLESS}, {MULTIPART}; transfer-syntax=*; q=0.5"
 
-    assert chosen(accept, JPEG_LOSSLESS_SV1) == AsStored()
+    assert chosen(accept, JPEG_XL) == AsStored()
     assert chosen(accept, EXPLICIT_LE) == Transcode(JPEG_2000_LOSSLESS)
 
 

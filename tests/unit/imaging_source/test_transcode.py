@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
+import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pydicom
+import pydicom.data
+import pydicom.misc
 import pytest
 from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
 
 from imaging_source.store.transcode import transcode
 from shared.dicom.part10 import scan
 from shared.dicom.uids import (
+    DEFLATED_FRAMES,
     DEFLATED_LE,
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_LE,
     IMPLICIT_LE,
     JPEG_2000_LOSSLESS,
+    JPEG_BASELINE,
+    JPEG_EXTENDED,
+    JPEG_LOSSLESS_SV1,
     JPEG_LS_LOSSLESS,
     RLE,
 )
@@ -31,6 +41,7 @@ from tests.support.dicom import (
     real_files,
     with_pixels,
 )
+from tests.support.faulty_files import TOLERATED, a_data_set, a_file, data_set_of, element
 
 TARGETS = [EXPLICIT_LE, IMPLICIT_LE, DEFLATED_LE, JPEG_LS_LOSSLESS, RLE]
 
@@ -162,3 +173,130 @@ def test_what_is_transcoded_is_part_10_to_our_own_scanner(transcoded, tmp_path):
     result.write_bytes(octets)
 
     assert scan(result).transfer_syntax_uid == EXPLICIT_LE
+
+
+# --- JPEG, and frames that are deflated ----------------------------------------------------------------
+
+
+@needs_studies
+def test_lossless_jpeg_has_every_pixel_of_the_same_image_without_compression(transcoded):
+    files = real_files(VARIANTS / JPEG_LOSSLESS_SV1)
+    for path in files[::4]:
+        plain = VARIANTS / EXPLICIT_LE / path.relative_to(VARIANTS / JPEG_LOSSLESS_SV1)
+
+        found = read(transcoded(path.read_bytes(), EXPLICIT_LE))
+
+        assert found.PixelData == pydicom.dcmread(plain).PixelData
+    assert files
+
+
+def jpegs(syntax: str) -> list[Path]:
+    """Files of pydicom's own tests in this syntax."""
+    folder = Path(pydicom.data.__file__).parent / "test_files"
+    return [
+        path for path in sorted(folder.glob("*.dcm")) if pydicom.misc.is_dicom(path) and _is_in(path, syntax)
+    ]
+
+
+def _is_in(path: Path, syntax: str) -> bool:
+    read_file = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    return read_file.get("Rows") and read_file.file_meta.get("TransferSyntaxUID") == syntax
+
+
+@pytest.mark.skipif(importlib.util.find_spec("PIL") is None, reason="Pillow is not installed")
+def test_baseline_jpeg_is_decoded_as_pydicom_decodes_it_with_its_own_plugin(transcoded):
+    files = [path for path in jpegs(JPEG_BASELINE) if not scan(path).tolerated]
+    for path in files:
+        reference = pydicom.dcmread(path)
+        decoded = next(
+            get_decoder(JPEG_BASELINE).iter_array(reference, as_rgb=True, decoding_plugin="pillow")
+        )[0]
+
+        found = read(transcoded(path.read_bytes(), EXPLICIT_LE))
+
+        first = found.pixel_array.reshape(-1, *decoded.shape)[0]
+        assert np.array_equal(first, decoded), path.name
+        assert found.PhotometricInterpretation in ("RGB", "MONOCHROME2")
+    assert files
+
+
+def test_extended_jpeg_of_12_bits_is_decoded(transcoded):
+    for path in jpegs(JPEG_EXTENDED):
+        found = read(transcoded(path.read_bytes(), EXPLICIT_LE))
+
+        assert (found.pixel_array.shape, found.pixel_array.dtype) == ((1024, 256), np.dtype("u2"))
+        assert 0 < found.pixel_array.max() < 4096
+
+
+def deflated_frame(octets: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(octets) + deflater.flush()
+
+
+def test_frames_that_are_deflated_each_by_itself_come_back(transcoded):
+    data_set = a_multi_frame(3)
+    native = data_set.PixelData
+    plain = data_set_of(part10(data_set))
+    frames = [deflated_frame(native[at : at + 512]) for at in range(0, 1536, 512)]
+    pixels = element(0x7FE00010, "OB", encapsulate(frames, has_bot=False), 0xFFFFFFFF)
+    octets = a_file(
+        plain[: plain.index(b"\xe0\x7f\x10\x00")] + pixels + bytes.fromhex("feffdde000000000"),
+        syntax=DEFLATED_FRAMES,
+    )
+
+    assert read(transcoded(octets, EXPLICIT_LE)).PixelData == native
+    with pytest.raises(ValueError, match="pixels"):
+        transcoded(octets.replace(frames[0][:20], b"\xff" * 20), EXPLICIT_LE)
+
+
+# --- what is made is read before it is given -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        element(0x00120064, "LO", b"DEIDENTIFIED"),
+        element(0x00080060, "SQ", b""),
+        element(0x00280106, "DS", b"12"),
+        element(0x00189073, "US", b"\1\0"),
+        element(
+            0x00081140, "SQ", bytes.fromhex("feff00e014000000") + element(0x00120064, "LO", b"DEIDENTIFIED")
+        ),
+    ],
+)
+def test_a_vr_of_another_kind_than_the_dictionary_has_is_never_told_without_vr(transcoded, wrong):
+    data_set = a_data_set(Modality="CT")
+    at = data_set.index(b"\x20\x00\x0d\x00UI")
+    octets = a_file(
+        data_set.replace(element(0x00080060, "CS", b"CT"), b"")[: at - 10] + wrong + data_set[at:]
+    )
+
+    with pytest.raises(ValueError, match="which Implicit VR cannot tell"):
+        transcoded(octets, IMPLICIT_LE)
+
+
+@pytest.mark.parametrize("fault", TOLERATED, ids=str)
+@pytest.mark.parametrize("to", [EXPLICIT_LE, IMPLICIT_LE, DEFLATED_LE, RLE])
+def test_what_is_tolerated_is_transcoded_whole_or_not_at_all(transcoded, fault, to):
+    data_set = a_data_set()
+    octets = a_file(fault.applied(data_set))
+
+    try:
+        made = transcoded(octets, to)
+    except ValueError:
+        return
+    assert list(read(made).iterall())
+    assert read(made).StudyInstanceUID == "2.25.11"
+
+
+def test_pixels_in_fragments_of_no_compression_are_not_guessed(transcoded):
+    data_set = a_data_set()
+    pixels = element(
+        0x7FE00010, "OB", bytes.fromhex("feff00e000000000feff00e004000000") + b"ABCD", 0xFFFFFFFF
+    )
+    octets = a_file(
+        data_set[: data_set.index(b"\xe0\x7f\x10\x00")] + pixels + bytes.fromhex("feffdde000000000")
+    )
+
+    with pytest.raises(ValueError, match="a compression that nobody names"):
+        transcoded(octets, IMPLICIT_LE)
