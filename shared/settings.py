@@ -233,7 +233,8 @@ class ServiceSettings(BaseModel):
     )
     trusted_origins: tuple[str, ...] = Field(
         (),
-        description="origins (scheme://host:port) of other sites whose pages may ask here from a browser",
+        description="origins (scheme://host:port) of other sites whose pages may ask here from a browser and "
+        "read the answers (CORS)",
     )
     data: Path = Field(Path("var"), description="folder of the embedded defaults")
     database_url: str | None = Field(

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
+from shared.http import cross_origin
 from shared.http.problem import CONTENT_TYPE, Forbidden, HttpProblem, Misdirected
 from shared.http.raw_asgi import App, Receive, Scope, Send, send_body
 from shared.security.peer_certificate import names_of
@@ -30,14 +31,20 @@ class Guard:
     def __init__(self, application: App, settings: ServiceSettings, bound: str) -> None:
         self._application = application
         self._names = frozenset(_names(settings, bound))
-        self._sites = frozenset(_sites(settings))
+        self._trusted = frozenset(site.rstrip("/").lower().encode() for site in settings.trusted_origins)
+        self._sites = self._trusted | frozenset(_public_site(settings))
         self._is_ours = lru_cache(_REMEMBERED)(self._decide)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         problem = self._problem(scope)
         if problem is None:
-            await self._application(scope, receive, send)
+            if (origin := self._trusted_site(scope)) is None:
+                await self._application(scope, receive, send)
+            elif cross_origin.is_preflight(scope):
+                await send_body(send, status=204, headers=cross_origin.permissions(origin))
+            else:
+                await self._application(scope, receive, cross_origin.shown_to(origin, send))
             return
         await send_body(
             send,
@@ -45,6 +52,11 @@ class Guard:
             headers=[(b"content-type", CONTENT_TYPE.encode())],
             body=problem.body(),
         )
+
+    def _trusted_site(self, scope: Scope) -> bytes | None:
+        """The other site that a request comes from, when a setting names it."""
+        origin: bytes | None = dict(scope["headers"]).get(b"origin") if self._trusted else None
+        return origin if origin is not None and origin.lower() in self._trusted else None
 
     def _problem(self, scope: Scope) -> HttpProblem | None:
         headers = dict(scope["headers"])
@@ -101,8 +113,7 @@ def _names(settings: ServiceSettings, bound: str) -> Iterator[str]:
         yield from (name.lower() for name in names_of(settings.tls.certificate))
 
 
-def _sites(settings: ServiceSettings) -> Iterator[bytes]:
-    yield from (site.rstrip("/").lower().encode() for site in settings.trusted_origins)
+def _public_site(settings: ServiceSettings) -> Iterator[bytes]:
     if settings.public_url:
         public = urlsplit(settings.public_url)
         yield f"{public.scheme}://{public.netloc}".lower().encode()
