@@ -11,7 +11,7 @@ import httpx2
 from consumer.settings import ConsumerSettings
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
-from shared.http.client import http_client
+from shared.http.client import http_client, ourselves
 from shared.security.caller import Caller, Node, User
 from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
@@ -32,7 +32,7 @@ class Unit:
 
     def caller(self, endpoint: str) -> Caller:
         """Ourselves, as the server at `endpoint` sees us."""
-        return Caller(node=self.node, endpoint=endpoint, user=self.user)
+        return Caller(node=ourselves(self.node, self.http, endpoint), endpoint=endpoint, user=self.user)
 
     async def record(self, *events: AuditEvent | Sequence[AuditEvent]) -> None:
         """Keep events durably; nothing is shown to the user before."""
@@ -59,7 +59,7 @@ class Parts:
             settings=settings,
             http=http_client(settings.tls, peers=settings.peers),
             recorder=recorder,
-            node=own_node("127.0.0.1", settings.tls.certificate),
+            node=own_node(recorder.source.hostname, settings.tls.certificate),
             spool_folder=spool_folder,
         )
 

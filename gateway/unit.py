@@ -13,7 +13,7 @@ from gateway.patient_links import PatientLinks
 from gateway.settings import GatewaySettings
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
-from shared.http.client import http_client
+from shared.http.client import http_client, ourselves
 from shared.security.caller import Caller, Node
 from shared.security.peer_certificate import own_node
 from shared.security.rights import NodeList
@@ -56,7 +56,7 @@ class Parts:
             retrievals=http_client(settings.tls, peers=settings.peers),
             relays=Gate(settings.relays),
             recorder=recorder,
-            node=own_node(settings.host, settings.tls.certificate),
+            node=own_node(recorder.source.hostname, settings.tls.certificate),
             spool_folder=spool_folder,
         )
 
@@ -80,7 +80,11 @@ class Unit:
 
     def sender(self, endpoint: str) -> Caller:
         """Ourselves, as the server at `endpoint` sees us."""
-        return Caller(node=self.parts.node, endpoint=endpoint, user=self.caller.user)
+        # What was asked there went by one of them, and the way to a peer is the same for both.
+        node = ourselves(self.parts.node, self.parts.queries, endpoint)
+        return Caller(
+            node=ourselves(node, self.parts.retrievals, endpoint), endpoint=endpoint, user=self.caller.user
+        )
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
         """Keep events of what we sent ourselves; nothing of it is answered before."""

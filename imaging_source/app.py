@@ -167,6 +167,7 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
     http = http_client(settings.tls, peers=peers)
     transcoder = Transcoder(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes)
     database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+    recorder = AuditRecorder(settings, settings.service)
     parts = Parts(
         settings=settings,
         database=database,
@@ -183,10 +184,11 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
         key_objects=KeyObjects(database),
         transcoder=transcoder,
         consent=open_consent(settings, http),
-        recorder=AuditRecorder(settings, settings.service),
+        recorder=recorder,
         authenticator=Authenticator(settings, once=open_once(settings, http)),
         repository=SoapClient(http),
         registry=RegistryClient(http, settings.registry_url),
-        node=own_node(settings.host, settings.tls.certificate),
+        node=own_node(recorder.source.hostname, settings.tls.certificate),
+        http=http,
     )
     return ImagingSource(parts, transcoder, http)

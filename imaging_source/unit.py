@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import httpx2
+
 from imaging_source.domain import publishing
 from imaging_source.domain.instance import Instance, Issuer, StudyHeader
 from imaging_source.domain.transfer_syntax import Codecs
@@ -17,6 +19,7 @@ from imaging_source.store.publications import PublishedStudy, find_published_stu
 from imaging_source.store.rejections import KeyObjects
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Consent, Decision, Resource
+from shared.http.client import ourselves
 from shared.http.pieces import FileRange
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
@@ -38,7 +41,10 @@ class Transcoder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the service is made of; one for the life of the process."""
+    """What the service is made of; one for the life of the process.
+
+    `node` is ourselves, and `http` what the repository is called by, which knows where that sees us.
+    """
 
     settings: ImagingSourceSettings
     database: Database
@@ -51,11 +57,13 @@ class Parts:
     repository: SoapClient
     registry: RegistryView
     node: Node
+    http: httpx2.AsyncClient | None = None
     damages: Damages = field(default_factory=Damages)
 
     def as_client(self, url: str = "") -> Caller:
         """Ourselves, as the service at `url` sees us; the repository without."""
-        return Caller(node=self.node, endpoint=url or self.settings.repository_url)
+        url = url or self.settings.repository_url
+        return Caller(node=ourselves(self.node, self.http, url), endpoint=url)
 
 
 @dataclass(frozen=True, slots=True)

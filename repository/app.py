@@ -126,6 +126,7 @@ async def build(settings: RepositorySettings) -> Repository:
         registry=SoapClient(http),
         provider=ImagingSource(http, settings.imaging_source_url),
         recorder=recorder,
-        node=own_node(settings.host, settings.tls.certificate),
+        node=own_node(recorder.source.hostname, settings.tls.certificate),
+        http=http,
     )
     return Repository(parts, http)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import httpx2
+
 from repository.integrity import Integrity
 from repository.provider import Provider
 from repository.settings import RepositorySettings
@@ -14,6 +16,7 @@ from shared.audit.events import AuditEvent
 from shared.audit.outbox import insert_events
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Consent
+from shared.http.client import ourselves
 from shared.security.caller import Caller, Node
 from shared.soap.client import SoapClient
 from shared.store.engine import Database, Transaction, Work
@@ -24,7 +27,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the service is made of; one for the life of the process."""
+    """What the service is made of; one for the life of the process.
+
+    `node` is ourselves, and `http` what the registry is called by, which knows where that sees us.
+    """
 
     settings: RepositorySettings
     database: Database
@@ -35,6 +41,7 @@ class Parts:
     provider: Provider
     recorder: AuditRecorder
     node: Node
+    http: httpx2.AsyncClient | None = None
 
 
 @dataclass(slots=True)
@@ -46,7 +53,8 @@ class Unit:
 
     def as_client(self) -> Caller:
         """Ourselves, as the registry sees us."""
-        return Caller(node=self.parts.node, endpoint=self.parts.settings.registry_url)
+        url = self.parts.settings.registry_url
+        return Caller(node=ourselves(self.parts.node, self.parts.http, url), endpoint=url)
 
     async def write(self, work: Work[Result], *, done: Work[Result | None] = nothing_of_it) -> Result:
         """Run `work` in one transaction, and find out whether it was done when its commit broke.

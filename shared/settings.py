@@ -17,6 +17,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -260,6 +261,11 @@ class ServiceSettings(BaseModel):
     consent: ConsentSettings = ConsentSettings()
     assertion: AssertionSettings = AssertionSettings()
     audit: AuditSettings = AuditSettings()
+
+    @property
+    def public_host(self) -> str:
+        """The host of `public_url`; empty when there is none."""
+        return urlsplit(self.public_url or "").hostname or ""
 
     @property
     def folder(self) -> Path:

@@ -19,7 +19,7 @@ from imaging_source.domain.intake import NOT_AUTHORIZED, Refused
 from imaging_source.domain.transfer import Sender
 from imaging_source.store.files import Incoming
 from imaging_source.store.transfers import Transfer
-from shared.audit.events import DESTINATION_ROLE, SOURCE_ROLE, Participant
+from shared.audit.events import DESTINATION_ROLE, SOURCE_ROLE, Participant, access_point
 from shared.audit.recorder import AuditUnavailable
 from shared.security.caller import Node
 from shared.store.failures import DatabaseError
@@ -52,6 +52,8 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
         self.listener = listener
         self.node = node
         self.address = node.address
+        # Where the peer reached us: the address that is listened on may be any.
+        self.own_address = listener.settings.public_host or str(connection.getsockname()[0])
         self._may_store: bool | None = None
         self.messages = BoundedMessages(self, self._new_file)
         self.dimse = self.messages
@@ -150,18 +152,13 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
             transaction=RAD18,
             participants=(
                 Participant(
-                    user_id=calling,
-                    requestor=True,
-                    roles=(SOURCE_ROLE,),
-                    network_id=self.address,
-                    network_type=2,
+                    user_id=calling, requestor=True, roles=(SOURCE_ROLE,), **access_point(self.address)
                 ),
                 Participant(
                     user_id=called,
                     alternative_user_id=str(os.getpid()),
                     roles=(DESTINATION_ROLE,),
-                    network_id=self.listener.settings.host,
-                    network_type=2,
+                    **access_point(self.own_address),
                 ),
             ),
         )

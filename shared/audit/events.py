@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from shared.security.caller import Caller, Node, User
@@ -101,7 +104,7 @@ class AuditSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Participant:
-    """One ActiveParticipant. `network_type` is 1 for a machine name, 2 for an IP address, 5 for a URI."""
+    """One ActiveParticipant; `network_id` and `network_type` as `access_point` makes them, 5 for a URI."""
 
     user_id: str
     alternative_user_id: str = ""
@@ -226,6 +229,33 @@ def _process() -> str:
     return str(os.getpid())
 
 
+class AccessPoint(TypedDict):
+    """The two attributes of a participant that say where it is."""
+
+    network_id: str
+    network_type: int | None
+
+
+def access_point(host: str) -> AccessPoint:
+    """Where a participant is: an IP address (type 2), or the name of a machine (1); of nowhere, none.
+
+    IPv6 addresses stand without brackets and zone, and an IPv4 address that came as IPv6 stands as IPv4: one
+    node has one spelling.
+    """
+    network_id, network_type = _access_point(host)
+    return AccessPoint(network_id=network_id, network_type=network_type)
+
+
+@lru_cache(maxsize=1_024)
+def _access_point(host: str) -> tuple[str, int | None]:
+    named = host.strip("[]")
+    try:
+        found = ip_address(named.partition("%")[0])
+    except ValueError:
+        return (named, 1) if named else ("", None)
+    return str(getattr(found, "ipv4_mapped", None) or found), 2
+
+
 def human(user: User | None) -> tuple[Participant, ...]:
     """The user of a verified assertion (ITI TF-2 3.40.4.2), or nobody: a human is never invented."""
     if user is None:
@@ -249,8 +279,7 @@ def _client(
         alternative_user_id=_process() if own else "",
         requestor=requestor,
         roles=(role,),
-        network_id=caller.node.address,
-        network_type=2,
+        **access_point(caller.node.address),
     )
 
 
@@ -260,8 +289,7 @@ def _server(endpoint: str, role: Coded, *, own: bool) -> Participant:
         alternative_user_id=_process() if own else "",
         requestor=False,
         roles=(role,),
-        network_id=urlsplit(endpoint).hostname or "localhost",
-        network_type=1,
+        **access_point(urlsplit(endpoint).hostname or ""),
     )
 
 
@@ -326,7 +354,7 @@ def feed_participants(
 ) -> tuple[Participant, ...]:
     """HL7 v2 over MLLP (ITI-8): both sides as (facility, application), MSH-4 and 3, MSH-6 and 5.
 
-    `server` tells which side writes; `sender_address` is an IP address, `receiver_host` a machine name.
+    `server` tells which side writes; `sender_address` and `receiver_host` are addresses or names of machines.
     """
     return (
         Participant(
@@ -334,15 +362,13 @@ def feed_participants(
             alternative_user_id="" if server else _process(),
             requestor=True,
             roles=(SOURCE_ROLE,),
-            network_id=sender_address,
-            network_type=2,
+            **access_point(sender_address),
         ),
         Participant(
             user_id="|".join(receiver),
             alternative_user_id=_process() if server else "",
             roles=(DESTINATION_ROLE,),
-            network_id=receiver_host,
-            network_type=1,
+            **access_point(receiver_host),
         ),
     )
 
@@ -356,8 +382,7 @@ def _application(source: AuditSource) -> Participant:
         user_id=_process(),
         user_name=source.source_id,
         roles=(APPLICATION_ROLE,),
-        network_id=source.hostname,
-        network_type=1,
+        **access_point(source.hostname),
     )
 
 
@@ -389,7 +414,7 @@ def user_authentication(user: User, node: Node, kind: Coded, *, requested: bool 
         outcome=Outcome.SUCCESS,
         event_types=(kind,),
         participants=tuple(
-            replace(one, requestor=requested, network_id=node.address, network_type=2) for one in human(user)
+            replace(one, requestor=requested, **access_point(node.address)) for one in human(user)
         ),
         purposes=purposes(user),
     )
@@ -411,8 +436,7 @@ def user_authentication_failure(*, claimed: str, node: Node, reason: str) -> Aud
             Participant(
                 user_id=claimed or node.subject or node.address,
                 requestor=True,
-                network_id=node.address,
-                network_type=2,
+                **access_point(node.address),
             ),
         ),
         outcome_description=description,
@@ -427,7 +451,7 @@ def _alert(
         action="E",
         outcome=outcome,
         event_types=(kind,),
-        participants=(Participant(user_id=_process(), network_id=socket.gethostname(), network_type=1),),
+        participants=(Participant(user_id=_process(), **access_point(socket.gethostname())),),
         objects=objects,
         outcome_description=description,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from shared.audit import bounds, dicom_xml, syslog
 from shared.audit.events import AuditEvent, AuditSource, records_lost, started, stopped
@@ -21,7 +20,7 @@ def source_of(settings: ServiceSettings, service: str) -> AuditSource:
     return AuditSource(
         source_id=settings.audit.source_id or f"xdsi-{service.replace('_', '-')}",
         enterprise_site_id=settings.audit.enterprise_site_id,
-        hostname=urlsplit(settings.public_url or "").hostname or socket.gethostname(),
+        hostname=settings.public_host or socket.gethostname(),
     )
 
 

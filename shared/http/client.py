@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx2
 
+from shared.security.caller import Node
 from shared.security.tls import client_context
 from shared.settings import TlsSettings
 
@@ -56,11 +58,15 @@ class Origin(NamedTuple):
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Lets requests through to `allowed` origins alone; every request of a client passes here."""
+    """Lets requests through to `allowed` origins alone; every request of a client passes here.
+
+    `own_addresses` are ours, as the peer at each origin saw them last.
+    """
 
     def __init__(self, inner: httpx2.AsyncBaseTransport, allowed: Iterable[Origin]) -> None:
         self._inner = inner
         self._allowed = frozenset(allowed)
+        self.own_addresses: dict[Origin, str] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send `request` to one of the allowed origins.
@@ -73,7 +79,12 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         origin = Origin.of(request.url)
         if origin not in self._allowed:
             raise EgressRefused(f"{origin} is not a configured peer; configured are {self._named()}")
-        return await self._inner.handle_async_request(request)
+        response = await self._inner.handle_async_request(request)
+        if stream := response.extensions.get("network_stream"):
+            address = stream.get_extra_info("client_addr")
+            if isinstance(address, tuple):
+                self.own_addresses[origin] = str(address[0])
+        return response
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -81,6 +92,24 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
     def _named(self) -> str:
         return ", ".join(sorted(map(str, self._allowed))) or "none"
+
+
+class PeerClient(httpx2.AsyncClient):
+    """The client of `http_client`, which knows as whom its peers see us."""
+
+    def __init__(self, transport: GuardedTransport, **settings: Any) -> None:
+        super().__init__(transport=transport, **settings)
+        self._own_addresses = transport.own_addresses
+
+    def own_address(self, url: str) -> str:
+        """Our own address on the connection by which `url` was reached last; empty when it was not yet."""
+        return self._own_addresses.get(Origin.of(url), "")
+
+
+def ourselves(node: Node, http: httpx2.AsyncClient | None, url: str) -> Node:
+    """`node`, which is ourselves, as the peer at `url` sees us; as it is when `http` did not reach that."""
+    address = http.own_address(url) if isinstance(http, PeerClient) else ""
+    return replace(node, address=address) if address else node
 
 
 def http_client(
@@ -112,8 +141,8 @@ def http_client(
         A peer is not an http or https URL.
     """
     inner = transport or _socket_transport(tls)
-    return httpx2.AsyncClient(
-        transport=GuardedTransport(inner, map(Origin.of, peers)),
+    return PeerClient(
+        GuardedTransport(inner, map(Origin.of, peers)),
         timeout=httpx2.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
         follow_redirects=False,
         trust_env=False,

@@ -16,10 +16,13 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import P_DATA
 
+from imaging_source.dimse.listener import DimseListener
+from shared.audit.events import DESTINATION_ROLE, SOURCE_ROLE
 from shared.dicom.part10 import file_meta
 from shared.dicom.uids import EXPLICIT_LE, VERIFICATION
 from tests.peers.test_dcmtk_storescu import a_listener
 from tests.support.dicom import CT, a_ct, part10
+from tests.support.intake import an_intake
 from tests.support.waiting import until
 
 # pynetdicom's SCU, on the side of the tests, leaves its socket open when the other side was first to end.
@@ -471,3 +474,26 @@ async def test_stopping_ends_open_associations_and_every_thread(tmp_path):
     assert await as_peer(peer.ended)
     left = {thread.name for thread in set(threading.enumerate()) - before if "asyncio" not in thread.name}
     assert not [name for name in left if "dimse" in name or "Acceptor" in name]
+
+
+@pytest.mark.parametrize(
+    ("public_url", "shown"),
+    [(None, ("127.0.0.1", 2)), ("https://images.hub.example:8030", ("images.hub.example", 1))],
+)
+async def test_the_trail_says_where_both_sides_were_and_not_what_is_listened_on(tmp_path, public_url, shown):
+    async with an_intake(tmp_path) as intake:
+        settings = intake.settings.model_copy(update={"host": "0.0.0.0", "public_url": public_url})
+        listener = DimseListener(intake.store, intake.trail, settings)
+        await listener.start()
+        try:
+            peer = await asyncio.to_thread(Peer, listener.port)
+            assert (await asyncio.to_thread(peer.store, encoded(a_ct()))).Status == 0
+            await asyncio.to_thread(peer.association.release)
+            await until(lambda: intake.trail.events)
+        finally:
+            await listener.stop()
+
+    (event,) = intake.trail.events
+    at = {one.roles[0]: (one.network_id, one.network_type) for one in event.participants}
+    assert at == {SOURCE_ROLE: ("127.0.0.1", 2), DESTINATION_ROLE: shown}
+    assert [one.roles[0] for one in event.participants if one.requestor] == [SOURCE_ROLE]

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -220,6 +221,26 @@ def test_each_side_gives_its_process_and_both_addresses(walk: Walk, transaction:
             assert not one.party(other).process
             assert one.party(own).address
             assert one.party(other).address
+
+
+def test_every_participant_is_where_it_is(walk: Walk):
+    """All of the stage is on loopback, whose services say their public name where they have one."""
+    parties = [
+        (one, party) for one in walk.messages for party in one.parties if not party.human or party.address
+    ]
+    assert parties
+    for one, party in parties:
+        literal = party.address.count(".") == 3 or ":" in party.address
+        assert party.address_type == ("2" if literal else "1"), (one.types, party)
+        assert party.address in ("127.0.0.1", gethostname()), (one.types, party)
+
+
+def test_at_most_one_participant_asks_and_it_is_the_human_where_one_is_known(walk: Walk):
+    for one in walk.messages:
+        asking = [party for party in one.parties if party.requestor]
+        humans = [party for party in one.parties if party.human and party.user_name.startswith("<")]
+        assert len(asking) <= 1, one.types
+        assert not humans or asking == humans[:1], one.types
 
 
 def test_every_record_came_from_the_node_that_its_source_stands_for(walk: Walk):

@@ -20,6 +20,7 @@ class Party:
     requestor: bool
     roles: frozenset[str]
     address: str
+    address_type: str
 
     @property
     def human(self) -> bool:
@@ -95,4 +96,5 @@ def _party(participant: etree._Element) -> Party:
         requestor=participant.get("UserIsRequestor") == "true",
         roles=frozenset(map(_code, participant.findall("RoleIDCode"))),
         address=participant.get("NetworkAccessPointID", ""),
+        address_type=participant.get("NetworkAccessPointTypeCode", ""),
     )
