@@ -43,7 +43,7 @@ class AuditRepository:
         self._source: AuditSource = source_of(settings, settings.service)
         # Nothing delivers what is our own: it has no address.
         self._node = own_node("", settings.tls.certificate)
-        self._refusals = Refusals(self._record_all)
+        self._refusals = Refusals(self._record_all, settings.audit.refusals_seconds)
         authenticator = Authenticator(settings)
         self._sources = sources_of(settings, authenticator, self._source)
         self.syslog = SyslogListener(

@@ -71,11 +71,11 @@ class SecurityFault(SenderFault):
     """A WS-Security fault; `name` is the subcode's local name in wsse, for example FailedAuthentication.
 
     The reason is generic by intent; `detail` goes to the log and the trail. `claimed` is the user that the
-    refused assertion names, for the failure record, or empty; `of_the_community` tells that a node of the
-    community brought it.
+    refused assertion names, for the failure record, or empty; `of_a_known_node` tells that a node brought it
+    which has the right to ask.
     """
 
-    of_the_community = False
+    of_a_known_node = False
 
     def __init__(self, name: str, detail: str = "", *, claimed: str = "", namespace: str = WSSE) -> None:
         super().__init__("The security token could not be accepted.", subcode=(namespace, name))

@@ -193,6 +193,9 @@ class AuditSettings(Group):
         description="most that may wait to be sent, in the spool on disk and in the outbox table together",
     )
     on_full: OnFull = Field(OnFull.BLOCK, description="block work, or drop the oldest and record that")
+    refusals_seconds: float = Field(
+        60, gt=0, le=3600, description="time over which further refusals of one address are one record"
+    )
     unsent_seconds: float = Field(
         3600, gt=0, description="age of the oldest unsent record above which the service is not ready"
     )

@@ -36,9 +36,10 @@ _PARTICIPANTS: Final = 8
 # The bounds of a value and of a list of codes in a head, and those for a head that is too large with them.
 _WIDE: Final = (MAX_VALUE, 16)
 _TIGHT: Final = (100, 4)
-# An event with so many elements, and so many octets of text, is surely small.
-_GLANCE: Final = 40
-_TEXT: Final = 32 * 1024
+# An event with so few parts, values and octets of text is surely small.
+_FEW: Final = 8
+_GLANCE: Final = 80
+_TEXT: Final = 24 * 1024
 # No character is written with more octets than &quot; and no detail with more around its value.
 _WIDEST: Final = 6
 _AROUND: Final = 80
@@ -93,39 +94,30 @@ def _note(octets: bytes) -> str:
 
 def _is_small(event: AuditEvent) -> bool:
     """Whether all bounds hold at a glance, as they do for nearly every event."""
-    longest = characters = octets = elements = 0
+    if len(event.participants) > _FEW or len(event.objects) > _FEW:
+        return False
+    lengths = [len(event.outcome_description)]
+    octets = 0
+    for one in event.participants:
+        lengths += len(one.user_id), len(one.alternative_user_id), len(one.user_name), len(one.network_id)
+        lengths += [len(role.code) + len(role.system) + len(role.text) for role in one.roles]
     for item in event.objects:
-        elements += 2 + len(item.details) + len(item.sop_classes)
-        if elements > _GLANCE:
-            return False
+        kind = item.id_type
+        lengths += len(item.object_id), len(item.name), len(kind.code) + len(kind.system) + len(kind.text)
         if item.query is not None:
             octets += len(item.query)
-        for _, value in item.details:
+        for name, value in item.details:
+            lengths += len(name), len(value) // _WIDEST
             octets += len(value)
-            longest = max(longest, len(value) // _WIDEST)
-    for text in _texts(event):
-        characters += len(text)
-        longest = max(longest, len(text))
-    return (
-        longest * _WIDEST <= MAX_VALUE
-        and octets <= MAX_QUERY
-        and characters * _WIDEST + octets * 4 // 3 <= _TEXT
-        and len(event.participants) <= _PARTICIPANTS
-    )
-
-
-def _texts(event: AuditEvent) -> Iterator[str]:
-    yield event.outcome_description
+        lengths += [len(uid) for uid, _ in item.sop_classes]
     for code in (event.event_id, *event.event_types, *event.purposes):
-        yield from (code.code, code.system, code.text)
-    for one in event.participants:
-        yield from (one.user_id, one.alternative_user_id, one.user_name, one.network_id)
-        for role in one.roles:
-            yield from (role.code, role.system, role.text)
-    for item in event.objects:
-        yield from (item.object_id, item.name, item.id_type.code, item.id_type.system, item.id_type.text)
-        yield from (kind for kind, _ in item.details)
-        yield from (uid for uid, _ in item.sop_classes)
+        lengths.append(len(code.code) + len(code.system) + len(code.text))
+    return (
+        max(lengths) * _WIDEST <= MAX_VALUE
+        and octets <= MAX_QUERY
+        and len(lengths) <= _GLANCE
+        and sum(lengths) * _WIDEST <= _TEXT
+    )
 
 
 # --- the head ----------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class AuditRecorder:
             on_full=settings.audit.on_full,
             lost=lambda number, reason: message(records_lost(number, reason), self.source),
         )
-        self.refusals = Refusals(self.record)
+        self.refusals = Refusals(self.record, settings.audit.refusals_seconds)
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
         """Keep `events`; they are on disk when this returns.

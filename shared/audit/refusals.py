@@ -2,7 +2,7 @@
 
 Of one address and one minute the first refusal is recorded at once, all further ones together, with their
 number, when the minute is over. The same holds for all addresses beyond the first hundred together, so that
-memory and trail are bounded whoever comes. A user whom a node of the community names is counted alone.
+memory and trail are bounded whoever comes. A user whom a node with the right to ask names is counted alone.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from shared.telemetry.log import logger
 _log = logger(__name__)
 
 MINUTE: Final = 60.0
+"""Over which refusals are counted, where no setting says otherwise."""
 #: What is counted apart in a minute, mostly addresses; and users that one address names.
 MOST: Final = 100
 USERS: Final = 20
@@ -67,10 +68,11 @@ class _Counted:
 
 
 class Refusals:
-    """Counts the refusals of one process; `record` keeps events durably. Used on one event loop."""
+    """Counts the refusals of one process over `seconds`; `record` keeps events durably. Of one event loop."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, seconds: float = MINUTE) -> None:
         self._record = record
+        self._seconds = seconds
         self._counted: dict[_Key, _Counted] = {}
         self._settling: asyncio.Task[None] | None = None
 
@@ -91,8 +93,8 @@ class Refusals:
             reason = f"{reason} ({transaction})"
         if fault.detail:
             reason = f"{reason}: {fault.detail}"
-        # Whom a stranger claims to be is the stranger's choice, and makes no record of its own.
-        name = fault.claimed if fault.of_the_community else ""
+        # Whom a node claims that nobody named is its own choice, and makes no record of its own.
+        name = fault.claimed if fault.of_a_known_node else ""
         await self.event(
             node.address,
             reason,
@@ -139,7 +141,7 @@ class Refusals:
 
     async def _settle_each_minute(self) -> None:
         while self._counted:
-            await asyncio.sleep(MINUTE)
+            await asyncio.sleep(self._seconds)
             await self.settle()
 
     async def settle(self) -> None:

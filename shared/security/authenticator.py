@@ -87,7 +87,7 @@ class Authenticator:
             if user is None and speaker_is_user and self._mode is XuaMode.REQUIRED:
                 raise SecurityFault("InvalidSecurity", "this transaction needs a user assertion")
         except SecurityFault as fault:
-            fault.of_the_community = self.rights.community(node)
+            fault.of_a_known_node = True
             raise
         return Caller(
             node=node,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -126,6 +128,31 @@ def test_a_node_is_refused_in_one_small_record_whatever_the_reason_says():
     assert "1048576 octets" in read.outcome_description
     assert b"1048576 octets" in read.objects[0].details[0][1]
 
+
+def test_nobody_makes_a_message_past_the_bounds():
+    """What becomes a record does so by `messages`; other ways to one are for `shared.audit` alone."""
+    makers = re.compile(
+        r"shared\.audit\.recorder import [^\n]*\bmessage\b|dicom_xml\.encode|syslog\.message\("
+    )
+    root = Path(__file__).parents[3]
+    sources = [path for path in root.glob("*/**/*.py") if path.parts[len(root.parts)] in PRODUCT]
+
+    found = {str(path.relative_to(root)) for path in sources if makers.search(path.read_text("utf-8"))}
+
+    assert len(sources) > 150
+    assert found == {"shared/audit/recorder.py", "shared/audit/forwarder.py"}
+
+
+PRODUCT = (
+    "audit_repository",
+    "consumer",
+    "gateway",
+    "imaging_source",
+    "registry",
+    "repository",
+    "shared",
+    "xdsi",
+)
 
 ANY_TEXT = st.builds(
     lambda text, times: text * times,

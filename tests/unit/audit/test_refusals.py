@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from shared.audit import refusals as refusals_module
 from shared.audit.recorder import messages
 from shared.audit.refusals import MOST, USERS, Refusals
 from shared.audit.spool import AuditUnavailable
@@ -27,9 +26,9 @@ class Kept(list):
         return [event.outcome_description for event in self]
 
 
-def refused(claimed="", *, name="FailedAuthentication", community=False):
+def refused(claimed="", *, name="FailedAuthentication", known=False):
     fault = SecurityFault(name, "a detail", claimed=claimed)
-    fault.of_the_community = community
+    fault.of_a_known_node = known
     return fault
 
 
@@ -48,10 +47,9 @@ async def test_the_first_refusal_is_recorded_at_once_and_the_rest_together():
     assert {event.objects[0].object_id for event in kept} == {"192.0.2.1"}
 
 
-async def test_when_the_minute_is_over_the_number_is_recorded_and_the_next_refusal_at_once(monkeypatch):
-    monkeypatch.setattr(refusals_module, "MINUTE", 0.01)
+async def test_when_the_minute_is_over_the_number_is_recorded_and_the_next_refusal_at_once():
     kept = Kept()
-    refusals = Refusals(kept.record)
+    refusals = Refusals(kept.record, seconds=0.01)
     for _ in range(3):
         await refusals.node("192.0.2.1", "no certificate")
     while len(kept) < 2:  # noqa: ASYNC110  # the minute's end is another task's
@@ -99,11 +97,11 @@ async def test_however_many_addresses_come_memory_and_trail_are_bounded(addresse
     assert counted + min(addresses, MOST + 1) == 2 * addresses
 
 
-async def test_a_user_that_a_node_of_the_community_names_is_counted_alone():
+async def test_a_user_that_a_known_node_names_is_counted_alone():
     kept = Kept()
     refusals = Refusals(kept.record)
     for name in ("a<ann@idp>", "b<bob@idp>", "a<ann@idp>"):
-        await refusals.user(refused(name, community=True), NODE)
+        await refusals.user(refused(name, known=True), NODE)
     assert [event.participants[0].user_id for event in kept] == ["a<ann@idp>", "b<bob@idp>"]
     await refusals.close()
     assert kept[2].participants[0].user_id == "a<ann@idp>"
@@ -121,11 +119,11 @@ async def test_whom_a_stranger_claims_to_be_makes_no_record_of_its_own_and_is_to
     assert "claimed were user1<x@y>, user2<x@y>" in kept[1].outcome_description
 
 
-async def test_a_node_of_the_community_that_names_user_after_user_is_bounded_too():
+async def test_a_known_node_that_names_user_after_user_is_bounded_too():
     kept = Kept()
     refusals = Refusals(kept.record)
     for number in range(50 * USERS):
-        await refusals.user(refused(f"user{number}", community=True), NODE)
+        await refusals.user(refused(f"user{number}", known=True), NODE)
     await refusals.close()
     assert len(kept) <= USERS + 2
 
