@@ -25,6 +25,7 @@ from imaging_source.store.publications import (
     find_publication,
     find_publications,
 )
+from imaging_source.store.set_aside import SetAside, find_set_aside
 from imaging_source.transactions import on_demand, rad68, reconciliation
 from imaging_source.unit import Parts
 from shared.audit.recorder import AuditUnavailable
@@ -91,6 +92,12 @@ class WithdrawRequest(_Body):
     study_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
 
 
+class AcceptRequest(_Body):
+    """Decide for an instance that is set aside: a note counts, or its study is its patient's."""
+
+    sop_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
+
+
 class MakeRequest(_Body):
     """Make the manifest of a study now; see `ManifestRequest`."""
 
@@ -140,7 +147,9 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
         async def work() -> JSONResponse:
             await admitted(request)
             asked = await read_json(request.headers, request.receive, PublicationsRequest, limit=MAX_BODY)
-            return JSONResponse({"publications": [shown(one) for one in await _found(parts, asked)]})
+            found = [shown(one) for one in await _found(parts, asked)]
+            aside = await find_set_aside(parts.database, limit=asked.limit)
+            return JSONResponse({"publications": found, "set_aside": [*map(_shown_aside, aside)]})
 
         return await _answered(work)
 
@@ -164,7 +173,27 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
 
         return await _answered(work)
 
+    @routes.post("/publications/accept")
+    async def accept(request: Request) -> Response:
+        async def work() -> JSONResponse:
+            await admitted(request)
+            asked = await read_json(request.headers, request.receive, AcceptRequest, limit=MAX_BODY)
+            if not (study := await parts.instances.accept(asked.sop_instance_uid)):
+                raise NotFound("no instance of this UID is set aside")
+            return JSONResponse({"study_instance_uid": study})
+
+        return await _answered(work)
+
     return routes
+
+
+def _shown_aside(aside: SetAside) -> dict[str, str]:
+    return {
+        "study_instance_uid": aside.study_instance_uid,
+        "sop_instance_uid": aside.sop_instance_uid,
+        "conflict": str(aside.conflict),
+        "explanation": aside.conflict.reason,
+    }
 
 
 async def _retried(parts: Parts, publication_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -135,10 +135,9 @@ class Unit:
             type_code=str(coding.type_code),
         )
 
-    async def hidden(self, instances: Iterable[Instance]) -> frozenset[str]:
-        """Rejected instances in the studies of `instances`, and the notes that reject them, by UID."""
-        studies = {instance.study_instance_uid for instance in instances}
-        return await self.parts.key_objects.hidden(sorted(studies)) if studies else frozenset()
+    async def hidden(self, instances: Sequence[Instance]) -> frozenset[str]:
+        """What of `instances` is rejected or set aside, and the notes that reject, by UID."""
+        return await self.parts.key_objects.hidden(instances) if instances else frozenset()
 
 
 def _patient_of(instance: Instance) -> tuple[str, str, Issuer]:

@@ -18,6 +18,7 @@ from xdsi.publish import Source
 _FAILED = (State.REFUSED, State.ABANDONED)
 _ENDED = (State.SUPERSEDED, State.REPLACED)
 _LIMIT = 1000
+SET_ASIDE = "set-aside"
 
 
 def command(
@@ -34,13 +35,22 @@ def command(
     ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try it again, or publish it anew.")] = False,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Withdraw it from the registry.")] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOP_INSTANCE_UID",
+            help="Decide for an instance that is set aside: a note counts, or its study is its patient's.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the publications as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings of the source.")] = None,
 ) -> None:
     """Show the last publication of each study, and what it waits for; try again or withdraw.
 
-    A withdrawn manifest is deprecated in the registry (ITI-57); the images stay in the source. Exit status 1
-    when something could not be tried again or withdrawn.
+    Instances that are in conflict with their study are shown as set aside: they are kept, and shared with
+    nobody until they are accepted, or corrected or rejected where they come from. A withdrawn manifest is
+    deprecated in the registry (ITI-57); the images stay in the source. Exit status 1 when something could not
+    be done.
 
     Example: [bold]xdsi publications --failed --retry[/bold]
     """
@@ -50,16 +60,18 @@ def command(
         raise typer.BadParameter("name the studies that are to be withdrawn")
     if retry and not (studies or failed or pending or drifted):
         raise typer.BadParameter("name studies, or --failed, --pending or --drifted")
-    for study in studies or ():
-        if not is_uid(study):
-            raise typer.BadParameter(f"{study} is no Study Instance UID: {UID_FORM}")
+    for uid in (*(studies or ()), *(accept or ())):
+        if not is_uid(uid):
+            raise typer.BadParameter(f"{uid} is no UID: {UID_FORM}")
     states = [
         *(_FAILED if failed else ()),
         *((State.WAITING,) if pending else ()),
         *((State.WITHDRAWN,) if drifted else ()),
     ] or [state for state in State if state not in _ENDED]
     settings = ImagingSourceSettings.load(config)
-    found, problems = asyncio.run(_work(settings, studies or [], states, drifted, retry, withdraw))
+    found, problems = asyncio.run(
+        _work(settings, studies or [], states, drifted, retry, withdraw, accept or [])
+    )
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
@@ -70,7 +82,8 @@ def command(
 
 
 def _line(publication: dict[str, Any]) -> str:
-    line = f"{publication['study_instance_uid']}  {publication['state']}  {publication['document_unique_id']}"
+    uid = publication.get("document_unique_id") or publication.get("sop_instance_uid", "")
+    line = f"{publication['study_instance_uid']}  {publication['state']}  {uid}"
     return f"{line}  {publication['explanation']}".rstrip()
 
 
@@ -81,18 +94,19 @@ async def _work(
     learn: bool,
     retry: bool,
     withdraw: bool,
+    accept: list[str],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The publications as they are afterwards, and what could not be done."""
+    """The publications as they are afterwards with what is set aside, and what could not be done."""
     asked = {"last": True, "learn": learn, "states": states, "limit": _LIMIT}
     async with Source.open(settings) as source:
+        problems = [f"{uid}: {problem}" for uid in accept if (problem := await source.accept(uid))]
         found = _of(studies, await source.publications(asked))
-        problems = []
         if withdraw:
-            problems = [
+            problems += [
                 f"{study}: {problem}" for study in studies if (problem := await source.withdraw(study))
             ]
         elif retry:
-            problems = [
+            problems += [
                 f"{each['study_instance_uid']}: {problem}"
                 for each in found
                 if each["state"] != State.PUBLISHED
@@ -102,7 +116,8 @@ async def _work(
             touched = studies or [each["study_instance_uid"] for each in found]
             everything = asked | {"learn": False, "states": list(State)}
             found = _of(touched, await source.publications(everything))
-    return found, problems
+        aside = [each | {"state": SET_ASIDE} for each in _of(studies, await source.set_aside())]
+        return found + aside, problems
 
 
 def _of(studies: list[str], publications: list[dict[str, Any]]) -> list[dict[str, Any]]:

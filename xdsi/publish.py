@@ -233,6 +233,17 @@ class Source:
             raise Failed(f"{self._base}: {answer.get('detail', status)}")
         return list(answer["publications"])
 
+    async def set_aside(self) -> list[dict[str, Any]]:
+        """The instances that are set aside."""
+        _, answer = await self._post("/api/publications", {"limit": 1000})
+        return list(answer.get("set_aside", ()))
+
+    async def accept(self, sop_instance_uid: str) -> str:
+        """Accept an instance that is set aside; why not, where that cannot be."""
+        asked = {"sop_instance_uid": sop_instance_uid}
+        status, answer = await self._post("/api/publications/accept", asked)
+        return "" if status == httpx2.codes.OK else str(answer.get("detail", f"HTTP {status}"))
+
     async def retry(self, publication_id: str) -> str:
         """Try a publication again; why not, where that cannot be."""
         status, answer = await self._post("/api/publications/retry", {"publication_id": publication_id})

@@ -22,6 +22,7 @@ from imaging_source.store.transfers import Transfer
 from shared.audit.events import DESTINATION_ROLE, SOURCE_ROLE, Participant, access_point
 from shared.audit.recorder import AuditUnavailable
 from shared.security.caller import Node
+from shared.security.rights import REJECTION_NOTE
 from shared.store.failures import DatabaseError
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
     def transfer(self) -> Transfer:
         """What came by this association, under the names that were negotiated."""
         if self._transfer is None:
-            self._transfer = Transfer(sender=self._sender())
+            may_reject = self.listener.rights.may(self.node, REJECTION_NOTE)
+            self._transfer = Transfer(sender=self._sender(), may_reject=may_reject)
         return self._transfer
 
     @property

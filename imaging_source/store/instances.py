@@ -31,15 +31,18 @@ from imaging_source.domain.intake import (
     tolerances,
 )
 from imaging_source.domain.pixels import Fragments, PixelData
+from imaging_source.domain.selection import key_object
 from imaging_source.domain.transfer import Fate, cx
-from imaging_source.store import transfers
+from imaging_source.store import set_aside, transfers
 from imaging_source.store.files import ContentFiles, Spooled
+from imaging_source.store.set_aside import NamedPatient
 from imaging_source.store.tables import instance, instance_metadata, pixel_data
 from imaging_source.store.transfers import Record, Transfer
 from shared.dicom.character_sets import UNDECLARED
 from shared.dicom.content import content_digest
 from shared.dicom.data_set import warnings
 from shared.dicom.part10 import LIMITS, DicomError, Limits, Part10, scan
+from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.store.engine import Database, Row, Transaction
 from shared.store.failures import DatabaseError
 from shared.store.statements import in_list, insert_or_ignore
@@ -89,23 +92,8 @@ _PIXELS = select(pixel_data.c.offset, pixel_data.c.length, pixel_data.c.fragment
     pixel_data.c.sop_instance_uid == bindparam("sop_instance_uid")
 )
 
-_PLACE_IN_SERIES = (
-    func.row_number()
-    .over(
-        partition_by=instance.c.series_instance_uid,
-        order_by=(instance.c.instance_number.nulls_last(), instance.c.sop_instance_uid),
-    )
-    .label("place")
-)
-_RANKED = (
-    select(instance.c.series_instance_uid, instance.c.series_number, instance.c.header, _PLACE_IN_SERIES)
-    .where(_IN_STUDY)
-    .subquery()
-)
-_HEADERS = (
-    select(_RANKED.c.header)
-    .where(_RANKED.c.place == 1)
-    .order_by(_RANKED.c.series_number.nulls_last(), _RANKED.c.series_instance_uid)
+_HEADERS = select(instance.c.sop_instance_uid, instance.c.header).where(
+    in_list(instance.c.sop_instance_uid, "sop_instance_uids")
 )
 
 
@@ -338,6 +326,10 @@ class InstanceStore:
 
     async def _insert(self, described: Described, came_by: Transfer) -> bool:
         values = _values(described)
+        rejects = (
+            described.instance.sop_class_uid == KEY_OBJECT_SELECTION
+            and key_object(json.loads(described.header)).rejects
+        )
 
         async def work(transaction: Transaction) -> bool:
             if not await transaction.execute(_INSERT, **values):
@@ -346,6 +338,14 @@ class InstanceStore:
             await transaction.execute(_INSERT_METADATA, sop_instance_uid=uid, json=described.metadata)
             if described.pixels is not None:
                 await transaction.execute(_INSERT_PIXELS, **_pixel_values(uid, described.pixels))
+            await set_aside.judge(
+                transaction,
+                described.instance.study_instance_uid,
+                uid,
+                self.named_patient(described.instance),
+                self._patient_id_issuer,
+                stranger_rejects=rejects and not came_by.may_reject,
+            )
             await self._note_in(transaction, described.instance, came_by, Fate.CREATED)
             return True
 
@@ -364,6 +364,25 @@ class InstanceStore:
             sop_class_uid=kept.sop_class_uid,
             fate=fate,
         )
+
+    async def settle(self, study_instance_uid: str) -> None:
+        """Set aside what names another patient than the first instance of its study."""
+        await self._database.write(
+            lambda transaction: set_aside.settle(transaction, study_instance_uid, self._patient_id_issuer)
+        )
+
+    def named_patient(self, of: Instance) -> NamedPatient:
+        """The patient whom an instance names."""
+        return NamedPatient.of(of.patient_id, of.issuer_of_patient_id, self._patient_id_issuer)
+
+    async def accept(self, sop_instance_uid: str) -> str:
+        """Decide for an instance that is set aside (`set_aside.accept`); its study, or empty without one."""
+        study = await self._database.write(
+            lambda transaction: set_aside.accept(transaction, sop_instance_uid, self._patient_id_issuer)
+        )
+        for call in self.on_stored if study else ():
+            call(study)
+        return study
 
     async def _release(self, sha256: str) -> None:
         """Remove a file unless a row refers to it."""
@@ -448,10 +467,19 @@ class InstanceStore:
             for study, patient, series, instances, size, last in rows
         ]
 
-    async def header(self, study_instance_uid: str) -> StudyHeader:
-        """What the first instance of each series tells of patient, study and requests."""
-        rows = await self._database.fetch(_HEADERS, study_instance_uid=study_instance_uid)
-        return study_header(study_instance_uid, [json.loads(header) for (header,) in rows])
+    async def header(self, instances: Sequence[Instance]) -> StudyHeader:
+        """What the first of `instances` in each series tells of patient, study and requests; they are of one
+        study, in the order of `find_study`, and one at least."""
+        first = {one.series_instance_uid: one.sop_instance_uid for one in reversed(instances)}
+        rows: dict[str, bytes] = dict(
+            await self._database.fetch(_HEADERS, sop_instance_uids=list(first.values()))
+        )
+        ordered = [
+            one.sop_instance_uid
+            for one in instances
+            if first[one.series_instance_uid] == one.sop_instance_uid
+        ]
+        return study_header(instances[0].study_instance_uid, [json.loads(rows[uid]) for uid in ordered])
 
     async def metadata(self, sop_instance_uids: Sequence[str]) -> dict[str, bytes]:
         """DICOM JSON of these instances, an object each; empty where it is too long to be kept.

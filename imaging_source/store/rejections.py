@@ -1,16 +1,19 @@
-"""What Key Object Selection Documents say, read from their metadata once and kept for a while."""
+"""What is said about instances: Key Object Selection Documents, read once and kept for a while; and what is
+set aside."""
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import literal, select, union_all
 
+from imaging_source.domain.instance import Instance, Issuer
 from imaging_source.domain.selection import KeyObject, hidden, key_object
-from imaging_source.store.tables import instance, instance_metadata
+from imaging_source.store.tables import instance, instance_metadata, set_aside
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.store.engine import Database
 from shared.store.statements import in_list
@@ -18,13 +21,40 @@ from shared.store.statements import in_list
 _MAX_KEPT: Final = 1_000
 _MAX_REFERENCES_KEPT: Final = 10_000
 
-_OF_STUDIES = select(instance.c.study_instance_uid, instance.c.sop_instance_uid).where(
-    in_list(instance.c.study_instance_uid, "study_instance_uids"),
-    instance.c.sop_class_uid == KEY_OBJECT_SELECTION,
+# One statement, because each retrieval asks it.
+_OF_STUDIES = union_all(
+    select(
+        instance.c.study_instance_uid,
+        instance.c.sop_instance_uid,
+        instance.c.patient_id,
+        instance.c.issuer_local,
+        instance.c.issuer_universal_id,
+        literal(0).label("aside"),
+    ).where(
+        in_list(instance.c.study_instance_uid, "study_instance_uids"),
+        instance.c.sop_class_uid == KEY_OBJECT_SELECTION,
+    ),
+    select(
+        set_aside.c.study_instance_uid,
+        set_aside.c.sop_instance_uid,
+        literal(""),
+        literal(""),
+        literal(""),
+        literal(1),
+    ).where(in_list(set_aside.c.study_instance_uid, "study_instance_uids")),
 )
 _METADATA = select(instance_metadata.c.sop_instance_uid, instance_metadata.c.json).where(
     in_list(instance_metadata.c.sop_instance_uid, "sop_instance_uids")
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What speaks about the instances of some studies: their Key Object Selection Documents that count, and
+    the SOP Instance UIDs of what is set aside."""
+
+    notes: tuple[KeyObject, ...] = ()
+    set_aside: frozenset[str] = frozenset()
 
 
 class KeyObjects:
@@ -34,30 +64,41 @@ class KeyObjects:
         self._database = database
         self._kept: OrderedDict[str, KeyObject] = OrderedDict()
 
-    async def of_studies(self, study_instance_uids: Iterable[str]) -> Mapping[str, tuple[KeyObject, ...]]:
-        """The documents of each of these studies that has any."""
+    async def of_studies(self, study_instance_uids: Iterable[str]) -> Remarks:
+        """What is said about the instances of these studies."""
         rows = await self._database.fetch(_OF_STUDIES, study_instance_uids=list(study_instance_uids))
-        notes = await self._read([sop_instance_uid for _, sop_instance_uid in rows])
-        found: dict[str, tuple[KeyObject, ...]] = {}
-        for study, sop_instance_uid in rows:
-            found[study] = (*found.get(study, ()), notes[sop_instance_uid])
-        return found
+        aside = frozenset(row[1] for row in rows if row[5])
+        counting = [row for row in rows if not row[5] and row[1] not in aside]
+        read = await self._read([row[1] for row in counting])
+        return Remarks(
+            tuple(
+                replace(
+                    read[sop],
+                    sop_instance_uid=sop,
+                    study_instance_uid=study,
+                    patient_id=patient_id,
+                    issuer_of_patient_id=Issuer(local, universal_id),
+                )
+                for study, sop, patient_id, local, universal_id, _ in counting
+            ),
+            aside,
+        )
 
-    async def hidden(self, study_instance_uids: Iterable[str]) -> frozenset[str]:
-        """SOP Instance UIDs in these studies that rejection notes hide from everybody."""
-        found = await self.of_studies(study_instance_uids)
-        return frozenset().union(*map(hidden, found.values()))
+    async def hidden(self, instances: Sequence[Instance]) -> frozenset[str]:
+        """SOP Instance UIDs among `instances` that rejection notes, or conflicts, hide from everybody."""
+        remarks = await self.of_studies(sorted({one.study_instance_uid for one in instances}))
+        return hidden(instances, remarks.notes) | remarks.set_aside
 
     async def _read(self, sop_instance_uids: list[str]) -> Mapping[str, KeyObject]:
         known = {uid: self._kept[uid] for uid in sop_instance_uids if uid in self._kept}
         if unknown := [uid for uid in sop_instance_uids if uid not in known]:
             for uid, octets in await self._database.fetch(_METADATA, sop_instance_uids=unknown):
                 known[uid] = key_object(json.loads(octets))
-                self._keep(known[uid])
+                self._keep(uid, known[uid])
         return known
 
-    def _keep(self, note: KeyObject) -> None:
+    def _keep(self, uid: str, note: KeyObject) -> None:
         if len(note.references) <= _MAX_REFERENCES_KEPT:
-            self._kept[note.sop_instance_uid] = note
+            self._kept[uid] = note
         while len(self._kept) > _MAX_KEPT:
             self._kept.popitem(last=False)

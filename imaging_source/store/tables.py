@@ -64,6 +64,26 @@ pixel_data = Table(
     Column("fragments", LargeBinary),
 )
 
+# Whose a study is, as its first instance says, or a person; `issuer` is an OID or a local name.
+study_patient = Table(
+    "study_patient",
+    metadata,
+    Column("study_instance_uid", Text, primary_key=True),
+    Column("patient_id", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+)
+
+# Newcomers that are in conflict with their study: kept, and shared with nobody until a person decides.
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("conflict", Text, nullable=False),
+    # Each retrieval of a study.
+    Index("set_aside_of_study", "study_instance_uid"),
+)
+
 # What came in one association or request and stands in no audit event yet: written with the instances, in the
 # same transaction; removed when the event is durable. What a crash leaves becomes an event at the next start.
 transfer = Table(

@@ -45,9 +45,11 @@ _FORGET = delete(transfer).where(transfer.c.transfer_id == bindparam("transfer_i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """One association or request by which instances come."""
+    """One association or request by which instances come; `may_reject` tells that rejection notes of its
+    sender count."""
 
     sender: Sender
+    may_reject: bool = False
     transfer_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 

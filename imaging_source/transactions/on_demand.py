@@ -45,7 +45,7 @@ async def make(parts: Parts, asked: ManifestRequest, caller: Caller) -> MadeMani
         As `rad68.publish`.
     """
     instances = await rad68.shareable_instances(parts, asked.study_instance_uid)
-    header = await parts.instances.header(asked.study_instance_uid)
+    header = await parts.instances.header(instances)
     made = await asyncio.to_thread(_made, parts, header, instances, asked)
     await note_described(parts.database, _study(header, made, asked))
     await parts.recorder.record((audit(made, caller, asked.study_instance_uid),))

@@ -36,6 +36,7 @@ from shared.faults import NodeRefused, SecurityFault, SenderFault
 from shared.http.raw_asgi import ClientGone, body_chunks, node_of
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
+from shared.security.rights import REJECTION_NOTE
 from shared.soap.media_type import MULTIPART, MediaType, decode_media_type
 from shared.soap.multipart import Parts
 from shared.store.failures import DatabaseError
@@ -87,7 +88,8 @@ async def _answer(service: StowService, request: Request, study_instance_uid: st
         await _admit(service, request)
     except Problem as problem:
         return _refusal(problem)
-    transfer = Transfer(sender=_sender(caller))
+    may_reject = service.authenticator.rights.may(caller.node, REJECTION_NOTE)
+    transfer = Transfer(sender=_sender(caller), may_reject=may_reject)
     claim = Claim(study_instance_uid=study_instance_uid)
     try:
         results = await _receive(service, request, media_type, transfer, claim)

@@ -101,6 +101,10 @@ class UnknownStudy(LookupError):
     """No instance of the study is here."""
 
 
+class NothingShareable(NotPublishable):
+    """Every instance of the study is rejected or set aside."""
+
+
 class NotWithdrawn(Exception):
     """A manifest stays registered; the text says why, and what would help."""
 
@@ -124,15 +128,17 @@ async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -
     UnknownStudy
         No instance of the study is here.
     NotPublishable
-        Its instances name several patients, or none that the affinity domain knows; or none of them can be
-        shared.
+        Its instances name no patient of the affinity domain; or none of them can be shared, and what was
+        published of it is withdrawn.
     """
-    instances = await shareable_instances(parts, study_instance_uid)
-    header = await parts.instances.header(study_instance_uid)
+    try:
+        instances = await shareable_instances(parts, study_instance_uid)
+    except NothingShareable:
+        await withdraw(parts, study_instance_uid)
+        raise
+    header = await parts.instances.header(instances)
     with suppress(RegistryAway):  # what is not known now is found when the manifest is sent
         await reconciliation.learn(parts, study_instance_uid)
-    if not instances:
-        await withdraw(parts, study_instance_uid)
     patient_id = patient_id or await _published_for(parts, header)
     made = await asyncio.to_thread(_publication, parts, header, instances, patient_id)
     return await outbox.enqueue(parts.database, made)
@@ -169,17 +175,24 @@ async def withdraw(parts: Parts, study_instance_uid: str) -> int:
 async def shareable_instances(parts: Parts, study_instance_uid: str) -> Sequence[Instance]:
     """The instances of a study that a manifest references; all of one patient.
 
+    Newcomers that are in conflict with the study are left out.
+
     Raises
     ------
-    UnknownStudy, NotPublishable
-        As `publish`.
+    UnknownStudy, NothingShareable
+        No instance of the study is here; none of them can be shared.
     """
     stored = await parts.instances.find_study(study_instance_uid)
     if not stored:
         raise UnknownStudy(f"no instance of study {study_instance_uid} is here; import it first")
-    notes = (await parts.key_objects.of_studies([study_instance_uid])).get(study_instance_uid, ())
-    instances = shareable(stored, notes)
-    _check_patient(instances)
+    remarks = await parts.key_objects.of_studies([study_instance_uid])
+    instances = shareable(stored, remarks.notes, remarks.set_aside)
+    if len(set(map(parts.instances.named_patient, instances))) > 1:
+        # They came before conflicts were looked for.
+        await parts.instances.settle(study_instance_uid)
+        return await shareable_instances(parts, study_instance_uid)
+    if not instances:
+        raise NothingShareable(f"study {study_instance_uid} has no instance that can be shared")
     return instances
 
 
@@ -192,13 +205,6 @@ async def _published_for(parts: Parts, header: StudyHeader) -> str:
         iter(await find_publications(parts.database, study_instance_uid=uid, states=_TELLING, limit=1)), None
     )
     return found.patient_id if found and found.department_patient_id == header.patient_id else ""
-
-
-def _check_patient(instances: Sequence[Instance]) -> None:
-    if len({(instance.patient_id, instance.issuer_of_patient_id) for instance in instances}) > 1:
-        raise NotPublishable(
-            "the instances of the study name several patients; correct or reject those of the wrong patient"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +424,7 @@ async def _followed(parts: Parts, leased: Leased, patient_id: str) -> State:
     moved = _error("patient-changed", "the patient was merged, or the entry given to another one")
     try:
         instances = await shareable_instances(parts, leased.study_instance_uid)
-        header = await parts.instances.header(leased.study_instance_uid)
+        header = await parts.instances.header(instances)
         made = await asyncio.to_thread(_publication, parts, header, instances, patient_id)
     except (UnknownStudy, NotPublishable) as error:
         return await outbox.conclude(

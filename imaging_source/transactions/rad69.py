@@ -105,7 +105,7 @@ class _Shelf:
         found = await unit.parts.instances.find_instances(list(here))
         keys = set(map(_key, wanted))
         instances = {uid: instance for uid, instance in found.items() if _key(instance) in keys}
-        hidden = await unit.hidden(instances.values())
+        hidden = await unit.hidden(tuple(instances.values()))
         shown = [instance for uid, instance in instances.items() if uid not in hidden]
         access = await unit.access(shown, caller)
         permitted = [one for one in shown if access[one.sop_instance_uid].decision.permitted]

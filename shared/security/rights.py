@@ -45,6 +45,9 @@ class Right(StrEnum):
         return "XDSI_COMMUNITY_GATEWAYS" if self is Right.CROSS else f"XDSI_RIGHTS__{self.upper()}"
 
 
+#: The door of a rejection note (IOCM), which comes as an instance.
+REJECTION_NOTE: Final = "rejection note"
+
 #: The right that each door needs: a transaction by its number, a DIMSE service by its name, any other door by
 #: method and path. What is not here is open to every node that TLS let in: health, metrics, descriptions, and
 #: the page on which people sign in.
@@ -65,13 +68,14 @@ DOORS: Final[Mapping[str, Right]] = {
     "C-ECHO": Right.STORE,
     "C-STORE": Right.STORE,
     "RAD-108": Right.STORE,
-    "rejection note": Right.REJECT,
+    REJECTION_NOTE: Right.REJECT,
     # what is published, and made on demand
     "POST /api/publish": Right.PUBLISH,
     "POST /api/manifest": Right.PUBLISH,
     "POST /api/publications": Right.PUBLISH,
     "POST /api/publications/retry": Right.PUBLISH,
     "POST /api/publications/withdraw": Right.PUBLISH,
+    "POST /api/publications/accept": Right.PUBLISH,
     "POST /api/entries": Right.PUBLISH,
     "POST /registrations": Right.PUBLISH,
     # queries and retrievals for a user, whom consent decides about; the consumer asks on

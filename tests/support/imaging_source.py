@@ -159,7 +159,10 @@ class Source:
 
     async def keep(self, *files: Dataset | bytes | Path, syntax: str = "") -> list[Instance]:
         """Store instances as if a modality had sent them."""
-        came_by = Transfer(sender=Sender(transaction=ihe("RAD-18", "Creator Images Stored"), participants=()))
+        came_by = Transfer(
+            sender=Sender(transaction=ihe("RAD-18", "Creator Images Stored"), participants=()),
+            may_reject=True,
+        )
         return [await self._keep_one(octets_of(file, syntax), came_by) for file in files]
 
     async def _keep_one(self, octets: bytes, came_by: Transfer) -> Instance:

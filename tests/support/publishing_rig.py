@@ -83,7 +83,10 @@ class PublishingRig:
         store = self.source.parts.instances
         incoming = store.files.new(max_bytes=10**9)
         incoming.write(part10(data_set))
-        came_by = Transfer(sender=Sender(transaction=ihe("RAD-18", "Creator Images Stored"), participants=()))
+        came_by = Transfer(
+            sender=Sender(transaction=ihe("RAD-18", "Creator Images Stored"), participants=()),
+            may_reject=True,
+        )
         await store.store_part10(incoming.finish(), came_by)
 
     async def publish(self, study: str, patient: str = "") -> None:

@@ -396,7 +396,7 @@ async def test_the_header_looks_at_the_first_instance_of_each_series(intake):
         )
         await keep(intake, part10(data_set))
 
-    assert (await intake.store.header("2.25.11")).study_description == "second"
+    assert (await intake.store.header(await intake.store.find_study("2.25.11"))).study_description == "second"
 
 
 async def test_metadata_come_in_the_order_of_the_instances(intake):

@@ -426,13 +426,6 @@ async def test_a_study_whose_instances_are_all_rejected_is_not_published(source)
         await rad68.publish(source.parts, STUDY)
 
 
-async def test_a_study_of_two_patients_is_not_published(source):
-    await source.keep(a_ct(), a_ct(SOPInstanceUID="2.25.15", PatientID="P2"))
-
-    with pytest.raises(NotPublishable, match="several patients"):
-        await rad68.publish(source.parts, STUDY)
-
-
 async def test_an_unknown_study_is_not_published(source):
     with pytest.raises(rad68.UnknownStudy):
         await rad68.publish(source.parts, "2.25.404")
