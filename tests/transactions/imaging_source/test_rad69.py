@@ -316,9 +316,10 @@ async def test_an_instance_of_another_patient_in_a_published_study_is_not_given_
     await rad68.publish(source.parts, STUDY, "M7")
     await source.keep(a_ct(SOPInstanceUID="2.25.30", PatientID="P9"))
 
-    await retrieve(source, Ref(sop="2.25.30"))
+    response = await retrieve(source, Ref(sop="2.25.30"))
 
-    assert [resource.patient_id for _, resource in source.consent.asked] == [cx("P9")]
+    assert codes(response) == ["XDSDocumentUniqueIdError"]
+    assert source.consent.asked == []
 
 
 async def test_a_patient_of_a_foreign_domain_is_refused_until_the_study_is_published(source):
