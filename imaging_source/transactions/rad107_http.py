@@ -24,6 +24,7 @@ from shared.dicom import multipart
 from shared.dicom.json import with_base
 from shared.dicom.uids import UID_FORM, is_uid
 from shared.faults import NodeRefused, SecurityFault
+from shared.http.address import called
 from shared.http.pieces import FileTruncated
 from shared.http.problem import (
     CONTENT_TYPE,
@@ -142,7 +143,7 @@ class _Endpoint:
         return negotiation.instances(header, query, single=single)
 
     async def _caller(self, scope: Scope) -> Caller:
-        endpoint = f"{self._parts.settings.dicomweb_url}{_below(scope)}"
+        endpoint = called(scope, self._parts.settings.public_url)
         node = node_of(scope)
         scheme, _, bearer = _headers(scope).get("authorization", "").partition(" ")
         bearer_given = scheme.lower() == "bearer"

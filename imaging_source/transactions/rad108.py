@@ -33,6 +33,7 @@ from shared.dicom import native_xml
 from shared.dicom.multipart import APPLICATION_DICOM
 from shared.dicom.uids import UID_FORM, is_uid
 from shared.faults import NodeRefused, SecurityFault, SenderFault
+from shared.http.address import called
 from shared.http.raw_asgi import ClientGone, body_chunks, node_of
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
@@ -82,7 +83,7 @@ def router(service: StowService) -> APIRouter:
 
 async def _answer(service: StowService, request: Request, study_instance_uid: str) -> Response:
     try:
-        caller = await _caller(service, request, study_instance_uid)
+        caller = await _caller(service, request)
         form = _form(request)
         media_type = _media_type(request, study_instance_uid)
         await _admit(service, request)
@@ -121,15 +122,14 @@ async def _conclude(service: StowService, transfer: Transfer) -> bool:
 # --- what is asked -----------------------------------------------------------------------------------
 
 
-async def _caller(service: StowService, request: Request, study_instance_uid: str) -> Caller:
+async def _caller(service: StowService, request: Request) -> Caller:
     node = node_of(request.scope)
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    place = f"/studies/{study_instance_uid}" if study_instance_uid else "/studies"
     try:
         return await service.authenticator.caller(
             node,
             door="RAD-108",
-            endpoint=f"{service.settings.dicomweb_url}{place}",
+            endpoint=called(request.scope, service.settings.public_url),
             bearer=bearer.strip() if scheme.lower() == "bearer" else None,
             speaker_is_user=False,
         )
