@@ -83,7 +83,7 @@ class ConsumerSettings(ServiceSettings):
     def peers(self) -> tuple[str, ...]:
         """Every endpoint that this consumer may connect to."""
         return (
-            self.registry_url,
+            *self.registry_endpoints,
             self.repository_url,
             self.imaging_source_url,
             *self.repositories.values(),

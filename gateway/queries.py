@@ -112,7 +112,7 @@ async def ask_registry(unit: Unit, request: StoredQueryRequest) -> RelayedAnswer
     """
     place = _Place(
         transaction=ITI18,
-        url=unit.parts.settings.registry_url,
+        url=unit.parts.settings.registry_endpoint(ITI18.number),
         home=unit.own_home,
         # A plain registry knows no homes.
         request=replace(request, home="", octets=b""),
@@ -126,7 +126,7 @@ def _across(community: Community, request: StoredQueryRequest, links: Links) -> 
     parameters = _translated(request.parameters, links, home)
     return _Place(
         transaction=ITI38,
-        url=community.gateway_url,
+        url=community.gateway_url(ITI38.number),
         home=home,
         request=replace(request, home=home, parameters=parameters, octets=b""),
     )

@@ -107,7 +107,7 @@ def place_of(unit: Unit, retrieval: Retrieval[Any], community: Community, docume
         return place_inside(unit, retrieval, document)
     return Place(
         transaction=retrieval.across,
-        url=community.gateway_url,
+        url=community.gateway_url(retrieval.across.number),
         home=community.home_community_id,
         is_own=False,
     )

@@ -11,6 +11,8 @@ from pydantic import Field
 from shared.settings import ServiceSettings
 
 _HOME = re.compile(r"urn:oid:[0-2](?:\.(?:0|[1-9][0-9]*))+")
+#: What goes from community to community: queries, documents, images.
+CROSSING = ("ITI-38", "ITI-39", "RAD-75")
 _MAX_HOME = len("urn:oid:") + 64
 
 
@@ -20,10 +22,10 @@ class GatewaySettings(ServiceSettings):
     service: ClassVar[str] = "gateway"
 
     port: int = Field(8060, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    communities: dict[str, str] = Field(
+    communities: dict[str, str | dict[str, str]] = Field(
         default_factory=dict,
-        description="homeCommunityId to the URL of its Responding Gateway; answers come in this order, "
-        "after our own",
+        description="homeCommunityId to the URL of its Responding Gateway, or to one for each of ITI-38, "
+        "ITI-39 and RAD-75; answers come in this order, after our own",
     )
     community_gateways: dict[str, str] = Field(
         default_factory=dict,
@@ -71,15 +73,23 @@ class GatewaySettings(ServiceSettings):
         return tuple(self.community_gateways.values()) if right == "cross" else super().named_nodes(right)
 
     @property
+    def gateways(self) -> dict[str, dict[str, str]]:
+        """Of each other community the URLs of its Responding Gateway, by the number of the transaction."""
+        return {
+            home: dict.fromkeys(CROSSING, urls) if isinstance(urls, str) else urls
+            for home, urls in self.communities.items()
+        }
+
+    @property
     def peers(self) -> tuple[str, ...]:
         """Every endpoint that this gateway may connect to."""
         return (
-            self.registry_url,
+            *self.registry_endpoints,
             self.repository_url,
             self.imaging_source_url,
             *self.repositories.values(),
             *self.imaging_sources.values(),
-            *self.communities.values(),
+            *(url for urls in self.gateways.values() for url in urls.values()),
         )
 
     def problems(self) -> list[str]:
@@ -100,6 +110,12 @@ class GatewaySettings(ServiceSettings):
                 "XDSI_COMMUNITIES: names our own homeCommunityId; give each community one of its own in "
                 "XDSI_HOME_COMMUNITY_ID"
             )
+        found += [
+            f"XDSI_COMMUNITIES: {home} has an address for {number}; {', '.join(CROSSING)} would be right"
+            for home, urls in self.gateways.items()
+            for number in urls
+            if number not in CROSSING
+        ]
         if self.community_gateways and not self.tls.enabled:
             found.append(
                 "XDSI_COMMUNITY_GATEWAYS: certificates prove nodes with TLS alone; set XDSI_TLS__CERTIFICATE"

@@ -46,7 +46,7 @@ class Parts:
         spool_folder.mkdir(parents=True, exist_ok=True)
         return cls(
             settings=settings,
-            communities=Communities.of(settings.home_community_id, settings.communities),
+            communities=Communities.of(settings.home_community_id, settings.gateways),
             gateways={
                 home: NodeList((entry,), "XDSI_COMMUNITY_GATEWAYS")
                 for home, entry in settings.community_gateways.items()

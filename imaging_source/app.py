@@ -163,7 +163,7 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
     DatabaseUnavailable, SchemaError
         The database cannot be used.
     """
-    peers = (settings.registry_url, settings.repository_url, settings.consent_url)
+    peers = (*settings.registry_endpoints, settings.repository_url, settings.consent_url)
     http = http_client(settings.tls, peers=peers)
     transcoder = Transcoder(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes)
     database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
@@ -187,7 +187,7 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
         recorder=recorder,
         authenticator=Authenticator(settings, once=open_once(settings, http)),
         repository=SoapClient(http),
-        registry=RegistryClient(http, settings.registry_url),
+        registry=RegistryClient(http, settings.registry_endpoint("ITI-18")),
         node=own_node(recorder.source.hostname, settings.tls.certificate),
         http=http,
     )

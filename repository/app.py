@@ -113,7 +113,7 @@ async def build(settings: RepositorySettings) -> Repository:
     DatabaseUnavailable, SchemaError
         The database cannot be used.
     """
-    peers = (settings.registry_url, settings.imaging_source_url, settings.consent_url)
+    peers = (*settings.registry_endpoints, settings.imaging_source_url, settings.consent_url)
     http = http_client(settings.tls, peers=peers)
     blobs = open_blobs(settings)
     recorder = AuditRecorder(settings, settings.service)

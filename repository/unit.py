@@ -51,9 +51,9 @@ class Unit:
     parts: Parts
     audited: bool = field(default=False)
 
-    def as_client(self) -> Caller:
-        """Ourselves, as the registry sees us."""
-        url = self.parts.settings.registry_url
+    def as_client(self, transaction: str) -> Caller:
+        """Ourselves, as the registry sees us in a transaction."""
+        url = self.parts.settings.registry_endpoint(transaction)
         return Caller(node=ourselves(self.parts.node, self.parts.http, url), endpoint=url)
 
     async def write(self, work: Work[Result], *, done: Work[Result | None] = nothing_of_it) -> Result:

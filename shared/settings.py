@@ -259,6 +259,11 @@ class ServiceSettings(BaseModel):
     )
     rights: RightsSettings = RightsSettings()
     registry_url: str = Field("http://127.0.0.1:8010/xds/registry", description="where the registry is")
+    registry_urls: dict[str, str] = Field(
+        default_factory=dict,
+        description="number of a transaction (ITI-18, ITI-42, ITI-57, ITI-61) to the registry's endpoint for "
+        "it, where it has several; the others go to registry_url",
+    )
     repository_url: str = Field("http://127.0.0.1:8020/xds/repository", description="where the repository is")
     tls: TlsSettings = TlsSettings()
     consent: ConsentSettings = ConsentSettings()
@@ -288,6 +293,15 @@ class ServiceSettings(BaseModel):
         if self.consent.default is not None:
             return self.consent.default
         return Default.DENY if self.tls.enabled else Default.PERMIT
+
+    def registry_endpoint(self, transaction: str) -> str:
+        """Where the registry takes a transaction, by its number."""
+        return self.registry_urls.get(transaction, self.registry_url)
+
+    @property
+    def registry_endpoints(self) -> tuple[str, ...]:
+        """Every address of the registry."""
+        return (self.registry_url, *self.registry_urls.values())
 
     @property
     def consent_url(self) -> str:

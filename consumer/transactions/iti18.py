@@ -96,7 +96,7 @@ async def find_documents(
         return_type=ReturnType.LEAF_CLASS,
         parameters=encode_parameters(values),  # type: ignore[arg-type]
     )
-    url = unit.settings.gateway_url or unit.settings.registry_url
+    url = unit.settings.gateway_url or unit.settings.registry_endpoint(ITI18.number)
     found = await _ask(unit, url, request, patient_id, on_error)
     return tuple(sorted(found, key=_newest))
 
@@ -118,7 +118,7 @@ async def get_document(unit: Unit, unique_id: str, *, home_community_id: str = "
         parameters=encode_parameters({"$XDSDocumentEntryUniqueId": (unique_id,)}),
         home=home_community_id,
     )
-    url = unit.settings.across(home_community_id) or unit.settings.registry_url
+    url = unit.settings.across(home_community_id) or unit.settings.registry_endpoint(ITI18.number)
     found = await _ask(unit, url, request, "")
     if not found:
         raise DocumentUniqueIdError(f"the registry shows no document {unique_id}", location=unique_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from shared.errors import MissingHomeCommunityId, UnknownCommunity
+from shared.errors import MissingHomeCommunityId, UnavailableCommunity, UnknownCommunity
 
 #: The parameters that name the patient of a stored query; a query without any of them must name its home.
 PATIENT_PARAMETERS = (
@@ -18,15 +18,33 @@ PATIENT_PARAMETERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Community:
-    """One community; `gateway_url` is its Responding Gateway, and empty for our own."""
+    """One community; `gateway_urls` are those of its Responding Gateway, by the number of the transaction,
+    and none for our own.
+    """
 
     home_community_id: str
-    gateway_url: str = ""
+    gateway_urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_own(self) -> bool:
         """Whether its actors are asked without a gateway."""
-        return not self.gateway_url
+        return not self.gateway_urls
+
+    def gateway_url(self, transaction: str) -> str:
+        """Where the community takes a transaction.
+
+        Raises
+        ------
+        UnavailableCommunity
+            No address for it is known.
+        """
+        url = self.gateway_urls.get(transaction, "")
+        if not url:
+            raise UnavailableCommunity(
+                f"no address of {self.home_community_id} is known for {transaction}",
+                location=self.home_community_id,
+            )
+        return url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +56,10 @@ class Communities:
     by_home: Mapping[str, Community] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, own_home: str, gateways: Mapping[str, str]) -> Communities:
-        """Our own and those behind `gateways`, homeCommunityId to URL."""
+    def of(cls, own_home: str, gateways: Mapping[str, Mapping[str, str]]) -> Communities:
+        """Our own and those behind `gateways`, homeCommunityId to their URLs by transaction."""
         own = Community(home_community_id=own_home)
-        others = (Community(home_community_id=home, gateway_url=url) for home, url in gateways.items())
+        others = (Community(home_community_id=home, gateway_urls=urls) for home, urls in gateways.items())
         return cls(own=own, by_home={one.home_community_id: one for one in (own, *others)})
 
     def find(self, home: str, *, location: str = "") -> Community:

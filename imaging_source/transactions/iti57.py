@@ -65,7 +65,7 @@ async def _sent(parts: Parts, submission: Submission) -> PublicationError | None
     try:
         response = await parts.repository.call(
             ITI57,
-            parts.settings.registry_url,
+            parts.settings.registry_endpoint(ITI57.number),
             UpdateRequest.of(submission),
             timeout_seconds=_TIMEOUT_SECONDS,
         )
@@ -109,7 +109,9 @@ def audit(parts: Parts, submission: Submission, study_instance_uid: str, outcome
         action="U",
         outcome=outcome,
         event_types=(ihe(ITI57.number, ITI57.name),),
-        participants=push_participants(parts.as_client(parts.settings.registry_url), server=False),
+        participants=push_participants(
+            parts.as_client(parts.settings.registry_endpoint(ITI57.number)), server=False
+        ),
         objects=(
             patient_object(submission.submission_set.patient_id),
             submission_set_object(submission.submission_set.unique_id),

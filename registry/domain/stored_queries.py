@@ -6,9 +6,11 @@ A query is data; one reader serves them all. Parameters that a query does not kn
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import chain
 
+from shared.ebrim import schemes
 from shared.ebrim.identifiers import CX, CXi
 from shared.ebrim.model import AvailabilityStatus
 from shared.ebrim.query_values import Kind, parse_clause
@@ -41,7 +43,8 @@ class Need(Enum):
 class Parameter:
     """One parameter; `conjunctive` ones may come in several Slots, which then must all be met.
 
-    Those of `level` 2 belong to Metadata Update and to a query at metadata level 2.
+    Those of `level` 2 belong to Metadata Update and to a query at metadata level 2; `at_any_level` are values
+    that tell what level 1 shows anyway, so that it may be asked for them.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Parameter:
     single: bool = False
     conjunctive: bool = False
     level: int = 1
+    at_any_level: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,9 @@ _DE, _SS, _FD = "$XDSDocumentEntry", "$XDSSubmissionSet", "$XDSFolder"
 METADATA_LEVEL = _one("$MetadataLevel", Kind.NUMBER)
 ASSOCIATION_STATUS = "$XDSAssociationStatus"
 _ASSOCIATION_STATUS = _level_2(ASSOCIATION_STATUS, Kind.STATUS)
-_AVAILABILITY = _level_2(f"{_DE}DocumentAvailability", Kind.AVAILABILITY)
+_AVAILABILITY = replace(
+    _level_2(f"{_DE}DocumentAvailability", Kind.AVAILABILITY), at_any_level=frozenset({schemes.ONLINE})
+)
 
 _FORMAT = _many(f"{_DE}FormatCode", Kind.CODE)
 _CONFIDENTIALITY = _all_of(f"{_DE}ConfidentialityCode", Kind.CODE)
@@ -340,10 +346,9 @@ def _level(parameters: Mapping[str, Clauses], errors: list[XdsError]) -> int:
 def _read(parameter: Parameter, sent: Clauses, level: int) -> Clauses:
     if not sent:
         raise _missing(parameter)
-    if parameter.level > level:
-        raise QueryError(
-            f"{parameter.name} belongs to {METADATA_LEVEL.name} {parameter.level}; give that too"
-        )
+    belongs = f"{parameter.name} belongs to {METADATA_LEVEL.name} {parameter.level}; give that too"
+    if parameter.level > level and not parameter.at_any_level:
+        raise QueryError(belongs)
     if len(sent) > 1 and not parameter.conjunctive:
         raise _repeated(parameter)
     if len(sent) > MAX_CLAUSES:
@@ -351,6 +356,8 @@ def _read(parameter: Parameter, sent: Clauses, level: int) -> Clauses:
     clauses = tuple(_clause(parameter, values) for values in sent)
     if parameter.single and any(len(values) > 1 for values in clauses):
         raise StoredQueryParamNumber(f"{parameter.name} takes one value; several were given")
+    if parameter.level > level and not parameter.at_any_level.issuperset(chain.from_iterable(clauses)):
+        raise QueryError(belongs)
     return clauses
 
 

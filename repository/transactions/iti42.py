@@ -134,10 +134,12 @@ async def _ask(unit: Unit, provision: Provision, submission: Submission) -> tupl
 
 async def _attempt(unit: Unit, provision: Provision, submission: Submission) -> RegistryResponse:
     settings = unit.parts.settings
+    transaction = transaction_of(submission)
+    url = settings.registry_endpoint(transaction.number)
     try:
         return await unit.parts.registry.call(
-            transaction_of(submission),
-            settings.registry_url,
+            transaction,
+            url,
             RegisterRequest.of(submission),
             message_id=provision.registration_message_id,
             timeout_seconds=settings.registration_timeout_seconds,
@@ -145,7 +147,7 @@ async def _attempt(unit: Unit, provision: Provision, submission: Submission) -> 
     except RelayedFault as fault:
         if fault.fault_code == ReceiverFault.code:
             # Its own failure, at a moment that we do not know.
-            raise PeerUnclear(settings.registry_url, fault.reason) from None
+            raise PeerUnclear(url, fault.reason) from None
         return refused_by_fault(fault)
 
 
@@ -271,7 +273,7 @@ def audit(unit: Unit, submission: Submission, outcome: Outcome) -> AuditEvent:
         action="R",
         outcome=outcome,
         event_types=(ihe(transaction.number, transaction.name),),
-        participants=push_participants(unit.as_client(), server=False),
+        participants=push_participants(unit.as_client(transaction.number), server=False),
         objects=(
             patient_object(submission.submission_set.patient_id),
             submission_set_object(submission.submission_set.unique_id),

@@ -12,7 +12,7 @@ from repository.store import assemblies
 from repository.store.assemblies import OpenUpdate
 from repository.transactions import iti42
 from repository.unit import Unit
-from shared.audit.events import AuditEvent, Outcome, ihe
+from shared.audit.events import AuditEvent, Outcome, ihe, push_participants
 from shared.ebrim.codec import decode_submission, parse_fragment
 from shared.ebrim.model import Submission
 from shared.faults import ReceiverFault
@@ -44,7 +44,7 @@ async def _sent(unit: Unit, update: OpenUpdate) -> bool:
     try:
         response = await unit.parts.registry.call(
             ITI57,
-            settings.registry_url,
+            settings.registry_endpoint(ITI57.number),
             UpdateRequest.of(submission),
             message_id=update.message_id,
             timeout_seconds=settings.registration_timeout_seconds,
@@ -91,4 +91,9 @@ def _submission_of(update: OpenUpdate) -> Submission:
 def audit(unit: Unit, submission: Submission, outcome: Outcome) -> AuditEvent:
     """Describe the update from the repository's side: an export with action U."""
     event = iti42.audit(unit, submission, outcome)
-    return replace(event, action="U", event_types=(ihe(ITI57.number, ITI57.name),))
+    return replace(
+        event,
+        action="U",
+        event_types=(ihe(ITI57.number, ITI57.name),),
+        participants=push_participants(unit.as_client(ITI57.number), server=False),
+    )

@@ -74,7 +74,11 @@ class Community:
 
     def listens(self) -> dict[str, bool]:
         """Whether something listens, for each port."""
-        return {name: _listens(port + self.offset) for name, port in PORTS.items()}
+        return {
+            name: _listens(port + self.offset)
+            for name, port in PORTS.items()
+            if not name.endswith("UDP_PORT")
+        }
 
 
 def _own_environment() -> dict[str, str]:

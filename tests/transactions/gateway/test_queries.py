@@ -163,6 +163,17 @@ async def test_a_community_that_is_down_is_named_beside_the_results_of_others(tm
     assert codes(response) == [("XDSUnavailableCommunity", WEST), ("XDSUnavailableCommunity", NORTH)]
 
 
+async def test_a_community_without_an_address_for_queries_is_named_beside_the_others(
+    tmp_path: Path,
+):
+    addresses = {"communities": {WEST: {"ITI-39": "http://127.0.0.1:9/xca/responding"}}}
+    async with world(tmp_path, east=addresses) as two:
+        two.east.fragments = [a_fragment("1.1")]
+        response = await two.query()
+        assert homes(response) == {"1.1": EAST}
+        assert codes(response) == [("XDSUnavailableCommunity", WEST)]
+
+
 async def test_a_community_that_says_nothing_is_waited_for_as_long_as_set_and_no_longer(tmp_path: Path):
     async with asyncio.timeout(10):
         with socket.socket() as mute:

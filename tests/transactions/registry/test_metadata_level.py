@@ -186,6 +186,19 @@ async def test_documents_are_found_by_their_availability(registry, world, wanted
     assert len(found.document_entries) == number
 
 
+async def test_level_1_may_be_asked_for_what_it_shows_anyway(registry, world):
+    asked = {f"{P}PatientId": PATIENT, f"{P}Status": STATUSES}
+    shown = await registry.query(queries.FIND_DOCUMENTS, asked)
+    online = {f"{P}DocumentAvailability": [schemes.ONLINE]}
+    for level in ({}, {"$MetadataLevel": 1}):
+        found = await registry.query(queries.FIND_DOCUMENTS, asked | online | level)
+        assert ids(found.document_entries) == ids(shown.document_entries)
+    both = {f"{P}DocumentAvailability": [schemes.ONLINE, schemes.OFFLINE]}
+    with pytest.raises(Rejected) as refusal:
+        await registry.query(queries.FIND_DOCUMENTS, asked | both)
+    assert codes(refusal.value) == ["XDSRegistryError"]
+
+
 async def test_lineages_are_fetched_by_their_logical_id(registry, world):
     assert [item.version for item in await versions_of(registry, world.document)] == [1, 2]
     assert [item.version for item in await versions_of(registry, world.folder)] == [1, 2]
@@ -279,7 +292,7 @@ def test_every_query_takes_a_level(query):
     ("query", "parameter"), LEVEL_2_PARAMETERS, ids=lambda item: getattr(item, "name", "")
 )
 def test_a_parameter_of_level_2_is_refused_at_level_1_and_ignored_without_the_option(query, parameter):
-    value = {"status": [APPROVED], "uuid": [world_id], "avail": [schemes.ONLINE]}[parameter.kind]
+    value = {"status": [APPROVED], "uuid": [world_id], "avail": [schemes.OFFLINE]}[parameter.kind]
     given_ = an_example(query, parameter.name) | {parameter.name: value}
 
     assert asked(query, given_ | LEVEL_2).values(parameter.name) == tuple(value)

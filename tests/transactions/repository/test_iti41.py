@@ -87,6 +87,26 @@ async def test_the_registry_gets_our_repository_id_and_the_hash_and_size_of_the_
     assert replace(sent, repository_unique_id="", hash="", size=None) == original
 
 
+async def test_each_transaction_goes_to_the_address_that_the_registry_has_for_it(house: House):
+    elsewhere = {"ITI-42": "https://registry.example/register", "ITI-57": "https://registry.example/update"}
+    settings = house.parts.settings.model_copy(update={"registry_urls": elsewhere})
+    house.parts = replace(house.parts, settings=settings)
+    asked = []
+
+    async def call(transaction, url, *arguments, **named):
+        asked.append((transaction.number, url))
+        return SUCCESS
+
+    house.registry.call = call
+    await provide(house, a_submission(a_provided_entry()), a=b"the bytes")
+
+    assert asked == [("ITI-42", elsewhere["ITI-42"])]
+    assert settings.registry_endpoint("ITI-61") == settings.registry_url
+    assert set(elsewhere.values()) < set(settings.registry_endpoints)
+    [event, _] = await house.parts.database.fetch(select(outbox.c.octets).order_by(outbox.c.id))
+    assert b"https://registry.example/register" in bytes(event[0])
+
+
 async def test_a_submission_of_folders_alone_is_passed_on(house: House):
     submission = replace(a_submission(folders=[a_folder()]), document_entries=())
     submission = replace(submission, associations=submission.associations[1:])

@@ -27,6 +27,10 @@ def load(**environ: str) -> GatewaySettings:
             {"HOME_COMMUNITY_ID": WEST, "COMMUNITIES": json.dumps({WEST: "https://west.example/"})},
             "XDSI_COMMUNITIES: names our own homeCommunityId",
         ),
+        (
+            {"COMMUNITIES": json.dumps({WEST: {"ITI-43": "https://west.example/"}})},
+            "XDSI_COMMUNITIES: .* has an address for ITI-43; ITI-38, ITI-39, RAD-75 would be right",
+        ),
         ({"COMMUNITY_GATEWAYS": json.dumps({WEST: "CN=west"})}, "XDSI_COMMUNITY_GATEWAYS: .* with TLS"),
         ({"PATIENT_LINKS": "/nowhere/links.csv"}, "XDSI_PATIENT_LINKS: .* is not a file"),
     ],
@@ -50,3 +54,12 @@ def test_every_address_that_may_be_asked_is_configured_and_no_other():
     assert settings.repository_endpoint("9.9") == settings.repository_url
     assert settings.imaging_source_endpoint("1.3") == "http://127.0.0.1:2/s"
     assert Path("var") == settings.data
+
+
+def test_a_community_may_have_an_address_for_each_transaction():
+    urls = {number: f"https://{number.lower()}.west.example/" for number in ("ITI-38", "ITI-39", "RAD-75")}
+    settings = load(COMMUNITIES=json.dumps({WEST: urls, "urn:oid:2.999.3": "https://south.example/"}))
+
+    assert settings.gateways[WEST] == urls
+    assert settings.gateways["urn:oid:2.999.3"] == dict.fromkeys(urls, "https://south.example/")
+    assert set(urls.values()) < set(settings.peers)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.communities import Communities, names_patient
 from gateway.domain.links import COLUMNS, LinksError, read_links
-from shared.errors import MissingHomeCommunityId, UnknownCommunity
+from shared.errors import MissingHomeCommunityId, UnavailableCommunity, UnknownCommunity
 
 OURS, THEIRS = "77^^^&2.999.1&ISO", 'a b,"c"^^^&2.999.2&ISO'
 WEST = "urn:oid:2.999.2"
@@ -65,10 +65,12 @@ def test_the_same_link_twice_and_empty_lines_do_no_harm():
 
 
 def test_a_home_leads_to_one_community_and_to_no_other():
-    known = Communities.of("urn:oid:2.999.1", {WEST: "https://west.example/xca/responding"})
+    known = Communities.of("urn:oid:2.999.1", {WEST: {"ITI-38": "https://west.example/query"}})
 
     assert known.find("urn:oid:2.999.1").is_own
-    assert known.find(WEST).gateway_url == "https://west.example/xca/responding"
+    assert known.find(WEST).gateway_url("ITI-38") == "https://west.example/query"
+    with pytest.raises(UnavailableCommunity, match=r"no address of urn:oid:.* is known for RAD-75"):
+        known.find(WEST).gateway_url("RAD-75")
     with pytest.raises(UnknownCommunity) as unknown:
         known.find("urn:oid:2.999.9", location="1.2.3")
     assert unknown.value.location == "1.2.3"
