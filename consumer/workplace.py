@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from uuid import uuid4
@@ -27,6 +27,8 @@ from shared.ebrim.model import DocumentEntry
 from shared.errors import Actor, RelayedError, Severity, XdsError
 from shared.http.pieces import FileRange
 from shared.http.problem import HttpProblem, NotFound, Unavailable, Unprocessable
+from shared.http.raw_asgi import ServerBusy
+from shared.soap.exchange import Gate
 from shared.telemetry.metrics import Metrics, Result
 
 MOST_STUDIES = 1_000
@@ -96,7 +98,7 @@ class Workplace:
         self._parts = parts
         self._metrics = metrics
         self._handles = handles
-        self._gate = asyncio.Semaphore(parts.settings.fetches)
+        self._gate = Gate(parts.settings.fetches)
 
     # -- find
 
@@ -150,7 +152,7 @@ class Workplace:
         Without `home_community_id` it is one of our own community.
         """
         with self._counted("ITI-43"):
-            async with self._place():
+            async with self._place(visitor):
                 entry, manifest = await self._manifest(
                     visitor, manifest_id, repository_unique_id, home_community_id
                 )
@@ -205,7 +207,7 @@ class Workplace:
         except NoRoad as error:
             raise Unprocessable(str(error)) from None
         with self._counted("RAD-69" if via is Via.RAD69 else "RAD-107"):
-            async with self._place():
+            async with self._place(visitor):
                 file = await self._received(visitor, one, via)
         return Fetched(sop_instance_uid=one.sop_instance_uid, file=file)
 
@@ -265,17 +267,16 @@ class Workplace:
             counted(Result.SUCCESS)
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """A place among those who fetch at once."""
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self._gate.acquire()
-        except TimeoutError:
-            raise Unavailable("too much is being fetched now; try again in a moment") from None
-        try:
+    async def _place(self, visitor: Visitor) -> AsyncIterator[None]:
+        """A place among those who fetch at once, of which no visitor has them all."""
+        async with AsyncExitStack() as held:
+            try:
+                await held.enter_async_context(
+                    self._gate.waited_for(visitor.holder, seconds=_PATIENCE_SECONDS)
+                )
+            except ServerBusy:
+                raise Unavailable("too much is being fetched now; try again in a moment") from None
             yield
-        finally:
-            self._gate.release()
 
 
 def _instances(manifest: Manifest, entry: DocumentEntry) -> tuple[Wanted, ...]:

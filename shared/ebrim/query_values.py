@@ -59,7 +59,7 @@ _OF_THE_DOMAIN = frozenset({Kind.CODE, Kind.TYPE, Kind.STATUS, Kind.ASSOCIATION}
 # --- limits ------------------------------------------------------------------------------------------
 
 
-def check_numbers(slots: Iterable[tuple[str, Sequence[str]]]) -> None:
+def check_numbers(slots: Sequence[tuple[str, Sequence[str]]]) -> None:
     """Count the Slots of a query and what they hold, before anything of it is read.
 
     Raises
@@ -67,18 +67,19 @@ def check_numbers(slots: Iterable[tuple[str, Sequence[str]]]) -> None:
     StoredQueryParamNumber
         There is more of something than a query may have.
     """
-    number = in_all = 0
-    for number, (name, values) in enumerate(slots, 1):
-        if number > MAX_SLOTS:
-            break
+    if len(slots) > MAX_SLOTS:
+        raise _too_many(f"the query has more than {MAX_SLOTS} Slots")
+    # Nearly every query is shorter than its values may be many.
+    if sum([len(value) + 1 for _, values in slots for value in values]) <= MAX_ALTERNATIVES:
+        return
+    in_all = 0
+    for name, values in slots:
         alternatives = _number_of(values)
         in_all += alternatives
         if alternatives > MAX_ALTERNATIVES:
             raise _too_many(f"{_shown(name)} has more than {MAX_ALTERNATIVES} values")
         if any(len(value) > MAX_CHARACTERS for value in values):
             raise _too_many(f"{_shown(name)} has a value of more than {MAX_CHARACTERS} characters")
-    if number > MAX_SLOTS:
-        raise _too_many(f"the query has more than {MAX_SLOTS} Slots")
     if in_all > MAX_VALUES:
         raise _too_many(f"the query has more than {MAX_VALUES} values in all")
 

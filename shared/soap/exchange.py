@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +81,7 @@ class Gate:
     def __init__(self, places: int) -> None:
         self._places = places
         self._of_peer: Counter[str] = Counter()
+        self._left: asyncio.Event | None = None
 
     @property
     def taken(self) -> int:
@@ -99,6 +101,26 @@ class Gate:
         try:
             yield
         finally:
-            self._of_peer[peer] -= 1
-            if not self._of_peer[peer]:
-                del self._of_peer[peer]
+            self._leave(peer)
+
+    @asynccontextmanager
+    async def waited_for(self, peer: str, *, seconds: float) -> AsyncGenerator[None]:
+        """Hold a place as soon as `peer` may, or raise `ServerBusy` after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.full(peer):
+                    self._left = self._left or asyncio.Event()
+                    await self._left.wait()
+        except TimeoutError:
+            raise ServerBusy from None
+        with self.entered(peer):
+            yield
+
+    def _leave(self, peer: str) -> None:
+        self._of_peer[peer] -= 1
+        if not self._of_peer[peer]:
+            del self._of_peer[peer]
+        if self._left is not None:
+            # Whoever waits looks again, and then waits for another event.
+            self._left.set()
+            self._left = None

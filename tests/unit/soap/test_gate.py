@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextlib import ExitStack
 
@@ -51,4 +52,40 @@ def test_one_peer_alone_has_half_of_the_places():
         with pytest.raises(ServerBusy):
             inside.enter_context(gate.entered("one"))
         inside.enter_context(gate.entered("other"))
+    assert gate.taken == 0
+
+
+async def test_who_waits_gets_a_place_when_one_is_left_and_is_sent_away_after_a_while():
+    gate = Gate(2)
+    entered: list[str] = []
+
+    async def wait(peer: str) -> None:
+        async with gate.waited_for(peer, seconds=20):
+            entered.append(peer)
+
+    with gate.entered("one"):
+        with pytest.raises(ServerBusy):
+            async with gate.waited_for("one", seconds=0):
+                pass
+        waiting = [asyncio.create_task(wait("one")) for _ in range(3)]
+        async with gate.waited_for("other", seconds=0):
+            await asyncio.sleep(0)
+            assert entered == []
+    await asyncio.gather(*waiting)
+    assert entered == ["one"] * 3
+    assert gate.taken == 0
+
+
+async def test_who_gives_up_waiting_holds_nothing():
+    gate = Gate(1)
+
+    async def wait() -> None:
+        async with gate.waited_for("one", seconds=20):
+            pytest.fail("there was no place")
+
+    with gate.entered("one"):
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
     assert gate.taken == 0
