@@ -128,7 +128,8 @@ def router(parts: Parts, publisher: Publisher) -> APIRouter:
             publisher.wake()
             found = await find_publication(parts.database, publication_id)
             assert found is not None
-            return JSONResponse(shown(found), 202)
+            told = await rad68.warnings(parts, asked.study_instance_uid)
+            return JSONResponse({**shown(found), "warnings": told}, 202)
 
         return await _answered(work)
 

@@ -208,6 +208,8 @@ class Source:
         asked = {"study_instance_uid": study_instance_uid, "patient_id": patient_id}
         status, answer = await self._post("/api/publish", asked)
         if status == httpx2.codes.ACCEPTED:
+            for warning in answer.get("warnings", ()):
+                typer.echo(f"{study_instance_uid}: {warning}", err=True)
             return answer
         return {
             "study_instance_uid": study_instance_uid,

@@ -5,12 +5,14 @@ The values come from the DICOM JSON that intake keeps of every instance, restric
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from imaging_source.domain import legal
 from imaging_source.domain.instance import Issuer, RequestReference, StudyHeader
-from shared.dicom.json import Attributes, items, text, texts
+from shared.dicom.character_sets import encoding_of
+from shared.dicom.json import CHARACTER_SET, Attributes, items, text, texts
 from shared.ebrim.model import Code
 
 HEADER_TAGS: Final = frozenset(
@@ -103,7 +105,19 @@ def study_header(study_instance_uid: str, headers: Sequence[Attributes]) -> Stud
         modalities=tuple(dict.fromkeys(map(legal.code_string, _each(headers, 0x00080060)))),
         body_parts=_each(headers, 0x00180015),
         anatomic_regions=_codes(headers, 0x00082218),
+        misread=any(map(_may_be_misread, headers)),
     )
+
+
+def _may_be_misread(header: Attributes) -> bool:
+    written = json.dumps(header, ensure_ascii=False)
+    if written.isascii():
+        return False
+    # Intake notes the character set of every instance, empty where it names none.
+    noted = f"{CHARACTER_SET:08X}" in header
+    terms = texts(header, CHARACTER_SET)
+    named = bool(terms) and all(encoding_of(term) for term in terms)
+    return "\ufffd" in written or (noted and not named)
 
 
 def patient_issuer(attributes: Attributes) -> Issuer:

@@ -90,7 +90,8 @@ class StudyHeader:
     Designator. Where instances differ, the value of the first (by series number, then instance number) that
     has one stands; what may be several is collected in that order, each value once. `accession_numbers` are
     those of the study level and of every request, with their issuers. `other_dates` are dates and times of
-    series, acquisitions, contents and performed steps.
+    series, acquisitions, contents and performed steps. `misread` tells that some text may not be what was
+    meant: its character set is not named, not known, or not the one that it is in.
     """
 
     study_instance_uid: str
@@ -118,3 +119,4 @@ class StudyHeader:
     modalities: tuple[str, ...] = ()
     body_parts: tuple[str, ...] = ()
     anatomic_regions: tuple[Code, ...] = ()
+    misread: bool = False

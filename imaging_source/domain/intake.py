@@ -18,8 +18,8 @@ from imaging_source.domain.header import HEADER_TAGS, patient_issuer
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.pixels import PixelData, pixel_data
 from shared.dicom.character_sets import UNDECLARED
-from shared.dicom.data_set import LongSequence, Tolerance, Tolerated
-from shared.dicom.json import Attributes, BulkUri, encode, number, pieces, text
+from shared.dicom.data_set import DataElement, LongSequence, Tolerance, Tolerated
+from shared.dicom.json import CHARACTER_SET, Attributes, BulkUri, encode, number, pieces, text
 from shared.dicom.part10 import (
     CANNOT_UNDERSTAND,
     MISMATCH,
@@ -252,10 +252,10 @@ def describe(
     short: DataSet = {
         tag: element
         for tag, element in part10.data_set.items()
-        if tag in _HEADER and not isinstance(element.value, LongSequence)
+        if tag in HEADER_TAGS and not isinstance(element.value, LongSequence)
     }
     header = encode(
-        short,
+        {CHARACTER_SET: DataElement(CHARACTER_SET, "CS", b""), **short},
         _bulk_uri(part10, identity),
         only=HEADER_TAGS,
         big_endian=part10.big_endian,
@@ -285,9 +285,6 @@ def describe(
         pixels=pixel_data(part10, instance.number_of_frames),
         tolerated=told,
     )
-
-
-_HEADER: Final = HEADER_TAGS | {0x00080005}
 
 
 def metadata_pieces(

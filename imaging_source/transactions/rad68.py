@@ -71,6 +71,11 @@ RAD68: Final = ihe("RAD-68", "Provide and Register Imaging Document Set - MTOM/X
 
 SEND_SECONDS: Final = 40.0
 
+MISREAD: Final = (
+    "names or titles may be misread: an instance is not in the Specific Character Set that it names, or names"
+    " none; look at the manifest, and set default_character_set before such instances are sent"
+)
+
 # The repository or the registry cannot do it now; nothing is wrong with the message.
 _PASSING: Final = frozenset(
     {
@@ -141,6 +146,8 @@ async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -
         await reconciliation.learn(parts, study_instance_uid)
     patient_id = patient_id or await _published_for(parts, header)
     made = await asyncio.to_thread(_publication, parts, header, instances, patient_id)
+    if header.misread:
+        _log.warning("names or titles of a manifest may be misread", publication=made.publication_id)
     return await outbox.enqueue(parts.database, made)
 
 
@@ -170,6 +177,11 @@ async def withdraw(parts: Parts, study_instance_uid: str) -> int:
             " withdraw again when its outcome is known"
         )
     return len(registered)
+
+
+async def warnings(parts: Parts, study_instance_uid: str) -> tuple[str, ...]:
+    """What a person should look at in the manifest of a study, in sentences."""
+    return (MISREAD,) if (await parts.instances.header(study_instance_uid)).misread else ()
 
 
 async def shareable_instances(parts: Parts, study_instance_uid: str) -> Sequence[Instance]:

@@ -50,8 +50,9 @@ _NAMED: Final[Mapping[str, str]] = {
     "BIG5": "big5",
     "KOI8R": "koi8_r",
     "LATIN1": "latin_1",
+    "ISO88591": "latin_1",
     "LATIN2": "iso8859_2",
-    **{f"ISO8859{part}": f"iso8859_{part}" for part in (*range(1, 12), *range(13, 17))},
+    **{f"ISO8859{part}": f"iso8859_{part}" for part in (*range(2, 12), *range(13, 17))},
     **{f"{prefix}125{page}": f"cp125{page}" for prefix in ("WINDOWS", "CP", "WIN") for page in range(9)},
 }
 _REGISTRATION: Final = re.compile(r"(?:ISO)?(?:2022)?(?:IR)?([0-9]{1,3})\Z")
@@ -105,8 +106,10 @@ def encodings_of(value: bytes) -> tuple[tuple[str, ...], Tolerance | None]:
 
 def decode(value: bytes, encodings: Sequence[str]) -> tuple[str, Tolerance | None]:
     """The text of `value`, and what had to be tolerated to read it."""
-    if b"\x1b" in value:
-        return _with_escapes(value, encodings)
+    return _with_escapes(value, encodings) if b"\x1b" in value else _plain(value, encodings)
+
+
+def _plain(value: bytes, encodings: Sequence[str]) -> tuple[str, Tolerance | None]:
     if value.isascii():
         return value.decode("ascii"), None
     if not encodings:
@@ -133,7 +136,7 @@ def _in_any(value: bytes, encodings: Sequence[str]) -> tuple[str, Tolerance | No
 
 def _with_escapes(value: bytes, encodings: Sequence[str]) -> tuple[str, Tolerance | None]:
     first, *rest = _ESCAPED.split(value)
-    texts = [decode(first, encodings)]
+    texts = [_plain(first, encodings)]
     for escape, octets in zip(rest[::2], rest[1::2], strict=True):
         if encoding := _ISO_2022.get(escape):
             texts.append(_in_any(escape + octets, (encoding,)))

@@ -39,6 +39,18 @@ async def test_studies_are_published_and_their_states_told(source, served):
     assert len(source.repository.heard) == 1
 
 
+async def test_text_that_may_be_misread_is_told(source, served, capsys):
+    await source.keep(a_ct(), a_ct(StudyInstanceUID="2.25.21", SOPInstanceUID="2.25.23"))
+    doubtful = part10(a_ct(StudyInstanceUID="2.25.31", SOPInstanceUID="2.25.33"))
+    await source.keep(doubtful.replace(b"ISO_IR 192", b"ISO_IR 999"))
+
+    await publish_studies(served, [STUDY, "2.25.31"])
+
+    told = capsys.readouterr().err
+    assert told.startswith("2.25.31: names or titles may be misread")
+    assert STUDY not in told
+
+
 async def test_the_patient_of_the_affinity_domain_can_be_given(source, served):
     await source.keep(a_ct())
 
