@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import Text, bindparam, delete, func, insert, select, update
 
 from registry.store.tables import consent, patient
 from shared.store.engine import Reader, Transaction
@@ -40,28 +40,36 @@ class Given(NamedTuple):
         return cls(tuple(sorted((policies or "").splitlines())), merged if len(merged) > 1 else ())
 
 
-#: The same for the patient `patient`, to be read beside other columns.
-POLICY_LINES = (
-    select(lines(consent.c.policy)).where(consent.c.patient_id == bindparam("patient")).scalar_subquery()
+# Whoever was merged away is decided by all that the survivor has, even while objects are still to be moved.
+_SURVIVOR = func.coalesce(
+    select(patient.c.survivor).where(patient.c.patient_id == bindparam("patient")).scalar_subquery(),
+    bindparam("patient", type_=Text),
 )
-IDENTITY_LINES = (
-    select(lines(patient.c.patient_id)).where(patient.c.survivor == bindparam("patient")).scalar_subquery()
+_other = patient.alias("other")
+#: The same for the patient `patient`, to be read beside other columns.
+POLICY_LINES = select(lines(consent.c.policy)).where(consent.c.patient_id == _SURVIVOR).scalar_subquery()
+IDENTITY_LINES = select(lines(_other.c.patient_id)).where(_other.c.survivor == _SURVIVOR).scalar_subquery()
+_SURVIVORS = select(patient.c.patient_id, patient.c.survivor).where(
+    in_list(patient.c.patient_id, "patients"), patient.c.survivor != patient.c.patient_id
 )
 
 
 async def find_given(database: Reader, patients: Iterable[str]) -> dict[str, Given]:
     """What decides about each of `patients`."""
     asked = sorted(set(patients))
-    policies: dict[str, list[str]] = {patient_id: [] for patient_id in asked}
-    identities: dict[str, list[str]] = {patient_id: [] for patient_id in asked}
-    for patient_id, policy in await database.fetch(_OF, patients=asked):
+    survivors = {row[0]: row[1] for row in await database.fetch(_SURVIVORS, patients=asked)}
+    found = sorted({survivors.get(patient_id, patient_id) for patient_id in asked})
+    policies: dict[str, list[str]] = {patient_id: [] for patient_id in found}
+    identities: dict[str, list[str]] = {patient_id: [] for patient_id in found}
+    for patient_id, policy in await database.fetch(_OF, patients=found):
         policies[patient_id].append(policy)
-    for survivor, patient_id in await database.fetch(_IDENTITIES, patients=asked):
+    for survivor, patient_id in await database.fetch(_IDENTITIES, patients=found):
         identities[survivor].append(patient_id)
-    return {
+    given = {
         patient_id: Given.of_lines("\n".join(policies[patient_id]), "\n".join(identities[patient_id]))
-        for patient_id in asked
+        for patient_id in found
     }
+    return {patient_id: given[survivors.get(patient_id, patient_id)] for patient_id in asked}
 
 
 async def find_kept(transaction: Transaction, policy_id: str) -> tuple[str, str] | None:

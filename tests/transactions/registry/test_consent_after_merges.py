@@ -132,6 +132,20 @@ async def test_what_was_merged_is_seen_when_every_identity_permits(registry, giv
         await consent.close()
 
 
+async def test_what_still_stands_under_the_id_that_was_merged_away_is_decided_as_the_survivors(registry):
+    """As while a merge moves objects, a portion at a time."""
+    ours, theirs = (f"M{next(_numbers)}^^^&{DOMAIN}&ISO" for _ in range(2))
+    await registry.add_patient(ours, theirs)
+    await registry.add_policy(deny(patient_id=theirs))
+    await registry.parts.database.write(lambda work: patient_feed.merge(work, theirs, ours))
+    left = a_document_entry(patient_id=theirs)
+    await registry.store_as_is(left)
+
+    find = {"$XDSDocumentEntryPatientId": theirs, "$XDSDocumentEntryStatus": [APPROVED]}
+    assert not await registry.query(queries.FIND_DOCUMENTS, find)
+    assert not await registry.query(queries.GET_DOCUMENTS, {"$XDSDocumentEntryUniqueId": [left.unique_id]})
+
+
 async def test_an_identity_that_was_merged_can_still_be_given_its_policy(registry):
     ours, theirs = (f"M{next(_numbers)}^^^&{DOMAIN}&ISO" for _ in range(2))
     await registry.add_patient(ours, theirs)
