@@ -32,6 +32,12 @@ class GatewaySettings(ServiceSettings):
         description="homeCommunityId to the subject DN or SHA-256 of the certificate of its Initiating "
         "Gateway; no other community may ask us, and an assertion must be of the gateway's own",
     )
+    responding_gateways: dict[str, str] = Field(
+        default_factory=dict,
+        description="homeCommunityId to the subject DN or SHA-256 of the certificate of its Responding "
+        "Gateway; where one is named, no other node is believed; our own registry, repository and imaging "
+        "source must be nodes of our community",
+    )
     patient_links: Path | None = Field(
         None,
         description="CSV file patient_id,home_community_id,their_patient_id: under which id another "
@@ -81,16 +87,20 @@ class GatewaySettings(ServiceSettings):
         }
 
     @property
-    def peers(self) -> tuple[str, ...]:
-        """Every endpoint that this gateway may connect to."""
+    def own_actors(self) -> tuple[str, ...]:
+        """The endpoints of our own community."""
         return (
             *self.registry_endpoints,
             self.repository_url,
             self.imaging_source_url,
             *self.repositories.values(),
             *self.imaging_sources.values(),
-            *(url for urls in self.gateways.values() for url in urls.values()),
         )
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Every endpoint that this gateway may connect to."""
+        return (*self.own_actors, *(url for urls in self.gateways.values() for url in urls.values()))
 
     def problems(self) -> list[str]:
         """Contradictions between settings, each with its remedy."""
@@ -105,6 +115,11 @@ class GatewaySettings(ServiceSettings):
                 for home in homes
                 if not _HOME.fullmatch(home) or len(home) > _MAX_HOME
             ]
+        found += [
+            f"XDSI_RESPONDING_GATEWAYS: {home} is not among XDSI_COMMUNITIES; name its URL there"
+            for home in self.responding_gateways
+            if home not in self.communities
+        ]
         if self.home_community_id in self.communities:
             found.append(
                 "XDSI_COMMUNITIES: names our own homeCommunityId; give each community one of its own in "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from shared.audit.recorder import AuditRecorder
 from shared.http.client import http_client, ourselves
 from shared.security.caller import Caller, Node
 from shared.security.peer_certificate import own_node
-from shared.security.rights import NodeList
+from shared.security.rights import NodeList, Rights
+from shared.security.tls import Known
 from shared.soap.client import SoapClient
 from shared.soap.exchange import Gate
 
@@ -44,6 +45,7 @@ class Parts:
         """Make the parts; the HTTP clients are to be closed at the end."""
         spool_folder = settings.folder / "incoming"
         spool_folder.mkdir(parents=True, exist_ok=True)
+        known = _known(settings)
         return cls(
             settings=settings,
             communities=Communities.of(settings.home_community_id, settings.gateways),
@@ -52,8 +54,8 @@ class Parts:
                 for home, entry in settings.community_gateways.items()
             },
             links=PatientLinks(settings.patient_links),
-            queries=http_client(settings.tls, peers=settings.peers),
-            retrievals=http_client(settings.tls, peers=settings.peers),
+            queries=http_client(settings.tls, peers=settings.peers, known=known),
+            retrievals=http_client(settings.tls, peers=settings.peers, known=known),
             relays=Gate(settings.relays),
             recorder=recorder,
             node=own_node(recorder.source.hostname, settings.tls.certificate),
@@ -89,3 +91,13 @@ class Unit:
     async def record(self, events: Sequence[AuditEvent]) -> None:
         """Keep events of what we sent ourselves; nothing of it is answered before."""
         await self.parts.recorder.record(events)
+
+
+def _known(settings: GatewaySettings) -> Mapping[str, Known]:
+    """Who may answer: for our own actors nodes of our community, for a community the node that is named."""
+    named = {
+        url: NodeList((entry,), "XDSI_RESPONDING_GATEWAYS").__contains__
+        for home, entry in settings.responding_gateways.items()
+        for url in settings.gateways[home].values()
+    }
+    return {**named, **dict.fromkeys(settings.own_actors, Rights(settings).community)}

@@ -32,6 +32,7 @@ from shared.errors import Actor
 from shared.http.client import http_client
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App, raw_first
+from shared.security import own_registry
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
 from shared.security.once import open_once
@@ -164,7 +165,7 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
         The database cannot be used.
     """
     peers = (*settings.registry_endpoints, settings.repository_url, settings.consent_url)
-    http = http_client(settings.tls, peers=peers)
+    http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
     transcoder = Transcoder(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes)
     database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
     recorder = AuditRecorder(settings, settings.service)

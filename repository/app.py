@@ -26,6 +26,7 @@ from shared.http.client import http_client
 from shared.http.door import Doors
 from shared.http.health import health_routes
 from shared.http.raw_asgi import raw_first
+from shared.security import own_registry
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
 from shared.security.once import open_once
@@ -114,7 +115,7 @@ async def build(settings: RepositorySettings) -> Repository:
         The database cannot be used.
     """
     peers = (*settings.registry_endpoints, settings.imaging_source_url, settings.consent_url)
-    http = http_client(settings.tls, peers=peers)
+    http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
     blobs = open_blobs(settings)
     recorder = AuditRecorder(settings, settings.service)
     parts = Parts(

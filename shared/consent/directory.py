@@ -17,7 +17,7 @@ import httpx2
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
 from shared.consent.policy import PatientPolicies, decode_patient_policies
-from shared.security.caller import Caller, Node
+from shared.security.caller import Caller
 from shared.security.own_registry import ask
 from shared.settings import Default
 
@@ -179,19 +179,17 @@ def _of_all(decisions: Sequence[Decision]) -> Decision:
     return next((each for each in decisions if each.permitted), decisions[0])
 
 
-def registry_policies(
-    http: httpx2.AsyncClient, registry_url: str, *, answers: Callable[[Node], bool] | None = None
-) -> Fetch:
-    """A fetcher of policies from the registry at `registry_url`; parameters as of `own_registry.ask`.
+def registry_policies(http: httpx2.AsyncClient, registry_url: str) -> Fetch:
+    """A fetcher of policies from the registry at `registry_url`, the URL of its SOAP endpoint or its base.
 
     Raises, when it is awaited
     --------------------------
     PolicyError, NoAnswer
-        The answer is not a patient's policies, or does not count; what `http` raises when there is none.
+        The answer is not a patient's policies, or there is none.
     """
 
     async def fetch(patient_id: str) -> PatientPolicies:
         content = {"patient_id": patient_id}
-        return decode_patient_policies(await ask(http, registry_url, PATH, content, answers=answers))
+        return decode_patient_policies(await ask(http, registry_url, PATH, content))
 
     return fetch

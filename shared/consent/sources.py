@@ -22,7 +22,6 @@ from shared.consent.directory import ConsentDecisions, Fetch, registry_policies
 from shared.consent.policy import MAX_POLICIES, PatientPolicies, Policy, PolicyError, new_policy
 from shared.ebrim.identifiers import CX
 from shared.security.caller import Caller
-from shared.security.rights import Rights
 from shared.settings import ConsentSource, ServiceSettings, SettingsError
 
 UNASKED = Decision(True, "consent is not asked here (XDSI_CONSENT__SOURCE=none)")
@@ -57,10 +56,7 @@ def open_consent(settings: ServiceSettings, http: httpx2.AsyncClient) -> Consent
             raise SettingsError((f"XDSI_CONSENT__POLICIES: {error}",)) from None
         fetch = file_policies(consent.policies)
     else:
-        rights = Rights(settings)
-        fetch = registry_policies(
-            http, settings.consent_url, answers=rights.community if settings.tls.enabled else None
-        )
+        fetch = registry_policies(http, settings.consent_url)
     return ConsentDecisions(fetch, settings.consent_default, consent.max_age_seconds)
 
 

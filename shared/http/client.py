@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from shared.security.caller import Node
-from shared.security.tls import client_context
+from shared.security.tls import Known, client_context
 from shared.settings import TlsSettings
 
 MAX_CONNECTIONS = 64
@@ -63,9 +63,16 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     `own_addresses` are ours, as the peer at each origin saw them last.
     """
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, allowed: Iterable[Origin]) -> None:
+    def __init__(
+        self,
+        inner: httpx2.AsyncBaseTransport,
+        allowed: Iterable[Origin],
+        apart: Mapping[Origin, httpx2.AsyncBaseTransport] | None = None,
+    ) -> None:
+        """Send by `inner`, and to the origins of `apart` by a transport of their own."""
         self._inner = inner
         self._allowed = frozenset(allowed)
+        self._apart = apart or {}
         self.own_addresses: dict[Origin, str] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -79,7 +86,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         origin = Origin.of(request.url)
         if origin not in self._allowed:
             raise EgressRefused(f"{origin} is not a configured peer; configured are {self._named()}")
-        response = await self._inner.handle_async_request(request)
+        response = await self._apart.get(origin, self._inner).handle_async_request(request)
         if stream := response.extensions.get("network_stream"):
             address = stream.get_extra_info("client_addr")
             if isinstance(address, tuple):
@@ -88,7 +95,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._inner.aclose()
+        for transport in (self._inner, *self._apart.values()):
+            await transport.aclose()
 
     def _named(self) -> str:
         return ", ".join(sorted(map(str, self._allowed))) or "none"
@@ -116,6 +124,7 @@ def http_client(
     tls: TlsSettings,
     *,
     peers: Sequence[str],
+    known: Mapping[str, Known] | None = None,
     timeout_seconds: float = 30,
     transport: httpx2.AsyncBaseTransport | None = None,
 ) -> httpx2.AsyncClient:
@@ -130,6 +139,9 @@ def http_client(
     ----------
     peers
         URLs of the systems that may be spoken to; scheme, host and port count, the rest is ignored.
+    known
+        Of some of them, by URL, which node may answer there; elsewhere any for which an authority vouches.
+        Without TLS no node is known by anything.
     timeout_seconds
         For each read and write and for a place in the pool; connecting is given at most 10 s.
     transport
@@ -141,8 +153,10 @@ def http_client(
         A peer is not an http or https URL.
     """
     inner = transport or _socket_transport(tls)
+    known = known if known and tls.enabled and transport is None else {}
+    apart = {Origin.of(url): _socket_transport(tls, may_answer) for url, may_answer in known.items()}
     return PeerClient(
-        GuardedTransport(inner, map(Origin.of, peers)),
+        GuardedTransport(inner, map(Origin.of, peers), apart),
         timeout=httpx2.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
         follow_redirects=False,
         trust_env=False,
@@ -166,9 +180,9 @@ def unix_client(path: Path) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
 
 
-def _socket_transport(tls: TlsSettings) -> httpx2.AsyncHTTPTransport:
+def _socket_transport(tls: TlsSettings, known: Known | None = None) -> httpx2.AsyncHTTPTransport:
     return httpx2.AsyncHTTPTransport(
-        verify=_context(tls),
+        verify=_context(tls, known),
         trust_env=False,
         retries=0,
         limits=httpx2.Limits(
@@ -179,8 +193,8 @@ def _socket_transport(tls: TlsSettings) -> httpx2.AsyncHTTPTransport:
     )
 
 
-def _context(tls: TlsSettings) -> ssl.SSLContext:
+def _context(tls: TlsSettings, known: Known | None = None) -> ssl.SSLContext:
     # Without TLS set up there is no trust either: an https peer then fails at its handshake.
-    context = client_context(tls) if tls.enabled else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = client_context(tls, known=known) if tls.enabled else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = tls.check_host_names
     return context

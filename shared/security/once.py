@@ -8,7 +8,6 @@ refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
 from typing import Protocol
@@ -16,9 +15,7 @@ from typing import Protocol
 import httpx2
 
 from shared.faults import SecurityFault
-from shared.security.caller import Node
 from shared.security.own_registry import NoAnswer, ask
-from shared.security.rights import Rights
 from shared.settings import ConsentSource, ServiceSettings
 
 PATH = "/assertions/use"
@@ -65,27 +62,21 @@ def open_once(settings: ServiceSettings, http: httpx2.AsyncClient) -> Once:
     """
     if settings.consent.source is not ConsentSource.REGISTRY:
         return Nowhere()
-    rights = Rights(settings)
-    return AtRegistry(http, settings.consent_url, answers=rights.community if settings.tls.enabled else None)
+    return AtRegistry(http, settings.consent_url)
 
 
 class AtRegistry:
-    """The table of the community's registry at `url`; `answers` as of `shared.security.own_registry.ask`."""
+    """The table of the community's registry at `url`."""
 
-    def __init__(
-        self, http: httpx2.AsyncClient, url: str, *, answers: Callable[[Node], bool] | None = None
-    ) -> None:
+    def __init__(self, http: httpx2.AsyncClient, url: str) -> None:
         self._http = http
         self._url = url
-        self._answers = answers
 
     async def use(self, key: str, until: datetime) -> bool:
         """Ask the registry."""
         content = {"key": key, "until": until.isoformat()}
         try:
-            first = json.loads(await ask(self._http, self._url, PATH, content, answers=self._answers))[
-                "first"
-            ]
+            first = json.loads(await ask(self._http, self._url, PATH, content))["first"]
         except (httpx2.HTTPError, NoAnswer, ValueError, KeyError, TypeError) as error:
             raise untold(f"the registry cannot be asked ({type(error).__name__})") from None
         return first is True

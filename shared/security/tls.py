@@ -8,12 +8,18 @@ accepted itself, as an authority's signature is (both models of 3.19.6.1).
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 
+from shared.security.caller import Node
+from shared.security.peer_certificate import node_from_der
 from shared.settings import SettingsError, TlsSettings
+from shared.telemetry.log import logger
+
+_log = logger(__name__)
 
 # TLS 1.3 brings its own suites; these are for 1.2. No CBC, no static key exchange.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -32,10 +38,16 @@ def server_context(tls: TlsSettings) -> ssl.SSLContext:
     return context
 
 
-def client_context(tls: TlsSettings) -> ssl.SSLContext:
+#: Tells by its certificate whether a node may answer where it is called.
+Known = Callable[[Node], bool]
+
+
+def client_context(tls: TlsSettings, *, known: Known | None = None) -> ssl.SSLContext:
     """The calling side; the server must show a certificate of the community.
 
-    With `check_host_names` (ATNA's FQDN option) it must also name the host that is called, in its
+    With `known` it must be a node that is known so: that an authority vouches for it is not enough, with
+    joined communities there are several. Else the handshake fails, and nothing is sent. With
+    `check_host_names` (ATNA's FQDN option) it must also name the host that is called, in its
     SubjectAlternativeName alone.
 
     Raises
@@ -46,7 +58,25 @@ def client_context(tls: TlsSettings) -> ssl.SSLContext:
     context = _context(ssl.PROTOCOL_TLS_CLIENT, tls)
     context.hostname_checks_common_name = False
     context.check_hostname = tls.check_host_names
+    if known is not None:
+        context.sslobject_class = _knowing(known)
     return context
+
+
+def _knowing(known: Known) -> type[ssl.SSLObject]:
+    class Knowing(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            node = node_from_der(self.getpeercert(binary_form=True), "")
+            if not known(node):
+                _log.error(
+                    "a node that may not answer here; XDSI_COMMUNITY_NODES names those of this community",
+                    subject=node.subject,
+                    fingerprint=node.fingerprint,
+                )
+                raise ssl.SSLCertVerificationError("the certificate is of no node that may answer here")
+
+    return Knowing
 
 
 def _context(protocol: int, tls: TlsSettings) -> ssl.SSLContext:

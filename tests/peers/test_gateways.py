@@ -80,7 +80,11 @@ class Joined:
             "registry_url": f"https://127.0.0.1:{registry}/xds/registry",
             "registry": {"port": registry, "mllp_port": feed},
             "gateway_url": self.initiating,
-            "gateway": {"port": initiating, "communities": {WEST: self.responding}},
+            "gateway": {
+                "port": initiating,
+                "communities": {WEST: self.responding},
+                "responding_gateways": {WEST: subject_of(stage.community.node.certificate)},
+            },
         }
         self.members: list[Process] = [
             *processes(
