@@ -11,7 +11,7 @@ In submissions and answers alike
     - blank values, and a Slot without values, count as absent (extra metadata keeps blanks);
     - the label of a RegistryPackage beside it in the list instead of inside, or both;
     - no id and no objectType on nested Classifications and ExternalIdentifiers, no Name on the latter, no
-      nodeRepresentation on authors, none of the attributes `charset` and `xml:lang`;
+      nodeRepresentation on authors, none of the attributes `charset` and `xml:lang`; a language that is none;
     - a hash in upper case, a title of exactly 128 characters, comments longer than the schema's 1,024;
     - VersionInfo without versionName, or with the schema's default 1.1: version 1;
     - `home` in any form; ObjectRefs in a submission, which say nothing.
@@ -26,7 +26,7 @@ In answers
       is absent stays empty and stands in `errors`.
 
 Not tolerated in submissions, by policy: upper-case UUIDs, Slot values beyond the schema's 256 characters,
-schemes that the object does not have, several LocalizedStrings in one Name.
+schemes that the object does not have.
 """
 
 from shared.ebrim.decoder import (

@@ -19,6 +19,7 @@ from shared.ebrim.model import (
     Code,
     DocumentEntry,
     Folder,
+    LocalizedText,
     Slot,
     Submission,
     SubmissionSet,
@@ -222,7 +223,13 @@ def _version(of: DocumentEntry | Folder) -> str:
 def _text(name: str, value: str) -> str:
     if not value:
         return ""
-    return f'<rim:{name}><rim:LocalizedString value="{escape_attribute(value)}"/></rim:{name}>'
+    if not isinstance(value, LocalizedText):
+        return f'<rim:{name}><rim:LocalizedString value="{escape_attribute(value)}"/></rim:{name}>'
+    strings = (
+        f'<rim:LocalizedString{_attribute("xml:lang", language)} value="{escape_attribute(text)}"/>'
+        for language, text in value.strings
+    )
+    return f"<rim:{name}>{''.join(strings)}</rim:{name}>"
 
 
 def _single(name: str, value: str) -> str:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Self
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -26,6 +27,26 @@ def _encodable(*texts: str) -> None:
         # isprintable() runs at the speed of C and clears nearly every value.
         if not text.isprintable() and (found := _FORBIDDEN.search(text)):
             raise UnencodableText(f"U+{ord(found[0]):04X} cannot be written in XML; leave it out")
+
+
+class LocalizedText(str):
+    """A title or comments in named languages: as a text what was said first, in `strings` every pair of
+    language and text in its order; a language that was not named is empty.
+    """
+
+    __slots__ = ("strings",)
+    strings: tuple[tuple[str, str], ...]
+
+    def __new__(cls, *strings: tuple[str, str]) -> Self:
+        """The text of at least one string; raises `UnencodableText`."""
+        _encodable(*(text for _, text in strings))
+        made = super().__new__(cls, strings[0][1])
+        made.strings = strings
+        return made
+
+    def __getnewargs__(self) -> tuple[tuple[str, str], ...]:  # type: ignore[override]
+        """How it is made again from a copy."""
+        return self.strings
 
 
 class AvailabilityStatus(StrEnum):

@@ -6,7 +6,8 @@ The reader knows how attributes are carried (Slot, Classification, ExternalIdent
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 
 from shared.ebrim import schemes
 from shared.ebrim.findings import Findings, Form, shown
@@ -20,13 +21,15 @@ from shared.ebrim.identifiers import (
     is_xon,
     is_xtn,
 )
-from shared.ebrim.model import Author, AvailabilityStatus, Code, Slot, Timestamp
+from shared.ebrim.model import Author, AvailabilityStatus, Code, LocalizedText, Slot, Timestamp
 from shared.xml import Element, qname
 
 MAX_SLOTS = 200
 MAX_SLOT_VALUES = 1_000
 MAX_VALUE = 256
 MAX_TEXT = 65_536
+#: LocalizedStrings in a title or in comments.
+MAX_LANGUAGES = 32
 
 SLOT = qname("rim:Slot")
 VALUE_LIST = qname("rim:ValueList")
@@ -34,6 +37,9 @@ VALUE = qname("rim:Value")
 NAME = qname("rim:Name")
 DESCRIPTION = qname("rim:Description")
 LOCALIZED_STRING = qname("rim:LocalizedString")
+_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+#: `xs:language`, by which a fragment must stay valid.
+_IS_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*").fullmatch
 VERSION_INFO = qname("rim:VersionInfo")
 CLASSIFICATION = qname("rim:Classification")
 EXTERNAL_IDENTIFIER = qname("rim:ExternalIdentifier")
@@ -246,13 +252,16 @@ class ObjectReader:
         return self._text("comments", self._description, MAX_TEXT)
 
     def _text(self, attribute: str, part: Element | None, limit: int) -> str:
-        values = [] if part is None else localized(part)
+        strings = [] if part is None else in_languages(part)
         if self.findings.submitted:
-            if len(values) > 1:
-                self.wrong(attribute, f"{attribute} has {len(values)} values; give one LocalizedString")
-            if values and len(values[0]) > limit:
+            if len(strings) > MAX_LANGUAGES:
+                self.oversized(attribute, f"{MAX_LANGUAGES} LocalizedStrings; there are {len(strings)}")
+            if any(len(text) > limit for _, text in strings):
                 self.oversized(attribute, f"{limit} characters")
-        return values[0] if values else ""
+        if not strings:
+            return ""
+        # Nearly always there is one, of no language.
+        return strings[0][1] if strings == [("", strings[0][1])] else LocalizedText(*strings)
 
     # --- slots -----------------------------------------------------------------------------------
 
@@ -446,6 +455,17 @@ def present(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def localized(element: Element) -> list[str]:
-    """The LocalizedStrings of a Name or Description that say something; language and charset mean nothing."""
-    found: Iterator[str] = (part.get("value", "") for part in element if part.tag == LOCALIZED_STRING)
-    return [value for value in found if value]
+    """What the LocalizedStrings of a Name say."""
+    return [text for _, text in in_languages(element)]
+
+
+def in_languages(element: Element) -> list[tuple[str, str]]:
+    """Language and text of the LocalizedStrings of a Name or Description that say something; `charset` means
+    nothing, and a language that is none counts as not named.
+    """
+    found: list[tuple[str, str]] = []
+    for part in element:
+        if part.tag == LOCALIZED_STRING and (text := part.get("value", "")):
+            language = part.get(_XML_LANG, "").strip(WHITE_SPACE)
+            found.append((language if _IS_LANGUAGE(language) else "", text))
+    return found

@@ -23,6 +23,7 @@ from shared.ebrim.model import (
     Code,
     DocumentEntry,
     Folder,
+    LocalizedText,
     Slot,
     Submission,
     SubmissionSet,
@@ -231,6 +232,14 @@ def _maybe(of: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.one_of(st.just(""), of)
 
 
+def in_languages(max_size: int) -> st.SearchStrategy[str]:
+    """A title or comments, of no language or of several."""
+    language = st.sampled_from(("", "en-US", "de", "zh-Hant-TW"))
+    pairs = st.lists(st.tuples(language, texts(min(max_size, 60))), min_size=1, max_size=3)
+    named = pairs.filter(lambda strings: len(strings) > 1 or bool(strings[0][0]))
+    return st.one_of(texts(max_size), named.map(lambda strings: LocalizedText(*strings)))
+
+
 document_entries = st.builds(
     DocumentEntry,
     entry_uuid=uuids,
@@ -249,8 +258,8 @@ document_entries = st.builds(
     creation_time=timestamps,
     authors=_several(authors),
     event_codes=_several(codes),
-    title=_maybe(texts(128)),
-    comments=_maybe(texts(1_024)),
+    title=_maybe(in_languages(128)),
+    comments=_maybe(in_languages(1_024)),
     hash=_maybe(st.from_regex(r"[0-9a-fA-F]{40}", fullmatch=True)),
     size=st.one_of(st.none(), st.integers(0, 10**18 - 1)),
     repository_unique_id=_maybe(oids),
@@ -284,8 +293,8 @@ submission_sets = st.builds(
             st.builds("{}|{}|{}".format, organizations, people, telecoms),
         )
     ),
-    title=_maybe(texts(256)),
-    comments=_maybe(texts(1_024)),
+    title=_maybe(in_languages(256)),
+    comments=_maybe(in_languages(1_024)),
     home_community_id=homes,
     extra_slots=extra_slots,
     availability_status=statuses,
@@ -296,9 +305,9 @@ folders = st.builds(
     entry_uuid=uuids,
     unique_id=oids,
     patient_id=cxs,
-    title=texts(256),
+    title=in_languages(256),
     codes=_several(codes, least=1),
-    comments=_maybe(texts(1_024)),
+    comments=_maybe(in_languages(1_024)),
     last_update_time=st.one_of(st.none(), timestamps),
     home_community_id=homes,
     extra_slots=extra_slots,

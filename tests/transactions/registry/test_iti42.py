@@ -10,7 +10,7 @@ from registry.transactions import iti62, patient_feed
 from shared.ebrim import schemes
 from shared.ebrim.codec import decode_submission
 from shared.ebrim.identifiers import is_uuid, new_oid, new_uuid
-from shared.ebrim.model import AssociationType, AvailabilityStatus, Slot, Submission, Timestamp
+from shared.ebrim.model import AssociationType, AvailabilityStatus, LocalizedText, Slot, Submission, Timestamp
 from shared.errors import Rejected, UnavailableError
 from shared.messages.iti62 import RemoveMetadataRequest
 from shared.store.failures import DatabaseBusy, DatabaseFull, DatabaseUnavailable, OutcomeUnknown
@@ -503,3 +503,18 @@ async def test_a_failing_database_is_told_and_recorded_and_nothing_acknowledged(
         assert codes(refusal.value) == [code]
     events = [event for _, event in await registry.parts.recorder.spool.next(10)]
     assert [b'EventOutcomeIndicator="8"' in event for event in events] == [True, True]
+
+
+async def test_titles_and_comments_come_back_in_their_languages(registry):
+    title = LocalizedText(("de-CH", "Sch\u00e4del"), ("en", "Head"))
+    comments = LocalizedText(("fr", "sans contraste"))
+    entry = a_document_entry(title=title, comments=comments)
+    submission = a_submission(entry, folders=[a_folder(title=title)])
+    submission = replace(submission, submission_set=replace(submission.submission_set, title=title))
+    await registry.register(submission)
+
+    asked = {"$XDSSubmissionSetEntryUUID": submission.submission_set.entry_uuid}
+    found = await registry.query(queries.GET_SUBMISSION_SET_AND_CONTENTS, asked)
+    for thing in (*found.document_entries, *found.submission_sets, *found.folders):
+        assert thing.title.strings == title.strings
+    assert found.document_entries[0].comments.strings == comments.strings

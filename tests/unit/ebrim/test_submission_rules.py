@@ -374,12 +374,25 @@ def test_a_folder_has_a_title_and_the_others_may_have_none():
     assert errors_of(untitled("ss1")) == []
 
 
-def test_a_title_in_two_languages_is_not_cut_to_one():
+@pytest.mark.parametrize("number", [2, 32, 33, 3_200])
+def test_a_title_may_be_in_several_languages_but_not_in_very_many(number: int):
+    def several(message: Element) -> None:
+        name = found(obj(message, "doc1"), "*[local-name()='Name']")
+        for _ in range(number - len(name)):
+            name.append(element("LocalizedString", value="Thorax"))
+
+    few = number <= 32
+    assert errors_of(several) == (
+        [] if few else [("doc1/title", f"title exceeds 32 LocalizedStrings; there are {number}")]
+    )
+
+
+def test_a_title_that_is_too_long_in_any_language_is_too_long():
     def second(message: Element) -> None:
         name = found(obj(message, "doc1"), "*[local-name()='Name']")
-        name.append(element("LocalizedString", value="Thorax"))
+        name.append(element("LocalizedString", value="x" * 200))
 
-    assert errors_of(second) == [("doc1/title", "title has 2 values; give one LocalizedString")]
+    assert [location for location, _ in errors_of(second)] == ["doc1/title"]
 
 
 def test_language_and_charset_of_a_title_mean_nothing():
