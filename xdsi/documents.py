@@ -76,7 +76,7 @@ _OTHERS = (
         "WADO-RS Retrieve",
         "HTTP",
         "user",
-        "`GET /dicomweb/studies/…`, `/metadata`",
+        "`GET /dicomweb/studies/…`, `/metadata`, `/bulkdata/…`",
     ),
     ("imaging-source", "RAD-108", "Store Instances (STOW-RS)", "HTTP", "node", "`POST /dicomweb/studies`"),
     ("imaging-source", "RAD-18", "Creator Images Stored", "DIMSE", "node", "C-ECHO, C-STORE; AE `XDSI`"),

@@ -14,6 +14,7 @@ from enum import Enum
 from itertools import groupby
 from typing import Final
 
+from imaging_source.domain.bulk_data import OCTETS
 from imaging_source.domain.transfer_syntax import (
     ANY,
     Choice,
@@ -51,6 +52,8 @@ class Form(Enum):
     SINGLE_DICOM = "single"
     JSON = "json"
     XML = "xml"
+    MULTIPART_OCTETS = "multipart octets"
+    SINGLE_OCTETS = "octets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +215,28 @@ def metadata(header: str | None, query: str | None) -> Form:
         if any(one.name in _JSON for one in ranges):
             return Form.JSON
     raise NotAcceptable(f"ask for {DICOM_JSON}")
+
+
+# --- bulk data ---------------------------------------------------------------------------------------
+
+
+def bulk_data(header: str | None, query: str | None) -> Form:
+    """How a value that metadata leave in the file is given.
+
+    Raises
+    ------
+    Malformed, NotAcceptable
+        400, 406.
+    """
+    for ranges in _offers(header, query):
+        for one in ranges:
+            if one.name in ("*/*", "multipart/*"):
+                return Form.MULTIPART_OCTETS
+            if one.name == MULTIPART and one.part_type in ("", "*/*", "application/*", OCTETS):
+                return Form.MULTIPART_OCTETS
+            if one.name in (OCTETS, "application/*"):
+                return Form.SINGLE_OCTETS
+    raise NotAcceptable(f'ask for {MULTIPART}; type="{OCTETS}" or {OCTETS}')
 
 
 # --- what was stored ---------------------------------------------------------------------------------

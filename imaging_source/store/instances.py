@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from imaging_source.domain.bulk_data import BulkValue, bulk_value
 from imaging_source.domain.header import study_header
 from imaging_source.domain.instance import Instance, Issuer, StudyHeader
 from imaging_source.domain.intake import (
@@ -521,6 +522,10 @@ class InstanceStore:
         pieces = await asyncio.to_thread(begin)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
+
+    async def bulk_data(self, file: Path, path: Sequence[str]) -> BulkValue | None:
+        """The value at `path` of a kept file, or of one made from it; raises as `bulk_value`."""
+        return await asyncio.to_thread(bulk_value, file, path, self._limits)
 
     async def pixels(self, sop_instance_uid: str) -> PixelData | None:
         """Where the pixel data of an instance lie in its file; None without, or in a deflated file."""

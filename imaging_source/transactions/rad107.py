@@ -1,6 +1,7 @@
 """WADO-RS Retrieve [RAD-107]: expected actions (RAD TF-2 4.107.4; PS3.18 10.4).
 
-Studies, series and instances as Part 10 files, and their metadata as DICOM JSON; HTTP is in `rad107_http`.
+Studies, series and instances as Part 10 files, their metadata as DICOM JSON, and the values that metadata
+leave in the files; HTTP is in `rad107_http`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 
+from imaging_source.domain.bulk_data import BulkValue
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.negotiation import Acceptable
-from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode
+from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode, choose_default
 from imaging_source.transactions.retrieval import Result, Undecodable, Unreadable, events, files, syntax_of
 from imaging_source.unit import Access, Unit
 from shared.audit.events import (
@@ -35,12 +38,14 @@ RAD107: Final = ihe("RAD-107", "WADO-RS Retrieve")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrieveRequest:
-    """One resource, and how it may be given: instances as `acceptable`, or metadata without it."""
+    """One resource, and how it may be given: instances as `acceptable`; the value at the path `bulk` of one
+    instance; or metadata without either."""
 
     study_instance_uid: str
     series_instance_uid: str = ""
     sop_instance_uid: str = ""
     acceptable: Acceptable | None = None
+    bulk: tuple[str, ...] = ()
     if_none_match: str = ""
 
 
@@ -57,8 +62,8 @@ class Given:
 class RetrieveResponse:
     """The answer, and for the trail what became of each instance.
 
-    `given` are the instances that are sent, `described` those whose metadata is; `reason` is shown with an
-    error status.
+    `given` are the instances that are sent, `described` those whose metadata is, `value` is the bulk data of
+    one; `reason` is shown with an error status.
     """
 
     status: HTTPStatus
@@ -66,6 +71,7 @@ class RetrieveResponse:
     etag: str = ""
     given: tuple[Given, ...] = ()
     described: tuple[Instance, ...] = ()
+    value: BulkValue | None = None
     results: tuple[Result, ...] = ()
     errors: tuple[XdsError, ...] = ()
 
@@ -87,6 +93,8 @@ async def handle(unit: Unit, request: RetrieveRequest, caller: Caller) -> Retrie
     refused = tuple(_refusals(shown, access))
     if not permitted:
         return _not_found(request, refused)
+    if request.bulk:
+        return await _bulk_data(unit, request, permitted[0], access[permitted[0].sop_instance_uid])
     if request.acceptable is None:
         return _described(request, permitted, access, refused)
     return await _given(unit, request, request.acceptable, permitted, access, refused)
@@ -136,6 +144,42 @@ def _described(
         described=() if unchanged else tuple(permitted),
         results=(*delivered, *refused),
     )
+
+
+async def _bulk_data(unit: Unit, request: RetrieveRequest, one: Instance, access: Access) -> RetrieveResponse:
+    """The value at the path, from the file or from what its pixels are decoded to."""
+    etag = _etag(iter([(one.sop_instance_uid, one.sha256, *request.bulk)]))
+    if _matches(request.if_none_match, etag):
+        return RetrieveResponse(status=HTTPStatus.NOT_MODIFIED, etag=etag, results=(_result(one, access),))
+    value, failure = await _value(unit, one, request.bulk)
+    results = (_result(one, access, failure=failure),)
+    if value is None and failure:
+        return RetrieveResponse(
+            status=HTTPStatus.INTERNAL_SERVER_ERROR,
+            reason="what is stored cannot be read",
+            results=results,
+            errors=(XdsError(failure),),
+        )
+    if value is None:
+        return _not_found(request, ())
+    return RetrieveResponse(status=HTTPStatus.OK, etag=etag, value=value, results=results)
+
+
+async def _value(unit: Unit, one: Instance, path: tuple[str, ...]) -> tuple[BulkValue | None, str]:
+    """The value, or none and why: without a reason there is none at the path."""
+    codecs = unit.parts.transcoder.codecs
+    choice = choose_default(
+        one.transfer_syntax_uid, one.has_pixels, decoded_size=one.decoded_size, codecs=codecs
+    )
+    failure = ""
+    for attempt in dict.fromkeys((choice, AsStored())):
+        content = (await files(unit, [(one, attempt)]))[one.sop_instance_uid]
+        if isinstance(content, FileRange):
+            return await unit.parts.instances.bulk_data(Path(content.path), path), ""
+        failure = content.reason
+        if not isinstance(content, Undecodable):
+            break
+    return None, failure
 
 
 async def _given(

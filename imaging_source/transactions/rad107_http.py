@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from enum import Enum, auto
 from http import HTTPStatus
 from typing import ClassVar, Final
 from urllib.parse import parse_qs
@@ -14,9 +15,16 @@ from urllib.parse import parse_qs
 from starlette.routing import BaseRoute, Route
 
 from imaging_source.domain import negotiation
+from imaging_source.domain.bulk_data import BulkValue, path_of
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.negotiation import Acceptable, Form
-from imaging_source.transactions.rad107 import PERFORMED, Given, RetrieveRequest, RetrieveResponse, audit
+from imaging_source.transactions.rad107 import (
+    PERFORMED,
+    Given,
+    RetrieveRequest,
+    RetrieveResponse,
+    audit,
+)
 from imaging_source.unit import Parts, Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
@@ -79,21 +87,32 @@ def routes(prefix: str, parts: Parts, unit: UnitFactory, metrics: TransactionMet
     found: list[BaseRoute] = []
     for path in _PATHS:
         for suffix in ("", "/metadata"):
-            endpoint = _Endpoint(parts, unit, metrics, metadata=bool(suffix))
+            resource = _Resource.METADATA if suffix else _Resource.INSTANCES
+            endpoint = _Endpoint(parts, unit, metrics, resource)
             found.append(Route(f"{prefix}{path}{suffix}", endpoint, methods=["GET"]))
+    bulk_data = _Endpoint(parts, unit, metrics, _Resource.BULK_DATA)
+    found.append(Route(f"{prefix}{_PATHS[-1]}/bulkdata/{{bulk:path}}", bulk_data, methods=["GET"]))
     return found
+
+
+class _Resource(Enum):
+    """What a path ends in."""
+
+    INSTANCES = auto()
+    METADATA = auto()
+    BULK_DATA = auto()
 
 
 class _Endpoint:
     """One resource, as an ASGI application."""
 
     def __init__(
-        self, parts: Parts, unit: UnitFactory, metrics: TransactionMetrics, *, metadata: bool
+        self, parts: Parts, unit: UnitFactory, metrics: TransactionMetrics, resource: _Resource
     ) -> None:
         self._parts = parts
         self._unit = unit
         self._metrics = metrics
-        self._metadata = metadata
+        self._resource = resource
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._metrics.measure() as counted:
@@ -118,7 +137,8 @@ class _Endpoint:
     # -- in
 
     def _request(self, scope: Scope) -> RetrieveRequest:
-        uids = scope["path_params"]
+        uids = dict(scope["path_params"])
+        bulk = self._bulk(uids.pop("bulk", ""))
         if not all(map(is_uid, uids.values())):
             raise BadRequest(f"the path holds something that is no UID: {UID_FORM}")
         headers = _headers(scope)
@@ -133,14 +153,27 @@ class _Endpoint:
             series_instance_uid=uids.get("series", ""),
             sop_instance_uid=uids.get("instance", ""),
             acceptable=acceptable,
+            bulk=bulk,
             if_none_match=headers.get("if-none-match", ""),
         )
 
     def _acceptable(self, header: str | None, query: str | None, *, single: bool) -> Acceptable | None:
-        if self._metadata:
-            negotiation.metadata(header, query)
-            return None
-        return negotiation.instances(header, query, single=single)
+        if self._resource is _Resource.INSTANCES:
+            return negotiation.instances(header, query, single=single)
+        self._form(header, query)
+        return None
+
+    def _form(self, header: str | None, query: str | None) -> Form:
+        """How metadata and bulk data are given."""
+        if self._resource is _Resource.METADATA:
+            return negotiation.metadata(header, query)
+        return negotiation.bulk_data(header, query)
+
+    def _bulk(self, text: str) -> tuple[str, ...]:
+        path = path_of(text)
+        if self._resource is _Resource.BULK_DATA and not path:
+            raise NotFound("there is no such value; metadata name those that are given apart")
+        return path
 
     async def _caller(self, scope: Scope) -> Caller:
         endpoint = called(scope, self._parts.settings.public_url)
@@ -194,6 +227,13 @@ class _Endpoint:
             content_type, pieces = self._pieces(request, response.given)
             headers = [(b"content-type", content_type.encode()), *caching]
             await send_pieces(scope, send, status=response.status, headers=headers, pieces=pieces)
+        elif response.value is not None:
+            form = self._form(_headers(scope).get("accept"), _query(scope))
+            content_type, pieces = _value_pieces(
+                form, response.value, f"{self._parts.settings.dicomweb_url}{_below(scope)}"
+            )
+            headers = [(b"content-type", content_type.encode()), *caching]
+            await send_pieces(scope, send, status=response.status, headers=headers, pieces=pieces)
         elif response.described:
             await self._send_metadata(send, response, caching)
         else:
@@ -236,6 +276,18 @@ def _counted(status: HTTPStatus) -> Result:
     if status is HTTPStatus.PARTIAL_CONTENT:
         return Result.PARTIAL
     return Result.SUCCESS if status < HTTPStatus.BAD_REQUEST else Result.FAILURE
+
+
+def _value_pieces(form: Form, value: BulkValue, location: str) -> tuple[str, list[Piece]]:
+    if form is Form.SINGLE_OCTETS:
+        return value.media_type, list(value.pieces)
+    boundary = multipart.new_boundary()
+    headers = [("Content-Type", value.media_type), ("Content-Location", location)]
+    head = multipart.part_head(boundary, headers)
+    return (
+        multipart.content_type(boundary, value.media_type),
+        [head, *value.pieces, multipart.closing(boundary)],
+    )
 
 
 def _part_type(given: Given) -> str:
