@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 from hypothesis import given, settings
@@ -18,11 +19,12 @@ from imaging_source.domain.intake import WARNING
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.transactions.rad108 import StowService, router
 from shared.dicom.json import items, texts
-from shared.dicom.uids import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from shared.dicom.multipart import closing, content_type, new_boundary, part_head
+from shared.dicom.uids import DEFLATED_FRAMES, DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from shared.security.authenticator import Authenticator
 from tests.peers.test_dimse_limits import Peer
 from tests.support.dicom import CT
-from tests.support.faulty_files import OTHER_ENCODINGS, REFUSED, TOLERATED, a_data_set, a_file
+from tests.support.faulty_files import OTHER_ENCODINGS, REFUSED, TOLERATED, a_data_set, a_file, element
 from tests.support.http_server import serving
 from tests.support.intake import an_intake
 from xdsi.import_ import Imported, import_files
@@ -43,6 +45,7 @@ class Doors:
     settings: ImagingSourceSettings
     importing: ImagingSourceSettings
     folder: Path
+    port: int
     count: int = 0
 
     def uid(self) -> str:
@@ -78,8 +81,8 @@ def verdict(imported: Imported, path: Path) -> tuple[int, bool]:
 
 
 @asynccontextmanager
-async def a_source(folder: Path):
-    async with an_intake(folder) as intake:
+async def a_source(folder: Path, **changes):
+    async with an_intake(folder, **changes) as intake:
         listener = DimseListener(intake.store, intake.trail, intake.settings)
         await listener.start()
         app = FastAPI()
@@ -96,17 +99,17 @@ async def a_source(folder: Path):
 
 
 @asynccontextmanager
-async def doors(folder: Path):
+async def doors(folder: Path, **changes):
     async with (
-        a_source(folder / "dimse") as (_, listener),
-        a_source(folder / "stow") as (stow, _),
-        a_source(folder / "import") as (importing, _),
+        a_source(folder / "dimse", **changes) as (_, listener),
+        a_source(folder / "stow", **changes) as (stow, _),
+        a_source(folder / "import", **changes) as (importing, _),
     ):
         peers = {
             syntax: await asyncio.to_thread(Peer, listener.port, contexts=((CT, syntax),))
             for syntax in (*SYNTAXES, DEFLATED_LE)
         }
-        yield Doors(peers, stow, importing, folder)
+        yield Doors(peers, stow, importing, folder, listener.port)
         for peer in peers.values():
             await asyncio.to_thread(peer.close)
 
@@ -176,10 +179,6 @@ def test_and_on_whatever_else_happens_to_a_data_set(data, open_doors):
 
 
 async def test_the_answer_of_stow_names_the_instance_the_reason_and_the_warning(tmp_path):
-    import httpx2
-
-    from shared.dicom.multipart import closing, content_type, new_boundary, part_head
-
     boundary = new_boundary()
     body = part_head(boundary, [("Content-Type", "application/dicom")])
     body += a_file(TOLERATED[0].applied(a_data_set())) + closing(boundary)
@@ -194,3 +193,41 @@ async def test_the_answer_of_stow_names_the_instance_the_reason_and_the_warning(
     assert answer.status_code == 202
     assert texts(stored, 0x00081196) == [str(WARNING)]
     assert answer.headers["warning"] == '299 xdsi "a delimiter out of place was skipped: (FFFE,E00D)"'
+
+
+PRIVATE = "1.3.12.2.1107.5.9.1"
+
+
+async def test_a_private_sop_class_is_stored_by_every_door(tmp_path):
+    uid = "2.25.99"
+    data_set = a_data_set(uid).replace(CT.encode() + b"\0", PRIVATE.encode().ljust(len(CT) + 1, b"\0"))
+    async with doors(tmp_path) as at:
+        peer = await asyncio.to_thread(Peer, at.port, contexts=((PRIVATE, EXPLICIT_LE),))
+        answer = await asyncio.to_thread(peer.store, data_set, uid=uid, sop_class=PRIVATE, context=PRIVATE)
+        await asyncio.to_thread(peer.close)
+
+        assert answer.Status == 0x0000
+        assert (await at.by_import(data_set, uid, EXPLICIT_LE))[0] in (0, WARNING)
+
+
+async def test_frames_that_are_deflated_each_by_itself_are_negotiated(tmp_path):
+    plain = a_data_set()
+    frame = bytes.fromhex("feff00e000000000feff00e004000000") + b"\x03\0\0\0"
+    pixels = element(0x7FE00010, "OB", frame, 0xFFFFFFFF) + bytes.fromhex("feffdde000000000")
+    async with doors(tmp_path) as at:
+        peer = await asyncio.to_thread(Peer, at.port, contexts=((CT, DEFLATED_FRAMES),))
+        data_set = plain[: plain.index(b"\xe0\x7f\x10\x00")] + pixels
+        answer = await asyncio.to_thread(peer.store, data_set)
+        await asyncio.to_thread(peer.close)
+
+    assert answer.Status == 0x0000
+
+
+async def test_what_is_beyond_a_limit_is_out_of_resources_by_every_door(tmp_path):
+    long = b"".join(element(0x00290000 + at, "LO", bytes(60)) for at in range(0x1000, 0x5000))
+    plain = a_data_set()
+    at_pixels = plain.index(b"\xe0\x7f\x10\x00")
+    async with doors(tmp_path, max_header_bytes=1024**2) as at:
+        verdicts = await told(at, plain[:at_pixels] + long + plain[at_pixels:], "2.25.13", EXPLICIT_LE)
+
+    assert verdicts == {(0xA700, True)}

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
+from shared.dicom.content import content_digest
+from shared.dicom.json import encode
 from shared.dicom.part10 import (
     OUT_OF_RESOURCES,
     PIXEL_DATA,
@@ -20,6 +22,7 @@ from shared.dicom.part10 import (
     Bulk,
     DicomError,
     Limits,
+    LongSequence,
     file_meta,
     scan,
     uid_of,
@@ -254,6 +257,36 @@ def test_long_values_stay_in_the_file(scanned):
 
     assert found.data_set[0x00420011].value == Bulk(found.data_set_offset + 12, 5000)
     assert isinstance(found.data_set[0x0040A160].value, Bulk)
+
+
+def as_json(found) -> bytes:
+    return encode(found.data_set, "/".join, big_endian=found.big_endian)
+
+
+@given(depth=st.integers(0, 3), items=st.integers(0, 3), syntax=st.sampled_from(sorted(UNCOMPRESSED)))
+def test_sequences_that_stay_in_the_file_say_what_they_say_in_memory(depth, items, syntax, tmp_path_factory):
+    data_set = an_sr()
+    for _ in range(depth):
+        outer = Dataset()
+        outer.add_new(0x00082112, "SQ", [data_set] * items)
+        outer.add_new(0x00100010, "PN", "Müller")
+        data_set = outer
+    top = an_sr()
+    top.add_new(0x00082112, "SQ", [data_set] * items)
+    path = tmp_path_factory.mktemp("long") / "file"
+    path.write_bytes(part10(top, syntax))
+
+    in_memory, in_file = scan(path), scan(path, Limits(sequence=0))
+
+    assert as_json(in_file) == as_json(in_memory)
+    assert content_digest(in_file) == content_digest(in_memory)
+    assert isinstance(in_file.data_set[0x00082112].value, LongSequence) == (items > 0)
+
+
+@needs_studies
+def test_and_in_every_real_file():
+    for path in real_files():
+        assert as_json(scan(path, Limits(sequence=0))) == as_json(scan(path))
 
 
 def deflated(octets: bytes) -> bytes:
