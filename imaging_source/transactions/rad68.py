@@ -181,7 +181,8 @@ async def withdraw(parts: Parts, study_instance_uid: str) -> int:
 
 async def warnings(parts: Parts, study_instance_uid: str) -> tuple[str, ...]:
     """What a person should look at in the manifest of a study, in sentences."""
-    return (MISREAD,) if (await parts.instances.header(study_instance_uid)).misread else ()
+    stored = await parts.instances.find_study(study_instance_uid)
+    return (MISREAD,) if stored and (await parts.instances.header(stored)).misread else ()
 
 
 async def shareable_instances(parts: Parts, study_instance_uid: str) -> Sequence[Instance]:
