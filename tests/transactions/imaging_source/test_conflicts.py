@@ -3,8 +3,12 @@ way. Rejection notes count from nodes that may reject, for their own study and p
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx2
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
 from sqlalchemy import delete
 
 from imaging_source.domain.transfer import Sender
@@ -13,7 +17,9 @@ from imaging_source.store.transfers import Transfer
 from imaging_source.transactions import rad68
 from shared.audit.events import ihe
 from shared.dicom.kos import read_manifest
+from shared.dicom.multipart import closing, content_type, new_boundary, part_head
 from shared.messages.registry import Status
+from shared.security.rights import REJECTION_NOTE
 from tests.support.dicom import a_ct, part10
 from tests.support.imaging_source import (
     Source,
@@ -190,6 +196,52 @@ async def test_a_note_of_another_study_hides_nothing_even_when_both_are_asked_fo
     response = await retrieve(source, Ref(), Ref(study="2.25.21", sop=SECOND))
 
     assert response.status is Status.SUCCESS
+
+
+@pytest.mark.parametrize("may_reject", [True, False])
+@pytest.mark.parametrize("door", ["STOW-RS", "C-STORE"])
+async def test_each_door_asks_for_the_right_to_reject(source, monkeypatch, door, may_reject):
+    await source.keep(a_ct())
+    for rights in (source.parts.authenticator.rights, source.service.dimse.rights):
+        monkeypatch.setattr(rights, "may", lambda node, asked: may_reject or asked != REJECTION_NOTE)
+
+    await (by_stow if door == "STOW-RS" else by_c_store)(source, a_rejection_note())
+
+    hidden = (await retrieve(source)).status is not Status.SUCCESS
+    assert hidden is may_reject
+    assert (await told(source)).keys() == (set() if may_reject else {"2.25.40"})
+
+
+async def by_stow(source: Source, data_set) -> None:
+    boundary = new_boundary()
+    head = part_head(boundary, [("Content-Type", "application/dicom")])
+    async with source.client() as http:
+        answer = await http.post(
+            "/dicomweb/studies",
+            content=head + part10(data_set) + closing(boundary),
+            headers={"content-type": content_type(boundary), "accept": "application/dicom+json"},
+        )
+    assert answer.status_code == httpx2.codes.OK
+
+
+async def by_c_store(source: Source, data_set) -> None:
+    await source.service.dimse.start()
+    try:
+        assert await asyncio.to_thread(c_store, source.service.dimse.port, data_set) == 0x0000
+    finally:
+        await source.service.dimse.stop()
+
+
+def c_store(port: int, data_set) -> int:
+    part10(data_set)  # gives it a file meta
+    entity = AE("CT1")
+    entity.add_requested_context(data_set.SOPClassUID, ExplicitVRLittleEndian)
+    association = entity.associate("127.0.0.1", port, ae_title="XDSI")
+    assert association.is_established
+    try:
+        return association.send_c_store(data_set).Status
+    finally:
+        association.release()
 
 
 async def test_what_is_no_rejection_note_needs_no_right(source):

@@ -120,6 +120,7 @@ def test_certificates_prints_settings_that_services_accept(tmp_path: Path):
     from registry.settings import RegistrySettings
 
     told = xdsi("certificates", str(tmp_path / "c"))
-    given = dict(line.removeprefix("export ").split("=", 1) for line in told.stdout.splitlines() if line)
+    exports = (line for line in told.stdout.splitlines() if line.startswith("export "))
+    given = dict(line.removeprefix("export ").split("=", 1) for line in exports)
     environ = {name: value.strip("'") for name, value in given.items()}
     assert RegistrySettings.load(environ=environ).tls.enabled
