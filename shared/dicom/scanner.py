@@ -354,7 +354,7 @@ class Scanner:
             at += length
         if found is not None and value is not None:
             found[tag] = DataElement(tag, vr, value)
-            self._keep(_COST)
+            self._keep(_COST + len(value) if isinstance(value, bytes) else _COST)
         return at
 
     def _plain(self, tag: int, vr: str, at: int, length: int) -> bytes | Bulk:
@@ -362,8 +362,11 @@ class Scanner:
             return Bulk(at, length)
         if length > _SHORT and length > (self._limits.kept - self._kept) // 16:
             return Bulk(at, length)
-        self._keep(length)
-        return self._bytes(at, length) if length else b""
+        if not length:
+            return b""
+        window = self._at(at, length)
+        start = at - self._window_at
+        return window[start : start + length]
 
     def _holds_items(self, at: int, length: int, end: int) -> bool:
         if length in (0, _UNDEFINED) or length > end - at:
