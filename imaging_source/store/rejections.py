@@ -3,6 +3,7 @@ set aside."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,10 @@ from shared.store.engine import Database
 from shared.store.statements import in_list
 
 _MAX_KEPT: Final = 1_000
-_MAX_REFERENCES_KEPT: Final = 10_000
+# Of all that are kept: some 60 MB.
+_MAX_REFERENCES_KEPT: Final = 500_000
+# A larger document is read in a thread.
+_INLINE_BYTES: Final = 256 * 1024
 
 # One statement, because each retrieval asks it.
 _OF_STUDIES = union_all(
@@ -63,6 +67,7 @@ class KeyObjects:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._kept: OrderedDict[str, KeyObject] = OrderedDict()
+        self._references = 0
 
     async def of_studies(self, study_instance_uids: Iterable[str]) -> Remarks:
         """What is said about the instances of these studies."""
@@ -93,12 +98,20 @@ class KeyObjects:
         known = {uid: self._kept[uid] for uid in sop_instance_uids if uid in self._kept}
         if unknown := [uid for uid in sop_instance_uids if uid not in known]:
             for uid, octets in await self._database.fetch(_METADATA, sop_instance_uids=unknown):
-                known[uid] = key_object(json.loads(octets))
+                large = len(octets) > _INLINE_BYTES
+                known[uid] = await asyncio.to_thread(_read, octets) if large else _read(octets)
                 self._keep(uid, known[uid])
         return known
 
     def _keep(self, uid: str, note: KeyObject) -> None:
-        if len(note.references) <= _MAX_REFERENCES_KEPT:
-            self._kept[uid] = note
-        while len(self._kept) > _MAX_KEPT:
-            self._kept.popitem(last=False)
+        if uid in self._kept:
+            return
+        self._kept[uid] = note
+        self._references += len(note.references)
+        while len(self._kept) > _MAX_KEPT or self._references > _MAX_REFERENCES_KEPT:
+            _, oldest = self._kept.popitem(last=False)
+            self._references -= len(oldest.references)
+
+
+def _read(octets: bytes) -> KeyObject:
+    return key_object(json.loads(octets))
