@@ -150,7 +150,7 @@ class StudyWatch:
         except NotPublishable as error:
             # Its text may quote the study.
             _log.warning("a study is not published", exc_info=error)
-        except DatabaseError as error:
+        except (DatabaseError, RegistryAway, rad68.NotWithdrawn) as error:
             _log.error("a study cannot be published now", error=type(error).__name__)
             self._again(study_instance_uid, at, _PAUSE_SECONDS)
         except Exception as error:
