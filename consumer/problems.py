@@ -28,8 +28,8 @@ from shared.http.problem import (
     Unprocessable,
 )
 from shared.http.raw_asgi import BodyTooLarge
+from shared.perform import unexpected
 from shared.soap.client import PeerError, PeerUnreachable
-from shared.soap.perform import unexpected
 from shared.telemetry.log import logger
 
 _log = logger(__name__)

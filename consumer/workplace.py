@@ -25,10 +25,10 @@ from consumer.visitors import Visitor
 from shared.dicom.kos import Manifest
 from shared.ebrim.model import DocumentEntry
 from shared.errors import Actor, RelayedError, Severity, XdsError
+from shared.http.gate import Gate
 from shared.http.pieces import FileRange
 from shared.http.problem import HttpProblem, NotFound, Unavailable, Unprocessable
 from shared.http.raw_asgi import ServerBusy
-from shared.soap.exchange import Gate
 from shared.telemetry.metrics import Metrics, Result
 
 MOST_STUDIES = 1_000

@@ -14,12 +14,12 @@ from gateway.settings import GatewaySettings
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
 from shared.http.client import http_client, ourselves
+from shared.http.gate import Gate
 from shared.security.caller import Caller, Node
 from shared.security.peer_certificate import own_node
 from shared.security.rights import NodeList, Rights
 from shared.security.tls import Known
 from shared.soap.client import SoapClient
-from shared.soap.exchange import Gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from imaging_source.store.publications import State, find_publications, oldest_w
 from imaging_source.transactions import rad68
 from imaging_source.unit import Parts
 from shared.background import BackgroundWork
-from shared.soap.perform import log_mistake
+from shared.perform import log_mistake
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
 

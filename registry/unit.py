@@ -19,8 +19,8 @@ from shared.audit.outbox import event_batch, insert_events
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
+from shared.perform import answer_to
 from shared.security.caller import Caller
-from shared.soap.perform import answer_to
 from shared.store.engine import Batch, Database, Row, Transaction, Work
 from shared.store.failures import DatabaseError, OutcomeUnknown
 from shared.store.settling import write_settled

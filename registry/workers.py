@@ -15,14 +15,15 @@ from pathlib import Path
 
 from registry.settings import RegistrySettings
 from shared.faults import SoapFault
+from shared.http.gate import Gate
 from shared.http.handover import Handover, PeerAway
 from shared.http.health import NotReady
+from shared.http.media_type import SOAP_XML, action_of, decode_media_type
 from shared.http.raw_asgi import App, Message, Receive, Scope, Send, receive_body, send_body
 from shared.messages.iti18 import ITI18
 from shared.messages.iti51 import ITI51
 from shared.soap.envelope import encode_fault
-from shared.soap.exchange import Gate, Unavailable
-from shared.soap.media_type import SOAP_XML, action_of, decode_media_type
+from shared.soap.exchange import Unavailable
 from shared.soap.package import SoapLimits
 from shared.store.engine import is_embedded
 from shared.xml import PRESCAN_BYTES

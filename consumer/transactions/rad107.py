@@ -16,9 +16,9 @@ from consumer.unit import Unit
 from shared.audit.events import ihe
 from shared.faults import SenderFault
 from shared.http.client import EgressRefused, Origin
+from shared.http.media_type import decode_media_type
+from shared.http.multipart import Parts
 from shared.soap.client import PeerUnclear, PeerUnreachable
-from shared.soap.media_type import decode_media_type
-from shared.soap.multipart import Parts
 
 RAD107_TYPE = ihe("RAD-107", "WADO-RS Retrieve")
 

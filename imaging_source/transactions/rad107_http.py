@@ -46,8 +46,8 @@ from shared.http.problem import (
     Unavailable,
 )
 from shared.http.raw_asgi import ClientGone, Piece, Receive, Scope, Send, node_of, send_body, send_pieces
+from shared.perform import InternalError, perform
 from shared.security.caller import Caller
-from shared.soap.perform import InternalError, perform
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Result, TransactionMetrics
 

@@ -34,12 +34,12 @@ from shared.dicom.multipart import APPLICATION_DICOM
 from shared.dicom.uids import UID_FORM, is_uid
 from shared.faults import NodeRefused, SecurityFault, SenderFault
 from shared.http.address import called
+from shared.http.media_type import MULTIPART, MediaType, decode_media_type
+from shared.http.multipart import Parts
 from shared.http.raw_asgi import ClientGone, body_chunks, node_of
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
 from shared.security.rights import REJECTION_NOTE
-from shared.soap.media_type import MULTIPART, MediaType, decode_media_type
-from shared.soap.multipart import Parts
 from shared.store.failures import DatabaseError
 
 _log = logging.getLogger(__name__)

@@ -54,10 +54,10 @@ from shared.errors import UnavailableError
 from shared.http.door import Doors
 from shared.http.problem import HttpProblem
 from shared.http.raw_asgi import BodyTooLarge, receive_body
+from shared.perform import answer_to
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, User
 from shared.settings import PatientPolicy
-from shared.soap.perform import answer_to
 from shared.store.engine import Reader, Transaction
 from shared.store.failures import DatabaseError
 

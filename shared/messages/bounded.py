@@ -18,7 +18,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounded:
     """A request within limits, or `refused`: then it holds its beginning, for the trail alone, and
-    `shared.soap.perform` answers with the error instead of handling it."""
+    `shared.perform` answers with the error instead of handling it."""
 
     refused: XdsError | None = field(default=None, compare=False, repr=False)
 

@@ -21,6 +21,8 @@ import httpx2
 
 from shared.faults import SoapFault
 from shared.http.client import CONNECT_SECONDS, EgressRefused
+from shared.http.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType, decode_media_type
+from shared.http.multipart import Parts
 from shared.http.pieces import FileRange, Piece, read_ahead, size
 from shared.http.raw_asgi import BodyTooLarge
 from shared.soap.envelope import (
@@ -32,9 +34,7 @@ from shared.soap.envelope import (
     shown,
 )
 from shared.soap.inline import extract
-from shared.soap.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType, decode_media_type
 from shared.soap.mtom import INCLUDE, Attachments, MtomBody
-from shared.soap.multipart import Parts
 from shared.soap.package import (
     Package,
     SoapLimits,

@@ -15,8 +15,8 @@ from uuid import uuid4
 from lxml import etree
 
 from shared.faults import SenderFault
+from shared.http.base64_text import Base64Decoder
 from shared.http.raw_asgi import BodyTooLarge
-from shared.soap.base64_text import Base64Decoder
 from shared.soap.mtom import INCLUDE, Received, include
 from shared.soap.spooling import MAX_DOCUMENT_BYTES, Sink, forget
 from shared.xml import NS, Element, Guard, XmlError, elements

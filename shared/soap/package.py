@@ -11,11 +11,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from shared.faults import SenderFault, SoapFault
+from shared.http.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType
+from shared.http.multipart import MAX_PARTS, Part, Parts
 from shared.http.raw_asgi import BodyTooLarge, FileRange, Piece
 from shared.soap.inline import MAX_XML_BYTES, InlineScanner
-from shared.soap.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType
 from shared.soap.mtom import Attachment, Content, Received, Relay
-from shared.soap.multipart import MAX_PARTS, Part, Parts
 from shared.soap.spooling import MAX_DOCUMENT_BYTES, Spool, forget
 from shared.xml import PRESCAN_BYTES, XmlError
 

@@ -20,6 +20,8 @@ from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor, Busy, Rejected, XdsError
 from shared.faults import ActionFault, NodeRefused, ReceiverFault, SecurityFault, SenderFault, SoapFault
 from shared.http.address import called
+from shared.http.gate import Gate
+from shared.http.media_type import MULTIPART, SOAP_XML, MediaType, action_of, decode_media_type
 from shared.http.raw_asgi import (
     BodyBroken,
     BodyTooLarge,
@@ -35,6 +37,14 @@ from shared.http.raw_asgi import (
     send_pieces,
     send_stream,
 )
+from shared.perform import (
+    AuditRecorder,
+    InternalError,
+    UnitFactory,
+    outcome_of,
+    perform,
+    unexpected,
+)
 from shared.security.caller import Caller, Node
 from shared.settings import ServiceSettings
 from shared.soap.envelope import (
@@ -46,19 +56,10 @@ from shared.soap.envelope import (
     read_envelope,
     shown,
 )
-from shared.soap.exchange import EncodingRefused, Exchange, Gate, Reply, TooLarge, Unavailable
+from shared.soap.exchange import EncodingRefused, Exchange, Reply, TooLarge, Unavailable
 from shared.soap.inline import extract
-from shared.soap.media_type import MULTIPART, SOAP_XML, MediaType, action_of, decode_media_type
 from shared.soap.mtom import MtomBody
 from shared.soap.package import SoapLimits, read_package, relay_package, write_package
-from shared.soap.perform import (
-    AuditRecorder,
-    InternalError,
-    UnitFactory,
-    outcome_of,
-    perform,
-    unexpected,
-)
 from shared.soap.served import Served, Speaker
 from shared.soap.spooling import sweep
 from shared.soap.wsdl import CONTENT_TYPE, at_address, read_wsdl

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
+from shared.http.multipart import Parts
 from shared.http.pieces import FileRange
 from shared.messages.documents import DocumentRequest, PartReference
 from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocument
@@ -28,7 +29,6 @@ from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, Seri
 from shared.soap.client import SoapClient
 from shared.soap.envelope import encode_request
 from shared.soap.mtom import MtomBody
-from shared.soap.multipart import Parts
 from shared.soap.package import write_package
 from tests.support.community import (
     StudyFiles,

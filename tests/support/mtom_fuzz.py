@@ -49,9 +49,9 @@ def instrumented(guided: bool) -> Any:
 OPTIONS = options()
 with instrumented(OPTIONS.guided):
     from shared.faults import SoapFault
+    from shared.http.media_type import decode_media_type
     from shared.http.raw_asgi import BodyTooLarge
     from shared.soap.envelope import check_addressing, read_envelope
-    from shared.soap.media_type import decode_media_type
     from shared.soap.package import Package, read_package
     from shared.xml import XmlError, parse
     from tests.support.hostile_mtom import LIMITS, MESSAGES, mutated

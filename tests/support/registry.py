@@ -29,9 +29,9 @@ from shared.errors import Actor, Rejected, XdsError
 from shared.messages.iti18 import ITI18, Clauses, ReturnType, StoredQueryRequest, encode_parameters
 from shared.messages.iti42 import RegisterRequest
 from shared.messages.registry import RegistryResponse, Status
+from shared.perform import perform
 from shared.security.caller import Caller, Node, User
 from shared.settings import Default, PatientPolicy
-from shared.soap.perform import perform
 from shared.soap.served import Served
 from tests.support.databases import DatabasePlace
 from tests.support.metadata import OTHER_PATIENT, PATIENT

@@ -30,8 +30,8 @@ from shared.ebrim.model import (
 from shared.errors import Rejected
 from shared.messages.iti57 import UpdateRequest
 from shared.messages.registry import RegistryResponse
+from shared.perform import perform
 from shared.security.caller import Caller
-from shared.soap.perform import perform
 from tests.support.metadata import PATIENT, a_submission_set, an_association
 from tests.support.registry import APPROVED, DEPRECATED, REPOSITORY, Registry, codes
 

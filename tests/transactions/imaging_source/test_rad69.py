@@ -31,8 +31,8 @@ from shared.messages.rad69 import (
     StudyRequest,
 )
 from shared.messages.registry import Status
+from shared.perform import outcome_of, perform
 from shared.security.caller import Caller, Node, User
-from shared.soap.perform import outcome_of, perform
 from shared.xml import parse
 from tests.support.dicom import a_ct, a_multi_frame, an_sr, part10
 from tests.support.imaging_source import (

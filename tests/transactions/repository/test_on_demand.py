@@ -39,10 +39,10 @@ from shared.messages.documents import DocumentRequest, RetrieveDocumentSetRespon
 from shared.messages.iti43 import RetrieveDocumentSetRequest
 from shared.messages.iti86 import RemoveDocumentsRequest
 from shared.messages.registry import RegistryResponse, Status
+from shared.perform import perform
 from shared.security.caller import Caller
 from shared.settings import PatientPolicy, TlsSettings
 from shared.soap.client import PeerUnclear, PeerUnreachable
-from shared.soap.perform import perform
 from tests.support.blobs import octets_of
 from tests.support.databases import DatabasePlace
 from tests.support.dicom import a_ct

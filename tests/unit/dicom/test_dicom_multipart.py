@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from shared.dicom.multipart import closing, content_type, new_boundary, part_head
-from shared.soap.media_type import decode_media_type
-from shared.soap.multipart import Mark, PartBegins, Scanner
+from shared.http.media_type import decode_media_type
+from shared.http.multipart import Mark, PartBegins, Scanner
 
 
 def test_what_is_written_is_read_back_to_the_byte():

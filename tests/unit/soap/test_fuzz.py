@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.faults import SenderFault, SoapFault
+from shared.http.media_type import decode_media_type
 from shared.http.raw_asgi import BodyTooLarge
 from shared.soap.envelope import check_addressing, read_envelope
-from shared.soap.media_type import decode_media_type
 from shared.soap.package import Package, read_package
 from shared.xml import XmlError, parse
 from tests.support.hostile_mtom import LIMITS, mutated

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.faults import SenderFault
+from shared.http.media_type import decode_media_type
 from shared.http.raw_asgi import BodyTooLarge, FileRange
 from shared.soap.inline import InlineScanner, extract
-from shared.soap.media_type import decode_media_type
 from shared.soap.mtom import Attachment, Received, include, resolve
 from shared.soap.package import Package, SoapLimits, read_package, write_package
 from shared.soap.spooling import Sink, sweep

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.faults import SenderFault
-from shared.soap.media_type import action_of, decode_media_type
+from shared.http.media_type import action_of, decode_media_type
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.faults import SenderFault
-from shared.soap.multipart import MAX_HEADER_LINE, MAX_HEADER_LINES, MAX_OUTSIDE, PartBegins, Parts, Scanner
+from shared.http.multipart import MAX_HEADER_LINE, MAX_HEADER_LINES, MAX_OUTSIDE, PartBegins, Parts, Scanner
 from tests.support.soap_exchange import a_package, a_part
 
 

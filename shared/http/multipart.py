@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from shared.faults import SenderFault
-from shared.soap.base64_text import Base64Decoder
+from shared.http.base64_text import Base64Decoder
 
 MAX_PARTS = 257
 MAX_HEADER_LINES = 16

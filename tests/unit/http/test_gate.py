@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.http.gate import Gate
 from shared.http.raw_asgi import ServerBusy
-from shared.soap.exchange import Gate
 
 
 @given(st.integers(1, 40), st.lists(st.sampled_from("abcd"), max_size=120))

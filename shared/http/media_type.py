@@ -1,4 +1,4 @@
-"""Media types of SOAP messages, read tolerantly (RFC 2045 5.1, SOAP 1.2 part 2 7.1.4, XOP 1.0 5)."""
+"""Media types of messages, read tolerantly (RFC 2045 5.1, SOAP 1.2 part 2 7.1.4, XOP 1.0 5)."""
 
 from __future__ import annotations
 
