@@ -15,11 +15,11 @@ import pytest
 from imaging_source.transactions import rad68
 from shared.audit.events import Outcome
 from shared.audit.recorder import AuditUnavailable
-from shared.dicom.uids import EXPLICIT_LE, JPEG_BASELINE, JPEG_LS_LOSSLESS, RLE
+from shared.dicom.uids import EXPLICIT_LE, JPEG_BASELINE, JPEG_LOSSLESS_SV1, JPEG_LS_LOSSLESS, RLE
 from shared.settings import AssertionSettings, XuaMode
 from tests.support.certificates import AUDIENCE, assertion_for, bearer, communities
 from tests.support.databases import DatabasePlace
-from tests.support.dicom import a_ct, a_multi_frame, an_sr, part10
+from tests.support.dicom import VARIANTS, a_ct, a_multi_frame, an_sr, needs_studies, part10, real_files
 from tests.support.imaging_source import (
     BASE,
     Source,
@@ -245,6 +245,18 @@ def undecodable() -> bytes:
     made["PixelData"].VR = "OB"
     made["PixelData"].is_undefined_length = True
     return part10(made, JPEG_LS_LOSSLESS, compress=False)
+
+
+@needs_studies
+async def test_jpeg_is_decoded_in_the_process_that_does_it(source):
+    path = real_files(VARIANTS / JPEG_LOSSLESS_SV1)[0]
+    plain = VARIANTS / EXPLICIT_LE / path.relative_to(VARIANTS / JPEG_LOSSLESS_SV1)
+    (kept,) = await source.keep(path)
+
+    response = await get(source, f"/dicomweb/studies/{kept.study_instance_uid}")
+
+    ((_, octets),) = parts(response)
+    assert pydicom.dcmread(BytesIO(octets)).PixelData == pydicom.dcmread(plain).PixelData
 
 
 @pytest.mark.parametrize("accept", [MULTIPART, None, "*/*"])
