@@ -77,6 +77,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with running(
         tmp_path_factory.mktemp("community"),
         tls=False,
+        audit={"refusals_seconds": 0.3},
         registry={"mllp_frame_seconds": 2.0},
         audit_repository={"syslog_frame_seconds": 2.0, "syslog_idle_seconds": 4.0},
         imaging_source={"dimse_idle_seconds": 3.0},
@@ -1017,8 +1018,8 @@ async def test_a_feed_frame_beyond_1_mb_is_refused_and_cut(stage: Stage):
 
 @pytest.mark.parametrize(
     "frame",
-    [b"12345678 x", b"9999999 x", b"-1 x", b"0 ", b" 5 hello", b"1e3 x"],
-    ids=["eight digits", "10 MB", "negative", "empty", "no length", "no number"],
+    [b"12345678 x", b"-1 x", b"0 ", b" 5 hello", b"1e3 x"],
+    ids=["eight digits", "negative", "empty", "no length", "no number"],
 )
 async def test_a_syslog_frame_that_cannot_be_is_cut_and_told_of(stage: Stage, frame: bytes):
     wanted = {"source": "xdsi-audit-repository", "type": "110126"}
