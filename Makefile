@@ -5,7 +5,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	&& echo $$candidate && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench fuzz lock
+.PHONY: setup demo test lint check bench fuzz lock
 
 setup: .venv/ready
 
@@ -22,11 +22,14 @@ demo: setup
 test: setup
 	$(BIN)/pytest
 
-check: setup
+# What needs no running code: format, lint, types, who imports whom.
+lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint
 	$(BIN)/pytest tests/unit tests/transactions
 
 bench: setup
