@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,8 +14,9 @@ from audit_repository.domain.sources import Sources, Standing
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
 from audit_repository.store.tables import MIGRATIONS, metadata
-from audit_repository.transactions import iti81
+from audit_repository.transactions import SERVED_REST
 from audit_repository.transactions.iti20 import DatagramListener, SyslogListener
+from audit_repository.unit import Unit
 from shared.audit.events import (
     AuditEvent,
     AuditSource,
@@ -25,7 +27,9 @@ from shared.audit.events import (
 from shared.audit.recorder import messages, source_of
 from shared.audit.refusals import Refusals
 from shared.http.health import health_routes
+from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller
 from shared.security.peer_certificate import own_node
 from shared.security.rights import NodeList
 from shared.store.engine import open_database
@@ -33,6 +37,19 @@ from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics
 
 _log = logger(__name__)
+
+
+class TrailRecorder:
+    """Records events of our own where they belong; nothing is sent."""
+
+    def __init__(self, record: Callable[[Sequence[AuditEvent]], Awaitable[None]], seconds: float) -> None:
+        self._record = record
+        self.refusals = Refusals(record, seconds)
+
+    async def record(self, events: Sequence[AuditEvent]) -> None:
+        """Keep `events` in the trail."""
+        if events:
+            await self._record(events)
 
 
 class AuditRepository:
@@ -43,7 +60,8 @@ class AuditRepository:
         self._source: AuditSource = source_of(settings, settings.service)
         # Nothing delivers what is our own: it has no address.
         self._node = own_node("", settings.tls.certificate)
-        self._refusals = Refusals(self._record_all, settings.audit.refusals_seconds)
+        self._recorder = TrailRecorder(self._record_all, settings.audit.refusals_seconds)
+        self._refusals = self._recorder.refusals
         authenticator = Authenticator(settings)
         self._sources = sources_of(settings, authenticator, self._source)
         self.syslog = SyslogListener(
@@ -65,7 +83,18 @@ class AuditRepository:
             works.append(self.datagrams.work)
         checks = {"database": trail.database.check}
         self.asgi.include_router(health_routes(checks, metrics, background=works))
-        self.asgi.include_router(iti81.routes(settings, trail, authenticator, self.record, self._refusals))
+        rest = RestService(
+            unit=self._unit,
+            authenticator=authenticator,
+            recorder=self._recorder,
+            settings=settings,
+            metrics=metrics,
+        )
+        self.asgi.router.routes.extend(rest.routes(SERVED_REST))
+
+    @asynccontextmanager
+    async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:
+        yield Unit(self.trail, self.record)
 
     async def start(self) -> None:
         """Open the trail and listen for records."""

@@ -11,11 +11,8 @@ from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
 from registry.store.assertions import UsedAssertions
 from registry.store.tables import METADATA, MIGRATIONS, audit_outbox
-from registry.transactions import served_by
-from registry.transactions.assertions import assertion_routes
-from registry.transactions.consent import consent_routes
+from registry.transactions import SERVED_REST, served_by
 from registry.transactions.iti8 import Feed
-from registry.transactions.registrations import registration_routes
 from registry.unit import Parts
 from registry.workers import READS, Split, Worker, reads_alone, socket_of, spools_left_behind
 from shared.audit.forwarder import Forwarder
@@ -27,6 +24,7 @@ from shared.http.handover import Handover, believing
 from shared.http.health import Check, health_routes
 from shared.http.raw_asgi import raw_first
 from shared.http.server import RunningServer, start_unix_server
+from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
 from shared.security.rights import Rights
 from shared.security.tls import server_context
@@ -95,9 +93,14 @@ class Registry:
         application.include_router(
             health_routes(checks, metrics, background=of_leader, trail=self._forwarder)
         )
-        application.include_router(consent_routes(parts, authenticator))
-        application.include_router(registration_routes(parts, authenticator))
-        application.include_router(assertion_routes(parts, authenticator))
+        rest = RestService(
+            unit=parts.unit,
+            authenticator=authenticator,
+            recorder=parts.recorder,
+            settings=settings,
+            metrics=metrics,
+        )
+        application.router.routes.extend(rest.routes(SERVED_REST))
 
     @property
     def feed_port(self) -> int:

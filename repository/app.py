@@ -8,14 +8,13 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from repository import api
 from repository.integrity import Integrity
 from repository.janitor import Janitor
 from repository.provider import ImagingSource
 from repository.settings import RepositorySettings
 from repository.store.stores import open_blobs, open_replica
 from repository.store.tables import metadata, outbox
-from repository.transactions import SERVED
+from repository.transactions import SERVED, SERVED_REST
 from repository.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
@@ -23,9 +22,9 @@ from shared.audit.recorder import AuditRecorder
 from shared.consent.sources import open_consent
 from shared.errors import Actor
 from shared.http.client import http_client
-from shared.http.door import Doors
 from shared.http.health import health_routes
 from shared.http.raw_asgi import raw_first
+from shared.rest.service import RestService
 from shared.security import own_registry
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
@@ -49,11 +48,6 @@ class Repository:
         self._forwarder = Forwarder(parts.settings, parts.recorder, DatabaseOutbox(parts.database, outbox))
         metrics = Metrics("repository")
         authenticator = Authenticator(parts.settings, once=open_once(parts.settings, http))
-        doors = Doors(
-            authenticator=authenticator,
-            refusals=parts.recorder.refusals,
-            public_url=parts.settings.public_url,
-        )
         soap = SoapService(
             SERVED,
             unit=self._unit,
@@ -77,7 +71,14 @@ class Repository:
                 trail=self._forwarder,
             )
         )
-        application.include_router(api.router(lambda: Unit(parts), doors))
+        rest = RestService(
+            unit=self._unit,
+            authenticator=authenticator,
+            recorder=parts.recorder,
+            settings=parts.settings,
+            metrics=metrics,
+        )
+        application.router.routes.extend(rest.routes(SERVED_REST))
         self.asgi = raw_first(PATH, soap.asgi, application)
 
     @asynccontextmanager

@@ -174,6 +174,6 @@ async def ask_registry(settings: ServiceSettings, action: str, content: Mapping[
             "is it running? name it in XDSI_REGISTRY_URL"
         ) from None
     if not response.is_success or not isinstance(answer, dict):
-        reason = answer.get("title") if isinstance(answer, dict) else None
+        reason = answer.get("detail") if isinstance(answer, dict) else None
         raise Failed(f"the registry refused: {reason or response.status_code}")
     return answer

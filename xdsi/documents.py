@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from shared.rest.openapi import openapi
+from shared.rest.served import ServedRest
 from shared.security.rights import DOORS, Right
+from shared.security.speaker import Speaker
 from shared.settings import PREFIX, SEPARATOR, ServiceSettings
-from shared.soap.served import Speaker
 from xdsi.serve import Service
 
 _WRITTEN = "<!-- Printed from the code by `python -m xdsi.documents`; change it there. -->"
@@ -205,6 +209,11 @@ def conformance_page() -> str:
                 f"| {service} | {transaction.number} | {transaction.name} | {encoding} | {speaker} "
                 f"| `{transaction.action}` |"
             )
+        for rest in served_rest(service):
+            if rest.number:
+                speaker = "user" if rest.speaker is Speaker.USER else "node"
+                routes = ", ".join(f"`{route}`" for route in rest.routes)
+                lines.append(f"| {service} | {rest.number} | {rest.name} | HTTP | {speaker} | {routes} |")
     lines += [f"| {' | '.join(row)} |" for row in _OTHERS]
     lines += ["", "## Which node may do what", "", *_rights()]
     lines += ["", "## Metadata Update", "", *_METADATA_UPDATE]
@@ -216,16 +225,17 @@ def conformance_page() -> str:
 
 
 def _rights() -> Iterator[str]:
-    """The table of `shared.security.rights`, by right."""
+    """Every door, by the right that it needs."""
+    needs = doors()
     yield "Nodes of the community have every right; others those for which the setting names them."
     yield ""
     yield "| right | needed for | further nodes are named in |"
     yield "|---|---|---|"
     for right in Right:
-        doors = ", ".join(
-            f"`{door}`" if " /" in door else door for door, needed in DOORS.items() if needed is right
+        named = ", ".join(
+            f"`{door}`" if " /" in door else door for door, needed in needs.items() if needed is right
         )
-        yield f"| {right} | {doors} | `{right.setting}` |"
+        yield f"| {right} | {named} | `{right.setting}` |"
 
 
 def _served(service: Service) -> tuple[Any, ...]:
@@ -234,7 +244,33 @@ def _served(service: Service) -> tuple[Any, ...]:
     return found
 
 
-PAGES = {"settings.md": settings_page, "conformance-statement.md": conformance_page}
+def doors() -> dict[str, Right]:
+    """The right that each door needs: the table of `shared.security.rights`, and what is served over REST."""
+    served = [one for service in Service for one in served_rest(service)]
+    return {**DOORS, **{one.door(route): one.right for one in served for route in one.routes}}
+
+
+def served_rest(service: Service) -> tuple[ServedRest[Any, Any], ...]:
+    """What a service serves over REST."""
+    module = importlib.import_module(f"{service.package}.transactions")
+    found: tuple[ServedRest[Any, Any], ...] = getattr(module, "SERVED_REST", ())
+    return found
+
+
+def openapi_page(service: Service) -> str:
+    """What a service serves over REST, as OpenAPI describes it."""
+    return json.dumps(openapi(f"xdsi {service}", served_rest(service)), indent=1, ensure_ascii=False) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "conformance-statement.md": conformance_page,
+    **{
+        f"openapi-{service}.json": partial(openapi_page, service)
+        for service in Service
+        if served_rest(service)
+    },
+}
 
 
 def main() -> None:

@@ -8,39 +8,42 @@ trail is shown to nodes of this community, to those that have the right, and to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from audit_repository.domain.record import instant, is_patient, message_of, name_id, patient_term, term
-from audit_repository.settings import AuditRepositorySettings
-from audit_repository.store.events import Search, Stored, Trail
+from audit_repository.store.events import Search, Stored
 from audit_repository.store.verification import verify
+from audit_repository.unit import Unit
 from shared.audit.events import (
     REFUSED,
     AuditEvent,
     Coded,
+    Outcome,
     Participant,
     ParticipantObject,
     ihe,
     is_refusal,
     log_used,
 )
-from shared.audit.refusals import Refusals
-from shared.http.door import Doors
-from shared.http.json_body import read_json
-from shared.http.problem import HttpProblem
-from shared.security.authenticator import Authenticator
-from shared.security.rights import is_fingerprint, normal_dn
+from shared.http.problem import BadRequest, NotFound
+from shared.rest.message import HttpRequest, JsonBody, json_response
+from shared.rest.served import ServedRest
+from shared.security.caller import Caller
+from shared.security.rights import Right, is_fingerprint, normal_dn
 
 ITI81 = ihe("ITI-81", "Retrieve ATNA Audit Event")
 MOST_RECORDS = 500
-MOST_OCTETS = 64 * 1024
+#: Of the number of a record in decimal digits: numbers have 63 bits.
+_DIGITS = 18
+
+
+class Nothing(BaseModel):
+    """An object without members, or no body at all."""
 
 
 class SearchRequest(BaseModel):
@@ -116,48 +119,43 @@ def _bound(moment: datetime | None) -> str:
     return "" if moment is None else instant(moment)
 
 
-def routes(
-    settings: AuditRepositorySettings,
-    trail: Trail,
-    authenticator: Authenticator,
-    record: Callable[[AuditEvent], Awaitable[None]],
-    refusals: Refusals,
-) -> APIRouter:
-    """The routes below `/api`; `record` keeps an event of our own in the trail."""
-    router = APIRouter(prefix="/api")
-    doors = Doors(authenticator=authenticator, refusals=refusals, public_url=settings.public_url)
+# --- the three ---------------------------------------------------------------------------------------
 
-    async def used(request: Request) -> SearchRequest:
-        """What is searched for by a node that may; that it asks is recorded."""
-        try:
-            caller = await doors.admit(request.scope, f"{request.method} {request.scope['route'].path}")
-            wanted = await read_json(request.headers, request.receive, SearchRequest, limit=MOST_OCTETS)
-        except HttpProblem as problem:
-            raise HTTPException(problem.status, problem.detail) from None
-        await record(log_used(caller, ITI81, caller.endpoint))
-        return wanted
 
-    @router.post("/search")
-    async def search(request: Request) -> dict[str, Any]:
-        wanted = await used(request)
-        found = await trail.search(wanted.search())
-        shown = await asyncio.to_thread(lambda: list(map(show, found)))
-        return {"records": shown, "before": found[-1].sequence if found else None}
+async def search(unit: Unit, request: SearchRequest, caller: Caller) -> dict[str, Any]:
+    """Find records, the latest first."""
+    await unit.used(log_used(caller, ITI81, caller.endpoint))
+    found = await unit.trail.search(request.search())
+    shown = await asyncio.to_thread(lambda: list(map(show, found)))
+    return {"records": shown, "before": found[-1].sequence if found else None}
 
-    @router.get("/records/{sequence}/raw")
-    async def raw(sequence: int, request: Request) -> dict[str, Any]:
-        await used(request)
-        found = await trail.record(sequence)
-        if found is None:
-            raise HTTPException(404, f"there is no record {sequence}")
-        return {**_head(found), "raw": found.record.raw.decode("utf-8", "backslashreplace")}
 
-    @router.post("/verify")
-    async def verification(request: Request) -> dict[str, Any]:
-        await used(request)
-        return asdict(await verify(trail.database, trail.folder))
+async def raw(unit: Unit, sequence: int, caller: Caller) -> dict[str, Any]:
+    """The octets of one record, as they came."""
+    await unit.used(log_used(caller, ITI81, caller.endpoint))
+    found = await unit.trail.record(sequence)
+    if found is None:
+        raise NotFound(f"there is no record {sequence}")
+    return {**_head(found), "raw": found.record.raw.decode("utf-8", "backslashreplace")}
 
-    return router
+
+async def verification(unit: Unit, _: Nothing, caller: Caller) -> dict[str, Any]:
+    """Verify the chain of the whole trail, and its signatures."""
+    await unit.used(log_used(caller, ITI81, caller.endpoint))
+    return asdict(await verify(unit.trail.database, unit.trail.folder))
+
+
+async def decode_sequence(request: HttpRequest) -> int:
+    """Which record is asked for."""
+    text = request.parameters["sequence"]
+    if not text.isascii() or not text.isdecimal() or len(text) > _DIGITS:
+        raise BadRequest("the number of a record is needed")
+    return int(text)
+
+
+def audit(_: Any, __: Any, caller: Caller, outcome: Outcome) -> tuple[AuditEvent, ...]:
+    """Describe a use that failed; its beginning is recorded before anything is found."""
+    return (replace(log_used(caller, ITI81, caller.endpoint), outcome=outcome),)
 
 
 # --- how a record is shown ---------------------------------------------------------------------------
@@ -224,3 +222,34 @@ def _object(item: ParticipantObject) -> dict[str, Any]:
         "details": {kind: value.decode("utf-8", "backslashreplace") for kind, value in item.details},
         "instances": sum(number for _, number in item.sop_classes),
     }
+
+
+SERVED: tuple[ServedRest[Any, Any], ...] = (
+    ServedRest(
+        name="Search the trail",
+        routes=("POST /api/search",),
+        right=Right.TRAIL,
+        decode=JsonBody(SearchRequest),
+        handle=search,
+        audit=audit,
+        encode=json_response,
+    ),
+    ServedRest(
+        name="Record as received",
+        routes=("GET /api/records/{sequence}/raw",),
+        right=Right.TRAIL,
+        decode=decode_sequence,
+        handle=raw,
+        audit=audit,
+        encode=json_response,
+    ),
+    ServedRest(
+        name="Verify the trail",
+        routes=("POST /api/verify",),
+        right=Right.TRAIL,
+        decode=JsonBody(Nothing),
+        handle=verification,
+        audit=audit,
+        encode=json_response,
+    ),
+)

@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from registry.settings import RegistrySettings
-from registry.transactions import iti18, iti42, iti44, iti51, iti57, iti61, iti62, iti92
+from registry.transactions import (
+    assertions,
+    consent,
+    iti18,
+    iti42,
+    iti44,
+    iti51,
+    iti57,
+    iti61,
+    iti62,
+    iti92,
+    registrations,
+)
+from shared.rest.served import ServedRest
 from shared.soap.served import Served
 
 #: Served unless the setting `metadata_update` is off.
@@ -20,6 +33,8 @@ SERVED: tuple[Served[Any, Any], ...] = (
     iti62.SERVED,
     *iti44.SERVED,
 )
+
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = (*consent.SERVED, registrations.SERVED, assertions.SERVED)
 
 
 def served_by(settings: RegistrySettings) -> list[Served[Any, Any]]:

@@ -5,62 +5,44 @@ POST /assertions/use   {"key", "until"}: whether this is the first use; `key` as
 
 from __future__ import annotations
 
-import json
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from pydantic import AwareDatetime, BaseModel, Field
 
 from registry.store.assertions import UsedAssertions
-from registry.unit import Parts
-from shared.audit.recorder import AuditUnavailable
+from registry.unit import Unit
 from shared.faults import SecurityFault
-from shared.http.door import Doors
-from shared.http.problem import HttpProblem
-from shared.http.raw_asgi import BodyTooLarge, receive_body
-from shared.security.authenticator import Authenticator
+from shared.http.problem import Unavailable
+from shared.rest.message import JsonBody, json_response
+from shared.rest.served import ServedRest
+from shared.security.caller import Caller
 from shared.security.once import PATH
+from shared.security.rights import Right
 
 MAX_BODY = 4 * 1024
 #: No assertion is valid for longer, whatever a service says.
 LONGEST = timedelta(days=1)
 
-_KEY = re.compile(r"[0-9a-f]{64}")
+
+class UseRequest(BaseModel):
+    """An assertion that is used, and until when it could be."""
+
+    key: str = Field(pattern="^[0-9a-f]{64}$")
+    until: AwareDatetime
 
 
-def assertion_routes(parts: Parts, authenticator: Authenticator) -> APIRouter:
-    """The route."""
-    router = APIRouter(include_in_schema=False)
-    used = UsedAssertions(parts.database)
-    doors = Doors(
-        authenticator=authenticator, refusals=parts.recorder.refusals, public_url=parts.settings.public_url
-    )
-
-    async def use(request: Request) -> Response:
-        try:
-            await doors.admit(request.scope, f"POST {PATH}")
-            key, until = _asked(await receive_body(request.receive, limit=MAX_BODY), parts.now())
-            return JSONResponse({"first": await used.use(key, until)})
-        except HttpProblem as problem:
-            return JSONResponse({"status": problem.status, "title": problem.detail}, problem.status)
-        except BodyTooLarge as error:
-            return JSONResponse({"status": 413, "title": str(error)}, 413)
-        except ValueError as error:
-            return JSONResponse({"status": 400, "title": str(error)}, 400)
-        except (AuditUnavailable, SecurityFault):
-            return JSONResponse({"status": 503, "title": "it cannot be told now"}, 503)
-
-    router.add_api_route(PATH, use, methods=["POST"])
-    return router
+async def use(unit: Unit, request: UseRequest, _: Caller) -> dict[str, bool]:
+    """Whether this is the first use, durable before it is told."""
+    until = min(request.until.astimezone(UTC), unit.parts.now() + LONGEST)
+    return {"first": await UsedAssertions(unit.parts.database).use(request.key, until)}
 
 
-def _asked(octets: bytes, now: datetime) -> tuple[str, datetime]:
-    try:
-        content = json.loads(octets)
-        key, until = content["key"], datetime.fromisoformat(content["until"]).astimezone(UTC)
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
-        raise ValueError("an object with key and until, a time with its zone, is needed") from None
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
-        raise ValueError("key must be 64 hexadecimal digits")
-    return key, min(until, now + LONGEST)
+SERVED = ServedRest(
+    name="Use assertion",
+    routes=(f"POST {PATH}",),
+    right=Right.POLICIES,
+    decode=JsonBody(UseRequest, limit=MAX_BODY),
+    handle=use,
+    encode=json_response,
+    problems={SecurityFault: Unavailable},
+)

@@ -50,8 +50,9 @@ from shared.messages.registry import (
     encode_registry_response,
 )
 from shared.security.caller import Caller
+from shared.security.speaker import Speaker
 from shared.settings import PatientPolicy
-from shared.soap.served import Served, Speaker
+from shared.soap.served import Served
 from shared.store.engine import Transaction
 from shared.xml import parse
 

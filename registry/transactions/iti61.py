@@ -12,7 +12,8 @@ from shared.messages.iti42 import RegisterRequest
 from shared.messages.iti61 import ITI61
 from shared.messages.registry import RegistryResponse
 from shared.security.caller import Caller
-from shared.soap.served import Served, Speaker
+from shared.security.speaker import Speaker
+from shared.soap.served import Served
 
 
 async def handle(unit: Unit, request: RegisterRequest, caller: Caller) -> RegistryResponse:

@@ -16,7 +16,8 @@ from shared.messages.iti57 import UpdateRequest
 from shared.messages.iti92 import ITI92
 from shared.messages.registry import RegistryResponse
 from shared.security.caller import Caller
-from shared.soap.served import Served, Speaker
+from shared.security.speaker import Speaker
+from shared.soap.served import Served
 
 
 async def handle(unit: Unit, request: UpdateRequest, caller: Caller) -> RegistryResponse:

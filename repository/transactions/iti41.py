@@ -37,8 +37,9 @@ from shared.errors import Rejected
 from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest
 from shared.messages.registry import RegistryResponse
 from shared.security.caller import Caller
+from shared.security.speaker import Speaker
 from shared.soap.mtom import Content, Received
-from shared.soap.served import Served, Speaker
+from shared.soap.served import Served
 from shared.store.engine import Transaction
 
 # In the XDS-I option a manifest is told by its format code; its record names RAD-68 beside ITI-41.

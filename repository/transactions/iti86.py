@@ -31,7 +31,8 @@ from shared.messages.documents import DocumentRequest
 from shared.messages.iti86 import ITI86, RemoveDocumentsRequest
 from shared.messages.registry import RegistryResponse, Status
 from shared.security.caller import Caller
-from shared.soap.served import Served, Speaker
+from shared.security.speaker import Speaker
+from shared.soap.served import Served
 from shared.store.engine import Transaction
 
 # Permanent erasure, of the object life cycles of DICOM PS3.15 A.5.

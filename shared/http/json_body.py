@@ -13,6 +13,30 @@ from shared.http.raw_asgi import BodyTooLarge, receive_body
 Body = TypeVar("Body", bound=BaseModel)
 
 
+async def read_json_octets(
+    headers: Mapping[str, str],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    *,
+    limit: int,
+) -> bytes:
+    """The body, which is sent as JSON or is empty.
+
+    Raises
+    ------
+    WrongMediaType
+        It is not sent as application/json, which a page of another site cannot do without asking first.
+    TooLarge
+        It is longer than `limit` bytes.
+    """
+    try:
+        octets = await receive_body(receive, limit=limit)
+    except BodyTooLarge as error:
+        raise TooLarge(str(error)) from None
+    if octets and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise WrongMediaType("send the body as application/json")
+    return octets
+
+
 async def read_json(
     headers: Mapping[str, str],
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
@@ -24,19 +48,12 @@ async def read_json(
 
     Raises
     ------
-    WrongMediaType
-        It is not sent as application/json, which a page of another site cannot do without asking first.
-    TooLarge
-        It is longer than `limit` bytes.
+    WrongMediaType, TooLarge
+        As `read_json_octets`.
     BadRequest
         It is no such value; the text says what is wrong with each part.
     """
-    try:
-        octets = await receive_body(receive, limit=limit)
-    except BodyTooLarge as error:
-        raise TooLarge(str(error)) from None
-    if octets and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise WrongMediaType("send the body as application/json")
+    octets = await read_json_octets(headers, receive, limit=limit)
     try:
         return kind.model_validate_json(octets or b"{}")
     except ValidationError as error:

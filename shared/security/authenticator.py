@@ -12,7 +12,7 @@ from lxml import etree
 from shared.faults import SecurityFault
 from shared.security.caller import Caller, Node, User
 from shared.security.once import Nowhere, Once, key_of
-from shared.security.rights import Rights
+from shared.security.rights import Right, Rights
 from shared.security.saml import Verified, claimed_name
 from shared.security.xua import MAX_BYTES, AssertionVerifier, assertion_of, check_timestamp
 from shared.settings import ServiceSettings, XuaMode, is_loopback
@@ -50,6 +50,7 @@ class Authenticator:
         node: Node,
         *,
         door: str,
+        right: Right | None = None,
         endpoint: str,
         security_header: Element | None = None,
         bearer: str | None = None,
@@ -62,7 +63,9 @@ class Authenticator:
         Parameters
         ----------
         door
-            What is asked for, as `shared.security.rights.DOORS` names it.
+            What is asked for, by the name under which a refusal tells it.
+        right
+            What the node needs for it; as `shared.security.rights.DOORS` says for the door when None.
         endpoint
             The URI that was called, without query.
         security_header
@@ -81,7 +84,7 @@ class Authenticator:
             The node has not the right that the door needs.
         """
         self._check(node)
-        self.rights.check(node, door)
+        self.rights.check(node, door, right)
         try:
             user, octets = await self._user(endpoint, security_header, bearer)
             if user is None and speaker_is_user and self._mode is XuaMode.REQUIRED:

@@ -48,9 +48,9 @@ class Right(StrEnum):
 #: The door of a rejection note (IOCM), which comes as an instance.
 REJECTION_NOTE: Final = "rejection note"
 
-#: The right that each door needs: a transaction by its number, a DIMSE service by its name, any other door by
-#: method and path. What is not here is open to every node that TLS let in: health, metrics, descriptions, and
-#: the page on which people sign in.
+#: The right that each door needs: a transaction by its number, a DIMSE service by its name. What is served
+#: over REST names its right itself (`shared.rest.served`). What has none is open to every node that TLS let
+#: in: health, metrics, descriptions, and the page on which people sign in.
 DOORS: Final[Mapping[str, Right]] = {
     # patient identities
     "ITI-8": Right.FEED,
@@ -76,8 +76,6 @@ DOORS: Final[Mapping[str, Right]] = {
     "POST /api/publications/retry": Right.PUBLISH,
     "POST /api/publications/withdraw": Right.PUBLISH,
     "POST /api/publications/accept": Right.PUBLISH,
-    "POST /api/entries": Right.PUBLISH,
-    "POST /registrations": Right.PUBLISH,
     # queries and retrievals for a user, whom consent decides about; the consumer asks on
     "ITI-18": Right.ASK,
     "ITI-43": Right.ASK,
@@ -89,18 +87,8 @@ DOORS: Final[Mapping[str, Right]] = {
     "ITI-38": Right.CROSS,
     "ITI-39": Right.CROSS,
     "RAD-75": Right.CROSS,
-    # consent
-    "POST /consent/policies": Right.POLICIES,
-    # what the registry keeps for the services of its community
-    "POST /assertions/use": Right.POLICIES,
-    "POST /consent/set": Right.CONSENT,
-    "POST /consent/remove": Right.CONSENT,
-    "POST /consent/why": Right.CONSENT,
     # the trail
     "ITI-20": Right.RECORD,
-    "POST /api/search": Right.TRAIL,
-    "GET /api/records/{sequence}/raw": Right.TRAIL,
-    "POST /api/verify": Right.TRAIL,
 }
 
 
@@ -127,20 +115,20 @@ class Rights:
         """Whether `node` belongs to our own community."""
         return node in self._community if self._tls else is_loopback(node.address)
 
-    def may(self, node: Node, door: str) -> bool:
-        """Whether `node` has the right that `door` needs."""
-        return self.community(node) or (self._tls and node in self._named[DOORS[door]])
+    def may(self, node: Node, door: str, right: Right | None = None) -> bool:
+        """Whether `node` has the right that `door` needs: `right`, or what the table says."""
+        return self.community(node) or (self._tls and node in self._named[right or DOORS[door]])
 
-    def check(self, node: Node, door: str) -> None:
-        """Refuse a node without the right that `door` needs.
+    def check(self, node: Node, door: str, right: Right | None = None) -> None:
+        """Refuse a node without the right that `door` needs: `right`, or what the table says.
 
         Raises
         ------
         NodeRefused
             Its reason names the setting that would let the node in.
         """
-        if not self.may(node, door):
-            right = DOORS[door]
+        if not self.may(node, door, right):
+            right = right or DOORS[door]
             raise NodeRefused(
                 f"this node may not use {door} here; nodes of the community may, and those whose subject or "
                 f"SHA-256 of the certificate {right.setting} names",

@@ -46,6 +46,7 @@ from shared.perform import (
     unexpected,
 )
 from shared.security.caller import Caller, Node
+from shared.security.speaker import Speaker
 from shared.settings import ServiceSettings
 from shared.soap.envelope import (
     MAX_MESSAGE_ID,
@@ -60,7 +61,7 @@ from shared.soap.exchange import EncodingRefused, Exchange, Reply, TooLarge, Una
 from shared.soap.inline import extract
 from shared.soap.mtom import MtomBody
 from shared.soap.package import SoapLimits, read_package, relay_package, write_package
-from shared.soap.served import Served, Speaker
+from shared.soap.served import Served
 from shared.soap.spooling import sweep
 from shared.soap.wsdl import CONTENT_TYPE, at_address, read_wsdl
 from shared.telemetry.log import logger

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from shared.audit.events import AuditEvent, Outcome
 from shared.security.caller import Caller
+from shared.security.speaker import Speaker
 from shared.soap.transaction import SoapTransaction
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-
-
-class Speaker(Enum):
-    """Who may call when user assertions are required (`XDSI_XUA=required`)."""
-
-    USER = "a user: the message needs an assertion (queries and retrievals)"
-    NODE = "a node may speak for itself (submissions and feeds)"
 
 
 @dataclass(frozen=True, slots=True)

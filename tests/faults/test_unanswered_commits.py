@@ -14,21 +14,18 @@ from uuid import uuid4
 import asyncpg
 import httpx2
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from registry.domain import stored_queries as queries
 from registry.store.patients import find_patient
 from registry.store.tables import audit_outbox
-from registry.transactions import iti61, iti62
-from registry.transactions.consent import consent_routes
+from registry.transactions import SERVED_REST, iti61, iti62
 from registry.transactions.iti8 import Feed
 from shared.ebrim.model import AssociationType, DocumentEntry
 from shared.errors import Busy, OutcomeNotKnown
 from shared.messages.iti42 import RegisterRequest
 from shared.messages.iti44 import Interaction
 from shared.messages.iti62 import RemoveMetadataRequest
-from shared.security.authenticator import Authenticator
 from shared.security.caller import Node
 from shared.security.rights import Rights
 from shared.store import settling
@@ -38,6 +35,7 @@ from tests.support.postgres import fresh_database, postgres_url
 from tests.support.postgres_relay import Cut, Fault, PostgresRelay, Side, error_response, postgres_relay
 from tests.support.registry import REPOSITORY, Registry, is_success, open_parts
 from tests.support.repository_rig import Rig, Sent, a_rig
+from tests.support.rest import rest_app
 from tests.support.updates import a_version, an_update, new_version, update, versions_of
 from tests.transactions.registry.test_iti44 import a_message, ours, send
 from tests.transactions.registry.test_iti61 import on_demand
@@ -179,8 +177,8 @@ async def a_merge_in_v3(registry: Registry) -> Change:
 async def a_policy(registry: Registry) -> Change:
     """A consent policy that is set."""
     policy_id = an_id()
-    app = FastAPI()
-    app.include_router(consent_routes(registry.parts, Authenticator(registry.parts.settings)))
+    parts = registry.parts
+    app = rest_app(SERVED_REST, unit=parts.unit, recorder=parts.recorder, settings=parts.settings)
 
     async def post(action: str, **content: Any) -> httpx2.Response:
         transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))

@@ -7,6 +7,7 @@ without TLS a foreign Host, a foreign site, and bodies that any site may send.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +23,21 @@ from shared.security.rights import DOORS, Right
 from shared.soap.envelope import encode_request
 from tests.support.certificates import assertion_for, communities, stranger
 from tests.support.every_door import OF_REGISTRY, SERVICES, House, Visit, a_house
+from xdsi.documents import served_rest
+from xdsi.serve import Service
 
 pytestmark = [pytest.mark.heavy]
 
 NORTH, SOUTH = communities()
 TRUST = NORTH.settings(SOUTH)
 THEIRS = fingerprint_of(SOUTH.node.certificate)
+#: What is served over REST, by method and path with ids filled in.
+RIGHTS = {
+    re.sub(r"\{[^}]*\}", "1", route): served.right
+    for service in Service
+    for served in served_rest(service)
+    for route in served.routes
+}
 #: Open to every node that TLS let in: probes, and the page on which people sign in.
 OPEN = {
     "GET /health/live",
@@ -52,7 +62,7 @@ def right_of(door: str) -> Right:
         return DOORS["RAD-107"]
     if door in PAGES or door in ("POST /api/studies", "POST /api/manifests", "GET /api/instances/1"):
         return DOORS["consumer"]
-    return DOORS[door.replace("/records/1/", "/records/{sequence}/")]
+    return RIGHTS.get(door) or DOORS[door.replace("/records/1/", "/records/{sequence}/")]
 
 
 async def visited(folder: Path, **changes) -> dict[str, str]:

@@ -16,10 +16,11 @@ from shared.audit.refusals import Refusals
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SOAP12, WSA, SecurityFault
 from shared.security.caller import Caller, Node
+from shared.security.speaker import Speaker
 from shared.settings import ServiceSettings
 from shared.soap.mtom import Attachment, Attachments, Content, MtomBody, Received, include, resolve
 from shared.soap.pipeline import SoapLimits, SoapService
-from shared.soap.served import Served, Speaker
+from shared.soap.served import Served
 from shared.soap.transaction import SoapTransaction
 from shared.xml import Element, escape, text
 

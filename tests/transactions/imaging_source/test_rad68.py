@@ -30,11 +30,12 @@ from shared.http.client import http_client
 from shared.messages.iti41 import ITI41
 from shared.messages.registry import RegistryResponse, Status
 from shared.security.authenticator import Authenticator
+from shared.security.speaker import Speaker
 from shared.settings import TlsSettings
 from shared.soap.client import PeerUnclear, PeerUnreachable, SoapClient
 from shared.soap.envelope import RelayedFault
 from shared.soap.pipeline import SoapService
-from shared.soap.served import Served, Speaker
+from shared.soap.served import Served
 from shared.store.failures import DatabaseUnavailable
 from tests.support.dicom import STUDIES, a_ct, an_sr, needs_studies, real_files
 from tests.support.imaging_source import (

@@ -7,19 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import select
 
 from registry.store import assertions
 from registry.store.assertions import UsedAssertions
 from registry.store.tables import METADATA, used_assertion
-from registry.transactions.assertions import assertion_routes
+from registry.transactions import SERVED_REST
 from shared.faults import WSSE, SecurityFault
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Node
 from shared.security.once import AtRegistry, Nowhere, key_of, open_once
 from shared.settings import ServiceSettings
 from tests.support.certificates import assertion_for, bearer, communities
+from tests.support.rest import rest_app
 
 NORTH, _ = communities()
 URL = "http://127.0.0.1:8010"
@@ -29,8 +29,8 @@ MIGRATIONS = "registry.store:migrations"
 
 def at(registry, address="127.0.0.1"):
     """A client of the registry's own interface, at this address."""
-    app = FastAPI()
-    app.include_router(assertion_routes(registry.parts, Authenticator(registry.parts.settings)))
+    parts = registry.parts
+    app = rest_app(SERVED_REST, unit=parts.unit, recorder=parts.recorder, settings=parts.settings)
     transport = httpx2.ASGITransport(app, client=(address, 1))
     return httpx2.AsyncClient(transport=transport, base_url=URL, trust_env=False)
 

@@ -4,21 +4,19 @@ import itertools
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.domain import stored_queries as queries
-from registry.transactions import patient_feed
-from registry.transactions.consent import consent_routes
+from registry.transactions import SERVED_REST, patient_feed
 from shared.consent.decision import Action, Resource
 from shared.consent.directory import ConsentDecisions, registry_policies
 from shared.messages.iti18 import ReturnType
-from shared.security.authenticator import Authenticator
 from shared.settings import Default
 from tests.support.consent import deny, permit
 from tests.support.metadata import DOMAIN, a_document_entry, a_folder, a_submission
 from tests.support.registry import APPROVED, CLINICIAN, Registry, open_parts
+from tests.support.rest import rest_app
 
 URL = "http://127.0.0.1:8010"
 THE_CLINICIAN, SOMEBODY_ELSE = ["RAD-PHYS^^2.999.40.1"], ["SURGEON^^2.999.40.1"]
@@ -48,8 +46,8 @@ async def registry(request, database_place):
 
 
 def asked_over_http(registry):
-    app = FastAPI()
-    app.include_router(consent_routes(registry.parts, Authenticator(registry.parts.settings)))
+    parts = registry.parts
+    app = rest_app(SERVED_REST, unit=parts.unit, recorder=parts.recorder, settings=parts.settings)
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app, client=("127.0.0.1", 1)), base_url=URL, trust_env=False
     )
@@ -170,4 +168,4 @@ async def test_an_identity_that_was_merged_can_still_be_given_its_policy(registr
         assert (await why())["permitted"]
         other = await set_(ours, policy_id=policy["policy_id"])
         assert other.status_code == 409
-        assert "another id of the patient" in other.json()["title"]
+        assert "another id of the patient" in other.json()["detail"]

@@ -2,15 +2,14 @@ from datetime import UTC, datetime
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 
-from registry.transactions.consent import consent_routes
+from registry.transactions import SERVED_REST
 from registry.transactions.iti8 import Feed
 from shared.consent.directory import registry_policies
-from shared.security.authenticator import Authenticator
 from shared.security.caller import Node
 from shared.security.rights import Rights
 from tests.support.metadata import DOMAIN, OTHER_PATIENT, PATIENT
+from tests.support.rest import rest_app
 from xdsi.patient import message as adt
 
 URL = "http://127.0.0.1:8010"
@@ -18,8 +17,8 @@ SURGEON = {"roles": ["SURGEON^^2.999.40.1"]}
 
 
 def client(registry, address="127.0.0.1"):
-    app = FastAPI()
-    app.include_router(consent_routes(registry.parts, Authenticator(registry.parts.settings)))
+    parts = registry.parts
+    app = rest_app(SERVED_REST, unit=parts.unit, recorder=parts.recorder, settings=parts.settings)
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app, client=(address, 1)), base_url=URL, trust_env=False
     )
@@ -65,7 +64,7 @@ async def test_who_wrote_a_policy_and_when_is_what_the_registry_saw(registry, ht
 async def test_a_policy_that_nobody_would_enforce_is_refused(registry, http, actions):
     answer = await ask(http, "set", 400, patient_id=PATIENT, effect="deny", actions=actions)
 
-    assert "query and retrieve alone" in answer["title"]
+    assert "query and retrieve alone" in answer["detail"]
     assert (await ask(http, "policies", patient_id=PATIENT))["policies"] == []
     await ask(http, "why", 400, patient_id=PATIENT, action="submit")
 
@@ -126,7 +125,7 @@ async def test_nodes_of_others_are_refused(registry):
     async with client(registry, "192.0.2.9") as http:
         for action in ("policies", "set", "remove", "why"):
             answer = await ask(http, action, 403, patient_id=PATIENT, effect="permit")
-            assert "community" in answer["title"]
+            assert "community" in answer["detail"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ async def test_nodes_of_others_are_refused(registry):
     ],
 )
 async def test_requests_that_cannot_be_read_say_why(registry, http, action, content):
-    assert (await ask(http, action, 400, **content))["title"]
+    assert (await ask(http, action, 400, **content))["detail"]
     assert await registry.outbox() == []
 
 

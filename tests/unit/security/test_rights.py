@@ -10,11 +10,13 @@ from shared.security.caller import Node
 from shared.security.rights import DOORS, Right, Rights
 from shared.settings import RightsSettings, ServiceSettings, SettingsError
 from tests.support.certificates import communities, node_of, stranger
+from xdsi.documents import doors
 
 NORTH, SOUTH = communities()
 OURS = node_of(NORTH.node.certificate)
 THEIRS = node_of(SOUTH.node.certificate)
 OTHER = node_of(stranger().node.certificate)
+EVERY = doors()
 NAMED = [right for right in Right if right is not Right.CROSS]
 
 
@@ -91,15 +93,15 @@ def test_without_tls_no_other_machine_is(address):
 def test_a_node_that_is_named_for_one_right_has_that_and_no_other(right):
     found = rights(rights={right.value: (THEIRS.fingerprint,)})
 
-    assert {DOORS[door] for door in DOORS if found.may(THEIRS, door)} == {right}
-    assert not any(found.may(OTHER, door) for door in DOORS)
+    assert {needed for door, needed in EVERY.items() if found.may(THEIRS, door, needed)} == {right}
+    assert not any(found.may(OTHER, door, needed) for door, needed in EVERY.items())
 
 
 def test_the_gateway_of_another_community_crosses_and_does_nothing_else():
     settings = GatewaySettings(**NORTH.settings(), community_gateways={"urn:oid:2.999.2": THEIRS.fingerprint})
     found = Rights(settings)
 
-    assert {DOORS[door] for door in DOORS if found.may(THEIRS, door)} == {Right.CROSS}
+    assert {needed for door, needed in EVERY.items() if found.may(THEIRS, door, needed)} == {Right.CROSS}
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -115,7 +117,7 @@ def test_a_refusal_names_the_setting_that_would_let_the_node_in_and_tells_the_lo
 
 def test_every_right_has_its_setting():
     assert set(RightsSettings.model_fields) == {right.value for right in NAMED}
-    assert set(DOORS.values()) == set(Right)
+    assert set(EVERY.values()) == set(Right)
 
 
 def test_a_door_that_is_not_in_the_table_lets_nobody_in():

@@ -1,0 +1,194 @@
+"""The way of one REST request: node, authenticate, decode, perform, encode, send, count.
+
+What holds for every request, its host and its site, was looked at before (`shared.http.guard`). Nothing
+leaves before its audit event is durable. With the pipeline of SOAP this is the one place that catches what
+nobody expected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.routing import BaseRoute, Route
+
+from shared.audit.events import Outcome
+from shared.audit.recorder import AuditUnavailable
+from shared.faults import NodeRefused, SecurityFault
+from shared.http.address import called
+from shared.http.problem import Forbidden, HttpProblem
+from shared.http.raw_asgi import (
+    BodyBroken,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    node_of,
+    send_body,
+    send_pieces,
+    send_stream,
+)
+from shared.perform import AuditRecorder, UnitFactory, perform
+from shared.rest.message import HttpRequest, HttpResponse
+from shared.rest.problems import TokenNeeded, TokenRefused, problem_of
+from shared.rest.served import ServedRest
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller
+from shared.security.speaker import Speaker
+from shared.settings import ServiceSettings
+from shared.telemetry.log import logger
+from shared.telemetry.metrics import Metrics, Result
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestService:
+    """The REST endpoints of one service; wired in its `app.py`, where `routes` go to the router."""
+
+    unit: UnitFactory
+    authenticator: Authenticator
+    recorder: AuditRecorder
+    settings: ServiceSettings
+    metrics: Metrics
+
+    def routes(self, served: Sequence[ServedRest[Any, Any]]) -> list[BaseRoute]:
+        """The routes of what is served, in its order."""
+        found: list[BaseRoute] = []
+        for one in served:
+            for route in one.routes:
+                method, _, path = route.partition(" ")
+                found.append(Route(path, _Endpoint(self, one, route), methods=[method]))
+        return found
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What is known so far of one request; the end of it needs what the steps before found."""
+
+    message: HttpRequest
+    request: Any = None
+    caller: Caller | None = None
+    performed: bool = False
+    result: Result = Result.FAULT
+
+
+class _Endpoint:
+    """One route of one transaction, as an ASGI application."""
+
+    def __init__(self, service: RestService, served: ServedRest[Any, Any], route: str) -> None:
+        self._service = service
+        self._served = served
+        self._route = route
+        self._door = served.door(route)
+        self._expected = (HttpProblem, ClientGone, *served.problems)
+        self._metrics = service.metrics.transaction(served.number or served.name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = _Exchange(HttpRequest(scope, receive, self._route))
+        try:
+            with self._metrics.measure() as counted:
+                response = await self._reply(exchange)
+                counted(exchange.result)
+            await self._send(exchange, response, send)
+        except ClientGone:
+            _log.info("client gone", door=self._door)
+
+    # --- every end of the way ------------------------------------------------------------------------
+
+    async def _reply(self, exchange: _Exchange) -> HttpResponse:
+        try:
+            response = await self._answer(exchange)
+        except ClientGone:
+            raise
+        except Exception as error:
+            problem = problem_of(error, self._served.problems)
+            exchange.result = _refused(problem.status, performed=exchange.caller is not None)
+            return self._served.refuse(problem)
+        exchange.result = _answered(response.status)
+        return response
+
+    # --- the way -------------------------------------------------------------------------------------
+
+    async def _answer(self, exchange: _Exchange) -> HttpResponse:
+        served, service = self._served, self._service
+        caller = await self._caller(exchange.message)
+        exchange.request = await served.decode(exchange.message)
+        exchange.caller = caller
+        response = await perform(
+            served, service.unit, exchange.request, caller, service.recorder, expected=self._expected
+        )
+        encoded = served.encode(response)
+        exchange.performed = True
+        return encoded
+
+    async def _caller(self, message: HttpRequest) -> Caller:
+        scope, refusals = message.scope, self._service.recorder.refusals
+        scheme, _, token = message.headers.get("authorization", "").partition(" ")
+        bearer = token.strip() if scheme.lower() == "bearer" else None
+        try:
+            node = node_of(scope)
+        except SecurityFault as fault:
+            await refusals.node(scope["client"][0] if scope.get("client") else "", fault.detail)
+            raise TokenNeeded(fault.reason) from None
+        try:
+            return await self._service.authenticator.caller(
+                node,
+                door=self._door,
+                right=self._served.right,
+                endpoint=called(scope, self._service.settings.public_url),
+                bearer=bearer,
+                speaker_is_user=self._served.speaker is Speaker.USER,
+            )
+        except NodeRefused as fault:
+            await refusals.node(node.address, fault.detail)
+            raise Forbidden(fault.reason) from None
+        except SecurityFault as fault:
+            await refusals.user(fault, node, transaction=self._door)
+            raise (TokenNeeded if bearer is None else TokenRefused)(fault.reason) from None
+
+    async def _send(self, exchange: _Exchange, response: HttpResponse, send: Send) -> None:
+        try:
+            await _sent(exchange.message, response, send)
+        except (ClientGone, BodyBroken, OSError, asyncio.CancelledError) as error:
+            await asyncio.shield(self._record_broken(exchange, error))
+            raise
+        finally:
+            if response.sent is not None:
+                response.sent()
+
+    async def _record_broken(self, exchange: _Exchange, error: BaseException) -> None:
+        """A response that was recorded as sent was not received in full: a second event says so."""
+        _log.warning("response broken off", door=self._door, error=type(error).__name__)
+        if not exchange.performed or exchange.caller is None:
+            return
+        events = self._served.audit(exchange.request, None, exchange.caller, Outcome.SERIOUS_FAILURE)
+        try:
+            await self._service.recorder.record(events)
+        except AuditUnavailable:
+            _log.error("a broken response could not be recorded", door=self._door)
+
+
+async def _sent(message: HttpRequest, response: HttpResponse, send: Send) -> None:
+    status, headers, pieces = response.status, response.fields, response.pieces
+    if response.stream is not None:
+        await send_stream(message.receive, send, status=status, headers=headers, chunks=response.stream)
+    elif len(pieces) == 1 and isinstance(pieces[0], bytes):
+        await send_body(send, status=status, headers=headers, body=pieces[0])
+    else:
+        await send_pieces(message.scope, send, status=status, headers=headers, pieces=pieces)
+
+
+def _answered(status: HTTPStatus) -> Result:
+    if status is HTTPStatus.PARTIAL_CONTENT:
+        return Result.PARTIAL
+    return Result.SUCCESS if status < HTTPStatus.BAD_REQUEST else Result.FAILURE
+
+
+def _refused(status: HTTPStatus, *, performed: bool) -> Result:
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Result.ERROR
+    return Result.FAILURE if performed else Result.FAULT

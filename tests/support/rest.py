@@ -1,0 +1,43 @@
+"""What is served over REST, as an application of its own in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+
+from shared.perform import AuditRecorder, UnitFactory
+from shared.rest.served import ServedRest
+from shared.rest.service import RestService
+from shared.security.authenticator import Authenticator
+from shared.settings import ServiceSettings
+from shared.telemetry.metrics import Metrics
+
+
+def rest_app(
+    served: Sequence[ServedRest[Any, Any]],
+    *,
+    unit: UnitFactory,
+    recorder: AuditRecorder,
+    settings: ServiceSettings,
+    authenticator: Authenticator | None = None,
+) -> FastAPI:
+    """The application of a service with these transactions alone."""
+    service = RestService(
+        unit=unit,
+        authenticator=authenticator or Authenticator(settings),
+        recorder=recorder,
+        settings=settings,
+        metrics=Metrics("tests"),
+    )
+    app = FastAPI()
+    app.router.routes.extend(service.routes(served))
+    return app
+
+
+def client_of(app: FastAPI, url: str, *, address: str = "127.0.0.1") -> httpx2.AsyncClient:
+    """A client at `address`, to which the application is at `url`."""
+    transport = httpx2.ASGITransport(app, client=(address, 1))
+    return httpx2.AsyncClient(transport=transport, base_url=url, trust_env=False)
