@@ -10,7 +10,6 @@ from typing import Final
 import httpx2
 from fastapi import FastAPI
 
-from imaging_source import api
 from imaging_source.adoption import adopt
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.domain.instance import Issuer
@@ -22,7 +21,7 @@ from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import audit_events
 from imaging_source.store.rejections import KeyObjects
 from imaging_source.store.tables import metadata
-from imaging_source.transactions import SERVED, rad107_http, rad108
+from imaging_source.transactions import SERVED, SERVED_REST, rad107_http, rad108
 from imaging_source.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
@@ -32,6 +31,7 @@ from shared.errors import Actor
 from shared.http.client import http_client
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App, raw_first
+from shared.rest.service import RestService
 from shared.security import own_registry
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
@@ -107,13 +107,20 @@ class ImagingSource:
         application.router.routes.extend(
             rad107_http.routes(DICOMWEB_PATH, parts, self.unit, self._metrics.transaction("RAD-107"))
         )
-        application.include_router(api.router(parts, self.publisher))
+        rest = RestService(
+            unit=self.unit,
+            authenticator=parts.authenticator,
+            recorder=parts.recorder,
+            settings=parts.settings,
+            metrics=self._metrics,
+        )
+        application.router.routes.extend(rest.routes(SERVED_REST))
         return raw_first(SOAP_PATH, soap.asgi, application)
 
     @asynccontextmanager
     async def unit(self, caller: Caller) -> AsyncIterator[Unit]:
         """The unit of work of one request."""
-        yield Unit(self.parts)
+        yield Unit(self.parts, self.publisher.wake)
 
     async def start(self) -> None:
         """Begin the work beside the requests, and listen for DIMSE.

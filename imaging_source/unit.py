@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,12 +74,18 @@ class Access:
     decision: Decision
 
 
+def _nobody() -> None:
+    """Nobody sleeps."""
+
+
 @dataclass(slots=True)
 class Unit:
-    """The parts, for one request; `audited` would say that its event was committed with a change."""
+    """The parts, for one request; `audited` says that what became of it is recorded already, and `wake` lets
+    the publisher look at once at what waits."""
 
     parts: Parts
-    audited: bool = field(default=False)
+    wake: Callable[[], None] = _nobody
+    audited: bool = field(default=False, init=False)
 
     async def access(self, instances: Sequence[Instance], caller: Caller) -> Mapping[str, Access]:
         """Decide for each of `instances`, by SOP Instance UID, whether `caller` may retrieve it.

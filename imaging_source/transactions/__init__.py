@@ -1,5 +1,11 @@
 """The transactions of the imaging source, one file each; `SERVED` are those of SOAP."""
 
-from imaging_source.transactions import rad69
+from __future__ import annotations
+
+from typing import Any
+
+from imaging_source.transactions import publications, rad69
+from shared.rest.served import ServedRest
 
 SERVED = (rad69.SERVED,)
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = publications.SERVED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from shared.audit.recorder import AuditUnavailable
@@ -18,7 +18,7 @@ from shared.http.problem import (
 from shared.http.raw_asgi import BodyTooLarge, ServerBusy
 from shared.perform import InternalError, unexpected
 
-Problems = Mapping[type[Exception], type[HttpProblem]]
+Problems = Mapping[type[Exception], Callable[[str], HttpProblem]]
 
 
 class TokenNeeded(Unauthorized):

@@ -43,7 +43,7 @@ class ServedRest(Generic[Request, Response]):
     audit: Callable[[Request, Response | None, Caller, Outcome], tuple[AuditEvent, ...]] = unrecorded
     number: str = ""
     speaker: Speaker = Speaker.NODE
-    problems: Mapping[type[Exception], type[HttpProblem]] = field(default_factory=dict)
+    problems: Mapping[type[Exception], Callable[[str], HttpProblem]] = field(default_factory=dict)
     refuse: Callable[[HttpProblem], HttpResponse] = problem_details
 
     def door(self, route: str) -> str:

@@ -69,13 +69,6 @@ DOORS: Final[Mapping[str, Right]] = {
     "C-STORE": Right.STORE,
     "RAD-108": Right.STORE,
     REJECTION_NOTE: Right.REJECT,
-    # what is published, and made on demand
-    "POST /api/publish": Right.PUBLISH,
-    "POST /api/manifest": Right.PUBLISH,
-    "POST /api/publications": Right.PUBLISH,
-    "POST /api/publications/retry": Right.PUBLISH,
-    "POST /api/publications/withdraw": Right.PUBLISH,
-    "POST /api/publications/accept": Right.PUBLISH,
     # queries and retrievals for a user, whom consent decides about; the consumer asks on
     "ITI-18": Right.ASK,
     "ITI-43": Right.ASK,

@@ -203,7 +203,9 @@ async def test_a_note_of_another_study_hides_nothing_even_when_both_are_asked_fo
 async def test_each_door_asks_for_the_right_to_reject(source, monkeypatch, door, may_reject):
     await source.keep(a_ct())
     for rights in (source.parts.authenticator.rights, source.service.dimse.rights):
-        monkeypatch.setattr(rights, "may", lambda node, asked: may_reject or asked != REJECTION_NOTE)
+        monkeypatch.setattr(
+            rights, "may", lambda node, asked, right=None: may_reject or asked != REJECTION_NOTE
+        )
 
     await (by_stow if door == "STOW-RS" else by_c_store)(source, a_rejection_note())
 

@@ -1,0 +1,253 @@
+"""Publishing and its outcome, for tools of this community: `POST /api/publish` and what is below
+`/api/publications`; and manifests on demand, for the repository."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imaging_source.domain.publishing import NotPublishable
+from imaging_source.explanation import explanation
+from imaging_source.registrations import RegistryAway
+from imaging_source.store import outbox
+from imaging_source.store.publications import (
+    PublicationStatus,
+    State,
+    find_last_publications,
+    find_publication,
+    find_publications,
+)
+from imaging_source.store.set_aside import SetAside, find_set_aside
+from imaging_source.transactions import on_demand, rad68, reconciliation
+from imaging_source.unit import Parts, Unit
+from shared.dicom.uids import MAX_UID, UID_PATTERN
+from shared.http.problem import Conflict, HttpProblem, NotFound, Unavailable
+from shared.messages.on_demand import ManifestRequest
+from shared.rest.message import JsonBody, json_accepted, json_response
+from shared.rest.served import ServedRest
+from shared.security.caller import Caller
+from shared.security.rights import Right
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PublishRequest(_Body):
+    """Publish a study; `patient_id` is the CX of the affinity domain, when it is not the study's own id."""
+
+    study_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
+    patient_id: str = Field("", max_length=256)
+
+
+class PublicationsRequest(_Body):
+    """Publications by id, of one study, or in some states; the newest first.
+
+    With `last` the last one of each study alone; with `learn` the registry is asked before what became of
+    those that it had.
+    """
+
+    last: bool = False
+    learn: bool = False
+    publication_id: str = Field("", max_length=64)
+    study_instance_uid: str = Field("", pattern=r"^$|" + UID_PATTERN, max_length=MAX_UID)
+    states: tuple[State, ...] = tuple(State)
+    limit: int = Field(100, ge=1, le=1000)
+
+
+class RetryRequest(_Body):
+    """Try a publication again that waits or was given up; publish anew what was refused or withdrawn."""
+
+    publication_id: str = Field(max_length=64)
+
+
+class WithdrawRequest(_Body):
+    """Withdraw every manifest of a study from the registry."""
+
+    study_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
+
+
+class AcceptRequest(_Body):
+    """Decide for an instance that is set aside: a note counts, or its study is its patient's."""
+
+    sop_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
+
+
+class MakeRequest(_Body):
+    """Make the manifest of a study now; see `shared.messages.on_demand.ManifestRequest`."""
+
+    study_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
+    patient_id: str = Field("", max_length=256)
+    document_unique_id: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
+    on_demand: bool
+
+
+# --- the six ------------------------------------------------------------------------------------------
+
+
+async def publish(unit: Unit, request: PublishRequest, _: Caller) -> dict[str, Any]:
+    """Put the manifest of a study into the outbox; that it is sent is RAD-68, and recorded as such."""
+    parts = unit.parts
+    publication_id = await rad68.publish(parts, request.study_instance_uid, request.patient_id)
+    unit.wake()
+    publication = await find_publication(parts.database, publication_id)
+    assert publication is not None
+    return {**shown(publication), "warnings": await rad68.warnings(parts, request.study_instance_uid)}
+
+
+async def make(unit: Unit, request: MakeRequest, caller: Caller) -> bytes:
+    """Make the manifest of a study, which is recorded before it is given away."""
+    made = await on_demand.make(unit.parts, ManifestRequest(**request.model_dump()), caller)
+    return await asyncio.to_thread(made.encode)
+
+
+async def publications(unit: Unit, request: PublicationsRequest, _: Caller) -> dict[str, Any]:
+    """What became of publications, and what is set aside."""
+    parts = unit.parts
+    listed = [shown(publication) for publication in await _publications(parts, request)]
+    aside = await find_set_aside(parts.database, limit=request.limit)
+    return {"publications": listed, "set_aside": [*map(_shown_aside, aside)]}
+
+
+async def retry(unit: Unit, request: RetryRequest, _: Caller) -> dict[str, str]:
+    """Send again, or publish anew."""
+    publication_id = await _retried(unit.parts, request.publication_id)
+    unit.wake()
+    return {"publication_id": publication_id}
+
+
+async def withdraw(unit: Unit, request: WithdrawRequest, _: Caller) -> dict[str, int]:
+    """Withdraw, and count what was registered."""
+    return {"withdrawn": await rad68.withdraw(unit.parts, request.study_instance_uid)}
+
+
+async def accept(unit: Unit, request: AcceptRequest, _: Caller) -> dict[str, str]:
+    """Take what is set aside."""
+    if not (study := await unit.parts.instances.accept(request.sop_instance_uid)):
+        raise NotFound("no instance of this UID is set aside")
+    return {"study_instance_uid": study}
+
+
+# --- what they are made of ----------------------------------------------------------------------------
+
+
+async def _retried(parts: Parts, publication_id: str) -> str:
+    if await outbox.rearm(parts.database, publication_id):
+        return publication_id
+    publication = await find_publication(parts.database, publication_id)
+    if publication is None or publication.state not in (State.REFUSED, State.WITHDRAWN):
+        raise NotFound("there is no publication of this id that waits, was given up, refused or withdrawn")
+    return await rad68.publish(parts, publication.study_instance_uid, publication.patient_id)
+
+
+async def _publications(parts: Parts, request: PublicationsRequest) -> list[PublicationStatus]:
+    if request.learn:
+        await _learn(parts, request.limit)
+    if request.last:
+        return await find_last_publications(parts.database, states=request.states, limit=request.limit)
+    if request.publication_id:
+        publication = await find_publication(parts.database, request.publication_id)
+        return [publication] if publication else []
+    return await find_publications(
+        parts.database,
+        study_instance_uid=request.study_instance_uid,
+        states=request.states,
+        limit=request.limit,
+    )
+
+
+async def _learn(parts: Parts, limit: int) -> None:
+    published = await find_last_publications(parts.database, states=(State.PUBLISHED,), limit=limit)
+    for each in published:
+        await reconciliation.learn(parts, each.study_instance_uid)
+
+
+def shown(publication: PublicationStatus) -> dict[str, Any]:
+    """A publication as JSON shows it; times in ISO 8601, UTC."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(publication)))
+    for name in ("due", "created", "changed"):
+        values[name] = datetime.fromtimestamp(values[name] / 1000, UTC).isoformat(timespec="milliseconds")
+    return values | {"explanation": explanation(publication)}
+
+
+def _shown_aside(aside: SetAside) -> dict[str, str]:
+    return {
+        "study_instance_uid": aside.study_instance_uid,
+        "sop_instance_uid": aside.sop_instance_uid,
+        "conflict": str(aside.conflict),
+        "explanation": aside.conflict.reason,
+    }
+
+
+def _away(told: str) -> Unavailable:
+    return Unavailable(f"{told}; try again later")
+
+
+_PUBLISHING: Mapping[type[Exception], Callable[[str], HttpProblem]] = {
+    rad68.UnknownStudy: NotFound,
+    NotPublishable: Conflict,
+    rad68.NotWithdrawn: Conflict,
+    RegistryAway: _away,
+}
+
+SERVED: tuple[ServedRest[Any, Any], ...] = (
+    ServedRest(
+        name="Publish",
+        routes=("POST /api/publish",),
+        right=Right.PUBLISH,
+        decode=JsonBody(PublishRequest),
+        handle=publish,
+        encode=json_accepted,
+        problems=_PUBLISHING,
+    ),
+    ServedRest(
+        name="Manifest on demand",
+        routes=("POST /api/manifest",),
+        right=Right.PUBLISH,
+        decode=JsonBody(MakeRequest),
+        handle=make,
+        encode=json_response,
+        problems=_PUBLISHING,
+    ),
+    ServedRest(
+        name="Publications",
+        routes=("POST /api/publications",),
+        right=Right.PUBLISH,
+        decode=JsonBody(PublicationsRequest),
+        handle=publications,
+        encode=json_response,
+        problems=_PUBLISHING,
+    ),
+    ServedRest(
+        name="Retry publication",
+        routes=("POST /api/publications/retry",),
+        right=Right.PUBLISH,
+        decode=JsonBody(RetryRequest),
+        handle=retry,
+        encode=json_accepted,
+        problems=_PUBLISHING,
+    ),
+    ServedRest(
+        name="Withdraw publication",
+        routes=("POST /api/publications/withdraw",),
+        right=Right.PUBLISH,
+        decode=JsonBody(WithdrawRequest),
+        handle=withdraw,
+        encode=json_response,
+        problems=_PUBLISHING,
+    ),
+    ServedRest(
+        name="Accept what is set aside",
+        routes=("POST /api/publications/accept",),
+        right=Right.PUBLISH,
+        decode=JsonBody(AcceptRequest),
+        handle=accept,
+        encode=json_response,
+    ),
+)
