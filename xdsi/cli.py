@@ -12,6 +12,7 @@ import sys
 import typer
 
 from shared.settings import SettingsError
+from shared.store.folders import keep_private
 
 # Name of the subcommand → module and what it is for, in the order in which a newcomer needs them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -81,6 +82,7 @@ def _not_loaded() -> None:
 
 def main() -> None:
     """Run the command line."""
+    keep_private()
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     # A command tells people what they need; log lines and warnings are a service's, which sets up its own.
     logging.getLogger().addHandler(logging.NullHandler())

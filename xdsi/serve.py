@@ -61,8 +61,10 @@ def command(
         _run_worker(settings, worker)
     elif settings.workers > 1:
         from shared.telemetry.log import configure
+        from xdsi.data_folder import claim
         from xdsi.workers import supervise
 
+        claim(settings.data, service.value)
         configure(service.value)
         supervise(settings, config)
     else:
@@ -87,7 +89,9 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
     """
     from shared.http.server import run_service
     from shared.telemetry.log import configure
+    from xdsi.data_folder import claim
 
+    claim(settings.data, service.value)
     configure(service.value)
     build: Any = importlib.import_module(f"{service.package}.app").build
     scheme = "https" if settings.tls.enabled else "http"

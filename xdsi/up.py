@@ -13,6 +13,7 @@ import typer
 from shared.settings import nested
 from xdsi.cli import Failed
 from xdsi.community import ORDER, Addresses, NotReady, Process, environment, processes, start_all, stop_all
+from xdsi.data_folder import CONFIG, LOGS, claim
 from xdsi.stage import write_toml
 
 _RESTART_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -39,12 +40,13 @@ def command(
     wanted = environment(addresses, data.resolve())
     said = {name: wanted[name] for name in _OPTIONS}
     env = {**wanted, **os.environ, **said}
-    members = list(processes(ORDER, env, data.resolve() / "log"))
+    claim(data.resolve())
+    members = list(processes(ORDER, env, data.resolve() / LOGS))
     stop = _Stop()
     try:
         for member in start_all(members):
             typer.echo(f"{member.service:<17} {member.url}")
-        config = write_toml(data.resolve() / "xdsi.toml", nested(env))
+        config = write_toml(data.resolve() / CONFIG, nested(env))
         typer.echo(f"commands find this community with --config {config}", err=True)
         typer.echo("ready")
         _watch(members, stop)

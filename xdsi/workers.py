@@ -56,7 +56,6 @@ def supervise(settings: RegistrySettings, config: Path | None) -> None:
     """
     folder = settings.folder / "workers"
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _alone(lock, settings)

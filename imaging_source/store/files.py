@@ -64,7 +64,7 @@ class Incoming:
         self._max_bytes = max_bytes
         self._files = files
         self._hash = hashlib.sha256()
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, octets: bytes) -> None:
         """Append `octets`.

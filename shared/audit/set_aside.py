@@ -52,7 +52,7 @@ class SetAside:
         OSError
             It could not be written.
         """
-        make_folder(self._folder, mode=0o700)
+        make_folder(self._folder)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{digest(octets)}{_SUFFIX}"
         self._write(self._folder / name, octets)
         self.look()

@@ -80,7 +80,7 @@ class Spool:
         self._lost_since_start = 0
         self._filling = False
         try:
-            make_folder(folder, mode=0o700)
+            make_folder(folder)
             self._lock = _locked(folder / "lock")
             self._cursor_file = os.open(folder / "cursor", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._cursor = _read_cursor(self._cursor_file)

@@ -1,0 +1,53 @@
+"""The data folder belongs to the user of the services alone: made so, and one of an older release mended."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from shared.settings import SettingsError
+from shared.store.folders import PRIVATE_FOLDER, make_folder, mend
+from xdsi.serve import Service
+
+CONFIG = "xdsi.toml"
+LOGS = "log"
+#: What this product makes directly below a data folder.
+OURS = frozenset({CONFIG, LOGS, "consumers", *(service.value for service in Service)})
+
+
+def claim(data: Path, *names: str) -> None:
+    """Make the data folder, and close to others those of `OURS` in it that are named; all of them without.
+
+    The folder itself is closed too, unless it holds anything that is not ours: it may be somebody's home.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be used, and why.
+    """
+    try:
+        make_folder(data)
+        if not os.access(data, os.W_OK | os.X_OK):
+            raise PermissionError
+        for name in names or OURS:
+            mend(data / name)
+        _close(data)
+    except (FileExistsError, NotADirectoryError):
+        raise SettingsError((f"XDSI_DATA: {data} is, or lies below, a file; name a folder",)) from None
+    except PermissionError as error:
+        what = f"{error.filename} belongs to another user" if error.filename else f"{data} is not writable"
+        raise SettingsError(
+            (f"XDSI_DATA: {what}; chown it to the user of the service, or name another folder",)
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            (f"XDSI_DATA: {data} cannot be used ({error.strerror}); name a folder that can be written",)
+        ) from None
+
+
+def _close(data: Path) -> None:
+    status = data.stat()
+    ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX
+    if ours and OURS.issuperset(entry.name for entry in data.iterdir()):
+        data.chmod(PRIVATE_FOLDER)
