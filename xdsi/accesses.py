@@ -31,7 +31,8 @@ class Manner(StrEnum):
 class Access:
     """One exchange; `human` says whether a user was named, else `who` is the system that asked.
 
-    `reported_by` are the sources of its records, with what is known of each (`reporter`).
+    `patients` are the ids under which it was recorded, as they were then. `reported_by` are the sources of
+    its records, with what is known of each (`reporter`).
     """
 
     time: datetime
@@ -44,6 +45,7 @@ class Access:
     outcome: int
     description: str
     objects: tuple[str, ...]
+    patients: tuple[str, ...]
     reported_by: tuple[str, ...]
 
 
@@ -75,6 +77,7 @@ def _access(record: dict[str, Any]) -> Access:
         outcome=record["outcome"],
         description=record["description"],
         objects=tuple(item["id"] for item in record["objects"]),
+        patients=tuple(record["patients"]),
         reported_by=(reporter(record),),
     )
 
@@ -157,5 +160,6 @@ def _merged(one: Access, other: Access) -> Access:
         outcome=one.outcome,
         description=one.description or other.description,
         objects=one.objects,
+        patients=tuple(dict.fromkeys((*one.patients, *other.patients))),
         reported_by=(*one.reported_by, *other.reported_by),
     )

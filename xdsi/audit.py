@@ -134,7 +134,8 @@ def report(
 ) -> None:
     """Tell who saw, searched for, tried to see or changed the data of a patient.
 
-    The records of both sides of an exchange are shown as one. Looking is itself recorded.
+    What was recorded under an id that was merged into this one is shown with it, not the other way round. The
+    records of both sides of an exchange are shown as one. Looking is itself recorded.
 
     Example: [bold]xdsi audit report --patient P0001 --since 90d[/bold]
     """
@@ -254,6 +255,7 @@ def _detail(response: httpx2.Response) -> str:
 async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from audit_repository.store.identities import read_backlog
     from audit_repository.store.signing import SigningKeyError
     from audit_repository.store.tables import MIGRATIONS, metadata
     from audit_repository.store.verification import verify as verify_trail
@@ -267,6 +269,7 @@ async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
             settings.database_url, folder=settings.folder, metadata=metadata, migrations=MIGRATIONS
         )
         try:
+            await read_backlog(database)
             with Console(stderr=True).status("verifying") as status:
                 found = await verify_trail(
                     database, settings.folder, progress=lambda records: status.update(f"{records:,} records")
@@ -360,14 +363,24 @@ def _tell_standings(report: dict[str, Any]) -> None:
 
 def _summary(manner: Manner, found: Sequence[Access]) -> Table:
     table = Table(
-        "who", "role", "purpose", "by", "times", "first", "last", "reported by", title=f"who {manner.value}"
+        "who",
+        "role",
+        "purpose",
+        "by",
+        "recorded under",
+        "times",
+        "first",
+        "last",
+        "reported by",
+        title=f"who {manner.value}",
     )
     groups: Counter[tuple[str, ...]] = Counter()
     times: dict[tuple[str, ...], list[datetime]] = {}
     reporters: dict[tuple[str, ...], dict[str, None]] = {}
     for access in found:
         who = access.who if access.human else f"system {access.who}"
-        group = (who, ", ".join(access.roles), ", ".join(access.purposes), access.transaction)
+        told_as = (", ".join(access.roles), ", ".join(access.purposes), access.transaction)
+        group = (who, *told_as, ", ".join(access.patients))
         groups[group] += 1
         times.setdefault(group, []).append(access.time)
         reporters.setdefault(group, {}).update(dict.fromkeys(access.reported_by))
@@ -389,5 +402,6 @@ def _as_json(access: Access) -> dict[str, Any]:
         "outcome": access.outcome,
         "description": access.description,
         "objects": access.objects,
+        "patients": access.patients,
         "reported_by": access.reported_by,
     }

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 
+from audit_repository.domain.identities import FedIdentity, fed_identities
 from audit_repository.domain.sources import Sources, Standing
 from shared.audit import dicom_xml, syslog
 from shared.audit.dicom_xml import AuditMessageError, ParsedAuditMessage
@@ -55,7 +56,7 @@ class Record:
     that sent it, `subject` and `fingerprint` are those of the certificate that it showed, and `standing` is
     what they prove of the record's source. `event_time`, `outcome` and `event` are
     empty in an unparsed record, whose `reason` says what could not be read. Times are ISO 8601, UTC, with
-    microseconds. `terms` are sorted and unique.
+    microseconds. `terms` are sorted and unique. `fed` is what a feed's record says of ids, when it comes.
     """
 
     received: str
@@ -70,6 +71,7 @@ class Record:
     terms: tuple[tuple[str, str], ...] = ()
     fingerprint: str = ""
     standing: Standing = Standing.UNKNOWN
+    fed: tuple[FedIdentity, ...] = field(default=(), compare=False)
 
     @property
     def source(self) -> str:
@@ -116,6 +118,7 @@ def record_of(came: bytes | Oversized, *, node: Node, received: datetime, source
         outcome=int(event.outcome),
         standing=sources.standing(message.source.source_id, node),
         terms=tuple(sorted({(kind.value, term(value)) for kind, value in _terms(message) if value})),
+        fed=_fed(message),
     )
 
 
@@ -196,6 +199,19 @@ def patient_term(patient_id: str) -> str:
 def message_of(record_raw: bytes) -> AuditEvent | None:
     """The event in a record, or None when it is unparsed."""
     try:
-        return dicom_xml.parse(syslog.parse(record_raw).body).event
+        return _read(record_raw).event
     except (SyslogError, AuditMessageError):
         return None
+
+
+def identities_in(record_raw: bytes) -> tuple[FedIdentity, ...]:
+    """What a record says of ids; nothing, when it is unparsed or no feed's."""
+    try:
+        return _fed(_read(record_raw))
+    except (SyslogError, AuditMessageError):
+        return ()
+
+
+def _fed(message: ParsedAuditMessage) -> tuple[FedIdentity, ...]:
+    patients = (item.object_id for item in message.event.objects if is_patient(item))
+    return fed_identities(message, (term(patient_term(patient)) for patient in patients))

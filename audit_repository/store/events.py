@@ -23,6 +23,7 @@ from audit_repository.domain.chain import (
 )
 from audit_repository.domain.record import Kind, Record, State, instant
 from audit_repository.domain.sources import Standing
+from audit_repository.store.identities import identities, insert_identities, read_backlog, rows_of
 from audit_repository.store.signing import Signer, last_published, publish
 from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
 from shared.background import BackgroundWork
@@ -67,7 +68,7 @@ _RECORDS = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """What to find; an empty value means any. Times are as `instant` writes them, `since` included, `until`
-    not.
+    not. `patient` is an id with all that was merged into it, whose records still name it as they did then.
 
     `failed` None means any outcome; `outcome` is REFUSED, or empty. Only records below the sequence `before`
     are found.
@@ -130,7 +131,11 @@ class Trail:
         self._searches: dict[frozenset[str], Select[Any]] = {}
 
     async def start(self) -> None:
-        """Publish what a crash kept from being published, and begin to make checkpoints by time."""
+        """Publish what a crash kept from being published, and begin to make checkpoints by time.
+
+        Once after an upgrade, all that older releases kept of patient identities is read before.
+        """
+        await read_backlog(self.database)
         self.sequence = (await self.database.read(_head)).sequence
         self._published = await asyncio.to_thread(last_published, self.folder)
         await self._publish()
@@ -198,6 +203,7 @@ class Trail:
         before = head = await _head(transaction)
         rows: list[dict[str, Any]] = []
         terms: list[dict[str, Any]] = []
+        fed: list[dict[str, Any]] = []
         heads: dict[int, Head] = {}
         checkpoints: list[Head] = []
         for digest, record in zip(digests, records, strict=True):
@@ -210,10 +216,12 @@ class Trail:
             terms += [
                 {"kind": kind, "value": value, "sequence": head.sequence} for kind, value in record.terms
             ]
+            fed += rows_of(head.sequence, record.standing, record.fed)
             if head.sequence % self._every == 0:
                 checkpoints.append(head)
         await transaction.execute_many(_INSERT_RECORD, rows)
         await transaction.execute_many(_INSERT_TERM, terms)
+        await insert_identities(transaction, fed)
         await self._set_heads(transaction, before, heads.values())
         for reached in checkpoints:
             await self._sign(transaction, reached)
@@ -277,10 +285,8 @@ class Trail:
 
     async def search(self, wanted: Search) -> list[Stored]:
         """The newest records that match, newest first: up to `limit`, and up to 16 MB of them."""
-        given = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
-        found = await self.database.fetch(self._statement(wanted), **given)
         size, sequences = 0, list[int]()
-        for sequence, octets in found:
+        for sequence, octets in await self._places(wanted):
             size += octets
             if sequences and size > ANSWER_BYTES:
                 break
@@ -288,6 +294,16 @@ class Trail:
         if not sequences:
             return []
         return [stored(row) for row in await self.database.fetch(_RECORDS, sequences=sequences)]
+
+    async def _places(self, wanted: Search) -> list[Row]:
+        """Sequence and size of what matches; each id of the patient is looked up by itself in the index."""
+        given = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
+        ids = await identities(self.database, wanted.patient) if wanted.patient else [""]
+        found: set[Row] = set()
+        for patient in ids:
+            rows = await self.database.fetch(self._statement(wanted), **given | {"patient": patient})
+            found.update(map(tuple, rows))
+        return sorted(found, reverse=True)[: wanted.limit]
 
     async def record(self, sequence: int) -> Stored | None:
         """The record in this place."""

@@ -1,4 +1,6 @@
-"""The tables of the trail; the product inserts into them and, heads apart, never updates or deletes."""
+"""The tables of the trail. Into its records, and all that is signed, the product inserts and, heads apart,
+never updates or deletes.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +56,31 @@ audit_term = Table(
     # verification reads all terms of a range of records
     Index("audit_term_sequence", "sequence"),
     sqlite_with_rowid=False,
+)
+
+# What feeds say of ids, of records whose source is believed: derived from them, for the ids of a patient.
+audit_identity = Table(
+    "audit_identity",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("patient", Text, primary_key=True),
+    Column("action", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    # microseconds since 1970
+    Column("at", BigInteger, nullable=False),
+    # by what an id was updated
+    Index("audit_identity_of_patient", "patient", "action"),
+    # and what else the same message deleted or updated
+    Index("audit_identity_by_message", "message", "action", "at"),
+)
+
+# Records of older releases, by the feed that they tell of, from which that is still to be read.
+audit_backlog = Table(
+    "audit_backlog",
+    metadata,
+    Column("feed", Text, primary_key=True),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
 )
 
 audit_head = Table(

@@ -1,7 +1,7 @@
 """Verification: nothing of the trail was changed, deleted, inserted or put in another order.
 
-Recomputes the chain from the stored records, compares the search index with what the chain covers, and
-holds heads and checkpoints, in the database and in the published file, against their signatures.
+Recomputes the chain from the stored records, compares the search index and the identities with what the chain
+covers, and holds heads and checkpoints, in the database and in the published file, against their signatures.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Select, Table, bindparam, func, select, union
 
 from audit_repository.domain.chain import (
     EMPTY,
@@ -22,17 +23,27 @@ from audit_repository.domain.chain import (
     head_statement,
     link,
 )
+from audit_repository.domain.record import identities_in
 from audit_repository.domain.sources import Standing
 from audit_repository.store.events import Stored, checkpoint_of, head_of, stored
+from audit_repository.store.identities import rows_of
 from audit_repository.store.signing import Published, Verifier, published
-from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
-from shared.store.engine import Database
+from audit_repository.store.tables import (
+    audit_checkpoint,
+    audit_head,
+    audit_identity,
+    audit_record,
+    audit_term,
+)
+from shared.audit.events import PATIENT_RECORD, Outcome
+from shared.store.engine import Database, Row
 
 STEP_RECORDS = 256
 STEP_BYTES = 8 * 1024**2
 MOST_PROBLEMS = 1_000
 MOST_MISMATCHED = 1_000
 
+_FED = [column.name for column in audit_identity.columns]
 _CHAIN = audit_record.c.keys().index("chain")
 _HEADS = select(*audit_head.c).order_by(audit_head.c.number)
 _CHECKPOINTS = select(*audit_checkpoint.c).order_by(audit_checkpoint.c.sequence)
@@ -49,16 +60,20 @@ _RECORDS = (
 _TERMS = select(audit_term.c.sequence, audit_term.c.kind, audit_term.c.value).where(
     audit_term.c.sequence >= bindparam("first"), audit_term.c.sequence <= bindparam("last")
 )
-_OUTSIDE = (
-    select(audit_record.c.sequence)
-    .where((audit_record.c.sequence < bindparam("first")) | (audit_record.c.sequence > bindparam("last")))
-    .order_by(audit_record.c.sequence)
-    .limit(MOST_PROBLEMS)
+_IDENTITIES = select(*audit_identity.c).where(
+    audit_identity.c.sequence >= bindparam("first"), audit_identity.c.sequence <= bindparam("last")
 )
-_TERMS_OUTSIDE = (
-    select(func.count())
-    .select_from(audit_term)
-    .where((audit_term.c.sequence < bindparam("first")) | (audit_term.c.sequence > bindparam("last")))
+
+
+def _outside(of: Table) -> Select[Any]:
+    sequence = of.c.sequence
+    return select(sequence).where((sequence < bindparam("first")) | (sequence > bindparam("last")))
+
+
+_OUTSIDE = (
+    union(*map(_outside, (audit_record, audit_term, audit_identity)))
+    .order_by("sequence")
+    .limit(MOST_PROBLEMS)
 )
 
 
@@ -206,12 +221,15 @@ class _Partition:
             indexed: dict[int, list[tuple[str, str]]] = defaultdict(list)
             for sequence, kind, value in await self._database.fetch(_TERMS, first=first, last=last):
                 indexed[sequence].append((kind, value))
+            fed: dict[int, list[Row]] = defaultdict(list)
+            for row in await self._database.fetch(_IDENTITIES, first=first, last=last):
+                fed[row[0]].append(tuple(row))
             for row in await self._database.fetch(_RECORDS, first=first, last=last):
                 try:
-                    self._record(stored(row), indexed.pop(row[0], []))
+                    self._record(stored(row), indexed.pop(row[0], []), fed.pop(row[0], []))
                 except (ValueError, TypeError):
                     self._damaged(row[0], str(row[_CHAIN]))
-            for sequence in indexed:
+            for sequence in indexed.keys() | fed.keys():
                 self._report.found(f"record {sequence} is missing, but the search index names it")
             self._progress(self._report.records)
             # Reads run on the event loop where the database is a file; others shall have their turn.
@@ -236,7 +254,7 @@ class _Partition:
             yield first, last
             first = last + 1
 
-    def _record(self, item: Stored, indexed: list[tuple[str, str]]) -> None:
+    def _record(self, item: Stored, indexed: list[tuple[str, str]], fed: list[Row]) -> None:
         self._missing(item.sequence)
         self._report.records += 1
         self._report.stands(item.sequence, item.record.standing)
@@ -246,7 +264,7 @@ class _Partition:
         columns = (item.chain, item.partition, item.digest)
         if columns != (expected, self._head.partition, item.record.digest):
             self._report.found(f"record {item.sequence} was changed, or is not in its place")
-        elif tuple(sorted(indexed)) != item.record.terms:
+        elif (tuple(sorted(indexed)), sorted(fed)) != (item.record.terms, _fed(item)):
             self._report.found(f"record {item.sequence}: the search index was changed")
         self._linked(item.sequence, item.chain)
 
@@ -266,3 +284,12 @@ class _Partition:
             self._report.found(f"record {self._expected} is missing")
             self._expected += 1
             self._chain = None
+
+
+def _fed(item: Stored) -> list[Row]:
+    """What must be kept beside a record of what it says of ids."""
+    record = item.record
+    if (record.event, record.outcome) != (PATIENT_RECORD.code, Outcome.SUCCESS):
+        return []
+    rows = rows_of(item.sequence, record.standing, identities_in(record.raw))
+    return sorted(tuple(row[column] for column in _FED) for row in rows)

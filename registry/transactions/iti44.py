@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from registry.domain.patients import PatientRefused
 from registry.store import feed
@@ -156,14 +157,18 @@ def _events(
     *,
     description: str = "",
 ) -> tuple[AuditEvent, ...]:
-    """A merge is a deletion of the prior id and an update of the surviving one (ITI TF-2 3.44.5)."""
+    """A merge is a deletion of the prior id and, at the same time, an update of the surviving one (ITI TF-2
+    3.44.5).
+    """
     prior, patient_id = patients
     described = [(_ACTIONS[request.interaction], patient_id)]
     if request.interaction is Interaction.MERGE:
         described.insert(0, ("D", prior))
+    now = datetime.now(UTC)
     return tuple(
         AuditEvent(
             event_id=PATIENT_RECORD,
+            time=now,
             action=action,
             outcome=outcome,
             event_types=(_NAME,),

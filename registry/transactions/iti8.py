@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from registry.domain import feed
 from registry.domain.feed import ADDING, Code, Event, FeedError, FeedMessage, Header
@@ -162,12 +163,16 @@ def _error(place: str, text: str) -> FeedError:
 def audit(
     message: FeedMessage, address: str, host: str, outcome: Outcome, *, description: str = ""
 ) -> tuple[AuditEvent, ...]:
-    """Describe the message (ITI TF-2 3.8.5): a merge is a deletion and an update."""
+    """Describe the message (ITI TF-2 3.8.5): a merge is a deletion and an update at the same time."""
     described = [("C" if message.event in ADDING else "U", message.patient_id)]
     if message.event is Event.MERGE:
         described.insert(0, ("D", message.prior_patient_id))
+    now = datetime.now(UTC)
     return tuple(
-        _event(message.header, action, patient_id, address, host, outcome, description=description)
+        replace(
+            _event(message.header, action, patient_id, address, host, outcome, description=description),
+            time=now,
+        )
         for action, patient_id in described
     )
 

@@ -19,6 +19,7 @@ from audit_repository.settings import AuditRepositorySettings
 from shared.audit.events import (
     INSTANCES_ACCESSED,
     INSTANCES_TRANSFERRED,
+    PATIENT_RECORD,
     Outcome,
     ihe,
     patient_object,
@@ -118,6 +119,33 @@ async def test_a_report_tells_who_saw_searched_and_tried(tmp_path):
 
         nobody = await run("report", "--patient", "P0002", "--url", url)
         assert "Nobody touched" in nobody.output
+
+
+async def test_a_report_shows_under_which_id_of_a_merged_patient_each_access_was_recorded(tmp_path):
+    detail = (("MSH-10", b"M-1"),)
+    survivor = PATIENT.replace("P0001", "P0007")
+    halves = [
+        a_record(
+            event_id=PATIENT_RECORD,
+            action=action,
+            event_types=(ihe("ITI-8", "Patient Identity Feed"),),
+            objects=(patient_object(patient, details=detail),),
+            time=datetime(2030, 5, 4, tzinfo=UTC),
+        )
+        for action, patient in (("D", PATIENT), ("U", survivor))
+    ]
+    seen = a_record(event_types=(RAD69,), objects=(patient_object(survivor),))
+    async with serving(tmp_path, *halves, seen) as url:
+        shown = await run("report", "--patient", "P0007", "--url", url)
+
+        assert shown.exit_code == 0, shown.output
+        assert "recorded under" in shown.output
+        assert PATIENT in shown.output
+        as_json = json.loads((await run("report", "--patient", "P0007", "--json", "--url", url)).output)
+        assert [PATIENT] in [access["patients"] for access in as_json]
+        assert [survivor] in [access["patients"] for access in as_json]
+        as_json = json.loads((await run("report", "--patient", "P0001", "--json", "--url", url)).output)
+        assert [access["patients"] for access in as_json] == [[PATIENT]] * len(as_json)
 
 
 async def test_a_record_that_is_not_its_source_s_is_shown_as_such_wherever_records_are_shown(tmp_path):

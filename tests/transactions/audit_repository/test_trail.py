@@ -426,7 +426,7 @@ async def made_by_the_release_before(database_place, count: int) -> None:
     statements = [
         *(f"DROP INDEX audit_record_{name}" for name in NEW_INDEXES),
         *(f"ALTER TABLE audit_record DROP COLUMN {name}" for name in ("fingerprint", "standing")),
-        "DROP TABLE alembic_version",
+        *(f"DROP TABLE {name}" for name in ("audit_identity", "audit_backlog", "alembic_version")),
     ]
     await database_place.execute(statements)
 

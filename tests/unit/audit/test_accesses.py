@@ -38,7 +38,14 @@ def a_record(
         "purposes": [],
         "participants": [node, user] if human else [node],
         "objects": [{"id": "2.999.5.1"}],
+        "patients": ["B"],
     } | more
+
+
+def test_of_one_exchange_that_the_sides_recorded_under_two_ids_of_a_merged_patient_both_are_told():
+    (access,) = accesses([a_record(patients=["A"]), a_record(source="xdsi-consumer")])
+
+    assert access.patients == ("A", "B")
 
 
 def test_both_sides_of_an_exchange_are_one_access():
