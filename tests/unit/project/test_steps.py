@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import Path
 
 import pytest
 import zeep
@@ -11,31 +11,42 @@ import zeep
 from tests.support.steps import Tree
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree.copied_to(tmp_path / "xdsi")
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """A copy in which both pages were followed, up to printing what others read."""
+    copy = Tree.copied_to(tmp_path_factory.mktemp("steps") / "xdsi")
+    copy.follow("adding-a-soap-transaction.md")
+    copy.follow("adding-a-rest-transaction.md")
+    copy.run("xdsi.documents")
+    return copy
 
 
-def passed(report: str) -> int:
-    """How many tests passed by the report of pytest."""
-    found = re.search(r"(\d+) passed", report)
-    return int(found[1]) if found else 0
+def test_the_tests_that_the_pages_begin_with_pass(tree):
+    """They show that each is served, recorded and counted, and refuses a stranger."""
+    of_pages = [f"tests/transactions/registry/{name}.py" for name in ("test_hie1", "test_patient_known")]
+    report = tree.run("pytest", "-q", *of_pages, "-k", "not postgresql")
+
+    assert re.search(r"^10 passed", report, re.MULTILINE), report
 
 
-def test_a_soap_transaction_is_added_by_the_steps_of_its_page(tree):
-    tree.follow("adding-a-soap-transaction.md")
-
-    # Served, recorded, counted, and nobody is answered: by the test that the page begins with.
-    report = tree.run("pytest", "-q", "tests/transactions/registry/test_hie1.py", "-k", "not postgresql")
-    assert passed(report) == 5
+def test_the_code_of_the_pages_is_as_code_looks_here(tree):
     tree.run("ruff", "check", "--no-cache", ".")
     tree.run("ruff", "format", "--no-cache", "--check", ".")
-    tree.run("xdsi.documents")
+
+
+def test_a_new_soap_transaction_stands_in_what_others_read(tree):
     statement = tree.read("docs/conformance-statement.md")
     action = "urn:example:hie:2026:PatientKnown"
     assert f"| registry | HIE-1 | Patient Known | SIMPLE | user | `{action}` |" in statement
     assert re.search(r"^\| ask \|.* HIE-1,", statement, re.MULTILINE)
-    wsdl = tree.folder / "shared" / "wsdl" / "registry.wsdl"
-    client = zeep.Client(str(wsdl))
+    client = zeep.Client(str(tree.folder / "shared" / "wsdl" / "registry.wsdl"))
     assert client.service["DocumentRegistry_PatientKnown"]
     assert client.get_element("{urn:example:hie:2026}PatientKnownResponse")(known=True).known
+
+
+def test_a_new_rest_transaction_stands_in_what_others_read(tree):
+    described = json.loads(tree.read("docs/openapi-registry.json"))["paths"]["/patients/known"]["post"]
+    assert described["x-right"] == "ask"
+    assert described["requestBody"]["content"]["application/json"]["schema"]
+    statement = tree.read("docs/conformance-statement.md")
+    assert re.search(r"^\| ask \|.* `POST /patients/known`", statement, re.MULTILINE)
