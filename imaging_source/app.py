@@ -21,7 +21,7 @@ from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import audit_events
 from imaging_source.store.rejections import KeyObjects
 from imaging_source.store.tables import metadata
-from imaging_source.transactions import SERVED, SERVED_REST, rad107_http, rad108
+from imaging_source.transactions import SERVED, SERVED_REST, rad108
 from imaging_source.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
@@ -104,9 +104,6 @@ class ImagingSource:
             health_routes(checks, self._metrics, background=works, trail=self._forwarder)
         )
         application.include_router(rad108.router(stow), prefix=DICOMWEB_PATH)
-        application.router.routes.extend(
-            rad107_http.routes(DICOMWEB_PATH, parts, self.unit, self._metrics.transaction("RAD-107"))
-        )
         rest = RestService(
             unit=self.unit,
             authenticator=parts.authenticator,

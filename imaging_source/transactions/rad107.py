@@ -7,15 +7,15 @@ leave in the files; HTTP is in `rad107_http`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from imaging_source.domain.bulk_data import BulkValue
 from imaging_source.domain.instance import Instance
-from imaging_source.domain.negotiation import Acceptable
+from imaging_source.domain.negotiation import Acceptable, Form
 from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode, choose_default
 from imaging_source.transactions.retrieval import Result, Undecodable, Unreadable, events, files, syntax_of
 from imaging_source.unit import Access, Unit
@@ -39,11 +39,13 @@ RAD107: Final = ihe("RAD-107", "WADO-RS Retrieve")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrieveRequest:
     """One resource, and how it may be given: instances as `acceptable`; the value at the path `bulk` of one
-    instance; or metadata without either."""
+    instance, or metadata without either, in the `form`. `location` is where it is, below the base."""
 
     study_instance_uid: str
     series_instance_uid: str = ""
     sop_instance_uid: str = ""
+    location: str = ""
+    form: Form | None = None
     acceptable: Acceptable | None = None
     bulk: tuple[str, ...] = ()
     if_none_match: str = ""
@@ -62,11 +64,14 @@ class Given:
 class RetrieveResponse:
     """The answer, and for the trail what became of each instance.
 
-    `given` are the instances that are sent, `described` those whose metadata is, `value` is the bulk data of
-    one; `reason` is shown with an error status.
+    `given` are the instances that are sent, `described` those whose metadata is, read as `metadata`; `value`
+    is the bulk data of one; `reason` is shown with an error status. `base` is the URL of DICOM web services.
     """
 
     status: HTTPStatus
+    request: RetrieveRequest
+    base: str = ""
+    metadata: AsyncIterator[bytes] | None = None
     reason: str = ""
     etag: str = ""
     given: tuple[Given, ...] = ()
@@ -85,6 +90,12 @@ async def handle(unit: Unit, request: RetrieveRequest, caller: Caller) -> Retrie
     What is rejected or refused is answered as if it did not exist: 404 when nothing else is left, and left
     out else.
     """
+    response = await _retrieved(unit, request, caller)
+    metadata = unit.parts.instances.metadata_array(response.described) if response.described else None
+    return replace(response, base=unit.parts.settings.dicomweb_url, metadata=metadata)
+
+
+async def _retrieved(unit: Unit, request: RetrieveRequest, caller: Caller) -> RetrieveResponse:
     found = await _find(unit, request)
     hidden = await unit.hidden(found)
     shown = [instance for instance in found if instance.sop_instance_uid not in hidden]
@@ -122,6 +133,7 @@ def _refusals(shown: Sequence[Instance], access: Mapping[str, Access]) -> Iterat
 def _not_found(request: RetrieveRequest, refused: tuple[Result, ...]) -> RetrieveResponse:
     reason = "there is no such study, series or instance here"
     return RetrieveResponse(
+        request=request,
         status=HTTPStatus.NOT_FOUND,
         reason=reason,
         results=refused or (_of_request(request, reason),),
@@ -139,6 +151,7 @@ def _described(
     delivered = tuple(_result(one, access[one.sop_instance_uid]) for one in permitted)
     unchanged = _matches(request.if_none_match, etag)
     return RetrieveResponse(
+        request=request,
         status=HTTPStatus.NOT_MODIFIED if unchanged else HTTPStatus.OK,
         etag=etag,
         described=() if unchanged else tuple(permitted),
@@ -150,11 +163,14 @@ async def _bulk_data(unit: Unit, request: RetrieveRequest, one: Instance, access
     """The value at the path, from the file or from what its pixels are decoded to."""
     etag = _etag(iter([(one.sop_instance_uid, one.sha256, *request.bulk)]))
     if _matches(request.if_none_match, etag):
-        return RetrieveResponse(status=HTTPStatus.NOT_MODIFIED, etag=etag, results=(_result(one, access),))
+        return RetrieveResponse(
+            request=request, status=HTTPStatus.NOT_MODIFIED, etag=etag, results=(_result(one, access),)
+        )
     value, failure = await _value(unit, one, request.bulk)
     results = (_result(one, access, failure=failure),)
     if value is None and failure:
         return RetrieveResponse(
+            request=request,
             status=HTTPStatus.INTERNAL_SERVER_ERROR,
             reason="what is stored cannot be read",
             results=results,
@@ -162,7 +178,7 @@ async def _bulk_data(unit: Unit, request: RetrieveRequest, one: Instance, access
         )
     if value is None:
         return _not_found(request, ())
-    return RetrieveResponse(status=HTTPStatus.OK, etag=etag, value=value, results=results)
+    return RetrieveResponse(request=request, status=HTTPStatus.OK, etag=etag, value=value, results=results)
 
 
 async def _value(unit: Unit, one: Instance, path: tuple[str, ...]) -> tuple[BulkValue | None, str]:
@@ -203,6 +219,7 @@ async def _given(
     etag = _etag((one.sop_instance_uid, one.sha256, syntax_of(one, choice)) for one, choice in chosen)
     if _matches(request.if_none_match, etag):
         return RetrieveResponse(
+            request=request,
             status=HTTPStatus.NOT_MODIFIED,
             etag=etag,
             results=(*(_result(one, access[one.sop_instance_uid]) for one in permitted), *refused),
@@ -220,7 +237,7 @@ async def _given(
             given.append(Given(one, syntax_of(one, choice), content))
         failure = _failure(choice, content)
         results.append(_result(one, access[one.sop_instance_uid], failure=failure))
-    return _answer(tuple(given), chosen, contents, etag, (*results, *refused))
+    return _answer(request, tuple(given), chosen, contents, etag, (*results, *refused))
 
 
 def _failed(
@@ -241,6 +258,7 @@ def _failure(choice: Choice, content: FileRange | Unreadable | None) -> str:
 
 
 def _answer(
+    request: RetrieveRequest,
     given: tuple[Given, ...],
     chosen: Sequence[tuple[Instance, Choice]],
     contents: Mapping[str, FileRange | Unreadable],
@@ -249,7 +267,7 @@ def _answer(
 ) -> RetrieveResponse:
     if given:
         status = HTTPStatus.OK if len(given) == len(chosen) else HTTPStatus.PARTIAL_CONTENT
-        return RetrieveResponse(status=status, etag=etag, given=given, results=results)
+        return RetrieveResponse(request=request, status=status, etag=etag, given=given, results=results)
     failures = [_failure(choice, contents.get(one.sop_instance_uid)) for one, choice in chosen]
     if all(
         isinstance(choice, Impossible) or isinstance(contents.get(one.sop_instance_uid), Undecodable)
@@ -258,7 +276,9 @@ def _answer(
         status, reason = HTTPStatus.NOT_ACCEPTABLE, _impossible(failures)
     else:
         status, reason = HTTPStatus.INTERNAL_SERVER_ERROR, "what is stored cannot be read"
-    return RetrieveResponse(status=status, reason=reason, results=results, errors=(XdsError(reason),))
+    return RetrieveResponse(
+        request=request, status=status, reason=reason, results=results, errors=(XdsError(reason),)
+    )
 
 
 def _impossible(failures: Sequence[str]) -> str:
@@ -332,14 +352,3 @@ def _of_request(request: RetrieveRequest, failure: str) -> Result:
         sop_instance_uid=request.sop_instance_uid,
         failure=failure,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Performed:
-    handle: Callable[[Any, RetrieveRequest, Caller], Awaitable[RetrieveResponse]] = handle
-    audit: Callable[[RetrieveRequest, RetrieveResponse | None, Caller, Outcome], tuple[AuditEvent, ...]] = (
-        audit
-    )
-
-
-PERFORMED: Final = _Performed()

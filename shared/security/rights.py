@@ -74,7 +74,6 @@ DOORS: Final[Mapping[str, Right]] = {
     "ITI-43": Right.ASK,
     "ITI-51": Right.ASK,
     "RAD-69": Right.ASK,
-    "RAD-107": Right.ASK,
     "consumer": Right.ASK,
     # gateways of other communities
     "ITI-38": Right.CROSS,

@@ -58,11 +58,9 @@ def right_of(door: str) -> Right:
         return DOORS[number]
     if door == "POST /dicomweb/studies" or door.startswith("POST /dicomweb/studies/"):
         return DOORS["RAD-108"]
-    if door.startswith("GET /dicomweb"):
-        return DOORS["RAD-107"]
     if door in PAGES or door in ("POST /api/studies", "POST /api/manifests", "GET /api/instances/1"):
         return DOORS["consumer"]
-    return RIGHTS.get(door) or DOORS[door.replace("/records/1/", "/records/{sequence}/")]
+    return RIGHTS[door]
 
 
 async def visited(folder: Path, **changes) -> dict[str, str]:
