@@ -21,7 +21,7 @@ from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import audit_events
 from imaging_source.store.rejections import KeyObjects
 from imaging_source.store.tables import metadata
-from imaging_source.transactions import SERVED, SERVED_REST, rad108
+from imaging_source.transactions import SERVED, SERVED_REST
 from imaging_source.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
@@ -43,7 +43,6 @@ from shared.store.engine import open_database
 from shared.telemetry.metrics import Metrics
 
 SOAP_PATH: Final = "/xds/imaging-source"
-DICOMWEB_PATH: Final = "/dicomweb"
 
 
 class ImagingSource:
@@ -86,12 +85,6 @@ class ImagingSource:
             spool_folder=parts.settings.folder / "spool",
             metrics=self._metrics,
         )
-        stow = rad108.StowService(
-            store=parts.instances,
-            authenticator=parts.authenticator,
-            recorder=parts.recorder,
-            settings=parts.settings,
-        )
         checks = {
             "instances": parts.instances.check,
             "audit": parts.recorder.check,
@@ -103,7 +96,6 @@ class ImagingSource:
         application.include_router(
             health_routes(checks, self._metrics, background=works, trail=self._forwarder)
         )
-        application.include_router(rad108.router(stow), prefix=DICOMWEB_PATH)
         rest = RestService(
             unit=self.unit,
             authenticator=parts.authenticator,

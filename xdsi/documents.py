@@ -74,7 +74,6 @@ def _default(field: FieldInfo) -> str:
 
 # What is served or initiated beside SOAP: service, transaction, name, encoding, speaker, action.
 _OTHERS = (
-    ("imaging-source", "RAD-108", "Store Instances (STOW-RS)", "HTTP", "node", "`POST /dicomweb/studies`"),
     ("imaging-source", "RAD-18", "Creator Images Stored", "DIMSE", "node", "C-ECHO, C-STORE; AE `XDSI`"),
     (
         "imaging-source",

@@ -20,6 +20,7 @@ from shared.dicom.json import MEDIA_TYPE, items, text, texts
 from shared.dicom.multipart import APPLICATION_DICOM, closing, content_type, new_boundary, part_head
 from shared.dicom.part10 import DicomError, is_dicom, scan, uid_of
 from shared.http.client import http_client
+from shared.http.problem import detail_of
 from xdsi.cli import Failed
 
 _CHUNK = 256 * 1024
@@ -220,7 +221,7 @@ async def _post(http: httpx2.AsyncClient, base: str, batch: list[Path], sent: Se
     except httpx2.TransportError as error:
         raise Failed(f"no answer from {base}: {error or type(error).__name__}; is it running?") from None
     if answer.status_code not in _LISTS or not answer.headers.get("content-type", "").startswith(MEDIA_TYPE):
-        raise Failed(f"{base} answered {answer.status_code}: {answer.text.strip()[:500]}")
+        raise Failed(f"{base} answered {answer.status_code}: {detail_of(answer.content)}")
     return answer.json()
 
 

@@ -16,6 +16,7 @@ from imaging_source.domain.intake import (
     Refused,
     Stored,
 )
+from shared.http.problem import HttpProblem
 
 _RETRIEVE_URL: Final = "00081190"
 _SOP_CLASS: Final = "00081150"
@@ -33,21 +34,12 @@ _CREATOR_NAME: Final = "XDSI STOW"
 Outcome = Stored | Refused
 
 
-class Problem(Exception):
-    """The request is not served to its end; `reason` is shown: what is wrong and what would be right."""
-
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
 @dataclass(frozen=True, slots=True)
 class Results:
     """What became of the parts, in their order; `problem` ended the request before its end."""
 
     outcomes: tuple[Outcome, ...]
-    problem: Problem | None = None
+    problem: HttpProblem | None = None
 
     @property
     def stored(self) -> tuple[Stored, ...]:

@@ -14,6 +14,7 @@ HttpProblem
   InternalProblem     500  our mistake
   BadGateway          502  a peer answered wrongly, or nothing that can be used
   Unavailable         503  try later
+  StorageFull         507  there is no space for it
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ class HttpProblem(Exception):
         """The problem details."""
         said = {"title": self.status.phrase, "status": self.status, "detail": self.detail}
         return json.dumps(said | self.members, ensure_ascii=False).encode()
+
+
+def detail_of(octets: bytes) -> str:
+    """What a body says is wrong: the detail of a problem, or the beginning of any other text."""
+    try:
+        return str(json.loads(octets)["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return octets[:500].decode("utf-8", "replace").strip()
 
 
 class BadRequest(HttpProblem):
@@ -124,3 +133,9 @@ class Unavailable(HttpProblem):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     headers: ClassVar[Mapping[str, str]] = {"retry-after": "5"}
+
+
+class StorageFull(HttpProblem):
+    """There is no space to keep it; nothing was kept."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE

@@ -67,7 +67,6 @@ DOORS: Final[Mapping[str, Right]] = {
     # instances
     "C-ECHO": Right.STORE,
     "C-STORE": Right.STORE,
-    "RAD-108": Right.STORE,
     REJECTION_NOTE: Right.REJECT,
     # queries and retrievals for a user, whom consent decides about; the consumer asks on
     "ITI-18": Right.ASK,

@@ -56,8 +56,6 @@ def right_of(door: str) -> Right:
     number = door.partition(" ")[0]
     if number in DOORS:
         return DOORS[number]
-    if door == "POST /dicomweb/studies" or door.startswith("POST /dicomweb/studies/"):
-        return DOORS["RAD-108"]
     if door in PAGES or door in ("POST /api/studies", "POST /api/manifests", "GET /api/instances/1"):
         return DOORS["consumer"]
     return RIGHTS[door]

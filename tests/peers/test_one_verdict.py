@@ -10,23 +10,20 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.domain.intake import WARNING
 from imaging_source.settings import ImagingSourceSettings
-from imaging_source.transactions.rad108 import StowService, router
 from shared.dicom.json import items, texts
 from shared.dicom.multipart import closing, content_type, new_boundary, part_head
 from shared.dicom.uids import DEFLATED_FRAMES, DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from shared.security.authenticator import Authenticator
 from tests.peers.test_dimse_limits import Peer
 from tests.support.dicom import CT
 from tests.support.faulty_files import OTHER_ENCODINGS, REFUSED, TOLERATED, a_data_set, a_file, element
 from tests.support.http_server import serving
-from tests.support.intake import an_intake
+from tests.support.intake import an_intake, stow_app
 from xdsi.import_ import Imported, import_files
 
 pytestmark = [
@@ -85,14 +82,7 @@ async def a_source(folder: Path, **changes):
     async with an_intake(folder, **changes) as intake:
         listener = DimseListener(intake.store, intake.trail, intake.settings)
         await listener.start()
-        app = FastAPI()
-        service = StowService(
-            store=intake.store,
-            authenticator=Authenticator(intake.settings),
-            recorder=intake.trail,
-            settings=intake.settings,
-        )
-        app.include_router(router(service), prefix="/dicomweb")
+        app = stow_app(intake)
         async with serving(app) as server:
             yield intake.settings.model_copy(update={"port": server.port}), listener
         await listener.stop()

@@ -11,14 +11,11 @@ from pathlib import Path
 import httpx2
 import pydicom
 import pytest
-from fastapi import FastAPI
 
 from imaging_source.dimse.listener import DimseListener
-from imaging_source.transactions.rad108 import StowService, router
-from shared.security.authenticator import Authenticator
 from tests.support.dicom import STUDIES, needs_studies, real_files
 from tests.support.http_server import serving
-from tests.support.intake import an_intake
+from tests.support.intake import an_intake, stow_app
 from xdsi.stage import free_ports
 
 ORTHANC = Path("/usr/sbin/Orthanc")
@@ -128,14 +125,7 @@ async def test_it_sends_a_study_by_c_store(tmp_path, folder):
 @pytest.mark.parametrize("folder", [FOLDER, COMPRESSED])
 async def test_it_sends_a_study_by_stow_rs_byte_for_byte(tmp_path, folder):
     async with an_intake(tmp_path / "us") as intake:
-        app = FastAPI()
-        service = StowService(
-            store=intake.store,
-            authenticator=Authenticator(intake.settings),
-            recorder=intake.trail,
-            settings=intake.settings,
-        )
-        app.include_router(router(service), prefix="/dicomweb")
+        app = stow_app(intake)
         async with (
             serving(app) as server,
             orthanc(tmp_path / "orthanc", dicomweb_url=f"http://127.0.0.1:{server.port}/dicomweb/") as client,

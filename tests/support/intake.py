@@ -6,17 +6,26 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+
+from fastapi import FastAPI
 
 from imaging_source.domain.transfer import Sender
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.tables import metadata
 from imaging_source.store.transfers import Transfer
+from imaging_source.transactions import rad108
+from imaging_source.unit import Unit
 from shared.audit.events import SOURCE_ROLE, AuditEvent, Participant, ihe
 from shared.audit.refusals import Refusals
 from shared.audit.spool import AuditUnavailable
+from shared.perform import AuditRecorder
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller
 from shared.store.engine import Database, open_database
 from tests.support.databases import DatabasePlace
+from tests.support.rest import rest_app
 
 
 @dataclass
@@ -96,3 +105,24 @@ async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes)
         )
     finally:
         await database.close()
+
+
+def stow_app(intake: Intake, recorder: AuditRecorder | None = None) -> FastAPI:
+    """RAD-108 alone, into this intake."""
+    recorder = recorder or intake.trail
+    authenticator = Authenticator(intake.settings)
+    parts = SimpleNamespace(
+        instances=intake.store, settings=intake.settings, recorder=recorder, authenticator=authenticator
+    )
+
+    @asynccontextmanager
+    async def unit(_: Caller) -> AsyncIterator[Unit]:
+        yield Unit(parts)  # type: ignore[arg-type]  # what RAD-108 works with is there
+
+    return rest_app(
+        (rad108.SERVED,),
+        unit=unit,
+        recorder=recorder,
+        settings=intake.settings,
+        authenticator=authenticator,
+    )

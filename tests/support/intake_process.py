@@ -20,22 +20,15 @@ from tests.support.dicom import a_ct, part10
 SOURCE = """
 import asyncio, sys
 from pathlib import Path
-from fastapi import FastAPI
-from imaging_source.transactions.rad108 import StowService, router
 from shared.audit.recorder import AuditRecorder
 from shared.http.server import start_server
-from shared.security.authenticator import Authenticator
-from tests.support.intake import an_intake
+from tests.support.intake import an_intake, stow_app
 
 async def main():
     async with an_intake(Path(sys.argv[1])) as intake:
         recorder = AuditRecorder(intake.settings, "imaging_source")
         await intake.store.recover(recorder.record)
-        app = FastAPI()
-        authenticator = Authenticator(intake.settings)
-        app.include_router(router(StowService(
-            store=intake.store, authenticator=authenticator, recorder=recorder, settings=intake.settings)))
-        server = await start_server(app, intake.settings)
+        server = await start_server(stow_app(intake, recorder), intake.settings)
         print(server.port, flush=True)
         await server.wait()
 
@@ -69,6 +62,7 @@ class Acknowledged:
 
 async def sending(port: int, numbers: range, acknowledged: dict[str, Acknowledged]) -> None:
     """Send one instance after the other, until the other side is gone; note by UID what it acknowledged."""
+    url = f"http://127.0.0.1:{port}/dicomweb/studies"
     headers = {"content-type": content_type("xyz")}
     async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
         for number in numbers:
@@ -76,7 +70,7 @@ async def sending(port: int, numbers: range, acknowledged: dict[str, Acknowledge
             octets = part10(a_ct(SOPInstanceUID=uid, PixelData=random.randbytes(20_000)))
             body = part_head("xyz", [("Content-Type", "application/dicom")]) + octets + closing("xyz")
             try:
-                answer = await client.post(f"http://127.0.0.1:{port}/studies", content=body, headers=headers)
+                answer = await client.post(url, content=body, headers=headers)
             except httpx2.TransportError:
                 return
             if answer.status_code == 200:

@@ -6,13 +6,10 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
-from fastapi import FastAPI
 
-from imaging_source.transactions.rad108 import StowService, router
-from shared.security.authenticator import Authenticator
 from tests.support.dicom import a_ct, an_sr, needs_studies, part10, real_files
 from tests.support.http_server import serving
-from tests.support.intake import an_intake
+from tests.support.intake import an_intake, stow_app
 from xdsi import import_
 from xdsi.cli import Failed
 from xdsi.import_ import dicom_files, import_files, send_files
@@ -21,14 +18,7 @@ from xdsi.import_ import dicom_files, import_files, send_files
 @asynccontextmanager
 async def an_imaging_source(folder):
     async with an_intake(folder) as intake:
-        service = StowService(
-            store=intake.store,
-            authenticator=Authenticator(intake.settings),
-            recorder=intake.trail,
-            settings=intake.settings,
-        )
-        app = FastAPI()
-        app.include_router(router(service), prefix="/dicomweb")
+        app = stow_app(intake)
         async with serving(app) as server:
             yield intake, intake.settings.model_copy(update={"port": server.port})
 
@@ -114,7 +104,7 @@ async def test_a_source_that_takes_nothing_says_why(tmp_path, folder):
     async with an_imaging_source(tmp_path) as (intake, settings):
         intake.trail.full = True
 
-        with pytest.raises(Failed, match="503: audit events cannot be recorded"):
+        with pytest.raises(Failed, match="503: the audit trail cannot be written now"):
             await send_files(settings, list(dicom_files([folder])))
 
 

@@ -8,18 +8,16 @@ from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from lxml import etree
 
 from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused
 from imaging_source.domain.stow import reason_of
-from imaging_source.transactions.rad108 import StowService, router
 from shared.dicom.multipart import closing, content_type, part_head
 from shared.dicom.part10 import CANNOT_UNDERSTAND, MISMATCH
-from shared.security.authenticator import Authenticator
+from shared.http.raw_asgi import ClientGone
 from tests.support.databases import database_place, postgres_url
 from tests.support.dicom import a_ct, an_sr, part10
-from tests.support.intake import an_intake
+from tests.support.intake import an_intake, stow_app
 
 __all__ = ["database_place", "postgres_url"]
 
@@ -34,14 +32,7 @@ def message(*files: bytes, headers=DICOM) -> bytes:
 
 @asynccontextmanager
 async def a_client(intake):
-    service = StowService(
-        store=intake.store,
-        authenticator=Authenticator(intake.settings),
-        recorder=intake.trail,
-        settings=intake.settings,
-    )
-    app = FastAPI()
-    app.include_router(router(service), prefix="/dicomweb")
+    app = stow_app(intake)
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client
@@ -333,7 +324,7 @@ async def test_a_wrong_assertion_is_401_and_stands_in_the_trail(client, intake):
     answer = await post(client, part10(a_ct()), authorization="Bearer nonsense")
 
     assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["www-authenticate"].startswith("Bearer ")
     assert intake.kept == []
     assert [event.event_id.code for event in intake.trail.events] == ["110114"]
 
@@ -411,17 +402,11 @@ async def test_memory_does_not_grow_with_a_part(client, intake):
 
 
 async def test_a_sender_that_hangs_up_leaves_its_whole_instances_and_their_event(client, intake):
-    class Hangup(Exception):
-        pass
-
     async def body():
         yield message(part10(a_ct()), part10(an_sr()))[:-200]
-        raise Hangup
+        raise ClientGone("the connection ended before the request did")
 
-    with pytest.raises(Hangup):
-        await client.post(
-            "/dicomweb/studies", content=body(), headers={"content-type": content_type(BOUNDARY)}
-        )
+    await client.post("/dicomweb/studies", content=body(), headers={"content-type": content_type(BOUNDARY)})
 
     assert len(intake.kept) == 1
     assert intake.incoming == []
