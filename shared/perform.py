@@ -1,4 +1,4 @@
-"""Expected actions and their audit record, in one order for SOAP and for REST (architecture, 6).
+"""Expected actions and their audit record, in one order for SOAP and for REST (docs/architecture.md).
 
 The unit of work is opened, `handle` works in it, and the event of what became of it is durable before the
 caller of `perform` gets anything to send.

@@ -1,4 +1,4 @@
-"""Recording: an event is durable before anything of its answer leaves (architecture, principle 6)."""
+"""Recording: an event is durable before anything of its answer leaves (docs/architecture.md, principle 6)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ def unrecorded(_: Any, __: Any, ___: Caller, ____: Outcome) -> tuple[AuditEvent,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedRest(Generic[Request, Response]):
-    """One transaction over REST, or one interface of our own, and how it is performed.
+    """One transaction over REST, or one interface of our own, and how it is performed
+    (docs/adding-a-rest-transaction.md).
 
     `number` is the one of IHE, empty for an interface of our own; `name` says what it does, and is its label
     in metrics. `routes` are `METHOD /path/{parameter}`; `right` is what the node needs for all of them.

@@ -17,7 +17,7 @@ Response = TypeVar("Response")
 
 @dataclass(frozen=True, slots=True)
 class Served(Generic[Request, Response]):
-    """One transaction of a service (architecture: handle, audit, SERVED).
+    """One transaction of a service (docs/adding-a-soap-transaction.md).
 
     `audit(request, response, caller, outcome)` describes and neither sends nor decides. It is called for
     failures too, then with `response` None when none was made, and may return several events: one patient and

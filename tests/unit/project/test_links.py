@@ -13,6 +13,7 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+_CITED = re.compile(r"docs/(?:decisions/\d{4}|[a-z-]+\.md)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -51,6 +52,17 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path):
         "# One page\n\n[here](#one-page) [not here](#two) [gone](gone.md) `[code](x.md)`\n", "utf-8"
     )
     assert missing(page) == ["#two", "gone.md"]
+
+
+def test_every_page_that_the_code_or_the_changelog_cites_is_there():
+    cited = {
+        found
+        for path in [*ROOT.glob("*.md"), *ROOT.glob("*/**/*.py")]
+        if not path.relative_to(ROOT).parts[0].startswith(".")
+        for found in _CITED.findall(path.read_text("utf-8"))
+    }
+    assert "docs/architecture.md" in cited
+    assert [page for page in sorted(cited) if not [*ROOT.glob(f"{page}*")]] == []
 
 
 def test_the_pages_for_newcomers_are_linked_from_the_first_one():
