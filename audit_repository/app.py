@@ -83,6 +83,7 @@ class AuditRepository:
             works.append(self.datagrams.work)
         checks = {"database": trail.database.check}
         self.asgi.include_router(health_routes(checks, metrics, background=works))
+        self._settings = settings
         rest = RestService(
             unit=self._unit,
             authenticator=authenticator,
@@ -100,9 +101,11 @@ class AuditRepository:
         """Open the trail and listen for records."""
         await self.trail.start()
         await self.record(started(self._source))
-        await self.syslog.start()
+        with self._settings.listening("syslog_port"):
+            await self.syslog.start()
         if self.datagrams is not None:
-            await self.datagrams.start()
+            with self._settings.listening("udp_port"):
+                await self.datagrams.start()
 
     async def stop(self) -> None:
         """Listen no more, keep what was read, sign the last records and close the trail."""

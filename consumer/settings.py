@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.settings import ServiceSettings
+from shared.settings import HttpUrl, ServiceSettings
 
 
 class ConsumerSettings(ServiceSettings):
@@ -16,23 +16,23 @@ class ConsumerSettings(ServiceSettings):
     service: ClassVar[str] = "consumer"
 
     port: int = Field(8040, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    repositories: dict[str, str] = Field(
+    repositories: dict[str, HttpUrl] = Field(
         default_factory=dict,
         description="repositoryUniqueId to ITI-43 endpoint; other ids are asked at repository_url",
     )
-    imaging_sources: dict[str, str] = Field(
+    imaging_sources: dict[str, HttpUrl] = Field(
         default_factory=dict,
         description="Retrieve Location UID to RAD-69 endpoint; others are asked at imaging_source_url",
     )
-    imaging_source_url: str = Field(
+    imaging_source_url: HttpUrl = Field(
         "http://127.0.0.1:8030/xds/imaging-source", description="RAD-69 endpoint of the imaging source nearby"
     )
-    gateway_url: str | None = Field(
+    gateway_url: HttpUrl | None = Field(
         None,
         description="Initiating Gateway, …/xca/initiating: when set, it is asked for the studies of a "
         "patient, and for what other communities have",
     )
-    dicomweb_peers: tuple[str, ...] = Field(
+    dicomweb_peers: tuple[HttpUrl, ...] = Field(
         ("http://127.0.0.1:8030",),
         description="origins (scheme://host:port) whose Retrieve URL a manifest may name",
     )

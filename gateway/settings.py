@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.settings import ServiceSettings
+from shared.settings import HttpUrl, ServiceSettings
 
 _HOME = re.compile(r"urn:oid:[0-2](?:\.(?:0|[1-9][0-9]*))+")
 #: What goes from community to community: queries, documents, images.
@@ -43,17 +43,17 @@ class GatewaySettings(ServiceSettings):
         description="CSV file patient_id,home_community_id,their_patient_id: under which id another "
         "community knows a patient; read again when it changes",
     )
-    repositories: dict[str, str] = Field(
+    repositories: dict[str, HttpUrl] = Field(
         default_factory=dict,
         description="repositoryUniqueId of our community to ITI-43 endpoint; others are asked at "
         "repository_url",
     )
-    imaging_sources: dict[str, str] = Field(
+    imaging_sources: dict[str, HttpUrl] = Field(
         default_factory=dict,
         description="Retrieve Location UID of our community to RAD-69 endpoint; others are asked at "
         "imaging_source_url",
     )
-    imaging_source_url: str = Field(
+    imaging_source_url: HttpUrl = Field(
         "http://127.0.0.1:8030/xds/imaging-source", description="RAD-69 endpoint of the imaging source nearby"
     )
     answer_seconds: float = Field(

@@ -116,7 +116,7 @@ class ImagingSource:
 
         Raises
         ------
-        OSError
+        SettingsError
             The DIMSE port cannot be used.
         """
         recorder = self.parts.recorder
@@ -124,7 +124,8 @@ class ImagingSource:
         self._adoption = asyncio.create_task(
             adopt(self.parts.instances, recorder.record, node=self.parts.settings.ae_title), name="adoption"
         )
-        await self.dimse.start()
+        with self.parts.settings.listening("dimse_port"):
+            await self.dimse.start()
         await recorder.started()
         await self._forwarder.start()
         await self.publisher.start()

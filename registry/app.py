@@ -114,7 +114,9 @@ class Registry:
         await self._forwarder.start()
         if self._worker.leads:
             await self._janitor.start()
-            await self._feed.start(self._parts.settings.host, self._parts.settings.feed_port)
+            settings = self._parts.settings
+            with settings.listening("mllp_port", settings.feed_port):
+                await self._feed.start(settings.host, settings.feed_port)
             if self._parts.settings.workers > 1:
                 path = socket_of(self._parts.settings)
                 self._for_others = await start_unix_server(believing(self.asgi), path)

@@ -8,16 +8,18 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from shared.settings import Group, ServiceSettings
+from shared.settings import Group, HttpUrl, ServiceSettings, secret
 
 
 class S3Settings(Group):
     """The S3-compatible store behind an `s3://` URL."""
 
-    endpoint: str | None = Field(None, description="URL of the store; that of AWS for the region when absent")
+    endpoint: HttpUrl | None = Field(
+        None, description="URL of the store; that of AWS for the region when absent"
+    )
     region: str = Field("us-east-1", description="region, which is part of every signature")
-    access_key: str | None = Field(None, description="access key id")
-    secret_key: str | None = Field(None, description="secret access key")
+    access_key: str | None = secret("access key id")
+    secret_key: str | None = secret("secret access key")
     trust: Path | None = Field(None, description="PEM file with the authority of the store's certificate")
     allow_http: bool = Field(False, description="whether the endpoint may be http://, for tests and loopback")
 
@@ -47,11 +49,11 @@ class RepositorySettings(ServiceSettings):
         description="files with keys of 32 bytes (or 64 hexadecimal digits) for encryption at rest; the "
         "first encrypts, all decrypt",
     )
-    encryption_key_command: tuple[str, ...] = Field(
-        (),
-        description="program, with its arguments, that prints keys as hexadecimal digits, one on each line, "
+    encryption_key_command: tuple[str, ...] = secret(
+        "program, with its arguments, that prints keys as hexadecimal digits, one on each line, "
         "as the client of a key management service does; it is run at start, and its keys come before those "
         "of files",
+        default=(),
     )
     compress: bool = Field(False, description="whether text and XML are compressed at rest (zstd)")
     registration_timeout_seconds: float = Field(
@@ -68,7 +70,7 @@ class RepositorySettings(ServiceSettings):
         gt=0,
         description="days for which a message that comes again is answered as before; later it is a new one",
     )
-    imaging_source_url: str = Field(
+    imaging_source_url: HttpUrl = Field(
         "http://127.0.0.1:8030/xds/imaging-source",
         description="where the imaging source is, which makes the manifests of On-Demand and delayed entries",
     )

@@ -1,29 +1,34 @@
 """Settings: environment and TOML file to one frozen value, all mistakes at once.
 
-Sources, strongest first: `XDSI_<SERVICE>__NAME`, `XDSI_NAME`, the file's `[<service>]` table, the file's top
-level, the default. Nothing else in the product reads the environment. `docs/settings.md` is printed from
+Sources, strongest first: `XDSI_<SERVICE>__NAME`, `XDSI_NAME`, the same names as systemd credentials, the
+file's `[<service>]` table, the file's top level, the default. A secret may stand in a file of its own, which
+`NAME__FILE` names. Nothing else in the product reads the environment. `docs/settings.md` is printed from
 these classes.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from socket import gaierror
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "XDSI_"
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+/?")
 SEPARATOR = "__"
+_SHOWN = 80
 
 
 class SettingsError(Exception):
@@ -34,7 +39,50 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-class Group(BaseModel):
+def _http_url(text: str) -> str:
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return text
+    raise ValueError("is no URL; write http://host:port/path or https://host:port/path")
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+def _database_url(text: str) -> str:
+    if not text.startswith(("postgresql://", "postgresql+asyncpg://", "sqlite:///")):
+        raise ValueError("is no URL of a database; write postgresql://user@host/name or sqlite:///path")
+    with suppress(ValueError):
+        if urlsplit(text).port != 0:
+            return text
+    raise ValueError("has no port that can be; write postgresql://user@host:5432/name")
+
+
+#: What is shown in place of a secret.
+HIDDEN = "***"
+
+
+def secret(description: str, *, default: Any = None) -> Any:
+    """A setting that is never shown, and may stand in a file of its own."""
+    return Field(default, description=description, json_schema_extra={"secret": True})
+
+
+def is_secret(settings_class: type[BaseModel], name: str) -> bool:
+    """Whether the setting `name` of the class is made by `secret`."""
+    field = settings_class.model_fields.get(name)
+    return field is not None and field.json_schema_extra == {"secret": True}
+
+
+class _Hiding(BaseModel):
+    """Settings which show no secret, however they are printed."""
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, HIDDEN if name and value and is_secret(type(self), name) else value
+
+
+class Group(_Hiding):
     """A group of settings, `XDSI_GROUP__NAME`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,7 +139,7 @@ class ConsentSettings(Group):
         "policies (a file, beside a registry of another vendor) or none (consent is not asked: whoever is "
         "authenticated may retrieve); our registry always decides by its own",
     )
-    url: str | None = Field(
+    url: HttpUrl | None = Field(
         None,
         description="URL of the registry that hands out policies, when it is not registry_url; the node "
         "there must be of the community",
@@ -214,7 +262,7 @@ class PatientPolicy(StrEnum):
     ANY = "any"
 
 
-class ServiceSettings(BaseModel):
+class ServiceSettings(_Hiding):
     """What every service is told; a service adds its own."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -226,7 +274,7 @@ class ServiceSettings(BaseModel):
     connections_per_peer: int = Field(
         200, ge=1, description="HTTP connections of one address at a time, counted from their accept"
     )
-    public_url: str | None = Field(
+    public_url: HttpUrl | None = Field(
         None, description="URL under which others reach this service, when it is not host and port"
     )
     host_names: tuple[str, ...] = Field(
@@ -241,9 +289,8 @@ class ServiceSettings(BaseModel):
         "read the answers (CORS)",
     )
     data: Path = Field(Path("var"), description="folder of the embedded defaults")
-    database_url: str | None = Field(
-        None,
-        description="SQLAlchemy URL; SQLite below the data folder when absent, postgresql://… in production",
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = secret(
+        "SQLAlchemy URL; SQLite below the data folder when absent, postgresql://… in production"
     )
     affinity_domain: str = Field(
         "1.3.6.1.4.1.21367.2005.13.20.1000", description="assigning authority of patient ids"
@@ -258,13 +305,15 @@ class ServiceSettings(BaseModel):
         "(RFC 4514) or SHA-256 of certificates",
     )
     rights: RightsSettings = RightsSettings()
-    registry_url: str = Field("http://127.0.0.1:8010/xds/registry", description="where the registry is")
-    registry_urls: dict[str, str] = Field(
+    registry_url: HttpUrl = Field("http://127.0.0.1:8010/xds/registry", description="where the registry is")
+    registry_urls: dict[str, HttpUrl] = Field(
         default_factory=dict,
         description="number of a transaction (ITI-18, ITI-42, ITI-57, ITI-61) to the registry's endpoint for "
         "it, where it has several; the others go to registry_url",
     )
-    repository_url: str = Field("http://127.0.0.1:8020/xds/repository", description="where the repository is")
+    repository_url: HttpUrl = Field(
+        "http://127.0.0.1:8020/xds/repository", description="where the repository is"
+    )
     tls: TlsSettings = TlsSettings()
     consent: ConsentSettings = ConsentSettings()
     assertion: AssertionSettings = AssertionSettings()
@@ -329,19 +378,38 @@ class ServiceSettings(BaseModel):
             With every mistake at once.
         """
         environment = os.environ if environ is None else environ
-        table = tomllib.loads(config.read_text("utf-8")) if config else {}
-        given = nested(environment)
         merged: dict[str, Any] = {}
-        for layer in (table, table.get(cls.service, {}), given, given.get(cls.service, {})):
-            _merge(merged, layer)
+        for source in (_file(config), nested(_credentials(environment)), nested(environment)):
+            own = source.get(cls.service, {})
+            if not isinstance(own, Mapping):
+                raise SettingsError((f"{PREFIX}{cls.service.upper()}: is no setting but a table of them",))
+            _merge(merged, source)
+            _merge(merged, own)
         _merge(merged, changes)
+        unread = list(_take_from_files(cls, merged, PREFIX))
         try:
             settings = cls.model_validate(merged)
         except ValidationError as error:
-            raise SettingsError(tuple(_problem(detail) for detail in error.errors())) from None
-        if problems := tuple(settings.problems()):
+            wrong = (_problem(cls, detail) for detail in error.errors())
+            raise SettingsError((*unread, *wrong)) from None
+        if problems := (*unread, *settings.problems()):
             raise SettingsError(problems)
         return settings
+
+    @contextmanager
+    def listening(self, setting: str = "port", port: int | None = None) -> Iterator[None]:
+        """Tell by the setting's name why `host` and the port, that of `setting`, cannot be listened on.
+
+        Raises
+        ------
+        SettingsError
+            In place of an OSError of what is done within.
+        """
+        try:
+            yield
+        except OSError as error:
+            wanted = getattr(self, setting) if port is None else port
+            raise SettingsError((_not_heard(self, setting, wanted, error),)) from None
 
     def problems(self) -> list[str]:
         """Contradictions between settings, each with its remedy."""
@@ -390,22 +458,116 @@ def is_loopback(host: str) -> bool:
     return bool((mapped or found).is_loopback)
 
 
-def nested(environ: Mapping[str, str]) -> dict[str, Any]:
-    """`XDSI_TLS__KEY=x` as `{"tls": {"key": "x"}}`; JSON lists and tables are read as such."""
+def _not_heard(settings: ServiceSettings, setting: str, port: int, error: OSError) -> str:
+    variable = f"{PREFIX}{settings.service.upper()}{SEPARATOR}{setting.upper()}"
+    at = f"{settings.host} port {port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{variable}: {at} is in use; stop what listens there, or choose another port"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{variable}: {at} is not permitted to this user; choose a port above 1023"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, gaierror):
+        return f"{PREFIX}HOST: {settings.host} is no address of this machine; name one, or 127.0.0.1"
+    return f"{variable}: {at} cannot be listened on ({error.strerror}); choose another port"
 
+
+def nested(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`XDSI_TLS__KEY=x` as `{"tls": {"key": "x"}}`; JSON lists and tables are read as such.
+
+    Raises
+    ------
+    SettingsError
+        A value is no JSON though it begins so, or a name is given a value beside the values below it.
+    """
     found: dict[str, Any] = {}
+    problems = []
     for name, value in sorted(environ.items()):
         if not name.startswith(PREFIX):
             continue
         place = found
         *groups, last = name.removeprefix(PREFIX).lower().split(SEPARATOR)
         for group in groups:
-            inner = place.get(group)
+            inner = place.setdefault(group, {})
             if not isinstance(inner, dict):
-                inner = place[group] = {}
+                problems.append(f"{name}: stands beside a value of {_above(name)}; give one of the two")
+                inner = {}
             place = inner
-        place[last] = json.loads(value) if value[:1] in "[{" and value else value
+        try:
+            place[last] = json.loads(value) if value.startswith(("[", "{")) else value
+        except (ValueError, RecursionError):
+            problems.append(
+                f'{name}: begins as JSON and is none; write a list as ["a", "b"], a table as {{"a": "b"}}'
+            )
+    if problems:
+        raise SettingsError(tuple(problems))
     return found
+
+
+def _above(name: str) -> str:
+    return name.rpartition(SEPARATOR)[0]
+
+
+def _file(config: Path | None) -> dict[str, Any]:
+    """The table in a TOML file."""
+    if config is None:
+        return {}
+    try:
+        return tomllib.loads(config.read_text("utf-8"))
+    except OSError as error:
+        why = f"cannot be read ({error.strerror}); name a TOML file"
+    except UnicodeDecodeError:
+        why = "is not in UTF-8; write it so"
+    except tomllib.TOMLDecodeError as error:
+        why = f'is no TOML: {error}; a setting is written name = "value"'
+    except RecursionError:
+        why = "is nested too deep"
+    raise SettingsError((f"--config: {config} {why}",))
+
+
+def _credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """The credentials that systemd gives this service, of those that are named as settings are."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        return {}
+    try:
+        files = [path for path in Path(folder).iterdir() if path.name.upper().startswith(PREFIX)]
+        return {path.name.upper(): _content(path) for path in files}
+    except (OSError, ValueError) as error:
+        raise SettingsError((f"CREDENTIALS_DIRECTORY: {folder} cannot be read ({_why(error)})",)) from None
+
+
+def _take_from_files(settings_class: type[BaseModel], table: dict[str, Any], prefix: str) -> Iterator[str]:
+    """Put into `table` what `NAME__FILE` leads to, for each secret; what is wrong."""
+    for name, field in settings_class.model_fields.items():
+        value = table.get(name)
+        if not isinstance(value, dict):
+            continue
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            yield from _take_from_files(group, value, f"{prefix}{name.upper()}{SEPARATOR}")
+        elif is_secret(settings_class, name):
+            table.pop(name)
+            variable = f"{prefix}{name.upper()}{SEPARATOR}FILE"
+            if list(value) != ["file"]:
+                yield f"{variable}: name a file here, and nothing else below it"
+                continue
+            try:
+                if not (content := _content(Path(str(value["file"])))):
+                    raise ValueError("it is empty")
+                table |= nested({f"{PREFIX}{name.upper()}": content})
+            except SettingsError:
+                yield f"{variable}: what the file holds begins as JSON and is none"
+            except (OSError, ValueError) as error:
+                yield f"{variable}: {value['file']} cannot be read ({_why(error)}); name another file"
+
+
+def _content(path: Path) -> str:
+    return path.read_text("utf-8").rstrip("\r\n")
+
+
+def _why(error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not in UTF-8"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _merge(base: dict[str, Any], layer: Mapping[str, Any]) -> None:
@@ -416,6 +578,26 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any]) -> None:
             base[name] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _problem(detail: Any) -> str:
-    name = PREFIX + SEPARATOR.join(str(part).upper() for part in detail["loc"])
-    return f"{name}: {detail['msg']}"
+def _problem(settings_class: type[BaseModel], detail: Any) -> str:
+    place = [str(part) for part in detail["loc"]]
+    name = PREFIX + SEPARATOR.join(part.upper() for part in place)
+    if detail["type"] == "extra_forbidden":
+        return f"{name}: {detail['msg']}"
+    if detail["type"] == "model_type":
+        return f"{name}: is a group of settings; give those below it, {name}{SEPARATOR}…"
+    told = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    holder: Any = settings_class
+    for part in place[:-1]:
+        field = holder.model_fields.get(part)
+        if field is None or is_secret(holder, part):
+            break
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        holder = field.annotation
+    given = HIDDEN if any(is_secret(holder, part) for part in place) else _short(detail["input"])
+    return f"{name}: {given} {told}"
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

@@ -23,7 +23,7 @@ from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
 from shared.http.client import EgressRefused, http_client
 from xdsi.accesses import Access, Manner, accesses, reporter
-from xdsi.cli import Failed
+from xdsi.cli import Failed, WrongUsage
 
 app = typer.Typer(help="Search, verify and report the audit trail.")
 
@@ -176,8 +176,8 @@ def moment(text: str, now: datetime | None = None) -> datetime | None:
         return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
-        raise Failed(
+    except (ValueError, OverflowError):
+        raise WrongUsage(
             f"--since {text}: write a time as 2030-05-04, 2030-05-04T09:15Z, or 90d, 12h, 30m"
         ) from None
 
@@ -197,7 +197,7 @@ def _base(settings: AuditRepositorySettings, url: str) -> str:
     scheme = "https" if settings.tls.enabled else "http"
     base = (url or settings.public_url or f"{scheme}://{settings.host}:{settings.port}").rstrip("/")
     if not re.match(r"https?://[^/]", base):
-        raise Failed(f"--url {base}: write it as http://host:8050 or https://host:8050")
+        raise WrongUsage(f"--url {base}: write it as http://host:8050 or https://host:8050")
     return base
 
 

@@ -11,7 +11,6 @@ import sys
 
 import typer
 
-from shared.settings import SettingsError
 from shared.store.folders import keep_private
 
 # Name of the subcommand → module and what it is for, in the order in which a newcomer needs them.
@@ -52,13 +51,27 @@ HELP = (
 class Failed(Exception):
     """The command could not do its work; the text says why and what to do."""
 
+    status = 1
+
+
+class WrongUsage(Failed):
+    """An argument is not written as the help says; the text names it and says what would be right."""
+
+    status = 2
+
 
 def build(wanted: str) -> typer.Typer:
     """The command line with the subcommand `wanted` loaded and the others as names with their summaries.
 
     A module offers `app` (a group of subcommands) or `command` (a function).
     """
-    cli = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP, add_completion=False)
+    cli = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        help=HELP,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
     cli.callback()(_root)
     for name, (module_name, summary) in COMMANDS.items():
         if name != wanted:
@@ -89,8 +102,10 @@ def main() -> None:
     logging.captureWarnings(capture=True)
     try:
         build(words[0] if words else "")(prog_name="xdsi")
-    except (Failed, SettingsError) as error:
-        sys.stderr.write("".join(f"xdsi: {line}\n" for line in str(error).splitlines()))
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        from xdsi.mistakes import told  # what it knows takes its time to load, and is seldom needed
+
+        sys.stderr.write("".join(f"xdsi: {line}\n" for line in told(error).splitlines()))
+        sys.exit(error.status if isinstance(error, Failed) else 1)

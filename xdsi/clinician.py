@@ -8,7 +8,7 @@ import typer
 
 from consumer.domain.clinician import TREATMENT, Clinician
 from shared.ebrim.model import Code
-from xdsi.cli import Failed
+from xdsi.cli import WrongUsage
 
 User = Annotated[str | None, typer.Option(help="Login of the user; without it the node speaks for itself.")]
 Role = Annotated[
@@ -27,7 +27,7 @@ def clinician_of(
 
     Raises
     ------
-    Failed
+    WrongUsage
         A role or purpose is not written as the help says.
     """
     if user is None:
@@ -44,5 +44,5 @@ def _code(text: str, scheme: str) -> Code:
     value, _, rest = text.partition("^")
     display, _, given = rest.partition("^")
     if not value or not (given or scheme):
-        raise Failed(f"{text!r} is not a code; write CODE^^SCHEME, for example RAD-PHYS^^1.2.3")
+        raise WrongUsage(f"{text!r} is not a code; write CODE^^SCHEME, for example RAD-PHYS^^1.2.3")
     return Code(value, given or scheme, display)

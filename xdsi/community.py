@@ -38,6 +38,7 @@ PORTS: Mapping[str, int] = {
 }
 READY_SECONDS = 60.0
 STOP_SECONDS = 35.0
+_SILENT = "it said nothing"
 
 
 class NotReady(Exception):
@@ -108,6 +109,7 @@ class Process:
     log: Path
     config: Path | None = None
     url: str = ""
+    _begun: int = 0
     _process: subprocess.Popen[str] | None = None
     _lines: SimpleQueue[str] = field(default_factory=SimpleQueue)
 
@@ -115,6 +117,7 @@ class Process:
         """Start without waiting; what the service logs goes to `log`."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
+            self._begun = log.tell()
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 [sys.executable, "-m", "xdsi", "serve", self.service.value, *self._options()],
                 env=dict(self.environment),
@@ -157,9 +160,14 @@ class Process:
         raise NotReady(f"{self.service} is not ready: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The end of the log."""
-        lines = self.log.read_text("utf-8", "replace").splitlines() if self.log.is_file() else []
-        return "\n".join(lines[-5:]) or "it said nothing"
+        """What the service said of its end; without that, the end of its log since the last start."""
+        if not self.log.is_file():
+            return _SILENT
+        with self.log.open("rb") as log:
+            log.seek(self._begun)
+            lines = log.read().decode("utf-8", "replace").splitlines()
+        said = [line.removeprefix("xdsi: ") for line in lines if line.startswith("xdsi: ")]
+        return "\n".join(said or lines[-5:]) or _SILENT
 
     @property
     def running(self) -> bool:

@@ -16,10 +16,11 @@ LOGS = "log"
 OURS = frozenset({CONFIG, LOGS, "consumers", *(service.value for service in Service)})
 
 
-def claim(data: Path, *names: str) -> None:
+def claim(data: Path, *names: str, said_by: str = "XDSI_DATA") -> None:
     """Make the data folder, and close to others those of `OURS` in it that are named; all of them without.
 
-    The folder itself is closed too, unless it holds anything that is not ours: it may be somebody's home.
+    `said_by` is the setting or option that names the folder. The folder itself is closed too, unless it holds
+    anything that is not ours: it may be somebody's home.
 
     Raises
     ------
@@ -34,15 +35,15 @@ def claim(data: Path, *names: str) -> None:
             mend(data / name)
         _close(data)
     except (FileExistsError, NotADirectoryError):
-        raise SettingsError((f"XDSI_DATA: {data} is, or lies below, a file; name a folder",)) from None
+        raise SettingsError((f"{said_by}: {data} is, or lies below, a file; name a folder",)) from None
     except PermissionError as error:
         what = f"{error.filename} belongs to another user" if error.filename else f"{data} is not writable"
         raise SettingsError(
-            (f"XDSI_DATA: {what}; chown it to the user of the service, or name another folder",)
+            (f"{said_by}: {what}; chown it to the user of the service, or name another folder",)
         ) from None
     except OSError as error:
         raise SettingsError(
-            (f"XDSI_DATA: {data} cannot be used ({error.strerror}); name a folder that can be written",)
+            (f"{said_by}: {data} cannot be used ({error.strerror}); name a folder that can be written",)
         ) from None
 
 

@@ -195,6 +195,8 @@ def _data(settings: ServiceSettings) -> Finding:
     folder = settings.data.resolve()
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     subject = f"XDSI_DATA {folder}"
+    if not place.is_dir():
+        return Finding(subject, f"{place} is a file", "set XDSI_DATA to a folder")
     if not os.access(place, os.W_OK):
         return Finding(subject, "not writable", f"chown {place} to this user, or set XDSI_DATA")
     usage = shutil.disk_usage(place)
@@ -257,11 +259,14 @@ def _synchronised() -> bool | None:
     program = shutil.which("timedatectl")
     if program is None:
         return None
-    asked = subprocess.run(  # noqa: S603  # a fixed program without input
-        [program, "show", "--property=NTPSynchronized", "--value"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=5,
-    )
+    try:
+        asked = subprocess.run(  # noqa: S603  # a fixed program without input
+            [program, "show", "--property=NTPSynchronized", "--value"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
     return asked.stdout.strip() == "yes" if asked.returncode == 0 and asked.stdout.strip() else None

@@ -20,7 +20,7 @@ from shared.rest.openapi import openapi
 from shared.rest.served import ServedRest
 from shared.security.rights import DOORS, Right
 from shared.security.speaker import Speaker
-from shared.settings import PREFIX, SEPARATOR, ServiceSettings
+from shared.settings import PREFIX, SEPARATOR, ServiceSettings, is_secret
 from xdsi.serve import Service
 
 _WRITTEN = "<!-- Printed from the code by `python -m xdsi.documents`; change it there. -->"
@@ -36,6 +36,9 @@ def settings_page() -> str:
         "Environment variables, or the same names in a TOML file (`--config`). A setting of one service is",
         "given as `XDSI_<SERVICE>__NAME` (TOML: in the service's table) and wins over `XDSI_NAME`. The",
         "environment wins over the file. Lists and tables in the environment are JSON.",
+        "",
+        'A secret may stand in a file: `XDSI_…__FILE` names it (TOML: `name = {file = "…"}`). Credentials of',
+        "systemd (`LoadCredential=XDSI_DATABASE_URL:…`) count as variables, and one that is set wins.",
         "",
     ]
     lines += ["## Every service", "", *_table(ServiceSettings, set())]
@@ -62,6 +65,8 @@ def _rows(settings_class: type[BaseModel], prefix: str, without: set[str]) -> It
             yield from _rows(group, f"{prefix}{name.upper()}{SEPARATOR}", set())
             continue
         meaning = (field.description or "").replace("|", "/")
+        if is_secret(settings_class, name):
+            meaning += f" (secret: never shown; or `{prefix}{name.upper()}{SEPARATOR}FILE`)"
         yield f"| `{prefix}{name.upper()}` | {_default(field)} | {meaning} |"
 
 

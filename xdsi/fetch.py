@@ -81,7 +81,10 @@ async def _fetch(
     except SoapFault as fault:
         raise Failed(f"the message was refused: {fault.reason}") from None
     except PeerError as error:
-        raise Failed(f"no answer: {error}") from None
+        raise Failed(
+            f"no answer: {error}; is it running? XDSI_REGISTRY_URL and XDSI_REPOSITORY_URL, or --config, "
+            "name who is asked"
+        ) from None
 
 
 async def _retrieve(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,20 +19,23 @@ from consumer.domain.clinician import Clinician
 from consumer.domain.found import DCM, FoundStudy
 from consumer.imaging_document_consumer import open_consumer
 from consumer.settings import ConsumerSettings
+from shared.ebrim.identifiers import is_dtm
 from shared.ebrim.model import Code, DocumentEntry, Timestamp
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
 from shared.soap.client import PeerError
-from xdsi.cli import Failed
+from xdsi.cli import Failed, WrongUsage
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
 from xdsi.patient_ids import domain_patient_id
+
+_DATE = re.compile(r"\d{4}-\d\d(-\d\d)?")
 
 
 def command(
     patient: Annotated[str, typer.Option(help="Patient id: ID of the affinity domain, or a whole CX.")],
     modality: Annotated[list[str], typer.Option(help="Modality, for example CT; may be repeated.")] = [],
-    since: Annotated[str, typer.Option(help="Service begun on or after YYYY[MM[DD]].")] = "",
-    before: Annotated[str, typer.Option(help="Service begun before YYYY[MM[DD]].")] = "",
+    since: Annotated[str, typer.Option(help="Service begun on or after 2026-09-01 or YYYY[MM[DD]].")] = "",
+    before: Annotated[str, typer.Option(help="Service begun before 2026-09-01 or YYYY[MM[DD]].")] = "",
     all_documents: Annotated[bool, typer.Option("--all", help="Not manifests alone.")] = False,
     user: User = None,
     role: Role = [],
@@ -49,8 +54,8 @@ def command(
     clinician = clinician_of(user, role, purpose, organization)
     filters: dict[str, object] = {
         "modalities": tuple(Code(each, DCM) for each in modality),
-        "service_start_from": Timestamp(since) if since else None,
-        "service_start_to": Timestamp(before) if before else None,
+        "service_start_from": service_time("--since", since),
+        "service_start_to": service_time("--before", before),
     }
     if all_documents:
         filters["format_codes"] = ()
@@ -65,6 +70,27 @@ def command(
         raise Failed(f"this is not all there may be: {_told(errors)}")
 
 
+def service_time(option: str, text: str) -> Timestamp | None:
+    """A time as it is typed: a date or time of ISO 8601, local when it has no zone, or the digits of a DTM.
+
+    Raises
+    ------
+    WrongUsage
+        It is neither, or no date of the calendar.
+    """
+    if not text:
+        return None
+    digits = text.replace("-", "") if _DATE.fullmatch(text) else text
+    if is_dtm(digits):
+        return Timestamp(digits)
+    try:
+        return Timestamp.of(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        raise WrongUsage(
+            f"{option} {text}: write a time as 2026-09-01, 2026-09-01T09:15Z, or YYYY[MM[DD[hh[mm[ss]]]]]"
+        ) from None
+
+
 async def find(
     settings: ConsumerSettings, clinician: Clinician | None, patient_id: str, filters: dict[str, object]
 ) -> tuple[DocumentEntry, ...]:
@@ -77,7 +103,9 @@ async def find(
     except SoapFault as fault:
         raise Failed(f"the registry refused the message: {fault.reason}") from None
     except PeerError as error:
-        raise Failed(f"the registry cannot be asked: {error}") from None
+        raise Failed(
+            f"the registry cannot be asked: {error}; is it running? XDSI_REGISTRY_URL or --config names it"
+        ) from None
 
 
 def _told(errors: Sequence[XdsError]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.ebrim.identifiers import CX
-from xdsi.cli import Failed
+from xdsi.cli import WrongUsage
 
 
 def domain_patient_id(text: str, affinity_domain: str) -> str:
@@ -11,10 +11,10 @@ def domain_patient_id(text: str, affinity_domain: str) -> str:
 
     Raises
     ------
-    Failed
+    WrongUsage
         It is neither.
     """
     try:
         return str(CX.written(text, affinity_domain))
     except ValueError:
-        raise Failed(f"{text!r} is not a patient id; write ID, or ID^^^&OID&ISO") from None
+        raise WrongUsage(f"{text!r} is not a patient id; write ID, or ID^^^&OID&ISO") from None

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.settings import ServiceSettings
+from shared.settings import PREFIX, SEPARATOR, ServiceSettings, SettingsError
+from shared.store.failures import DatabaseError
 
 
 class Service(StrEnum):
@@ -101,10 +102,14 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
         sys.stdout.write(f"{service} ready {settings.public_url or f'{scheme}://{host}:{port}'}\n")
         sys.stdout.flush()
 
-    run_service(
-        lambda: build(settings, **changes),
-        settings,
-        on_tls_failure=lambda running: running.node_refused,
-        on_ready=ready,
-        reuse_port=reuse_port,
-    )
+    try:
+        run_service(
+            lambda: build(settings, **changes),
+            settings,
+            on_tls_failure=lambda running: running.node_refused,
+            on_ready=ready,
+            reuse_port=reuse_port,
+        )
+    except DatabaseError as error:
+        setting = f"{PREFIX}{service.package.upper()}{SEPARATOR}DATABASE_URL"
+        raise SettingsError((f"{setting}: {error}",)) from error

@@ -40,7 +40,7 @@ def command(
     wanted = environment(addresses, data.resolve())
     said = {name: wanted[name] for name in _OPTIONS}
     env = {**wanted, **os.environ, **said}
-    claim(data.resolve())
+    claim(data.resolve(), said_by="--data")
     members = list(processes(ORDER, env, data.resolve() / LOGS))
     stop = _Stop()
     try:

@@ -51,7 +51,7 @@ def supervise(settings: RegistrySettings, config: Path | None) -> None:
     ------
     Failed
         A worker did not start, or another registry runs in the same folder.
-    OSError
+    SettingsError
         The port is taken.
     """
     folder = settings.folder / "workers"
@@ -60,7 +60,9 @@ def supervise(settings: RegistrySettings, config: Path | None) -> None:
     try:
         _alone(lock, settings)
         shutil.rmtree(metrics_folder(settings), ignore_errors=True)
-        with _reserved(settings.host, settings.port) as port:
+        with settings.listening():
+            reserved = _reserved(settings.host, settings.port)
+        with reserved as port:
             number = port.getsockname()[1]
             asyncio.run(_Supervisor(settings, config, number).run())
     finally:

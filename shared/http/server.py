@@ -167,9 +167,8 @@ async def start_server(
     Raises
     ------
     SettingsError
-        The settings contradict themselves, for example an open address without TLS; or TLS cannot be set up.
-    OSError
-        The address cannot be listened on.
+        The settings contradict themselves, for example an open address without TLS; TLS cannot be set up; or
+        the address cannot be listened on.
     """
     if problems := settings.problems():
         raise SettingsError(tuple(problems))
@@ -177,7 +176,8 @@ async def start_server(
     guarded = Guard(app, settings, settings.host)
     house = _house(guarded, limits or HttpLimits.of(settings))
     allow_open_files(2 * house.limits.connections + 256)
-    listening = _listening(settings.host, settings.port, reuse_port)
+    with settings.listening():
+        listening = _listening(settings.host, settings.port, reuse_port)
     port: int = listening.getsockname()[1]
     if context is not None:
         return RunningServer(house, TlsListener(house, listening, context, on_tls_failure), port)

@@ -19,6 +19,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
+from socket import gaierror
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -396,14 +397,30 @@ async def open_database(
                 "plan_cache_mode": "force_generic_plan" if plans_kept else "auto",
             },
         )
-    except (*_GONE, asyncpg.PostgresError) as error:
-        raise DatabaseUnavailable(f"{_shown(url)}: {error}") from error
+    except (*_GONE, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise DatabaseUnavailable(f"{_shown(url)}: {_why(error)}") from error
     return PostgresDatabase(pool)
 
 
 def _shown(url: str) -> str:
     parts = urlsplit(url)
     return f"postgresql://{parts.hostname or ''}{parts.path}"
+
+
+def _why(error: Exception) -> str:
+    """Why a database cannot be opened, and what would help; no value of the URL but what the server says."""
+    match error:
+        case asyncpg.InvalidCatalogNameError():
+            return f"{error}; make it (createdb), or name another"
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return f"{error}; correct user and password"
+        case asyncpg.InsufficientPrivilegeError():
+            return f"{error}; grant CREATE on the database to this user"
+        case gaierror():
+            return "the host is not known; correct its name"
+        case OSError() | asyncpg.CannotConnectNowError():
+            return f"PostgreSQL does not answer ({error or type(error).__name__}); start it, or name another"
+    return str(error) or type(error).__name__
 
 
 async def _upgrade(connection: Any, name: str, metadata: MetaData, migrations: str | None) -> None:
