@@ -8,33 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from consumer.delivery import InstanceResponse
+from consumer.delivery import DICOM, headers_of
 from consumer.domain.found import Criteria, FoundStudy, WrongCriterion
-from consumer.problems import problem_of
-from consumer.unit import Parts
-from consumer.visitors import Reception, Visitor
-from consumer.workplace import MOST_STUDIES, Opened, OpenedSeries, Workplace
-from shared.http.json_body import read_json
-from shared.http.problem import CONTENT_TYPE, BadRequest, HttpProblem
-from shared.http.raw_asgi import ClientGone, node_of
+from consumer.visitors import Visitor
+from consumer.workplace import MOST_STUDIES, Fetched, Opened, OpenedSeries, Workplace
+from shared.http.problem import CONTENT_TYPE, BadRequest
+from shared.rest.message import HttpRequest, HttpResponse, JsonBody, json_response
+from shared.rest.served import ServedRest
+from shared.security.caller import Caller
+from shared.security.rights import Right
+from shared.security.speaker import Speaker
 
 PREFIX: Final = "/api"
-MAX_BODY: Final = 64 * 1024
 
 
 class _Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Body = TypeVar("Body", bound=_Body)
 
 
 class StudiesRequest(_Body):
@@ -65,61 +62,79 @@ class ManifestRequest(_Body):
     home_community_id: str = Field("", max_length=80)
 
 
-def router(parts: Parts, reception: Reception, workplace: Workplace) -> APIRouter:
-    """The routes below `/api`."""
-    routes = APIRouter(prefix=PREFIX, include_in_schema=False)
-    domain = parts.settings.affinity_domain
-
-    async def visitor(request: Request) -> Visitor:
-        return await reception.admit_by_header(node_of(request.scope), request.headers.get("authorization"))
-
-    @routes.post("/studies")
-    async def studies(request: Request) -> Response:
-        async def work() -> Response:
-            who = await visitor(request)
-            asked = await read_json(request.headers, request.receive, StudiesRequest, limit=MAX_BODY)
-            try:
-                criteria = asked.criteria(domain)
-            except WrongCriterion as error:
-                raise BadRequest(f"{error.name}: {error}") from None
-            found = await workplace.find(who, criteria, limit=asked.limit)
-            shown = [_study(study) for study, _ in found.studies]
-            return await _answer(
-                {"studies": shown, "complete": found.complete, "unanswered": found.unanswered}
-            )
-
-        return await answered(work)
-
-    @routes.post("/manifests")
-    async def manifests(request: Request) -> Response:
-        async def work() -> Response:
-            who = await visitor(request)
-            asked = await read_json(request.headers, request.receive, ManifestRequest, limit=MAX_BODY)
-            opened = await workplace.open(
-                who, asked.document_unique_id, asked.repository_unique_id, asked.home_community_id
-            )
-            return await _answer(_manifest(opened))
-
-        return await answered(work)
-
-    @routes.get("/instances/{handle}")
-    async def instances(handle: str, request: Request) -> Response:
-        async def work() -> Response:
-            return InstanceResponse(await workplace.fetch(await visitor(request), handle))
-
-        return await answered(work)
-
-    return routes
+# --- the three ----------------------------------------------------------------------------------------
 
 
-async def answered(work: Callable[[], Awaitable[Response]]) -> Response:
-    """The answer of `work`, or the problem that it met."""
-    try:
-        return await work()
-    except ClientGone:
-        raise
-    except Exception as error:
-        return _shown(problem_of(error))
+async def studies(workplace: Workplace, request: StudiesRequest, caller: Caller) -> bytes:
+    """Find the published studies of a patient (ITI-18)."""
+    criteria = request.criteria(workplace.affinity_domain)
+    found = await workplace.find(Visitor.of(caller), criteria, limit=request.limit)
+    shown = [_study(study) for study, _ in found.studies]
+    return await _json({"studies": shown, "complete": found.complete, "unanswered": found.unanswered})
+
+
+async def manifest(workplace: Workplace, request: ManifestRequest, caller: Caller) -> bytes:
+    """Open a manifest (ITI-18, ITI-43), with a link to each of its instances."""
+    opened = await workplace.open(
+        Visitor.of(caller),
+        request.document_unique_id,
+        request.repository_unique_id,
+        request.home_community_id,
+    )
+    return await _json(_manifest(opened))
+
+
+async def instance(workplace: Workplace, handle: str, caller: Caller) -> Fetched:
+    """Fetch an instance (RAD-69, else RAD-107)."""
+    return await workplace.fetch(Visitor.of(caller), handle)
+
+
+async def decode_handle(request: HttpRequest) -> str:
+    """Which instance is asked for."""
+    return request.parameters["handle"]
+
+
+def encode_instance(fetched: Fetched) -> HttpResponse:
+    """The file, which is gone when it is sent."""
+    path = Path(fetched.file.path)
+    return HttpResponse(
+        media_type=DICOM,
+        headers=headers_of(fetched),
+        pieces=(fetched.file,),
+        sent=lambda: path.unlink(missing_ok=True),
+    )
+
+
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
+    ServedRest(
+        name="Find studies",
+        routes=(f"POST {PREFIX}/studies",),
+        right=Right.ASK,
+        speaker=Speaker.USER,
+        decode=JsonBody(StudiesRequest),
+        handle=studies,
+        encode=json_response,
+        problems={WrongCriterion: BadRequest},
+    ),
+    ServedRest(
+        name="Open manifest",
+        routes=(f"POST {PREFIX}/manifests",),
+        right=Right.ASK,
+        speaker=Speaker.USER,
+        decode=JsonBody(ManifestRequest),
+        handle=manifest,
+        encode=json_response,
+    ),
+    ServedRest(
+        name="Fetch instance",
+        routes=(f"GET {PREFIX}/instances/{{handle}}",),
+        right=Right.ASK,
+        speaker=Speaker.USER,
+        decode=decode_handle,
+        handle=instance,
+        encode=encode_instance,
+    ),
+)
 
 
 def refused(request: Request, error: HTTPException) -> Response:
@@ -132,14 +147,9 @@ def refused(request: Request, error: HTTPException) -> Response:
     return Response(json.dumps(said), error.status_code, error.headers, media_type=CONTENT_TYPE)
 
 
-def _shown(problem: HttpProblem) -> Response:
-    return Response(problem.body(), problem.status, problem.headers, media_type=CONTENT_TYPE)
-
-
-async def _answer(content: Any) -> Response:
+async def _json(content: Any) -> bytes:
     """Large manifests are long to write: not on the loop."""
-    octets = await asyncio.to_thread(lambda: json.dumps(content, ensure_ascii=False).encode())
-    return Response(octets, media_type="application/json")
+    return await asyncio.to_thread(lambda: json.dumps(content, ensure_ascii=False).encode())
 
 
 def _study(study: FoundStudy) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -15,14 +17,16 @@ from consumer.pages.routes import Pages
 from consumer.sessions import Session, Sessions
 from consumer.settings import ConsumerSettings
 from consumer.unit import Parts
-from consumer.visitors import Reception
+from consumer.visitors import SAML, Reception
 from consumer.workplace import Workplace
 from shared.audit.events import LOGOUT, user_authentication
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
 from shared.background import BackgroundWork
 from shared.http.health import health_routes
+from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller
 from shared.telemetry.metrics import Metrics
 
 _SWEEP_SECONDS = 30.0
@@ -51,7 +55,20 @@ class Consumer:
         application.include_router(
             health_routes(checks, self._metrics, background=(self._sessions_end,), trail=self._forwarder)
         )
-        application.include_router(api.router(parts, reception, workplace))
+
+        @asynccontextmanager
+        async def unit(_: Caller) -> AsyncIterator[Workplace]:
+            yield workplace
+
+        rest = RestService(
+            unit=unit,
+            authenticator=reception,
+            recorder=parts.recorder,
+            settings=parts.settings,
+            metrics=self._metrics,
+            scheme=SAML,
+        )
+        application.router.routes.extend(rest.routes(api.SERVED_REST))
         application.include_router(Pages(parts, reception, workplace, self.sessions).router())
         return application
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -10,11 +11,21 @@ from starlette.types import Receive, Scope, Send
 from consumer.workplace import Fetched
 from shared.http.raw_asgi import send_pieces
 
+DICOM: Final = "application/dicom"
+
+
+def headers_of(fetched: Fetched) -> dict[str, str]:
+    """What makes a browser keep the file, and never show it."""
+    return {
+        "content-disposition": f'attachment; filename="{fetched.sop_instance_uid}.dcm"',
+        "content-security-policy": "sandbox",
+    }
+
 
 class InstanceResponse(Response):
     """One DICOM file, to be kept and never shown by a browser."""
 
-    media_type = "application/dicom"
+    media_type = DICOM
 
     def __init__(self, fetched: Fetched) -> None:
         super().__init__()
@@ -23,11 +34,8 @@ class InstanceResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file."""
         fetched = self._fetched
-        headers = [
-            (b"content-type", b"application/dicom"),
-            (b"content-disposition", b'attachment; filename="%s.dcm"' % fetched.sop_instance_uid.encode()),
-            (b"content-security-policy", b"sandbox"),
-        ]
+        named = {"content-type": DICOM, **headers_of(fetched)}
+        headers = [(name.encode(), value.encode()) for name, value in named.items()]
         try:
             await send_pieces(scope, send, status=200, headers=headers, pieces=[fetched.file])
         finally:

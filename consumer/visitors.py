@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lxml import etree
 
@@ -18,6 +18,7 @@ from shared.faults import NodeRefused, SecurityFault
 from shared.http.problem import Forbidden, Unauthorized
 from shared.security.authenticator import Authenticator, assertion_of_bearer
 from shared.security.caller import Caller, Node, User
+from shared.security.rights import Right
 from shared.security.xua import MAX_BYTES
 
 HOW = (
@@ -33,6 +34,11 @@ class Visitor:
 
     caller: Caller
     assertion: bytes | None = None
+
+    @classmethod
+    def of(cls, caller: Caller) -> Visitor:
+        """The visitor who is a caller of ours."""
+        return cls(caller=caller, assertion=caller.assertion or None)
 
     @property
     def user(self) -> User | None:
@@ -72,15 +78,22 @@ class Reception:
             await self._recorder.refusals.node(node.address, fault.detail)
             raise Forbidden(fault.reason) from None
         except SecurityFault as fault:
-            reason = fault.subcode[1] if fault.subcode else ""
             await self._recorder.refusals.user(fault, node)
-            if token is None:
-                raise Unauthorized(f"a user's assertion is needed; {HOW}") from None
-            raise Unauthorized(f"the assertion is not accepted ({reason}); {HOW}") from None
+            raise SAML.refusal(fault, token) from None
 
-    async def admit_by_header(self, node: Node, authorization: str | None) -> Visitor:
-        """The visitor whose assertion is in the Authorization header; raises as `admit` does."""
-        return await self.admit(node, _assertion_in(authorization))
+    async def caller(
+        self,
+        node: Node,
+        *,
+        door: str,
+        right: Right,
+        endpoint: str,
+        bearer: str | None,
+        speaker_is_user: bool,
+    ) -> Caller:
+        """The caller of a request of a program, with the assertion that is passed on; raises
+        `SecurityFault`. Assertions are for this service, whatever is asked of it."""
+        return (await self._verified(node, bearer)).caller
 
     async def without_user(self, node: Node) -> Visitor | None:
         """The node by itself, or None where a user is needed; not recorded: nobody claims anything."""
@@ -95,7 +108,10 @@ class Reception:
         )
         if caller.user is None and not caller.community_node:
             raise SecurityFault("InvalidSecurity", "a node of another community came without a user")
-        return Visitor(caller=caller, assertion=_octets(token) if caller.user and token else None)
+        if caller.user is None or not token:
+            return Visitor(caller=caller)
+        octets = _octets(token)
+        return Visitor(caller=replace(caller, assertion=octets), assertion=octets)
 
 
 def _octets(token: str) -> bytes:
@@ -103,14 +119,30 @@ def _octets(token: str) -> bytes:
     return bytes(etree.tostring(assertion_of_bearer(token), with_tail=False))
 
 
-def _assertion_in(authorization: str | None) -> bytes | None:
-    """What the header holds; what cannot be read becomes an assertion that nobody accepts."""
-    if authorization is None:
-        return None
-    scheme, _, text = authorization.partition(" ")
-    if scheme.lower() != "saml" or len(text) > _MOST_CHARACTERS:
-        return b""
+class Saml:
+    """`SAML <base64 of the assertion>`, by which programs name their user."""
+
+    def token(self, authorization: str) -> str | None:
+        """What the header holds; what cannot be read becomes an assertion that nobody accepts."""
+        if not authorization:
+            return None
+        scheme, _, text = authorization.partition(" ")
+        readable = scheme.lower() == "saml" and len(text) <= _MOST_CHARACTERS
+        return _base64url(text.strip()) if readable else ""
+
+    def refusal(self, fault: SecurityFault, token: str | None) -> Unauthorized:
+        """With what to send."""
+        if token is None:
+            return Unauthorized(f"a user's assertion is needed; {HOW}")
+        reason = fault.subcode[1] if fault.subcode else ""
+        return Unauthorized(f"the assertion is not accepted ({reason}); {HOW}")
+
+
+SAML = Saml()
+
+
+def _base64url(text: str) -> str:
     try:
-        return b64decode(text.strip(), validate=True)
+        return urlsafe_b64encode(b64decode(text, validate=True)).rstrip(b"=").decode()
     except ValueError:
-        return b""
+        return ""

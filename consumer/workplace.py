@@ -100,6 +100,11 @@ class Workplace:
         self._handles = handles
         self._gate = Gate(parts.settings.fetches)
 
+    @property
+    def affinity_domain(self) -> str:
+        """The domain of the ids of patients."""
+        return self._parts.settings.affinity_domain
+
     # -- find
 
     async def find(self, visitor: Visitor, criteria: Criteria, *, limit: int = MOST_STUDIES) -> Found:

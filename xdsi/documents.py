@@ -248,7 +248,8 @@ def doors() -> dict[str, Right]:
 
 def served_rest(service: Service) -> tuple[ServedRest[Any, Any], ...]:
     """What a service serves over REST."""
-    module = importlib.import_module(f"{service.package}.transactions")
+    name = "api" if service is Service.CONSUMER else "transactions"
+    module = importlib.import_module(f"{service.package}.{name}")
     found: tuple[ServedRest[Any, Any], ...] = getattr(module, "SERVED_REST", ())
     return found
 

@@ -16,11 +16,12 @@ _MOST_MODALITIES = 20
 
 
 class WrongCriterion(ValueError):
-    """A criterion cannot be searched by; `name` is its name, the text says what would be right."""
+    """A criterion cannot be searched by; `name` is its name, `text` says what would be right."""
 
     def __init__(self, name: str, text: str) -> None:
-        super().__init__(text)
+        super().__init__(f"{name}: {text}")
         self.name = name
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,7 @@ class Pages:
                 visitor,
                 status=HTTPStatus.UNPROCESSABLE_ENTITY,
                 searched=searched,
-                wrong={error.name: str(error)},
+                wrong={error.name: error.text},
             )
         return _see(f"/searches/{self._workplace.search_handle(visitor, criteria)}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
 
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor, Rejected, UnavailableError, XdsError
@@ -11,7 +10,6 @@ from shared.http.problem import (
     HttpProblem,
     InternalProblem,
     TooLarge,
-    Unauthorized,
     Unavailable,
     Unprocessable,
 )
@@ -19,18 +17,6 @@ from shared.http.raw_asgi import BodyTooLarge, ServerBusy
 from shared.perform import InternalError, unexpected
 
 Problems = Mapping[type[Exception], Callable[[str], HttpProblem]]
-
-
-class TokenNeeded(Unauthorized):
-    """Nobody is named."""
-
-    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": 'Bearer realm="xdsi"'}
-
-
-class TokenRefused(Unauthorized):
-    """The token that came is not accepted."""
-
-    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": 'Bearer realm="xdsi", error="invalid_token"'}
 
 
 def problem_of(error: Exception, problems: Problems) -> HttpProblem:

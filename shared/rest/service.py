@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.routing import BaseRoute, Route
 
@@ -33,10 +33,11 @@ from shared.http.raw_asgi import (
 )
 from shared.perform import AuditRecorder, UnitFactory, perform
 from shared.rest.message import HttpRequest, HttpResponse
-from shared.rest.problems import TokenNeeded, TokenRefused, problem_of
+from shared.rest.problems import problem_of
+from shared.rest.scheme import BEARER, Scheme
 from shared.rest.served import ServedRest
-from shared.security.authenticator import Authenticator
-from shared.security.caller import Caller
+from shared.security.caller import Caller, Node
+from shared.security.rights import Right
 from shared.security.speaker import Speaker
 from shared.settings import ServiceSettings
 from shared.telemetry.log import logger
@@ -45,15 +46,33 @@ from shared.telemetry.metrics import Metrics, Result
 _log = logger(__name__)
 
 
+class Authenticates(Protocol):
+    """Proves who is calling (`shared.security.authenticator.Authenticator`)."""
+
+    async def caller(
+        self,
+        node: Node,
+        *,
+        door: str,
+        right: Right,
+        endpoint: str,
+        bearer: str | None,
+        speaker_is_user: bool,
+    ) -> Caller:
+        """The caller, or a `SecurityFault`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestService:
     """The REST endpoints of one service; wired in its `app.py`, where `routes` go to the router."""
 
     unit: UnitFactory
-    authenticator: Authenticator
+    authenticator: Authenticates
     recorder: AuditRecorder
     settings: ServiceSettings
     metrics: Metrics
+    scheme: Scheme = BEARER
 
     def routes(self, served: Sequence[ServedRest[Any, Any]]) -> list[BaseRoute]:
         """The routes of what is served, in its order."""
@@ -127,20 +146,20 @@ class _Endpoint:
 
     async def _caller(self, message: HttpRequest) -> Caller:
         scope, refusals = message.scope, self._service.recorder.refusals
-        scheme, _, token = message.headers.get("authorization", "").partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else None
+        scheme = self._service.scheme
+        token = scheme.token(message.headers.get("authorization", ""))
         try:
             node = node_of(scope)
         except SecurityFault as fault:
             await refusals.node(scope["client"][0] if scope.get("client") else "", fault.detail)
-            raise TokenNeeded(fault.reason) from None
+            raise scheme.refusal(fault, None) from None
         try:
             return await self._service.authenticator.caller(
                 node,
                 door=self._door,
                 right=self._served.right,
                 endpoint=called(scope, self._service.settings.public_url),
-                bearer=bearer,
+                bearer=token,
                 speaker_is_user=self._served.speaker is Speaker.USER,
             )
         except NodeRefused as fault:
@@ -148,7 +167,7 @@ class _Endpoint:
             raise Forbidden(fault.reason) from None
         except SecurityFault as fault:
             await refusals.user(fault, node, transaction=self._door)
-            raise (TokenNeeded if bearer is None else TokenRefused)(fault.reason) from None
+            raise scheme.refusal(fault, token) from None
 
     async def _send(self, exchange: _Exchange, response: HttpResponse, send: Send) -> None:
         try:
