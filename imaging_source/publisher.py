@@ -17,6 +17,7 @@ from shared.background import BackgroundWork
 from shared.perform import log_mistake
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
+from shared.telemetry.trace import one_trace
 
 _log = logger(__name__)
 
@@ -98,7 +99,8 @@ class Publisher:
 
     async def _provide(self, leased: Leased) -> None:
         try:
-            await rad68.provide(self._parts, leased)
+            with one_trace():
+                await rad68.provide(self._parts, leased)
         except DatabaseError as error:
             _log.error("an outcome cannot be kept; it will be learned anew", error=type(error).__name__)
         except Exception as error:

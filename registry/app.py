@@ -31,6 +31,7 @@ from shared.security.tls import server_context
 from shared.soap.pipeline import SoapService
 from shared.store.engine import Database, open_database, open_reader
 from shared.telemetry.metrics import Metrics
+from shared.telemetry.wire import WireFolder
 
 PATH = "/xds/registry"
 LEADER = Worker()
@@ -65,6 +66,7 @@ class Registry:
             ),
             tls=server_context(settings.tls) if settings.tls.enabled else None,
             on_tls_failure=self.node_refused,
+            wire=WireFolder(settings.wire_folder, settings.service) if settings.wire_folder else None,
         )
         authenticator = Authenticator(settings, once=UsedAssertions(parts.database))
         metrics = Metrics("registry")

@@ -20,6 +20,8 @@ from shared.http.limits import Admission
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
 from shared.telemetry.log import logger
+from shared.telemetry.trace import Span
+from shared.telemetry.wire import Message, WireFolder
 
 _log = logger(__name__)
 
@@ -109,7 +111,7 @@ class MllpListener:
     """Accepts connections and hands each message to `answer`, one after the other for each connection.
 
     `refusal` makes the message that is sent when a frame is cut, from the reason and the beginning of what
-    came.
+    came; `wire` keeps messages and answers as files.
     """
 
     def __init__(
@@ -120,7 +122,9 @@ class MllpListener:
         limits: MllpLimits | None = None,
         tls: ssl.SSLContext | None = None,
         on_tls_failure: OnTlsFailure | None = None,
+        wire: WireFolder | None = None,
     ) -> None:
+        self._wire = wire
         self._answer = answer
         self._refusal = refusal
         self._limits = limits or MllpLimits()
@@ -245,8 +249,12 @@ class MllpListener:
         assert task is not None
         self._answering.add(task)
         try:
-            writer.write(framed(await self._answer(message, node)))
-            await writer.drain()
+            with Span("MLLP") as span:
+                answer = await self._answer(message, node)
+                if self._wire is not None:
+                    await self._wire.keep(span.trace_id, "hl7", Message(message), Message(answer))
+                writer.write(framed(answer))
+                await writer.drain()
         finally:
             self._answering.discard(task)
 

@@ -115,6 +115,21 @@ class XuaMode(StrEnum):
     OFF = "off"
 
 
+class LogLevel(StrEnum):
+    """From which level on the log tells."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        """Levels are written in small letters too."""
+        name = value.upper() if isinstance(value, str) else ""
+        return cls(name) if name in cls.__members__ else None
+
+
 class Default(StrEnum):
     """The answer when a patient has no policy."""
 
@@ -288,6 +303,16 @@ class ServiceSettings(_Hiding):
         description="origins (scheme://host:port) of other sites whose pages may ask here from a browser and "
         "read the answers (CORS)",
     )
+    log_level: LogLevel = Field(
+        LogLevel.INFO,
+        description="from which level on the log tells: DEBUG (also probes of health and metrics), INFO "
+        "(each answered request), WARNING or ERROR",
+    )
+    wire_folder: Path | None = Field(
+        None,
+        description="folder in which each request and answer over HTTP and MLLP is kept as files, with all "
+        "that they say of patients: for development, on loopback without TLS alone",
+    )
     data: Path = Field(Path("var"), description="folder of the embedded defaults")
     database_url: Annotated[str, AfterValidator(_database_url)] | None = secret(
         "SQLAlchemy URL; SQLite below the data folder when absent, postgresql://… in production"
@@ -427,6 +452,13 @@ class ServiceSettings(_Hiding):
             found.append(
                 f"XDSI_HOST: {self.host} is not loopback and TLS is not set up; set XDSI_TLS__CERTIFICATE, "
                 "XDSI_TLS__KEY and XDSI_TLS__TRUST, or listen on 127.0.0.1"
+            )
+        if self.wire_folder is not None and (
+            tls.enabled or not all(map(is_loopback, (self.host, self.public_host or self.host)))
+        ):
+            found.append(
+                "XDSI_WIRE_FOLDER: keeps whole messages, with what they say of patients, and is for "
+                "development on loopback without TLS alone; remove it"
             )
         if self.consent.source is ConsentSource.POLICIES:
             path = self.consent.policies

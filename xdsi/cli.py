@@ -8,10 +8,15 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from contextlib import nullcontext
 
 import typer
 
 from shared.store.folders import keep_private
+from shared.telemetry.trace import one_trace
+
+# They answer others, and ask peers for each of them.
+_SERVING = frozenset({"serve", "up"})
 
 # Name of the subcommand → module and what it is for, in the order in which a newcomer needs them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -100,8 +105,11 @@ def main() -> None:
     # A command tells people what they need; log lines and warnings are a service's, which sets up its own.
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(capture=True)
+    wanted = words[0] if words else ""
     try:
-        build(words[0] if words else "")(prog_name="xdsi")
+        # What a command asks of its peers is one trace; a service has one for each request.
+        with nullcontext() if wanted in _SERVING else one_trace():
+            build(wanted)(prog_name="xdsi")
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

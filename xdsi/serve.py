@@ -66,7 +66,7 @@ def command(
         from xdsi.workers import supervise
 
         claim(settings.data, service.value)
-        configure(service.value)
+        configure(service.value, level=settings.log_level)
         supervise(settings, config)
     else:
         run(service, settings)
@@ -93,7 +93,7 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
     from xdsi.data_folder import claim
 
     claim(settings.data, service.value)
-    configure(service.value)
+    configure(service.value, level=settings.log_level)
     build: Any = importlib.import_module(f"{service.package}.app").build
     scheme = "https" if settings.tls.enabled else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

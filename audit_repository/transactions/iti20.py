@@ -30,6 +30,7 @@ from shared.security.rights import Rights
 from shared.security.tls import server_context
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
+from shared.telemetry.trace import one_trace
 
 _log = logger(__name__)
 
@@ -148,7 +149,8 @@ class SyslogListener:
         try:
             node = self._node(writer, address)
             self._rights.check(node, "ITI-20")
-            await self._receive(reader, node)
+            with one_trace():
+                await self._receive(reader, node)
         except FramingError as error:
             await self._refused(address, f"the stream is not syslog with octet counting: {error}")
         except SecurityFault as error:
@@ -232,6 +234,8 @@ class SyslogListener:
         large = sum(len(message) for message in messages if isinstance(message, bytes)) > INLINE_BYTES
         records = await asyncio.to_thread(read) if large else read()
         await asyncio.shield(asyncio.ensure_future(self._append(records)))
+        # Nothing is answered in syslog, and every request elsewhere is a record here.
+        _log.debug("records kept", peer=node.address, records=len(records))
 
 
 class DatagramListener(asyncio.DatagramProtocol):

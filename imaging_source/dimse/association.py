@@ -24,6 +24,7 @@ from shared.audit.recorder import AuditUnavailable
 from shared.security.caller import Node
 from shared.security.rights import REJECTION_NOTE
 from shared.store.failures import DatabaseError
+from shared.telemetry.trace import Span
 
 if TYPE_CHECKING:
     from imaging_source.dimse.listener import DimseListener
@@ -53,6 +54,8 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
         self.listener = listener
         self.node = node
         self.address = node.address
+        # What comes by one association is one trace.
+        self.traceparent = Span("DIMSE").traceparent.encode()
         # Where the peer reached us: the address that is listened on may be any.
         self.own_address = listener.settings.public_host or str(connection.getsockname()[0])
         self._may_store: bool | None = None

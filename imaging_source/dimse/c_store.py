@@ -43,6 +43,8 @@ from shared.dicom.uids import (
     RLE,
 )
 from shared.security.rights import Right
+from shared.telemetry.result import Result
+from shared.telemetry.trace import Span
 
 if TYPE_CHECKING:
     from imaging_source.dimse.association import StorageAssociation
@@ -59,6 +61,8 @@ _STANDARD: Final = "1.2.840.10008."
 
 WHO_MAY_STORE: Final = f"not authorized; {Right.STORE.setting} names nodes that may"
 _COMMENT_LENGTH: Final = 64
+# Of warnings the first digit is this one.
+_WARNINGS: Final = 0xB
 
 
 def contexts() -> list[PresentationContext]:
@@ -82,6 +86,13 @@ def private_contexts(proposed: Iterable[PresentationContext]) -> list[Presentati
 
 def handle(event: Event) -> Dataset:
     """Keep one instance and answer with its status; called in the thread of the association."""
+    with Span("DIMSE", event.assoc.traceparent, transaction=RAD18.code) as span:
+        answer = _answer(event)
+        span.outcome = _outcome(answer.Status)
+        return answer
+
+
+def _answer(event: Event) -> Dataset:
     association: StorageAssociation = event.assoc
     if not association.may_store:
         return _status(NOT_AUTHORIZED, WHO_MAY_STORE)
@@ -113,7 +124,11 @@ def handle(event: Event) -> Dataset:
 
 def verify(event: Event) -> int:
     """Answer C-ECHO: a node hears whether it would be served."""
-    return 0x0000 if event.assoc.may_store else NOT_AUTHORIZED
+    with Span("DIMSE", event.assoc.traceparent, transaction="C-ECHO") as span:
+        span.quiet = True
+        status = 0x0000 if event.assoc.may_store else NOT_AUTHORIZED
+        span.outcome = _outcome(status)
+        return status
 
 
 def refuse_unnamed(association: StorageAssociation, request: C_STORE, context: PresentationContext) -> None:
@@ -121,7 +136,9 @@ def refuse_unnamed(association: StorageAssociation, request: C_STORE, context: P
     if isinstance(request.DataSet, DataSetFile):
         request.DataSet.discard()
     refused = Refused(MISMATCH, "the request names a SOP class or instance by no UID")
-    association.on_loop(association.listener.store.refuse(refused, association.transfer))
+    with Span("DIMSE", association.traceparent, transaction=RAD18.code) as span:
+        span.outcome = _outcome(refused.status)
+        association.on_loop(association.listener.store.refuse(refused, association.transfer))
     answer = C_STORE()
     answer.MessageIDBeingRespondedTo = request.MessageID
     answer.AffectedSOPClassUID = context.abstract_syntax
@@ -138,6 +155,13 @@ async def _keep(association: StorageAssociation, spooled: Spooled, claim: Claim)
         spooled.path.unlink(missing_ok=True)
         raise Refused(OUT_OF_RESOURCES, "audit events cannot be recorded", claim) from None
     return await listener.store.store_part10(spooled, association.transfer, claim)
+
+
+def _outcome(status: int) -> Result:
+    """How a request ended that was answered with `status` (PS3.7 annex C)."""
+    if status == NOT_AUTHORIZED:
+        return Result.FAULT
+    return Result.SUCCESS if status == 0x0000 or status >> 12 == _WARNINGS else Result.FAILURE
 
 
 def _status(status: int, comment: str = "") -> Dataset:

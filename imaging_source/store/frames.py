@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import logging
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -131,7 +132,7 @@ def _new_pool() -> ProcessPoolExecutor:
         _WORKERS,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=transcode.confine,
-        initargs=(_WORKER_MEMORY,),
+        initargs=(_WORKER_MEMORY, logging.getLevelName(logging.getLogger().level)),
     )
 
 

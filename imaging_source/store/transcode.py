@@ -43,9 +43,9 @@ _COPY: Final = 1024**2
 _LARGE: Final = 64 * 1024
 
 
-def confine(max_memory_bytes: int) -> None:
-    """Bound the memory of this process, and what it logs; for the start of a worker."""
-    configure("imaging-source")
+def confine(max_memory_bytes: int, log_level: str) -> None:
+    """Bound the memory of this process, and log as the one that asks does; for the start of a worker."""
+    configure("imaging-source", level=log_level)
     resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
 
 

@@ -29,6 +29,8 @@ from shared.security.caller import Node
 from shared.security.rights import Rights
 from shared.store.engine import Transaction
 from shared.telemetry.log import logger
+from shared.telemetry.metrics import Result
+from shared.telemetry.trace import asked_for, ended
 
 _log = logger(__name__)
 _NAME = ihe("ITI-8", "Patient Identity Feed")
@@ -50,6 +52,8 @@ class Feed:
         """
         settings, address = self.parts.settings, node.address
         message = None
+        asked_for("ITI-8")
+        ended(Result.FAILURE)
         try:
             self.rights.check(node, "ITI-8")
             message = feed.decode(
@@ -58,14 +62,18 @@ class Feed:
                 namespace=settings.feed_namespace,
                 default_charset=settings.feed_charset,
             )
-            return await self._taken(message, hashlib.sha256(octets).hexdigest(), address)
+            taken = await self._taken(message, hashlib.sha256(octets).hexdigest(), address)
+            ended(Result.SUCCESS)
+            return taken
         except NodeRefused as fault:
+            ended(Result.FAULT)
             return await self._stranger(fault, octets, address)
         except FeedError as error:
             return await self._refused(error, message, address)
         except UnavailableError as error:
             return await self._refused(FeedError(Code.ERROR, 207, "MSH", error.context), message, address)
         except Exception as error:
+            ended(Result.ERROR)
             _log.exception("a feed message failed", kind=type(error).__name__)
             text = "internal error; the registry's log explains it"
             return await self._refused(FeedError(Code.ERROR, 207, "MSH", text), message, address)

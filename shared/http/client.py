@@ -13,6 +13,7 @@ import httpx2
 from shared.security.caller import Node
 from shared.security.tls import Known, client_context
 from shared.settings import TlsSettings
+from shared.telemetry.trace import TRACEPARENT, traceparent
 
 MAX_CONNECTIONS = 64
 MAX_IDLE_CONNECTIONS = 16
@@ -58,7 +59,8 @@ class Origin(NamedTuple):
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Lets requests through to `allowed` origins alone; every request of a client passes here.
+    """Lets requests through to `allowed` origins alone; every request of a client passes here, and takes its
+    trace along.
 
     `own_addresses` are ours, as the peer at each origin saw them last.
     """
@@ -86,6 +88,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         origin = Origin.of(request.url)
         if origin not in self._allowed:
             raise EgressRefused(f"{origin} is not a configured peer; configured are {self._named()}")
+        request.headers[TRACEPARENT] = traceparent()
         response = await self._apart.get(origin, self._inner).handle_async_request(request)
         if stream := response.extensions.get("network_stream"):
             address = stream.get_extra_info("client_addr")

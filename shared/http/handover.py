@@ -25,8 +25,10 @@ from shared.http.raw_asgi import (
     Send,
     body_chunks,
 )
+from shared.telemetry.trace import TRACEPARENT, left_to_another, traceparent
 
 ORIGIN = b"x-xdsi-origin"
+_TRACE = TRACEPARENT.encode()
 
 #: No statement and no wait for a lock takes nearly as long; beyond it the other process is given up.
 ANSWER_SECONDS = 120.0
@@ -90,6 +92,7 @@ class Handover:
                     if name.lower() not in _NOT_ANSWERED
                 ]
                 started = True
+                left_to_another()
                 await send(
                     {"type": "http.response.start", "status": response.status_code, "headers": headers}
                 )
@@ -122,12 +125,12 @@ class Handover:
 
     @asynccontextmanager
     async def _answer(self, scope: Scope, body: AsyncGenerator[bytes]) -> AsyncIterator[httpx2.Response]:
-        headers = [pair for pair in scope["headers"] if pair[0] not in _HOP_BY_HOP]
+        headers = [pair for pair in scope["headers"] if pair[0] not in _HOP_BY_HOP and pair[0] != _TRACE]
         announced = {b"content-length", b"transfer-encoding"}.intersection(dict(scope["headers"]))
         request = httpx2.Request(
             scope["method"],
             "http://unix/",
-            headers=[*headers, (ORIGIN, origin_of(scope))],
+            headers=[*headers, (ORIGIN, origin_of(scope)), (_TRACE, traceparent().encode())],
             content=body if announced else None,
             extensions={"target": _target(scope), "timeout": _TIMEOUT},
         )

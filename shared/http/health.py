@@ -13,6 +13,7 @@ from shared.audit.forwarder import Forwarder
 from shared.background import BackgroundWork
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import CONTENT_TYPE, Metrics
+from shared.telemetry.trace import probed
 
 CHECK_SECONDS = 5.0
 
@@ -58,10 +59,12 @@ def health_routes(
 
     @router.get("/health/live")
     async def live() -> dict[str, str]:
+        probed()
         return {"status": "live"}
 
     @router.get("/health/ready")
     async def ready() -> JSONResponse:
+        probed()
         found = await asyncio.gather(*(_reason(name, check) for name, check in checks.items()))
         reasons = {name: reason for name, reason in zip(checks, found, strict=True) if reason}
         told = {"details": {name: read() for name, read in details.items()}} if details else {}
@@ -73,6 +76,7 @@ def health_routes(
 
     @router.get("/metrics")
     async def show_metrics() -> Response:
+        probed()
         return Response(shown.render(), headers={"content-type": CONTENT_TYPE})
 
     return router

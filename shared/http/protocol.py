@@ -26,6 +26,8 @@ from shared.http.pieces import Piece, read_ahead, size
 from shared.http.raw_asgi import PEER_CERTIFICATE, PIECES, ClientGone
 from shared.http.transmission import ConnectionGone, Transmission
 from shared.telemetry.log import logger
+from shared.telemetry.metrics import Result
+from shared.telemetry.trace import Span
 
 LINGER_SECONDS = 2.0
 MAX_LINGERING = 256
@@ -295,7 +297,9 @@ class XdsiProtocol(HttpToolsProtocol):
         cycle = self.cycle
         answered = cycle is None or cycle.response_complete
         if answered and self._arrived:
-            self._answer_and_close(status)
+            with Span("HTTP") as span:
+                span.status, span.outcome = status, Result.FAULT
+                self._answer_and_close(status)
         elif answered:
             # The rest of a request that has its answer already.
             self.transport.close()

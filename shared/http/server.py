@@ -24,9 +24,13 @@ from shared.http.handshake import OnTlsFailure, TlsListener
 from shared.http.limits import HttpLimits
 from shared.http.protocol import House, XdsiProtocol
 from shared.http.raw_asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, ServerBusy, send_body
+from shared.http.wire import kept_in
 from shared.security.tls import server_context
 from shared.settings import ServiceSettings, SettingsError
 from shared.telemetry.log import logger
+from shared.telemetry.metrics import Result
+from shared.telemetry.trace import BROKEN_OFF, Span, traceparent_in
+from shared.telemetry.wire import WireFolder
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -173,7 +177,9 @@ async def start_server(
     if problems := settings.problems():
         raise SettingsError(tuple(problems))
     context = server_context(settings.tls) if settings.tls.enabled else None
-    guarded = Guard(app, settings, settings.host)
+    guarded: App = Guard(app, settings, settings.host)
+    if settings.wire_folder is not None:
+        guarded = kept_in(WireFolder(settings.wire_folder, settings.service), guarded)
     house = _house(guarded, limits or HttpLimits.of(settings))
     allow_open_files(2 * house.limits.connections + 256)
     with settings.listening():
@@ -250,32 +256,50 @@ def _house(app: App, limits: HttpLimits) -> House:
 
 
 def _edge(app: App) -> App:
-    """`app`, with the exceptions of `raw_asgi` answered where the application did not."""
+    """`app`, each request a span, and the exceptions of `raw_asgi` answered where the application did not."""
 
     async def edge(scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
+        with Span("HTTP", traceparent_in(scope["headers"])) as span:
 
-        async def watched(message: Any) -> None:
-            nonlocal started
-            started = True
-            await send(message)
+            async def watched(message: Any) -> None:
+                if not span.status:
+                    span.status = message["status"]
+                await send(message)
 
-        try:
-            await app(scope, receive, watched)
-        except ClientGone:
-            _log.info("client gone", peer=(scope["client"] or ("",))[0])
-        except BodyTooLarge as error:
-            await _refuse(send, started, error, status=413, headers=[])
-        except ServerBusy as error:
-            await _refuse(send, started, error, status=503, headers=[(b"retry-after", b"1")])
+            try:
+                await app(scope, receive, watched)
+            except ClientGone:
+                _log.info("client gone", peer=(scope["client"] or ("",))[0])
+                span.outcome = BROKEN_OFF
+            except BodyTooLarge as error:
+                await _refuse(watched, span, error, status=413, headers=[])
+            except ServerBusy as error:
+                await _refuse(watched, span, error, status=503, headers=[(b"retry-after", b"1")])
+            span.resource = span.resource or _resource(scope)
+            span.outcome = span.outcome or _outcome(span.status)
 
     return edge
 
 
+def _resource(scope: Scope) -> str:
+    """What was asked for, as the route is written in the code: without a value of the request."""
+    path = getattr(scope.get("route"), "path", "")
+    return f"{scope['method']} {path}" if path else ""
+
+
+def _outcome(status: int) -> str:
+    """How a request ended that says no more than its status."""
+    if status < 400:
+        return Result.SUCCESS if status else BROKEN_OFF
+    if status in (401, 403):
+        return Result.FAULT
+    return Result.ERROR if status >= 500 and status != 503 else Result.FAILURE
+
+
 async def _refuse(
-    send: Send, started: bool, error: Exception, *, status: int, headers: list[tuple[bytes, bytes]]
+    send: Send, span: Span, error: Exception, *, status: int, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    if started:
+    if span.status:
         raise error
     headers = [(b"content-type", b"text/plain; charset=utf-8"), *headers]
     await send_body(send, status=status, headers=headers, body=str(error).encode())

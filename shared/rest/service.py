@@ -42,6 +42,7 @@ from shared.security.speaker import Speaker
 from shared.settings import ServiceSettings
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics, Result
+from shared.telemetry.trace import BROKEN_OFF, asked_for, ended
 
 _log = logger(__name__)
 
@@ -108,13 +109,16 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(HttpRequest(scope, receive, self._route))
+        asked_for(self._served.number or self._served.name, self._route)
         try:
             with self._metrics.measure() as counted:
                 response = await self._reply(exchange)
                 counted(exchange.result)
+            ended(exchange.result)
             await self._send(exchange, response, send)
         except ClientGone:
             _log.info("client gone", door=self._door)
+            ended(BROKEN_OFF)
 
     # --- every end of the way ------------------------------------------------------------------------
 
@@ -182,6 +186,7 @@ class _Endpoint:
     async def _record_broken(self, exchange: _Exchange, error: BaseException) -> None:
         """A response that was recorded as sent was not received in full: a second event says so."""
         _log.warning("response broken off", door=self._door, error=type(error).__name__)
+        ended(BROKEN_OFF)
         if not exchange.performed or exchange.caller is None:
             return
         events = self._served.audit(exchange.request, None, exchange.caller, Outcome.SERIOUS_FAILURE)

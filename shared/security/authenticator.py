@@ -16,6 +16,7 @@ from shared.security.rights import Right, Rights
 from shared.security.saml import Verified, claimed_name
 from shared.security.xua import MAX_BYTES, AssertionVerifier, assertion_of, check_timestamp
 from shared.settings import ServiceSettings, XuaMode, is_loopback
+from shared.telemetry.trace import asked_for
 from shared.xml import Element, XmlError, parse
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
@@ -83,6 +84,7 @@ class Authenticator:
         NodeRefused
             The node has not the right that the door needs.
         """
+        asked_for(door)
         self._check(node)
         self.rights.check(node, door, right)
         try:

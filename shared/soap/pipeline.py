@@ -66,6 +66,7 @@ from shared.soap.spooling import sweep
 from shared.soap.wsdl import CONTENT_TYPE, at_address, read_wsdl
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics, Result
+from shared.telemetry.trace import BROKEN_OFF, asked_for, ended
 from shared.xml import PRESCAN_BYTES, Element, XmlError, parse
 
 __all__ = [
@@ -173,9 +174,11 @@ class SoapService:
         try:
             reply = await self._reply(exchange, receive)
             self._count(exchange)
+            ended(exchange.result)
             await self._send(exchange, reply, receive, send)
         except ClientGone:
             _log.info("client gone", endpoint=exchange.endpoint)
+            ended(BROKEN_OFF)
         finally:
             if exchange.relay is not None:
                 await asyncio.shield(exchange.relay.aclose())
@@ -337,6 +340,7 @@ class SoapService:
                 f"{shown(envelope.action)} is not served here; served are {', '.join(self._served)}",
             )
         transaction = served.transaction
+        asked_for(transaction.number)
         declared = action_of(exchange.media_type)
         if declared not in ("", envelope.action):
             raise ActionFault(
@@ -426,6 +430,7 @@ class SoapService:
     async def _record_broken(self, exchange: Exchange, error: BaseException) -> None:
         """A response that was recorded as sent was not received in full: a second event says so."""
         _log.warning("response broken off", endpoint=exchange.endpoint, error=type(error).__name__)
+        ended(BROKEN_OFF)
         if exchange.served is None or exchange.caller is None:
             return
         events = exchange.served.audit(exchange.request, None, exchange.caller, Outcome.SERIOUS_FAILURE)

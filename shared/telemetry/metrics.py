@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
 
@@ -27,23 +26,14 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from shared.telemetry.result import Result
+
+__all__ = ["BUCKETS_SECONDS", "CONTENT_TYPE", "Metrics", "Result", "TransactionMetrics", "share_metrics"]
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9 ._-]{0,47}")
-
-
-class Result(StrEnum):
-    """How a transaction ended, as far as an operator wants to count it."""
-
-    SUCCESS = "success"
-    PARTIAL = "partial"
-    FAILURE = "failure"
-    """An orderly response with errors."""
-    FAULT = "fault"
-    """A fault or HTTP status instead of a response: the message is unreadable, or its sender not known."""
-    ERROR = "error"
-    """Our own mistake."""
 
 
 class TransactionMetrics:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import subprocess
@@ -16,23 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.ebrim.model import Code
-from shared.telemetry.log import HIDDEN, Phi, _arrange, configure, correlation_id, logger
+from shared.telemetry.log import HIDDEN, Phi, correlation_id, logger
+from tests.support.logs import log_lines
 
 NAME = "Müller^Änne"
 
 
 @pytest.fixture
 def lines():
-    stream = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
-    with warnings.catch_warnings():
-        configure("registry", stream=stream)
-        yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
-    root.handlers, root.level = handlers, level
-    _arrange("xdsi")
+    with log_lines() as lines:
+        yield lines
 
 
 def test_an_event_is_one_line_of_json_with_its_service_logger_level_and_time(lines):
@@ -121,6 +113,26 @@ def test_other_libraries_are_heard_from_warning_on(lines):
     for name in ("httpx2", "pynetdicom.acse", "uvicorn.error"):
         logging.getLogger(name).info("GET /studies?PatientID=%s", NAME)
     assert lines() == []
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+def test_no_level_lets_a_library_be_heard_below_warning(level):
+    with log_lines(level=level) as lines:
+        for name in ("foreign", "multipart", "httpx2", "sqlalchemy.pool", "asyncio"):
+            logging.getLogger(name).info("GET /studies?PatientID=%s", NAME)
+            logging.getLogger(name).debug("GET /studies?PatientID=%s", NAME)
+        assert lines() == []
+
+
+@pytest.mark.parametrize(("level", "heard"), [("DEBUG", 4), ("INFO", 3), ("WARNING", 2), ("ERROR", 1)])
+def test_a_level_leaves_out_what_is_below_it(level, heard):
+    with log_lines(level=level) as lines:
+        log = logger("registry.app")
+        log.debug("a")
+        log.info("b")
+        log.warning("c")
+        log.error("d")
+        assert [line["event"] for line in lines()] == list("abcd")[4 - heard :]
 
 
 def test_an_event_without_a_trace_has_none(lines):
