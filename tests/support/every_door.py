@@ -191,8 +191,7 @@ class Visit:
         endpoints = {path for _, path, _ in SOAP}
         for service, method, path in self.house.routes():
             if path not in endpoints:
-                headers = bearer if path.startswith("/dicomweb") else saml if service == "consumer" else {}
-                yield service, method, path, headers
+                yield service, method, path, saml if service == "consumer" else bearer
 
     async def _fed(self) -> str:
         port = self.house.listeners["MLLP"]
