@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import sys
 from contextlib import nullcontext
 
@@ -51,6 +52,10 @@ HELP = (
     "elsewhere find, are permitted, fetch and view them; every access is audited."
     "\n\nStart here: [bold]xdsi demo[/bold]"
 )
+
+
+# What no message could carry: controls that XML has not, and octets that are not UTF-8 as Python shows them.
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class Failed(Exception):
@@ -101,6 +106,15 @@ def _not_loaded() -> None:
 def main() -> None:
     """Run the command line."""
     keep_private()
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be text in the terminal's encoding.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for word in sys.argv[1:]:
+        if not word.isprintable():
+            sys.stderr.write(
+                f"xdsi: {word!r}: control characters and what is not UTF-8 cannot be understood\n"
+            )
+            sys.exit(WrongUsage.status)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     # A command tells people what they need; log lines and warnings are a service's, which sets up its own.
     logging.getLogger().addHandler(logging.NullHandler())

@@ -260,15 +260,15 @@ class Source:
     async def _post(self, path: str, content: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         try:
             response = await self._http.post(self._base + path, json=content)
-            answer = response.json()
         except (httpx2.HTTPError, OSError) as error:
             raise Failed(
                 f"the imaging source at {self._base} does not answer ({type(error).__name__}); is it running?"
                 " name it with XDSI_IMAGING_SOURCE__PUBLIC_URL or --config"
             ) from None
+        try:
+            return response.status_code, response.json()
         except ValueError:
             raise Failed(f"{self._base}{path} answers {response.status_code} without JSON") from None
-        return response.status_code, answer
 
 
 def _is_under_way(publication: dict[str, Any]) -> bool:
