@@ -1,0 +1,143 @@
+"""Over everything that is served over REST, wherever it is served: nonsense is answered with a problem, what
+is asked is recorded within the bounds of a record and counted, and the description names it.
+
+Who may not is refused and recorded everywhere: `test_every_door`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared.audit.bounds import MAX_RECORD
+from shared.audit.events import AuditEvent
+from shared.audit.recorder import AuditRecorder
+from shared.rest.message import JsonBody
+from shared.rest.served import ServedRest, unrecorded
+from tests.support.every_door import House, a_house
+from tests.support.metadata import PATIENT
+from xdsi.documents import PAGES, served_rest
+from xdsi.serve import Service
+
+pytestmark = [pytest.mark.heavy]
+
+#: What is sent for a member of a body by its name, and for any other.
+MEMBERS = {"patient_id": PATIENT, "key": "0" * 64, "until": "2030-01-01T00:00:00Z", "effect": "deny"}
+#: What stands in a path for a parameter that takes no UID.
+PARAMETERS = {"sequence": "1", "bulk:path": "7FE00010"}
+TEXT = "2.25.1"
+NONSENSE = b'{"nonsense": '
+
+Route = tuple[str, ServedRest[Any, Any], str, str]
+
+
+def everything() -> Iterator[Route]:
+    """Service, transaction, method and path of every route."""
+    for service in Service:
+        for served in served_rest(service):
+            for route in served.routes:
+                method, _, path = route.partition(" ")
+                yield service.value.replace("-", " "), served, method, path
+
+
+def body_of(served: ServedRest[Any, Any]) -> bytes:
+    """A body that can be read, of members that are needed."""
+    if not isinstance(served.decode, JsonBody):
+        return b""
+    fields = served.decode.kind.model_fields
+    needed = {name: False if field.annotation is bool else TEXT for name, field in fields.items()}
+    needed = {name: value for name, value in needed.items() if fields[name].is_required()}
+    extra = {"effect"} if served.decode.kind.model_config.get("extra") == "allow" else set()
+    return json.dumps(
+        needed | {name: MEMBERS[name] for name in MEMBERS if name in needed.keys() | extra}
+    ).encode()
+
+
+def filled(path: str, value: str) -> str:
+    """The path with every parameter filled in, by `value` or as it can be read."""
+    return re.sub(r"\{([^}]*)\}", lambda found: value or PARAMETERS.get(found[1], TEXT), path)
+
+
+async def sent(
+    http: httpx2.AsyncClient, house: House, route: Route, body: bytes, value: str = ""
+) -> httpx2.Response:
+    service, _, method, path = route
+    headers = {"content-type": "application/json"} if body else {}
+    return await http.request(
+        method, house.url(service, filled(path, value)), content=body or None, headers=headers
+    )
+
+
+async def test_nonsense_is_answered_with_a_problem_and_counted(tmp_path: Path):
+    wrong, unnamed = {}, []
+    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False) as http:
+        for route in everything():
+            service, served, method, path = route
+            body = NONSENSE if method == "POST" else b""
+            answer = await sent(http, house, route, body, "no%20sense")
+            problem = answer.headers.get("content-type") == "application/problem+json" and answer.json()
+            if not (problem and problem["status"] == answer.status_code and problem["detail"]):
+                wrong[service, method, path] = answer.text
+            if not 400 <= answer.status_code < 500:
+                wrong[service, method, path] = answer.status_code
+        for service, served, *_ in everything():
+            shown = (await http.get(house.url(service, "/metrics"))).text
+            name = served.number or served.name
+            if not re.search(f'outcome="(fault|failure)",transaction="{name}"}} [1-9]', shown):
+                unnamed.append((service, name))
+
+    assert wrong == {}
+    assert unnamed == []
+
+
+async def test_what_is_asked_is_recorded_within_the_bounds_of_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    recorded: list[tuple[AuditEvent, tuple[bytes, ...]]] = []
+    messages = AuditRecorder.messages
+
+    def seen(self: AuditRecorder, event: AuditEvent) -> tuple[bytes, ...]:
+        octets = messages(self, event)
+        recorded.append((event, octets))
+        return octets
+
+    monkeypatch.setattr(AuditRecorder, "messages", seen)
+    silent, failed = [], {}
+    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False) as http:
+        trail = house.services["audit repository"].trail
+        for route in everything():
+            service, served, method, path = route
+            before = len(recorded) + trail.sequence
+            answer = await sent(http, house, route, body_of(served))
+            if answer.status_code == httpx2.codes.INTERNAL_SERVER_ERROR:
+                failed[service, method, path] = answer.text
+            if served.audit is not unrecorded and len(recorded) + trail.sequence == before:
+                silent.append((service, method, path))
+
+    assert silent == []
+    assert {len(octets) > MAX_RECORD for _, made in recorded for octets in made} == {False}
+    assert failed == {}
+
+
+def test_every_transaction_of_a_number_has_a_record_of_its_own_or_says_why():
+    without = {
+        served.number for _, served, *_ in everything() if served.number and served.audit is unrecorded
+    }
+
+    # What came by RAD-108 is recorded when the transfer is concluded, with what became of each study.
+    assert without == {"RAD-108"}
+
+
+def test_the_description_of_each_service_names_what_it_serves():
+    for service in Service:
+        if served := served_rest(service):
+            described = json.loads(PAGES[f"openapi-{service}.json"]())
+            routes = {(method.upper(), path) for path, one in described["paths"].items() for method in one}
+            listed = {tuple(route.replace(":path", "").split(" ")) for one in served for route in one.routes}
+            assert routes == listed
