@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -30,6 +31,7 @@ from shared.messages.iti42 import ITI42
 from shared.security.peer_certificate import fingerprint_of
 from shared.settings import TlsSettings
 from shared.soap.client import PeerUnclear, PeerUnreachable, SoapClient
+from shared.telemetry.trace import one_trace, trace_id
 from tests.support.certificates import assertion_for, communities
 from tests.support.metadata import PATIENT, a_document_entry, a_submission
 from tests.support.postgres import fresh_database, postgres_url
@@ -210,6 +212,20 @@ async def test_what_one_connection_registered_every_connection_finds_at_once(
 
     assert sum(by_worker) == CONNECTIONS**2
     assert min(by_worker) > 0, "one worker has answered nothing, so that this test has shown nothing"
+
+
+async def test_a_request_is_one_line_whichever_worker_has_the_connection(tmp_path: Path):
+    with workers(tmp_path) as registry, one_trace():
+        trace = trace_id()
+        async with clients(registry) as asking:
+            for client in asking:
+                await client.register(a_submission(a_document_entry()))
+    lines = [json.loads(line) for line in registry.log.splitlines() if line.startswith("{")]
+    registered = [line for line in lines if line.get("transaction") == "ITI-42"]
+    assert len(registered) == CONNECTIONS
+    told = [line for line in lines if line["event"] == "answered" and line["trace_id"] == trace]
+    assert told == registered
+    assert {line["outcome"] for line in told} == {"success"}
 
 
 async def test_a_policy_that_was_set_holds_at_every_connection_at_once(tmp_path: Path):

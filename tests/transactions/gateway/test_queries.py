@@ -17,6 +17,7 @@ from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest
 from shared.messages.iti38 import ITI38
 from shared.messages.registry import Status
 from shared.settings import TlsSettings
+from shared.telemetry.trace import one_trace, trace_id
 from tests.support.community import envelope_in, post
 from tests.support.gateway import (
     EAST,
@@ -30,6 +31,8 @@ from tests.support.gateway import (
     actors,
     world,
 )
+from tests.support.http_server import until
+from tests.support.logs import answered, log_lines
 
 RIM = "{urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0}"
 
@@ -52,6 +55,20 @@ async def test_a_query_about_a_patient_goes_to_our_own_registry_and_to_every_com
     assert homes(response) == {"1.1": EAST, "2.1": WEST, "2.2": WEST}
     assert [entry.unique_id for entry in response.objects.document_entries] == ["1.1", "2.1", "2.2"]
     assert [asked.home for asked in two.east.asked + two.west.asked] == ["", ""]
+
+
+async def test_a_query_is_one_trace_in_every_community(two: World):
+    two.east.fragments = [a_fragment("1.1")]
+    with log_lines("gateway") as lines, one_trace():
+        await two.query()
+        trace = trace_id()
+        await until(lambda: len(answered(lines)) >= 4)
+
+    of_trace = [line for line in answered(lines) if line["trace_id"] == trace]
+    assert {line["transaction"] for line in of_trace} == {"ITI-18", "ITI-38"}
+    assert len(of_trace) == len(answered(lines))
+    assert {line["outcome"] for line in of_trace} == {"success"}
+    assert PATIENT not in repr(lines())
 
 
 @pytest.mark.parametrize("number", [1_001, 100_000])
