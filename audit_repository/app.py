@@ -13,7 +13,7 @@ from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources, Standing
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
-from audit_repository.store.tables import MIGRATIONS, metadata
+from audit_repository.store.tables import MIGRATIONS
 from audit_repository.transactions import SERVED_REST
 from audit_repository.transactions.iti20 import DatagramListener, SyslogListener
 from audit_repository.unit import Unit
@@ -179,9 +179,7 @@ async def build(settings: AuditRepositorySettings) -> AuditRepository:
     DatabaseUnavailable, SchemaError, SigningKeyError, SettingsError
         The service cannot begin; the text says what to do.
     """
-    database = await open_database(
-        settings.database_url, folder=settings.folder, metadata=metadata, migrations=MIGRATIONS
-    )
+    database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
     trail = Trail(
         database,
         settings.folder,

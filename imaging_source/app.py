@@ -20,7 +20,7 @@ from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import audit_events
 from imaging_source.store.rejections import KeyObjects
-from imaging_source.store.tables import metadata
+from imaging_source.store.tables import MIGRATIONS
 from imaging_source.transactions import SERVED, SERVED_REST
 from imaging_source.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
@@ -164,7 +164,7 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
     peers = (*settings.registry_endpoints, settings.repository_url, settings.consent_url)
     http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
     transcoder = Transcoder(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes)
-    database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+    database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
     recorder = AuditRecorder(settings, settings.service)
     parts = Parts(
         settings=settings,

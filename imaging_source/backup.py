@@ -17,7 +17,7 @@ import imaging_source.store.publications as publications
 from imaging_source.domain.intake import Refused, TooLong
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.files import ContentFiles
-from imaging_source.store.tables import instance, metadata
+from imaging_source.store.tables import MIGRATIONS, instance, metadata
 from shared.store import snapshot as snapshots
 from shared.store.backup import BackupError, Manifest, contents_of, write_index, write_manifest
 from shared.store.engine import Reader, Transaction, open_database
@@ -77,7 +77,7 @@ async def restore(
     async def rows(transaction: Transaction) -> None:
         await snapshots.load(transaction, metadata, index)
 
-    database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+    database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
     try:
         counts = [(await database.fetch(count))[0][0] for count in _COUNTS]
         if any(counts):

@@ -10,7 +10,7 @@ from registry.janitor import Janitor
 from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
 from registry.store.assertions import UsedAssertions
-from registry.store.tables import METADATA, MIGRATIONS, audit_outbox
+from registry.store.tables import MIGRATIONS, audit_outbox
 from registry.transactions import SERVED_REST, served_by
 from registry.transactions.iti8 import Feed
 from registry.unit import Parts
@@ -174,7 +174,6 @@ async def _database(settings: RegistrySettings, worker: Worker) -> Database:
     return await open_database(
         settings.database_url,
         folder=settings.folder,
-        metadata=METADATA,
         migrations=MIGRATIONS,
         plans_kept=True,
     )

@@ -57,9 +57,7 @@ async def restore(settings: RegistrySettings, folder: Path, manifest: Manifest) 
     async def rows(transaction: Transaction) -> None:
         await snapshots.load(transaction, METADATA, folder / manifest.index)
 
-    database = await open_database(
-        settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
-    )
+    database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
     try:
         async with open_snapshot(settings.database_url, folder=settings.folder) as snapshot:
             here = await revision(snapshot)

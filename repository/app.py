@@ -13,7 +13,7 @@ from repository.janitor import Janitor
 from repository.provider import ImagingSource
 from repository.settings import RepositorySettings
 from repository.store.stores import open_blobs, open_replica
-from repository.store.tables import metadata, outbox
+from repository.store.tables import MIGRATIONS, outbox
 from repository.transactions import SERVED, SERVED_REST
 from repository.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
@@ -121,7 +121,7 @@ async def build(settings: RepositorySettings) -> Repository:
     recorder = AuditRecorder(settings, settings.service)
     parts = Parts(
         settings=settings,
-        database=await open_database(settings.database_url, folder=settings.folder, metadata=metadata),
+        database=await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS),
         blobs=blobs,
         integrity=Integrity(blobs, open_replica(settings), recorder),
         consent=open_consent(settings, http),

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from repository.settings import RepositorySettings
 from repository.store.blobs import Blobs, DamagedBlob, StoreUnavailable
 from repository.store.documents import doubt_since, find_blobs
-from repository.store.tables import metadata, provision
+from repository.store.tables import MIGRATIONS, metadata, provision
 from shared.store import snapshot as snapshots
 from shared.store.backup import BackupError, Manifest, contents_of, write_index, write_manifest
 from shared.store.engine import Database, Transaction, open_database
@@ -120,7 +120,7 @@ async def restore(
             "XDSI_REPOSITORY__REPOSITORY_UNIQUE_ID to that, under which its documents are registered"
         )
     index = folder / manifest.index
-    database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+    database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
 
     async def rows(transaction: Transaction) -> None:
         await snapshots.load(transaction, metadata, index)

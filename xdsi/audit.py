@@ -257,7 +257,7 @@ async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
 
     from audit_repository.store.identities import read_backlog
     from audit_repository.store.signing import SigningKeyError
-    from audit_repository.store.tables import MIGRATIONS, metadata
+    from audit_repository.store.tables import MIGRATIONS
     from audit_repository.store.verification import verify as verify_trail
     from shared.store.engine import open_database
     from shared.store.failures import DatabaseError
@@ -265,9 +265,7 @@ async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
     if not settings.folder.is_dir():
         raise Failed(f"{settings.folder} does not exist; --data names the folder given as XDSI_DATA")
     try:
-        database = await open_database(
-            settings.database_url, folder=settings.folder, metadata=metadata, migrations=MIGRATIONS
-        )
+        database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
         try:
             await read_backlog(database)
             with Console(stderr=True).status("verifying") as status:

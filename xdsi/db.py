@@ -38,10 +38,9 @@ from shared.store.backup import BackupError
 from shared.store.failures import DatabaseError
 from shared.store.scrub import Finding, Report
 from shared.store.snapshot import open_reader
-from xdsi import copies
+from xdsi import copies, schemas
 from xdsi.cli import Failed
 from xdsi.copies import Copied
-from xdsi.schemas import upgrade_all
 from xdsi.serve import Service
 
 app = typer.Typer(help="Upgrade, back up, restore and verify databases and documents.")
@@ -73,7 +72,7 @@ def upgrade(service: Of = None, as_json: AsJson = False, config: Config = None) 
     found = _run(_upgrade(config, service or []))
     _show(
         as_json,
-        {one.service: {"before": one.before, "after": one.after, "added": one.added} for one in found},
+        {one.service: {"before": one.before, "after": one.after} for one in found},
         [f"{one.service}: {one}" for one in found],
     )
 
@@ -193,8 +192,10 @@ def _lines(one: Copied, done: str, folder: Path) -> Iterator[str]:
 # --- the work ----------------------------------------------------------------------------------------
 
 
-async def _upgrade(config: Path | None, wanted: list[Service]) -> list[Any]:
-    return await upgrade_all(config, wanted or await _here(config, list(Service)))
+async def _upgrade(config: Path | None, wanted: list[Service]) -> list[schemas.Upgraded]:
+    if other := [service for service in wanted if service not in schemas.SERVICES]:
+        raise Failed(f"the {other[0]} keeps no database; {', '.join(schemas.SERVICES)} do")
+    return await schemas.upgrade_all(config, wanted or await _here(config, schemas.SERVICES))
 
 
 async def _here(config: Path | None, among: Sequence[Service]) -> list[Service]:

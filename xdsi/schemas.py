@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from shared.settings import ServiceSettings
 from shared.store.engine import open_database
@@ -13,22 +12,23 @@ from shared.store.snapshot import open_snapshot, revision
 from xdsi.copies import is_here
 from xdsi.serve import Service
 
+#: The services that keep a database.
+SERVICES = (Service.REGISTRY, Service.REPOSITORY, Service.IMAGING_SOURCE, Service.AUDIT_REPOSITORY)
+
+_NOTHING = "nothing"
+_FIRST_RELEASE = "tables without a revision"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upgraded:
-    """What became of one schema: alembic revisions, empty where there are none, and the tables added."""
+    """From which alembic revision a schema was brought to which; before the first there are words for it."""
 
     service: Service
     before: str
     after: str
-    added: tuple[str, ...]
 
     def __str__(self) -> str:
-        if (self.before, self.added) == (self.after, ()):
-            return f"up to date{f' ({self.after})' if self.after else ''}"
-        steps = f"{self.before or 'nothing'} → {self.after}" if self.after else ""
-        tables = f"tables added: {', '.join(self.added)}" if self.added else ""
-        return "; ".join(filter(None, (steps, tables)))
+        return f"up to date ({self.after})" if self.before == self.after else f"{self.before} → {self.after}"
 
 
 async def upgrade(service: Service, settings: ServiceSettings) -> Upgraded:
@@ -43,29 +43,18 @@ async def upgrade(service: Service, settings: ServiceSettings) -> Upgraded:
     SchemaError
         It is of a newer release, or damaged.
     """
-    before = await _state(settings)
-    # The application's module brings every table with it, wherever it is defined.
-    module: Any = importlib.import_module(f"{service.package}.app")
-    metadata = getattr(module, "METADATA", None) or module.metadata
-    database = await open_database(
-        settings.database_url,
-        folder=settings.folder,
-        metadata=metadata,
-        migrations=getattr(module, "MIGRATIONS", None),
-    )
+    before = await _revision(settings)
+    migrations: str = importlib.import_module(f"{service.package}.store.tables").MIGRATIONS
+    database = await open_database(settings.database_url, folder=settings.folder, migrations=migrations)
     await database.close()
-    after = await _state(settings)
-    return Upgraded(
-        service=service, before=before[0], after=after[0], added=tuple(sorted(after[1] - before[1]))
-    )
+    return Upgraded(service=service, before=before, after=await _revision(settings))
 
 
-async def _state(settings: ServiceSettings) -> tuple[str, frozenset[str]]:
-    """The revision of a schema and its tables."""
+async def _revision(settings: ServiceSettings) -> str:
     if not await is_here(settings):
-        return "", frozenset()
+        return _NOTHING
     async with open_snapshot(settings.database_url, folder=settings.folder) as snapshot:
-        return await revision(snapshot), frozenset(await snapshot.tables())
+        return await revision(snapshot) or _FIRST_RELEASE
 
 
 async def upgrade_all(config: Path | None, services: list[Service]) -> list[Upgraded]:

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from registry.domain.stored_queries import FIND_DOCUMENTS
 from registry.store import objects
-from registry.store.tables import METADATA, consent, identifier, object_value, patient, registry_object
+from registry.store.tables import consent, identifier, object_value, patient, registry_object
 from shared.consent.policy import Effect, encode_policy, new_policy
 from shared.ebrim import schemes
 from shared.ebrim.codec import DecodedSubmission
@@ -189,7 +189,7 @@ def _claims(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 async def fill(url: str | None, folder: Path, *, entries: int, crowd: bool) -> None:
     """Make the database of a registry, with `entries` and a patient with many; with `crowd` one with more."""
-    database = await open_database(url, folder=folder, metadata=METADATA, migrations=MIGRATIONS)
+    database = await open_database(url, folder=folder, migrations=MIGRATIONS)
     try:
         content = Content(database)
         await content.add(entries // ENTRIES_OF_A_PATIENT)

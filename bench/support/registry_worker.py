@@ -14,7 +14,6 @@ from lxml import etree
 
 from registry.app import MIGRATIONS, Registry
 from registry.settings import RegistrySettings
-from registry.store.tables import METADATA
 from registry.transactions import iti18
 from registry.unit import Parts, Unit
 from shared.audit.recorder import AuditRecorder
@@ -142,7 +141,6 @@ def main() -> None:
         database = await open_database(
             settings.database_url,
             folder=settings.folder,
-            metadata=METADATA,
             migrations=MIGRATIONS,
             plans_kept=True,
         )

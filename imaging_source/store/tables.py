@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
+MIGRATIONS = "imaging_source.store:migrations"
 
 # The row makes an instance visible; its file is durable before. One SOP Instance UID is one instance,
 # whatever study it claims to be of. `header` is DICOM JSON of the attributes that a manifest or a search

@@ -19,6 +19,7 @@ from sqlalchemy import (
 from shared.audit.outbox import audit_outbox
 
 metadata = MetaData()
+MIGRATIONS = "repository.store:migrations"
 
 # The identity of a document's bytes: one uniqueId, one content, for ever.
 document = Table(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import MetaData, TableClause
+from sqlalchemy import TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 Result = TypeVar("Result")
@@ -101,8 +101,7 @@ async def open_database(
     url: str | None,
     *,
     folder: Path,
-    metadata: MetaData,
-    migrations: str | None = None,
+    migrations: str,
     name: str | None = None,
     plans_kept: bool = False,
 ) -> Database:
@@ -114,10 +113,9 @@ async def open_database(
         `postgresql://…`, `sqlite:///path`, or None for SQLite below `folder`.
     folder
         The service's folder; it is made when absent.
-    metadata
-        The tables; created when absent, unless `migrations` rule the schema.
     migrations
-        Folder of alembic revisions as `package:folder`, for example `registry.store:migrations`.
+        Folder of the alembic revisions that make the schema, as `package:folder`, for example
+        `registry.store:migrations`.
     name
         Names the SQLite file and the PostgreSQL schema; the folder's name when absent. Services may so share
         one PostgreSQL database and yet keep apart.
@@ -130,20 +128,16 @@ async def open_database(
     DatabaseUnavailable
         The database cannot be reached, or another process has the SQLite file open.
     SchemaError
-        The schema is of a newer release, or the file is damaged.
+        The schema is of a newer release, and left as it is; or the file is damaged.
     """
     name = name or folder.name.replace("-", "_")
     if url is None or is_embedded(url):
         from shared.store import sqlite
 
-        return await sqlite.open_database(
-            _sqlite_path(url, folder, name), metadata=metadata, migrations=migrations
-        )
+        return await sqlite.open_database(_sqlite_path(url, folder, name), migrations=migrations)
     from shared.store import postgresql
 
-    return await postgresql.open_database(
-        url, schema=name, metadata=metadata, migrations=migrations, plans_kept=plans_kept
-    )
+    return await postgresql.open_database(url, schema=name, migrations=migrations, plans_kept=plans_kept)
 
 
 def open_reader(url: str | None, *, folder: Path, name: str | None = None) -> Database:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy import MetaData, TableClause
+from sqlalchemy import TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.store import schema
@@ -367,9 +367,7 @@ async def _no_reset(connection: Any) -> None:
 # --- opening ------------------------------------------------------------------------------------------
 
 
-async def open_database(
-    url: str, *, schema: str, metadata: MetaData, migrations: str | None, plans_kept: bool
-) -> PostgresDatabase:
+async def open_database(url: str, *, schema: str, migrations: str, plans_kept: bool) -> PostgresDatabase:
     """Connect to `url` and bring `schema` up to date."""
     address = url.replace("postgresql+asyncpg://", "postgresql://", 1)
     settings = {"search_path": schema, "statement_timeout": str(STATEMENT_SECONDS * 1000), "jit": "off"}
@@ -380,7 +378,7 @@ async def open_database(
             address, timeout=CONNECT_SECONDS, server_settings=settings, **writable
         )
         try:
-            await _upgrade(connection, schema, metadata, migrations)
+            await _upgrade(connection, schema, migrations)
         finally:
             await connection.close()
         pool = await asyncpg.create_pool(
@@ -423,16 +421,14 @@ def _why(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-async def _upgrade(connection: Any, name: str, metadata: MetaData, migrations: str | None) -> None:
+async def _upgrade(connection: Any, name: str, migrations: str) -> None:
     async with connection.transaction():
         # Services and workers that start together wait for one another here.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)
         if await connection.fetchval("SELECT to_regnamespace($1)::text", name) is None:
             await connection.execute(f'CREATE SCHEMA "{name}"')
-        await connection.execute(schema.probe_script())
-        if migrations is None:
-            await connection.execute(schema.create_script(metadata))
-            return
+        for statement in schema.PROBE_STATEMENTS:
+            await connection.execute(statement)
         revision = await _revision(connection)
         script = await asyncio.to_thread(schema.upgrade_script, migrations=migrations, revision=revision)
         if script:

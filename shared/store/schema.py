@@ -1,4 +1,6 @@
-"""Schemas: the tables of a service, created or brought up to date by alembic revisions.
+"""Schemas: the tables of a service, created and brought up to date by its alembic revisions alone.
+
+The first revision finds the tables there where a release without revisions made them, and takes them over.
 
 PostgreSQL has no synchronous driver here, so its revisions are rendered as SQL and run by asyncpg in one
 transaction; they must therefore not read what they change through Python.
@@ -7,8 +9,6 @@ transaction; they must therefore not read what they change through Python.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from io import StringIO
 from typing import Any
@@ -17,94 +17,57 @@ from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Integer,
-    MetaData,
-    Table,
-    create_engine,
-    insert,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, Integer, column, create_engine, literal, select, table, update
 from sqlalchemy.pool import StaticPool
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from shared.store.failures import SchemaError
 from shared.store.statements import POSTGRESQL, dialect_of
 
-_OWN = MetaData()
+#: To where schemas are brought.
+HEAD = "head"
 
-#: One row that readiness writes.
-store_probe = Table(
-    "store_probe",
-    _OWN,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("writes", BigInteger, nullable=False),
+#: One row that readiness writes; each schema has it from its beginning, before any revision.
+store_probe = table("store_probe", column("id", Integer), column("writes", BigInteger))
+PROBE_STATEMENTS = (
+    "CREATE TABLE IF NOT EXISTS store_probe (id INTEGER NOT NULL PRIMARY KEY, writes BIGINT NOT NULL)",
+    "INSERT INTO store_probe (id, writes) VALUES (1, 0) ON CONFLICT DO NOTHING",
 )
-FIRST_PROBE = insert(store_probe).values(id=1, writes=0)
 WRITE_PROBE = update(store_probe).where(store_probe.c.id == 1).values(writes=store_probe.c.writes + 1)
 READ_PROBE = select(store_probe.c.writes).where(store_probe.c.id == literal(1))
 
 
-def upgrade_sqlite(connection: sqlite3.Connection, *, metadata: MetaData, migrations: str | None) -> None:
-    """Bring the schema behind `connection` up to date, in one transaction."""
+def upgrade_sqlite(connection: sqlite3.Connection, *, migrations: str) -> None:
+    """Bring the schema behind `connection` up to date, in one transaction; raises `SchemaError`."""
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
     with engine.connect() as wrapped:
         # isolation_level is None on our connections, so the transaction is ours to begin.
         wrapped.exec_driver_sql("BEGIN IMMEDIATE")
-        _create_probe_sqlite(connection)
-        if migrations is None:
-            metadata.create_all(wrapped)
-        else:
-            context = MigrationContext.configure(wrapped, opts=_steps(migrations))
-            with _readable(), Operations.context(context):
-                context.run_migrations()
+        for statement in PROBE_STATEMENTS:
+            wrapped.exec_driver_sql(statement)
+        context = MigrationContext.configure(wrapped, opts=_steps(migrations))
+        with Operations.context(context):
+            context.run_migrations()
         wrapped.commit()
         if connection.in_transaction:
             connection.commit()
 
 
-def _create_probe_sqlite(connection: sqlite3.Connection) -> None:
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS store_probe (id INTEGER NOT NULL PRIMARY KEY, writes BIGINT NOT NULL)"
-    )
-    connection.execute("INSERT OR IGNORE INTO store_probe (id, writes) VALUES (1, 0)")
-
-
 def upgrade_script(*, migrations: str, revision: str | None) -> str:
-    """The SQL that brings a PostgreSQL schema from `revision` (None: empty) up to date; empty when it is."""
-    with _readable():
-        if _script(migrations).get_current_head() == revision:
-            return ""
-        text = StringIO()
-        options = {**_steps(migrations), "as_sql": True, "output_buffer": text, "starting_rev": revision}
-        context = MigrationContext.configure(dialect=dialect_of(POSTGRESQL), opts=options)
-        with Operations.context(context):
-            context.run_migrations()
-    return text.getvalue()
+    """The SQL that brings a PostgreSQL schema from `revision` (None: empty) up to date; empty when it is.
 
-
-def create_script(metadata: MetaData) -> str:
-    """The SQL that creates the tables and indexes of `metadata` in PostgreSQL where they are absent."""
-    dialect = dialect_of(POSTGRESQL)
-    statements = []
-    for table in metadata.sorted_tables:
-        statements.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
-        statements.extend(
-            str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)) for index in table.indexes
-        )
-    return ";\n".join(statements)
-
-
-def probe_script() -> str:
-    """The SQL that creates the readiness probe in PostgreSQL."""
-    return (
-        f"{create_script(_OWN)};\nINSERT INTO store_probe (id, writes) VALUES (1, 0) ON CONFLICT DO NOTHING"
-    )
+    Raises
+    ------
+    SchemaError
+        The revision is not known here.
+    """
+    if _known(migrations, revision).get_current_head() == revision:
+        return ""
+    script = StringIO()
+    options = {**_steps(migrations), "as_sql": True, "output_buffer": script, "starting_rev": revision}
+    context = MigrationContext.configure(dialect=dialect_of(POSTGRESQL), opts=options)
+    with Operations.context(context):
+        context.run_migrations()
+    return script.getvalue()
 
 
 @lru_cache
@@ -115,19 +78,21 @@ def _script(migrations: str) -> ScriptDirectory:
 
 
 def _steps(migrations: str) -> dict[str, Any]:
+    def upgrade(revisions: Any, _: MigrationContext) -> Any:
+        for revision in revisions:
+            _known(migrations, revision)
+        return _script(migrations)._upgrade_revs(HEAD, revisions)
+
+    return {"fn": upgrade, "script": _script(migrations)}
+
+
+def _known(migrations: str, revision: str | None) -> ScriptDirectory:
+    """The revisions of this release, `revision` among them unless it is None."""
     script = _script(migrations)
-
-    def upgrade(revision: Any, _: MigrationContext) -> Any:
-        return script._upgrade_revs("head", revision)
-
-    return {"fn": upgrade, "script": script}
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    try:
-        yield
-    except CommandError as error:
+    known = [each.revision for each in script.walk_revisions()]
+    if revision not in (None, *known):
         raise SchemaError(
-            f"the database is of another release ({error}); start the release that wrote it, or a newer one"
-        ) from error
+            f"the database is of another release: its revision {revision} is none of this one, which knows "
+            f"them up to {known[0]}; start the release that wrote it, or a newer one"
+        )
+    return script

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import MetaData, TableClause
+from sqlalchemy import TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.store import schema
@@ -406,14 +406,14 @@ def _ignored() -> Iterator[None]:
 # --- opening ------------------------------------------------------------------------------------------
 
 
-async def open_database(path: Path, *, metadata: MetaData, migrations: str | None) -> SqliteDatabase:
+async def open_database(path: Path, *, migrations: str) -> SqliteDatabase:
     """Open the file at `path`, alone, and bring its schema up to date."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise DatabaseUnavailable(f"SQLite {sqlite3.sqlite_version} is too old; 3.38 or later is needed")
     await asyncio.to_thread(make_folder, path.parent)
     lock = _lock(path)
     try:
-        await asyncio.to_thread(_prepare, path, lock, metadata, migrations)
+        await asyncio.to_thread(_prepare, path, lock, migrations)
         return SqliteDatabase(path, lock, lambda: _open_writer(path))
     except BaseException:
         os.close(lock)
@@ -446,7 +446,7 @@ def _lock(path: Path) -> int:
     return lock
 
 
-def _prepare(path: Path, lock: int, metadata: MetaData, migrations: str | None) -> None:
+def _prepare(path: Path, lock: int, migrations: str) -> None:
     unclean = os.pread(lock, len(_UNCLEAN), 0) == _UNCLEAN
     os.pwrite(lock, _UNCLEAN, 0)
     try:
@@ -454,7 +454,7 @@ def _prepare(path: Path, lock: int, metadata: MetaData, migrations: str | None) 
         try:
             if unclean:
                 _verify(connection, path)
-            schema.upgrade_sqlite(connection, metadata=metadata, migrations=migrations)
+            schema.upgrade_sqlite(connection, migrations=migrations)
         finally:
             connection.close()
     except sqlite3.Error as error:

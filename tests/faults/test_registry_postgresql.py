@@ -19,6 +19,7 @@ from shared.ebrim.model import AssociationType, Submission
 from shared.store import postgresql
 from shared.store.engine import Database, Row, Transaction, open_database
 from shared.store.failures import DatabaseUnavailable, OutcomeUnknown
+from tests.support.databases import THINGS
 from tests.support.metadata import a_document_entry, a_submission, an_association
 from tests.support.postgres import fresh_database, postgres_url
 from tests.support.postgres_relay import Fault, PostgresRelay, postgres_relay
@@ -28,8 +29,7 @@ __all__ = ["postgres_url"]
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
-METADATA = MetaData()
-thing = Table("thing", METADATA, Column("name", Text, primary_key=True))
+thing = Table("thing", MetaData(), Column("name", Text, primary_key=True))
 NAMES = select(thing.c.name)
 
 BUSY = frozenset({"XDSRegistryBusy"})
@@ -257,7 +257,7 @@ def change(request: pytest.FixtureRequest) -> Callable[[Database], Awaitable[Non
 @asynccontextmanager
 async def database_behind(relay: PostgresRelay, folder: Path) -> AsyncIterator[Database]:
     """A database that is reached by a relay, with a thing in it."""
-    database = await open_database(relay.url, folder=folder, metadata=METADATA, name="behind")
+    database = await open_database(relay.url, folder=folder, migrations=THINGS, name="behind")
     await database.write(lambda transaction: transaction.execute(insert(thing), name="there"))
     yield database
     await database.close()
@@ -310,7 +310,7 @@ async def test_a_server_that_falls_silent_keeps_nobody_for_ever_and_is_used_agai
     monkeypatch.setattr(postgresql, "LATE_SECONDS", 0.1)
     monkeypatch.setattr(postgresql, "CONNECT_SECONDS", 1)
     async with postgres_relay(await fresh_database(postgres_url)) as relay, asyncio.timeout(60):
-        database = await open_database(relay.url, folder=tmp_path, metadata=METADATA, name="silent")
+        database = await open_database(relay.url, folder=tmp_path, migrations=THINGS, name="silent")
         # Connections that are open when it happens, one for each call.
         await asyncio.gather(*(database.read(names) for _ in range(3)))
         relay.silent = True

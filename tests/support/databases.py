@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import MetaData
 
 from shared.store.engine import Database, open_database
 from tests.support.postgres import postgres_url
 
-__all__ = ["DatabasePlace", "database_place", "postgres_url"]
+__all__ = ["THINGS", "DatabasePlace", "database_place", "postgres_url"]
+
+#: Tables of no service, for tests of the database itself: `thing`, `part`, `number`, `audit_outbox`.
+THINGS = "tests.support:migrations"
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,11 @@ class DatabasePlace:
     folder: Path
     name: str
 
-    async def open(
-        self, metadata: MetaData, migrations: str | None = None, *, plans_kept: bool = False
-    ) -> Database:
+    async def open(self, migrations: str, *, plans_kept: bool = False) -> Database:
         """Open the database; what it holds stays between two openings."""
         return await open_database(
             self.url,
             folder=self.folder,
-            metadata=metadata,
             migrations=migrations,
             name=self.name,
             plans_kept=plans_kept,
@@ -53,6 +53,28 @@ class DatabasePlace:
                 await connection.execute(statement)
         finally:
             await connection.close()
+
+    async def fill(
+        self, rows: Mapping[str, Sequence[Mapping[str, Any]]], *, without: Sequence[str] = ()
+    ) -> None:
+        """Insert rows by table, but for the columns `without`, behind the back of a closed database."""
+        for table, all_of in rows.items():
+            kept = [{name: row[name] for name in row if name not in without} for row in all_of]
+            if not kept:
+                continue
+            marks = ["?" if self.url is None else f"${number}" for number in range(1, len(kept[0]) + 1)]
+            names = ", ".join(f'"{name}"' for name in kept[0])
+            statement = f"INSERT INTO {table} ({names}) VALUES ({', '.join(marks)})"
+            values = [tuple(row.values()) for row in kept]
+            if self.url is None:
+                with closing(sqlite3.connect(self.folder / f"{self.name}.sqlite3")) as file, file:
+                    file.executemany(statement, values)
+                continue
+            connection = await asyncpg.connect(self.url, server_settings={"search_path": self.name})
+            try:
+                await connection.executemany(statement, values)
+            finally:
+                await connection.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

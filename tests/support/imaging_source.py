@@ -21,7 +21,7 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.rejections import KeyObjects
-from imaging_source.store.tables import metadata
+from imaging_source.store.tables import MIGRATIONS, metadata
 from imaging_source.store.transfers import Transfer
 from imaging_source.unit import Parts
 from shared.audit.events import AuditEvent, ihe
@@ -191,7 +191,7 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
             **settings,
         },
     )
-    database = await place.open(metadata)
+    database = await place.open(MIGRATIONS)
     repository, consent, recorder = ScriptedRepository(), ScriptedConsent(), EventRecorder(loaded)
     registry = ScriptedRegistry()
     transcoder = Transcoder(loaded.folder / "transcoded", max_bytes=loaded.transcode_cache_bytes)

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from imaging_source.domain.transfer import Sender
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
-from imaging_source.store.tables import metadata
+from imaging_source.store.tables import MIGRATIONS
 from imaging_source.store.transfers import Transfer
 from imaging_source.transactions import rad108
 from imaging_source.unit import Unit
@@ -88,9 +88,9 @@ async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes)
     """An intake below `folder`; without a `place` its database is SQLite."""
     settings = settings_in(folder, **changes)
     if place is None:
-        database = await open_database(None, folder=settings.folder, metadata=metadata)
+        database = await open_database(None, folder=settings.folder, migrations=MIGRATIONS)
     else:
-        database = await place.open(metadata)
+        database = await place.open(MIGRATIONS)
     try:
         yield Intake(
             InstanceStore(

@@ -16,7 +16,7 @@ from registry.domain.stored_queries import StoredQuery
 from registry.settings import RegistrySettings
 from registry.store import consents, identifiers, objects
 from registry.store import patients as patient_store
-from registry.store.tables import METADATA, audit_outbox
+from registry.store.tables import audit_outbox
 from registry.transactions import iti18, iti42
 from registry.unit import Parts
 from shared.audit.recorder import AuditRecorder
@@ -176,7 +176,7 @@ def is_success(response: RegistryResponse) -> bool:
 async def open_parts(place: DatabasePlace, **changes: Any) -> Parts:
     """The parts of a registry at `place`."""
     settings = RegistrySettings.model_validate({"data": place.folder.parent / "data"} | changes)
-    database = await place.open(METADATA, MIGRATIONS, plans_kept=True)
+    database = await place.open(MIGRATIONS, plans_kept=True)
     return Parts(
         settings=settings,
         database=database,

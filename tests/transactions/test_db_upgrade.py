@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import sqlite3
 from contextlib import closing
@@ -14,24 +15,28 @@ import pytest
 from typer.testing import CliRunner
 
 from registry.settings import RegistrySettings
-from registry.store.tables import METADATA, MIGRATIONS
+from registry.store.tables import MIGRATIONS
 from shared.store import schema
 from shared.store.engine import open_database
-from tests.support.databases import postgres_url
+from tests.support.databases import DatabasePlace, postgres_url
+from tests.support.releases import make_first_release, upgraded_to
 from xdsi.cli import Failed
 from xdsi.db import app
+from xdsi.schemas import SERVICES
+from xdsi.serve import Service
 
 __all__ = ["postgres_url"]
 
-SERVICES = ("registry", "repository", "imaging-source", "audit-repository")
+WITHOUT_REVISIONS = [service for service in SERVICES if service is not Service.REGISTRY]
 
 
 def run(*words: object):
     return CliRunner().invoke(app, ["upgrade", *map(str, words)])
 
 
-def head() -> str:
-    found = schema._script(MIGRATIONS).get_current_head()
+def head(service: Service = Service.REGISTRY) -> str:
+    migrations = importlib.import_module(f"{service.package}.store.tables").MIGRATIONS
+    found = schema._script(migrations).get_current_head()
     assert found is not None
     return found
 
@@ -67,27 +72,27 @@ async def _change(statement: str) -> None:
     await connection.close()
 
 
-def at_first_revision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the registry's database as the first release did."""
+def settings_of(service: Service):
+    return service.settings_class().load()
 
-    def steps(migrations):
-        script = schema._script(migrations)
-        return {"fn": lambda revision, _: script._upgrade_revs("0001", revision), "script": script}
+
+def place_of(service: Service) -> DatabasePlace:
+    settings = settings_of(service)
+    return DatabasePlace(url=settings.database_url, folder=settings.folder, name=service.package)
+
+
+def at_revision(revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the registry's database as an earlier release did."""
 
     async def make() -> None:
-        settings = RegistrySettings.load()
-        database = await open_database(
-            settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
-        )
-        await database.close()
+        await (await place_of(Service.REGISTRY).open(MIGRATIONS)).close()
 
-    with monkeypatch.context() as patched:
-        patched.setattr(schema, "_steps", steps)
+    with upgraded_to(revision, monkeypatch):
         asyncio.run(make())
 
 
 def test_an_older_schema_is_upgraded_and_said_from_where_to_where(data: Path, monkeypatch):
-    at_first_revision(monkeypatch)
+    at_revision("0001", monkeypatch)
 
     result = run()
 
@@ -97,33 +102,34 @@ def test_an_older_schema_is_upgraded_and_said_from_where_to_where(data: Path, mo
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_that_is_named_gets_its_tables(data: Path, service: str):
+def test_a_service_that_is_named_gets_its_tables(data: Path, service: Service):
     found = json.loads(run("--service", service, "--json").output)
 
-    assert list(found) == [service]
-    assert found[service]["added"]
-    assert json.loads(run("--service", service, "--json").output)[service]["added"] == []
+    assert found == {service: {"before": "nothing", "after": head(service)}}
+    again = json.loads(run("--service", service, "--json").output)
+    assert again == {service: {"before": head(service), "after": head(service)}}
 
 
-def test_tables_that_came_with_this_release_are_added(data: Path):
-    run("--service", "repository")
-    asyncio.run(_drop_assembly())
+def test_all_that_the_first_release_left_here_are_brought_up_to_date_and_each_is_told(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    at_revision("0004", monkeypatch)
+    for service in WITHOUT_REVISIONS:
+        asyncio.run(make_first_release(place_of(service), service.package, {}))
 
-    assert "repository: tables added: assembly" in run().output
+    result = run()
+
+    assert result.exit_code == 0, result.exception
+    assert result.output.splitlines() == [
+        f"registry: 0004 → {head(Service.REGISTRY)}",
+        *(f"{one}: tables without a revision → {head(one)}" for one in WITHOUT_REVISIONS),
+    ]
+    assert run().output.splitlines() == [f"{one}: up to date ({head(one)})" for one in SERVICES]
 
 
-async def _drop_assembly() -> None:
-    from repository.settings import RepositorySettings
-
-    settings = RepositorySettings.load()
-    if settings.database_url is None:
-        with closing(sqlite3.connect(settings.folder / "repository.sqlite3")) as connection:
-            connection.execute("DROP TABLE assembly")
-            connection.commit()
-        return
-    connection = await asyncpg.connect(settings.database_url, server_settings={"search_path": "repository"})
-    await connection.execute("DROP TABLE assembly")
-    await connection.close()
+@pytest.mark.parametrize("service", ["consumer", "gateway"])
+def test_a_service_that_keeps_no_database_is_refused(data: Path, service: str):
+    assert f"the {service} keeps no database" in str(run("--service", service).exception)
 
 
 def test_a_schema_of_a_newer_release_is_refused_and_left_as_it_is(data: Path):
@@ -143,9 +149,7 @@ def test_a_running_service_keeps_its_sqlite_file_and_shares_its_postgresql(data:
 
     async def while_open() -> object:
         settings = RegistrySettings.load()
-        database = await open_database(
-            settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
-        )
+        database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
         result = await asyncio.to_thread(run)
         await database.check()
         await database.close()

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from audit_repository.store.events import Trail
-from audit_repository.store.tables import MIGRATIONS, metadata
+from audit_repository.store.tables import MIGRATIONS
 from tests.support.databases import database_place, postgres_url
 
 __all__ = ["database_place", "postgres_url"]
@@ -17,7 +17,7 @@ def opened(database_place):
 
     @asynccontextmanager
     async def opening(*, checkpoint_records: int = 10):
-        database = await database_place.open(metadata, MIGRATIONS)
+        database = await database_place.open(MIGRATIONS)
         trail = Trail(
             database,
             database_place.folder,

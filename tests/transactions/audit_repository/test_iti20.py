@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import httpx2
 import pytest
-from sqlalchemy import Column, MetaData, Table, Text, bindparam, func, select
+from sqlalchemy import Column, MetaData, Table, Text, bindparam, func, null, select
 
 from audit_repository.app import build
 from audit_repository.settings import AuditRepositorySettings
@@ -31,6 +31,7 @@ from shared.settings import AuditSettings, OnFull, SettingsError, TlsSettings
 from shared.store.failures import DatabaseUnavailable
 from tests.support.audit import ITI18, SOURCE, TestingSettings, an_event
 from tests.support.certificates import communities, stranger
+from tests.support.databases import THINGS
 from xdsi.stage import free_ports
 
 
@@ -546,7 +547,7 @@ async def test_what_was_not_sent_when_the_sender_stopped_is_sent_by_the_next_one
 async def test_events_of_a_change_are_sent_from_its_outbox_table(database_place, tmp_path):
     metadata = MetaData()
     table = audit_outbox(metadata)
-    database = await database_place.open(metadata)
+    database = await database_place.open(THINGS)
     try:
         async with running(tmp_path) as service:
             settings = sending(tmp_path, service.syslog.port)
@@ -574,18 +575,18 @@ async def test_events_of_a_change_are_sent_from_its_outbox_table(database_place,
 async def with_outbox(database_place, folder, **audit):
     """A service that writes a row and its event in one transaction, and may let a megabyte wait."""
     metadata = MetaData()
-    table, rows = audit_outbox(metadata), Table("thing", metadata, Column("name", Text, nullable=False))
-    database = await database_place.open(metadata)
+    table, rows = audit_outbox(metadata), Table("part", metadata, Column("thing", Text))
+    database = await database_place.open(THINGS)
     [port] = free_ports(1)
     limits = AuditSettings(url=f"tcp://127.0.0.1:{port}", spool_max_bytes=1024**2, **audit)
     settings = TestingSettings(data=folder, audit=limits)
     recorder = AuditRecorder(settings, "testing")
     forwarder = Forwarder(settings, recorder, DatabaseOutbox(database, table))
-    insert = rows.insert().values(name=bindparam("name"))
+    insert = rows.insert().values(thing=null())
 
     async def change(event):
         async def work(transaction):
-            await transaction.execute(insert, name="thing")
+            await transaction.execute(insert)
             await insert_events(transaction, [event], recorder)
 
         await database.write(work)
@@ -664,7 +665,7 @@ async def all_are_told_of(service, count):
 async def test_a_row_that_was_committed_late_with_a_low_number_is_sent_too(database_place):
     metadata = MetaData()
     table = audit_outbox(metadata)
-    database = await database_place.open(metadata)
+    database = await database_place.open(THINGS)
     try:
         outbox = DatabaseOutbox(database, table)
         insert = table.insert().values({name: bindparam(name) for name in ("id", "octets", "created")})

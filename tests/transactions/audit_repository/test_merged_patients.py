@@ -16,7 +16,7 @@ from audit_repository.domain.record import record_of
 from audit_repository.domain.sources import Sources, Standing
 from audit_repository.store import identities as store
 from audit_repository.store.events import Search, Trail
-from audit_repository.store.tables import MIGRATIONS, metadata
+from audit_repository.store.tables import MIGRATIONS
 from audit_repository.store.verification import verify
 from registry.transactions.iti8 import Feed
 from shared.audit.events import (
@@ -296,7 +296,7 @@ def chain(survivor, patient):
 @pytest.mark.parametrize("feed", ["ITI-8", "ITI-44"])
 async def test_merges_are_understood_as_the_registry_tells_them(registry, tmp_path, feed):
     place = DatabasePlace(url=None, folder=tmp_path / "trail", name="trail")
-    database = await place.open(metadata, MIGRATIONS)
+    database = await place.open(MIGRATIONS)
     trail = Trail(database, place.folder, checkpoint_records=10, checkpoint_seconds=3600)
     await trail.start()
     try:
@@ -359,7 +359,7 @@ async def test_reading_what_is_there_goes_on_after_an_interruption(opened, datab
     of_merges = [record for one in "ABCDE" for record in merged(one, "X")]
     retrievals = [a_retrieval(patient) for patient in "ABCDE"]
     await kept_by_the_release_before(opened, database_place, *retrievals, *of_merges)
-    database = await database_place.open(metadata, MIGRATIONS)
+    database = await database_place.open(MIGRATIONS)
     stepped = store._step
     with monkeypatch.context() as patched:
         steps = iter(range(2))
@@ -384,7 +384,7 @@ async def test_a_trail_that_is_new_has_nothing_to_be_read(opened):
 async def test_the_ids_of_a_patient_are_found_by_indexes(tmp_path):
     statement = Statements(SQLITE).compiled(store._PAIRINGS)
     place = DatabasePlace(url=None, folder=tmp_path, name="trail")
-    await (await place.open(metadata, MIGRATIONS)).close()
+    await (await place.open(MIGRATIONS)).close()
     with closing(sqlite3.connect(tmp_path / "trail.sqlite3")) as file:
         plan = file.execute(
             f"EXPLAIN QUERY PLAN {statement.text}", statement.arguments({"survivor": "B"})

@@ -28,6 +28,8 @@ from shared.audit.events import IMPORT, Outcome, Participant, ihe
 from shared.audit.recorder import message
 from shared.security.caller import Node
 from tests.support.audit import PATIENT, SOURCE, SOURCES, an_event
+from tests.support.databases import DatabasePlace
+from tests.support.releases import make_first_release, rows_of
 
 MAY, JUNE = datetime(2030, 5, 31, 23, 59, tzinfo=UTC), datetime(2030, 6, 1, tzinfo=UTC)
 
@@ -409,32 +411,27 @@ async def test_records_are_found_by_the_node_that_delivered_them_and_by_their_st
         assert report.mismatched == [3]
 
 
-# --- a trail of the release before -----------------------------------------------------------------------
-
-NEW_INDEXES = ("subject", "fingerprint", "peer", "not_proved")
+# --- a trail of the first release -----------------------------------------------------------------------
 
 
-async def made_by_the_release_before(database_place, count: int) -> None:
+async def made_by_the_first_release(database_place, count: int) -> None:
     """A trail as that release wrote it: without revisions, and without what is known of nodes."""
-    database = await database_place.open(metadata, MIGRATIONS)
+    elsewhere = DatabasePlace(url=None, folder=database_place.folder.parent / "elsewhere", name="trail")
+    database = await elsewhere.open(MIGRATIONS)
     trail = Trail(database, database_place.folder, checkpoint_records=3, checkpoint_seconds=3600)
     await trail.start()
     for _ in range(count):
         await trail.append([replace(a_record(), fingerprint="", standing=Standing.UNKNOWN)])
     await trail.stop()
+    rows = await rows_of(database, metadata)
     await database.close()
-    statements = [
-        *(f"DROP INDEX audit_record_{name}" for name in NEW_INDEXES),
-        *(f"ALTER TABLE audit_record DROP COLUMN {name}" for name in ("fingerprint", "standing")),
-        *(f"DROP TABLE {name}" for name in ("audit_identity", "audit_backlog", "alembic_version")),
-    ]
-    await database_place.execute(statements)
+    await make_first_release(database_place, "audit_repository", rows)
 
 
-async def test_a_trail_of_the_release_before_is_taken_over_whole_and_goes_on(database_place):
-    await made_by_the_release_before(database_place, 7)
+async def test_a_trail_of_the_first_release_is_taken_over_whole_and_goes_on(database_place):
+    await made_by_the_first_release(database_place, 7)
 
-    database = await database_place.open(metadata, MIGRATIONS)
+    database = await database_place.open(MIGRATIONS)
     trail = Trail(database, database_place.folder, checkpoint_records=3, checkpoint_seconds=3600)
     await trail.start()
     try:
@@ -455,9 +452,9 @@ async def test_a_trail_of_the_release_before_is_taken_over_whole_and_goes_on(dat
 
 @pytest.mark.parametrize(("column", "value"), [("fingerprint", "ab" * 32), ("standing", "proved")])
 async def test_what_was_not_known_of_an_older_record_cannot_be_put_in(database_place, column, value):
-    await made_by_the_release_before(database_place, 4)
+    await made_by_the_first_release(database_place, 4)
 
-    database = await database_place.open(metadata, MIGRATIONS)
+    database = await database_place.open(MIGRATIONS)
     trail = Trail(database, database_place.folder, checkpoint_records=3, checkpoint_seconds=3600)
     await trail.start()
     try:

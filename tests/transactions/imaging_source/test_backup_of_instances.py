@@ -9,7 +9,7 @@ import pytest
 from imaging_source.backup import backup, restore
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
-from imaging_source.store.tables import metadata
+from imaging_source.store.tables import MIGRATIONS
 from shared.store.backup import BackupError, read_manifest
 from shared.store.engine import open_database
 from shared.store.failures import DatabaseUnavailable
@@ -50,7 +50,7 @@ async def test_every_instance_is_there_byte_for_byte(filled: Source, tmp_path: P
     settings = elsewhere(tmp_path)
     assert await restored(tmp_path / "backup", settings) == []
 
-    database = await open_database(None, folder=settings.folder, metadata=metadata)
+    database = await open_database(None, folder=settings.folder, migrations=MIGRATIONS)
     store = InstanceStore(database, settings.folder / "instances")
     old = await filled.parts.instances.find_study("2.25.11")
     new = await store.find_study("2.25.11")

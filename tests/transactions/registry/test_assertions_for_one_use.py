@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from registry.store import assertions
 from registry.store.assertions import UsedAssertions
-from registry.store.tables import METADATA, used_assertion
+from registry.store.tables import used_assertion
 from registry.transactions import SERVED_REST
 from shared.faults import WSSE, SecurityFault
 from shared.security.authenticator import Authenticator
@@ -88,7 +88,7 @@ async def test_it_stays_used_over_a_restart(database_place):
     assertion = assertion_for("u-778", one_time_use=True)
     outcomes = []
     for _ in range(2):
-        database = await database_place.open(METADATA, MIGRATIONS)
+        database = await database_place.open(MIGRATIONS)
         outcomes.append(await taken(a_service(UsedAssertions(database)), assertion))
         await database.close()
     assert outcomes == [True, False]

@@ -12,7 +12,7 @@ import pytest
 from registry.backup import backup, restore
 from registry.domain.stored_queries import FIND_DOCUMENTS
 from registry.settings import RegistrySettings
-from registry.store.tables import METADATA, MIGRATIONS
+from registry.store.tables import MIGRATIONS
 from registry.unit import Parts
 from shared.audit.recorder import AuditRecorder
 from shared.consent.evaluation import PolicyDecisions
@@ -60,9 +60,7 @@ async def opened():
     closers = []
 
     async def open_registry(settings: RegistrySettings) -> Registry:
-        database = await open_database(
-            settings.database_url, folder=settings.folder, metadata=METADATA, migrations=MIGRATIONS
-        )
+        database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
         recorder = AuditRecorder(settings, "registry")
         closers.extend((recorder.close, database.close))
         return Registry(

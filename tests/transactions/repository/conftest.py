@@ -15,7 +15,7 @@ from repository.integrity import Integrity
 from repository.provider import ProviderUnavailable
 from repository.settings import RepositorySettings
 from repository.store.files import FileBlobs
-from repository.store.tables import metadata, provision
+from repository.store.tables import MIGRATIONS, provision
 from repository.unit import Parts, Unit
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
@@ -113,7 +113,7 @@ class House:
 async def house(database_place: Any, tmp_path: Any) -> AsyncIterator[House]:
     settings = RepositorySettings.load(environ={}, data=tmp_path, retry_seconds=0.05)
     registry, consent = ScriptedRegistry(), ScriptedConsent()
-    database = await database_place.open(metadata)
+    database = await database_place.open(MIGRATIONS)
     recorder = AuditRecorder(settings, "repository")
     blobs = FileBlobs(settings.folder)
     parts = Parts(

@@ -22,7 +22,7 @@ from repository.settings import RepositorySettings
 from repository.store.documents import count_blobs
 from repository.store.encoding import Encoding
 from repository.store.files import FileBlobs
-from repository.store.tables import metadata
+from repository.store.tables import MIGRATIONS
 from repository.transactions import iti41, iti43, iti86
 from repository.unit import Parts
 from shared.audit.recorder import AuditRecorder
@@ -83,7 +83,7 @@ async def opened(place: Place) -> AsyncIterator:
     async def open_house(settings: RepositorySettings, encoding: Encoding | None = None) -> House:
         blobs = FileBlobs(settings.folder, encoding)
         recorder = AuditRecorder(settings, "repository")
-        database = await open_database(settings.database_url, folder=settings.folder, metadata=metadata)
+        database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
         registry, consent = ScriptedRegistry(), ScriptedConsent()
         closers.extend((database.close, recorder.close))
         parts = Parts(

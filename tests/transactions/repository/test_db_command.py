@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from repository.integrity import Integrity
 from repository.settings import RepositorySettings
 from repository.store.files import FileBlobs
-from repository.store.tables import metadata
+from repository.store.tables import MIGRATIONS
 from repository.transactions import iti41
 from repository.unit import Parts
 from shared.audit.recorder import AuditRecorder
@@ -34,7 +34,7 @@ from xdsi.db import app
 
 async def _filled(settings: RepositorySettings, number: int) -> None:
     blobs, recorder = FileBlobs(settings.folder), AuditRecorder(settings, "repository")
-    database = await open_database(None, folder=settings.folder, metadata=metadata)
+    database = await open_database(None, folder=settings.folder, migrations=MIGRATIONS)
     registry, consent = ScriptedRegistry(), ScriptedConsent()
     parts = Parts(
         settings=settings,

@@ -15,9 +15,9 @@ from shared.ebrim import schemes
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import Association, AssociationType, AvailabilityStatus
 from shared.messages.iti18 import ReturnType
-from shared.store import schema
 from shared.store.failures import UniqueViolation
 from tests.support.agreement import assert_agreement, kept_objects
+from tests.support.databases import DatabasePlace
 from tests.support.metadata import (
     DOMAIN,
     OTHER_PATIENT,
@@ -28,7 +28,8 @@ from tests.support.metadata import (
     a_submission_set,
     an_association,
 )
-from tests.support.registry import MIGRATIONS, Registry, is_success, open_parts
+from tests.support.registry import APPROVED, MIGRATIONS, Registry, is_success, open_parts
+from tests.support.releases import rows_of, upgraded_to
 from tests.support.updates import a_version, new_version, update
 
 THIRD_PATIENT = f"P-3003^^^&{DOMAIN}&ISO"
@@ -62,14 +63,8 @@ class Release:
 
     async def write(self, revision, work):
         """Run `work` in a database of a revision."""
-
-        def steps(migrations):
-            script = schema._script(migrations)
-            return {"fn": lambda before, _: script._upgrade_revs(revision, before), "script": script}
-
-        with self._monkeypatch.context() as patched:
-            patched.setattr(schema, "_steps", steps)
-            database = await self._place.open(METADATA, MIGRATIONS)
+        with upgraded_to(revision, self._monkeypatch):
+            database = await self._place.open(MIGRATIONS)
         await database.write(work)
         await database.close()
 
@@ -94,7 +89,7 @@ async def test_documents_that_cannot_be_had_are_hidden_from_level_1_after_the_up
         )
 
     await release.write("0001", work)
-    database = await database_place.open(METADATA, MIGRATIONS)
+    database = await database_place.open(MIGRATIONS)
     rows = await database.fetch(
         select(
             registry_object.c.entry_uuid,
@@ -116,7 +111,7 @@ async def test_documents_that_cannot_be_had_are_hidden_from_level_1_after_the_up
 
 
 async def test_one_version_of_a_lineage_is_approved_whoever_writes(database_place):
-    database = await database_place.open(METADATA, MIGRATIONS)
+    database = await database_place.open(MIGRATIONS)
     first = a_document_entry()
     second = replace(a_document_entry(), logical_id=first.entry_uuid, version=2)
 
@@ -264,3 +259,41 @@ async def test_what_was_registered_before_the_upgrade_is_found_updated_replaced_
     assert is_success(await registry.register(a_submission(replacement, associations=[relationship])))
     await registry.parts.database.write(lambda work: patient_feed.merge(work, OTHER_PATIENT, PATIENT))
     await assert_agreement(registry.parts.database)
+
+
+# --- the first release -----------------------------------------------------------------------------------
+
+
+async def test_what_was_registered_with_the_first_release_is_found_and_more_is_taken(
+    release, database_place, tmp_path
+):
+    elsewhere = DatabasePlace(url=None, folder=tmp_path / "elsewhere", name="registry")
+    before = Registry(await open_parts(elsewhere))
+    await before.add_patient(PATIENT)
+    entries = [a_document_entry(), a_document_entry()]
+    for entry in entries:
+        assert is_success(await before.register(a_submission(entry)))
+    rows = await rows_of(before.parts.database, METADATA)
+    await before.parts.recorder.close()
+    await before.parts.database.close()
+
+    async def nothing(_):
+        """The tables alone."""
+
+    await release.write("0004", nothing)
+    await database_place.fill({name: of for name, of in rows.items() if name != "used_assertion"})
+
+    registry = Registry(await open_parts(database_place))
+    assert await rows_of(registry.parts.database, METADATA) == rows
+    await assert_agreement(registry.parts.database)
+    another = a_document_entry()
+    assert is_success(await registry.register(a_submission(another)))
+    found = await registry.query(
+        queries.FIND_DOCUMENTS,
+        {"$XDSDocumentEntryPatientId": PATIENT, "$XDSDocumentEntryStatus": [APPROVED]},
+    )
+    assert {entry.entry_uuid for entry in found.document_entries} == {
+        entry.entry_uuid for entry in (*entries, another)
+    }
+    await registry.parts.recorder.close()
+    await registry.parts.database.close()

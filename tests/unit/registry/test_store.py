@@ -3,11 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from hypothesis import given, settings
-from sqlalchemy import column, create_engine, select, table, update
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import select
 
 from registry.domain import stored_queries as queries
 from registry.domain.multi_patient_queries import (
@@ -29,13 +26,10 @@ from registry.store import (
     submissions,
     versions,
 )
-from registry.store.tables import METADATA, registry_object
+from registry.store.tables import registry_object
 from shared.ebrim.model import AvailabilityStatus
 from shared.messages.iti18 import encode_parameters
-from shared.store import schema
 from shared.store.engine import open_database
-from shared.store.failures import SchemaError
-from shared.store.sqlite import _open_writer
 from shared.store.statements import Statements
 from tests.support import metadata
 from tests.support.metadata import PATIENT, a_document_entry, a_folder, a_submission
@@ -63,34 +57,9 @@ def test_columns_equal_what_the_fragment_says(object_class):
     law()
 
 
-def test_the_migrations_make_the_tables(tmp_path):
-    connection = _open_writer(tmp_path / "registry.sqlite3")
-    schema.upgrade_sqlite(connection, metadata=METADATA, migrations=MIGRATIONS)
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    with engine.connect() as wrapped:
-        context = MigrationContext.configure(
-            wrapped, opts={"include_name": lambda name, kind, _: name != "store_probe", "compare_type": True}
-        )
-        assert compare_metadata(context, METADATA) == []
-    connection.close()
-
-
-async def test_a_schema_of_a_newer_release_is_refused(database_place):
-    database = await database_place.open(METADATA, MIGRATIONS)
-
-    async def work(transaction):
-        version = table("alembic_version", column("version_num"))
-        await transaction.execute(update(version).values(version_num="9999"))
-
-    await database.write(work)
-    await database.close()
-    with pytest.raises(SchemaError, match="another release"):
-        await database_place.open(METADATA, MIGRATIONS)
-
-
 async def test_opening_again_finds_the_schema_up_to_date(database_place):
     for _ in range(2):
-        database = await database_place.open(METADATA, MIGRATIONS)
+        database = await database_place.open(MIGRATIONS)
         assert await database.fetch(select(registry_object.c.entry_uuid)) == []
         await database.close()
 
@@ -211,9 +180,7 @@ SERVED_BY = {
 @pytest.mark.parametrize("name", SERVED_BY)
 async def test_each_query_is_served_by_its_index(name, tmp_path):
     statement, index = SERVED_BY[name]
-    database = await open_database(
-        None, folder=tmp_path / "registry", metadata=METADATA, migrations=MIGRATIONS
-    )
+    database = await open_database(None, folder=tmp_path / "registry", migrations=MIGRATIONS)
     compiled = Statements("sqlite").compiled(statement)
     plan = database._short._connection.execute(
         f"EXPLAIN QUERY PLAN {compiled.text}", ["[]"] * len(compiled.positions)

@@ -37,6 +37,7 @@ from shared.store.failures import (
 )
 from shared.store.schema import store_probe
 from shared.store.statements import in_list, insert_or_ignore, like_any
+from tests.support.databases import THINGS
 
 METADATA = MetaData()
 thing = Table(
@@ -50,7 +51,7 @@ part = Table(
     "part",
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("thing", Text, ForeignKey("thing.name"), index=True),
+    Column("thing", Text, ForeignKey("thing.name")),
 )
 
 INSERT = insert(thing)
@@ -68,7 +69,7 @@ REMOVE = delete(thing).where(thing.c.name == bindparam("name"))
 
 @pytest.fixture
 async def database(database_place):
-    database = await database_place.open(METADATA)
+    database = await database_place.open(THINGS)
     yield database
     await database.close()
 
@@ -86,11 +87,11 @@ async def names(database):
 
 
 async def test_what_was_written_is_read_back_and_survives_reopening(database_place):
-    database = await database_place.open(METADATA)
+    database = await database_place.open(THINGS)
     await database.write(insertion("a", number=2**40))
     await database.close()
 
-    database = await database_place.open(METADATA)
+    database = await database_place.open(THINGS)
     assert await database.fetch(select(thing)) == [("a", 2**40, b"\x00\xff")]
     await database.close()
 
@@ -349,7 +350,7 @@ async def test_readiness_writes_and_reads(database):
 
 
 async def test_closing_finishes_what_was_taken_and_then_refuses(database_place):
-    database = await database_place.open(METADATA)
+    database = await database_place.open(THINGS)
     taken = [asyncio.ensure_future(database.write(insertion(name))) for name in "abc"]
     await asyncio.sleep(0)
     await database.close()
@@ -357,7 +358,7 @@ async def test_closing_finishes_what_was_taken_and_then_refuses(database_place):
     with pytest.raises(DatabaseUnavailable):
         await database.write(insertion("d"))
 
-    database = await database_place.open(METADATA)
+    database = await database_place.open(THINGS)
     assert await names(database) == ["a", "b", "c"]
     await database.close()
 
@@ -375,7 +376,7 @@ async def test_foreign_keys_are_enforced(database):
 
 @pytest.fixture
 async def file(tmp_path):
-    database = await open_database(None, folder=tmp_path / "service", metadata=METADATA)
+    database = await open_database(None, folder=tmp_path / "service", migrations=THINGS)
     yield database
     await database.close()
 
@@ -393,7 +394,7 @@ async def test_work_that_awaits_something_else_is_refused(file):
 
 async def test_the_file_has_one_owner(file, tmp_path):
     with pytest.raises(DatabaseUnavailable, match="open in another process"):
-        await open_database(None, folder=tmp_path / "service", metadata=METADATA)
+        await open_database(None, folder=tmp_path / "service", migrations=THINGS)
 
 
 async def test_the_profile_is_the_durable_one(file):
@@ -435,7 +436,7 @@ async def test_a_full_disk_fails_the_batch_acknowledges_nothing_and_heals(file):
 
 
 async def test_idle_checkpoints_move_the_log_into_the_file(tmp_path):
-    database = await open_database(None, folder=tmp_path / "service", metadata=METADATA)
+    database = await open_database(None, folder=tmp_path / "service", migrations=THINGS)
     await database.write(insertion("a"))
     before = (tmp_path / "service" / "service.sqlite3").read_bytes()
     for _ in range(100):
@@ -448,7 +449,7 @@ async def test_idle_checkpoints_move_the_log_into_the_file(tmp_path):
 
 async def test_a_damaged_file_is_refused_after_an_unclean_stop(tmp_path):
     folder = tmp_path / "service"
-    database = await open_database(None, folder=folder, metadata=METADATA)
+    database = await open_database(None, folder=folder, migrations=THINGS)
     await database.write(insertion(*(f"name-{number}" for number in range(2_000))))
     await database.close()
     path = folder / "service.sqlite3"
@@ -458,7 +459,7 @@ async def test_a_damaged_file_is_refused_after_an_unclean_stop(tmp_path):
     (folder / "service.sqlite3.lock").write_bytes(b"open")
 
     with pytest.raises(SchemaError, match=r"damaged.*restore"):
-        await open_database(None, folder=folder, metadata=METADATA)
+        await open_database(None, folder=folder, migrations=THINGS)
 
 
 async def test_what_was_acknowledged_survives_a_kill(tmp_path):
@@ -471,13 +472,11 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path):
         from pathlib import Path
         from sqlalchemy import Column, MetaData, Table, Text, insert
         from shared.store.engine import open_database
-        metadata = MetaData()
-        thing = Table("thing", metadata, Column("name", Text, primary_key=True))
-        put = insert(thing)
+        put = insert(Table("thing", MetaData(), Column("name", Text, primary_key=True)))
 
         async def main():
             folder = Path({str(tmp_path / "service")!r})
-            database = await open_database(None, folder=folder, metadata=metadata)
+            database = await open_database(None, folder=folder, migrations={THINGS!r})
             async def one(name):
                 async def work(transaction):
                     await transaction.execute(put, name=name)
@@ -497,10 +496,8 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path):
     assert done.returncode == -9
     assert "60" in acknowledged
 
-    metadata = MetaData()
-    small = Table("thing", metadata, Column("name", Text, primary_key=True))
-    database = await open_database(None, folder=tmp_path / "service", metadata=metadata)
-    kept = {name for (name,) in await database.fetch(select(small.c.name))}
+    database = await open_database(None, folder=tmp_path / "service", migrations=THINGS)
+    kept = {name for (name,) in await database.fetch(ALL)}
     await database.close()
     assert acknowledged <= kept
 
@@ -509,8 +506,8 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path):
 
 
 async def test_two_services_keep_apart_in_one_postgresql_database(postgres_url, tmp_path):
-    first = await open_database(postgres_url, folder=tmp_path, metadata=METADATA, name="apart_one")
-    second = await open_database(postgres_url, folder=tmp_path, metadata=METADATA, name="apart_two")
+    first = await open_database(postgres_url, folder=tmp_path, migrations=THINGS, name="apart_one")
+    second = await open_database(postgres_url, folder=tmp_path, migrations=THINGS, name="apart_two")
     await first.write(insertion("a"))
     assert await names(second) == []
     await first.close()
@@ -519,7 +516,7 @@ async def test_two_services_keep_apart_in_one_postgresql_database(postgres_url, 
 
 async def test_workers_that_start_together_create_the_schema_once(postgres_url, tmp_path):
     databases = await asyncio.gather(
-        *(open_database(postgres_url, folder=tmp_path, metadata=METADATA, name="together") for _ in range(4))
+        *(open_database(postgres_url, folder=tmp_path, migrations=THINGS, name="together") for _ in range(4))
     )
     await databases[0].write(insertion("a"))
     assert await names(databases[3]) == ["a"]
@@ -528,7 +525,7 @@ async def test_workers_that_start_together_create_the_schema_once(postgres_url, 
 
 
 async def test_a_connection_returns_to_the_pool_without_an_open_transaction(postgres_url, tmp_path):
-    database = await open_database(postgres_url, folder=tmp_path, metadata=METADATA, name="returns")
+    database = await open_database(postgres_url, folder=tmp_path, migrations=THINGS, name="returns")
     async with database._pool.acquire() as connection:
         await connection.execute("BEGIN")
     await database.write(insertion("a"))
@@ -546,7 +543,7 @@ async def test_a_commit_without_an_answer_is_an_outcome_of_its_own():
 
 
 async def test_an_insert_without_an_answer_is_an_outcome_of_its_own(postgres_url, tmp_path):
-    database = await open_database(postgres_url, folder=tmp_path, metadata=METADATA, name="unanswered")
+    database = await open_database(postgres_url, folder=tmp_path, migrations=THINGS, name="unanswered")
     await database.write(insertion("there"))
     async with database._pool.acquire() as holder, holder.transaction():
         await holder.fetch("SELECT FROM thing FOR UPDATE")
@@ -566,7 +563,7 @@ async def test_plans_are_kept_outside_transactions_alone(postgres_url, tmp_path)
     mode = select(func.current_setting("plan_cache_mode"))
     for kept, outside in ((True, "force_generic_plan"), (False, "auto")):
         database = await open_database(
-            postgres_url, folder=tmp_path, metadata=METADATA, name="plans", plans_kept=kept
+            postgres_url, folder=tmp_path, migrations=THINGS, name="plans", plans_kept=kept
         )
         for _ in range(2):
             assert await database.fetch(mode) == [(outside,)]
@@ -578,7 +575,7 @@ async def test_plans_are_kept_outside_transactions_alone(postgres_url, tmp_path)
 async def test_an_unreachable_server_is_named_without_its_password(tmp_path):
     with pytest.raises(DatabaseUnavailable) as refused:
         await open_database(
-            "postgresql://user:secret@127.0.0.1:1/things", folder=tmp_path, metadata=METADATA, name="x"
+            "postgresql://user:secret@127.0.0.1:1/things", folder=tmp_path, migrations=THINGS, name="x"
         )
     assert "127.0.0.1" in str(refused.value)
     assert "secret" not in str(refused.value)
@@ -587,7 +584,7 @@ async def test_an_unreachable_server_is_named_without_its_password(tmp_path):
 async def test_a_pool_without_a_free_connection_is_busy(postgres_url, tmp_path, monkeypatch):
     monkeypatch.setattr(postgresql, "CONNECT_SECONDS", 0.1)
     monkeypatch.setattr(postgresql, "POOL_SIZE", 1)
-    database = await open_database(postgres_url, folder=tmp_path, metadata=METADATA, name="crowded")
+    database = await open_database(postgres_url, folder=tmp_path, migrations=THINGS, name="crowded")
     async with database._pool.acquire():
         with pytest.raises(DatabaseBusy):
             await names(database)
@@ -596,7 +593,7 @@ async def test_a_pool_without_a_free_connection_is_busy(postgres_url, tmp_path, 
 
 
 async def test_a_connection_that_breaks_in_work_commits_nothing(postgres_url, tmp_path):
-    database = await open_database(postgres_url, folder=tmp_path, metadata=METADATA, name="breaks")
+    database = await open_database(postgres_url, folder=tmp_path, migrations=THINGS, name="breaks")
 
     async def work(transaction):
         await transaction.execute(INSERT, name="a", number=1, octets=None)

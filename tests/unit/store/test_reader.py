@@ -14,9 +14,9 @@ from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, insert
 from shared.store import sqlite
 from shared.store.engine import Database, Row, Transaction, open_database, open_reader
 from shared.store.failures import DatabaseBusy, DatabaseUnavailable
+from tests.support.databases import THINGS
 
-METADATA = MetaData()
-NUMBER = Table("number", METADATA, Column("value", Integer, primary_key=True))
+NUMBER = Table("number", MetaData(), Column("value", Integer, primary_key=True))
 
 
 async def _insert_one(transaction: Transaction) -> None:
@@ -26,7 +26,7 @@ async def _insert_one(transaction: Transaction) -> None:
 async def test_a_reader_sees_each_committed_row_at_once_and_goes_on_when_the_owner_comes_again(
     tmp_path: Path,
 ):
-    owner = await open_database(None, folder=tmp_path, metadata=METADATA)
+    owner = await open_database(None, folder=tmp_path, migrations=THINGS)
     reader = open_reader(None, folder=tmp_path)
     try:
         before = await reader.fetch(select(NUMBER.c.value))
@@ -34,7 +34,7 @@ async def test_a_reader_sees_each_committed_row_at_once_and_goes_on_when_the_own
         after = await reader.fetch(select(NUMBER.c.value))
         await owner.close()
         alone = await reader.fetch(select(NUMBER.c.value))
-        owner = await open_database(None, folder=tmp_path, metadata=METADATA)
+        owner = await open_database(None, folder=tmp_path, migrations=THINGS)
         await reader.check()
     finally:
         await reader.close()
@@ -44,7 +44,7 @@ async def test_a_reader_sees_each_committed_row_at_once_and_goes_on_when_the_own
 
 
 async def test_a_reader_writes_nothing(tmp_path: Path):
-    owner = await open_database(None, folder=tmp_path, metadata=METADATA)
+    owner = await open_database(None, folder=tmp_path, migrations=THINGS)
     reader = open_reader(None, folder=tmp_path)
     try:
         with pytest.raises(DatabaseUnavailable):
@@ -76,7 +76,7 @@ LONG = 2_000_000
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await open_database(None, folder=tmp_path, metadata=METADATA)
+    database = await open_database(None, folder=tmp_path, migrations=THINGS)
     yield database
     await database.close()
 

@@ -1,0 +1,1 @@
+"""Alembic revisions of the repository's schema."""
