@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from fastapi import FastAPI
-
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources, Standing
 from audit_repository.settings import AuditRepositorySettings
@@ -26,6 +24,7 @@ from shared.audit.events import (
 )
 from shared.audit.recorder import messages, source_of
 from shared.audit.refusals import Refusals
+from shared.http.application import application
 from shared.http.health import health_routes
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
@@ -77,7 +76,7 @@ class AuditRepository:
             "audit_records_mismatched", "Records whose source is not the node that delivered them"
         )
         metrics.gauge("audit_records", "Records in the trail", lambda: trail.sequence)
-        self.asgi = FastAPI(title="xdsi audit repository", docs_url=None, redoc_url=None, openapi_url=None)
+        self.asgi = application("audit repository")
         works = [trail.work, self.syslog.work]
         if self.datagrams is not None:
             works.append(self.datagrams.work)

@@ -12,15 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 
 from consumer.delivery import DICOM, headers_of
 from consumer.domain.found import Criteria, FoundStudy, WrongCriterion
 from consumer.visitors import Visitor
 from consumer.workplace import MOST_STUDIES, Fetched, Opened, OpenedSeries, Workplace
-from shared.http.problem import CONTENT_TYPE, BadRequest
+from shared.http.problem import BadRequest
 from shared.rest.message import HttpRequest, HttpResponse, JsonBody, json_response
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
@@ -135,16 +133,6 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
         encode=encode_instance,
     ),
 )
-
-
-def refused(request: Request, error: HTTPException) -> Response:
-    """What the framework refuses before any of our code, such as an address that is none, as a problem."""
-    said = {
-        "title": error.detail,
-        "status": error.status_code,
-        "detail": "see docs/consumer.md for what is here",
-    }
-    return Response(json.dumps(said), error.status_code, error.headers, media_type=CONTENT_TYPE)
 
 
 async def _json(content: Any) -> bytes:

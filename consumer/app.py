@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
 
 from consumer import api
 from consumer.handles import Handles
@@ -23,6 +22,7 @@ from shared.audit.events import LOGOUT, user_authentication
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
 from shared.background import BackgroundWork
+from shared.http.application import application
 from shared.http.health import health_routes
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
@@ -50,9 +50,8 @@ class Consumer:
         reception = Reception(authenticator, parts.recorder, parts.settings.endpoint)
         workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check}
-        application = FastAPI(title="xdsi consumer", docs_url=None, redoc_url=None, openapi_url=None)
-        application.add_exception_handler(HTTPException, api.refused)  # type: ignore[arg-type]
-        application.include_router(
+        app = application("consumer")
+        app.include_router(
             health_routes(checks, self._metrics, background=(self._sessions_end,), trail=self._forwarder)
         )
 
@@ -68,9 +67,9 @@ class Consumer:
             metrics=self._metrics,
             scheme=SAML,
         )
-        application.router.routes.extend(rest.routes(api.SERVED_REST))
-        application.include_router(Pages(parts, reception, workplace, self.sessions).router())
-        return application
+        app.router.routes.extend(rest.routes(api.SERVED_REST))
+        app.include_router(Pages(parts, reception, workplace, self.sessions).router())
+        return app
 
     async def start(self) -> None:
         """Begin the work beside the requests; what a crash left of instances on their way is removed."""

@@ -14,21 +14,17 @@ from consumer.files import Endless, WrongInstance
 from consumer.transactions.iti43 import NotAsRegistered
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.kos import KosError, TooManyReferences
-from shared.errors import Actor, OutOfResources, Rejected, XdsError
+from shared.errors import Actor, Rejected, XdsError
 from shared.faults import WSSE, WSU, SoapFault
 from shared.http.client import EgressRefused
 from shared.http.problem import (
     BadGateway,
     Forbidden,
     HttpProblem,
-    InternalProblem,
     NotFound,
-    TooLarge,
     Unavailable,
     Unprocessable,
 )
-from shared.http.raw_asgi import BodyTooLarge
-from shared.perform import unexpected
 from shared.soap.client import PeerError, PeerUnreachable
 from shared.telemetry.log import logger
 
@@ -128,16 +124,3 @@ def of_errors(peer: str, errors: Sequence[XdsError]) -> HttpProblem:
         for code, error in codes.items()
     ]
     return kind(f"{peer} refused: {told}", errors=listed)
-
-
-def problem_of(error: Exception) -> HttpProblem:
-    """Any exception as a problem; what nobody expected is logged and told by the number of its log entry."""
-    if isinstance(error, HttpProblem):
-        return error
-    if isinstance(error, BodyTooLarge):
-        return TooLarge(str(error))
-    if isinstance(error, AuditUnavailable):
-        return Unavailable("the audit trail cannot be written now; nothing is answered without it")
-    answer = unexpected(error)
-    kind = Unavailable if isinstance(answer, OutOfResources) else InternalProblem
-    return kind(answer.context)

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
-
 from gateway.settings import GatewaySettings
 from gateway.transactions import INITIATING, RESPONDING
 from gateway.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
 from shared.errors import Actor
+from shared.http.application import application
 from shared.http.health import health_routes
 from shared.http.raw_asgi import raw_first
 from shared.security.authenticator import Authenticator
@@ -37,11 +36,11 @@ class Gateway:
         self._metrics.gauge("relays", "Retrievals that are being relayed", lambda: parts.relays.taken)
         initiating = self._soap(INITIATING, "initiating_gateway")
         responding = self._soap(RESPONDING, "responding_gateway")
-        application = FastAPI(title="xdsi gateway", docs_url=None, redoc_url=None, openapi_url=None)
+        app = application("gateway")
         checks = {"audit": parts.recorder.check, "patient_links": parts.links.check}
-        application.include_router(health_routes(checks, self._metrics, trail=self._forwarder))
+        app.include_router(health_routes(checks, self._metrics, trail=self._forwarder))
         self.asgi = raw_first(
-            INITIATING_PATH, initiating.asgi, raw_first(RESPONDING_PATH, responding.asgi, application)
+            INITIATING_PATH, initiating.asgi, raw_first(RESPONDING_PATH, responding.asgi, app)
         )
 
     def _soap(self, served: Sequence[Served[Any, Any]], description: str) -> SoapService:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import httpx2
-from fastapi import FastAPI
 
 from imaging_source.adoption import adopt
 from imaging_source.dimse.listener import DimseListener
@@ -28,6 +27,7 @@ from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
 from shared.consent.sources import open_consent
 from shared.errors import Actor
+from shared.http.application import application
 from shared.http.client import http_client
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App, raw_first
@@ -92,10 +92,8 @@ class ImagingSource:
         works = [self.publisher.work, self.publisher.patients]
         if parts.settings.auto_publish:
             works.append(self._watch.work)
-        application = FastAPI(title="xdsi imaging source", docs_url=None, redoc_url=None, openapi_url=None)
-        application.include_router(
-            health_routes(checks, self._metrics, background=works, trail=self._forwarder)
-        )
+        app = application("imaging source")
+        app.include_router(health_routes(checks, self._metrics, background=works, trail=self._forwarder))
         rest = RestService(
             unit=self.unit,
             authenticator=parts.authenticator,
@@ -103,8 +101,8 @@ class ImagingSource:
             settings=parts.settings,
             metrics=self._metrics,
         )
-        application.router.routes.extend(rest.routes(SERVED_REST))
-        return raw_first(SOAP_PATH, soap.asgi, application)
+        app.router.routes.extend(rest.routes(SERVED_REST))
+        return raw_first(SOAP_PATH, soap.asgi, app)
 
     @asynccontextmanager
     async def unit(self, caller: Caller) -> AsyncIterator[Unit]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
-
 from registry.domain.feed import Code, FeedError, acknowledgement, readable_header
 from registry.domain.value_sets import ANYTHING, read_value_sets
 from registry.janitor import Janitor
@@ -20,6 +18,7 @@ from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Actor
+from shared.http.application import application
 from shared.http.handover import Handover, believing
 from shared.http.health import Check, health_routes
 from shared.http.raw_asgi import raw_first
@@ -80,21 +79,19 @@ class Registry:
             spool_folder=settings.folder / "incoming",
             metrics=metrics,
         )
-        application = FastAPI(title="xdsi registry", docs_url=None, redoc_url=None, openapi_url=None)
+        app = application("registry")
         checks: dict[str, Check] = {
             "database": parts.database.check,
             "audit": parts.recorder.check,
         }
-        self.asgi = raw_first(PATH, soap.asgi, application)
+        self.asgi = raw_first(PATH, soap.asgi, app)
         if self._leader is not None:
             actions = READS if reads_alone(settings) else None
             split = Split(PATH, self.asgi, self._leader, actions=actions)
             checks["leader"] = split.ready
             self.asgi = split.asgi
         of_leader = (self._janitor.work, self._feed.work) if worker.leads else ()
-        application.include_router(
-            health_routes(checks, metrics, background=of_leader, trail=self._forwarder)
-        )
+        app.include_router(health_routes(checks, metrics, background=of_leader, trail=self._forwarder))
         rest = RestService(
             unit=parts.unit,
             authenticator=authenticator,
@@ -102,7 +99,7 @@ class Registry:
             settings=settings,
             metrics=metrics,
         )
-        application.router.routes.extend(rest.routes(SERVED_REST))
+        app.router.routes.extend(rest.routes(SERVED_REST))
 
     @property
     def feed_port(self) -> int:

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
-
 from repository.integrity import Integrity
 from repository.janitor import Janitor
 from repository.provider import ImagingSource
@@ -21,6 +19,7 @@ from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
 from shared.consent.sources import open_consent
 from shared.errors import Actor
+from shared.http.application import application
 from shared.http.client import http_client
 from shared.http.health import health_routes
 from shared.http.raw_asgi import raw_first
@@ -58,8 +57,8 @@ class Repository:
             spool_folder=parts.blobs.incoming,
             metrics=metrics,
         )
-        application = FastAPI(title="xdsi repository", docs_url=None, redoc_url=None, openapi_url=None)
-        application.include_router(
+        app = application("repository")
+        app.include_router(
             health_routes(
                 {
                     "database": parts.database.check,
@@ -78,8 +77,8 @@ class Repository:
             settings=parts.settings,
             metrics=metrics,
         )
-        application.router.routes.extend(rest.routes(SERVED_REST))
-        self.asgi = raw_first(PATH, soap.asgi, application)
+        app.router.routes.extend(rest.routes(SERVED_REST))
+        self.asgi = raw_first(PATH, soap.asgi, app)
 
     @asynccontextmanager
     async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:

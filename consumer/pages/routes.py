@@ -22,7 +22,6 @@ from starlette.datastructures import FormData, UploadFile
 from consumer.delivery import InstanceResponse
 from consumer.domain.found import Criteria, WrongCriterion, date_of
 from consumer.pages.forms import Forms
-from consumer.problems import problem_of
 from consumer.sessions import Sessions, TooManySessions
 from consumer.unit import Parts
 from consumer.visitors import Reception, Visitor
@@ -30,6 +29,7 @@ from consumer.workplace import Workplace
 from shared.audit.events import LOGIN, LOGOUT, user_authentication
 from shared.http.problem import BadRequest, HttpProblem, Unauthorized, Unavailable
 from shared.http.raw_asgi import ClientGone, node_of
+from shared.rest.problems import problem_of
 
 _TITLES = {
     HTTPStatus.NOT_FOUND: "Not here",
@@ -101,7 +101,7 @@ class Pages:
             except SignInNeeded as reason:
                 return await self._signing_in(request, str(reason), HTTPStatus.UNAUTHORIZED)
             except Exception as error:
-                return await self._problem(request, problem_of(error))
+                return await self._problem(request, problem_of(error, {}))
 
         return answering
 
