@@ -133,6 +133,13 @@ def _in_time(path: Path) -> None:
                 "renew it",
             )
         )
+    if certificate.not_valid_before_utc > datetime.now(UTC):
+        raise SettingsError(
+            (
+                f"XDSI_TLS__CERTIFICATE: {path} is not valid before "
+                f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M}Z; set the clock, or name another",
+            )
+        )
 
 
 def _load_trust(context: ssl.SSLContext, trust: Path) -> None:
@@ -140,7 +147,9 @@ def _load_trust(context: ssl.SSLContext, trust: Path) -> None:
     try:
         context.load_verify_locations(cafile=trust)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsError((f"XDSI_TLS__TRUST: {trust} cannot be used ({_reason(error)})",)) from None
+        raise SettingsError(
+            (f"XDSI_TLS__TRUST: {trust} cannot be used ({_reason(error)}); name a PEM file of certificates",)
+        ) from None
 
 
 def _certificates(setting: str, path: Path) -> list[x509.Certificate]:

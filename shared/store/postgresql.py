@@ -402,7 +402,7 @@ async def open_database(url: str, *, schema: str, migrations: str, plans_kept: b
 
 def _shown(url: str) -> str:
     parts = urlsplit(url)
-    return f"postgresql://{parts.hostname or ''}{parts.path}"
+    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _why(error: Exception) -> str:
