@@ -25,7 +25,13 @@ from registry.store.associations import (
 )
 from registry.store.document_entries import find_contents, find_documents
 from registry.store.folders import find_folders
-from registry.store.found import find_by_ids, find_latest, find_of_class, find_shown
+from registry.store.found import (
+    find_by_ids,
+    find_fragments,
+    find_latest,
+    find_of_class,
+    find_shown,
+)
 from registry.store.multi_patient import find_documents_of_patients, find_folders_of_patients
 from registry.store.submission_sets import find_submission_sets
 from shared.ebrim.model import AvailabilityStatus
@@ -39,15 +45,21 @@ Selection = Callable[[Transaction, Criteria, int], Awaitable[Chosen]]
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A result before consent, with what consent needs."""
+    """A result before consent, with what consent needs.
+
+    `fragments` are those of the whole result on the same snapshot, or None when they were not read.
+    """
 
     chosen: Chosen
     surroundings: Surroundings
     given: Mapping[str, consents.Given]
+    fragments: Mapping[str, bytes] | None = None
 
 
-async def select_objects(transaction: Transaction, criteria: Criteria, *, most: int) -> Selected:
-    """Carry out the selection of a query and read what surrounds it, but no fragment.
+async def select_objects(
+    transaction: Transaction, criteria: Criteria, *, most: int, fragments_up_to: int = 0
+) -> Selected:
+    """Carry out the selection of a query and read what surrounds it, and the fragments if they are so few.
 
     A Find… query is refused when there are `most` objects to look at, or more.
     """
@@ -59,6 +71,7 @@ async def select_objects(transaction: Transaction, criteria: Criteria, *, most: 
         chosen=replace(chosen, result=result),
         surroundings=around,
         given=await consents.find_given(transaction, patients) if patients else {},
+        fragments=await find_fragments(transaction, result) if len(result) <= fragments_up_to else None,
     )
 
 

@@ -208,7 +208,7 @@ async def selected(
 ) -> tuple[Result, Mapping[str, bytes]]:
     """What a query selects and consent lets `caller` see, with fragments when whole objects are asked for.
 
-    Fragments are read of what is seen alone, and nothing of a patient of whom nothing may be seen.
+    Where nothing may be seen no fragment is read, and nothing of a patient of whom nothing may be seen.
 
     Raises
     ------
@@ -219,8 +219,24 @@ async def selected(
     if len(named) == 1 and await _is_closed(unit, caller, *named):
         return Result((), (), closed=named.pop()), {}
     limit = _limit(unit, leaf)
+    result, _ = await _looked_up(unit, criteria, caller, limit)
+    _check_number(len(result.seen), limit)
+    if not leaf or not result.seen:
+        return result, {}
+    # Once more, on one snapshot with the fragments: an object may change between two, and what is answered
+    # must have been there together.
+    result, fragments = await _looked_up(unit, criteria, caller, limit, fragments_up_to=limit)
+    _check_number(len(result.seen), limit)
+    return await _whole(unit, result) if fragments is None else (result, fragments)
+
+
+async def _looked_up(
+    unit: Unit, criteria: Criteria, caller: Caller, limit: int, *, fragments_up_to: int = 0
+) -> tuple[Result, Mapping[str, bytes] | None]:
+    """What is selected and what of it `caller` may see, with all fragments if they are so few."""
+    most = _looked_at(limit) + 1
     found = await unit.read(
-        lambda transaction: select_objects(transaction, criteria, most=_looked_at(limit) + 1)
+        lambda transaction: select_objects(transaction, criteria, most=most, fragments_up_to=fragments_up_to)
     )
     around = found.surroundings
     number = len(around.objects)
@@ -241,9 +257,7 @@ async def selected(
         return visible(found.chosen, around, permitted)
 
     seen = await unit.computed(number, looked_at)
-    _check_number(len(seen), limit)
-    result = Result(found.chosen.result, seen)
-    return await _whole(unit, result) if leaf else (result, {})
+    return Result(found.chosen.result, seen), found.fragments
 
 
 async def _whole(unit: Unit, result: Result) -> tuple[Result, Mapping[str, bytes]]:
