@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -201,6 +201,29 @@ async def test_verification_by_the_service_and_of_its_files(tmp_path):
     assert shown.exit_code == 1
     assert "record 3 was changed" in shown.output
     assert (await run("verify", "--data", str(tmp_path), "--json")).exit_code == 1
+
+
+async def test_files_that_an_older_release_left_are_verified_with_what_they_say_of_merges(tmp_path):
+    detail = (("MSH-10", b"M-1"),)
+    update = a_record(
+        event_id=PATIENT_RECORD,
+        action="U",
+        event_types=(ihe("ITI-8", "Patient Identity Feed"),),
+        objects=(patient_object(PATIENT, details=detail),),
+    )
+    async with serving(tmp_path, update):
+        pass
+    (file,) = tmp_path.glob("audit-repository/*.sqlite3")
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("DROP TABLE audit_identity")
+        database.execute("DROP TABLE audit_backlog")
+        database.execute("UPDATE alembic_version SET version_num = '0002'")
+
+    shown = await run("verify", "--data", str(tmp_path))
+
+    assert shown.exit_code == 0, shown.output
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT patient, action FROM audit_identity").fetchall() == [(PATIENT, "U")]
 
 
 async def test_with_tls_the_certificate_of_the_settings_is_shown(tmp_path):

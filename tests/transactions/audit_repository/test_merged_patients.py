@@ -211,19 +211,20 @@ async def test_a_node_that_is_not_the_source_it_names_cannot_say_who_is_whom(ope
 
 
 async def test_senders_that_count_their_messages_anew_or_not_at_all_join_no_strangers(opened):
-    moments = (NOON + timedelta(seconds=seconds) for seconds in (0, 1, 2, 3, 86_400))
-    first, second, third, fourth, next_day = moments
+    moments = (NOON + timedelta(seconds=seconds) for seconds in (0, 1, 2, 60, 86_400))
+    first, second, third, minute_later, next_day = moments
     events = [
         fed("D", "A", control_id="1", at=first),
         fed("U", "B", control_id="1", at=first + timedelta(microseconds=30)),
         fed("U", "X", control_id="1", at=second),
         fed("D", "C", control_id="1", at=third),
         fed("U", "D", control_id="1", at=third + timedelta(microseconds=30)),
-        fed("U", "Y", control_id="1", at=fourth, sender="ANOTHER"),
+        fed("U", "Y", control_id="1", at=first, sender="ANOTHER"),
+        fed("D", "E", control_id="1", at=minute_later),
         fed("U", "Z", control_id="1", at=next_day),
     ]
     async with opened() as trail:
-        await trail.append([a_retrieval(patient) for patient in "ABCDXYZ"])
+        await trail.append([a_retrieval(patient) for patient in "ABCDEXYZ"])
         await trail.append(list(map(kept, events)))
 
         assert await under(trail, "B") == ["A", "B"]
