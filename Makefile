@@ -19,8 +19,11 @@ setup: .venv/ready
 demo: setup
 	@$(BIN)/xdsi demo
 
+# A worker for each core; a file stays with one of them, since its tests share what they start.
+PARALLEL := -n auto --dist loadfile --durations 10
+
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 # What needs no running code: format, lint, types, who imports whom.
 lint: setup
@@ -30,7 +33,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 check: lint
-	$(BIN)/pytest tests/unit tests/transactions
+	$(BIN)/pytest $(PARALLEL) tests/unit tests/transactions
 
 bench: setup
 	@for program in bench/*.py; do $(BIN)/python $$program --short || exit 1; done

@@ -135,7 +135,7 @@ def measured(
 async def _measured(stage: Stage, large: Large) -> None:
     """On services that have done nothing before: what they load and make for their first work counts too."""
     await make_known(stage, PATIENT)
-    async with http_of(stage) as http:
+    async with http_of(stage, stage.north) as http:
         await _Client(stage, http).everything(large)
 
 
