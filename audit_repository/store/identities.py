@@ -56,7 +56,7 @@ _OLDER = (
     .where(
         audit_term.c.kind == literal(Kind.TYPE.value),
         audit_term.c.value == bindparam("feed"),
-        audit_term.c.sequence.between(bindparam("first"), bindparam("last")),
+        audit_term.c.sequence >= bindparam("first"),
     )
     .order_by(audit_term.c.sequence)
     .limit(STEP_RECORDS)
@@ -102,9 +102,10 @@ async def insert_identities(transaction: Transaction, rows: list[dict[str, Any]]
 async def read_backlog(database: Database) -> None:
     """Read what the records that an older release kept say of ids; what a stop interrupts goes on later."""
     while backlog := await database.fetch(_BACKLOG):
-        ((feed, first, last),) = backlog
-        _log.info("reading the identities of older audit records", feed=feed, first=first, last=last)
-        older = await database.fetch(_OLDER, feed=feed, first=first, last=last)
+        ((feed, first),) = backlog
+        older = await database.fetch(_OLDER, feed=feed, first=first)
+        if older:
+            _log.info("reading the identities of older audit records", feed=feed, first=first)
         rows = await asyncio.to_thread(_rows_of_older, older)
         await database.write(_step(feed, older, rows))
 

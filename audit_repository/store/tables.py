@@ -74,13 +74,13 @@ audit_identity = Table(
     Index("audit_identity_by_message", "message", "action", "at"),
 )
 
-# Records of older releases, by the feed that they tell of, from which that is still to be read.
+# From which record on those that tell of a feed are still to be read: an older release may write on until the
+# first start of this one.
 audit_backlog = Table(
     "audit_backlog",
     metadata,
     Column("feed", Text, primary_key=True),
     Column("first", BigInteger, nullable=False),
-    Column("last", BigInteger, nullable=False),
 )
 
 audit_head = Table(

@@ -354,6 +354,24 @@ async def test_merges_of_a_trail_that_is_there_count_from_the_first_start(opened
         assert await under(trail, "D") == ["A", "B", "C"]
 
 
+async def test_what_the_older_release_writes_between_the_upgrade_and_the_first_start_counts(
+    opened, database_place
+):
+    halves = [*merged("A", "B"), a_retrieval("A")]
+    async with opened() as trail:
+        await trail.append(halves)
+    await database_place.execute(
+        [
+            "DELETE FROM audit_identity",
+            "INSERT INTO audit_backlog (feed, first) VALUES ('ITI-8', 1), ('ITI-30', 1), ('ITI-44', 1)",
+        ]
+    )
+
+    async with opened() as trail:
+        assert await under(trail, "B") == ["A"]
+        assert (await verify(trail.database, trail.folder)).problems == []
+
+
 async def test_reading_what_is_there_goes_on_after_an_interruption(opened, database_place, monkeypatch):
     monkeypatch.setattr(store, "_OLDER", store._OLDER.limit(2))
     monkeypatch.setattr(store, "STEP_RECORDS", 2)
