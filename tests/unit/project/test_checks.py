@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-TESTS_OF_CHECK = ".venv/bin/pytest tests/unit tests/transactions"
+TESTS_OF_CHECK = ".venv/bin/pytest -n auto --dist loadfile --durations 10 tests/unit tests/transactions"
 
 
 def commands_of(target: str) -> list[str]:
