@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from repository.integrity import Integrity
 from repository.janitor import Janitor
 from repository.provider import ImagingSource
 from repository.settings import RepositorySettings
+from repository.store.blobs import Blobs
 from repository.store.stores import open_blobs, open_replica
 from repository.store.tables import MIGRATIONS, outbox
 from repository.transactions import SERVED, SERVED_REST
@@ -21,7 +23,7 @@ from shared.consent.sources import open_consent
 from shared.errors import Actor
 from shared.http.application import application
 from shared.http.client import http_client
-from shared.http.health import health_routes
+from shared.http.health import NotReady, health_routes
 from shared.http.raw_asgi import raw_first
 from shared.rest.service import RestService
 from shared.security import own_registry
@@ -62,7 +64,7 @@ class Repository:
             health_routes(
                 {
                     "database": parts.database.check,
-                    "documents": parts.blobs.probe,
+                    "documents": partial(_keeps, parts.blobs),
                     "audit": parts.recorder.check,
                 },
                 metrics,
@@ -131,3 +133,11 @@ async def build(settings: RepositorySettings) -> Repository:
         http=http,
     )
     return Repository(parts, http)
+
+
+async def _keeps(blobs: Blobs) -> None:
+    try:
+        await blobs.probe()
+    except OSError as error:
+        # The system's own words name no path.
+        raise NotReady(f"documents cannot be kept: {error.strerror or error}") from error

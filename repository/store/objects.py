@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from repository.settings import S3Settings
@@ -48,6 +48,17 @@ _SLOWEST_BYTES_PER_SECOND = 2_000_000
 _LIST_GROUPS = 500
 
 _log = logger("repository.objects")
+
+
+def _why(error: Exception) -> str:
+    """Why the store cannot be used, and which setting would be corrected; what it said itself is not told."""
+    match error:
+        case NotFoundError():
+            return "has no such bucket; make it, or correct XDSI_STORAGE_URL"
+        case PermissionDeniedError() | UnauthenticatedError():
+            return "refuses the key; correct XDSI_S3__ACCESS_KEY and XDSI_S3__SECRET_KEY"
+    return f"does not answer ({type(error).__name__}); is it running? XDSI_S3__ENDPOINT names it"
+
 
 Result = TypeVar("Result")
 
@@ -119,7 +130,7 @@ class ObjectBlobs(Blobs):
                 came = bytes(await result.bytes_async())
                 await obstore.delete_async(self._store, key)
         except (BaseError, TimeoutError) as error:
-            raise OSError(f"the object store does not answer: {type(error).__name__}") from None
+            raise OSError(f"the object store {_why(error)}") from None
         if came != b"probe":
             raise OSError("the object store gave back other bytes")
 

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from repository.settings import S3Settings
+from repository.store.objects import ObjectBlobs
 from tests.support.postgres import fresh_database, postgres_url
 
 __all__ = ["postgres_url"]
@@ -196,3 +198,14 @@ def test_up_tells_which_port_is_taken(tmp_path: Path):
     assert ended.stderr.startswith(
         f"xdsi: audit-repository is not ready: XDSI_AUDIT_REPOSITORY__PORT: 127.0.0.1 port {port} is in use"
     )
+
+
+@pytest.fixture(autouse=True)
+def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repository.store.objects._RETRIES", 0)
+
+
+async def test_an_object_store_that_is_away_is_told_by_the_setting_that_names_it(tmp_path: Path):
+    away = S3Settings(endpoint="http://127.0.0.1:9", access_key="a", secret_key="geheim", allow_http=True)
+    with pytest.raises(OSError, match=r"does not answer .* is it running\? XDSI_S3__ENDPOINT names it"):
+        await ObjectBlobs("s3://bucket/prefix", away, tmp_path).probe()
