@@ -938,7 +938,7 @@ async def test_a_graceful_stop_finishes_what_is_under_way_and_accepts_nothing_mo
 
     server = await start_server(app, ServiceSettings())
     async with connected(server.port) as idle, connected(server.port) as busy:
-        await busy.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await busy.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await arrived.wait()
         stopping = asyncio.create_task(server.stop())
         assert await idle.ended()
@@ -956,7 +956,7 @@ async def test_what_outlives_the_grace_is_cut(study):
     pieces, _ = parts_of(study)
     server = await start_server(serving_pieces(pieces * 50), ServiceSettings())
     async with connected(server.port) as client:
-        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await client.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await client.reader.readexactly(1_000)
         async with asyncio.timeout(5):
             await server.stop(grace_seconds=0.1)
@@ -1010,7 +1010,7 @@ async def test_a_service_ends_with_0_after_its_last_answer_when_it_is_told_to_st
     assert (await process.stdout.readline()).strip() == b"started"
     port = int(await process.stdout.readline())
     async with connected(port) as client:
-        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await client.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await process.stdout.readline()).strip() == b"request"
         process.send_signal(number)
         assert (await client.answer()).body == b"done"
@@ -1029,7 +1029,7 @@ async def test_a_second_signal_does_not_wait_for_requests():
     await process.stdout.readline()
     port = int(await process.stdout.readline())
     async with connected(port) as client:
-        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await client.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await process.stdout.readline()).strip() == b"request"
         process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.3)
@@ -1042,7 +1042,7 @@ async def test_a_second_signal_does_not_wait_for_requests():
 async def test_a_socket_closed_in_the_middle_of_a_request_frees_the_connection():
     async with serving(echo) as server:
         raw = socket.create_connection(("127.0.0.1", server.port))
-        raw.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+        raw.sendall(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nabc")
         await asyncio.sleep(0.1)
         raw.close()
         await until(lambda: not server.connections)
