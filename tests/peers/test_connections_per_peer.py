@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
@@ -115,10 +116,11 @@ def refused(connection: socket.socket, seconds: float = 5) -> bool:
 
 def a_place_is_free(port: int) -> bool:
     """Whether a connection is soon taken; those that were closed need a moment to be forgotten."""
-    for _ in range(50):
+    for _ in range(100):
         with connect(port, ONE) as connection:
             if not refused(connection, 0.3):
                 return True
+        time.sleep(0.1)
     return False
 
 

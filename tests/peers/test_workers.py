@@ -328,9 +328,9 @@ async def test_the_trail_is_that_of_one_worker_whatever_a_client_says_of_its_con
         "x-forwarded-for": "203.0.113.9",
     }
 
-    alone = await trail_of(tmp_path / "alone", 1)
-    together = await trail_of(tmp_path / "together", 2)
-    deceived = await trail_of(tmp_path / "deceived", 2, forged)
+    alone = await trail_of(tmp_path / "1", 1)
+    together = await trail_of(tmp_path / "2", 2)
+    deceived = await trail_of(tmp_path / "3", 2, forged)
 
     assert alone.total() == 2 * CONNECTIONS + 1
     assert together == alone
