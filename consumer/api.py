@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from consumer.delivery import DICOM, headers_of
-from consumer.domain.found import Criteria, FoundStudy, WrongCriterion
-from consumer.visitors import Visitor
-from consumer.workplace import MOST_STUDIES, Fetched, Opened, OpenedSeries, Workplace
+from consumer.domain.studies import Criteria, FoundStudy, WrongCriterion
+from consumer.pages.delivery import DICOM, headers_of
+from consumer.pages.visitors import Visitor
+from consumer.pages.workplace import MOST_STUDIES, Fetched, Opened, OpenedSeries, Workplace
 from shared.http.problem import BadRequest
 from shared.rest.message import HttpRequest, HttpResponse, JsonBody, json_response
 from shared.rest.served import ServedRest

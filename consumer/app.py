@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from consumer import api
-from consumer.handles import Handles
-from consumer.headers import with_headers
+from consumer.pages.handles import Handles
+from consumer.pages.headers import with_headers
 from consumer.pages.routes import Pages
-from consumer.sessions import Session, Sessions
+from consumer.pages.sessions import Session, Sessions
+from consumer.pages.visitors import SAML, Reception
+from consumer.pages.workplace import Workplace
 from consumer.settings import ConsumerSettings
 from consumer.unit import Parts
-from consumer.visitors import SAML, Reception
-from consumer.workplace import Workplace
 from shared.audit.events import LOGOUT, user_authentication
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder

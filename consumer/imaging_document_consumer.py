@@ -21,9 +21,9 @@ from typing import Any
 
 from consumer.domain.clinician import Clinician
 from consumer.domain.study import Delivery, NoRoad, Via, Wanted, requests, road, still_missing, wanted
-from consumer.files import WrongInstance
-from consumer.sent_events import SentEvents
 from consumer.settings import ConsumerSettings
+from consumer.store.files import WrongInstance
+from consumer.store.sent_events import SentEvents
 from consumer.transactions import iti18, iti43, rad69, rad107
 from consumer.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx2
 
 from gateway.domain.communities import Communities
-from gateway.patient_links import PatientLinks
 from gateway.settings import GatewaySettings
+from gateway.store.patient_links import PatientLinks
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
 from shared.http.client import http_client, ourselves

@@ -9,12 +9,12 @@ from typing import Final
 
 import httpx2
 
-from imaging_source.adoption import adopt
+from imaging_source.background.publisher import Publisher, StudyWatch
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.domain.instance import Issuer
-from imaging_source.publisher import Publisher, StudyWatch
-from imaging_source.registrations import RegistryClient
+from imaging_source.peers.registrations import RegistryClient
 from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.adoption import adopt
 from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import audit_events

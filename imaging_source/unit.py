@@ -11,10 +11,10 @@ import httpx2
 from imaging_source.domain import publishing
 from imaging_source.domain.instance import Instance, Issuer, StudyHeader
 from imaging_source.domain.transfer_syntax import Codecs
-from imaging_source.integrity import Damages
-from imaging_source.registrations import RegistryView
+from imaging_source.peers.registrations import RegistryView
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
+from imaging_source.store.integrity import Damages
 from imaging_source.store.publications import PublishedStudy, find_published_studies
 from imaging_source.store.rejections import KeyObjects
 from shared.audit.recorder import AuditRecorder

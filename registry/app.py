@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from registry.background.janitor import Janitor
 from registry.domain.feed import Code, FeedError, acknowledgement, readable_header
 from registry.domain.value_sets import ANYTHING, read_value_sets
-from registry.janitor import Janitor
 from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
 from registry.store.assertions import UsedAssertions

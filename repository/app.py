@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from repository.integrity import Integrity
-from repository.janitor import Janitor
-from repository.provider import ImagingSource
+from repository.background.janitor import Janitor
+from repository.peers.provider import ImagingSource
 from repository.settings import RepositorySettings
 from repository.store.blobs import Blobs
+from repository.store.integrity import Integrity
 from repository.store.stores import open_blobs, open_replica
 from repository.store.tables import MIGRATIONS, outbox
 from repository.transactions import SERVED, SERVED_REST

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import httpx2
 
-from repository.integrity import Integrity
-from repository.provider import Provider
+from repository.peers.provider import Provider
 from repository.settings import RepositorySettings
 from repository.store.blobs import Blobs
+from repository.store.integrity import Integrity
 from shared.audit.events import AuditEvent
 from shared.audit.outbox import insert_events
 from shared.audit.recorder import AuditRecorder

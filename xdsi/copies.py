@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imaging_source import backup as imaging_source
+from imaging_source.maintenance import backup as imaging_source
 from imaging_source.settings import ImagingSourceSettings
-from registry import backup as registry
+from registry.maintenance import backup as registry
 from registry.settings import RegistrySettings
-from repository import backup as repository
+from repository.maintenance import backup as repository
 from repository.settings import RepositorySettings
 from repository.store.files import FileBlobs
 from repository.store.stores import encoding_of, open_blobs

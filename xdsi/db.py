@@ -21,14 +21,14 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-import imaging_source.scrub as instance_scrub
-from imaging_source.backup import FILES
+import imaging_source.maintenance.scrub as instance_scrub
+from imaging_source.maintenance.backup import FILES
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.files import ContentFiles
-from repository.integrity import Integrity
-from repository.scrub import scrub
+from repository.maintenance.scrub import scrub
 from repository.settings import RepositorySettings
 from repository.store.documents import count_blobs
+from repository.store.integrity import Integrity
 from repository.store.stores import open_blobs, open_replica
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder, AuditUnavailable

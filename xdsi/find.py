@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from consumer.domain.clinician import Clinician
-from consumer.domain.found import DCM, FoundStudy
+from consumer.domain.studies import DCM, FoundStudy
 from consumer.imaging_document_consumer import open_consumer
 from consumer.settings import ConsumerSettings
 from shared.ebrim.identifiers import is_dtm

@@ -17,7 +17,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from consumer.sessions import LONGEST_SECONDS
+from consumer.pages.sessions import LONGEST_SECONDS
 from shared.http.problem import BadRequest, Forbidden
 from shared.http.raw_asgi import receive_body
 from shared.security.xua import MAX_BYTES

@@ -19,13 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydicom.uid import UID
 from starlette.datastructures import FormData, UploadFile
 
-from consumer.delivery import InstanceResponse
-from consumer.domain.found import Criteria, WrongCriterion, date_of
+from consumer.domain.studies import Criteria, WrongCriterion, date_of
+from consumer.pages.delivery import InstanceResponse
 from consumer.pages.forms import Forms
-from consumer.sessions import Sessions, TooManySessions
+from consumer.pages.sessions import Sessions, TooManySessions
+from consumer.pages.visitors import Reception, Visitor
+from consumer.pages.workplace import Workplace
 from consumer.unit import Parts
-from consumer.visitors import Reception, Visitor
-from consumer.workplace import Workplace
 from shared.audit.events import LOGIN, LOGOUT, user_authentication
 from shared.http.problem import BadRequest, HttpProblem, Unauthorized, Unavailable
 from shared.http.raw_asgi import ClientGone, node_of

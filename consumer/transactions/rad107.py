@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx2
 
-from consumer import files
 from consumer.domain.study import Delivery, Wanted
+from consumer.store import files
 from consumer.transactions.access import accessed
 from consumer.unit import Unit
 from shared.audit.events import ihe

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from consumer import files
 from consumer.domain.study import Delivery, Wanted
+from consumer.store import files
 from consumer.transactions.access import accessed
 from consumer.unit import Unit
 from shared.audit.events import ihe

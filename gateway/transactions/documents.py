@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from gateway.retrievals import Retrieval
 from gateway.settings import GatewaySettings
-from gateway.trail import Named
+from gateway.transactions.retrievals import Retrieval
+from gateway.transactions.trail import Named
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti39 import ITI39
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest

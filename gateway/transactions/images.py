@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from gateway.retrievals import Retrieval
 from gateway.settings import GatewaySettings
-from gateway.trail import Named
+from gateway.transactions.retrievals import Retrieval
+from gateway.transactions.trail import Named
 from shared.messages.documents import DocumentRequest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.messages.rad75 import RAD75

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.admission import admit_consumer
 from gateway.domain.communities import names_patient
-from gateway.queries import ask_everybody, check_return_type, received
+from gateway.transactions.admission import admit_consumer
+from gateway.transactions.queries import ask_everybody, check_return_type, received
 from gateway.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.messages.iti18 import ITI18, StoredQueryRequest, StoredQueryResponse

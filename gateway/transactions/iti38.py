@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.admission import admit_gateway
 from gateway.domain.communities import names_patient
-from gateway.queries import ask_registry, check_return_type, merged, received, under_home
+from gateway.transactions.admission import admit_gateway
+from gateway.transactions.queries import ask_registry, check_return_type, merged, received, under_home
 from gateway.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.errors import Rejected, XdsError

@@ -6,8 +6,8 @@ the document in their text.
 
 from __future__ import annotations
 
-from gateway.retrievals import from_our_own, served
 from gateway.transactions.documents import DOCUMENTS
+from gateway.transactions.retrievals import from_our_own, served
 from shared.messages.iti39 import ITI39
 
 SERVED = served(ITI39, DOCUMENTS, from_our_own)

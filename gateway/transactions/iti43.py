@@ -6,8 +6,8 @@ ITI-39. What cannot be had is an error beside what can.
 
 from __future__ import annotations
 
-from gateway.retrievals import from_everybody, served
 from gateway.transactions.documents import DOCUMENTS
+from gateway.transactions.retrievals import from_everybody, served
 from shared.messages.iti43 import ITI43
 
 SERVED = served(ITI43, DOCUMENTS, from_everybody)

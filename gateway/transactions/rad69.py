@@ -7,8 +7,8 @@ RAD-75. What cannot be had is an error beside what can, located at the instance.
 
 from __future__ import annotations
 
-from gateway.retrievals import from_everybody, served
 from gateway.transactions.images import IMAGES
+from gateway.transactions.retrievals import from_everybody, served
 from shared.messages.rad69 import RAD69
 
 SERVED = served(RAD69, IMAGES, from_everybody)

@@ -7,8 +7,8 @@ name the instance in their text.
 
 from __future__ import annotations
 
-from gateway.retrievals import from_our_own, served
 from gateway.transactions.images import IMAGES
+from gateway.transactions.retrievals import from_our_own, served
 from shared.messages.rad75 import RAD75
 
 SERVED = served(RAD75, IMAGES, from_our_own)

@@ -13,8 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from imaging_source.domain.publishing import NotPublishable
-from imaging_source.explanation import explanation
-from imaging_source.registrations import RegistryAway
+from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
 from imaging_source.store.publications import (
     PublicationStatus,
@@ -25,6 +24,7 @@ from imaging_source.store.publications import (
 )
 from imaging_source.store.set_aside import SetAside, find_set_aside
 from imaging_source.transactions import on_demand, rad68, reconciliation
+from imaging_source.transactions.explanation import explanation
 from imaging_source.unit import Parts, Unit
 from shared.dicom.uids import MAX_UID, UID_PATTERN
 from shared.http.problem import Conflict, HttpProblem, NotFound, Unavailable

@@ -30,7 +30,7 @@ from imaging_source.domain.reconciliation import (
     Withdraw,
 )
 from imaging_source.domain.selection import shareable
-from imaging_source.registrations import RegistryAway
+from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
 from imaging_source.store.outbox import Leased
 from imaging_source.store.publications import (

@@ -12,7 +12,7 @@ from functools import partial
 
 from repository.domain.assembly import Assembly, Kind, filled_in, is_of
 from repository.domain.provision import Bytes
-from repository.provider import CannotMake, ProviderUnavailable
+from repository.peers.provider import CannotMake, ProviderUnavailable
 from repository.store import assemblies, documents
 from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.transactions import iti57, snapshots

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from repository.domain.assembly import Kind
-from repository.provider import CannotMake, ProviderUnavailable
+from repository.peers.provider import CannotMake, ProviderUnavailable
 from repository.transactions import iti61
 from repository.unit import Unit
 from shared.dicom.uids import MAX_UID, UID_PATTERN

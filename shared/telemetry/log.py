@@ -35,7 +35,6 @@ _LOUD = ("uvicorn", "httpx2", "httpcore2", "pynetdicom", "pydicom", "asyncio", "
 _TELLING = frozenset(
     (
         "audit_repository",
-        "conformance",
         "consumer",
         "gateway",
         "imaging_source",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from imaging_source.adoption import adopt
+from imaging_source.store.adoption import adopt
 from tests.support.intake import an_intake
 from tests.support.intake_process import Acknowledged, sending, started
 from tests.support.power_loss import Disk, Record, RecordedIo, Survives

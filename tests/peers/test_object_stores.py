@@ -13,11 +13,11 @@ from uuid import uuid4
 import obstore
 import pytest
 
-from repository.integrity import Integrity
 from repository.settings import RepositorySettings, S3Settings
 from repository.store.blobs import VERIFY_WHOLE_BYTES, Blobs, DamagedBlob, StoreUnavailable
 from repository.store.encoding import Encoding
 from repository.store.files import FileBlobs
+from repository.store.integrity import Integrity
 from repository.store.objects import PART_BYTES, ObjectBlobs
 from shared.audit.recorder import AuditRecorder
 from shared.errors import OutOfResources

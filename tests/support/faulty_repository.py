@@ -46,7 +46,7 @@ POINTS = (
 # What a document passes that is made when it is asked for, beside the way of its bytes: when its entry is
 # registered, and when it is asked for; the last are of a delayed one alone.
 ENTERING_POINTS = (
-    "repository.provider:ImagingSource.make",
+    "repository.peers.provider:ImagingSource.make",
     "repository.store.documents:insert_provision",
     "repository.store.assemblies:insert_assembly",
     "repository.transactions.iti42:register",
@@ -54,7 +54,7 @@ ENTERING_POINTS = (
 )
 ON_DEMAND_POINTS = (
     "repository.transactions.snapshots:current",
-    "repository.provider:ImagingSource.make",
+    "repository.peers.provider:ImagingSource.make",
     "repository.transactions.assembling:_decide",
     "repository.store.blobs:Blobs.spool",
     "repository.store.files:FileBlobs.write",
@@ -71,7 +71,7 @@ ON_DEMAND_POINTS = (
     "shared.soap.pipeline:SoapService._send",
 )
 DELAYED_POINTS = (
-    "repository.provider:ImagingSource.make",
+    "repository.peers.provider:ImagingSource.make",
     "repository.store.files:_place",
     "repository.store.assemblies:hold_assembly",
     "repository.store.documents:insert_late",

@@ -16,7 +16,7 @@ import imaging_source.store.publications
 from imaging_source.app import ImagingSource
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.transfer import Sender
-from imaging_source.registrations import RegistryAway
+from imaging_source.peers.registrations import RegistryAway
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore

@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from consumer import workplace
-from consumer.handles import LIFETIME_SECONDS
-from consumer.headers import POLICY
-from consumer.sessions import IDLE_SECONDS
+from consumer.pages import workplace
+from consumer.pages.handles import LIFETIME_SECONDS
+from consumer.pages.headers import POLICY
+from consumer.pages.sessions import IDLE_SECONDS
 from shared.audit.events import Outcome
 from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
 from shared.ebrim.model import Code

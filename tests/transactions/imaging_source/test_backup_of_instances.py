@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imaging_source.backup import backup, restore
+from imaging_source.maintenance.backup import backup, restore
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.tables import MIGRATIONS

@@ -10,8 +10,8 @@ import pytest
 from pydicom.filewriter import write_file_meta_info
 from typer.testing import CliRunner
 
-from imaging_source.adoption import adopt
 from imaging_source.domain.intake import Refused
+from imaging_source.store.adoption import adopt
 from shared.audit.events import Outcome
 from shared.errors import Actor
 from shared.messages.registry import Status

@@ -113,7 +113,7 @@ async def test_a_refused_withdrawal_is_a_reason_to_fail(rig, monkeypatch):
 
 
 async def away(*_):
-    from imaging_source.registrations import RegistryAway
+    from imaging_source.peers.registrations import RegistryAway
 
     raise RegistryAway("the registry does not answer")
 

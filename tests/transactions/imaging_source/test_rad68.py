@@ -11,8 +11,8 @@ import httpx2
 import pytest
 from sqlalchemy import update
 
+from imaging_source.background.publisher import Publisher, StudyWatch
 from imaging_source.domain.publishing import NotPublishable
-from imaging_source.publisher import Publisher, StudyWatch
 from imaging_source.store import outbox
 from imaging_source.store.publications import (
     PublicationStatus,
@@ -579,7 +579,7 @@ class Away:
 async def test_studies_are_published_by_themselves_though_the_database_was_away_at_each_moment(
     source, monkeypatch
 ):
-    monkeypatch.setattr("imaging_source.publisher._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("imaging_source.background.publisher._PAUSE_SECONDS", 0.01)
     await source.keep(a_ct())
     away = Away(source.parts.database)
     monkeypatch.setattr(source.parts.instances, "_database", away)
@@ -602,7 +602,7 @@ async def test_studies_are_published_by_themselves_though_the_database_was_away_
 
 
 async def test_a_study_that_met_a_mistake_of_ours_is_tried_again(source, monkeypatch):
-    monkeypatch.setattr("imaging_source.publisher._LONG_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("imaging_source.background.publisher._LONG_PAUSE_SECONDS", 0.01)
     publish, tried = rad68.publish, []
 
     async def mistaken(parts, study):

@@ -9,8 +9,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from registry.backup import backup, restore
 from registry.domain.stored_queries import FIND_DOCUMENTS
+from registry.maintenance.backup import backup, restore
 from registry.settings import RegistrySettings
 from registry.store.tables import MIGRATIONS
 from registry.unit import Parts

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, insert, select
 
-from registry.janitor import Janitor
+from registry.background.janitor import Janitor
 from registry.store import replays
 from registry.store.submissions import find_or_keep_answer
 from registry.store.tables import feed_message, submission
@@ -83,7 +83,7 @@ async def test_how_many_days_is_a_setting(registry):
 
 async def test_only_what_is_old_goes_wherever_it_stands_in_small_portions(registry, monkeypatch):
     monkeypatch.setattr(replays, "PORTION", 10)
-    monkeypatch.setattr("registry.janitor.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("registry.background.janitor.PAUSE_SECONDS", 0)
     # One MessageID with many contents, over the borders of portions; then young ones alone; then both.
     rows = [("urn:uuid:a", f"{number:03}", OLD if number % 3 else YOUNG) for number in range(45)]
     rows += [(f"urn:uuid:b{number:03}", "1", YOUNG) for number in range(25)]
@@ -109,7 +109,7 @@ async def test_only_what_is_old_goes_wherever_it_stands_in_small_portions(regist
 
 
 async def test_the_janitor_begins_with_the_service_and_goes_on_after_a_failure(registry, monkeypatch):
-    monkeypatch.setattr("registry.janitor.ROUND_SECONDS", 0.01)
+    monkeypatch.setattr("registry.background.janitor.ROUND_SECONDS", 0.01)
     await keep(registry, [("urn:uuid:1", "1", OLD), ("urn:uuid:2", "1", YOUNG)])
     failures, rounds = [DatabaseUnavailable("gone")], []
 

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import select
 
 from repository.domain.provision import State
-from repository.integrity import Integrity
-from repository.provider import ProviderUnavailable
+from repository.peers.provider import ProviderUnavailable
 from repository.settings import RepositorySettings
 from repository.store.files import FileBlobs
+from repository.store.integrity import Integrity
 from repository.store.tables import MIGRATIONS, provision
 from repository.unit import Parts, Unit
 from shared.audit.recorder import AuditRecorder

@@ -14,14 +14,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from repository.backup import backup, restore
+from repository.background.janitor import Janitor
 from repository.domain.provision import State
-from repository.integrity import Integrity
-from repository.janitor import Janitor
+from repository.maintenance.backup import backup, restore
 from repository.settings import RepositorySettings
 from repository.store.documents import count_blobs
 from repository.store.encoding import Encoding
 from repository.store.files import FileBlobs
+from repository.store.integrity import Integrity
 from repository.store.tables import MIGRATIONS
 from repository.transactions import iti41, iti43, iti86
 from repository.unit import Parts

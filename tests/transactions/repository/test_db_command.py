@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner
 
-from repository.integrity import Integrity
 from repository.settings import RepositorySettings
 from repository.store.files import FileBlobs
+from repository.store.integrity import Integrity
 from repository.store.tables import MIGRATIONS
 from repository.transactions import iti41
 from repository.unit import Parts

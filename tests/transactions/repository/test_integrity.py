@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from repository.integrity import Integrity
-from repository.janitor import Janitor
-from repository.scrub import scrub
+from repository.background.janitor import Janitor
+from repository.maintenance.scrub import scrub
 from repository.store.blobs import StoreUnavailable
 from repository.store.files import FileBlobs
+from repository.store.integrity import Integrity
 from repository.transactions import iti41, iti43
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
@@ -221,7 +221,7 @@ async def test_a_rate_is_kept():
     "failure", [StoreUnavailable("ab"), OSError("no"), AuditUnavailable("full"), ValueError("a mistake")]
 )
 async def test_the_sweep_goes_on_after_whatever_went_wrong(house: House, monkeypatch, failure: Exception):
-    monkeypatch.setattr("repository.janitor._SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr("repository.background.janitor._SWEEP_SECONDS", 0.01)
     swept = 0
 
     async def sweep(referenced, *, grace_seconds: float) -> int:

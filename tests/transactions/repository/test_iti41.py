@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from repository.background.janitor import Janitor
 from repository.domain.provision import State, registration_message_id
-from repository.janitor import Janitor
 from repository.store import documents
 from repository.store.tables import outbox
 from repository.transactions import iti41

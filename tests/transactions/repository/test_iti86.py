@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from repository.janitor import Janitor
+from repository.background.janitor import Janitor
 from repository.store.tables import outbox
 from repository.transactions import iti41, iti43, iti86
 from shared.audit.dicom_xml import parse

@@ -22,10 +22,10 @@ from lxml import etree
 from imaging_source.transactions import rad68
 from registry.domain.stored_queries import GET_ALL
 from registry.transactions import SERVED as REGISTRY_SERVED
+from repository.background.janitor import Janitor
 from repository.domain.assembly import EMPTY_SHA1, Kind
 from repository.domain.provision import State
-from repository.janitor import Janitor
-from repository.provider import CannotMake, ImagingSource, ProviderUnavailable
+from repository.peers.provider import CannotMake, ImagingSource, ProviderUnavailable
 from repository.store.replays import forget_portion
 from repository.transactions import iti43, iti57, iti61, iti86
 from shared.consent.decision import Action, Decision, Resource

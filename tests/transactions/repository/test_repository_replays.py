@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from repository.background.janitor import Janitor
 from repository.domain.provision import State
-from repository.janitor import Janitor
 from repository.store import replays
 from repository.store.documents import find_documents
 from repository.store.tables import provision
@@ -116,7 +116,7 @@ async def test_the_janitor_forgets_by_itself(house: House):
 
 async def test_many_go_in_small_portions(house: House, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(replays, "PORTION", 3)
-    monkeypatch.setattr("repository.janitor.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("repository.background.janitor.PAUSE_SECONDS", 0)
     for number in range(8):
         await provide(house, a_provision(), f"urn:uuid:{number}")
     portions = []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.handles import LIFETIME_SECONDS, Handles, Kind, UnknownHandle
+from consumer.pages.handles import LIFETIME_SECONDS, Handles, Kind, UnknownHandle
 
 HANDLES = Handles()
 FIELDS = ("2.25.1", "P-1001^^^&1.2.3&ISO")

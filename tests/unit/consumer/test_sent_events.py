@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-from consumer.sent_events import SentEvents
+from consumer.store.sent_events import SentEvents
 from shared.audit.forwarder import KEPT_SECONDS
 from shared.audit.spool import Spool
 from shared.settings import OnFull

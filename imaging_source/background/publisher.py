@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from imaging_source.domain.publishing import NotPublishable
-from imaging_source.registrations import RegistryAway
+from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
 from imaging_source.store.outbox import Leased
 from imaging_source.store.publications import State, find_publications, oldest_waiting

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from repository.integrity import Integrity
 from repository.store.blobs import Blobs, StoreUnavailable
 from repository.store.documents import find_blobs
+from repository.store.integrity import Integrity
 from shared.store.engine import Reader
 from shared.store.scrub import Finding, RateLimit
 

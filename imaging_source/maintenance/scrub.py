@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from sqlalchemy import bindparam, func, select
 
-from imaging_source.integrity import damage_event
 from imaging_source.store.files import ContentFiles
+from imaging_source.store.integrity import damage_event
 from imaging_source.store.tables import instance
 from shared.audit.recorder import AuditRecorder
 from shared.store.engine import Reader

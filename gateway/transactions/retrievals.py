@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from gateway.admission import admit_consumer, admit_gateway
 from gateway.domain.communities import Community
-from gateway.queries import shown_fault, under_home
-from gateway.relay import Destination, Relay, Source
 from gateway.settings import GatewaySettings
-from gateway.trail import Named, retrieval_event
+from gateway.transactions.admission import admit_consumer, admit_gateway
+from gateway.transactions.queries import shown_fault, under_home
+from gateway.transactions.relay import Destination, Relay, Source
+from gateway.transactions.trail import Named, retrieval_event
 from gateway.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.errors import (

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from consumer.workplace import Fetched
+from consumer.pages.workplace import Fetched
 from shared.http.raw_asgi import send_pieces
 
 DICOM: Final = "application/dicom"

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from uuid import uuid4
 
-from consumer.domain.found import Criteria, FoundStudy
+from consumer.domain.studies import Criteria, FoundStudy
 from consumer.domain.study import Delivery, NoRoad, UnsafeManifest, Via, Wanted, wanted
-from consumer.handles import Handles, Kind, UnknownHandle
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
-from consumer.problems import NOT_FOUND, asking, of_errors
+from consumer.pages.handles import Handles, Kind, UnknownHandle
+from consumer.pages.problems import NOT_FOUND, asking, of_errors
+from consumer.pages.visitors import Visitor
 from consumer.unit import Parts
-from consumer.visitors import Visitor
 from shared.dicom.kos import Manifest
 from shared.ebrim.model import DocumentEntry
 from shared.errors import Actor, RelayedError, Severity, XdsError

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from imaging_source.publishing_settings import PublishingSettings
+from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.character_sets import encodings_of
 from shared.dicom.data_set import Limits
 from shared.dicom.uids import MAX_UID, UID_PATTERN

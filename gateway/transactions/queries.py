@@ -10,7 +10,7 @@ from functools import partial
 
 from gateway.domain.communities import PATIENT_PARAMETERS, Community
 from gateway.domain.links import Links
-from gateway.trail import query_event
+from gateway.transactions.trail import query_event
 from gateway.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.ebrim.query_values import Kind, encode_value, parse_clause

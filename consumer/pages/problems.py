@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from consumer.files import Endless, WrongInstance
+from consumer.store.files import Endless, WrongInstance
 from consumer.transactions.iti43 import NotAsRegistered
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.kos import KosError, TooManyReferences

@@ -1,1 +1,0 @@
-"""An outsider's look at any deployment, ours or a partner's."""

@@ -1,0 +1,1 @@
+"""What the consumer keeps: received instances, and which of its events were sent."""

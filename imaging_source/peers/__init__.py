@@ -1,0 +1,1 @@
+"""Whom the imaging source asks, as its transactions know them."""

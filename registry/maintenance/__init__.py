@@ -1,0 +1,1 @@
+"""What operators do with the whole registry: copies of it."""

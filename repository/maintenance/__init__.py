@@ -1,0 +1,1 @@
+"""What operators do with the whole repository: copies of it, and proof that it is undamaged."""

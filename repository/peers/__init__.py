@@ -1,0 +1,1 @@
+"""Whom the repository asks, as its transactions know them."""
