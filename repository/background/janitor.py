@@ -7,7 +7,7 @@ import asyncio
 import time
 
 from repository.store import documents, replays
-from repository.transactions import iti42, iti57
+from repository.transactions import iti57, registration
 from repository.unit import Parts, Unit
 from shared.background import BackgroundWork
 from shared.telemetry.log import logger
@@ -54,7 +54,7 @@ class Janitor:
         for provision in await documents.find_undecided(
             self._parts.database, older_than_seconds=older_than_seconds
         ):
-            outcome = await iti42.register(Unit(self._parts), provision)
+            outcome = await registration.register(Unit(self._parts), provision)
             if not outcome.final:
                 break  # the registry is away: asking for the next one now would tell nothing more
             resolved += 1

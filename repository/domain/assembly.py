@@ -83,7 +83,7 @@ def assembly_of(submission: Submission, kind: Kind, provision_id: str, study_ins
     )
 
 
-def registration(
+def entry_submission(
     described: Submission, kind: Kind, unique_id: str, *, repository_unique_id: str
 ) -> Submission:
     """The submission that registers an entry without bytes, from the description of what would be made now.

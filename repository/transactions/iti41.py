@@ -18,7 +18,7 @@ from repository.domain.provision import (
     registration_message_id,
 )
 from repository.store import documents
-from repository.transactions import iti42
+from repository.transactions import registration
 from repository.unit import Unit
 from shared.audit.events import (
     IMPORT,
@@ -97,8 +97,8 @@ async def _provide(
     settings = unit.parts.settings
     provided = {name: _bytes(content) for name, content in received.items()}
     submission = completed(submission, provided, repository_unique_id=settings.repository_unique_id)
-    registration = encode_submission(submission)
-    digest = digest_of(registration, provided)
+    registry_objects = encode_submission(submission)
+    digest = digest_of(registry_objects, provided)
     success = audit(request, None, caller, Outcome.SUCCESS)
     if caller.message_id:
         before = await documents.find_provision(
@@ -116,7 +116,7 @@ async def _provide(
         message_id=message_id,
         digest=digest,
         registration_message_id=registration_message_id(settings.repository_unique_id, message_id, digest),
-        registration=registration,
+        registration=registry_objects,
     )
     pairs = [(entry, provided[entry.entry_uuid]) for entry in submission.document_entries]
 
@@ -129,7 +129,9 @@ async def _provide(
 
     async def provide() -> RegistryResponse:
         await unit.write(begin, done=begun)
-        registered = await iti42.register(unit, provision, submission=submission, first=True, events=success)
+        registered = await registration.register(
+            unit, provision, submission=submission, first=True, events=success
+        )
         return registered.response
 
     # Once the provision is committed its outcome must be recorded, even if the provider hangs up.
@@ -139,8 +141,8 @@ async def _provide(
 async def _again(unit: Unit, before: Provision, success: tuple[AuditEvent, ...]) -> RegistryResponse:
     """A retry of a message that came before gets the answer of that message."""
     if before.state in (State.REGISTERED, State.REFUSED):
-        return iti42.stored_answer(before)
-    return (await iti42.register(unit, before, events=success)).response
+        return registration.stored_answer(before)
+    return (await registration.register(unit, before, events=success)).response
 
 
 def _bytes(received: Received) -> Bytes:

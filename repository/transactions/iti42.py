@@ -1,18 +1,11 @@
-"""Register Document Set-b [ITI-42], initiating side: from a pending provision to its outcome (ITI TF-2 3.42).
+"""Register Document Set-b [ITI-42], initiating side: one attempt, and what its answer says (ITI TF-2 3.42).
 
-Every attempt for one provision carries the same wsa:MessageID, so that the registry answers a repetition as
-it answered before. That is how the repository learns what became of a submission whose answer was lost, at
-once and after a crash.
+What an attempt makes of a provision: `registration`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from repository.domain.provision import Provision, State
-from repository.store import documents
+from repository.domain.provision import Provision
 from repository.unit import Unit
 from shared.audit.events import (
     EXPORT,
@@ -23,25 +16,16 @@ from shared.audit.events import (
     push_participants,
     submission_set_object,
 )
-from shared.ebrim.codec import decode_submission, parse_fragment
 from shared.ebrim.model import Submission
 from shared.ebrim.schemes import ON_DEMAND
 from shared.errors import Actor, RegistryNotAvailable, Severity
 from shared.faults import ReceiverFault
 from shared.messages.iti42 import ITI42, RegisterRequest
 from shared.messages.iti61 import ITI61
-from shared.messages.registry import (
-    RegistryResponse,
-    Status,
-    decode_registry_response,
-    encode_registry_response,
-)
-from shared.soap.client import PeerUnclear, PeerUnreachable
+from shared.messages.registry import RegistryResponse, Status
+from shared.soap.client import PeerUnclear
 from shared.soap.envelope import RelayedFault
 from shared.soap.transaction import SoapTransaction
-from shared.store.engine import Transaction
-from shared.store.failures import DatabaseError, OutcomeUnknown
-from shared.xml import parse
 
 # Codes that say "not now": the next attempt may well succeed, so such an answer is never kept as the outcome.
 _PASSING = frozenset(
@@ -50,89 +34,17 @@ _PASSING = frozenset(
 # Of those, the codes that deny that anything was done; after the others it may have been.
 _NOTHING_DONE = frozenset({"XDSRegistryBusy", "XDSRegistryOutOfResources"})
 
-_PAUSE = 0.2
 
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """What became of a provision: the answer for the provider, and whether it is final."""
-
-    response: RegistryResponse
-    final: bool
-
-
-def stored_answer(provision: Provision) -> RegistryResponse:
-    """The answer that was given to this message before."""
-    return decode_registry_response(parse(provision.answer))
-
-
-async def register(
-    unit: Unit,
-    provision: Provision,
-    *,
-    submission: Submission | None = None,
-    first: bool = False,
-    events: Sequence[AuditEvent] = (),
-) -> Registered:
-    """Register a provision and record the outcome; `events` are committed together with a success.
-
-    `submission` is what the provision holds encoded, when it is at hand.
-
-    `first` says that the registry cannot have heard of it before. Whoever finds the provision and makes
-    another attempt puts it in doubt beforehand, so that the first attempt alone does not decide. An answer
-    that is lost, or that says nothing definite of an earlier attempt, leaves it in doubt with its documents
-    kept.
+async def attempt(unit: Unit, provision: Provision, submission: Submission) -> RegistryResponse:
+    """What the registry answers to one attempt for `provision`, under the MessageID of all of them.
 
     Raises
     ------
-    OutcomeUnknown
-        What became of it cannot be recorded now; the janitor asks the registry again.
+    PeerUnreachable
+        The registry has not heard of this attempt.
+    PeerUnclear
+        It may have.
     """
-    try:
-        return await _registered(unit, provision, submission, first, events)
-    except DatabaseError as error:
-        raise OutcomeUnknown("the outcome of a registration cannot be recorded") from error
-
-
-async def _registered(
-    unit: Unit,
-    provision: Provision,
-    submission: Submission | None,
-    first: bool,
-    events: Sequence[AuditEvent],
-) -> Registered:
-    if not first and not await _doubted(unit, provision):
-        return _never_heard()
-    submission = submission or _submission_of(provision)
-    try:
-        response, alone = await _ask(unit, provision, submission)
-    except PeerUnreachable:
-        if first and await _forgotten(unit, provision):
-            return _never_heard()
-        return await _in_doubt(unit, provision)
-    except PeerUnclear:
-        return await _in_doubt(unit, provision)
-    alone = alone and first
-    if is_passing(response) and not (alone and _says_nothing_was_done(response)):
-        return await _in_doubt(unit, provision)
-    await _record(unit, provision, submission, response, alone, events)
-    return Registered(response, final=True)
-
-
-async def _ask(unit: Unit, provision: Provision, submission: Submission) -> tuple[RegistryResponse, bool]:
-    """The registry's answer, and whether it is the answer to the only attempt of this call."""
-    try:
-        return await _attempt(unit, provision, submission), True
-    except PeerUnclear:
-        await asyncio.sleep(_PAUSE)
-    try:
-        return await _attempt(unit, provision, submission), False
-    except PeerUnreachable as error:
-        # The first attempt may have been carried out before the registry went away.
-        raise PeerUnclear(error.url, error.reason) from None
-
-
-async def _attempt(unit: Unit, provision: Provision, submission: Submission) -> RegistryResponse:
     settings = unit.parts.settings
     transaction = transaction_of(submission)
     url = settings.registry_endpoint(transaction.number)
@@ -151,112 +63,22 @@ async def _attempt(unit: Unit, provision: Provision, submission: Submission) -> 
         return refused_by_fault(fault)
 
 
-async def _forgotten(unit: Unit, provision: Provision) -> bool:
-    """Forget a provision that the registry never heard of; False when it may hear of it by somebody else."""
-
-    async def forget(transaction: Transaction) -> bool:
-        state = await documents.hold_state(transaction, provision.provision_id)
-        if state is State.PENDING:
-            await documents.forget_provision(transaction, provision.provision_id)
-        return state in (State.PENDING, None)
-
-    return await unit.write(forget)
-
-
-async def _doubted(unit: Unit, provision: Provision) -> bool:
-    """Whether the provision is still there; whoever makes the first attempt forgets it no more."""
-
-    async def doubt(transaction: Transaction) -> bool:
-        return await documents.doubt(transaction, provision.provision_id) is not None
-
-    return await unit.write(doubt)
-
-
-def _never_heard() -> Registered:
-    error = RegistryNotAvailable(
-        "the registry cannot be reached; nothing was registered, send the submission again later"
-    )
-    return Registered(RegistryResponse(status=Status.FAILURE, errors=(error,)), final=True)
-
-
-async def _in_doubt(unit: Unit, provision: Provision) -> Registered:
-    await _doubted(unit, provision)
-    error = RegistryNotAvailable(
-        "the registry gave no answer, so the outcome is not known yet; the repository goes on asking. "
-        "Send the same message (same MessageID) again to learn the outcome"
-    )
-    return Registered(RegistryResponse(status=Status.FAILURE, errors=(error,)), final=False)
-
-
-async def _record(
-    unit: Unit,
-    provision: Provision,
-    submission: Submission,
-    response: RegistryResponse,
-    alone: bool,
-    events: Sequence[AuditEvent],
-) -> None:
-    succeeded = response.status is Status.SUCCESS
-    outcome = Outcome.SUCCESS if succeeded else Outcome.SERIOUS_FAILURE
-    own = audit(unit, submission, outcome)
-    answer = encode_registry_response(response, Actor.REPOSITORY)
-
-    async def conclude(transaction: Transaction) -> bool:
-        state = await documents.hold_state(transaction, provision.provision_id)
-        if succeeded:
-            await documents.set_state(transaction, provision.provision_id, State.REGISTERED, answer)
-        elif state is State.REGISTERED:
-            pass  # somebody else's attempt was carried out
-        elif is_passing(response):
-            if state is State.PENDING:
-                await documents.forget_provision(transaction, provision.provision_id)
-        else:
-            if (alone and state is State.PENDING) or not _is_duplicate(response):
-                await documents.release_documents(transaction, provision.provision_id)
-            await documents.set_state(transaction, provision.provision_id, State.REFUSED, answer)
-        await unit.insert_events(transaction, (own, *events) if succeeded else (own,))
-        return True
-
-    async def concluded(transaction: Transaction) -> bool | None:
-        now = await documents.provision_of(transaction, provision.provision_id)
-        if now is None or (now.state in (State.REGISTERED, State.REFUSED) and now.answer == answer):
-            return True
-        return None
-
-    await unit.write(conclude, done=concluded)
-    unit.audited = succeeded and bool(events)
-
-
 def is_passing(response: RegistryResponse) -> bool:
     """Whether the answer says "not now"."""
     errors = [error for error in response.errors if error.severity is Severity.ERROR]
     return any(error.code_for(Actor.REGISTRY) in _PASSING for error in errors)
 
 
-def _says_nothing_was_done(response: RegistryResponse) -> bool:
+def says_nothing_was_done(response: RegistryResponse) -> bool:
+    """Whether the answer denies that anything was done."""
     errors = [error for error in response.errors if error.severity is Severity.ERROR]
     return all(error.code_for(Actor.REGISTRY) in _NOTHING_DONE for error in errors)
-
-
-def _is_duplicate(response: RegistryResponse) -> bool:
-    # A registry without memory for MessageIDs answers so when an earlier attempt of ours was carried out: the
-    # documents may be visible, so they stay.
-    return any(
-        error.code_for(Actor.REGISTRY) == "XDSDuplicateUniqueIdInRegistry" for error in response.errors
-    )
 
 
 def refused_by_fault(fault: RelayedFault) -> RegistryResponse:
     """The answer that a fault of ours amounts to."""
     error = RegistryNotAvailable(f"the registry refused the message: {fault.reason}")
     return RegistryResponse(status=Status.FAILURE, errors=(error,))
-
-
-def _submission_of(provision: Provision) -> Submission:
-    decoded = decode_submission(parse_fragment(provision.registration))
-    if decoded.submission is None:
-        raise ValueError(f"provision {provision.provision_id} holds no readable submission")
-    return decoded.submission
 
 
 def transaction_of(submission: Submission) -> SoapTransaction[RegisterRequest, RegistryResponse]:

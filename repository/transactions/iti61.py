@@ -7,10 +7,10 @@ import asyncio
 from dataclasses import dataclass
 from uuid import uuid4
 
-from repository.domain.assembly import Assembly, Kind, assembly_of, registration
+from repository.domain.assembly import Assembly, Kind, assembly_of, entry_submission
 from repository.domain.provision import Provision, State, digest_of
 from repository.store import assemblies, documents
-from repository.transactions import iti42
+from repository.transactions import registration
 from repository.unit import Unit
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import new_oid, new_uuid
@@ -52,7 +52,7 @@ async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: Kind
             on_demand=kind is Kind.ON_DEMAND,
         )
     )
-    submission = registration(
+    submission = entry_submission(
         described.submission,
         kind,
         unique_id,
@@ -86,12 +86,12 @@ async def _entered(unit: Unit, made: Assembly, provision: Provision) -> Entered:
 
     current = await unit.write(begin, done=begun)
     if current is made:
-        outcome = await iti42.register(unit, provision, first=True)
+        outcome = await registration.register(unit, provision, first=True)
         return Entered(unique_id=made.unique_id, response=outcome.response, final=outcome.final)
     before = await documents.provision_of(unit.parts.database, current.provision_id)
     if before is None:
         raise LookupError(f"provision {current.provision_id} is gone")
     if before.state is State.REGISTERED:
-        return Entered(unique_id=current.unique_id, response=iti42.stored_answer(before), final=True)
-    outcome = await iti42.register(unit, before)
+        return Entered(unique_id=current.unique_id, response=registration.stored_answer(before), final=True)
+    outcome = await registration.register(unit, before)
     return Entered(unique_id=current.unique_id, response=outcome.response, final=outcome.final)

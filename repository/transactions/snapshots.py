@@ -16,8 +16,8 @@ from repository.domain.assembly import Assembly, Snapshot, snapshot
 from repository.domain.provision import Bytes, Provision, digest_of
 from repository.store import assemblies, documents
 from repository.store.snapshots import insert_snapshot, latest_snapshot
-from repository.transactions import iti42
-from repository.transactions.iti42 import Registered
+from repository.transactions import registration
+from repository.transactions.registration import Registered
 from repository.unit import Unit
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import new_uuid
@@ -76,7 +76,7 @@ async def current(unit: Unit, found: Assembly) -> Snapshot | None:
         provision = await documents.provision_of(unit.parts.database, latest.provision_id)
         if provision is None:
             continue
-        outcome = await asyncio.shield(asyncio.ensure_future(iti42.register(unit, provision)))
+        outcome = await asyncio.shield(asyncio.ensure_future(registration.register(unit, provision)))
         if not outcome.final:
             raise _not_registered(found, outcome)
     raise XdsError(f"document {found.unique_id} is being registered; ask again", location=found.unique_id)
@@ -121,7 +121,7 @@ async def _attempted(
     turn = await _begun(unit, found, made, came, before, replaces)
     if turn.provision is None:
         return None if turn.overtaken else _REGISTERED
-    return await iti42.register(unit, turn.provision, first=turn.first)
+    return await registration.register(unit, turn.provision, first=turn.first)
 
 
 async def _begun(

@@ -836,8 +836,8 @@ class Crash(Exception):
     "point",
     [
         "repository.store.blobs:Blobs.spool",
-        "repository.transactions.iti42:register",
-        "repository.transactions.iti42:_record",
+        "repository.transactions.registration:register",
+        "repository.transactions.registration:_record",
         "repository.transactions.iti57:resolve",
         "repository.transactions.iti57:_conclude",
     ],
