@@ -1,0 +1,230 @@
+"""The index of instances: which there are, and what is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import bindparam, func, select
+
+from imaging_source.domain.bulk_data import BulkValue, bulk_value
+from imaging_source.domain.header import study_header
+from imaging_source.domain.instance import Instance, StudyHeader
+from imaging_source.domain.intake import Claim, metadata_pieces
+from imaging_source.domain.pixels import PixelData
+from imaging_source.store.files import ContentFiles
+from imaging_source.store.instance_rows import INSTANCE_COLUMNS, PIXEL_COLUMNS, instance_of, pixels_of
+from imaging_source.store.tables import instance, instance_metadata, pixel_data
+from shared.dicom.part10 import Limits, scan
+from shared.store.engine import Database, Row
+from shared.store.statements import in_list
+
+_BATCH: Final = 100
+
+_IN_STUDY = instance.c.study_instance_uid == bindparam("study_instance_uid")
+_IN_SERIES = instance.c.series_instance_uid == bindparam("series_instance_uid")
+
+_OF_STUDY = select(*INSTANCE_COLUMNS).where(_IN_STUDY)
+_OF_SERIES = select(*INSTANCE_COLUMNS).where(_IN_STUDY, _IN_SERIES)
+_BY_UID = select(*INSTANCE_COLUMNS).where(in_list(instance.c.sop_instance_uid, "sop_instance_uids"))
+_METADATA = select(instance_metadata.c.sop_instance_uid, instance_metadata.c.json).where(
+    in_list(instance_metadata.c.sop_instance_uid, "sop_instance_uids")
+)
+_PIXELS = select(*PIXEL_COLUMNS).where(pixel_data.c.sop_instance_uid == bindparam("sop_instance_uid"))
+
+_HEADERS = select(instance.c.sop_instance_uid, instance.c.header).where(
+    in_list(instance.c.sop_instance_uid, "sop_instance_uids")
+)
+
+
+def _summary(*criteria: Any) -> Any:
+    return (
+        select(
+            instance.c.study_instance_uid,
+            func.min(instance.c.patient_id),
+            func.count(instance.c.series_instance_uid.distinct()),
+            func.count(),
+            func.sum(instance.c.size),
+            func.max(instance.c.received_at),
+        )
+        .where(*criteria)
+        .group_by(instance.c.study_instance_uid)
+        .order_by(instance.c.study_instance_uid)
+        .limit(bindparam("limit"))
+    )
+
+
+_AFTER = instance.c.study_instance_uid > bindparam("after")
+_STUDIES = _summary(_AFTER)
+_STUDIES_OF_PATIENT = _summary(_AFTER, instance.c.patient_id == bindparam("patient_id"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySummary:
+    """One study at a glance; `size` in bytes, `last_received_at` aware and in UTC."""
+
+    study_instance_uid: str
+    patient_id: str
+    number_of_series: int
+    number_of_instances: int
+    size: int
+    last_received_at: datetime
+
+
+class InstanceIndex:
+    """Instances that are kept: their rows in `database`, their `files`.
+
+    `limits` are what one file may ask of us, `character_set` the encodings of those that name none.
+    """
+
+    def __init__(
+        self, database: Database, files: ContentFiles, *, limits: Limits, character_set: Sequence[str]
+    ) -> None:
+        self.files = files
+        self._database = database
+        self._limits = limits
+        self._character_set = character_set
+
+    async def find_study(self, study_instance_uid: str) -> list[Instance]:
+        """The instances of a study, by series number, then instance number; empty when unknown."""
+        return self._instances(await self._database.fetch(_OF_STUDY, study_instance_uid=study_instance_uid))
+
+    async def find_series(self, study_instance_uid: str, series_instance_uid: str) -> list[Instance]:
+        """The instances of a series of this study, by instance number; empty when unknown."""
+        rows = await self._database.fetch(
+            _OF_SERIES, study_instance_uid=study_instance_uid, series_instance_uid=series_instance_uid
+        )
+        return self._instances(rows)
+
+    async def find_instance(
+        self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
+    ) -> Instance | None:
+        """The instance, or None when it is unknown or of another study or series."""
+        instance = (await self.find_instances([sop_instance_uid])).get(sop_instance_uid)
+        if instance is None or instance.study_instance_uid != study_instance_uid:
+            return None
+        return instance if instance.series_instance_uid == series_instance_uid else None
+
+    async def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, Instance]:
+        """The known ones of these instances, by SOP Instance UID."""
+        rows = await self._database.fetch(_BY_UID, sop_instance_uids=list(sop_instance_uids))
+        return {instance.sop_instance_uid: instance for instance in map(self._instance, rows)}
+
+    async def find_studies(
+        self, *, patient_id: str = "", after: str = "", limit: int = 1_000
+    ) -> list[StudySummary]:
+        """Studies by UID, those after `after`; of one department's Patient ID, or of all without it."""
+        if patient_id:
+            rows = await self._database.fetch(
+                _STUDIES_OF_PATIENT, patient_id=patient_id, after=after, limit=limit
+            )
+        else:
+            rows = await self._database.fetch(_STUDIES, after=after, limit=limit)
+        return [
+            StudySummary(
+                study_instance_uid=study,
+                patient_id=patient,
+                number_of_series=series,
+                number_of_instances=instances,
+                size=int(size),
+                last_received_at=datetime.fromisoformat(last),
+            )
+            for study, patient, series, instances, size, last in rows
+        ]
+
+    async def header(self, instances: Sequence[Instance]) -> StudyHeader:
+        """What the first of `instances` in each series tells of patient, study and requests; they are of one
+        study, in the order of `find_study`, and one at least."""
+        first = {one.series_instance_uid: one.sop_instance_uid for one in reversed(instances)}
+        rows: dict[str, bytes] = dict(
+            await self._database.fetch(_HEADERS, sop_instance_uids=list(first.values()))
+        )
+        ordered = [
+            one.sop_instance_uid
+            for one in instances
+            if first[one.series_instance_uid] == one.sop_instance_uid
+        ]
+        return study_header(instances[0].study_instance_uid, [json.loads(rows[uid]) for uid in ordered])
+
+    async def metadata(self, sop_instance_uids: Sequence[str]) -> dict[str, bytes]:
+        """DICOM JSON of these instances, an object each; empty where it is too long to be kept.
+
+        `shared.dicom.json.with_base` completes its URIs.
+        """
+        rows = await self._database.fetch(_METADATA, sop_instance_uids=list(sop_instance_uids))
+        return dict(rows)
+
+    async def metadata_array(self, instances: Sequence[Instance]) -> AsyncIterator[bytes]:
+        """`metadata` of these instances as one JSON array, a piece at a time; no bulk data URI is cut.
+
+        What is too long to be kept is made from the file.
+
+        Raises
+        ------
+        OSError, DicomError
+            A file cannot be read.
+        """
+        separator = b"["
+        for start in range(0, len(instances), _BATCH):
+            batch = instances[start : start + _BATCH]
+            metadata = await self.metadata([instance.sop_instance_uid for instance in batch])
+            for instance in batch:
+                if octets := metadata[instance.sop_instance_uid]:
+                    yield separator + octets
+                else:
+                    yield separator
+                    async for piece in self._made_metadata(instance):
+                        yield piece
+                separator = b","
+        yield b"[]" if separator == b"[" else b"]"
+
+    async def _made_metadata(self, instance: Instance) -> AsyncIterator[bytes]:
+        def begin() -> Iterator[bytes]:
+            part10 = scan(instance.path, self._limits)
+            return metadata_pieces(part10, claim_of(instance), self._character_set)
+
+        pieces = await asyncio.to_thread(begin)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+    async def bulk_data(self, file: Path, path: Sequence[str]) -> BulkValue | None:
+        """The value at `path` of a kept file, or of one made from it; raises as `bulk_value`."""
+        return await asyncio.to_thread(bulk_value, file, path, self._limits)
+
+    async def pixels(self, sop_instance_uid: str) -> PixelData | None:
+        """Where the pixel data of an instance lie in its file; None without, or in a deflated file."""
+        rows = await self._database.fetch(_PIXELS, sop_instance_uid=sop_instance_uid)
+        return pixels_of(rows[0]) if rows else None
+
+    def _instances(self, rows: Sequence[Row]) -> list[Instance]:
+        return sorted(map(self._instance, rows), key=_order)
+
+    def _instance(self, row: Row) -> Instance:
+        return instance_of(row, self.files.name)
+
+
+def claim_of(instance: Instance) -> Claim:
+    """What an instance says that it is."""
+    return Claim(
+        sop_class_uid=instance.sop_class_uid,
+        sop_instance_uid=instance.sop_instance_uid,
+        study_instance_uid=instance.study_instance_uid,
+    )
+
+
+def _order(instance: Instance) -> tuple[Any, ...]:
+    return (
+        *_number_order(instance.series_number),
+        instance.series_instance_uid,
+        *_number_order(instance.instance_number),
+        instance.sop_instance_uid,
+    )
+
+
+def _number_order(number: int | None) -> tuple[bool, int]:
+    return (number is None, number or 0)
