@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from imaging_source.settings import ImagingSourceSettings
-from imaging_source.store.publications import State
+from imaging_source.store.publications import PublicationState
 from shared.dicom.uids import UID_FORM, is_uid
 from xdsi.cli import Failed
 from xdsi.publish import Source
 
-_FAILED = (State.REFUSED, State.ABANDONED)
-_ENDED = (State.SUPERSEDED, State.REPLACED)
+_FAILED = (PublicationState.REFUSED, PublicationState.ABANDONED)
+_ENDED = (PublicationState.SUPERSEDED, PublicationState.REPLACED)
 _LIMIT = 1000
 SET_ASIDE = "set-aside"
 
@@ -65,9 +65,9 @@ def command(
             raise typer.BadParameter(f"{uid} is no UID: {UID_FORM}")
     states = [
         *(_FAILED if failed else ()),
-        *((State.WAITING,) if pending else ()),
-        *((State.WITHDRAWN,) if drifted else ()),
-    ] or [state for state in State if state not in _ENDED]
+        *((PublicationState.WAITING,) if pending else ()),
+        *((PublicationState.WITHDRAWN,) if drifted else ()),
+    ] or [state for state in PublicationState if state not in _ENDED]
     settings = ImagingSourceSettings.load(config)
     found, problems = asyncio.run(
         _work(settings, studies or [], states, drifted, retry, withdraw, accept or [])
@@ -90,7 +90,7 @@ def _line(publication: dict[str, Any]) -> str:
 async def _work(
     settings: ImagingSourceSettings,
     studies: list[str],
-    states: list[State],
+    states: list[PublicationState],
     learn: bool,
     retry: bool,
     withdraw: bool,
@@ -109,12 +109,12 @@ async def _work(
             problems += [
                 f"{each['study_instance_uid']}: {problem}"
                 for each in found
-                if each["state"] != State.PUBLISHED
+                if each["state"] != PublicationState.PUBLISHED
                 and (problem := await source.retry(each["publication_id"]))
             ]
         if retry or withdraw:
             touched = studies or [each["study_instance_uid"] for each in found]
-            everything = asked | {"learn": False, "states": list(State)}
+            everything = asked | {"learn": False, "states": list(PublicationState)}
             found = _of(touched, await source.publications(everything))
         aside = [each | {"state": SET_ASIDE} for each in _of(studies, await source.set_aside())]
         return found + aside, problems

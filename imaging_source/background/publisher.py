@@ -8,9 +8,9 @@ from typing import Final
 
 from imaging_source.domain.publishing import NotPublishable
 from imaging_source.peers.registrations import RegistryAway
-from imaging_source.store import outbox
-from imaging_source.store.outbox import Leased
-from imaging_source.store.publications import State, find_publications, oldest_waiting
+from imaging_source.store import outbox, reconciliation
+from imaging_source.store.outbox import LeasedPublication
+from imaging_source.store.publications import PublicationState, find_publications, oldest_waiting
 from imaging_source.transactions import rad68
 from imaging_source.unit import Parts
 from shared.background import BackgroundWork
@@ -84,20 +84,20 @@ class Publisher:
 
     async def _release(self) -> None:
         """Send what waits for a patient as soon as the registry knows it, or into whom it was merged."""
-        for patient_id in await outbox.patients_awaited(self._parts.database, most=_PATIENTS):
+        for patient_id in await reconciliation.patients_awaited(self._parts.database, most=_PATIENTS):
             try:
                 found = await self._parts.registry.find(patient_id, ())
             except RegistryAway:
                 return
             if found.known or found.survivor != patient_id:
-                await outbox.release_patient(self._parts.database, patient_id)
+                await reconciliation.release_patient(self._parts.database, patient_id)
                 self.wake()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
         self.wake()
 
-    async def _provide(self, leased: Leased) -> None:
+    async def _provide(self, leased: LeasedPublication) -> None:
         try:
             with one_trace():
                 await rad68.provide(self._parts, leased)
@@ -177,7 +177,7 @@ class StudyWatch:
         last = await find_publications(
             self._parts.database,
             study_instance_uid=study_instance_uid,
-            states=[state for state in State if state is not State.SUPERSEDED],
+            states=[state for state in PublicationState if state is not PublicationState.SUPERSEDED],
             limit=1,
         )
         return not last or last[0].created < received * 1000

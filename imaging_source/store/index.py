@@ -173,12 +173,12 @@ class InstanceIndex:
         for start in range(0, len(instances), _BATCH):
             batch = instances[start : start + _BATCH]
             metadata = await self.metadata([instance.sop_instance_uid for instance in batch])
-            for instance in batch:
-                if octets := metadata[instance.sop_instance_uid]:
+            for each in batch:
+                if octets := metadata[each.sop_instance_uid]:
                     yield separator + octets
                 else:
                     yield separator
-                    async for piece in self._made_metadata(instance):
+                    async for piece in self._made_metadata(each):
                         yield piece
                 separator = b","
         yield b"[]" if separator == b"[" else b"]"

@@ -11,7 +11,6 @@ Clocks may step. A moment that lies further ahead than any pause or lease is the
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,9 +21,11 @@ from imaging_source.domain.reconciliation import UNKNOWN_PATIENT
 from imaging_source.store.publications import (
     NewPublication,
     PublicationError,
-    State,
+    PublicationState,
     decode_errors,
     encode_errors,
+    end_publication,
+    now_ms,
     publication,
     row_of,
 )
@@ -32,7 +33,8 @@ from shared.audit.events import AuditEvent
 from shared.audit.outbox import insert_events
 from shared.audit.recorder import AuditRecorder
 from shared.ebrim.identifiers import new_uuid
-from shared.store.engine import Database, Transaction
+from shared.store.engine import Database, Row, Transaction
+from shared.store.statements import by_name
 
 LEASE_SECONDS: Final = 60.0
 SHORTEST_PAUSE_SECONDS: Final = 1.0
@@ -45,12 +47,21 @@ _JITTER: Final = (0.75, 1.25)
 _FURTHEST_MS: Final = int(max(LONGEST_PAUSE_SECONDS * _JITTER[1], LEASE_SECONDS) * 1000)
 
 # What says nothing about how a study is published.
-_OVER: Final = frozenset({State.REFUSED, State.SUPERSEDED, State.REPLACED, State.WITHDRAWN})
-_OPEN = or_(publication.c.state == State.WAITING, publication.c.state == State.ABANDONED)
+_OVER: Final = frozenset(
+    {
+        PublicationState.REFUSED,
+        PublicationState.SUPERSEDED,
+        PublicationState.REPLACED,
+        PublicationState.WITHDRAWN,
+    }
+)
+_OPEN = or_(
+    publication.c.state == PublicationState.WAITING, publication.c.state == PublicationState.ABANDONED
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leased:
+class LeasedPublication:
     """One publication to be sent now; `in_doubt` tells that an earlier attempt may have been carried out."""
 
     publication_id: str
@@ -71,46 +82,66 @@ class Leased:
     elsewhere: bool = False
 
 
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return int(time.time() * 1000)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Publication:
+    """What decides on the next manifest of a study."""
+
+    publication_id: str
+    serial: int
+    digest: str
+    patient_id: str
+    state: PublicationState
+    attempts: int
+    in_doubt: bool
+    lease_until: int
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is certain that nothing of it was registered."""
+        return self.attempts == 0 or not (self.in_doubt or self.lease_until)
 
 
 # --- in ----------------------------------------------------------------------------------------------
 
+_LATEST_COLUMNS: Final = (
+    publication.c.publication_id,
+    publication.c.serial,
+    publication.c.digest,
+    publication.c.patient_id,
+    publication.c.state,
+    publication.c.attempts,
+    publication.c.in_doubt,
+    publication.c.lease_until,
+)
 _LATEST = (
-    select(
-        publication.c.publication_id,
-        publication.c.serial,
-        publication.c.digest,
-        publication.c.patient_id,
-        publication.c.state,
-        publication.c.attempts,
-        publication.c.in_doubt,
-        publication.c.lease_until,
-    )
+    select(*_LATEST_COLUMNS)
     .where(publication.c.study_instance_uid == bindparam("study_instance_uid"))
     .order_by(publication.c.serial.desc())
 )
 _INSERT = insert(publication).values({column.name: bindparam(column.name) for column in publication.c})
 # It is certain that nothing was registered.
 _UNREGISTERED = update(publication).where(
-    publication.c.publication_id == bindparam("wanted"),
-    publication.c.state == State.WAITING,
+    publication.c.publication_id == bindparam("publication"),
+    publication.c.state == PublicationState.WAITING,
     or_(
         publication.c.attempts == 0,
         and_(publication.c.in_doubt == 0, publication.c.lease_until == 0),
     ),
 )
-_SUPERSEDE = _UNREGISTERED.values(state=State.SUPERSEDED, changed=bindparam("now"))
-_CANCEL = _UNREGISTERED.values(state=State.WITHDRAWN, changed=bindparam("now"))
+_SUPERSEDE = _UNREGISTERED.values(state=PublicationState.SUPERSEDED, changed=bindparam("now"))
+_CANCEL = _UNREGISTERED.values(state=PublicationState.WITHDRAWN, changed=bindparam("now"))
 _REARM = (
     update(publication)
     .where(
-        publication.c.publication_id == bindparam("wanted"),
+        publication.c.publication_id == bindparam("publication"),
         _OPEN,
     )
-    .values(state=State.WAITING, due=bindparam("now"), created=bindparam("now"), changed=bindparam("now"))
+    .values(
+        state=PublicationState.WAITING,
+        due=bindparam("now"),
+        created=bindparam("now"),
+        changed=bindparam("now"),
+    )
 )
 
 
@@ -126,26 +157,40 @@ async def enqueue(database: Database, made: NewPublication) -> str:
 
 async def _enqueued(transaction: Transaction, made: NewPublication) -> str:
     now = now_ms()
-    rows = await transaction.fetch(_LATEST, study_instance_uid=made.study_instance_uid)
-    counting = [row for row in rows if row[4] not in _OVER]
-    for publication_id, _, digest, patient_id, state, attempts, in_doubt, lease_until in counting[:1]:
-        unchanged = (digest, patient_id) == (made.digest, made.patient_id)
-        if state == State.ABANDONED or (unchanged and state == State.WAITING):
-            await transaction.execute(_REARM, wanted=publication_id, now=now)
+    publications = await _of_study(transaction, made.study_instance_uid)
+    for latest in [each for each in publications if each.state not in _OVER][:1]:
+        unchanged = (latest.digest, latest.patient_id) == (made.digest, made.patient_id)
+        if latest.state is PublicationState.ABANDONED or (
+            unchanged and latest.state is PublicationState.WAITING
+        ):
+            await transaction.execute(_REARM, publication=latest.publication_id, now=now)
         if unchanged:
-            return str(publication_id)
-        if state == State.WAITING and (attempts == 0 or not (in_doubt or lease_until)):
-            await transaction.execute(_SUPERSEDE, wanted=publication_id, now=now)
-    serial = int(rows[0][1]) + 1 if rows else 1
+            return latest.publication_id
+        if latest.state is PublicationState.WAITING and latest.is_certain:
+            await transaction.execute(_SUPERSEDE, publication=latest.publication_id, now=now)
+    serial = publications[0].serial + 1 if publications else 1
     await transaction.execute(_INSERT, **row_of(made, serial=serial, now=now))
     return made.publication_id
+
+
+async def _of_study(transaction: Transaction, study_instance_uid: str) -> list[_Publication]:
+    """The publications of a study, the latest first."""
+    rows = await transaction.fetch(_LATEST, study_instance_uid=study_instance_uid)
+    return [_publication(row) for row in rows]
+
+
+def _publication(row: Row) -> _Publication:
+    values = by_name(_LATEST_COLUMNS, row)
+    return _Publication(
+        **{**values, "state": PublicationState(values["state"]), "in_doubt": bool(values["in_doubt"])}
+    )
 
 
 async def rearm(database: Database, publication_id: str) -> bool:
     """Try a publication again at once that waits or was given up; whether there is such a one."""
 
     async def work(transaction: Transaction) -> bool:
-        return bool(await transaction.execute(_REARM, wanted=publication_id, now=now_ms()))
+        return bool(await transaction.execute(_REARM, publication=publication_id, now=now_ms()))
 
     return await database.write(work)
 
@@ -154,33 +199,34 @@ async def rearm(database: Database, publication_id: str) -> bool:
 
 _EARLIER = publication.alias("earlier")
 _FREE = or_(publication.c.lease_until <= bindparam("now"), publication.c.lease_until > bindparam("far"))
+_DUE_COLUMNS: Final = (
+    publication.c.publication_id,
+    publication.c.study_instance_uid,
+    publication.c.message_id,
+    publication.c.replacement_uuid,
+    publication.c.submission_set_unique_id,
+    publication.c.document,
+    publication.c.submission,
+    publication.c.replaces,
+    publication.c.attempts,
+    publication.c.in_doubt,
+    publication.c.created,
+    publication.c.serial,
+    publication.c.lease_until,
+    publication.c.document_unique_id,
+    publication.c.patient_id,
+    publication.c.errors,
+)
 _DUE = (
-    select(
-        publication.c.publication_id,
-        publication.c.study_instance_uid,
-        publication.c.message_id,
-        publication.c.replacement_uuid,
-        publication.c.submission_set_unique_id,
-        publication.c.document,
-        publication.c.submission,
-        publication.c.replaces,
-        publication.c.attempts,
-        publication.c.in_doubt,
-        publication.c.created,
-        publication.c.serial,
-        publication.c.lease_until,
-        publication.c.document_unique_id,
-        publication.c.patient_id,
-        publication.c.errors,
-    )
+    select(*_DUE_COLUMNS)
     .where(
-        publication.c.state == State.WAITING,
+        publication.c.state == PublicationState.WAITING,
         or_(publication.c.due <= bindparam("now"), publication.c.due > bindparam("far")),
         _FREE,
         ~exists().where(
             _EARLIER.c.study_instance_uid == publication.c.study_instance_uid,
             _EARLIER.c.serial < publication.c.serial,
-            or_(_EARLIER.c.state == State.WAITING, _EARLIER.c.state == State.ABANDONED),
+            or_(_EARLIER.c.state == PublicationState.WAITING, _EARLIER.c.state == PublicationState.ABANDONED),
         ),
     )
     .order_by(publication.c.due)
@@ -191,7 +237,7 @@ _REGISTERED_BEFORE = (
     .where(
         publication.c.study_instance_uid == bindparam("study_instance_uid"),
         publication.c.serial < bindparam("serial"),
-        publication.c.state == State.PUBLISHED,
+        publication.c.state == PublicationState.PUBLISHED,
     )
     .order_by(publication.c.serial.desc())
     .limit(1)
@@ -200,9 +246,9 @@ _REGISTERED_BEFORE = (
 _LEASE = (
     update(publication)
     .where(
-        publication.c.publication_id == bindparam("wanted"),
-        publication.c.state == State.WAITING,
-        publication.c.lease_until == bindparam("seen"),
+        publication.c.publication_id == bindparam("publication"),
+        publication.c.state == PublicationState.WAITING,
+        publication.c.lease_until == bindparam("lease"),
     )
     .values(
         attempts=publication.c.attempts + 1,
@@ -212,30 +258,33 @@ _LEASE = (
 )
 _RELEASE_ALL = (
     update(publication)
-    .where(publication.c.state == State.WAITING, publication.c.lease_until > 0)
+    .where(publication.c.state == PublicationState.WAITING, publication.c.lease_until > 0)
     .values(lease_until=0, in_doubt=1)
 )
 
 
-async def lease(database: Database, *, most: int) -> list[Leased]:
+async def lease(database: Database, *, most: int) -> list[LeasedPublication]:
     """Take up to `most` publications that are due; nobody else gets them before `LEASE_SECONDS` are over."""
 
-    async def work(transaction: Transaction) -> list[Leased]:
+    async def work(transaction: Transaction) -> list[LeasedPublication]:
         now = now_ms()
-        taken = []
+        publications = []
         for row in await transaction.fetch(_DUE, now=now, far=now + _FURTHEST_MS, most=most):
-            entry_uuid, patient_id = await _registered_before(transaction, row[1], row[11])
-            elsewhere = patient_id not in ("", row[14])
-            replaces = row[7] if row[8] or elsewhere else entry_uuid
+            due = by_name(_DUE_COLUMNS, row)
+            entry_uuid, patient_id = await _registered_before(
+                transaction, due["study_instance_uid"], due["serial"]
+            )
+            elsewhere = patient_id not in ("", due["patient_id"])
+            replaces = due["replaces"] if due["attempts"] or elsewhere else entry_uuid
             if await transaction.execute(
                 _LEASE,
-                wanted=row[0],
-                seen=row[12],
+                publication=due["publication_id"],
+                lease=due["lease_until"],
                 until=now + int(LEASE_SECONDS * 1000),
                 new_replaces=replaces,
             ):
-                taken.append(_leased(row, replaces, elsewhere))
-        return taken
+                publications.append(_leased(due, replaces, elsewhere))
+        return publications
 
     return await database.write(work)
 
@@ -248,23 +297,23 @@ async def _registered_before(
     return (str(rows[0][0]), str(rows[0][1])) if rows else ("", "")
 
 
-def _leased(row: Any, replaces: str, elsewhere: bool) -> Leased:
-    return Leased(
-        publication_id=row[0],
-        study_instance_uid=row[1],
-        message_id=row[2],
-        replacement_uuid=row[3],
-        submission_set_unique_id=row[4],
-        document=bytes(row[5]),
-        submission=bytes(row[6]),
+def _leased(due: Mapping[str, Any], replaces: str, elsewhere: bool) -> LeasedPublication:
+    return LeasedPublication(
+        publication_id=due["publication_id"],
+        study_instance_uid=due["study_instance_uid"],
+        message_id=due["message_id"],
+        replacement_uuid=due["replacement_uuid"],
+        submission_set_unique_id=due["submission_set_unique_id"],
+        document=bytes(due["document"]),
+        submission=bytes(due["submission"]),
         replaces=replaces,
-        attempts=row[8] + 1,
+        attempts=due["attempts"] + 1,
         # An attempt that was begun and never concluded was cut off by a crash.
-        in_doubt=bool(row[9]) or row[12] > 0,
-        created=row[10],
-        document_unique_id=row[13],
-        patient_id=row[14],
-        errors=decode_errors(row[15]),
+        in_doubt=bool(due["in_doubt"]) or due["lease_until"] > 0,
+        created=due["created"],
+        document_unique_id=due["document_unique_id"],
+        patient_id=due["patient_id"],
+        errors=decode_errors(due["errors"]),
         elsewhere=elsewhere,
     )
 
@@ -282,7 +331,10 @@ async def release_all(database: Database) -> None:
 
 _CONCLUDE = (
     update(publication)
-    .where(publication.c.publication_id == bindparam("wanted"), publication.c.state == State.WAITING)
+    .where(
+        publication.c.publication_id == bindparam("publication"),
+        publication.c.state == PublicationState.WAITING,
+    )
     .values(
         state=bindparam("new_state"),
         in_doubt=bindparam("new_in_doubt"),
@@ -294,39 +346,60 @@ _CONCLUDE = (
     )
 )
 
+_REDIRECT = (
+    update(publication)
+    .where(
+        publication.c.publication_id == bindparam("publication"),
+        publication.c.state == PublicationState.WAITING,
+    )
+    .values(
+        replaces=bindparam("new_replaces"),
+        message_id=bindparam("new_message_id"),
+        replacement_uuid=bindparam("new_replacement_uuid"),
+        in_doubt=0,
+        lease_until=0,
+        due=bindparam("now"),
+        changed=bindparam("now"),
+    )
+)
+
 
 async def conclude(
     database: Database,
-    leased: Leased,
-    state: State,
+    leased: LeasedPublication,
+    state: PublicationState,
     *,
     errors: Sequence[PublicationError] = (),
     in_doubt: bool = False,
     certain: bool = False,
     events: Sequence[AuditEvent] = (),
     recorder: AuditRecorder,
-) -> State:
+) -> PublicationState:
     """Record what became of an attempt, with its audit events in the same transaction; return its new state.
 
-    `State.WAITING` puts it back for another attempt after a pause, or gives it up when it has waited for a
-    day; for a patient to become known it waits as long as that takes. One that is certain not to be
-    registered is superseded when a later manifest of its study waits behind it. A manifest that is published
-    takes the place of that which it replaces. With `certain` it is known that nothing is registered, whatever
-    earlier attempts left open.
+    `WAITING` puts it back for another attempt after a pause, or gives it up when it has waited for a day; for
+    a patient to become known it waits as long as that takes. One that is certain not to be registered is
+    superseded when a later manifest of its study waits behind it. A manifest that is published takes the
+    place of that which it replaces. With `certain` it is known that nothing is registered, whatever earlier
+    attempts left open.
     """
     now = now_ms()
     awaits_patient = any(error.code == UNKNOWN_PATIENT for error in errors)
-    if state is State.WAITING and not awaits_patient and now - leased.created >= GIVE_UP_SECONDS * 1000:
-        state = State.ABANDONED
+    if (
+        state is PublicationState.WAITING
+        and not awaits_patient
+        and now - leased.created >= GIVE_UP_SECONDS * 1000
+    ):
+        state = PublicationState.ABANDONED
     in_doubt = in_doubt or (leased.in_doubt and not certain)
 
-    async def work(transaction: Transaction) -> State:
+    async def work(transaction: Transaction) -> PublicationState:
         settled = state
-        if state is State.WAITING and not in_doubt and await _is_overtaken(transaction, leased):
-            settled = State.SUPERSEDED
+        if state is PublicationState.WAITING and not in_doubt and await _is_overtaken(transaction, leased):
+            settled = PublicationState.SUPERSEDED
         await transaction.execute(
             _CONCLUDE,
-            wanted=leased.publication_id,
+            publication=leased.publication_id,
             new_state=settled,
             new_in_doubt=int(in_doubt),
             new_due=now + int(pause_seconds(now - leased.created) * 1000),
@@ -335,13 +408,9 @@ async def conclude(
             new_errors=encode_errors(errors),
             now=now,
         )
-        if settled is State.PUBLISHED and leased.replaces:
-            await transaction.execute(
-                _END,
-                study=leased.study_instance_uid,
-                entry=leased.replaces,
-                new_state=State.REPLACED,
-                now=now,
+        if settled is PublicationState.PUBLISHED and leased.replaces:
+            await end_publication(
+                transaction, leased.study_instance_uid, leased.replaces, PublicationState.REPLACED, now=now
             )
         await insert_events(transaction, events, recorder)
         return settled
@@ -349,19 +418,24 @@ async def conclude(
     return await database.write(work)
 
 
-async def _is_overtaken(transaction: Transaction, leased: Leased) -> bool:
-    rows = await transaction.fetch(_LATEST, study_instance_uid=leased.study_instance_uid)
-    return bool(rows) and rows[0][0] != leased.publication_id and rows[0][4] == State.WAITING
+async def _is_overtaken(transaction: Transaction, leased: LeasedPublication) -> bool:
+    publications = await _of_study(transaction, leased.study_instance_uid)
+    latest = publications[0] if publications else None
+    return (
+        latest is not None
+        and latest.publication_id != leased.publication_id
+        and latest.state is PublicationState.WAITING
+    )
 
 
-async def redirect(database: Database, leased: Leased, replaces: str) -> None:
+async def redirect(database: Database, leased: LeasedPublication, replaces: str) -> None:
     """Send a publication again at once, in the place of another entry or of none; it is certain that it is
     not registered."""
 
     async def work(transaction: Transaction) -> None:
         await transaction.execute(
             _REDIRECT,
-            wanted=leased.publication_id,
+            publication=leased.publication_id,
             new_replaces=replaces,
             new_message_id=new_uuid(),
             new_replacement_uuid=new_uuid(),
@@ -372,7 +446,7 @@ async def redirect(database: Database, leased: Leased, replaces: str) -> None:
 
 
 async def succeed(
-    database: Database, leased: Leased, made: NewPublication, errors: Sequence[PublicationError]
+    database: Database, leased: LeasedPublication, made: NewPublication, errors: Sequence[PublicationError]
 ) -> str:
     """Let another manifest go in the place of one that is certain not to be registered; its id."""
 
@@ -380,8 +454,8 @@ async def succeed(
         now = now_ms()
         await transaction.execute(
             _CONCLUDE,
-            wanted=leased.publication_id,
-            new_state=State.SUPERSEDED,
+            publication=leased.publication_id,
+            new_state=PublicationState.SUPERSEDED,
             new_in_doubt=0,
             new_due=now,
             new_message_id=leased.message_id,
@@ -393,111 +467,14 @@ async def succeed(
     return await database.write(work)
 
 
-# --- what the registry says --------------------------------------------------------------------------
-
-_END = (
-    update(publication)
-    .where(
-        publication.c.study_instance_uid == bindparam("study"),
-        publication.c.entry_uuid == bindparam("entry"),
-        publication.c.state == State.PUBLISHED,
-    )
-    .values(state=bindparam("new_state"), changed=bindparam("now"))
-)
-_REDIRECT = (
-    update(publication)
-    .where(publication.c.publication_id == bindparam("wanted"), publication.c.state == State.WAITING)
-    .values(
-        replaces=bindparam("new_replaces"),
-        message_id=bindparam("new_message_id"),
-        replacement_uuid=bindparam("new_replacement_uuid"),
-        in_doubt=0,
-        lease_until=0,
-        due=bindparam("now"),
-        changed=bindparam("now"),
-    )
-)
-_MOVE = (
-    update(publication)
-    .where(publication.c.publication_id == bindparam("wanted"), publication.c.state == State.PUBLISHED)
-    .values(
-        entry_uuid=bindparam("new_entry_uuid"),
-        patient_id=bindparam("new_patient_id"),
-        changed=bindparam("now"),
-    )
-)
-_AWAITED = (
-    select(publication.c.patient_id)
-    .where(publication.c.state == State.WAITING, publication.c.errors.contains(UNKNOWN_PATIENT))
-    .distinct()
-    .limit(bindparam("most"))
-)
-_RELEASE = (
-    update(publication)
-    .where(
-        publication.c.state == State.WAITING,
-        publication.c.patient_id == bindparam("patient"),
-        publication.c.errors.contains(UNKNOWN_PATIENT),
-    )
-    .values(due=bindparam("now"))
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A manifest that was registered and is now under another entry, of another patient perhaps."""
-
-    publication_id: str
-    entry_uuid: str
-    patient_id: str
-
-
-async def note_registered(
-    database: Database, study_instance_uid: str, *, moved: Sequence[Move], ended: Mapping[str, State]
-) -> None:
-    """Let publications be as the registry has them: `ended` are those by entryUUID that it has not."""
-
-    async def work(transaction: Transaction) -> None:
-        now = now_ms()
-        for move in moved:
-            await transaction.execute(
-                _MOVE,
-                wanted=move.publication_id,
-                new_entry_uuid=move.entry_uuid,
-                new_patient_id=move.patient_id,
-                now=now,
-            )
-        for entry_uuid, state in ended.items():
-            await transaction.execute(
-                _END, study=study_instance_uid, entry=entry_uuid, new_state=state, now=now
-            )
-
-    if moved or ended:
-        await database.write(work)
-
-
-async def patients_awaited(database: Database, *, most: int) -> list[str]:
-    """Patients for whom something waits until the registry knows them."""
-    return [patient_id for (patient_id,) in await database.fetch(_AWAITED, most=most)]
-
-
-async def release_patient(database: Database, patient_id: str) -> None:
-    """Send what waits for this patient now."""
-
-    async def work(transaction: Transaction) -> None:
-        await transaction.execute(_RELEASE, patient=patient_id, now=now_ms())
-
-    await database.write(work)
-
-
 async def cancel(database: Database, study_instance_uid: str) -> bool:
     """Let nothing of a study be sent any more; False when something may have been sent already."""
 
     async def work(transaction: Transaction) -> bool:
         now, certain = now_ms(), True
-        for row in await transaction.fetch(_LATEST, study_instance_uid=study_instance_uid):
-            if row[4] in (State.WAITING, State.ABANDONED):
-                certain &= bool(await transaction.execute(_CANCEL, wanted=row[0], now=now))
+        for each in await _of_study(transaction, study_instance_uid):
+            if each.state in (PublicationState.WAITING, PublicationState.ABANDONED):
+                certain &= bool(await transaction.execute(_CANCEL, publication=each.publication_id, now=now))
         return certain
 
     return await database.write(work)
@@ -513,6 +490,6 @@ def pause_seconds(waited_ms: int) -> float:
 _COUNT = select(publication.c.state, func.count()).group_by(publication.c.state)
 
 
-async def count(database: Database) -> dict[State, int]:
+async def count(database: Database) -> dict[PublicationState, int]:
     """The number of publications in each state."""
-    return {State(state): int(number) for state, number in await database.fetch(_COUNT)}
+    return {PublicationState(state): int(number) for state, number in await database.fetch(_COUNT)}

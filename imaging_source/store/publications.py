@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,12 +22,13 @@ from sqlalchemy import (
     exists,
     insert,
     select,
+    update,
 )
 
 from imaging_source.store.tables import metadata
 from shared.audit.outbox import audit_outbox
 from shared.store.engine import Database, Row, Transaction
-from shared.store.statements import in_list
+from shared.store.statements import by_name, in_list
 
 # One row for each manifest. The manifest, its metadata and all its identifiers are frozen when the row is
 # written, so that every attempt sends the same message; `replaces` is frozen with the first attempt, when it
@@ -84,7 +86,7 @@ described_study = Table(
 audit_events = audit_outbox(metadata)
 
 
-class State(StrEnum):
+class PublicationState(StrEnum):
     """What is known of a publication.
 
     `replaced` was registered until a later manifest took its place, `withdrawn` until it was deprecated or
@@ -145,7 +147,7 @@ class PublicationStatus:
     entry_uuid: str
     submission_set_unique_id: str
     replaces: str
-    state: State
+    state: PublicationState
     attempts: int
     due: int
     created: int
@@ -204,7 +206,7 @@ _LATER = publication.alias("later")
 _LAST = ~exists().where(
     _LATER.c.study_instance_uid == publication.c.study_instance_uid,
     _LATER.c.serial > publication.c.serial,
-    _LATER.c.state != State.SUPERSEDED,
+    _LATER.c.state != PublicationState.SUPERSEDED,
 )
 _LIST_LAST = select(*_STATUS).where(_IN_STATES, _LAST).order_by(*_NEWEST_FIRST).limit(bindparam("limit"))
 _ONE = select(*_STATUS).where(publication.c.publication_id == bindparam("publication_id"))
@@ -228,10 +230,33 @@ _FORGET_DESCRIBED = delete(described_study).where(described_study.c.study_instan
 _INSERT_DESCRIBED = insert(described_study)
 _OLDEST_WAITING = (
     select(publication.c.created)
-    .where(publication.c.state == State.WAITING)
+    .where(publication.c.state == PublicationState.WAITING)
     .order_by(publication.c.created)
     .limit(1)
 )
+
+
+_END = (
+    update(publication)
+    .where(
+        publication.c.study_instance_uid == bindparam("study"),
+        publication.c.entry_uuid == bindparam("entry"),
+        publication.c.state == PublicationState.PUBLISHED,
+    )
+    .values(state=bindparam("new_state"), changed=bindparam("now"))
+)
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+async def end_publication(
+    transaction: Transaction, study_instance_uid: str, entry_uuid: str, state: PublicationState, *, now: int
+) -> None:
+    """Let a manifest that is registered under `entry_uuid` be so no more."""
+    await transaction.execute(_END, study=study_instance_uid, entry=entry_uuid, new_state=state, now=now)
 
 
 async def find_publication(database: Database, publication_id: str) -> PublicationStatus | None:
@@ -241,7 +266,7 @@ async def find_publication(database: Database, publication_id: str) -> Publicati
 
 
 async def find_last_publications(
-    database: Database, *, states: Sequence[State], limit: int = 100
+    database: Database, *, states: Sequence[PublicationState], limit: int = 100
 ) -> list[PublicationStatus]:
     """The last publication of each study, as far as it is in one of `states`; the newest first."""
     rows = await database.fetch(_LIST_LAST, states=list(states), limit=limit)
@@ -252,7 +277,7 @@ async def find_publications(
     database: Database,
     *,
     study_instance_uid: str = "",
-    states: Sequence[State] = tuple(State),
+    states: Sequence[PublicationState] = tuple(PublicationState),
     limit: int = 100,
 ) -> list[PublicationStatus]:
     """Publications, the newest first; of one study, or of all without it."""
@@ -266,9 +291,9 @@ async def find_publications(
 
 
 def _status(row: Row) -> PublicationStatus:
-    values = dict(zip((column.name for column in _STATUS), row, strict=True))
+    values = by_name(_STATUS, row)
     errors = decode_errors(values.pop("errors"))
-    return PublicationStatus(**{**values, "state": State(values["state"]), "errors": errors})
+    return PublicationStatus(**{**values, "state": PublicationState(values["state"]), "errors": errors})
 
 
 async def find_published_studies(
@@ -276,16 +301,18 @@ async def find_published_studies(
 ) -> Mapping[str, PublishedStudy]:
     """How these studies are published, by UID: as was registered last, else as waits to be registered, else
     as a manifest on demand was described."""
-    found: dict[str, PublishedStudy] = {}
-    for states in ((State.WAITING, State.ABANDONED), (State.PUBLISHED,)):
+    studies: dict[str, PublishedStudy] = {}
+    for states in ((PublicationState.WAITING, PublicationState.ABANDONED), (PublicationState.PUBLISHED,)):
         for row in await database.fetch(
             _OF_STUDIES, study_instance_uids=list(study_instance_uids), states=list(states)
         ):
-            found[row[0]] = _published_study(row)
-    if missing := [study for study in study_instance_uids if study not in found]:
+            study = _published_study(row)
+            studies[study.study_instance_uid] = study
+    if missing := [uid for uid in study_instance_uids if uid not in studies]:
         for row in await database.fetch(_DESCRIBED, study_instance_uids=missing):
-            found[row[0]] = _published_study(row)
-    return found
+            study = _published_study(row)
+            studies[study.study_instance_uid] = study
+    return studies
 
 
 def _published_study(row: Row) -> PublishedStudy:
@@ -363,7 +390,7 @@ def row_of(made: NewPublication, *, serial: int, now: int) -> dict[str, Any]:
         "document": made.document,
         "submission": made.submission,
         "replaces": "",
-        "state": State.WAITING,
+        "state": PublicationState.WAITING,
         "attempts": 0,
         "in_doubt": 0,
         "due": now,

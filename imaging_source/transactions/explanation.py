@@ -5,22 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from imaging_source.domain.reconciliation import UNKNOWN_PATIENT
-from imaging_source.store.publications import PublicationStatus, State
+from imaging_source.store.publications import PublicationState, PublicationStatus
 
 
 def explanation(publication: PublicationStatus) -> str:
     """Why a publication is not registered, and what would help; empty for one that is or was replaced."""
     match publication.state:
-        case State.WAITING:
+        case PublicationState.WAITING:
             return _waiting(publication)
-        case State.REFUSED:
+        case PublicationState.REFUSED:
             return f"it was refused ({_errors(publication)}); correct that, then retry"
-        case State.ABANDONED:
+        case PublicationState.ABANDONED:
             return (
                 f"it was tried for a day ({_errors(publication)}), and nobody knows whether it is registered;"
                 " retry when repository and registry answer"
             )
-        case State.WITHDRAWN:
+        case PublicationState.WITHDRAWN:
             return (
                 "it is not registered: it was withdrawn, or others deprecated or removed it;"
                 " retry publishes the study anew"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from imaging_source.domain import manifest
-from imaging_source.store import outbox
-from imaging_source.store.publications import PublicationError, State
+from imaging_source.store import reconciliation
+from imaging_source.store.publications import PublicationError, PublicationState
 from imaging_source.unit import Parts
 from shared.audit.events import (
     EXPORT,
@@ -55,8 +55,11 @@ async def withdraw(
     await parts.recorder.record((audit(parts, submission, study_instance_uid, outcome),))
     if failure is None:
         _log.info("a manifest was withdrawn", document=document.unique_id)
-        await outbox.note_registered(
-            parts.database, study_instance_uid, moved=(), ended={document.entry_uuid: State.WITHDRAWN}
+        await reconciliation.note_registered(
+            parts.database,
+            study_instance_uid,
+            moved=(),
+            ended={document.entry_uuid: PublicationState.WITHDRAWN},
         )
     return failure
 

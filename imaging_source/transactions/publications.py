@@ -16,8 +16,8 @@ from imaging_source.domain.publishing import NotPublishable
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
 from imaging_source.store.publications import (
+    PublicationState,
     PublicationStatus,
-    State,
     find_last_publications,
     find_publication,
     find_publications,
@@ -57,7 +57,7 @@ class PublicationsRequest(_Body):
     learn: bool = False
     publication_id: str = Field("", max_length=64)
     study_instance_uid: str = Field("", pattern=r"^$|" + UID_PATTERN, max_length=MAX_UID)
-    states: tuple[State, ...] = tuple(State)
+    states: tuple[PublicationState, ...] = tuple(PublicationState)
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -141,7 +141,7 @@ async def _retried(parts: Parts, publication_id: str) -> str:
     if await outbox.rearm(parts.database, publication_id):
         return publication_id
     publication = await find_publication(parts.database, publication_id)
-    if publication is None or publication.state not in (State.REFUSED, State.WITHDRAWN):
+    if publication is None or publication.state not in (PublicationState.REFUSED, PublicationState.WITHDRAWN):
         raise NotFound("there is no publication of this id that waits, was given up, refused or withdrawn")
     return await rad68.publish(parts, publication.study_instance_uid, publication.patient_id)
 
@@ -163,7 +163,9 @@ async def _publications(parts: Parts, request: PublicationsRequest) -> list[Publ
 
 
 async def _learn(parts: Parts, limit: int) -> None:
-    published = await find_last_publications(parts.database, states=(State.PUBLISHED,), limit=limit)
+    published = await find_last_publications(
+        parts.database, states=(PublicationState.PUBLISHED,), limit=limit
+    )
     for each in published:
         await reconciliation.learn(parts, each.study_instance_uid)
 

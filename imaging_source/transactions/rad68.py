@@ -32,11 +32,11 @@ from imaging_source.domain.reconciliation import (
 from imaging_source.domain.selection import shareable
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
-from imaging_source.store.outbox import Leased
+from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import (
     NewPublication,
     PublicationError,
-    State,
+    PublicationState,
     find_publications,
     find_published_studies,
 )
@@ -96,7 +96,7 @@ _DRIFTED: Final = frozenset(
     }
 )
 # Whose patient the next publication of a study takes, the newest first.
-_TELLING: Final = (State.WITHDRAWN, State.REFUSED)
+_TELLING: Final = (PublicationState.WITHDRAWN, PublicationState.REFUSED)
 _DUPLICATE: Final = "XDSDuplicateUniqueIdInRegistry"
 
 _RIM: Final = f'<rim:RegistryObjectList xmlns:rim="{NS["rim"]}"'.encode()
@@ -330,14 +330,14 @@ class Attempt:
     `certain` tells that nothing is registered, by this attempt or by an earlier one.
     """
 
-    state: State
+    state: PublicationState
     errors: tuple[PublicationError, ...] = ()
     in_doubt: bool = False
     sent: bool = True
     certain: bool = False
 
 
-async def provide(parts: Parts, leased: Leased) -> State:
+async def provide(parts: Parts, leased: LeasedPublication) -> PublicationState:
     """Send a publication and record what became of it, together with its audit event; return its state.
 
     What is refused because the registry is not as it was taken to be is sent again as it is, or waits until
@@ -348,7 +348,7 @@ async def provide(parts: Parts, leased: Leased) -> State:
     return state
 
 
-async def _prepared(parts: Parts, leased: Leased) -> State | None:
+async def _prepared(parts: Parts, leased: LeasedPublication) -> PublicationState | None:
     """What is to be done before anything is sent; None when that can be."""
     awaits_patient = any(error.code == UNKNOWN_PATIENT for error in leased.errors)
     if not (leased.elsewhere or awaits_patient) or leased.in_doubt:
@@ -366,18 +366,18 @@ async def _prepared(parts: Parts, leased: Leased) -> State | None:
             return await _taken(parts, leased, step, leased.errors)
 
 
-async def _provided(parts: Parts, leased: Leased) -> State:
+async def _provided(parts: Parts, leased: LeasedPublication) -> PublicationState:
     submission = await asyncio.to_thread(_submission, leased)
     attempt = await _attempt(parts, leased, submission)
     step: Step | None = None
-    if attempt.state is State.REFUSED and _may_be_mended(attempt, leased):
+    if attempt.state is PublicationState.REFUSED and _may_be_mended(attempt, leased):
         try:
             step = await reconciliation.next_step(parts, leased, attempt.errors)
         except RegistryAway:
-            attempt = replace(attempt, state=State.WAITING, certain=True)
+            attempt = replace(attempt, state=PublicationState.WAITING, certain=True)
     if isinstance(step, Registered):
-        attempt = replace(attempt, state=State.PUBLISHED)
-    outcome = Outcome.SUCCESS if attempt.state is State.PUBLISHED else Outcome.SERIOUS_FAILURE
+        attempt = replace(attempt, state=PublicationState.PUBLISHED)
+    outcome = Outcome.SUCCESS if attempt.state is PublicationState.PUBLISHED else Outcome.SERIOUS_FAILURE
     events = (audit(leased, submission, parts.as_client(), outcome, attempt.errors),) if attempt.sent else ()
     if step is None or isinstance(step, Registered | Refused):
         return await outbox.conclude(
@@ -394,18 +394,20 @@ async def _provided(parts: Parts, leased: Leased) -> State:
     return await _taken(parts, leased, step, attempt.errors)
 
 
-def _may_be_mended(attempt: Attempt, leased: Leased) -> bool:
+def _may_be_mended(attempt: Attempt, leased: LeasedPublication) -> bool:
     """Whether a refusal may come of the registry being other than we took it to be."""
     codes = {error.code for error in attempt.errors}
     return bool(leased.replaces) or leased.in_doubt or not codes.isdisjoint(_DRIFTED)
 
 
-async def _taken(parts: Parts, leased: Leased, step: Step, errors: tuple[PublicationError, ...]) -> State:
+async def _taken(
+    parts: Parts, leased: LeasedPublication, step: Step, errors: tuple[PublicationError, ...]
+) -> PublicationState:
     """Do what the registry's state asks for."""
     match step:
         case Send(replaces):
             await outbox.redirect(parts.database, leased, replaces)
-            return State.WAITING
+            return PublicationState.WAITING
         case AwaitPatient():
             unknown = tuple(error for error in errors if error.code == UNKNOWN_PATIENT)
             told = unknown or (_error(UNKNOWN_PATIENT, "the registry does not know the patient"),)
@@ -417,22 +419,26 @@ async def _taken(parts: Parts, leased: Leased, step: Step, errors: tuple[Publica
                 if failure := await iti57.withdraw(parts, leased.study_instance_uid, document):
                     return await _postponed(parts, leased, (failure,))
             await outbox.redirect(parts.database, leased, leased.replaces)
-            return State.WAITING
+            return PublicationState.WAITING
         case Registered():
-            return await outbox.conclude(parts.database, leased, State.PUBLISHED, recorder=parts.recorder)
+            return await outbox.conclude(
+                parts.database, leased, PublicationState.PUBLISHED, recorder=parts.recorder
+            )
         case Refused():
             return await outbox.conclude(
-                parts.database, leased, State.REFUSED, errors=errors, recorder=parts.recorder
+                parts.database, leased, PublicationState.REFUSED, errors=errors, recorder=parts.recorder
             )
 
 
-async def _postponed(parts: Parts, leased: Leased, errors: tuple[PublicationError, ...]) -> State:
+async def _postponed(
+    parts: Parts, leased: LeasedPublication, errors: tuple[PublicationError, ...]
+) -> PublicationState:
     return await outbox.conclude(
-        parts.database, leased, State.WAITING, errors=errors, certain=True, recorder=parts.recorder
+        parts.database, leased, PublicationState.WAITING, errors=errors, certain=True, recorder=parts.recorder
     )
 
 
-async def _followed(parts: Parts, leased: Leased, patient_id: str) -> State:
+async def _followed(parts: Parts, leased: LeasedPublication, patient_id: str) -> PublicationState:
     """Make the manifest anew for the patient that took the place of the one it was made for."""
     moved = _error("patient-changed", "the patient was merged, or the entry given to another one")
     try:
@@ -443,15 +449,15 @@ async def _followed(parts: Parts, leased: Leased, patient_id: str) -> State:
         return await outbox.conclude(
             parts.database,
             leased,
-            State.REFUSED,
+            PublicationState.REFUSED,
             errors=(_error("not-publishable", str(error)),),
             recorder=parts.recorder,
         )
     await outbox.succeed(parts.database, leased, made, (moved,))
-    return State.SUPERSEDED
+    return PublicationState.SUPERSEDED
 
 
-def _submission(leased: Leased) -> Submission:
+def _submission(leased: LeasedPublication) -> Submission:
     declared = leased.submission.replace(b"<rim:RegistryObjectList", _RIM, 1)
     decoded = decode_submission(parse(declared))
     if decoded.submission is None:
@@ -461,7 +467,7 @@ def _submission(leased: Leased) -> Submission:
     return publishing.replacing(decoded.submission, leased.replaces, leased.replacement_uuid)
 
 
-async def _attempt(parts: Parts, leased: Leased, submission: Submission) -> Attempt:
+async def _attempt(parts: Parts, leased: LeasedPublication, submission: Submission) -> Attempt:
     document = ProvidedDocument(id=submission.document_entries[0].entry_uuid, content=leased.document)
     try:
         response = await parts.repository.call(
@@ -472,9 +478,13 @@ async def _attempt(parts: Parts, leased: Leased, submission: Submission) -> Atte
             timeout_seconds=SEND_SECONDS,
         )
     except PeerUnreachable as error:
-        return Attempt(state=State.WAITING, errors=(_error("unreachable", error.reason),), sent=False)
+        return Attempt(
+            state=PublicationState.WAITING, errors=(_error("unreachable", error.reason),), sent=False
+        )
     except PeerUnclear as error:
-        return Attempt(state=State.WAITING, errors=(_error("unclear", error.reason),), in_doubt=True)
+        return Attempt(
+            state=PublicationState.WAITING, errors=(_error("unclear", error.reason),), in_doubt=True
+        )
     except RelayedFault as fault:
         return _faulted(fault)
     return answered(response, leased)
@@ -485,30 +495,32 @@ def _faulted(fault: RelayedFault) -> Attempt:
     ours = fault.subcode is not None and fault.subcode[0] == WSSE
     theirs = fault.fault_code == ReceiverFault.code
     return Attempt(
-        state=State.WAITING if ours or theirs else State.REFUSED,
+        state=PublicationState.WAITING if ours or theirs else PublicationState.REFUSED,
         errors=(_error(f"soap:{fault.fault_code}", fault.reason),),
         in_doubt=theirs,
     )
 
 
-def answered(response: RegistryResponse, leased: Leased) -> Attempt:
+def answered(response: RegistryResponse, leased: LeasedPublication) -> Attempt:
     """What a response means for its publication.
 
     Our own SubmissionSet is a duplicate only when an earlier attempt was carried out whose answer got lost.
     """
     errors = tuple(map(_relayed, response.errors))
     if response.status is Status.SUCCESS:
-        return Attempt(state=State.PUBLISHED, errors=errors)
+        return Attempt(state=PublicationState.PUBLISHED, errors=errors)
     serious = {error.code for error in errors if error.severity == Severity.ERROR.name.title()}
     if leased.in_doubt and any(_is_own_duplicate(error, leased) for error in errors):
-        return Attempt(state=State.PUBLISHED, errors=errors)
+        return Attempt(state=PublicationState.PUBLISHED, errors=errors)
     if serious and serious <= _PASSING:
         # What the registry did is not known to whoever could not hear it.
-        return Attempt(state=State.WAITING, errors=errors, in_doubt="XDSRegistryNotAvailable" in serious)
-    return Attempt(state=State.REFUSED, errors=errors)
+        return Attempt(
+            state=PublicationState.WAITING, errors=errors, in_doubt="XDSRegistryNotAvailable" in serious
+        )
+    return Attempt(state=PublicationState.REFUSED, errors=errors)
 
 
-def _is_own_duplicate(error: PublicationError, leased: Leased) -> bool:
+def _is_own_duplicate(error: PublicationError, leased: LeasedPublication) -> bool:
     return error.code == _DUPLICATE and leased.submission_set_unique_id in error.context
 
 
@@ -523,7 +535,7 @@ def _error(code: str, context: str) -> PublicationError:
 
 
 def audit(
-    leased: Leased,
+    leased: LeasedPublication,
     submission: Submission,
     caller: Caller,
     outcome: Outcome,

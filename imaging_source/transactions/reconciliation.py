@@ -7,18 +7,18 @@ from dataclasses import replace
 
 from imaging_source.domain import reconciliation
 from imaging_source.domain.reconciliation import Step, Submitted, in_order
-from imaging_source.store import outbox
-from imaging_source.store.outbox import Leased, Move
+from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import (
     PublicationError,
+    PublicationState,
     PublicationStatus,
-    State,
     find_publications,
 )
+from imaging_source.store.reconciliation import Move, note_registered
 from imaging_source.unit import Parts
 from shared.messages.registrations import MAX_UNIQUE_IDS, RegisteredDocument, Registrations
 
-_REGISTERED = (State.PUBLISHED,)
+_REGISTERED = (PublicationState.PUBLISHED,)
 
 
 async def learn(parts: Parts, study_instance_uid: str) -> list[PublicationStatus]:
@@ -37,7 +37,7 @@ async def learn(parts: Parts, study_instance_uid: str) -> list[PublicationStatus
     return await _published(parts, study_instance_uid)
 
 
-async def next_step(parts: Parts, leased: Leased, errors: Sequence[PublicationError] = ()) -> Step:
+async def next_step(parts: Parts, leased: LeasedPublication, errors: Sequence[PublicationError] = ()) -> Step:
     """What is to be done about a publication that was refused with `errors`, or is about to be sent.
 
     Raises
@@ -74,12 +74,14 @@ async def _note(
 ) -> None:
     approved = {document.unique_id: document for document in found.documents if document.approved}
     told = {document.unique_id for document in found.documents}
-    await outbox.note_registered(
+    await note_registered(
         parts.database,
         study_instance_uid,
         moved=[move for each in published if (move := _move(each, approved))],
         ended={
-            each.entry_uuid: State.WITHDRAWN if each is published[-1] else State.REPLACED
+            each.entry_uuid: PublicationState.WITHDRAWN
+            if each is published[-1]
+            else PublicationState.REPLACED
             for each in published
             if each.document_unique_id not in approved and (found.complete or each.document_unique_id in told)
         },

@@ -42,6 +42,11 @@ def dialect_of(name: str) -> Dialect:
     return dialect
 
 
+def by_name(columns: Sequence[ColumnElement[Any]], row: Sequence[Any]) -> dict[str, Any]:
+    """The values of a row by the names of the columns that were selected."""
+    return dict(zip((str(column.key) for column in columns), row, strict=True))
+
+
 # --- constructs ---------------------------------------------------------------------------------------
 
 

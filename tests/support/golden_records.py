@@ -26,7 +26,7 @@ from gateway.transactions import SERVED as GATEWAY
 from gateway.transactions.trail import Named, query_event, retrieval_event
 from imaging_source.dimse.c_store import RAD18
 from imaging_source.domain import transfer
-from imaging_source.store.outbox import Leased
+from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import PublicationError
 from imaging_source.transactions import iti57 as source_iti57
 from imaging_source.transactions import on_demand, rad68, rad69, rad107_http
@@ -275,8 +275,8 @@ class _AsClient:
             return BY_NODE.endpoint
 
 
-def _leased() -> Leased:
-    return Leased(
+def _leased() -> LeasedPublication:
+    return LeasedPublication(
         publication_id="1",
         study_instance_uid="2.999.5.1",
         message_id="urn:uuid:3",

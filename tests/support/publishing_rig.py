@@ -16,7 +16,7 @@ from imaging_source.app import ImagingSource
 from imaging_source.domain.transfer import Sender
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store import outbox
-from imaging_source.store.publications import State, find_publications, publication
+from imaging_source.store.publications import PublicationState, find_publications, publication
 from imaging_source.store.transfers import Transfer
 from imaging_source.transactions import rad68
 from registry.settings import RegistrySettings
@@ -101,7 +101,7 @@ class PublishingRig:
             before = await self._states()
             await database.write(
                 lambda transaction: transaction.execute(
-                    publication.update().where(publication.c.state == State.WAITING).values(due=0)
+                    publication.update().where(publication.c.state == PublicationState.WAITING).values(due=0)
                 )
             )
             for each in await outbox.lease(database, most=10):
@@ -109,11 +109,11 @@ class PublishingRig:
                 await rad68.provide(self.source.parts, each)
             after = await self._states()
             if before == after and not any(
-                state is State.WAITING and not errors for _, state, errors in after
+                state is PublicationState.WAITING and not errors for _, state, errors in after
             ):
                 return
 
-    async def _states(self) -> list[tuple[str, State, tuple[Any, ...]]]:
+    async def _states(self) -> list[tuple[str, PublicationState, tuple[Any, ...]]]:
         found = await find_publications(self.source.parts.database, limit=1000)
         return [(one.publication_id, one.state, one.errors) for one in found]
 

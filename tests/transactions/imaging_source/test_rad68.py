@@ -15,8 +15,8 @@ from imaging_source.background.publisher import Publisher, StudyWatch
 from imaging_source.domain.publishing import NotPublishable
 from imaging_source.store import outbox
 from imaging_source.store.publications import (
+    PublicationState,
     PublicationStatus,
-    State,
     find_publications,
     publication,
 )
@@ -61,7 +61,7 @@ def failure(*codes: str, context: str = "why") -> RegistryResponse:
     return RegistryResponse(status=Status.FAILURE, errors=errors)
 
 
-async def send_due(source: Source) -> list[State]:
+async def send_due(source: Source) -> list[PublicationState]:
     """Send what is due once, as the publisher does."""
     return [
         await rad68.provide(source.parts, leased)
@@ -91,7 +91,7 @@ async def test_a_study_is_published_by_one_message(either_source):
     await either_source.keep(a_ct(), a_ct(SOPInstanceUID="2.25.15", SeriesInstanceUID="2.25.16"))
     await rad68.publish(either_source.parts, STUDY)
 
-    assert await send_due(either_source) == [State.PUBLISHED]
+    assert await send_due(either_source) == [PublicationState.PUBLISHED]
 
     ((_, request),) = either_source.repository.heard
     entry, (document,) = entry_of(request), request.documents
@@ -155,7 +155,7 @@ async def test_the_message_is_read_by_a_repository(source):
     heard: list = []
 
     async with a_real_repository(source, heard):
-        assert await send_due(source) == [State.PUBLISHED]
+        assert await send_due(source) == [PublicationState.PUBLISHED]
 
     ((message_id, request, octets),) = heard
     assert request.decoded.errors == ()
@@ -208,10 +208,10 @@ async def test_what_passes_is_tried_again_with_the_very_same_message(source, ans
     await rad68.publish(source.parts, STUDY)
     source.repository.answers = [answer, SUCCESS]
 
-    assert await send_due(source) == [State.WAITING]
+    assert await send_due(source) == [PublicationState.WAITING]
     assert await send_due(source) == []
     await make_due(source)
-    assert await send_due(source) == [State.PUBLISHED]
+    assert await send_due(source) == [PublicationState.PUBLISHED]
 
     (first_id, first), (second_id, second) = source.repository.heard
     assert first_id == second_id
@@ -224,7 +224,7 @@ async def test_a_refusal_is_final_and_keeps_what_the_registry_said(either_source
     await rad68.publish(either_source.parts, STUDY)
     either_source.repository.answers = [failure("XDSRegistryMetadataError", context="a code is missing")]
 
-    assert await send_due(either_source) == [State.REFUSED]
+    assert await send_due(either_source) == [PublicationState.REFUSED]
     await make_due(either_source)
     assert await send_due(either_source) == []
 
@@ -241,7 +241,7 @@ async def test_a_fault_of_the_message_is_final(source):
         RelayedFault("not readable", fault_code="Sender", subcode=None, http_status=400)
     ]
 
-    assert await send_due(source) == [State.REFUSED]
+    assert await send_due(source) == [PublicationState.REFUSED]
 
 
 async def test_a_refused_study_is_published_anew_without_replacing_anything(source):
@@ -252,7 +252,7 @@ async def test_a_refused_study_is_published_anew_without_replacing_anything(sour
 
     await rad68.publish(source.parts, STUDY)
 
-    assert await send_due(source) == [State.PUBLISHED]
+    assert await send_due(source) == [PublicationState.PUBLISHED]
     first, second = (entry_of(request) for _, request in source.repository.heard)
     assert first.unique_id != second.unique_id
     associations = source.repository.heard[1][1].decoded.submission.associations
@@ -268,7 +268,7 @@ async def test_our_own_duplicate_after_a_lost_answer_means_that_it_was_registere
     source.repository.answers = [failure("XDSDuplicateUniqueIdInRegistry", context=submission_set)]
     await make_due(source)
 
-    assert await send_due(source) == [State.PUBLISHED]
+    assert await send_due(source) == [PublicationState.PUBLISHED]
 
 
 async def test_a_duplicate_at_the_first_attempt_is_a_refusal(source):
@@ -276,7 +276,7 @@ async def test_a_duplicate_at_the_first_attempt_is_a_refusal(source):
     await rad68.publish(source.parts, STUDY)
     source.repository.answers = [failure("XDSDuplicateUniqueIdInRegistry", context="2.25.1")]
 
-    assert await send_due(source) == [State.REFUSED]
+    assert await send_due(source) == [PublicationState.REFUSED]
 
 
 async def test_what_a_dead_process_was_sending_is_sent_again_as_being_in_doubt(either_source):
@@ -313,7 +313,7 @@ async def test_a_step_of_the_clock_stops_nothing(source, monkeypatch, step_hours
     stepped = outbox.now_ms() + step_hours * 3_600_000
     monkeypatch.setattr(outbox, "now_ms", lambda: stepped)
 
-    assert await send_due(source) == [State.PUBLISHED]
+    assert await send_due(source) == [PublicationState.PUBLISHED]
 
 
 async def test_after_a_day_it_is_given_up_until_somebody_asks(source, monkeypatch):
@@ -323,11 +323,11 @@ async def test_after_a_day_it_is_given_up_until_somebody_asks(source, monkeypatc
     tomorrow = outbox.now_ms() + int(outbox.GIVE_UP_SECONDS * 1000)
     monkeypatch.setattr(outbox, "now_ms", lambda: tomorrow)
 
-    assert await send_due(source) == [State.ABANDONED]
+    assert await send_due(source) == [PublicationState.ABANDONED]
     await make_due(source)
     assert await send_due(source) == []
     assert await outbox.rearm(source.parts.database, publication_id)
-    assert await send_due(source) == [State.WAITING]
+    assert await send_due(source) == [PublicationState.WAITING]
 
 
 def test_the_pause_grows_to_a_quarter_of_an_hour():
@@ -374,10 +374,13 @@ async def test_a_change_before_the_first_attempt_sends_the_changed_study_alone(e
     await either_source.keep(a_ct(SOPInstanceUID="2.25.15"))
     await rad68.publish(either_source.parts, STUDY)
 
-    assert await send_due(either_source) == [State.PUBLISHED]
+    assert await send_due(either_source) == [PublicationState.PUBLISHED]
 
     assert len(either_source.repository.heard) == 1
-    assert [one.state for one in await published(either_source)] == [State.PUBLISHED, State.SUPERSEDED]
+    assert [one.state for one in await published(either_source)] == [
+        PublicationState.PUBLISHED,
+        PublicationState.SUPERSEDED,
+    ]
 
 
 async def test_a_replacement_waits_for_what_it_replaces(either_source):
@@ -390,8 +393,8 @@ async def test_a_replacement_waits_for_what_it_replaces(either_source):
 
     assert await send_due(either_source) == []
     await make_due(either_source)
-    assert await send_due(either_source) == [State.PUBLISHED]
-    assert await send_due(either_source) == [State.PUBLISHED]
+    assert await send_due(either_source) == [PublicationState.PUBLISHED]
+    assert await send_due(either_source) == [PublicationState.PUBLISHED]
 
     first, second, third = (request.decoded.submission for _, request in either_source.repository.heard)
     assert first == second
@@ -502,7 +505,7 @@ async def test_the_publisher_sends_what_is_put_into_the_outbox(source):
     await rad68.publish(source.parts, STUDY)
     publisher.wake()
 
-    await until(source, lambda found: found and found[0].state is State.PUBLISHED)
+    await until(source, lambda found: found and found[0].state is PublicationState.PUBLISHED)
     assert publisher.work.trouble() == ""
     await publisher.stop()
 
@@ -520,7 +523,7 @@ async def test_the_publisher_survives_what_nobody_expected(source):
 
     again = Publisher(source.parts)
     await again.start()
-    await until(source, lambda found: found[0].state is State.PUBLISHED)
+    await until(source, lambda found: found[0].state is PublicationState.PUBLISHED)
     await again.stop()
 
     assert source.repository.heard[0][0] == source.repository.heard[1][0]
@@ -539,7 +542,7 @@ async def test_a_study_that_has_stopped_growing_is_published_by_itself(source):
     await until(source, lambda found: bool(found))
     await watch.stop()
 
-    assert (await published(source))[0].state is State.WAITING
+    assert (await published(source))[0].state is PublicationState.WAITING
 
 
 async def test_what_arrived_before_a_restart_is_published_after_it(source):
@@ -593,7 +596,7 @@ async def test_studies_are_published_by_themselves_though_the_database_was_away_
     publisher.work.start()
     await watch.start()
 
-    await until(source, lambda found: found and found[0].state is State.PUBLISHED)
+    await until(source, lambda found: found and found[0].state is PublicationState.PUBLISHED)
     await watch.stop()
     await publisher.stop()
 

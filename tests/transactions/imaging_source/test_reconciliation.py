@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from imaging_source.domain.publishing import NotPublishable
-from imaging_source.store.publications import State, find_publications
+from imaging_source.store.publications import PublicationState, find_publications
 from imaging_source.transactions import rad68
 from shared.ebrim.model import Code
 from tests.support.imaging_source import a_rejection_note, cx
@@ -45,7 +45,7 @@ async def only(rig: PublishingRig, patient: str, *others: str):
     return entry
 
 
-async def states(rig: PublishingRig) -> list[State]:
+async def states(rig: PublishingRig) -> list[PublicationState]:
     found = await find_publications(rig.source.parts.database, study_instance_uid=STUDY)
     return [one.state for one in found]
 
@@ -61,7 +61,7 @@ async def test_a_study_that_grows_after_its_patient_was_merged_is_published_for_
 
     entry = await only(rig, "P2")
     assert await rig.images_of(entry) == {first, second}
-    assert await states(rig) == [State.PUBLISHED, State.REPLACED]
+    assert await states(rig) == [PublicationState.PUBLISHED, PublicationState.REPLACED]
 
 
 async def test_a_study_whose_patient_was_merged_before_is_published_for_the_survivor(rig):
@@ -93,7 +93,7 @@ async def test_a_study_published_for_the_wrong_patient_is_withdrawn_there_and_pu
     await rig.publish(STUDY, "P1")
 
     await only(rig, "P1", "P2")
-    assert await states(rig) == [State.PUBLISHED, State.WITHDRAWN]
+    assert await states(rig) == [PublicationState.PUBLISHED, PublicationState.WITHDRAWN]
 
 
 async def test_a_study_is_withdrawn_from_the_wrong_patient_before_the_right_one_is_known(rig):
@@ -103,7 +103,7 @@ async def test_a_study_is_withdrawn_from_the_wrong_patient_before_the_right_one_
     await rig.publish(STUDY, "P3")
 
     assert await rig.approved("P2", STUDY) == []
-    assert await states(rig) == [State.WAITING, State.WITHDRAWN]
+    assert await states(rig) == [PublicationState.WAITING, PublicationState.WITHDRAWN]
     await rig.make_known("P3")
     await rig.settle()
     await only(rig, "P3", "P2", "P1")
@@ -172,7 +172,7 @@ async def test_a_manifest_waits_for_its_patient_and_goes_when_the_patient_is_kno
     await rig.publish(STUDY)
 
     [waiting] = await find_publications(rig.source.parts.database, study_instance_uid=STUDY)
-    assert waiting.state is State.WAITING
+    assert waiting.state is PublicationState.WAITING
     assert [error.code for error in waiting.errors] == ["XDSUnknownPatientId"]
     await rig.settle()
     await rig.make_known("P3")
@@ -187,7 +187,7 @@ async def test_the_running_service_releases_what_waited_as_soon_as_the_patient_i
     await rig.make_known("P3")
 
     async with asyncio.timeout(30):
-        while State.PUBLISHED not in await states(rig):  # noqa: ASYNC110  # told by the database alone
+        while PublicationState.PUBLISHED not in await states(rig):  # noqa: ASYNC110  # told by the database alone
             await asyncio.sleep(0.05)
     await only(rig, "P3")
 
@@ -200,7 +200,7 @@ async def test_a_manifest_for_a_mistyped_patient_is_overtaken_by_one_for_the_rig
     await rig.publish(STUDY, "P1")
 
     await only(rig, "P1")
-    assert await states(rig) == [State.PUBLISHED, State.SUPERSEDED]
+    assert await states(rig) == [PublicationState.PUBLISHED, PublicationState.SUPERSEDED]
 
 
 async def test_a_study_of_which_everything_is_rejected_is_withdrawn(rig):
@@ -219,7 +219,7 @@ async def test_a_study_of_which_everything_is_rejected_is_withdrawn(rig):
         await rig.publish(STUDY)
 
     assert await rig.approved("P1", STUDY) == []
-    assert await states(rig) == [State.WITHDRAWN]
+    assert await states(rig) == [PublicationState.WITHDRAWN]
 
 
 @pytest.mark.parametrize("how", ["removed", "deprecated"])
