@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import httpx2
 
-from imaging_source.background.publisher import Publisher, StudyWatch
+from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.domain.instance import Issuer
 from imaging_source.peers.registrations import RegistryClient
@@ -17,7 +18,7 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.adoption import adopt
 from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore
-from imaging_source.store.publications import audit_events
+from imaging_source.store.publications import PublicationState, audit_events
 from imaging_source.store.rejections import KeyObjects
 from imaging_source.store.tables import MIGRATIONS
 from imaging_source.transactions import SERVED, SERVED_REST
@@ -64,6 +65,12 @@ class ImagingSource:
             "Age of the oldest manifest that waits to be registered",
             lambda: self.publisher.oldest_seconds,
         )
+        self._metrics.gauges(
+            "publications",
+            "Studies whose last publication is in this state",
+            "state",
+            {state: partial(self._publications, state) for state in COUNTED},
+        )
         self._metrics.gauge(
             "damaged_instances",
             "Instances whose files were found lost or damaged and are not served",
@@ -72,6 +79,9 @@ class ImagingSource:
         parts.instances.on_repaired.append(parts.damages.forget)
         self._adoption: asyncio.Task[int] | None = None
         self.asgi = self._application()
+
+    def _publications(self, state: PublicationState) -> float:
+        return float(self.publisher.counts[state])
 
     def _application(self) -> App:
         parts = self.parts
@@ -89,7 +99,7 @@ class ImagingSource:
             "instances": parts.instances.check,
             "audit": parts.recorder.check,
         }
-        works = [self.publisher.work, self.publisher.patients]
+        works = [self.publisher.work, self.publisher.patients, self.publisher.census]
         if parts.settings.auto_publish:
             works.append(self._watch.work)
         app = application("imaging source")

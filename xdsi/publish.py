@@ -28,12 +28,21 @@ _POLL_SECONDS = 0.2
 _STUDY_INSTANCE_UID = 0x0020000D
 
 
+# What became of a study that is published now, in a word.
+PUBLISHED, UNCHANGED, REPLACED = "published", "unchanged", "replaced"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What became of one study; `reason` is empty for what is published or on its way."""
+    """What became of one study; `reason` is empty for what is published or on its way.
+
+    `outcome` says more than `state` of one that is published: for the first time, `unchanged` as it was, or
+    with a manifest that `replaced` the one before.
+    """
 
     study_instance_uid: str
     state: str
+    outcome: str
     document_unique_id: str = ""
     reason: str = ""
 
@@ -64,7 +73,9 @@ def command(
     """Publish studies of the imaging source: a manifest each, provided and registered by RAD-68.
 
     The source must hold the instances already: [bold]xdsi import[/bold]. A study that has changed since it
-    was published replaces its manifest; one that has not is left as it is. With --on-demand or --delayed the
+    was published replaces its manifest (replaced); one that has not is left as it is (unchanged). What it
+    waits for is told; what is refused because the patient is not known goes by itself when the patient is
+    added. With --on-demand or --delayed the
     repository registers entries (ITI-61, ITI-42) and asks the source when somebody retrieves.
 
     Example: [bold]xdsi publish ct-study/ --patient P-1001[/bold]
@@ -89,7 +100,7 @@ def command(
 
 
 def _show(outcome: Published) -> None:
-    typer.echo(f"{outcome.study_instance_uid}  {outcome.state}  {outcome.document_unique_id}".rstrip())
+    typer.echo(f"{outcome.study_instance_uid}  {outcome.outcome}  {outcome.document_unique_id}".rstrip())
 
 
 def _keep_quiet(outcome: Published) -> None:
@@ -108,18 +119,24 @@ async def _enter(
     show: Callable[[Published], None],
 ) -> list[Published]:
     entered = await enter_studies(settings, studies, kind, patient_id)
-    outcomes = [
-        Published(
-            study_instance_uid=study,
-            state=kind if unique_id else "refused",
-            document_unique_id=unique_id,
-            reason=reason,
+    outcomes = []
+    for study, (unique_id, reason) in entered.items():
+        state = kind.value if unique_id else "refused"
+        outcomes.append(
+            Published(
+                study_instance_uid=study,
+                state=state,
+                outcome=state,
+                document_unique_id=unique_id,
+                reason=reason,
+            )
         )
-        for study, (unique_id, reason) in entered.items()
-    ]
-    for outcome in outcomes:
-        show(outcome)
+        show(outcomes[-1])
     return outcomes
+
+
+def _tell(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 async def publish_studies(
@@ -181,7 +198,7 @@ async def _publish(
         begun = [await source.publish(study, patient_id) for study in studies]
         outcomes = []
         for publication in begun:
-            outcome = await source.outcome(publication) if wait else _outcome(publication)
+            outcome = await source.outcome(publication, _tell) if wait else _outcome(publication)
             outcomes.append(outcome)
             if show:
                 show(outcome)
@@ -217,16 +234,23 @@ class Source:
             "errors": [{"code": f"HTTP {status}", "context": str(answer.get("detail", ""))}],
         }
 
-    async def outcome(self, publication: dict[str, Any]) -> Published:
-        """The state of a publication once it has ended, waits for its patient, or after `WAIT_SECONDS`."""
+    async def outcome(self, publication: dict[str, Any], tell: Callable[[str], None]) -> Published:
+        """The state of a publication once it has ended, waits for its patient, or after `WAIT_SECONDS`.
+
+        `tell` is told what it waits for, whenever that changes.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + WAIT_SECONDS
+        unchanged, told = publication.get("unchanged", False), set[str]()
         while _is_under_way(publication) and loop.time() < deadline:
+            if (waits_for := _waits_for(publication)) and waits_for not in told:
+                told.add(waits_for)
+                tell(f"{publication['study_instance_uid']}: {publication['explanation']}")
             await asyncio.sleep(_POLL_SECONDS)
             # The id of a manifest that another took the place of leads to that.
             asked = {"study_instance_uid": publication["study_instance_uid"], "limit": 1}
             [publication] = await self.publications(asked)
-        return _outcome(publication)
+        return _outcome(publication | {"unchanged": unchanged})
 
     async def publications(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
         """The publications that are asked for."""
@@ -276,14 +300,26 @@ def _is_under_way(publication: dict[str, Any]) -> bool:
     return publication["state"] in ("waiting", "superseded") and not awaits_patient
 
 
+def _waits_for(publication: dict[str, Any]) -> str:
+    """What an attempt said; when it is tried again is no news."""
+    return "; ".join(f"{error['code']}: {error['context']}" for error in publication["errors"])
+
+
 def _outcome(publication: dict[str, Any]) -> Published:
-    done = publication["state"] == "published"
+    done = publication["state"] == PUBLISHED
     return Published(
         study_instance_uid=publication["study_instance_uid"],
         state=publication["state"],
+        outcome=_word(publication) if done else publication["state"],
         document_unique_id=publication.get("document_unique_id", ""),
         reason="" if done else _reason(publication),
     )
+
+
+def _word(publication: dict[str, Any]) -> str:
+    if publication.get("unchanged"):
+        return UNCHANGED
+    return REPLACED if publication.get("replaces") else PUBLISHED
 
 
 def _reason(publication: dict[str, Any]) -> str:

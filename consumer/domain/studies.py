@@ -8,7 +8,7 @@ from typing import Self
 
 from shared.ebrim.identifiers import CX, is_dtm
 from shared.ebrim.model import Code, DocumentEntry, Timestamp
-from shared.ebrim.schemes import REFERENCE_ACCESSION, REFERENCE_STUDY_INSTANCE_UID
+from shared.ebrim.schemes import ON_DEMAND, REFERENCE_ACCESSION, REFERENCE_STUDY_INSTANCE_UID
 
 DCM = "1.2.840.10008.2.16.4"
 _MODALITY_SCHEMES = (DCM, "DCM")
@@ -92,7 +92,10 @@ def _time(name: str, text: str) -> Timestamp | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundStudy:
-    """What is shown of a published study, from the entry of its manifest."""
+    """What is shown of a published study, from the entry of its manifest.
+
+    `on_demand` tells that the manifest is made when it is opened, of what the study has then.
+    """
 
     manifest_id: str
     entry_uuid: str
@@ -107,6 +110,7 @@ class FoundStudy:
     mime_type: str
     size: int | None
     availability_status: str
+    on_demand: bool
 
     @classmethod
     def of(cls, entry: DocumentEntry) -> Self:
@@ -125,6 +129,7 @@ class FoundStudy:
             mime_type=entry.mime_type,
             size=entry.size,
             availability_status=entry.availability_status.rpartition(":")[2],
+            on_demand=entry.object_type == ON_DEMAND,
         )
 
     @property

@@ -17,6 +17,7 @@ from shared.audit.events import (
     push_participants,
     query_object,
 )
+from shared.ebrim import schemes
 from shared.ebrim.model import AvailabilityStatus, Code, DocumentEntry, Timestamp
 from shared.errors import Actor, DocumentUniqueIdError, Rejected, Severity, TooManyResults, XdsError
 from shared.messages.iti18 import (
@@ -72,6 +73,7 @@ async def find_documents(
     """Find the documents of one patient, newest service first; in every community where a gateway is set.
 
     `patient_id` is a CX of the affinity domain. Without `format_codes` documents of every kind are found.
+    Stable and On-Demand entries are asked for: without a type a registry shows the former alone.
     `on_error` is told of each error that stands beside documents: what was found is then not all there is.
 
     Raises
@@ -84,6 +86,7 @@ async def find_documents(
     values: dict[str, object] = {
         "$XDSDocumentEntryPatientId": patient_id,
         "$XDSDocumentEntryStatus": tuple(map(str, statuses)),
+        "$XDSDocumentEntryType": (schemes.STABLE, schemes.ON_DEMAND),
         "$XDSDocumentEntryFormatCode": tuple(map(str, format_codes)),
         "$XDSDocumentEntryEventCodeList": tuple(map(str, modalities)),
     }

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from imaging_source.domain.publishing import NotPublishable
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox, reconciliation
 from imaging_source.store.outbox import LeasedPublication
-from imaging_source.store.publications import PublicationState, find_publications, oldest_waiting
+from imaging_source.store.publications import (
+    PublicationState,
+    count_last_publications,
+    find_publications,
+    oldest_waiting,
+)
 from imaging_source.transactions import rad68
 from imaging_source.unit import Parts
 from shared.background import BackgroundWork
@@ -30,6 +36,9 @@ _PAGE: Final = 500
 # How often, and for how many patients at a time, the registry is asked whether it knows them by now.
 _PATIENTS_SECONDS: Final = 2.0
 _PATIENTS: Final = 50
+_COUNT_SECONDS: Final = 5.0
+#: States of the last publication of a study that somebody may have to look at.
+COUNTED: Final = (PublicationState.WAITING, PublicationState.REFUSED, PublicationState.ABANDONED)
 
 
 class Publisher:
@@ -42,6 +51,8 @@ class Publisher:
         self._parts = parts
         self.work = BackgroundWork("publisher", self._turn, rest_seconds=_POLL_SECONDS)
         self.patients = BackgroundWork("patients awaited", self._release, rest_seconds=_PATIENTS_SECONDS)
+        self.census = BackgroundWork("count of publications", self.count, rest_seconds=_COUNT_SECONDS)
+        self.counts: Mapping[PublicationState, int] = dict.fromkeys(COUNTED, 0)
         self._sending: set[asyncio.Task[None]] = set()
         self._oldest: int | None = None
 
@@ -51,9 +62,11 @@ class Publisher:
             await outbox.release_all(self._parts.database)
         self.work.start()
         self.patients.start()
+        self.census.start()
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
         """Stop; attempts under way have `grace_seconds` to end."""
+        await self.census.stop()
         await self.patients.stop()
         await self.work.stop()
         if self._sending:
@@ -81,6 +94,10 @@ class Publisher:
         self._oldest = await oldest_waiting(self._parts.database)
         if leased:
             self.wake()
+
+    async def count(self) -> None:
+        """Count anew the studies in each of `COUNTED`."""
+        self.counts = await count_last_publications(self._parts.database, states=COUNTED)
 
     async def _release(self) -> None:
         """Send what waits for a patient as soon as the registry knows it, or into whom it was merged."""

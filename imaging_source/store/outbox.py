@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, exists, insert, or_, select, update
 
 from imaging_source.domain.reconciliation import UNKNOWN_PATIENT
 from imaging_source.store.publications import (
@@ -82,6 +82,14 @@ class LeasedPublication:
     elsewhere: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The publication that stands for a manifest; `unchanged` when it is registered just so already."""
+
+    publication_id: str
+    unchanged: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Publication:
     """What decides on the next manifest of a study."""
@@ -145,17 +153,17 @@ _REARM = (
 )
 
 
-async def enqueue(database: Database, made: NewPublication) -> str:
-    """Put a manifest into the outbox and return the id of its publication; it is durable then.
+async def enqueue(database: Database, made: NewPublication) -> Enqueued:
+    """Put a manifest into the outbox and return its publication; it is durable then.
 
-    A study that is published, or about to be, just so for the same patient keeps that publication, whose id
+    A study that is published, or about to be, just so for the same patient keeps that publication, which
     is returned; one that waits or was given up is tried again at once. A manifest that is certain not to be
     registered is overtaken by this one.
     """
     return await database.write(lambda transaction: _enqueued(transaction, made))
 
 
-async def _enqueued(transaction: Transaction, made: NewPublication) -> str:
+async def _enqueued(transaction: Transaction, made: NewPublication) -> Enqueued:
     now = now_ms()
     publications = await _of_study(transaction, made.study_instance_uid)
     for latest in [each for each in publications if each.state not in _OVER][:1]:
@@ -165,12 +173,12 @@ async def _enqueued(transaction: Transaction, made: NewPublication) -> str:
         ):
             await transaction.execute(_REARM, publication=latest.publication_id, now=now)
         if unchanged:
-            return latest.publication_id
+            return Enqueued(latest.publication_id, unchanged=latest.state is PublicationState.PUBLISHED)
         if latest.state is PublicationState.WAITING and latest.is_certain:
             await transaction.execute(_SUPERSEDE, publication=latest.publication_id, now=now)
     serial = publications[0].serial + 1 if publications else 1
     await transaction.execute(_INSERT, **row_of(made, serial=serial, now=now))
-    return made.publication_id
+    return Enqueued(made.publication_id, unchanged=False)
 
 
 async def _of_study(transaction: Transaction, study_instance_uid: str) -> list[_Publication]:
@@ -447,10 +455,10 @@ async def redirect(database: Database, leased: LeasedPublication, replaces: str)
 
 async def succeed(
     database: Database, leased: LeasedPublication, made: NewPublication, errors: Sequence[PublicationError]
-) -> str:
-    """Let another manifest go in the place of one that is certain not to be registered; its id."""
+) -> Enqueued:
+    """Let another manifest go in the place of one that is certain not to be registered."""
 
-    async def work(transaction: Transaction) -> str:
+    async def work(transaction: Transaction) -> Enqueued:
         now = now_ms()
         await transaction.execute(
             _CONCLUDE,
@@ -485,11 +493,3 @@ def pause_seconds(waited_ms: int) -> float:
     growing = max(waited_ms, 0) / 1000 * _GROWTH
     pause = min(max(growing, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
     return pause * random.uniform(*_JITTER)  # noqa: S311  # no secret
-
-
-_COUNT = select(publication.c.state, func.count()).group_by(publication.c.state)
-
-
-async def count(database: Database) -> dict[PublicationState, int]:
-    """The number of publications in each state."""
-    return {PublicationState(state): int(number) for state, number in await database.fetch(_COUNT)}

@@ -20,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
     select,
     update,
@@ -209,6 +210,7 @@ _LAST = ~exists().where(
     _LATER.c.state != PublicationState.SUPERSEDED,
 )
 _LIST_LAST = select(*_STATUS).where(_IN_STATES, _LAST).order_by(*_NEWEST_FIRST).limit(bindparam("limit"))
+_COUNT_LAST = select(publication.c.state, func.count()).where(_IN_STATES, _LAST).group_by(publication.c.state)
 _ONE = select(*_STATUS).where(publication.c.publication_id == bindparam("publication_id"))
 _OF_STUDIES = (
     select(
@@ -271,6 +273,14 @@ async def find_last_publications(
     """The last publication of each study, as far as it is in one of `states`; the newest first."""
     rows = await database.fetch(_LIST_LAST, states=list(states), limit=limit)
     return [_status(row) for row in rows]
+
+
+async def count_last_publications(
+    database: Database, *, states: Sequence[PublicationState]
+) -> Mapping[PublicationState, int]:
+    """The number of studies whose last publication is in each of `states`."""
+    counted: dict[str, int] = dict(await database.fetch(_COUNT_LAST, states=list(states)))
+    return {state: counted.get(state, 0) for state in states}
 
 
 async def find_publications(

@@ -94,11 +94,15 @@ class MakeRequest(_Body):
 async def publish(unit: Unit, request: PublishRequest, _: Caller) -> dict[str, Any]:
     """Put the manifest of a study into the outbox; that it is sent is RAD-68, and recorded as such."""
     parts = unit.parts
-    publication_id = await rad68.publish(parts, request.study_instance_uid, request.patient_id)
+    enqueued = await rad68.publish(parts, request.study_instance_uid, request.patient_id)
     unit.wake()
-    publication = await find_publication(parts.database, publication_id)
+    publication = await find_publication(parts.database, enqueued.publication_id)
     assert publication is not None
-    return {**shown(publication), "warnings": await rad68.warnings(parts, request.study_instance_uid)}
+    return {
+        **shown(publication),
+        "unchanged": enqueued.unchanged,
+        "warnings": await rad68.warnings(parts, request.study_instance_uid),
+    }
 
 
 async def make(unit: Unit, request: MakeRequest, caller: Caller) -> bytes:
@@ -143,7 +147,8 @@ async def _retried(parts: Parts, publication_id: str) -> str:
     publication = await find_publication(parts.database, publication_id)
     if publication is None or publication.state not in (PublicationState.REFUSED, PublicationState.WITHDRAWN):
         raise NotFound("there is no publication of this id that waits, was given up, refused or withdrawn")
-    return await rad68.publish(parts, publication.study_instance_uid, publication.patient_id)
+    enqueued = await rad68.publish(parts, publication.study_instance_uid, publication.patient_id)
+    return enqueued.publication_id
 
 
 async def _publications(parts: Parts, request: PublicationsRequest) -> list[PublicationStatus]:

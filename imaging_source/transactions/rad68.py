@@ -32,7 +32,7 @@ from imaging_source.domain.reconciliation import (
 from imaging_source.domain.selection import shareable
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
-from imaging_source.store.outbox import LeasedPublication
+from imaging_source.store.outbox import Enqueued, LeasedPublication
 from imaging_source.store.publications import (
     NewPublication,
     PublicationError,
@@ -117,8 +117,8 @@ class NotWithdrawn(Exception):
 # --- publish -----------------------------------------------------------------------------------------
 
 
-async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -> str:
-    """Make the manifest of a study and put it into the outbox; return the id of the publication.
+async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -> Enqueued:
+    """Make the manifest of a study and put it into the outbox; return its publication.
 
     A study that has not changed since it was published, and is registered still, keeps its publication.
 

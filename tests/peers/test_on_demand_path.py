@@ -28,6 +28,7 @@ from tests.support.community import (
     StudyFiles,
     assertion_of,
     call,
+    consumer_for,
     make_known,
     permit,
     running,
@@ -136,6 +137,14 @@ async def test_a_study_is_shared_on_demand_and_then_delayed(stage: Stage, study:
 
     [entry] = await found(stage, study.patient_id, schemes.ON_DEMAND)
     assert (entry.unique_id, entry.hash, entry.size) == (unique_id, "", None)
+
+    async with consumer_for(stage) as consumer:
+        [shown] = await consumer.find(study.patient_id)
+        assert shown.unique_id == unique_id
+        images = await consumer.retrieve(
+            await consumer.manifest(shown), stage.folder / "south" / "images", patient_id=shown.patient_id
+        )
+    assert (images.instances, images.missing) == (len(paths), ())
 
     refused = await retrieved(stage, unique_id, CLERK)
     assert [error.code_for(Actor.REPOSITORY) for error in refused.errors] == ["XDSDocumentUniqueIdError"]

@@ -24,9 +24,11 @@ from consumer.unit import Parts
 from registry.settings import RegistrySettings
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
+from shared.ebrim.schemes import ON_DEMAND
 from shared.http.client import http_client
 from shared.http.raw_asgi import PEER_CERTIFICATE, App
 from shared.messages.iti42 import ITI42, RegisterRequest
+from shared.messages.iti61 import ITI61
 from shared.security.authenticator import Authenticator
 from shared.security.peer_certificate import fingerprint_of
 from shared.settings import ServiceSettings, TlsSettings
@@ -89,8 +91,9 @@ class Desk:
 
     async def register(self, *entries: Any) -> None:
         for entry in entries:
+            transaction = ITI61 if entry.object_type == ON_DEMAND else ITI42
             response = await self.soap.call(
-                ITI42, f"{REGISTRY}/xds/registry", RegisterRequest.of(a_submission(entry))
+                transaction, f"{REGISTRY}/xds/registry", RegisterRequest.of(a_submission(entry))
             )
             assert response.errors == ()
 

@@ -48,6 +48,12 @@ CT = Code("CT", "1.2.840.10008.2.16.4", "Computed Tomography")
 # --- builders ----------------------------------------------------------------------------------------
 
 
+def an_on_demand_entry(**changes: Any) -> DocumentEntry:
+    """An On-Demand entry of a CT manifest: nothing is known yet of a document (ITI TF-3 4.2.3.2)."""
+    unknown = {"creation_time": None, "hash": "", "size": None}
+    return a_document_entry(object_type=schemes.ON_DEMAND, **unknown, **changes)
+
+
 def a_document_entry(**changes: Any) -> DocumentEntry:
     """A Stable entry of a CT manifest with everything that the registry demands, of fresh ids."""
     return DocumentEntry(

@@ -24,7 +24,7 @@ from tests.support.assertions import edited, without_signature
 from tests.support.certificates import assertion_for, communities, stranger
 from tests.support.consumer import Desk, desk, saml, search, sign_in, token_of
 from tests.support.http_server import until
-from tests.support.metadata import OTHER_PATIENT, PATIENT, Timestamp, a_document_entry
+from tests.support.metadata import OTHER_PATIENT, PATIENT, Timestamp, a_document_entry, an_on_demand_entry
 
 ASK = {"patient_id": "P-1001"}
 PROBLEM = "application/problem+json"
@@ -71,6 +71,20 @@ async def test_the_studies_of_a_patient_and_of_no_other_are_answered_newest_firs
         new.repository_unique_id,
     )
     assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_entries_on_demand_are_found_with_the_others_and_told_apart(open_desk: Desk):
+    await open_desk.register(a_document_entry(title="as it was"), an_on_demand_entry(title="as it is"))
+
+    async with open_desk.client() as program:
+        answer = await program.post("/api/studies", json=ASK)
+        page = await program.get((await search(program, "P-1001")).headers["location"])
+
+    assert {study["title"]: study["on_demand"] for study in answer.json()["studies"]} == {
+        "as it was": False,
+        "as it is": True,
+    }
+    assert page.text.count("on demand: as the study is when you open it") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from imaging_source.settings import ImagingSourceSettings
 from shared.errors import RelayedError, Severity
 from shared.http.server import start_server
 from shared.messages.registry import RegistryResponse, Status
 from tests.support.dicom import a_ct, part10
-from tests.support.imaging_source import Source, cx, database_place, either_source, postgres_url, source
+from tests.support.imaging_source import (
+    SUCCESS,
+    Source,
+    cx,
+    database_place,
+    either_source,
+    postgres_url,
+    source,
+)
 from xdsi.cli import Failed
-from xdsi.publish import publish_studies, study_uids
+from xdsi.publish import command, publish_studies, study_uids
 
 __all__ = ["database_place", "either_source", "postgres_url", "source"]
 
 STUDY = "2.25.11"
+APP = typer.Typer()
+APP.command()(command)
 
 
 @pytest.fixture
@@ -67,6 +81,40 @@ async def test_a_refusal_comes_with_the_words_of_the_registry(source, served):
     assert await publish_studies(served, [STUDY]) == {
         STUDY: "refused: XDSRegistryMetadataError: a code is missing"
     }
+
+
+async def run(*words: str):
+    return await asyncio.to_thread(CliRunner().invoke, APP, list(words))
+
+
+async def outcomes(*words: str) -> list[tuple[str, str]]:
+    ended = await run(*words, "--json")
+    return [(each["state"], each["outcome"]) for each in json.loads(ended.stdout)]
+
+
+async def test_published_unchanged_and_replaced_are_told_apart(source, served, monkeypatch):
+    monkeypatch.setenv("XDSI_IMAGING_SOURCE__PUBLIC_URL", served.public_url)
+    await source.keep(a_ct())
+
+    first, again = await outcomes(STUDY), await outcomes(STUDY)
+    await source.keep(a_ct(SOPInstanceUID="2.25.15"))
+    grown = await run(STUDY)
+
+    assert first == [("published", "published")]
+    assert again == [("published", "unchanged")]
+    assert grown.stdout.split()[:2] == [STUDY, "replaced"]
+
+
+async def test_what_a_study_waits_for_is_told_while_it_waits(source, served, capsys):
+    await source.keep(a_ct())
+    busy = RelayedError("XDSRepositoryBusy", "too many at once", severity=Severity.ERROR)
+    source.repository.answers = [RegistryResponse(status=Status.FAILURE, errors=(busy,)), SUCCESS]
+
+    assert await publish_studies(served, [STUDY]) == {STUDY: "published"}
+
+    [told] = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"{STUDY}: it has no outcome yet (XDSRepositoryBusy: too many at once)")
+    assert "it is tried again by itself" in told
 
 
 async def test_a_study_that_is_not_here_is_told_apart_from_those_that_are(source, served):

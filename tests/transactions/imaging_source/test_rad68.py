@@ -318,7 +318,7 @@ async def test_a_step_of_the_clock_stops_nothing(source, monkeypatch, step_hours
 
 async def test_after_a_day_it_is_given_up_until_somebody_asks(source, monkeypatch):
     await source.keep(a_ct())
-    publication_id = await rad68.publish(source.parts, STUDY)
+    publication_id = (await rad68.publish(source.parts, STUDY)).publication_id
     source.repository.answers = [PeerUnreachable(URL, "away")]
     tomorrow = outbox.now_ms() + int(outbox.GIVE_UP_SECONDS * 1000)
     monkeypatch.setattr(outbox, "now_ms", lambda: tomorrow)
@@ -347,7 +347,8 @@ async def test_an_unchanged_study_keeps_its_publication(either_source):
     await send_due(either_source)
     after = await rad68.publish(either_source.parts, STUDY)
 
-    assert first == waiting == after
+    assert {first.publication_id, waiting.publication_id} == {after.publication_id}
+    assert [one.unchanged for one in (first, waiting, after)] == [False, False, True]
     assert await send_due(either_source) == []
 
 
@@ -670,3 +671,28 @@ async def test_strangers_publish_nothing(source):
 
     assert answer.status_code == 403
     assert await published(source) == []
+
+
+# --- for who watches ---------------------------------------------------------------------------------
+
+
+async def test_metrics_tell_how_many_studies_were_refused_and_how_many_wait(either_source):
+    async def shown() -> dict[str, float]:
+        await either_source.service.publisher.count()
+        async with either_source.client() as http:
+            lines = (await http.get("/metrics")).text.splitlines()
+        pairs = [line.removeprefix("xdsi_publications").split() for line in lines if "publications{" in line]
+        return {state.split('"')[1]: float(number) for state, number in pairs}
+
+    await either_source.keep(a_ct())
+    await rad68.publish(either_source.parts, STUDY)
+    waiting = await shown()
+    either_source.repository.answers = [failure("XDSRegistryMetadataError"), SUCCESS]
+    await send_due(either_source)
+    refused = await shown()
+    await rad68.publish(either_source.parts, STUDY)
+    await send_due(either_source)
+
+    assert waiting == {"waiting": 1, "refused": 0, "abandoned": 0}
+    assert refused == {"waiting": 0, "refused": 1, "abandoned": 0}
+    assert await shown() == {"waiting": 0, "refused": 0, "abandoned": 0}
