@@ -76,12 +76,11 @@ class AuditRepository:
             "audit_records_mismatched", "Records whose source is not the node that delivered them"
         )
         metrics.gauge("audit_records", "Records in the trail", lambda: trail.sequence)
-        self.asgi = application("audit repository")
         works = [trail.work, self.syslog.work]
         if self.datagrams is not None:
             works.append(self.datagrams.work)
         checks = {"database": trail.database.check}
-        self.asgi.include_router(health_routes(checks, metrics, background=works))
+        health = health_routes(checks, metrics, background=works)
         self._settings = settings
         rest = RestService(
             unit=self._unit,
@@ -90,7 +89,7 @@ class AuditRepository:
             settings=settings,
             metrics=metrics,
         )
-        self.asgi.router.routes.extend(rest.routes(SERVED_REST))
+        self.asgi = application([*health, *rest.routes(SERVED_REST)])
 
     @asynccontextmanager
     async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:

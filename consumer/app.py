@@ -7,8 +7,6 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
-
 from consumer import api
 from consumer.pages.handles import Handles
 from consumer.pages.headers import with_headers
@@ -24,6 +22,7 @@ from shared.audit.recorder import AuditRecorder
 from shared.background import BackgroundWork
 from shared.http.application import application
 from shared.http.health import health_routes
+from shared.http.raw_asgi import App
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
@@ -45,15 +44,14 @@ class Consumer:
         self._metrics.gauge("sessions", "People who are signed in", lambda: len(self.sessions))
         self.asgi = with_headers(self._application(authenticator))
 
-    def _application(self, authenticator: Authenticator) -> FastAPI:
+    def _application(self, authenticator: Authenticator) -> App:
         parts = self.parts
         reception = Reception(authenticator, parts.recorder, parts.settings.endpoint)
         workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check}
-        app = application("consumer")
-        app.include_router(
-            health_routes(checks, self._metrics, background=(self._sessions_end,), trail=self._forwarder)
-        )
+        works = (self._sessions_end,)
+        health = health_routes(checks, self._metrics, background=works, trail=self._forwarder)
+        pages = Pages(parts, reception, workplace, self.sessions)
 
         @asynccontextmanager
         async def unit(_: Caller) -> AsyncIterator[Workplace]:
@@ -67,9 +65,7 @@ class Consumer:
             metrics=self._metrics,
             scheme=SAML,
         )
-        app.router.routes.extend(rest.routes(api.SERVED_REST))
-        app.include_router(Pages(parts, reception, workplace, self.sessions).router())
-        return app
+        return application([*health, *rest.routes(api.SERVED_REST), *pages.routes()])
 
     async def start(self) -> None:
         """Begin the work beside the requests; what a crash left of instances on their way is removed."""

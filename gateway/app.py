@@ -36,9 +36,8 @@ class Gateway:
         self._metrics.gauge("relays", "Retrievals that are being relayed", lambda: parts.relays.taken)
         initiating = self._soap(INITIATING, "initiating_gateway")
         responding = self._soap(RESPONDING, "responding_gateway")
-        app = application("gateway")
         checks = {"audit": parts.recorder.check, "patient_links": parts.links.check}
-        app.include_router(health_routes(checks, self._metrics, trail=self._forwarder))
+        app = application(health_routes(checks, self._metrics, trail=self._forwarder))
         self.asgi = raw_first(
             INITIATING_PATH, initiating.asgi, raw_first(RESPONDING_PATH, responding.asgi, app)
         )

@@ -102,8 +102,7 @@ class ImagingSource:
         works = [self.publisher.work, self.publisher.patients, self.publisher.census]
         if parts.settings.auto_publish:
             works.append(self._watch.work)
-        app = application("imaging source")
-        app.include_router(health_routes(checks, self._metrics, background=works, trail=self._forwarder))
+        health = health_routes(checks, self._metrics, background=works, trail=self._forwarder)
         rest = RestService(
             unit=self.unit,
             authenticator=parts.authenticator,
@@ -111,7 +110,7 @@ class ImagingSource:
             settings=parts.settings,
             metrics=self._metrics,
         )
-        app.router.routes.extend(rest.routes(SERVED_REST))
+        app = application([*health, *rest.routes(SERVED_REST)])
         return raw_first(SOAP_PATH, soap.asgi, app)
 
     @asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from registry.background.janitor import Janitor
 from registry.domain.feed import Code, FeedError, acknowledgement, readable_header
 from registry.domain.value_sets import ANYTHING, read_value_sets
@@ -12,7 +14,7 @@ from registry.store.tables import MIGRATIONS, audit_outbox
 from registry.transactions import SERVED_REST, served_by
 from registry.transactions.iti8 import Feed
 from registry.unit import Parts
-from registry.workers import READS, Split, Worker, reads_alone, socket_of, spools_left_behind
+from registry.workers import READS, Split, Worker, leader_ready, reads_alone, socket_of, spools_left_behind
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
@@ -79,19 +81,14 @@ class Registry:
             spool_folder=settings.folder / "incoming",
             metrics=metrics,
         )
-        app = application("registry")
         checks: dict[str, Check] = {
             "database": parts.database.check,
             "audit": parts.recorder.check,
         }
-        self.asgi = raw_first(PATH, soap.asgi, app)
         if self._leader is not None:
-            actions = READS if reads_alone(settings) else None
-            split = Split(PATH, self.asgi, self._leader, actions=actions)
-            checks["leader"] = split.ready
-            self.asgi = split.asgi
+            checks["leader"] = partial(leader_ready, self._leader)
         of_leader = (self._janitor.work, self._feed.work) if worker.leads else ()
-        app.include_router(health_routes(checks, metrics, background=of_leader, trail=self._forwarder))
+        health = health_routes(checks, metrics, background=of_leader, trail=self._forwarder)
         rest = RestService(
             unit=parts.unit,
             authenticator=authenticator,
@@ -99,7 +96,10 @@ class Registry:
             settings=settings,
             metrics=metrics,
         )
-        app.router.routes.extend(rest.routes(SERVED_REST))
+        self.asgi = raw_first(PATH, soap.asgi, application([*health, *rest.routes(SERVED_REST)]))
+        if self._leader is not None:
+            actions = READS if reads_alone(settings) else None
+            self.asgi = Split(PATH, self.asgi, self._leader, actions=actions).asgi
 
     @property
     def feed_port(self) -> int:

@@ -73,6 +73,16 @@ def reads_alone(settings: RegistrySettings) -> bool:
     return is_embedded(settings.database_url)
 
 
+async def leader_ready(leader: Handover) -> None:
+    """Raise `NotReady` unless the leader is ready."""
+    try:
+        if await leader.check("/health/ready") == 200:
+            return
+    except PeerAway:
+        raise NotReady("worker 0 is away") from None
+    raise NotReady("worker 0 is not ready")
+
+
 class Split:
     """What a worker that does not lead serves at the SOAP endpoint and everywhere else."""
 
@@ -95,15 +105,6 @@ class Split:
                 await self._leader.asgi(scope, receive, send)
         except PeerAway as away:
             await self._tell_away(scope, send, away)
-
-    async def ready(self) -> None:
-        """Raise `NotReady` unless the leader is ready."""
-        try:
-            if await self._leader.check("/health/ready") == 200:
-                return
-        except PeerAway:
-            raise NotReady("worker 0 is away") from None
-        raise NotReady("worker 0 is not ready")
 
     async def _look(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._receiving.entered(str((scope.get("client") or ("",))[0])):

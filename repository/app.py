@@ -59,18 +59,15 @@ class Repository:
             spool_folder=parts.blobs.incoming,
             metrics=metrics,
         )
-        app = application("repository")
-        app.include_router(
-            health_routes(
-                {
-                    "database": parts.database.check,
-                    "documents": partial(_keeps, parts.blobs),
-                    "audit": parts.recorder.check,
-                },
-                metrics,
-                background=self._janitor.works,
-                trail=self._forwarder,
-            )
+        health = health_routes(
+            {
+                "database": parts.database.check,
+                "documents": partial(_keeps, parts.blobs),
+                "audit": parts.recorder.check,
+            },
+            metrics,
+            background=self._janitor.works,
+            trail=self._forwarder,
         )
         rest = RestService(
             unit=self._unit,
@@ -79,7 +76,7 @@ class Repository:
             settings=parts.settings,
             metrics=metrics,
         )
-        app.router.routes.extend(rest.routes(SERVED_REST))
+        app = application([*health, *rest.routes(SERVED_REST)])
         self.asgi = raw_first(PATH, soap.asgi, app)
 
     @asynccontextmanager

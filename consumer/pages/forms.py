@@ -12,9 +12,10 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
 
-from fastapi import Request, Response
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message, Receive
 
 from consumer.pages.sessions import LONGEST_SECONDS

@@ -13,11 +13,11 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydicom.uid import UID
 from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from consumer.domain.studies import Criteria, WrongCriterion, date_of
 from consumer.pages.delivery import InstanceResponse
@@ -76,19 +76,20 @@ class Pages:
         }
         self._style = files("consumer.pages").joinpath("style.css").read_bytes()
 
-    def router(self) -> APIRouter:
+    def routes(self) -> list[Route]:
         """The routes below `/`."""
-        routes = APIRouter(include_in_schema=False)
-        routes.get("/")(self._answering(self._home))
-        routes.post("/search")(self._answering(self._search))
-        routes.get("/searches/{handle}")(self._answering(self._found))
-        routes.get("/studies/{handle}")(self._answering(self._study))
-        routes.get("/instances/{handle}")(self._answering(self._instance))
-        routes.get("/sign-in")(self._answering(self._sign_in_page))
-        routes.post("/sign-in")(self._answering(self._sign_in))
-        routes.post("/sign-out")(self._answering(self._sign_out))
-        routes.get("/style.css")(self._stylesheet)
-        return routes
+        pages = (
+            ("GET", "/", self._home),
+            ("POST", "/search", self._search),
+            ("GET", "/searches/{handle}", self._found),
+            ("GET", "/studies/{handle}", self._study),
+            ("GET", "/instances/{handle}", self._instance),
+            ("GET", "/sign-in", self._sign_in_page),
+            ("POST", "/sign-in", self._sign_in),
+            ("POST", "/sign-out", self._sign_out),
+            ("GET", "/style.css", self._stylesheet),
+        )
+        return [Route(path, self._answering(page), methods=[method]) for method, path, page in pages]
 
     def _answering(
         self, page: Callable[[Request], Awaitable[Response]]
@@ -152,7 +153,7 @@ class Pages:
         visitor = await self._visitor(request)
         return InstanceResponse(await self._workplace.fetch(visitor, request.path_params["handle"]))
 
-    async def _stylesheet(self) -> Response:
+    async def _stylesheet(self, _: Request) -> Response:
         return Response(self._style, media_type="text/css", headers={"cache-control": "max-age=300"})
 
     # -- signing in and out
@@ -284,6 +285,8 @@ def _person(name: str) -> str:
 
 
 def _sop_class(uid: str) -> str:
+    from pydicom.uid import UID  # it loads numpy, and is needed where instances are shown
+
     return str(UID(uid).name).removesuffix(" Storage")
 
 

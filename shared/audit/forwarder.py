@@ -23,12 +23,11 @@ from prometheus_client import Gauge
 
 from shared.audit.connection import Connection, ConnectionEnded, opened, reason_of
 from shared.audit.events import AuditEvent, record_in_doubt, record_set_aside, records_lost
-from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder, message
 from shared.audit.set_aside import SetAside, digest
 from shared.audit.spool import AuditUnavailable
 from shared.audit.syslog import stamp_of
-from shared.audit.trial import BATCH, MOST_PATIENCE, PATIENCE, EventSource, Trial
+from shared.audit.trial import BATCH, MOST_PATIENCE, PATIENCE, EventSource, MeasuredSource, Trial
 from shared.background import BackgroundWork
 from shared.security.tls import client_context
 from shared.settings import ServiceSettings, SettingsError, TlsSettings, is_loopback
@@ -180,7 +179,7 @@ class Forwarder:
 
     async def _count_outboxes(self) -> None:
         began = time.monotonic()
-        outboxes = [source for source in self._sources if isinstance(source, DatabaseOutbox)]
+        outboxes = [source for source in self._sources if isinstance(source, MeasuredSource)]
         octets = sum([await outbox.measure() for outbox in outboxes])
         excess = self._recorder.spool.count_elsewhere(octets)
         if excess and outboxes and (number := await outboxes[0].drop(excess)):

@@ -10,7 +10,7 @@ or has no database ends connections upon anything, and at other moments: then no
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from shared.audit.bounds import MAX_RECORD
 from shared.audit.connection import Connection, ConnectionEnded
@@ -39,6 +39,19 @@ class EventSource(Protocol):
 
     def rewind(self) -> None:
         """Hand out again whatever is not done."""
+        ...
+
+
+@runtime_checkable
+class MeasuredSource(EventSource, Protocol):
+    """A source whose messages count to the spool's bound: an outbox table."""
+
+    async def measure(self) -> int:
+        """Octets that wait."""
+        ...
+
+    async def drop(self, octets: int) -> int:
+        """Drop the oldest, at least `octets` of them as far as there are so many; how many messages."""
         ...
 
 

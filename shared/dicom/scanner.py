@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pydicom.datadict import dictionary_VR
-
 from shared.dicom.data_set import (
     BeyondLimit,
     Bulk,
@@ -534,6 +532,9 @@ def _reader(
 @lru_cache(maxsize=8192)
 def implicit_vr(tag: int) -> str:
     """The VR that the dictionary gives a tag (PS3.6); UN when it does not know it."""
+    # It loads numpy, which who reads manifests alone, mostly in explicit VR, can be without.
+    from pydicom.datadict import dictionary_VR
+
     group, element = tag >> 16, tag & 0xFFFF
     if element == 0:
         return "UL"

@@ -1,23 +1,26 @@
-"""The application of a service over HTTP: its router, and how it refuses what no route takes."""
+"""The application of a service over HTTP: its routes, and how it refuses what none of them takes."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
-from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from shared.http.problem import CONTENT_TYPE
 
 
-def application(name: str) -> FastAPI:
-    """An application without routes; what it refuses by itself is told as a problem (RFC 9457)."""
-    made = FastAPI(title=f"xdsi {name}", docs_url=None, redoc_url=None, openapi_url=None)
-    made.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]  # of this exception alone
-    return made
+def application(routes: Iterable[BaseRoute]) -> Starlette:
+    """An application of `routes`; what it refuses by itself is told as a problem (RFC 9457)."""
+    return Starlette(routes=list(routes), exception_handlers={HTTPException: _refused})
 
 
-def _refused(_: Request, error: HTTPException) -> Response:
+def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
     said = {
         "title": error.detail,
         "status": error.status_code,

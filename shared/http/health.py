@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from shared.audit.forwarder import Forwarder
 from shared.background import BackgroundWork
@@ -31,7 +32,7 @@ def health_routes(
     *,
     background: Sequence[BackgroundWork] = (),
     trail: Forwarder | None = None,
-) -> APIRouter:
+) -> list[Route]:
     """Make the routes that every HTTP service has.
 
     Parameters
@@ -47,7 +48,6 @@ def health_routes(
         What sends the service's audit records; metrics and page show how old the oldest unsent one is, and
         how many were set aside.
     """
-    router = APIRouter(include_in_schema=False)
     shown = metrics or Metrics("service")
     if trail is not None:
         background = (*background, *trail.works)
@@ -57,13 +57,11 @@ def health_routes(
     _show(background, shown)
     details = {} if trail is None else {"audit trail": trail.details}
 
-    @router.get("/health/live")
-    async def live() -> dict[str, str]:
+    async def live(_: Request) -> Response:
         probed()
-        return {"status": "live"}
+        return JSONResponse({"status": "live"})
 
-    @router.get("/health/ready")
-    async def ready() -> JSONResponse:
+    async def ready(_: Request) -> Response:
         probed()
         found = await asyncio.gather(*(_reason(name, check) for name, check in checks.items()))
         reasons = {name: reason for name, reason in zip(checks, found, strict=True) if reason}
@@ -74,12 +72,12 @@ def health_routes(
             )
         return JSONResponse({"status": "ready", **told})
 
-    @router.get("/metrics")
-    async def show_metrics() -> Response:
+    async def show_metrics(_: Request) -> Response:
         probed()
         return Response(shown.render(), headers={"content-type": CONTENT_TYPE})
 
-    return router
+    pages = {"/health/live": live, "/health/ready": ready, "/metrics": show_metrics}
+    return [Route(path, page, methods=["GET"]) for path, page in pages.items()]
 
 
 def _show(background: Sequence[BackgroundWork], metrics: Metrics) -> None:

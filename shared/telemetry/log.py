@@ -14,15 +14,10 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import MutableMapping
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import IO, Any
 from uuid import uuid4
-
-import structlog
-from structlog.stdlib import BoundLogger
-from structlog.typing import EventDict
 
 from shared.telemetry.trace import Span, tell_by, trace_id
 
@@ -30,7 +25,7 @@ HIDDEN = "***"
 # Names under which nothing is shown, wrapped or not.
 _HIDDEN_PREFIXES = ("patient", "mrn", "password", "secret", "token", "assertion")
 # They log what goes over their wires, at levels that somebody may switch on.
-_LOUD = ("uvicorn", "httpx2", "httpcore2", "pynetdicom", "pydicom", "asyncio", "hl7", "alembic", "sqlalchemy")
+_LOUD = ("uvicorn", "httpx2", "httpcore2", "pynetdicom", "pydicom", "asyncio", "alembic", "sqlalchemy")
 # Whose texts are shown: ours, and those of a library that names nothing of a message.
 _TELLING = frozenset(
     (
@@ -73,10 +68,53 @@ class Phi:
         return hash(self.value)
 
 
-def logger(name: str) -> BoundLogger:
+class Logger:
+    """Tells what happened in a module: the event in words, `%` filled in by `values`, and fields beside it.
+
+    `exc_info` is an exception, or True for the one that is handled.
+    """
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, *values: object, **fields: Any) -> None:
+        """What helps to follow one message."""
+        self._tell(logging.DEBUG, event, values, fields)
+
+    def info(self, event: str, *values: object, **fields: Any) -> None:
+        """What was done."""
+        self._tell(logging.INFO, event, values, fields)
+
+    def warning(self, event: str, *values: object, **fields: Any) -> None:
+        """What was borne."""
+        self._tell(logging.WARNING, event, values, fields)
+
+    def error(self, event: str, *values: object, **fields: Any) -> None:
+        """What somebody should look at."""
+        self._tell(logging.ERROR, event, values, fields)
+
+    def exception(self, event: str, *values: object, **fields: Any) -> None:
+        """An error, with the exception that is handled."""
+        self._tell(logging.ERROR, event, values, {"exc_info": True, **fields})
+
+    def _tell(self, level: int, event: str, values: tuple[object, ...], fields: dict[str, Any]) -> None:
+        if self._logger.isEnabledFor(level):
+            told = {
+                "event": event % values if values else event,
+                **fields,
+                "logger": self._logger.name,
+                "level": logging.getLevelName(level).lower(),
+                "timestamp": _shown(time.time()),
+                "service": _service,
+            }
+            self._logger.log(level, _line(told), extra={"is_line": True})
+
+
+def logger(name: str) -> Logger:
     """The logger of a module; before `configure`, warnings and errors alone go to standard error."""
-    bound: BoundLogger = structlog.stdlib.get_logger(name)
-    return bound
+    return Logger(name)
 
 
 def configure(service: str, *, level: str = "INFO", stream: IO[str] | None = None) -> None:
@@ -94,8 +132,18 @@ def configure(service: str, *, level: str = "INFO", stream: IO[str] | None = Non
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.WARNING)
     tell_by(_AnsweredLines(service, handler).tell, level=root.level)
-    _arrange(service)
+    name_service(service)
     _hear_interpreter()
+
+
+# Whose lines they are.
+_service = "xdsi"
+
+
+def name_service(service: str) -> None:
+    """Every line from now on is of `service`."""
+    global _service
+    _service = service
 
 
 def _is_heard(record: logging.LogRecord) -> bool:
@@ -105,25 +153,6 @@ def _is_heard(record: logging.LogRecord) -> bool:
 
 def _is_line(record: logging.LogRecord) -> bool:
     return getattr(record, "is_line", False)
-
-
-def _arrange(service: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            structlog.stdlib.add_logger_name,
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _Service(service),
-            _add_trace,
-            tell_exception,
-            hide,
-            _hand_over,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=BoundLogger,
-    )
 
 
 def _hear_interpreter() -> None:
@@ -154,11 +183,6 @@ def _hear_interpreter() -> None:
     threading.excepthook = lambda raised: uncaught(raised.exc_value)
 
 
-def _hand_over(logged_by: Any, method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
-    """The line as what the standard library's logger is called with."""
-    return (render(logged_by, method, event),), {"extra": {"is_line": True}}
-
-
 class _Lines(logging.Formatter):
     """Our lines as they are; the records of other libraries in the same form."""
 
@@ -170,20 +194,21 @@ class _Lines(logging.Formatter):
         if _is_line(record):
             return record.getMessage()
         told = record.name.partition(".")[0] in _TELLING
-        event: EventDict = {
-            "event": record.getMessage().rstrip() if told else _UNTOLD,
-            **({} if told else {"at": f"{record.pathname}:{record.lineno} {record.funcName}"}),
-            "logger": record.name,
-            "level": record.levelname.lower(),
-            "timestamp": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
-            "service": self._service,
-            "exc_info": record.exc_info,
-        }
-        return render(None, "", tell_exception(None, "", _add_trace(None, "", event)))
+        return _line(
+            {
+                "event": record.getMessage().rstrip() if told else _UNTOLD,
+                **({} if told else {"at": f"{record.pathname}:{record.lineno} {record.funcName}"}),
+                "logger": record.name,
+                "level": record.levelname.lower(),
+                "timestamp": _shown(record.created),
+                "service": self._service,
+                "exc_info": record.exc_info,
+            }
+        )
 
 
 class _AnsweredLines:
-    """The line of every request, put together by hand: logging and structlog take five times as long.
+    """The line of every request, put together by hand: the general way takes five times as long.
 
     What is in it are names and numbers of ours, which need no quoting.
     """
@@ -226,15 +251,30 @@ def correlation_id() -> str:
     return uuid4().hex[:16]
 
 
-def tell_exception(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Replace `exc_info` by the kinds and places of the exception and its causes; never its text."""
-    given = event.pop("exc_info", None)
+def _shown(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _line(event: dict[str, Any]) -> str:
+    """One JSON object, with the trace of its request, and the exception by its kinds and places alone."""
+    exception = _exception(event.pop("exc_info", None))
+    if found := trace_id():
+        event.setdefault("trace_id", found)
+    if exception:
+        event["exception"] = exception
+    # A value that is no plain one is named by its type: its text might say anything.
+    shown = {
+        name: HIDDEN if name.startswith(_HIDDEN_PREFIXES) else _plain(value) for name, value in event.items()
+    }
+    return json.dumps(shown, ensure_ascii=False)
+
+
+def _exception(given: object) -> list[dict[str, object]]:
+    """The exception and its causes, as kinds and places; never their texts."""
     error = given[1] if isinstance(given, tuple) else given
     if error is True:
         error = sys.exc_info()[1]
-    if isinstance(error, BaseException):
-        event["exception"] = list(_told(error))
-    return event
+    return _told(error) if isinstance(error, BaseException) else []
 
 
 def _told(error: BaseException) -> list[dict[str, object]]:
@@ -257,26 +297,6 @@ def _one(error: BaseException) -> dict[str, object]:
     return one
 
 
-def _add_trace(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Say of which request the line is."""
-    if found := trace_id():
-        event.setdefault("trace_id", found)
-    return event
-
-
-def hide(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Show nothing under a name that promises a patient or a secret."""
-    for name in event:
-        if name.startswith(_HIDDEN_PREFIXES):
-            event[name] = HIDDEN
-    return event
-
-
-def render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
-    """One JSON object; a value that is no plain one is named by its type: its text might say anything."""
-    return json.dumps({name: _plain(value) for name, value in event.items()}, ensure_ascii=False)
-
-
 def _plain(value: object) -> object:
     if isinstance(value, _SCALARS):
         return str(value) if isinstance(value, str) else value
@@ -287,17 +307,3 @@ def _plain(value: object) -> object:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(inner) for inner in value]
     return f"<{type(value).__name__}>"
-
-
-class _Service:
-    """Adds the service's name to every event."""
-
-    def __init__(self, service: str) -> None:
-        self._service = service
-
-    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
-        event.setdefault("service", self._service)
-        return event
-
-
-_arrange("xdsi")

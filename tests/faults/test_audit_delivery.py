@@ -12,7 +12,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 
 from audit_repository.app import build
 from audit_repository.settings import AuditRepositorySettings
@@ -24,6 +23,7 @@ from shared.audit import trial as trial_module
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
 from shared.audit.syslog import FrameReader
+from shared.http.application import application
 from shared.http.health import health_routes
 from shared.settings import AuditSettings
 from shared.telemetry.metrics import Metrics
@@ -283,9 +283,8 @@ async def test_the_age_of_the_oldest_unsent_record_and_what_was_set_aside_are_kn
     settings = TestingSettings(data=tmp_path, audit=AuditSettings(url=f"tcp://127.0.0.1:{port}", **limits))
     recorder = AuditRecorder(settings, "testing")
     forwarder = Forwarder(settings, recorder)
-    application = FastAPI()
-    application.include_router(health_routes({}, Metrics("testing"), trail=forwarder))
-    transport = httpx2.ASGITransport(app=application)
+    app = application(health_routes({}, Metrics("testing"), trail=forwarder))
+    transport = httpx2.ASGITransport(app=app)
     http = httpx2.AsyncClient(transport=transport, base_url="http://service")
 
     async def ready():

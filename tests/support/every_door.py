@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx2
 import pydicom
-from fastapi import FastAPI
 from pynetdicom import AE
+from starlette.applications import Starlette
 
 import audit_repository.app
 import consumer.app
@@ -106,10 +106,8 @@ class House:
 
 def _routes(asgi: Any) -> Iterator[Any]:
     """The routes of the application behind whatever was put before it."""
-    if isinstance(asgi, FastAPI):
-        for route in asgi.routes:
-            included = getattr(route, "effective_route_contexts", None)
-            yield from included() if included else (route,)
+    if isinstance(asgi, Starlette):
+        yield from asgi.routes
     elif inspect.isfunction(asgi):
         for inner in inspect.getclosurevars(asgi).nonlocals.values():
             yield from _routes(inner)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from imaging_source.domain.transfer import Sender
 from imaging_source.settings import ImagingSourceSettings
@@ -107,7 +107,7 @@ async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes)
         await database.close()
 
 
-def stow_app(intake: Intake, recorder: AuditRecorder | None = None) -> FastAPI:
+def stow_app(intake: Intake, recorder: AuditRecorder | None = None) -> Starlette:
     """RAD-108 alone, into this intake."""
     recorder = recorder or intake.trail
     authenticator = Authenticator(intake.settings)

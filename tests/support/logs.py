@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from shared.telemetry import trace
-from shared.telemetry.log import _arrange, configure
+from shared.telemetry.log import configure, name_service
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -34,7 +34,7 @@ def log_lines(service: str = "registry", *, level: str = "INFO") -> Iterator[Lin
             sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
             root.handlers, root.level = handlers, before
             trace._tell, trace._told_from = told
-            _arrange("xdsi")
+            name_service("xdsi")
 
 
 def answered(lines: Lines) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx2
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
+from shared.http.application import application
 from shared.perform import AuditRecorder, UnitFactory
 from shared.rest.served import ServedRest
 from shared.rest.service import RestService
@@ -23,7 +24,7 @@ def rest_app(
     recorder: AuditRecorder,
     settings: ServiceSettings,
     authenticator: Authenticator | None = None,
-) -> FastAPI:
+) -> Starlette:
     """The application of a service with these transactions alone."""
     service = RestService(
         unit=unit,
@@ -32,12 +33,10 @@ def rest_app(
         settings=settings,
         metrics=Metrics("tests"),
     )
-    app = FastAPI()
-    app.router.routes.extend(service.routes(served))
-    return app
+    return application(service.routes(served))
 
 
-def client_of(app: FastAPI, url: str, *, address: str = "127.0.0.1") -> httpx2.AsyncClient:
+def client_of(app: Starlette, url: str, *, address: str = "127.0.0.1") -> httpx2.AsyncClient:
     """A client at `address`, to which the application is at `url`."""
     transport = httpx2.ASGITransport(app, client=(address, 1))
     return httpx2.AsyncClient(transport=transport, base_url=url, trust_env=False)

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 
 from shared import background
 from shared.background import BackgroundWork
+from shared.http.application import application
 from shared.http.health import health_routes
 from shared.store.failures import DatabaseUnavailable
 from shared.telemetry.metrics import Metrics
@@ -124,8 +124,7 @@ async def test_readiness_and_metrics_name_the_work_that_fails():
     _, broken = failing(*[DatabaseUnavailable("away")] * 10_000)
     metrics = Metrics("registry")
     works = (BackgroundWork("janitor", broken), BackgroundWork("audit delivery", sound, rest_seconds=60))
-    app = FastAPI()
-    app.include_router(health_routes({}, metrics, background=works))
+    app = application(health_routes({}, metrics, background=works))
     async with (
         running(works[0]),
         running(works[1]),

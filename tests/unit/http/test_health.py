@@ -6,16 +6,15 @@ import asyncio
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 
 from shared.http import health
+from shared.http.application import application
 from shared.http.health import NotReady, health_routes
 from shared.telemetry.metrics import Metrics, Result
 
 
 async def answer(path: str, checks=None, metrics=None) -> httpx2.Response:
-    app = FastAPI()
-    app.include_router(health_routes(checks or {}, metrics))
+    app = application(health_routes(checks or {}, metrics))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
         return await client.get(path)
 
@@ -77,7 +76,6 @@ async def test_metrics_of_the_process_are_shown_without_any_of_the_service():
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics"])
 async def test_these_pages_are_only_read(path):
-    app = FastAPI()
-    app.include_router(health_routes({}))
+    app = application(health_routes({}))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
         assert (await client.post(path)).status_code == 405

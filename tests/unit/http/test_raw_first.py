@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
+from shared.http.application import application
 from shared.http.raw_asgi import raw_first, send_body
 
 
@@ -16,7 +18,7 @@ async def tell_method(scope, receive, send):
 @pytest.mark.parametrize("path", ["/xds/registry", "/xds/registry/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 async def test_a_message_reaches_the_endpoint_without_a_redirect(path: str, method: str):
-    transport = httpx2.ASGITransport(app=raw_first("/xds/registry", tell_method, FastAPI()))
+    transport = httpx2.ASGITransport(app=raw_first("/xds/registry", tell_method, application([])))
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.request(method, path)
 
@@ -25,9 +27,8 @@ async def test_a_message_reaches_the_endpoint_without_a_redirect(path: str, meth
 
 @pytest.mark.parametrize("path", ["/health", "/xds/registry/more", "/XDS/registry"])
 async def test_every_other_path_is_the_application_s(path: str):
-    application = FastAPI()
-    application.add_api_route("/health", lambda: "well")
-    transport = httpx2.ASGITransport(app=raw_first("/xds/registry", tell_method, application))
+    app = application([Route("/health", lambda _: PlainTextResponse("well"))])
+    transport = httpx2.ASGITransport(app=raw_first("/xds/registry", tell_method, app))
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.get(path)
 

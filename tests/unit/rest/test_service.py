@@ -16,6 +16,7 @@ from shared.audit.events import SECURITY_ALERT, AuditEvent, Outcome
 from shared.audit.refusals import Refusals
 from shared.audit.spool import AuditUnavailable
 from shared.errors import Busy, Rejected, UnknownPatientId
+from shared.http.application import application
 from shared.http.pieces import FileRange
 from shared.http.problem import Conflict, HttpProblem, NotFound
 from shared.http.raw_asgi import ClientGone
@@ -124,8 +125,6 @@ SERVED = ServedRest(
 
 
 def a_house(served: ServedRest = SERVED, **changes: object) -> House:
-    from fastapi import FastAPI
-
     @asynccontextmanager
     async def unit(_: Caller) -> AsyncIterator[object]:
         yield object()
@@ -139,9 +138,7 @@ def a_house(served: ServedRest = SERVED, **changes: object) -> House:
         settings=settings,
         metrics=metrics,
     )
-    app = FastAPI()
-    app.router.routes.extend(service.routes([served]))
-    return House(trail, metrics, app)
+    return House(trail, metrics, application(service.routes([served])))
 
 
 def told(response: httpx2.Response) -> str:

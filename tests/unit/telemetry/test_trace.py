@@ -9,10 +9,14 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
+from shared.http.application import application
 from shared.http.client import http_client
 from shared.http.health import health_routes
 from shared.http.raw_asgi import BodyTooLarge, ClientGone, ServerBusy, body_chunks, send_body
@@ -141,20 +145,21 @@ def test_a_span_in_a_span_gives_back_the_outer_one():
 # --- requests over a socket ----------------------------------------------------------------------------
 
 
-def an_app() -> FastAPI:
-    app = FastAPI()
-
-    @app.get("/patients/{patient_id}")
-    async def found(patient_id: str) -> dict[str, str]:
+def an_app() -> Starlette:
+    async def found(request: Request) -> JSONResponse:
         logger("registry.app").info("at work")
-        return {"id": patient_id}
+        return JSONResponse({"id": request.path_params["patient_id"]})
 
-    @app.post("/fails")
-    async def fails() -> None:
+    async def fails(_: Request) -> JSONResponse:
         raise ValueError(NAME)
 
-    app.include_router(health_routes({}))
-    return app
+    return application(
+        [
+            Route("/patients/{patient_id}", found),
+            Route("/fails", fails, methods=["POST"]),
+            *health_routes({}),
+        ]
+    )
 
 
 async def ask(app: Any, path: str, *headers: str, method: str = "GET") -> int:

@@ -1,0 +1,98 @@
+"""What is installed: the library that a service needs, of the versions that were tested, and no more."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = (
+    "xdsi", "registry", "repository", "imaging_source", "consumer", "audit_repository", "gateway", "shared",
+)  # fmt: skip
+# Found by another library where they are installed.
+LOADED_BY_OTHERS = {
+    "pyjpegls": "pydicom, JPEG-LS",
+    "pylibjpeg": "pydicom, the plug-ins below",
+    "pylibjpeg-openjpeg": "pydicom, JPEG 2000",
+    "pylibjpeg-rle": "pydicom, RLE",
+    "python-multipart": "Starlette, forms",
+}
+HEAVY = {"alembic", "asyncpg", "fastapi", "jinja2", "numpy", "obstore", "pydicom", "rich", "sqlalchemy"}
+
+
+def pins(name: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9._-]+==\S+)", (ROOT / name).read_text("utf-8"), re.MULTILINE))
+
+
+def names(pinned: set[str]) -> set[str]:
+    return {pin.partition("==")[0] for pin in pinned}
+
+
+def project() -> dict[str, list[str]]:
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    of = {"": table["dependencies"], **table["optional-dependencies"]}
+    return {extra: [re.split(r"[\[><=~! ]", one)[0] for one in listed] for extra, listed in of.items()}
+
+
+def test_what_runs_is_locked_apart_from_what_develops_it_and_in_the_same_versions():
+    run, develop = pins("requirements.lock"), pins("requirements-dev.lock")
+    assert run < develop
+    assert set(project()[""]) <= names(run)
+    assert not set(project()["dev"]) & names(run)
+
+
+def test_every_dependency_is_imported_or_is_said_to_be_loaded_by_another():
+    modules = {
+        name.partition(".")[0]
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    provided = packages_distributions()
+    imported = {
+        distribution.lower().replace("_", "-")
+        for module in modules
+        for distribution in provided.get(module, ())
+    }
+    assert set(project()[""]) - imported == set(LOADED_BY_OTHERS)
+
+
+def loaded_by(service: str) -> set[str]:
+    """The top-level modules that are there once the application of `service` was imported."""
+    program = (
+        f"import sys, xdsi.cli, xdsi.serve, {service}.app, shared.http.server\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(ran.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("service", "needed"),
+    [
+        ("registry", {"sqlalchemy"}),
+        ("repository", {"sqlalchemy"}),
+        ("audit_repository", {"sqlalchemy"}),
+        ("gateway", set()),
+        ("consumer", {"jinja2"}),
+        ("imaging_source", {"sqlalchemy", "pydicom", "numpy"}),
+    ],
+)
+def test_a_service_loads_no_heavy_library_that_it_can_answer_without(service, needed):
+    assert loaded_by(service) & HEAVY == needed
