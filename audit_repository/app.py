@@ -31,7 +31,7 @@ from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
 from shared.security.peer_certificate import own_node
 from shared.security.rights import NodeList
-from shared.store.engine import open_database
+from shared.store.opening import open_database
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics
 

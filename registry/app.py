@@ -30,7 +30,8 @@ from shared.security.authenticator import Authenticator
 from shared.security.rights import Rights
 from shared.security.tls import server_context
 from shared.soap.pipeline import SoapService
-from shared.store.engine import Database, open_database, open_reader
+from shared.store.engine import Database
+from shared.store.opening import open_database, open_reader
 from shared.telemetry.metrics import Metrics
 from shared.telemetry.wire import WireFolder
 

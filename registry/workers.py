@@ -25,7 +25,7 @@ from shared.messages.iti51 import ITI51
 from shared.soap.envelope import encode_fault
 from shared.soap.exchange import Unavailable
 from shared.soap.package import SoapLimits
-from shared.store.engine import is_embedded
+from shared.store.opening import is_embedded
 from shared.xml import PRESCAN_BYTES
 
 READS = frozenset((ITI18.action, ITI51.action))

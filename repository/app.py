@@ -33,7 +33,7 @@ from shared.security.once import open_once
 from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
 from shared.soap.pipeline import SoapService
-from shared.store.engine import open_database
+from shared.store.opening import open_database
 from shared.telemetry.metrics import Metrics
 
 PATH = "/xds/repository"

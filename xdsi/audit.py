@@ -259,8 +259,8 @@ async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
     from audit_repository.store.signing import SigningKeyError
     from audit_repository.store.tables import MIGRATIONS
     from audit_repository.store.verification import verify as verify_trail
-    from shared.store.engine import open_database
     from shared.store.failures import DatabaseError
+    from shared.store.opening import open_database
 
     if not settings.folder.is_dir():
         raise Failed(f"{settings.folder} does not exist; --data names the folder given as XDSI_DATA")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.settings import ServiceSettings
-from shared.store.engine import open_database
+from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot, revision
 from xdsi.copies import is_here
 from xdsi.serve import Service

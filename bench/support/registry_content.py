@@ -31,7 +31,8 @@ from shared.ebrim.model import (
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
 from shared.messages.iti42 import ITI42, RegisterRequest
 from shared.soap.envelope import encode_request
-from shared.store.engine import Database, Transaction, open_database
+from shared.store.engine import Database, Transaction
+from shared.store.opening import open_database
 
 PATH = "/xds/registry"
 MIGRATIONS = "registry.store:migrations"

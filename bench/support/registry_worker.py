@@ -26,7 +26,7 @@ from shared.messages.registry import RegistryResponse, Status
 from shared.security.caller import Caller, Node
 from shared.soap.envelope import Envelope, encode_response, read_envelope
 from shared.soap.transaction import SoapTransaction
-from shared.store.engine import open_database
+from shared.store.opening import open_database
 from shared.xml import NS, Element, parse
 
 FLOOR = "/floor"

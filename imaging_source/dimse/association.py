@@ -7,15 +7,15 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pynetdicom.association import MODE_ACCEPTOR, Association
 from pynetdicom.dimse_primitives import C_CANCEL, C_STORE, DimseServiceType
 from pynetdicom.service_class import StorageServiceClass
 
-from imaging_source.dimse.c_store import RAD18, WHO_MAY_STORE, refuse_unnamed
-from imaging_source.dimse.upper_layer import BoundedMachine, BoundedMessages, BoundedSocket
-from imaging_source.domain.intake import NOT_AUTHORIZED, Refused
+from imaging_source.dimse.storage import COMMENT_LENGTH, RAD18, WHO_MAY_STORE, StorageService, result_of
+from imaging_source.dimse.upper_layer import BoundedMachine, BoundedMessages, BoundedSocket, DataSetFile
+from imaging_source.domain.intake import MISMATCH, NOT_AUTHORIZED, Refused
 from imaging_source.domain.transfer import Sender
 from imaging_source.store.files import Incoming
 from imaging_source.store.transfers import Transfer
@@ -25,9 +25,6 @@ from shared.security.caller import Node
 from shared.security.rights import REJECTION_NOTE
 from shared.store.failures import DatabaseError
 from shared.telemetry.trace import Span
-
-if TYPE_CHECKING:
-    from imaging_source.dimse.listener import DimseListener
 
 _log = logging.getLogger(__name__)
 
@@ -44,20 +41,20 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
     def __init__(
         self,
         ae: Any,
-        listener: DimseListener,
+        service: StorageService,
         connection: socket.socket,
         node: Node,
         ended: Callable[[StorageAssociation], None],
     ) -> None:
         super().__init__(ae, MODE_ACCEPTOR)
-        settings = listener.settings
-        self.listener = listener
+        settings = service.settings
+        self.service = service
         self.node = node
         self.address = node.address
         # What comes by one association is one trace.
         self.traceparent = Span("DIMSE").traceparent.encode()
         # Where the peer reached us: the address that is listened on may be any.
-        self.own_address = listener.settings.public_host or str(connection.getsockname()[0])
+        self.own_address = service.settings.public_host or str(connection.getsockname()[0])
         self._may_store: bool | None = None
         self.messages = BoundedMessages(self, self._new_file)
         self.dimse = self.messages
@@ -72,7 +69,7 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
     def transfer(self) -> Transfer:
         """What came by this association, under the names that were negotiated."""
         if self._transfer is None:
-            may_reject = self.listener.rights.may(self.node, REJECTION_NOTE)
+            may_reject = self.service.rights.may(self.node, REJECTION_NOTE)
             self._transfer = Transfer(sender=self._sender(), may_reject=may_reject)
         return self._transfer
 
@@ -80,12 +77,12 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
     def may_store(self) -> bool:
         """Whether the node may store here; a node that may not is recorded once."""
         if self._may_store is None:
-            self._may_store = self.listener.admits(self.node)
+            self._may_store = self.service.admits(self.node)
         return self._may_store
 
     def on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run `work` on the event loop of the service and wait for it."""
-        return self.listener.on_loop(work)
+        return self.service.on_loop(work)
 
     def run_reactor(self) -> None:
         """Serve the association to its end, then leave nothing of it open."""
@@ -132,21 +129,36 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
     def _refuse(self, msg: DimseServiceType, context: Any) -> None:
         """Answer what lacks an element of its command (PS3.7 9.3); a peer shall not wait for it."""
         if isinstance(msg, C_STORE) and msg.MessageID is not None and context is not None:
-            refuse_unnamed(self, msg, context)
+            self._refuse_unnamed(msg, context)
         elif not isinstance(msg, C_CANCEL):
             _log.warning("a DIMSE message is no request; the association is aborted")
             self.abort()
 
+    def _refuse_unnamed(self, request: C_STORE, context: Any) -> None:
+        """Answer a request without SOP class or instance, of which pynetdicom makes no event."""
+        if isinstance(request.DataSet, DataSetFile):
+            request.DataSet.discard()
+        refused = Refused(MISMATCH, "the request names a SOP class or instance by no UID")
+        with Span("DIMSE", self.traceparent, transaction=RAD18.code) as span:
+            span.outcome = result_of(refused.status)
+            self.on_loop(self.service.store.refuse(refused, self.transfer))
+        answer = C_STORE()
+        answer.MessageIDBeingRespondedTo = request.MessageID
+        answer.AffectedSOPClassUID = context.abstract_syntax
+        answer.Status = refused.status
+        answer.ErrorComment = refused.reason[:COMMENT_LENGTH]
+        self.dimse.send_msg(answer, context.context_id)
+
     def _new_file(self) -> Incoming:
         if not self.may_store:
             raise Refused(NOT_AUTHORIZED, WHO_MAY_STORE)
-        return self.listener.store.files.new(max_bytes=self.listener.settings.max_instance_bytes)
+        return self.service.store.files.new(max_bytes=self.service.settings.max_instance_bytes)
 
     def _conclude(self) -> None:
         if self._transfer is None:
             return
         try:
-            self.on_loop(self.listener.store.conclude(self._transfer, self.listener.recorder.record))
+            self.on_loop(self.service.store.conclude(self._transfer, self.service.recorder.record))
         except (AuditUnavailable, DatabaseError):
             _log.exception("the events of an association wait in the index")
 

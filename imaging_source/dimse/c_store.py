@@ -8,18 +8,17 @@ Error Comment says what is wrong.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID_dictionary
 from pynetdicom import build_context
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
-from imaging_source.dimse.upper_layer import DataSetFile
+from imaging_source.dimse.association import StorageAssociation
+from imaging_source.dimse.storage import COMMENT_LENGTH, RAD18, WHO_MAY_STORE, result_of
 from imaging_source.domain.intake import (
-    MISMATCH,
     NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
     SOP_CLASS_NOT_SUPPORTED,
@@ -29,7 +28,6 @@ from imaging_source.domain.intake import (
     Stored,
 )
 from imaging_source.store.files import Spooled
-from shared.audit.events import ihe
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.uids import (
     DEFLATED_LE,
@@ -42,14 +40,7 @@ from shared.dicom.uids import (
     JPEG_LS_LOSSLESS,
     RLE,
 )
-from shared.security.rights import Right
-from shared.telemetry.result import Result
 from shared.telemetry.trace import Span
-
-if TYPE_CHECKING:
-    from imaging_source.dimse.association import StorageAssociation
-
-RAD18: Final = ihe("RAD-18", "Creator Images Stored")
 
 # The first that a sender offers as well is taken: what every receiver can take, then what keeps every pixel.
 _FIRST: Final = (EXPLICIT_LE, IMPLICIT_LE, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS, JPEG_LOSSLESS_SV1, RLE)
@@ -58,11 +49,6 @@ _SYNTAXES: Final = (*_FIRST, *sorted(ENCAPSULATED.difference(_FIRST)), *_LAST)
 # pynetdicom warns of those that its dictionary does not hold yet.
 TRANSFER_SYNTAXES: Final = tuple(uid for uid in _SYNTAXES if uid in UID_dictionary)
 _STANDARD: Final = "1.2.840.10008."
-
-WHO_MAY_STORE: Final = f"not authorized; {Right.STORE.setting} names nodes that may"
-_COMMENT_LENGTH: Final = 64
-# Of warnings the first digit is this one.
-_WARNINGS: Final = 0xB
 
 
 def contexts() -> list[PresentationContext]:
@@ -88,7 +74,7 @@ def handle(event: Event) -> Dataset:
     """Keep one instance and answer with its status; called in the thread of the association."""
     with Span("DIMSE", event.assoc.traceparent, transaction=RAD18.code) as span:
         answer = _answer(event)
-        span.outcome = _outcome(answer.Status)
+        span.outcome = result_of(answer.Status)
         return answer
 
 
@@ -113,7 +99,7 @@ def _answer(event: Event) -> Dataset:
         spooled = file.finish()
     except Refused as refused:
         file.discard()
-        association.on_loop(association.listener.store.refuse(refused, association.transfer))
+        association.on_loop(association.service.store.refuse(refused, association.transfer))
         return _status(refused.status, refused.reason)
     try:
         stored = association.on_loop(_keep(association, spooled, claim))
@@ -127,46 +113,23 @@ def verify(event: Event) -> int:
     with Span("DIMSE", event.assoc.traceparent, transaction="C-ECHO") as span:
         span.quiet = True
         status = 0x0000 if event.assoc.may_store else NOT_AUTHORIZED
-        span.outcome = _outcome(status)
+        span.outcome = result_of(status)
         return status
 
 
-def refuse_unnamed(association: StorageAssociation, request: C_STORE, context: PresentationContext) -> None:
-    """Answer a request without SOP class or instance, of which pynetdicom makes nothing that is handled."""
-    if isinstance(request.DataSet, DataSetFile):
-        request.DataSet.discard()
-    refused = Refused(MISMATCH, "the request names a SOP class or instance by no UID")
-    with Span("DIMSE", association.traceparent, transaction=RAD18.code) as span:
-        span.outcome = _outcome(refused.status)
-        association.on_loop(association.listener.store.refuse(refused, association.transfer))
-    answer = C_STORE()
-    answer.MessageIDBeingRespondedTo = request.MessageID
-    answer.AffectedSOPClassUID = context.abstract_syntax
-    answer.Status = refused.status
-    answer.ErrorComment = refused.reason[:_COMMENT_LENGTH]
-    association.dimse.send_msg(answer, context.context_id)
-
-
 async def _keep(association: StorageAssociation, spooled: Spooled, claim: Claim) -> Stored:
-    listener = association.listener
+    service = association.service
     try:
-        await listener.recorder.check()
+        await service.recorder.check()
     except AuditUnavailable:
         spooled.path.unlink(missing_ok=True)
         raise Refused(OUT_OF_RESOURCES, "audit events cannot be recorded", claim) from None
-    return await listener.store.store_part10(spooled, association.transfer, claim)
-
-
-def _outcome(status: int) -> Result:
-    """How a request ended that was answered with `status` (PS3.7 annex C)."""
-    if status == NOT_AUTHORIZED:
-        return Result.FAULT
-    return Result.SUCCESS if status == 0x0000 or status >> 12 == _WARNINGS else Result.FAILURE
+    return await service.store.store_part10(spooled, association.transfer, claim)
 
 
 def _status(status: int, comment: str = "") -> Dataset:
     answer = Dataset()
     answer.Status = status
     if comment:
-        answer.ErrorComment = comment[:_COMMENT_LENGTH]
+        answer.ErrorComment = comment[:COMMENT_LENGTH]
     return answer

@@ -13,7 +13,6 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Coroutine
 from contextlib import suppress
 from socketserver import BaseServer
 from typing import Any, Final, TypeVar
@@ -24,9 +23,10 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 
 from imaging_source.dimse import c_store
 from imaging_source.dimse.association import StorageAssociation
+from imaging_source.dimse.storage import StorageService
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
-from shared.audit.recorder import AuditRecorder, AuditUnavailable
+from shared.audit.recorder import AuditRecorder
 from shared.dicom.uids import (
     EXPLICIT_LE,
     IMPLEMENTATION_CLASS_UID,
@@ -34,12 +34,10 @@ from shared.dicom.uids import (
     IMPLICIT_LE,
     VERIFICATION,
 )
-from shared.faults import NodeRefused
 from shared.http.handshake import reason_of
 from shared.http.limits import Admission
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
-from shared.security.rights import Rights
 from shared.security.tls import server_context
 
 _log = logging.getLogger(__name__)
@@ -60,11 +58,7 @@ class DimseListener:
     def __init__(
         self, store: InstanceStore, recorder: AuditRecorder, settings: ImagingSourceSettings
     ) -> None:
-        self.store = store
-        self.recorder = recorder
-        self.settings = settings
-        self.rights = Rights(settings)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._service = StorageService(store, recorder, settings)
         self._server: _Server | None = None
 
     @property
@@ -93,8 +87,8 @@ class DimseListener:
         SettingsError
             The TLS files cannot be used.
         """
-        self._loop = asyncio.get_running_loop()
-        self._server = await asyncio.to_thread(_Server, self)
+        self._service.loop = asyncio.get_running_loop()
+        self._server = await asyncio.to_thread(_Server, self._service)
         accepting = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="dimse-accept", daemon=True
         )
@@ -106,37 +100,15 @@ class DimseListener:
             await asyncio.to_thread(self._server.stop)
             self._server = None
 
-    def on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run `work` on the event loop and wait for it; for threads of associations."""
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def admits(self, node: Node) -> bool:
-        """Whether `node` may store, whatever AE title it calls itself; else that is recorded."""
-        try:
-            self.rights.check(node, "C-STORE")
-        except NodeRefused as fault:
-            _log.warning("a node may not store here: %s", fault.detail)
-            self.not_authenticated(node.address, fault.detail)
-            return False
-        return True
-
-    def not_authenticated(self, address: str, reason: str) -> None:
-        """Record, or count, that a node was refused; for threads of connections."""
-        try:
-            self.on_loop(self.recorder.refusals.node(address, reason))
-        except AuditUnavailable:
-            _log.error("the refusal of a node could not be recorded")
-
 
 class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
     """Accepts connections; what a peer can delay happens in the connection's own thread."""
 
     daemon_threads = True
 
-    def __init__(self, listener: DimseListener) -> None:
-        settings = listener.settings
-        self.listener = listener
+    def __init__(self, service: StorageService) -> None:
+        settings = service.settings
+        self.service = service
         self._tls = server_context(settings.tls) if settings.tls.enabled else None
         self._guard = threading.Lock()
         self._open: set[StorageAssociation] = set()
@@ -211,7 +183,7 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
             try:
                 request = self._tls.wrap_socket(request, server_side=True)
             except ssl.SSLError as error:
-                self.listener.not_authenticated(client_address[0], reason_of(error))
+                self.service.not_authenticated(client_address[0], reason_of(error))
                 raise
         super().finish_request(request, client_address)
 
@@ -260,7 +232,7 @@ class _Connection(RequestHandler):  # type: ignore[misc]  # not typed
     def _create_association(self) -> StorageAssociation:
         server = self.server
         association = StorageAssociation(
-            self.ae, server.listener, self.request, _node(self.request, self.client_address[0]), server.ended
+            self.ae, server.service, self.request, _node(self.request, self.client_address[0]), server.ended
         )
         association._server = server
         association.name = "AcceptorThread@dimse"
@@ -316,4 +288,4 @@ def _rejected(event: Event) -> None:
     association: StorageAssociation = event.assoc
     allowed = association.ae.require_calling_aet
     if allowed and association.requestor.ae_title not in allowed:
-        association.listener.not_authenticated(association.address, "the calling AE title is not known here")
+        association.service.not_authenticated(association.address, "the calling AE title is not known here")

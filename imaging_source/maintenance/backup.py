@@ -20,7 +20,8 @@ from imaging_source.store.files import ContentFiles
 from imaging_source.store.tables import MIGRATIONS, instance, metadata
 from shared.store import snapshot as snapshots
 from shared.store.backup import BackupError, Manifest, contents_of, write_index, write_manifest
-from shared.store.engine import Reader, Transaction, open_database
+from shared.store.engine import Reader, Transaction
+from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot
 
 FILES = "instances"

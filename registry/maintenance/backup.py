@@ -13,7 +13,8 @@ from registry.settings import RegistrySettings
 from registry.store.tables import METADATA, MIGRATIONS, consent, patient, registry_object
 from shared.store import snapshot as snapshots
 from shared.store.backup import BackupError, Manifest, write_index, write_manifest
-from shared.store.engine import Transaction, open_database
+from shared.store.engine import Transaction
+from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot, revision
 
 _COUNTS = tuple(select(func.count()).select_from(table) for table in (registry_object, patient, consent))

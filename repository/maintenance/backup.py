@@ -21,7 +21,8 @@ from repository.store.documents import doubt_since, find_blobs
 from repository.store.tables import MIGRATIONS, metadata, provision
 from shared.store import snapshot as snapshots
 from shared.store.backup import BackupError, Manifest, contents_of, write_index, write_manifest
-from shared.store.engine import Database, Transaction, open_database
+from shared.store.engine import Database, Transaction
+from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot
 
 # How far the clocks of two services may be apart.

@@ -17,8 +17,9 @@ from sqlalchemy import Column, MetaData, Table, Text, insert, select
 from registry.domain import stored_queries as queries
 from shared.ebrim.model import AssociationType, Submission
 from shared.store import postgresql
-from shared.store.engine import Database, Row, Transaction, open_database
+from shared.store.engine import Database, Row, Transaction
 from shared.store.failures import DatabaseUnavailable, OutcomeUnknown
+from shared.store.opening import open_database
 from tests.support.databases import THINGS
 from tests.support.metadata import a_document_entry, a_submission, an_association
 from tests.support.postgres import fresh_database, postgres_url

@@ -13,7 +13,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.store.engine import Database, open_database
+from shared.store.engine import Database
+from shared.store.opening import open_database
 from tests.support.postgres import postgres_url
 
 __all__ = ["THINGS", "DatabasePlace", "database_place", "postgres_url"]

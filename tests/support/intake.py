@@ -23,7 +23,8 @@ from shared.audit.spool import AuditUnavailable
 from shared.perform import AuditRecorder
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
-from shared.store.engine import Database, open_database
+from shared.store.engine import Database
+from shared.store.opening import open_database
 from tests.support.databases import DatabasePlace
 from tests.support.rest import rest_app
 

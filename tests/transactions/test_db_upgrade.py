@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from registry.settings import RegistrySettings
 from registry.store.tables import MIGRATIONS
 from shared.store import schema
-from shared.store.engine import open_database
+from shared.store.opening import open_database
 from tests.support.databases import DatabasePlace, postgres_url
 from tests.support.releases import make_first_release, upgraded_to
 from xdsi.cli import Failed

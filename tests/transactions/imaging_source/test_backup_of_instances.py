@@ -11,8 +11,8 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.tables import MIGRATIONS
 from shared.store.backup import BackupError, read_manifest
-from shared.store.engine import open_database
 from shared.store.failures import DatabaseUnavailable
+from shared.store.opening import open_database
 from tests.support.databases import DatabasePlace
 from tests.support.dicom import a_ct, an_sr
 from tests.support.imaging_source import Source, close_source, open_source

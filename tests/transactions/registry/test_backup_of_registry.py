@@ -19,8 +19,8 @@ from shared.consent.evaluation import PolicyDecisions
 from shared.ebrim.model import AvailabilityStatus
 from shared.settings import Default
 from shared.store.backup import BackupError, read_manifest
-from shared.store.engine import open_database
 from shared.store.failures import DatabaseUnavailable
+from shared.store.opening import open_database
 from tests.support.databases import postgres_url
 from tests.support.metadata import PATIENT, a_document_entry, a_submission
 from tests.support.registry import Registry, is_success

@@ -32,8 +32,8 @@ from shared.messages.iti86 import RemoveDocumentsRequest
 from shared.security.caller import Node
 from shared.soap.client import PeerUnclear
 from shared.store.backup import BackupError, read_manifest
-from shared.store.engine import open_database
 from shared.store.failures import DatabaseUnavailable
+from shared.store.opening import open_database
 from shared.store.snapshot import open_reader, open_snapshot
 from tests.support.blobs import octets_of
 from tests.support.metadata import a_document_entry, a_submission

@@ -19,7 +19,7 @@ from repository.transactions import iti41
 from repository.unit import Parts
 from shared.audit.recorder import AuditRecorder
 from shared.security.caller import Node
-from shared.store.engine import open_database
+from shared.store.opening import open_database
 from tests.support.metadata import a_document_entry, a_submission
 from tests.transactions.repository.conftest import (
     PROVIDER,

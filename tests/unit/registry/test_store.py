@@ -29,7 +29,7 @@ from registry.store import (
 from registry.store.tables import registry_object
 from shared.ebrim.model import AvailabilityStatus
 from shared.messages.iti18 import encode_parameters
-from shared.store.engine import open_database
+from shared.store.opening import open_database
 from shared.store.statements import Statements
 from tests.support import metadata
 from tests.support.metadata import PATIENT, a_document_entry, a_folder, a_submission

@@ -26,7 +26,6 @@ from sqlalchemy import (
 )
 
 from shared.store import postgresql, sqlite
-from shared.store.engine import open_database
 from shared.store.failures import (
     DatabaseBusy,
     DatabaseFull,
@@ -35,6 +34,7 @@ from shared.store.failures import (
     SchemaError,
     UniqueViolation,
 )
+from shared.store.opening import open_database
 from shared.store.schema import store_probe
 from shared.store.statements import in_list, insert_or_ignore, like_any
 from tests.support.databases import THINGS
@@ -471,7 +471,7 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path):
         sys.path.insert(0, {str(root)!r})
         from pathlib import Path
         from sqlalchemy import Column, MetaData, Table, Text, insert
-        from shared.store.engine import open_database
+        from shared.store.opening import open_database
         put = insert(Table("thing", MetaData(), Column("name", Text, primary_key=True)))
 
         async def main():

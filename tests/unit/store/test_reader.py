@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, insert, literal, select
 
 from shared.store import sqlite
-from shared.store.engine import Database, Row, Transaction, open_database, open_reader
+from shared.store.engine import Database, Row, Transaction
 from shared.store.failures import DatabaseBusy, DatabaseUnavailable
+from shared.store.opening import open_database, open_reader
 from tests.support.databases import THINGS
 
 NUMBER = Table("number", MetaData(), Column("value", Integer, primary_key=True))
