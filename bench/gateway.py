@@ -38,7 +38,7 @@ from shared.soap.package import write_package
 from shared.soap.transaction import SoapTransaction
 from xdsi.community import Process, start_all, stop_all
 from xdsi.import_ import send_files
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import free_ports
 
 EAST, WEST = "urn:oid:2.999.71", "urn:oid:2.999.72"

@@ -32,7 +32,7 @@ from shared.soap.envelope import encode_request
 from shared.soap.package import write_package
 from xdsi.community import Process, start_all, stop_all
 from xdsi.import_ import send_files
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import free_ports
 
 INSTANCES = 500

@@ -23,7 +23,7 @@ from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
 from shared.http.client import EgressRefused, http_client
 from xdsi.accesses import Access, Manner, accesses, reporter
-from xdsi.cli import Failed, WrongUsage
+from xdsi.failures import Failed, WrongUsage
 
 app = typer.Typer(help="Search, verify and report the audit trail.")
 

@@ -15,6 +15,7 @@ import typer
 
 from shared.store.folders import keep_private
 from shared.telemetry.trace import one_trace
+from xdsi.failures import Failed, WrongUsage
 
 # They answer others, and ask peers for each of them.
 _SERVING = frozenset({"serve", "up"})
@@ -56,18 +57,6 @@ HELP = (
 
 # What no message could carry: controls that XML has not, and octets that are not UTF-8 as Python shows them.
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-
-
-class Failed(Exception):
-    """The command could not do its work; the text says why and what to do."""
-
-    status = 1
-
-
-class WrongUsage(Failed):
-    """An argument is not written as the help says; the text names it and says what would be right."""
-
-    status = 2
 
 
 def build(wanted: str) -> typer.Typer:

@@ -8,7 +8,7 @@ import typer
 
 from consumer.domain.clinician import TREATMENT, Clinician
 from shared.ebrim.model import Code
-from xdsi.cli import WrongUsage
+from xdsi.failures import WrongUsage
 
 User = Annotated[str | None, typer.Option(help="Login of the user; without it the node speaks for itself.")]
 Role = Annotated[

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from xdsi.serve import Service
+from xdsi.services import Service
 
 # In the order in which they start: who is written to comes before who writes.
 ORDER = (

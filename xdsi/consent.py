@@ -15,7 +15,7 @@ from rich.table import Table
 
 from shared.http.client import http_client
 from shared.settings import ServiceSettings
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 from xdsi.patient_ids import domain_patient_id
 
 app = typer.Typer()

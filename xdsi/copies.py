@@ -23,7 +23,7 @@ from repository.store.stores import encoding_of, open_blobs
 from shared.settings import ServiceSettings
 from shared.store.backup import BackupError, Manifest, contents_of, read_manifest
 from shared.store.snapshot import open_snapshot
-from xdsi.serve import Service
+from xdsi.services import Service
 
 SERVICES = (Service.REGISTRY, Service.REPOSITORY, Service.IMAGING_SOURCE)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.settings import SettingsError
 from shared.store.folders import PRIVATE_FOLDER, make_folder, mend
-from xdsi.serve import Service
+from xdsi.services import Service
 
 CONFIG = "xdsi.toml"
 LOGS = "log"

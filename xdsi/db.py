@@ -39,9 +39,9 @@ from shared.store.failures import DatabaseError
 from shared.store.scrub import Finding, Report
 from shared.store.snapshot import open_reader
 from xdsi import copies, schemas
-from xdsi.cli import Failed
 from xdsi.copies import Copied
-from xdsi.serve import Service
+from xdsi.failures import Failed
+from xdsi.services import Service
 
 app = typer.Typer(help="Upgrade, back up, restore and verify databases and documents.")
 

@@ -22,8 +22,8 @@ from xdsi.acts.members import ROLES, registry_settings
 from xdsi.acts.refusals import refuse_clerk, turn_away
 from xdsi.acts.studies import Study, present_studies
 from xdsi.acts.trail import check_trail
-from xdsi.cli import Failed
 from xdsi.community import NotReady
+from xdsi.failures import Failed
 from xdsi.stage import Stage
 from xdsi.story import DoesNotHold, Story
 

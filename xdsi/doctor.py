@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.settings import ServiceSettings, SettingsError
-from xdsi.serve import Service
+from xdsi.services import Service
 
 _SOON = timedelta(days=30)
 _ENOUGH_SPACE = 0.05

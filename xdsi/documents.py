@@ -21,7 +21,7 @@ from shared.rest.served import ServedRest
 from shared.security.rights import DOORS, Right
 from shared.security.speaker import Speaker
 from shared.settings import PREFIX, SEPARATOR, ServiceSettings, is_secret
-from xdsi.serve import Service
+from xdsi.services import Service
 
 _WRITTEN = "<!-- Printed from the code by `python -m xdsi.documents`; change it there. -->"
 

@@ -19,8 +19,8 @@ from shared.ebrim.model import DocumentEntry
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
 from shared.soap.client import PeerError
-from xdsi.cli import Failed
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
+from xdsi.failures import Failed
 
 
 def command(

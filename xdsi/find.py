@@ -24,8 +24,8 @@ from shared.ebrim.model import Code, DocumentEntry, Timestamp
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
 from shared.soap.client import PeerError
-from xdsi.cli import Failed, WrongUsage
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
+from xdsi.failures import Failed, WrongUsage
 from xdsi.patient_ids import domain_patient_id
 
 _DATE = re.compile(r"\d{4}-\d\d(-\d\d)?")

@@ -21,7 +21,7 @@ from shared.dicom.multipart import APPLICATION_DICOM, closing, content_type, new
 from shared.dicom.part10 import DicomError, is_dicom, scan, uid_of
 from shared.http.client import http_client
 from shared.http.problem import detail_of
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 
 _CHUNK = 256 * 1024
 _FILES_PER_REQUEST = 100

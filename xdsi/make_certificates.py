@@ -10,7 +10,7 @@ import typer
 
 from shared.security.peer_certificate import fingerprint_of
 from xdsi.certificates import HOSTS, create_community
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 
 
 def command(

@@ -22,7 +22,7 @@ from shared.settings import HIDDEN, SettingsError
 from shared.soap.client import PeerError
 from shared.store.backup import BackupError
 from shared.store.failures import DatabaseError
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 
 #: Their texts are sentences.
 _SPEAKING = (

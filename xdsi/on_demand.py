@@ -10,7 +10,7 @@ import httpx2
 from imaging_source.settings import ImagingSourceSettings
 from repository.domain.assembly import Kind
 from shared.http.client import http_client
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 
 # The repository asks the imaging source, and then the registry twice at most.
 _TIMEOUT_SECONDS = 60.0

@@ -15,7 +15,7 @@ import typer
 from registry.settings import RegistrySettings
 from shared.ebrim.identifiers import CX, escape_component
 from shared.security.tls import client_context
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 from xdsi.patient_ids import domain_patient_id
 
 app = typer.Typer()

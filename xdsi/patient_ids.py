@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.ebrim.identifiers import CX
-from xdsi.cli import WrongUsage
+from xdsi.failures import WrongUsage
 
 
 def domain_patient_id(text: str, affinity_domain: str) -> str:

@@ -12,7 +12,7 @@ import typer
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.publications import PublicationState
 from shared.dicom.uids import UID_FORM, is_uid
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 from xdsi.publish import Source
 
 _FAILED = (PublicationState.REFUSED, PublicationState.ABANDONED)

@@ -19,7 +19,7 @@ from repository.domain.assembly import Kind
 from shared.dicom.part10 import DicomError, scan, uid_of
 from shared.dicom.uids import is_uid
 from shared.http.client import http_client
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 from xdsi.on_demand import enter_studies
 from xdsi.patient_ids import domain_patient_id
 

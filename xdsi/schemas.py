@@ -10,7 +10,7 @@ from shared.settings import ServiceSettings
 from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot, revision
 from xdsi.copies import is_here
-from xdsi.serve import Service
+from xdsi.services import Service
 
 #: The services that keep a database.
 SERVICES = (Service.REGISTRY, Service.REPOSITORY, Service.IMAGING_SOURCE, Service.AUDIT_REPOSITORY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,27 +11,7 @@ import typer
 
 from shared.settings import PREFIX, SEPARATOR, ServiceSettings, SettingsError
 from shared.store.failures import DatabaseError
-
-
-class Service(StrEnum):
-    """The services that can be served."""
-
-    REGISTRY = "registry"
-    REPOSITORY = "repository"
-    IMAGING_SOURCE = "imaging-source"
-    CONSUMER = "consumer"
-    AUDIT_REPOSITORY = "audit-repository"
-    GATEWAY = "gateway"
-
-    @property
-    def package(self) -> str:
-        """The Python package of the service."""
-        return self.value.replace("-", "_")
-
-    def settings_class(self) -> type[ServiceSettings]:
-        """The class of its settings."""
-        found: type[ServiceSettings] = importlib.import_module(f"{self.package}.settings").SETTINGS
-        return found
+from xdsi.services import Service
 
 
 def command(

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from shared.settings import ServiceSettings
 from xdsi.certificates import Community, create_community, trust_each_other
 from xdsi.community import NotReady, Process, processes, start_all, stop_all
-from xdsi.serve import Service
+from xdsi.services import Service
 
 AnySettings = TypeVar("AnySettings", bound=ServiceSettings)
 

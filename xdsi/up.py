@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from shared.settings import nested
-from xdsi.cli import Failed
 from xdsi.community import ORDER, Addresses, NotReady, Process, environment, processes, start_all, stop_all
 from xdsi.data_folder import CONFIG, LOGS, claim
+from xdsi.failures import Failed
 from xdsi.stage import write_toml
 
 _RESTART_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from registry.settings import RegistrySettings
 from shared.telemetry.log import logger
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 
 PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_SECONDS = 60.0

@@ -17,7 +17,7 @@ from bench.support.peers import wait_for
 from bench.support.registry_content import DOMAIN
 from xdsi.certificates import Community
 from xdsi.community import Process, start_all, stop_all
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import free_ports
 
 

@@ -46,7 +46,7 @@ from tests.support.community import (
 from tests.support.dicom import a_ct, part10
 from tests.support.http_server import Answer, RawClient, connected
 from tests.support.metadata import a_document_entry, a_submission
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy]

@@ -36,7 +36,7 @@ from tests.support.community import (
     settings_of,
 )
 from tests.support.metadata import DOMAIN
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy]

@@ -29,7 +29,7 @@ from tests.support.community import (
 from tests.support.trail import Told, told
 from tests.support.workload import Away, Sent, SentStudy, Workload
 from xdsi.audit import verified_by_service
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [

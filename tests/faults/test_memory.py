@@ -42,7 +42,7 @@ from tests.support.community import (
 )
 from tests.support.dicom import ENHANCED_CT, a_ct, part10, with_pixels
 from tests.support.metadata import a_document_entry, a_submission
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]

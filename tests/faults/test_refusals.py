@@ -56,7 +56,7 @@ from tests.support.community import (
 from tests.support.updates import a_version, an_update, new_version
 from xdsi.builtin_study import PATIENT_ID, write_study
 from xdsi.consent import ask_registry
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy]

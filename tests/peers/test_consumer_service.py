@@ -46,7 +46,7 @@ from tests.support.trail import of_transaction, told
 from xdsi.builtin_study import write_study
 from xdsi.certificates import Community, create_community
 from xdsi.consent import ask_registry
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy]

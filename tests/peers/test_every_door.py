@@ -24,7 +24,7 @@ from shared.soap.envelope import encode_request
 from tests.support.certificates import assertion_for, communities, stranger
 from tests.support.every_door import OF_REGISTRY, SERVICES, House, Visit, a_house
 from xdsi.documents import served_rest
-from xdsi.serve import Service
+from xdsi.services import Service
 
 pytestmark = [pytest.mark.heavy]
 

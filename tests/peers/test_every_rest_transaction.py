@@ -23,7 +23,7 @@ from shared.rest.served import ServedRest, unrecorded
 from tests.support.every_door import House, a_house
 from tests.support.metadata import PATIENT
 from xdsi.documents import PAGES, served_rest
-from xdsi.serve import Service
+from xdsi.services import Service
 
 pytestmark = [pytest.mark.heavy]
 

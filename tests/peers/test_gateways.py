@@ -48,7 +48,7 @@ from tests.support.trail import told
 from xdsi.builtin_study import PATIENT_ID, write_study
 from xdsi.certificates import Community
 from xdsi.community import Process, processes, start_all, stop_all
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage, free_ports, write_toml
 
 pytestmark = [pytest.mark.heavy, pytest.mark.peer]

@@ -30,7 +30,7 @@ from tests.support.community import (
     settings_of,
 )
 from tests.support.dicom import a_ct, part10
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy]

@@ -28,7 +28,7 @@ from tests.support.community import (
 from xdsi.accesses import Manner, accesses
 from xdsi.builtin_study import write_study
 from xdsi.patient import message, send
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy]

@@ -38,7 +38,7 @@ from tests.support.community import (
     trail_until,
 )
 from xdsi.builtin_study import write_study
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy]

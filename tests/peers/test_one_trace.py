@@ -26,7 +26,7 @@ from tests.support.community import (
 )
 from tests.support.consumer import Running, consumer_process
 from tests.support.dicom import a_ct, part10
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy]

@@ -10,7 +10,7 @@ import pytest
 
 from registry.settings import RegistrySettings
 from xdsi import patient
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 
 MESSAGE = patient.message("A40", patient="A^^^&1.2.3&ISO", prior="B^^^&1.2.3&ISO")
 DONE = b"MSH|^~\\&|||||||ACK||P|2.3.1\rMSA|AA|1\r"

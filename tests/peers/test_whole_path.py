@@ -39,7 +39,7 @@ from tests.support.schemas import AUDIT, assert_valid
 from tests.support.trail import DESTINATION, SOURCE, Told, of_transaction, told
 from xdsi.audit import verified_by_service
 from xdsi.builtin_study import write_study
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 pytestmark = [pytest.mark.heavy]

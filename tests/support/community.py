@@ -49,7 +49,7 @@ from xdsi.consent import ask_registry
 from xdsi.import_ import import_files
 from xdsi.patient import message, send
 from xdsi.publish import publish_studies
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 ROLES = "2.999.40.1"

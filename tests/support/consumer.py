@@ -37,7 +37,7 @@ from tests.support.certificates import communities
 from tests.support.metadata import a_submission
 from xdsi.certificates import Community
 from xdsi.community import Process
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage, free_ports
 
 REGISTRY = "http://127.0.0.1:8010"

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from repository.settings import RepositorySettings
-from xdsi.serve import Service, run
+from xdsi.serve import run
+from xdsi.services import Service
 
 # In the order in which a document passes them; each is a point before and one after.
 POINTS = (

@@ -23,7 +23,7 @@ from shared.soap.client import SoapClient
 from shared.soap.transaction import SoapTransaction
 from xdsi.community import Process
 from xdsi.patient import END, START
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import free_ports, write_toml
 
 

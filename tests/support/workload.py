@@ -38,10 +38,10 @@ from shared.soap.mtom import Received
 from tests.support.community import assertion_of, c_store, cx, settings_of
 from tests.support.dicom import a_ct, part10, with_pixels
 from tests.support.metadata import a_document_entry, a_folder, a_submission
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 from xdsi.import_ import import_files
 from xdsi.patient import message, send
-from xdsi.serve import Service
+from xdsi.services import Service
 from xdsi.stage import Stage
 
 FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"

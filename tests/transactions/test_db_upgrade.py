@@ -20,10 +20,10 @@ from shared.store import schema
 from shared.store.opening import open_database
 from tests.support.databases import DatabasePlace, postgres_url
 from tests.support.releases import make_first_release, upgraded_to
-from xdsi.cli import Failed
 from xdsi.db import app
+from xdsi.failures import Failed
 from xdsi.schemas import SERVICES
-from xdsi.serve import Service
+from xdsi.services import Service
 
 __all__ = ["postgres_url"]
 

@@ -23,7 +23,7 @@ from shared.store.failures import SchemaError
 from tests.support.databases import DatabasePlace, database_place, postgres_url
 from tests.support.releases import FIRST_RELEASE, make_first_release
 from xdsi.schemas import SERVICES
-from xdsi.serve import Service
+from xdsi.services import Service
 
 __all__ = ["database_place", "postgres_url"]
 

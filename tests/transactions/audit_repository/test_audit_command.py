@@ -33,7 +33,7 @@ from shared.settings import TlsSettings
 from tests.support.audit import PATIENT, SOURCE, SOURCES, a_caller, an_event
 from tests.support.certificates import communities
 from xdsi import audit
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 
 RAD69 = ihe("RAD-69", "Retrieve Imaging Document Set")
 

@@ -19,8 +19,8 @@ from tests.support.dicom import a_ct, a_multi_frame, part10
 from tests.support.imaging_source import Source, database_place, either_source, postgres_url, source
 from tests.support.intake import a_transfer, an_intake
 from tests.transactions.imaging_source.test_rad69 import Ref, octets, retrieve
-from xdsi.cli import Failed
 from xdsi.db import app
+from xdsi.failures import Failed
 
 __all__ = ["database_place", "either_source", "postgres_url", "source"]
 

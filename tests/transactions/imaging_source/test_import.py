@@ -11,7 +11,7 @@ from tests.support.dicom import a_ct, an_sr, needs_studies, part10, real_files
 from tests.support.http_server import serving
 from tests.support.intake import an_intake, stow_app
 from xdsi import import_
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 from xdsi.import_ import dicom_files, import_files, send_files
 
 

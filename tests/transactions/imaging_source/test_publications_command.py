@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.support.imaging_source import cx
 from tests.support.publishing_rig import PublishingRig, a_publishing_rig
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 from xdsi.publications import command
 
 STUDY, OTHER = "2.25.11", "2.25.21"

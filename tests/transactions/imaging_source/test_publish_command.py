@@ -25,7 +25,7 @@ from tests.support.imaging_source import (
     postgres_url,
     source,
 )
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 from xdsi.publish import command, publish_studies, study_uids
 
 __all__ = ["database_place", "either_source", "postgres_url", "source"]

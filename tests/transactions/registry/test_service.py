@@ -28,7 +28,7 @@ from tests.support.metadata import PATIENT, a_document_entry, a_submission
 from tests.support.registry import APPROVED, is_success
 from tests.support.updates import a_version, an_update, new_version
 from xdsi import consent, patient
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 
 FIND = StoredQueryRequest(
     query_id=queries.FIND_DOCUMENTS.query_id,

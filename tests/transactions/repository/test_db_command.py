@@ -28,8 +28,8 @@ from tests.transactions.repository.conftest import (
     ScriptedConsent,
     ScriptedRegistry,
 )
-from xdsi.cli import Failed
 from xdsi.db import app
+from xdsi.failures import Failed
 
 
 async def _filled(settings: RepositorySettings, number: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from audit_repository.settings import AuditRepositorySettings
 from xdsi.accesses import Manner, accesses
 from xdsi.audit import complete, moment, plain
-from xdsi.cli import Failed
+from xdsi.failures import Failed
 
 NOON = datetime(2030, 5, 4, 12, tzinfo=UTC)
 

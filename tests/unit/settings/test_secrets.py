@@ -9,7 +9,7 @@ import pytest
 from repository.settings import RepositorySettings
 from shared.settings import SettingsError, is_secret, nested
 from xdsi.mistakes import told
-from xdsi.serve import Service
+from xdsi.services import Service
 
 URL = "postgresql://xdsi:geheim@db/xdsi"
 

@@ -11,8 +11,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from xdsi.cli import COMMANDS, Failed, build, main
+from xdsi.cli import COMMANDS, build, main
 from xdsi.clinician import clinician_of
+from xdsi.failures import Failed
 from xdsi.patient_ids import domain_patient_id
 
 RUNNER = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xdsi.community import PORTS, Addresses, environment
-from xdsi.serve import Service
+from xdsi.services import Service
 
 
 def ports_of(service: Service) -> dict[str, int]:
