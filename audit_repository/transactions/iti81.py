@@ -8,7 +8,7 @@ trail is shown to nodes of this community, to those that have the right, and to 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
@@ -19,6 +19,7 @@ from audit_repository.domain.record import instant, is_patient, message_of, name
 from audit_repository.store.events import Search, Stored
 from audit_repository.store.verification import verify
 from audit_repository.unit import Unit
+from shared.audit import patterns
 from shared.audit.events import (
     REFUSED,
     AuditEvent,
@@ -28,7 +29,6 @@ from shared.audit.events import (
     ParticipantObject,
     ihe,
     is_refusal,
-    log_used,
 )
 from shared.http.problem import BadRequest, NotFound
 from shared.rest.message import HttpRequest, JsonBody, json_response
@@ -124,7 +124,7 @@ def _bound(moment: datetime | None) -> str:
 
 async def search(unit: Unit, request: SearchRequest, caller: Caller) -> dict[str, Any]:
     """Find records, the latest first."""
-    await unit.used(log_used(caller, ITI81, caller.endpoint))
+    await unit.used(patterns.log_used(ITI81, caller, caller.endpoint))
     found = await unit.trail.search(request.search())
     shown = await asyncio.to_thread(lambda: list(map(show, found)))
     return {"records": shown, "before": found[-1].sequence if found else None}
@@ -132,7 +132,7 @@ async def search(unit: Unit, request: SearchRequest, caller: Caller) -> dict[str
 
 async def raw(unit: Unit, sequence: int, caller: Caller) -> dict[str, Any]:
     """The octets of one record, as they came."""
-    await unit.used(log_used(caller, ITI81, caller.endpoint))
+    await unit.used(patterns.log_used(ITI81, caller, caller.endpoint))
     found = await unit.trail.record(sequence)
     if found is None:
         raise NotFound(f"there is no record {sequence}")
@@ -141,7 +141,7 @@ async def raw(unit: Unit, sequence: int, caller: Caller) -> dict[str, Any]:
 
 async def verification(unit: Unit, _: Nothing, caller: Caller) -> dict[str, Any]:
     """Verify the chain of the whole trail, and its signatures."""
-    await unit.used(log_used(caller, ITI81, caller.endpoint))
+    await unit.used(patterns.log_used(ITI81, caller, caller.endpoint))
     return asdict(await verify(unit.trail.database, unit.trail.folder))
 
 
@@ -155,7 +155,7 @@ async def decode_sequence(request: HttpRequest) -> int:
 
 def audit(_: Any, __: Any, caller: Caller, outcome: Outcome) -> tuple[AuditEvent, ...]:
     """Describe a use that failed; its beginning is recorded before anything is found."""
-    return (replace(log_used(caller, ITI81, caller.endpoint), outcome=outcome),)
+    return (patterns.log_used(ITI81, caller, caller.endpoint, outcome),)
 
 
 # --- how a record is shown ---------------------------------------------------------------------------

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from consumer.domain.study import Wanted
-from shared.audit.events import (
-    HOME_OF_DOCUMENT,
-    INSTANCES_ACCESSED,
-    REPOSITORY_UNIQUE_ID,
-    AuditEvent,
-    Coded,
-    Outcome,
-    ParticipantObject,
-    patient_object,
-    pull_participants,
-    purposes,
-    study_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Coded, Outcome
+from shared.audit.patterns import InstanceReference, Side
 from shared.security.caller import Caller
 
 
@@ -34,27 +23,21 @@ def accessed(
 
 def _event(caller: Caller, transaction: Coded, wanted: Sequence[Wanted], outcome: Outcome) -> AuditEvent:
     patients = sorted({one.patient_id for one in wanted} - {""})
-    return AuditEvent(
-        event_id=INSTANCES_ACCESSED,
-        action="R",
-        outcome=outcome,
-        event_types=(transaction,),
-        participants=pull_participants(caller, server=False),
-        objects=(*map(patient_object, patients[:1]), *_studies(wanted)),
-        purposes=purposes(caller.user),
+    return patterns.instances(
+        transaction,
+        Side.CLIENT,
+        caller,
+        outcome,
+        [_counted(one) for one in wanted],
+        patient_id=patients[0] if patients else "",
     )
 
 
-def _studies(wanted: Sequence[Wanted]) -> Iterator[ParticipantObject]:
-    for study in dict.fromkeys(one.study_instance_uid for one in wanted):
-        of_study = [one for one in wanted if one.study_instance_uid == study]
-        locations = dict.fromkeys(one.retrieve_location_uid for one in of_study if one.retrieve_location_uid)
-        homes = dict.fromkeys(one.home_community_id for one in of_study if one.home_community_id)
-        yield study_object(
-            study,
-            sop_classes=sorted(Counter(one.sop_class_uid for one in of_study).items()),
-            details=(
-                *((REPOSITORY_UNIQUE_ID, location.encode()) for location in locations),
-                *((HOME_OF_DOCUMENT, home.encode()) for home in homes),
-            ),
-        )
+def _counted(one: Wanted) -> InstanceReference:
+    """What is told of an instance: where it should be, and of which kind; not its name."""
+    return InstanceReference(
+        study_instance_uid=one.study_instance_uid,
+        sop_class_uid=one.sop_class_uid,
+        repository_unique_id=one.retrieve_location_uid,
+        home_community_id=one.home_community_id,
+    )

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from consumer.unit import Unit
-from shared.audit.events import (
-    HOME_OF_QUERY,
-    QUERY,
-    AuditEvent,
-    Outcome,
-    ihe,
-    patient_object,
-    purposes,
-    push_participants,
-    query_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim import schemes
 from shared.ebrim.model import AvailabilityStatus, Code, DocumentEntry, Timestamp
 from shared.errors import Actor, DocumentUniqueIdError, Rejected, Severity, TooManyResults, XdsError
@@ -37,8 +29,6 @@ _MANIFESTS = tuple(
     Code(MANIFEST.value, scheme)
     for scheme in (MANIFEST.scheme, "1.2.840.10008.2.16.4", "DCM", "DCMUID", "1.3.6.1.4.1.19376.1.2.3")
 )
-
-_ITI18 = ihe(ITI18.number, ITI18.name)
 
 
 async def find_manifests(unit: Unit, *, patient_id: str, **filters: Any) -> tuple[DocumentEntry, ...]:
@@ -157,21 +147,13 @@ def _newest(entry: DocumentEntry) -> tuple[int, str]:
 
 def audit(caller: Caller, request: StoredQueryRequest, patient_id: str, outcome: Outcome) -> AuditEvent:
     """Describe the query from the consumer's side (ITI TF-2 3.18.5.1.1)."""
-    return AuditEvent(
-        event_id=QUERY,
-        action="E",
-        outcome=outcome,
-        event_types=(_ITI18,),
-        participants=push_participants(caller, server=False),
-        objects=(
-            *((patient_object(patient_id),) if patient_id else ()),
-            query_object(request.query_id, _ITI18, encode_request(request), details=tuple(_details(request))),
-        ),
-        purposes=purposes(caller.user),
+    return patterns.query(
+        ITI18.event_type,
+        Side.CLIENT,
+        caller,
+        outcome,
+        query_id=request.query_id,
+        octets=encode_request(request),
+        home=request.home,
+        patient_id=patient_id,
     )
-
-
-def _details(request: StoredQueryRequest) -> Iterator[tuple[str, bytes]]:
-    yield "QueryEncoding", b"UTF-8"
-    if request.home:
-        yield HOME_OF_QUERY, request.home.encode()

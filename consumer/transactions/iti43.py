@@ -6,16 +6,9 @@ import asyncio
 import hashlib
 
 from consumer.unit import Unit
-from shared.audit.events import (
-    IMPORT,
-    AuditEvent,
-    Outcome,
-    document_object,
-    ihe,
-    patient_object,
-    pull_participants,
-    purposes,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.model import DocumentEntry
 from shared.errors import Rejected, XdsError
 from shared.messages.documents import DocumentRequest
@@ -92,19 +85,4 @@ def _octets(entry: DocumentEntry, content: object) -> bytes:
 
 def audit(caller: Caller, asked: DocumentRequest, patient_id: str, outcome: Outcome) -> AuditEvent:
     """Describe the import from the consumer's side (ITI TF-2 3.43.5.1.1)."""
-    return AuditEvent(
-        event_id=IMPORT,
-        action="C",
-        outcome=outcome,
-        event_types=(ihe(ITI43.number, ITI43.name),),
-        participants=pull_participants(caller, server=False),
-        objects=(
-            patient_object(patient_id),
-            document_object(
-                asked.document_unique_id,
-                repository_unique_id=asked.repository_unique_id,
-                home_community_id=asked.home_community_id,
-            ),
-        ),
-        purposes=purposes(caller.user),
-    )
+    return patterns.documents(ITI43.event_type, Side.CLIENT, caller, outcome, (asked,), patient_id=patient_id)

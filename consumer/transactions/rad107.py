@@ -13,14 +13,12 @@ from consumer.domain.study import Delivery, Wanted
 from consumer.store import files
 from consumer.transactions.access import accessed
 from consumer.unit import Unit
-from shared.audit.events import ihe
 from shared.faults import SenderFault
 from shared.http.client import EgressRefused, Origin
 from shared.http.media_type import decode_media_type
 from shared.http.multipart import Parts
+from shared.messages.rad107 import EVENT_TYPE
 from shared.soap.client import PeerUnclear, PeerUnreachable
-
-RAD107_TYPE = ihe("RAD-107", "WADO-RS Retrieve")
 
 _ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _OK, _PARTIAL = 200, 206
@@ -53,7 +51,7 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
                 yield Delivery(one, 0, "not in the answer")
         finally:
             delivered = {one.sop_instance_uid for one in of_series} - missing.keys()
-            await unit.record(*accessed(unit.caller(url), RAD107_TYPE, of_series, delivered))
+            await unit.record(*accessed(unit.caller(url), EVENT_TYPE, of_series, delivered))
 
 
 def _base(unit: Unit, retrieve_url: str) -> str:

@@ -10,7 +10,6 @@ from consumer.domain.study import Delivery, Wanted
 from consumer.store import files
 from consumer.transactions.access import accessed
 from consumer.unit import Unit
-from shared.audit.events import ihe
 from shared.dicom.uids import TRANSFER_SYNTAXES
 from shared.errors import Actor, XdsError
 from shared.messages.documents import DocumentRequest, PartReference
@@ -23,7 +22,6 @@ from shared.messages.rad69 import (
 
 # Everything that is known: what is stored comes as it is stored, byte for byte.
 _SYNTAXES = tuple(sorted(TRANSFER_SYNTAXES))
-RAD69_TYPE = ihe(RAD69.number, RAD69.name)
 
 
 async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncIterator[Delivery]:
@@ -62,7 +60,7 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
                 yield _missing(one, errors.get(one.sop_instance_uid))
     finally:
         await unit.record(
-            *accessed(unit.caller(url), RAD69_TYPE, wanted, delivered),
+            *accessed(unit.caller(url), RAD69.event_type, wanted, delivered),
         )
 
 

@@ -10,9 +10,10 @@ from functools import partial
 
 from gateway.domain.communities import PATIENT_PARAMETERS, Community
 from gateway.domain.links import Links
-from gateway.transactions.trail import query_event
 from gateway.unit import Unit
+from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.query_values import Kind, encode_value, parse_clause
 from shared.errors import (
     Actor,
@@ -234,11 +235,11 @@ def patient_of(request: StoredQueryRequest) -> str:
 
 
 def _event(unit: Unit, place: _Place, outcome: Outcome, description: str) -> AuditEvent:
-    return query_event(
-        place.transaction,
+    return patterns.query(
+        place.transaction.event_type,
+        Side.CLIENT,
         unit.sender(place.url),
         outcome,
-        server=False,
         query_id=place.request.query_id,
         octets=encode_request(place.request),
         home="" if place.transaction is ITI18 else place.home,
@@ -254,11 +255,11 @@ def received(
     outcome: Outcome,
 ) -> tuple[AuditEvent, ...]:
     """What a gateway records of a query that it was asked."""
-    event = query_event(
-        transaction,
+    event = patterns.query(
+        transaction.event_type,
+        Side.SERVER,
         caller,
         outcome,
-        server=True,
         query_id=request.query_id,
         octets=request.octets,
         home=request.home,

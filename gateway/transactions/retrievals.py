@@ -18,6 +18,7 @@ from gateway.transactions.relay import Destination, Relay, Source
 from gateway.transactions.trail import Named, retrieval_event
 from gateway.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.errors import (
     Actor,
     Busy,
@@ -341,7 +342,7 @@ def _event(
 ) -> AuditEvent:
     place = answer.place
     return retrieval_event(
-        place.transaction, unit.sender(place.url), outcome, named, server=False, description=description
+        place.transaction, Side.CLIENT, unit.sender(place.url), outcome, named, description
     )
 
 
@@ -387,16 +388,16 @@ def _received(
     """What a gateway records of a retrieval that it was asked; without a response all of it failed."""
     asked = tuple(dict.fromkeys(named))
     if response is None:
-        return (retrieval_event(transaction, caller, outcome, asked, server=True),)
+        return (retrieval_event(transaction, Side.SERVER, caller, outcome, asked),)
     reasons = _reasons(response.errors)
     return tuple(
         retrieval_event(
             transaction,
+            Side.SERVER,
             caller,
             of_these,
             these,
-            server=True,
-            description="" if of_these is Outcome.SUCCESS else reasons,
+            "" if of_these is Outcome.SUCCESS else reasons,
         )
         for of_these, these in _by_outcome(asked, response.documents)
     )

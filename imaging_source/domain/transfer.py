@@ -17,15 +17,8 @@ from operator import attrgetter
 from typing import Any
 
 from imaging_source.domain.instance import Issuer
-from shared.audit.events import (
-    INSTANCES_TRANSFERRED,
-    AuditEvent,
-    Coded,
-    Outcome,
-    Participant,
-    patient_object,
-    study_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Coded, Outcome, Participant
 
 
 class Fate(StrEnum):
@@ -87,15 +80,19 @@ def events(sender: Sender, received: Iterable[Received]) -> Iterator[AuditEvent]
     key = attrgetter("patient_id", "study_instance_uid", "fate")
     for (patient_id, study_instance_uid, fate), group in groupby(sorted(received, key=key), key=key):
         instances = list(group)
-        yield AuditEvent(
-            event_id=INSTANCES_TRANSFERRED,
+        number_of: Counter[str] = Counter()
+        for content in instances:
+            number_of[content.sop_class_uid] += content.number
+        yield patterns.instances_received(
+            sender.transaction,
+            sender.participants,
+            Outcome.SERIOUS_FAILURE if fate is Fate.REFUSED else Outcome.SUCCESS,
+            number_of,
             action="C" if fate is Fate.REFUSED else fate.value,
-            outcome=Outcome.SERIOUS_FAILURE if fate is Fate.REFUSED else Outcome.SUCCESS,
-            outcome_description=_described(fate, instances),
-            event_types=(sender.transaction,),
-            participants=sender.participants,
-            objects=tuple(_objects(patient_id, study_instance_uid, instances)),
-            purposes=sender.purposes,
+            study_instance_uid=study_instance_uid,
+            patient_id=patient_id,
+            description=_described(fate, instances),
+            purposes_of_use=sender.purposes,
             time=max(content.last_at for content in instances),
         )
 
@@ -109,18 +106,6 @@ def _described(fate: Fate, instances: list[Received]) -> str:
             return f"{number} instances were stored anew: their files were lost or damaged"
         case _:
             return ""
-
-
-def _objects(patient_id: str, study_instance_uid: str, instances: list[Received]) -> Iterator[Any]:
-    if study_instance_uid:
-        counts: Counter[str] = Counter()
-        for content in instances:
-            counts[content.sop_class_uid] += content.number
-        yield study_object(
-            study_instance_uid, sop_classes=sorted((uid, n) for uid, n in counts.items() if uid)
-        )
-    if patient_id:
-        yield patient_object(patient_id)
 
 
 def cx(patient_id: str, issuer: Issuer) -> str:

@@ -8,16 +8,9 @@ from imaging_source.domain import manifest
 from imaging_source.store import reconciliation
 from imaging_source.store.publications import PublicationError, PublicationState
 from imaging_source.unit import Parts
-from shared.audit.events import (
-    EXPORT,
-    AuditEvent,
-    Outcome,
-    ihe,
-    patient_object,
-    push_participants,
-    study_object,
-    submission_set_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim import schemes
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import (
@@ -107,17 +100,12 @@ def _submission(parts: Parts, document: RegisteredDocument) -> Submission:
 
 def audit(parts: Parts, submission: Submission, study_instance_uid: str, outcome: Outcome) -> AuditEvent:
     """Describe the update from the source's side: an export with action U."""
-    return AuditEvent(
-        event_id=EXPORT,
-        action="U",
-        outcome=outcome,
-        event_types=(ihe(ITI57.number, ITI57.name),),
-        participants=push_participants(
-            parts.as_client(parts.settings.registry_endpoint(ITI57.number)), server=False
-        ),
-        objects=(
-            patient_object(submission.submission_set.patient_id),
-            submission_set_object(submission.submission_set.unique_id),
-            study_object(study_instance_uid),
-        ),
+    return patterns.submission(
+        ITI57.event_type,
+        Side.CLIENT,
+        parts.as_client(parts.settings.registry_endpoint(ITI57.number)),
+        outcome,
+        submission,
+        update=True,
+        study_instance_uid=study_instance_uid,
     )

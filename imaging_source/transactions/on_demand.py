@@ -15,15 +15,9 @@ from imaging_source.domain.publishing import Names
 from imaging_source.store.publications import PublishedStudy, note_described
 from imaging_source.transactions import rad68
 from imaging_source.unit import Parts
-from shared.audit.events import (
-    EXPORT,
-    AuditEvent,
-    Coded,
-    Outcome,
-    http_pull_participants,
-    patient_object,
-    study_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Coded, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.model import Submission, Timestamp
 from shared.messages.on_demand import MadeManifest, ManifestRequest
 from shared.security.caller import Caller
@@ -113,14 +107,11 @@ def _study(header: StudyHeader, made: MadeManifest, asked: ManifestRequest) -> P
 
 def audit(made: MadeManifest, caller: Caller, study_instance_uid: str) -> AuditEvent:
     """Describe what was given to the repository; the repository describes to whom it goes (ITI-43)."""
-    return AuditEvent(
-        event_id=EXPORT,
-        action="R",
-        outcome=Outcome.SUCCESS,
-        event_types=(MANIFEST_ON_DEMAND,),
-        participants=http_pull_participants(caller, server=True),
-        objects=(
-            patient_object(made.submission.submission_set.patient_id),
-            study_object(study_instance_uid),
-        ),
+    return patterns.manifest(
+        MANIFEST_ON_DEMAND,
+        Side.SERVER,
+        caller,
+        Outcome.SUCCESS,
+        study_instance_uid=study_instance_uid,
+        patient_id=made.submission.submission_set.patient_id,
     )

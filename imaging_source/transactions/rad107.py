@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
 
 from imaging_source.domain.bulk_data import BulkValue
 from imaging_source.domain.instance import Instance
@@ -19,19 +18,11 @@ from imaging_source.domain.negotiation import Acceptable, Form
 from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode, choose_default
 from imaging_source.transactions.retrieval import Result, Undecodable, Unreadable, events, files, syntax_of
 from imaging_source.unit import Access, Unit
-from shared.audit.events import (
-    REFUSED_BY_CONSENT,
-    AuditEvent,
-    Outcome,
-    http_pull_participants,
-    ihe,
-)
+from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.errors import XdsError
 from shared.http.pieces import FileRange
+from shared.messages.rad107 import EVENT_TYPE
 from shared.security.caller import Caller
-
-RAD107: Final = ihe("RAD-107", "WADO-RS Retrieve")
-
 
 # --- messages ----------------------------------------------------------------------------------------
 
@@ -327,8 +318,8 @@ def audit(
         for event in events(
             graded,
             caller,
-            transaction=RAD107,
-            participants=http_pull_participants(caller, server=True),
+            transaction=EVENT_TYPE,
+            over_http=True,
             failure=grade,
         )
     )

@@ -42,21 +42,14 @@ from imaging_source.store.publications import (
 )
 from imaging_source.transactions import iti57, reconciliation
 from imaging_source.unit import Parts
-from shared.audit.events import (
-    EXPORT,
-    AuditEvent,
-    Outcome,
-    ihe,
-    patient_object,
-    push_participants,
-    study_object,
-    submission_set_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.codec import decode_submission, encode_submission
 from shared.ebrim.model import Submission
 from shared.errors import Actor, Severity, XdsError
 from shared.faults import WSSE, ReceiverFault
-from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocument
+from shared.messages.iti41 import ITI41, RAD68, ProvideAndRegisterRequest, ProvidedDocument
 from shared.messages.registrations import RegisteredDocument
 from shared.messages.registry import RegistryResponse, Status
 from shared.security.caller import Caller
@@ -67,7 +60,6 @@ from shared.xml import NS, parse
 
 _log = logger(__name__)
 
-RAD68: Final = ihe("RAD-68", "Provide and Register Imaging Document Set - MTOM/XOP")
 
 SEND_SECONDS: Final = 40.0
 
@@ -542,16 +534,13 @@ def audit(
     errors: Sequence[PublicationError] = (),
 ) -> AuditEvent:
     """Describe the export from the source's side, as ITI-41 and as RAD-68 (ITI TF-2 3.41.5.1.1)."""
-    return AuditEvent(
-        event_id=EXPORT,
-        action="R",
-        outcome=outcome,
-        outcome_description=" ".join(dict.fromkeys(error.code for error in errors)),
-        event_types=(ihe(ITI41.number, ITI41.name), RAD68),
-        participants=push_participants(caller, server=False),
-        objects=(
-            patient_object(submission.submission_set.patient_id),
-            submission_set_object(submission.submission_set.unique_id),
-            study_object(leased.study_instance_uid),
-        ),
+    return patterns.submission(
+        ITI41.event_type,
+        Side.CLIENT,
+        caller,
+        outcome,
+        submission,
+        also=RAD68.event_type,
+        study_instance_uid=leased.study_instance_uid,
+        description=" ".join(dict.fromkeys(error.code for error in errors)),
     )

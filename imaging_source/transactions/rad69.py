@@ -10,7 +10,7 @@ from imaging_source.domain.instance import Instance
 from imaging_source.domain.transfer_syntax import Choice, Impossible, choose
 from imaging_source.transactions.retrieval import Result, Unreadable, events, files
 from imaging_source.unit import Access, Unit
-from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome, ihe, pull_participants
+from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.dicom.uids import UID_FORM, is_uid
 from shared.errors import (
     Actor,
@@ -207,8 +207,7 @@ def audit(
     return events(
         results,
         caller,
-        transaction=ihe(RAD69.number, RAD69.name),
-        participants=pull_participants(caller, server=True),
+        transaction=RAD69.event_type,
     )
 
 

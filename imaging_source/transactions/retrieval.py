@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -13,50 +12,28 @@ from typing import Final
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode
 from imaging_source.unit import Unit
-from shared.audit.events import (
-    INSTANCES_TRANSFERRED,
-    REPOSITORY_UNIQUE_ID,
-    AuditEvent,
-    Coded,
-    Outcome,
-    Participant,
-    ParticipantObject,
-    patient_object,
-    purposes,
-    study_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Coded, Outcome
+from shared.audit.patterns import InstanceReference, Side
 from shared.http.pieces import FileRange
 from shared.security.caller import Caller
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
 
-HOME_COMMUNITY: Final = "ihe:homeCommunityID"
-DOCUMENT_UNIQUE_ID: Final = "ihe:DocumentUniqueId"
-SERIES_INSTANCE_UID: Final = "Series Instance Unique Id"
-
-# An audit record of failures names so many instances; a record must stay below what its receivers accept.
-MAX_NAMED: Final = 200
-
 _AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(InstanceReference):
     """What became of one instance that was asked for.
 
     `failure` is empty for what is delivered, and else the reason for the trail. `patient_id` is a CX, empty
     when it is not known; of an unknown instance only its UIDs are.
     """
 
-    study_instance_uid: str
-    series_instance_uid: str = ""
-    sop_instance_uid: str = ""
-    sop_class_uid: str = ""
     patient_id: str = ""
     failure: str = ""
-    repository_unique_id: str = ""
-    home_community_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,63 +131,24 @@ def events(
     caller: Caller,
     *,
     transaction: Coded,
-    participants: tuple[Participant, ...],
+    over_http: bool = False,
     failure: Outcome = Outcome.SERIOUS_FAILURE,
 ) -> tuple[AuditEvent, ...]:
-    """Describe a retrieval (PS3.15 A.5.3.7): one event for each patient and outcome.
-
-    Delivered instances are counted by study and SOP class; of those that were not, the first `MAX_NAMED` are
-    named.
-    """
+    """Describe a retrieval (PS3.15 A.5.3.7): one event for each patient and outcome."""
 
     def key(result: Result) -> tuple[str, str]:
         return result.failure, result.patient_id
 
     return tuple(
-        AuditEvent(
-            event_id=INSTANCES_TRANSFERRED,
-            action="R",
-            outcome=failure if reason else Outcome.SUCCESS,
-            outcome_description=reason,
-            event_types=(transaction,),
-            participants=participants,
-            objects=tuple(_objects(patient_id, list(of_patient), failed=bool(reason))),
-            purposes=purposes(caller.user),
+        patterns.instances(
+            transaction,
+            Side.SERVER,
+            caller,
+            failure if reason else Outcome.SUCCESS,
+            list(of_patient),
+            patient_id=patient_id,
+            description=reason,
+            over_http=over_http,
         )
         for (reason, patient_id), of_patient in groupby(sorted(results, key=key), key=key)
     )
-
-
-def _objects(patient_id: str, results: list[Result], *, failed: bool) -> Iterator[ParticipantObject]:
-    if patient_id:
-        yield patient_object(patient_id)
-    named = MAX_NAMED
-    by_study: dict[str, list[Result]] = {}
-    for result in results:
-        by_study.setdefault(result.study_instance_uid, []).append(result)
-    for study_instance_uid, of_study in by_study.items():
-        details = dict.fromkeys(_places(of_study))
-        if failed:
-            details |= dict.fromkeys(_names(of_study[:named]))
-            named -= len(of_study[:named])
-        counts = Counter(result.sop_class_uid for result in of_study if result.sop_class_uid)
-        # An id is never absent from the record, whatever the request left out.
-        yield study_object(
-            study_instance_uid or "unknown", sop_classes=sorted(counts.items()), details=tuple(details)
-        )
-
-
-def _places(results: Iterable[Result]) -> Iterator[tuple[str, bytes]]:
-    for result in results:
-        if result.repository_unique_id:
-            yield REPOSITORY_UNIQUE_ID, result.repository_unique_id.encode()
-        if result.home_community_id:
-            yield HOME_COMMUNITY, result.home_community_id.encode()
-
-
-def _names(results: Iterable[Result]) -> Iterator[tuple[str, bytes]]:
-    for result in results:
-        if result.series_instance_uid:
-            yield SERIES_INSTANCE_UID, result.series_instance_uid.encode()
-        if result.sop_instance_uid:
-            yield DOCUMENT_UNIQUE_ID, result.sop_instance_uid.encode()

@@ -23,17 +23,9 @@ from registry.domain import patients as identities
 from registry.domain.patients import Patient
 from registry.store import consents, patients, updates
 from registry.unit import Parts, Unit
-from shared.audit.events import (
-    SECURITY_ALERT,
-    URI,
-    AuditEvent,
-    Coded,
-    Outcome,
-    ParticipantObject,
-    http_push_participants,
-    patient_object,
-    purposes,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.consent.decision import Action, Resource
 from shared.consent.evaluation import explain
 from shared.consent.policy import (
@@ -53,8 +45,6 @@ from shared.security.caller import Caller, User
 from shared.security.rights import Right
 from shared.settings import PatientPolicy
 from shared.store.engine import Reader, Transaction
-
-SECURITY_CONFIGURATION = Coded("110129", "DCM", "Security Configuration")
 
 Text = Field(min_length=1, max_length=1_000)
 
@@ -244,23 +234,9 @@ def audit(
 def _events(
     policy_id: str, patient_id: str, change: str, caller: Caller, outcome: Outcome = Outcome.SUCCESS
 ) -> tuple[AuditEvent, ...]:
-    """A change of who may see what (DICOM PS3.15 A.5.3.11)."""
-    policy = ParticipantObject(
-        object_id=policy_id,
-        id_type=URI,
-        type_code=2,
-        role=13,
-        details=(("Alert Description", f"consent policy {change}".encode()),),
-    )
     return (
-        AuditEvent(
-            event_id=SECURITY_ALERT,
-            action="E",
-            outcome=outcome,
-            event_types=(SECURITY_CONFIGURATION,),
-            participants=http_push_participants(caller, server=True),
-            objects=(patient_object(patient_id), policy),
-            purposes=purposes(caller.user),
+        patterns.consent_changed(
+            Side.SERVER, caller, outcome, policy_id=policy_id, patient_id=patient_id, change=change
         ),
     )
 

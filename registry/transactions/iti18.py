@@ -14,17 +14,9 @@ from registry.store.document_entries import are_more_than, find_codes, find_docu
 from registry.store.found import find_fragments
 from registry.store.selections import select_objects
 from registry.unit import Unit
-from shared.audit.events import (
-    QUERY,
-    REFUSED_BY_CONSENT,
-    AuditEvent,
-    Outcome,
-    ihe,
-    patient_object,
-    purposes,
-    push_participants,
-    query_object,
-)
+from shared.audit import patterns
+from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.codec import encode_object_ref
 from shared.ebrim.query_values import Kind, parse_clause
 from shared.errors import QueryError, ResultNotSinglePatient, TooManyResults
@@ -335,25 +327,16 @@ def _query_event(
     patient_id: str,
     description: str,
 ) -> AuditEvent:
-    transaction = ihe(served.number, served.name)
-    details = [("QueryEncoding", b"UTF-8")]
-    if request.home:
-        details.append(("urn:ihe:iti:xca:2010:homeCommunityId", request.home.encode()))
-    query = query_object(
-        request.query_id,
-        transaction,
-        request.octets or ITI18.encode_request(request),
-        details=tuple(details),
-    )
-    return AuditEvent(
-        event_id=QUERY,
-        action="E",
-        outcome=outcome,
-        outcome_description=description,
-        event_types=(transaction,),
-        participants=push_participants(caller, server=True),
-        objects=(patient_object(patient_id), query) if patient_id else (query,),
-        purposes=purposes(caller.user),
+    return patterns.query(
+        served.event_type,
+        Side.SERVER,
+        caller,
+        outcome,
+        query_id=request.query_id,
+        octets=request.octets or ITI18.encode_request(request),
+        home=request.home,
+        patient_id=patient_id,
+        description=description,
     )
 
 

@@ -14,16 +14,9 @@ from registry.domain.submission import MESSAGE_RULES, Message, Rule, errors_in_m
 from registry.store import identifiers, objects, submissions
 from registry.store import patients as patient_store
 from registry.unit import Unit
-from shared.audit.events import (
-    IMPORT,
-    AuditEvent,
-    Outcome,
-    ihe,
-    patient_object,
-    purposes,
-    push_participants,
-    submission_set_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import is_symbolic, nfc
 from shared.ebrim.model import Association, Folder, RegistryObject, Submission, Timestamp
@@ -256,23 +249,8 @@ def registration_event(
     outcome: Outcome,
 ) -> AuditEvent:
     """The event of a transaction that registers."""
-    submission = request.decoded.submission
-    described = (
-        ()
-        if submission is None
-        else (
-            patient_object(submission.submission_set.patient_id),
-            submission_set_object(submission.submission_set.unique_id),
-        )
-    )
-    return AuditEvent(
-        event_id=IMPORT,
-        action="C",
-        outcome=outcome,
-        event_types=(ihe(transaction.number, transaction.name),),
-        participants=push_participants(caller, server=True),
-        objects=described,
-        purposes=purposes(caller.user),
+    return patterns.submission(
+        transaction.event_type, Side.SERVER, caller, outcome, request.decoded.submission
     )
 
 

@@ -5,21 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from registry.domain.patients import PatientRefused
 from registry.store import feed
 from registry.transactions import patient_feed
 from registry.unit import Unit
-from shared.audit.events import (
-    PATIENT_RECORD,
-    AuditEvent,
-    Outcome,
-    ihe,
-    patient_object,
-    purposes,
-    push_participants,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome, ihe, purposes, push_participants
 from shared.ebrim.identifiers import CX, nfc
 from shared.errors import SubmissionError, UnavailableError, UnknownPatientId
 from shared.messages.iti44 import (
@@ -39,7 +31,7 @@ from shared.soap.served import Served
 from shared.store.engine import Transaction
 from shared.xml import parse
 
-_NAME = ihe(ITI44_ADD.number, "Patient Identity Feed")
+_EVENT_TYPE = ihe(ITI44_ADD.number, "Patient Identity Feed")
 _ACTIONS: Mapping[Interaction, str] = {Interaction.ADD: "C", Interaction.REVISE: "U", Interaction.MERGE: "U"}
 
 
@@ -164,22 +156,14 @@ def _events(
     described = [(_ACTIONS[request.interaction], patient_id)]
     if request.interaction is Interaction.MERGE:
         described.insert(0, ("D", prior))
-    now = datetime.now(UTC)
-    return tuple(
-        AuditEvent(
-            event_id=PATIENT_RECORD,
-            time=now,
-            action=action,
-            outcome=outcome,
-            event_types=(_NAME,),
-            participants=push_participants(caller, server=True),
-            objects=(patient_object(named, details=(("II", str(request.message_id).encode()),)),)
-            if named
-            else (),
-            outcome_description=description,
-            purposes=purposes(caller.user),
-        )
-        for action, named in described
+    return patterns.patient_feed(
+        _EVENT_TYPE,
+        push_participants(caller, server=True),
+        outcome,
+        described,
+        message=("II", str(request.message_id)),
+        description=description,
+        purposes_of_use=purposes(caller.user),
     )
 
 

@@ -19,18 +19,9 @@ from registry.store import identifiers, objects, submissions, versions
 from registry.store import patients as patient_store
 from registry.transactions.iti42 import chosen_ids, in_order
 from registry.unit import Unit
-from shared.audit.events import (
-    IMPORT,
-    AuditEvent,
-    Coded,
-    Outcome,
-    ParticipantObject,
-    ihe,
-    patient_object,
-    purposes,
-    push_participants,
-    submission_set_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Coded, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import nfc
 from shared.ebrim.model import Association, RegistryObject, Submission, Timestamp
@@ -55,8 +46,6 @@ from shared.settings import PatientPolicy
 from shared.soap.served import Served
 from shared.store.engine import Transaction
 from shared.xml import parse
-
-HOME_COMMUNITY_ID = "urn:ihe:iti:xca:2010:homeCommunityId"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,28 +281,15 @@ def audit(
     request: UpdateRequest, response: RegistryResponse | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
     """Describe the update (supplement XDS Metadata Update, 3.57.5.1): who updated by which submission set."""
-    return (described(request, caller, outcome, ihe(ITI57.number, ITI57.name)),)
+    return (described(ITI57.event_type, request, caller, outcome),)
 
 
 def described(
-    request: UpdateRequest, caller: Caller, outcome: Outcome, transaction: Coded, home: str = ""
+    transaction: Coded, request: UpdateRequest, caller: Caller, outcome: Outcome, home: str = ""
 ) -> AuditEvent:
     """The event of an update; `home` is the community that the submission set names."""
-    submission = request.decoded.submission
-    objects_of: tuple[ParticipantObject, ...] = ()
-    if submission is not None:
-        submission_set = submission_set_object(submission.submission_set.unique_id)
-        if home:
-            submission_set = replace(submission_set, details=((HOME_COMMUNITY_ID, home.encode()),))
-        objects_of = (patient_object(submission.submission_set.patient_id), submission_set)
-    return AuditEvent(
-        event_id=IMPORT,
-        action="U",
-        outcome=outcome,
-        event_types=(transaction,),
-        participants=push_participants(caller, server=True),
-        objects=objects_of,
-        purposes=purposes(caller.user),
+    return patterns.submission(
+        transaction, Side.SERVER, caller, outcome, request.decoded.submission, update=True, home=home
     )
 
 

@@ -12,18 +12,10 @@ from registry.domain.administration import may_administer
 from registry.domain.removal import Removal, errors_of
 from registry.store import identifiers, objects, patients, removals, submissions
 from registry.unit import Unit
-from shared.audit.events import (
-    PATIENT_RECORD,
-    AuditEvent,
-    Coded,
-    Outcome,
-    ParticipantObject,
-    ihe,
-    patient_object,
-    purposes,
-    push_participants,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
 from shared.audit.outbox import insert_events
+from shared.audit.patterns import Side
 from shared.ebrim.model import Folder, Timestamp
 from shared.errors import Actor, InvalidRemoval, Rejected
 from shared.messages.iti62 import ITI62, RemoveMetadataRequest
@@ -39,12 +31,6 @@ from shared.soap.served import Served
 from shared.store.engine import Transaction
 from shared.xml import parse
 
-#: Objects that one audit event names, so that none is larger than a trail takes.
-IN_ONE_EVENT = 200
-
-_OBJECT_REF = Coded("urn:ihe:iti:2017:ObjectRef", "IHE XDS Metadata", "registry object reference")
-# Permanent erasure, of the object life cycles of DICOM PS3.15 A.5.
-_ERASED = 15
 _SUCCESS = RegistryResponse(status=Status.SUCCESS)
 
 
@@ -155,37 +141,21 @@ def audit(
     request: RemoveMetadataRequest, response: RegistryResponse | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
     """Describe a removal by what was asked; what was done is recorded together with it."""
-    return tuple(_events_of(caller, outcome, "", request.ids))
+    return (_event(caller, outcome, "", request.ids),)
 
 
 def _events(caller: Caller, removal: Removal) -> Iterator[AuditEvent]:
-    """One event for each patient, more where there are many objects."""
+    """One event for each patient."""
     by_patient: dict[str, list[str]] = {}
     for item in removal.going:
         by_patient.setdefault(item.patient_id, []).append(item.entry_uuid)
     for patient_id, ids in by_patient.items():
-        yield from _events_of(caller, Outcome.SUCCESS, patient_id, ids)
+        yield _event(caller, Outcome.SUCCESS, patient_id, ids)
 
 
-def _events_of(caller: Caller, outcome: Outcome, patient_id: str, ids: Sequence[str]) -> Iterator[AuditEvent]:
-    for at in range(0, max(len(ids), 1), IN_ONE_EVENT):
-        yield AuditEvent(
-            event_id=PATIENT_RECORD,
-            action="D",
-            outcome=outcome,
-            event_types=(ihe(ITI62.number, ITI62.name),),
-            participants=push_participants(caller, server=True),
-            objects=(
-                *((patient_object(patient_id),) if patient_id else ()),
-                *map(_object, ids[at : at + IN_ONE_EVENT]),
-            ),
-            purposes=purposes(caller.user),
-        )
-
-
-def _object(entry_uuid: str) -> ParticipantObject:
-    return ParticipantObject(
-        object_id=entry_uuid, id_type=_OBJECT_REF, type_code=2, role=3, life_cycle=_ERASED
+def _event(caller: Caller, outcome: Outcome, patient_id: str, ids: Sequence[str]) -> AuditEvent:
+    return patterns.removal_of_objects(
+        ITI62.event_type, Side.SERVER, caller, outcome, ids, patient_id=patient_id
     )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from registry.domain import feed
 from registry.domain.feed import ADDING, Code, Event, FeedError, FeedMessage, Header
@@ -14,14 +13,8 @@ from registry.domain.patients import PatientRefused
 from registry.store import feed as feed_store
 from registry.transactions import patient_feed
 from registry.unit import Parts, Unit
-from shared.audit.events import (
-    PATIENT_RECORD,
-    AuditEvent,
-    Outcome,
-    feed_participants,
-    ihe,
-    patient_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome, feed_participants, ihe
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import UnavailableError
 from shared.faults import NodeRefused
@@ -33,7 +26,7 @@ from shared.telemetry.metrics import Result
 from shared.telemetry.trace import asked_for, ended
 
 _log = logger(__name__)
-_NAME = ihe("ITI-8", "Patient Identity Feed")
+_EVENT_TYPE = ihe("ITI-8", "Patient Identity Feed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,44 +168,34 @@ def audit(
     described = [("C" if message.event in ADDING else "U", message.patient_id)]
     if message.event is Event.MERGE:
         described.insert(0, ("D", message.prior_patient_id))
-    now = datetime.now(UTC)
-    return tuple(
-        replace(
-            _event(message.header, action, patient_id, address, host, outcome, description=description),
-            time=now,
-        )
-        for action, patient_id in described
-    )
+    return _events(message.header, described, address, host, outcome, description)
 
 
 def _unread(error: FeedError, address: str, host: str) -> AuditEvent:
     action = "C" if error.header.event in list(ADDING) else "U"
-    return _event(error.header, action, "", address, host, Outcome.SERIOUS_FAILURE, description=error.text)
+    (event,) = _events(error.header, [(action, "")], address, host, Outcome.SERIOUS_FAILURE, error.text)
+    return event
 
 
-def _event(
+def _events(
     header: Header,
-    action: str,
-    patient_id: str,
+    changes: Sequence[tuple[str, str]],
     address: str,
     host: str,
     outcome: Outcome,
-    *,
-    description: str = "",
-) -> AuditEvent:
-    detail = ("MSH-10", header.control_id.encode())
-    return AuditEvent(
-        event_id=PATIENT_RECORD,
-        action=action,
-        outcome=outcome,
-        event_types=(_NAME,),
-        participants=feed_participants(
+    description: str,
+) -> tuple[AuditEvent, ...]:
+    return patterns.patient_feed(
+        _EVENT_TYPE,
+        feed_participants(
             sender=(header.facility, header.application),
             receiver=(header.receiving_facility, header.receiving_application),
             sender_address=address,
             receiver_host=host,
             server=True,
         ),
-        objects=(patient_object(patient_id, details=(detail,)),) if patient_id else (),
-        outcome_description=description,
+        outcome,
+        changes,
+        message=("MSH-10", header.control_id),
+        description=description,
     )

@@ -10,7 +10,7 @@ from registry.domain.administration import may_administer
 from registry.domain.restricted_update import errors_in_restricted_update, errors_of_restricted_update
 from registry.transactions.iti57 import Rules, described, update_metadata
 from registry.unit import Unit
-from shared.audit.events import AuditEvent, Outcome, ihe
+from shared.audit.events import AuditEvent, Outcome
 from shared.errors import LocalPolicyRestriction, Rejected
 from shared.messages.iti57 import UpdateRequest
 from shared.messages.iti92 import ITI92
@@ -53,7 +53,7 @@ def audit(
     """Describe the update (supplement Restricted Metadata Update, 3.92.5.1)."""
     submission = request.decoded.submission
     home = submission.submission_set.home_community_id if submission else ""
-    return (described(request, caller, outcome, ihe(ITI92.number, ITI92.name), home),)
+    return (described(ITI92.event_type, request, caller, outcome, home),)
 
 
 SERVED = Served(ITI92, handle, audit, Speaker.NODE)

@@ -20,21 +20,14 @@ from repository.domain.provision import (
 from repository.store import documents
 from repository.transactions import registration
 from repository.unit import Unit
-from shared.audit.events import (
-    IMPORT,
-    AuditEvent,
-    Outcome,
-    ihe,
-    patient_object,
-    purposes,
-    push_participants,
-    submission_set_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import Submission
 from shared.errors import Rejected
-from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest
+from shared.messages.iti41 import ITI41, RAD68, ProvideAndRegisterRequest
 from shared.messages.registry import RegistryResponse
 from shared.security.caller import Caller
 from shared.security.speaker import Speaker
@@ -44,8 +37,6 @@ from shared.store.engine import Transaction
 
 # In the XDS-I option a manifest is told by its format code; its record names RAD-68 beside ITI-41.
 _MANIFEST_FORMAT = "1.2.840.10008.5.1.4.1.1.88.59"
-_ITI41 = ihe(ITI41.number, ITI41.name)
-_RAD68 = ihe("RAD-68", "Provide and Register Imaging Document Set - MTOM/XOP")
 
 
 async def handle(unit: Unit, request: ProvideAndRegisterRequest, caller: Caller) -> RegistryResponse:
@@ -157,25 +148,16 @@ def audit(
 ) -> tuple[AuditEvent, ...]:
     """Describe the import as ITI TF-2 3.41.5.1.2 asks, whether it succeeded or not."""
     submission = request.decoded.submission
-    objects = (
-        (
-            patient_object(submission.submission_set.patient_id),
-            submission_set_object(submission.submission_set.unique_id),
-        )
-        if submission
-        else ()
-    )
     entries = submission.document_entries if submission else ()
     is_manifest = any(entry.format_code.value == _MANIFEST_FORMAT for entry in entries)
     return (
-        AuditEvent(
-            event_id=IMPORT,
-            action="C",
-            outcome=outcome,
-            event_types=(_ITI41, _RAD68) if is_manifest else (_ITI41,),
-            participants=push_participants(caller, server=True),
-            objects=objects,
-            purposes=purposes(caller.user),
+        patterns.submission(
+            ITI41.event_type,
+            Side.SERVER,
+            caller,
+            outcome,
+            submission,
+            also=RAD68.event_type if is_manifest else None,
         ),
     )
 

@@ -7,15 +7,9 @@ from __future__ import annotations
 
 from repository.domain.provision import Provision
 from repository.unit import Unit
-from shared.audit.events import (
-    EXPORT,
-    AuditEvent,
-    Outcome,
-    ihe,
-    patient_object,
-    push_participants,
-    submission_set_object,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.model import Submission
 from shared.ebrim.schemes import ON_DEMAND
 from shared.errors import Actor, RegistryNotAvailable, Severity
@@ -90,14 +84,5 @@ def transaction_of(submission: Submission) -> SoapTransaction[RegisterRequest, R
 def audit(unit: Unit, submission: Submission, outcome: Outcome) -> AuditEvent:
     """Describe the registration from the repository's side (ITI TF-2 3.42.5.1.1, 3.61.5)."""
     transaction = transaction_of(submission)
-    return AuditEvent(
-        event_id=EXPORT,
-        action="R",
-        outcome=outcome,
-        event_types=(ihe(transaction.number, transaction.name),),
-        participants=push_participants(unit.as_client(transaction.number), server=False),
-        objects=(
-            patient_object(submission.submission_set.patient_id),
-            submission_set_object(submission.submission_set.unique_id),
-        ),
-    )
+    client = unit.as_client(transaction.number)
+    return patterns.submission(transaction.event_type, Side.CLIENT, client, outcome, submission)

@@ -10,17 +10,9 @@ from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.store.documents import StoredDocument
 from repository.transactions import assembling
 from repository.unit import Unit
-from shared.audit.events import (
-    EXPORT,
-    REFUSED_BY_CONSENT,
-    AuditEvent,
-    Outcome,
-    document_object,
-    ihe,
-    patient_object,
-    pull_participants,
-    purposes,
-)
+from shared.audit import patterns
+from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.consent.decision import Action, Decision, Resource
 from shared.errors import DocumentUniqueIdError, UnknownRepositoryId, Withheld, XdsError
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
@@ -166,25 +158,14 @@ def audit(
 def _event(
     caller: Caller, outcome: Outcome, patient_id: str, asked: Sequence[DocumentRequest], reason: str
 ) -> AuditEvent:
-    return AuditEvent(
-        event_id=EXPORT,
-        action="R",
-        outcome=outcome,
-        outcome_description=reason,
-        event_types=(ihe(ITI43.number, ITI43.name),),
-        participants=pull_participants(caller, server=True),
-        objects=(
-            *((patient_object(patient_id),) if patient_id else ()),
-            *(
-                document_object(
-                    one.document_unique_id,
-                    repository_unique_id=one.repository_unique_id,
-                    home_community_id=one.home_community_id,
-                )
-                for one in asked
-            ),
-        ),
-        purposes=purposes(caller.user),
+    return patterns.documents(
+        ITI43.event_type,
+        Side.SERVER,
+        caller,
+        outcome,
+        asked,
+        patient_id=patient_id,
+        description=reason,
     )
 
 

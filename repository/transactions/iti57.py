@@ -6,13 +6,13 @@ The update was committed together with the document; every attempt carries the s
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from repository.store import assemblies
 from repository.store.assemblies import OpenUpdate
 from repository.transactions import iti42
 from repository.unit import Unit
-from shared.audit.events import AuditEvent, Outcome, ihe, push_participants
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.ebrim.codec import decode_submission, parse_fragment
 from shared.ebrim.model import Submission
 from shared.faults import ReceiverFault
@@ -90,10 +90,5 @@ def _submission_of(update: OpenUpdate) -> Submission:
 
 def audit(unit: Unit, submission: Submission, outcome: Outcome) -> AuditEvent:
     """Describe the update from the repository's side: an export with action U."""
-    event = iti42.audit(unit, submission, outcome)
-    return replace(
-        event,
-        action="U",
-        event_types=(ihe(ITI57.number, ITI57.name),),
-        participants=push_participants(unit.as_client(ITI57.number), server=False),
-    )
+    client = unit.as_client(ITI57.number)
+    return patterns.submission(ITI57.event_type, Side.CLIENT, client, outcome, submission, update=True)

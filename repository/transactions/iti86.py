@@ -11,16 +11,9 @@ from collections.abc import Mapping, Sequence
 from repository.domain.provision import State
 from repository.store import documents
 from repository.unit import Unit
-from shared.audit.events import (
-    PATIENT_RECORD,
-    AuditEvent,
-    Outcome,
-    document_object,
-    ihe,
-    patient_object,
-    purposes,
-    push_participants,
-)
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.patterns import Side
 from shared.errors import (
     DocumentUniqueIdError,
     RemoveDocumentsError,
@@ -34,9 +27,6 @@ from shared.security.caller import Caller
 from shared.security.speaker import Speaker
 from shared.soap.served import Served
 from shared.store.engine import Transaction
-
-# Permanent erasure, of the object life cycles of DICOM PS3.15 A.5.
-_ERASED = 15
 
 Provided = Mapping[str, list[tuple[str, State]]]
 
@@ -144,24 +134,8 @@ def _by_patient(known: Provided, asked: Sequence[DocumentRequest]) -> dict[str, 
 
 
 def _event(caller: Caller, outcome: Outcome, patient_id: str, asked: Sequence[DocumentRequest]) -> AuditEvent:
-    return AuditEvent(
-        event_id=PATIENT_RECORD,
-        action="D",
-        outcome=outcome,
-        event_types=(ihe(ITI86.number, ITI86.name),),
-        participants=push_participants(caller, server=True),
-        objects=(
-            *((patient_object(patient_id),) if patient_id else ()),
-            *(
-                document_object(
-                    one.document_unique_id,
-                    repository_unique_id=one.repository_unique_id,
-                    life_cycle=_ERASED,
-                )
-                for one in asked
-            ),
-        ),
-        purposes=purposes(caller.user),
+    return patterns.removal_of_documents(
+        ITI86.event_type, Side.SERVER, caller, outcome, asked, patient_id=patient_id
     )
 
 

@@ -15,17 +15,7 @@ from typing import Final, TypeVar
 
 from shared.audit import dicom_xml
 from shared.audit.events import AuditEvent, Coded, Participant, ParticipantObject
-
-#: Octets of one record, with its syslog header.
-MAX_RECORD: Final = 60 * 1024
-#: Objects that one record names; details and SOP classes that one object of it has.
-MAX_OBJECTS: Final = 200
-#: Octets of a query that are kept beside the digest of all of it.
-MAX_QUERY: Final = 8 * 1024
-#: Octets of any other value, as it is written.
-MAX_VALUE: Final = 1024
-#: Records that one event becomes at most; objects beyond them are counted.
-MAX_PARTS: Final = 100
+from shared.audit.limits import MAX_OBJECTS, MAX_PARTS, MAX_QUERY, MAX_RECORD, MAX_VALUE
 
 # What a record is made of: its head, its patients, its objects, and the rest (source, syslog header, notes).
 _HEAD: Final = 20 * 1024

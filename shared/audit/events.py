@@ -1,4 +1,5 @@
-"""The audit event as a value (DICOM PS3.15 A.5), and the patterns of ITI TF-2 3.20 that transactions share.
+"""The audit event as a value (DICOM PS3.15 A.5), what it is made of, and the events of a node; those of
+transactions are in `shared.audit.patterns`.
 
 An event describes one patient and one outcome; what touches two patients, or succeeds in part, is two events.
 """
@@ -56,6 +57,7 @@ LOGOUT = Coded("110123", "DCM", "Logout")
 NODE_AUTHENTICATION = Coded("110126", "DCM", "Node Authentication")
 AUDIT_RECORDING_STOPPED = Coded("110133", "DCM", "Audit Recording Stopped")
 
+SECURITY_CONFIGURATION = Coded("110129", "DCM", "Security Configuration")
 OBJECT_SECURITY_ATTRIBUTES_CHANGED = Coded("110135", "DCM", "Object Security Attributes Changed")
 
 APPLICATION_ROLE = Coded("110150", "DCM", "Application")
@@ -71,7 +73,11 @@ SUBMISSION_SET = Coded(
     "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd", "IHE XDS Metadata", "submission set classificationNode"
 )
 
+OBJECT_REFERENCE = Coded("urn:ihe:iti:2017:ObjectRef", "IHE XDS Metadata", "registry object reference")
+
 REPOSITORY_UNIQUE_ID = "Repository Unique Id"
+DOCUMENT_UNIQUE_ID = "ihe:DocumentUniqueId"
+SERIES_INSTANCE_UID = "Series Instance Unique Id"
 # Two spellings by history, which will not be repaired (ITI TF-2 3.18.5, 3.43.5).
 HOME_OF_DOCUMENT = "ihe:homeCommunityID"
 HOME_OF_QUERY = "urn:ihe:iti:xca:2010:homeCommunityId"
@@ -504,18 +510,4 @@ def record_set_aside(octets: int, digest: str) -> AuditEvent:
         Outcome.SERIOUS_FAILURE,
         f"an audit record of {octets} octets, SHA-256 {digest}, was set aside in the sender's folder "
         "audit-set-aside: the audit repository does not take it",
-    )
-
-
-def log_used(caller: Caller, transaction: Coded, uri: str) -> AuditEvent:
-    """The trail itself was read (DICOM PS3.15 A.5.3.2); `uri` is the search."""
-    log = ParticipantObject(object_id=uri, id_type=URI, type_code=2, role=13, name=AUDIT_LOG_NAME)
-    return AuditEvent(
-        event_id=AUDIT_LOG_USED,
-        action="R",
-        outcome=Outcome.SUCCESS,
-        event_types=(transaction,),
-        participants=http_push_participants(caller, server=True),
-        objects=(log,),
-        purposes=purposes(caller.user),
     )

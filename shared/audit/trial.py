@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, runtime_checkable
 
-from shared.audit.bounds import MAX_RECORD
 from shared.audit.connection import Connection, ConnectionEnded
+from shared.audit.limits import MAX_RECORD
 from shared.audit.set_aside import SetAside, digest
 from shared.telemetry.log import logger
 

@@ -162,3 +162,6 @@ ITI41: SoapTransaction[ProvideAndRegisterRequest, RegistryResponse] = SoapTransa
     failure=failure,
     mtom=True,
 )
+
+#: The same on the wire; the trail tells it beside ITI-41 where a manifest is published.
+RAD68 = replace(ITI41, number="RAD-68", name="Provide and Register Imaging Document Set - MTOM/XOP")

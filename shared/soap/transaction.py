@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from shared.audit.events import Coded, ihe
 from shared.errors import XdsError
 
 Request = TypeVar("Request")
@@ -33,3 +34,8 @@ class SoapTransaction(Generic[Request, Response]):
     decode_response: Callable[..., Response]
     failure: Callable[[Sequence[XdsError]], Response]
     mtom: bool = False
+
+    @property
+    def event_type(self) -> Coded:
+        """The EventTypeCode of its audit records."""
+        return ihe(self.number, self.name)

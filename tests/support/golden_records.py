@@ -20,10 +20,8 @@ from consumer.domain.study import Wanted
 from consumer.transactions import access
 from consumer.transactions import iti18 as consumer_iti18
 from consumer.transactions import iti43 as consumer_iti43
-from consumer.transactions.rad69 import RAD69_TYPE
-from consumer.transactions.rad107 import RAD107_TYPE
 from gateway.transactions import SERVED as GATEWAY
-from gateway.transactions.trail import Named, query_event, retrieval_event
+from gateway.transactions.trail import Named, retrieval_event
 from imaging_source.dimse.c_store import RAD18
 from imaging_source.domain import transfer
 from imaging_source.store.outbox import LeasedPublication
@@ -41,6 +39,7 @@ from repository.domain.provision import State
 from repository.transactions import iti41, iti43, iti86
 from repository.transactions import iti42 as repository_iti42
 from repository.transactions import iti57 as repository_iti57
+from shared.audit import patterns
 from shared.audit.dicom_xml import encode
 from shared.audit.events import (
     REFUSED_BY_CONSENT,
@@ -50,6 +49,7 @@ from shared.audit.events import (
     http_push_participants,
     purposes,
 )
+from shared.audit.patterns import Side
 from shared.ebrim import schemes
 from shared.ebrim.codec import DecodedSubmission
 from shared.ebrim.model import Submission
@@ -68,6 +68,7 @@ from shared.messages.iti86 import RemoveDocumentsRequest
 from shared.messages.on_demand import MadeManifest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.messages.rad75 import RAD75
+from shared.messages.rad107 import EVENT_TYPE
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
 from shared.soap.served import Served
@@ -371,11 +372,11 @@ def _gateway() -> dict[str, Described]:
         described[f"gateway {number} failed"] = _served(one, request, None, BY_NODE, FAILED)
     named = tuple(Named(document=document) for document in _THREE.documents)
     described["gateway asks ITI-38"] = lambda: (
-        query_event(
-            ITI38,
+        patterns.query(
+            ITI38.event_type,
+            Side.CLIENT,
             BY_USER,
             FAILED,
-            server=False,
             query_id=QUERY_ID,
             octets=b"<q/>",
             home=HOME,
@@ -385,10 +386,8 @@ def _gateway() -> dict[str, Described]:
     )
     for transaction, asked in ((ITI43, named), (ITI39, named), (RAD69, _named()), (RAD75, _named())):
         described[f"gateway asks {transaction.number}"] = lambda transaction=transaction, asked=asked: (
-            retrieval_event(transaction, BY_USER, OK, asked, server=False),
-            retrieval_event(
-                transaction, _KNOWN_PATIENT, FAILED, asked, server=False, description="XDSRepositoryError"
-            ),
+            retrieval_event(transaction, Side.CLIENT, BY_USER, OK, asked),
+            retrieval_event(transaction, Side.CLIENT, _KNOWN_PATIENT, FAILED, asked, "XDSRepositoryError"),
         )
     return described
 
@@ -547,8 +546,8 @@ def _consumer() -> dict[str, Described]:
             consumer_iti43.audit(BY_USER, asked, PATIENT, OK),
             consumer_iti43.audit(BY_USER, _document(), PATIENT, FAILED),
         ),
-        "consumer asks RAD-69": lambda: tuple(access.accessed(BY_USER, RAD69_TYPE, _wanted(), come)),
-        "consumer asks RAD-107": lambda: tuple(access.accessed(BY_USER, RAD107_TYPE, _wanted(), come)),
+        "consumer asks RAD-69": lambda: tuple(access.accessed(BY_USER, RAD69.event_type, _wanted(), come)),
+        "consumer asks RAD-107": lambda: tuple(access.accessed(BY_USER, EVENT_TYPE, _wanted(), come)),
     }
 
 

@@ -10,6 +10,7 @@ from registry.domain import stored_queries as queries
 from registry.store import objects
 from registry.store.tables import identifier, object_value, registry_object
 from registry.transactions import iti62
+from shared.audit.bounds import MAX_OBJECTS
 from shared.ebrim import schemes
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import AssociationType, AvailabilityStatus
@@ -503,12 +504,13 @@ async def test_a_refused_removal_is_recorded_with_what_was_asked(registry):
     assert b'csd-code="ITI-62"' in event
 
 
-async def test_many_objects_are_recorded_in_several_events(registry):
-    await refused(registry, *(new_uuid() for _ in range(iti62.IN_ONE_EVENT + 1)))
+async def test_many_objects_are_recorded_in_several_records(registry):
+    await refused(registry, *(new_uuid() for _ in range(MAX_OBJECTS + 1)))
     events = [event for _, event in await registry.parts.recorder.spool.next(10)]
     named = [event.count(b"urn:ihe:iti:2017:ObjectRef") for event in events]
-    assert sum(named) == iti62.IN_ONE_EVENT + 1
-    assert max(named) <= iti62.IN_ONE_EVENT
+    assert sum(named) == MAX_OBJECTS + 1
+    assert max(named) <= MAX_OBJECTS
+    assert [b"part %d of 2" % number in event for number, event in enumerate(events, 1)] == [True, True]
 
 
 def test_the_answer_is_that_of_every_registry_transaction():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from lxml import etree
 
-from shared.audit import events
+from shared.audit import events, patterns
 from shared.audit.dicom_xml import encode
 from shared.audit.events import (
     EXPORT,
@@ -426,7 +426,7 @@ def test_start_and_stop_name_the_process(event, code):
 
 def test_the_use_of_the_log_names_the_search():
     root = valid(
-        events.log_used(a_caller(), ihe("ITI-81", "Retrieve ATNA Audit Event"), "https://arr/api/search")
+        patterns.log_used(ihe("ITI-81", "Retrieve ATNA Audit Event"), a_caller(), "https://arr/api/search")
     )
 
     assert root.find("EventIdentification/EventID").get("csd-code") == "110101"
