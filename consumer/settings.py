@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared.settings import HttpUrl, ServiceSettings
+from shared.settings.kinds import Bytes, Oid, Origin, Port, Seconds
 
 
 class ConsumerSettings(ServiceSettings):
@@ -15,13 +16,15 @@ class ConsumerSettings(ServiceSettings):
 
     service: ClassVar[str] = "consumer"
 
-    port: int = Field(8040, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    repositories: dict[str, HttpUrl] = Field(
+    port: Port = Field(8040, description="port to listen on; 0 takes a free one")
+    repositories: dict[Oid, HttpUrl] = Field(
         default_factory=dict,
+        examples=[{"2.999.1.2": "https://repository.example/iti43"}],
         description="repositoryUniqueId to ITI-43 endpoint; other ids are asked at repository_url",
     )
-    imaging_sources: dict[str, HttpUrl] = Field(
+    imaging_sources: dict[Oid, HttpUrl] = Field(
         default_factory=dict,
+        examples=[{"2.999.1.3": "https://source.example/rad69"}],
         description="Retrieve Location UID to RAD-69 endpoint; others are asked at imaging_source_url",
     )
     imaging_source_url: HttpUrl = Field(
@@ -32,7 +35,7 @@ class ConsumerSettings(ServiceSettings):
         description="Initiating Gateway, …/xca/initiating: when set, it is asked for the studies of a "
         "patient, and for what other communities have",
     )
-    dicomweb_peers: tuple[HttpUrl, ...] = Field(
+    dicomweb_peers: tuple[Origin, ...] = Field(
         ("http://127.0.0.1:8030",),
         description="origins (scheme://host:port) whose Retrieve URL a manifest may name",
     )
@@ -48,11 +51,11 @@ class ConsumerSettings(ServiceSettings):
     fetch_references: int = Field(
         100_000, ge=1, le=1_000_000, description="instances of a manifest that `xdsi fetch` fetches"
     )
-    max_instance_bytes: int = Field(4 * 1024**3, ge=1024, description="longest instance that is taken")
-    answer_seconds: float = Field(
+    max_instance_bytes: Bytes = Field(4 * 1024**3, ge=1024, description="longest instance that is taken")
+    answer_seconds: Seconds = Field(
         30.0, gt=0, le=300, description="longest that registry and repository are waited for by the service"
     )
-    instance_seconds: float = Field(
+    instance_seconds: Seconds = Field(
         600.0, gt=0, le=3600, description="longest that one instance may take to arrive"
     )
     fetches: int = Field(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
 from shared.settings import HttpUrl, ServiceSettings
+from shared.settings.kinds import HomeCommunityId, Oid, Port, Seconds, is_http_url
 
-_HOME = re.compile(r"urn:oid:[0-2](?:\.(?:0|[1-9][0-9]*))+")
 #: What goes from community to community: queries, documents, images.
 CROSSING = ("ITI-38", "ITI-39", "RAD-75")
-_MAX_HOME = len("urn:oid:") + 64
 
 
 class GatewaySettings(ServiceSettings):
@@ -21,42 +19,48 @@ class GatewaySettings(ServiceSettings):
 
     service: ClassVar[str] = "gateway"
 
-    port: int = Field(8060, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    communities: dict[str, str | dict[str, str]] = Field(
+    port: Port = Field(8060, description="port to listen on; 0 takes a free one")
+    communities: dict[HomeCommunityId, str | dict[str, str]] = Field(
         default_factory=dict,
+        examples=[{"urn:oid:2.999.2": "https://west.example/xca/responding"}],
         description="homeCommunityId to the URL of its Responding Gateway, or to one for each of ITI-38, "
         "ITI-39 and RAD-75; answers come in this order, after our own",
     )
-    community_gateways: dict[str, str] = Field(
+    community_gateways: dict[HomeCommunityId, str] = Field(
         default_factory=dict,
+        examples=[{"urn:oid:2.999.2": "CN=gateway,O=West"}],
         description="homeCommunityId to the subject DN or SHA-256 of the certificate of its Initiating "
         "Gateway; no other community may ask us, and an assertion must be of the gateway's own",
     )
-    responding_gateways: dict[str, str] = Field(
+    responding_gateways: dict[HomeCommunityId, str] = Field(
         default_factory=dict,
+        examples=[{"urn:oid:2.999.2": "CN=gateway,O=West"}],
         description="homeCommunityId to the subject DN or SHA-256 of the certificate of its Responding "
         "Gateway; where one is named, no other node is believed; our own registry, repository and imaging "
         "source must be nodes of our community",
     )
     patient_links: Path | None = Field(
         None,
+        examples=["/etc/xdsi/patient-links.csv"],
         description="CSV file patient_id,home_community_id,their_patient_id: under which id another "
         "community knows a patient; read again when it changes",
     )
-    repositories: dict[str, HttpUrl] = Field(
+    repositories: dict[Oid, HttpUrl] = Field(
         default_factory=dict,
+        examples=[{"2.999.1.2": "https://repository.example/iti43"}],
         description="repositoryUniqueId of our community to ITI-43 endpoint; others are asked at "
         "repository_url",
     )
-    imaging_sources: dict[str, HttpUrl] = Field(
+    imaging_sources: dict[Oid, HttpUrl] = Field(
         default_factory=dict,
+        examples=[{"2.999.1.3": "https://source.example/rad69"}],
         description="Retrieve Location UID of our community to RAD-69 endpoint; others are asked at "
         "imaging_source_url",
     )
     imaging_source_url: HttpUrl = Field(
         "http://127.0.0.1:8030/xds/imaging-source", description="RAD-69 endpoint of the imaging source nearby"
     )
-    answer_seconds: float = Field(
+    answer_seconds: Seconds = Field(
         20.0, gt=0, le=300, description="longest that a community is waited for, until its answer begins"
     )
     relays: int = Field(
@@ -105,16 +109,6 @@ class GatewaySettings(ServiceSettings):
     def problems(self) -> list[str]:
         """Contradictions between settings, each with its remedy."""
         found = super().problems()
-        for name, homes in (
-            ("XDSI_HOME_COMMUNITY_ID", [self.home_community_id]),
-            ("XDSI_COMMUNITIES", self.communities),
-            ("XDSI_COMMUNITY_GATEWAYS", self.community_gateways),
-        ):
-            found += [
-                f"{name}: {home} is no homeCommunityId; urn:oid: and an OID would be right"
-                for home in homes
-                if not _HOME.fullmatch(home) or len(home) > _MAX_HOME
-            ]
         found += [
             f"XDSI_RESPONDING_GATEWAYS: {home} is not among XDSI_COMMUNITIES; name its URL there"
             for home in self.responding_gateways
@@ -130,6 +124,12 @@ class GatewaySettings(ServiceSettings):
             for home, urls in self.gateways.items()
             for number in urls
             if number not in CROSSING
+        ]
+        found += [
+            f"XDSI_COMMUNITIES: {home}: {url!r} is no URL; write https://host:port/path"
+            for home, urls in self.gateways.items()
+            for url in dict.fromkeys(urls.values())
+            if not is_http_url(url)
         ]
         if self.community_gateways and not self.tls.enabled:
             found.append(

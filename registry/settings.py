@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -12,6 +12,8 @@ from registry.domain.restricted_update import ATTRIBUTES
 from registry.domain.value_sets import ValueSetError, read_value_sets
 from shared.messages.iti61 import RESPONSE_ACTION
 from shared.settings import PatientPolicy, ServiceSettings
+from shared.settings.group import derived
+from shared.settings.kinds import Bytes, CodeWithScheme, Days, Port, Seconds, Uri
 
 
 class RegistrySettings(ServiceSettings):
@@ -19,18 +21,19 @@ class RegistrySettings(ServiceSettings):
 
     service: ClassVar[str] = "registry"
 
-    port: int = Field(8010, ge=0, le=65535, description="port of the SOAP endpoint; 0 takes a free one")
+    port: Port = Field(8010, description="port of the SOAP endpoint; 0 takes a free one")
     workers: int = Field(
         1, ge=1, le=64, description="processes that answer; each keeps up to audit.spool_max_bytes of its own"
     )
-    mllp_port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="port of the patient identity feed; 0 takes a free one (2575, with TLS 2576)",
+    mllp_port: Port | None = derived(
+        "port of the patient identity feed; 0 takes a free one",
+        otherwise="`2575`, with TLS `2576`",
+        examples=[2575],
     )
     feed_namespace: str = Field(
-        "", description="namespace id of the affinity domain in feeds that name no OID; empty: OIDs only"
+        "",
+        examples=["HOSPITAL"],
+        description="namespace id of the affinity domain in feeds that name no OID; empty: OIDs only",
     )
     feed_charset: str = Field(
         DEFAULT_CHARSET,
@@ -39,35 +42,40 @@ class RegistrySettings(ServiceSettings):
     )
     mllp_connections: int = Field(64, ge=1, description="feed connections at once")
     mllp_connections_per_peer: int = Field(8, ge=1, description="feed connections of one address at once")
-    mllp_frame_bytes: int = Field(1024 * 1024, ge=1024, description="longest feed message, then AR and close")
-    mllp_frame_seconds: float = Field(30.0, gt=0, description="time for one feed message, and between two")
+    mllp_frame_bytes: Bytes = Field(
+        1024 * 1024, ge=1024, description="longest feed message, then AR and close"
+    )
+    mllp_frame_seconds: Seconds = Field(30.0, gt=0, description="time for one feed message, and between two")
     patients: PatientPolicy = Field(
         PatientPolicy.KNOWN, description="accept submissions for known patients only, or for any"
     )
     metadata_update: bool = Field(
         True, description="serve ITI-57 and ITI-92, and the parameters of Metadata Update in queries"
     )
-    administrator_roles: tuple[str, ...] = Field(
+    administrator_roles: tuple[CodeWithScheme, ...] = Field(
         (),
+        examples=[["106289002^^2.16.840.1.113883.6.96"]],
         description="roles (code^^scheme) whose users may change or remove metadata, beside nodes of the "
         "community",
     )
     fixed_attributes: tuple[str, ...] = Field(
         (),
+        examples=[["hash", "size"]],
         description="attributes of document entries, such as hash, that ITI-92 may not change here",
     )
     value_sets: Path | None = Field(
         None,
+        examples=["/etc/xdsi/value-sets.toml"],
         description="file (TOML, or JSON when its name ends so) with the codes and media types that "
         "submissions may use: attribute to list of code^^scheme; absent: any",
     )
-    on_demand_response_action: str = Field(
+    on_demand_response_action: Uri = Field(
         RESPONSE_ACTION, description="wsa:Action of the answer to ITI-61, for peers that want another"
     )
     query_limit: int = Field(
         1_000, ge=1, description="LeafClass objects in one answer, then XDSTooManyResults"
     )
-    replay_days: float = Field(
+    replay_days: Days = Field(
         7.0,
         gt=0,
         description="days for which a message that comes again is answered as before; later it is a new one",
@@ -97,6 +105,10 @@ class RegistrySettings(ServiceSettings):
             except ValueSetError as error:
                 found.append(f"XDSI_VALUE_SETS: {error}")
         return found
+
+    def derived_values(self) -> dict[tuple[str, ...], Any]:
+        """What the settings that follow from others come to, where they are not given."""
+        return {**super().derived_values(), ("mllp_port",): self.feed_port}
 
     @property
     def feed_port(self) -> int:

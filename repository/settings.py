@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from shared.settings import Group, HttpUrl, ServiceSettings, secret
+from shared.settings.group import derived
+from shared.settings.kinds import CodeWithScheme, Days, Oid, Port, Seconds, StorageUrl
 
 
 class S3Settings(Group):
     """The S3-compatible store behind an `s3://` URL."""
 
-    endpoint: HttpUrl | None = Field(
-        None, description="URL of the store; that of AWS for the region when absent"
-    )
+    endpoint: HttpUrl | None = derived("URL of the store", otherwise="that of AWS for the region")
     region: str = Field("us-east-1", description="region, which is part of every signature")
-    access_key: str | None = secret("access key id")
-    secret_key: str | None = secret("secret access key")
-    trust: Path | None = Field(None, description="PEM file with the authority of the store's certificate")
+    access_key: str | None = secret("access key id", examples=["AKIA…"])
+    secret_key: str | None = secret("secret access key", examples=["…"])
+    trust: Path | None = Field(
+        None,
+        examples=["/etc/xdsi/store.pem"],
+        description="PEM file with the authority of the store's certificate",
+    )
     allow_http: bool = Field(False, description="whether the endpoint may be http://, for tests and loopback")
 
 
@@ -29,23 +32,22 @@ class RepositorySettings(ServiceSettings):
 
     service: ClassVar[str] = "repository"
 
-    port: int = Field(8020, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    repository_unique_id: str = Field(
+    port: Port = Field(8020, description="port to listen on; 0 takes a free one")
+    repository_unique_id: Oid = Field(
         "1.3.6.1.4.1.21367.2026.10.20",
         description="repositoryUniqueId: under this OID documents are registered and retrieved",
     )
-    storage_url: str | None = Field(
-        None,
-        description="where documents are kept: file:///folder or s3://bucket/prefix; below the data folder "
-        "when absent",
+    storage_url: StorageUrl | None = derived(
+        "where documents are kept: file:///folder or s3://bucket/prefix", otherwise="files below `XDSI_DATA`"
     )
-    replica_url: str | None = Field(
+    replica_url: StorageUrl | None = Field(
         None,
         description="a copy of that store, of the same form, from which damaged documents are repaired",
     )
     s3: S3Settings = S3Settings()
     encryption_keys: tuple[Path, ...] = Field(
         (),
+        examples=[["/etc/xdsi/at-rest.key"]],
         description="files with keys of 32 bytes (or 64 hexadecimal digits) for encryption at rest; the "
         "first encrypts, all decrypt",
     )
@@ -54,18 +56,19 @@ class RepositorySettings(ServiceSettings):
         "as the client of a key management service does; it is run at start, and its keys come before those "
         "of files",
         default=(),
+        examples=[["/usr/local/bin/kms", "print"]],
     )
     compress: bool = Field(False, description="whether text and XML are compressed at rest (zstd)")
-    registration_timeout_seconds: float = Field(
+    registration_timeout_seconds: Seconds = Field(
         6.0, gt=0, description="time for one ITI-42; two of them bound the wait of an ITI-41"
     )
-    retry_seconds: float = Field(
+    retry_seconds: Seconds = Field(
         5.0, gt=0, description="pause between attempts to learn what became of a submission in doubt"
     )
-    grace_seconds: float = Field(
+    grace_seconds: Seconds = Field(
         86_400.0, ge=0, description="age at which bytes that nothing refers to are removed"
     )
-    replay_days: float = Field(
+    replay_days: Days = Field(
         7.0,
         gt=0,
         description="days for which a message that comes again is answered as before; later it is a new one",
@@ -79,26 +82,15 @@ class RepositorySettings(ServiceSettings):
         description="whether what an On-Demand entry gave is kept and registered as a snapshot of it (option "
         "Persistence of Retrieved Documents)",
     )
-    administrator_roles: tuple[str, ...] = Field(
+    administrator_roles: tuple[CodeWithScheme, ...] = Field(
         (),
+        examples=[["106289002^^2.16.840.1.113883.6.96"]],
         description="roles (code^^scheme) whose users may remove documents, beside nodes of the community",
     )
 
     def problems(self) -> list[str]:
         """Contradictions between settings, each with its remedy."""
         found = super().problems()
-        for name in ("storage_url", "replica_url"):
-            url = getattr(self, name)
-            if url is None:
-                continue
-            parts = urlsplit(url)
-            if not (parts.scheme == "file" and not parts.netloc and parts.path != "/") and not (
-                parts.scheme == "s3" and parts.netloc
-            ):
-                found.append(
-                    f"XDSI_{name.upper()}: {url} is neither file:///folder nor s3://bucket/prefix; "
-                    "use one of these forms"
-                )
         if self.s3.endpoint and self.s3.endpoint.startswith("http:") and not self.s3.allow_http:
             found.append(
                 f"XDSI_S3__ENDPOINT: {self.s3.endpoint} is not https; set XDSI_S3__ALLOW_HTTP on loopback "

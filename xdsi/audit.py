@@ -23,6 +23,7 @@ from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
 from shared.http.client import EgressRefused, http_client
 from xdsi.accesses import Access, Manner, accesses, reporter
+from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage
 
 app = typer.Typer(help="Search, verify and report the audit trail.")
@@ -80,7 +81,7 @@ def search(
 
     Example: [bold]xdsi audit search --patient P0001 --type ITI-18 --since 7d[/bold]
     """
-    settings = AuditRepositorySettings.load(config)
+    settings = load(AuditRepositorySettings, config)
     wanted = _wanted(
         patient=complete(patient, settings),
         user=user,
@@ -113,9 +114,9 @@ def verify(
     Example: [bold]xdsi audit verify[/bold]
     """
     if data is None:
-        report = asyncio.run(verified_by_service(AuditRepositorySettings.load(config), url))
+        report = asyncio.run(verified_by_service(load(AuditRepositorySettings, config), url))
     else:
-        report = asyncio.run(_verified(AuditRepositorySettings.load(config, data=data)))
+        report = asyncio.run(_verified(load(AuditRepositorySettings, config, data=data)))
     if as_json:
         sys.stdout.write(json.dumps(report, indent=1) + "\n")
     else:
@@ -139,7 +140,7 @@ def report(
 
     Example: [bold]xdsi audit report --patient P0001 --since 90d[/bold]
     """
-    settings = AuditRepositorySettings.load(config)
+    settings = load(AuditRepositorySettings, config)
     wanted = _wanted(patient=complete(patient, settings), since=moment(since))
     records = asyncio.run(collect(settings, url, wanted, MOST_REPORTED))
     if len(records) == MOST_REPORTED:

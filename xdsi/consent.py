@@ -15,6 +15,7 @@ from rich.table import Table
 
 from shared.http.client import http_client
 from shared.settings import ServiceSettings
+from xdsi.configuration import load
 from xdsi.failures import Failed
 from xdsi.patient_ids import domain_patient_id
 
@@ -156,7 +157,7 @@ def _conditions(policy: Mapping[str, Any]) -> str:
 
 def ask(config: Path | None, action: str, patient: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the registry of the settings; a refusal is `Failed` with the registry's reason."""
-    settings = ServiceSettings.load(config)
+    settings = load(ServiceSettings, config)
     patient_id = domain_patient_id(patient, settings.affinity_domain)
     return asyncio.run(ask_registry(settings, action, {"patient_id": patient_id, **content}))
 

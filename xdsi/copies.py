@@ -23,6 +23,7 @@ from repository.store.stores import encoding_of, open_blobs
 from shared.settings import ServiceSettings
 from shared.store.backup import BackupError, Manifest, contents_of, read_manifest
 from shared.store.snapshot import open_snapshot
+from xdsi.configuration import load
 from xdsi.services import Service
 
 SERVICES = (Service.REGISTRY, Service.REPOSITORY, Service.IMAGING_SOURCE)
@@ -54,7 +55,7 @@ async def is_here(settings: ServiceSettings) -> bool:
 
 async def services_here(config: Path | None, among: Sequence[Service]) -> list[Service]:
     """Those of `among` that have data here, in their order."""
-    return [service for service in among if await is_here(service.settings_class().load(config))]
+    return [service for service in among if await is_here(load(service.settings_class(), config))]
 
 
 async def back_up(service: Service, config: Path | None, folder: Path, progress: Progress) -> Copied:
@@ -62,12 +63,12 @@ async def back_up(service: Service, config: Path | None, folder: Path, progress:
     below = folder / service
     await asyncio.to_thread(below.mkdir, parents=True, exist_ok=True)
     if service is Service.REGISTRY:
-        return Copied(service=service, manifest=await registry.backup(RegistrySettings.load(config), below))
+        return Copied(service=service, manifest=await registry.backup(load(RegistrySettings, config), below))
     if service is Service.REPOSITORY:
-        settings = RepositorySettings.load(config)
+        settings = load(RepositorySettings, config)
         copies = repository.backup(settings, open_blobs(settings), _files(settings, below), below)
     else:
-        copies = imaging_source.backup(ImagingSourceSettings.load(config), below)
+        copies = imaging_source.backup(load(ImagingSourceSettings, config), below)
     missing = await _missing(copies, progress(f"backup {service}", None))
     return Copied(service=service, manifest=await _manifest(below, service), missing=missing)
 
@@ -84,10 +85,10 @@ async def restore(
     below = folder / service
     manifest = await _manifest(below, service)
     if service is Service.REGISTRY:
-        await registry.restore(RegistrySettings.load(config), below, manifest)
+        await registry.restore(load(RegistrySettings, config), below, manifest)
         return Copied(service=service, manifest=manifest)
     if service is Service.REPOSITORY:
-        settings = RepositorySettings.load(config)
+        settings = load(RepositorySettings, config)
         copies = repository.restore(
             settings,
             _files(settings, below),
@@ -97,7 +98,7 @@ async def restore(
             registry_taken=registry_taken,
         )
     else:
-        copies = imaging_source.restore(ImagingSourceSettings.load(config), below, manifest)
+        copies = imaging_source.restore(load(ImagingSourceSettings, config), below, manifest)
     total = await asyncio.to_thread(_total, below / manifest.index)
     missing = await _missing(copies, progress(f"restore {service}", total))
     return Copied(service=service, manifest=manifest, missing=missing)

@@ -39,6 +39,7 @@ from shared.store.failures import DatabaseError
 from shared.store.scrub import Finding, Report
 from shared.store.snapshot import open_reader
 from xdsi import copies, schemas
+from xdsi.configuration import load
 from xdsi.copies import Copied
 from xdsi.failures import Failed
 from xdsi.services import Service
@@ -246,7 +247,7 @@ async def _verified(
 
 
 async def _documents(config: Path | None, bytes_per_second: float) -> Report:
-    settings = RepositorySettings.load(config)
+    settings = load(RepositorySettings, config)
     blobs = open_blobs(settings)
     async with (
         open_reader(settings.database_url, folder=settings.folder) as index,
@@ -258,7 +259,7 @@ async def _documents(config: Path | None, bytes_per_second: float) -> Report:
 
 
 async def _instances(config: Path | None, bytes_per_second: float) -> Report:
-    settings = ImagingSourceSettings.load(config)
+    settings = load(ImagingSourceSettings, config)
     files = await asyncio.to_thread(ContentFiles, settings.folder / FILES)
     async with (
         open_reader(settings.database_url, folder=settings.folder) as index,

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.settings import ServiceSettings, SettingsError
+from xdsi.configuration import load
 from xdsi.services import Service
 
 _SOON = timedelta(days=30)
@@ -77,7 +78,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     seen: set[str] = set()
     for service in Service:
         try:
-            settings = service.settings_class().load(config)
+            settings = load(service.settings_class(), config)
         except SettingsError as error:
             for problem in error.problems:
                 if problem not in seen:

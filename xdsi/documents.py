@@ -13,69 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
 from shared.rest.openapi import openapi
 from shared.rest.served import ServedRest
 from shared.security.rights import DOORS, Right
 from shared.security.speaker import Speaker
-from shared.settings import PREFIX, SEPARATOR, ServiceSettings, is_secret
 from xdsi.services import Service
-
-_WRITTEN = "<!-- Printed from the code by `python -m xdsi.documents`; change it there. -->"
-
-
-def settings_page() -> str:
-    """Every setting: its variable, default and meaning; first what all services share."""
-    lines = [
-        "# Settings",
-        "",
-        _WRITTEN,
-        "",
-        "Environment variables, or the same names in a TOML file (`--config`). A setting of one service is",
-        "given as `XDSI_<SERVICE>__NAME` (TOML: in the service's table) and wins over `XDSI_NAME`. The",
-        "environment wins over the file. Lists and tables in the environment are JSON.",
-        "",
-        'A secret may stand in a file: `XDSI_…__FILE` names it (TOML: `name = {file = "…"}`). Credentials of',
-        "systemd (`LoadCredential=XDSI_DATABASE_URL:…`) count as variables, and one that is set wins.",
-        "",
-    ]
-    lines += ["## Every service", "", *_table(ServiceSettings, set())]
-    shared = set(ServiceSettings.model_fields)
-    classes = [service.settings_class() for service in Service]
-    for settings_class in classes:
-        title = settings_class.service.replace("_", " ").capitalize()
-        lines += ["", f"## {title}", "", *_table(settings_class, shared - {"port"})]
-    return "\n".join(lines) + "\n"
-
-
-def _table(settings_class: type[BaseModel], without: set[str]) -> Iterator[str]:
-    yield "| variable | default | meaning |"
-    yield "|---|---|---|"
-    yield from _rows(settings_class, PREFIX, without)
-
-
-def _rows(settings_class: type[BaseModel], prefix: str, without: set[str]) -> Iterator[str]:
-    for name, field in settings_class.model_fields.items():
-        if name in without:
-            continue
-        group = field.annotation
-        if isinstance(group, type) and issubclass(group, BaseModel):
-            yield from _rows(group, f"{prefix}{name.upper()}{SEPARATOR}", set())
-            continue
-        meaning = (field.description or "").replace("|", "/")
-        if is_secret(settings_class, name):
-            meaning += f" (secret: never shown; or `{prefix}{name.upper()}{SEPARATOR}FILE`)"
-        yield f"| `{prefix}{name.upper()}` | {_default(field)} | {meaning} |"
-
-
-def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    if value is None or value in ((), {}, ""):
-        return ""
-    return f"`{getattr(value, 'value', value)}`"
-
+from xdsi.settings_page import WRITTEN, settings_page
 
 # What is served or initiated beside SOAP: service, transaction, name, encoding, speaker, action.
 _OTHERS = (
@@ -186,7 +129,7 @@ def conformance_page() -> str:
     lines = [
         "# Conformance statement",
         "",
-        _WRITTEN,
+        WRITTEN,
         "",
         "IHE ITI TF revision 20 and RAD TF 2023; SOAP 1.2 with WS-Addressing 1.0; MTOM/XOP where the",
         "transaction demands it. ITI-19 (mutual TLS 1.2 or later) on every socket once certificates are set,",

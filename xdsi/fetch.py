@@ -20,6 +20,7 @@ from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
 from shared.soap.client import PeerError
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
+from xdsi.configuration import load
 from xdsi.failures import Failed
 
 
@@ -43,7 +44,7 @@ def command(
 
     Example: [bold]xdsi fetch 2.25.1001 --to ./images --via wado-rs --user dr.roe[/bold]
     """
-    settings = ConsumerSettings.load(config)
+    settings = load(ConsumerSettings, config)
     clinician = clinician_of(user, role, purpose, organization)
     result = asyncio.run(_fetch(settings, clinician, manifest_id, home, to, via, quiet=as_json))
     _tell(result, to, as_json)

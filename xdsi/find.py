@@ -25,6 +25,7 @@ from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
 from shared.soap.client import PeerError
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
+from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage
 from xdsi.patient_ids import domain_patient_id
 
@@ -50,7 +51,7 @@ def command(
 
     Example: [bold]xdsi find --patient P-1001 --modality CT --user dr.roe --role RAD-PHYS^^2.999.40.1[/bold]
     """
-    settings = ConsumerSettings.load(config)
+    settings = load(ConsumerSettings, config)
     clinician = clinician_of(user, role, purpose, organization)
     filters: dict[str, object] = {
         "modalities": tuple(Code(each, DCM) for each in modality),

@@ -21,6 +21,7 @@ from shared.dicom.multipart import APPLICATION_DICOM, closing, content_type, new
 from shared.dicom.part10 import DicomError, is_dicom, scan, uid_of
 from shared.http.client import http_client
 from shared.http.problem import detail_of
+from xdsi.configuration import load
 from xdsi.failures import Failed
 
 _CHUNK = 256 * 1024
@@ -74,7 +75,7 @@ def command(
 
     Example: [bold]xdsi import ./studies[/bold]
     """
-    settings = ImagingSourceSettings.load(config)
+    settings = load(ImagingSourceSettings, config)
     files = list(dicom_files(paths))
     if not files:
         raise Failed("no DICOM file there; name files or folders that hold some")

@@ -7,7 +7,6 @@ ours: its trace is written where the user can find it and nobody else can read i
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 import traceback
@@ -18,7 +17,8 @@ from shared.dicom.kos import KosError
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
 from shared.http.client import EgressRefused
-from shared.settings import HIDDEN, SettingsError
+from shared.settings import SettingsError
+from shared.settings.text import without_passwords
 from shared.soap.client import PeerError
 from shared.store.backup import BackupError
 from shared.store.failures import DatabaseError
@@ -35,12 +35,11 @@ _SPEAKING = (
     KosError,
     PeerError,
 )
-_PASSWORD_IN_URL = re.compile(r"(://[^:/?#@\s]*):[^@\s]*@")
 
 
 def told(error: Exception) -> str:
     """What went wrong, in one line for each mistake, without a secret."""
-    return _PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", _sentence(error) or _ours(error))
+    return without_passwords(_sentence(error) or _ours(error))
 
 
 def _sentence(error: Exception) -> str:
@@ -84,5 +83,5 @@ def _ours(error: Exception) -> str:
     descriptor, name = tempfile.mkstemp(prefix="xdsi-trace-", suffix=".txt")
     trace = "".join(traceback.format_exception(error))
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(_PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", trace))
+        file.write(without_passwords(trace))
     return f"{what}; the trace is in {name}: please report it, it may speak of patients"

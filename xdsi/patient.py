@@ -15,6 +15,7 @@ import typer
 from registry.settings import RegistrySettings
 from shared.ebrim.identifiers import CX, escape_component
 from shared.security.tls import client_context
+from xdsi.configuration import load
 from xdsi.failures import Failed
 from xdsi.patient_ids import domain_patient_id
 
@@ -47,7 +48,7 @@ def add(
 
     Example: [bold]xdsi patient add P-1001 --name "Roe^Rick"[/bold]
     """
-    settings = RegistrySettings.load(config)
+    settings = load(RegistrySettings, config)
     patient = _cx(patient_id, settings)
     asyncio.run(send(settings, to, message("A04", patient=patient, name=name)))
     typer.echo(f"added {patient}")
@@ -64,7 +65,7 @@ def merge(
 
     Example: [bold]xdsi patient merge P-1002 P-1001[/bold]
     """
-    settings = RegistrySettings.load(config)
+    settings = load(RegistrySettings, config)
     prior, survivor = _cx(old, settings), _cx(new, settings)
     asyncio.run(send(settings, to, message("A40", patient=survivor, prior=prior)))
     typer.echo(f"merged {prior} into {survivor}")

@@ -12,6 +12,7 @@ import typer
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.publications import PublicationState
 from shared.dicom.uids import UID_FORM, is_uid
+from xdsi.configuration import load
 from xdsi.failures import Failed
 from xdsi.publish import Source
 
@@ -68,7 +69,7 @@ def command(
         *((PublicationState.WAITING,) if pending else ()),
         *((PublicationState.WITHDRAWN,) if drifted else ()),
     ] or [state for state in PublicationState if state not in _ENDED]
-    settings = ImagingSourceSettings.load(config)
+    settings = load(ImagingSourceSettings, config)
     found, problems = asyncio.run(
         _work(settings, studies or [], states, drifted, retry, withdraw, accept or [])
     )

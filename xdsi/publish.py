@@ -19,6 +19,7 @@ from repository.domain.assembly import Kind
 from shared.dicom.part10 import DicomError, scan, uid_of
 from shared.dicom.uids import is_uid
 from shared.http.client import http_client
+from xdsi.configuration import load
 from xdsi.failures import Failed
 from xdsi.on_demand import enter_studies
 from xdsi.patient_ids import domain_patient_id
@@ -80,7 +81,7 @@ def command(
 
     Example: [bold]xdsi publish ct-study/ --patient P-1001[/bold]
     """
-    settings = ImagingSourceSettings.load(config)
+    settings = load(ImagingSourceSettings, config)
     studies = study_uids(what)
     patient_id = domain_patient_id(patient, settings.affinity_domain) if patient else ""
     if on_demand and delayed:

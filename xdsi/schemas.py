@@ -9,6 +9,7 @@ from pathlib import Path
 from shared.settings import ServiceSettings
 from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot, revision
+from xdsi.configuration import load
 from xdsi.copies import is_here
 from xdsi.services import Service
 
@@ -59,4 +60,4 @@ async def _revision(settings: ServiceSettings) -> str:
 
 async def upgrade_all(config: Path | None, services: list[Service]) -> list[Upgraded]:
     """Upgrade one after the other; what was done stays done when a later one is refused."""
-    return [await upgrade(service, service.settings_class().load(config)) for service in services]
+    return [await upgrade(service, load(service.settings_class(), config)) for service in services]

@@ -11,6 +11,7 @@ import typer
 
 from shared.settings import PREFIX, SEPARATOR, ServiceSettings, SettingsError
 from shared.store.failures import DatabaseError
+from xdsi.configuration import load
 from xdsi.services import Service
 
 
@@ -33,10 +34,10 @@ def command(
     if service is not Service.REGISTRY:
         if worker is not None or (workers or 1) > 1:
             raise typer.BadParameter("only the registry has workers", param_hint="--workers")
-        run(service, service.settings_class().load(config))
+        run(service, load(service.settings_class(), config))
         return
     changes: dict[str, Any] = {} if workers is None else {"workers": workers}
-    settings: Any = service.settings_class().load(config, **changes)
+    settings: Any = load(service.settings_class(), config, **changes)
     if worker is not None:
         _run_worker(settings, worker)
     elif settings.workers > 1:

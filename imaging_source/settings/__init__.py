@@ -10,8 +10,8 @@ from pydantic import Field, field_validator
 from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.character_sets import encodings_of
 from shared.dicom.data_set import Limits
-from shared.dicom.uids import MAX_UID, UID_PATTERN
 from shared.settings import ServiceSettings
+from shared.settings.kinds import AeTitle, Bytes, Oid, Port, Seconds
 
 
 class ImagingSourceSettings(ServiceSettings):
@@ -19,45 +19,43 @@ class ImagingSourceSettings(ServiceSettings):
 
     service: ClassVar[str] = "imaging_source"
 
-    port: int = Field(8030, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    retrieve_location_uid: str = Field(
+    port: Port = Field(8030, description="port to listen on; 0 takes a free one")
+    retrieve_location_uid: Oid = Field(
         "1.3.6.1.4.1.21367.2026.10.30",
-        pattern=UID_PATTERN,
-        max_length=MAX_UID,
         description="Retrieve Location UID: RepositoryUniqueId of RAD-69 requests to this source",
     )
-    source_id: str = Field(
+    source_id: Oid = Field(
         "1.3.6.1.4.1.21367.2026.10.31",
-        pattern=UID_PATTERN,
-        max_length=MAX_UID,
         description="sourceId of the submission sets that this source publishes",
     )
     auto_publish: bool = Field(False, description="publish a manifest when a study has stopped growing")
-    publish_delay_seconds: float = Field(
+    publish_delay_seconds: Seconds = Field(
         60.0, ge=0, description="time without a new instance after which a study has stopped growing"
     )
 
     publishing: PublishingSettings = PublishingSettings()
 
-    ae_title: str = Field(
-        "XDSI", min_length=1, max_length=16, description="AE title: called AE and Retrieve AE Title"
-    )
-    dimse_port: int = Field(11112, ge=0, le=65535, description="port for DIMSE; 0 takes a free one")
-    calling_ae_titles: tuple[str, ...] = Field(
-        (), description="AE titles that may call; any may when empty (other addresses than loopback need TLS)"
+    ae_title: AeTitle = Field("XDSI", description="AE title: called AE and Retrieve AE Title")
+    dimse_port: Port = Field(11112, description="port for DIMSE; 0 takes a free one")
+    calling_ae_titles: tuple[AeTitle, ...] = Field(
+        (),
+        examples=[["CT01", "PACS"]],
+        description="AE titles that may call; any may when empty (other addresses than loopback need TLS)",
     )
     max_associations: int = Field(64, ge=1, description="associations at a time")
     max_associations_per_peer: int = Field(8, ge=1, description="associations at a time from one address")
-    max_pdu_bytes: int = Field(
+    max_pdu_bytes: Bytes = Field(
         128 * 1024, ge=16 * 1024, le=1024**2, description="longest PDU offered in negotiation"
     )
-    dimse_idle_seconds: float = Field(30.0, gt=0, description="silence after which an association is aborted")
+    dimse_idle_seconds: Seconds = Field(
+        30.0, gt=0, description="silence after which an association is aborted"
+    )
 
-    max_instance_bytes: int = Field(4 * 1024**3, ge=1024, description="longest instance accepted")
-    max_inflated_bytes: int = Field(
+    max_instance_bytes: Bytes = Field(4 * 1024**3, ge=1024, description="longest instance accepted")
+    max_inflated_bytes: Bytes = Field(
         4 * 1024**3, ge=1024, description="longest data set that a deflated instance may inflate to, on disk"
     )
-    max_header_bytes: int = Field(
+    max_header_bytes: Bytes = Field(
         32 * 1024**2,
         ge=1024**2,
         description="most memory for the elements of one instance; what is long stays in its file",
@@ -75,11 +73,12 @@ class ImagingSourceSettings(ServiceSettings):
     )
     default_character_set: str = Field(
         "",
+        examples=["ISO_IR 100"],
         description="Specific Character Set of instances that name none, as ISO_IR 100; without it they are"
         " UTF-8 where they can be, else ISO 8859-1, with a warning",
     )
     max_instances_per_request: int = Field(5_000, ge=1, description="instances in one STOW-RS request")
-    transcode_cache_bytes: int = Field(
+    transcode_cache_bytes: Bytes = Field(
         4 * 1024**3, ge=0, description="disk space for instances in another transfer syntax"
     )
 

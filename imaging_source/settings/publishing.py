@@ -11,8 +11,7 @@ from imaging_source.domain.manifest import Issuers
 from imaging_source.domain.publishing import Coding
 from shared.ebrim.model import Code
 from shared.settings import Group
-
-_OID = r"^$|^[0-2](\.(0|[1-9][0-9]*))+$"
+from shared.settings.kinds import OptionalOid
 
 
 class CodeSetting(Group):
@@ -32,6 +31,7 @@ def _code(value: str, scheme: str, display_name: str) -> CodeSetting:
     return CodeSetting(value=value, scheme=scheme, display_name=display_name)
 
 
+_CODE = {"value": "51185008", "scheme": "2.16.840.1.113883.6.96", "display_name": "Chest"}
 _IMAGING_STUDY = _code("18748-4", "2.16.840.1.113883.6.1", "Diagnostic imaging study")
 
 
@@ -46,6 +46,7 @@ class PublishingSettings(Group):
     )
     type_codes: dict[str, CodeSetting] = Field(
         default_factory=dict,
+        examples=[{"99LOCAL:CT2": _CODE}],
         description="typeCode by procedure code, written designator:value, for example 99LOCAL:CT2",
     )
     content_type_code: CodeSetting = Field(
@@ -69,39 +70,35 @@ class PublishingSettings(Group):
     )
     body_parts: dict[str, CodeSetting] = Field(
         default_factory=dict,
+        examples=[{"CHEST": _CODE}],
         description="anatomic region by Body Part Examined, before the table of DICOM PS3.16 annex L",
     )
     timezone: str = Field(
         default="UTC", description="zone of times in instances without Timezone Offset From UTC"
     )
-    organization_root: str = Field(
+    organization_root: OptionalOid = Field(
         default="",
-        pattern=_OID,
         max_length=40,
         description="root of the UIDs of manifests; 2.25 and a UUID when empty",
     )
-    institution_oid: str = Field(
-        default="", pattern=_OID, description="OID of the institution, for authorInstitution"
+    institution_oid: OptionalOid = Field(
+        default="", description="OID of the institution, for authorInstitution"
     )
-    patient_id_issuer: str = Field(
+    patient_id_issuer: OptionalOid = Field(
         default="",
-        pattern=_OID,
         description="domain of Patient IDs whose issuer the instances do not name; when empty, the affinity"
         " domain: the department's ids are then the patient ids of the registry",
     )
-    accession_number_issuer: str = Field(
+    accession_number_issuer: OptionalOid = Field(
         default="1.3.6.1.4.1.21367.2026.10.33",
-        pattern=_OID,
         description="domain of accession numbers whose issuer the instances do not name",
     )
-    order_placer_issuer: str = Field(
+    order_placer_issuer: OptionalOid = Field(
         default="1.3.6.1.4.1.21367.2026.10.34",
-        pattern=_OID,
         description="domain of placer order numbers whose issuer the instances do not name",
     )
-    order_filler_issuer: str = Field(
+    order_filler_issuer: OptionalOid = Field(
         default="1.3.6.1.4.1.21367.2026.10.35",
-        pattern=_OID,
         description="domain of filler order numbers whose issuer the instances do not name",
     )
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from prometheus_client import Gauge
 
@@ -30,7 +29,8 @@ from shared.audit.syslog import stamp_of
 from shared.audit.trial import BATCH, MOST_PATIENCE, PATIENCE, EventSource, MeasuredSource, Trial
 from shared.background import BackgroundWork
 from shared.security.tls import client_context
-from shared.settings import ServiceSettings, SettingsError, TlsSettings, is_loopback
+from shared.settings import ServiceSettings, SettingsError, TlsSettings
+from shared.settings.kinds import syslog_address
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics
 
@@ -59,11 +59,6 @@ class _Sent:
     total: int
 
 
-def target_of(settings: ServiceSettings) -> str:
-    """`audit.url`, or the local audit repository."""
-    return settings.audit.url or ("tls" if settings.tls.enabled else "tcp") + "://127.0.0.1:6514"
-
-
 class Forwarder:
     """Drains the spool of `recorder` and `others` to the audit repository of `settings`.
 
@@ -77,7 +72,7 @@ class Forwarder:
     """
 
     def __init__(self, settings: ServiceSettings, recorder: AuditRecorder, *others: EventSource) -> None:
-        self._host, self._port, self._tls = _address(target_of(settings), settings.tls)
+        self._host, self._port, self._tls = _address(settings.audit_url, settings.tls)
         self._settings = settings.audit
         self._recorder = recorder
         self._sources: tuple[EventSource, ...] = (recorder.spool, *others)
@@ -315,15 +310,11 @@ class Forwarder:
 
 def _address(url: str, tls: TlsSettings) -> tuple[str, int, ssl.SSLContext | None]:
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or 6514
-    except ValueError:
-        parts, host, port = urlsplit(""), "", 0
-    if parts.scheme == "tls" and host:
-        context = client_context(tls)
-        context.check_hostname = tls.check_host_names
-        return host, port, context
-    if parts.scheme == "tcp" and is_loopback(host):
+        scheme, host, port = syslog_address(url)
+    except ValueError as error:
+        raise SettingsError((f"XDSI_AUDIT__URL: {url} {error}",)) from None
+    if scheme == "tcp":
         return host, port, None
-    remedy = "write tls://host:6514, or tcp://127.0.0.1:6514 on one machine"
-    raise SettingsError((f"XDSI_AUDIT__URL: {url} cannot be used; {remedy}",))
+    context = client_context(tls)
+    context.check_hostname = tls.check_host_names
+    return host, port, context

@@ -20,9 +20,9 @@ def load(**environ: str) -> GatewaySettings:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"HOME_COMMUNITY_ID": "2.999.1"}, "XDSI_HOME_COMMUNITY_ID: 2.999.1 is no homeCommunityId"),
+        ({"HOME_COMMUNITY_ID": "2.999.1"}, "XDSI_HOME_COMMUNITY_ID: '2.999.1' is no homeCommunityId"),
         ({"HOME_COMMUNITY_ID": "urn:oid:" + "2." * 40 + "1"}, "XDSI_HOME_COMMUNITY_ID"),
-        ({"COMMUNITIES": json.dumps({"west": "https://west.example/"})}, "XDSI_COMMUNITIES: west is no"),
+        ({"COMMUNITIES": json.dumps({"west": "https://west.example/"})}, "XDSI_COMMUNITIES: 'west' is no"),
         (
             {"HOME_COMMUNITY_ID": WEST, "COMMUNITIES": json.dumps({WEST: "https://west.example/"})},
             "XDSI_COMMUNITIES: names our own homeCommunityId",

@@ -1,0 +1,167 @@
+"""The kinds of values that settings have: each says how it is written, and refuses what it is not.
+
+The words of a refusal go on from the value: `'rubbish' is no URL; write http://…`.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from shared.settings.loopback import is_loopback
+
+_OID = re.compile(r"(?:[01]\.(?:[0-9]|[1-3][0-9])|2\.(?:0|[1-9][0-9]*))(?:\.(?:0|[1-9][0-9]*))*")
+_MAX_OID = 64
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+/?")
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_CODE = re.compile(r"[^\s^][^^]*\^\^[^\s^][^^]*")
+_ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
+_AE_TITLE = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")
+_SYSLOG_TLS_PORT = 6514
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How values of a kind are written: an example, and the unit of a number."""
+
+    example: str
+    unit: str = ""
+
+
+def http_url(text: str) -> str:
+    """`text`, which is an absolute http or https URL; raises ValueError when it is not."""
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        if (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and not re.search(r"\s", text)
+        ):
+            return text
+    raise ValueError("is no URL; write http://host:port/path or https://host:port/path")
+
+
+def is_http_url(text: str) -> bool:
+    """Whether `text` is an absolute http or https URL."""
+    with suppress(ValueError):
+        return bool(http_url(text))
+    return False
+
+
+def _origin(text: str) -> str:
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError("is no origin; write scheme://host or scheme://host:port")
+    return http_url(text)
+
+
+def _database_url(text: str) -> str:
+    if not text.startswith(("postgresql://", "postgresql+asyncpg://", "sqlite:///")):
+        raise ValueError("is no URL of a database; write postgresql://user@host/name or sqlite:///path")
+    with suppress(ValueError):
+        if urlsplit(text).port != 0:
+            return text
+    raise ValueError("has no port that can be; write postgresql://user@host:5432/name")
+
+
+def _storage_url(text: str) -> str:
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        if parts.scheme == "file" and not parts.netloc and parts.path not in ("", "/"):
+            return text
+        if parts.scheme == "s3" and parts.netloc:
+            return text
+    raise ValueError("is neither file:///folder nor s3://bucket/prefix; write one of these forms")
+
+
+def syslog_address(text: str) -> tuple[str, str, int]:
+    """Scheme, host and port of `tls://host:port` or `tcp://127.0.0.1:port`; raises ValueError for others."""
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", _SYSLOG_TLS_PORT if parts.port is None else parts.port
+        if port and ((parts.scheme == "tls" and host) or (parts.scheme == "tcp" and is_loopback(host))):
+            return parts.scheme, host, port
+    raise ValueError("cannot be used; write tls://host:6514, or tcp://127.0.0.1:6514 on one machine")
+
+
+def _syslog_url(text: str) -> str:
+    syslog_address(text)
+    return text
+
+
+def is_oid(text: str) -> bool:
+    """Whether `text` is an OID of at most 64 characters, which a UID of DICOM is too (PS3.5 9.1)."""
+    return len(text) <= _MAX_OID and _OID.fullmatch(text) is not None
+
+
+def _oid(text: str) -> str:
+    if is_oid(text):
+        return text
+    raise ValueError(
+        "is no OID; write at most 64 digits and dots, without leading zeros, for example 2.999.1.2"
+    )
+
+
+def _oid_or_nothing(text: str) -> str:
+    return text and _oid(text)
+
+
+def _home_community_id(text: str) -> str:
+    if text.startswith("urn:oid:") and is_oid(text.removeprefix("urn:oid:")):
+        return text
+    raise ValueError("is no homeCommunityId; write urn:oid: and an OID, for example urn:oid:2.999.1.2")
+
+
+def _uri(text: str) -> str:
+    if _ABSOLUTE_URI.fullmatch(text):
+        return text
+    raise ValueError("is no URI; write it with its scheme, for example urn:oid:2.999.1 or https://host/name")
+
+
+def _host(text: str) -> str:
+    with suppress(ValueError):
+        ip_address(text)
+        return text
+    # What looks like an address and is none is no name either.
+    if _HOST_NAME.fullmatch(text) and not re.fullmatch(r"[0-9.]+", text):
+        return text
+    raise ValueError("is no host; write an address, 127.0.0.1 or ::1, or a name, without scheme and port")
+
+
+def _ae_title(text: str) -> str:
+    if _AE_TITLE.fullmatch(text):
+        return text
+    raise ValueError(
+        r"is no AE title; write 1 to 16 characters of ASCII, none of them \, without blanks at the ends"
+    )
+
+
+def _code(text: str) -> str:
+    if _CODE.fullmatch(text):
+        return text
+    raise ValueError("is no code; write code^^scheme, for example 106289002^^2.16.840.1.113883.6.96")
+
+
+HttpUrl = Annotated[str, AfterValidator(http_url), Form("https://host.example:8443/path")]
+Origin = Annotated[str, AfterValidator(_origin), Form("https://host.example:8443")]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url), Form("postgresql://xdsi@db.example/xdsi")]
+StorageUrl = Annotated[str, AfterValidator(_storage_url), Form("s3://bucket/prefix")]
+SyslogUrl = Annotated[str, AfterValidator(_syslog_url), Form("tls://audit.example:6514")]
+Oid = Annotated[str, AfterValidator(_oid), Form("2.999.1.2")]
+#: An OID, or nothing.
+OptionalOid = Annotated[str, AfterValidator(_oid_or_nothing), Form("2.999.1.2")]
+HomeCommunityId = Annotated[str, AfterValidator(_home_community_id), Form("urn:oid:2.999.1.2")]
+Uri = Annotated[str, AfterValidator(_uri), Form("urn:oid:2.999.1.2")]
+Host = Annotated[str, AfterValidator(_host), Form("127.0.0.1")]
+AeTitle = Annotated[str, AfterValidator(_ae_title), Form("HOSPITAL_PACS")]
+CodeWithScheme = Annotated[str, AfterValidator(_code), Form("106289002^^2.16.840.1.113883.6.96")]
+Port = Annotated[int, Field(ge=0, le=65535), Form("8443")]
+Bytes = Annotated[int, Form("1048576", "bytes")]
+Seconds = Annotated[float, Field(allow_inf_nan=False), Form("30", "s")]
+Days = Annotated[float, Field(allow_inf_nan=False), Form("7", "days")]
