@@ -16,6 +16,7 @@ import typer
 from shared.store.folders import keep_private
 from shared.telemetry.trace import one_trace
 from xdsi.failures import Failed, WrongUsage
+from xdsi.loading import loading
 
 # They answer others, and ask peers for each of them.
 _SERVING = frozenset({"serve", "up"})
@@ -77,7 +78,8 @@ def build(wanted: str) -> typer.Typer:
         if name != wanted:
             cli.command(name, help=summary)(_not_loaded)
             continue
-        module = importlib.import_module(module_name)
+        with loading():
+            module = importlib.import_module(module_name)
         if hasattr(module, "app"):
             cli.add_typer(module.app, name=name, help=summary, no_args_is_help=True)
         else:

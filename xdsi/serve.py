@@ -12,6 +12,7 @@ import typer
 from shared.settings import PREFIX, SEPARATOR, ServiceSettings, SettingsError
 from shared.store.failures import DatabaseError
 from xdsi.configuration import load
+from xdsi.loading import loading
 from xdsi.services import Service
 
 
@@ -68,13 +69,14 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
 
     `changes` are given to the service's `build`.
     """
-    from shared.http.server import run_service
-    from shared.telemetry.log import configure
-    from xdsi.data_folder import claim
+    with loading():
+        from shared.http.server import run_service
+        from shared.telemetry.log import configure
+        from xdsi.data_folder import claim
 
+        build: Any = importlib.import_module(f"{service.package}.app").build
     claim(settings.data, service.value)
     configure(service.value, level=settings.log_level)
-    build: Any = importlib.import_module(f"{service.package}.app").build
     scheme = "https" if settings.tls.enabled else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
 

@@ -430,9 +430,14 @@ async def _upgrade(connection: Any, name: str, migrations: str) -> None:
         for statement in schema.PROBE_STATEMENTS:
             await connection.execute(statement)
         revision = await _revision(connection)
-        script = await asyncio.to_thread(schema.upgrade_script, migrations=migrations, revision=revision)
-        if script:
-            await connection.execute(script)
+        if revision != await asyncio.to_thread(schema.latest, migrations):
+            await connection.execute(await asyncio.to_thread(_script, migrations, revision))
+
+
+def _script(migrations: str, revision: str | None) -> str:
+    from shared.store.migration import upgrade_script
+
+    return upgrade_script(migrations=migrations, revision=revision)
 
 
 async def _revision(connection: Any) -> str | None:

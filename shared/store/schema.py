@@ -1,30 +1,10 @@
-"""Schemas: the tables of a service, created and brought up to date by its alembic revisions alone.
-
-The first revision finds the tables there where a release without revisions made them, and takes them over.
-
-PostgreSQL has no synchronous driver here, so its revisions are rendered as SQL and run by asyncpg in one
-transaction; they must therefore not read what they change through Python.
-"""
+"""What a schema has beside the tables of its service, and to which revision this release brings it."""
 
 from __future__ import annotations
 
-import sqlite3
-from functools import lru_cache
-from io import StringIO
-from typing import Any
+from importlib.resources import files
 
-from alembic.config import Config
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import BigInteger, Integer, column, create_engine, literal, select, table, update
-from sqlalchemy.pool import StaticPool
-
-from shared.store.failures import SchemaError
-from shared.store.statements import POSTGRESQL, dialect_of
-
-#: To where schemas are brought.
-HEAD = "head"
+from sqlalchemy import BigInteger, Integer, column, literal, select, table, update
 
 #: One row that readiness writes; each schema has it from its beginning, before any revision.
 store_probe = table("store_probe", column("id", Integer), column("writes", BigInteger))
@@ -36,63 +16,11 @@ WRITE_PROBE = update(store_probe).where(store_probe.c.id == 1).values(writes=sto
 READ_PROBE = select(store_probe.c.writes).where(store_probe.c.id == literal(1))
 
 
-def upgrade_sqlite(connection: sqlite3.Connection, *, migrations: str) -> None:
-    """Bring the schema behind `connection` up to date, in one transaction; raises `SchemaError`."""
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    with engine.connect() as wrapped:
-        # isolation_level is None on our connections, so the transaction is ours to begin.
-        wrapped.exec_driver_sql("BEGIN IMMEDIATE")
-        for statement in PROBE_STATEMENTS:
-            wrapped.exec_driver_sql(statement)
-        context = MigrationContext.configure(wrapped, opts=_steps(migrations))
-        with Operations.context(context):
-            context.run_migrations()
-        wrapped.commit()
-        if connection.in_transaction:
-            connection.commit()
-
-
-def upgrade_script(*, migrations: str, revision: str | None) -> str:
-    """The SQL that brings a PostgreSQL schema from `revision` (None: empty) up to date; empty when it is.
-
-    Raises
-    ------
-    SchemaError
-        The revision is not known here.
-    """
-    if _known(migrations, revision).get_current_head() == revision:
-        return ""
-    script = StringIO()
-    options = {**_steps(migrations), "as_sql": True, "output_buffer": script, "starting_rev": revision}
-    context = MigrationContext.configure(dialect=dialect_of(POSTGRESQL), opts=options)
-    with Operations.context(context):
-        context.run_migrations()
-    return script.getvalue()
-
-
-@lru_cache
-def _script(migrations: str) -> ScriptDirectory:
-    config = Config()
-    config.set_main_option("script_location", migrations)
-    return ScriptDirectory.from_config(config)
-
-
-def _steps(migrations: str) -> dict[str, Any]:
-    def upgrade(revisions: Any, _: MigrationContext) -> Any:
-        for revision in revisions:
-            _known(migrations, revision)
-        return _script(migrations)._upgrade_revs(HEAD, revisions)
-
-    return {"fn": upgrade, "script": _script(migrations)}
-
-
-def _known(migrations: str, revision: str | None) -> ScriptDirectory:
-    """The revisions of this release, `revision` among them unless it is None."""
-    script = _script(migrations)
-    known = [each.revision for each in script.walk_revisions()]
-    if revision not in (None, *known):
-        raise SchemaError(
-            f"the database is of another release: its revision {revision} is none of this one, which knows "
-            f"them up to {known[0]}; start the release that wrote it, or a newer one"
-        )
-    return script
+def latest(migrations: str) -> str:
+    """The last revision of `migrations`, by the names of its files: `0005_used_assertions.py` is `0005`."""
+    package, _, folder = migrations.partition(":")
+    return max(
+        file.name.partition("_")[0]
+        for file in (files(package) / folder / "versions").iterdir()
+        if file.name.endswith(".py") and file.name[0].isdecimal()
+    )

@@ -454,12 +454,28 @@ def _prepare(path: Path, lock: int, migrations: str) -> None:
         try:
             if unclean:
                 _verify(connection, path)
-            schema.upgrade_sqlite(connection, migrations=migrations)
+            _upgrade(connection, migrations)
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise DatabaseUnavailable(f"{path}: SQLite: {error}") from error
     sync(path.parent)
+
+
+def _upgrade(connection: sqlite3.Connection, migrations: str) -> None:
+    for statement in schema.PROBE_STATEMENTS:
+        connection.execute(statement)
+    if _revision(connection) != schema.latest(migrations):
+        from shared.store.migration import upgrade_sqlite
+
+        upgrade_sqlite(connection, migrations=migrations)
+
+
+def _revision(connection: sqlite3.Connection) -> str | None:
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'").fetchone() is None:
+        return None
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(found[0]) if found else None
 
 
 def _open_writer(path: Path) -> sqlite3.Connection:

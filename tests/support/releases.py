@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import MetaData, select
 
-from shared.store import schema
+from shared.store import migration
 from shared.store.engine import Database
 from tests.support.databases import DatabasePlace
 
@@ -55,5 +55,5 @@ async def make_first_release(place: DatabasePlace, service: str, rows: Rows) -> 
 def upgraded_to(revision: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Schemas are brought to `revision` and no further, as an earlier release does."""
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "HEAD", revision)
+        patched.setattr(migration, "HEAD", revision)
         yield

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from registry.settings import RegistrySettings
 from registry.store.tables import MIGRATIONS
-from shared.store import schema
+from shared.store import migration
 from shared.store.opening import open_database
 from tests.support.databases import DatabasePlace, postgres_url
 from tests.support.releases import make_first_release, upgraded_to
@@ -36,7 +36,7 @@ def run(*words: object):
 
 def head(service: Service = Service.REGISTRY) -> str:
     migrations = importlib.import_module(f"{service.package}.store.tables").MIGRATIONS
-    found = schema._script(migrations).get_current_head()
+    found = migration._script(migrations).get_current_head()
     assert found is not None
     return found
 

@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine
 from sqlalchemy.pool import StaticPool
 
-from shared.store import schema
+from shared.store import migration, schema
 from shared.store.failures import SchemaError
 from tests.support.databases import DatabasePlace, database_place, postgres_url
 from tests.support.releases import FIRST_RELEASE, make_first_release
@@ -43,7 +43,7 @@ def metadata_of(service: Service) -> MetaData:
 
 
 def head_of(service: Service) -> str:
-    head = schema._script(tables_of(service).MIGRATIONS).get_current_head()
+    head = migration._script(tables_of(service).MIGRATIONS).get_current_head()
     assert head is not None
     return head
 
@@ -75,6 +75,11 @@ async def test_they_make_the_same_of_the_tables_of_the_first_release(service: Se
     await (await place.open(tables_of(service).MIGRATIONS)).close()
 
     assert differences(tmp_path / "adopted.sqlite3", metadata_of(service)) == []
+
+
+@of_every_service
+def test_the_names_of_the_files_tell_the_last_revision(service: Service):
+    assert schema.latest(tables_of(service).MIGRATIONS) == head_of(service)
 
 
 @of_every_service
@@ -123,3 +128,21 @@ async def test_a_service_does_not_start_on_a_newer_schema_and_says_why(service: 
     assert ended.stderr.startswith("xdsi: ")
     assert "the database is of another release: its revision 9999 is none of this one" in ended.stderr
     assert "exception" not in ended.stderr
+
+
+def test_what_is_up_to_date_is_opened_without_alembic(tmp_path: Path):
+    migrations = tables_of(Service.REGISTRY).MIGRATIONS
+    program = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from shared.store.opening import open_database\n"
+        "async def main():\n"
+        f"    opened = await open_database(None, folder=Path({str(tmp_path)!r}), migrations={migrations!r})\n"
+        "    await opened.close()\n"
+        "asyncio.run(main())\n"
+        "print('alembic' in sys.modules)\n"
+    )
+    said = []
+    for _ in range(2):
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        said.append(ran.stdout.strip())
+    assert said == ["True", "False"]
