@@ -1,9 +1,13 @@
-"""The option `--long`: full figures where a test has short ones."""
+"""The option `--long`: full figures where a test has short ones; and the end of tests that never end."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import settings
+
+from tests.support.timeouts import pytest_timeout_cancel_timer, pytest_timeout_set_timer
+
+__all__ = ["pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
 
 # A slow machine is no failure: nothing here is asserted about time.
 settings.register_profile("xdsi", deadline=None)

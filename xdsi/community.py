@@ -118,18 +118,21 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._begun = log.tell()
-            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                [sys.executable, "-m", "xdsi", "serve", self.service.value, *self._options()],
-                env=dict(self.environment),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        self._process = self._opened()
         self._lines = SimpleQueue()
         threading.Thread(target=self._read, args=(self._process, self._lines), daemon=True).start()
 
-    def _options(self) -> list[str]:
-        return ["--config", str(self.config)] if self.config else []
+    @property
+    def command(self) -> list[str]:
+        """The words of the command."""
+        config = ["--config", str(self.config)] if self.config else []
+        return [sys.executable, "-m", "xdsi", "serve", self.service.value, *config]
+
+    def _opened(self) -> subprocess.Popen[str]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                self.command, env=dict(self.environment), stdout=subprocess.PIPE, stderr=log, text=True
+            )
 
     @staticmethod
     def _read(process: subprocess.Popen[str], lines: SimpleQueue[str]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.policy import HTTP
@@ -42,6 +42,7 @@ from shared.soap.envelope import encode_request
 from shared.soap.mtom import MtomBody
 from shared.soap.package import write_package
 from shared.soap.transaction import SoapTransaction
+from tests.support.forked import forked_services
 from tests.support.metadata import DOMAIN
 from xdsi.audit import collect
 from xdsi.certificates import Community
@@ -75,14 +76,16 @@ SERVICES: dict[Service, type[ServiceSettings]] = {
 }
 
 
-def running(folder: Path, *, tls: bool = True, **changes: Any) -> AbstractContextManager[Stage]:
+@contextmanager
+def running(folder: Path, *, tls: bool = True, **changes: Any) -> Iterator[Stage]:
     """A community that runs; at the end every service must stop in order, with exit status 0."""
-    return started(Stage(folder, tls=tls, changes=changes))
+    with forked_services(), started(Stage(folder, tls=tls, changes=changes)) as stage:
+        yield stage
 
 
 @contextmanager
 def started(stage: Stage) -> Iterator[Stage]:
-    """The same for a stage that was made before."""
+    """The same for a stage that was made before; its services are started as people start them."""
     try:
         for _ in stage.start():
             pass

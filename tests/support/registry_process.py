@@ -21,6 +21,7 @@ from shared.messages.iti42 import ITI42, RegisterRequest
 from shared.settings import TlsSettings
 from shared.soap.client import SoapClient
 from shared.soap.transaction import SoapTransaction
+from tests.support.forked import forked_services
 from xdsi.community import Process
 from xdsi.patient import END, START
 from xdsi.services import Service
@@ -73,8 +74,9 @@ def running_registry(
     """A registry that runs; at the end it must stop in order, with exit status 0."""
     registry = RegistryProcess(folder, database_url, **changes)
     try:
-        registry.start()
-        yield registry
+        with forked_services():
+            registry.start()
+            yield registry
     except BaseException:
         registry.process.kill()
         raise

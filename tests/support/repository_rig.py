@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import mmap
 import os
@@ -11,7 +10,6 @@ import shutil
 import sqlite3
 import struct
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -35,6 +33,7 @@ from shared.messages.registry import Status
 from shared.settings import TlsSettings
 from shared.soap.client import PeerError, SoapClient
 from shared.soap.mtom import Received
+from tests.support.forked import Program, program
 from tests.support.metadata import a_document_entry, a_submission
 from xdsi.stage import free_ports
 
@@ -168,7 +167,7 @@ class Rig:
     port: int
     environment: dict[str, str]
     client: SoapClient
-    _process: asyncio.subprocess.Process | None = None
+    _process: Program | None = None
     sent: list[Sent] = field(default_factory=list)
 
     @property
@@ -184,36 +183,27 @@ class Rig:
         environment = self.environment | more
         if faults:
             environment["XDSI_FAULTS"] = json.dumps(faults)
-        log = (self.folder / "repository.log").open("ab")
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.support.faulty_repository",
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
-        log.close()
-        assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), _READY_SECONDS)
-        return b" ready " in line
+        log = self.folder / "repository.log"
+        self._process = program("tests.support.faulty_repository", env=os.environ | environment, log=log)
+        return " ready " in await first_line(self._process)
 
     async def died(self, seconds: float = 20) -> None:
         """Wait for the end of the process."""
         assert self._process is not None
-        await asyncio.wait_for(self._process.communicate(), seconds)
+        try:
+            await asyncio.to_thread(self._process.wait, seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError("it lives on") from None
+        await ended(self._process)
 
     async def kill(self) -> None:
         """kill -9, whether or not it lives."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.communicate()
+            await ended(self._process)
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.returncode is None
+        return self._process is not None and self._process.poll() is None
 
     # --- what people do ------------------------------------------------------------------------------
 
@@ -325,26 +315,25 @@ class Rig:
         return {row[0] for row in self.rows("SELECT sha256 FROM document")}
 
 
-async def started(log: Path, *words: str, environment: dict[str, str]) -> asyncio.subprocess.Process:
-    """A service of the product as a process that is ready."""
-    with log.open("ab") as written:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "xdsi", "serve", *words),
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=written,
-        )
+async def first_line(process: Program) -> str:
+    """What a program prints first; empty when it ends without a word."""
     assert process.stdout is not None
-    assert b" ready " in await asyncio.wait_for(process.stdout.readline(), _READY_SECONDS)
+    return await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), _READY_SECONDS)
+
+
+async def started(log: Path, *words: str, environment: dict[str, str]) -> Program:
+    """A service of the product as a process that is ready."""
+    process = program("xdsi", "serve", *words, env=os.environ | environment, log=log)
+    assert " ready " in await first_line(process)
     return process
 
 
-async def ended(process: asyncio.subprocess.Process) -> None:
+async def ended(process: Program) -> None:
     """kill -9."""
     process.kill()
-    await process.communicate()
+    await asyncio.to_thread(process.wait)
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 @asynccontextmanager

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-TESTS_OF_CHECK = ".venv/bin/pytest -n auto --dist loadfile --durations 10 tests/unit tests/transactions"
+PARALLEL = "-n auto --dist loadfile --no-loadscope-reorder --durations 10"
+TESTS_OF_CHECK = f".venv/bin/pytest {PARALLEL} tests/unit tests/transactions"
 
 
 def commands_of(target: str) -> list[str]:
