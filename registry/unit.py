@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -58,14 +58,12 @@ class Parts:
 class Unit:
     """The work of one request.
 
-    `audited` tells that its events were committed with its change; `refusals` holds for each patient the
-    reasons for which consent refused something, asked for or not; `doubted`, that a change may have been made
-    that was not answered.
+    `audited` tells that its events were committed with its change; `doubted`, that a change may have been
+    made that was not answered.
     """
 
     parts: Parts
     audited: bool = field(default=False, init=False)
-    refusals: dict[str, set[str]] = field(default_factory=dict, init=False)
     doubted: bool = field(default=False, init=False)
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
@@ -128,23 +126,6 @@ class Unit:
                 self.doubted, inserted = True, False
         self.audited = self.audited or inserted
         return inserted
-
-    async def permits(
-        self,
-        caller: Caller,
-        resources: Sequence[Resource],
-        given: Mapping[str, Given],
-    ) -> list[bool]:
-        """Whether consent lets `caller` find each of `resources`; what it refuses is among `refusals`."""
-        decisions = await self.decided(caller, resources, given)
-        self.note_refused(zip(resources, decisions, strict=True))
-        return [decision.permitted for decision in decisions]
-
-    def note_refused(self, decided: Iterable[tuple[Resource, Decision]]) -> None:
-        """Note the reasons of what is refused, by patient."""
-        for resource, decision in decided:
-            if not decision.permitted:
-                self.refusals.setdefault(resource.patient_id, set()).add(decision.reason)
 
     async def decided(
         self,

@@ -296,18 +296,6 @@ class DocumentUniqueIdError(RetrieveError):
     code = "XDSDocumentUniqueIdError"
 
 
-class Withheld(DocumentUniqueIdError):
-    """Consent refuses the document: answered as one that does not exist.
-
-    `patient_id` and `reason` (the deciding policy) are for the trail and never sent.
-    """
-
-    def __init__(self, context: str, *, location: str, patient_id: str, reason: str) -> None:
-        super().__init__(context, location=location)
-        self.patient_id = patient_id
-        self.reason = reason
-
-
 class RemoveDocumentsError(RetrieveError):
     """The document cannot be removed, or not by this caller (ITI-86)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from lxml import etree
 
 from registry.app import MIGRATIONS, Registry
 from registry.settings import RegistrySettings
+from registry.store.consents import Given
 from registry.transactions import iti18
 from registry.unit import Parts, Unit
 from shared.audit.recorder import AuditRecorder
+from shared.consent.decision import Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
 from shared.http.raw_asgi import Receive, Scope, Send, receive_body, send_body
 from shared.http.server import run_service
@@ -44,12 +46,17 @@ _CLOSE = b"</rim:RegistryObjectList>"
 Built = tuple[str, dict[str, str], str | None, list[Any]]
 
 
+_PERMITTED = Decision(True, "")
+
+
 class Trusting(Unit):
     """A unit that asks nobody for consent."""
 
-    async def permits(self, caller: Caller, resources: Sequence[Any], policies: Any) -> list[bool]:
-        """Everything."""
-        return [True] * len(resources)
+    async def decided(
+        self, caller: Caller, resources: Sequence[Resource], given: Mapping[str, Given]
+    ) -> list[Decision]:
+        """Everything is permitted."""
+        return [_PERMITTED] * len(resources)
 
 
 class Measured:

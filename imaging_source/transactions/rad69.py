@@ -17,7 +17,6 @@ from shared.errors import (
     DocumentUniqueIdError,
     NoAcceptableTransferSyntax,
     UnknownRepositoryId,
-    Withheld,
     XdsError,
 )
 from shared.http.pieces import FileRange
@@ -65,12 +64,12 @@ async def handle(
     errors: list[XdsError] = []
     results: list[Result] = []
     for asked in wanted:
-        try:
-            documents.append(shelf.document(asked))
-            results.append(shelf.delivered(asked))
-        except XdsError as error:
-            errors.append(error)
-            results.append(_failed(asked, error))
+        given, result = shelf.answer(asked)
+        results.append(result)
+        if isinstance(given, XdsError):
+            errors.append(given)
+        else:
+            documents.append(given)
     return ImagingDocumentSet(documents=tuple(documents), errors=tuple(errors), results=tuple(results))
 
 
@@ -120,19 +119,30 @@ class _Shelf:
             contents=contents,
         )
 
-    def document(self, asked: Asked) -> RetrievedDocument:
-        """The instance as it is sent, or the error that is sent instead."""
+    def answer(self, asked: Asked) -> tuple[RetrievedDocument | XdsError, Result]:
+        """The instance as it is sent, or the error that is sent instead; and what became of it, for the
+        trail."""
+        try:
+            instance = self._shown(asked)
+            access = self.access[asked.sop_instance_uid]
+            if not access.decision.permitted:
+                failure = f"{REFUSED_BY_CONSENT}{access.decision.reason}"
+                return _not_available(asked), _result(asked, patient_id=access.patient_id, failure=failure)
+            delivered = _result(asked, sop_class_uid=instance.sop_class_uid, patient_id=access.patient_id)
+            return self._document(asked), delivered
+        except XdsError as error:
+            return error, _result(asked, failure=error.code_for(Actor.REPOSITORY))
+
+    def _shown(self, asked: Asked) -> Instance:
         _check_request(asked, self.location_uid)
         uid = asked.sop_instance_uid
         instance = self.instances.get(uid)
-        not_available = f"instance {uid} is not available"
         if instance is None or uid in self.hidden or _key(instance) != _key(asked):
-            raise DocumentUniqueIdError(not_available, location=uid)
-        access = self.access[uid]
-        if not access.decision.permitted:
-            raise Withheld(
-                not_available, location=uid, patient_id=access.patient_id, reason=access.decision.reason
-            )
+            raise _not_available(asked)
+        return instance
+
+    def _document(self, asked: Asked) -> RetrievedDocument:
+        uid = asked.sop_instance_uid
         if isinstance(choice := self.choices[uid], Impossible):
             raise NoAcceptableTransferSyntax(f"instance {uid}: {choice.reason}", location=uid)
         if isinstance(content := self.contents[uid], Unreadable):
@@ -143,15 +153,13 @@ class _Shelf:
             document_unique_id=uid,
             mime_type=MIME_TYPE,
             content=content,
-            patient_id=access.patient_id,
         )
 
-    def delivered(self, asked: Asked) -> Result:
-        """For the trail: an instance that is sent."""
-        uid = asked.sop_instance_uid
-        return _result(
-            asked, sop_class_uid=self.instances[uid].sop_class_uid, patient_id=self.access[uid].patient_id
-        )
+
+def _not_available(asked: Asked) -> DocumentUniqueIdError:
+    """Unknown, rejected or refused: nobody learns which."""
+    uid = asked.sop_instance_uid
+    return DocumentUniqueIdError(f"instance {uid} is not available", location=uid)
 
 
 def _check_request(asked: Asked, location_uid: str) -> None:
@@ -209,12 +217,6 @@ def audit(
         caller,
         transaction=RAD69.event_type,
     )
-
-
-def _failed(asked: Asked, error: XdsError) -> Result:
-    if isinstance(error, Withheld):
-        return _result(asked, patient_id=error.patient_id, failure=f"{REFUSED_BY_CONSENT}{error.reason}")
-    return _result(asked, failure=error.code_for(Actor.REPOSITORY))
 
 
 def _result(asked: Asked, *, sop_class_uid: str = "", patient_id: str = "", failure: str = "") -> Result:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from registry.domain import stored_queries as queries
@@ -17,6 +17,7 @@ from registry.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.audit.patterns import Side
+from shared.consent.decision import Decision, Resource
 from shared.ebrim.codec import encode_object_ref
 from shared.ebrim.query_values import Kind, parse_clause
 from shared.errors import QueryError, ResultNotSinglePatient, TooManyResults
@@ -33,6 +34,9 @@ UNDECIDED = 10
 LOOKED_AT = 5
 #: The same as a number, unless more may be answered: a query that finds too much is told so within 100 ms.
 MOST_LOOKED_AT = 25_000
+
+Refusals = dict[str, set[str]]
+"""For each patient the reasons for which consent refused something, while a query is answered."""
 
 _DOCUMENT_QUERIES = (queries.FIND_DOCUMENTS, queries.FIND_DOCUMENTS_BY_REFERENCE_ID)
 _PATIENT_ID = "$XDSDocumentEntryPatientId"
@@ -100,23 +104,25 @@ class Answer(StoredQueryResponse):
 class Result:
     """What a query selected, and what of it consent lets the caller see.
 
-    Of a patient who is `closed` to the caller nothing is selected.
+    `refusals` are, for every patient of whom something was refused, asked for or not, the reasons. Of a
+    patient who is `closed` to the caller nothing is selected.
     """
 
     chosen: Sequence[Found]
     seen: Sequence[Found]
+    refusals: Mapping[str, Collection[str]]
     closed: str = ""
 
-    def withheld(self, refusals: Mapping[str, Collection[str]]) -> tuple[KeptBack, ...]:
-        """By patient what is left out; `refusals` are the reasons, of every patient who has any."""
+    def withheld(self) -> tuple[KeptBack, ...]:
+        """By patient what is left out."""
         if len(self.seen) == len(self.chosen) and not self.closed:
             return ()
         shown = {item.entry_uuid for item in self.seen}
         patients = {item.patient_id for item in self.chosen if item.entry_uuid not in shown} | {self.closed}
         seen = {item.patient_id for item in self.seen}
         return tuple(
-            KeptBack(patient_id, "; ".join(sorted(refusals[patient_id])), in_part=patient_id in seen)
-            for patient_id in sorted(patients & refusals.keys())
+            KeptBack(patient_id, "; ".join(sorted(self.refusals[patient_id])), in_part=patient_id in seen)
+            for patient_id in sorted(patients & self.refusals.keys())
         )
 
 
@@ -129,31 +135,33 @@ async def _documents(
     few = min(UNDECIDED, at_once)
     patient_id = criteria.value(_PATIENT_ID)
     find = partial(find_documents, unit, criteria, patient_id=patient_id)
+    refusals: Refusals = {}
     found, given = await find(most=few + 1, leaf=leaf)
-    seen = await _permitted(unit, caller, found, given)
+    seen = await _permitted(unit, caller, found, given, refusals)
     if len(found) <= few:
-        return Result(found, seen), _fragments(seen)
+        return Result(found, seen, refusals), _fragments(seen)
     if seen:
         found, given = await find(most=at_once + 1, leaf=leaf)
         if len(found) <= at_once:
-            seen = await _permitted(unit, caller, found, given)
-            return Result(found, seen), _fragments(seen)
-    elif await _is_closed(unit, caller, patient_id):
-        return Result((), (), closed=patient_id), {}
+            seen = await _permitted(unit, caller, found, given, refusals)
+            return Result(found, seen, refusals), _fragments(seen)
+    elif await _is_closed(unit, caller, patient_id, refusals):
+        return Result((), (), refusals, closed=patient_id), {}
     looked_at = _looked_at(limit)
     if await are_more_than(unit, criteria, patient_id=patient_id, number=looked_at):
         raise _too_many(limit)
     found, given = await find(most=looked_at + 1, leaf=False)
-    seen = await _permitted(unit, caller, found, given)
+    seen = await _permitted(unit, caller, found, given, refusals)
     _check_number(len(found) if len(found) > looked_at else len(seen), limit)
-    return await _whole(unit, Result(found, seen)) if leaf else (Result(found, seen), {})
+    result = Result(found, seen, refusals)
+    return await _whole(unit, result) if leaf else (result, {})
 
 
 def _fragments(seen: Sequence[Found]) -> Mapping[str, bytes]:
     return {item.entry_uuid: item.fragment for item in seen}
 
 
-async def _is_closed(unit: Unit, caller: Caller, patient_id: str) -> bool:
+async def _is_closed(unit: Unit, caller: Caller, patient_id: str, refusals: Refusals) -> bool:
     """Whether nothing of a patient may be seen, told by what its entries have: how much there is takes no
     time, so that a closed patient answers as one who has nothing.
     """
@@ -170,15 +178,24 @@ async def _is_closed(unit: Unit, caller: Caller, patient_id: str) -> bool:
     decisions = await unit.decided(caller, [*of_entries, resource(patient_id, None)], given)
     if any(decision.permitted for decision in decisions):
         return False
-    unit.note_refused(zip(of_entries, decisions, strict=False))
+    _note(refusals, zip(of_entries, decisions, strict=False))
     return True
 
 
-async def _permitted(unit: Unit, caller: Caller, found: list[Found], given: Given) -> list[Found]:
+async def _permitted(
+    unit: Unit, caller: Caller, found: list[Found], given: Given, refusals: Refusals
+) -> list[Found]:
     of_patient = {item.patient_id: given for item in found[:1]}
     resources = await unit.computed(len(found), lambda: list(map(resource_of, found)))
-    answers = await unit.permits(caller, resources, of_patient)
-    return [item for item, permitted in zip(found, answers, strict=True) if permitted]
+    decisions = await unit.decided(caller, resources, of_patient)
+    _note(refusals, zip(resources, decisions, strict=True))
+    return [item for item, decision in zip(found, decisions, strict=True) if decision.permitted]
+
+
+def _note(refusals: Refusals, decided: Iterable[tuple[Resource, Decision]]) -> None:
+    for what, decision in decided:
+        if not decision.permitted:
+            refusals.setdefault(what.patient_id, set()).add(decision.reason)
 
 
 async def answer(unit: Unit, result: Result, fragments: Mapping[str, bytes], leaf: bool) -> Answer:
@@ -190,7 +207,7 @@ async def answer(unit: Unit, result: Result, fragments: Mapping[str, bytes], lea
             if leaf
             else [encode_object_ref(item.entry_uuid) for item in result.seen]
         )
-        return Answer(fragments=sent, withheld=result.withheld(unit.refusals))
+        return Answer(fragments=sent, withheld=result.withheld())
 
     return await unit.computed(len(result.chosen), made)
 
@@ -208,22 +225,29 @@ async def selected(
         The answer would exceed its limit, or more would have to be looked at than `LOOKED_AT` allows.
     """
     named = {patient_id for name in PATIENT_PARAMETERS for patient_id in criteria.values(name)}
-    if len(named) == 1 and await _is_closed(unit, caller, *named):
-        return Result((), (), closed=named.pop()), {}
+    refusals: Refusals = {}
+    if len(named) == 1 and await _is_closed(unit, caller, min(named), refusals):
+        return Result((), (), refusals, closed=named.pop()), {}
     limit = _limit(unit, leaf)
-    result, _ = await _looked_up(unit, criteria, caller, limit)
+    result, _ = await _looked_up(unit, criteria, caller, limit, refusals)
     _check_number(len(result.seen), limit)
     if not leaf or not result.seen:
         return result, {}
     # Once more, on one snapshot with the fragments: an object may change between two, and what is answered
     # must have been there together.
-    result, fragments = await _looked_up(unit, criteria, caller, limit, fragments_up_to=limit)
+    result, fragments = await _looked_up(unit, criteria, caller, limit, refusals, fragments_up_to=limit)
     _check_number(len(result.seen), limit)
     return await _whole(unit, result) if fragments is None else (result, fragments)
 
 
 async def _looked_up(
-    unit: Unit, criteria: Criteria, caller: Caller, limit: int, *, fragments_up_to: int = 0
+    unit: Unit,
+    criteria: Criteria,
+    caller: Caller,
+    limit: int,
+    refusals: Refusals,
+    *,
+    fragments_up_to: int = 0,
 ) -> tuple[Result, Mapping[str, bytes] | None]:
     """What is selected and what of it `caller` may see, with all fragments if they are so few."""
     most = _looked_at(limit) + 1
@@ -238,10 +262,13 @@ async def _looked_up(
 
     def looked_at() -> list[Found]:
         # A set or folder that has members is refused because of them.
-        unit.note_refused(
-            (resource, decision)
-            for item, resource, decision in zip(asked, resources, decisions, strict=True)
-            if not around.members.get(item.entry_uuid)
+        _note(
+            refusals,
+            (
+                (resource, decision)
+                for item, resource, decision in zip(asked, resources, decisions, strict=True)
+                if not around.members.get(item.entry_uuid)
+            ),
         )
         permitted = {
             item.entry_uuid for item, decision in zip(asked, decisions, strict=True) if decision.permitted
@@ -249,13 +276,14 @@ async def _looked_up(
         return visible(found.chosen, around, permitted)
 
     seen = await unit.computed(number, looked_at)
-    return Result(found.chosen.result, seen), found.fragments
+    return Result(found.chosen.result, seen, refusals), found.fragments
 
 
 async def _whole(unit: Unit, result: Result) -> tuple[Result, Mapping[str, bytes]]:
     """Objects with their fragments, without those that went between two statements."""
     fragments = await find_fragments(unit, result.seen)
-    return Result(result.chosen, [item for item in result.seen if item.entry_uuid in fragments]), fragments
+    seen = [item for item in result.seen if item.entry_uuid in fragments]
+    return replace(result, seen=seen), fragments
 
 
 def _looked_at(limit: int) -> int:

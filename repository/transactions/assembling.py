@@ -18,11 +18,11 @@ from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.transactions import iti57, snapshots
 from repository.transactions.snapshots import Outcome
 from repository.unit import Unit
-from shared.consent.decision import Action, Resource
+from shared.consent.decision import Action, Decision, Resource
 from shared.ebrim.codec import decode_submission, encode_submission, parse_fragment
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import DocumentEntry
-from shared.errors import Withheld, XdsError
+from shared.errors import DocumentUniqueIdError, XdsError
 from shared.messages.documents import DocumentRequest, RetrievedDocument
 from shared.messages.on_demand import MadeManifest, ManifestRequest
 from shared.security.caller import Caller
@@ -33,6 +33,14 @@ from shared.telemetry.log import logger
 _log = logger("repository.assembling")
 
 _ATTEMPTS = 3
+
+
+class Withheld(DocumentUniqueIdError):
+    """Consent refuses the document by `decision`: it is answered as one that does not exist."""
+
+    def __init__(self, unique_id: str, decision: Decision) -> None:
+        super().__init__(f"document {unique_id} is not available", location=unique_id)
+        self.decision = decision
 
 
 async def assembled(
@@ -68,7 +76,6 @@ async def assembled(
         mime_type=entry.mime_type,
         content=await _content(unit, found, came, hold_bytes),
         home_community_id=asked.home_community_id,
-        patient_id=found.patient_id,
     )
 
 
@@ -121,12 +128,7 @@ async def _decide(unit: Unit, found: Assembly, entry: DocumentEntry, caller: Cal
     )
     [decision] = await unit.parts.consent.decide(caller, Action.RETRIEVE, (resource,))
     if not decision.permitted:
-        raise Withheld(
-            f"document {found.unique_id} is not available",
-            location=found.unique_id,
-            patient_id=found.patient_id,
-            reason=decision.reason,
-        )
+        raise Withheld(found.unique_id, decision)
 
 
 async def _content(unit: Unit, found: Assembly, came: Bytes, hold_bytes: int) -> Content:

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from repository.domain.assembly import Assembly
 from repository.store import assemblies, documents
 from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.store.documents import StoredDocument
 from repository.transactions import assembling
+from repository.transactions.assembling import Withheld
 from repository.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.audit.patterns import Side
 from shared.consent.decision import Action, Decision, Resource
-from shared.errors import DocumentUniqueIdError, UnknownRepositoryId, Withheld, XdsError
+from shared.errors import DocumentUniqueIdError, UnknownRepositoryId, XdsError
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.security.caller import Caller
 from shared.soap.served import Served
 
 _Found = StoredDocument | Assembly
+_Decided = dict[str, tuple[_Found, Decision]]
 
 # So much of what is no file may be held in memory for one response.
 _HELD_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one document that was asked for; `failure` is empty for what is delivered, `patient_id`
+    where the patient is not known or is not told of."""
+
+    asked: DocumentRequest
+    patient_id: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentSet(RetrieveDocumentSetResponse):
+    """The response, and for the trail what became of each document that was asked for."""
+
+    results: tuple[Result, ...] = ()
 
 
 async def handle(
@@ -42,16 +62,19 @@ async def handle(
 
     delivered: list[RetrievedDocument] = []
     errors: list[XdsError] = []
+    results: list[Result] = []
     left = _HELD_BYTES
     for asked in wanted:
         try:
             document = await _document(unit, asked, decided, caller, left)
         except XdsError as error:
             errors.append(error)
+            results.append(_failed(asked, error, decided))
             continue
         delivered.append(document)
+        results.append(Result(asked=asked, patient_id=_patient_of(asked, decided)))
         left -= len(document.content) if isinstance(document.content, bytes) else 0
-    return RetrieveDocumentSetResponse(documents=tuple(delivered), errors=tuple(errors))
+    return DocumentSet(documents=tuple(delivered), errors=tuple(errors), results=tuple(results))
 
 
 async def _known(unit: Unit, unique_ids: Sequence[str]) -> dict[str, list[_Found]]:
@@ -64,16 +87,14 @@ async def _known(unit: Unit, unique_ids: Sequence[str]) -> dict[str, list[_Found
     return known
 
 
-async def _decided(
-    unit: Unit, known: dict[str, list[_Found]], caller: Caller
-) -> dict[str, tuple[_Found, Decision]]:
+async def _decided(unit: Unit, known: dict[str, list[_Found]], caller: Caller) -> _Decided:
     """For each document the submission by which the caller may have it, or one by which not."""
     copies = [copy for of_one in known.values() for copy in of_one]
     if not copies:
         return {}
     resources = tuple(map(_resource, copies))
     decisions = await unit.parts.consent.decide(caller, Action.RETRIEVE, resources)
-    found: dict[str, tuple[_Found, Decision]] = {}
+    found: _Decided = {}
     for copy, decision in zip(copies, decisions, strict=True):
         if decision.permitted or copy.unique_id not in found:
             found[copy.unique_id] = (copy, decision)
@@ -93,7 +114,7 @@ def _resource(copy: _Found) -> Resource:
 async def _document(
     unit: Unit,
     asked: DocumentRequest,
-    decided: dict[str, tuple[_Found, Decision]],
+    decided: _Decided,
     caller: Caller,
     hold_bytes: int,
 ) -> RetrievedDocument:
@@ -102,12 +123,11 @@ async def _document(
         raise UnknownRepositoryId(
             f"repositoryUniqueId {asked.repository_unique_id} is not served here", location=unique_id
         )
-    not_available = f"document {unique_id} is not available"
     if unique_id not in decided:
-        raise DocumentUniqueIdError(not_available, location=unique_id)
+        raise DocumentUniqueIdError(f"document {unique_id} is not available", location=unique_id)
     found, decision = decided[unique_id]
     if not decision.permitted:
-        raise Withheld(not_available, location=unique_id, patient_id=found.patient_id, reason=decision.reason)
+        raise Withheld(unique_id, decision)
     if isinstance(found, Assembly):
         return await assembling.assembled(unit, asked, found, caller, hold_bytes=hold_bytes)
     try:
@@ -120,8 +140,18 @@ async def _document(
         mime_type=found.mime_type,
         content=content,
         home_community_id=asked.home_community_id,
-        patient_id=found.patient_id,
     )
+
+
+def _patient_of(asked: DocumentRequest, decided: _Decided) -> str:
+    return decided[asked.document_unique_id][0].patient_id
+
+
+def _failed(asked: DocumentRequest, error: XdsError, decided: _Decided) -> Result:
+    if isinstance(error, Withheld):
+        failure = f"{REFUSED_BY_CONSENT}{error.decision.reason}"
+        return Result(asked=asked, patient_id=_patient_of(asked, decided), failure=failure)
+    return Result(asked=asked, failure=error.context)
 
 
 def audit(
@@ -131,28 +161,19 @@ def audit(
     outcome: Outcome,
 ) -> tuple[AuditEvent, ...]:
     """Describe the export as ITI TF-2 3.43.5.1 asks: one event for each patient and each outcome."""
-    if response is None:
+    if not isinstance(response, DocumentSet):
         return (_event(caller, outcome, "", request.documents, ""),)
-    homes = {asked.document_unique_id: asked for asked in request.documents}
-    delivered: dict[str, list[DocumentRequest]] = {}
-    for document in response.documents:
-        delivered.setdefault(document.patient_id, []).append(homes[document.document_unique_id])
-    failed: dict[tuple[str, str], list[DocumentRequest]] = {}
-    for error in response.errors:
-        if error.location in homes:
-            patient_id, reason = (
-                (error.patient_id, f"{REFUSED_BY_CONSENT}{error.reason}")
-                if isinstance(error, Withheld)
-                else ("", error.context)
-            )
-            failed.setdefault((patient_id, reason), []).append(homes[error.location])
-    return (
-        *(_event(caller, Outcome.SUCCESS, patient, asked, "") for patient, asked in delivered.items()),
-        *(
-            _event(caller, Outcome.SERIOUS_FAILURE, patient, asked, reason)
-            for (patient, reason), asked in failed.items()
-        ),
-    )
+    return tuple(_events(caller, response.results))
+
+
+def _events(caller: Caller, results: Sequence[Result]) -> Iterator[AuditEvent]:
+    """What was delivered before what was not."""
+    groups: dict[tuple[str, str], list[DocumentRequest]] = {}
+    for result in sorted(results, key=lambda one: bool(one.failure)):
+        groups.setdefault((result.patient_id, result.failure), []).append(result.asked)
+    for (patient_id, failure), asked in groups.items():
+        outcome = Outcome.SERIOUS_FAILURE if failure else Outcome.SUCCESS
+        yield _event(caller, outcome, patient_id, asked, failure)
 
 
 def _event(

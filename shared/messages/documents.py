@@ -56,7 +56,7 @@ class RetrievedDocument:
 
     `mime_type` is the registered one, whatever the part's own type says. The `new_` ids are those of a stable
     document made for an On-Demand one, and otherwise empty. A decoded `content` is a `Received`, or a
-    `PartReference` when the parts are streamed. `patient_id` is for the trail and never sent.
+    `PartReference` when the parts are streamed.
     """
 
     repository_unique_id: str
@@ -66,7 +66,6 @@ class RetrievedDocument:
     home_community_id: str = ""
     new_repository_unique_id: str = ""
     new_document_unique_id: str = ""
-    patient_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ from shared.audit.patterns import Side
 from shared.ebrim import schemes
 from shared.ebrim.codec import DecodedSubmission
 from shared.ebrim.model import Submission
-from shared.errors import DocumentUniqueIdError, SubmissionError, Withheld
+from shared.errors import DocumentUniqueIdError, SubmissionError
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.iti18 import ReturnType, StoredQueryRequest, StoredQueryResponse
 from shared.messages.iti38 import ITI38
@@ -134,13 +134,12 @@ def _document(unique_id: str = "2.999.6.1", home: str = "") -> DocumentRequest:
     return DocumentRequest(repository_unique_id=PLACE, document_unique_id=unique_id, home_community_id=home)
 
 
-def _delivered(unique_id: str, **changes: Any) -> RetrievedDocument:
+def _delivered(unique_id: str) -> RetrievedDocument:
     return RetrievedDocument(
         repository_unique_id=PLACE,
         document_unique_id=unique_id,
         mime_type="application/dicom",
         content=b"",
-        **changes,
     )
 
 
@@ -344,11 +343,15 @@ _KEPT_BACK = (
 )
 _OF_NOBODY = {"$XDSDocumentEntryEntryUUID": (("'urn:uuid:1'",),)}
 _OF_TWO = {"$XDSDocumentEntryPatientId": ((f"('{PATIENT}')",), (f"('{OTHER_PATIENT}')",))}
-_RETRIEVED = RetrieveDocumentSetResponse(
-    documents=(_delivered("2.999.6.1", patient_id=PATIENT),),
-    errors=(
-        Withheld("not available", location="2.999.6.2", patient_id=OTHER_PATIENT, reason="policy 7"),
-        DocumentUniqueIdError("document 2.999.6.3 is not available", location="2.999.6.3"),
+_RETRIEVED = iti43.DocumentSet(
+    results=tuple(
+        iti43.Result(asked=asked, patient_id=patient_id, failure=failure)
+        for asked, patient_id, failure in zip(
+            _THREE.documents,
+            (PATIENT, OTHER_PATIENT, ""),
+            ("", f"{REFUSED_BY_CONSENT}policy 7", "document 2.999.6.3 is not available"),
+            strict=True,
+        )
     ),
 )
 _RELAYED = RetrieveDocumentSetResponse(
