@@ -25,6 +25,7 @@ from shared.http.client import EgressRefused, http_client
 from xdsi.accesses import Access, Manner, accesses, reporter
 from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage
+from xdsi.options import AsJson, Config
 
 app = typer.Typer(help="Search, verify and report the audit trail.")
 
@@ -47,8 +48,6 @@ class Outcome(StrEnum):
 Url = Annotated[
     str, typer.Option(help="Where the audit repository is.", show_default="http(s)://127.0.0.1:8050")
 ]
-Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment wins over it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 Since = Annotated[
     str, typer.Option(help="From then on: 2030-05-04, 2030-05-04T09:15Z, or 90d, 12h, 30m ago.")
 ]

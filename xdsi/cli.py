@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import re
 import sys
 from contextlib import nullcontext
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -17,6 +20,10 @@ from shared.store.folders import keep_private
 from shared.telemetry.trace import one_trace
 from xdsi.failures import Failed, WrongUsage
 from xdsi.loading import loading
+
+# Set by the completion that typer makes for a shell; what was typed stands in one of the others.
+_COMPLETING = "_XDSI_COMPLETE"
+_COMPLETED = ("_TYPER_COMPLETE_ARGS", "COMP_WORDS")
 
 # They answer others, and ask peers for each of them.
 _SERVING = frozenset({"serve", "up"})
@@ -52,7 +59,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 HELP = (
     "An open IHE XDS-I.b platform: hospitals publish imaging studies to a shared registry; clinicians "
-    "elsewhere find, are permitted, fetch and view them; every access is audited."
+    "elsewhere find them, are permitted, and fetch them; every access is audited."
     "\n\nStart here: [bold]xdsi demo[/bold]"
 )
 
@@ -70,7 +77,6 @@ def build(wanted: str) -> typer.Typer:
         no_args_is_help=True,
         rich_markup_mode="rich",
         help=HELP,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
     cli.callback()(_root)
@@ -87,12 +93,29 @@ def build(wanted: str) -> typer.Typer:
     return cli
 
 
-def _root() -> None:
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"xdsi {version('xdsi')}")
+        raise typer.Exit
+
+
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Tell which release this is.", is_eager=True, callback=_tell_version),
+    ] = False,
+) -> None:
     """The group itself does nothing."""
 
 
 def _not_loaded() -> None:
     raise LookupError("only the subcommand that was asked for is loaded")
+
+
+def _words() -> list[str]:
+    """What was typed after `xdsi`, also when a shell asks how it could go on."""
+    asked = next(filter(None, (os.environ.get(name) for name in _COMPLETED)), "")
+    return asked.split()[1:] if _COMPLETING in os.environ else sys.argv[1:]
 
 
 def main() -> None:
@@ -107,7 +130,7 @@ def main() -> None:
                 f"xdsi: {word!r}: control characters and what is not UTF-8 cannot be understood\n"
             )
             sys.exit(WrongUsage.status)
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    words = [word for word in _words() if not word.startswith("-")]
     # A command tells people what they need; log lines and warnings are a service's, which sets up its own.
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(capture=True)

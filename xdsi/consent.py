@@ -10,20 +10,26 @@ from typing import Annotated, Any
 
 import httpx2
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from shared.http.client import http_client
 from shared.settings import ServiceSettings
 from xdsi.configuration import load
 from xdsi.failures import Failed
+from xdsi.listing import Column, counted
+from xdsi.listing import show as show_list
+from xdsi.options import AsJson, Config, Quiet
 from xdsi.patient_ids import domain_patient_id
 
 app = typer.Typer()
 
+_COLUMNS = (
+    Column("effect"),
+    Column("for"),
+    Column("until"),
+    Column("description"),
+    Column("policy", is_id=True),
+)
 Patient = Annotated[str, typer.Argument(metavar="PATIENT", help="Id in the affinity domain, or a whole CX.")]
-Config = Annotated[Path | None, typer.Option(help="TOML file with settings.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="CODE or CODE^^SCHEME; may be repeated.")]
 Organizations = Annotated[list[str] | None, typer.Option("--organization", help="Id; may be repeated.")]
 Purposes = Annotated[
@@ -72,6 +78,7 @@ def set_policy(
 def remove(
     patient: Patient,
     policy_id: Annotated[str, typer.Argument(metavar="POLICY_ID", help="As `xdsi consent show` names it.")],
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Remove a policy of a patient.
@@ -79,11 +86,11 @@ def remove(
     Example: [bold]xdsi consent remove P-1001 urn:uuid:…[/bold]
     """
     ask(config, "remove", patient, {"policy_id": policy_id})
-    typer.echo(f"removed {policy_id}")
+    typer.echo(json.dumps({"removed": policy_id}) if as_json else f"removed {policy_id}")
 
 
 @app.command()
-def show(patient: Patient, as_json: AsJson = False, config: Config = None) -> None:
+def show(patient: Patient, as_json: AsJson = False, quiet: Quiet = False, config: Config = None) -> None:
     """Show the policies of a patient.
 
     Example: [bold]xdsi consent show P-1001[/bold]
@@ -92,18 +99,25 @@ def show(patient: Patient, as_json: AsJson = False, config: Config = None) -> No
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return
-    table = Table(title=f"Policies of {answer['patient_id']}")
-    for heading in ("policy", "effect", "for", "until", "description"):
-        table.add_column(heading)
-    for policy in answer["policies"]:
-        table.add_row(
-            policy["policy_id"],
-            policy["effect"],
-            _conditions(policy),
-            policy["valid_until"] or "",
-            policy["description"],
-        )
-    Console().print(table)
+    policies = answer["policies"]
+    if quiet:
+        for policy in policies:
+            typer.echo(policy["policy_id"])
+        return
+    typer.echo(f"{counted(len(policies), 'policy', 'policies')} of {answer['patient_id']}")
+    show_list(
+        _COLUMNS,
+        (
+            (
+                policy["effect"],
+                _conditions(policy),
+                policy["valid_until"] or "",
+                policy["description"],
+                policy["policy_id"],
+            )
+            for policy in policies
+        ),
+    )
 
 
 @app.command()

@@ -42,12 +42,11 @@ from xdsi import copies, schemas
 from xdsi.configuration import load
 from xdsi.copies import Copied
 from xdsi.failures import Failed
+from xdsi.options import AsJson, Config
 from xdsi.services import Service
 
 app = typer.Typer(help="Upgrade, back up, restore and verify databases and documents.")
 
-Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment wins over it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of the backup.", file_okay=False)]
 Of = Annotated[
     list[Service] | None,

@@ -22,6 +22,7 @@ from shared.soap.client import PeerError
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
 from xdsi.configuration import load
 from xdsi.failures import Failed
+from xdsi.options import AsJson, Config
 
 
 def command(
@@ -35,8 +36,8 @@ def command(
     role: Role = [],
     purpose: Purpose = "TREAT",
     organization: Organization = [],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
 ) -> None:
     """Fetch a manifest (ITI-43) and every instance that it references, by RAD-69 or WADO-RS.
 

@@ -8,12 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from consumer.domain.clinician import Clinician
 from consumer.domain.studies import DCM, FoundStudy
@@ -27,8 +24,19 @@ from shared.soap.client import PeerError
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
 from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage
+from xdsi.listing import Column, show
+from xdsi.options import AsJson, Config, Quiet
 from xdsi.patient_ids import domain_patient_id
 
+_COLUMNS = (
+    Column("date"),
+    Column("modality"),
+    Column("study"),
+    Column("made"),
+    Column("accession"),
+    Column("manifest", is_id=True),
+    Column("home", is_id=True),
+)
 _DATE = re.compile(r"\d{4}-\d\d(-\d\d)?")
 
 
@@ -42,8 +50,9 @@ def command(
     role: Role = [],
     purpose: Purpose = "TREAT",
     organization: Organization = [],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the entries as JSON.")] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    config: Config = None,
 ) -> None:
     """Find the published studies of a patient by a stored query (ITI-18).
 
@@ -65,6 +74,9 @@ def command(
     entries = asyncio.run(find(settings, clinician, patient_id, filters | {"on_error": errors.append}))
     if as_json:
         typer.echo(json.dumps([asdict(FoundStudy.of(entry)) for entry in entries], indent=2))
+    elif quiet:
+        for entry in entries:
+            typer.echo(entry.unique_id)
     else:
         _show(entries, settings)
     if errors:
@@ -117,17 +129,19 @@ def _show(entries: tuple[DocumentEntry, ...], settings: ConsumerSettings) -> Non
     if not entries:
         typer.echo("nothing found (or nothing that you may see)")
         return
-    elsewhere = any(settings.across(entry.home_community_id) for entry in entries)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("date", "modality", "title", "accession", "manifest id", *(["home"] * elsewhere)):
-        table.add_column(heading, overflow="fold")
-    for study in map(FoundStudy.of, entries):
-        table.add_row(
-            study.date,
-            " ".join(study.modalities),
-            study.title,
-            study.accession_number,
-            study.manifest_id,
-            *([study.home_community_id] * elsewhere),
-        )
-    Console().print(table)
+    shown = [(FoundStudy.of(entry), settings.across(entry.home_community_id)) for entry in entries]
+    show(
+        _COLUMNS,
+        (
+            (
+                study.date,
+                " ".join(study.modalities),
+                study.title,
+                "on demand" if study.on_demand else "",
+                study.accession_number,
+                study.manifest_id,
+                study.home_community_id if elsewhere else "",
+            )
+            for study, elsewhere in shown
+        ),
+    )

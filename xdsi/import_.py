@@ -23,6 +23,8 @@ from shared.http.client import http_client
 from shared.http.problem import detail_of
 from xdsi.configuration import load
 from xdsi.failures import Failed
+from xdsi.listing import counted
+from xdsi.options import AsJson, Config, Quiet
 
 _CHUNK = 256 * 1024
 _FILES_PER_REQUEST = 100
@@ -64,10 +66,9 @@ def command(
     to: Annotated[
         str, typer.Option("--to", help="Base URL of the DICOM web services; that of the settings if absent.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with settings, as for `xdsi serve imaging-source`.")
-    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    config: Config = None,
 ) -> None:
     """Send DICOM files into the imaging source; what is there already stays as it is.
 
@@ -81,14 +82,14 @@ def command(
         raise Failed("no DICOM file there; name files or folders that hold some")
     total = sum(path.stat().st_size for path in files)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    quiet = as_json or not sys.stderr.isatty()
-    with Progress(*columns, disable=quiet, transient=True) as progress:
+    no_progress = as_json or not sys.stderr.isatty()
+    with Progress(*columns, disable=no_progress, transient=True) as progress:
         task = progress.add_task(f"{len(files)} files", total=total)
         imported = asyncio.run(
             import_files(settings, files, to=to, sent=lambda size: progress.advance(task, size))
         )
     imported.left_out.update(left_out(paths))
-    _tell(imported, as_json)
+    _tell(imported, as_json=as_json, quiet=quiet)
     if imported.refused:
         raise typer.Exit(1)
 
@@ -236,7 +237,7 @@ async def _message(batch: list[Path], head: bytes, end: bytes, sent: Sent) -> As
     yield end
 
 
-def _tell(imported: Imported, as_json: bool) -> None:
+def _tell(imported: Imported, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         typer.echo(
             json.dumps(
@@ -252,7 +253,10 @@ def _tell(imported: Imported, as_json: bool) -> None:
         return
     for study in sorted(imported.studies):
         typer.echo(study)
-    typer.echo(f"{len(imported.stored)} instances of {len(imported.studies)} studies are kept")
+    if not quiet:
+        number = len(imported.stored)
+        kept = f"{counted(number, 'instance')} of {counted(len(imported.studies), 'study', 'studies')}"
+        typer.echo(f"{kept} {'is' if number == 1 else 'are'} kept")
     for word, named in (
         ("left out", imported.left_out),
         ("kept, but", imported.warned),

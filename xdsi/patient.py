@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from shared.ebrim.identifiers import CX, escape_component
 from shared.security.tls import client_context
 from xdsi.configuration import load
 from xdsi.failures import Failed
+from xdsi.options import AsJson, Config
 from xdsi.patient_ids import domain_patient_id
 
 app = typer.Typer()
@@ -29,7 +30,6 @@ PAUSE_SECONDS = 1.0
 MAX_ANSWER = 64 * 1024
 _NO_ANSWER = (OSError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
-Config = Annotated[Path | None, typer.Option(help="TOML file with settings, as for `xdsi serve registry`.")]
 To = Annotated[
     str, typer.Option("--to", help="HOST:PORT of the feed; the registry of the settings if absent.")
 ]
@@ -42,6 +42,7 @@ def add(
     ],
     name: Annotated[str, typer.Option(help="FAMILY^GIVEN; sent, and not kept by the registry.")] = "",
     to: To = "",
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Make a patient id known to the registry (ADT^A04).
@@ -51,7 +52,7 @@ def add(
     settings = load(RegistrySettings, config)
     patient = _cx(patient_id, settings)
     asyncio.run(send(settings, to, message("A04", patient=patient, name=name)))
-    typer.echo(f"added {patient}")
+    typer.echo(json.dumps({"added": patient}) if as_json else f"added {patient}")
 
 
 @app.command()
@@ -59,6 +60,7 @@ def merge(
     old: Annotated[str, typer.Argument(metavar="OLD", help="Id that ends.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Id that takes over everything.")],
     to: To = "",
+    as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Merge patient OLD into NEW, which cannot be undone (ADT^A40).
@@ -68,7 +70,9 @@ def merge(
     settings = load(RegistrySettings, config)
     prior, survivor = _cx(old, settings), _cx(new, settings)
     asyncio.run(send(settings, to, message("A40", patient=survivor, prior=prior)))
-    typer.echo(f"merged {prior} into {survivor}")
+    typer.echo(
+        json.dumps({"merged": prior, "into": survivor}) if as_json else f"merged {prior} into {survivor}"
+    )
 
 
 def _cx(patient_id: str, settings: RegistrySettings) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,12 +13,21 @@ from imaging_source.store.publications import PublicationState
 from shared.dicom.uids import UID_FORM, is_uid
 from xdsi.configuration import load
 from xdsi.failures import Failed
+from xdsi.listing import Column, show
+from xdsi.options import AsJson, Config, Quiet
 from xdsi.publish import Source
 
 _FAILED = (PublicationState.REFUSED, PublicationState.ABANDONED)
 _ENDED = (PublicationState.SUPERSEDED, PublicationState.REPLACED)
 _LIMIT = 1000
 SET_ASIDE = "set-aside"
+_COLUMNS = (
+    Column("study", is_id=True),
+    Column("state"),
+    Column("manifest", is_id=True),
+    Column("instance", is_id=True),
+    Column("why"),
+)
 
 
 def command(
@@ -43,8 +51,9 @@ def command(
             help="Decide for an instance that is set aside: a note counts, or its study is its patient's.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the publications as JSON.")] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings of the source.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    config: Config = None,
 ) -> None:
     """Show the last publication of each study, and what it waits for; try again or withdraw.
 
@@ -75,17 +84,23 @@ def command(
     )
     if as_json:
         typer.echo(json.dumps(found, indent=2))
+    elif quiet:
+        for study in dict.fromkeys(each["study_instance_uid"] for each in found):
+            typer.echo(study)
     else:
-        for each in found:
-            typer.echo(_line(each))
+        show(_COLUMNS, map(_row, found))
     if problems:
         raise Failed("\n".join(problems))
 
 
-def _line(publication: dict[str, Any]) -> str:
-    uid = publication.get("document_unique_id") or publication.get("sop_instance_uid", "")
-    line = f"{publication['study_instance_uid']}  {publication['state']}  {uid}"
-    return f"{line}  {publication['explanation']}".rstrip()
+def _row(publication: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        publication["study_instance_uid"],
+        publication["state"],
+        publication.get("document_unique_id", ""),
+        publication.get("sop_instance_uid", ""),
+        publication["explanation"],
+    )
 
 
 async def _work(

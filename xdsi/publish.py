@@ -21,13 +21,17 @@ from shared.dicom.uids import is_uid
 from shared.http.client import http_client
 from xdsi.configuration import load
 from xdsi.failures import Failed
+from xdsi.listing import Column, show
 from xdsi.on_demand import enter_studies
+from xdsi.options import AsJson, Config, Quiet
 from xdsi.patient_ids import domain_patient_id
 
 WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 _STUDY_INSTANCE_UID = 0x0020000D
 
+
+_COLUMNS = (Column("study", is_id=True), Column("outcome"), Column("manifest", is_id=True))
 
 # What became of a study that is published now, in a word.
 PUBLISHED, UNCHANGED, REPLACED = "published", "unchanged", "replaced"
@@ -68,16 +72,17 @@ def command(
         bool,
         typer.Option("--delayed", help="The same, with manifests made at the first retrieval and kept."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings of the source.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    config: Config = None,
 ) -> None:
     """Publish studies of the imaging source: a manifest each, provided and registered by RAD-68.
 
     The source must hold the instances already: [bold]xdsi import[/bold]. A study that has changed since it
     was published replaces its manifest (replaced); one that has not is left as it is (unchanged). What it
     waits for is told; what is refused because the patient is not known goes by itself when the patient is
-    added. With --on-demand or --delayed the
-    repository registers entries (ITI-61, ITI-42) and asks the source when somebody retrieves.
+    added. With --on-demand or --delayed the repository registers entries (ITI-61, ITI-42) and asks the source
+    when somebody retrieves.
 
     Example: [bold]xdsi publish ct-study/ --patient P-1001[/bold]
     """
@@ -86,12 +91,12 @@ def command(
     patient_id = domain_patient_id(patient, settings.affinity_domain) if patient else ""
     if on_demand and delayed:
         raise typer.BadParameter("a manifest is made at each retrieval or at the first: give one of the two")
-    show = _keep_quiet if as_json else _show
+    tell = _keep_quiet if as_json else _show_id if quiet else _show
     if on_demand or delayed:
         kind = Kind.ON_DEMAND if on_demand else Kind.DELAYED
-        outcomes = asyncio.run(_enter(settings, studies, patient_id, kind, show))
+        outcomes = asyncio.run(_enter(settings, studies, patient_id, kind, tell))
     else:
-        outcomes = asyncio.run(_publish(settings, studies, patient_id, wait, show))
+        outcomes = asyncio.run(_publish(settings, studies, patient_id, wait, tell))
     if as_json:
         typer.echo(json.dumps([_json(outcome) for outcome in outcomes], indent=2))
     if failed := [one for one in outcomes if one.state not in ("published", "waiting", *Kind)]:
@@ -101,7 +106,13 @@ def command(
 
 
 def _show(outcome: Published) -> None:
-    typer.echo(f"{outcome.study_instance_uid}  {outcome.outcome}  {outcome.document_unique_id}".rstrip())
+    row = (outcome.study_instance_uid, outcome.outcome, outcome.document_unique_id)
+    show(_COLUMNS, (row,), headings=False)
+
+
+def _show_id(outcome: Published) -> None:
+    if outcome.document_unique_id:
+        typer.echo(outcome.document_unique_id)
 
 
 def _keep_quiet(outcome: Published) -> None:
@@ -117,7 +128,7 @@ async def _enter(
     studies: Sequence[str],
     patient_id: str,
     kind: Kind,
-    show: Callable[[Published], None],
+    tell: Callable[[Published], None],
 ) -> list[Published]:
     entered = await enter_studies(settings, studies, kind, patient_id)
     outcomes = []
@@ -132,7 +143,7 @@ async def _enter(
                 reason=reason,
             )
         )
-        show(outcomes[-1])
+        tell(outcomes[-1])
     return outcomes
 
 
@@ -193,7 +204,7 @@ async def _publish(
     studies: Sequence[str],
     patient_id: str,
     wait: bool,
-    show: Callable[[Published], None] | None,
+    tell: Callable[[Published], None] | None,
 ) -> list[Published]:
     async with Source.open(settings) as source:
         begun = [await source.publish(study, patient_id) for study in studies]
@@ -201,8 +212,8 @@ async def _publish(
         for publication in begun:
             outcome = await source.outcome(publication, _tell) if wait else _outcome(publication)
             outcomes.append(outcome)
-            if show:
-                show(outcome)
+            if tell:
+                tell(outcome)
         return outcomes
 
 

@@ -14,6 +14,7 @@ from shared.settings import nested
 from xdsi.community import ORDER, Addresses, NotReady, Process, environment, processes, start_all, stop_all
 from xdsi.data_folder import CONFIG, LOGS, claim
 from xdsi.failures import Failed
+from xdsi.remembered import remember
 from xdsi.stage import write_toml
 
 _RESTART_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -32,7 +33,7 @@ def command(
     """Run registry, repository, imaging source, gateway, consumer and audit repository until Ctrl-C.
 
     Prints one line per service when it is ready, then `ready`. A service that ends by itself is started
-    again.
+    again. Other commands that are called in the same folder find this community by themselves.
 
     Example: [bold]xdsi up --data ./var --offset 1000[/bold]
     """
@@ -47,7 +48,10 @@ def command(
         for member in start_all(members):
             typer.echo(f"{member.service:<17} {member.url}")
         config = write_toml(data.resolve() / CONFIG, nested(env))
-        typer.echo(f"commands find this community with --config {config}", err=True)
+        here = (
+            "commands in this folder find this community; elsewhere: " if remember(Path.cwd(), config) else ""
+        )
+        typer.echo(f"{here}--config {config}", err=True)
         typer.echo("ready")
         _watch(members, stop)
     except NotReady as error:

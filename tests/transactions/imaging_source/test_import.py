@@ -111,7 +111,7 @@ async def test_a_source_that_takes_nothing_says_why(tmp_path, folder):
 def test_what_is_told_is_json_when_asked_for(capsys):
     imported = import_.Imported(stored={"2.25.13"}, studies={"2.25.11"}, refused={"file": "truncated"})
 
-    import_._tell(imported, as_json=True)
+    import_._tell(imported, as_json=True, quiet=False)
 
     assert json.loads(capsys.readouterr().out) == {
         "stored": 1,
@@ -120,3 +120,12 @@ def test_what_is_told_is_json_when_asked_for(capsys):
         "refused": {"file": "truncated"},
         "left_out": {},
     }
+
+
+def test_numbers_come_in_their_form_and_ids_alone_when_that_is_asked_for(capsys):
+    imported = import_.Imported(stored={"2.25.13"}, studies={"2.25.11"})
+
+    import_._tell(imported, as_json=False, quiet=False)
+    import_._tell(imported, as_json=False, quiet=True)
+
+    assert capsys.readouterr().out == "2.25.11\n1 instance of 1 study is kept\n2.25.11\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,39 @@ def test_every_command_has_help_with_an_example(name: str):
             assert "Example:" in xdsi(name, subcommand, "--help").output
     else:
         assert "Example:" in told.output
+
+
+def test_the_release_is_told():
+    assert xdsi("--version").output == f"xdsi {version('xdsi')}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("xdsi publ", "publish publications"), ("xdsi find --pat", "--patient"), ("xdsi audit ver", "verify")],
+)
+def test_a_shell_can_complete_commands_and_options(typed: str, offered: str):
+    ended = subprocess.run(
+        [sys.executable, "-m", "xdsi"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"_XDSI_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))},
+    )
+    assert ended.stdout.split() == offered.split()
+
+
+# They run until they are ended, or print lines for a shell.
+WITHOUT_JSON = {("demo",), ("up",), ("serve",), ("certificates",)}
+
+
+def test_every_command_that_ends_prints_json_when_it_is_asked_to():
+    without = set()
+    for name in COMMANDS:
+        command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
+        for inner, one in getattr(command, "commands", {"": command}).items():
+            if not any("--json" in parameter.opts for parameter in one.params):
+                without.add((name, inner) if inner else (name,))
+    assert without == WITHOUT_JSON
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["find"], ["serve", "oven"], ["fetch", "1.2"]])

@@ -1,0 +1,121 @@
+"""Every table at 80 columns against its golden text."""
+
+from __future__ import annotations
+
+import pytest
+
+import xdsi.consent
+import xdsi.find
+import xdsi.publications
+import xdsi.publish
+from consumer.settings import ConsumerSettings
+from shared.ebrim.model import Timestamp
+from tests.support.metadata import a_document_entry, an_on_demand_entry
+from xdsi import listing
+
+STUDY = "1.3.6.1.4.1.14519.5.2.1.7009.2403.334219107373090212345678901234"
+MANIFEST = "2.25.340282366920938463463374607431768211455"
+POLICY = "urn:uuid:6f9619ff-8b86-d011-b42d-00cf4fc964ff"
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(listing, "_width", lambda: 80)
+
+
+def test_find(capsys):
+    entries = (
+        a_document_entry(unique_id=MANIFEST, title="CT chest", service_start_time=Timestamp("20260901")),
+        an_on_demand_entry(unique_id="2.25.7", title="CT of the abdomen and the pelvis with contrast"),
+    )
+
+    xdsi.find._show(entries, ConsumerSettings.load(environ={}))
+
+    assert capsys.readouterr().out == (
+        "date        modality  study                                 made       accession\n"
+        "2026-09-01  CT        CT chest                                         A123\n"
+        "  manifest 2.25.340282366920938463463374607431768211455\n"
+        "2024-03-05  CT        CT of the abdomen and the pelvis      on demand  A123\n"
+        "                      with contrast\n"
+        "  manifest 2.25.7\n"
+    )
+
+
+def test_what_another_community_has_comes_with_its_id(capsys):
+    xdsi.find._show(
+        (a_document_entry(unique_id=MANIFEST, title="CT chest", home_community_id="urn:oid:1.2.3"),),
+        ConsumerSettings.load(environ={}, gateway_url="http://127.0.0.1:8060/xca/initiating"),
+    )
+
+    assert capsys.readouterr().out == (
+        "date        modality  study     accession\n"
+        "2024-03-05  CT        CT chest  A123\n"
+        "  manifest 2.25.340282366920938463463374607431768211455\n"
+        "  home urn:oid:1.2.3\n"
+    )
+
+
+def test_publish(capsys):
+    xdsi.publish._show(
+        xdsi.publish.Published(
+            study_instance_uid=STUDY, state="published", outcome="replaced", document_unique_id=MANIFEST
+        )
+    )
+
+    assert capsys.readouterr().out == f"replaced\n  study {STUDY}\n  manifest {MANIFEST}\n"
+
+
+def test_publications(capsys):
+    publications = [
+        {
+            "study_instance_uid": STUDY,
+            "state": "refused",
+            "document_unique_id": MANIFEST,
+            "explanation": "it was refused (XDSRegistryMetadataError: a code is missing); correct that,"
+            " then retry",
+        },
+        {
+            "study_instance_uid": "2.25.11",
+            "state": "set-aside",
+            "sop_instance_uid": "2.25.12",
+            "explanation": "it is another patient's",
+        },
+    ]
+
+    listing.show(xdsi.publications._COLUMNS, map(xdsi.publications._row, publications))
+
+    assert capsys.readouterr().out == (
+        "state      why\n"
+        "refused    it was refused (XDSRegistryMetadataError: a code is missing); correct\n"
+        "           that, then retry\n"
+        f"  study {STUDY}\n"
+        f"  manifest {MANIFEST}\n"
+        "set-aside  it is another patient's\n"
+        "  study 2.25.11\n"
+        "  instance 2.25.12\n"
+    )
+
+
+def test_consent(capsys, monkeypatch):
+    policy = {
+        "policy_id": POLICY,
+        "effect": "deny",
+        "roles": ["RAD-PHYS^^2.999.40.1"],
+        "organizations": [],
+        "purposes": [],
+        "confidentiality": [],
+        "valid_until": "2030-05-04T00:00:00Z",
+        "description": "",
+    }
+    monkeypatch.setattr(
+        xdsi.consent, "ask", lambda *_: {"patient_id": "P-1001^^^&1.2.3&ISO", "policies": [policy]}
+    )
+
+    xdsi.consent.show("P-1001")
+
+    assert capsys.readouterr().out == (
+        "1 policy of P-1001^^^&1.2.3&ISO\n"
+        "effect  for                         until\n"
+        "deny    roles RAD-PHYS^^2.999.40.1  2030-05-04T00:00:00Z\n"
+        f"  policy {POLICY}\n"
+    )
