@@ -19,10 +19,9 @@ from shared.consent.decision import Resource
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One object of a result: what consent and the rules of answers ask for, and the fragment when it was
-    read. An association is kept with the patient of its submission set.
-    """
+class Candidate:
+    """One object that a query looks at, as consent and the rules of answers need it. An association is kept
+    with the patient of its submission set."""
 
     entry_uuid: str
     object_class: str
@@ -33,7 +32,6 @@ class Found:
     source_object: str | None
     target_object: str | None
     metadata_level: int = 1
-    fragment: bytes = b""
 
     @property
     def may_be_old(self) -> bool:
@@ -47,17 +45,17 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """What a query chose, before consent.
+class Choice:
+    """What a query chooses, before consent.
 
     An object that is chosen only because of others, for example a folder because a document is in it, tells
     of them: it is seen only with one of the ids in `because`. `witnesses` are such others that are not chosen
     themselves.
     """
 
-    result: Sequence[Found]
+    result: Sequence[Candidate]
     because: Mapping[str, Collection[str]] = field(default_factory=dict)
-    witnesses: Sequence[Found] = ()
+    witnesses: Sequence[Candidate] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +68,14 @@ class Surroundings:
     older one, which is among the objects too.
     """
 
-    objects: Mapping[str, Found]
+    objects: Mapping[str, Candidate]
     members: Mapping[str, Collection[str]]
     latest: Mapping[str, str] = field(default_factory=dict)
 
 
-def resource_of(found: Found) -> Resource:
+def resource_of(candidate: Candidate) -> Resource:
     """What consent decides on: a document, or a set or folder as a document without attributes."""
-    return resource(found.patient_id, found.confidentiality)
+    return resource(candidate.patient_id, candidate.confidentiality)
 
 
 def resource(patient_id: str, codes: str | None) -> Resource:
@@ -85,20 +83,20 @@ def resource(patient_id: str, codes: str | None) -> Resource:
     return Resource(patient_id=patient_id, confidentiality=frozenset((codes or "").split("\n")) - {""})
 
 
-def decided_on(surroundings: Surroundings) -> list[Found]:
+def decided_on(surroundings: Surroundings) -> list[Candidate]:
     """The objects for which a decision is needed: documents, sets and folders."""
-    return [found for found in surroundings.objects.values() if not found.is_association]
+    return [each for each in surroundings.objects.values() if not each.is_association]
 
 
-def visible(chosen: Chosen, surroundings: Surroundings, permitted: Collection[str]) -> list[Found]:
-    """What of `chosen` may be seen, in order; `permitted` are the ids that consent permits."""
+def visible_of(choice: Choice, surroundings: Surroundings, permitted: Collection[str]) -> list[Candidate]:
+    """What of `choice` may be seen, in order; `permitted` are the ids that consent permits."""
     seen = _seen(surroundings, set(permitted))
 
     def told(entry_uuid: str) -> bool:
-        because = chosen.because.get(entry_uuid)
+        because = choice.because.get(entry_uuid)
         return because is None or not seen.isdisjoint(because)
 
-    return [item for item in chosen.result if item.entry_uuid in seen and told(item.entry_uuid)]
+    return [item for item in choice.result if item.entry_uuid in seen and told(item.entry_uuid)]
 
 
 def _seen(around: Surroundings, permitted: set[str]) -> set[str]:
@@ -106,7 +104,7 @@ def _seen(around: Surroundings, permitted: set[str]) -> set[str]:
     itself.
     """
     seen: set[str] = set()
-    waiting: list[Found] = []
+    waiting: list[Candidate] = []
     for item in around.objects.values():
         if item.object_class != Class.DOCUMENT_ENTRY:
             waiting.append(item)
@@ -119,7 +117,7 @@ def _seen(around: Surroundings, permitted: set[str]) -> set[str]:
     return seen
 
 
-def _is_seen(item: Found, around: Surroundings, permitted: set[str], seen: set[str]) -> bool:
+def _is_seen(item: Candidate, around: Surroundings, permitted: set[str], seen: set[str]) -> bool:
     if item.is_association:
         return item.source_object in seen and item.target_object in seen
     members = around.members.get(item.entry_uuid)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import and_, select
 
 from registry.domain.submission import HAS_MEMBER, Class
-from registry.domain.visibility import Found
+from registry.domain.visibility import Candidate
 from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT, fetch_at, places_of
-from registry.store.found import SEEN, from_row
+from registry.store.candidates import COLUMNS, candidate_of
 from registry.store.tables import registry_object
 from shared.store.engine import Transaction
 from shared.store.statements import in_list
@@ -19,14 +19,14 @@ _object = registry_object.c
 _holder = registry_object.alias("holder")
 
 _IN_STATUS = in_list(_object.status, "statuses")
-_FROM = select(*SEEN).where(OF_PATIENT, in_list(_object.source_object, "ids"), _IN_STATUS)
-_TO = select(*SEEN).where(OF_PATIENT, in_list(_object.target_object, "ids"), _IN_STATUS)
+_FROM = select(*COLUMNS).where(OF_PATIENT, in_list(_object.source_object, "ids"), _IN_STATUS)
+_TO = select(*COLUMNS).where(OF_PATIENT, in_list(_object.target_object, "ids"), _IN_STATUS)
 _MEMBERSHIPS = _FROM.where(_object.association_type == str(HAS_MEMBER))
 _FROM_OF_TYPE = _FROM.where(in_list(_object.association_type, "types"))
 _TO_OF_TYPE = _TO.where(in_list(_object.association_type, "types"))
 # What a holder holds, by reference too, is in associations of its own patient.
 _HELD_BY = (
-    select(*SEEN)
+    select(*COLUMNS)
     .select_from(
         registry_object.join(
             _holder,
@@ -45,7 +45,7 @@ _HELD_BY = (
 
 async def find_touching(
     transaction: Transaction, ids: Iterable[str], *, statuses: Sequence[str]
-) -> list[Found]:
+) -> list[Candidate]:
     """Every association in one of `statuses` that starts or ends at one of `ids`."""
     places = await identifiers.find_leads(transaction, ids)
     return _once(
@@ -57,15 +57,15 @@ async def find_touching(
 
 
 async def find_memberships_of(
-    transaction: Transaction, holders: Iterable[Found], *, statuses: Sequence[str]
-) -> list[Found]:
+    transaction: Transaction, holders: Iterable[Candidate], *, statuses: Sequence[str]
+) -> list[Candidate]:
     """The HasMember associations from `holders`."""
     return _once(await fetch_at(transaction, _MEMBERSHIPS, places_of(holders), statuses=statuses))
 
 
 async def find_memberships_in(
     transaction: Transaction, object_class: Class, members: Iterable[str], *, statuses: Sequence[str]
-) -> list[Found]:
+) -> list[Candidate]:
     """The HasMember associations to `members` from holders of one class."""
     places = await identifiers.find_leads(transaction, members)
     return _once(
@@ -75,7 +75,7 @@ async def find_memberships_in(
 
 async def find_of_types(
     transaction: Transaction, ids: Iterable[str], types: Iterable[str], *, statuses: Sequence[str]
-) -> list[Found]:
+) -> list[Candidate]:
     """The associations of one of `types` that start or end at one of `ids`."""
     places, of = await identifiers.find_leads(transaction, ids), sorted(set(types))
     return _once(
@@ -86,5 +86,5 @@ async def find_of_types(
     )
 
 
-def _once(rows: Iterable[tuple[object, ...]]) -> list[Found]:
-    return list({row[0]: from_row(row) for row in rows}.values())
+def _once(rows: Iterable[tuple[object, ...]]) -> list[Candidate]:
+    return list({row[0]: candidate_of(row) for row in rows}.values())

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam
 from sqlalchemy.sql.elements import ClauseElement
 
-from registry.domain.visibility import Found
+from registry.domain.visibility import Candidate
 from registry.store.tables import registry_object
 from shared.store.engine import Reader, Row
 
@@ -27,9 +27,9 @@ def grouped(pairs: Iterable[tuple[str, str]]) -> Places:
     return {patient_id: sorted(places[patient_id]) for patient_id in sorted(places)}
 
 
-def places_of(found: Iterable[Found]) -> Places:
-    """Where objects are that were found before."""
-    return grouped((item.entry_uuid, item.patient_id) for item in found)
+def places_of(candidates: Iterable[Candidate]) -> Places:
+    """Where `candidates` are."""
+    return grouped((item.entry_uuid, item.patient_id) for item in candidates)
 
 
 async def fetch_at(reader: Reader, statement: ClauseElement, places: Places, **given: Any) -> list[Row]:

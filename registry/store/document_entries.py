@@ -2,67 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, select
 
 from registry.domain.stored_queries import Criteria
 from registry.domain.submission import Class
-from registry.domain.visibility import Found
+from registry.domain.visibility import Candidate
 from registry.store import identifiers, objects
 from registry.store.by_patient import OF_PATIENT, fetch_at
+from registry.store.candidates import AT_LEVEL, COLUMNS, candidate_of
 from registry.store.consents import IDENTITY_LINES, POLICY_LINES, Given
-from registry.store.found import AT_LEVEL, FRAGMENT, SEEN, from_row
-from registry.store.tables import object_value, registry_object
+from registry.store.filters import (
+    Condition,
+    Signature,
+    before,
+    bound,
+    conditions,
+    equals,
+    has_like,
+    has_value,
+    not_before,
+    signature,
+)
+from registry.store.tables import registry_object
 from shared.ebrim import schemes
-from shared.ebrim.model import Timestamp
 from shared.store.engine import Reader, Transaction
-from shared.store.statements import in_list, like_any
+from shared.store.statements import in_list
 
 _object = registry_object.c
 _DE = "$XDSDocumentEntry"
-
-Condition = Callable[[str], ColumnElement[bool]]
-
-
-# --- filters: for each parameter its condition, given the name of the bound parameter -----------------
-
-
-def equals(column: ColumnElement[Any]) -> Condition:
-    """`column` is one of the alternatives."""
-    return lambda name: in_list(column, name)
-
-
-def has_value(attribute: str) -> Condition:
-    """One of the values of `attribute` is one of the alternatives."""
-    return lambda name: _with_value(attribute, in_list(object_value.c.value, name))
-
-
-def has_like(attribute: str) -> Condition:
-    """One of the values of `attribute` matches one of the patterns."""
-    return lambda name: _with_value(attribute, like_any(object_value.c.value, name))
-
-
-def _with_value(attribute: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    return exists().where(
-        object_value.c.patient_id == _object.patient_id,
-        object_value.c.entry_uuid == _object.entry_uuid,
-        object_value.c.attribute == attribute,
-        condition,
-    )
-
-
-def not_before(column: ColumnElement[Any]) -> Condition:
-    """`column` is not before the bound; what has no time passes."""
-    return lambda name: or_(column.is_(None), column >= bindparam(name))
-
-
-def before(column: ColumnElement[Any]) -> Condition:
-    """`column` is before the bound, which is exclusive; what has no time passes."""
-    return lambda name: or_(column.is_(None), column < bindparam(name))
-
 
 CONTENT_FILTERS: Mapping[str, Condition] = {
     f"{_DE}FormatCode": equals(_object.format_code),
@@ -88,43 +60,6 @@ FILTERS: Mapping[str, Condition] = {
     f"{_DE}DocumentAvailability": equals(func.coalesce(_object.document_availability, schemes.ONLINE)),
 }
 
-Signature = tuple[tuple[str, int], ...]
-
-
-def signature(criteria: Criteria, filters: Mapping[str, Condition]) -> Signature:
-    """Which of `filters` the criteria use, and how many Slots each: requests of one signature share a
-    statement.
-    """
-    return tuple((name, len(criteria.clauses[name])) for name in filters if name in criteria.clauses)
-
-
-def bound(criteria: Criteria, filters: Mapping[str, Condition]) -> dict[str, Any]:
-    """The parameters of that statement."""
-    return {
-        _bound_name(name, at): _bound_value(name, values)
-        for name, clauses in criteria.clauses.items()
-        if name in filters
-        for at, values in enumerate(clauses)
-    }
-
-
-def conditions(used: Signature, filters: Mapping[str, Condition]) -> Iterable[ColumnElement[bool]]:
-    """The conditions of that statement; Slots of one name must all be met."""
-    for name, number in used:
-        for at in range(number):
-            yield filters[name](_bound_name(name, at))
-
-
-def _bound_name(name: str, at: int) -> str:
-    return f"{name.removeprefix('$')}_{at}"
-
-
-def _bound_value(name: str, values: Sequence[str]) -> Any:
-    if name.endswith(("TimeFrom", "TimeTo")):
-        return Timestamp(values[0]).earliest
-    return list(values)
-
-
 # --- statements ---------------------------------------------------------------------------------------
 
 
@@ -144,9 +79,9 @@ def _matches(used: Signature) -> Iterable[ColumnElement[bool]]:
 
 @lru_cache(maxsize=512)
 def _find(used: Signature, *, leaf: bool) -> Select[Any]:
-    columns = (*SEEN, FRAGMENT) if leaf else SEEN
+    fragment = (_object.fragment,) if leaf else ()
     return (
-        select(POLICY_LINES, IDENTITY_LINES, *columns)
+        select(POLICY_LINES, IDENTITY_LINES, *fragment, *COLUMNS)
         .where(*_matches(used))
         .limit(bindparam("most", type_=Integer))
     )
@@ -168,7 +103,7 @@ def _beyond(used: Signature) -> Select[Any]:
 
 @lru_cache(maxsize=128)
 def _contents(used: Signature) -> Select[Any]:
-    return select(*SEEN).where(
+    return select(*COLUMNS).where(
         OF_PATIENT,
         in_list(_object.entry_uuid, "ids"),
         _object.object_class == str(Class.DOCUMENT_ENTRY),
@@ -178,20 +113,36 @@ def _contents(used: Signature) -> Select[Any]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Entries of one patient, what decides about the patient, and the fragments by id when they were read."""
+
+    candidates: list[Candidate]
+    given: Given
+    fragments: Mapping[str, bytes]
+
+
 async def find_documents(
     database: Reader, criteria: Criteria, *, patient_id: str, most: int, leaf: bool
-) -> tuple[list[Found], Given]:
+) -> Documents:
     """Find at most `most` entries of one patient, and what decides about the patient.
 
-    One statement, served by `registry_object_of_patient`; the fragment is read as stored, with `leaf` only,
-    and never parsed. The policies come with the entries, so that they are of one moment; without entries
-    there are none.
+    One statement, served by `registry_object_of_patient`; fragments are read as stored, with `leaf` only, and
+    never parsed. The policies come with the entries, so that they are of one moment; without entries there
+    are none.
     """
     statement = _find(signature(criteria, FILTERS), leaf=leaf)
     rows = await database.fetch(
         statement, patient=patient_id, most=most, level=criteria.level, **bound(criteria, FILTERS)
     )
-    return [from_row(row[2:]) for row in rows], Given.of_lines(*rows[0][:2]) if rows else Given()
+    if not rows:
+        return Documents([], Given(), {})
+    given = Given.of_lines(*rows[0][:2])
+    if not leaf:
+        return Documents([candidate_of(row[2:]) for row in rows], given, {})
+    candidates = [candidate_of(row[3:]) for row in rows]
+    fragments = {each.entry_uuid: row[2] for each, row in zip(candidates, rows, strict=True)}
+    return Documents(candidates, given, fragments)
 
 
 async def find_codes(database: Reader, patient_id: str, *, one: bool = False) -> list[str | None]:
@@ -209,11 +160,11 @@ async def are_more_than(database: Reader, criteria: Criteria, *, patient_id: str
     )
 
 
-async def find_contents(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Found]:
+async def find_contents(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Candidate]:
     """Those of `ids` that are entries and pass the filters of format, confidentiality and type."""
     statement = _contents(signature(criteria, CONTENT_FILTERS))
     places = await identifiers.find_homes(transaction, ids)
     rows = await fetch_at(
         transaction, statement, places, level=criteria.level, **bound(criteria, CONTENT_FILTERS)
     )
-    return [from_row(row) for row in rows]
+    return [candidate_of(row) for row in rows]

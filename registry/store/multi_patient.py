@@ -11,17 +11,10 @@ from sqlalchemy import Integer, Select, bindparam, literal_column, select, tuple
 from registry.domain.multi_patient_queries import DOCUMENT_PATIENTS, FOLDER_PATIENTS
 from registry.domain.stored_queries import Criteria
 from registry.domain.submission import Class
-from registry.domain.visibility import Found
+from registry.domain.visibility import Candidate
 from registry.store import document_entries, folders, objects
-from registry.store.document_entries import (
-    Condition,
-    Signature,
-    bound,
-    conditions,
-    equals,
-    signature,
-)
-from registry.store.found import AT_LEVEL, SEEN, from_row
+from registry.store.candidates import AT_LEVEL, COLUMNS, candidate_of
+from registry.store.filters import Condition, Signature, bound, conditions, equals, signature
 from registry.store.tables import object_value, registry_object
 from shared.ebrim import schemes
 from shared.store.engine import Transaction
@@ -76,7 +69,7 @@ def _find(used: Signature, object_class: Class) -> Select[Any]:
         filters = _FOLDER_FILTERS if FOLDER_PATIENTS in given else _FOLDER_FILTERS_BY_VALUE
     else:
         filters = _DOCUMENT_FILTERS if given & set(_LEADING) else _DOCUMENT_FILTERS_BY_VALUE
-    statement = select(*SEEN).where(
+    statement = select(*COLUMNS).where(
         _object.object_class == str(object_class), AT_LEVEL, *conditions(used, filters)
     )
     if object_class is Class.DOCUMENT_ENTRY and _TYPE not in given:
@@ -87,22 +80,26 @@ def _find(used: Signature, object_class: Class) -> Select[Any]:
 
 async def find_documents_of_patients(
     transaction: Transaction, criteria: Criteria, *, most: int
-) -> list[Found]:
+) -> list[Candidate]:
     """Find at most `most` entries, of the patients that are named or of all.
 
     Served by `registry_object_of_patient`; without patients by the index of the class, facility type or event
     code.
     """
-    return await _found(transaction, criteria, Class.DOCUMENT_ENTRY, most)
+    return await _find_of_class(transaction, criteria, Class.DOCUMENT_ENTRY, most)
 
 
-async def find_folders_of_patients(transaction: Transaction, criteria: Criteria, *, most: int) -> list[Found]:
+async def find_folders_of_patients(
+    transaction: Transaction, criteria: Criteria, *, most: int
+) -> list[Candidate]:
     """Find at most `most` folders, of the patients that are named or, by their codes, of all."""
-    return await _found(transaction, criteria, Class.FOLDER, most)
+    return await _find_of_class(transaction, criteria, Class.FOLDER, most)
 
 
-async def _found(transaction: Transaction, criteria: Criteria, object_class: Class, most: int) -> list[Found]:
+async def _find_of_class(
+    transaction: Transaction, criteria: Criteria, object_class: Class, most: int
+) -> list[Candidate]:
     filters = FILTERS[object_class]
     statement = _find(signature(criteria, filters), object_class)
     rows = await transaction.fetch(statement, most=most, level=criteria.level, **bound(criteria, filters))
-    return [from_row(row) for row in rows]
+    return [candidate_of(row) for row in rows]

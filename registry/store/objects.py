@@ -16,8 +16,9 @@ from registry.domain.registration import Registered
 from registry.domain.submission import Class
 from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT, fetch_at
+from registry.store.fragments import decode_fragment, encode_fragment
 from registry.store.tables import ENCODING_VERSION, object_value, registry_object
-from shared.ebrim import codec, schemes
+from shared.ebrim import schemes
 from shared.ebrim.identifiers import CX, CXi, nfc
 from shared.ebrim.model import (
     Association,
@@ -31,7 +32,6 @@ from shared.ebrim.model import (
 )
 from shared.store.engine import Batch, Transaction
 from shared.store.statements import in_list
-from shared.xml import NS, parse
 
 EVENT_CODE = "eventCodeList"
 CONFIDENTIALITY_CODE = "confidentialityCode"
@@ -104,6 +104,7 @@ def _row(value: RegistryObject, **columns: Any) -> Row:
         status=str(value.availability_status),
         encoding_version=ENCODING_VERSION,
         metadata_level=LEVEL_2 if _is_hidden(value) else LEVEL_1,
+        fragment=encode_fragment(value),
         **columns,
     )
     return row
@@ -135,7 +136,6 @@ def _document_columns(entry: DocumentEntry) -> Row:
         "service_start_time": _time(entry.service_start_time),
         "service_stop_time": _time(entry.service_stop_time),
         "document_availability": schemes.OFFLINE if _is_hidden(entry) else None,
-        "fragment": codec.encode_document_entry(entry),
     }
 
 
@@ -147,7 +147,6 @@ def _submission_set_columns(submission_set: SubmissionSet) -> Row:
         "source_id": submission_set.source_id,
         "submission_time": _time(submission_set.submission_time),
         "content_type_code": _code(submission_set.content_type_code),
-        "fragment": codec.encode_submission_set(submission_set),
     }
 
 
@@ -159,7 +158,6 @@ def _folder_columns(folder: Folder) -> Row:
         "logical_id": folder.logical_id or folder.entry_uuid,
         "version": folder.version,
         "last_update_time": _time(folder.last_update_time),
-        "fragment": codec.encode_folder(folder),
     }
 
 
@@ -170,7 +168,6 @@ def _association_columns(association: Association) -> Row:
         "source_object": association.source_object,
         "target_object": association.target_object,
         "submission_set_status": association.submission_set_status,
-        "fragment": codec.encode_association(association),
     }
 
 
@@ -304,23 +301,3 @@ async def hide_superseded(transaction: Transaction, ids: Iterable[str]) -> None:
 def deprecated(value: RegistryObject) -> RegistryObject:
     """`value` after it left the stage."""
     return replace(value, availability_status=AvailabilityStatus.DEPRECATED)
-
-
-# --- fragments ----------------------------------------------------------------------------------------
-
-_OPEN = f'<rim:RegistryObjectList xmlns:rim="{NS["rim"]}">'.encode()
-_CLOSE = b"</rim:RegistryObjectList>"
-
-
-def decode_fragment(object_class: Class, fragment: bytes) -> RegistryObject:
-    """The value that a fragment of the registry says."""
-    element = parse(_OPEN + fragment + _CLOSE)[0]
-    match object_class:
-        case Class.DOCUMENT_ENTRY:
-            return codec.decode_document_entry(element)
-        case Class.SUBMISSION_SET:
-            return codec.decode_submission_set(element)
-        case Class.FOLDER:
-            return codec.decode_folder(element)
-        case Class.ASSOCIATION:
-            return codec.decode_association(element)

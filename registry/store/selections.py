@@ -15,7 +15,7 @@ from registry.domain.multi_patient_queries import (
 )
 from registry.domain.stored_queries import Criteria
 from registry.domain.submission import HAS_MEMBER, Class
-from registry.domain.visibility import Chosen, Found, Surroundings
+from registry.domain.visibility import Candidate, Choice, Surroundings
 from registry.store import consents
 from registry.store.associations import (
     find_memberships_in,
@@ -23,34 +23,34 @@ from registry.store.associations import (
     find_of_types,
     find_touching,
 )
-from registry.store.document_entries import find_contents, find_documents
-from registry.store.folders import find_folders
-from registry.store.found import (
+from registry.store.candidates import (
     find_by_ids,
-    find_fragments,
     find_latest,
     find_of_class,
     find_shown,
 )
+from registry.store.document_entries import find_contents, find_documents
+from registry.store.folders import FOLDERS
+from registry.store.fragments import find_fragments
 from registry.store.multi_patient import find_documents_of_patients, find_folders_of_patients
-from registry.store.submission_sets import find_submission_sets
+from registry.store.submission_sets import SUBMISSION_SETS
 from shared.ebrim.model import AvailabilityStatus
 from shared.errors import TooManyResults
 from shared.store.engine import Transaction
 
 _DE, _SS, _FD = "$XDSDocumentEntry", "$XDSSubmissionSet", "$XDSFolder"
 
-Selection = Callable[[Transaction, Criteria, int], Awaitable[Chosen]]
+Select = Callable[[Transaction, Criteria, int], Awaitable[Choice]]
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
+class Selection:
     """A result before consent, with what consent needs.
 
     `fragments` are those of the whole result on the same snapshot, or None when they were not read.
     """
 
-    chosen: Chosen
+    choice: Choice
     surroundings: Surroundings
     given: Mapping[str, consents.Given]
     fragments: Mapping[str, bytes] | None = None
@@ -58,35 +58,35 @@ class Selected:
 
 async def select_objects(
     transaction: Transaction, criteria: Criteria, *, most: int, fragments_up_to: int = 0
-) -> Selected:
+) -> Selection:
     """Carry out the selection of a query and read what surrounds it, and the fragments if they are so few.
 
     A Find… query is refused when there are `most` objects to look at, or more.
     """
-    chosen = await SELECTIONS[criteria.query.query_id](transaction, criteria, most)
-    result = list({item.entry_uuid: item for item in chosen.result}.values())
-    around = await _surroundings(transaction, [*result, *chosen.witnesses])
+    choice = await SELECTIONS[criteria.query.query_id](transaction, criteria, most)
+    result = list({item.entry_uuid: item for item in choice.result}.values())
+    around = await _surroundings(transaction, [*result, *choice.witnesses])
     patients = {item.patient_id for item in around.objects.values() if not item.is_association}
-    return Selected(
-        chosen=replace(chosen, result=result),
+    return Selection(
+        choice=replace(choice, result=result),
         surroundings=around,
         given=await consents.find_given(transaction, patients) if patients else {},
         fragments=await find_fragments(transaction, result) if len(result) <= fragments_up_to else None,
     )
 
 
-async def _surroundings(transaction: Transaction, looked_at: list[Found]) -> Surroundings:
+async def _surroundings(transaction: Transaction, looked_at: list[Candidate]) -> Surroundings:
     objects = {item.entry_uuid: item for item in looked_at}
     members: dict[str, list[str]] = {}
     fresh = looked_at
     while fresh:
         holders = [item for item in fresh if item.object_class in (Class.SUBMISSION_SET, Class.FOLDER)]
-        wanted = _ends(item for item in fresh if item.is_association)
+        ends = _ends(item for item in fresh if item.is_association)
         for membership in await _all_memberships(transaction, holders):
             source, target = membership.source_object or "", membership.target_object or ""
             members.setdefault(source, []).append(target)
-            wanted.add(target)
-        fresh = await find_by_ids(transaction, wanted - objects.keys())
+            ends.add(target)
+        fresh = await find_by_ids(transaction, ends - objects.keys())
         objects.update((item.entry_uuid, item) for item in fresh)
     latest = await find_latest(transaction, filter(_may_be_old, objects.values()))
     objects.update((item.entry_uuid, item) for item in latest.values())
@@ -95,7 +95,7 @@ async def _surroundings(transaction: Transaction, looked_at: list[Found]) -> Sur
     )
 
 
-async def _all_memberships(transaction: Transaction, holders: list[Found]) -> list[Found]:
+async def _all_memberships(transaction: Transaction, holders: list[Candidate]) -> list[Candidate]:
     """The Approved memberships of each of `holders`, or, where there is none, those of any status."""
     approved = await find_memberships_of(transaction, holders, statuses=(str(AvailabilityStatus.APPROVED),))
     of_these = {item.source_object for item in approved}
@@ -106,85 +106,87 @@ async def _all_memberships(transaction: Transaction, holders: list[Found]) -> li
     ]
 
 
-def _may_be_old(item: Found) -> bool:
+def _may_be_old(item: Candidate) -> bool:
     return item.may_be_old
 
 
-def _ids(found: Iterable[Found]) -> set[str]:
-    return {item.entry_uuid for item in found}
+def _ids(candidates: Iterable[Candidate]) -> set[str]:
+    return {item.entry_uuid for item in candidates}
 
 
-def _ends(associations: Iterable[Found]) -> set[str]:
+def _ends(associations: Iterable[Candidate]) -> set[str]:
     ends: set[str] = set()
     for item in associations:
         ends.update((item.source_object or "", item.target_object or ""))
     return ends
 
 
-def _within(associations: Iterable[Found], ids: set[str]) -> list[Found]:
+def _within(associations: Iterable[Candidate], ids: set[str]) -> list[Candidate]:
     return [item for item in associations if item.source_object in ids and item.target_object in ids]
 
 
 # --- Find… --------------------------------------------------------------------------------------------
 
 
-def _complete(found: list[Found], most: int) -> list[Found]:
-    """`found`, unless there may be more of it: what was not looked at might be what may be seen."""
-    if len(found) >= most:
+def _complete(candidates: list[Candidate], most: int) -> list[Candidate]:
+    """`candidates`, unless there may be more: what was not looked at might be what may be seen."""
+    if len(candidates) >= most:
         raise TooManyResults(f"{most} objects or more to look at; narrow the query")
-    return found
+    return candidates
 
 
-async def _find_documents(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+async def _find_documents(transaction: Transaction, criteria: Criteria, most: int) -> Choice:
     patient_id = criteria.value(f"{_DE}PatientId")
-    found, _ = await find_documents(transaction, criteria, patient_id=patient_id, most=most, leaf=False)
-    return Chosen(_complete(found, most))
+    documents = await find_documents(transaction, criteria, patient_id=patient_id, most=most, leaf=False)
+    return Choice(_complete(documents.candidates, most))
 
 
-async def _find_submission_sets(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+async def _find_submission_sets(transaction: Transaction, criteria: Criteria, most: int) -> Choice:
     patient_id = criteria.value(f"{_SS}PatientId")
-    found = await find_submission_sets(transaction, criteria, patient_id=patient_id, most=most)
-    return Chosen(_complete(found, most))
+    sets = await SUBMISSION_SETS.find(transaction, criteria, patient_id=patient_id, most=most)
+    return Choice(_complete(sets, most))
 
 
-async def _find_folders(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+async def _find_folders(transaction: Transaction, criteria: Criteria, most: int) -> Choice:
     patient_id = criteria.value(f"{_FD}PatientId")
-    found = await find_folders(transaction, criteria, patient_id=patient_id, most=most)
-    return Chosen(_complete(found, most))
+    folders = await FOLDERS.find(transaction, criteria, patient_id=patient_id, most=most)
+    return Choice(_complete(folders, most))
 
 
-async def _find_documents_of_patients(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
-    return Chosen(_complete(await find_documents_of_patients(transaction, criteria, most=most), most))
+async def _find_documents_of_patients(transaction: Transaction, criteria: Criteria, most: int) -> Choice:
+    return Choice(_complete(await find_documents_of_patients(transaction, criteria, most=most), most))
 
 
-async def _find_folders_of_patients(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
-    return Chosen(_complete(await find_folders_of_patients(transaction, criteria, most=most), most))
+async def _find_folders_of_patients(transaction: Transaction, criteria: Criteria, most: int) -> Choice:
+    return Choice(_complete(await find_folders_of_patients(transaction, criteria, most=most), most))
 
 
-async def _get_all(transaction: Transaction, criteria: Criteria, most: int) -> Chosen:
+async def _get_all(transaction: Transaction, criteria: Criteria, most: int) -> Choice:
     patient_id = criteria.value("$patientId")
-    documents, _ = await find_documents(transaction, criteria, patient_id=patient_id, most=most, leaf=False)
-    found = [
-        *documents,
-        *await find_submission_sets(transaction, criteria, patient_id=patient_id, most=most),
-        *await find_folders(transaction, criteria, patient_id=patient_id, most=most),
+    documents = await find_documents(transaction, criteria, patient_id=patient_id, most=most, leaf=False)
+    candidates = [
+        *documents.candidates,
+        *await SUBMISSION_SETS.find(transaction, criteria, patient_id=patient_id, most=most),
+        *await FOLDERS.find(transaction, criteria, patient_id=patient_id, most=most),
     ]
-    _complete(found, most)
-    return Chosen([*found, *await _touching(transaction, criteria, _ids(found))])
+    _complete(candidates, most)
+    return Choice([*candidates, *await _touching(transaction, criteria, _ids(candidates))])
 
 
 # --- Get… ---------------------------------------------------------------------------------------------
 
 
-async def _touching(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Found]:
+async def _touching(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Candidate]:
     return await find_touching(transaction, ids, statuses=criteria.shown.association_statuses)
 
 
-async def _memberships(transaction: Transaction, criteria: Criteria, of: Iterable[Found]) -> list[Found]:
+async def _memberships(
+    transaction: Transaction, criteria: Criteria, of: Iterable[Candidate]
+) -> list[Candidate]:
     return await find_memberships_of(transaction, of, statuses=criteria.shown.association_statuses)
 
 
-async def _documents(transaction: Transaction, criteria: Criteria) -> list[Found]:
+async def _documents(transaction: Transaction, criteria: Criteria) -> list[Candidate]:
     return await find_of_class(
         transaction,
         Class.DOCUMENT_ENTRY,
@@ -195,7 +197,7 @@ async def _documents(transaction: Transaction, criteria: Criteria) -> list[Found
     )
 
 
-async def _folders(transaction: Transaction, criteria: Criteria) -> list[Found]:
+async def _folders(transaction: Transaction, criteria: Criteria) -> list[Candidate]:
     return await find_of_class(
         transaction,
         Class.FOLDER,
@@ -206,24 +208,24 @@ async def _folders(transaction: Transaction, criteria: Criteria) -> list[Found]:
     )
 
 
-async def _get_documents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
-    return Chosen(await _documents(transaction, criteria))
+async def _get_documents(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
+    return Choice(await _documents(transaction, criteria))
 
 
-async def _get_folders(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
-    return Chosen(await _folders(transaction, criteria))
+async def _get_folders(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
+    return Choice(await _folders(transaction, criteria))
 
 
-async def _get_associations(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
-    return Chosen(await _touching(transaction, criteria, criteria.values("$uuid")))
+async def _get_associations(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
+    return Choice(await _touching(transaction, criteria, criteria.values("$uuid")))
 
 
-async def _get_documents_and_associations(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+async def _get_documents_and_associations(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
     documents = await _documents(transaction, criteria)
-    return Chosen([*documents, *await _touching(transaction, criteria, _ids(documents))])
+    return Choice([*documents, *await _touching(transaction, criteria, _ids(documents))])
 
 
-async def _get_submission_sets(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+async def _get_submission_sets(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
     members = [
         item.entry_uuid
         for item in await find_shown(transaction, criteria.values("$uuid"), criteria.shown)
@@ -233,10 +235,10 @@ async def _get_submission_sets(transaction: Transaction, criteria: Criteria, _: 
         transaction, Class.SUBMISSION_SET, members, statuses=criteria.shown.association_statuses
     )
     sets = await find_by_ids(transaction, {item.source_object or "" for item in memberships})
-    return Chosen([*sets, *memberships], because=_starting_with(memberships))
+    return Choice([*sets, *memberships], because=_starting_with(memberships))
 
 
-async def _get_submission_set_and_contents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+async def _get_submission_set_and_contents(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
     sets = await find_of_class(
         transaction,
         Class.SUBMISSION_SET,
@@ -252,7 +254,7 @@ async def _get_submission_set_and_contents(transaction: Transaction, criteria: C
     # An association is returned when both its ends are; then its own membership is.
     objects = _ids([*sets, *documents, *folders])
     collected = _within((item for item in members if item.is_association), objects)
-    return Chosen(
+    return Choice(
         [
             *sets,
             *documents,
@@ -263,25 +265,25 @@ async def _get_submission_set_and_contents(transaction: Transaction, criteria: C
     )
 
 
-async def _get_folder_and_contents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+async def _get_folder_and_contents(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
     folders = await _folders(transaction, criteria)
     memberships = await _memberships(transaction, criteria, folders)
     documents = await find_contents(transaction, criteria, {item.target_object or "" for item in memberships})
     within = _within(memberships, _ids([*folders, *documents]))
-    return Chosen([*folders, *documents, *within])
+    return Choice([*folders, *documents, *within])
 
 
-async def _get_folders_for_document(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+async def _get_folders_for_document(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
     documents = await _documents(transaction, criteria)
     memberships = await find_memberships_in(
         transaction, Class.FOLDER, _ids(documents), statuses=criteria.shown.association_statuses
     )
     holders = {item.source_object or "" for item in memberships}
     folders = await find_shown(transaction, holders, criteria.shown)
-    return Chosen(folders, because=_starting_with(memberships), witnesses=memberships)
+    return Choice(folders, because=_starting_with(memberships), witnesses=memberships)
 
 
-async def _get_related_documents(transaction: Transaction, criteria: Criteria, _: int) -> Chosen:
+async def _get_related_documents(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
     start = _ids(await _documents(transaction, criteria))
     types = set(criteria.values("$AssociationTypes")) - {str(HAS_MEMBER)}
     related = await find_of_types(transaction, start, types, statuses=criteria.shown.association_statuses)
@@ -295,17 +297,17 @@ async def _get_related_documents(transaction: Transaction, criteria: Criteria, _
         ]
         for document in documents
     }
-    return Chosen([*documents, *joined], because=because)
+    return Choice([*documents, *joined], because=because)
 
 
-def _starting_with(memberships: Iterable[Found]) -> dict[str, list[str]]:
+def _starting_with(memberships: Iterable[Candidate]) -> dict[str, list[str]]:
     because: dict[str, list[str]] = {}
     for item in memberships:
         because.setdefault(item.source_object or "", []).append(item.entry_uuid)
     return because
 
 
-SELECTIONS: Mapping[str, Selection] = {
+SELECTIONS: Mapping[str, Select] = {
     queries.FIND_DOCUMENTS.query_id: _find_documents,
     queries.FIND_DOCUMENTS_BY_REFERENCE_ID.query_id: _find_documents,
     queries.FIND_SUBMISSION_SETS.query_id: _find_submission_sets,

@@ -13,7 +13,8 @@ from registry.domain.submission import HAS_MEMBER, RELATIONSHIPS, Class
 from registry.domain.versions import Joined
 from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT, Places, fetch_at, grouped
-from registry.store.objects import LEVEL_1, LEVEL_2, SHOWN_AS_LATEST, decode_fragment
+from registry.store.fragments import decode_fragment
+from registry.store.objects import LEVEL_1, LEVEL_2, SHOWN_AS_LATEST
 from registry.store.tables import registry_object
 from shared.ebrim.identifiers import nfc
 from shared.ebrim.model import Association, AvailabilityStatus, DocumentEntry, Folder

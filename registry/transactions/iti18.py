@@ -8,10 +8,10 @@ from functools import partial
 
 from registry.domain import stored_queries as queries
 from registry.domain.stored_queries import PATIENT_PARAMETERS, Criteria, criteria_of
-from registry.domain.visibility import Found, decided_on, resource, resource_of, visible
+from registry.domain.visibility import Candidate, decided_on, resource, resource_of, visible_of
 from registry.store.consents import Given, find_given
-from registry.store.document_entries import are_more_than, find_codes, find_documents
-from registry.store.found import find_fragments
+from registry.store.document_entries import Documents, are_more_than, find_codes, find_documents
+from registry.store.fragments import find_fragments
 from registry.store.selections import select_objects
 from registry.unit import Unit
 from shared.audit import patterns
@@ -66,9 +66,9 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
     if criteria.query in _DOCUMENT_QUERIES and criteria.level == 1:
         result, fragments = await _documents(unit, criteria, caller, leaf)
     else:
-        result, fragments = await selected(unit, criteria, caller, leaf)
+        result, fragments = await select(unit, criteria, caller, leaf)
     if leaf:
-        _check_single_patient(result.seen)
+        _check_single_patient(result.visible)
     return await answer(unit, result, fragments, leaf)
 
 
@@ -85,7 +85,7 @@ def _limit(unit: Unit, leaf: bool) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptBack:
+class Withholding:
     """Of one patient something is left out that was asked for; `in_part` when something else is shown."""
 
     patient_id: str
@@ -97,38 +97,44 @@ class KeptBack:
 class Answer(StoredQueryResponse):
     """The response, and for the trail what consent kept back."""
 
-    withheld: tuple[KeptBack, ...] = ()
+    withheld: tuple[Withholding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a query selected, and what of it consent lets the caller see.
+class QueryResult:
+    """What a query selects, and what of it consent lets the caller see.
 
     `refusals` are, for every patient of whom something was refused, asked for or not, the reasons. Of a
     patient who is `closed` to the caller nothing is selected.
     """
 
-    chosen: Sequence[Found]
-    seen: Sequence[Found]
+    candidates: Sequence[Candidate]
+    visible: Sequence[Candidate]
     refusals: Mapping[str, Collection[str]]
     closed: str = ""
 
-    def withheld(self) -> tuple[KeptBack, ...]:
+    def withheld(self) -> tuple[Withholding, ...]:
         """By patient what is left out."""
-        if len(self.seen) == len(self.chosen) and not self.closed:
+        if len(self.visible) == len(self.candidates) and not self.closed:
             return ()
-        shown = {item.entry_uuid for item in self.seen}
-        patients = {item.patient_id for item in self.chosen if item.entry_uuid not in shown} | {self.closed}
-        seen = {item.patient_id for item in self.seen}
+        shown = {item.entry_uuid for item in self.visible}
+        patients = {item.patient_id for item in self.candidates if item.entry_uuid not in shown} | {
+            self.closed
+        }
+        visible_patients = {item.patient_id for item in self.visible}
         return tuple(
-            KeptBack(patient_id, "; ".join(sorted(self.refusals[patient_id])), in_part=patient_id in seen)
+            Withholding(
+                patient_id,
+                "; ".join(sorted(self.refusals[patient_id])),
+                in_part=patient_id in visible_patients,
+            )
             for patient_id in sorted(patients & self.refusals.keys())
         )
 
 
 async def _documents(
     unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
-) -> tuple[Result, Mapping[str, bytes]]:
+) -> tuple[QueryResult, Mapping[str, bytes]]:
     """FindDocuments: one statement reads entries, fragments and policies, unless there are many."""
     limit = _limit(unit, leaf)
     at_once = min(limit, _limit(unit, leaf=True))
@@ -136,29 +142,23 @@ async def _documents(
     patient_id = criteria.value(_PATIENT_ID)
     find = partial(find_documents, unit, criteria, patient_id=patient_id)
     refusals: Refusals = {}
-    found, given = await find(most=few + 1, leaf=leaf)
-    seen = await _permitted(unit, caller, found, given, refusals)
-    if len(found) <= few:
-        return Result(found, seen, refusals), _fragments(seen)
-    if seen:
-        found, given = await find(most=at_once + 1, leaf=leaf)
-        if len(found) <= at_once:
-            seen = await _permitted(unit, caller, found, given, refusals)
-            return Result(found, seen, refusals), _fragments(seen)
+    documents = await find(most=few + 1, leaf=leaf)
+    result = await _decided(unit, caller, documents, refusals)
+    if len(documents.candidates) <= few:
+        return result, documents.fragments
+    if result.visible:
+        documents = await find(most=at_once + 1, leaf=leaf)
+        if len(documents.candidates) <= at_once:
+            return await _decided(unit, caller, documents, refusals), documents.fragments
     elif await _is_closed(unit, caller, patient_id, refusals):
-        return Result((), (), refusals, closed=patient_id), {}
+        return QueryResult((), (), refusals, closed=patient_id), {}
     looked_at = _looked_at(limit)
     if await are_more_than(unit, criteria, patient_id=patient_id, number=looked_at):
         raise _too_many(limit)
-    found, given = await find(most=looked_at + 1, leaf=False)
-    seen = await _permitted(unit, caller, found, given, refusals)
-    _check_number(len(found) if len(found) > looked_at else len(seen), limit)
-    result = Result(found, seen, refusals)
+    result = await _decided(unit, caller, await find(most=looked_at + 1, leaf=False), refusals)
+    number = len(result.candidates)
+    _check_number(number if number > looked_at else len(result.visible), limit)
     return await _whole(unit, result) if leaf else (result, {})
-
-
-def _fragments(seen: Sequence[Found]) -> Mapping[str, bytes]:
-    return {item.entry_uuid: item.fragment for item in seen}
 
 
 async def _is_closed(unit: Unit, caller: Caller, patient_id: str, refusals: Refusals) -> bool:
@@ -182,14 +182,14 @@ async def _is_closed(unit: Unit, caller: Caller, patient_id: str, refusals: Refu
     return True
 
 
-async def _permitted(
-    unit: Unit, caller: Caller, found: list[Found], given: Given, refusals: Refusals
-) -> list[Found]:
-    of_patient = {item.patient_id: given for item in found[:1]}
-    resources = await unit.computed(len(found), lambda: list(map(resource_of, found)))
+async def _decided(unit: Unit, caller: Caller, documents: Documents, refusals: Refusals) -> QueryResult:
+    candidates = documents.candidates
+    of_patient = {item.patient_id: documents.given for item in candidates[:1]}
+    resources = await unit.computed(len(candidates), lambda: list(map(resource_of, candidates)))
     decisions = await unit.decided(caller, resources, of_patient)
     _note(refusals, zip(resources, decisions, strict=True))
-    return [item for item, decision in zip(found, decisions, strict=True) if decision.permitted]
+    visible = [item for item, decision in zip(candidates, decisions, strict=True) if decision.permitted]
+    return QueryResult(candidates, visible, refusals)
 
 
 def _note(refusals: Refusals, decided: Iterable[tuple[Resource, Decision]]) -> None:
@@ -198,23 +198,23 @@ def _note(refusals: Refusals, decided: Iterable[tuple[Resource, Decision]]) -> N
             refusals.setdefault(what.patient_id, set()).add(decision.reason)
 
 
-async def answer(unit: Unit, result: Result, fragments: Mapping[str, bytes], leaf: bool) -> Answer:
+async def answer(unit: Unit, result: QueryResult, fragments: Mapping[str, bytes], leaf: bool) -> Answer:
     """The response with what is seen of `result`, in whole or as ids."""
 
     def made() -> Answer:
         sent = (
-            [fragments[item.entry_uuid] for item in result.seen]
+            [fragments[item.entry_uuid] for item in result.visible]
             if leaf
-            else [encode_object_ref(item.entry_uuid) for item in result.seen]
+            else [encode_object_ref(item.entry_uuid) for item in result.visible]
         )
         return Answer(fragments=sent, withheld=result.withheld())
 
-    return await unit.computed(len(result.chosen), made)
+    return await unit.computed(len(result.candidates), made)
 
 
-async def selected(
+async def select(
     unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
-) -> tuple[Result, Mapping[str, bytes]]:
+) -> tuple[QueryResult, Mapping[str, bytes]]:
     """What a query selects and consent lets `caller` see, with fragments when whole objects are asked for.
 
     Where nothing may be seen no fragment is read, and nothing of a patient of whom nothing may be seen.
@@ -224,23 +224,23 @@ async def selected(
     TooManyResults
         The answer would exceed its limit, or more would have to be looked at than `LOOKED_AT` allows.
     """
-    named = {patient_id for name in PATIENT_PARAMETERS for patient_id in criteria.values(name)}
+    patients = {patient_id for name in PATIENT_PARAMETERS for patient_id in criteria.values(name)}
     refusals: Refusals = {}
-    if len(named) == 1 and await _is_closed(unit, caller, min(named), refusals):
-        return Result((), (), refusals, closed=named.pop()), {}
+    if len(patients) == 1 and await _is_closed(unit, caller, min(patients), refusals):
+        return QueryResult((), (), refusals, closed=patients.pop()), {}
     limit = _limit(unit, leaf)
-    result, _ = await _looked_up(unit, criteria, caller, limit, refusals)
-    _check_number(len(result.seen), limit)
-    if not leaf or not result.seen:
+    result, _ = await _select(unit, criteria, caller, limit, refusals)
+    _check_number(len(result.visible), limit)
+    if not leaf or not result.visible:
         return result, {}
     # Once more, on one snapshot with the fragments: an object may change between two, and what is answered
     # must have been there together.
-    result, fragments = await _looked_up(unit, criteria, caller, limit, refusals, fragments_up_to=limit)
-    _check_number(len(result.seen), limit)
+    result, fragments = await _select(unit, criteria, caller, limit, refusals, fragments_up_to=limit)
+    _check_number(len(result.visible), limit)
     return await _whole(unit, result) if fragments is None else (result, fragments)
 
 
-async def _looked_up(
+async def _select(
     unit: Unit,
     criteria: Criteria,
     caller: Caller,
@@ -248,42 +248,42 @@ async def _looked_up(
     refusals: Refusals,
     *,
     fragments_up_to: int = 0,
-) -> tuple[Result, Mapping[str, bytes] | None]:
+) -> tuple[QueryResult, Mapping[str, bytes] | None]:
     """What is selected and what of it `caller` may see, with all fragments if they are so few."""
     most = _looked_at(limit) + 1
-    found = await unit.read(
+    selection = await unit.read(
         lambda transaction: select_objects(transaction, criteria, most=most, fragments_up_to=fragments_up_to)
     )
-    around = found.surroundings
+    around = selection.surroundings
     number = len(around.objects)
-    asked = decided_on(around)
-    resources = await unit.computed(number, lambda: list(map(resource_of, asked)))
-    decisions = await unit.decided(caller, resources, found.given)
+    objects = decided_on(around)
+    resources = await unit.computed(number, lambda: list(map(resource_of, objects)))
+    decisions = await unit.decided(caller, resources, selection.given)
 
-    def looked_at() -> list[Found]:
+    def decide() -> list[Candidate]:
         # A set or folder that has members is refused because of them.
         _note(
             refusals,
             (
                 (resource, decision)
-                for item, resource, decision in zip(asked, resources, decisions, strict=True)
+                for item, resource, decision in zip(objects, resources, decisions, strict=True)
                 if not around.members.get(item.entry_uuid)
             ),
         )
         permitted = {
-            item.entry_uuid for item, decision in zip(asked, decisions, strict=True) if decision.permitted
+            item.entry_uuid for item, decision in zip(objects, decisions, strict=True) if decision.permitted
         }
-        return visible(found.chosen, around, permitted)
+        return visible_of(selection.choice, around, permitted)
 
-    seen = await unit.computed(number, looked_at)
-    return Result(found.chosen.result, seen, refusals), found.fragments
+    visible = await unit.computed(number, decide)
+    return QueryResult(selection.choice.result, visible, refusals), selection.fragments
 
 
-async def _whole(unit: Unit, result: Result) -> tuple[Result, Mapping[str, bytes]]:
+async def _whole(unit: Unit, result: QueryResult) -> tuple[QueryResult, Mapping[str, bytes]]:
     """Objects with their fragments, without those that went between two statements."""
-    fragments = await find_fragments(unit, result.seen)
-    seen = [item for item in result.seen if item.entry_uuid in fragments]
-    return replace(result, seen=seen), fragments
+    fragments = await find_fragments(unit, result.visible)
+    visible = [item for item in result.visible if item.entry_uuid in fragments]
+    return replace(result, visible=visible), fragments
 
 
 def _looked_at(limit: int) -> int:
@@ -299,7 +299,7 @@ def _too_many(limit: int) -> TooManyResults:
     return TooManyResults(f"more than {limit} objects; narrow the query, or ask for ObjectRef first")
 
 
-def _check_single_patient(result: Sequence[Found]) -> None:
+def _check_single_patient(result: Sequence[Candidate]) -> None:
     if len({item.patient_id for item in result if not item.is_association}) > 1:
         raise ResultNotSinglePatient(
             "the result is about several patients; ask for ObjectRef, then for each patient's objects"
@@ -370,14 +370,14 @@ def _query_event(
 
 def patients_of(request: StoredQueryRequest) -> list[str]:
     """The patients that a query names, once each."""
-    found: dict[str, None] = {}
+    patients: dict[str, None] = {}
     for name in PATIENT_PARAMETERS:
         for clause in request.parameters.get(name, ()):
             try:
-                found.update(dict.fromkeys(parse_clause(clause, Kind.CX)))
+                patients.update(dict.fromkeys(parse_clause(clause, Kind.CX)))
             except QueryError:
                 continue  # what names no patient is told by the query itself
-    return list(found)
+    return list(patients)
 
 
 SERVED = Served(ITI18, handle, audit)

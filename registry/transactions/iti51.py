@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from registry.domain.multi_patient_queries import MULTI_PATIENT_QUERIES
 from registry.domain.stored_queries import criteria_of
-from registry.transactions.iti18 import answer, is_leaf, patients_of, query_events, selected
+from registry.transactions.iti18 import answer, is_leaf, patients_of, query_events, select
 from registry.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.errors import QueryError
@@ -40,7 +40,7 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
     )
     if (number := len(patients_of(request))) > MAX_PATIENTS:
         raise QueryError(f"{number} patients in one query; name at most {MAX_PATIENTS}")
-    result, fragments = await selected(unit, criteria, caller, leaf)
+    result, fragments = await select(unit, criteria, caller, leaf)
     return await answer(unit, result, fragments, leaf)
 
 

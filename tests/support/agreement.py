@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from registry.domain.submission import Class
 from registry.store import objects
+from registry.store.fragments import decode_fragment
 from registry.store.tables import identifier, object_value, registry_object, shared_identifier
 from shared.ebrim.model import Association, RegistryObject
 from shared.store.engine import Database
@@ -41,7 +42,7 @@ async def kept_objects(database: Database) -> dict[str, Kept]:
         row = dict(zip(_COLUMNS, columns, strict=True))
         row["fragment"] = bytes(row["fragment"])
         assert row["entry_uuid"] not in found
-        value = objects.decode_fragment(Class(row["object_class"]), row["fragment"])
+        value = decode_fragment(Class(row["object_class"]), row["fragment"])
         found[row["entry_uuid"]] = Kept(row, value)
     return found
 

@@ -1,11 +1,9 @@
-from dataclasses import replace
-
 from hypothesis import given
 
 from registry.domain.lifecycle import Membership, assigned, carried_over, touched_folders
 from registry.domain.patients import MergeRefused, Patient, canonical, check_merge
 from registry.domain.submission import Message, same_patient
-from registry.domain.visibility import Chosen, Found, Surroundings, visible
+from registry.domain.visibility import Candidate, Choice, Surroundings, visible_of
 from shared.ebrim.identifiers import is_symbolic
 from shared.ebrim.model import AssociationType
 from tests.support.metadata import DOMAIN, a_document_entry, a_submission, an_association, submissions
@@ -93,29 +91,29 @@ def test_a_merge_needs_two_active_patients():
     assert refused == 5
 
 
-def found(entry_uuid, object_class="DocumentEntry", source=None, target=None):
-    return Found(entry_uuid, object_class, "p", "", "", "", source, target)
+def candidate(entry_uuid, object_class="DocumentEntry", source=None, target=None):
+    return Candidate(entry_uuid, object_class, "p", "", "", "", source, target)
 
 
 def test_what_is_seen_follows_from_the_documents():
     things = [
-        found("open"),
-        found("hidden"),
-        found("set", "SubmissionSet"),
-        found("folder", "Folder"),
-        found("empty", "Folder"),
-        found("a1", "Association", "set", "open"),
-        found("a2", "Association", "set", "hidden"),
-        found("a3", "Association", "folder", "hidden"),
-        found("a4", "Association", "set", "a3"),
-        found("a5", "Association", "set", "nowhere"),
+        candidate("open"),
+        candidate("hidden"),
+        candidate("set", "SubmissionSet"),
+        candidate("folder", "Folder"),
+        candidate("empty", "Folder"),
+        candidate("a1", "Association", "set", "open"),
+        candidate("a2", "Association", "set", "hidden"),
+        candidate("a3", "Association", "folder", "hidden"),
+        candidate("a4", "Association", "set", "a3"),
+        candidate("a5", "Association", "set", "nowhere"),
     ]
     around = Surroundings(
         {thing.entry_uuid: thing for thing in things}, {"set": ["open", "hidden", "a3"], "folder": ["hidden"]}
     )
 
     def seen(*permitted, **chosen):
-        return {item.entry_uuid for item in visible(Chosen(things, **chosen), around, set(permitted))}
+        return {item.entry_uuid for item in visible_of(Choice(things, **chosen), around, set(permitted))}
 
     assert seen("open") == {"open", "set", "a1"}
     assert seen("open", "empty") == {"open", "set", "a1", "empty"}
@@ -125,6 +123,5 @@ def test_what_is_seen_follows_from_the_documents():
 
 
 def test_an_association_that_names_itself_is_not_seen():
-    loop = found("loop", "Association", "loop", "loop")
-    assert visible(Chosen([loop]), Surroundings({"loop": loop}, {}), {"loop"}) == []
-    assert replace(loop, fragment=b"x").fragment == b"x"
+    loop = candidate("loop", "Association", "loop", "loop")
+    assert visible_of(Choice([loop]), Surroundings({"loop": loop}, {}), {"loop"}) == []

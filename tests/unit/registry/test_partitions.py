@@ -7,7 +7,7 @@ import pytest
 
 from registry.domain import stored_queries as queries
 from registry.domain.stored_queries import criteria_of
-from registry.store import document_entries
+from registry.store import document_entries, filters
 from registry.store.partitions import PARTITIONS
 from registry.transactions import iti62
 from shared.ebrim.identifiers import new_uuid
@@ -141,13 +141,13 @@ def find_documents():
         "$XDSDocumentEntryEventCodeList": [CT],
     }
     criteria = criteria_of(queries.FIND_DOCUMENTS.query_id, encode_parameters(parameters))
-    filters = document_entries.FILTERS
-    statement = document_entries._find(document_entries.signature(criteria, filters), leaf=True)
+    entry_filters = document_entries.FILTERS
+    statement = document_entries._find(filters.signature(criteria, entry_filters), leaf=True)
     return statement, {
         "patient": PATIENT,
         "most": 100,
         "level": 1,
-        **document_entries.bound(criteria, filters),
+        **filters.bound(criteria, entry_filters),
     }
 
 

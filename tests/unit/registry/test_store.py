@@ -16,8 +16,10 @@ from registry.domain.stored_queries import criteria_of
 from registry.domain.submission import Class
 from registry.store import (
     associations,
+    candidates,
     document_entries,
-    found,
+    filters,
+    fragments,
     identifiers,
     multi_patient,
     objects,
@@ -49,7 +51,7 @@ def test_columns_equal_what_the_fragment_says(object_class):
     @given(CLASSES[object_class])
     def law(value):
         row = objects.row_of(value, PATIENT)
-        decoded = objects.decode_fragment(object_class, row["fragment"])
+        decoded = fragments.decode_fragment(object_class, row["fragment"])
         assert objects.row_of(decoded, PATIENT) == row
         of = row["patient_id"]
         assert list(objects.values_of(decoded, of)) == list(objects.values_of(value, of))
@@ -74,14 +76,14 @@ def find_documents(**parameters):
         **{f"$XDSDocumentEntry{name}": value for name, value in parameters.items()},
     }
     criteria = criteria_of(queries.FIND_DOCUMENTS.query_id, encode_parameters(given))
-    used = document_entries.signature(criteria, document_entries.FILTERS)
+    used = filters.signature(criteria, document_entries.FILTERS)
     return document_entries._find(used, leaf=True)
 
 
 def contents():
     parameters = encode_parameters({"$XDSSubmissionSetEntryUUID": "urn:uuid:1"})
     criteria = criteria_of(queries.GET_SUBMISSION_SET_AND_CONTENTS.query_id, parameters)
-    return document_entries._contents(document_entries.signature(criteria, document_entries.CONTENT_FILTERS))
+    return document_entries._contents(filters.signature(criteria, document_entries.CONTENT_FILTERS))
 
 
 def of_patients(query, **parameters):
@@ -92,7 +94,7 @@ def of_patients(query, **parameters):
     )
     given = {f"{prefix}{name}": value for name, value in (parameters | {"Status": [APPROVED]}).items()}
     criteria = criteria_of(query.query_id, encode_parameters(given), queries=MULTI_PATIENT_QUERIES)
-    used = document_entries.signature(criteria, multi_patient.FILTERS[object_class])
+    used = filters.signature(criteria, multi_patient.FILTERS[object_class])
     return multi_patient._find(used, object_class)
 
 
@@ -147,14 +149,14 @@ SERVED_BY = {
     "descendants": (submissions._CHILDREN, "registry_object_by_target"),
     "memberships to carry over": (submissions._HELD, "registry_object_by_target"),
     "versions": (versions._VERSIONS, "registry_object_version"),
-    "versions of a document": (found._VERSIONS, "registry_object_version"),
-    "by entryUUID": (found._BY_IDS, PRIMARY_KEY),
-    "by entryUUID, of one class": (found._OF_CLASS, PRIMARY_KEY),
-    "by entryUUID, of one level": (found._SHOWN, PRIMARY_KEY),
-    "by uniqueId": (found._BY_UNIQUE_IDS, "registry_object_by_unique_id"),
-    "by logicalID": (found._BY_LOGICAL_IDS, "registry_object_version"),
+    "versions of a document": (candidates._VERSIONS, "registry_object_version"),
+    "by entryUUID": (candidates._BY_IDS, PRIMARY_KEY),
+    "by entryUUID, of one class": (candidates._OF_CLASS, PRIMARY_KEY),
+    "by entryUUID, of one level": (candidates._SHOWN, PRIMARY_KEY),
+    "by uniqueId": (candidates._BY_UNIQUE_IDS, "registry_object_by_unique_id"),
+    "by logicalID": (candidates._BY_LOGICAL_IDS, "registry_object_version"),
     "contents": (contents(), PRIMARY_KEY),
-    "fragments": (found._FRAGMENTS, PRIMARY_KEY),
+    "fragments": (fragments._FRAGMENTS, PRIMARY_KEY),
     "a change": (objects._UPDATE, PRIMARY_KEY),
     "what a submission names": (objects._REGISTERED, PRIMARY_KEY),
     "lineages of a uniqueId": (versions._LINEAGES, "registry_object_by_unique_id"),
@@ -210,7 +212,7 @@ async def test_a_change_writes_columns_and_fragment_alike(registry):
         )
     )
     deprecated = {
-        object_class: objects.decode_fragment(Class(object_class), bytes(fragment)).availability_status
+        object_class: fragments.decode_fragment(Class(object_class), bytes(fragment)).availability_status
         for status, object_class, fragment in rows
         if status == AvailabilityStatus.DEPRECATED
     }

@@ -1,0 +1,63 @@
+"""Fragments: the ebRIM of an object as it is kept and answered, made from its value and read back into one.
+
+Queries select fragments and join them. A change writes a new one; a merge of patients alone changes them as
+they are (`shared.ebrim.codec.replace_patient_id`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import select
+
+from registry.domain.submission import Class
+from registry.domain.visibility import Candidate
+from registry.store.by_patient import OF_PATIENT, fetch_at, places_of
+from registry.store.tables import registry_object
+from shared.ebrim import codec
+from shared.ebrim.model import Association, DocumentEntry, Folder, RegistryObject, SubmissionSet
+from shared.store.engine import Reader
+from shared.store.statements import in_list
+from shared.xml import NS, parse
+
+_object = registry_object.c
+
+_FRAGMENTS = select(_object.entry_uuid, _object.fragment).where(
+    OF_PATIENT, in_list(_object.entry_uuid, "ids")
+)
+
+_OPEN = f'<rim:RegistryObjectList xmlns:rim="{NS["rim"]}">'.encode()
+_CLOSE = b"</rim:RegistryObjectList>"
+
+
+def encode_fragment(value: RegistryObject) -> bytes:
+    """The fragment that says `value`."""
+    match value:
+        case DocumentEntry():
+            return codec.encode_document_entry(value)
+        case SubmissionSet():
+            return codec.encode_submission_set(value)
+        case Folder():
+            return codec.encode_folder(value)
+        case Association():
+            return codec.encode_association(value)
+
+
+def decode_fragment(object_class: Class, fragment: bytes) -> RegistryObject:
+    """The value that a fragment of the registry says."""
+    element = parse(_OPEN + fragment + _CLOSE)[0]
+    match object_class:
+        case Class.DOCUMENT_ENTRY:
+            return codec.decode_document_entry(element)
+        case Class.SUBMISSION_SET:
+            return codec.decode_submission_set(element)
+        case Class.FOLDER:
+            return codec.decode_folder(element)
+        case Class.ASSOCIATION:
+            return codec.decode_association(element)
+
+
+async def find_fragments(reader: Reader, candidates: Iterable[Candidate]) -> dict[str, bytes]:
+    """The fragments of `candidates` by id, of those that are still there."""
+    rows = await fetch_at(reader, _FRAGMENTS, places_of(candidates))
+    return {entry_uuid: bytes(fragment) for entry_uuid, fragment in rows}
