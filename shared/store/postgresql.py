@@ -13,7 +13,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -37,7 +36,7 @@ from shared.store.failures import (
     OutcomeUnknown,
     UniqueViolation,
 )
-from shared.store.statements import POSTGRESQL, Statements, insert_arrays, insert_arrays_when
+from shared.store.statements import POSTGRESQL, Statements, arrays_of, insert_arrays, insertion_when
 
 Result = TypeVar("Result")
 
@@ -132,25 +131,7 @@ class PostgresTransaction:
         """Insert what was kept, in one statement."""
         if self._inserts:
             text = insert_arrays(tuple(self._inserts))
-            await self._connection.execute(text, *_arrays(self._inserts.items()))
-
-    async def insert_when(
-        self, found: ClauseElement, parameters: Mapping[str, Any], batches: Sequence[Batch]
-    ) -> bool:
-        """Insert `batches` in their order when `found` finds a row; whether it did."""
-        text, arguments = self.insertion_when(found, parameters, batches)
-        status: str = await self._connection.execute(text, *arguments)
-        return not status.endswith(" 0")
-
-    def insertion_when(
-        self, found: ClauseElement, parameters: Mapping[str, Any], batches: Sequence[Batch]
-    ) -> tuple[str, list[Any]]:
-        """The text of that statement and its arguments."""
-        compiled = self._statements.compiled(found)
-        arguments = compiled.arguments(parameters)
-        given = [((table, tuple(rows[0])), rows) for table, rows in batches if rows]
-        text = insert_arrays_when(compiled.text, len(arguments), tuple(columns for columns, _ in given))
-        return text, [*arguments, *_arrays(given)]
+            await self._connection.execute(text, *arrays_of(self._inserts.items()))
 
 
 class PostgresDatabase:
@@ -184,7 +165,8 @@ class PostgresDatabase:
 
     async def insert(self, batches: Sequence[Batch], *, when: ClauseElement, **parameters: Any) -> bool:
         """Insert rows by one statement, which is a transaction of its own."""
-        return await self._kept(lambda: self._insert(when, parameters, batches))
+        text, arguments = insertion_when(self._statements.compiled(when), parameters, batches)
+        return await self._kept(lambda: self._insert(text, arguments))
 
     async def check(self) -> None:
         """Write one row and read it back."""
@@ -255,13 +237,11 @@ class PostgresDatabase:
                 raise
             return result
 
-    async def _insert(
-        self, when: ClauseElement, parameters: Mapping[str, Any], batches: Sequence[Batch]
-    ) -> bool:
+    async def _insert(self, text: str, arguments: Sequence[Any]) -> bool:
         async with self._connection() as connection:
-            statements = PostgresTransaction(connection, self._statements)
             try:
-                return await statements.insert_when(when, parameters, batches)
+                status: str = await connection.execute(text, *arguments)
+                return not status.endswith(" 0")
             except asyncpg.UniqueViolationError:
                 return False
             except _UNCLEAR as error:
@@ -287,10 +267,6 @@ class PostgresDatabase:
         except BaseException:
             await _rolled_back(connection)
             raise
-
-
-def _arrays(batches: Iterable[tuple[tuple[TableClause, Sequence[str]], Sequence[Mapping[str, Any]]]]) -> Any:
-    return ([row[column] for row in rows] for (_, columns), rows in batches for column in columns)
 
 
 async def _repeated(attempt: Callable[[], Awaitable[Result]]) -> Result:

@@ -4,7 +4,7 @@ A statement is a module-level object with `bindparam`s; its text goes to the dri
 with plain arguments, and rows come back as the driver gives them: text, integers, bytes, None. Columns
 therefore use `Text`, `Integer`, `BigInteger` and `LargeBinary`. Where the two dialects differ, the constructs
 here hide it: `in_list`, `like_any`, `lines`, `insert_or_ignore`. Rows for several tables go in by
-`insert_row` on SQLite, by `insert_arrays` and `insert_arrays_when` on PostgreSQL.
+`insert_row` on SQLite, by `insert_arrays` and `insertion_when` on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -149,20 +149,39 @@ def insert_arrays(tables: TableColumns) -> str:
     return _in_one([_insert_arrays(table, columns, numbers) for table, columns in tables])
 
 
+def insertion_when(
+    when: CompiledStatement,
+    parameters: Mapping[str, Any],
+    batches: Iterable[tuple[TableClause, Sequence[Mapping[str, Any]]]],
+) -> tuple[str, list[Any]]:
+    """The statement that inserts `batches` in their order when `when` finds a row, and its arguments."""
+    arguments = when.arguments(parameters)
+    inserts = [((table, tuple(rows[0])), rows) for table, rows in batches if rows]
+    text = _insert_arrays_when(when.text, len(arguments), tuple(columns for columns, _ in inserts))
+    return text, [*arguments, *arrays_of(inserts)]
+
+
+def arrays_of(
+    inserts: Iterable[tuple[tuple[TableClause, Sequence[str]], Sequence[Mapping[str, Any]]]],
+) -> Iterator[list[Any]]:
+    """An array for each column of each table, as `insert_arrays` is given them."""
+    return ([row[column] for row in rows] for (_, columns), rows in inserts for column in columns)
+
+
 @lru_cache
-def insert_arrays_when(found: str, given: int, tables: TableColumns) -> str:
-    """The text that does so only when the statement `found` finds a row, and in the order of the tables; the
-    arrays come behind the `given` arguments of `found`.
+def _insert_arrays_when(when: str, number: int, tables: TableColumns) -> str:
+    """The text that inserts only when the statement `when` finds a row, and in the order of the tables; the
+    arrays come behind the `number` arguments of `when`.
 
     Of a statement's parts PostgreSQL promises no order, but whoever counts the rows of a part needs all of
     them: each table waits for the one before.
     """
-    numbers = itertools.count(given + 1)
+    numbers = itertools.count(number + 1)
     inserts = [
         f"{_insert_arrays(table, columns, numbers)} WHERE (SELECT count(*) FROM part_{at}) > 0 RETURNING 1"  # noqa: S608
         for at, (table, columns) in enumerate(tables)
     ]
-    return _in_one([found, *inserts])
+    return _in_one([when, *inserts])
 
 
 def _insert_arrays(table: TableClause, columns: Iterable[str], numbers: Iterator[int]) -> str:

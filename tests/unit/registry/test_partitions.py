@@ -14,8 +14,8 @@ from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import AssociationType
 from shared.messages.iti18 import encode_parameters
 from shared.messages.iti62 import RemoveMetadataRequest
-from shared.store.postgresql import PostgresTransaction, _arrays
-from shared.store.statements import insert_arrays
+from shared.store.postgresql import PostgresTransaction
+from shared.store.statements import arrays_of, insert_arrays, insertion_when
 from tests.support.databases import DatabasePlace
 from tests.support.metadata import (
     CT,
@@ -241,12 +241,12 @@ class World:
 @pytest.fixture
 def carried_out(monkeypatch):
     """The statements that are carried out, with their arguments and what tells their plan."""
-    seen = []
+    statements = []
 
     def record(transaction, statement, parameters):
         compiled = transaction._statements.compiled(statement)
         plan = plan_of if transaction._connection.is_in_transaction() else kept_plan_of
-        seen.append((compiled.text, compiled.arguments(parameters), plan))
+        statements.append((compiled.text, compiled.arguments(parameters), plan))
 
     class Recording(PostgresTransaction):
         async def fetch(self, statement, /, **parameters):
@@ -264,17 +264,18 @@ def carried_out(monkeypatch):
 
         async def finish(self):
             if self._inserts:
-                arrays = list(_arrays(self._inserts.items()))
-                seen.append((insert_arrays(tuple(self._inserts)), arrays, plan_of))
+                arrays = list(arrays_of(self._inserts.items()))
+                statements.append((insert_arrays(tuple(self._inserts)), arrays, plan_of))
             await super().finish()
 
-        async def insert_when(self, found, parameters, batches):
-            text, arguments = self.insertion_when(found, parameters, batches)
-            seen.append((text, arguments, kept_plan_of))
-            return await super().insert_when(found, parameters, batches)
+    def recorded(*parts):
+        text, arguments = insertion_when(*parts)
+        statements.append((text, arguments, kept_plan_of))
+        return text, arguments
 
+    monkeypatch.setattr("shared.store.postgresql.insertion_when", recorded)
     monkeypatch.setattr("shared.store.postgresql.PostgresTransaction", Recording)
-    return seen
+    return statements
 
 
 async def assert_each_reads_by_an_index(registry, statements):
