@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from registry.background.janitor import Janitor
-from registry.domain.feed import Code, FeedError, acknowledgement, readable_header
+from registry.domain.feed import AcknowledgementCode, FeedError, acknowledgement, readable_header
 from registry.domain.value_sets import ANYTHING, read_value_sets
 from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
 from registry.store.assertions import UsedAssertions
 from registry.store.tables import MIGRATIONS, audit_outbox
 from registry.transactions import SERVED_REST, served_by
-from registry.transactions.iti8 import Feed
+from registry.transactions.iti8 import FeedReceiver
 from registry.unit import Parts
 from registry.workers import READS, Split, Worker, leader_ready, reads_alone, socket_of, spools_left_behind
 from shared.audit.forwarder import Forwarder
@@ -58,7 +58,7 @@ class Registry:
         self._leader = None if worker.leads else Handover(socket_of(settings))
         self._for_others: RunningServer | None = None
         self._feed = MllpListener(
-            Feed(parts, parts.recorder.source.hostname, Rights(settings)).acknowledge,
+            FeedReceiver(parts, parts.recorder.source.hostname, Rights(settings)).acknowledge,
             refusal=_cut,
             limits=MllpLimits(
                 frame_bytes=settings.mllp_frame_bytes,
@@ -142,7 +142,7 @@ class Registry:
 
 
 def _cut(reason: str, beginning: bytes) -> bytes:
-    error = FeedError(Code.REJECT, 207, "MSH", reason, readable_header(beginning))
+    error = FeedError(AcknowledgementCode.REJECT, 207, "MSH", reason, readable_header(beginning))
     return acknowledgement(error.header, error=error)
 
 

@@ -66,7 +66,7 @@ class Event(StrEnum):
 ADDING = frozenset({Event.ADMIT, Event.REGISTER, Event.PRE_ADMIT})
 
 
-class Code(StrEnum):
+class AcknowledgementCode(StrEnum):
     """MSA-1."""
 
     ACCEPT = "AA"
@@ -103,7 +103,9 @@ class FeedError(Exception):
     text.
     """
 
-    def __init__(self, code: Code, number: int, place: str, text: str, header: Header | None = None) -> None:
+    def __init__(
+        self, code: AcknowledgementCode, number: int, place: str, text: str, header: Header | None = None
+    ) -> None:
         super().__init__(text)
         self.code = code
         self.number = number
@@ -165,7 +167,10 @@ def _message(
     wanted = 1 if event is Event.MERGE else 0
     if len(patients) != 1 or len(priors) > 1 or len(priors) < wanted:
         raise FeedError(
-            Code.ERROR, 100, "PID", "one PID is needed, and one MRG in a merge: one pair for each message"
+            AcknowledgementCode.ERROR,
+            100,
+            "PID",
+            "one PID is needed, and one MRG in a merge: one pair for each message",
         )
     message = FeedMessage(
         header=header,
@@ -176,7 +181,10 @@ def _message(
     if guessed and not (message.patient_id + message.prior_patient_id).isascii():
         # A name may be guessed, it is not even kept; an id that is guessed may be another patient's.
         raise FeedError(
-            Code.REJECT, 102, "MSH-18", "a patient id is not ASCII; name the character set in MSH-18"
+            AcknowledgementCode.REJECT,
+            102,
+            "MSH-18",
+            "a patient id is not ASCII; name the character set in MSH-18",
         )
     return message
 
@@ -184,15 +192,21 @@ def _message(
 def _segments(text: str) -> list[Segment]:
     if not text.startswith(f"MSH{SEPARATORS}"):
         raise FeedError(
-            Code.REJECT, 100, "MSH", f"the message must begin with MSH{SEPARATORS}, the separators of HL7"
+            AcknowledgementCode.REJECT,
+            100,
+            "MSH",
+            f"the message must begin with MSH{SEPARATORS}, the separators of HL7",
         )
     lines = text.replace("\r\n", "\r").replace("\n", "\r").split("\r")
     if len(lines) > MAX_SEGMENTS:
-        raise FeedError(Code.REJECT, 100, "MSH", f"more than {MAX_SEGMENTS} segments")
+        raise FeedError(AcknowledgementCode.REJECT, 100, "MSH", f"more than {MAX_SEGMENTS} segments")
     for line in lines:
         if line.count("|") > MAX_FIELDS:
             raise FeedError(
-                Code.REJECT, 100, line[:3], f"more than {MAX_FIELDS} fields in the segment {line[:3]}"
+                AcknowledgementCode.REJECT,
+                100,
+                line[:3],
+                f"more than {MAX_FIELDS} fields in the segment {line[:3]}",
             )
     return [line.split("|") for line in lines if line]
 
@@ -213,7 +227,7 @@ def _decoded(octets: bytes, charset: str) -> str:
     encoding = encoding_of(charset)
     if encoding is None:
         raise FeedError(
-            Code.REJECT,
+            AcknowledgementCode.REJECT,
             102,
             "MSH-18",
             f"the character set is not read here; use one of {', '.join(CHARSETS)}",
@@ -222,7 +236,10 @@ def _decoded(octets: bytes, charset: str) -> str:
         return octets.decode(encoding)
     except UnicodeDecodeError:
         raise FeedError(
-            Code.REJECT, 102, "MSH-18", f"the bytes are not {encoding}; name their character set in MSH-18"
+            AcknowledgementCode.REJECT,
+            102,
+            "MSH-18",
+            f"the bytes are not {encoding}; name their character set in MSH-18",
         ) from None
 
 
@@ -264,21 +281,25 @@ def _event_code(segment: Segment) -> str:
 def _event(segment: Segment) -> Event:
     kind = _header_field(segment, 9)
     if not _header_field(segment, 10):
-        raise FeedError(Code.REJECT, 101, "MSH-10", "the message has no control id")
+        raise FeedError(AcknowledgementCode.REJECT, 101, "MSH-10", "the message has no control id")
     if kind.partition("^")[0] != "ADT":
-        raise FeedError(Code.REJECT, 200, "MSH-9", "only ADT messages are taken here")
+        raise FeedError(AcknowledgementCode.REJECT, 200, "MSH-9", "only ADT messages are taken here")
     if not _header_field(segment, 12).startswith("2."):
-        raise FeedError(Code.REJECT, 203, "MSH-12", "the version must be 2.3.1 or another of 2.x")
+        raise FeedError(
+            AcknowledgementCode.REJECT, 203, "MSH-12", "the version must be 2.3.1 or another of 2.x"
+        )
     code = _event_code(segment)
     if code not in list(Event):
-        raise FeedError(Code.REJECT, 201, "MSH-9", f"the event must be one of {', '.join(Event)}")
+        raise FeedError(
+            AcknowledgementCode.REJECT, 201, "MSH-9", f"the event must be one of {', '.join(Event)}"
+        )
     return Event(code)
 
 
 def _patient(field: str, place: str, domain: str, namespace: str) -> str:
     if len(field) > MAX_FIELD or field.count("~") >= MAX_REPETITIONS:
         raise FeedError(
-            Code.REJECT,
+            AcknowledgementCode.REJECT,
             102,
             place,
             f"{place} has more than {MAX_REPETITIONS} repetitions or {MAX_FIELD} characters",
@@ -287,7 +308,10 @@ def _patient(field: str, place: str, domain: str, namespace: str) -> str:
     if len(found) != 1:
         which = "no id" if not found else "several ids"
         raise FeedError(
-            Code.ERROR, 204, place, f"{place} has {which} of the affinity domain {domain}; give one"
+            AcknowledgementCode.ERROR,
+            204,
+            place,
+            f"{place} has {which} of the affinity domain {domain}; give one",
         )
     return found.pop()
 
@@ -310,7 +334,7 @@ def _canonical(repetition: str, domain: str, namespace: str) -> str:
 
 def acknowledgement(header: Header, *, now: datetime | None = None, error: FeedError | None = None) -> bytes:
     """The ACK for a message with `header`: AA, or what `error` says."""
-    code = error.code if error else Code.ACCEPT
+    code = error.code if error else AcknowledgementCode.ACCEPT
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     kind = f"ACK^{header.event}" if header.event else "ACK"
     segments = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from registry.domain.submission import REPLACING, Message
+from registry.domain.submission import REPLACING, SubmissionIndex
 from shared.ebrim.identifiers import is_symbolic, new_uuid
 from shared.ebrim.model import (
     Association,
@@ -90,7 +90,7 @@ class Membership:
 
 
 def carried_over(
-    message: Message, held: Iterable[Membership], new_id: Callable[[], str] = new_uuid
+    message: SubmissionIndex, held: Iterable[Membership], new_id: Callable[[], str] = new_uuid
 ) -> Iterator[Association]:
     """The memberships that replacements take over, each with its place in the submission set.
 
@@ -120,7 +120,7 @@ def _has_member(entry_uuid: str, source: str, target: str) -> Association:
     )
 
 
-def touched_folders(message: Message, carried: Iterable[Association]) -> set[str]:
+def touched_folders(message: SubmissionIndex, carried: Iterable[Association]) -> set[str]:
     """The folders that gain a member, new ones or old ones."""
     memberships = (*message.memberships, *carried)
     return {item.source_object for item in memberships} - {message.submission_set.entry_uuid}

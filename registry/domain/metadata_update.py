@@ -17,8 +17,8 @@ from itertools import chain
 from registry.domain.submission import (
     HAS_MEMBER,
     RELATIONSHIPS,
-    Class,
-    Message,
+    ObjectClass,
+    SubmissionIndex,
     association_types,
     documentation,
     same_patient,
@@ -133,7 +133,7 @@ class NewAssociation:
 class Update:
     """A message with its operations."""
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: SubmissionIndex) -> None:
         self.message = message
         self.submission_set = message.submission_set
         self.values: dict[str, Versioned] = {**message.entries, **message.folders}
@@ -399,7 +399,7 @@ def submitted_associations(update: Update, codes: Codes) -> Iterator[XdsError]:
 
 def _wrong_end(update: Update, new: NewAssociation, end: str) -> Iterator[XdsError]:
     of_message = update.message.class_of(end)
-    if of_message in (Class.SUBMISSION_SET, Class.ASSOCIATION):
+    if of_message in (ObjectClass.SUBMISSION_SET, ObjectClass.ASSOCIATION):
         yield wrong_update(new.association, f"{end} is no document and no folder")
     elif of_message is None and is_symbolic(end):
         yield wrong_update(new.association, f"{end} must be the UUID of a registered object")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.domain.submission import COMMON_RULES, Message, wrong_association, wrong_attribute
+from registry.domain.submission import COMMON_RULES, SubmissionIndex, wrong_association, wrong_attribute
 from shared.ebrim import schemes
 from shared.ebrim.model import AssociationType
 from shared.errors import XdsError
 
 
-def on_demand_types(message: Message) -> Iterator[XdsError]:
+def on_demand_types(message: SubmissionIndex) -> Iterator[XdsError]:
     """ITI-61 registers On-Demand entries (Stable ones come by ITI-42)."""
     for entry in message.entries.values():
         if entry.object_type != schemes.ON_DEMAND:
             yield wrong_attribute(entry, "objectType", f"objectType must be {schemes.ON_DEMAND} (On-Demand)")
 
 
-def unknown_content(message: Message) -> Iterator[XdsError]:
+def unknown_content(message: SubmissionIndex) -> Iterator[XdsError]:
     """Of a document that is made when it is asked for nobody knows creation time, hash and size."""
     for entry in message.entries.values():
         given = {
@@ -34,7 +34,7 @@ def unknown_content(message: Message) -> Iterator[XdsError]:
             )
 
 
-def no_snapshots(message: Message) -> Iterator[XdsError]:
+def no_snapshots(message: SubmissionIndex) -> Iterator[XdsError]:
     """A snapshot is Stable, so that it is registered by ITI-42."""
     for item in message.relationships:
         if item.association_type == AssociationType.IS_SNAPSHOT_OF:

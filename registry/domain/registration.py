@@ -11,8 +11,8 @@ from itertools import chain
 
 from registry.domain.submission import (
     HAS_MEMBER,
-    Class,
-    Message,
+    ObjectClass,
+    SubmissionIndex,
     identified,
     membership_form,
     relationship_form,
@@ -41,7 +41,7 @@ class Registered:
     """What rules want to know of an object that is in the registry; an association has no patient."""
 
     entry_uuid: str
-    object_class: Class
+    object_class: ObjectClass
     status: AvailabilityStatus
     patient_id: str = ""
     object_type: str = ""
@@ -52,7 +52,7 @@ class UsedUniqueId:
     """A uniqueId that is in the registry; `content_hash` (lower case) and `size` are of a document."""
 
     unique_id: str
-    object_class: Class
+    object_class: ObjectClass
     content_hash: str = ""
     size: int | None = None
 
@@ -75,14 +75,14 @@ class Knowledge:
 # --- rules --------------------------------------------------------------------------------------------
 
 
-def known_patient(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def known_patient(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """The patient is known here and was not merged into another."""
     if not known.patient_is_active:
         patient = message.submission_set.patient_id
         yield UnknownPatientId(f"the patient id {patient} is not known here")
 
 
-def free_unique_ids(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def free_unique_ids(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """A uniqueId is new, or is a document's that is registered again with the same bytes."""
     objects = {item.unique_id: item for item in identified(message)}
     for used in known.used:
@@ -91,7 +91,7 @@ def free_unique_ids(message: Message, known: Knowledge) -> Iterator[XdsError]:
             yield DuplicateUniqueIdInRegistry(
                 f"the uniqueId {used.unique_id} is registered already", location=item.entry_uuid
             )
-        elif used.object_class is not Class.DOCUMENT_ENTRY:
+        elif used.object_class is not ObjectClass.DOCUMENT_ENTRY:
             yield wrong_attribute(
                 item, "uniqueId", f"the uniqueId {used.unique_id} is that of a {used.object_class}"
             )
@@ -109,13 +109,13 @@ def free_unique_ids(message: Message, known: Knowledge) -> Iterator[XdsError]:
             )
 
 
-def free_ids(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def free_ids(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """An entryUUID that the sender chose is not in use."""
     for entry_uuid in sorted(known.taken):
         yield MetadataError(f"the id {entry_uuid} is registered already", location=entry_uuid)
 
 
-def resolved_references(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def resolved_references(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """What an association names is in the message or registered."""
     for item in message.submission.associations:
         for end in (item.source_object, item.target_object):
@@ -124,7 +124,7 @@ def resolved_references(message: Message, known: Knowledge) -> Iterator[XdsError
                 yield unresolved(item, end, "is neither in the submission nor registered")
 
 
-def approved_ends(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def approved_ends(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """What an association names is Approved."""
     for item in message.submission.associations:
         for end in _registered_ends(item, message, known):
@@ -135,39 +135,39 @@ def approved_ends(message: Message, known: Knowledge) -> Iterator[XdsError]:
                 )
 
 
-def closed_sets(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def closed_sets(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """Nothing is associated with a submission set once it is registered."""
     for item in message.submission.associations:
         for end in _registered_ends(item, message, known):
-            if end.object_class is Class.SUBMISSION_SET:
+            if end.object_class is ObjectClass.SUBMISSION_SET:
                 yield wrong_association(
                     item, f"nothing can be associated with {end.entry_uuid}, a set registered before"
                 )
 
 
-def forms(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def forms(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """Memberships and relationships lead to registered objects of the right class."""
 
-    def class_of(end: str) -> Class | None:
+    def class_of(end: str) -> ObjectClass | None:
         registered = known.registered.get(end)
         return message.class_of(end) or (registered.object_class if registered else None)
 
     for item in message.submission.associations:
         classes = {end.object_class for end in _registered_ends(item, message, known)}
-        if not classes or Class.SUBMISSION_SET in classes:
+        if not classes or ObjectClass.SUBMISSION_SET in classes:
             continue
         if item.association_type != HAS_MEMBER:
             for end in classes:
                 yield from relationship_form(item, end)
-        elif message.class_of(item.source_object) is not Class.SUBMISSION_SET:
+        elif message.class_of(item.source_object) is not ObjectClass.SUBMISSION_SET:
             yield from membership_form(item, class_of(item.source_object), class_of(item.target_object))
-        elif Class.DOCUMENT_ENTRY not in classes:
+        elif ObjectClass.DOCUMENT_ENTRY not in classes:
             yield wrong_association(
                 item, f"the {classes.pop()} that a set collects must be in the submission"
             )
 
 
-def patients_across(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def patients_across(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """A relationship, and the membership of a folder, stay within the patient of the submission set."""
     patient = message.submission_set.patient_id
     for item in message.submission.associations:
@@ -181,13 +181,13 @@ def patients_across(message: Message, known: Knowledge) -> Iterator[XdsError]:
                 )
 
 
-def snapshots(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def snapshots(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """A snapshot is Stable, and what it is a snapshot of is On-Demand."""
     for item in message.relationships:
         if item.association_type != AssociationType.IS_SNAPSHOT_OF:
             continue
         target = known.registered.get(item.target_object)
-        is_document = target is not None and target.object_class is Class.DOCUMENT_ENTRY
+        is_document = target is not None and target.object_class is ObjectClass.DOCUMENT_ENTRY
         if target is not None and is_document and target.object_type != schemes.ON_DEMAND:
             yield wrong_association(
                 item, f"IsSnapshotOf leads to an On-Demand entry, and {target.entry_uuid} is none"
@@ -207,19 +207,19 @@ REGISTRY_RULES = (
 )
 
 
-def errors_against(message: Message, known: Knowledge) -> Iterator[XdsError]:
+def errors_against(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
     """Every error of every rule of the second stage."""
     return chain.from_iterable(rule(message, known) for rule in REGISTRY_RULES)
 
 
-def is_self_contained(message: Message) -> bool:
+def is_self_contained(message: SubmissionIndex) -> bool:
     """Whether the rules want to know nothing but that the patient is active and the message's ids are new."""
     if message.references():
         return False
     return next(errors_against(message, Knowledge(patient_is_active=True)), None) is None
 
 
-def _registered_ends(item: Association, message: Message, known: Knowledge) -> Iterator[Registered]:
+def _registered_ends(item: Association, message: SubmissionIndex, known: Knowledge) -> Iterator[Registered]:
     for end in (item.source_object, item.target_object):
         found = known.registered.get(end)
         if found is not None and message.class_of(end) is None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from registry.domain.submission import HAS_MEMBER, Class
+from registry.domain.submission import HAS_MEMBER, ObjectClass
 from shared.errors import ReferencesExist, UnreferencedObject, UnresolvedReference, XdsError
 
 
@@ -22,7 +22,7 @@ class Item:
     """
 
     entry_uuid: str
-    object_class: Class
+    object_class: ObjectClass
     patient_id: str = ""
     logical_id: str = ""
     unique_id: str = ""
@@ -75,11 +75,11 @@ class Removal:
         """The folders that stay and lose a member."""
         return {
             item.source_object
-            for item in self._memberships(Class.FOLDER)
+            for item in self._memberships(ObjectClass.FOLDER)
             if item.source_object not in set(self.ids)
         }
 
-    def _memberships(self, holder: Class) -> Iterator[Item]:
+    def _memberships(self, holder: ObjectClass) -> Iterator[Item]:
         for item in self.going:
             source = self.items.get(item.source_object)
             if item.association_type == HAS_MEMBER and source is not None and source.object_class is holder:
@@ -89,9 +89,9 @@ class Removal:
         """The documents and folders that stay and leave a submission set."""
         return {
             item.target_object
-            for item in self._memberships(Class.SUBMISSION_SET)
+            for item in self._memberships(ObjectClass.SUBMISSION_SET)
             if item.target_object not in set(self.ids)
-            and self.items[item.target_object].object_class is not Class.ASSOCIATION
+            and self.items[item.target_object].object_class is not ObjectClass.ASSOCIATION
         }
 
 

@@ -46,7 +46,7 @@ OF_REGISTERED = REPLACING | {AssociationType.IS_SNAPSHOT_OF}
 METADATA_UPDATE = frozenset({AssociationType.UPDATE_AVAILABILITY_STATUS, AssociationType.SUBMIT_ASSOCIATION})
 
 
-class Class(StrEnum):
+class ObjectClass(StrEnum):
     """The class of a registered object, as the registry's table spells it."""
 
     DOCUMENT_ENTRY = "DocumentEntry"
@@ -55,7 +55,7 @@ class Class(StrEnum):
     ASSOCIATION = "Association"
 
 
-class Message:
+class SubmissionIndex:
     """A submission with its objects by id."""
 
     def __init__(self, submission: Submission) -> None:
@@ -74,15 +74,15 @@ class Message:
             if item.source_object == self.submission_set.entry_uuid
         }
 
-    def class_of(self, entry_uuid: str) -> Class | None:
+    def class_of(self, entry_uuid: str) -> ObjectClass | None:
         """The class of an object of this message, or None when it is none."""
         if entry_uuid in self.entries:
-            return Class.DOCUMENT_ENTRY
+            return ObjectClass.DOCUMENT_ENTRY
         if entry_uuid == self.submission_set.entry_uuid:
-            return Class.SUBMISSION_SET
+            return ObjectClass.SUBMISSION_SET
         if entry_uuid in self.folders:
-            return Class.FOLDER
-        return Class.ASSOCIATION if entry_uuid in self.associations else None
+            return ObjectClass.FOLDER
+        return ObjectClass.ASSOCIATION if entry_uuid in self.associations else None
 
     def references(self) -> list[str]:
         """The ids of other submissions' objects that associations name, in order."""
@@ -101,14 +101,14 @@ class Message:
 # --- first stage: the message itself ------------------------------------------------------------------
 
 
-def object_types(message: Message) -> Iterator[XdsError]:
+def object_types(message: SubmissionIndex) -> Iterator[XdsError]:
     """ITI-42 registers Stable entries (On-Demand ones come by ITI-61)."""
     for entry in message.entries.values():
         if entry.object_type != schemes.STABLE:
             yield wrong_attribute(entry, "objectType", f"objectType must be {schemes.STABLE} (Stable)")
 
 
-def repository_attributes(message: Message) -> Iterator[XdsError]:
+def repository_attributes(message: SubmissionIndex) -> Iterator[XdsError]:
     """A repository registers with the creation time, hash, size and its own id (ITI TF-3 table 4.2.3.2-1)."""
     for entry in message.entries.values():
         given = {
@@ -122,7 +122,7 @@ def repository_attributes(message: Message) -> Iterator[XdsError]:
                 yield wrong_attribute(entry, name, f"{name} is missing; a repository must give it")
 
 
-def service_times(message: Message) -> Iterator[XdsError]:
+def service_times(message: SubmissionIndex) -> Iterator[XdsError]:
     """A service does not start after it stopped, at the coarser of both precisions."""
     for entry in message.entries.values():
         start, stop = entry.service_start_time, entry.service_stop_time
@@ -132,7 +132,7 @@ def service_times(message: Message) -> Iterator[XdsError]:
             )
 
 
-def unique_ids(message: Message) -> Iterator[XdsError]:
+def unique_ids(message: SubmissionIndex) -> Iterator[XdsError]:
     """Within one submission every uniqueId appears once."""
     used = Counter(nfc(item.unique_id) for item in identified(message))
     for unique_id, times in used.items():
@@ -140,7 +140,7 @@ def unique_ids(message: Message) -> Iterator[XdsError]:
             yield DuplicateUniqueIdInMessage(f"the uniqueId {unique_id} is used {times} times")
 
 
-def patient_ids(message: Message) -> Iterator[XdsError]:
+def patient_ids(message: SubmissionIndex) -> Iterator[XdsError]:
     """Every entry and folder is about the patient of its submission set."""
     patient = message.submission_set.patient_id
     for item in _contents(message):
@@ -151,7 +151,7 @@ def patient_ids(message: Message) -> Iterator[XdsError]:
             )
 
 
-def association_types(message: Message) -> Iterator[XdsError]:
+def association_types(message: SubmissionIndex) -> Iterator[XdsError]:
     """An association is of a type that ITI TF-3 table 4.2.2-1 knows."""
     for item in message.submission.associations:
         if item.association_type not in list(AssociationType):
@@ -160,7 +160,7 @@ def association_types(message: Message) -> Iterator[XdsError]:
             )
 
 
-def metadata_update(message: Message) -> Iterator[XdsError]:
+def metadata_update(message: SubmissionIndex) -> Iterator[XdsError]:
     """What belongs to Metadata Update has no place in ITI-42."""
     for item in message.submission.associations:
         if item.association_type in METADATA_UPDATE:
@@ -175,7 +175,7 @@ def metadata_update(message: Message) -> Iterator[XdsError]:
             )
 
 
-def members(message: Message) -> Iterator[XdsError]:
+def members(message: SubmissionIndex) -> Iterator[XdsError]:
     """Every entry and folder is a member of the submission set."""
     for item in _contents(message):
         if item.entry_uuid not in message.own_members:
@@ -185,7 +185,7 @@ def members(message: Message) -> Iterator[XdsError]:
             )
 
 
-def folder_memberships(message: Message) -> Iterator[XdsError]:
+def folder_memberships(message: SubmissionIndex) -> Iterator[XdsError]:
     """Every membership of a folder is itself a member of the submission set."""
     for item in message.memberships:
         folder = item.source_object != message.submission_set.entry_uuid
@@ -195,13 +195,13 @@ def folder_memberships(message: Message) -> Iterator[XdsError]:
             )
 
 
-def submission_set_status(message: Message) -> Iterator[XdsError]:
+def submission_set_status(message: SubmissionIndex) -> Iterator[XdsError]:
     """SubmissionSetStatus is Original for an entry of the message and Reference for a registered one."""
     for item in message.memberships:
         if item.source_object != message.submission_set.entry_uuid:
             continue
         target = message.class_of(item.target_object)
-        if target is Class.DOCUMENT_ENTRY and item.submission_set_status != schemes.ORIGINAL:
+        if target is ObjectClass.DOCUMENT_ENTRY and item.submission_set_status != schemes.ORIGINAL:
             yield wrong_association(
                 item, "SubmissionSetStatus must be Original: the document is in this submission"
             )
@@ -211,14 +211,14 @@ def submission_set_status(message: Message) -> Iterator[XdsError]:
             )
 
 
-def documentation(message: Message) -> Iterator[XdsError]:
+def documentation(message: SubmissionIndex) -> Iterator[XdsError]:
     """A code that documents the relationship does not go with a membership."""
     for item in message.memberships:
         if item.documentation:
             yield wrong_association(item, "a HasMember association carries no association documentation")
 
 
-def ends_in_message(message: Message) -> Iterator[XdsError]:
+def ends_in_message(message: SubmissionIndex) -> Iterator[XdsError]:
     """Symbolic ids name objects of the message; a relationship starts at one, and some types end outside."""
     for item in message.submission.associations:
         for end in (item.source_object, item.target_object):
@@ -231,7 +231,7 @@ def ends_in_message(message: Message) -> Iterator[XdsError]:
             yield unresolved(item, item.target_object, "must be registered before")
 
 
-def forms_in_message(message: Message) -> Iterator[XdsError]:
+def forms_in_message(message: SubmissionIndex) -> Iterator[XdsError]:
     """A membership leads from the submission set or a folder, a relationship from document to document.
 
     What the set collects are memberships of folders and relationships, and not its own memberships.
@@ -248,7 +248,7 @@ def forms_in_message(message: Message) -> Iterator[XdsError]:
         yield from relationship_form(item, message.class_of(item.target_object))
 
 
-def one_replacement(message: Message) -> Iterator[XdsError]:
+def one_replacement(message: SubmissionIndex) -> Iterator[XdsError]:
     """An entry is replaced once: of two replacements the second would replace a deprecated one."""
     replaced = Counter(
         item.target_object for item in message.relationships if item.association_type in REPLACING
@@ -276,10 +276,10 @@ COMMON_RULES = (
 #: What holds for ITI-42.
 MESSAGE_RULES = (object_types, repository_attributes, *COMMON_RULES)
 
-Rule = Callable[[Message], Iterable[XdsError]]
+Rule = Callable[[SubmissionIndex], Iterable[XdsError]]
 
 
-def errors_in_message(message: Message, rules: Iterable[Rule] = MESSAGE_RULES) -> Iterator[XdsError]:
+def errors_in_message(message: SubmissionIndex, rules: Iterable[Rule] = MESSAGE_RULES) -> Iterator[XdsError]:
     """Every error of every rule of the first stage."""
     return chain.from_iterable(rule(message) for rule in rules)
 
@@ -297,37 +297,39 @@ def same_patient(one: str, other: str) -> bool:
         return False
 
 
-def _contents(message: Message) -> Iterator[DocumentEntry | Folder]:
+def _contents(message: SubmissionIndex) -> Iterator[DocumentEntry | Folder]:
     yield from message.submission.document_entries
     yield from message.submission.folders
 
 
-def identified(message: Message) -> Iterator[DocumentEntry | SubmissionSet | Folder]:
+def identified(message: SubmissionIndex) -> Iterator[DocumentEntry | SubmissionSet | Folder]:
     """The objects that have a uniqueId."""
     yield message.submission_set
     yield from _contents(message)
 
 
-def _objects(message: Message) -> Iterator[RegistryObject]:
+def _objects(message: SubmissionIndex) -> Iterator[RegistryObject]:
     yield from identified(message)
     yield from message.submission.associations
 
 
-def membership_form(item: Association, source: Class | None, target: Class | None) -> Iterator[XdsError]:
+def membership_form(
+    item: Association, source: ObjectClass | None, target: ObjectClass | None
+) -> Iterator[XdsError]:
     """What is wrong with the classes that a HasMember association joins; None is not known yet."""
-    if source is Class.FOLDER and target not in (Class.DOCUMENT_ENTRY, None):
+    if source is ObjectClass.FOLDER and target not in (ObjectClass.DOCUMENT_ENTRY, None):
         yield wrong_association(item, f"a folder's member is a document, not a {target}")
-    elif source is Class.SUBMISSION_SET and target is Class.SUBMISSION_SET:
+    elif source is ObjectClass.SUBMISSION_SET and target is ObjectClass.SUBMISSION_SET:
         yield wrong_association(item, "a submission set is no member of another")
-    elif source in (Class.DOCUMENT_ENTRY, Class.ASSOCIATION):
+    elif source in (ObjectClass.DOCUMENT_ENTRY, ObjectClass.ASSOCIATION):
         yield wrong_association(
             item, f"HasMember leads from a submission set or a folder, not from a {source}"
         )
 
 
-def relationship_form(item: Association, end: Class | None) -> Iterator[XdsError]:
+def relationship_form(item: Association, end: ObjectClass | None) -> Iterator[XdsError]:
     """What is wrong with the class at one end of a relationship; None is not known yet."""
-    if end not in (Class.DOCUMENT_ENTRY, None):
+    if end not in (ObjectClass.DOCUMENT_ENTRY, None):
         yield wrong_association(
             item, f"{item.association_type} leads from document to document, not to a {end}"
         )

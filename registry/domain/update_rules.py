@@ -19,7 +19,7 @@ from registry.domain.metadata_update import (
     wrong_update,
 )
 from registry.domain.registration import Registered
-from registry.domain.submission import HAS_MEMBER, Class, relationship_form, same_patient
+from registry.domain.submission import HAS_MEMBER, ObjectClass, relationship_form, same_patient
 from registry.domain.versions import (
     Known,
     carried,
@@ -175,7 +175,7 @@ def status_updates(update: Update, known: Known, codes: Codes) -> Iterator[XdsEr
 def _wrong_target(
     update: Update, known: Known, change: StatusUpdate, registered: Registered
 ) -> Iterator[XdsError]:
-    if registered.object_class is Class.SUBMISSION_SET:
+    if registered.object_class is ObjectClass.SUBMISSION_SET:
         yield wrong_update(change.trigger, "the status of a submission set cannot be changed")
         return
     if change.target in known.superseded:
@@ -183,7 +183,7 @@ def _wrong_target(
     concerned = [registered]
     if isinstance(item := known.values.get(change.target), Association):
         concerned = [end for each in ends_of(item) if (end := known.registered.get(each, None)) is not None]
-        if any(end.object_class is Class.SUBMISSION_SET for end in concerned):
+        if any(end.object_class is ObjectClass.SUBMISSION_SET for end in concerned):
             yield wrong_update(
                 change.trigger, "the status of a submission set's membership cannot be changed"
             )
@@ -238,7 +238,7 @@ def _wrong_ends(update: Update, known: Known, new: NewAssociation) -> Iterator[X
     ends = ends_of(item)
     classes = [_class(update, known, end) for end in ends]
     if item.association_type == HAS_MEMBER:
-        if classes != [Class.FOLDER, Class.DOCUMENT_ENTRY]:
+        if classes != [ObjectClass.FOLDER, ObjectClass.DOCUMENT_ENTRY]:
             yield wrong_update(item, f"a membership leads from a folder to a document, not from {classes[0]}")
     else:
         for object_class in classes:
@@ -271,7 +271,7 @@ def _type_of(update: Update, known: Known, end: str) -> str:
     return known.registered[end].object_type
 
 
-def _class(update: Update, known: Known, end: str) -> Class | None:
+def _class(update: Update, known: Known, end: str) -> ObjectClass | None:
     registered = known.registered.get(end)
     return update.message.class_of(end) or (registered.object_class if registered else None)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry.domain.submission import Message
+from registry.domain.submission import SubmissionIndex
 from shared.ebrim.identifiers import nfc
 from shared.ebrim.model import Association, Code, DocumentEntry, Folder, RegistryObject, SubmissionSet
 from shared.errors import MetadataError, XdsError
@@ -50,7 +50,7 @@ class ValueSets:
 
     allowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def errors(self, message: Message) -> Iterator[XdsError]:
+    def errors(self, message: SubmissionIndex) -> Iterator[XdsError]:
         """One error for each value of `message` that its value set does not hold."""
         if not self.allowed:
             return

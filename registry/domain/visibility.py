@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from shared.consent.decision import Resource
 
 
@@ -36,12 +36,12 @@ class Candidate:
     @property
     def may_be_old(self) -> bool:
         """Whether it may be a document of which there is a newer version."""
-        return self.metadata_level > 1 and self.object_class == Class.DOCUMENT_ENTRY
+        return self.metadata_level > 1 and self.object_class == ObjectClass.DOCUMENT_ENTRY
 
     @property
     def is_association(self) -> bool:
         """Whether it is an association, which is about no patient of its own."""
-        return self.object_class == Class.ASSOCIATION
+        return self.object_class == ObjectClass.ASSOCIATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _seen(around: Surroundings, permitted: set[str]) -> set[str]:
     seen: set[str] = set()
     waiting: list[Candidate] = []
     for item in around.objects.values():
-        if item.object_class != Class.DOCUMENT_ENTRY:
+        if item.object_class != ObjectClass.DOCUMENT_ENTRY:
             waiting.append(item)
         # An update may have made a document more confidential, or another patient's.
         elif {item.entry_uuid, around.latest.get(item.entry_uuid, item.entry_uuid)} <= permitted:

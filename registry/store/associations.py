@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import and_, select
 
-from registry.domain.submission import HAS_MEMBER, Class
+from registry.domain.submission import HAS_MEMBER, ObjectClass
 from registry.domain.visibility import Candidate
 from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT, fetch_at, places_of
@@ -64,7 +64,7 @@ async def find_memberships_of(
 
 
 async def find_memberships_in(
-    transaction: Transaction, object_class: Class, members: Iterable[str], *, statuses: Sequence[str]
+    transaction: Transaction, object_class: ObjectClass, members: Iterable[str], *, statuses: Sequence[str]
 ) -> list[Candidate]:
     """The HasMember associations to `members` from holders of one class."""
     places = await identifiers.find_leads(transaction, members)

@@ -16,10 +16,10 @@ from shared.store.engine import Reader, Row
 OF_PATIENT = registry_object.c.patient_id == bindparam("patient")
 
 #: Ids by the patient where they are looked for.
-Places = Mapping[str, Sequence[str]]
+IdsByPatient = Mapping[str, Sequence[str]]
 
 
-def grouped(pairs: Iterable[tuple[str, str]]) -> Places:
+def grouped(pairs: Iterable[tuple[str, str]]) -> IdsByPatient:
     """Places from pairs of id and patient."""
     places: dict[str, set[str]] = {}
     for identifier, patient_id in pairs:
@@ -27,12 +27,12 @@ def grouped(pairs: Iterable[tuple[str, str]]) -> Places:
     return {patient_id: sorted(places[patient_id]) for patient_id in sorted(places)}
 
 
-def places_of(candidates: Iterable[Candidate]) -> Places:
+def places_of(candidates: Iterable[Candidate]) -> IdsByPatient:
     """Where `candidates` are."""
     return grouped((item.entry_uuid, item.patient_id) for item in candidates)
 
 
-async def fetch_at(reader: Reader, statement: ClauseElement, places: Places, **given: Any) -> list[Row]:
+async def fetch_at(reader: Reader, statement: ClauseElement, places: IdsByPatient, **given: Any) -> list[Row]:
     """The rows of a statement on one patient's objects (`patient`, `ids`), asked for each patient.
 
     Nearly always there is one. A list of patients in one statement would be planned for every partition.

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Integer, and_, bindparam, or_, select
 
 from registry.domain.stored_queries import Shown
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.domain.visibility import Candidate
 from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT, fetch_at, places_of
@@ -38,7 +38,7 @@ AT_LEVEL = _object.metadata_level <= bindparam("level", type_=Integer)
 
 _BY_IDS = select(*COLUMNS).where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
 _SHOWN = _BY_IDS.where(
-    AT_LEVEL, or_(_object.object_class != str(Class.ASSOCIATION), in_list(_object.status, "statuses"))
+    AT_LEVEL, or_(_object.object_class != str(ObjectClass.ASSOCIATION), in_list(_object.status, "statuses"))
 )
 _IS_OF_CLASS = and_(in_list(_object.object_class, "classes"), AT_LEVEL)
 _OF_CLASS = _BY_IDS.where(_IS_OF_CLASS)
@@ -69,7 +69,7 @@ async def find_shown(transaction: Transaction, ids: Iterable[str], shown: Shown)
 
 async def find_of_class(
     transaction: Transaction,
-    object_class: Class,
+    object_class: ObjectClass,
     *,
     level: int,
     ids: Sequence[str] = (),

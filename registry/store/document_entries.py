@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, select
 
 from registry.domain.stored_queries import Criteria
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.domain.visibility import Candidate
 from registry.store import identifiers, objects
 from registry.store.by_patient import OF_PATIENT, fetch_at
@@ -71,7 +71,7 @@ def _of_type(used: Signature) -> Iterable[ColumnElement[bool]]:
 
 def _matches(used: Signature) -> Iterable[ColumnElement[bool]]:
     yield OF_PATIENT
-    yield _object.object_class == str(Class.DOCUMENT_ENTRY)
+    yield _object.object_class == str(ObjectClass.DOCUMENT_ENTRY)
     yield AT_LEVEL
     yield from conditions(used, FILTERS)
     yield from _of_type(used)
@@ -88,7 +88,7 @@ def _find(used: Signature, *, leaf: bool) -> Select[Any]:
 
 
 _ENTRIES = select(_object.confidentiality).where(
-    OF_PATIENT, _object.object_class == str(Class.DOCUMENT_ENTRY)
+    OF_PATIENT, _object.object_class == str(ObjectClass.DOCUMENT_ENTRY)
 )
 _CODES = _ENTRIES.distinct()
 _ONE = _ENTRIES.limit(1)
@@ -106,7 +106,7 @@ def _contents(used: Signature) -> Select[Any]:
     return select(*COLUMNS).where(
         OF_PATIENT,
         in_list(_object.entry_uuid, "ids"),
-        _object.object_class == str(Class.DOCUMENT_ENTRY),
+        _object.object_class == str(ObjectClass.DOCUMENT_ENTRY),
         AT_LEVEL,
         *conditions(used, CONTENT_FILTERS),
         *_of_type(used),

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, or_, select
 
 from registry.domain.stored_queries import Criteria
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.domain.visibility import Candidate
 from registry.store.by_patient import OF_PATIENT
 from registry.store.candidates import AT_LEVEL, COLUMNS, candidate_of
@@ -98,7 +98,7 @@ def _bound_value(name: str, values: Sequence[str]) -> Any:
 class ObjectsOfPatient:
     """The objects of one class of one patient, by `filters`; served by `registry_object_of_patient`."""
 
-    def __init__(self, object_class: Class, filters: Mapping[str, Condition]) -> None:
+    def __init__(self, object_class: ObjectClass, filters: Mapping[str, Condition]) -> None:
         self._filters = filters
         self._object_class = object_class
         self._statement = lru_cache(maxsize=128)(self._statement_of)

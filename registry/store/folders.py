@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.store import objects
 from registry.store.filters import Condition, ObjectsOfPatient, before, equals, has_value, not_before
 from registry.store.tables import registry_object
@@ -19,4 +19,4 @@ FILTERS: Mapping[str, Condition] = {
     f"{_FD}Status": equals(_object.status),
 }
 
-FOLDERS = ObjectsOfPatient(Class.FOLDER, FILTERS)
+FOLDERS = ObjectsOfPatient(ObjectClass.FOLDER, FILTERS)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import select
 
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.domain.visibility import Candidate
 from registry.store.by_patient import OF_PATIENT, fetch_at, places_of
 from registry.store.tables import registry_object
@@ -43,17 +43,17 @@ def encode_fragment(value: RegistryObject) -> bytes:
             return codec.encode_association(value)
 
 
-def decode_fragment(object_class: Class, fragment: bytes) -> RegistryObject:
+def decode_fragment(object_class: ObjectClass, fragment: bytes) -> RegistryObject:
     """The value that a fragment of the registry says."""
     element = parse(_OPEN + fragment + _CLOSE)[0]
     match object_class:
-        case Class.DOCUMENT_ENTRY:
+        case ObjectClass.DOCUMENT_ENTRY:
             return codec.decode_document_entry(element)
-        case Class.SUBMISSION_SET:
+        case ObjectClass.SUBMISSION_SET:
             return codec.decode_submission_set(element)
-        case Class.FOLDER:
+        case ObjectClass.FOLDER:
             return codec.decode_folder(element)
-        case Class.ASSOCIATION:
+        case ObjectClass.ASSOCIATION:
             return codec.decode_association(element)
 
 

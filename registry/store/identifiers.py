@@ -20,8 +20,8 @@ from sqlalchemy import Select, Text, bindparam, delete, exists, func, select, un
 from sqlalchemy.sql.elements import ClauseElement
 
 from registry.domain.registration import UsedUniqueId
-from registry.domain.submission import Class
-from registry.store.by_patient import OF_PATIENT, Places, grouped
+from registry.domain.submission import ObjectClass
+from registry.store.by_patient import OF_PATIENT, IdsByPatient, grouped
 from registry.store.tables import identifier, registry_object, shared_identifier
 from shared.ebrim.identifiers import is_symbolic, nfc
 from shared.ebrim.model import Association, DocumentEntry, Folder, RegistryObject, SubmissionSet
@@ -121,16 +121,16 @@ def _claims_of(value: RegistryObject, patient_id: str) -> Iterator[dict[str, Any
         yield {**row, "identifier": nfc(value.unique_id), **content}
 
 
-def _class_of(value: RegistryObject) -> Class:
+def _class_of(value: RegistryObject) -> ObjectClass:
     match value:
         case DocumentEntry():
-            return Class.DOCUMENT_ENTRY
+            return ObjectClass.DOCUMENT_ENTRY
         case SubmissionSet():
-            return Class.SUBMISSION_SET
+            return ObjectClass.SUBMISSION_SET
         case Folder():
-            return Class.FOLDER
+            return ObjectClass.FOLDER
         case Association():
-            return Class.ASSOCIATION
+            return ObjectClass.ASSOCIATION
 
 
 def _content_of(entry: DocumentEntry) -> dict[str, Any]:
@@ -148,7 +148,7 @@ async def find_used(transaction: Transaction, unique_ids: Iterable[str]) -> tupl
     return tuple(
         UsedUniqueId(
             unique_id=spelled[used],
-            object_class=Class(object_class),
+            object_class=ObjectClass(object_class),
             content_hash=content_hash or "",
             size=size,
         )
@@ -173,22 +173,22 @@ async def replace_contents(transaction: Transaction, entries: Sequence[DocumentE
 # --- looking up ---------------------------------------------------------------------------------------
 
 
-async def find_homes(reader: Reader, ids: Iterable[str]) -> Places:
+async def find_homes(reader: Reader, ids: Iterable[str]) -> IdsByPatient:
     """The patients of the objects under `ids`, which are entryUUIDs."""
     return await _places(reader, _HOMES, ids)
 
 
-async def find_leads(reader: Reader, ids: Iterable[str]) -> Places:
+async def find_leads(reader: Reader, ids: Iterable[str]) -> IdsByPatient:
     """The patients whose objects have or name one of `ids`."""
     return await _places(reader, _LEADS, ids)
 
 
-async def lock(transaction: Transaction, ids: Iterable[str]) -> Places:
+async def lock(transaction: Transaction, ids: Iterable[str]) -> IdsByPatient:
     """The patients of the objects under `ids`; none of them changes or moves until the transaction ends."""
     return await _places(transaction, _LOCKED, ids)
 
 
-async def _places(reader: Reader, statement: ClauseElement, ids: Iterable[str]) -> Places:
+async def _places(reader: Reader, statement: ClauseElement, ids: Iterable[str]) -> IdsByPatient:
     wanted = sorted(set(ids))
     rows = await reader.fetch(statement, ids=wanted) if wanted else []
     return grouped((spelled, patient_id) for spelled, patient_id in rows if patient_id is not None)
@@ -245,7 +245,7 @@ async def _pairs(transaction: Transaction, statement: Select[Any], ids: list[str
     return [(spelled, patient_id) for spelled, patient_id in await transaction.fetch(statement, ids=ids)]
 
 
-async def _find_naming(transaction: Transaction, places: Places) -> Mapping[str, set[str]]:
+async def _find_naming(transaction: Transaction, places: IdsByPatient) -> Mapping[str, set[str]]:
     """The patients of `places` whose objects have or name each identifier."""
     naming: defaultdict[str, set[str]] = defaultdict(set)
     for patient_id, ids in places.items():

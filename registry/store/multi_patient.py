@@ -10,7 +10,7 @@ from sqlalchemy import Integer, Select, bindparam, literal_column, select, tuple
 
 from registry.domain.multi_patient_queries import DOCUMENT_PATIENTS, FOLDER_PATIENTS
 from registry.domain.stored_queries import Criteria
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.domain.visibility import Candidate
 from registry.store import document_entries, folders, objects
 from registry.store.candidates import AT_LEVEL, COLUMNS, candidate_of
@@ -54,25 +54,25 @@ _FOLDER_FILTERS: Mapping[str, Condition] = {
     **folders.FILTERS,
 }
 #: The filters of each class by parameter.
-FILTERS: Mapping[Class, Mapping[str, Condition]] = {
-    Class.DOCUMENT_ENTRY: _DOCUMENT_FILTERS,
-    Class.FOLDER: _FOLDER_FILTERS,
+FILTERS: Mapping[ObjectClass, Mapping[str, Condition]] = {
+    ObjectClass.DOCUMENT_ENTRY: _DOCUMENT_FILTERS,
+    ObjectClass.FOLDER: _FOLDER_FILTERS,
 }
 _DOCUMENT_FILTERS_BY_VALUE = {**_DOCUMENT_FILTERS, _EVENT_CODES: _among(objects.EVENT_CODE)}
 _FOLDER_FILTERS_BY_VALUE = {**_FOLDER_FILTERS, _FOLDER_CODES: _among(objects.FOLDER_CODE)}
 
 
 @lru_cache(maxsize=256)
-def _find(used: Signature, object_class: Class) -> Select[Any]:
+def _find(used: Signature, object_class: ObjectClass) -> Select[Any]:
     given = {name for name, _ in used}
-    if object_class is Class.FOLDER:
+    if object_class is ObjectClass.FOLDER:
         filters = _FOLDER_FILTERS if FOLDER_PATIENTS in given else _FOLDER_FILTERS_BY_VALUE
     else:
         filters = _DOCUMENT_FILTERS if given & set(_LEADING) else _DOCUMENT_FILTERS_BY_VALUE
     statement = select(*COLUMNS).where(
         _object.object_class == str(object_class), AT_LEVEL, *conditions(used, filters)
     )
-    if object_class is Class.DOCUMENT_ENTRY and _TYPE not in given:
+    if object_class is ObjectClass.DOCUMENT_ENTRY and _TYPE not in given:
         # Without $XDSDocumentEntryType only Stable entries are meant.
         statement = statement.where(_object.object_type == schemes.STABLE)
     return statement.limit(bindparam("most", type_=Integer))
@@ -86,18 +86,18 @@ async def find_documents_of_patients(
     Served by `registry_object_of_patient`; without patients by the index of the class, facility type or event
     code.
     """
-    return await _find_of_class(transaction, criteria, Class.DOCUMENT_ENTRY, most)
+    return await _find_of_class(transaction, criteria, ObjectClass.DOCUMENT_ENTRY, most)
 
 
 async def find_folders_of_patients(
     transaction: Transaction, criteria: Criteria, *, most: int
 ) -> list[Candidate]:
     """Find at most `most` folders, of the patients that are named or, by their codes, of all."""
-    return await _find_of_class(transaction, criteria, Class.FOLDER, most)
+    return await _find_of_class(transaction, criteria, ObjectClass.FOLDER, most)
 
 
 async def _find_of_class(
-    transaction: Transaction, criteria: Criteria, object_class: Class, most: int
+    transaction: Transaction, criteria: Criteria, object_class: ObjectClass, most: int
 ) -> list[Candidate]:
     filters = FILTERS[object_class]
     statement = _find(signature(criteria, filters), object_class)

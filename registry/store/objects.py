@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Integer, and_, bindparam, case, select, update
 
 from registry.domain.registration import Registered
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT, fetch_at
 from registry.store.fragments import decode_fragment, encode_fragment
@@ -42,13 +42,13 @@ FOLDER_CODE = "codeList"
 #: Metadata level 2 shows what level 1 does not (Metadata Update, 3.18.4.1.2.3.5).
 LEVEL_1, LEVEL_2 = 1, 2
 
-Row = dict[str, Any]
+ObjectRow = dict[str, Any]
 
 _object = registry_object.c
 
 #: What level 1 shows where it is the latest of its versions; `_is_hidden` says the same of values.
 SHOWN_AS_LATEST = case(
-    (_object.object_class == str(Class.DOCUMENT_ENTRY), _object.document_availability.is_(None)),
+    (_object.object_class == str(ObjectClass.DOCUMENT_ENTRY), _object.document_availability.is_(None)),
     else_=_object.status == str(AvailabilityStatus.APPROVED),
 )
 _HIDE = update(registry_object).where(OF_PATIENT, in_list(_object.entry_uuid, "ids"))
@@ -82,7 +82,7 @@ _FRAGMENTS = (
 # --- values to rows -----------------------------------------------------------------------------------
 
 
-def row_of(value: RegistryObject, patient_id: str | None = None) -> Row:
+def row_of(value: RegistryObject, patient_id: str | None = None) -> ObjectRow:
     """The row of `value`: columns and fragment; `patient_id` is that of its submission set, which only an
     association needs.
     """
@@ -97,8 +97,8 @@ def row_of(value: RegistryObject, patient_id: str | None = None) -> Row:
             return _row(value, patient_id=patient_id, **_association_columns(value))
 
 
-def _row(value: RegistryObject, **columns: Any) -> Row:
-    row: Row = dict.fromkeys(_object.keys())
+def _row(value: RegistryObject, **columns: Any) -> ObjectRow:
+    row: ObjectRow = dict.fromkeys(_object.keys())
     row.update(
         entry_uuid=value.entry_uuid,
         status=str(value.availability_status),
@@ -118,9 +118,9 @@ def _is_hidden(value: RegistryObject) -> bool:
     return deprecated and not isinstance(value, SubmissionSet)
 
 
-def _document_columns(entry: DocumentEntry) -> Row:
+def _document_columns(entry: DocumentEntry) -> ObjectRow:
     return {
-        "object_class": str(Class.DOCUMENT_ENTRY),
+        "object_class": str(ObjectClass.DOCUMENT_ENTRY),
         "unique_id": nfc(entry.unique_id),
         "patient_id": spelled(entry.patient_id),
         "object_type": entry.object_type,
@@ -139,9 +139,9 @@ def _document_columns(entry: DocumentEntry) -> Row:
     }
 
 
-def _submission_set_columns(submission_set: SubmissionSet) -> Row:
+def _submission_set_columns(submission_set: SubmissionSet) -> ObjectRow:
     return {
-        "object_class": str(Class.SUBMISSION_SET),
+        "object_class": str(ObjectClass.SUBMISSION_SET),
         "unique_id": nfc(submission_set.unique_id),
         "patient_id": spelled(submission_set.patient_id),
         "source_id": submission_set.source_id,
@@ -150,9 +150,9 @@ def _submission_set_columns(submission_set: SubmissionSet) -> Row:
     }
 
 
-def _folder_columns(folder: Folder) -> Row:
+def _folder_columns(folder: Folder) -> ObjectRow:
     return {
-        "object_class": str(Class.FOLDER),
+        "object_class": str(ObjectClass.FOLDER),
         "unique_id": nfc(folder.unique_id),
         "patient_id": spelled(folder.patient_id),
         "logical_id": folder.logical_id or folder.entry_uuid,
@@ -161,9 +161,9 @@ def _folder_columns(folder: Folder) -> Row:
     }
 
 
-def _association_columns(association: Association) -> Row:
+def _association_columns(association: Association) -> ObjectRow:
     return {
-        "object_class": str(Class.ASSOCIATION),
+        "object_class": str(ObjectClass.ASSOCIATION),
         "association_type": association.association_type,
         "source_object": association.source_object,
         "target_object": association.target_object,
@@ -171,7 +171,7 @@ def _association_columns(association: Association) -> Row:
     }
 
 
-def values_of(value: RegistryObject, patient_id: str) -> Iterator[Row]:
+def values_of(value: RegistryObject, patient_id: str) -> Iterator[ObjectRow]:
     """The rows of the attributes of `value` that have several values, once each; `patient_id` as in its own
     row.
     """
@@ -258,9 +258,9 @@ async def lock_registered(transaction: Transaction, ids: Iterable[str]) -> dict[
     return {
         entry_uuid: Registered(
             entry_uuid=entry_uuid,
-            object_class=Class(object_class),
+            object_class=ObjectClass(object_class),
             status=AvailabilityStatus(status),
-            patient_id="" if object_class == Class.ASSOCIATION else patient_id,
+            patient_id="" if object_class == ObjectClass.ASSOCIATION else patient_id,
             object_type=object_type or "",
         )
         for entry_uuid, object_class, status, patient_id, object_type in await fetch_at(
@@ -273,7 +273,7 @@ async def find_values(transaction: Transaction, ids: Iterable[str]) -> list[Regi
     """The objects that are registered under `ids`, as values."""
     places = await identifiers.find_homes(transaction, ids)
     return [
-        decode_fragment(Class(object_class), bytes(fragment))
+        decode_fragment(ObjectClass(object_class), bytes(fragment))
         for object_class, fragment in await fetch_at(transaction, _FRAGMENTS, places)
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Integer, bindparam, select, update
 
 from registry.domain.patients import Patient
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT
 from registry.store.tables import consent, object_value, patient, registry_object
@@ -36,7 +36,7 @@ _SUBSUME = (
 # Two thirds of a patient's objects, and they say nothing of the patient.
 _MOVE_ASSOCIATIONS = (
     update(registry_object)
-    .where(OF_PATIENT, registry_object.c.object_class == str(Class.ASSOCIATION))
+    .where(OF_PATIENT, registry_object.c.object_class == str(ObjectClass.ASSOCIATION))
     .values(patient_id=bindparam("to"))
 )
 _OBJECTS_OF = (

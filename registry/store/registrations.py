@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.store.by_patient import OF_PATIENT, fetch_at
 from registry.store.identifiers import find_leads
 from registry.store.tables import registry_object
@@ -17,7 +17,7 @@ from shared.store.statements import in_list
 
 _object = registry_object.c
 _ENTRIES = select(_object.unique_id, _object.entry_uuid, _object.patient_id, _object.status).where(
-    OF_PATIENT, _object.object_class == str(Class.DOCUMENT_ENTRY), in_list(_object.unique_id, "ids")
+    OF_PATIENT, _object.object_class == str(ObjectClass.DOCUMENT_ENTRY), in_list(_object.unique_id, "ids")
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, delete, not_, select
 
 from registry.domain.removal import Item, Reference, Removal
-from registry.domain.submission import HAS_MEMBER, Class
+from registry.domain.submission import HAS_MEMBER, ObjectClass
 from registry.store import identifiers, versions
 from registry.store.by_patient import OF_PATIENT, fetch_at, grouped
 from registry.store.tables import object_value, registry_object
@@ -62,7 +62,7 @@ _COLLECTED = (
         OF_PATIENT,
         in_list(_object.target_object, "ids"),
         _object.association_type == str(HAS_MEMBER),
-        _holder.c.object_class == str(Class.SUBMISSION_SET),
+        _holder.c.object_class == str(ObjectClass.SUBMISSION_SET),
         _STAYS,
     )
     .distinct()
@@ -87,7 +87,7 @@ async def _items(transaction: Transaction, ids: Iterable[str]) -> dict[str, Item
     return {
         entry_uuid: Item(
             entry_uuid=entry_uuid,
-            object_class=Class(object_class),
+            object_class=ObjectClass(object_class),
             patient_id=patient_id,
             logical_id=logical_id or "",
             unique_id=unique or "",
@@ -145,7 +145,7 @@ async def remove_objects(transaction: Transaction, items: Collection[Item]) -> N
         await transaction.execute(_REMOVE_VALUES, patient=patient_id, ids=ids)
         await transaction.execute(_REMOVE, patient=patient_id, ids=ids)
     await versions.show_latest(transaction, (item.logical_id for item in items if item.logical_id))
-    kept = {item.unique_id for item in items if item.object_class is Class.DOCUMENT_ENTRY}
+    kept = {item.unique_id for item in items if item.object_class is ObjectClass.DOCUMENT_ENTRY}
     await identifiers.release(transaction, chain.from_iterable(map(named_by, items)), kept=kept)
 
 

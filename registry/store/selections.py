@@ -14,7 +14,7 @@ from registry.domain.multi_patient_queries import (
     FIND_FOLDERS_FOR_MULTIPLE_PATIENTS,
 )
 from registry.domain.stored_queries import Criteria
-from registry.domain.submission import HAS_MEMBER, Class
+from registry.domain.submission import HAS_MEMBER, ObjectClass
 from registry.domain.visibility import Candidate, Choice, Surroundings
 from registry.store import consents
 from registry.store.associations import (
@@ -80,7 +80,9 @@ async def _surroundings(transaction: Transaction, looked_at: list[Candidate]) ->
     members: dict[str, list[str]] = {}
     fresh = looked_at
     while fresh:
-        holders = [item for item in fresh if item.object_class in (Class.SUBMISSION_SET, Class.FOLDER)]
+        holders = [
+            item for item in fresh if item.object_class in (ObjectClass.SUBMISSION_SET, ObjectClass.FOLDER)
+        ]
         ends = _ends(item for item in fresh if item.is_association)
         for membership in await _all_memberships(transaction, holders):
             source, target = membership.source_object or "", membership.target_object or ""
@@ -189,7 +191,7 @@ async def _memberships(
 async def _documents(transaction: Transaction, criteria: Criteria) -> list[Candidate]:
     return await find_of_class(
         transaction,
-        Class.DOCUMENT_ENTRY,
+        ObjectClass.DOCUMENT_ENTRY,
         level=criteria.level,
         ids=criteria.values(f"{_DE}EntryUUID"),
         unique_ids=criteria.values(f"{_DE}UniqueId"),
@@ -200,7 +202,7 @@ async def _documents(transaction: Transaction, criteria: Criteria) -> list[Candi
 async def _folders(transaction: Transaction, criteria: Criteria) -> list[Candidate]:
     return await find_of_class(
         transaction,
-        Class.FOLDER,
+        ObjectClass.FOLDER,
         level=criteria.level,
         ids=criteria.values(f"{_FD}EntryUUID"),
         unique_ids=criteria.values(f"{_FD}UniqueId"),
@@ -229,10 +231,10 @@ async def _get_submission_sets(transaction: Transaction, criteria: Criteria, _: 
     members = [
         item.entry_uuid
         for item in await find_shown(transaction, criteria.values("$uuid"), criteria.shown)
-        if item.object_class in (Class.DOCUMENT_ENTRY, Class.FOLDER)
+        if item.object_class in (ObjectClass.DOCUMENT_ENTRY, ObjectClass.FOLDER)
     ]
     memberships = await find_memberships_in(
-        transaction, Class.SUBMISSION_SET, members, statuses=criteria.shown.association_statuses
+        transaction, ObjectClass.SUBMISSION_SET, members, statuses=criteria.shown.association_statuses
     )
     sets = await find_by_ids(transaction, {item.source_object or "" for item in memberships})
     return Choice([*sets, *memberships], because=_starting_with(memberships))
@@ -241,7 +243,7 @@ async def _get_submission_sets(transaction: Transaction, criteria: Criteria, _: 
 async def _get_submission_set_and_contents(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
     sets = await find_of_class(
         transaction,
-        Class.SUBMISSION_SET,
+        ObjectClass.SUBMISSION_SET,
         level=criteria.level,
         ids=criteria.values(f"{_SS}EntryUUID"),
         unique_ids=criteria.values(f"{_SS}UniqueId"),
@@ -250,7 +252,7 @@ async def _get_submission_set_and_contents(transaction: Transaction, criteria: C
     targets = {item.target_object or "" for item in memberships}
     members = await find_shown(transaction, targets, criteria.shown)
     documents = await find_contents(transaction, criteria, targets)
-    folders = [item for item in members if item.object_class == Class.FOLDER]
+    folders = [item for item in members if item.object_class == ObjectClass.FOLDER]
     # An association is returned when both its ends are; then its own membership is.
     objects = _ids([*sets, *documents, *folders])
     collected = _within((item for item in members if item.is_association), objects)
@@ -276,7 +278,7 @@ async def _get_folder_and_contents(transaction: Transaction, criteria: Criteria,
 async def _get_folders_for_document(transaction: Transaction, criteria: Criteria, _: int) -> Choice:
     documents = await _documents(transaction, criteria)
     memberships = await find_memberships_in(
-        transaction, Class.FOLDER, _ids(documents), statuses=criteria.shown.association_statuses
+        transaction, ObjectClass.FOLDER, _ids(documents), statuses=criteria.shown.association_statuses
     )
     holders = {item.source_object or "" for item in memberships}
     folders = await find_shown(transaction, holders, criteria.shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.store import objects
 from registry.store.filters import Condition, ObjectsOfPatient, before, equals, has_like, not_before
 from registry.store.tables import registry_object
@@ -21,4 +21,4 @@ FILTERS: Mapping[str, Condition] = {
     f"{_SS}Status": equals(_object.status),
 }
 
-SUBMISSION_SETS = ObjectsOfPatient(Class.SUBMISSION_SET, FILTERS)
+SUBMISSION_SETS = ObjectsOfPatient(ObjectClass.SUBMISSION_SET, FILTERS)

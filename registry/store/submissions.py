@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam, select
 
 from registry.domain.lifecycle import CASCADING, Membership
-from registry.domain.submission import HAS_MEMBER, Class
+from registry.domain.submission import HAS_MEMBER, ObjectClass
 from registry.store import identifiers
 from registry.store.by_patient import fetch_at
 from registry.store.tables import registry_object, submission
@@ -55,7 +55,7 @@ _HELD = (
         in_list(_association.c.target_object, "ids"),
         _association.c.association_type == str(HAS_MEMBER),
         _association.c.status == _APPROVED,
-        _folder.c.object_class == str(Class.FOLDER),
+        _folder.c.object_class == str(ObjectClass.FOLDER),
         _folder.c.status == _APPROVED,
     )
     .order_by(_association.c.source_object, _association.c.target_object)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import or_, select
 
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.store.by_patient import OF_PATIENT, fetch_at
 from registry.store.identifiers import find_leads
 from registry.store.objects import LEVEL_2
@@ -16,7 +16,7 @@ from shared.store.engine import Reader, Row
 from shared.store.statements import in_list
 
 _object = registry_object.c
-_IS_DOCUMENT = _object.object_class == str(Class.DOCUMENT_ENTRY)
+_IS_DOCUMENT = _object.object_class == str(ObjectClass.DOCUMENT_ENTRY)
 
 # Of a document that was given to another patient an old version stays behind, which level 1 does not show.
 _CHANGED = (

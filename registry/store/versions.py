@@ -9,10 +9,10 @@ from itertools import chain
 from sqlalchemy import Select, and_, select, update
 
 from registry.domain.metadata_update import Versioned
-from registry.domain.submission import HAS_MEMBER, RELATIONSHIPS, Class
+from registry.domain.submission import HAS_MEMBER, RELATIONSHIPS, ObjectClass
 from registry.domain.versions import Joined
 from registry.store import identifiers
-from registry.store.by_patient import OF_PATIENT, Places, fetch_at, grouped
+from registry.store.by_patient import OF_PATIENT, IdsByPatient, fetch_at, grouped
 from registry.store.fragments import decode_fragment
 from registry.store.objects import LEVEL_1, LEVEL_2, SHOWN_AS_LATEST
 from registry.store.tables import registry_object
@@ -39,7 +39,7 @@ _LINEAGES = (
     .where(
         OF_PATIENT,
         in_list(_object.unique_id, "ids"),
-        _object.object_class == str(Class.DOCUMENT_ENTRY),
+        _object.object_class == str(ObjectClass.DOCUMENT_ENTRY),
     )
     .distinct()
 )
@@ -57,7 +57,7 @@ _APPROVED_ASSOCIATION = (
     select(_object.fragment)
     .where(
         OF_PATIENT,
-        _object.object_class == str(Class.ASSOCIATION),
+        _object.object_class == str(ObjectClass.ASSOCIATION),
         _object.status == str(AvailabilityStatus.APPROVED),
         in_list(_object.association_type, "types"),
     )
@@ -70,7 +70,7 @@ _TO: Select[tuple[bytes]] = _APPROVED_ASSOCIATION.select_from(
         _holder,
         and_(_holder.c.patient_id == _object.patient_id, _holder.c.entry_uuid == _object.source_object),
     )
-).where(in_list(_object.target_object, "ids"), _holder.c.object_class != str(Class.SUBMISSION_SET))
+).where(in_list(_object.target_object, "ids"), _holder.c.object_class != str(ObjectClass.SUBMISSION_SET))
 _JOINED = select(_object.association_type, _object.source_object, _object.target_object).where(
     OF_PATIENT,
     in_list(_object.source_object, "ids"),
@@ -109,13 +109,13 @@ async def find_latest_values(transaction: Transaction, logical_ids: Sequence[str
     places = _places_of_latest(await _find_versions(transaction, logical_ids))
     found = {}
     for logical_id, object_class, fragment in await fetch_at(transaction, _FRAGMENTS, places):
-        value = decode_fragment(Class(object_class), bytes(fragment))
+        value = decode_fragment(ObjectClass(object_class), bytes(fragment))
         if isinstance(value, DocumentEntry | Folder):
             found[logical_id] = value
     return found
 
 
-def _places_of_latest(versions: Mapping[str, Sequence[Version]]) -> Places:
+def _places_of_latest(versions: Mapping[str, Sequence[Version]]) -> IdsByPatient:
     latest = (of_lineage[-1] for of_lineage in versions.values())
     return grouped((version.entry_uuid, version.patient_id) for version in latest)
 
@@ -149,7 +149,7 @@ async def find_attached(transaction: Transaction, ids: Iterable[str]) -> tuple[A
         *await fetch_at(transaction, _FROM, places, types=_TYPES),
         *await fetch_at(transaction, _TO, places, types=_TYPES),
     ]
-    values = (decode_fragment(Class.ASSOCIATION, bytes(fragment)) for (fragment,) in rows)
+    values = (decode_fragment(ObjectClass.ASSOCIATION, bytes(fragment)) for (fragment,) in rows)
     found = {value.entry_uuid: value for value in values if isinstance(value, Association)}
     return tuple(found.values())
 

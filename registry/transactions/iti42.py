@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from registry.domain import lifecycle, patients
 from registry.domain.registration import Knowledge, errors_against, is_self_contained
-from registry.domain.submission import MESSAGE_RULES, Message, Rule, errors_in_message, identified
+from registry.domain.submission import MESSAGE_RULES, Rule, SubmissionIndex, errors_in_message, identified
 from registry.store import identifiers, objects, submissions
 from registry.store import patients as patient_store
 from registry.unit import Unit
@@ -65,7 +65,7 @@ async def register(
     decoded = request.decoded
     errors = list(decoded.errors)
     if decoded.submission is not None:
-        message = Message(decoded.submission)
+        message = SubmissionIndex(decoded.submission)
         errors.extend(errors_in_message(message, rules))
         errors.extend(unit.parts.value_sets.errors(message))
     if errors or decoded.submission is None:
@@ -108,7 +108,7 @@ class _Registration:
 
         It was not if the patient is not active, or if the message or one of its ids is not new.
         """
-        message = Message(self._submission)
+        message = SubmissionIndex(self._submission)
         patient_id = patients.canonical(message.submission_set.patient_id, self._domain)
         if patient_id is None or len(in_order(self._submission)) > AT_ONCE or not is_self_contained(message):
             return False
@@ -129,7 +129,7 @@ class _Registration:
         before = await self._answered(transaction)
         if before is not None:
             return before
-        message = Message(self._submission)
+        message = SubmissionIndex(self._submission)
         submission = lifecycle.assigned(self._submission)
         # Locks are taken in one order: patient, what is registered, what is new.
         active = await self._patient_is_active(transaction, submission.submission_set.patient_id)
@@ -178,7 +178,7 @@ def chosen_ids(things: Iterable[RegistryObject]) -> list[str]:
     return [thing.entry_uuid for thing in things if not is_symbolic(thing.entry_uuid)]
 
 
-def _unclaimed(message: Message, claimed: Collection[str]) -> list[str]:
+def _unclaimed(message: SubmissionIndex, claimed: Collection[str]) -> list[str]:
     unique_ids = (thing.unique_id for thing in identified(message))
     return [unique_id for unique_id in unique_ids if nfc(unique_id) not in claimed]
 
@@ -186,7 +186,7 @@ def _unclaimed(message: Message, claimed: Collection[str]) -> list[str]:
 async def _register(
     transaction: Transaction, submission: Submission, now: datetime, claimed: frozenset[str]
 ) -> None:
-    registered = Message(submission)
+    registered = SubmissionIndex(submission)
     replaced = registered.replaced()
     held = await submissions.find_memberships(transaction, replaced)
     carried = tuple(lifecycle.carried_over(registered, held))

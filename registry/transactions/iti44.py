@@ -36,7 +36,7 @@ _ACTIONS: Mapping[Interaction, str] = {Interaction.ADD: "C", Interaction.REVISE:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Feed:
+class FeedContent:
     """What a message says: the patient and, in a merge, the prior one, as the registry spells them."""
 
     interaction: Interaction
@@ -59,7 +59,9 @@ async def handle(unit: Unit, request: PatientFeedRequest, caller: Caller) -> Ack
         return Acknowledgement.to(request, error)
 
 
-async def _taken(unit: Unit, request: PatientFeedRequest, said: Feed, caller: Caller) -> Acknowledgement:
+async def _taken(
+    unit: Unit, request: PatientFeedRequest, said: FeedContent, caller: Caller
+) -> Acknowledgement:
     acknowledgement = Acknowledgement.to(request)
     message_id, digest = str(request.message_id), hashlib.sha256(request.octets).hexdigest()
 
@@ -85,7 +87,7 @@ async def _taken(unit: Unit, request: PatientFeedRequest, said: Feed, caller: Ca
     return acknowledgement if before is None else decode_response(parse(before))
 
 
-async def _change(transaction: Transaction, said: Feed) -> None:
+async def _change(transaction: Transaction, said: FeedContent) -> None:
     match said.interaction:
         case Interaction.ADD:
             await patient_feed.add(transaction, said.patient_id)
@@ -98,9 +100,9 @@ async def _change(transaction: Transaction, said: Feed) -> None:
 # --- reading ------------------------------------------------------------------------------------------
 
 
-def _read(request: PatientFeedRequest, domain: str) -> Feed:
+def _read(request: PatientFeedRequest, domain: str) -> FeedContent:
     merges = request.interaction is Interaction.MERGE
-    return Feed(
+    return FeedContent(
         interaction=request.interaction,
         patient_id=_only(request.patients, domain, "the registration event"),
         prior_patient_id=_only(request.priors, domain, "the replaced registration") if merges else "",

@@ -12,7 +12,7 @@ from registry.domain import patients
 from registry.domain.administration import may_administer
 from registry.domain.metadata_update import UPDATE, Update, Versioned, errors_in_update
 from registry.domain.registration import Registered
-from registry.domain.submission import Class, Message
+from registry.domain.submission import ObjectClass, SubmissionIndex
 from registry.domain.update_rules import errors_against
 from registry.domain.versions import Change, Known, change_of
 from registry.store import identifiers, objects, submissions, versions
@@ -91,7 +91,7 @@ async def update_metadata(
     decoded = request.decoded
     errors = list(decoded.errors)
     if decoded.submission is not None:
-        message = Message(decoded.submission)
+        message = SubmissionIndex(decoded.submission)
         errors.extend(rules.in_message(Update(message)))
         errors.extend(unit.parts.value_sets.errors(message))
     if errors or decoded.submission is None:
@@ -140,7 +140,7 @@ class _Updating:
         )
         if before is not None:
             return before
-        update = Update(Message(await _with_lineages(transaction, self._submission)))
+        update = Update(SubmissionIndex(await _with_lineages(transaction, self._submission)))
         known = await self._known(transaction, update)
         if errors := list(map(_told, self._rules.against(update, known))):
             raise Rejected(*errors)
@@ -165,7 +165,9 @@ class _Updating:
             transaction, objects.spelled(update.submission_set.patient_id), _kept(update)
         )
         changing = {change.target for change in update.status_updates} & registered.keys()
-        changing |= {item.entry_uuid for item in registered.values() if item.object_class is Class.FOLDER}
+        changing |= {
+            item.entry_uuid for item in registered.values() if item.object_class is ObjectClass.FOLDER
+        }
         values = {value.entry_uuid: value for value in await objects.find_values(transaction, changing)}
         joining = [
             *(new.association for new in update.new_associations),

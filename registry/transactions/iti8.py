@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from registry.domain import feed
-from registry.domain.feed import ADDING, Code, Event, FeedError, FeedMessage, Header
+from registry.domain.feed import ADDING, AcknowledgementCode, Event, FeedError, FeedMessage, Header
 from registry.domain.patients import PatientRefused
 from registry.store import feed as feed_store
 from registry.transactions import patient_feed
@@ -30,7 +30,7 @@ _EVENT_TYPE = ihe("ITI-8", "Patient Identity Feed")
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class FeedReceiver:
     """Takes the messages of a feed; `host` is the name by which this registry stands in the trail."""
 
     parts: Parts
@@ -64,12 +64,16 @@ class Feed:
         except FeedError as error:
             return await self._refused(error, message, address)
         except UnavailableError as error:
-            return await self._refused(FeedError(Code.ERROR, 207, "MSH", error.context), message, address)
+            return await self._refused(
+                FeedError(AcknowledgementCode.ERROR, 207, "MSH", error.context), message, address
+            )
         except Exception as error:
             ended(Result.ERROR)
             _log.exception("a feed message failed", kind=type(error).__name__)
             text = "internal error; the registry's log explains it"
-            return await self._refused(FeedError(Code.ERROR, 207, "MSH", text), message, address)
+            return await self._refused(
+                FeedError(AcknowledgementCode.ERROR, 207, "MSH", text), message, address
+            )
 
     async def _taken(self, message: FeedMessage, digest: str, address: str) -> bytes:
         now = self.parts.now()
@@ -103,7 +107,7 @@ class Feed:
         _log.warning("a node may not feed", peer=address, reason=fault.detail)
         with suppress(AuditUnavailable):  # refused either way
             await self.parts.recorder.refusals.node(address, fault.detail)
-        error = FeedError(Code.REJECT, 207, "MSH", fault.reason)
+        error = FeedError(AcknowledgementCode.REJECT, 207, "MSH", fault.reason)
         return feed.acknowledgement(feed.readable_header(octets), now=self.parts.now(), error=error)
 
     async def _refused(self, error: FeedError, message: FeedMessage | None, address: str) -> bytes:
@@ -155,7 +159,7 @@ async def _merge(transaction: Transaction, message: FeedMessage) -> None:
 
 
 def _error(place: str, text: str) -> FeedError:
-    return FeedError(Code.ERROR, 204, place, text)
+    return FeedError(AcknowledgementCode.ERROR, 204, place, text)
 
 
 # --- the trail ----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from registry.domain import stored_queries as queries
 from registry.store.patients import find_patient
 from registry.store.tables import audit_outbox
 from registry.transactions import SERVED_REST, iti61, iti62
-from registry.transactions.iti8 import Feed
+from registry.transactions.iti8 import FeedReceiver
 from shared.ebrim.model import AssociationType, DocumentEntry
 from shared.errors import Busy, OutcomeNotKnown
 from shared.messages.iti42 import RegisterRequest
@@ -148,7 +148,7 @@ async def a_merge(registry: Registry) -> Change:
     prior = f"{uuid4().hex}^^^&{DOMAIN}&ISO"
     await registry.add_patient(prior)
     octets = adt("A40", patient=PATIENT, prior=prior)
-    feed = Feed(registry.parts, "registry.example", Rights(registry.parts.settings))
+    feed = FeedReceiver(registry.parts, "registry.example", Rights(registry.parts.settings))
 
     async def ask() -> None:
         answer = await feed.acknowledge(octets, Node(address="127.0.0.1"))

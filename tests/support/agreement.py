@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.store import objects
 from registry.store.fragments import decode_fragment
 from registry.store.tables import identifier, object_value, registry_object, shared_identifier
@@ -42,7 +42,7 @@ async def kept_objects(database: Database) -> dict[str, Kept]:
         row = dict(zip(_COLUMNS, columns, strict=True))
         row["fragment"] = bytes(row["fragment"])
         assert row["entry_uuid"] not in found
-        value = decode_fragment(Class(row["object_class"]), row["fragment"])
+        value = decode_fragment(ObjectClass(row["object_class"]), row["fragment"])
         found[row["entry_uuid"]] = Kept(row, value)
     return found
 

@@ -33,7 +33,7 @@ from imaging_source.transactions.rad108 import RAD108
 from imaging_source.transactions.retrieval import Result
 from registry.domain.feed import Event, FeedMessage, Header
 from registry.domain.removal import Item, Removal
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.transactions import consent, iti8, iti18, iti42, iti44, iti51, iti57, iti61, iti62, iti92
 from repository.domain.provision import State
 from repository.transactions import iti41, iti43, iti86
@@ -428,7 +428,7 @@ def _registry() -> dict[str, Described]:
                 Removal(
                     ids=("a", "b", "c"),
                     items={
-                        name: Item(entry_uuid=name, object_class=Class.FOLDER, patient_id=of)
+                        name: Item(entry_uuid=name, object_class=ObjectClass.FOLDER, patient_id=of)
                         for name, of in (("a", PATIENT), ("b", PATIENT), ("c", OTHER_PATIENT))
                     },
                 ),

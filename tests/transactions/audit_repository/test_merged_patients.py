@@ -18,7 +18,7 @@ from audit_repository.store import identities as store
 from audit_repository.store.events import Search, Trail
 from audit_repository.store.tables import MIGRATIONS
 from audit_repository.store.verification import verify
-from registry.transactions.iti8 import Feed
+from registry.transactions.iti8 import FeedReceiver
 from shared.audit.events import (
     INSTANCES_TRANSFERRED,
     PATIENT_RECORD,
@@ -302,7 +302,7 @@ async def test_merges_are_understood_as_the_registry_tells_them(registry, tmp_pa
     await trail.start()
     try:
         if feed == "ITI-8":
-            listener = Feed(registry.parts, "registry.hub.example", Rights(registry.parts.settings))
+            listener = FeedReceiver(registry.parts, "registry.hub.example", Rights(registry.parts.settings))
             octets = adt("A40", patient=OTHER_PATIENT, prior=PATIENT)
             assert b"MSA|AA" in await listener.acknowledge(octets, Node(address="127.0.0.1"))
         else:

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from registry.transactions import SERVED_REST
-from registry.transactions.iti8 import Feed
+from registry.transactions.iti8 import FeedReceiver
 from shared.consent.directory import registry_policies
 from shared.security.caller import Node
 from shared.security.rights import Rights
@@ -100,7 +100,7 @@ async def test_the_reason_of_a_decision_is_told_with_what_else_was_considered(re
 
 async def test_a_merged_id_leads_to_the_policies_of_its_survivor(registry, http):
     await ask(http, "set", patient_id=OTHER_PATIENT, effect="deny")
-    feed = Feed(registry.parts, "registry", Rights(registry.parts.settings))
+    feed = FeedReceiver(registry.parts, "registry", Rights(registry.parts.settings))
     await feed.acknowledge(adt("A40", patient=PATIENT, prior=OTHER_PATIENT), Node(address="127.0.0.1"))
 
     answer = await ask(http, "policies", patient_id=OTHER_PATIENT)

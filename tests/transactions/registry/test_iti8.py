@@ -7,7 +7,7 @@ import pytest
 from registry.domain import stored_queries as queries
 from registry.mllp import MllpLimits, MllpListener, framed
 from registry.store.patients import find_patient
-from registry.transactions.iti8 import Feed
+from registry.transactions.iti8 import FeedReceiver
 from shared.errors import Rejected
 from shared.security.caller import Node
 from shared.security.rights import Rights
@@ -30,7 +30,7 @@ FIND = {"$XDSDocumentEntryStatus": [APPROVED]}
 
 @pytest.fixture
 def feed(registry):
-    return Feed(registry.parts, "registry.hub.example", Rights(registry.parts.settings))
+    return FeedReceiver(registry.parts, "registry.hub.example", Rights(registry.parts.settings))
 
 
 async def answer(feed, octets):

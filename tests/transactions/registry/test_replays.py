@@ -10,7 +10,7 @@ from registry.background.janitor import Janitor
 from registry.store import replays
 from registry.store.submissions import find_or_keep_answer
 from registry.store.tables import feed_message, submission
-from registry.transactions.iti8 import Feed
+from registry.transactions.iti8 import FeedReceiver
 from shared.errors import Rejected
 from shared.security.caller import Node
 from shared.security.rights import Rights
@@ -60,7 +60,7 @@ async def test_a_retry_within_the_days_is_answered_as_before_and_a_later_one_is_
 
 
 async def test_the_same_holds_for_the_feed(registry):
-    feed = Feed(registry.parts, "registry.hub.example", Rights(registry.parts.settings))
+    feed = FeedReceiver(registry.parts, "registry.hub.example", Rights(registry.parts.settings))
     merge = adt("A40", patient=PATIENT, prior=OTHER_PATIENT)
     first = await feed.acknowledge(merge, Node(address="127.0.0.1"))
     assert b"\rMSA|AA|" in first

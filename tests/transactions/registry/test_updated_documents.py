@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from registry.store.updates import find_updated_documents
-from registry.transactions.iti8 import Feed
+from registry.transactions.iti8 import FeedReceiver
 from shared.consent.policy import Entry
 from shared.ebrim.model import Code
 from shared.security.caller import Node
@@ -65,7 +65,7 @@ async def test_a_merge_takes_updated_documents_along(registry):
     document = a_document_entry(patient_id=OTHER_PATIENT)
     await registry.register(a_submission(document))
     await update(registry, a_version(new_version(document, confidentiality_codes=RESTRICTED)))
-    feed = Feed(registry.parts, "registry", Rights(registry.parts.settings))
+    feed = FeedReceiver(registry.parts, "registry", Rights(registry.parts.settings))
     await feed.acknowledge(adt("A40", patient=PATIENT, prior=OTHER_PATIENT), Node(address="127.0.0.1"))
 
     assert await updated(registry) == {document.unique_id: (entry(document, PATIENT, RESTRICTED),)}

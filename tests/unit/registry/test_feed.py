@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.domain import feed
-from registry.domain.feed import Code, Event, FeedError
+from registry.domain.feed import AcknowledgementCode, Event, FeedError
 from registry.mllp import FrameError, FrameReader, framed
 from tests.support.metadata import DOMAIN
 
@@ -53,8 +53,8 @@ def test_ids_are_spelled_in_one_way():
 
 def test_a_namespace_stands_for_the_domain_when_so_set():
     assert decode(adt(pid3="P-1^^^HUB"), namespace="HUB").patient_id == PATIENT
-    assert refused(adt(pid3="P-1^^^HUB")).code is Code.ERROR
-    assert refused(adt(pid3="P-1^^^HUB&1.2.3&ISO"), namespace="HUB").code is Code.ERROR
+    assert refused(adt(pid3="P-1^^^HUB")).code is AcknowledgementCode.ERROR
+    assert refused(adt(pid3="P-1^^^HUB&1.2.3&ISO"), namespace="HUB").code is AcknowledgementCode.ERROR
 
 
 def test_line_ends_of_others_are_read():
@@ -141,21 +141,21 @@ def test_every_refusal_names_the_message_that_it_refuses(octets):
 @pytest.mark.parametrize(
     ("octets", "code", "number"),
     [
-        (b"", Code.REJECT, 100),
-        (b"nonsense", Code.REJECT, 100),
-        (b"MSH*^~\\&*", Code.REJECT, 100),
-        (b"MSH|^~\\&", Code.REJECT, 101),
-        (adt(control=""), Code.REJECT, 101),
-        (adt(kind="ORU^R01"), Code.REJECT, 200),
-        (adt("A02"), Code.REJECT, 201),
-        (adt().replace(b"2.3.1", b"3.0"), Code.REJECT, 203),
-        (adt(pid3=""), Code.ERROR, 204),
-        (adt(pid3="P-1^^^&1.2.3&ISO"), Code.ERROR, 204),
-        (adt(pid3=f"P-1^^^&{DOMAIN}&ISO~P-2^^^&{DOMAIN}&ISO"), Code.ERROR, 204),
-        (adt(pid3=f"P\x01^^^&{DOMAIN}&ISO"), Code.ERROR, 204),
-        (adt("A40"), Code.ERROR, 100),
-        (adt("A40", mrg=PATIENT, extra=f"PID|||{PATIENT}\rMRG|{PATIENT}\r"), Code.ERROR, 100),
-        (adt(extra="ZZZ|1\r" * 2_000), Code.REJECT, 100),
+        (b"", AcknowledgementCode.REJECT, 100),
+        (b"nonsense", AcknowledgementCode.REJECT, 100),
+        (b"MSH*^~\\&*", AcknowledgementCode.REJECT, 100),
+        (b"MSH|^~\\&", AcknowledgementCode.REJECT, 101),
+        (adt(control=""), AcknowledgementCode.REJECT, 101),
+        (adt(kind="ORU^R01"), AcknowledgementCode.REJECT, 200),
+        (adt("A02"), AcknowledgementCode.REJECT, 201),
+        (adt().replace(b"2.3.1", b"3.0"), AcknowledgementCode.REJECT, 203),
+        (adt(pid3=""), AcknowledgementCode.ERROR, 204),
+        (adt(pid3="P-1^^^&1.2.3&ISO"), AcknowledgementCode.ERROR, 204),
+        (adt(pid3=f"P-1^^^&{DOMAIN}&ISO~P-2^^^&{DOMAIN}&ISO"), AcknowledgementCode.ERROR, 204),
+        (adt(pid3=f"P\x01^^^&{DOMAIN}&ISO"), AcknowledgementCode.ERROR, 204),
+        (adt("A40"), AcknowledgementCode.ERROR, 100),
+        (adt("A40", mrg=PATIENT, extra=f"PID|||{PATIENT}\rMRG|{PATIENT}\r"), AcknowledgementCode.ERROR, 100),
+        (adt(extra="ZZZ|1\r" * 2_000), AcknowledgementCode.REJECT, 100),
     ],
 )
 def test_what_cannot_be_taken_says_why(octets, code, number):
@@ -173,7 +173,7 @@ def test_an_acknowledgement_goes_back_to_its_sender():
 
 
 def test_a_refusal_names_place_and_reason_without_breaking_the_message():
-    error = FeedError(Code.ERROR, 204, "PID-3", "a | b ^ c\rMSA|AA|x")
+    error = FeedError(AcknowledgementCode.ERROR, 204, "PID-3", "a | b ^ c\rMSA|AA|x")
     segments = feed.acknowledgement(error.header, error=error).decode().split("\r")
     assert [segment[:3] for segment in segments] == ["MSH", "MSA", "ERR", ""]
     assert segments[1].startswith("MSA|AE||a \\F\\ b")

@@ -2,7 +2,7 @@ from hypothesis import given
 
 from registry.domain.lifecycle import Membership, assigned, carried_over, touched_folders
 from registry.domain.patients import MergeRefused, Patient, canonical, check_merge
-from registry.domain.submission import Message, same_patient
+from registry.domain.submission import SubmissionIndex, same_patient
 from registry.domain.visibility import Candidate, Choice, Surroundings, visible_of
 from shared.ebrim.identifiers import is_symbolic
 from shared.ebrim.model import AssociationType
@@ -45,17 +45,19 @@ def replacing(*old):
 
 def test_a_replacement_is_put_where_the_replaced_was():
     new, submission = replacing("urn:uuid:old")
-    membership, collected = carried_over(Message(submission), [Membership("urn:uuid:folder", "urn:uuid:old")])
+    membership, collected = carried_over(
+        SubmissionIndex(submission), [Membership("urn:uuid:folder", "urn:uuid:old")]
+    )
     assert (membership.source_object, membership.target_object) == ("urn:uuid:folder", new.entry_uuid)
     assert collected.source_object == submission.submission_set.entry_uuid
     assert collected.target_object == membership.entry_uuid
-    assert touched_folders(Message(submission), (membership, collected)) == {"urn:uuid:folder"}
+    assert touched_folders(SubmissionIndex(submission), (membership, collected)) == {"urn:uuid:folder"}
 
 
 def test_one_that_replaces_two_in_a_folder_is_put_there_once():
     _, submission = replacing("urn:uuid:1", "urn:uuid:2")
     held = [Membership("urn:uuid:folder", "urn:uuid:1"), Membership("urn:uuid:folder", "urn:uuid:2")]
-    assert len(list(carried_over(Message(submission), held))) == 2
+    assert len(list(carried_over(SubmissionIndex(submission), held))) == 2
 
 
 def test_what_is_not_replaced_carries_nothing():
@@ -63,7 +65,9 @@ def test_what_is_not_replaced_carries_nothing():
     submission = a_submission(
         addendum, associations=[an_association(addendum.entry_uuid, "urn:uuid:old", AssociationType.APND)]
     )
-    assert not list(carried_over(Message(submission), [Membership("urn:uuid:folder", "urn:uuid:old")]))
+    assert not list(
+        carried_over(SubmissionIndex(submission), [Membership("urn:uuid:folder", "urn:uuid:old")])
+    )
 
 
 def test_patients_are_compared_by_what_they_name():

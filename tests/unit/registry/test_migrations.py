@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, column, insert,
 from sqlalchemy.types import Integer
 
 from registry.domain import stored_queries as queries
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.store import objects
 from registry.store.fragments import decode_fragment
 from registry.store.tables import METADATA, registry_object
@@ -105,7 +105,7 @@ async def test_documents_that_cannot_be_had_are_hidden_from_level_1_after_the_up
         stated.entry_uuid: (1, None),
         offline.entry_uuid: (2, schemes.OFFLINE),
     }
-    decoded = {decode_fragment(Class.DOCUMENT_ENTRY, bytes(fragment)) for *_, fragment in rows}
+    decoded = {decode_fragment(ObjectClass.DOCUMENT_ENTRY, bytes(fragment)) for *_, fragment in rows}
     assert {entry.entry_uuid for entry in decoded} == {
         entry.entry_uuid for entry in (online, stated, offline)
     }
@@ -230,7 +230,7 @@ async def test_everything_is_laid_out_by_patient_and_nothing_is_lost(upgraded):
     await assert_agreement(registry.parts.database)
     kept = await kept_objects(registry.parts.database)
     assert {each.value for each in kept.values()} == {
-        decode_fragment(Class(row["object_class"]), row["fragment"])
+        decode_fragment(ObjectClass(row["object_class"]), row["fragment"])
         for row in map(objects.row_of, world.values)
     }
     assert kept[world.membership.entry_uuid].patient_id == PATIENT

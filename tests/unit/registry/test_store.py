@@ -13,7 +13,7 @@ from registry.domain.multi_patient_queries import (
     MULTI_PATIENT_QUERIES,
 )
 from registry.domain.stored_queries import criteria_of
-from registry.domain.submission import Class
+from registry.domain.submission import ObjectClass
 from registry.store import (
     associations,
     candidates,
@@ -38,14 +38,14 @@ from tests.support.metadata import PATIENT, a_document_entry, a_folder, a_submis
 from tests.support.registry import APPROVED, MIGRATIONS
 
 CLASSES = {
-    Class.DOCUMENT_ENTRY: metadata.document_entries,
-    Class.SUBMISSION_SET: metadata.submission_sets,
-    Class.FOLDER: metadata.folders,
-    Class.ASSOCIATION: metadata.associations,
+    ObjectClass.DOCUMENT_ENTRY: metadata.document_entries,
+    ObjectClass.SUBMISSION_SET: metadata.submission_sets,
+    ObjectClass.FOLDER: metadata.folders,
+    ObjectClass.ASSOCIATION: metadata.associations,
 }
 
 
-@pytest.mark.parametrize("object_class", Class)
+@pytest.mark.parametrize("object_class", ObjectClass)
 def test_columns_equal_what_the_fragment_says(object_class):
     @settings(max_examples=40, deadline=None)
     @given(CLASSES[object_class])
@@ -88,9 +88,9 @@ def contents():
 
 def of_patients(query, **parameters):
     prefix, object_class = (
-        ("$XDSDocumentEntry", Class.DOCUMENT_ENTRY)
+        ("$XDSDocumentEntry", ObjectClass.DOCUMENT_ENTRY)
         if query is FIND_DOCUMENTS_FOR_MULTIPLE_PATIENTS
-        else ("$XDSFolder", Class.FOLDER)
+        else ("$XDSFolder", ObjectClass.FOLDER)
     )
     given = {f"{prefix}{name}": value for name, value in (parameters | {"Status": [APPROVED]}).items()}
     criteria = criteria_of(query.query_id, encode_parameters(given), queries=MULTI_PATIENT_QUERIES)
@@ -212,7 +212,9 @@ async def test_a_change_writes_columns_and_fragment_alike(registry):
         )
     )
     deprecated = {
-        object_class: fragments.decode_fragment(Class(object_class), bytes(fragment)).availability_status
+        object_class: fragments.decode_fragment(
+            ObjectClass(object_class), bytes(fragment)
+        ).availability_status
         for status, object_class, fragment in rows
         if status == AvailabilityStatus.DEPRECATED
     }

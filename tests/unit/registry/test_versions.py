@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from registry.domain.metadata_update import Update
 from registry.domain.registration import Registered
-from registry.domain.submission import Class, Message
+from registry.domain.submission import ObjectClass, SubmissionIndex
 from registry.domain.versions import Known, carried, change_of
 from shared.ebrim.model import (
     Association,
@@ -50,7 +50,9 @@ def worlds(draw):
         registered={
             thing.entry_uuid: Registered(
                 entry_uuid=thing.entry_uuid,
-                object_class=Class.DOCUMENT_ENTRY if isinstance(thing, DocumentEntry) else Class.FOLDER,
+                object_class=ObjectClass.DOCUMENT_ENTRY
+                if isinstance(thing, DocumentEntry)
+                else ObjectClass.FOLDER,
                 status=AvailabilityStatus.APPROVED,
                 patient_id=PATIENT,
             )
@@ -60,7 +62,7 @@ def worlds(draw):
         superseded=frozenset(things[at].entry_uuid for at in old),
         attached=tuple(attached),
     )
-    return Update(Message(message)), known
+    return Update(SubmissionIndex(message)), known
 
 
 @given(worlds())
