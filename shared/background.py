@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from shared.attempts import awaited
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
@@ -87,20 +88,25 @@ class BackgroundWork:
         while True:
             self._woken.clear()
             self._began = time.monotonic()
-            try:
-                await self._turn()
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                # Something that the turn waited for was cancelled, which is no order to end.
-                await self._failed(error)
-            except Exception as error:
-                # Whatever it is: what waits for this work must not wait for a restart of the service.
-                await self._failed(error)
-            else:
+            failure = await self._turned()
+            if failure is None:
                 self._in_a_row = 0
                 await self._rest()
+            else:
+                # Whatever it is: what waits for this work must not wait for a restart of the service.
+                await self._failed(failure)
+
+    async def _turned(self) -> BaseException | None:
+        """Why a turn failed, if it did."""
+        try:
+            outcome = await awaited(self._turn())
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Something that the turn waited for was cancelled, which is no order to end.
+            return error
+        return outcome if isinstance(outcome, Exception) else None
 
     async def _failed(self, error: BaseException) -> None:
         if not self._is_failing():

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from shared.attempts import attempted
 from shared.store.folders import keep_private
 from shared.telemetry.trace import one_trace
 from xdsi.failures import Failed, WrongUsage
@@ -138,10 +139,10 @@ def main() -> None:
     try:
         # What a command asks of its peers is one trace; a service has one for each request.
         with nullcontext() if wanted in _SERVING else one_trace():
-            build(wanted)(prog_name="xdsi")
+            error = attempted(lambda: build(wanted)(prog_name="xdsi"))
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
+    if isinstance(error, Exception):
         from xdsi.mistakes import told  # what it knows takes its time to load, and is seldom needed
 
         sys.stderr.write("".join(f"xdsi: {line}\n" for line in told(error).splitlines()))

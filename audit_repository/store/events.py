@@ -26,6 +26,7 @@ from audit_repository.domain.sources import Standing
 from audit_repository.store.identities import identities, insert_identities, read_backlog, rows_of
 from audit_repository.store.signing import Signer, last_published, publish
 from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
+from shared.attempts import awaited
 from shared.background import BackgroundWork
 from shared.store.engine import Database, Row, Transaction
 from shared.store.failures import DatabaseError
@@ -172,14 +173,14 @@ class Trail:
         while self._waiting:
             batch = self._take()
             records = [record for given, _ in batch for record in given]
-            try:
-                new, crossed = await self.database.write(partial(self._insert, records=records))
-            except Exception as error:
+            kept = await awaited(self.database.write(partial(self._insert, records=records)))
+            if isinstance(kept, Exception):
                 # Whatever it is, those who wait must learn that nothing was kept.
                 for _, future in batch:
                     if not future.done():
-                        future.set_exception(error)
+                        future.set_exception(kept)
                 continue
+            new, crossed = kept
             for given, future in batch:
                 if not future.done():
                     future.set_result(sum(record.digest in new for record in given))

@@ -19,6 +19,7 @@ from functools import partial
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources
 from audit_repository.settings import AuditRepositorySettings
+from shared.attempts import to_its_end
 from shared.audit.syslog import FrameReader, FramingError, Oversized
 from shared.background import BackgroundWork
 from shared.faults import SecurityFault
@@ -233,7 +234,7 @@ class SyslogListener:
 
         large = sum(len(message) for message in messages if isinstance(message, bytes)) > INLINE_BYTES
         records = await asyncio.to_thread(read) if large else read()
-        await asyncio.shield(asyncio.ensure_future(self._append(records)))
+        await to_its_end(self._append(records))
         # Nothing is answered in syslog, and every request elsewhere is a record here.
         _log.debug("records kept", peer=node.address, records=len(records))
 
@@ -287,6 +288,8 @@ class DatagramListener(asyncio.DatagramProtocol):
         taken = [await self._waiting.get()]
         while not self._waiting.empty() and len(taken) < 500:
             taken.append(self._waiting.get_nowait())
+        # Until they are kept they count as lost.
+        self._overrun += len(taken)
         try:
             await self._append(
                 [
@@ -294,9 +297,7 @@ class DatagramListener(asyncio.DatagramProtocol):
                     for data, peer, at in taken
                 ]
             )
-        except Exception:
-            self._overrun += len(taken)
-            raise
+            self._overrun -= len(taken)
         finally:
             for _ in taken:
                 self._waiting.task_done()

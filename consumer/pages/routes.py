@@ -26,6 +26,7 @@ from consumer.pages.sessions import Sessions, TooManySessions
 from consumer.pages.visitors import Reception, Visitor
 from consumer.pages.workplace import Workplace
 from consumer.unit import Parts
+from shared.attempts import awaited
 from shared.audit.events import LOGIN, LOGOUT, user_authentication
 from shared.http.problem import BadRequest, HttpProblem, Unauthorized, Unavailable
 from shared.http.raw_asgi import ClientGone, node_of
@@ -95,14 +96,15 @@ class Pages:
         self, page: Callable[[Request], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def answering(request: Request) -> Response:
-            try:
-                return await page(request)
-            except ClientGone:
-                raise
-            except SignInNeeded as reason:
-                return await self._signing_in(request, str(reason), HTTPStatus.UNAUTHORIZED)
-            except Exception as error:
-                return await self._problem(request, problem_of(error, {}))
+            match await awaited(page(request)):
+                case ClientGone() as gone:
+                    raise gone
+                case SignInNeeded() as reason:
+                    return await self._signing_in(request, str(reason), HTTPStatus.UNAUTHORIZED)
+                case Exception() as error:
+                    return await self._problem(request, problem_of(error, {}))
+                case answer:
+                    return answer
 
         return answering
 

@@ -19,6 +19,7 @@ from imaging_source.store.publications import (
 )
 from imaging_source.transactions import rad68
 from imaging_source.unit import Parts
+from shared.attempts import awaited
 from shared.background import BackgroundWork
 from shared.perform import log_mistake
 from shared.store.failures import DatabaseError
@@ -115,14 +116,15 @@ class Publisher:
         self.wake()
 
     async def _provide(self, leased: LeasedPublication) -> None:
-        try:
-            with one_trace():
-                await rad68.provide(self._parts, leased)
-        except DatabaseError as error:
-            _log.error("an outcome cannot be kept; it will be learned anew", error=type(error).__name__)
-        except Exception as error:
-            # The lease ends by time, and the attempt is made again.
-            log_mistake(error)
+        with one_trace():
+            match await awaited(rad68.provide(self._parts, leased)):
+                case DatabaseError() as error:
+                    _log.error(
+                        "an outcome cannot be kept; it will be learned anew", error=type(error).__name__
+                    )
+                case Exception() as error:
+                    # The lease ends by time, and the attempt is made again.
+                    log_mistake(error)
 
 
 class StudyWatch:
@@ -164,20 +166,19 @@ class StudyWatch:
 
     async def _publish(self, study_instance_uid: str) -> None:
         at = self._changed.pop(study_instance_uid)
-        try:
-            await rad68.publish(self._parts, study_instance_uid)
-        except NotPublishable as error:
-            # Its text may quote the study.
-            _log.warning("a study is not published", exc_info=error)
-        except (DatabaseError, RegistryAway, rad68.NotWithdrawn) as error:
-            _log.error("a study cannot be published now", error=type(error).__name__)
-            self._again(study_instance_uid, at, _PAUSE_SECONDS)
-        except Exception as error:
-            # One study must not keep the others from being published, nor be forgotten.
-            log_mistake(error)
-            self._again(study_instance_uid, at, _LONG_PAUSE_SECONDS)
-        else:
-            self._publisher.wake()
+        match await awaited(rad68.publish(self._parts, study_instance_uid)):
+            case NotPublishable() as error:
+                # Its text may quote the study.
+                _log.warning("a study is not published", exc_info=error)
+            case (DatabaseError() | RegistryAway() | rad68.NotWithdrawn()) as error:
+                _log.error("a study cannot be published now", error=type(error).__name__)
+                self._again(study_instance_uid, at, _PAUSE_SECONDS)
+            case Exception() as error:
+                # One study must not keep the others from being published, nor be forgotten.
+                log_mistake(error)
+                self._again(study_instance_uid, at, _LONG_PAUSE_SECONDS)
+            case _:
+                self._publisher.wake()
 
     def _again(self, study_instance_uid: str, at: float, pause_seconds: float) -> None:
         self._changed.setdefault(study_instance_uid, max(at, time.monotonic() + pause_seconds - self._delay))

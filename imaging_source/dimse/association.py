@@ -19,6 +19,7 @@ from imaging_source.domain.intake import MISMATCH, NOT_AUTHORIZED, Refused
 from imaging_source.domain.transfer import Sender
 from imaging_source.store.files import Incoming
 from imaging_source.store.transfers import Transfer
+from shared.attempts import attempted
 from shared.audit.events import DESTINATION_ROLE, SOURCE_ROLE, Participant, access_point
 from shared.audit.recorder import AuditUnavailable
 from shared.security.caller import Node
@@ -87,11 +88,11 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
     def run_reactor(self) -> None:
         """Serve the association to its end, then leave nothing of it open."""
         try:
-            super().run_reactor()
-        except Exception as error:
             # pynetdicom negotiates what the peer wrote with no exception of its own for what cannot be.
-            _log.warning("an association was aborted by a %s", type(error).__name__)
-            self.dul.state_machine.cut()
+            failure = attempted(super().run_reactor)
+            if isinstance(failure, Exception):
+                _log.warning("an association was aborted by a %s", type(failure).__name__)
+                self.dul.state_machine.cut()
         finally:
             if self.dul.is_alive():
                 self.dul.kill_dul()

@@ -26,6 +26,7 @@ from imaging_source.dimse.association import StorageAssociation
 from imaging_source.dimse.storage import StorageService
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
+from shared.attempts import attempted
 from shared.audit.recorder import AuditRecorder
 from shared.dicom.uids import (
     EXPLICIT_LE,
@@ -42,6 +43,7 @@ from shared.security.tls import server_context
 
 _log = logging.getLogger(__name__)
 
+_ENDED_BEFORE: Final = "a DICOM connection ended before its association began"
 _SILENCE_SECONDS: Final = 10
 _STOP_SECONDS: Final = 30
 # A-ASSOCIATE-RJ: transient, by the presentation-related provider, local limit exceeded (PS3.8 9.3.4).
@@ -150,10 +152,9 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Make the association of a connection, which counts until either has ended."""
-        try:
-            self.finish_request(request, client_address)
-        except Exception:
-            self.handle_error(request, client_address)
+        failure = attempted(lambda: self.finish_request(request, client_address))
+        if isinstance(failure, Exception):
+            _log.info(_ENDED_BEFORE, exc_info=failure)
             self.shutdown_request(request)
             self.admission.leave(client_address[0])
 
@@ -189,7 +190,7 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Note a connection that ended before its association began."""
-        _log.info("a DICOM connection ended before its association began", exc_info=True)
+        _log.info(_ENDED_BEFORE, exc_info=True)
 
     def began(self, association: StorageAssociation) -> None:
         """Count an association as open."""

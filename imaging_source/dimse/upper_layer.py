@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from typing import Final
 
@@ -24,6 +25,7 @@ from pynetdicom.transport import AssociationSocket
 
 from imaging_source.domain.intake import MISMATCH, Refused
 from imaging_source.store.files import Incoming, Spooled
+from shared.attempts import attempted
 from shared.dicom.part10 import file_meta
 from shared.dicom.uids import is_uid
 
@@ -115,9 +117,7 @@ class BoundedMachine(StateMachine):  # type: ignore[misc]  # not typed
 
     def do_action(self, event: str) -> None:
         """Act on `event`; what cannot be acted on, for what the peer wrote, ends in an A-ABORT."""
-        try:
-            super().do_action(event)
-        except Exception:
+        if isinstance(attempted(partial(super().do_action, event)), Exception):
             _log.warning("a PDU could not be acted on; the association is aborted")
             self.cut()
 
@@ -182,10 +182,8 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]  # not typed
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take fragments; what breaks a limit, or cannot be read, aborts the association."""
-        try:
-            super().receive_primitive(primitive)
-        except Exception:
-            # pynetdicom decodes what the peer wrote with no exception of its own for what is malformed.
+        # pynetdicom decodes what the peer wrote with no exception of its own for what is malformed.
+        if isinstance(attempted(partial(super().receive_primitive, primitive)), Exception):
             _log.warning("a DIMSE message could not be read; the association is aborted")
             self._abort()
             return

@@ -23,6 +23,7 @@ from imaging_source.domain.transfer import Sender
 from imaging_source.store.files import Incoming
 from imaging_source.store.transfers import Transfer
 from imaging_source.unit import Unit
+from shared.attempts import to_its_end
 from shared.audit.events import http_push_participants, ihe, purposes
 from shared.dicom import native_xml
 from shared.dicom.multipart import APPLICATION_DICOM
@@ -122,7 +123,7 @@ async def handle(unit: Unit, request: StoreRequest, caller: Caller) -> StoreResp
         results = await _receive(unit, request, transfer, claim)
     finally:
         # Also when the sender has gone: what came of it is kept, and stands in the trail.
-        await asyncio.shield(unit.parts.instances.conclude(transfer, unit.parts.recorder.record))
+        await to_its_end(unit.parts.instances.conclude(transfer, unit.parts.recorder.record))
     unit.audited = True
     return StoreResponse(
         results=results,

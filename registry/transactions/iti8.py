@@ -13,6 +13,7 @@ from registry.domain.patients import PatientRefused
 from registry.store import feed as feed_store
 from registry.transactions import patient_feed
 from registry.unit import Parts, Unit
+from shared.attempts import attempted, awaited
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome, feed_participants, ihe
 from shared.audit.recorder import AuditUnavailable
@@ -43,37 +44,46 @@ class FeedReceiver:
         The same message again, by control id and bytes, is acknowledged as before. Whatever goes wrong
         becomes AE or AR with its reason, and changes nothing.
         """
-        settings, address = self.parts.settings, node.address
-        message = None
+        address = node.address
         asked_for("ITI-8")
         ended(Result.FAILURE)
-        try:
-            self.rights.check(node, "ITI-8")
-            message = feed.decode(
-                octets,
-                domain=settings.affinity_domain,
-                namespace=settings.feed_namespace,
-                default_charset=settings.feed_charset,
-            )
-            taken = await self._taken(message, hashlib.sha256(octets).hexdigest(), address)
-            ended(Result.SUCCESS)
-            return taken
-        except NodeRefused as fault:
-            ended(Result.FAULT)
-            return await self._stranger(fault, octets, address)
-        except FeedError as error:
-            return await self._refused(error, message, address)
-        except UnavailableError as error:
-            return await self._refused(
-                FeedError(AcknowledgementCode.ERROR, 207, "MSH", error.context), message, address
-            )
-        except Exception as error:
-            ended(Result.ERROR)
-            _log.exception("a feed message failed", kind=type(error).__name__)
-            text = "internal error; the registry's log explains it"
-            return await self._refused(
-                FeedError(AcknowledgementCode.ERROR, 207, "MSH", text), message, address
-            )
+        message = attempted(lambda: self._read(octets, node))
+        if isinstance(message, FeedMessage):
+            answer = await awaited(self._taken(message, hashlib.sha256(octets).hexdigest(), address))
+            return await self._answered(answer, message, octets, address)
+        return await self._answered(message, None, octets, address)
+
+    def _read(self, octets: bytes, node: Node) -> FeedMessage:
+        self.rights.check(node, "ITI-8")
+        settings = self.parts.settings
+        return feed.decode(
+            octets,
+            domain=settings.affinity_domain,
+            namespace=settings.feed_namespace,
+            default_charset=settings.feed_charset,
+        )
+
+    async def _answered(
+        self, outcome: bytes | Exception, message: FeedMessage | None, octets: bytes, address: str
+    ) -> bytes:
+        match outcome:
+            case NodeRefused() as fault:
+                ended(Result.FAULT)
+                return await self._stranger(fault, octets, address)
+            case FeedError() as error:
+                return await self._refused(error, message, address)
+            case UnavailableError() as error:
+                unavailable = FeedError(AcknowledgementCode.ERROR, 207, "MSH", error.context)
+                return await self._refused(unavailable, message, address)
+            case Exception() as error:
+                ended(Result.ERROR)
+                _log.error("a feed message failed", kind=type(error).__name__, exc_info=error)
+                text = "internal error; the registry's log explains it"
+                mistake = FeedError(AcknowledgementCode.ERROR, 207, "MSH", text)
+                return await self._refused(mistake, message, address)
+            case acknowledgement:
+                ended(Result.SUCCESS)
+                return acknowledgement
 
     async def _taken(self, message: FeedMessage, digest: str, address: str) -> bytes:
         now = self.parts.now()

@@ -18,6 +18,7 @@ from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.transactions import iti57, snapshots
 from repository.transactions.snapshots import Outcome
 from repository.unit import Unit
+from shared.attempts import to_its_end
 from shared.consent.decision import Action, Decision, Resource
 from shared.ebrim.codec import decode_submission, encode_submission, parse_fragment
 from shared.ebrim.identifiers import new_uuid
@@ -180,7 +181,7 @@ async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> Bytes:
             await iti57.resolve(unit)
         return settled
 
-    settled = await asyncio.shield(asyncio.ensure_future(conclude()))
+    settled = await to_its_end(conclude())
     if settled is None:
         raise XdsError(f"document {found.unique_id} is not available", location=found.unique_id)
     return settled

@@ -3,7 +3,6 @@ is the same."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
 from uuid import uuid4
@@ -20,6 +19,7 @@ from repository.domain.provision import (
 from repository.store import documents
 from repository.transactions import registration
 from repository.unit import Unit
+from shared.attempts import to_its_end
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import Side
@@ -126,7 +126,7 @@ async def _provide(
         return registered.response
 
     # Once the provision is committed its outcome must be recorded, even if the provider hangs up.
-    return await asyncio.shield(asyncio.ensure_future(provide()))
+    return await to_its_end(provide())
 
 
 async def _again(unit: Unit, before: Provision, success: tuple[AuditEvent, ...]) -> RegistryResponse:

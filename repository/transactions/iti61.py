@@ -3,7 +3,6 @@ ITI-42: entries of documents that are made when they are asked for (`assembling`
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -12,6 +11,7 @@ from repository.domain.provision import Provision, State, digest_of
 from repository.store import assemblies, documents
 from repository.transactions import registration
 from repository.unit import Unit
+from shared.attempts import to_its_end
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import new_oid, new_uuid
 from shared.messages.on_demand import ManifestRequest
@@ -68,7 +68,7 @@ async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: Kind
     )
     made = assembly_of(submission, kind, provision.provision_id, study_instance_uid)
     # Once the provision is committed its outcome must be recorded, even if the caller hangs up.
-    return await asyncio.shield(asyncio.ensure_future(_entered(unit, made, provision)))
+    return await to_its_end(_entered(unit, made, provision))
 
 
 async def _entered(unit: Unit, made: Assembly, provision: Provision) -> Entered:

@@ -7,7 +7,6 @@ made of content that is not older than the last one.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import uuid4
@@ -19,6 +18,7 @@ from repository.store.snapshots import insert_snapshot, latest_snapshot
 from repository.transactions import registration
 from repository.transactions.registration import Registered
 from repository.unit import Unit
+from shared.attempts import to_its_end
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import new_uuid
 from shared.errors import Actor, Rejected, XdsError
@@ -76,7 +76,7 @@ async def current(unit: Unit, found: Assembly) -> Snapshot | None:
         provision = await documents.provision_of(unit.parts.database, latest.provision_id)
         if provision is None:
             continue
-        outcome = await asyncio.shield(asyncio.ensure_future(registration.register(unit, provision)))
+        outcome = await to_its_end(registration.register(unit, provision))
         if not outcome.final:
             raise _not_registered(found, outcome)
     raise XdsError(f"document {found.unique_id} is being registered; ask again", location=found.unique_id)
@@ -94,7 +94,7 @@ async def registered(
         The registry refuses it, or gives no answer now.
     """
     # Once the provision is committed its outcome must be recorded, even if the consumer hangs up.
-    return await asyncio.shield(asyncio.ensure_future(_registered(unit, found, made, came, before)))
+    return await to_its_end(_registered(unit, found, made, came, before))
 
 
 async def _registered(

@@ -14,6 +14,7 @@ from time import monotonic
 
 import httpx2
 
+from shared.attempts import awaited
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
 from shared.consent.policy import PatientPolicies, decode_patient_policies
@@ -151,12 +152,15 @@ class ConsentDecisions:
             self._copies.popitem(last=False)
 
     async def _fetched(self, patient_id: str) -> PatientPolicies | None:
-        try:
-            async with asyncio.timeout(self._fetch_seconds):
-                return await self._fetch(patient_id)
-        except Exception as error:  # whatever keeps us from knowing the policies, the answer is no
-            log.warning("consent policies cannot be fetched: %s", type(error).__name__)
+        policies = await awaited(self._fetched_in_time(patient_id))
+        if isinstance(policies, Exception):  # whatever keeps us from knowing the policies, the answer is no
+            log.warning("consent policies cannot be fetched: %s", type(policies).__name__)
             return None
+        return policies
+
+    async def _fetched_in_time(self, patient_id: str) -> PatientPolicies:
+        async with asyncio.timeout(self._fetch_seconds):
+            return await self._fetch(patient_id)
 
 
 def _current(resource: Resource, policies: PatientPolicies) -> list[Resource]:

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from shared.attempts import to_its_end
 from shared.background import BackgroundWork
 from shared.http.protocol import House, XdsiProtocol
 from shared.telemetry.log import logger
@@ -94,18 +95,19 @@ class TlsListener:
         except ssl.SSLError as error:
             self._house.admission.leave(address)
             await self._report(address, reason_of(error))
-        except BaseException as error:
-            # No failed authentication: gone (scanners, probes of load balancers), too slow, or we stop.
+        except OSError as error:
+            # No failed authentication: gone (scanners, probes of load balancers), or too slow.
             self._house.admission.leave(address)
-            if not isinstance(error, OSError):
-                raise
             _log.info("no handshake", peer=address, error=type(error).__name__)
+        except BaseException:
+            self._house.admission.leave(address)
+            raise
 
     async def _report(self, address: str, reason: str) -> None:
         _log.warning("node authentication failed", peer=address, reason=reason)
         if self._on_failure is not None:
             # Shielded: what happened is recorded even if the server is just stopping.
-            await asyncio.shield(asyncio.ensure_future(self._on_failure(address, reason)))
+            await to_its_end(self._on_failure(address, reason))
 
 
 def reason_of(error: ssl.SSLError) -> str:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from shared.attempts import awaited
 from shared.audit.forwarder import Forwarder
 from shared.background import BackgroundWork
 from shared.telemetry.log import logger
@@ -104,14 +105,17 @@ async def _works(work: BackgroundWork | Forwarder) -> None:
 
 async def _reason(name: str, check: Check) -> str:
     """Why `check` does not hold; empty when it does."""
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await check()
-    except NotReady as reason:
-        return str(reason)
-    except TimeoutError:
-        return f"no answer within {CHECK_SECONDS:g} s"
-    except Exception as error:
-        _log.warning("not ready", check=name, exc_info=error)
-        return type(error).__name__
+    match await awaited(_checked(check)):
+        case NotReady() as reason:
+            return str(reason)
+        case TimeoutError():
+            return f"no answer within {CHECK_SECONDS:g} s"
+        case Exception() as error:
+            _log.warning("not ready", check=name, exc_info=error)
+            return type(error).__name__
     return ""
+
+
+async def _checked(check: Check) -> None:
+    async with asyncio.timeout(CHECK_SECONDS):
+        await check()

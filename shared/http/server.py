@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar, cast
 import uvloop
 from uvicorn.config import Config
 
+from shared.attempts import attempted
 from shared.http.guard import Guard
 from shared.http.handshake import OnTlsFailure, TlsListener
 from shared.http.limits import HttpLimits
@@ -141,10 +142,9 @@ class RunningServer:
 
 def sweep_one(connection: XdsiProtocol, elapsed_seconds: float) -> None:
     """Look at the deadlines of one connection; our mistake about one must not end the watch over all."""
-    try:
-        connection.sweep(elapsed_seconds)
-    except Exception as error:
-        _log.error("a connection was cut by mistake", exc_info=error)
+    mistake = attempted(lambda: connection.sweep(elapsed_seconds))
+    if isinstance(mistake, Exception):
+        _log.error("a connection was cut by mistake", exc_info=mistake)
         connection.transport.abort()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from http.client import responses
 from typing import Any
 
+from shared.attempts import to_its_end
 from shared.http.raw_asgi import PIECES, App, Receive, Scope, Send
 from shared.telemetry.trace import trace_id
 from shared.telemetry.wire import Message, WireFolder
@@ -30,7 +30,7 @@ def kept_in(folder: WireFolder, app: App) -> App:
         try:
             await app(scope, received, sent)
         finally:
-            await asyncio.shield(folder.keep(trace_id(), "http", request, answer))
+            await to_its_end(folder.keep(trace_id(), "http", request, answer))
 
     return asgi
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from starlette.routing import BaseRoute, Route
 
+from shared.attempts import to_its_end
 from shared.audit.events import Outcome
 from shared.audit.recorder import AuditUnavailable
 from shared.faults import NodeRefused, SecurityFault
@@ -177,7 +178,7 @@ class _Endpoint:
         try:
             await _sent(exchange.message, response, send)
         except (ClientGone, BodyBroken, OSError, asyncio.CancelledError) as error:
-            await asyncio.shield(self._record_broken(exchange, error))
+            await to_its_end(self._record_broken(exchange, error))
             raise
         finally:
             if response.sent is not None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from shared.attempts import to_its_end
 from shared.audit.events import Outcome
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor, Busy, Rejected, XdsError
@@ -181,9 +182,9 @@ class SoapService:
             ended(BROKEN_OFF)
         finally:
             if exchange.relay is not None:
-                await asyncio.shield(exchange.relay.aclose())
+                await to_its_end(exchange.relay.aclose())
             if exchange.package.attachments:
-                await asyncio.shield(asyncio.to_thread(exchange.package.discard))
+                await to_its_end(asyncio.to_thread(exchange.package.discard))
 
     # --- every end of the way ------------------------------------------------------------------------
 
@@ -424,7 +425,7 @@ class SoapService:
                 return
             await send_pieces(exchange.scope, send, status=reply.status, headers=headers, pieces=reply.pieces)
         except (ClientGone, BodyBroken, OSError, asyncio.CancelledError) as error:
-            await asyncio.shield(self._record_broken(exchange, error))
+            await to_its_end(self._record_broken(exchange, error))
             raise
 
     async def _record_broken(self, exchange: Exchange, error: BaseException) -> None:

@@ -29,6 +29,7 @@ from urllib.parse import quote
 from sqlalchemy import TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
+from shared.attempts import attempted
 from shared.store import schema
 from shared.store.engine import Batch, Row, Transaction, Work
 from shared.store.failures import (
@@ -351,14 +352,11 @@ class SqliteDatabase(SqliteReader):
 
     def _in_savepoint(self, connection: sqlite3.Connection, work: Work[Any]) -> Any:
         connection.execute("SAVEPOINT item")
-        try:
-            result = _drive(work(SqliteTransaction(connection, self._written)))
-        except _Fatal:
-            raise
-        except Exception as error:
+        result = attempted(lambda: _drive(work(SqliteTransaction(connection, self._written))))
+        if isinstance(result, _Fatal):
+            raise result
+        if isinstance(result, Exception):
             connection.execute("ROLLBACK TO item")
-            connection.execute("RELEASE item")
-            return error
         connection.execute("RELEASE item")
         return result
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from shared.attempts import attempted
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -129,10 +131,9 @@ class GroupWriter(Generic[Item, Result]):
             return self._queue.get()
 
     def _carry_out(self, batch: list[_Waiting[Item, Result]]) -> Sequence[Any]:
-        try:
-            results = self._write([item for item, _ in batch])
-        except Exception as error:
-            return [error] * len(batch)
+        results = attempted(lambda: self._write([item for item, _ in batch]))
+        if isinstance(results, Exception):
+            return [results] * len(batch)
         if len(results) != len(batch):
             return [RuntimeError("write returned another number of results than items")] * len(batch)
         return results
