@@ -37,7 +37,7 @@ _AGO = re.compile(r"(\d+)([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Outcome(StrEnum):
+class OutcomeFilter(StrEnum):
     """How an event ended."""
 
     SUCCESS = "success"
@@ -61,7 +61,7 @@ def search(
         str, typer.Option("--type", help="Transaction or event code: ITI-18, RAD-69, 110114.")
     ] = "",
     object_: Annotated[str, typer.Option("--object", help="Id of a document, study or other object.")] = "",
-    outcome: Annotated[Outcome | None, typer.Option(help="Only events that ended so.")] = None,
+    outcome: Annotated[OutcomeFilter | None, typer.Option(help="Only events that ended so.")] = None,
     since: Since = "",
     node: Annotated[
         str, typer.Option(help="Node that delivered: subject DN, SHA-256 of the certificate, or address.")

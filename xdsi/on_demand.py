@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import httpx2
 
 from imaging_source.settings import ImagingSourceSettings
-from repository.domain.assembly import Kind
+from repository.domain.assembly import AssemblyKind
 from shared.http.client import http_client
 from xdsi.failures import Failed
 
@@ -17,7 +17,7 @@ _TIMEOUT_SECONDS = 60.0
 
 
 async def enter_studies(
-    settings: ImagingSourceSettings, studies: Sequence[str], kind: Kind, patient_id: str = ""
+    settings: ImagingSourceSettings, studies: Sequence[str], kind: AssemblyKind, patient_id: str = ""
 ) -> dict[str, tuple[str, str]]:
     """Let the repository register an entry for each study; by study its uniqueId, or empty and why not.
 
@@ -34,7 +34,7 @@ async def enter_studies(
 
 
 async def _entered(
-    http: httpx2.AsyncClient, url: str, study: str, kind: Kind, patient_id: str
+    http: httpx2.AsyncClient, url: str, study: str, kind: AssemblyKind, patient_id: str
 ) -> tuple[str, str]:
     asked = {"study_instance_uid": study, "patient_id": patient_id, "kind": kind}
     try:

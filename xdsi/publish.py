@@ -15,7 +15,7 @@ import typer
 
 from imaging_source.domain.reconciliation import UNKNOWN_PATIENT
 from imaging_source.settings import ImagingSourceSettings
-from repository.domain.assembly import Kind
+from repository.domain.assembly import AssemblyKind
 from shared.dicom.part10 import DicomError, scan, uid_of
 from shared.dicom.uids import is_uid
 from shared.http.client import http_client
@@ -93,13 +93,13 @@ def command(
         raise typer.BadParameter("a manifest is made at each retrieval or at the first: give one of the two")
     tell = _keep_quiet if as_json else _show_id if quiet else _show
     if on_demand or delayed:
-        kind = Kind.ON_DEMAND if on_demand else Kind.DELAYED
+        kind = AssemblyKind.ON_DEMAND if on_demand else AssemblyKind.DELAYED
         outcomes = asyncio.run(_enter(settings, studies, patient_id, kind, tell))
     else:
         outcomes = asyncio.run(_publish(settings, studies, patient_id, wait, tell))
     if as_json:
         typer.echo(json.dumps([_json(outcome) for outcome in outcomes], indent=2))
-    if failed := [one for one in outcomes if one.state not in ("published", "waiting", *Kind)]:
+    if failed := [one for one in outcomes if one.state not in ("published", "waiting", *AssemblyKind)]:
         raise Failed("\n".join(f"{one.study_instance_uid}: {one}" for one in failed))
     if wait and (waiting := [one for one in outcomes if one.state == "waiting"]):
         raise Failed("\n".join(f"{one.study_instance_uid}: {one}" for one in waiting))
@@ -127,7 +127,7 @@ async def _enter(
     settings: ImagingSourceSettings,
     studies: Sequence[str],
     patient_id: str,
-    kind: Kind,
+    kind: AssemblyKind,
     tell: Callable[[Published], None],
 ) -> list[Published]:
     entered = await enter_studies(settings, studies, kind, patient_id)

@@ -27,14 +27,14 @@ _XUA_NAME = re.compile(r"[^<>]*<(.+)@[^@]*>")
 _CX = re.compile(r"([^^]+)\^\^\^[^&]*&([^&]+)&ISO")
 
 
-class State(StrEnum):
+class RecordState(StrEnum):
     """Whether the message could be read."""
 
     PARSED = "parsed"
     UNPARSED = "unparsed"
 
 
-class Kind(StrEnum):
+class IndexKind(StrEnum):
     """By what a record is found, beside its time."""
 
     PATIENT = "patient"
@@ -63,7 +63,7 @@ class Record:
     peer: str
     subject: str
     raw: bytes
-    state: State
+    state: RecordState
     reason: str = ""
     event_time: str = ""
     event: str = ""
@@ -76,7 +76,7 @@ class Record:
     @property
     def source(self) -> str:
         """The AuditSourceID that the message names, or nothing."""
-        return next((value for kind, value in self.terms if kind == Kind.SOURCE), "")
+        return next((value for kind, value in self.terms if kind == IndexKind.SOURCE), "")
 
     @property
     def digest(self) -> str:
@@ -105,14 +105,14 @@ def record_of(came: bytes | Oversized, *, node: Node, received: datetime, source
     except (SyslogError, AuditMessageError) as error:
         return Record(
             **delivered,  # type: ignore[arg-type]
-            state=State.UNPARSED,
+            state=RecordState.UNPARSED,
             reason=str(error),
             standing=sources.standing("", node),
         )
     event = message.event
     return Record(
         **delivered,  # type: ignore[arg-type]
-        state=State.PARSED,
+        state=RecordState.PARSED,
         event_time=instant(event.time),
         event=event.event_id.code,
         outcome=int(event.outcome),
@@ -150,26 +150,26 @@ def _clean(value: str) -> str:
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _terms(message: ParsedAuditMessage) -> Iterator[tuple[Kind, str]]:
+def _terms(message: ParsedAuditMessage) -> Iterator[tuple[IndexKind, str]]:
     event = message.event
-    yield Kind.SOURCE, message.source.source_id
-    yield Kind.TYPE, event.event_id.code
-    yield from ((Kind.TYPE, code.code) for code in event.event_types)
-    yield from ((Kind.PURPOSE, code.code) for code in event.purposes)
+    yield IndexKind.SOURCE, message.source.source_id
+    yield IndexKind.TYPE, event.event_id.code
+    yield from ((IndexKind.TYPE, code.code) for code in event.event_types)
+    yield from ((IndexKind.PURPOSE, code.code) for code in event.purposes)
     if is_refusal(event):
-        yield Kind.OUTCOME, REFUSED
+        yield IndexKind.OUTCOME, REFUSED
     for participant in event.participants:
         yield from _of_participant(participant)
     for item in event.objects:
         yield from _of_object(item)
 
 
-def _of_participant(participant: Participant) -> Iterator[tuple[Kind, str]]:
+def _of_participant(participant: Participant) -> Iterator[tuple[IndexKind, str]]:
     for name in (participant.user_id, participant.user_name):
-        yield Kind.USER, name
-        yield Kind.USER, name_id(name)
-    yield Kind.ADDRESS, participant.network_id
-    yield from ((Kind.ROLE, role.code) for role in participant.roles)
+        yield IndexKind.USER, name
+        yield IndexKind.USER, name_id(name)
+    yield IndexKind.ADDRESS, participant.network_id
+    yield from ((IndexKind.ROLE, role.code) for role in participant.roles)
 
 
 def name_id(name: str) -> str:
@@ -178,11 +178,11 @@ def name_id(name: str) -> str:
     return found[1] if found else ""
 
 
-def _of_object(item: ParticipantObject) -> Iterator[tuple[Kind, str]]:
+def _of_object(item: ParticipantObject) -> Iterator[tuple[IndexKind, str]]:
     if is_patient(item):
-        yield Kind.PATIENT, patient_term(item.object_id)
+        yield IndexKind.PATIENT, patient_term(item.object_id)
         return
-    yield Kind.OBJECT, item.object_id
+    yield IndexKind.OBJECT, item.object_id
 
 
 def is_patient(item: ParticipantObject) -> bool:

@@ -21,7 +21,7 @@ from audit_repository.domain.chain import (
     head_statement,
     partition_of,
 )
-from audit_repository.domain.record import Kind, Record, State, instant
+from audit_repository.domain.record import IndexKind, Record, RecordState, instant
 from audit_repository.domain.sources import Standing
 from audit_repository.store.identities import identities, insert_identities, read_backlog, rows_of
 from audit_repository.store.signing import Signer, last_published, publish
@@ -95,7 +95,7 @@ class Search:
 
 
 _TERMS = ("patient", "user", "type", "object", "source", "address", "outcome")
-_BY_TERM = {name: Kind(name).value for name in _TERMS}
+_BY_TERM = {name: IndexKind(name).value for name in _TERMS}
 _BY_COLUMN = ("subject", "fingerprint", "peer", "standing")
 
 
@@ -348,7 +348,7 @@ def _search(wanted: Search) -> Select[Any]:
     if wanted.failed is not None:
         found = found.where(record.outcome > literal(0) if wanted.failed else record.outcome == literal(0))
     if wanted.unparsed:
-        found = found.where(record.state == literal(State.UNPARSED.value))
+        found = found.where(record.state == literal(RecordState.UNPARSED.value))
     return found.where(newest < bindparam("before")).order_by(newest.desc()).limit(bindparam("limit"))
 
 
@@ -409,7 +409,7 @@ def stored(row: Row) -> Stored:
         peer=peer,
         subject=subject,
         raw=bytes(raw),
-        state=State(state),
+        state=RecordState(state),
         reason=reason,
         event_time=event_time,
         event=event,

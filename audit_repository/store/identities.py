@@ -20,7 +20,7 @@ from audit_repository.domain.identities import (
     is_believed,
     subsumed,
 )
-from audit_repository.domain.record import Kind, identities_in
+from audit_repository.domain.record import IndexKind, identities_in
 from audit_repository.domain.sources import Standing
 from audit_repository.store.tables import audit_backlog, audit_identity, audit_record, audit_term
 from shared.store.engine import Database, Reader, Row, Transaction
@@ -54,7 +54,7 @@ _OLDER = (
     select(audit_record.c.sequence, audit_record.c.raw, audit_record.c.standing)
     .join(audit_term, audit_term.c.sequence == audit_record.c.sequence)
     .where(
-        audit_term.c.kind == literal(Kind.TYPE.value),
+        audit_term.c.kind == literal(IndexKind.TYPE.value),
         audit_term.c.value == bindparam("feed"),
         audit_term.c.sequence >= bindparam("first"),
     )

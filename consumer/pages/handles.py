@@ -22,7 +22,7 @@ _NONCE_BYTES = 12
 _MOST_CHARACTERS = 8 * 1024
 
 
-class Kind(StrEnum):
+class HandleKind(StrEnum):
     """What a handle leads to; one kind is never taken for another."""
 
     SEARCH = "search"
@@ -41,14 +41,14 @@ class Handles:
         self._cipher = AESGCM(AESGCM.generate_key(256))
         self._clock = clock
 
-    def seal(self, kind: Kind, holder: str, *fields: str) -> str:
+    def seal(self, kind: HandleKind, holder: str, *fields: str) -> str:
         """A handle to `fields` for `holder`, in characters that stand in a URL as they are."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         content = json.dumps([self._clock() + LIFETIME_SECONDS, *fields]).encode()
         sealed = nonce + self._cipher.encrypt(nonce, content, _bound(kind, holder))
         return urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
-    def open(self, kind: Kind, holder: str, handle: str) -> tuple[str, ...]:
+    def open(self, kind: HandleKind, holder: str, handle: str) -> tuple[str, ...]:
         """What `seal` was given.
 
         Raises
@@ -69,5 +69,5 @@ class Handles:
         return tuple(fields)
 
 
-def _bound(kind: Kind, holder: str) -> bytes:
+def _bound(kind: HandleKind, holder: str) -> bytes:
     return json.dumps([kind, holder]).encode()

@@ -18,7 +18,7 @@ from uuid import uuid4
 from consumer.domain.studies import Criteria, FoundStudy
 from consumer.domain.study import Delivery, NoRoad, UnsafeManifest, Via, Wanted, wanted
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
-from consumer.pages.handles import Handles, Kind, UnknownHandle
+from consumer.pages.handles import HandleKind, Handles, UnknownHandle
 from consumer.pages.problems import NOT_FOUND, asking, of_errors
 from consumer.pages.visitors import Visitor
 from consumer.unit import Parts
@@ -40,7 +40,7 @@ IMAGING_SOURCE = "the imaging source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundStudies:
     """Studies, newest first, each with the handle of its manifest; `complete` when none was left out.
 
     `unanswered` says who was asked beside, and did not answer as it should.
@@ -107,12 +107,12 @@ class Workplace:
 
     # -- find
 
-    async def find(self, visitor: Visitor, criteria: Criteria, *, limit: int = MOST_STUDIES) -> Found:
+    async def find(self, visitor: Visitor, criteria: Criteria, *, limit: int = MOST_STUDIES) -> FoundStudies:
         """The published studies of a patient that the visitor may see (ITI-18), at most `limit`."""
         with self._counted("ITI-18"):
             entries, unanswered = await self._entries(visitor, criteria)
         studies = tuple(FoundStudy.of(entry) for entry in entries[:limit])
-        return Found(
+        return FoundStudies(
             studies=tuple((study, self._manifest_handle(visitor, study)) for study in studies),
             complete=len(entries) <= limit and not unanswered,
             unanswered=unanswered,
@@ -135,7 +135,7 @@ class Workplace:
 
     def _manifest_handle(self, visitor: Visitor, study: FoundStudy) -> str:
         return self._handles.seal(
-            Kind.MANIFEST,
+            HandleKind.MANIFEST,
             visitor.holder,
             study.manifest_id,
             study.repository_unique_id,
@@ -146,7 +146,7 @@ class Workplace:
 
     async def open_handle(self, visitor: Visitor, handle: str) -> Opened:
         """The manifest behind a handle of `find`."""
-        manifest_id, repository_unique_id, home = self._opened(Kind.MANIFEST, visitor, handle)
+        manifest_id, repository_unique_id, home = self._opened(HandleKind.MANIFEST, visitor, handle)
         return await self.open(visitor, manifest_id, repository_unique_id, home)
 
     async def open(
@@ -187,7 +187,7 @@ class Workplace:
 
     def _instance(self, visitor: Visitor, one: Wanted) -> OpenedInstance:
         handle = self._handles.seal(
-            Kind.INSTANCE,
+            HandleKind.INSTANCE,
             visitor.holder,
             one.study_instance_uid,
             one.series_instance_uid,
@@ -206,7 +206,7 @@ class Workplace:
 
     async def fetch(self, visitor: Visitor, handle: str) -> Fetched:
         """The instance behind a handle of `open`, whole and checked, in a file (RAD-69, else RAD-107)."""
-        one = _wanted(self._opened(Kind.INSTANCE, visitor, handle))
+        one = _wanted(self._opened(HandleKind.INSTANCE, visitor, handle))
         try:
             via = self._consumer(visitor).road(one)
         except NoRoad as error:
@@ -237,12 +237,12 @@ class Workplace:
         """A handle to a search, so that it has an address that names nobody."""
         since, before = str(criteria.since or ""), str(criteria.before or "")
         return self._handles.seal(
-            Kind.SEARCH, visitor.holder, criteria.patient_id, since, before, *criteria.modalities
+            HandleKind.SEARCH, visitor.holder, criteria.patient_id, since, before, *criteria.modalities
         )
 
     def search_behind(self, visitor: Visitor, handle: str) -> Criteria:
         """The search behind a handle."""
-        patient_id, since, before, *modalities = self._opened(Kind.SEARCH, visitor, handle)
+        patient_id, since, before, *modalities = self._opened(HandleKind.SEARCH, visitor, handle)
         return Criteria.of(
             patient_id,
             affinity_domain=self._parts.settings.affinity_domain,
@@ -251,7 +251,7 @@ class Workplace:
             before=before,
         )
 
-    def _opened(self, kind: Kind, visitor: Visitor, handle: str) -> tuple[str, ...]:
+    def _opened(self, kind: HandleKind, visitor: Visitor, handle: str) -> tuple[str, ...]:
         try:
             return self._handles.open(kind, visitor.holder, handle)
         except UnknownHandle:

@@ -14,7 +14,7 @@ from gateway.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import Side
-from shared.ebrim.query_values import Kind, encode_value, parse_clause
+from shared.ebrim.query_values import ValueKind, encode_value, parse_clause
 from shared.errors import (
     Actor,
     MissingHomeCommunityId,
@@ -144,7 +144,7 @@ def _translated(parameters: Mapping[str, Clauses], links: Links, home: str) -> M
 
 
 def _clause(values: Sequence[str], links: Links, home: str) -> tuple[str, ...]:
-    patients = [links.of(patient_id, home) for patient_id in parse_clause(values, Kind.CX)]
+    patients = [links.of(patient_id, home) for patient_id in parse_clause(values, ValueKind.CX)]
     return encode_value(patients[0] if len(patients) == 1 else patients)
 
 
@@ -228,7 +228,7 @@ def patient_of(request: StoredQueryRequest) -> str:
     for name in PATIENT_PARAMETERS:
         for values in request.parameters.get(name, ()):
             try:
-                found.update(parse_clause(values, Kind.CX))
+                found.update(parse_clause(values, ValueKind.CX))
             except QueryError:
                 return ""
     return found.pop() if len(found) == 1 else ""

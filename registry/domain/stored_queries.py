@@ -13,7 +13,7 @@ from itertools import chain
 from shared.ebrim import schemes
 from shared.ebrim.identifiers import CX, CXi
 from shared.ebrim.model import AvailabilityStatus
-from shared.ebrim.query_values import Kind, parse_clause
+from shared.ebrim.query_values import ValueKind, parse_clause
 from shared.errors import (
     QueryError,
     Rejected,
@@ -48,7 +48,7 @@ class Parameter:
     """
 
     name: str
-    kind: Kind
+    kind: ValueKind
     need: Need = Need.OPTIONAL
     single: bool = False
     conjunctive: bool = False
@@ -101,19 +101,19 @@ class Criteria:
         return Shown(self.level, statuses) if statuses else Shown(self.level)
 
 
-def _one(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
+def _one(name: str, kind: ValueKind, need: Need = Need.OPTIONAL) -> Parameter:
     return Parameter(name=name, kind=kind, need=need, single=True)
 
 
-def _many(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
+def _many(name: str, kind: ValueKind, need: Need = Need.OPTIONAL) -> Parameter:
     return Parameter(name=name, kind=kind, need=need)
 
 
-def _all_of(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
+def _all_of(name: str, kind: ValueKind, need: Need = Need.OPTIONAL) -> Parameter:
     return Parameter(name=name, kind=kind, need=need, conjunctive=True)
 
 
-def _level_2(name: str, kind: Kind, need: Need = Need.OPTIONAL) -> Parameter:
+def _level_2(name: str, kind: ValueKind, need: Need = Need.OPTIONAL) -> Parameter:
     return Parameter(name=name, kind=kind, need=need, level=2)
 
 
@@ -123,39 +123,39 @@ _R, _G = Need.REQUIRED, Need.ONE_OF
 _DE, _SS, _FD = "$XDSDocumentEntry", "$XDSSubmissionSet", "$XDSFolder"
 
 #: Every query has it; the others of Metadata Update stand with their queries.
-METADATA_LEVEL = _one("$MetadataLevel", Kind.NUMBER)
+METADATA_LEVEL = _one("$MetadataLevel", ValueKind.NUMBER)
 ASSOCIATION_STATUS = "$XDSAssociationStatus"
-_ASSOCIATION_STATUS = _level_2(ASSOCIATION_STATUS, Kind.STATUS)
+_ASSOCIATION_STATUS = _level_2(ASSOCIATION_STATUS, ValueKind.STATUS)
 _AVAILABILITY = replace(
-    _level_2(f"{_DE}DocumentAvailability", Kind.AVAILABILITY), at_any_level=frozenset({schemes.ONLINE})
+    _level_2(f"{_DE}DocumentAvailability", ValueKind.AVAILABILITY), at_any_level=frozenset({schemes.ONLINE})
 )
 
-_FORMAT = _many(f"{_DE}FormatCode", Kind.CODE)
-_CONFIDENTIALITY = _all_of(f"{_DE}ConfidentialityCode", Kind.CODE)
-_TYPE = _many(f"{_DE}Type", Kind.TYPE)
+_FORMAT = _many(f"{_DE}FormatCode", ValueKind.CODE)
+_CONFIDENTIALITY = _all_of(f"{_DE}ConfidentialityCode", ValueKind.CODE)
+_TYPE = _many(f"{_DE}Type", ValueKind.TYPE)
 _CONTENT_FILTERS = (_FORMAT, _CONFIDENTIALITY, _TYPE)
 
 _FIND_DOCUMENTS = (
-    _one(f"{_DE}PatientId", Kind.CX, _R),
-    _many(f"{_DE}ClassCode", Kind.CODE),
-    _many(f"{_DE}TypeCode", Kind.CODE),
-    _many(f"{_DE}PracticeSettingCode", Kind.CODE),
-    _one(f"{_DE}CreationTimeFrom", Kind.TIME),
-    _one(f"{_DE}CreationTimeTo", Kind.TIME),
-    _one(f"{_DE}ServiceStartTimeFrom", Kind.TIME),
-    _one(f"{_DE}ServiceStartTimeTo", Kind.TIME),
-    _one(f"{_DE}ServiceStopTimeFrom", Kind.TIME),
-    _one(f"{_DE}ServiceStopTimeTo", Kind.TIME),
-    _many(f"{_DE}HealthcareFacilityTypeCode", Kind.CODE),
-    _all_of(f"{_DE}EventCodeList", Kind.CODE),
+    _one(f"{_DE}PatientId", ValueKind.CX, _R),
+    _many(f"{_DE}ClassCode", ValueKind.CODE),
+    _many(f"{_DE}TypeCode", ValueKind.CODE),
+    _many(f"{_DE}PracticeSettingCode", ValueKind.CODE),
+    _one(f"{_DE}CreationTimeFrom", ValueKind.TIME),
+    _one(f"{_DE}CreationTimeTo", ValueKind.TIME),
+    _one(f"{_DE}ServiceStartTimeFrom", ValueKind.TIME),
+    _one(f"{_DE}ServiceStartTimeTo", ValueKind.TIME),
+    _one(f"{_DE}ServiceStopTimeFrom", ValueKind.TIME),
+    _one(f"{_DE}ServiceStopTimeTo", ValueKind.TIME),
+    _many(f"{_DE}HealthcareFacilityTypeCode", ValueKind.CODE),
+    _all_of(f"{_DE}EventCodeList", ValueKind.CODE),
     _CONFIDENTIALITY,
-    _many(f"{_DE}AuthorPerson", Kind.LIKE),
+    _many(f"{_DE}AuthorPerson", ValueKind.LIKE),
     _FORMAT,
-    _many(f"{_DE}Status", Kind.STATUS, _R),
+    _many(f"{_DE}Status", ValueKind.STATUS, _R),
     _TYPE,
 )
-_A_DOCUMENT = (_one(f"{_DE}EntryUUID", Kind.UUID, _G), _one(f"{_DE}UniqueId", Kind.UNIQUE_ID, _G))
-_DOCUMENTS = (_many(f"{_DE}EntryUUID", Kind.UUID, _G), _many(f"{_DE}UniqueId", Kind.UNIQUE_ID, _G))
+_A_DOCUMENT = (_one(f"{_DE}EntryUUID", ValueKind.UUID, _G), _one(f"{_DE}UniqueId", ValueKind.UNIQUE_ID, _G))
+_DOCUMENTS = (_many(f"{_DE}EntryUUID", ValueKind.UUID, _G), _many(f"{_DE}UniqueId", ValueKind.UNIQUE_ID, _G))
 
 FIND_DOCUMENTS = StoredQuery(
     "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", "FindDocuments", (*_FIND_DOCUMENTS, _AVAILABILITY)
@@ -163,40 +163,40 @@ FIND_DOCUMENTS = StoredQuery(
 FIND_DOCUMENTS_BY_REFERENCE_ID = StoredQuery(
     "urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492",
     "FindDocumentsByReferenceId",
-    (*_FIND_DOCUMENTS, _all_of(f"{_DE}ReferenceIdList", Kind.REFERENCE_ID, _R)),
+    (*_FIND_DOCUMENTS, _all_of(f"{_DE}ReferenceIdList", ValueKind.REFERENCE_ID, _R)),
 )
 FIND_SUBMISSION_SETS = StoredQuery(
     "urn:uuid:f26abbcb-ac74-4422-8a30-edb644bbc1a9",
     "FindSubmissionSets",
     (
-        _one(f"{_SS}PatientId", Kind.CX, _R),
-        _many(f"{_SS}SourceId", Kind.OID),
-        _one(f"{_SS}SubmissionTimeFrom", Kind.TIME),
-        _one(f"{_SS}SubmissionTimeTo", Kind.TIME),
-        _one(f"{_SS}AuthorPerson", Kind.LIKE),
-        _many(f"{_SS}ContentType", Kind.CODE),
-        _many(f"{_SS}Status", Kind.STATUS, _R),
+        _one(f"{_SS}PatientId", ValueKind.CX, _R),
+        _many(f"{_SS}SourceId", ValueKind.OID),
+        _one(f"{_SS}SubmissionTimeFrom", ValueKind.TIME),
+        _one(f"{_SS}SubmissionTimeTo", ValueKind.TIME),
+        _one(f"{_SS}AuthorPerson", ValueKind.LIKE),
+        _many(f"{_SS}ContentType", ValueKind.CODE),
+        _many(f"{_SS}Status", ValueKind.STATUS, _R),
     ),
 )
 FIND_FOLDERS = StoredQuery(
     "urn:uuid:958f3006-baad-4929-a4de-ff1114824431",
     "FindFolders",
     (
-        _one(f"{_FD}PatientId", Kind.CX, _R),
-        _one(f"{_FD}LastUpdateTimeFrom", Kind.TIME),
-        _one(f"{_FD}LastUpdateTimeTo", Kind.TIME),
-        _all_of(f"{_FD}CodeList", Kind.CODE),
-        _many(f"{_FD}Status", Kind.STATUS, _R),
+        _one(f"{_FD}PatientId", ValueKind.CX, _R),
+        _one(f"{_FD}LastUpdateTimeFrom", ValueKind.TIME),
+        _one(f"{_FD}LastUpdateTimeTo", ValueKind.TIME),
+        _all_of(f"{_FD}CodeList", ValueKind.CODE),
+        _many(f"{_FD}Status", ValueKind.STATUS, _R),
     ),
 )
 GET_ALL = StoredQuery(
     "urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3",
     "GetAll",
     (
-        _one("$patientId", Kind.CX, _R),
-        _many(f"{_DE}Status", Kind.STATUS, _R),
-        _many(f"{_SS}Status", Kind.STATUS, _R),
-        _many(f"{_FD}Status", Kind.STATUS, _R),
+        _one("$patientId", ValueKind.CX, _R),
+        _many(f"{_DE}Status", ValueKind.STATUS, _R),
+        _many(f"{_SS}Status", ValueKind.STATUS, _R),
+        _many(f"{_FD}Status", ValueKind.STATUS, _R),
         *_CONTENT_FILTERS,
         _AVAILABILITY,
         _ASSOCIATION_STATUS,
@@ -205,21 +205,21 @@ GET_ALL = StoredQuery(
 GET_DOCUMENTS = StoredQuery(
     "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4",
     "GetDocuments",
-    (*_DOCUMENTS, _level_2(f"{_DE}LogicalID", Kind.UUID, _G)),
+    (*_DOCUMENTS, _level_2(f"{_DE}LogicalID", ValueKind.UUID, _G)),
 )
 GET_FOLDERS = StoredQuery(
     "urn:uuid:5737b14c-8a1a-4539-b659-e03a34a5e1e4",
     "GetFolders",
     (
-        _many(f"{_FD}EntryUUID", Kind.UUID, _G),
-        _many(f"{_FD}UniqueId", Kind.UNIQUE_ID, _G),
-        _level_2(f"{_FD}LogicalID", Kind.UUID, _G),
+        _many(f"{_FD}EntryUUID", ValueKind.UUID, _G),
+        _many(f"{_FD}UniqueId", ValueKind.UNIQUE_ID, _G),
+        _level_2(f"{_FD}LogicalID", ValueKind.UUID, _G),
     ),
 )
 GET_ASSOCIATIONS = StoredQuery(
     "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155",
     "GetAssociations",
-    (_many("$uuid", Kind.UUID, _R), _ASSOCIATION_STATUS),
+    (_many("$uuid", ValueKind.UUID, _R), _ASSOCIATION_STATUS),
 )
 GET_DOCUMENTS_AND_ASSOCIATIONS = StoredQuery(
     "urn:uuid:bab9529a-4a10-40b3-a01f-f68a615d247a",
@@ -229,14 +229,14 @@ GET_DOCUMENTS_AND_ASSOCIATIONS = StoredQuery(
 GET_SUBMISSION_SETS = StoredQuery(
     "urn:uuid:51224314-5390-4169-9b91-b1980040715a",
     "GetSubmissionSets",
-    (_many("$uuid", Kind.UUID, _R), _ASSOCIATION_STATUS),
+    (_many("$uuid", ValueKind.UUID, _R), _ASSOCIATION_STATUS),
 )
 GET_SUBMISSION_SET_AND_CONTENTS = StoredQuery(
     "urn:uuid:e8e3cb2c-e39c-46b9-99e4-c12f57260b83",
     "GetSubmissionSetAndContents",
     (
-        _one(f"{_SS}EntryUUID", Kind.UUID, _G),
-        _one(f"{_SS}UniqueId", Kind.UNIQUE_ID, _G),
+        _one(f"{_SS}EntryUUID", ValueKind.UUID, _G),
+        _one(f"{_SS}UniqueId", ValueKind.UNIQUE_ID, _G),
         *_CONTENT_FILTERS,
         _ASSOCIATION_STATUS,
     ),
@@ -245,8 +245,8 @@ GET_FOLDER_AND_CONTENTS = StoredQuery(
     "urn:uuid:b909a503-523d-4517-8acf-8e5834dfc4c7",
     "GetFolderAndContents",
     (
-        _one(f"{_FD}EntryUUID", Kind.UUID, _G),
-        _one(f"{_FD}UniqueId", Kind.UNIQUE_ID, _G),
+        _one(f"{_FD}EntryUUID", ValueKind.UUID, _G),
+        _one(f"{_FD}UniqueId", ValueKind.UNIQUE_ID, _G),
         *_CONTENT_FILTERS,
         _ASSOCIATION_STATUS,
     ),
@@ -259,7 +259,7 @@ GET_FOLDERS_FOR_DOCUMENT = StoredQuery(
 GET_RELATED_DOCUMENTS = StoredQuery(
     "urn:uuid:d90e5407-b356-4d91-a89f-873917b4b0e6",
     "GetRelatedDocuments",
-    (*_A_DOCUMENT, _many("$AssociationTypes", Kind.ASSOCIATION, _R), _TYPE, _ASSOCIATION_STATUS),
+    (*_A_DOCUMENT, _many("$AssociationTypes", ValueKind.ASSOCIATION, _R), _TYPE, _ASSOCIATION_STATUS),
 )
 
 STORED_QUERIES: Mapping[str, StoredQuery] = {
@@ -379,15 +379,15 @@ def _clause(parameter: Parameter, sent: tuple[str, ...]) -> tuple[str, ...]:
     return known
 
 
-def _is_known(kind: Kind, value: str) -> bool:
+def _is_known(kind: ValueKind, value: str) -> bool:
     # Unknown status values are dropped; a parameter that is left with none counts as absent.
-    return kind is not Kind.STATUS or value in _STATUSES
+    return kind is not ValueKind.STATUS or value in _STATUSES
 
 
-def _spelled(kind: Kind, value: str) -> str:
-    if kind is Kind.CX:
+def _spelled(kind: ValueKind, value: str) -> str:
+    if kind is ValueKind.CX:
         return str(CX.parse(value))
-    if kind is Kind.REFERENCE_ID:
+    if kind is ValueKind.REFERENCE_ID:
         return str(CXi.parse(value))
     return value
 

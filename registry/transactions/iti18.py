@@ -19,7 +19,7 @@ from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.audit.patterns import Side
 from shared.consent.decision import Decision, Resource
 from shared.ebrim.codec import encode_object_ref
-from shared.ebrim.query_values import Kind, parse_clause
+from shared.ebrim.query_values import ValueKind, parse_clause
 from shared.errors import QueryError, ResultNotSinglePatient, TooManyResults
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, StoredQueryResponse
 from shared.security.caller import Caller
@@ -374,7 +374,7 @@ def patients_of(request: StoredQueryRequest) -> list[str]:
     for name in PATIENT_PARAMETERS:
         for clause in request.parameters.get(name, ()):
             try:
-                patients.update(dict.fromkeys(parse_clause(clause, Kind.CX)))
+                patients.update(dict.fromkeys(parse_clause(clause, ValueKind.CX)))
             except QueryError:
                 continue  # what names no patient is told by the query itself
     return list(patients)

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from repository.domain.provision import Bytes, State
+from repository.domain.provision import ContentDigest, ProvisionState
 from shared.ebrim import schemes
 from shared.ebrim.identifiers import new_oid, new_uuid
 from shared.ebrim.model import Association, AssociationType, Slot, Submission, Timestamp
@@ -19,7 +19,7 @@ from shared.ebrim.model import Association, AssociationType, Slot, Submission, T
 EMPTY_SHA1 = hashlib.sha1(b"", usedforsecurity=False).hexdigest()
 
 
-class Kind(StrEnum):
+class AssemblyKind(StrEnum):
     """When the document is made: each time, or once."""
 
     ON_DEMAND = "on_demand"
@@ -36,7 +36,7 @@ class Assembly:
 
     unique_id: str
     provision_id: str
-    kind: Kind
+    kind: AssemblyKind
     study_instance_uid: str
     entry_uuid: str
     patient_id: str
@@ -57,16 +57,18 @@ class Snapshot:
     number: int
     unique_id: str
     entry_uuid: str
-    state: State = State.PENDING
+    state: ProvisionState = ProvisionState.PENDING
     kept: bool = True
 
     @property
     def undecided(self) -> bool:
         """Whether it is not known if the registry has it."""
-        return self.state in (State.PENDING, State.IN_DOUBT)
+        return self.state in (ProvisionState.PENDING, ProvisionState.IN_DOUBT)
 
 
-def assembly_of(submission: Submission, kind: Kind, provision_id: str, study_instance_uid: str) -> Assembly:
+def assembly_of(
+    submission: Submission, kind: AssemblyKind, provision_id: str, study_instance_uid: str
+) -> Assembly:
     """What is kept of the one entry of `submission`, to make its document later."""
     [entry] = submission.document_entries
     return Assembly(
@@ -84,7 +86,7 @@ def assembly_of(submission: Submission, kind: Kind, provision_id: str, study_ins
 
 
 def entry_submission(
-    described: Submission, kind: Kind, unique_id: str, *, repository_unique_id: str
+    described: Submission, kind: AssemblyKind, unique_id: str, *, repository_unique_id: str
 ) -> Submission:
     """The submission that registers an entry without bytes, from the description of what would be made now.
 
@@ -92,7 +94,7 @@ def entry_submission(
     it is known (ITI TF-3 4.2.3.2.10).
     """
     [entry] = described.document_entries
-    if kind is Kind.ON_DEMAND:
+    if kind is AssemblyKind.ON_DEMAND:
         empty = replace(
             entry, object_type=schemes.ON_DEMAND, creation_time=None, hash="", size=None, unique_id=unique_id
         )
@@ -108,7 +110,12 @@ def is_of(assembly: Assembly, made: Submission) -> bool:
 
 
 def snapshot(
-    made: Submission, came: Bytes, assembly: Assembly, *, repository_unique_id: str, replaces: str = ""
+    made: Submission,
+    came: ContentDigest,
+    assembly: Assembly,
+    *,
+    repository_unique_id: str,
+    replaces: str = "",
 ) -> Submission:
     """The submission that registers a made document as a snapshot of its On-Demand entry (IsSnapshotOf), in
     the place of the registered entry `replaces` (RPLC), if there is one.
@@ -129,7 +136,7 @@ def snapshot(
     return replace(made, document_entries=(stable,), associations=(*made.associations, *relationships))
 
 
-def filled_in(registered: Submission, came: Bytes, created: Timestamp | None) -> Submission:
+def filled_in(registered: Submission, came: ContentDigest, created: Timestamp | None) -> Submission:
     """The update (ITI-57) that gives a delayed entry hash, size and creationTime of its document."""
     [entry] = registered.document_entries
     version = replace(

@@ -28,7 +28,7 @@ from shared.errors import (
 _REGISTRATIONS = UUID("b5b17a3e-3f52-4e0e-9d0b-7f3c1d6a52c1")
 
 
-class State(StrEnum):
+class ProvisionState(StrEnum):
     """What is known of a provision.
 
     `pending` and `in_doubt` both mean that the registry may have committed; only its own answer ends either.
@@ -43,7 +43,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bytes:
+class ContentDigest:
     """Identity of a document's bytes: hexadecimal digests and the size in bytes."""
 
     sha1: str
@@ -65,7 +65,7 @@ class Provision:
     digest: str
     registration_message_id: str
     registration: bytes
-    state: State = State.PENDING
+    state: ProvisionState = ProvisionState.PENDING
     answer: bytes = b""
 
 
@@ -77,7 +77,9 @@ def registration_message_id(repository_unique_id: str, message_id: str, digest: 
     return uuid5(_REGISTRATIONS, f"{repository_unique_id}\n{message_id}\n{digest}").urn
 
 
-def check(submission: Submission, provided: Mapping[str, Bytes | None], *, times: Mapping[str, int]) -> None:
+def check(
+    submission: Submission, provided: Mapping[str, ContentDigest | None], *, times: Mapping[str, int]
+) -> None:
     """Raise `Rejected` with every error of every rule, or return.
 
     `provided` maps Document/@id to the bytes that came, None for a part that is missing from the message;
@@ -117,7 +119,7 @@ def _unique_ids(submission: Submission) -> Iterator[XdsError]:
 
 
 def _documents_of_entries(
-    submission: Submission, provided: Mapping[str, Bytes | None], times: Mapping[str, int]
+    submission: Submission, provided: Mapping[str, ContentDigest | None], times: Mapping[str, int]
 ) -> Iterator[XdsError]:
     """Every entry has exactly one document."""
     for entry in submission.document_entries:
@@ -133,7 +135,9 @@ def _documents_of_entries(
             )
 
 
-def _entries_of_documents(submission: Submission, provided: Mapping[str, Bytes | None]) -> Iterator[XdsError]:
+def _entries_of_documents(
+    submission: Submission, provided: Mapping[str, ContentDigest | None]
+) -> Iterator[XdsError]:
     """Every document has an entry."""
     described = {entry.entry_uuid for entry in submission.document_entries}
     for document_id in provided:
@@ -141,7 +145,9 @@ def _entries_of_documents(submission: Submission, provided: Mapping[str, Bytes |
             yield MissingDocumentMetadata(f"no ExtrinsicObject with id {document_id}", location=document_id)
 
 
-def _hash_and_size(submission: Submission, provided: Mapping[str, Bytes | None]) -> Iterator[XdsError]:
+def _hash_and_size(
+    submission: Submission, provided: Mapping[str, ContentDigest | None]
+) -> Iterator[XdsError]:
     """A hash or size that the sender gives is that of the bytes."""
     for entry in submission.document_entries:
         came = provided.get(entry.entry_uuid)
@@ -160,7 +166,7 @@ def _hash_and_size(submission: Submission, provided: Mapping[str, Bytes | None])
 
 
 def completed(
-    submission: Submission, provided: Mapping[str, Bytes], *, repository_unique_id: str
+    submission: Submission, provided: Mapping[str, ContentDigest], *, repository_unique_id: str
 ) -> Submission:
     """`submission` as it is registered: our repositoryUniqueId, hash and size on every entry."""
     return replace(
@@ -172,11 +178,11 @@ def completed(
     )
 
 
-def _completed(entry: DocumentEntry, came: Bytes, repository_unique_id: str) -> DocumentEntry:
+def _completed(entry: DocumentEntry, came: ContentDigest, repository_unique_id: str) -> DocumentEntry:
     return replace(entry, hash=came.sha1, size=came.size, repository_unique_id=repository_unique_id)
 
 
-def digest_of(registration: bytes, provided: Mapping[str, Bytes]) -> str:
+def digest_of(registration: bytes, provided: Mapping[str, ContentDigest]) -> str:
     """What makes two messages the same: the metadata as registered, and the bytes of every document."""
     digest = hashlib.sha256(registration)
     for document_id in sorted(provided):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from repository.domain.assembly import Assembly, Kind
-from repository.domain.provision import State
+from repository.domain.assembly import Assembly, AssemblyKind
+from repository.domain.provision import ProvisionState
 from repository.store.tables import assembly, provision
 from shared.store.engine import Reader, Row, Transaction
 from shared.store.statements import in_list
@@ -31,7 +31,7 @@ _HOLD = select(assembly.c.unique_id).where(assembly.c.unique_id == bindparam("wa
 _OF_STUDY = select(*_COLUMNS).where(
     assembly.c.study_instance_uid == bindparam("study_instance_uid"),
     assembly.c.patient_id == bindparam("patient_id"),
-    assembly.c.kind == Kind.ON_DEMAND,
+    assembly.c.kind == AssemblyKind.ON_DEMAND,
 )
 _SET_UPDATE = (
     update(assembly)
@@ -42,7 +42,7 @@ _OPEN_UPDATES = (
     select(assembly.c.unique_id, assembly.c.update_message_id, assembly.c.update_message)
     .join(provision, provision.c.provision_id == assembly.c.provision_id)
     # Before its entry is registered there is nothing to update.
-    .where(assembly.c.update_message_id > "", provision.c.state == State.REGISTERED)
+    .where(assembly.c.update_message_id > "", provision.c.state == ProvisionState.REGISTERED)
     .order_by(assembly.c.update_message_id)
     .limit(100)
 )
@@ -100,7 +100,7 @@ def _assembly(row: Row) -> Assembly:
     return Assembly(
         unique_id=unique_id,
         provision_id=provision_id,
-        kind=Kind(kind),
+        kind=AssemblyKind(kind),
         study_instance_uid=study,
         entry_uuid=entry_uuid,
         patient_id=patient_id,

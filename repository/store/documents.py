@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 
-from repository.domain.provision import Bytes, Provision, State
+from repository.domain.provision import ContentDigest, Provision, ProvisionState
 from repository.store.tables import (
     assembly,
     document,
@@ -43,7 +43,7 @@ _FIND_PROVISION = select(*_PROVISION_COLUMNS).where(
 _FIND_UNDECIDED = (
     select(*_PROVISION_COLUMNS)
     .where(
-        or_(provision.c.state == State.PENDING, provision.c.state == State.IN_DOUBT),
+        or_(provision.c.state == ProvisionState.PENDING, provision.c.state == ProvisionState.IN_DOUBT),
         provision.c.created < bindparam("before"),
     )
     .order_by(provision.c.created)
@@ -56,16 +56,16 @@ _SET_STATE = (
 )
 _DOUBT = (
     update(provision)
-    .where(provision.c.provision_id == bindparam("wanted"), provision.c.state == State.PENDING)
-    .values(state=State.IN_DOUBT)
+    .where(provision.c.provision_id == bindparam("wanted"), provision.c.state == ProvisionState.PENDING)
+    .values(state=ProvisionState.IN_DOUBT)
 )
 _HOLD_STATE = (
     select(provision.c.state).where(provision.c.provision_id == bindparam("wanted")).with_for_update()
 )
 _DOUBT_SINCE = (
     update(provision)
-    .where(provision.c.state == State.REGISTERED, provision.c.created >= bindparam("since"))
-    .values(state=State.IN_DOUBT)
+    .where(provision.c.state == ProvisionState.REGISTERED, provision.c.created >= bindparam("since"))
+    .values(state=ProvisionState.IN_DOUBT)
 )
 _PROVIDED_BY = select(provided_document.c.unique_id).where(
     provided_document.c.provision_id == bindparam("provision_id")
@@ -147,7 +147,7 @@ class StoredDocument:
 
 
 async def insert_provision(
-    transaction: Transaction, made: Provision, documents: Sequence[tuple[DocumentEntry, Bytes]]
+    transaction: Transaction, made: Provision, documents: Sequence[tuple[DocumentEntry, ContentDigest]]
 ) -> None:
     """Insert a pending provision with its documents.
 
@@ -204,13 +204,15 @@ async def _insert_provided(transaction: Transaction, provision_id: str, entry: D
     )
 
 
-async def find_bytes(transaction: Transaction, unique_id: str) -> Bytes | None:
+async def find_bytes(transaction: Transaction, unique_id: str) -> ContentDigest | None:
     """The bytes that this uniqueId is bound to, if any."""
     rows = await transaction.fetch(_FIND_BYTES, unique_id=unique_id)
-    return Bytes(sha256=rows[0][0], sha1=rows[0][1], size=rows[0][2]) if rows else None
+    return ContentDigest(sha256=rows[0][0], sha1=rows[0][1], size=rows[0][2]) if rows else None
 
 
-async def insert_late(transaction: Transaction, provision_id: str, entry: DocumentEntry, came: Bytes) -> None:
+async def insert_late(
+    transaction: Transaction, provision_id: str, entry: DocumentEntry, came: ContentDigest
+) -> None:
     """Insert the document of a provision that came without it."""
     await transaction.execute(
         _INSERT_DOCUMENT, unique_id=entry.unique_id, sha256=came.sha256, sha1=came.sha1, size=came.size
@@ -244,28 +246,30 @@ def _provision(row: tuple[object, ...]) -> Provision:
         digest=str(digest),
         registration_message_id=str(registration_message_id),
         registration=bytes(registration),  # type: ignore[call-overload]
-        state=State(str(state)),
+        state=ProvisionState(str(state)),
         answer=bytes(answer),  # type: ignore[call-overload]
     )
 
 
-async def set_state(transaction: Transaction, provision_id: str, state: State, answer: bytes = b"") -> None:
+async def set_state(
+    transaction: Transaction, provision_id: str, state: ProvisionState, answer: bytes = b""
+) -> None:
     """Record what became of a provision, and the answer that a retry is to get."""
     await transaction.execute(_SET_STATE, wanted=provision_id, new_state=state, new_answer=answer)
 
 
-async def doubt(transaction: Transaction, provision_id: str) -> State | None:
+async def doubt(transaction: Transaction, provision_id: str) -> ProvisionState | None:
     """The registry may hear of a provision from now on by an attempt that is not its first; the state, or
     None when the provision was forgotten."""
     await transaction.execute(_DOUBT, wanted=provision_id)
     return await hold_state(transaction, provision_id)
 
 
-async def hold_state(transaction: Transaction, provision_id: str) -> State | None:
+async def hold_state(transaction: Transaction, provision_id: str) -> ProvisionState | None:
     """The state of a provision, which nobody else changes until the transaction ends; None when it was
     forgotten."""
     rows = await transaction.fetch(_HOLD_STATE, wanted=provision_id)
-    return State(rows[0][0]) if rows else None
+    return ProvisionState(rows[0][0]) if rows else None
 
 
 async def doubt_since(transaction: Transaction, moment: float) -> None:
@@ -325,13 +329,13 @@ async def referenced(database: Database, digests: list[str], *, grace_seconds: f
 
 async def find_provided(
     transaction: Transaction, unique_ids: Sequence[str]
-) -> dict[str, list[tuple[str, State]]]:
+) -> dict[str, list[tuple[str, ProvisionState]]]:
     """For each of `unique_ids` that is stored, or made on demand: patient and state of every submission that
     provided it."""
-    found: dict[str, list[tuple[str, State]]] = {}
+    found: dict[str, list[tuple[str, ProvisionState]]] = {}
     for statement in (_FIND_PROVIDED, _FIND_UNMADE):
         for unique_id, patient_id, state in await transaction.fetch(statement, unique_ids=list(unique_ids)):
-            found.setdefault(unique_id, []).append((patient_id, State(state)))
+            found.setdefault(unique_id, []).append((patient_id, ProvisionState(state)))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Integer, bindparam, delete, exists, literal, select, update
 
-from repository.domain.provision import State
+from repository.domain.provision import ProvisionState
 from repository.store.tables import assembly, provided_document, provision, snapshot
 from shared.store.engine import Database, Transaction
 from shared.store.statements import in_list
@@ -28,7 +28,7 @@ _CONCLUDED = in_list(provision.c.state, "concluded")
 _THESE = in_list(provision.c.provision_id, "ids")
 _DROP = delete(provision).where(
     _THESE,
-    provision.c.state == State.REFUSED,
+    provision.c.state == ProvisionState.REFUSED,
     ~exists().where(provided_document.c.provision_id == provision.c.provision_id),
     ~exists().where(snapshot.c.provision_id == provision.c.provision_id),
 )
@@ -36,7 +36,7 @@ _SETTLE = (
     update(provision)
     .where(_THESE, _CONCLUDED)
     .values(
-        state=State.SETTLED,
+        state=ProvisionState.SETTLED,
         message_id=provision.c.provision_id,
         digest=literal(""),
         registration=literal(b""),
@@ -50,7 +50,7 @@ async def forget_portion(database: Database, *, before: float) -> int:
     since 1970); count them. Their documents stay, and what holds none goes whole.
     """
     ids: list[str] = []
-    for state in (State.REGISTERED, State.REFUSED):
+    for state in (ProvisionState.REGISTERED, ProvisionState.REFUSED):
         rows = await database.fetch(_OLDEST, state=state, before=before, most=PORTION - len(ids))
         ids += [provision_id for (provision_id,) in rows]
     if not ids:
@@ -58,7 +58,7 @@ async def forget_portion(database: Database, *, before: float) -> int:
 
     async def work(transaction: Transaction) -> int:
         dropped = await transaction.execute(_DROP, ids=ids)
-        concluded = [State.REGISTERED, State.REFUSED]
+        concluded = [ProvisionState.REGISTERED, ProvisionState.REFUSED]
         return dropped + await transaction.execute(_SETTLE, ids=ids, concluded=concluded)
 
     return await database.write(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import bindparam, exists, insert, select
 
 from repository.domain.assembly import Snapshot
-from repository.domain.provision import State
+from repository.domain.provision import ProvisionState
 from repository.store.tables import provided_document, provision, snapshot
 from shared.store.engine import Reader, Transaction
 
@@ -40,7 +40,7 @@ async def latest_snapshot(reader: Reader, on_demand_unique_id: str) -> Snapshot 
         number=number,
         unique_id=unique_id,
         entry_uuid=entry_uuid,
-        state=State(state),
+        state=ProvisionState(state),
         kept=bool(kept),
     )
 

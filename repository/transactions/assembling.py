@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from repository.domain.assembly import Assembly, Kind, filled_in, is_of
-from repository.domain.provision import Bytes
+from repository.domain.assembly import Assembly, AssemblyKind, filled_in, is_of
+from repository.domain.provision import ContentDigest
 from repository.peers.provider import CannotMake, ProviderUnavailable
 from repository.store import assemblies, documents
 from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.transactions import iti57, snapshots
-from repository.transactions.snapshots import Outcome
+from repository.transactions.snapshots import SnapshotOutcome
 from repository.unit import Unit
 from shared.attempts import to_its_end
 from shared.consent.decision import Action, Decision, Resource
@@ -57,7 +57,7 @@ async def assembled(
         It cannot be made, kept or registered now.
     """
     new_id, new_repository = "", ""
-    if found.kind is Kind.DELAYED:
+    if found.kind is AssemblyKind.DELAYED:
         made = await _made(unit, found, caller)
         came = await _made_once(unit, found, made)
     elif unit.parts.settings.persist_on_demand:
@@ -67,7 +67,7 @@ async def assembled(
         made = await _made(unit, found, caller)
         came = await _kept(unit, made)
     [entry] = made.submission.document_entries
-    if found.kind is Kind.ON_DEMAND:
+    if found.kind is AssemblyKind.ON_DEMAND:
         new_id = entry.unique_id
     return RetrievedDocument(
         repository_unique_id=asked.repository_unique_id,
@@ -80,7 +80,9 @@ async def assembled(
     )
 
 
-async def _made_current(unit: Unit, found: Assembly, caller: Caller) -> tuple[MadeManifest, Bytes, bool]:
+async def _made_current(
+    unit: Unit, found: Assembly, caller: Caller
+) -> tuple[MadeManifest, ContentDigest, bool]:
     """The snapshot of now, made again when another one was registered meanwhile; and whether it is
     registered, which it is not when the registry takes no snapshots of the entry any more."""
     for _ in range(_ATTEMPTS):
@@ -88,8 +90,8 @@ async def _made_current(unit: Unit, found: Assembly, caller: Caller) -> tuple[Ma
         made = await _made(unit, found, caller)
         came = await _kept(unit, made)
         outcome = await snapshots.registered(unit, found, made, came, before)
-        if outcome is not Outcome.OVERTAKEN:
-            return made, came, outcome is Outcome.REGISTERED
+        if outcome is not SnapshotOutcome.OVERTAKEN:
+            return made, came, outcome is SnapshotOutcome.REGISTERED
     raise _not_now(found, "its content changes faster than it can be registered; ask again")
 
 
@@ -99,7 +101,7 @@ async def _made(unit: Unit, found: Assembly, caller: Caller) -> MadeManifest:
         study_instance_uid=found.study_instance_uid,
         patient_id=found.patient_id,
         document_unique_id=found.unique_id,
-        on_demand=found.kind is Kind.ON_DEMAND,
+        on_demand=found.kind is AssemblyKind.ON_DEMAND,
     )
     try:
         made = await unit.parts.provider.make(asked)
@@ -110,7 +112,7 @@ async def _made(unit: Unit, found: Assembly, caller: Caller) -> MadeManifest:
     if not is_of(found, made.submission):
         _log.error("document not made", error="AnotherPatient")
         raise _not_now(found, "the study belongs to another patient than when it was registered")
-    if (entry.unique_id == found.unique_id) is not (found.kind is Kind.DELAYED):
+    if (entry.unique_id == found.unique_id) is not (found.kind is AssemblyKind.DELAYED):
         raise _not_now(found, "what was made has not the uniqueId that it must have")
     await _decide(unit, found, entry, caller)
     return made
@@ -132,14 +134,14 @@ async def _decide(unit: Unit, found: Assembly, entry: DocumentEntry, caller: Cal
         raise Withheld(found.unique_id, decision)
 
 
-async def _content(unit: Unit, found: Assembly, came: Bytes, hold_bytes: int) -> Content:
+async def _content(unit: Unit, found: Assembly, came: ContentDigest, hold_bytes: int) -> Content:
     try:
         return await unit.parts.integrity.content(came.sha256, came.size, hold_bytes=hold_bytes)
     except (DamagedBlob, StoreUnavailable):
         raise XdsError(f"document {found.unique_id} cannot be read", location=found.unique_id) from None
 
 
-async def _kept(unit: Unit, made: MadeManifest) -> Bytes:
+async def _kept(unit: Unit, made: MadeManifest) -> ContentDigest:
     """The bytes of what was made, durable; what nothing comes to refer to goes after the grace time."""
     blobs = unit.parts.blobs
     received = await blobs.spool(made.document)
@@ -147,19 +149,19 @@ async def _kept(unit: Unit, made: MadeManifest) -> Bytes:
         await blobs.keep(received, mime_type=made.submission.document_entries[0].mime_type)
     finally:
         await asyncio.to_thread(partial(received.path.unlink, missing_ok=True))
-    return Bytes(sha1=received.sha1, sha256=received.sha256, size=received.size)
+    return ContentDigest(sha1=received.sha1, sha256=received.sha256, size=received.size)
 
 
 # --- delayed -----------------------------------------------------------------------------------------
 
 
-async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> Bytes:
+async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> ContentDigest:
     """Keep the document for ever, and tell the registry its hash and size; who comes second gets the first's
     bytes."""
     came = await _kept(unit, made)
     [entry] = made.submission.document_entries
 
-    async def settle(transaction: Transaction) -> Bytes | None:
+    async def settle(transaction: Transaction) -> ContentDigest | None:
         await assemblies.hold_assembly(transaction, found.unique_id)
         known = await documents.find_bytes(transaction, found.unique_id)
         if known is not None:
@@ -175,7 +177,7 @@ async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> Bytes:
         await assemblies.set_update(transaction, found.unique_id, new_uuid(), update)
         return came
 
-    async def conclude() -> Bytes | None:
+    async def conclude() -> ContentDigest | None:
         settled = await unit.write(settle)
         if settled is came:
             await iti57.resolve(unit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from repository.domain.assembly import Kind
+from repository.domain.assembly import AssemblyKind
 from repository.peers.provider import CannotMake, ProviderUnavailable
 from repository.transactions import iti61
 from repository.unit import Unit
@@ -29,7 +29,7 @@ class EntryRequest(BaseModel):
 
     study_instance_uid: str = Field(pattern=UID_PATTERN, max_length=MAX_UID)
     patient_id: str = Field("", max_length=256)
-    kind: Kind = Kind.ON_DEMAND
+    kind: AssemblyKind = AssemblyKind.ON_DEMAND
 
 
 async def handle(unit: Unit, request: EntryRequest, _: Caller) -> dict[str, str]:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from uuid import uuid4
 
 from repository.domain.provision import (
-    Bytes,
+    ContentDigest,
     Provision,
-    State,
+    ProvisionState,
     check,
     completed,
     digest_of,
@@ -131,13 +131,13 @@ async def _provide(
 
 async def _again(unit: Unit, before: Provision, success: tuple[AuditEvent, ...]) -> RegistryResponse:
     """A retry of a message that came before gets the answer of that message."""
-    if before.state in (State.REGISTERED, State.REFUSED):
+    if before.state in (ProvisionState.REGISTERED, ProvisionState.REFUSED):
         return registration.stored_answer(before)
     return (await registration.register(unit, before, events=success)).response
 
 
-def _bytes(received: Received) -> Bytes:
-    return Bytes(sha1=received.sha1, sha256=received.sha256, size=received.size)
+def _bytes(received: Received) -> ContentDigest:
+    return ContentDigest(sha1=received.sha1, sha256=received.sha256, size=received.size)
 
 
 def audit(

@@ -30,7 +30,7 @@ _HELD_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class DocumentResult:
     """What became of one document that was asked for; `failure` is empty for what is delivered, `patient_id`
     where the patient is not known or is not told of."""
 
@@ -43,7 +43,7 @@ class Result:
 class DocumentSet(RetrieveDocumentSetResponse):
     """The response, and for the trail what became of each document that was asked for."""
 
-    results: tuple[Result, ...] = ()
+    results: tuple[DocumentResult, ...] = ()
 
 
 async def handle(
@@ -62,7 +62,7 @@ async def handle(
 
     delivered: list[RetrievedDocument] = []
     errors: list[XdsError] = []
-    results: list[Result] = []
+    results: list[DocumentResult] = []
     left = _HELD_BYTES
     for asked in wanted:
         try:
@@ -72,7 +72,7 @@ async def handle(
             results.append(_failed(asked, error, decided))
             continue
         delivered.append(document)
-        results.append(Result(asked=asked, patient_id=_patient_of(asked, decided)))
+        results.append(DocumentResult(asked=asked, patient_id=_patient_of(asked, decided)))
         left -= len(document.content) if isinstance(document.content, bytes) else 0
     return DocumentSet(documents=tuple(delivered), errors=tuple(errors), results=tuple(results))
 
@@ -147,11 +147,11 @@ def _patient_of(asked: DocumentRequest, decided: _Decided) -> str:
     return decided[asked.document_unique_id][0].patient_id
 
 
-def _failed(asked: DocumentRequest, error: XdsError, decided: _Decided) -> Result:
+def _failed(asked: DocumentRequest, error: XdsError, decided: _Decided) -> DocumentResult:
     if isinstance(error, Withheld):
         failure = f"{REFUSED_BY_CONSENT}{error.decision.reason}"
-        return Result(asked=asked, patient_id=_patient_of(asked, decided), failure=failure)
-    return Result(asked=asked, failure=error.context)
+        return DocumentResult(asked=asked, patient_id=_patient_of(asked, decided), failure=failure)
+    return DocumentResult(asked=asked, failure=error.context)
 
 
 def audit(
@@ -166,7 +166,7 @@ def audit(
     return tuple(_events(caller, response.results))
 
 
-def _events(caller: Caller, results: Sequence[Result]) -> Iterator[AuditEvent]:
+def _events(caller: Caller, results: Sequence[DocumentResult]) -> Iterator[AuditEvent]:
     """What was delivered before what was not."""
     groups: dict[tuple[str, str], list[DocumentRequest]] = {}
     for result in sorted(results, key=lambda one: bool(one.failure)):

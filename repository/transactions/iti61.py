@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import uuid4
 
-from repository.domain.assembly import Assembly, Kind, assembly_of, entry_submission
-from repository.domain.provision import Provision, State, digest_of
+from repository.domain.assembly import Assembly, AssemblyKind, assembly_of, entry_submission
+from repository.domain.provision import Provision, ProvisionState, digest_of
 from repository.store import assemblies, documents
 from repository.transactions import registration
 from repository.unit import Unit
@@ -28,7 +28,7 @@ class Entered:
     final: bool
 
 
-async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: Kind) -> Entered:
+async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: AssemblyKind) -> Entered:
     """Register an entry whose document is the manifest of a study, without making it.
 
     A study has one On-Demand entry for a patient: what is there already is answered again.
@@ -49,7 +49,7 @@ async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: Kind
             study_instance_uid=study_instance_uid,
             patient_id=patient_id,
             document_unique_id=unique_id,
-            on_demand=kind is Kind.ON_DEMAND,
+            on_demand=kind is AssemblyKind.ON_DEMAND,
         )
     )
     submission = entry_submission(
@@ -73,7 +73,7 @@ async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: Kind
 
 async def _entered(unit: Unit, made: Assembly, provision: Provision) -> Entered:
     async def begin(transaction: Transaction) -> Assembly:
-        if made.kind is Kind.ON_DEMAND and (
+        if made.kind is AssemblyKind.ON_DEMAND and (
             before := await assemblies.find_on_demand(transaction, made.study_instance_uid, made.patient_id)
         ):
             return before
@@ -91,7 +91,7 @@ async def _entered(unit: Unit, made: Assembly, provision: Provision) -> Entered:
     before = await documents.provision_of(unit.parts.database, current.provision_id)
     if before is None:
         raise LookupError(f"provision {current.provision_id} is gone")
-    if before.state is State.REGISTERED:
+    if before.state is ProvisionState.REGISTERED:
         return Entered(unique_id=current.unique_id, response=registration.stored_answer(before), final=True)
     outcome = await registration.register(unit, before)
     return Entered(unique_id=current.unique_id, response=outcome.response, final=outcome.final)

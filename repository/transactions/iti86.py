@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from repository.domain.provision import State
+from repository.domain.provision import ProvisionState
 from repository.store import documents
 from repository.unit import Unit
 from shared.audit import patterns
@@ -28,7 +28,7 @@ from shared.security.speaker import Speaker
 from shared.soap.served import Served
 from shared.store.engine import Transaction
 
-Provided = Mapping[str, list[tuple[str, State]]]
+Provided = Mapping[str, list[tuple[str, ProvisionState]]]
 
 
 async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) -> RegistryResponse:
@@ -90,7 +90,7 @@ def _obstacle(asked: DocumentRequest, known: Provided, ours: str) -> XdsError | 
         )
     if unique_id not in known:
         return DocumentUniqueIdError(f"document {unique_id} is not available", location=unique_id)
-    if any(state in (State.PENDING, State.IN_DOUBT) for _, state in known[unique_id]):
+    if any(state in (ProvisionState.PENDING, ProvisionState.IN_DOUBT) for _, state in known[unique_id]):
         return RemoveDocumentsError(
             f"a submission of document {unique_id} has no outcome yet; try again in a moment",
             location=unique_id,

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from repository.domain.provision import Provision, State
+from repository.domain.provision import Provision, ProvisionState
 from repository.store import documents
 from repository.transactions import iti42
 from repository.unit import Unit
@@ -117,9 +117,9 @@ async def _forgotten(unit: Unit, provision: Provision) -> bool:
 
     async def forget(transaction: Transaction) -> bool:
         state = await documents.hold_state(transaction, provision.provision_id)
-        if state is State.PENDING:
+        if state is ProvisionState.PENDING:
             await documents.forget_provision(transaction, provision.provision_id)
-        return state in (State.PENDING, None)
+        return state in (ProvisionState.PENDING, None)
 
     return await unit.write(forget)
 
@@ -165,22 +165,24 @@ async def _record(
     async def conclude(transaction: Transaction) -> bool:
         state = await documents.hold_state(transaction, provision.provision_id)
         if succeeded:
-            await documents.set_state(transaction, provision.provision_id, State.REGISTERED, answer)
-        elif state is State.REGISTERED:
+            await documents.set_state(transaction, provision.provision_id, ProvisionState.REGISTERED, answer)
+        elif state is ProvisionState.REGISTERED:
             pass  # somebody else's attempt was carried out
         elif iti42.is_passing(response):
-            if state is State.PENDING:
+            if state is ProvisionState.PENDING:
                 await documents.forget_provision(transaction, provision.provision_id)
         else:
-            if (alone and state is State.PENDING) or not _is_duplicate(response):
+            if (alone and state is ProvisionState.PENDING) or not _is_duplicate(response):
                 await documents.release_documents(transaction, provision.provision_id)
-            await documents.set_state(transaction, provision.provision_id, State.REFUSED, answer)
+            await documents.set_state(transaction, provision.provision_id, ProvisionState.REFUSED, answer)
         await unit.insert_events(transaction, (own, *events) if succeeded else (own,))
         return True
 
     async def concluded(transaction: Transaction) -> bool | None:
         now = await documents.provision_of(transaction, provision.provision_id)
-        if now is None or (now.state in (State.REGISTERED, State.REFUSED) and now.answer == answer):
+        if now is None or (
+            now.state in (ProvisionState.REGISTERED, ProvisionState.REFUSED) and now.answer == answer
+        ):
             return True
         return None
 

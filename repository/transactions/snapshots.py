@@ -12,7 +12,7 @@ from enum import Enum, auto
 from uuid import uuid4
 
 from repository.domain.assembly import Assembly, Snapshot, snapshot
-from repository.domain.provision import Bytes, Provision, digest_of
+from repository.domain.provision import ContentDigest, Provision, digest_of
 from repository.store import assemblies, documents
 from repository.store.snapshots import insert_snapshot, latest_snapshot
 from repository.transactions import registration
@@ -38,7 +38,7 @@ _GONE = frozenset({"XDSRegistryDeprecatedDocumentError", "UnresolvedReferenceExc
 _REGISTERED = Registered(RegistryResponse(status=Status.SUCCESS), final=True)
 
 
-class Outcome(Enum):
+class SnapshotOutcome(Enum):
     """What became of a snapshot.
 
     `OVERTAKEN`: another one was registered since the one before was read, so that this may be of older
@@ -83,8 +83,8 @@ async def current(unit: Unit, found: Assembly) -> Snapshot | None:
 
 
 async def registered(
-    unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None
-) -> Outcome:
+    unit: Unit, found: Assembly, made: MadeManifest, came: ContentDigest, before: Snapshot | None
+) -> SnapshotOutcome:
     """Register what was made, whose bytes `came` are kept, in the place of `before`; the same content is one
     snapshot.
 
@@ -98,24 +98,30 @@ async def registered(
 
 
 async def _registered(
-    unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None
-) -> Outcome:
+    unit: Unit, found: Assembly, made: MadeManifest, came: ContentDigest, before: Snapshot | None
+) -> SnapshotOutcome:
     outcome = await _attempted(unit, found, made, came, before, replaces=before.entry_uuid if before else "")
     if outcome and before and _is_gone(outcome):
         # Somebody else deprecated, replaced, updated or removed the one before: that is left as it is.
         outcome = await _attempted(unit, found, made, came, before, replaces="")
     if outcome is None:
-        return Outcome.OVERTAKEN
+        return SnapshotOutcome.OVERTAKEN
     if outcome.response.status is Status.SUCCESS:
-        return Outcome.REGISTERED
+        return SnapshotOutcome.REGISTERED
     if _is_gone(outcome):
         _log.warning("snapshot not taken by the registry", document=found.unique_id)
-        return Outcome.NOT_TAKEN
+        return SnapshotOutcome.NOT_TAKEN
     raise _not_registered(found, outcome)
 
 
 async def _attempted(
-    unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None, *, replaces: str
+    unit: Unit,
+    found: Assembly,
+    made: MadeManifest,
+    came: ContentDigest,
+    before: Snapshot | None,
+    *,
+    replaces: str,
 ) -> Registered | None:
     """What the registry says; None when another snapshot came between."""
     turn = await _begun(unit, found, made, came, before, replaces)
@@ -125,7 +131,12 @@ async def _attempted(
 
 
 async def _begun(
-    unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, before: Snapshot | None, replaces: str
+    unit: Unit,
+    found: Assembly,
+    made: MadeManifest,
+    came: ContentDigest,
+    before: Snapshot | None,
+    replaces: str,
 ) -> _Turn:
     [entry] = made.submission.document_entries
     provision = _provision(unit, found, made, came, replaces)
@@ -165,7 +176,9 @@ def _name(one: Snapshot | None) -> str:
     return one.provision_id if one else ""
 
 
-def _provision(unit: Unit, found: Assembly, made: MadeManifest, came: Bytes, replaces: str) -> Provision:
+def _provision(
+    unit: Unit, found: Assembly, made: MadeManifest, came: ContentDigest, replaces: str
+) -> Provision:
     ours = unit.parts.settings.repository_unique_id
     submission = snapshot(made.submission, came, found, repository_unique_id=ours, replaces=replaces)
     registration = encode_submission(submission)

@@ -35,7 +35,7 @@ _WHITESPACE = re.compile(r"\s*")
 _TOKEN = re.compile(rf"(?:{_QUOTED.pattern}|{_BARE.pattern})")
 
 
-class Kind(StrEnum):
+class ValueKind(StrEnum):
     """What a parameter's values are, as the parameter table of the registry names it."""
 
     CX = "cx"
@@ -53,7 +53,7 @@ class Kind(StrEnum):
     NUMBER = "num"
 
 
-_OF_THE_DOMAIN = frozenset({Kind.CODE, Kind.TYPE, Kind.STATUS, Kind.ASSOCIATION})
+_OF_THE_DOMAIN = frozenset({ValueKind.CODE, ValueKind.TYPE, ValueKind.STATUS, ValueKind.ASSOCIATION})
 
 
 # --- limits ------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def _too_many(what: str) -> StoredQueryParamNumber:
 # --- reading -----------------------------------------------------------------------------------------
 
 
-def parse_clause(values: Sequence[str], kind: Kind) -> tuple[str, ...]:
+def parse_clause(values: Sequence[str], kind: ValueKind) -> tuple[str, ...]:
     """All alternatives of one Slot: its Values are one list, wherever it was split.
 
     Raises
@@ -110,7 +110,7 @@ def parse_clause(values: Sequence[str], kind: Kind) -> tuple[str, ...]:
     return tuple(value for text in values for value in parse_value(text, kind))
 
 
-def parse_value(text: str, kind: Kind) -> tuple[str, ...]:
+def parse_value(text: str, kind: ValueKind) -> tuple[str, ...]:
     """The alternatives of one Value in Unicode normal form C; codes are spelled `value^^scheme`.
 
     An empty list gives no values; whether that is an absence or a mistake depends on the parameter.
@@ -125,7 +125,7 @@ def parse_value(text: str, kind: Kind) -> tuple[str, ...]:
     return _parsed(text, kind)
 
 
-def _parsed(text: str, kind: Kind) -> tuple[str, ...]:
+def _parsed(text: str, kind: ValueKind) -> tuple[str, ...]:
     # NFC leaves bare tokens and separators alone.
     return tuple(_checked(value, kind) for value in _tokens(nfc(text).strip(WHITE_SPACE), kind))
 
@@ -134,7 +134,7 @@ def _parsed(text: str, kind: Kind) -> tuple[str, ...]:
 _kept = lru_cache(maxsize=1024)(_parsed)
 
 
-def _tokens(text: str, kind: Kind) -> Iterator[str]:
+def _tokens(text: str, kind: ValueKind) -> Iterator[str]:
     if not text.startswith("("):
         value, end = _token(text, 0, kind)
         if end != len(text):
@@ -160,7 +160,7 @@ def _skip(text: str, at: int) -> int:
     return at if found is None else found.end()
 
 
-def _token(text: str, at: int, kind: Kind) -> tuple[str, int]:
+def _token(text: str, at: int, kind: ValueKind) -> tuple[str, int]:
     if quoted := _QUOTED.match(text, at):
         single, double = quoted.groups()
         return (single.replace("''", "'") if double is None else double.replace('""', '"')), quoted.end()
@@ -169,7 +169,7 @@ def _token(text: str, at: int, kind: Kind) -> tuple[str, int]:
     raise _malformed(text)
 
 
-_MAY_BE_BARE = frozenset({Kind.TIME, Kind.NUMBER, Kind.CX})
+_MAY_BE_BARE = frozenset({ValueKind.TIME, ValueKind.NUMBER, ValueKind.CX})
 
 
 def _malformed(text: str) -> QueryError:
@@ -183,9 +183,9 @@ def _shown(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
-def _checked(value: str, kind: Kind) -> str:
-    value = value if kind is Kind.LIKE else value.strip(WHITE_SPACE)
-    if kind is Kind.UUID:
+def _checked(value: str, kind: ValueKind) -> str:
+    value = value if kind is ValueKind.LIKE else value.strip(WHITE_SPACE)
+    if kind is ValueKind.UUID:
         # A sample of the framework has blanks after urn:uuid:; either case is the same UUID (RFC 4122, 3).
         value = "".join(value.split()).lower()
     check, form = _FORMS.get(kind, _ANY)
@@ -205,13 +205,13 @@ def _is_number(value: str) -> bool:
 
 _ANY: tuple[Callable[[str], object], str] = (bool, "a value; it is empty")
 
-_FORMS: Mapping[Kind, tuple[Callable[[str], object], str]] = {
-    Kind.CX: (is_cx, "a patient id of the form 'id^^^&OID&ISO'"),
-    Kind.CODE: (_is_code, "a code of the form 'code^^scheme'"),
-    Kind.TIME: (is_dtm, "a time of the form YYYY[MM[DD[hh[mm[ss]]]]]"),
-    Kind.NUMBER: (_is_number, "a number"),
-    Kind.REFERENCE_ID: (is_cxi, "a reference id of the form 'id^^^&OID&ISO^typeCode'"),
-    Kind.OID: (is_oid, "an OID"),
+_FORMS: Mapping[ValueKind, tuple[Callable[[str], object], str]] = {
+    ValueKind.CX: (is_cx, "a patient id of the form 'id^^^&OID&ISO'"),
+    ValueKind.CODE: (_is_code, "a code of the form 'code^^scheme'"),
+    ValueKind.TIME: (is_dtm, "a time of the form YYYY[MM[DD[hh[mm[ss]]]]]"),
+    ValueKind.NUMBER: (_is_number, "a number"),
+    ValueKind.REFERENCE_ID: (is_cxi, "a reference id of the form 'id^^^&OID&ISO^typeCode'"),
+    ValueKind.OID: (is_oid, "an OID"),
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from repository.domain.assembly import Kind
+from repository.domain.assembly import AssemblyKind
 from shared.ebrim import schemes
 from tests.support.faulty_repository import DELAYED_POINTS, ENTERING_POINTS, ON_DEMAND_POINTS
 from tests.support.on_demand_rig import OnDemandRig, an_on_demand_rig
@@ -59,7 +59,7 @@ async def test_a_snapshot_survives_a_kill_at_every_point(tmp_path: Path, long: b
 async def test_a_delayed_document_survives_a_kill_at_every_point(tmp_path: Path, long: bool):
     async with an_on_demand_rig(tmp_path) as work:
         for point, when in faults(DELAYED_POINTS, long):
-            unique_id = await work.enter(Kind.DELAYED)
+            unique_id = await work.enter(AssemblyKind.DELAYED)
             work.arm(point, when)
             await dies(work, point, when, asyncio.create_task(work.ask(unique_id)))
 
@@ -71,8 +71,8 @@ async def test_a_delayed_document_survives_a_kill_at_every_point(tmp_path: Path,
         await work.swept()
 
 
-@pytest.mark.parametrize("kind", Kind)
-async def test_an_entry_survives_a_kill_at_every_point(tmp_path: Path, long: bool, kind: Kind):
+@pytest.mark.parametrize("kind", AssemblyKind)
+async def test_an_entry_survives_a_kill_at_every_point(tmp_path: Path, long: bool, kind: AssemblyKind):
     async with an_on_demand_rig(tmp_path) as work:
         entered = [work.on_demand]
         for number, (point, when) in enumerate(faults(ENTERING_POINTS, long)):
@@ -83,7 +83,7 @@ async def test_an_entry_survives_a_kill_at_every_point(tmp_path: Path, long: boo
 
             entered.append(await work.enter(kind, patient))
         await work.settled()
-        if kind is Kind.ON_DEMAND:
+        if kind is AssemblyKind.ON_DEMAND:
             assert [one.unique_id for one in await work.entries(schemes.ON_DEMAND)] == entered
         for unique_id in entered:
             assert await work.ask(unique_id)
@@ -99,7 +99,7 @@ async def test_kills_at_any_moment_lose_nothing_and_leave_nothing(tmp_path: Path
     async with an_on_demand_rig(tmp_path) as work:
         unique_ids = [work.on_demand]
         for _ in range(LONG_KILLS if long else KILLS):
-            unique_ids.append(await work.enter(Kind.DELAYED))
+            unique_ids.append(await work.enter(AssemblyKind.DELAYED))
             await work.grow()
             asked = [choice.choice(unique_ids[-2:] + unique_ids[:1]) for _ in range(ASKING)]
             asking = [asyncio.create_task(work.ask(unique_id)) for unique_id in asked]

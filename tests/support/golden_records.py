@@ -35,7 +35,7 @@ from registry.domain.feed import Event, FeedMessage, Header
 from registry.domain.removal import Item, Removal
 from registry.domain.submission import ObjectClass
 from registry.transactions import consent, iti8, iti18, iti42, iti44, iti51, iti57, iti61, iti62, iti92
-from repository.domain.provision import State
+from repository.domain.provision import ProvisionState
 from repository.transactions import iti41, iti43, iti86
 from repository.transactions import iti42 as repository_iti42
 from repository.transactions import iti57 as repository_iti57
@@ -338,14 +338,14 @@ _REGISTER = RegisterRequest.of(_submission())
 _UPDATE = UpdateRequest.of(_submission(home_community_id=HOME))
 _PROVIDE = ProvideAndRegisterRequest.of(_submission(), ())
 _KEPT_BACK = (
-    iti18.KeptBack(PATIENT, "policy 7", in_part=True),
-    iti18.KeptBack(OTHER_PATIENT, "policy 8", in_part=False),
+    iti18.Withholding(PATIENT, "policy 7", in_part=True),
+    iti18.Withholding(OTHER_PATIENT, "policy 8", in_part=False),
 )
 _OF_NOBODY = {"$XDSDocumentEntryEntryUUID": (("'urn:uuid:1'",),)}
 _OF_TWO = {"$XDSDocumentEntryPatientId": ((f"('{PATIENT}')",), (f"('{OTHER_PATIENT}')",))}
 _RETRIEVED = iti43.DocumentSet(
     results=tuple(
-        iti43.Result(asked=asked, patient_id=patient_id, failure=failure)
+        iti43.DocumentResult(asked=asked, patient_id=patient_id, failure=failure)
         for asked, patient_id, failure in zip(
             _THREE.documents,
             (PATIENT, OTHER_PATIENT, ""),
@@ -473,7 +473,10 @@ def _repository() -> dict[str, Described]:
         ),
         "repository ITI-86 removed": lambda: iti86._events(
             BY_NODE,
-            {"2.999.6.1": [(PATIENT, State.REGISTERED)], "2.999.6.2": [(OTHER_PATIENT, State.PENDING)]},
+            {
+                "2.999.6.1": [(PATIENT, ProvisionState.REGISTERED)],
+                "2.999.6.2": [(OTHER_PATIENT, ProvisionState.PENDING)],
+            },
             _THREE.documents[:1],
             _THREE.documents[1:],
         ),

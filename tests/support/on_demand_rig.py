@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 
 from imaging_source.settings import ImagingSourceSettings
-from repository.domain.assembly import Kind
+from repository.domain.assembly import AssemblyKind
 from shared.dicom.kos import read_manifest
 from shared.ebrim import schemes
 from shared.ebrim.model import AvailabilityStatus, DocumentEntry
@@ -89,7 +89,7 @@ class OnDemandRig:
         imported = await import_files(self.source, [path])
         assert not imported.refused
 
-    async def enter(self, kind: Kind, patient: str = "P1") -> str:
+    async def enter(self, kind: AssemblyKind, patient: str = "P1") -> str:
         """Register an entry of the study for a patient; its uniqueId, or empty when there is no answer."""
         patient_id = f"{patient}^^^&{self.source.affinity_domain}&ISO"
         if patient_id not in self.patients:
@@ -103,7 +103,7 @@ class OnDemandRig:
                 return ""
         assert answer.status_code == httpx2.codes.CREATED, answer.text
         unique_id = str(answer.json()["document_unique_id"])
-        if kind is Kind.DELAYED:
+        if kind is AssemblyKind.DELAYED:
             self.delayed.append(unique_id)
         return unique_id
 
@@ -232,7 +232,7 @@ async def an_on_demand_rig(folder: Path) -> AsyncIterator[OnDemandRig]:
             work = OnDemandRig(rig, settings, folder)
             await work.grow()
             await work.start()
-            work.on_demand = await work.enter(Kind.ON_DEMAND)
+            work.on_demand = await work.enter(AssemblyKind.ON_DEMAND)
             yield work
         finally:
             await ended(source)

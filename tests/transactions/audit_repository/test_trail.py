@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import bindparam, delete, literal, select, update
 
 from audit_repository.domain.chain import Checkpoint
-from audit_repository.domain.record import State, record_of
+from audit_repository.domain.record import RecordState, record_of
 from audit_repository.domain.sources import Standing
 from audit_repository.store.events import Search, Trail
 from audit_repository.store.signing import PRIVATE, PUBLISHED, Signer, SigningKeyError
@@ -129,7 +129,7 @@ CHANGES = [
     ("event_time", "2029-01-01T00:00:00.000000Z"),
     ("event", "110114"),
     ("outcome", 12),
-    ("state", State.UNPARSED.value),
+    ("state", RecordState.UNPARSED.value),
     ("state", "nonsense"),
     ("reason", "because"),
     ("terms", ""),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from repository.domain.provision import State
+from repository.domain.provision import ProvisionState
 from repository.peers.provider import ProviderUnavailable
 from repository.settings import RepositorySettings
 from repository.store.files import FileBlobs
@@ -105,8 +105,8 @@ class House:
             ],
         )
 
-    async def states(self) -> list[State]:
-        return [State(row[0]) for row in await self.parts.database.fetch(select(provision.c.state))]
+    async def states(self) -> list[ProvisionState]:
+        return [ProvisionState(row[0]) for row in await self.parts.database.fetch(select(provision.c.state))]
 
 
 @pytest.fixture

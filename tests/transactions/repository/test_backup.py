@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from repository.background.janitor import Janitor
-from repository.domain.provision import State
+from repository.domain.provision import ProvisionState
 from repository.maintenance.backup import backup, restore
 from repository.settings import RepositorySettings
 from repository.store.documents import count_blobs
@@ -183,7 +183,7 @@ async def test_a_retry_after_the_restore_is_answered_as_before_and_doubts_are_ke
     await iti41.handle(new.unit(), new.request(submission, a=b"x"), PROVIDER)
 
     assert new.registry.heard == []
-    assert sorted(await new.states()) == [State.IN_DOUBT, State.REGISTERED]
+    assert sorted(await new.states()) == [ProvisionState.IN_DOUBT, ProvisionState.REGISTERED]
 
 
 async def test_a_restored_repository_goes_on(place: Place, opened):
@@ -206,14 +206,14 @@ async def test_what_the_registrys_older_backup_may_lack_is_registered_again(plac
     settings = await place.settings("new")
     await restored(place.folder / "backup", settings, registry_taken=time.time())
     new = await opened(settings)
-    assert await new.states() == [State.IN_DOUBT]
+    assert await new.states() == [ProvisionState.IN_DOUBT]
 
     assert await Janitor(new.parts).resolve(older_than_seconds=-1) == 1
 
     [(message_id, request)] = new.registry.heard
     assert message_id == house.registry.heard[0][0]
     assert request.decoded.submission.document_entries[0].unique_id == unique_id
-    assert await new.states() == [State.REGISTERED]
+    assert await new.states() == [ProvisionState.REGISTERED]
 
 
 async def test_a_backup_while_others_write_is_a_prefix_of_what_was_acknowledged(place: Place, opened):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from repository.domain.provision import State
+from repository.domain.provision import ProvisionState
 from repository.settings import RepositorySettings
 from repository.store.tables import metadata
 from tests.support.databases import DatabasePlace
@@ -32,4 +32,4 @@ async def test_documents_that_were_provided_to_the_first_release_are_served_and_
     assert {unique_id: await retrieved(house, unique_id) for unique_id in unique_ids} == unique_ids
     another = await kept(house, b"four")
     assert await retrieved(house, another) == b"four"
-    assert await house.states() == [State.REGISTERED] * 4
+    assert await house.states() == [ProvisionState.REGISTERED] * 4

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from repository.background.janitor import Janitor
-from repository.domain.provision import State, registration_message_id
+from repository.domain.provision import ProvisionState, registration_message_id
 from repository.store import documents
 from repository.store.tables import outbox
 from repository.transactions import iti41
@@ -70,7 +70,7 @@ async def test_bytes_and_row_are_kept_before_the_registry_hears_of_them(house: H
 
     assert (await provide(house, a_submission(entry), a=b"the bytes")).status is Status.SUCCESS
     assert seen == [b"the bytes"]
-    assert await house.states() == [State.REGISTERED]
+    assert await house.states() == [ProvisionState.REGISTERED]
 
 
 async def test_the_registry_gets_our_repository_id_and_the_hash_and_size_of_the_bytes(house: House):
@@ -210,7 +210,7 @@ async def test_what_the_registry_refused_is_not_kept(house: House):
     await provide(house, a_submission(entry), a=b"bytes")
 
     assert await documents.find_documents(house.parts.database, [entry.unique_id]) == {}
-    assert await house.states() == [State.REFUSED]
+    assert await house.states() == [ProvisionState.REFUSED]
 
 
 async def test_a_refusal_does_not_take_the_bytes_of_an_earlier_submission(house: House):
@@ -255,7 +255,7 @@ async def test_nothing_is_deleted_in_doubt(house: House, then):
     response = await provide(house, a_submission(entry), a=b"bytes")
 
     assert codes(response) == ["XDSRegistryNotAvailable"]
-    assert await house.states() == [State.IN_DOUBT]
+    assert await house.states() == [ProvisionState.IN_DOUBT]
     assert entry.unique_id in await documents.find_documents(house.parts.database, [entry.unique_id])
 
 
@@ -268,7 +268,7 @@ async def test_the_janitor_learns_the_outcome_from_the_registry(house: House):
 
     assert await janitor.resolve(older_than_seconds=-1) == 1
 
-    assert await house.states() == [State.REGISTERED]
+    assert await house.states() == [ProvisionState.REGISTERED]
     assert len({message_id for message_id, _ in house.registry.heard}) == 1
 
 
@@ -316,7 +316,7 @@ async def test_an_answer_that_does_not_deny_that_anything_was_done_is_no_outcome
     submission = a_submission(entry)
 
     assert codes(await provide(house, submission, a=b"bytes")) == ["XDSRegistryNotAvailable"]
-    assert await house.states() == [State.IN_DOUBT]
+    assert await house.states() == [ProvisionState.IN_DOUBT]
     assert entry.unique_id in await documents.find_documents(house.parts.database, [entry.unique_id])
     assert (await provide(house, submission, a=b"bytes")).status is Status.SUCCESS
     assert len({message_id for message_id, _ in house.registry.heard}) == 1

@@ -23,8 +23,8 @@ from imaging_source.transactions import rad68
 from registry.domain.stored_queries import GET_ALL
 from registry.transactions import SERVED as REGISTRY_SERVED
 from repository.background.janitor import Janitor
-from repository.domain.assembly import EMPTY_SHA1, Kind
-from repository.domain.provision import State
+from repository.domain.assembly import EMPTY_SHA1, AssemblyKind
+from repository.domain.provision import ProvisionState
 from repository.peers.provider import CannotMake, ImagingSource, ProviderUnavailable
 from repository.store.replays import forget_portion
 from repository.transactions import iti43, iti57, iti61, iti86
@@ -138,7 +138,7 @@ class Hospital:
     registry: RealRegistry
     consent: RestrictiveConsent
 
-    async def enter(self, kind: Kind = Kind.ON_DEMAND, patient_id: str = "") -> str:
+    async def enter(self, kind: AssemblyKind = AssemblyKind.ON_DEMAND, patient_id: str = "") -> str:
         """Register the entry of the study, and give its uniqueId."""
         entered = await iti61.enter(self.house.unit(), STUDY, patient_id, kind)
         assert entered.response.status is Status.SUCCESS, entered.response.errors
@@ -512,7 +512,7 @@ async def test_a_snapshot_whose_outcome_is_not_known_is_asked_for_before_it_is_r
     found = await shown(hospital)
     assert found.pop(second) == [APPROVED]
     assert list(found.values()) == [[DEPRECATED]]
-    assert set(await hospital.house.states()) == {State.REGISTERED}
+    assert set(await hospital.house.states()) == {ProvisionState.REGISTERED}
 
 
 async def test_a_snapshot_that_was_removed_is_made_and_registered_again(hospital: Hospital):
@@ -663,7 +663,7 @@ async def test_a_provider_that_is_away_is_told_and_leaves_nothing(hospital: Hosp
 
         error = await hospital.refused(unique_id)
         with pytest.raises(ProviderUnavailable, match="does not answer"):
-            await hospital.enter(Kind.DELAYED)
+            await hospital.enter(AssemblyKind.DELAYED)
 
     assert error.code_for(Actor.REPOSITORY) == "XDSRepositoryError"
     assert "does not answer" in error.context
@@ -708,14 +708,14 @@ async def test_the_provider_answers_nodes_of_the_community_alone(hospital: Hospi
 
 async def test_a_study_that_is_not_there_has_no_entry(hospital: Hospital):
     with pytest.raises(CannotMake):
-        await iti61.enter(hospital.house.unit(), "2.25.404", "", Kind.ON_DEMAND)
+        await iti61.enter(hospital.house.unit(), "2.25.404", "", AssemblyKind.ON_DEMAND)
     assert await hospital.registry.entries(schemes.ON_DEMAND) == []
 
 
 async def test_an_entry_that_the_registry_never_heard_of_is_forgotten(hospital: Hospital):
     hospital.registry.lost = [DOWN]
 
-    entered = await iti61.enter(hospital.house.unit(), STUDY, "", Kind.ON_DEMAND)
+    entered = await iti61.enter(hospital.house.unit(), STUDY, "", AssemblyKind.ON_DEMAND)
 
     assert entered.response.status is Status.FAILURE
     assert (await hospital.refused(entered.unique_id)).code_for(Actor.REPOSITORY) == (
@@ -726,7 +726,7 @@ async def test_an_entry_that_the_registry_never_heard_of_is_forgotten(hospital: 
 
 async def test_an_entry_whose_answer_was_lost_is_registered_once(hospital: Hospital):
     hospital.registry.lost = [LOST, LOST]
-    entered = await iti61.enter(hospital.house.unit(), STUDY, "", Kind.ON_DEMAND)
+    entered = await iti61.enter(hospital.house.unit(), STUDY, "", AssemblyKind.ON_DEMAND)
     assert not entered.final
 
     assert await hospital.enter() == entered.unique_id
@@ -765,7 +765,7 @@ async def test_the_janitor_finishes_what_a_crash_left(hospital: Hospital):
 
 
 async def test_a_delayed_entry_shows_the_hash_of_no_bytes_until_its_document_is_made(hospital: Hospital):
-    unique_id = await hospital.enter(Kind.DELAYED)
+    unique_id = await hospital.enter(AssemblyKind.DELAYED)
 
     [entry] = await hospital.registry.entries(schemes.STABLE)
     assert (entry.unique_id, entry.hash, entry.size) == (unique_id, EMPTY_SHA1, 0)
@@ -787,7 +787,7 @@ async def test_a_delayed_entry_shows_the_hash_of_no_bytes_until_its_document_is_
 
 
 async def test_a_delayed_document_is_made_once_and_kept(hospital: Hospital):
-    unique_id = await hospital.enter(Kind.DELAYED)
+    unique_id = await hospital.enter(AssemblyKind.DELAYED)
     responses = await asyncio.gather(*(hospital.ask(unique_id) for _ in range(4)))
     await hospital.source.keep(a_ct(SOPInstanceUID="2.25.14"))
     responses.append(await hospital.ask(unique_id))
@@ -800,7 +800,7 @@ async def test_a_delayed_document_is_made_once_and_kept(hospital: Hospital):
 async def test_an_update_that_was_not_answered_is_sent_again_until_it_is(
     hospital: Hospital, loss: Any, attempts: int
 ):
-    unique_id = await hospital.enter(Kind.DELAYED)
+    unique_id = await hospital.enter(AssemblyKind.DELAYED)
     hospital.registry.lost = [loss]
     [document] = (await hospital.ask(unique_id)).documents
     janitor = Janitor(hospital.house.parts)
@@ -817,7 +817,7 @@ async def test_an_update_that_was_not_answered_is_sent_again_until_it_is(
 
 
 async def test_a_delayed_document_that_was_removed_is_not_made(hospital: Hospital):
-    unique_id = await hospital.enter(Kind.DELAYED)
+    unique_id = await hospital.enter(AssemblyKind.DELAYED)
     request = RemoveDocumentsRequest(documents=hospital.request(unique_id).documents)
     await iti86.handle(hospital.house.unit(), request, replace(PROVIDER, community_node=True))
 
@@ -831,7 +831,7 @@ class Crash(Exception):
     """The end of the process, as far as the request is concerned."""
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", AssemblyKind)
 @pytest.mark.parametrize(
     "point",
     [
@@ -844,7 +844,7 @@ class Crash(Exception):
 )
 @pytest.mark.parametrize("step", ["entering", "retrieving"])
 async def test_wherever_it_dies_the_next_start_leaves_nothing_dangling_and_nothing_twice(
-    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, kind: Kind, point: str, step: str
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, kind: AssemblyKind, point: str, step: str
 ):
     module_name, _, path = point.partition(":")
     owner: Any = importlib.import_module(module_name)
@@ -882,11 +882,11 @@ async def test_wherever_it_dies_the_next_start_leaves_nothing_dangling_and_nothi
     ]
     assert len({one.unique_id for one in again}) == len(again), "something is registered twice"
     assert all(one.size for one in again if one.object_type == schemes.STABLE), "an update was never sent"
-    assert all(state is State.REGISTERED for state in await hospital.house.states())
+    assert all(state is ProvisionState.REGISTERED for state in await hospital.house.states())
 
 
-@pytest.mark.parametrize("kind", Kind)
-async def test_answers_are_forgotten_but_not_what_is_still_to_be_made(hospital: Hospital, kind: Kind):
+@pytest.mark.parametrize("kind", AssemblyKind)
+async def test_answers_are_forgotten_but_not_what_is_still_to_be_made(hospital: Hospital, kind: AssemblyKind):
     unique_id = await hospital.enter(kind)
 
     assert await forget_portion(hospital.house.parts.database, before=time.time() + 1) == 0

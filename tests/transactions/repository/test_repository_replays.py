@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from repository.background.janitor import Janitor
-from repository.domain.provision import State
+from repository.domain.provision import ProvisionState
 from repository.store import replays
 from repository.store.documents import find_documents
 from repository.store.tables import provision
@@ -75,7 +75,7 @@ async def test_of_a_registered_submission_the_message_and_its_answer_go(house: H
         select(provision.c.registration, provision.c.answer, provision.c.state)
     )
     assert [(bytes(message), bytes(answer), state) for message, answer, state in rows] == [
-        (b"", b"", State.SETTLED)
+        (b"", b"", ProvisionState.SETTLED)
     ]
     assert await forget(house, after_days=-1) == 0
 
@@ -87,10 +87,10 @@ async def test_of_a_refused_one_nothing_is_left_unless_its_documents_are(house: 
     kept = a_provision()
     house.registry.answers = [LOST, refusal("XDSDuplicateUniqueIdInRegistry")]
     await provide(house, kept, "urn:uuid:2")
-    assert await house.states() == [State.REFUSED] * 2
+    assert await house.states() == [ProvisionState.REFUSED] * 2
 
     assert await forget(house, after_days=-1) == 2
-    assert await house.states() == [State.SETTLED]
+    assert await house.states() == [ProvisionState.SETTLED]
     assert await stored(house, kept) == 1
 
 
@@ -109,7 +109,7 @@ async def test_the_janitor_forgets_by_itself(house: House):
     janitor = janitor_of(house, -1)
     await janitor.start()
     async with asyncio.timeout(10):
-        while await house.states() != [State.SETTLED]:  # noqa: ASYNC110
+        while await house.states() != [ProvisionState.SETTLED]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await janitor.stop()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from audit_repository.domain.chain import ORIGIN, link
-from audit_repository.domain.record import Record, State
+from audit_repository.domain.record import Record, RecordState
 from audit_repository.domain.sources import Standing
 
 BEFORE = Record(
@@ -15,7 +15,7 @@ BEFORE = Record(
     peer="192.0.2.17",
     subject="CN=node",
     raw=b"<85>1 raw",
-    state=State.PARSED,
+    state=RecordState.PARSED,
     event_time="2030-05-04T00:00:00.000000Z",
     event="110112",
     outcome=0,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from shared.ebrim.identifiers import nfc
 from shared.ebrim.model import Code, Timestamp
-from shared.ebrim.query_values import MAX_VALUE, Kind, encode_value, parse_clause, parse_value, quote
+from shared.ebrim.query_values import MAX_VALUE, ValueKind, encode_value, parse_clause, parse_value, quote
 from shared.errors import Actor, QueryError
 from tests.support.metadata import PATIENT, characters, codes, texts, timestamps
 
@@ -16,34 +16,34 @@ APPROVED = "urn:oasis:names:tc:ebxml-regrep:StatusType:Approved"
 @pytest.mark.parametrize(
     ("kind", "text", "values"),
     [
-        (Kind.CX, f"'{PATIENT}'", (PATIENT,)),
-        (Kind.STATUS, f"('{APPROVED}')", (APPROVED,)),
-        (Kind.TIME, "20240101120000", ("20240101120000",)),
-        (Kind.NUMBER, "2", ("2",)),
-        (Kind.CODE, "('a^^1.2','b^^1.3')", ("a^^1.2", "b^^1.3")),
-        (Kind.LIKE, "'%Roe_'", ("%Roe_",)),
+        (ValueKind.CX, f"'{PATIENT}'", (PATIENT,)),
+        (ValueKind.STATUS, f"('{APPROVED}')", (APPROVED,)),
+        (ValueKind.TIME, "20240101120000", ("20240101120000",)),
+        (ValueKind.NUMBER, "2", ("2",)),
+        (ValueKind.CODE, "('a^^1.2','b^^1.3')", ("a^^1.2", "b^^1.3")),
+        (ValueKind.LIKE, "'%Roe_'", ("%Roe_",)),
         # Quotes may hold separators, and are doubled.
-        (Kind.UNIQUE_ID, "('a,b','(c)')", ("a,b", "(c)")),
-        (Kind.LIKE, "'O''Brien'", ("O'Brien",)),
-        (Kind.LIKE, "('''a''','b''')", ("'a'", "b'")),
+        (ValueKind.UNIQUE_ID, "('a,b','(c)')", ("a,b", "(c)")),
+        (ValueKind.LIKE, "'O''Brien'", ("O'Brien",)),
+        (ValueKind.LIKE, "('''a''','b''')", ("'a'", "b'")),
         # White space between tokens.
-        (Kind.CODE, " ( 'a^^1.2' ,\n\t'b^^1.3' ) ", ("a^^1.2", "b^^1.3")),
+        (ValueKind.CODE, " ( 'a^^1.2' ,\n\t'b^^1.3' ) ", ("a^^1.2", "b^^1.3")),
         # Tolerated: a single for a list and the reverse, double quotes, bare patient ids, quoted numbers.
-        (Kind.CODE, "'a^^1.2'", ("a^^1.2",)),
-        (Kind.CX, f"('{PATIENT}')", (PATIENT,)),
-        (Kind.CODE, '("a^^1.2","b""^^1.3")', ("a^^1.2", 'b"^^1.3')),
-        (Kind.CX, PATIENT, (PATIENT,)),
-        (Kind.CX, f"({PATIENT},'P2^^^&1.2&ISO')", (PATIENT, "P2^^^&1.2&ISO")),
-        (Kind.TIME, "'2024'", ("2024",)),
-        (Kind.NUMBER, "('2')", ("2",)),
-        (Kind.UUID, "' urn:uuid: 1 '", ("urn:uuid:1",)),
-        (Kind.STATUS, f"(' {APPROVED} ')", (APPROVED,)),
+        (ValueKind.CODE, "'a^^1.2'", ("a^^1.2",)),
+        (ValueKind.CX, f"('{PATIENT}')", (PATIENT,)),
+        (ValueKind.CODE, '("a^^1.2","b""^^1.3")', ("a^^1.2", 'b"^^1.3')),
+        (ValueKind.CX, PATIENT, (PATIENT,)),
+        (ValueKind.CX, f"({PATIENT},'P2^^^&1.2&ISO')", (PATIENT, "P2^^^&1.2&ISO")),
+        (ValueKind.TIME, "'2024'", ("2024",)),
+        (ValueKind.NUMBER, "('2')", ("2",)),
+        (ValueKind.UUID, "' urn:uuid: 1 '", ("urn:uuid:1",)),
+        (ValueKind.STATUS, f"(' {APPROVED} ')", (APPROVED,)),
         # Blanks of a pattern belong to it.
-        (Kind.LIKE, "' Roe'", (" Roe",)),
-        (Kind.CODE, "()", ()),
-        (Kind.CODE, "( )", ()),
+        (ValueKind.LIKE, "' Roe'", (" Roe",)),
+        (ValueKind.CODE, "()", ()),
+        (ValueKind.CODE, "( )", ()),
         # Compared in Unicode normal form C.
-        (Kind.LIKE, "'Mu\u0308ller'", ("M\u00fcller",)),
+        (ValueKind.LIKE, "'Mu\u0308ller'", ("M\u00fcller",)),
     ],
 )
 def test_a_value_is_read(kind, text, values):
@@ -53,39 +53,39 @@ def test_a_value_is_read(kind, text, values):
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        (Kind.CODE, ""),
-        (Kind.CODE, "a^^1.2"),
-        (Kind.STATUS, APPROVED),
-        (Kind.CODE, "'a^^1.2"),
-        (Kind.CODE, "a^^1.2'"),
-        (Kind.CODE, "('a^^1.2'"),
-        (Kind.CODE, "'a^^1.2')"),
-        (Kind.CODE, "('a^^1.2',)"),
-        (Kind.CODE, "(,'a^^1.2')"),
-        (Kind.CODE, "('a^^1.2' 'b^^1.2')"),
-        (Kind.CODE, "('a^^1.2')('b^^1.2')"),
-        (Kind.CODE, "'a^^1.2','b^^1.2'"),
-        (Kind.CODE, "('a^^1.2'),"),
-        (Kind.CODE, "(('a^^1.2'))"),
-        (Kind.LIKE, "'O'Brien'"),
+        (ValueKind.CODE, ""),
+        (ValueKind.CODE, "a^^1.2"),
+        (ValueKind.STATUS, APPROVED),
+        (ValueKind.CODE, "'a^^1.2"),
+        (ValueKind.CODE, "a^^1.2'"),
+        (ValueKind.CODE, "('a^^1.2'"),
+        (ValueKind.CODE, "'a^^1.2')"),
+        (ValueKind.CODE, "('a^^1.2',)"),
+        (ValueKind.CODE, "(,'a^^1.2')"),
+        (ValueKind.CODE, "('a^^1.2' 'b^^1.2')"),
+        (ValueKind.CODE, "('a^^1.2')('b^^1.2')"),
+        (ValueKind.CODE, "'a^^1.2','b^^1.2'"),
+        (ValueKind.CODE, "('a^^1.2'),"),
+        (ValueKind.CODE, "(('a^^1.2'))"),
+        (ValueKind.LIKE, "'O'Brien'"),
         # Bare codes and their scheme in another parameter are of XDS.a.
-        (Kind.CODE, "('a','b')"),
-        (Kind.CODE, "('a^^')"),
-        (Kind.CODE, "('^^1.2')"),
-        (Kind.CODE, "('a^Display^1.2')"),
-        (Kind.CODE, "('a^^1.2^^x')"),
-        (Kind.TIME, "2024-01-01"),
-        (Kind.TIME, "20240230"),
-        (Kind.TIME, "2024 01"),
-        (Kind.NUMBER, "two"),
-        (Kind.NUMBER, "-1"),
-        (Kind.CX, "P1"),
-        (Kind.CX, "'P1^^^1.2'"),
-        (Kind.OID, "'one'"),
-        (Kind.REFERENCE_ID, "('A1')"),
-        (Kind.UUID, "''"),
-        (Kind.LIKE, "''"),
-        (Kind.STATUS, "(' ')"),
+        (ValueKind.CODE, "('a','b')"),
+        (ValueKind.CODE, "('a^^')"),
+        (ValueKind.CODE, "('^^1.2')"),
+        (ValueKind.CODE, "('a^Display^1.2')"),
+        (ValueKind.CODE, "('a^^1.2^^x')"),
+        (ValueKind.TIME, "2024-01-01"),
+        (ValueKind.TIME, "20240230"),
+        (ValueKind.TIME, "2024 01"),
+        (ValueKind.NUMBER, "two"),
+        (ValueKind.NUMBER, "-1"),
+        (ValueKind.CX, "P1"),
+        (ValueKind.CX, "'P1^^^1.2'"),
+        (ValueKind.OID, "'one'"),
+        (ValueKind.REFERENCE_ID, "('A1')"),
+        (ValueKind.UUID, "''"),
+        (ValueKind.LIKE, "''"),
+        (ValueKind.STATUS, "(' ')"),
     ],
 )
 def test_a_malformed_value_is_an_error_and_no_empty_result(kind, text):
@@ -96,31 +96,35 @@ def test_a_malformed_value_is_an_error_and_no_empty_result(kind, text):
 
 
 def test_values_of_one_slot_are_one_list_wherever_it_was_split():
-    assert parse_clause(("('a^^1.2','b^^1.2')", "('c^^1.2')"), Kind.CODE) == ("a^^1.2", "b^^1.2", "c^^1.2")
+    assert parse_clause(("('a^^1.2','b^^1.2')", "('c^^1.2')"), ValueKind.CODE) == (
+        "a^^1.2",
+        "b^^1.2",
+        "c^^1.2",
+    )
 
 
 @given(st.lists(texts(300, alphabet=characters), min_size=1, max_size=12))
 def test_a_list_of_strings_is_read_as_it_was_written(values):
     encoded = encode_value(values)
 
-    assert parse_clause(encoded, Kind.UNIQUE_ID) == tuple(map(nfc, values))
+    assert parse_clause(encoded, ValueKind.UNIQUE_ID) == tuple(map(nfc, values))
     assert all(len(value) <= MAX_VALUE or "','" not in value for value in encoded)
 
 
 @given(st.text(characters, min_size=1, max_size=40))
 def test_a_string_is_read_as_it_was_written(text):
-    assert parse_value(quote(text), Kind.LIKE) == (nfc(text),)
+    assert parse_value(quote(text), ValueKind.LIKE) == (nfc(text),)
 
 
 @given(timestamps, st.integers(0, 10**17))
 def test_times_and_numbers_are_bare(moment, number):
     assert encode_value(moment) == (moment.digits,)
-    assert parse_value(encode_value(number)[0], Kind.NUMBER) == (str(number),)
+    assert parse_value(encode_value(number)[0], ValueKind.NUMBER) == (str(number),)
 
 
 @given(codes.filter(lambda code: "^" not in str(code.value + code.scheme)))
 def test_a_code_is_read_as_it_was_written(code):
-    assert parse_clause(encode_value([code]), Kind.CODE) == (nfc(str(code)),)
+    assert parse_clause(encode_value([code]), ValueKind.CODE) == (nfc(str(code)),)
 
 
 def test_a_list_is_split_between_its_values_so_that_each_part_fits_the_schema():
@@ -130,7 +134,7 @@ def test_a_list_is_split_between_its_values_so_that_each_part_fits_the_schema():
 
     assert len(encoded) == 4
     assert all(len(value) <= MAX_VALUE for value in encoded)
-    assert parse_clause(encoded, Kind.UUID) == tuple(uuids)
+    assert parse_clause(encoded, ValueKind.UUID) == tuple(uuids)
 
 
 def test_an_empty_list_is_nothing_to_write():
@@ -148,6 +152,6 @@ def test_single_values_are_written_alone():
 )
 def test_hostile_values_are_refused_without_effort(hostile):
     with pytest.raises(QueryError) as refused:
-        parse_value(hostile, Kind.LIKE)
+        parse_value(hostile, ValueKind.LIKE)
 
     assert len(refused.value.context) < 250

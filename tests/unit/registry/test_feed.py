@@ -263,6 +263,6 @@ def test_a_message_has_so_many_fields_segments_and_ids_and_no_more(build, most):
     assert decode(build(most)).patient_id == PATIENT
     for number in (most + 1, 100 * most):
         error = refused(build(number))
-        assert error.code is feed.Code.REJECT
+        assert error.code is feed.AcknowledgementCode.REJECT
         assert str(most) in error.text
         assert error.header.control_id == decode(adt()).header.control_id
