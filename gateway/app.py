@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+from gateway.domain.links import LinksError
 from gateway.settings import GatewaySettings
+from gateway.store.patient_links import PatientLinks
 from gateway.transactions import INITIATING, RESPONDING
 from gateway.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
 from shared.errors import Actor
 from shared.http.application import application
-from shared.http.health import health_routes
+from shared.http.health import Check, NotReady, health_routes
 from shared.http.raw_asgi import raw_first
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
@@ -36,7 +39,10 @@ class Gateway:
         self._metrics.gauge("relays", "Retrievals that are being relayed", lambda: parts.relays.taken)
         initiating = self._soap(INITIATING, "initiating_gateway")
         responding = self._soap(RESPONDING, "responding_gateway")
-        checks = {"audit": parts.recorder.check, "patient_links": parts.links.check}
+        checks: dict[str, Check] = {
+            "audit": parts.recorder.check,
+            "patient links": partial(_readable, parts.links),
+        }
         app = application(health_routes(checks, self._metrics, trail=self._forwarder))
         self.asgi = raw_first(
             INITIATING_PATH, initiating.asgi, raw_first(RESPONDING_PATH, responding.asgi, app)
@@ -79,6 +85,17 @@ class Gateway:
     async def node_refused(self, address: str, reason: str) -> None:
         """Record, or count, that a node did not authenticate (ITI-19)."""
         await self._parts.recorder.refusals.node(address, reason)
+
+
+async def _readable(links: PatientLinks) -> None:
+    try:
+        await links.check()
+    except LinksError as error:
+        # Its text may tell of a line, and so of a patient.
+        raise NotReady(
+            "the file of patient links cannot be read as it is now, and those of before hold; correct it "
+            "(XDSI_PATIENT_LINKS), the log tells the line"
+        ) from error
 
 
 async def build(settings: GatewaySettings) -> Gateway:

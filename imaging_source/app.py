@@ -16,6 +16,7 @@ from imaging_source.domain.instance import Issuer
 from imaging_source.peers.registrations import RegistryClient
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.adoption import adopt
+from imaging_source.store.files import StoreUnusable
 from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import PublicationState, audit_events
@@ -30,7 +31,7 @@ from shared.consent.sources import open_consent
 from shared.errors import Actor
 from shared.http.application import application
 from shared.http.client import http_client
-from shared.http.health import health_routes
+from shared.http.health import Check, NotReady, health_routes
 from shared.http.raw_asgi import App, raw_first
 from shared.rest.service import RestService
 from shared.security import own_registry
@@ -95,8 +96,8 @@ class ImagingSource:
             spool_folder=parts.settings.folder / "spool",
             metrics=self._metrics,
         )
-        checks = {
-            "instances": parts.instances.check,
+        checks: dict[str, Check] = {
+            "instances": partial(_keeps, parts.instances),
             "audit": parts.recorder.check,
         }
         works = [self.publisher.work, self.publisher.patients, self.publisher.census]
@@ -158,6 +159,13 @@ class ImagingSource:
     async def node_refused(self, address: str, reason: str) -> None:
         """Record, or count, that a node did not authenticate (ITI-19)."""
         await self.parts.recorder.refusals.node(address, reason)
+
+
+async def _keeps(instances: InstanceStore) -> None:
+    try:
+        await instances.check()
+    except StoreUnusable as error:
+        raise NotReady(f"instances cannot be kept: {error}") from error
 
 
 async def build(settings: ImagingSourceSettings) -> ImagingSource:

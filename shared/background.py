@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from shared.attempts import awaited
+from shared.store.failures import DatabaseBusy, DatabaseError, DatabaseFull, SchemaError
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
@@ -77,7 +79,7 @@ class BackgroundWork:
         if not self._is_failing():
             return ""
         since = datetime.fromtimestamp(self._failing_since, UTC)
-        return f"it has failed since {since:%Y-%m-%dT%H:%M:%SZ} ({self._error}); it is tried again by itself"
+        return f"it has failed since {since:%Y-%m-%dT%H:%M:%SZ}: {self._error}. It is tried again by itself"
 
     def _is_failing(self) -> bool:
         if not self._in_a_row:
@@ -114,7 +116,7 @@ class BackgroundWork:
         self._in_a_row += 1
         self.failures += 1
         self.on_failure()
-        self._error, self._began = type(error).__name__, 0.0
+        self._error, self._began = sentence(error), 0.0
         _log.error("background work failed", work=self.name, times=self._in_a_row, exc_info=error)
         pause = min(SHORTEST_PAUSE * 2 ** min(self._in_a_row - 1, 30), LONGEST_PAUSE)
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads those who failed together
@@ -127,3 +129,22 @@ class BackgroundWork:
 
 def _nothing() -> None:
     """For work whose failures nobody counts."""
+
+
+def sentence(error: BaseException) -> str:
+    """What is the matter, without a word of the error: it may name paths, hosts and people."""
+    match error:
+        case DatabaseFull():
+            return "the database has no space left; free some"
+        case DatabaseBusy():
+            return "the database is held by other work"
+        case SchemaError():
+            return "the schema of the database is of another release; start that, or a newer one"
+        case DatabaseError():
+            return "the database cannot be reached, read or written; see that it runs (XDSI_DATABASE_URL)"
+        case TimeoutError():
+            return "no answer came in time"
+        case OSError() if error.errno:
+            return f"what is needed cannot be used ({os.strerror(error.errno)})"
+    cause = error.__cause__ or error.__context__
+    return sentence(cause) if cause is not None else "it did not work; the log tells why"

@@ -2,272 +2,209 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
-import shutil
-import socket
-import sqlite3
-import ssl
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from rich.console import Console
-from rich.table import Table
 
-from shared.settings import ServiceSettings, SettingsError
+from shared.attempts import awaited
+from shared.settings import ServiceSettings, SettingsError, is_loopback
+from xdsi.checks import certificates, databases, machine, peers, ports, start, storage
+from xdsi.checks.finding import Finding, Severity, doubtful, of_problem, well, wrong
 from xdsi.configuration import load
 from xdsi.services import Service
 
-_SOON = timedelta(days=30)
-_ENOUGH_SPACE = 0.05
-_WITHOUT_DATABASE = frozenset({Service.CONSUMER, Service.GATEWAY})
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; `remedy` is empty when all is well."""
-
-    subject: str
-    found: str
-    remedy: str = ""
+_MARKS = {Severity.OK: "ok", Severity.WARNING: "warning", Severity.ERROR: "ERROR"}
 
 
 def command(
+    service: Annotated[
+        list[Service] | None, typer.Option(help="Of this service alone; may be given several times.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file, as for `xdsi serve`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check settings, ports, certificates, databases, disk and clock; name the setting that is wrong and its
-    remedy.
+    """Check settings, ports, certificates, databases, stores, peers, disk and clock, also while the services
+    run; name the setting that is wrong and its remedy.
 
-    Ends with status 1 when something needs a remedy.
+    Logs in as the services do and changes nothing; whatever `xdsi serve` would refuse is told here too. Ends
+    with status 1 when there is an error; a warning alone ends with 0.
 
-    Example: [bold]xdsi doctor --config /etc/xdsi.toml[/bold]
+    Example: [bold]xdsi doctor --service registry --config /etc/xdsi.toml[/bold]
     """
-    findings = list(examine(config))
+    chosen = list(dict.fromkeys(service or Service))
+    findings = examine(config, chosen)
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
-        _show(findings)
-    if any(finding.remedy for finding in findings):
+        typer.echo("\n".join(_lines(findings)))
+    if any(finding.severity is Severity.ERROR for finding in findings):
         raise typer.Exit(1)
 
 
-def _show(findings: list[Finding]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "looked at", "found", "remedy"):
-        table.add_column(heading, overflow="fold")
+def _lines(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
-        mark = "[red]✗[/red]" if finding.remedy else "[green]✓[/green]"
-        table.add_row(mark, finding.subject, finding.found, finding.remedy)
-    Console().print(table)
+        yield f"{_MARKS[finding.severity]:<8} {finding.subject}: {finding.found}"
+        if finding.remedy:
+            yield f"{'':<8} → {finding.remedy}"
+    errors, warnings = (
+        sum(finding.severity is severity for finding in findings)
+        for severity in (Severity.ERROR, Severity.WARNING)
+    )
+    yield ""
+    yield f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}"
 
 
-def examine(config: Path | None) -> Iterator[Finding]:
-    """Look at everything, in the order in which problems build on each other."""
-    yield _python()
-    yield _sqlite()
-    seen: set[str] = set()
-    for service in Service:
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def examine(config: Path | None, services: Iterable[Service] = Service) -> list[Finding]:
+    """Look at everything, in the order in which problems build on each other; what several services share is
+    told once."""
+    return asyncio.run(_examined(config, tuple(services)))
+
+
+async def _examined(config: Path | None, services: Sequence[Service]) -> list[Finding]:
+    found: dict[tuple[str, str, str], Finding] = {}
+    for finding in await _all(config, services):
+        found.setdefault((finding.subject, finding.found, finding.remedy), finding)
+    return list(found.values())
+
+
+async def _all(config: Path | None, services: Sequence[Service]) -> list[Finding]:
+    found = await _looked("machine", machine.machine)
+    usable: dict[Service, Any] = {}
+    for service in services:
         try:
-            settings = load(service.settings_class(), config)
+            usable[service] = load(service.settings_class(), config)
         except SettingsError as error:
-            for problem in error.problems:
-                if problem not in seen:
-                    seen.add(problem)
-                    name, _, text = problem.partition(": ")
-                    yield Finding(f"settings of {service}", name, text)
-            continue
-        for finding in _service(service, settings):
-            if (key := f"{finding.subject}|{finding.found}") not in seen:
-                seen.add(key)
-                yield finding
-    yield _clock()
-
-
-def _service(service: Service, settings: ServiceSettings) -> Iterator[Finding]:
-    yield from _ports(service, settings)
-    yield from _certificates(settings)
-    yield _data(settings)
-    if service not in _WITHOUT_DATABASE:
-        yield _database(service, settings)
-    yield _xua(settings)
-
-
-def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return Finding(
-        "Python", version, "" if sys.version_info >= (3, 11) else "install Python 3.11, 3.12 or 3.13"
+            found += [of_problem("settings", problem, service) for problem in error.problems]
+    found += await _looked("port", partial(_on_one_port, usable))
+    idle: dict[peers.Address, Service] = {}
+    for service, settings in usable.items():
+        found += [of_problem(one.check, one.problem, service) for one in start.refusals(service, settings)]
+        for look in _looks(service, settings):
+            found += await _looked(str(service), look)
+        idle |= _idle(service, settings)
+    own = peers.Installation(idle, runs=any(_runs(one) for one in usable.values()))
+    asked = (
+        _looked(str(service), partial(_asked, service, settings, own)) for service, settings in usable.items()
     )
+    return [*found, *(finding for findings in await asyncio.gather(*asked) for finding in findings)]
 
 
-def _sqlite() -> Finding:
-    version = sqlite3.sqlite_version_info
-    remedy = (
-        "" if version >= (3, 35) else "install a Python with SQLite 3.35 or newer, or set XDSI_DATABASE_URL"
+Look = Callable[[], Iterable[Finding] | Awaitable[Iterable[Finding]]]
+
+
+def _looks(service: Service, settings: Any) -> Iterator[Look]:
+    """What is looked at for one service, peers apart."""
+    yield partial(certificates.certificates, settings)
+    yield partial(storage.folders, settings)
+    yield partial(_assertions, settings)
+    yield partial(_open, settings)
+    yield partial(ports.ports, service, settings)
+    if service not in databases.WITHOUT:
+        yield partial(databases.database, service, settings)
+    if service is Service.REPOSITORY:
+        yield partial(storage.object_stores, settings)
+
+
+async def _looked(subject: str, look: Look) -> list[Finding]:
+    """What `look` finds; a mistake of ours in it is a finding, so that whoever is in need gets the rest."""
+    found = await awaited(_seen(look))
+    if not isinstance(found, Exception):
+        return found
+    name = getattr(getattr(look, "func", look), "__name__", "a check")
+    told = f"{name} could not be looked at: a mistake of xdsi itself ({type(found).__name__})"
+    return [wrong("doctor", subject, told, "please report it")]
+
+
+async def _seen(look: Look) -> list[Finding]:
+    found = look()
+    return list(await found if isinstance(found, Awaitable) else found)
+
+
+def _idle(service: Service, settings: ServiceSettings) -> dict[peers.Address, Service]:
+    """The addresses of the service at which nobody listens now."""
+    return {
+        peers.address(settings.host, listener.port): service
+        for listener in ports.listeners(settings)
+        if listener.port and ports.is_free(settings, listener)
+    }
+
+
+def _runs(settings: ServiceSettings) -> bool:
+    """Whether somebody listens where the service would."""
+    first = ports.listeners(settings)[0]
+    return first.port != 0 and not ports.is_free(settings, first)
+
+
+async def _asked(service: Service, settings: ServiceSettings, own: peers.Installation) -> list[Finding]:
+    try:
+        every = list(dict.fromkeys(peers.peers(service, settings)))
+    except SettingsError:
+        return []  # told by what refuses to start
+    answers = await asyncio.gather(
+        *(peers.asked(settings, peer, own) for peer in every),
+        peers.policies(service, settings, own),
+        peers.trail(service, settings, own),
     )
-    return Finding("SQLite", sqlite3.sqlite_version, remedy)
+    return [finding for findings in answers for finding in findings]
 
 
-def _ports(service: Service, settings: ServiceSettings) -> Iterator[Finding]:
-    for name, port in settings:
-        if name != "port" and not name.endswith("_port"):
-            continue
-        if name == "mllp_port":
-            port = getattr(settings, "feed_port", port)
-        subject = f"{service} {name} {port}"
-        setting = f"XDSI_{service.package.upper()}__{name.upper()}"
-        yield _port(subject, settings.host, int(port), setting)
+# --- settings that contradict each other -------------------------------------------------------------
 
 
-def _port(subject: str, host: str, port: int, setting: str) -> Finding:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except PermissionError:
-            return Finding(subject, "not permitted", f"set {setting} to a port above 1023")
-        except OSError as error:
-            return Finding(subject, error.strerror or "in use", f"stop what listens there, or set {setting}")
-    return Finding(subject, "free")
+def _on_one_port(usable: Mapping[Service, Any]) -> Iterator[Finding]:
+    """Ports that two listeners of this machine would take."""
+    taken: dict[tuple[str, int, int], str] = {}
+    for service, settings in usable.items():
+        for listener in ports.listeners(settings):
+            name = ports.subject(service, listener)
+            other = taken.setdefault((settings.host, listener.kind, listener.port), name)
+            if listener.port and other != name:
+                yield wrong(
+                    "port",
+                    name,
+                    f"{settings.host} port {listener.port} is that of {other} too",
+                    "give each a port of its own",
+                    service,
+                )
 
 
-def _certificates(settings: ServiceSettings) -> Iterator[Finding]:
-    tls = settings.tls
-    if not tls.enabled:
-        yield Finding("TLS", "not set up: loopback only")
-        return
-    if tls.certificate and tls.key and tls.trust:
-        for name, path, check in (
-            ("XDSI_TLS__CERTIFICATE", tls.certificate, _certificate),
-            ("XDSI_TLS__KEY", tls.key, _key),
-            ("XDSI_TLS__TRUST", tls.trust, _certificate),
-        ):
-            yield _checked(name, path, check)
-        yield _pair(tls.certificate, tls.key)
-
-
-def _checked(name: str, path: Path, check: Callable[[Path], tuple[str, str]]) -> Finding:
-    try:
-        found, remedy = check(path)
-    except (OSError, ValueError) as error:
-        return Finding(name, f"unreadable: {type(error).__name__}", "name a PEM file that this user may read")
-    return Finding(name, found, remedy)
-
-
-def _certificate(path: Path) -> tuple[str, str]:
-    certificates = x509.load_pem_x509_certificates(path.read_bytes())
-    ends = min(certificate.not_valid_after_utc for certificate in certificates)
-    left = ends - datetime.now(UTC)
-    found = f"{certificates[0].subject.rfc4514_string()}, until {ends:%Y-%m-%d}"
-    if left < timedelta(0):
-        return found, "it has expired: renew it"
-    return found, "it ends within 30 days: renew it" if left < _SOON else ""
-
-
-def _key(path: Path) -> tuple[str, str]:
-    load_pem_private_key(path.read_bytes(), None)
-    mode = path.stat().st_mode & 0o777
-    return f"mode {mode:o}", "" if not mode & 0o077 else f"others can read it: chmod 600 {path}"
-
-
-def _pair(certificate: Path, key: Path) -> Finding:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError):
-        return Finding(
-            "certificate and key",
-            "do not belong together",
-            "name the key of XDSI_TLS__CERTIFICATE in XDSI_TLS__KEY",
-        )
-    return Finding("certificate and key", "belong together")
-
-
-def _data(settings: ServiceSettings) -> Finding:
-    folder = settings.data.resolve()
-    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    subject = f"XDSI_DATA {folder}"
-    if not place.is_dir():
-        return Finding(subject, f"{place} is a file", "set XDSI_DATA to a folder")
-    if not os.access(place, os.W_OK):
-        return Finding(subject, "not writable", f"chown {place} to this user, or set XDSI_DATA")
-    usage = shutil.disk_usage(place)
-    free = usage.free / usage.total
-    found = f"{usage.free / 1024**3:.1f} GiB free ({free:.0%})"
-    return Finding(
-        subject, found, "" if free >= _ENOUGH_SPACE else "free space: services report not ready below 5 %"
-    )
-
-
-def _database(service: Service, settings: ServiceSettings) -> Finding:
-    subject = f"database of {service}"
-    if settings.database_url is None:
-        return Finding(subject, "embedded SQLite below XDSI_DATA")
-    from sqlalchemy.engine import make_url  # only when a URL is set
-
-    url = make_url(settings.database_url)
-    host, port = url.host or "localhost", url.port or 5432
-    found = url.render_as_string(hide_password=True)
-    if not url.drivername.startswith("postgresql"):
-        return Finding(subject, found)
-    try:
-        socket.create_connection((host, port), timeout=3).close()
-    except OSError as error:
-        return Finding(
-            subject,
-            f"{found}: {error.strerror or 'no answer'}",
-            "start PostgreSQL, or correct XDSI_DATABASE_URL",
-        )
-    return Finding(subject, found)
-
-
-def _xua(settings: ServiceSettings) -> Finding:
+def _assertions(settings: ServiceSettings) -> Iterator[Finding]:
     if settings.xua_mode == "required" and not settings.assertion.issuers:
-        return Finding(
-            "user assertions",
-            "required, and no issuer is believed",
-            'set XDSI_ASSERTION__ISSUERS to {"issuer URI": "its certificate.pem"}',
+        yield wrong(
+            "assertions",
+            "XDSI_ASSERTION__ISSUERS",
+            "user assertions are required, and no issuer is believed: every query is refused",
+            'set it to {"issuer URI": "its certificate.pem"}',
         )
-    return Finding("user assertions", str(settings.xua_mode))
+        return
+    yield well("assertions", "XDSI_XUA", f"user assertions are {settings.xua_mode}")
 
 
-def _clock() -> Finding:
-    now = datetime.now(UTC)
-    if now.year < 2026:  # this release did not exist before
-        return Finding("clock", f"{now:%Y-%m-%d %H:%M}Z", "set the clock; use NTP (ITI-1)")
-    synchronised = _synchronised()
-    if synchronised is None:
-        return Finding(
-            "clock", f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())}Z; no time service to ask"
+def _open(settings: ServiceSettings) -> Iterator[Finding]:
+    """What is open to others though it may not be meant."""
+    if not settings.tls.enabled or is_loopback(settings.host):
+        return
+    if settings.consent_default == "permit":
+        yield doubtful(
+            "open",
+            "XDSI_CONSENT__DEFAULT",
+            "documents of patients without a policy are given to every user",
+            "set it to deny, if that is not the law where you are",
         )
-    return Finding(
-        "clock",
-        "synchronised" if synchronised else "not synchronised",
-        "" if synchronised else "start NTP (ITI-1)",
-    )
-
-
-def _synchronised() -> bool | None:
-    program = shutil.which("timedatectl")
-    if program is None:
-        return None
-    try:
-        asked = subprocess.run(  # noqa: S603  # a fixed program without input
-            [program, "show", "--property=NTPSynchronized", "--value"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=5,
+    if settings.xua_mode != "required":
+        yield doubtful(
+            "open",
+            "XDSI_XUA",
+            f"user assertions are {settings.xua_mode}: nodes ask without telling for whom",
+            "set it to required",
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked.stdout.strip() == "yes" if asked.returncode == 0 and asked.stdout.strip() else None

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.settings import PREFIX, SEPARATOR, ServiceSettings, SettingsError
+from shared.settings import ServiceSettings, SettingsError
 from shared.store.failures import DatabaseError
+from xdsi.checks.databases import setting_of
+from xdsi.checks.start import refuse
 from xdsi.configuration import load
 from xdsi.loading import loading
 from xdsi.services import Service
@@ -46,6 +48,7 @@ def command(
         from xdsi.data_folder import claim
         from xdsi.workers import supervise
 
+        refuse(service, settings)
         claim(settings.data, service.value)
         configure(service.value, level=settings.log_level)
         supervise(settings, config)
@@ -75,6 +78,8 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
         from xdsi.data_folder import claim
 
         build: Any = importlib.import_module(f"{service.package}.app").build
+
+    refuse(service, settings)
     claim(settings.data, service.value)
     configure(service.value, level=settings.log_level)
     scheme = "https" if settings.tls.enabled else "http"
@@ -93,5 +98,4 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
             reuse_port=reuse_port,
         )
     except DatabaseError as error:
-        setting = f"{PREFIX}{service.package.upper()}{SEPARATOR}DATABASE_URL"
-        raise SettingsError((f"{setting}: {error}",)) from error
+        raise SettingsError((f"{setting_of(service)}: {error}",)) from error

@@ -78,6 +78,18 @@ class Verifier:
         return True
 
 
+def check_key(folder: Path) -> None:
+    """Read the private key of `folder`, if there is one.
+
+    Raises
+    ------
+    SigningKeyError
+        It cannot be used.
+    """
+    if (folder / PRIVATE).exists():
+        _private(folder / PRIVATE)
+
+
 def _create(path: Path) -> None:
     key = Ed25519PrivateKey.generate()
     _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)

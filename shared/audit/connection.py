@@ -33,6 +33,12 @@ class Connection:
         return self._ended.done()
 
     @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate of the peer (DER); None without TLS."""
+        tls = self._writer.get_extra_info("ssl_object")
+        return tls.getpeercert(binary_form=True) if tls is not None else None
+
+    @property
     def in_flight(self) -> int:
         """Octets that the peer's host has not acknowledged."""
         transport = self._writer.transport

@@ -29,7 +29,7 @@ from shared.audit.syslog import stamp_of
 from shared.audit.trial import BATCH, MOST_PATIENCE, PATIENCE, EventSource, MeasuredSource, Trial
 from shared.background import BackgroundWork
 from shared.security.tls import client_context
-from shared.settings import ServiceSettings, SettingsError, TlsSettings
+from shared.settings import ServiceSettings, SettingsError
 from shared.settings.kinds import syslog_address
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics
@@ -72,7 +72,7 @@ class Forwarder:
     """
 
     def __init__(self, settings: ServiceSettings, recorder: AuditRecorder, *others: EventSource) -> None:
-        self._host, self._port, self._tls = _address(settings.audit_url, settings.tls)
+        self._host, self._port, self._tls = address_of(settings)
         self._settings = settings.audit
         self._recorder = recorder
         self._sources: tuple[EventSource, ...] = (recorder.spool, *others)
@@ -308,7 +308,15 @@ class Forwarder:
             self._untold.append(records_lost(gone, "set aside, until there was no more room for them"))
 
 
-def _address(url: str, tls: TlsSettings) -> tuple[str, int, ssl.SSLContext | None]:
+def address_of(settings: ServiceSettings) -> tuple[str, int, ssl.SSLContext | None]:
+    """Host and port of the audit repository, and how it is spoken to.
+
+    Raises
+    ------
+    SettingsError
+        `audit.url` is neither `tls://host:port` nor `tcp://` on loopback, or TLS is not set up.
+    """
+    url, tls = settings.audit_url, settings.tls
     try:
         scheme, host, port = syslog_address(url)
     except ValueError as error:

@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from shared.attempts import awaited
 from shared.audit.forwarder import Forwarder
-from shared.background import BackgroundWork
+from shared.audit.spool import AuditUnavailable
+from shared.background import BackgroundWork, sentence
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import CONTENT_TYPE, Metrics
 from shared.telemetry.trace import probed
@@ -40,9 +41,10 @@ def health_routes(
     ----------
     checks
         By name, what must hold for the service to be ready. A check raises to say why it does not: the text
-        of `NotReady` is shown, of any other exception its kind alone, because this page is open to everybody.
+        of `NotReady` is shown, of any other exception a sentence for its kind, because this page is open to
+        everybody.
     metrics
-        Those of the service; without them those of the process are shown.
+        Those of the service, whose name the pages tell; without them those of the process are shown.
     background
         The work beside the requests: while one fails the service is not ready, and the page says which.
     trail
@@ -50,6 +52,7 @@ def health_routes(
         how many were set aside.
     """
     shown = metrics or Metrics("service")
+    named = {"service": metrics.service} if metrics else {}
     if trail is not None:
         background = (*background, *trail.works)
         checks = {**checks, "audit trail": partial(_works, trail)}
@@ -60,7 +63,7 @@ def health_routes(
 
     async def live(_: Request) -> Response:
         probed()
-        return JSONResponse({"status": "live"})
+        return JSONResponse({"status": "live", **named})
 
     async def ready(_: Request) -> Response:
         probed()
@@ -69,9 +72,9 @@ def health_routes(
         told = {"details": {name: read() for name, read in details.items()}} if details else {}
         if reasons:
             return JSONResponse(
-                {"status": "not ready", "reasons": reasons, **told}, 503, {"retry-after": "5"}
+                {"status": "not ready", **named, "reasons": reasons, **told}, 503, {"retry-after": "5"}
             )
-        return JSONResponse({"status": "ready", **told})
+        return JSONResponse({"status": "ready", **named, **told})
 
     async def show_metrics(_: Request) -> Response:
         probed()
@@ -112,10 +115,19 @@ async def _reason(name: str, check: Check) -> str:
             return f"no answer within {CHECK_SECONDS:g} s"
         case Exception() as error:
             _log.warning("not ready", check=name, exc_info=error)
-            return type(error).__name__
+            return _sentence(error)
     return ""
 
 
 async def _checked(check: Check) -> None:
     async with asyncio.timeout(CHECK_SECONDS):
         await check()
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, AuditUnavailable):
+        return (
+            "audit records cannot be kept; see to space and rights below XDSI_DATA, and that the audit "
+            "repository is reached (XDSI_AUDIT__URL)"
+        )
+    return sentence(error)

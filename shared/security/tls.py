@@ -125,7 +125,7 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
 
 
 def _in_time(path: Path) -> None:
-    certificate = _certificates("XDSI_TLS__CERTIFICATE", path)[0]
+    certificate = certificates_of("XDSI_TLS__CERTIFICATE", path)[0]
     if certificate.not_valid_after_utc <= datetime.now(UTC):
         raise SettingsError(
             (
@@ -143,7 +143,7 @@ def _in_time(path: Path) -> None:
 
 
 def _load_trust(context: ssl.SSLContext, trust: Path) -> None:
-    _certificates("XDSI_TLS__TRUST", trust)
+    certificates_of("XDSI_TLS__TRUST", trust)
     try:
         context.load_verify_locations(cafile=trust)
     except (OSError, ssl.SSLError) as error:
@@ -152,7 +152,14 @@ def _load_trust(context: ssl.SSLContext, trust: Path) -> None:
         ) from None
 
 
-def _certificates(setting: str, path: Path) -> list[x509.Certificate]:
+def certificates_of(setting: str, path: Path) -> list[x509.Certificate]:
+    """The certificates in the PEM file that `setting` names, the first one first.
+
+    Raises
+    ------
+    SettingsError
+        It holds none that can be read.
+    """
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError):

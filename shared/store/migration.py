@@ -76,6 +76,11 @@ def _steps(migrations: str) -> dict[str, Any]:
     return {"fn": upgrade, "script": _script(migrations)}
 
 
+def check_revision(migrations: str, revision: str) -> None:
+    """Raise `SchemaError` unless this release knows `revision`."""
+    _known(migrations, revision)
+
+
 def _known(migrations: str, revision: str | None) -> ScriptDirectory:
     """The revisions of this release, `revision` among them unless it is None."""
     script = _script(migrations)

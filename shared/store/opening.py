@@ -43,7 +43,7 @@ async def open_database(
     """
     name = name or folder.name.replace("-", "_")
     if url is None or is_embedded(url):
-        return await sqlite.open_database(_sqlite_path(url, folder, name), migrations=migrations)
+        return await sqlite.open_database(sqlite_path(url, folder, name), migrations=migrations)
     from shared.store import postgresql  # its driver takes its time to load, and most have no use for it
 
     return await postgresql.open_database(url, schema=name, migrations=migrations, plans_kept=plans_kept)
@@ -57,7 +57,7 @@ def open_reader(url: str | None, *, folder: Path, name: str | None = None) -> Da
     DatabaseUnavailable
         It cannot be read; its owner may be away.
     """
-    return sqlite.open_reader(_sqlite_path(url, folder, name or folder.name.replace("-", "_")))
+    return sqlite.open_reader(sqlite_path(url, folder, name or folder.name.replace("-", "_")))
 
 
 def is_embedded(url: str | None) -> bool:
@@ -65,5 +65,6 @@ def is_embedded(url: str | None) -> bool:
     return url is None or url.startswith("sqlite")
 
 
-def _sqlite_path(url: str | None, folder: Path, name: str) -> Path:
+def sqlite_path(url: str | None, folder: Path, name: str) -> Path:
+    """The file of the embedded database; parameters as of `open_database`."""
     return folder / f"{name}.sqlite3" if url is None else Path(url.split("///", 1)[-1])

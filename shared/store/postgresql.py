@@ -77,7 +77,7 @@ _BROKEN = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
 )
-_GONE = (
+GONE = (
     *_BROKEN,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
@@ -203,7 +203,7 @@ class PostgresDatabase:
                 raise
             finally:
                 # What was done is done, whatever becomes of the connection now.
-                with suppress(*_GONE):
+                with suppress(*GONE):
                     await self._pool.release(connection)
 
     async def _acquired(self) -> Any:
@@ -294,7 +294,7 @@ def _translated() -> Iterator[None]:
         raise DatabaseFull(f"PostgreSQL: {error}") from error
     except _BROKEN as error:
         raise _BrokenConnection(f"PostgreSQL cannot be used now ({type(error).__name__})") from error
-    except _GONE as error:
+    except GONE as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot be used now ({type(error).__name__})") from error
 
 
@@ -317,14 +317,14 @@ def _give_up(connection: Any) -> None:
 async def _rolled_back(connection: Any) -> None:
     try:
         await connection.execute("ROLLBACK;")
-    except _GONE:
+    except GONE:
         return  # the server rolls back what a lost connection leaves
 
 
 async def _committed(connection: Any) -> None:
     try:
         status = await connection.execute(_COMMIT, timeout=COMMIT_SECONDS)
-    except _GONE as error:
+    except GONE as error:
         raise _unknown(error) from error
     if status != "COMMIT":
         raise DatabaseUnavailable("PostgreSQL rolled back what was to be committed")
@@ -371,17 +371,18 @@ async def open_database(url: str, *, schema: str, migrations: str, plans_kept: b
                 "plan_cache_mode": "force_generic_plan" if plans_kept else "auto",
             },
         )
-    except (*_GONE, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise DatabaseUnavailable(f"{_shown(url)}: {_why(error)}") from error
+    except (*GONE, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise DatabaseUnavailable(f"{shown(url)}: {why_not_opened(error)}") from error
     return PostgresDatabase(pool)
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
+    """The URL of a database without user and password."""
     parts = urlsplit(url)
     return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _why(error: Exception) -> str:
+def why_not_opened(error: Exception) -> str:
     """Why a database cannot be opened, and what would help; no value of the URL but what the server says."""
     match error:
         case asyncpg.InvalidCatalogNameError():
@@ -405,7 +406,7 @@ async def _upgrade(connection: Any, name: str, migrations: str) -> None:
             await connection.execute(f'CREATE SCHEMA "{name}"')
         for statement in schema.PROBE_STATEMENTS:
             await connection.execute(statement)
-        revision = await _revision(connection)
+        revision = await revision_of(connection)
         if revision != await asyncio.to_thread(schema.latest, migrations):
             await connection.execute(await asyncio.to_thread(_script, migrations, revision))
 
@@ -416,7 +417,8 @@ def _script(migrations: str, revision: str | None) -> str:
     return upgrade_script(migrations=migrations, revision=revision)
 
 
-async def _revision(connection: Any) -> str | None:
+async def revision_of(connection: Any) -> str | None:
+    """The alembic revision of the schema that the connection searches."""
     if await connection.fetchval("SELECT to_regclass('alembic_version')::text") is None:
         return None
     revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")

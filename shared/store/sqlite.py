@@ -456,7 +456,9 @@ def _prepare(path: Path, lock: int, migrations: str) -> None:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise DatabaseUnavailable(f"{path}: SQLite: {error}") from error
+        raise DatabaseUnavailable(
+            f"{path}: SQLite: {error}; restore it from a copy, or name another"
+        ) from error
     sync(path.parent)
 
 

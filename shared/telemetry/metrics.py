@@ -87,7 +87,7 @@ class Metrics:
     def __init__(self, service: str) -> None:
         self._registry = CollectorRegistry()
         self._folder = _shared_folder
-        self._service = _checked(service)
+        self.service = _checked(service)
         self._transactions: dict[str, TransactionMetrics] = {}
         self._count = Counter(
             "xdsi_transactions",

@@ -251,7 +251,7 @@ def test_a_mistake_of_ours_ends_in_a_sentence_and_a_trace_that_nobody_else_reads
 ):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("xdsi.doctor.examine", lambda _: [][0])
+    monkeypatch.setattr("xdsi.doctor.examine", lambda *_: [][0])
     ended = xdsi("doctor")
     assert ended.status == 1
     assert len(ended.said.splitlines()) == 1
