@@ -38,7 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("xdsi.up", "All services of one community in the foreground."),
     "serve": ("xdsi.serve", "One service; settings from the environment or a TOML file."),
     "settings": ("xdsi.settings", "Print the effective settings and where each was given; secrets hidden."),
-    "doctor": ("xdsi.doctor", "Check settings, ports, certificates, databases and clock."),
+    "doctor": (
+        "xdsi.doctor",
+        "Check settings, ports, certificates, databases, peers and clocks; name the remedies.",
+    ),
     "patient": ("xdsi.patient", "Feed patient identities by ITI-8: add, merge."),
     "import": ("xdsi.import_", "Send DICOM files into the imaging source."),
     "publish": ("xdsi.publish", "Publish studies: manifests by RAD-68."),

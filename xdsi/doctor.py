@@ -17,6 +17,7 @@ from shared.settings import ServiceSettings, SettingsError, is_loopback
 from xdsi.checks import certificates, databases, machine, peers, ports, start, storage
 from xdsi.checks.finding import Finding, Severity, doubtful, of_problem, well, wrong
 from xdsi.configuration import load
+from xdsi.options import AsJson, Config
 from xdsi.services import Service
 
 _MARKS = {Severity.OK: "ok", Severity.WARNING: "warning", Severity.ERROR: "ERROR"}
@@ -26,8 +27,8 @@ def command(
     service: Annotated[
         list[Service] | None, typer.Option(help="Of this service alone; may be given several times.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file, as for `xdsi serve`.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check settings, ports, certificates, databases, stores, peers, disk and clock, also while the services
     run; name the setting that is wrong and its remedy.

@@ -16,6 +16,7 @@ from shared.settings.names import settings_of
 from shared.settings.sources import OriginKind
 from shared.settings.text import without_passwords, written
 from xdsi.configuration import read
+from xdsi.options import AsJson, Config
 from xdsi.services import Service
 
 
@@ -34,8 +35,8 @@ def command(
     service: Annotated[
         list[Service] | None, typer.Option(help="Of this service alone; may be given several times.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file, as for `xdsi serve`.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the settings as JSON.")] = False,
+    config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print the effective settings, and of each where it was given: default, file, variable or credential.
 

@@ -34,7 +34,7 @@ def _folder(subject: str, folder: Path) -> Finding:
     place = next(parent for parent in (absolute, *absolute.parents) if parent.exists())
     usage = shutil.disk_usage(place)
     share = usage.free / usage.total if usage.total else 0.0
-    found = f"{absolute}: writable, {usage.free / 1024**3:.1f} GiB free ({share:.0%})"
+    found = f"{absolute}: writable, {usage.free / 1024**3:.0f} GiB free ({share:.0%})"
     if share < ENOUGH_SPACE:
         remedy = f"free space, or name another folder in {subject}: services are not ready below 5 %"
         return wrong("space", subject, found, remedy)

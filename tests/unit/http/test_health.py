@@ -47,7 +47,7 @@ async def test_a_service_that_is_not_ready_gives_every_reason_and_no_more():
     assert response.status_code == 503
     assert response.headers["retry-after"] == "5"
     assert response.json()["reasons"] == {
-        "database": "it could not be looked at; the log tells why",
+        "database": "it did not work; the log tells why",
         "disk": "less than 5 % of the disk is free",
     }
     assert "12345" not in response.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -122,33 +121,6 @@ def test_a_role_is_a_code_with_its_scheme():
     assert clinician.purposes[0].scheme == "2.16.840.1.113883.5.8"
     with pytest.raises(Failed, match="is not a code"):
         clinician_of("dr.roe", ["RAD"], "TREAT", [])
-
-
-def test_doctor_names_the_setting_and_the_remedy(tmp_path: Path):
-    told = xdsi(
-        "doctor",
-        "--json",
-        env={"XDSI_DATA": str(tmp_path), "XDSI_DATABASE_URL": "postgresql://127.0.0.1:9/x"},
-    )
-    findings = json.loads(told.stdout)
-    assert told.exit_code == 1
-    [database] = [finding for finding in findings if finding["subject"] == "database of registry"]
-    assert "XDSI_DATABASE_URL" in database["remedy"]
-
-
-def test_doctor_is_content_with_free_ports_and_room(tmp_path: Path):
-    ports = {
-        "XDSI_REGISTRY__PORT": "0", "XDSI_REGISTRY__MLLP_PORT": "0", "XDSI_REPOSITORY__PORT": "0",
-        "XDSI_IMAGING_SOURCE__PORT": "0", "XDSI_IMAGING_SOURCE__DIMSE_PORT": "0",
-        "XDSI_AUDIT_REPOSITORY__PORT": "0", "XDSI_AUDIT_REPOSITORY__SYSLOG_PORT": "0",
-        "XDSI_AUDIT_REPOSITORY__UDP_PORT": "0", "XDSI_CONSUMER__PORT": "0",
-    }  # fmt: skip
-    told = xdsi("doctor", "--json", env={"XDSI_DATA": str(tmp_path), **ports})
-    remedies = [one for one in json.loads(told.stdout) if one["remedy"] and one["subject"] != "clock"]
-    assert remedies == []
-    subjects = {one["subject"] for one in json.loads(told.stdout)}
-    assert "consumer port 0" in subjects
-    assert "database of consumer" not in subjects  # it has none
 
 
 def test_certificates_prints_settings_that_services_accept(tmp_path: Path):
