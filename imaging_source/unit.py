@@ -29,7 +29,7 @@ from shared.store.engine import Database
 NOBODY = Decision(False, "the patient of the study is not known in the affinity domain")
 
 
-class Transcoder(Protocol):
+class TranscoderView(Protocol):
     """Makes instances available in another transfer syntax; `codecs` is what this installation can do."""
 
     codecs: Codecs
@@ -50,7 +50,7 @@ class Parts:
     database: Database
     instances: InstanceStore
     key_objects: KeyObjects
-    transcoder: Transcoder
+    transcoder: TranscoderView
     consent: Consent
     recorder: AuditRecorder
     authenticator: Authenticator

@@ -23,7 +23,7 @@ from shared.http.raw_asgi import App, Message, Receive, Scope, Send, receive_bod
 from shared.messages.iti18 import ITI18
 from shared.messages.iti51 import ITI51
 from shared.soap.envelope import encode_fault
-from shared.soap.exchange import Unavailable
+from shared.soap.exchange import ServiceUnavailable
 from shared.soap.package import SoapLimits
 from shared.store.opening import is_embedded
 from shared.xml import PRESCAN_BYTES
@@ -139,7 +139,7 @@ class Split:
             else "the registry lost this while it worked on it; send it again with its MessageID"
         )
         if scope["method"] == "POST" and scope["path"] in self._paths:
-            content_type, body = f"{SOAP_XML}; charset=UTF-8", encode_fault(Unavailable(text), "")
+            content_type, body = f"{SOAP_XML}; charset=UTF-8", encode_fault(ServiceUnavailable(text), "")
         else:
             content_type, body = "text/plain; charset=utf-8", text.encode()
         headers = [(b"content-type", content_type.encode()), RETRY_AFTER]

@@ -47,7 +47,7 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ANSWERS: tuple[type[Exception], ...] = (XdsError, Rejected, SoapFault)
 
 
-class AuditRecorder(Protocol):
+class EventRecorder(Protocol):
     """Keeps audit events (`shared.audit.recorder.AuditRecorder`)."""
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
@@ -87,7 +87,7 @@ async def perform(
     unit: UnitFactory,
     request: Request,
     caller: Caller,
-    recorder: AuditRecorder,
+    recorder: EventRecorder,
     *,
     expected: tuple[type[Exception], ...] = (),
 ) -> Response:
@@ -129,7 +129,7 @@ async def perform(
 
 
 async def _recorded(
-    served: Performed[Any, Any], request: Any, response: Any, caller: Caller, recorder: AuditRecorder
+    served: Performed[Any, Any], request: Any, response: Any, caller: Caller, recorder: EventRecorder
 ) -> None:
     try:
         await recorder.record(served.audit(request, response, caller, outcome_of(response)))

@@ -1,7 +1,7 @@
 """One hardened XML parser, and reading that names what is absent.
 
 The only module that creates parsers (a rule of the linter). Below `PRESCAN_BYTES` the size itself bounds the
-harm of hostile input; what is larger must have passed a `Guard` while it arrived.
+harm of hostile input; what is larger must have passed a `XmlGuard` while it arrived.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _within_limits(root: Element, *, large: bool) -> None:
         raise XmlError(f"more than {MAX_ELEMENTS} elements")
 
 
-class Guard:
+class XmlGuard:
     """Holds the limits over a document that arrives in pieces, before a tree of it is built.
 
     Feed it in order; what breaks a limit or is not well-formed raises `XmlError`. UTF-8 alone is accepted, so

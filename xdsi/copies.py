@@ -21,7 +21,7 @@ from repository.settings import RepositorySettings
 from repository.store.files import FileBlobs
 from repository.store.stores import encoding_of, open_blobs
 from shared.settings import ServiceSettings
-from shared.store.backup import BackupError, Manifest, contents_of, read_manifest
+from shared.store.backup import BackupError, BackupManifest, contents_of, read_manifest
 from shared.store.snapshot import open_snapshot
 from xdsi.configuration import load
 from xdsi.services import Service
@@ -37,7 +37,7 @@ class Copied:
     """What was copied of one service; `missing` are digests of what was not whole."""
 
     service: Service
-    manifest: Manifest
+    manifest: BackupManifest
     missing: list[str] = field(default_factory=list)
 
 
@@ -118,7 +118,7 @@ def services_in(folder: Path, among: Sequence[Service]) -> list[Service]:
     return found
 
 
-async def _manifest(folder: Path, service: Service) -> Manifest:
+async def _manifest(folder: Path, service: Service) -> BackupManifest:
     return await asyncio.to_thread(read_manifest, folder, service.package)
 
 

@@ -14,7 +14,7 @@ from consumer.store import files
 from consumer.transactions.access import accessed
 from consumer.unit import Unit
 from shared.faults import SenderFault
-from shared.http.client import EgressRefused, Origin
+from shared.http.client import EgressRefused, PeerOrigin
 from shared.http.media_type import decode_media_type
 from shared.http.multipart import Parts
 from shared.messages.rad107 import EVENT_TYPE
@@ -64,10 +64,10 @@ def _base(unit: Unit, retrieve_url: str) -> str:
     )
     try:
         url = httpx2.URL(retrieve_url)
-        origin = Origin.of(url)
+        origin = PeerOrigin.of(url)
     except (ValueError, httpx2.InvalidURL):
         raise refused from None
-    if origin not in map(Origin.of, peers) or url.userinfo or url.query or url.fragment:
+    if origin not in map(PeerOrigin.of, peers) or url.userinfo or url.query or url.fragment:
         raise refused
     return str(url).rstrip("/")
 

@@ -45,7 +45,7 @@ __all__ = [
     "WARNING",
     "BeyondLimits",
     "Claim",
-    "Described",
+    "InstanceDescription",
     "Refused",
     "Stored",
     "TooLong",
@@ -120,7 +120,7 @@ def refusal(error: DicomError, claim: Claim) -> Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
+class InstanceDescription:
     """An instance with what is kept beside it: DICOM JSON of header and whole, and where its pixels are.
 
     `metadata` is empty when it is too long to be kept: `metadata_pieces` makes it from the file.
@@ -238,7 +238,7 @@ def describe(
     received_at: datetime,
     tolerated: Tolerated | None = None,
     character_set: Sequence[str] = UNDECLARED,
-) -> Described:
+) -> InstanceDescription:
     """Note of an identified file what index, manifest and metadata need.
 
     `tolerated` is what was tolerated of it before it was written anew; else that of `part10`.
@@ -278,7 +278,7 @@ def describe(
         received_at=received_at,
         **noted,
     )
-    return Described(
+    return InstanceDescription(
         instance=instance,
         header=header,
         metadata=metadata,

@@ -47,11 +47,11 @@ class AwaitPatient:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refusal:
     """Nothing is other than it was taken to be: the refusal stands."""
 
 
-Step = Registered | Send | Withdraw | Follow | AwaitPatient | Refused
+Step = Registered | Send | Withdraw | Follow | AwaitPatient | Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def next_step(submitted: Submitted, found: Registrations, patients: Mapping[str,
 def _sent(submitted: Submitted, replaces: str) -> Step:
     # What was refused just so is refused again.
     if submitted.codes and replaces == submitted.replaces:
-        return AwaitPatient() if submitted.codes == {UNKNOWN_PATIENT} else Refused()
+        return AwaitPatient() if submitted.codes == {UNKNOWN_PATIENT} else Refusal()
     return Send(replaces)
 
 

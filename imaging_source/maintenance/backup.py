@@ -19,7 +19,7 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.files import ContentFiles
 from imaging_source.store.tables import MIGRATIONS, instance, metadata
 from shared.store import snapshot as snapshots
-from shared.store.backup import BackupError, Manifest, contents_of, write_index, write_manifest
+from shared.store.backup import BackupError, BackupManifest, contents_of, write_index, write_manifest
 from shared.store.engine import Reader, Transaction
 from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot
@@ -57,7 +57,7 @@ async def backup(settings: ImagingSourceSettings, folder: Path) -> AsyncIterator
 
 
 async def restore(
-    settings: ImagingSourceSettings, folder: Path, manifest: Manifest
+    settings: ImagingSourceSettings, folder: Path, manifest: BackupManifest
 ) -> AsyncIterator[tuple[str, int, bool]]:
     """Restore files, then all rows in one transaction: a restore that was broken off is begun anew.
 

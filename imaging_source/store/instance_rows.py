@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, update
 
 from imaging_source.domain.instance import Instance, Issuer
-from imaging_source.domain.intake import Described
+from imaging_source.domain.intake import InstanceDescription
 from imaging_source.domain.pixels import Fragments, PixelData
 from imaging_source.store.tables import instance, instance_metadata, pixel_data
 from shared.store.engine import Row, Transaction
@@ -114,7 +114,7 @@ def instance_of(row: Row, file_name: Callable[[str], str]) -> Instance:
     )
 
 
-def _instance_values(described: Described) -> dict[str, Any]:
+def _instance_values(described: InstanceDescription) -> dict[str, Any]:
     it = described.instance
     issuer = it.issuer_of_patient_id
     return {
@@ -160,7 +160,7 @@ def _pixel_values(sop_instance_uid: str, pixels: PixelData) -> dict[str, Any]:
     }
 
 
-async def insert_instance(transaction: Transaction, described: Described) -> bool:
+async def insert_instance(transaction: Transaction, described: InstanceDescription) -> bool:
     """Insert an instance with its metadata and the place of its pixels; False when its UID is there."""
     if not await transaction.execute(_INSERT, **_instance_values(described)):
         return False

@@ -17,7 +17,7 @@ from imaging_source.domain.intake import (
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
     Claim,
-    Described,
+    InstanceDescription,
     Refused,
     Stored,
     describe,
@@ -150,7 +150,7 @@ class InstanceStore(InstanceIndex):
         """Record the audit events of a transfer that has ended; durable when this returns."""
         await transfers.conclude(self._database, came_by.transfer_id, record)
 
-    def _described(self, spooled: Spooled, claim: Claim) -> tuple[Spooled, Part10, Described]:
+    def _described(self, spooled: Spooled, claim: Claim) -> tuple[Spooled, Part10, InstanceDescription]:
         """The file scanned and described; written anew where what stands before its data set is wrong."""
         try:
             part10 = scan(spooled.path, self._limits)
@@ -174,7 +174,7 @@ class InstanceStore(InstanceIndex):
         return spooled, part10, described
 
     async def _keep(
-        self, spooled: Spooled, part10: Part10, described: Described, came_by: Transfer
+        self, spooled: Spooled, part10: Part10, described: InstanceDescription, came_by: Transfer
     ) -> Stored:
         told = warnings(described.tolerated)
         known = await self._known(described.instance)
@@ -195,7 +195,7 @@ class InstanceStore(InstanceIndex):
         return Stored(known, new=False, warnings=told)
 
     async def _repaired(
-        self, known: Instance, described: Described, spooled: Spooled, came_by: Transfer
+        self, known: Instance, described: InstanceDescription, spooled: Spooled, came_by: Transfer
     ) -> Instance:
         """Put what came in the place of a file that is lost or damaged.
 
@@ -221,7 +221,7 @@ class InstanceStore(InstanceIndex):
             call(known.sha256)
         return repaired
 
-    async def _alike(self, known: Instance, described: Described) -> bool:
+    async def _alike(self, known: Instance, described: InstanceDescription) -> bool:
         uid = known.sop_instance_uid
         metadata, pixels = await self.metadata([uid]), await self.pixels(uid)
         lengths = [None if place is None else place.length for place in (pixels, described.pixels)]
@@ -237,7 +237,7 @@ class InstanceStore(InstanceIndex):
         instances = await self.find_instances([described.sop_instance_uid])
         return instances.get(described.sop_instance_uid)
 
-    async def _insert(self, described: Described, came_by: Transfer) -> bool:
+    async def _insert(self, described: InstanceDescription, came_by: Transfer) -> bool:
         rejects = (
             described.instance.sop_class_uid == KEY_OBJECT_SELECTION
             and key_object(json.loads(described.header)).rejects

@@ -53,7 +53,7 @@ def _made(
     issuers = settings.publishing.issuers(settings.affinity_domain)
     patient_id = publishing.patient_id(header, issuers, settings.affinity_domain, asked.patient_id)
 
-    def described(document_unique_id: str, series_instance_uid: str) -> rad68.Described:
+    def described(document_unique_id: str, series_instance_uid: str) -> rad68.ManifestDescription:
         return rad68.described(
             parts,
             header,
@@ -85,7 +85,7 @@ def _created(instances: Sequence[Instance]) -> datetime:
     return max(moments, default=datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
 
 
-def _submitted_now(made: rad68.Described) -> Submission:
+def _submitted_now(made: rad68.ManifestDescription) -> Submission:
     now = Timestamp.of(datetime.now(UTC))
     return replace(
         made.submission, submission_set=replace(made.submission.submission_set, submission_time=now)

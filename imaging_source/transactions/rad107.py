@@ -16,7 +16,14 @@ from imaging_source.domain.bulk_data import BulkValue
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.negotiation import Acceptable, Form
 from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode, choose_default
-from imaging_source.transactions.retrieval import Result, Undecodable, Unreadable, events, files, syntax_of
+from imaging_source.transactions.retrieval import (
+    InstanceResult,
+    Undecodable,
+    Unreadable,
+    events,
+    files,
+    syntax_of,
+)
 from imaging_source.unit import Access, Unit
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.errors import XdsError
@@ -68,7 +75,7 @@ class RetrieveResponse:
     given: tuple[Given, ...] = ()
     described: tuple[Instance, ...] = ()
     value: BulkValue | None = None
-    results: tuple[Result, ...] = ()
+    results: tuple[InstanceResult, ...] = ()
     errors: tuple[XdsError, ...] = ()
 
 
@@ -114,14 +121,14 @@ async def _find(unit: Unit, request: RetrieveRequest) -> list[Instance]:
     return await instances.find_study(request.study_instance_uid)
 
 
-def _refusals(shown: Sequence[Instance], access: Mapping[str, Access]) -> Iterator[Result]:
+def _refusals(shown: Sequence[Instance], access: Mapping[str, Access]) -> Iterator[InstanceResult]:
     for instance in shown:
         found = access[instance.sop_instance_uid]
         if not found.decision.permitted:
             yield _result(instance, found, failure=f"{REFUSED_BY_CONSENT}{found.decision.reason}")
 
 
-def _not_found(request: RetrieveRequest, refused: tuple[Result, ...]) -> RetrieveResponse:
+def _not_found(request: RetrieveRequest, refused: tuple[InstanceResult, ...]) -> RetrieveResponse:
     reason = "there is no such study, series or instance here"
     return RetrieveResponse(
         request=request,
@@ -136,7 +143,7 @@ def _described(
     request: RetrieveRequest,
     permitted: Sequence[Instance],
     access: Mapping[str, Access],
-    refused: tuple[Result, ...],
+    refused: tuple[InstanceResult, ...],
 ) -> RetrieveResponse:
     etag = _etag((instance.sop_instance_uid, instance.sha256) for instance in permitted)
     delivered = tuple(_result(one, access[one.sop_instance_uid]) for one in permitted)
@@ -195,7 +202,7 @@ async def _given(
     acceptable: Acceptable,
     permitted: Sequence[Instance],
     access: Mapping[str, Access],
-    refused: tuple[Result, ...],
+    refused: tuple[InstanceResult, ...],
 ) -> RetrieveResponse:
     codecs = unit.parts.transcoder.codecs
     chosen: list[tuple[Instance, Choice]] = [
@@ -221,7 +228,7 @@ async def _given(
         contents |= await files(unit, as_stored)
         chosen = [(one, AsStored() if one in failed else choice) for one, choice in chosen]
     given: list[Given] = []
-    results: list[Result] = []
+    results: list[InstanceResult] = []
     for one, choice in chosen:
         content = contents.get(one.sop_instance_uid)
         if isinstance(content, FileRange):
@@ -254,7 +261,7 @@ def _answer(
     chosen: Sequence[tuple[Instance, Choice]],
     contents: Mapping[str, FileRange | Unreadable],
     etag: str,
-    results: tuple[Result, ...],
+    results: tuple[InstanceResult, ...],
 ) -> RetrieveResponse:
     if given:
         status = HTTPStatus.OK if len(given) == len(chosen) else HTTPStatus.PARTIAL_CONTENT
@@ -302,11 +309,11 @@ def audit(
     """
     if response is None:
         failure = "" if outcome is Outcome.SUCCESS else "the request was not answered, or not to its end"
-        results: tuple[Result, ...] = (_of_request(request, failure),)
+        results: tuple[InstanceResult, ...] = (_of_request(request, failure),)
     else:
         results = response.results
     minor = response is not None and response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.NOT_ACCEPTABLE)
-    by_grade: dict[Outcome, list[Result]] = {}
+    by_grade: dict[Outcome, list[InstanceResult]] = {}
     for result in results:
         grade = Outcome.SERIOUS_FAILURE
         if minor and not result.failure.startswith(REFUSED_BY_CONSENT):
@@ -325,8 +332,8 @@ def audit(
     )
 
 
-def _result(instance: Instance, access: Access, *, failure: str = "") -> Result:
-    return Result(
+def _result(instance: Instance, access: Access, *, failure: str = "") -> InstanceResult:
+    return InstanceResult(
         study_instance_uid=instance.study_instance_uid,
         series_instance_uid=instance.series_instance_uid,
         sop_instance_uid=instance.sop_instance_uid,
@@ -336,8 +343,8 @@ def _result(instance: Instance, access: Access, *, failure: str = "") -> Result:
     )
 
 
-def _of_request(request: RetrieveRequest, failure: str) -> Result:
-    return Result(
+def _of_request(request: RetrieveRequest, failure: str) -> InstanceResult:
+    return InstanceResult(
         study_instance_uid=request.study_instance_uid,
         series_instance_uid=request.series_instance_uid,
         sop_instance_uid=request.sop_instance_uid,

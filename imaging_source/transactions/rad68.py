@@ -23,7 +23,7 @@ from imaging_source.domain.reconciliation import (
     UNKNOWN_PATIENT,
     AwaitPatient,
     Follow,
-    Refused,
+    Refusal,
     Registered,
     Send,
     Step,
@@ -213,7 +213,7 @@ async def _published_for(parts: Parts, header: StudyHeader) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ManifestDescription:
     """A manifest and its metadata."""
 
     digest: str
@@ -266,7 +266,7 @@ def described(
     identity: Identity,
     names: Names,
     patient_id: str,
-) -> Described:
+) -> ManifestDescription:
     """Make the manifest of `instances`, and its metadata.
 
     Raises
@@ -301,7 +301,7 @@ def described(
         issuers=issuers,
         zone=settings.publishing.zone,
     )
-    return Described(_digest(manifest.digest(dataset), submission), document, submission)
+    return ManifestDescription(_digest(manifest.digest(dataset), submission), document, submission)
 
 
 def _digest(content: str, submission: Submission) -> str:
@@ -352,7 +352,7 @@ async def _prepared(parts: Parts, leased: LeasedPublication) -> PublicationState
     match step:
         case Send(replaces) if replaces == leased.replaces:
             return None
-        case Refused():
+        case Refusal():
             return None
         case _:
             return await _taken(parts, leased, step, leased.errors)
@@ -371,7 +371,7 @@ async def _provided(parts: Parts, leased: LeasedPublication) -> PublicationState
         attempt = replace(attempt, state=PublicationState.PUBLISHED)
     outcome = Outcome.SUCCESS if attempt.state is PublicationState.PUBLISHED else Outcome.SERIOUS_FAILURE
     events = (audit(leased, submission, parts.as_client(), outcome, attempt.errors),) if attempt.sent else ()
-    if step is None or isinstance(step, Registered | Refused):
+    if step is None or isinstance(step, Registered | Refusal):
         return await outbox.conclude(
             parts.database,
             leased,
@@ -416,7 +416,7 @@ async def _taken(
             return await outbox.conclude(
                 parts.database, leased, PublicationState.PUBLISHED, recorder=parts.recorder
             )
-        case Refused():
+        case Refusal():
             return await outbox.conclude(
                 parts.database, leased, PublicationState.REFUSED, errors=errors, recorder=parts.recorder
             )

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.transfer_syntax import Choice, Impossible, choose
-from imaging_source.transactions.retrieval import Result, Unreadable, events, files
+from imaging_source.transactions.retrieval import InstanceResult, Unreadable, events, files
 from imaging_source.unit import Access, Unit
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.dicom.uids import UID_FORM, is_uid
@@ -47,7 +47,7 @@ class Asked:
 class ImagingDocumentSet(RetrieveDocumentSetResponse):
     """The response, and for the trail what became of each instance that was asked for."""
 
-    results: tuple[Result, ...] = ()
+    results: tuple[InstanceResult, ...] = ()
 
 
 async def handle(
@@ -62,7 +62,7 @@ async def handle(
     shelf = await _Shelf.of(unit, request, wanted, caller)
     documents: list[RetrievedDocument] = []
     errors: list[XdsError] = []
-    results: list[Result] = []
+    results: list[InstanceResult] = []
     for asked in wanted:
         given, result = shelf.answer(asked)
         results.append(result)
@@ -119,7 +119,7 @@ class _Shelf:
             contents=contents,
         )
 
-    def answer(self, asked: Asked) -> tuple[RetrievedDocument | XdsError, Result]:
+    def answer(self, asked: Asked) -> tuple[RetrievedDocument | XdsError, InstanceResult]:
         """The instance as it is sent, or the error that is sent instead; and what became of it, for the
         trail."""
         try:
@@ -208,7 +208,7 @@ def audit(
 ) -> tuple[AuditEvent, ...]:
     """Describe the transfer, one event for each patient and outcome; without a response all of it failed."""
     if isinstance(response, ImagingDocumentSet):
-        results: Iterable[Result] = response.results
+        results: Iterable[InstanceResult] = response.results
     else:
         failure = "" if outcome is Outcome.SUCCESS else "the request was not answered, or not to its end"
         results = (_result(asked, failure=failure) for asked in dict.fromkeys(_asked(request)))
@@ -219,8 +219,10 @@ def audit(
     )
 
 
-def _result(asked: Asked, *, sop_class_uid: str = "", patient_id: str = "", failure: str = "") -> Result:
-    return Result(
+def _result(
+    asked: Asked, *, sop_class_uid: str = "", patient_id: str = "", failure: str = ""
+) -> InstanceResult:
+    return InstanceResult(
         study_instance_uid=asked.study_instance_uid,
         series_instance_uid=asked.series_instance_uid,
         sop_instance_uid=asked.sop_instance_uid,

@@ -25,7 +25,7 @@ _AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result(InstanceReference):
+class InstanceResult(InstanceReference):
     """What became of one instance that was asked for.
 
     `failure` is empty for what is delivered, and else the reason for the trail. `patient_id` is a CX, empty
@@ -127,7 +127,7 @@ def syntax_of(instance: Instance, choice: Choice) -> str:
 
 
 def events(
-    results: Iterable[Result],
+    results: Iterable[InstanceResult],
     caller: Caller,
     *,
     transaction: Coded,
@@ -136,7 +136,7 @@ def events(
 ) -> tuple[AuditEvent, ...]:
     """Describe a retrieval (PS3.15 A.5.3.7): one event for each patient and outcome."""
 
-    def key(result: Result) -> tuple[str, str]:
+    def key(result: InstanceResult) -> tuple[str, str]:
         return result.failure, result.patient_id
 
     return tuple(

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from registry.settings import RegistrySettings
 from registry.store.tables import METADATA, MIGRATIONS, consent, patient, registry_object
 from shared.store import snapshot as snapshots
-from shared.store.backup import BackupError, Manifest, write_index, write_manifest
+from shared.store.backup import BackupError, BackupManifest, write_index, write_manifest
 from shared.store.engine import Transaction
 from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot, revision
@@ -20,7 +20,7 @@ from shared.store.snapshot import open_snapshot, revision
 _COUNTS = tuple(select(func.count()).select_from(table) for table in (registry_object, patient, consent))
 
 
-async def backup(settings: RegistrySettings, folder: Path) -> Manifest:
+async def backup(settings: RegistrySettings, folder: Path) -> BackupManifest:
     """Back up into `folder`, beside the running service."""
     async with open_snapshot(settings.database_url, folder=settings.folder) as snapshot:
         manifest = await write_index(
@@ -40,7 +40,7 @@ async def _nothing() -> AsyncIterator[tuple[str, int]]:
     yield
 
 
-async def restore(settings: RegistrySettings, folder: Path, manifest: Manifest) -> None:
+async def restore(settings: RegistrySettings, folder: Path, manifest: BackupManifest) -> None:
     """Restore all rows in one transaction.
 
     Raises

@@ -20,7 +20,7 @@ from repository.store.blobs import Blobs, DamagedBlob, StoreUnavailable
 from repository.store.documents import doubt_since, find_blobs
 from repository.store.tables import MIGRATIONS, metadata, provision
 from shared.store import snapshot as snapshots
-from shared.store.backup import BackupError, Manifest, contents_of, write_index, write_manifest
+from shared.store.backup import BackupError, BackupManifest, contents_of, write_index, write_manifest
 from shared.store.engine import Database, Transaction
 from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot
@@ -92,7 +92,7 @@ async def restore(
     source: Blobs,
     target: Blobs,
     folder: Path,
-    manifest: Manifest,
+    manifest: BackupManifest,
     *,
     registry_taken: float | None = None,
 ) -> AsyncIterator[tuple[str, int, bool]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from shared.ebrim import schemes
-from shared.ebrim.findings import Findings, Form, shown
+from shared.ebrim.findings import Findings, ValueForm, shown
 from shared.ebrim.identifiers import (
     WHITE_SPACE,
     is_cx,
@@ -55,19 +55,21 @@ _OBJECT_REF = qname("rim:ObjectRef")
 _OBJECT_TYPES = (schemes.STABLE, schemes.ON_DEMAND)
 _AVAILABILITIES = (schemes.ONLINE, schemes.OFFLINE)
 
-_CX = Form(is_cx, "a CX of the form id^^^&OID&ISO")
-_CXI = Form(is_cxi, "a CXi of the form id^^^&OID&ISO^typeCode")
-_OID = Form(is_oid, "an OID of at most 64 characters")
-_UNIQUE_ID = Form(is_unique_id, "an identifier: an OID, a URN, or another text that is no path")
-_SHA1 = Form(is_sha1, "a SHA-1 of 40 hexadecimal digits")
-_SIZE = Form(is_size, "a number of bytes")
-_LANGUAGE = Form(is_language, "a language tag such as en-US")
-_MIME_TYPE = Form(is_mime_type, "a media type such as application/dicom")
-_PATIENT_INFO = Form(is_patient_info, "of the form PID-n|value")
-_RECIPIENT = Form(is_recipient, "a recipient of the form XON|XCN|XTN")
-_OBJECT_TYPE = Form(_OBJECT_TYPES.__contains__, f"Stable {schemes.STABLE} or On-Demand {schemes.ON_DEMAND}")
-_AVAILABILITY = Form(_AVAILABILITIES.__contains__, f"{schemes.ONLINE} or {schemes.OFFLINE}")
-_REFERENCE = Form(
+_CX = ValueForm(is_cx, "a CX of the form id^^^&OID&ISO")
+_CXI = ValueForm(is_cxi, "a CXi of the form id^^^&OID&ISO^typeCode")
+_OID = ValueForm(is_oid, "an OID of at most 64 characters")
+_UNIQUE_ID = ValueForm(is_unique_id, "an identifier: an OID, a URN, or another text that is no path")
+_SHA1 = ValueForm(is_sha1, "a SHA-1 of 40 hexadecimal digits")
+_SIZE = ValueForm(is_size, "a number of bytes")
+_LANGUAGE = ValueForm(is_language, "a language tag such as en-US")
+_MIME_TYPE = ValueForm(is_mime_type, "a media type such as application/dicom")
+_PATIENT_INFO = ValueForm(is_patient_info, "of the form PID-n|value")
+_RECIPIENT = ValueForm(is_recipient, "a recipient of the form XON|XCN|XTN")
+_OBJECT_TYPE = ValueForm(
+    _OBJECT_TYPES.__contains__, f"Stable {schemes.STABLE} or On-Demand {schemes.ON_DEMAND}"
+)
+_AVAILABILITY = ValueForm(_AVAILABILITIES.__contains__, f"{schemes.ONLINE} or {schemes.OFFLINE}")
+_REFERENCE = ValueForm(
     lambda reference: is_symbolic(reference) or is_uuid(reference),
     "an id of this submission, or urn:uuid: with a UUID in lower case",
 )

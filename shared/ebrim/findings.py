@@ -12,7 +12,7 @@ MAX_LOCATION = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ValueForm:
     """What a value must look like, as a check and in words."""
 
     check: Callable[[str], object]

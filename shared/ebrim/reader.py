@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from shared.ebrim import schemes
-from shared.ebrim.findings import Findings, Form, shown
+from shared.ebrim.findings import Findings, ValueForm, shown
 from shared.ebrim.identifiers import (
     WHITE_SPACE,
     is_coded_string,
@@ -45,13 +45,15 @@ CLASSIFICATION = qname("rim:Classification")
 EXTERNAL_IDENTIFIER = qname("rim:ExternalIdentifier")
 
 
-UUID = Form(is_uuid, "urn:uuid: with a UUID in lower case")
-DTM = Form(is_dtm, "a moment of the form YYYY[MM[DD[hh[mm[ss]]]]]")
-XCN = Form(is_xcn, "a person of the form id^family^given^^^^^^&OID&ISO")
-XON = Form(is_xon, "an organisation of the form name^^^^^&OID&ISO^^^^id")
-XTN = Form(is_xtn, "an address of the form ^^Internet^user@host, or equipment in part 3 and number in part 7")
-CODED_STRING = Form(is_coded_string, "a plain string or code^^^&OID&ISO")
-ANY = Form(bool, "a value")
+UUID = ValueForm(is_uuid, "urn:uuid: with a UUID in lower case")
+DTM = ValueForm(is_dtm, "a moment of the form YYYY[MM[DD[hh[mm[ss]]]]]")
+XCN = ValueForm(is_xcn, "a person of the form id^family^given^^^^^^&OID&ISO")
+XON = ValueForm(is_xon, "an organisation of the form name^^^^^&OID&ISO^^^^id")
+XTN = ValueForm(
+    is_xtn, "an address of the form ^^Internet^user@host, or equipment in part 3 and number in part 7"
+)
+CODED_STRING = ValueForm(is_coded_string, "a plain string or code^^^&OID&ISO")
+ANY = ValueForm(bool, "a value")
 
 
 class ObjectReader:
@@ -106,7 +108,7 @@ class ObjectReader:
         """Note that `attribute` exceeds `limit`."""
         self.findings.oversized(f"{self._place}/{attribute}", f"{attribute} exceeds {limit}")
 
-    def _strictly(self, attribute: str, value: str, form: Form) -> str:
+    def _strictly(self, attribute: str, value: str, form: ValueForm) -> str:
         if self.findings.submitted and not form.check(value):
             self.wrong(attribute, f"{attribute} {shown(value)} is not {form.words}")
         return value
@@ -233,7 +235,7 @@ class ObjectReader:
         self.wrong("version", f"version {shown(sent)!r} is not a number of at most 9 digits")
         return 1
 
-    def attribute(self, name: str, attribute: str, form: Form = ANY) -> str:
+    def attribute(self, name: str, attribute: str, form: ValueForm = ANY) -> str:
         """A required XML attribute."""
         value = self._element.get(name, "").strip(WHITE_SPACE)
         if not value:
@@ -265,14 +267,14 @@ class ObjectReader:
 
     # --- slots -----------------------------------------------------------------------------------
 
-    def slot_values(self, name: str, form: Form = ANY) -> tuple[str, ...]:
+    def slot_values(self, name: str, form: ValueForm = ANY) -> tuple[str, ...]:
         """The values of an attribute that may have several; blank ones count as absent."""
         values = present(self._slots.pop(name, ()))
         for value in values:
             self._strictly(name, value, form)
         return values
 
-    def slot(self, name: str, form: Form = ANY, *, required: bool = False) -> str:
+    def slot(self, name: str, form: ValueForm = ANY, *, required: bool = False) -> str:
         """The value of an attribute that has one; empty when it is absent."""
         values = self.slot_values(name, form)
         if len(values) > 1:
@@ -307,7 +309,7 @@ class ObjectReader:
 
     # --- identifiers -----------------------------------------------------------------------------
 
-    def identifier(self, scheme: str, attribute: str, form: Form, *, identity: bool = False) -> str:
+    def identifier(self, scheme: str, attribute: str, form: ValueForm, *, identity: bool = False) -> str:
         """The value of an attribute that is an ExternalIdentifier; always required."""
         values = self._identifiers.pop(scheme, [])
         if len(values) > 1:
@@ -380,7 +382,9 @@ class ObjectReader:
         self._drop(slots, "author")
         return author
 
-    def _author_values(self, slots: dict[str, tuple[str, ...]], name: str, form: Form) -> tuple[str, ...]:
+    def _author_values(
+        self, slots: dict[str, tuple[str, ...]], name: str, form: ValueForm
+    ) -> tuple[str, ...]:
         values = present(slots.pop(name, ()))
         for value in values:
             self._strictly(name, value, form)

@@ -28,7 +28,7 @@ class EgressRefused(Exception):
     """A request went to an address that is not a configured peer; nothing was sent."""
 
 
-class Origin(NamedTuple):
+class PeerOrigin(NamedTuple):
     """Scheme, host and port: what a peer is known by."""
 
     scheme: str
@@ -36,7 +36,7 @@ class Origin(NamedTuple):
     port: int
 
     @classmethod
-    def of(cls, url: httpx2.URL | str) -> Origin:
+    def of(cls, url: httpx2.URL | str) -> PeerOrigin:
         """The origin of an absolute http or https URL.
 
         Raises
@@ -68,14 +68,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     def __init__(
         self,
         inner: httpx2.AsyncBaseTransport,
-        allowed: Iterable[Origin],
-        apart: Mapping[Origin, httpx2.AsyncBaseTransport] | None = None,
+        allowed: Iterable[PeerOrigin],
+        apart: Mapping[PeerOrigin, httpx2.AsyncBaseTransport] | None = None,
     ) -> None:
         """Send by `inner`, and to the origins of `apart` by a transport of their own."""
         self._inner = inner
         self._allowed = frozenset(allowed)
         self._apart = apart or {}
-        self.own_addresses: dict[Origin, str] = {}
+        self.own_addresses: dict[PeerOrigin, str] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send `request` to one of the allowed origins.
@@ -85,7 +85,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         EgressRefused
             It is for another one.
         """
-        origin = Origin.of(request.url)
+        origin = PeerOrigin.of(request.url)
         if origin not in self._allowed:
             raise EgressRefused(f"{origin} is not a configured peer; configured are {self._named()}")
         request.headers[TRACEPARENT] = traceparent()
@@ -114,7 +114,7 @@ class PeerClient(httpx2.AsyncClient):
 
     def own_address(self, url: str) -> str:
         """Our own address on the connection by which `url` was reached last; empty when it was not yet."""
-        return self._own_addresses.get(Origin.of(url), "")
+        return self._own_addresses.get(PeerOrigin.of(url), "")
 
 
 def ourselves(node: Node, http: httpx2.AsyncClient | None, url: str) -> Node:
@@ -157,9 +157,9 @@ def http_client(
     """
     inner = transport or _socket_transport(tls)
     known = known if known and tls.enabled and transport is None else {}
-    apart = {Origin.of(url): _socket_transport(tls, may_answer) for url, may_answer in known.items()}
+    apart = {PeerOrigin.of(url): _socket_transport(tls, may_answer) for url, may_answer in known.items()}
     return PeerClient(
-        GuardedTransport(inner, map(Origin.of, peers), apart),
+        GuardedTransport(inner, map(PeerOrigin.of, peers), apart),
         timeout=httpx2.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
         follow_redirects=False,
         trust_env=False,

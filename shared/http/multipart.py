@@ -1,7 +1,7 @@
 """multipart/related, read as it arrives (RFC 2046 5.1, RFC 2387): constant memory, exact to the byte.
 
-`Scanner` finds the delimiters in bytes that are pushed into it; `Parts` turns a stream of chunks into a
-stream of parts, each with its own stream of bytes. Nothing here knows SOAP.
+`DelimiterScanner` finds the delimiters in bytes that are pushed into it; `Parts` turns a stream of chunks
+into a stream of parts, each with its own stream of bytes. Nothing here knows SOAP.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _State(Enum):
     EPILOGUE = auto()
 
 
-class Scanner:
+class DelimiterScanner:
     """Finds the parts in bytes that are fed to it in pieces of any size.
 
     A delimiter is CRLF, two hyphens, the boundary, then blanks and CRLF; with two more hyphens it ends the
@@ -252,7 +252,9 @@ class Parts:
         max_parts: int = MAX_PARTS,
         max_boundary: int = MAX_BOUNDARY,
     ) -> None:
-        self._events = _events(chunks, Scanner(boundary, max_parts=max_parts, max_boundary=max_boundary))
+        self._events = _events(
+            chunks, DelimiterScanner(boundary, max_parts=max_parts, max_boundary=max_boundary)
+        )
         self._current: Part | None = None
 
     def __aiter__(self) -> Parts:
@@ -269,7 +271,7 @@ class Parts:
         raise StopAsyncIteration
 
 
-async def _events(chunks: AsyncIterator[bytes], scanner: Scanner) -> AsyncIterator[Event]:
+async def _events(chunks: AsyncIterator[bytes], scanner: DelimiterScanner) -> AsyncIterator[Event]:
     async for chunk in chunks:
         for event in scanner.feed(chunk):
             yield event

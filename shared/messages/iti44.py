@@ -44,7 +44,7 @@ class Interaction(StrEnum):
     MERGE = "PRPA_IN201304UV02"
 
 
-class Code(StrEnum):
+class AcknowledgementCode(StrEnum):
     """Whether a message was accepted."""
 
     ACCEPT = "CA"
@@ -97,9 +97,9 @@ class Acknowledgement:
     receiver: Ids = ()
 
     @property
-    def code(self) -> Code:
+    def code(self) -> AcknowledgementCode:
         """CA, or CE beside errors."""
-        return Code.ERROR if self.errors else Code.ACCEPT
+        return AcknowledgementCode.ERROR if self.errors else AcknowledgementCode.ACCEPT
 
     @classmethod
     def to(cls, request: PatientFeedRequest, *errors: XdsError) -> Acknowledgement:
@@ -158,7 +158,7 @@ def decode_response(element: Element) -> Acknowledgement:
     code = attribute(child(found, "hl7:typeCode"), "code")
     return Acknowledgement(
         target=next(iter(_ids([] if target is None else [target])), None),
-        errors=() if code in (Code.ACCEPT, "AA") else tuple(_told(found)),
+        errors=() if code in (AcknowledgementCode.ACCEPT, "AA") else tuple(_told(found)),
         sender=_ids(element.iterfind(f"hl7:sender/{_DEVICE}", _PATHS)),
         receiver=_ids(element.iterfind(f"hl7:receiver/{_DEVICE}", _PATHS)),
     )

@@ -32,7 +32,7 @@ from shared.http.raw_asgi import (
     send_pieces,
     send_stream,
 )
-from shared.perform import AuditRecorder, UnitFactory, perform
+from shared.perform import EventRecorder, UnitFactory, perform
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.problems import problem_of
 from shared.rest.scheme import BEARER, Scheme
@@ -48,7 +48,7 @@ from shared.telemetry.trace import BROKEN_OFF, asked_for, ended
 _log = logger(__name__)
 
 
-class Authenticates(Protocol):
+class RestAuthenticator(Protocol):
     """Proves who is calling (`shared.security.authenticator.Authenticator`)."""
 
     async def caller(
@@ -70,8 +70,8 @@ class RestService:
     """The REST endpoints of one service; wired in its `app.py`, where `routes` go to the router."""
 
     unit: UnitFactory
-    authenticator: Authenticates
-    recorder: AuditRecorder
+    authenticator: RestAuthenticator
+    recorder: EventRecorder
     settings: ServiceSettings
     metrics: Metrics
     scheme: Scheme = BEARER

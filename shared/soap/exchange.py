@@ -16,7 +16,7 @@ from shared.soap.served import Served
 from shared.telemetry.metrics import Result
 
 
-class TooLarge(SenderFault):
+class MessageTooLarge(SenderFault):
     """A limit of size was passed."""
 
     status = 413
@@ -28,7 +28,7 @@ class EncodingRefused(SenderFault):
     status = 415
 
 
-class Unavailable(ReceiverFault):
+class ServiceUnavailable(ReceiverFault):
     """The service cannot do it now; try again later."""
 
     status = 503

@@ -19,7 +19,7 @@ from shared.http.base64_text import Base64Decoder
 from shared.http.raw_asgi import BodyTooLarge
 from shared.soap.mtom import INCLUDE, Received, include
 from shared.soap.spooling import MAX_DOCUMENT_BYTES, Sink, forget
-from shared.xml import NS, Element, Guard, XmlError, elements
+from shared.xml import NS, Element, XmlError, XmlGuard, elements
 
 MAX_XML_BYTES = 8 * 1024**2
 _DOCUMENT = f"{NS['xds']} Document"
@@ -66,9 +66,9 @@ class _Text:
 class InlineScanner:
     """Takes the XML of a message in pieces and gives it back without its inline documents.
 
-    Works within one thread at a time and blocks it. Holds the limits of `shared.xml.Guard` over the whole and
-    `max_xml_bytes` over what is left without documents. Documents go to `attachments`, whose holder removes
-    their files; without `folder` they stay where they are and count as XML.
+    Works within one thread at a time and blocks it. Holds the limits of `shared.xml.XmlGuard` over the whole
+    and `max_xml_bytes` over what is left without documents. Documents go to `attachments`, whose holder
+    removes their files; without `folder` they stay where they are and count as XML.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class InlineScanner:
         self._attachments = attachments
         self._max_xml_bytes = max_xml_bytes
         self._max_document_bytes = max_document_bytes
-        self._guard = Guard()
+        self._guard = XmlGuard()
         self._xml = bytearray()
         self._pending = b""
         self._text: _Text | None = None

@@ -16,7 +16,7 @@ from shared.http.multipart import MAX_PARTS, Part, Parts
 from shared.http.raw_asgi import BodyTooLarge, FileRange, Piece
 from shared.soap.inline import MAX_XML_BYTES, InlineScanner
 from shared.soap.mtom import Attachment, Content, Received, Relay
-from shared.soap.spooling import MAX_DOCUMENT_BYTES, Spool, forget
+from shared.soap.spooling import MAX_DOCUMENT_BYTES, AttachmentSpool, forget
 from shared.xml import PRESCAN_BYTES, XmlError
 
 MAX_MESSAGE_BYTES = 2 * 1024**3
@@ -47,7 +47,7 @@ class Package:
     """A message as it arrived: its XML, with inline documents moved out when it was large, and what it
     carries.
 
-    `guarded` says that the limits of `shared.xml.Guard` were held over `xml`. The files in `attachments`
+    `guarded` says that the limits of `shared.xml.XmlGuard` were held over `xml`. The files in `attachments`
     belong to whoever holds the package; `discard` removes those that were not moved away.
     """
 
@@ -186,7 +186,7 @@ async def read_root(package: Package, part: Part, folder: Path, limits: SoapLimi
 
 async def spool_part(part: Part, folder: Path, limits: SoapLimits) -> Received:
     """Write the content of `part` to a file of its own."""
-    spool = Spool(folder, max_bytes=limits.document_bytes)
+    spool = AttachmentSpool(folder, max_bytes=limits.document_bytes)
     try:
         async for chunk in part.chunks():
             await spool.write(chunk)

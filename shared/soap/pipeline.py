@@ -39,7 +39,7 @@ from shared.http.raw_asgi import (
     send_stream,
 )
 from shared.perform import (
-    AuditRecorder,
+    EventRecorder,
     InternalError,
     UnitFactory,
     outcome_of,
@@ -58,7 +58,7 @@ from shared.soap.envelope import (
     read_envelope,
     shown,
 )
-from shared.soap.exchange import EncodingRefused, Exchange, Reply, TooLarge, Unavailable
+from shared.soap.exchange import EncodingRefused, Exchange, MessageTooLarge, Reply, ServiceUnavailable
 from shared.soap.inline import extract
 from shared.soap.mtom import MtomBody
 from shared.soap.package import SoapLimits, read_package, relay_package, write_package
@@ -71,9 +71,9 @@ from shared.telemetry.trace import BROKEN_OFF, asked_for, ended
 from shared.xml import PRESCAN_BYTES, Element, XmlError, parse
 
 __all__ = [
-    "AuditRecorder",
-    "Authenticator",
+    "EventRecorder",
     "InternalError",
+    "SoapAuthenticator",
     "SoapLimits",
     "SoapService",
     "UnitFactory",
@@ -87,7 +87,7 @@ _LEFT_BEHIND_SECONDS = 3600.0
 _SIMPLE = f"{SOAP_XML}; charset=UTF-8"
 
 
-class Authenticator(Protocol):
+class SoapAuthenticator(Protocol):
     """Proves who is calling (`shared.security.authenticator.Authenticator`)."""
 
     async def caller(
@@ -131,8 +131,8 @@ class SoapService:
         served: Sequence[Served[Any, Any]],
         *,
         unit: UnitFactory,
-        authenticator: Authenticator,
-        recorder: AuditRecorder,
+        authenticator: SoapAuthenticator,
+        recorder: EventRecorder,
         settings: ServiceSettings,
         actor: Actor,
         spool_folder: Path,
@@ -198,7 +198,7 @@ class SoapService:
         except BodyTooLarge as error:
             return self._fault(
                 exchange,
-                TooLarge(f"the message, its XML or one document is larger than {error.limit} bytes"),
+                MessageTooLarge(f"the message, its XML or one document is larger than {error.limit} bytes"),
             )
         except ServerBusy:
             return await self._busy(exchange)
@@ -206,7 +206,7 @@ class SoapService:
             _log.error("refused, because nothing can be recorded", endpoint=exchange.endpoint)
             return self._fault(
                 exchange,
-                Unavailable("the audit trail cannot be written now; nothing is answered without it"),
+                ServiceUnavailable("the audit trail cannot be written now; nothing is answered without it"),
             )
         except ClientGone:
             raise
@@ -235,7 +235,7 @@ class SoapService:
         reply = (
             self._encode(exchange, served, self._refusal(served, answer))
             if served is not None
-            else self._fault(exchange, Unavailable(answer.context))
+            else self._fault(exchange, ServiceUnavailable(answer.context))
         )
         return replace(reply, retry=True)
 

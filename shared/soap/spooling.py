@@ -61,7 +61,7 @@ class Sink:
             self._descriptor = -1
 
 
-class Spool:
+class AttachmentSpool:
     """A `Sink` behind a thread: while one batch is hashed and written, the next one gathers."""
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> None:

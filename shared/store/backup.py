@@ -35,7 +35,7 @@ class BackupError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class BackupManifest:
     """What a backup holds.
 
     `identity` is what the service is known by, under which others refer to it; `revision` that of the schema,
@@ -62,7 +62,7 @@ async def write_index(
     service: str,
     identity: str,
     contents: AsyncIterator[tuple[str, int]],
-) -> Manifest:
+) -> BackupManifest:
     """Write the rows, and the SHA-256 and size of what they refer to; the manifest is given back and not yet
     written."""
     path = folder / f"index-{time.time_ns()}.jsonl"
@@ -75,7 +75,7 @@ async def write_index(
             number += 1
         file.flush()
         await asyncio.to_thread(os.fsync, file.fileno())
-    return Manifest(
+    return BackupManifest(
         format=FORMAT,
         service=service,
         identity=identity,
@@ -97,7 +97,7 @@ def contents_of(index: Path) -> Iterator[tuple[str, int]]:
                 yield found["sha256"], found["size"]
 
 
-def read_manifest(folder: Path, service: str) -> Manifest:
+def read_manifest(folder: Path, service: str) -> BackupManifest:
     """The manifest of a backup of `service`, with its index compared with its digest; blocks.
 
     Raises
@@ -111,7 +111,7 @@ def read_manifest(folder: Path, service: str) -> Manifest:
             raise BackupError(
                 f"{folder} is a backup of format {found['format']}; this release reads {FORMAT}"
             )
-        manifest = Manifest(**found)
+        manifest = BackupManifest(**found)
     except (OSError, ValueError, TypeError, KeyError):
         raise BackupError(f"{folder} is no complete backup: it has no readable {MANIFEST}") from None
     if manifest.service != service:
@@ -122,7 +122,7 @@ def read_manifest(folder: Path, service: str) -> Manifest:
     return manifest
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: BackupManifest) -> None:
     """Complete a backup: put the manifest in its place durably, and remove the index of the backup before;
     blocks."""
     coming = folder / f"{MANIFEST}.new"

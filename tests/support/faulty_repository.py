@@ -27,7 +27,7 @@ from xdsi.services import Service
 POINTS = (
     "shared.soap.spooling:Sink.write",
     "shared.soap.spooling:Sink.finish",
-    "shared.soap.spooling:Spool.finish",
+    "shared.soap.spooling:AttachmentSpool.finish",
     "shared.soap.pipeline:SoapService._decode",
     "repository.transactions.iti41:_provide",
     "repository.transactions.iti41:check",

@@ -30,7 +30,7 @@ from imaging_source.transactions import iti57 as source_iti57
 from imaging_source.transactions import on_demand, rad68, rad69, rad107_http
 from imaging_source.transactions.rad107 import RetrieveRequest, RetrieveResponse
 from imaging_source.transactions.rad108 import RAD108
-from imaging_source.transactions.retrieval import Result
+from imaging_source.transactions.retrieval import InstanceResult
 from registry.domain.feed import Event, FeedMessage, Header
 from registry.domain.removal import Item, Removal
 from registry.domain.submission import ObjectClass
@@ -169,8 +169,8 @@ _IMAGES = RetrieveImagingDocumentSetRequest(
 )
 
 
-def _results(**changes: Any) -> tuple[Result, ...]:
-    def one(study: str, series: str, number: int, **more: Any) -> Result:
+def _results(**changes: Any) -> tuple[InstanceResult, ...]:
+    def one(study: str, series: str, number: int, **more: Any) -> InstanceResult:
         described: dict[str, Any] = {
             "study_instance_uid": study,
             "series_instance_uid": series,
@@ -178,7 +178,7 @@ def _results(**changes: Any) -> tuple[Result, ...]:
             "repository_unique_id": PLACE,
             "home_community_id": HOME,
         }
-        return Result(**described | changes | more)
+        return InstanceResult(**described | changes | more)
 
     return (
         one("2.999.5.1", "2.999.5.1.1", 1, sop_class_uid=CT, patient_id=PATIENT),
@@ -192,9 +192,9 @@ def _results(**changes: Any) -> tuple[Result, ...]:
     )
 
 
-def _many_failed() -> tuple[Result, ...]:
+def _many_failed() -> tuple[InstanceResult, ...]:
     return tuple(
-        Result(
+        InstanceResult(
             study_instance_uid="2.999.5.1",
             series_instance_uid="2.999.5.1.1",
             sop_instance_uid=f"2.999.5.1.1.{number}",
@@ -492,7 +492,7 @@ def _imaging_source() -> dict[str, Described]:
     errors = (PublicationError("soap:Sender", "what"), PublicationError("unclear", "who"))
     parts: Any = _AsClient()
 
-    def answer(status: int, results: tuple[Result, ...]) -> RetrieveResponse:
+    def answer(status: int, results: tuple[InstanceResult, ...]) -> RetrieveResponse:
         return RetrieveResponse(status=status, request=retrieve, results=results)  # type: ignore[arg-type]
 
     return {

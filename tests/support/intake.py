@@ -20,7 +20,7 @@ from imaging_source.unit import Unit
 from shared.audit.events import SOURCE_ROLE, AuditEvent, Participant, ihe
 from shared.audit.refusals import Refusals
 from shared.audit.spool import AuditUnavailable
-from shared.perform import AuditRecorder
+from shared.perform import EventRecorder
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
 from shared.store.engine import Database
@@ -108,7 +108,7 @@ async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes)
         await database.close()
 
 
-def stow_app(intake: Intake, recorder: AuditRecorder | None = None) -> Starlette:
+def stow_app(intake: Intake, recorder: EventRecorder | None = None) -> Starlette:
     """RAD-108 alone, into this intake."""
     recorder = recorder or intake.trail
     authenticator = Authenticator(intake.settings)

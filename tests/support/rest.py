@@ -9,7 +9,7 @@ import httpx2
 from starlette.applications import Starlette
 
 from shared.http.application import application
-from shared.perform import AuditRecorder, UnitFactory
+from shared.perform import EventRecorder, UnitFactory
 from shared.rest.served import ServedRest
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
@@ -21,7 +21,7 @@ def rest_app(
     served: Sequence[ServedRest[Any, Any]],
     *,
     unit: UnitFactory,
-    recorder: AuditRecorder,
+    recorder: EventRecorder,
     settings: ServiceSettings,
     authenticator: Authenticator | None = None,
 ) -> Starlette:

@@ -12,7 +12,7 @@ from registry.transactions import iti44
 from shared.errors import Busy, Rejected
 from shared.messages.iti44 import (
     Acknowledgement,
-    Code,
+    AcknowledgementCode,
     InstanceId,
     Interaction,
     PatientFeedRequest,
@@ -83,7 +83,7 @@ async def test_a_patient_that_is_added_may_have_documents(registry):
         await registry.register(a_submission(a_document_entry(patient_id=NEW)))
     for number in "12":
         acknowledgement = await add(registry, NEW, number=number)
-        assert acknowledgement.code is Code.ACCEPT
+        assert acknowledgement.code is AcknowledgementCode.ACCEPT
         assert acknowledgement.target == InstanceId("1.3.6.1.4.1.21367.9.92", f"M-{number}")
     assert is_success(await registry.register(a_submission(a_document_entry(patient_id=NEW))))
 
@@ -95,7 +95,7 @@ async def test_the_acknowledgement_goes_back_to_the_sender(registry):
 
 async def test_of_several_ids_that_of_the_affinity_domain_counts(registry):
     others = [InstanceId("1.2.3.4", "NEW"), InstanceId("1.2.3.5"), InstanceId(), ours(NEW), ours(NEW)]
-    assert (await send(registry, a_message(Interaction.ADD, *others))).code is Code.ACCEPT
+    assert (await send(registry, a_message(Interaction.ADD, *others))).code is AcknowledgementCode.ACCEPT
     assert await find_patient(registry.parts.database, NEW) is not None
 
 
@@ -106,7 +106,7 @@ async def test_an_id_is_spelled_as_everywhere(registry):
 
 async def test_a_revision_is_acknowledged_and_changes_nothing(registry):
     before = await state(registry)
-    assert (await send(registry, a_message(Interaction.REVISE, ours(NEW)))).code is Code.ACCEPT
+    assert (await send(registry, a_message(Interaction.REVISE, ours(NEW)))).code is AcknowledgementCode.ACCEPT
     assert await state(registry) == before
 
 
@@ -114,7 +114,7 @@ async def test_a_merge_gives_everything_of_the_prior_to_the_survivor(registry):
     theirs = a_document_entry(patient_id=OTHER_PATIENT)
     await registry.register(a_submission(theirs))
 
-    assert (await merge(registry, PATIENT, OTHER_PATIENT)).code is Code.ACCEPT
+    assert (await merge(registry, PATIENT, OTHER_PATIENT)).code is AcknowledgementCode.ACCEPT
 
     assert await found(registry, PATIENT) == {theirs.entry_uuid: PATIENT}
     assert await found(registry, OTHER_PATIENT) == {}
@@ -134,8 +134,8 @@ async def test_a_message_that_comes_again_is_acknowledged_as_before(registry):
     # The very message: one that is encoded a second later has another creationTime.
     message = a_message(Interaction.MERGE, ours(PATIENT), prior=[ours(OTHER_PATIENT)])
     for _ in range(2):
-        assert (await send(registry, message)).code is Code.ACCEPT
-    assert (await merge(registry, PATIENT, OTHER_PATIENT, number="other")).code is Code.ERROR
+        assert (await send(registry, message)).code is AcknowledgementCode.ACCEPT
+    assert (await merge(registry, PATIENT, OTHER_PATIENT, number="other")).code is AcknowledgementCode.ERROR
 
 
 # --- what is refused -------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ REFUSED = {
 async def test_what_is_wrong_is_refused_with_its_reason_and_changes_nothing(registry, name):
     before = await state(registry)
     acknowledgement = await send(registry, REFUSED[name]())
-    assert acknowledgement.code is Code.ERROR
+    assert acknowledgement.code is AcknowledgementCode.ERROR
     assert acknowledgement.target == InstanceId("1.3.6.1.4.1.21367.9.92", "M-1")
     assert acknowledgement.errors[0].context
     assert await state(registry) == before
@@ -174,9 +174,9 @@ async def test_what_is_wrong_is_refused_with_its_reason_and_changes_nothing(regi
 async def test_what_was_merged_away_stays_so(registry):
     await merge(registry, PATIENT, OTHER_PATIENT)
     await add(registry, NEW, number="2")
-    assert (await add(registry, OTHER_PATIENT, number="3")).code is Code.ERROR
-    assert (await merge(registry, NEW, OTHER_PATIENT, number="4")).code is Code.ERROR
-    assert (await merge(registry, OTHER_PATIENT, NEW, number="5")).code is Code.ERROR
+    assert (await add(registry, OTHER_PATIENT, number="3")).code is AcknowledgementCode.ERROR
+    assert (await merge(registry, NEW, OTHER_PATIENT, number="4")).code is AcknowledgementCode.ERROR
+    assert (await merge(registry, OTHER_PATIENT, NEW, number="5")).code is AcknowledgementCode.ERROR
     assert (await find_patient(registry.parts.database, OTHER_PATIENT)).survivor == PATIENT
 
 
@@ -189,14 +189,14 @@ async def test_a_registry_that_cannot_write_refuses(registry):
 
     parts = replace(registry.parts, database=Full())
     acknowledgement = await send(type(registry)(parts), a_message(A, ours(NEW)))
-    assert acknowledgement.code is Code.ERROR
+    assert acknowledgement.code is AcknowledgementCode.ERROR
     assert "full" in acknowledgement.errors[0].context
 
 
 def test_a_mistake_of_ours_is_an_error_without_target():
     answer = iti44.SERVED[0].transaction.failure([Busy("later")])
     told = decode_response(etree.fromstring(encode_response(answer)))
-    assert (told.code, told.target, told.errors[0].context) == (Code.ERROR, None, "later")
+    assert (told.code, told.target, told.errors[0].context) == (AcknowledgementCode.ERROR, None, "later")
 
 
 # --- the trail -------------------------------------------------------------------------------------------

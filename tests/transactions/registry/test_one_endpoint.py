@@ -15,7 +15,7 @@ from shared.messages.iti44 import (
     ITI44_ADD,
     ITI44_MERGE,
     ITI44_REVISE,
-    Code,
+    AcknowledgementCode,
     InstanceId,
     Interaction,
     PatientFeedRequest,
@@ -64,9 +64,9 @@ async def test_a_patient_is_fed_a_document_offered_found_merged_and_removed(tmp_
         soap = SoapClient(http)
         for patient in (PATIENT, OTHER_PATIENT):
             fed_in = await soap.call(ITI44_ADD, service.url, fed(Interaction.ADD, patient))
-            assert fed_in.code is Code.ACCEPT
+            assert fed_in.code is AcknowledgementCode.ACCEPT
         revised = await soap.call(ITI44_REVISE, service.url, fed(Interaction.REVISE, PATIENT))
-        assert revised.code is Code.ACCEPT
+        assert revised.code is AcknowledgementCode.ACCEPT
 
         entry = a_document_entry(
             object_type=schemes.ON_DEMAND, creation_time=None, hash="", size=None, patient_id=OTHER_PATIENT
@@ -76,7 +76,7 @@ async def test_a_patient_is_fed_a_document_offered_found_merged_and_removed(tmp_
         merged = await soap.call(
             ITI44_MERGE, service.url, fed(Interaction.MERGE, PATIENT, prior_id=OTHER_PATIENT)
         )
-        assert merged.code is Code.ACCEPT
+        assert merged.code is AcknowledgementCode.ACCEPT
 
         found = await soap.call(ITI51, service.url, FIND)
         assert [replace(item, logical_id="") for item in found.objects.document_entries] == [

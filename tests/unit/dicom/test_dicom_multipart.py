@@ -6,7 +6,7 @@ import re
 
 from shared.dicom.multipart import closing, content_type, new_boundary, part_head
 from shared.http.media_type import decode_media_type
-from shared.http.multipart import Mark, PartBegins, Scanner
+from shared.http.multipart import DelimiterScanner, Mark, PartBegins
 
 
 def test_what_is_written_is_read_back_to_the_byte():
@@ -17,7 +17,7 @@ def test_what_is_written_is_read_back_to_the_byte():
     ) + closing(boundary)
 
     parts: list[bytes] = []
-    for event in Scanner(boundary).feed(message):
+    for event in DelimiterScanner(boundary).feed(message):
         if isinstance(event, PartBegins):
             parts.append(b"")
         elif isinstance(event, bytes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from shared.http.client import EgressRefused, Origin, http_client
+from shared.http.client import EgressRefused, PeerOrigin, http_client
 from shared.settings import TlsSettings
 
 PEERS = ("http://registry.test:8010/xds/registry", "https://audit.test")
@@ -87,5 +87,5 @@ def test_a_peer_that_is_no_url_is_refused_at_start(url):
 
 
 def test_an_origin_has_the_port_of_its_scheme():
-    assert str(Origin.of("http://a.test/x")) == "http://a.test:80"
-    assert Origin.of("https://a.test") == Origin.of("HTTPS://A.test:443/y")
+    assert str(PeerOrigin.of("http://a.test/x")) == "http://a.test:80"
+    assert PeerOrigin.of("https://a.test") == PeerOrigin.of("HTTPS://A.test:443/y")

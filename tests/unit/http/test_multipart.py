@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.faults import SenderFault
-from shared.http.multipart import MAX_HEADER_LINE, MAX_HEADER_LINES, MAX_OUTSIDE, PartBegins, Parts, Scanner
+from shared.http.multipart import (
+    MAX_HEADER_LINE,
+    MAX_HEADER_LINES,
+    MAX_OUTSIDE,
+    DelimiterScanner,
+    PartBegins,
+    Parts,
+)
 from tests.support.soap_exchange import a_package, a_part
 
 
@@ -123,7 +130,7 @@ async def test_a_message_without_any_boundary_is_the_senders_fault():
 @pytest.mark.parametrize("boundary", ["", "b" * 71, "b ", "b\r\n", "ä"])
 def test_a_boundary_that_is_none_is_the_senders_fault(boundary):
     with pytest.raises(SenderFault, match="boundary of 1 to 70"):
-        Scanner(boundary)
+        DelimiterScanner(boundary)
 
 
 @pytest.mark.parametrize("boundary", ["b", "b" * 70, "=_a'b(c)+,-./:=?", "--x", "a b", "----=_Part_1"])
@@ -176,7 +183,7 @@ def test_the_scanner_says_the_same_however_its_input_is_cut(noise, cuts):
 
 
 def scanned(chunks: Sequence[bytes]) -> list[object]:
-    scanner, found = Scanner("b1"), []
+    scanner, found = DelimiterScanner("b1"), []
     try:
         for chunk in chunks:
             for event in scanner.feed(chunk):

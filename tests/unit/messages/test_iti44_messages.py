@@ -13,7 +13,7 @@ from shared.messages.iti44 import (
     ITI44_MERGE,
     ITI44_REVISE,
     Acknowledgement,
-    Code,
+    AcknowledgementCode,
     InstanceId,
     Interaction,
     PatientFeedRequest,
@@ -62,7 +62,7 @@ def test_every_acknowledgement_survives_its_way_and_is_valid(request_, errors):
 
     assert_valid(octets, f"{HL7_V3}/MCCI_IN000002UV01.xsd")
     received = ITI44_ADD.decode_response(etree.fromstring(octets))
-    assert received.code is (Code.ERROR if errors else Code.ACCEPT)
+    assert received.code is (AcknowledgementCode.ERROR if errors else AcknowledgementCode.ACCEPT)
     assert received.target == request_.message_id
     assert (received.sender, received.receiver) == (request_.receiver, request_.sender)
     assert len(received.errors) == len(errors)
@@ -73,7 +73,7 @@ def test_an_acknowledgement_of_what_was_not_looked_at_is_valid_too():
 
     assert_valid(octets, f"{HL7_V3}/MCCI_IN000002UV01.xsd")
     received = ITI44_MERGE.decode_response(etree.fromstring(octets))
-    assert (received.code, received.target) == (Code.ERROR, None)
+    assert (received.code, received.target) == (AcknowledgementCode.ERROR, None)
     assert received.errors[0].context == "later <please>"
     assert b'code="XDSRegistryBusy"' in octets
     assert received.errors[0].code_for(Actor.REGISTRY) == "XDSRegistryError"
@@ -145,7 +145,7 @@ def test_the_acknowledgement_of_another_registry_is_read(code, details, accepted
             f"</targetMessage>{details}</acknowledgement>",
         )
     )
-    assert (received.code is Code.ACCEPT) is accepted
+    assert (received.code is AcknowledgementCode.ACCEPT) is accepted
     assert received.target == InstanceId("1.2", "m")
     for error, words in zip(received.errors, told, strict=True):
         assert words in error.context

@@ -13,8 +13,8 @@ from shared.xml import (
     MAX_DEPTH,
     MAX_ELEMENTS,
     MAX_NAMESPACES,
-    Guard,
     XmlError,
+    XmlGuard,
     attribute,
     child,
     escape,
@@ -40,7 +40,7 @@ def wide(attributes: int) -> bytes:
 
 
 def guarded(octets: bytes) -> None:
-    guard = Guard()
+    guard = XmlGuard()
     guard.feed(octets)
     guard.close()
 
@@ -103,7 +103,7 @@ def test_what_is_not_well_formed_is_refused_without_quoting_it(octets):
 
 
 def test_the_guard_tells_what_was_opened_last():
-    guard = Guard()
+    guard = XmlGuard()
     for octets, opened in (
         (b'<a xmlns="u">', "u a"),
         (b"text", ""),
