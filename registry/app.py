@@ -11,7 +11,7 @@ from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
 from registry.store.assertions import UsedAssertions
 from registry.store.tables import MIGRATIONS, audit_outbox
-from registry.transactions import SERVED_REST, served_by
+from registry.transactions import SERVED_REST, served_by, waiting
 from registry.transactions.iti8 import FeedReceiver
 from registry.unit import Parts
 from registry.workers import READS, Split, Worker, leader_ready, reads_alone, socket_of, spools_left_behind
@@ -88,7 +88,7 @@ class Registry:
         }
         if self._leader is not None:
             checks["leader"] = partial(leader_ready, self._leader)
-        of_leader = (self._janitor.work, self._feed.work) if worker.leads else ()
+        of_leader = (*self._janitor.works, self._feed.work) if worker.leads else ()
         health = health_routes(checks, metrics, background=of_leader, trail=self._forwarder)
         rest = RestService(
             unit=parts.unit,
@@ -97,7 +97,8 @@ class Registry:
             settings=settings,
             metrics=metrics,
         )
-        self.asgi = raw_first(PATH, soap.asgi, application([*health, *rest.routes(SERVED_REST)]))
+        routes = [*health, *rest.routes(list(map(waiting, SERVED_REST)))]
+        self.asgi = raw_first(PATH, soap.asgi, application(routes))
         if self._leader is not None:
             actions = READS if reads_alone(settings) else None
             self.asgi = Split(PATH, self.asgi, self._leader, actions=actions).asgi

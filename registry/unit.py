@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,14 +11,17 @@ from typing import Any, TypeVar
 
 from sqlalchemy.sql.elements import ClauseElement
 
+from registry.domain.patients import MergeUnderWay
 from registry.domain.value_sets import ANYTHING, ValueSets
 from registry.settings import RegistrySettings
+from registry.store import merges
 from registry.store.consents import Given
 from shared.audit.events import AuditEvent
 from shared.audit.outbox import event_batch, insert_events
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
+from shared.errors import Busy
 from shared.perform import answer_to
 from shared.security.caller import Caller
 from shared.store.engine import Batch, Database, Row, Transaction, Work
@@ -31,6 +34,9 @@ Result = TypeVar("Result")
 AT_ONCE = 1_000
 
 NOTHING_GIVEN = Given()
+
+#: Merges that one request waits for.
+MOST_MERGES = 10
 
 
 def _now() -> datetime:
@@ -127,6 +133,11 @@ class Unit:
         self.audited = self.audited or inserted
         return inserted
 
+    async def finish_merges(self, patient_id: str) -> None:
+        """Help with the merges of a patient until they are finished; raises as `write`."""
+        with _answered():
+            await merges.finish(self.parts.database, patient_id)
+
     async def decided(
         self,
         caller: Caller,
@@ -165,6 +176,22 @@ class Unit:
         waiting.
         """
         return await asyncio.to_thread(work) if number > AT_ONCE else work()
+
+
+async def after_merges(unit: Unit, work: Callable[[], Awaitable[Result]]) -> Result:
+    """What `work` gives; it begins again when it meets a merge, after that merge was finished.
+
+    Raises
+    ------
+    Busy
+        One merge followed the other.
+    """
+    for _ in range(MOST_MERGES):
+        try:
+            return await work()
+        except MergeUnderWay as merge:
+            await unit.finish_merges(merge.patient_id)
+    raise Busy("the patient is being merged; nothing was done, send the message again")
 
 
 @contextmanager

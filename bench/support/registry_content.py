@@ -154,7 +154,8 @@ class Content:
 
         async def work(transaction: Transaction) -> None:
             await transaction.execute_many(
-                insert(patient), [{"patient_id": cx(name), "survivor": cx(name)} for name in names]
+                insert(patient),
+                [{"patient_id": cx(name), "survivor": cx(name), "merging": 0} for name in names],
             )
             await transaction.execute_many(insert(consent), [_policy(cx(name)) for name in names])
             await transaction.execute_many(insert(registry_object), [row for row, _ in made])

@@ -15,12 +15,26 @@ class MergeRefused(PatientRefused):
     """The merge would leave the state wrong; the text says why, and nothing was changed."""
 
 
+class MergeUnderWay(Exception):
+    """Objects of `patient_id` are still being moved by a merge: nothing may be read or changed of them until
+    it is finished, so that nobody sees half of it.
+    """
+
+    def __init__(self, patient_id: str) -> None:
+        super().__init__("the patient is being merged")
+        self.patient_id = patient_id
+
+
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """An id of the affinity domain in its one spelling; `survivor` is itself until it is merged away."""
+    """An id of the affinity domain in its one spelling; `survivor` is itself until it is merged away.
+
+    `merging` tells that objects are still being moved to it, or from it.
+    """
 
     patient_id: str
     survivor: str
+    merging: bool = False
 
     @property
     def active(self) -> bool:

@@ -5,18 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Text, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Text,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
+from registry.domain.patients import MergeUnderWay
 from registry.store.tables import consent, patient
 from shared.store.engine import Reader, Transaction
 from shared.store.statements import in_list, lines
+
+#: Stands before an identity that is being merged; no patient id has a control character.
+_MERGING = "\x1f"
+
+
+def _identity(of: FromClause) -> ColumnElement[str]:
+    return case((of.c.merging == 1, _MERGING + of.c.patient_id), else_=of.c.patient_id)
+
 
 _OF = (
     select(consent.c.patient_id, consent.c.policy)
     .where(in_list(consent.c.patient_id, "patients"))
     .order_by(consent.c.policy_id)
 )
-_IDENTITIES = select(patient.c.survivor, patient.c.patient_id).where(in_list(patient.c.survivor, "patients"))
+_IDENTITIES = select(patient.c.survivor, _identity(patient)).where(in_list(patient.c.survivor, "patients"))
 _KEPT = select(consent.c.patient_id, consent.c.policy).where(consent.c.policy_id == bindparam("policy_id"))
 _INSERT = insert(consent)
 _UPDATE = update(consent).where(consent.c.policy_id == bindparam("which")).values(policy=bindparam("policy"))
@@ -35,7 +55,15 @@ class Given(NamedTuple):
 
     @classmethod
     def of_lines(cls, policies: str | None, identities: str | None) -> Given:
-        """From what `POLICY_LINES` and `IDENTITY_LINES` read; a policy has no line feed inside."""
+        """From what `POLICY_LINES` and `IDENTITY_LINES` read; a policy has no line feed inside.
+
+        Raises
+        ------
+        MergeUnderWay
+            What was read together with them may be half of what the patient has.
+        """
+        if _MERGING in (identities or ""):
+            raise MergeUnderWay((identities or "").split(_MERGING)[1].partition("\n")[0])
         merged = tuple(sorted((identities or "").splitlines()))
         return cls(tuple(sorted((policies or "").splitlines())), merged if len(merged) > 1 else ())
 
@@ -48,7 +76,7 @@ _SURVIVOR = func.coalesce(
 _other = patient.alias("other")
 #: The same for the patient `patient`, to be read beside other columns.
 POLICY_LINES = select(lines(consent.c.policy)).where(consent.c.patient_id == _SURVIVOR).scalar_subquery()
-IDENTITY_LINES = select(lines(_other.c.patient_id)).where(_other.c.survivor == _SURVIVOR).scalar_subquery()
+IDENTITY_LINES = select(lines(_identity(_other))).where(_other.c.survivor == _SURVIVOR).scalar_subquery()
 _SURVIVORS = select(patient.c.patient_id, patient.c.survivor).where(
     in_list(patient.c.patient_id, "patients"), patient.c.survivor != patient.c.patient_id
 )

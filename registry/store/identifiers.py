@@ -7,6 +7,7 @@ give one to another; the further patients are then in a table beside.
 
 The row of an entryUUID or logicalID is also the lock of what it names: who changes an object or joins
 something with it locks the row, and who moves it to another patient locks every identifier that leads to it.
+Whoever is led to a patient whose objects are being moved gets `MergeUnderWay`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,25 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, Text, bindparam, delete, exists, func, select, union, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    delete,
+    exists,
+    select,
+    union,
+    union_all,
+    update,
+)
 from sqlalchemy.sql.elements import ClauseElement
 
+from registry.domain.patients import MergeUnderWay
 from registry.domain.registration import UsedUniqueId
 from registry.domain.submission import ObjectClass
 from registry.store.by_patient import OF_PATIENT, IdsByPatient, grouped
-from registry.store.tables import identifier, registry_object, shared_identifier
+from registry.store.tables import identifier, patient, registry_object, shared_identifier
 from shared.ebrim.identifiers import is_symbolic, nfc
 from shared.ebrim.model import Association, DocumentEntry, Folder, RegistryObject, SubmissionSet
 from shared.store.engine import Batch, Reader, Transaction
@@ -35,14 +48,22 @@ _identifier = identifier.c
 _shared = shared_identifier.c
 _object = registry_object.c
 
-_HOMES = select(_identifier.identifier, _identifier.patient_id).where(
+
+def _is_merging(patient_id: ColumnElement[str]) -> ColumnElement[int]:
+    return select(patient.c.merging).where(patient.c.patient_id == patient_id).scalar_subquery()
+
+
+# Each with whether its patient is being merged.
+_HOMES = select(_identifier.identifier, _identifier.patient_id, _is_merging(_identifier.patient_id)).where(
     in_list(_identifier.identifier, "ids"), _identifier.patient_id.is_not(None)
 )
-_FURTHER = select(_shared.identifier, _shared.patient_id).where(in_list(_shared.identifier, "ids"))
+_FURTHER = select(_shared.identifier, _shared.patient_id, _is_merging(_shared.patient_id)).where(
+    in_list(_shared.identifier, "ids")
+)
 _LEADS = union_all(_HOMES, _FURTHER)
 # Locked in one order everywhere, so that two submissions never wait for each other.
 _LOCKED = (
-    select(_identifier.identifier, _identifier.patient_id)
+    select(_identifier.identifier, _identifier.patient_id, _is_merging(_identifier.patient_id))
     .where(in_list(_identifier.identifier, "ids"))
     .order_by(_identifier.identifier)
     .with_for_update()
@@ -191,7 +212,9 @@ async def lock(transaction: Transaction, ids: Iterable[str]) -> IdsByPatient:
 async def _places(reader: Reader, statement: ClauseElement, ids: Iterable[str]) -> IdsByPatient:
     wanted = sorted(set(ids))
     rows = await reader.fetch(statement, ids=wanted) if wanted else []
-    return grouped((spelled, patient_id) for spelled, patient_id in rows if patient_id is not None)
+    if merging := next((patient_id for _, patient_id, merging in rows if merging), None):
+        raise MergeUnderWay(merging)
+    return grouped((spelled, patient_id) for spelled, patient_id, _ in rows if patient_id is not None)
 
 
 # --- leaving ------------------------------------------------------------------------------------------
@@ -242,7 +265,7 @@ async def release(transaction: Transaction, ids: Iterable[str], *, kept: Collect
 
 
 async def _pairs(transaction: Transaction, statement: Select[Any], ids: list[str]) -> list[tuple[str, str]]:
-    return [(spelled, patient_id) for spelled, patient_id in await transaction.fetch(statement, ids=ids)]
+    return [(spelled, patient_id) for spelled, patient_id, _ in await transaction.fetch(statement, ids=ids)]
 
 
 async def _find_naming(transaction: Transaction, places: IdsByPatient) -> Mapping[str, set[str]]:
@@ -256,18 +279,9 @@ async def _find_naming(transaction: Transaction, places: IdsByPatient) -> Mappin
 
 # --- merging ------------------------------------------------------------------------------------------
 
-_NAMED_BY_PATIENT = union(*(select(column).where(OF_PATIENT, column.is_not(None)) for column in NAMING))
-# Counted, so that all are locked in their order and none is fetched.
-_LOCK_ALL = select(func.count()).select_from(
-    select(_identifier.identifier)
-    .where(_identifier.identifier.in_(_NAMED_BY_PATIENT))
-    .order_by(_identifier.identifier)
-    .with_for_update()
-    .subquery()
-)
 _MOVE = (
     update(identifier)
-    .where(_identifier.patient_id == bindparam("patient"), _identifier.identifier.in_(_NAMED_BY_PATIENT))
+    .where(_identifier.patient_id == bindparam("patient"), in_list(_identifier.identifier, "ids"))
     .values(patient_id=bindparam("to"))
 )
 _MOVE_FURTHER = insert_or_ignore(shared_identifier).from_select(
@@ -283,10 +297,16 @@ _LEAVE_DOUBLE = delete(shared_identifier).where(
 )
 
 
-async def move_all(transaction: Transaction, subsumed: str, survivor: str) -> None:
-    """Let what leads to `subsumed` lead to `survivor`; before the objects are moved."""
-    await transaction.fetch(_LOCK_ALL, patient=subsumed)
-    await transaction.execute(_MOVE, patient=subsumed, to=survivor)
+async def move(transaction: Transaction, ids: Iterable[str], subsumed: str, survivor: str) -> None:
+    """Let those of `ids` that lead to `subsumed` lead to `survivor`; before the objects are moved."""
+    wanted = sorted(set(ids))
+    if wanted:
+        await transaction.fetch(_LOCKED, ids=wanted)
+        await transaction.execute(_MOVE, ids=wanted, patient=subsumed, to=survivor)
+
+
+async def move_further(transaction: Transaction, subsumed: str, survivor: str) -> None:
+    """Let what leads to `subsumed` beside another lead to `survivor`."""
     await transaction.execute(_MOVE_FURTHER, patient=subsumed, to=survivor)
     await transaction.execute(_LEAVE_FURTHER, patient=subsumed)
     await transaction.execute(_LEAVE_DOUBLE, to=survivor)

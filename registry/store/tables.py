@@ -193,10 +193,14 @@ patient = Table(
     METADATA,
     Column("patient_id", Text, primary_key=True),
     Column("survivor", Text, nullable=False),  # itself, until it is merged away; never a chain
+    # 1 of both patients of a merge whose objects are still being moved.
+    Column("merging", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 # Merges: whoever was merged into the subsumed patient before.
 Index("patient_by_survivor", patient.c.survivor)
+# Merges that are to be finished.
+Index("patient_merging", patient.c.patient_id, **_where(patient.c.merging == 1))
 
 consent = Table(
     "consent",

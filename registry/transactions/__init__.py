@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 from registry.settings import RegistrySettings
 from registry.transactions import (
@@ -18,8 +21,11 @@ from registry.transactions import (
     iti92,
     registrations,
 )
+from registry.unit import Unit, after_merges
 from shared.rest.served import ServedRest
 from shared.soap.served import Served
+
+AnyServed = TypeVar("AnyServed", Served[Any, Any], ServedRest[Any, Any])
 
 #: Served unless the setting `metadata_update` is off.
 METADATA_UPDATE = (iti57.SERVED, iti92.SERVED)
@@ -41,4 +47,13 @@ def served_by(settings: RegistrySettings) -> list[Served[Any, Any]]:
     """What a registry of these settings serves."""
     without = () if settings.metadata_update else METADATA_UPDATE
     on_demand = iti61.answering_with(settings.on_demand_response_action)
-    return [on_demand if one is iti61.SERVED else one for one in SERVED if one not in without]
+    return [waiting(on_demand if one is iti61.SERVED else one) for one in SERVED if one not in without]
+
+
+def waiting(served: AnyServed) -> AnyServed:
+    """`served`, for which merges that it meets are finished first."""
+    return replace(served, handle=partial(_after_merges, served.handle))
+
+
+async def _after_merges(handle: Callable[..., Awaitable[Any]], unit: Unit, *given: Any) -> Any:
+    return await after_merges(unit, lambda: handle(unit, *given))

@@ -146,15 +146,16 @@ async def _documents(
     result = await _decided(unit, caller, documents, refusals)
     if len(documents.candidates) <= few:
         return result, documents.fragments
+    if not result.visible and await _is_closed(unit, caller, patient_id, refusals):
+        return QueryResult((), (), refusals, closed=patient_id), {}
+    looked_at = _looked_at(limit)
+    # Counted before anything more is read: who asks for too much is told so at the price of an index.
+    if await are_more_than(unit, criteria, patient_id=patient_id, number=looked_at):
+        raise _too_many(limit)
     if result.visible:
         documents = await find(most=at_once + 1, leaf=leaf)
         if len(documents.candidates) <= at_once:
             return await _decided(unit, caller, documents, refusals), documents.fragments
-    elif await _is_closed(unit, caller, patient_id, refusals):
-        return QueryResult((), (), refusals, closed=patient_id), {}
-    looked_at = _looked_at(limit)
-    if await are_more_than(unit, criteria, patient_id=patient_id, number=looked_at):
-        raise _too_many(limit)
     result = await _decided(unit, caller, await find(most=looked_at + 1, leaf=False), refusals)
     number = len(result.candidates)
     _check_number(number if number > looked_at else len(result.visible), limit)
@@ -281,7 +282,14 @@ async def _select(
 
 async def _whole(unit: Unit, result: QueryResult) -> tuple[QueryResult, Mapping[str, bytes]]:
     """Objects with their fragments, without those that went between two statements."""
-    fragments = await find_fragments(unit, result.visible)
+
+    async def read(transaction: Transaction) -> Mapping[str, bytes]:
+        # What a merge moves meanwhile is missed in part.
+        patients = {item.patient_id for item in result.visible if not item.is_association}
+        await find_given(transaction, patients)
+        return await find_fragments(transaction, result.visible)
+
+    fragments = await unit.read(read)
     visible = [item for item in result.visible if item.entry_uuid in fragments]
     return replace(result, visible=visible), fragments
 

@@ -84,6 +84,8 @@ async def _taken(
 
     events = _events(request, (said.prior_patient_id, said.patient_id), caller, Outcome.SUCCESS)
     before = await unit.write(work, events=events, done=done)
+    if said.interaction is Interaction.MERGE:
+        await patient_feed.finish(unit, said.patient_id)
     return acknowledgement if before is None else decode_response(parse(before))
 
 

@@ -12,7 +12,7 @@ from registry.domain.feed import ADDING, AcknowledgementCode, Event, FeedError, 
 from registry.domain.patients import PatientRefused
 from registry.store import feed as feed_store
 from registry.transactions import patient_feed
-from registry.unit import Parts, Unit
+from registry.unit import Parts, Unit, after_merges
 from shared.attempts import attempted, awaited
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome, feed_participants, ihe
@@ -110,7 +110,11 @@ class FeedReceiver:
             return acknowledgement
 
         events = audit(message, address, self.host, Outcome.SUCCESS)
-        return await Unit(self.parts).write(work, events=events, done=done)
+        unit = Unit(self.parts)
+        taken = await after_merges(unit, lambda: unit.write(work, events=events, done=done))
+        if message.event is Event.MERGE:
+            await patient_feed.finish(unit, message.patient_id)
+        return taken
 
     async def _stranger(self, fault: NodeRefused, octets: bytes, address: str) -> bytes:
         """Refuse a node that may not feed, whatever it says; of its message the header alone is read."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from registry.domain.patients import PatientRefused, check_merge
-from registry.store import patients
+from registry.store import merges, patients
+from registry.unit import Unit
+from shared.errors import Busy, UnavailableError
 from shared.store.engine import Transaction
 
 
@@ -23,13 +25,30 @@ async def add(transaction: Transaction, patient_id: str) -> None:
 
 
 async def merge(transaction: Transaction, subsumed: str, survivor: str) -> None:
-    """Give everything of `subsumed` to `survivor`.
+    """Decide that everything of `subsumed` is `survivor`'s; `finish` makes it so.
 
     Raises
     ------
     MergeRefused
         One of them is not known, or was merged before.
+    MergeUnderWay
+        One of them is of another merge, which is not finished.
     """
     known = await patients.lock_patients(transaction, (survivor, subsumed))
     check_merge(known.get(subsumed), known.get(survivor))
-    await patients.merge_patients(transaction, subsumed, survivor)
+    await merges.merge_patients(transaction, subsumed, survivor)
+
+
+async def finish(unit: Unit, survivor: str) -> None:
+    """Move what a merge that was decided has left to be moved.
+
+    Raises
+    ------
+    Busy
+        It could not be finished now; the registry goes on with it, and nobody sees half of it.
+    """
+    try:
+        await unit.finish_merges(survivor)
+    except UnavailableError as error:
+        text = f"the merge is decided and not finished ({error.context}); send the message again"
+        raise Busy(text) from error

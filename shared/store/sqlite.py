@@ -54,13 +54,13 @@ MAX_WAL_PAGES = 7_000
 CHECKED_WHOLE_BYTES = 256 * 1024 * 1024
 
 #: A read that takes longer does not stay on the event loop.
-LOOP_SECONDS = 0.005
+LOOP_SECONDS = 0.015
 #: A read that takes longer is given up.
 READ_SECONDS = 30.0
 #: Threads for such reads.
 READERS = 2
-#: So often the time is looked at, in instructions of SQLite's machine: some 20 us.
-_INSTRUCTIONS = 1_000
+#: So often the time is looked at, in instructions of SQLite's machine: some 80 us.
+_INSTRUCTIONS = 4_000
 
 _UNCLEAN = b"open"
 _PRAGMAS = (

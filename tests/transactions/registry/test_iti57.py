@@ -8,7 +8,7 @@ from lxml import etree
 
 from registry.domain import stored_queries as queries
 from registry.domain.value_sets import value_sets_of
-from registry.store import patients
+from registry.store import merges, patients
 from shared.ebrim import schemes
 from shared.ebrim.codec import decode_submission, encode_submission_set
 from shared.ebrim.model import AssociationType, AvailabilityStatus, Code, Slot, Timestamp
@@ -1019,7 +1019,7 @@ async def test_an_update_that_leaves_a_patient_who_is_merged_at_once_keeps_both_
 
     async def merge(transaction):
         await patients.lock_patients(transaction, [PATIENT, survivor])
-        await patients.merge_patients(transaction, PATIENT, survivor)
+        await merges.merge_patients(transaction, PATIENT, survivor)
 
     updates = [a_version(new_version(each, patient_id=OTHER_PATIENT)) for each in documents]
     await asyncio.gather(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from registry.domain import stored_queries as queries
 from registry.domain.stored_queries import STORED_QUERIES, criteria_of
-from registry.store import patients
+from registry.store import merges
 from shared.consent.policy import Effect, new_policy
 from shared.ebrim import schemes
 from shared.ebrim.model import AssociationType, Code
@@ -208,7 +208,7 @@ async def test_lineages_are_fetched_by_their_logical_id(registry, world):
 
 async def test_a_merge_keeps_levels_and_statuses(registry, world):
     async def merge(transaction):
-        await patients.merge_patients(transaction, PATIENT, OTHER_PATIENT)
+        await merges.merge_patients(transaction, PATIENT, OTHER_PATIENT)
 
     before = [await everything(registry, level) for level in (1, 2)]
     await registry.parts.database.write(merge)
