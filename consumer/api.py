@@ -163,6 +163,9 @@ def _series(series: OpenedSeries) -> dict[str, Any]:
     return {
         "study_instance_uid": series.study_instance_uid,
         "series_instance_uid": series.series_instance_uid,
+        "modality": series.modality,
+        "number": series.number,
+        "description": series.description,
         "instances": [
             {
                 "sop_instance_uid": one.sop_instance_uid,

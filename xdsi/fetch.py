@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,7 +22,16 @@ from shared.soap.client import PeerError
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
 from xdsi.configuration import load
 from xdsi.failures import Failed
+from xdsi.listing import Column, counted, show
 from xdsi.options import AsJson, Config
+
+_COLUMNS = (
+    Column("series"),
+    Column("modality"),
+    Column("description"),
+    Column("instances"),
+    Column("uid", is_id=True),
+)
 
 
 def command(
@@ -47,8 +56,8 @@ def command(
     """
     settings = load(ConsumerSettings, config)
     clinician = clinician_of(user, role, purpose, organization)
-    result = asyncio.run(_fetch(settings, clinician, manifest_id, home, to, via, quiet=as_json))
-    _tell(result, to, as_json)
+    manifest, result = asyncio.run(_fetch(settings, clinician, manifest_id, home, to, via, quiet=as_json))
+    _tell(manifest, result, to, as_json)
     if not result.complete:
         raise typer.Exit(1)
 
@@ -62,12 +71,12 @@ async def _fetch(
     via: Via,
     *,
     quiet: bool,
-) -> Retrieved:
+) -> tuple[Manifest, Retrieved]:
     try:
         async with open_consumer(settings, clinician) as consumer:
             entry = await consumer.entry(manifest_id, home_community_id=home)
             manifest = await consumer.manifest(entry)
-            return await _retrieve(consumer, manifest, to, via, entry, quiet=quiet)
+            return manifest, await _retrieve(consumer, manifest, to, via, entry, quiet=quiet)
     except Rejected as rejected:
         said = "; ".join(f"{error.code_for(Actor.REPOSITORY)}: {error.context}" for error in rejected.errors)
         raise Failed(f"the manifest is not available: {said}") from None
@@ -116,7 +125,26 @@ async def _retrieve(
         )
 
 
-def _tell(result: Retrieved, to: Path, as_json: bool) -> None:
+def _series(manifest: Manifest) -> list[dict[str, Any]]:
+    """The series of a manifest in its order; one that lies in several places once."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in (series for study in manifest.studies for series in study.series):
+        shown = found.setdefault(
+            one.series_instance_uid,
+            {
+                "number": one.number,
+                "modality": one.modality,
+                "description": one.description,
+                "instances": 0,
+                "series_instance_uid": one.series_instance_uid,
+            },
+        )
+        shown["instances"] += len(one.instances)
+    return list(found.values())
+
+
+def _tell(manifest: Manifest, result: Retrieved, to: Path, as_json: bool) -> None:
+    series = _series(manifest)
     if as_json:
         missing = {one.instance.sop_instance_uid: one.reason for one in result.missing}
         typer.echo(
@@ -127,12 +155,14 @@ def _tell(result: Retrieved, to: Path, as_json: bool) -> None:
                     "already_there": result.already_there,
                     "missing": missing,
                     "notes": result.notes,
+                    "series": series,
                 }
             )
         )
         return
+    show(_COLUMNS, (tuple(one.values()) for one in series))
     typer.echo(
-        f"{result.instances} instances, {result.size / 1024**2:.1f} MiB, to {to}"
+        f"{counted(result.instances, 'instance')}, {result.size / 1024**2:.1f} MiB, to {to}"
         + (f"; {result.already_there} were there" if result.already_there else "")
     )
     for note in result.notes:

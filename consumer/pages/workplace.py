@@ -12,7 +12,6 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from uuid import uuid4
 
 from consumer.domain.studies import Criteria, FoundStudy
@@ -62,10 +61,14 @@ class OpenedInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedSeries:
-    """Instances of one series."""
+    """Instances of one series; `modality`, `number` and `description` are empty where the manifest does not
+    say."""
 
     study_instance_uid: str
     series_instance_uid: str
+    modality: str
+    number: str
+    description: str
     instances: tuple[OpenedInstance, ...]
 
 
@@ -162,7 +165,7 @@ class Workplace:
                     visitor, manifest_id, repository_unique_id, home_community_id
                 )
                 instances = await asyncio.to_thread(_instances, manifest, entry)
-                series = await asyncio.to_thread(lambda: tuple(self._series(visitor, instances)))
+                series = await asyncio.to_thread(lambda: tuple(self._series(visitor, manifest, instances)))
         return Opened(study=FoundStudy.of(entry), manifest=manifest, series=series)
 
     async def _manifest(
@@ -176,12 +179,21 @@ class Workplace:
         async with asking(REPOSITORY, self._parts.settings.answer_seconds):
             return entry, await consumer.manifest(entry, most=self._parts.settings.open_references)
 
-    def _series(self, visitor: Visitor, instances: tuple[Wanted, ...]) -> Iterator[OpenedSeries]:
-        ordered = sorted(instances, key=_series_of)  # stable: the order of the manifest within a series
-        for (study, series), of_series in groupby(ordered, key=_series_of):
+    def _series(
+        self, visitor: Visitor, manifest: Manifest, instances: tuple[Wanted, ...]
+    ) -> Iterator[OpenedSeries]:
+        """Every series once, in the order of the manifest, which is also that of its instances."""
+        series = {one.series_instance_uid: one for _, one, _ in manifest.instances}
+        grouped: dict[tuple[str, str], list[Wanted]] = {}
+        for one in instances:
+            grouped.setdefault((one.study_instance_uid, one.series_instance_uid), []).append(one)
+        for (study, uid), of_series in grouped.items():
             yield OpenedSeries(
                 study_instance_uid=study,
-                series_instance_uid=series,
+                series_instance_uid=uid,
+                modality=series[uid].modality,
+                number=series[uid].number,
+                description=series[uid].description,
                 instances=tuple(self._instance(visitor, one) for one in of_series),
             )
 
@@ -289,10 +301,6 @@ def _instances(manifest: Manifest, entry: DocumentEntry) -> tuple[Wanted, ...]:
         return wanted(manifest, patient_id=entry.patient_id, home_community_id=entry.home_community_id)
     except UnsafeManifest as error:
         raise Unprocessable(f"the document is not a manifest: {error}") from None
-
-
-def _series_of(one: Wanted) -> tuple[str, str]:
-    return one.study_instance_uid, one.series_instance_uid
 
 
 def _wanted(fields: tuple[str, ...]) -> Wanted:

@@ -95,6 +95,11 @@ def study_header(study_instance_uid: str, headers: Sequence[Attributes]) -> Stud
         study_id=_first(headers, 0x00200010),
         study_description=_first(headers, 0x00081030),
         series_descriptions=_each(headers, 0x0008103E),
+        descriptions=tuple(
+            (text(header, 0x0020000E), description)
+            for header in headers
+            if (description := text(header, 0x0008103E))
+        ),
         protocol_names=_each(headers, 0x00181030),
         procedure_codes=_codes(headers, 0x00081032),
         accession_numbers=_accession_numbers(headers, requests),

@@ -90,7 +90,8 @@ class StudyHeader:
     Designator. Where instances differ, the value of the first (by series number, then instance number) that
     has one stands; what may be several is collected in that order, each value once. `accession_numbers` are
     those of the study level and of every request, with their issuers. `other_dates` are dates and times of
-    series, acquisitions, contents and performed steps. `misread` tells that some text may not be what was
+    series, acquisitions, contents and performed steps. `descriptions` has the Series Description of each
+    Series Instance UID that has one. `misread` tells that some text may not be what was
     meant: its character set is not named, not known, or not the one that it is in.
     """
 
@@ -109,6 +110,7 @@ class StudyHeader:
     study_id: str = ""
     study_description: str = ""
     series_descriptions: tuple[str, ...] = ()
+    descriptions: tuple[tuple[str, str], ...] = ()
     protocol_names: tuple[str, ...] = ()
     procedure_codes: tuple[Code, ...] = ()
     accession_numbers: tuple[tuple[str, Issuer], ...] = ()

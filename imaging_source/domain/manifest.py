@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from io import BytesIO
 from itertools import count, groupby
+from math import inf
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final
 
 import pydicom
@@ -73,6 +75,7 @@ class Issuers:
 
 
 NO_ISSUERS: Final = Issuers()
+NO_DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class NothingToShare(ValueError):
@@ -132,7 +135,9 @@ def build(
     _document(dataset, identity, offset)
     if header.requests:
         dataset.ReferencedRequestSequence = Sequence(_request(item, issuers) for item in header.requests)
-    dataset.CurrentRequestedProcedureEvidenceSequence = evidence(ordered, place=place)
+    dataset.CurrentRequestedProcedureEvidenceSequence = evidence(
+        ordered, place=place, descriptions=dict(header.descriptions)
+    )
     dataset.ContentSequence = content(ordered)
     return dataset
 
@@ -178,14 +183,30 @@ _IDENTITY: Final = frozenset(
 
 
 def _ordered(instances: Iterable[Instance]) -> list[Instance]:
-    unique = {_key(instance): instance for instance in instances}
-    return [unique[key] for key in sorted(unique)]
+    """Each instance once, as people look at them: by Series and Instance Number, what has none last."""
+    unique = list({_key(instance): instance for instance in instances}.values())
+    numbers: dict[tuple[str, str], float] = {}
+    for each in unique:
+        series = (each.study_instance_uid, each.series_instance_uid)
+        numbers[series] = min(_number(each.series_number), numbers.get(series, inf))
+
+    def place(each: Instance) -> tuple[object, ...]:
+        study, series = each.study_instance_uid, each.series_instance_uid
+        return (study, numbers[study, series], series, _number(each.instance_number), each.sop_instance_uid)
+
+    return sorted(unique, key=place)
 
 
 _key = attrgetter("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 
-def evidence(instances: Iterable[Instance], *, place: Place) -> Sequence:
+def _number(number: int | None) -> float:
+    return inf if number is None else number
+
+
+def evidence(
+    instances: Iterable[Instance], *, place: Place, descriptions: Mapping[str, str] = NO_DESCRIPTIONS
+) -> Sequence:
     """Build the Current Requested Procedure Evidence Sequence (0040,A375).
 
     Parameters
@@ -193,28 +214,38 @@ def evidence(instances: Iterable[Instance], *, place: Place) -> Sequence:
     instances
         The instances to publish, of any number of series and in any order.  Each appears
         once in the result however often it is given.
+    descriptions
+        Series Description by Series Instance UID.
 
     Returns
     -------
     Sequence
-        One item for each study, in it one for each series, in it one for each instance;
-        all three levels ordered by UID, so that the same study gives the same manifest.
+        One item for each study, in it one for each series, in it one for each instance; series in the
+        order of their numbers, instances in that of theirs, so that the same study gives the same manifest.
+        Modality, number and description of a series stand in its item for whoever shows it (Standard
+        Extended, PS3.2 annex C).
     """
     studies = Sequence()
     for study_uid, of_study in groupby(_ordered(instances), key=attrgetter("study_instance_uid")):
         study = Dataset()
         study.StudyInstanceUID = study_uid
         study.ReferencedSeriesSequence = Sequence(
-            _series(series_uid, of_series, place)
+            _series(series_uid, list(of_series), place, descriptions.get(series_uid, ""))
             for series_uid, of_series in groupby(of_study, key=attrgetter("series_instance_uid"))
         )
         studies.append(study)
     return studies
 
 
-def _series(uid: str, instances: Iterable[Instance], place: Place) -> Dataset:
+def _series(uid: str, instances: list[Instance], place: Place, description: str) -> Dataset:
     series = Dataset()
     series.SeriesInstanceUID = uid
+    if modality := legal.code_string(instances[0].modality):
+        series.Modality = modality
+    if (number := instances[0].series_number) is not None:
+        series.SeriesNumber = number
+    if text := legal.identifier(description, legal.LONG):
+        series.SeriesDescription = text
     series.RetrieveAETitle = place.ae_title
     series.RetrieveLocationUID = place.location_uid
     series.RetrieveURL = place.url

@@ -18,6 +18,7 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 
 from shared.dicom import json
+from shared.dicom.character_sets import decode, encodings_of
 from shared.dicom.json import Attributes
 from shared.dicom.part10 import BeyondLimit, DataSet, DicomError, Limits, LongSequence, Part10, scan
 from shared.dicom.uids import KEY_OBJECT_SELECTION, is_uid
@@ -35,9 +36,13 @@ _ELEMENTS_EACH: Final = 30
 _ELEMENTS_BESIDE: Final = 100_000
 _READ_BYTES: Final = 1024**2
 
+_CHARACTER_SET: Final = 0x00080005
 _SOP_CLASS_UID: Final = 0x00080016
 _SOP_INSTANCE_UID: Final = 0x00080018
 _ACCESSION_NUMBER: Final = 0x00080050
+_MODALITY: Final = 0x00080060
+_SERIES_DESCRIPTION: Final = 0x0008103E
+_SERIES_NUMBER: Final = 0x00200011
 _RETRIEVE_AE_TITLE: Final = 0x00080054
 _CODE_VALUE: Final = 0x00080100
 _STUDY_DESCRIPTION: Final = 0x00081030
@@ -56,7 +61,7 @@ _RETRIEVE_LOCATION_UID: Final = 0x0040E011
 
 _READ: Final = frozenset(
     {
-        0x00080005,
+        _CHARACTER_SET,
         _SOP_CLASS_UID,
         _SOP_INSTANCE_UID,
         _ACCESSION_NUMBER,
@@ -99,15 +104,19 @@ class ReferencedInstance:
 class ReferencedSeries:
     """Instances of one series that are retrieved from one place; each name of the place may be empty.
 
-    A series whose instances lie in several places appears once for each place. `retrieve_url` is the base URI
-    of a WADO-RS service, without `/studies/…` and without trailing slash; it is data from outside and no
-    permission to connect.
+    A series whose instances lie in several places appears once for each place. `modality`, `number` and
+    `description` are what its item says of it for those who show it, which it need not. `retrieve_url` is the
+    base URI of a WADO-RS service, without `/studies/…` and without trailing slash; it is data from outside
+    and no permission to connect.
     """
 
     series_instance_uid: str
     retrieve_ae_title: str = ""
     retrieve_location_uid: str = ""
     retrieve_url: str = ""
+    modality: str = ""
+    number: str = ""
+    description: str = ""
     instances: tuple[ReferencedInstance, ...] = ()
 
 
@@ -198,7 +207,7 @@ def _manifest(scanned: Part10, most: int) -> Manifest:
         raise KosError(
             f"SOP Class UID is not that of a Key Object Selection Document, {KEY_OBJECT_SELECTION}"
         )
-    evidence = _Evidence(most)
+    evidence = _Evidence(most, _encodings(scanned.data_set))
     studies = tuple(evidence.studies(scanned.data_set))
     if not any(series.instances for study in studies for series in study.series):
         faults = "".join(f"; {fault}" for fault in _faults(evidence.nameless))
@@ -225,6 +234,7 @@ def _faults(nameless: Counter[int]) -> Iterator[str]:
 
 _OF_A_PLACE: Final = frozenset({_RETRIEVE_AE_TITLE, _RETRIEVE_LOCATION_UID, _RETRIEVE_URL})
 _MOST_CLASSES: Final = 1_000
+_LONGEST_DESCRIPTION: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +262,9 @@ def _base_url(url: str) -> str:
 class _Evidence:
     """Reads the evidence sequence, at most `most` references of it; `nameless` counts what names nothing."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, encodings: tuple[str, ...]) -> None:
         self.nameless: Counter[int] = Counter()
+        self._encodings = encodings
         self._most = self._left = most
         self._uids: dict[str, str] = {}
 
@@ -296,8 +307,17 @@ class _Evidence:
                 retrieve_ae_title=at.ae_title,
                 retrieve_location_uid=at.location_uid,
                 retrieve_url=at.url,
+                modality=_text(item, _MODALITY),
+                number=_text(item, _SERIES_NUMBER),
+                description=self._described(item),
                 instances=tuple(instances),
             )
+
+    def _described(self, series: DataSet) -> str:
+        element = series.get(_SERIES_DESCRIPTION)
+        if element is None or not isinstance(element.value, bytes):
+            return ""
+        return decode(element.value[:_LONGEST_DESCRIPTION], self._encodings)[0].strip(" \0")
 
     def _uid(self, item: DataSet, tag: int) -> str:
         """The UID at `tag`; empty when there is none, or something else."""
@@ -307,6 +327,12 @@ class _Evidence:
     def _shared(self, uid: str) -> str:
         """One string for a SOP class that thousands of references name."""
         return self._uids.setdefault(uid, uid) if len(self._uids) < _MOST_CLASSES else uid
+
+
+def _encodings(data_set: DataSet) -> tuple[str, ...]:
+    element = data_set.get(_CHARACTER_SET)
+    named = element.value if element is not None and isinstance(element.value, bytes) else b""
+    return encodings_of(named)[0]
 
 
 def _items(item: DataSet, tag: int) -> Iterator[DataSet]:

@@ -114,11 +114,53 @@ def test_a_consumer_reads_what_was_written(given_instances):
     } == {("ARCHIVE1", "1.2.3.77", "https://pacs.example.org/dicomweb")}
 
 
-@given(st.lists(instances, min_size=1))
-def test_all_levels_are_ordered_by_uid(given_instances):
+numbered = st.builds(
+    lambda series, uid, number: an_instance(
+        series_instance_uid=f"2.25.{series}", series_number=9 - series, sop_instance_uid=uid,
+        instance_number=number,
+    ),
+    st.integers(1, 4),
+    uids,
+    st.none() | st.integers(0, 20),
+)  # fmt: skip
+
+
+@given(st.lists(numbered, min_size=1, unique_by=key))
+def test_series_and_instances_are_in_the_order_of_their_numbers(given_instances):
+    by_key = {key(instance): instance for instance in given_instances}
+    found = [by_key[one] for one in referenced_in(evidence(given_instances, place=PLACE))]
+
+    assert all(
+        (before.series_number, before.instance_number is None, before.instance_number or 0)
+        <= (after.series_number, after.instance_number is None, after.instance_number or 0)
+        for before, after in pairwise(found)
+    )
+
+
+def test_instances_of_equal_numbers_are_in_the_order_of_their_uids():
+    given_instances = [an_instance(sop_instance_uid=uid, instance_number=7) for uid in ("2.25.3", "2.25.1")]
+
     found = referenced_in(evidence(given_instances, place=PLACE))
 
-    assert all(before < after for before, after in pairwise(found))
+    assert [uid for *_, uid in found] == ["2.25.1", "2.25.3"]
+
+
+def test_a_series_is_described_for_whoever_shows_it():
+    header = a_study_header(descriptions=((SERIES, "Thorax, größer"),))
+
+    manifest = read_manifest(encode(a_manifest(header, [an_instance(series_number=3, modality="CT")])))
+
+    [(_, series, _)] = manifest.instances
+    assert (series.number, series.modality, series.description) == ("3", "CT", "Thorax, größer")
+
+
+def test_a_series_of_which_nothing_is_known_says_nothing():
+    manifest = as_read(a_manifest(given_instances=[an_instance(series_number=None, modality="")]))
+
+    [study] = manifest.CurrentRequestedProcedureEvidenceSequence
+    assert not {"Modality", "SeriesNumber", "SeriesDescription"} & {
+        element.keyword for element in study.ReferencedSeriesSequence[0]
+    }
 
 
 # --- attributes --------------------------------------------------------------------------------------

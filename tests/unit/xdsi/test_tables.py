@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import xdsi.consent
+import xdsi.fetch
 import xdsi.find
 import xdsi.publications
 import xdsi.publish
+from consumer.imaging_document_consumer import Retrieved
 from consumer.settings import ConsumerSettings
+from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
 from shared.ebrim.model import Timestamp
 from tests.support.metadata import a_document_entry, an_on_demand_entry
 from xdsi import listing
@@ -118,4 +123,33 @@ def test_consent(capsys, monkeypatch):
         "effect  for                         until\n"
         "deny    roles RAD-PHYS^^2.999.40.1  2030-05-04T00:00:00Z\n"
         f"  policy {POLICY}\n"
+    )
+
+
+def test_fetch(capsys):
+    instances = tuple(ReferencedInstance(sop_class_uid="1.2", sop_instance_uid=f"2.25.{n}") for n in range(3))
+    series = (
+        ReferencedSeries(series_instance_uid=STUDY, number="2", modality="CT", description="Thorax 1.0",
+                         instances=instances),
+        ReferencedSeries(series_instance_uid=STUDY, number="2", modality="CT", description="Thorax 1.0",
+                         instances=instances[:1]),
+        ReferencedSeries(series_instance_uid="2.25.9", instances=instances[:1]),
+    )  # fmt: skip
+    manifest = Manifest(
+        sop_instance_uid=MANIFEST,
+        study_instance_uid="2.25.1",
+        studies=(ReferencedStudy(study_instance_uid="2.25.1", series=series),),
+    )
+
+    xdsi.fetch._tell(
+        manifest, Retrieved(instances=1, size=2**20, already_there=4, missing=()), Path("images"), False
+    )
+
+    assert capsys.readouterr().out == (
+        "series  modality  description  instances\n"
+        "2       CT        Thorax 1.0   4\n"
+        f"  uid {STUDY}\n"
+        "                               1\n"
+        "  uid 2.25.9\n"
+        "1 instance, 1.0 MiB, to images; 4 were there\n"
     )
