@@ -9,9 +9,22 @@ from enum import StrEnum
 from typing import Any
 
 from audit_repository.domain.sources import Standing
+from shared.audit.events import STUDY_INSTANCE_UID
 
 RETRIEVALS = frozenset({"ITI-39", "ITI-43", "ITI-68", "RAD-16", "RAD-55", "RAD-69", "RAD-75", "RAD-107"})
 QUERY = "110112"
+# Purposes of use (HL7 ActReason), for records that give the code alone.
+_MEANINGS = {
+    "TREAT": "treatment",
+    "ETREAT": "emergency treatment",
+    "BTG": "break the glass",
+    "COC": "coordination of care",
+    "HPAYMT": "payment",
+    "HOPERAT": "healthcare operations",
+    "HRESCH": "research",
+    "PATRQT": "patient's request",
+    "PUBHLTH": "public health",
+}
 # Both sides of one exchange record it, each at its own moment and by its own clock.
 SAME_EXCHANGE_SECONDS = 120
 
@@ -29,7 +42,8 @@ class Manner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One exchange; `human` says whether a user was named, else `who` is the system that asked.
+    """One exchange; `transaction` is its code, `named` says it in words, and `human` whether a user was
+    named, else `who` is the system that asked.
 
     `patients` are the ids under which it was recorded, as they were then. `reported_by` are the sources of
     its records, with what is known of each (`reporter`).
@@ -42,10 +56,12 @@ class Access:
     purposes: tuple[str, ...]
     manner: Manner
     transaction: str
+    named: str
     outcome: int
     description: str
     objects: tuple[str, ...]
     patients: tuple[str, ...]
+    studies: tuple[str, ...]
     reported_by: tuple[str, ...]
 
 
@@ -70,14 +86,16 @@ def _access(record: dict[str, Any]) -> Access:
         time=datetime.fromisoformat(record["time"]),
         who=who[0]["user_name"] or who[0]["user_id"] if who else "",
         human=bool(humans),
-        roles=tuple(role["text"] for one in humans for role in one["roles"]),
-        purposes=tuple(purpose["text"] for purpose in record["purposes"]),
+        roles=tuple(in_words(role) for one in humans for role in one["roles"]),
+        purposes=tuple(map(in_words, record["purposes"])),
         manner=_manner(record),
-        transaction=_transaction(record),
+        transaction=_kind(record)["code"],
+        named=f"{_kind(record)['code']} {_kind(record)['text']}".rstrip(),
         outcome=record["outcome"],
         description=record["description"],
         objects=tuple(item["id"] for item in record["objects"]),
         patients=tuple(record["patients"]),
+        studies=studies_of(record),
         reported_by=(reporter(record),),
     )
 
@@ -98,8 +116,21 @@ def reporter(record: dict[str, Any]) -> str:
             return f"{record['source']}, as {node} said; nodes were not compared then"
 
 
-def _transaction(record: dict[str, Any]) -> str:
-    return str((record["types"] or [record["event"]])[-1]["code"])
+def studies_of(record: dict[str, Any]) -> tuple[str, ...]:
+    """The Study Instance UIDs that a record names."""
+    return tuple(
+        item["id"] for item in record["objects"] if item["id_type"]["code"] == STUDY_INSTANCE_UID.code
+    )
+
+
+def in_words(code: dict[str, str]) -> str:
+    """A code as people read it: its text, or what the code is known to mean, or itself."""
+    return code["text"] or _MEANINGS.get(code["code"], code["code"])
+
+
+def _kind(record: dict[str, Any]) -> dict[str, str]:
+    kind: dict[str, str] = (record["types"] or [record["event"]])[-1]
+    return kind
 
 
 def _manner(record: dict[str, Any]) -> Manner:
@@ -157,9 +188,11 @@ def _merged(one: Access, other: Access) -> Access:
         purposes=one.purposes or other.purposes,
         manner=one.manner,
         transaction=one.transaction,
+        named=one.named,
         outcome=one.outcome,
         description=one.description or other.description,
         objects=one.objects,
         patients=tuple(dict.fromkeys((*one.patients, *other.patients))),
+        studies=one.studies or other.studies,
         reported_by=(*one.reported_by, *other.reported_by),
     )

@@ -6,8 +6,7 @@ import asyncio
 import json
 import re
 import sys
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -16,13 +15,12 @@ from typing import Annotated, Any
 import httpx2
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
 from shared.http.client import EgressRefused, http_client
-from xdsi.accesses import Access, Manner, accesses, reporter
+from xdsi.accesses import Manner, accesses
+from xdsi.audit_tables import show_access, show_accesses, show_records, write_accesses, write_records
 from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage
 from xdsi.options import AsJson, Config
@@ -51,21 +49,30 @@ Url = Annotated[
 Since = Annotated[
     str, typer.Option(help="From then on: 2030-05-04, 2030-05-04T09:15Z, or 90d, 12h, 30m ago.")
 ]
+Until = Annotated[str, typer.Option(help="Before then, written likewise.")]
+OfUser = Annotated[str, typer.Option(help="User: NameID, or any UserID or UserName.")]
+Node = Annotated[
+    str, typer.Option(help="Node that delivered: subject DN, SHA-256 of the certificate, or address.")
+]
+OfOutcome = Annotated[
+    OutcomeFilter | None,
+    typer.Option(help="Only events that ended so; refused by consent or rights is no failure."),
+]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with all columns, for spreadsheets.")]
 
 
 @app.command()
 def search(
     patient: Annotated[str, typer.Option(help="Patient id, bare or as CX.")] = "",
-    user: Annotated[str, typer.Option(help="User: NameID, or any UserID or UserName.")] = "",
+    user: OfUser = "",
     type_: Annotated[
         str, typer.Option("--type", help="Transaction or event code: ITI-18, RAD-69, 110114.")
     ] = "",
     object_: Annotated[str, typer.Option("--object", help="Id of a document, study or other object.")] = "",
-    outcome: Annotated[OutcomeFilter | None, typer.Option(help="Only events that ended so.")] = None,
+    outcome: OfOutcome = None,
     since: Since = "",
-    node: Annotated[
-        str, typer.Option(help="Node that delivered: subject DN, SHA-256 of the certificate, or address.")
-    ] = "",
+    until: Until = "",
+    node: Node = "",
     standing: Annotated[
         Standing | None,
         typer.Option(help="Only records whose source is proved, claimed by a node, or another node's."),
@@ -73,6 +80,7 @@ def search(
     unparsed: Annotated[bool, typer.Option(help="Only records that could not be read.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Most records shown, newest first.")] = 100,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = "",
     config: Config = None,
 ) -> None:
@@ -87,7 +95,8 @@ def search(
         type=type_,
         object=object_,
         outcome=outcome.value if outcome else "",
-        since=moment(since),
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
         node=node,
         standing=standing.value if standing else "",
         unparsed=unparsed,
@@ -95,8 +104,10 @@ def search(
     records = asyncio.run(collect(settings, url, wanted, limit))
     if as_json:
         sys.stdout.write(json.dumps(records, ensure_ascii=False, indent=1) + "\n")
-        return
-    Console().print(_records(records))
+    elif as_csv:
+        write_records(sys.stdout, records)
+    else:
+        show_records(records, settings.affinity_domain)
 
 
 @app.command()
@@ -128,7 +139,12 @@ def verify(
 def report(
     patient: Annotated[str, typer.Option(help="Patient id, bare or as CX.")],
     since: Since = "90d",
+    until: Until = "",
+    user: OfUser = "",
+    node: Node = "",
+    outcome: OfOutcome = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = "",
     config: Config = None,
 ) -> None:
@@ -140,22 +156,30 @@ def report(
     Example: [bold]xdsi audit report --patient P0001 --since 90d[/bold]
     """
     settings = load(AuditRepositorySettings, config)
-    wanted = _wanted(patient=complete(patient, settings), since=moment(since))
+    wanted = _wanted(
+        patient=complete(patient, settings),
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
+        user=user,
+        node=node,
+        outcome=outcome.value if outcome else "",
+    )
     records = asyncio.run(collect(settings, url, wanted, MOST_REPORTED))
     if len(records) == MOST_REPORTED:
         raise Failed(f"there are more than {MOST_REPORTED} records; give a later --since")
     found = accesses(records)
     if as_json:
-        sys.stdout.write(
-            json.dumps([_as_json(access) for access in found], ensure_ascii=False, indent=1) + "\n"
-        )
-        return
-    console = Console()
-    for manner in Manner:
-        if of_manner := [access for access in found if access.manner is manner]:
-            console.print(_summary(manner, of_manner))
-    if not found:
-        console.print("Nobody touched the data of this patient in that time.")
+        shown = json.dumps([show_access(access) for access in found], ensure_ascii=False, indent=1)
+        sys.stdout.write(f"{shown}\n")
+    elif as_csv:
+        write_accesses(sys.stdout, found)
+    elif not found:
+        typer.echo("Nobody touched the data of this patient in that time.")
+    else:
+        for manner in Manner:
+            if of_manner := [access for access in found if access.manner is manner]:
+                typer.echo(f"who {manner.value}")
+                show_accesses(of_manner, settings.affinity_domain)
 
 
 # --- what is asked -----------------------------------------------------------------------------------
@@ -168,7 +192,7 @@ def complete(patient: str, settings: AuditRepositorySettings) -> str:
     return f"{patient}^^^&{settings.affinity_domain}&ISO"
 
 
-def moment(text: str, now: datetime | None = None) -> datetime | None:
+def moment(text: str, option: str, now: datetime | None = None) -> datetime | None:
     """A time as it is typed: ISO 8601, local when it has no zone, or so long ago."""
     if not text:
         return None
@@ -178,7 +202,7 @@ def moment(text: str, now: datetime | None = None) -> datetime | None:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise WrongUsage(
-            f"--since {text}: write a time as 2030-05-04, 2030-05-04T09:15Z, or 90d, 12h, 30m"
+            f"{option} {text}: write a time as 2030-05-04, 2030-05-04T09:15Z, or 90d, 12h, 30m"
         ) from None
 
 
@@ -279,56 +303,7 @@ async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
     return asdict(found)
 
 
-# --- what is shown -----------------------------------------------------------------------------------
-
-
-def plain(text: object) -> Text:
-    """Text of a record for a terminal: no markup, and control characters as their codes."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-    return Text(shown, overflow="fold")
-
-
-def _local(time: str | datetime) -> str:
-    at = datetime.fromisoformat(time) if isinstance(time, str) else time
-    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _records(records: Sequence[dict[str, Any]]) -> Table:
-    table = Table(
-        "#", "time", "what", "who", "patient", "outcome", "reported by", title=f"{len(records)} records"
-    )
-    for record in records:
-        table.add_row(*map(plain, _cells(record)))
-    return table
-
-
-def _cells(record: dict[str, Any]) -> tuple[object, ...]:
-    if record["state"] == "unparsed":
-        return (
-            record["sequence"],
-            _local(record["received"]),
-            "unparsed",
-            "",
-            "",
-            record["reason"],
-            record["subject"] or record["peer"],
-        )
-    asking = [one for one in record["participants"] if one["requestor"]]
-    outcome = (
-        "success"
-        if not record["outcome"]
-        else " ".join(filter(None, ("failure", str(record["outcome"]), record["description"])))
-    )
-    types = record["types"] or [record["event"]]
-    return (
-        record["sequence"],
-        _local(record["time"]),
-        " ".join(f"{code['code']} {code['text']}" for code in types),
-        ", ".join(one["user_name"] or one["user_id"] for one in asking),
-        ", ".join(record["patients"]),
-        outcome,
-        reporter(record),
-    )
+# --- what verification tells ---------------------------------------------------------------------------
 
 
 def _tell(report: dict[str, Any]) -> None:
@@ -357,49 +332,3 @@ def _tell_standings(report: dict[str, Any]) -> None:
         typer.echo(f"{number:,} records come from nodes to which no source is bound; they name it themselves")
     if number := counts[Standing.UNKNOWN]:
         typer.echo(f"{number:,} records were kept before nodes were compared with sources")
-
-
-def _summary(manner: Manner, found: Sequence[Access]) -> Table:
-    table = Table(
-        "who",
-        "role",
-        "purpose",
-        "by",
-        "recorded under",
-        "times",
-        "first",
-        "last",
-        "reported by",
-        title=f"who {manner.value}",
-    )
-    groups: Counter[tuple[str, ...]] = Counter()
-    times: dict[tuple[str, ...], list[datetime]] = {}
-    reporters: dict[tuple[str, ...], dict[str, None]] = {}
-    for access in found:
-        who = access.who if access.human else f"system {access.who}"
-        told_as = (", ".join(access.roles), ", ".join(access.purposes), access.transaction)
-        group = (who, *told_as, ", ".join(access.patients))
-        groups[group] += 1
-        times.setdefault(group, []).append(access.time)
-        reporters.setdefault(group, {}).update(dict.fromkeys(access.reported_by))
-    for row, count in sorted(groups.items(), key=lambda item: times[item[0]][-1], reverse=True):
-        told = (count, _local(min(times[row])), _local(max(times[row])), "; ".join(reporters[row]))
-        table.add_row(*map(plain, (*row, *told)))
-    return table
-
-
-def _as_json(access: Access) -> dict[str, Any]:
-    return {
-        "time": access.time.isoformat(),
-        "who": access.who,
-        "human": access.human,
-        "roles": access.roles,
-        "purposes": access.purposes,
-        "manner": access.manner.value,
-        "transaction": access.transaction,
-        "outcome": access.outcome,
-        "description": access.description,
-        "objects": access.objects,
-        "patients": access.patients,
-        "reported_by": access.reported_by,
-    }

@@ -19,14 +19,17 @@ _BETWEEN = "  "
 _NARROWEST = 6
 
 
+Cell = str | int | tuple[str, ...]
+
+
 class Column(NamedTuple):
-    """A column; of one that `is_id` every value stays whole."""
+    """A column; of one that `is_id` every value stays whole. A cell of several ids is a tuple."""
 
     heading: str
     is_id: bool = False
 
 
-def show(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, headings: bool = True) -> None:
+def show(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, headings: bool = True) -> None:
     """Print a list as wide as standard output is."""
     for line in lines(columns, rows, width=_width(), headings=headings):
         typer.echo(line)
@@ -34,25 +37,30 @@ def show(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, heading
 
 def lines(
     columns: Sequence[Column],
-    rows: Iterable[Sequence[object]],
+    rows: Iterable[Sequence[Cell]],
     *,
     width: int | None,
     headings: bool = True,
 ) -> Iterator[str]:
     """The lines of a list, at most `width` cells wide but for ids; columns that are empty in every row are
     left out. Without `headings` an id of a line of its own is named there alone."""
-    texts = [tuple(map(plain, row)) for row in rows]
-    if not texts:
+    cells = [tuple(map(_values, row)) for row in rows]
+    if not cells:
         return
-    kept = [at for at in range(len(columns)) if any(row[at] for row in texts)]
+    kept = [at for at in range(len(columns)) if any(any(row[at]) for row in cells)]
     columns = [columns[at] for at in kept]
-    texts = [tuple(row[at] for at in kept) for row in texts]
+    cells = [tuple(row[at] for at in kept) for row in cells]
     above = [tuple(column.heading for column in columns)] if headings else []
-    widths = _widths([*above, *texts])
+    texts = [*above, *(tuple(map(" ".join, row)) for row in cells)]
+    widths = _widths(texts)
     if width is None or _together(widths) <= width:
-        yield from (_line(row, widths) for row in (*above, *texts))
+        yield from (_line(row, widths) for row in texts)
     else:
-        yield from _narrow(columns, texts, width, headings=headings)
+        yield from _narrow(columns, cells, width, headings=headings)
+
+
+def _values(cell: Cell) -> tuple[str, ...]:
+    return tuple(map(plain, cell)) if isinstance(cell, tuple) else (plain(cell),)
 
 
 def plain(value: object) -> str:
@@ -70,19 +78,25 @@ def _width() -> int | None:
 
 
 def _narrow(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, *, headings: bool
+    columns: Sequence[Column], rows: Sequence[Sequence[tuple[str, ...]]], width: int, *, headings: bool
 ) -> Iterator[str]:
     text = [at for at, column in enumerate(columns) if not column.is_id]
     above = [tuple(columns[at].heading for at in text)] if headings and text else []
-    widths = _fitted(_widths([*above, *(tuple(row[at] for at in text) for row in rows)]), width)
+    texts = [tuple(" ".join(row[at]) for at in text) for row in rows]
+    wanted = _widths([*above, *texts])
+    words = [
+        max(cell_len(word) for row in (*above, *texts) for word in row[at].split(" "))
+        for at in range(len(wanted))
+    ]
+    widths = _fitted(_fitted(wanted, words, width), [_NARROWEST] * len(wanted), width)
     yield from (_line(row, widths) for row in above)
-    for row in rows:
-        folded = [list(_folded(row[at], limit)) for at, limit in zip(text, widths, strict=True)]
+    for row, shown in zip(rows, texts, strict=True):
+        folded = [list(_folded(one, limit)) for one, limit in zip(shown, widths, strict=True)]
         for number in range(max(map(len, folded), default=0)):
             yield _line([lines[number] if number < len(lines) else "" for lines in folded], widths)
-        for column, value in zip(columns, row, strict=True):
-            if column.is_id and value:
-                yield f"{_BETWEEN}{column.heading} {value}"
+        for column, values in zip(columns, row, strict=True):
+            if column.is_id:
+                yield from (f"{_BETWEEN}{column.heading} {value}" for value in values if value)
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -93,11 +107,14 @@ def _together(widths: Sequence[int]) -> int:
     return sum(widths) + len(_BETWEEN) * (len(widths) - 1)
 
 
-def _fitted(widths: list[int], width: int) -> list[int]:
-    """The widths with the widest made narrower until all fit."""
+def _fitted(widths: list[int], least: list[int], width: int) -> list[int]:
+    """The widths with the widest made narrower, none below its least, until all fit or none can be."""
     fitted = list(widths)
-    while _together(fitted) > width and max(fitted) > _NARROWEST:
-        fitted[fitted.index(max(fitted))] -= 1
+    while _together(fitted) > width:
+        at = max(range(len(fitted)), key=lambda at: (fitted[at] > least[at], fitted[at]))
+        if fitted[at] <= least[at]:
+            break
+        fitted[at] -= 1
     return fitted
 
 

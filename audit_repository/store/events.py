@@ -10,7 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, bindparam, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from audit_repository.domain.chain import (
     EMPTY,
@@ -27,6 +38,7 @@ from audit_repository.store.identities import identities, insert_identities, rea
 from audit_repository.store.signing import Signer, last_published, publish
 from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
 from shared.attempts import awaited
+from shared.audit.events import REFUSED
 from shared.background import BackgroundWork
 from shared.store.engine import Database, Row, Transaction
 from shared.store.failures import DatabaseError
@@ -71,7 +83,8 @@ class Search:
     """What to find; an empty value means any. Times are as `instant` writes them, `since` included, `until`
     not. `patient` is an id with all that was merged into it, whose records still name it as they did then.
 
-    `failed` None means any outcome; `outcome` is REFUSED, or empty. Only records below the sequence `before`
+    `failed` None means any outcome, True one that is neither success nor a refusal; `outcome` is REFUSED, or
+    empty. Only records below the sequence `before`
     are found.
     """
 
@@ -94,6 +107,9 @@ class Search:
     limit: int = 100
 
 
+_REFUSAL = select(audit_term.c.sequence).where(
+    audit_term.c.kind == literal(IndexKind.OUTCOME.value), audit_term.c.value == literal(REFUSED)
+)
 _TERMS = ("patient", "user", "type", "object", "source", "address", "outcome")
 _BY_TERM = {name: IndexKind(name).value for name in _TERMS}
 _BY_COLUMN = ("subject", "fingerprint", "peer", "standing")
@@ -347,6 +363,9 @@ def _search(wanted: Search) -> Select[Any]:
         found = found.where(record.event_time < bindparam("until"))
     if wanted.failed is not None:
         found = found.where(record.outcome > literal(0) if wanted.failed else record.outcome == literal(0))
+    if wanted.failed:
+        # A refusal is no failure, though its outcome is not success.
+        found = found.where(~exists(_REFUSAL.where(audit_term.c.sequence == record.sequence)))
     if wanted.unparsed:
         found = found.where(record.state == literal(RecordState.UNPARSED.value))
     return found.where(newest < bindparam("before")).order_by(newest.desc()).limit(bindparam("limit"))

@@ -22,6 +22,7 @@ from registry.transactions.iti8 import FeedReceiver
 from shared.audit.events import (
     INSTANCES_TRANSFERRED,
     PATIENT_RECORD,
+    REFUSED,
     AuditEvent,
     AuditSource,
     Outcome,
@@ -125,7 +126,8 @@ async def test_what_was_recorded_under_a_merged_id_is_the_surviving_patient_s(op
         await trail.append([a_retrieval("A", refused=True)])
 
         assert await under(trail, "B") == ["A", "B", "A"]
-        assert await under(trail, "B", failed=True) == ["A"]
+        assert await under(trail, "B", outcome=REFUSED) == ["A"]
+        assert await under(trail, "B", failed=True) == []
         assert await under(trail, "A") == ["A", "A"]
         assert await under(trail, "C") == ["C"]
         assert (await verify(trail.database, trail.folder)).problems == []

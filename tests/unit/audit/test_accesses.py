@@ -6,8 +6,9 @@ import pytest
 
 from audit_repository.settings import AuditRepositorySettings
 from xdsi.accesses import Manner, accesses
-from xdsi.audit import complete, moment, plain
+from xdsi.audit import complete, moment
 from xdsi.failures import Failed
+from xdsi.listing import plain
 
 NOON = datetime(2030, 5, 4, 12, tzinfo=UTC)
 
@@ -37,7 +38,7 @@ def a_record(
         "fingerprint": "ab" * 32,
         "purposes": [],
         "participants": [node, user] if human else [node],
-        "objects": [{"id": "2.999.5.1"}],
+        "objects": [{"id": "2.999.5.1", "id_type": {"code": "110180", "system": "DCM", "text": ""}}],
         "patients": ["B"],
     } | more
 
@@ -69,7 +70,7 @@ def test_both_sides_of_an_exchange_are_one_access():
         {"at": NOON + timedelta(minutes=5)},
         {"transaction": "ITI-43"},
         {"outcome": 8},
-        {"objects": [{"id": "another"}]},
+        {"objects": [{"id": "another", "id_type": {"code": "110180"}}]},
         {"human": False},
         {"source": "xdsi-registry"},
     ],
@@ -112,17 +113,17 @@ def test_a_bare_patient_id_is_of_the_affinity_domain():
 
 
 def test_times_are_read_as_people_type_them():
-    assert moment("2d", NOON) == NOON - timedelta(days=2)
-    assert moment("2030-05-04T14:00:00+02:00") == NOON
-    assert moment("") is None
-    with pytest.raises(Failed, match="--since soon"):
-        moment("soon")
+    assert moment("2d", "--since", NOON) == NOON - timedelta(days=2)
+    assert moment("2030-05-04T14:00:00+02:00", "--since") == NOON
+    assert moment("", "--since") is None
+    with pytest.raises(Failed, match="--until soon"):
+        moment("soon", "--until")
 
 
 def test_nothing_of_a_record_reaches_the_terminal_as_a_command():
     shown = plain("a\x1b[2Jb\x9bc[bold]d\n\u202ee")
 
-    assert shown.plain == "a\\x1b[2Jb\\x9bc[bold]d\\n\\u202ee"
+    assert shown == "a\\x1b[2Jb\\x9bc[bold]d\\n\\u202ee"
 
 
 CLAIMED = {"standing": "claimed", "subject": "CN=south"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from consumer.settings import ConsumerSettings
 from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
 from shared.ebrim.model import Timestamp
 from tests.support.metadata import a_document_entry, an_on_demand_entry
-from xdsi import listing
+from xdsi import audit_tables, listing
+from xdsi.accesses import accesses
 
 STUDY = "1.3.6.1.4.1.14519.5.2.1.7009.2403.334219107373090212345678901234"
 MANIFEST = "2.25.340282366920938463463374607431768211455"
@@ -152,4 +154,81 @@ def test_fetch(capsys):
         "                               1\n"
         "  uid 2.25.9\n"
         "1 instance, 1.0 MiB, to images; 4 were there\n"
+    )
+
+
+def a_record(**changes):
+    code = {"code": "ITI-43", "system": "IHE Transactions", "text": "Retrieve Document Set"}
+    user = {
+        "user_id": "<dr.south@urn:idp>",
+        "user_name": "<dr.south@urn:idp>",
+        "name_id": "dr.south",
+        "requestor": True,
+        "roles": [{"code": "RAD-PHYS", "system": "2.999.40.1", "text": "Radiologist"}],
+    }
+    return {
+        "sequence": 12,
+        "state": "parsed",
+        "time": "2026-11-29T22:00:00.000000Z",
+        "event": {"code": "110106", "system": "DCM", "text": "Export"},
+        "types": [code],
+        "outcome": 8,
+        "description": "refused by consent: deny everyone",
+        "refused": True,
+        "source": "xdsi-repository",
+        "standing": "proved",
+        "subject": "CN=north",
+        "peer": "127.0.0.1",
+        "fingerprint": "ab" * 32,
+        "purposes": [{"code": "TREAT", "system": "2.16.840.1.113883.5.8", "text": ""}],
+        "participants": [user],
+        "patients": ["P-1001^^^&1.2.3&ISO", "X-1^^^&9.9.9&ISO"],
+        "objects": [{"id": STUDY, "id_type": {"code": "110180", "system": "DCM", "text": ""}}],
+    } | changes
+
+
+@pytest.fixture
+def utc(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_audit_search(capsys, utc):
+    unread = {"sequence": 13, "state": "unparsed", "received": "2026-11-29T22:00:01.000000Z"}
+    unread |= {"reason": "no XML", "subject": "", "peer": "192.0.2.9"}
+
+    audit_tables.show_records([unread, a_record()], "1.2.3")
+
+    assert capsys.readouterr().out == (
+        "2 records\n"
+        "#   time                what                outcome              reported by\n"
+        "13  2026-11-29          unparsed            no XML               192.0.2.9\n"
+        "    22:00:01\n"
+        "12  2026-11-29          ITI-43 Retrieve     refused: by          xdsi-repository\n"
+        "    22:00:00            Document Set        consent: deny\n"
+        "                                            everyone\n"
+        "  user dr.south\n"
+        "  patient P-1001\n"
+        "  patient X-1^^^&9.9.9&ISO\n"
+        f"  study {STUDY}\n"
+    )
+
+
+def test_audit_report(capsys, utc):
+    audit_tables.show_accesses(accesses([a_record(), a_record(time="2026-11-30T08:00:00Z")]), "1.2.3")
+
+    assert capsys.readouterr().out == (
+        "role         purpose    by        times  first       last        reported by\n"
+        "Radiologist  treatment  ITI-43    2      2026-11-29  2026-11-30  xdsi-repository\n"
+        "                        Retrieve         22:00:00    08:00:00\n"
+        "                        Document\n"
+        "                        Set\n"
+        "  user dr.south\n"
+        "  issuer urn:idp\n"
+        "  recorded under P-1001\n"
+        "  recorded under X-1^^^&9.9.9&ISO\n"
+        f"  study {STUDY}\n"
     )
