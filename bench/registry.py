@@ -48,7 +48,7 @@ from bench.support.registry_content import (
 from bench.support.registry_worker import ELEMENT_BY_ELEMENT, FLOOR, QUERY_ONLY
 from bench.support.report import Measure, options, show
 from shared.messages.iti18 import ReturnType
-from shared.security.issuer import AssertionIssuer
+from shared.security.issuer import AssertionContent, AssertionIssuer
 from xdsi.certificates import create_community
 from xdsi.stage import free_ports, write_toml
 
@@ -148,11 +148,13 @@ def _settings(folder: Path, url: str | None) -> tuple[dict[str, Any], bytes]:
     }
     issuer = AssertionIssuer.load(community.issuer, community.provider.key, community.provider.certificate)
     assertion = issuer.sign(
-        name_id="bench",
-        audience=f"urn:oid:{DOMAIN}",
-        roles=[ROLE],
-        organization="General Hospital",
-        lifetime_seconds=ASSERTION_SECONDS,
+        AssertionContent(
+            name_id="bench",
+            audience=f"urn:oid:{DOMAIN}",
+            roles=[ROLE],
+            organization="General Hospital",
+            lifetime_seconds=ASSERTION_SECONDS,
+        )
     )
     return settings, assertion
 

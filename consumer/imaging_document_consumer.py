@@ -32,7 +32,7 @@ from shared.dicom.kos import Manifest, read_manifest
 from shared.ebrim.model import DocumentEntry
 from shared.faults import SoapFault
 from shared.http.client import EgressRefused
-from shared.security.issuer import AssertionIssuer
+from shared.security.issuer import AssertionContent, AssertionIssuer
 from shared.settings import SettingsError
 from shared.soap.client import PeerError
 
@@ -238,21 +238,21 @@ def _assertions(settings: ConsumerSettings, clinician: Clinician | None) -> Call
             )
         )
     issuer = AssertionIssuer.load(signer.issuer, signer.key, signer.certificate)
+    content = AssertionContent(
+        name_id=clinician.name_id,
+        audience=settings.audience,
+        roles=clinician.roles,
+        purposes=clinician.purposes,
+        organization=clinician.organization,
+        organization_ids=clinician.organization_ids,
+        home_community_id=settings.home_community_id,
+    )
     current: tuple[float, bytes] | None = None
 
     def assertion() -> bytes:
         nonlocal current
         if current is None or time.monotonic() - current[0] > _RENEW_SECONDS:
-            signed = issuer.sign(
-                name_id=clinician.name_id,
-                audience=settings.audience,
-                roles=clinician.roles,
-                purposes=clinician.purposes,
-                organization=clinician.organization,
-                organization_ids=clinician.organization_ids,
-                home_community_id=settings.home_community_id,
-            )
-            current = (time.monotonic(), signed)
+            current = (time.monotonic(), issuer.sign(content))
         return current[1]
 
     return assertion

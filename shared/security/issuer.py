@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Self
+from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -29,6 +29,31 @@ _AUTHN_CONTEXT = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
 _URI_FORMAT = "urn:oasis:names:tc:SAML:2.0:attrname-format:uri"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssertionContent:
+    """What an assertion says of the user `name_id`, and for whom.
+
+    `roles` and `purposes` are codes whose `scheme` is an OID, and whose `display_name` goes along. It begins
+    to be valid at `not_before` (aware), at the present second without. `recipient` is the endpoint that alone
+    may take it; empty for any.
+    """
+
+    name_id: str
+    audience: str
+    roles: Sequence[Code] = ()
+    purposes: Sequence[Code] = ()
+    organization: str = ""
+    organization_ids: Sequence[str] = ()
+    subject_id: str = ""
+    alias: str = ""
+    home_community_id: str = ""
+    resource_ids: Sequence[str] = ()
+    recipient: str = ""
+    lifetime_seconds: float = LIFETIME_SECONDS
+    not_before: datetime | None = None
+    one_time_use: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class AssertionIssuer:
     """A provider with its key, read once; `issuer` is the URI by which it is believed."""
@@ -48,16 +73,13 @@ class AssertionIssuer:
         """
         return cls(issuer, *_pair(key, certificate))
 
-    def sign(self, *, name_id: str, audience: str, **content: Any) -> bytes:
-        """Sign an assertion; `content` is that of `sign_assertion`."""
-        return sign_assertion(
-            issuer=self.issuer,
-            key=self.key,
-            certificate=self.certificate,
-            name_id=name_id,
-            audience=audience,
-            **content,
-        )
+    def sign(self, content: AssertionContent) -> bytes:
+        """Make a signed bearer assertion: ASCII octets without an XML declaration.
+
+        The octets go as they are into a Security header, or base64url into a bearer token; any change breaks
+        them.
+        """
+        return sign(_assertion(self.issuer, content), self.key, self.certificate)
 
 
 def _pair(key: Path, certificate: Path) -> tuple[PrivateKey, x509.Certificate]:
@@ -76,64 +98,6 @@ def _pair(key: Path, certificate: Path) -> tuple[PrivateKey, x509.Certificate]:
             (f"XDSI_ASSERTION__KEY: {key} is not the RSA or EC private key of {certificate}; name that",)
         )
     return private, public
-
-
-def sign_assertion(
-    *,
-    issuer: str,
-    key: PrivateKey,
-    certificate: x509.Certificate,
-    name_id: str,
-    audience: str,
-    roles: Sequence[Code] = (),
-    purposes: Sequence[Code] = (),
-    organization: str = "",
-    organization_ids: Sequence[str] = (),
-    subject_id: str = "",
-    alias: str = "",
-    home_community_id: str = "",
-    resource_ids: Sequence[str] = (),
-    recipient: str = "",
-    lifetime_seconds: float = LIFETIME_SECONDS,
-    not_before: datetime | None = None,
-    one_time_use: bool = False,
-) -> bytes:
-    """Make a signed bearer assertion about the user `name_id`: ASCII octets without an XML declaration.
-
-    The octets go as they are into a Security header, or base64url into a bearer token; any change breaks
-    them.
-
-    Parameters
-    ----------
-    roles, purposes
-        `scheme` is an OID, `display_name` goes along.
-    not_before
-        When it begins to be valid (aware); the present second when absent.
-    recipient
-        The endpoint that alone may take it; empty for any.
-    """
-    begins = (not_before or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
-    written = _assertion(
-        assertion_id=f"_{token_hex(16)}",
-        issuer=issuer,
-        subject=_subject(name_id, alias, recipient),
-        begins=begins,
-        ends=begins + timedelta(seconds=lifetime_seconds),
-        audience=audience,
-        one_time_use=one_time_use,
-        attributes="".join(
-            (
-                _text_attribute(saml.SUBJECT_ID, [subject_id]),
-                _text_attribute(saml.ORGANIZATION, [organization]),
-                _text_attribute(saml.ORGANIZATION_ID, organization_ids),
-                _text_attribute(saml.HOME_COMMUNITY_ID, [home_community_id]),
-                _coded_attribute(saml.ROLE, "Role", roles),
-                _coded_attribute(saml.PURPOSE_OF_USE, "PurposeOfUse", purposes),
-                _text_attribute(saml.RESOURCE_ID, resource_ids),
-            )
-        ),
-    )
-    return sign(written, key, certificate)
 
 
 def sign(assertion: bytes, key: PrivateKey, certificate: x509.Certificate) -> bytes:
@@ -157,31 +121,39 @@ def _algorithms(key: PrivateKey) -> tuple[SignatureMethod, DigestAlgorithm]:
     return SignatureMethod.ECDSA_SHA256, DigestAlgorithm.SHA256
 
 
-def _assertion(
-    *,
-    assertion_id: str,
-    issuer: str,
-    subject: str,
-    begins: datetime,
-    ends: datetime,
-    audience: str,
-    one_time_use: bool,
-    attributes: str,
-) -> bytes:
+def _assertion(issuer: str, content: AssertionContent) -> bytes:
+    begins = (content.not_before or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
+    ends = begins + timedelta(seconds=content.lifetime_seconds)
+    attributes = _attributes(content)
     statement = f"<saml:AttributeStatement>{attributes}</saml:AttributeStatement>" if attributes else ""
+    audience = f"<saml:Audience>{escape(content.audience)}</saml:Audience>"
     return (
         f'<saml:Assertion xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" xmlns:xsi="{_XSI}"'
-        f' ID="{assertion_id}" Version="2.0" IssueInstant="{_instant(begins)}">'
+        f' ID="_{token_hex(16)}" Version="2.0" IssueInstant="{_instant(begins)}">'
         f"<saml:Issuer>{escape(issuer)}</saml:Issuer>"
         '<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#" Id="placeholder"/>'
-        f"{subject}"
+        f"{_subject(content.name_id, content.alias, content.recipient)}"
         f'<saml:Conditions NotBefore="{_instant(begins)}" NotOnOrAfter="{_instant(ends)}">'
-        f"<saml:AudienceRestriction><saml:Audience>{escape(audience)}</saml:Audience></saml:AudienceRestriction>"
-        f"{'<saml:OneTimeUse/>' if one_time_use else ''}</saml:Conditions>"
+        f"<saml:AudienceRestriction>{audience}</saml:AudienceRestriction>"
+        f"{'<saml:OneTimeUse/>' if content.one_time_use else ''}</saml:Conditions>"
         f'<saml:AuthnStatement AuthnInstant="{_instant(begins)}"><saml:AuthnContext>'
         f"<saml:AuthnContextClassRef>{_AUTHN_CONTEXT}</saml:AuthnContextClassRef>"
         f"</saml:AuthnContext></saml:AuthnStatement>{statement}</saml:Assertion>"
     ).encode()
+
+
+def _attributes(content: AssertionContent) -> str:
+    return "".join(
+        (
+            _text_attribute(saml.SUBJECT_ID, [content.subject_id]),
+            _text_attribute(saml.ORGANIZATION, [content.organization]),
+            _text_attribute(saml.ORGANIZATION_ID, content.organization_ids),
+            _text_attribute(saml.HOME_COMMUNITY_ID, [content.home_community_id]),
+            _coded_attribute(saml.ROLE, "Role", content.roles),
+            _coded_attribute(saml.PURPOSE_OF_USE, "PurposeOfUse", content.purposes),
+            _text_attribute(saml.RESOURCE_ID, content.resource_ids),
+        )
+    )
 
 
 def _instant(moment: datetime) -> str:

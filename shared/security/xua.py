@@ -23,17 +23,14 @@ from lxml import etree
 from shared.faults import WSSE, WSU, SecurityFault
 from shared.security import saml, xmldsig
 from shared.security.caller import User
-from shared.security.issuer import AssertionIssuer, sign_assertion
 from shared.security.saml import Verified
 from shared.settings import AssertionSettings, SettingsError, VoiceSettings
 from shared.xml import Element, XmlError, elements, parse, qname
 
 __all__ = [
-    "AssertionIssuer",
     "AssertionVerifier",
     "assertion_of",
     "check_timestamp",
-    "sign_assertion",
     "verified",
 ]
 

@@ -23,7 +23,7 @@ from shared.messages.documents import DocumentRequest
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
-from shared.security.issuer import AssertionIssuer
+from shared.security.issuer import AssertionContent, AssertionIssuer
 from tests.support.certificates import stranger
 from tests.support.community import (
     RADIOLOGIST,
@@ -115,7 +115,9 @@ def attacks(stage: Stage, http: Any) -> list[Attack]:
     web = stage.url("source", "/dicomweb")
     provider = stage.north.provider
     forger = AssertionIssuer.load(stage.south.issuer, provider.key, provider.certificate)
-    forged = forger.sign(name_id="dr.south", audience=f"urn:oid:{DOMAIN}", roles=RADIOLOGIST.roles)
+    forged = forger.sign(
+        AssertionContent(name_id="dr.south", audience=f"urn:oid:{DOMAIN}", roles=RADIOLOGIST.roles)
+    )
     large = a_query(*(f"2.25.{at}" for at in range(900)))
     huge = a_query("2.25." + "9" * 60_000)
     kinds: list[tuple[int, Attack]] = [

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from shared.ebrim.model import Code
-from shared.security.issuer import sign_assertion
+from shared.security.issuer import AssertionContent, AssertionIssuer
 from shared.security.xua import AssertionVerifier, assertion_of
 from shared.settings import AssertionSettings
 from shared.xml import parse
@@ -39,10 +39,7 @@ KEYS = {
 
 
 def an_assertion(key) -> bytes:
-    return sign_assertion(
-        issuer="https://idp.north.example",
-        key=key,
-        certificate=certificate_of(key),
+    content = AssertionContent(
         name_id="u-778",
         alias="who & whom",
         audience=AUDIENCE,
@@ -53,6 +50,7 @@ def an_assertion(key) -> bytes:
         resource_ids=("P0001^^^&2.999.1&ISO",),
         recipient="https://registry.example/xds",
     )
+    return AssertionIssuer("https://idp.north.example", key, certificate_of(key)).sign(content)
 
 
 def xmlsec1(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.ebrim.model import Code
-from shared.security.issuer import AssertionIssuer
+from shared.security.issuer import AssertionContent, AssertionIssuer
 from shared.security.peer_certificate import node_from_der
 from xdsi.certificates import Community, create_community, trust_each_other
 
@@ -66,7 +66,7 @@ def assertion_for(name_id: str, community: Community | None = None, **content: A
         "organization_ids": ("urn:oid:2.999.7",),
         "audience": AUDIENCE,
     }
-    return provider(community or communities()[0]).sign(name_id=name_id, **said | content)
+    return provider(community or communities()[0]).sign(AssertionContent(name_id=name_id, **said | content))
 
 
 def bearer(assertion: bytes) -> str:

@@ -34,7 +34,7 @@ from shared.audit import syslog
 from shared.ebrim.identifiers import CX
 from shared.ebrim.model import Code
 from shared.http.client import http_client
-from shared.security.issuer import AssertionIssuer
+from shared.security.issuer import AssertionContent, AssertionIssuer
 from shared.security.tls import client_context
 from shared.settings import ServiceSettings, TlsSettings
 from shared.soap.client import SoapClient
@@ -325,7 +325,7 @@ def assertion_of(
         "organization": clinician.organization,
         "organization_ids": clinician.organization_ids,
     }
-    return issuer.sign(**content | said)
+    return issuer.sign(AssertionContent(**content | said))
 
 
 async def post(

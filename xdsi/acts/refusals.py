@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -65,23 +66,22 @@ async def _as_radiologist(stage: Stage, entry: Any) -> Any:
 async def turn_away(story: Story, stage: Stage, radiologist: Any, patients: dict[str, str]) -> None:
     """Whoever proves nothing, or wrongly, gets no answer."""
     from shared.faults import SoapFault
-    from shared.security.issuer import AssertionIssuer
+    from shared.security.issuer import AssertionContent, AssertionIssuer
 
     patient = next(iter(patients.values()))
-    attempts: list[tuple[str, Callable[[], Any]]] = []
     provider = stage.south.provider
     south = AssertionIssuer.load(stage.south.issuer, provider.key, provider.certificate)
-    forged = AssertionIssuer.load(
+    forger = AssertionIssuer.load(
         stage.south.issuer, stage.north.provider.key, stage.north.provider.certificate
     )
     audience = f"urn:oid:{registry_settings(stage).affinity_domain}"
     long_ago = datetime.now(UTC) - timedelta(hours=2)
-    said = {"name_id": radiologist.name_id, "audience": audience, "roles": radiologist.roles}
-    attempts = [
+    content = AssertionContent(name_id=radiologist.name_id, audience=audience, roles=radiologist.roles)
+    attempts: list[tuple[str, Callable[[], Any]]] = [
         ("no assertion", lambda: None),
-        ("an expired assertion", lambda: south.sign(**said, not_before=long_ago)),
-        ("a foreign signature", lambda: forged.sign(**said)),
-        ("another audience", lambda: south.sign(**{**said, "audience": "urn:oid:2.999.99"})),
+        ("an expired assertion", lambda: south.sign(replace(content, not_before=long_ago))),
+        ("a foreign signature", lambda: forger.sign(content)),
+        ("another audience", lambda: south.sign(replace(content, audience="urn:oid:2.999.99"))),
     ]
     with story.step("Strangers and forgeries are turned away") as step:
         refused = []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.ebrim.model import Code
 from shared.faults import SecurityFault
 from shared.security import xua
-from shared.security.issuer import AssertionIssuer, sign_assertion
+from shared.security.issuer import AssertionContent, AssertionIssuer
 from shared.security.xua import AssertionVerifier, load_issuers, verified
 from shared.settings import AssertionSettings, SettingsError
 from shared.xml import parse
@@ -71,7 +71,7 @@ def test_every_value_that_was_signed_is_read():
 
 
 def test_an_assertion_without_attributes_is_a_user_without_roles():
-    user = user_of(IDP.sign(name_id="u-778", audience=AUDIENCE, not_before=ISSUED))
+    user = user_of(IDP.sign(AssertionContent(name_id="u-778", audience=AUDIENCE, not_before=ISSUED)))
 
     assert (user.name_id, user.roles, user.purposes, user.organization) == ("u-778", (), (), "")
 
@@ -175,8 +175,8 @@ def test_inclusive_namespace_prefixes_of_other_toolkits_are_accepted(place):
 )
 def test_what_each_kind_of_key_signs_is_verified(key):
     certificate = certificate_of(key)
-    octets = sign_assertion(
-        issuer="urn:idp", key=key, certificate=certificate, name_id="u-1", audience=AUDIENCE
+    octets = AssertionIssuer("urn:idp", key, certificate).sign(
+        AssertionContent(name_id="u-1", audience=AUDIENCE)
     )
 
     found, by = verified(octets, {"urn:idp": (IDP.certificate, certificate)}, NOW)

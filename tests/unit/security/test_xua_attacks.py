@@ -16,7 +16,7 @@ from shared.faults import WSSE, WSU, SecurityFault
 from shared.security import xmldsig
 from shared.security.authenticator import Authenticator, assertion_of_bearer
 from shared.security.caller import Node
-from shared.security.issuer import AssertionIssuer
+from shared.security.issuer import AssertionContent, AssertionIssuer
 from shared.security.xua import AssertionVerifier, assertion_of, verified
 from shared.settings import AssertionSettings, ServiceSettings, XuaMode
 from shared.xml import parse
@@ -157,7 +157,7 @@ def by_stranger() -> bytes:
     """Signed by a key of the attacker, whose certificate stands in KeyInfo, in the name of our issuer."""
     attacker = provider(stranger())
     return AssertionIssuer(NORTH.issuer, attacker.key, attacker.certificate).sign(
-        name_id="u-666", audience=AUDIENCE, not_before=ISSUED
+        AssertionContent(name_id="u-666", audience=AUDIENCE, not_before=ISSUED)
     )
 
 
@@ -372,7 +372,7 @@ CASES: dict[str, tuple[str, bytes]] = {
         "FailedCheck",
         alone(
             AssertionIssuer(NORTH.issuer, provider(SOUTH).key, provider(SOUTH).certificate).sign(
-                name_id="u-666", audience=AUDIENCE, not_before=ISSUED
+                AssertionContent(name_id="u-666", audience=AUDIENCE, not_before=ISSUED)
             )
         ),
     ),
