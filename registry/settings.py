@@ -98,13 +98,13 @@ class RegistrySettings(ServiceSettings):
 
     def problems(self) -> list[str]:
         """Contradictions between settings, and what of the files they name cannot be used."""
-        found = super().problems()
+        problems = super().problems()
         if self.value_sets is not None:
             try:
                 read_value_sets(self.value_sets)
             except ValueSetError as error:
-                found.append(f"XDSI_VALUE_SETS: {error}")
-        return found
+                problems.append(f"XDSI_VALUE_SETS: {error}")
+        return problems
 
     def derived_values(self) -> dict[tuple[str, ...], Any]:
         """What the settings that follow from others come to, where they are not given."""

@@ -145,17 +145,17 @@ class Unit:
         given: Mapping[str, Given],
     ) -> list[Decision]:
         """Whether consent lets `caller` find each of `resources`, by what was given for each patient."""
-        found: list[Decision] = []
+        decisions: list[Decision] = []
         for start in range(0, len(resources), AT_ONCE):
             if start:
                 await asyncio.sleep(0)  # whoever waits for the loop comes first
-            found += await self._decided(caller, resources[start : start + AT_ONCE], given)
-        return found
+            decisions += await self._decided(caller, resources[start : start + AT_ONCE], given)
+        return decisions
 
     async def _decided(
         self, caller: Caller, resources: Sequence[Resource], given: Mapping[str, Given]
     ) -> list[Decision]:
-        found: dict[int, Decision] = {}
+        decisions_by_place: dict[int, Decision] = {}
         places: dict[str, list[int]] = {}
         for at, resource in enumerate(resources):
             places.setdefault(resource.patient_id, []).append(at)
@@ -168,8 +168,8 @@ class Unit:
                 [resources[at] for at in of_patient],
                 identities=identities,
             )
-            found.update(zip(of_patient, decisions, strict=True))
-        return [found[at] for at in range(len(resources))]
+            decisions_by_place.update(zip(of_patient, decisions, strict=True))
+        return [decisions_by_place[at] for at in range(len(resources))]
 
     async def computed(self, number: int, work: Callable[[], Result]) -> Result:
         """What `work` makes of a number of objects: in a thread when there are many, so that it keeps nobody

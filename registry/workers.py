@@ -62,9 +62,9 @@ def socket_of(settings: RegistrySettings) -> Path:
 
 def spools_left_behind(settings: RegistrySettings) -> list[str]:
     """Spools of workers that there are no more, whose events are still to be sent."""
-    found = {path.name: path.name.removeprefix("audit-") for path in settings.folder.glob("audit-*")}
+    spools = {path.name: path.name.removeprefix("audit-") for path in settings.folder.glob("audit-*")}
     return sorted(
-        name for name, number in found.items() if number.isdecimal() and int(number) >= settings.workers
+        name for name, number in spools.items() if number.isdecimal() and int(number) >= settings.workers
     )
 
 

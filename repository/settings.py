@@ -90,13 +90,13 @@ class RepositorySettings(ServiceSettings):
 
     def problems(self) -> list[str]:
         """Contradictions between settings, each with its remedy."""
-        found = super().problems()
+        problems = super().problems()
         if self.s3.endpoint and self.s3.endpoint.startswith("http:") and not self.s3.allow_http:
-            found.append(
+            problems.append(
                 f"XDSI_S3__ENDPOINT: {self.s3.endpoint} is not https; set XDSI_S3__ALLOW_HTTP on loopback "
                 "only"
             )
-        return found
+        return problems
 
 
 SETTINGS = RepositorySettings

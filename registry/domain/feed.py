@@ -164,8 +164,8 @@ def _message(
     event = _event(segments[0])
     patients = [segment for segment in segments if segment[0] == "PID"]
     priors = [segment for segment in segments if segment[0] == "MRG"]
-    wanted = 1 if event is Event.MERGE else 0
-    if len(patients) != 1 or len(priors) > 1 or len(priors) < wanted:
+    number = 1 if event is Event.MERGE else 0
+    if len(patients) != 1 or len(priors) > 1 or len(priors) < number:
         raise FeedError(
             AcknowledgementCode.ERROR,
             100,
@@ -176,7 +176,7 @@ def _message(
         header=header,
         event=event,
         patient_id=_patient(_field(patients[0], 3), "PID-3", domain, namespace),
-        prior_patient_id=_patient(_field(priors[0], 1), "MRG-1", domain, namespace) if wanted else "",
+        prior_patient_id=_patient(_field(priors[0], 1), "MRG-1", domain, namespace) if number else "",
     )
     if guessed and not (message.patient_id + message.prior_patient_id).isascii():
         # A name may be guessed, it is not even kept; an id that is guessed may be another patient's.
@@ -304,16 +304,16 @@ def _patient(field: str, place: str, domain: str, namespace: str) -> str:
             place,
             f"{place} has more than {MAX_REPETITIONS} repetitions or {MAX_FIELD} characters",
         )
-    found = {_canonical(repetition, domain, namespace) for repetition in field.split("~")} - {""}
-    if len(found) != 1:
-        which = "no id" if not found else "several ids"
+    patients = {_canonical(repetition, domain, namespace) for repetition in field.split("~")} - {""}
+    if len(patients) != 1:
+        which = "no id" if not patients else "several ids"
         raise FeedError(
             AcknowledgementCode.ERROR,
             204,
             place,
             f"{place} has {which} of the affinity domain {domain}; give one",
         )
-    return found.pop()
+    return patients.pop()
 
 
 def _canonical(repetition: str, domain: str, namespace: str) -> str:

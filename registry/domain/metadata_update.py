@@ -168,10 +168,10 @@ class Update:
     def new_associations(self) -> list[NewAssociation]:
         """The associations that a trigger submits."""
         return [
-            NewAssociation(found, trigger)
+            NewAssociation(association, trigger)
             for trigger in self.submits
-            if (found := self.message.associations.get(trigger.target_object)) is not None
-            and found.association_type in SUBMITTED
+            if (association := self.message.associations.get(trigger.target_object)) is not None
+            and association.association_type in SUBMITTED
         ]
 
     @cached_property
@@ -218,14 +218,15 @@ def one_version_each(update: Update, codes: Codes) -> Iterator[XdsError]:
 def memberships(update: Update, codes: Codes) -> Iterator[XdsError]:
     """Each new version is a member of the submission set, once."""
     for entry_uuid in update.values:
-        found = update.memberships_of(entry_uuid)
-        if not found:
+        associations = update.memberships_of(entry_uuid)
+        if not associations:
             yield codes.no_membership(
                 f"{entry_uuid} has no HasMember association from the submission set", location=entry_uuid
             )
-        elif len(found) > 1:
+        elif len(associations) > 1:
             yield codes.annotation(
-                f"{entry_uuid} has {len(found)} HasMember associations from the submission set; give one",
+                f"{entry_uuid} has {len(associations)} HasMember associations from the submission set;"
+                " give one",
                 location=entry_uuid,
             )
 

@@ -221,6 +221,6 @@ def is_self_contained(message: SubmissionIndex) -> bool:
 
 def _registered_ends(item: Association, message: SubmissionIndex, known: Knowledge) -> Iterator[Registered]:
     for end in (item.source_object, item.target_object):
-        found = known.registered.get(end)
-        if found is not None and message.class_of(end) is None:
-            yield found
+        registration = known.registered.get(end)
+        if registration is not None and message.class_of(end) is None:
+            yield registration

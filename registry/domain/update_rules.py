@@ -150,7 +150,7 @@ def status_updates(update: Update, known: Known, codes: Codes) -> Iterator[XdsEr
     following = following_of(update, known)
     for change in update.status_updates:
         within = update.message.class_of(change.target) is not None
-        found = _APPROVED if within else None
+        status = _APPROVED if within else None
         if not within:
             registered = known.registered.get(change.target)
             if registered is None:
@@ -160,11 +160,11 @@ def status_updates(update: Update, known: Known, codes: Codes) -> Iterator[XdsEr
                     location=change.target,
                 )
                 continue
-            found = registered.status
+            status = registered.status
             yield from _wrong_target(update, known, change, registered)
-        if change.original_status != found:
+        if change.original_status != status:
             yield wrong_update(
-                change.trigger, f"OriginalStatus is {change.original_status}, and the object is {found}"
+                change.trigger, f"OriginalStatus is {change.original_status}, and the object is {status}"
             )
         target = following.get(change.target, change.target)
         if target in changed:
@@ -260,8 +260,8 @@ def _wrong_ends(update: Update, known: Known, new: NewAssociation) -> Iterator[X
 
 
 def _wrong_snapshot(update: Update, known: Known, item: Association) -> Iterator[XdsError]:
-    wanted = (schemes.STABLE, schemes.ON_DEMAND)
-    if tuple(_type_of(update, known, end) for end in ends_of(item)) != wanted:
+    object_types = (schemes.STABLE, schemes.ON_DEMAND)
+    if tuple(_type_of(update, known, end) for end in ends_of(item)) != object_types:
         yield wrong_update(item, "IsSnapshotOf leads from a Stable entry to an On-Demand one")
 
 

@@ -110,8 +110,8 @@ def carried(update: Update, known: Known) -> Iterator[tuple[Association, tuple[s
 
 
 def _is_deprecated_folder(known: Known, entry_uuid: str) -> bool:
-    found = known.registered.get(entry_uuid)
-    return found is not None and found.status is _DEPRECATED
+    registration = known.registered.get(entry_uuid)
+    return registration is not None and registration.status is _DEPRECATED
 
 
 # --- what changes ---------------------------------------------------------------------------------------

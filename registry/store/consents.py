@@ -84,20 +84,20 @@ _SURVIVORS = select(patient.c.patient_id, patient.c.survivor).where(
 
 async def find_given(database: Reader, patients: Iterable[str]) -> dict[str, Given]:
     """What decides about each of `patients`."""
-    asked = sorted(set(patients))
-    survivors = {row[0]: row[1] for row in await database.fetch(_SURVIVORS, patients=asked)}
-    found = sorted({survivors.get(patient_id, patient_id) for patient_id in asked})
-    policies: dict[str, list[str]] = {patient_id: [] for patient_id in found}
-    identities: dict[str, list[str]] = {patient_id: [] for patient_id in found}
-    for patient_id, policy in await database.fetch(_OF, patients=found):
+    patient_ids = sorted(set(patients))
+    survivors = {row[0]: row[1] for row in await database.fetch(_SURVIVORS, patients=patient_ids)}
+    survivor_ids = sorted({survivors.get(patient_id, patient_id) for patient_id in patient_ids})
+    policies: dict[str, list[str]] = {patient_id: [] for patient_id in survivor_ids}
+    identities: dict[str, list[str]] = {patient_id: [] for patient_id in survivor_ids}
+    for patient_id, policy in await database.fetch(_OF, patients=survivor_ids):
         policies[patient_id].append(policy)
-    for survivor, patient_id in await database.fetch(_IDENTITIES, patients=found):
+    for survivor, patient_id in await database.fetch(_IDENTITIES, patients=survivor_ids):
         identities[survivor].append(patient_id)
     given = {
         patient_id: Given.of_lines("\n".join(policies[patient_id]), "\n".join(identities[patient_id]))
-        for patient_id in found
+        for patient_id in survivor_ids
     }
-    return {patient_id: given[survivors.get(patient_id, patient_id)] for patient_id in asked}
+    return {patient_id: given[survivors.get(patient_id, patient_id)] for patient_id in patient_ids}
 
 
 async def find_kept(transaction: Transaction, policy_id: str) -> tuple[str, str] | None:

@@ -123,8 +123,8 @@ async def claim(
 
 def claims(patient_id: str, objects: Iterable[RegistryObject]) -> Batch:
     """The rows that claim the ids of `objects` for a patient, symbolic ones aside, in their order."""
-    wanted = {row["identifier"]: row for value in objects for row in _claims_of(value, patient_id)}
-    return identifier, [wanted[spelled] for spelled in sorted(wanted)]
+    rows = {row["identifier"]: row for value in objects for row in _claims_of(value, patient_id)}
+    return identifier, [rows[spelled] for spelled in sorted(rows)]
 
 
 def _claims_of(value: RegistryObject, patient_id: str) -> Iterator[dict[str, Any]]:
@@ -179,9 +179,9 @@ async def find_used(transaction: Transaction, unique_ids: Iterable[str]) -> tupl
 
 async def lead_to(transaction: Transaction, patient_id: str, ids: Iterable[str]) -> None:
     """Let `ids`, of which some may be another patient's, lead to this patient too."""
-    wanted = sorted(set(ids))
-    if wanted:
-        await transaction.execute(_LEAD, patient=patient_id, ids=wanted)
+    identifiers = sorted(set(ids))
+    if identifiers:
+        await transaction.execute(_LEAD, patient=patient_id, ids=identifiers)
 
 
 async def replace_contents(transaction: Transaction, entries: Sequence[DocumentEntry]) -> None:
@@ -210,8 +210,8 @@ async def lock(transaction: Transaction, ids: Iterable[str]) -> IdsByPatient:
 
 
 async def _places(reader: Reader, statement: ClauseElement, ids: Iterable[str]) -> IdsByPatient:
-    wanted = sorted(set(ids))
-    rows = await reader.fetch(statement, ids=wanted) if wanted else []
+    identifiers = sorted(set(ids))
+    rows = await reader.fetch(statement, ids=identifiers) if identifiers else []
     if merging := next((patient_id for _, patient_id, merging in rows if merging), None):
         raise MergeUnderWay(merging)
     return grouped((spelled, patient_id) for spelled, patient_id, _ in rows if patient_id is not None)
@@ -245,9 +245,9 @@ async def release(transaction: Transaction, ids: Iterable[str], *, kept: Collect
 
     What no object has or names may be used again, unless it is among `kept`.
     """
-    wanted = sorted(set(ids))
-    homes = dict(await _pairs(transaction, _HOMES, wanted))
-    further = await _pairs(transaction, _FURTHER, wanted)
+    identifiers = sorted(set(ids))
+    homes = dict(await _pairs(transaction, _HOMES, identifiers))
+    further = await _pairs(transaction, _FURTHER, identifiers)
     naming = await _find_naming(transaction, grouped([*homes.items(), *further]))
     # The home of what still leads somewhere is one of those patients.
     leaving = {
@@ -299,10 +299,10 @@ _LEAVE_DOUBLE = delete(shared_identifier).where(
 
 async def move(transaction: Transaction, ids: Iterable[str], subsumed: str, survivor: str) -> None:
     """Let those of `ids` that lead to `subsumed` lead to `survivor`; before the objects are moved."""
-    wanted = sorted(set(ids))
-    if wanted:
-        await transaction.fetch(_LOCKED, ids=wanted)
-        await transaction.execute(_MOVE, ids=wanted, patient=subsumed, to=survivor)
+    identifiers = sorted(set(ids))
+    if identifiers:
+        await transaction.fetch(_LOCKED, ids=identifiers)
+        await transaction.execute(_MOVE, ids=identifiers, patient=subsumed, to=survivor)
 
 
 async def move_further(transaction: Transaction, subsumed: str, survivor: str) -> None:

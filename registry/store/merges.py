@@ -66,8 +66,8 @@ _MOVE_VALUES = (
 @lru_cache(maxsize=2)
 def _unfinished(*, of_patients: bool) -> Select[Any]:
     named = or_(in_list(patient.c.patient_id, "ids"), in_list(patient.c.survivor, "ids"))
-    found = select(patient.c.patient_id, patient.c.survivor).where(_IS_SUBSUMED)
-    return (found.where(named) if of_patients else found).order_by(patient.c.patient_id)
+    merges = select(patient.c.patient_id, patient.c.survivor).where(_IS_SUBSUMED)
+    return (merges.where(named) if of_patients else merges).order_by(patient.c.patient_id)
 
 
 async def merge_patients(transaction: Transaction, subsumed: str, survivor: str) -> None:
@@ -84,11 +84,11 @@ async def finish(database: Database, patient_id: str = "") -> int:
     """Finish the merges of a patient, or of all, that are decided; returns how many there were."""
     statement = _unfinished(of_patients=bool(patient_id))
     given = {"ids": [patient_id]} if patient_id else {}
-    found = await database.fetch(statement, **given)
-    for subsumed, survivor in found:
+    rows = await database.fetch(statement, **given)
+    for subsumed, survivor in rows:
         while await database.write(partial(_go_on, subsumed=subsumed, survivor=survivor)):
             pass
-    return len(found)
+    return len(rows)
 
 
 async def _go_on(transaction: Transaction, *, subsumed: str, survivor: str) -> bool:
@@ -104,8 +104,8 @@ async def _go_on(transaction: Transaction, *, subsumed: str, survivor: str) -> b
 
 async def _move_portion(transaction: Transaction, subsumed: str, survivor: str) -> bool:
     # One more than is moved: whether there is more.
-    found = await transaction.fetch(_OBJECTS, patient=subsumed, most=PORTION + 1)
-    rows = found[:PORTION]
+    objects = await transaction.fetch(_OBJECTS, patient=subsumed, most=PORTION + 1)
+    rows = objects[:PORTION]
     # Identifiers first: they are the locks of the objects.
     named = {spelled for row in rows for spelled in row[: len(NAMING)] if spelled is not None}
     await identifiers.move(transaction, named, subsumed, survivor)
@@ -122,7 +122,7 @@ async def _move_portion(transaction: Transaction, subsumed: str, survivor: str) 
             for row in rows
         ],
     )
-    if len(found) > PORTION:
+    if len(objects) > PORTION:
         return True
     await identifiers.move_further(transaction, subsumed, survivor)
     return False

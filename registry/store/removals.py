@@ -129,10 +129,10 @@ async def _ends(
     transaction: Transaction, statements: Iterable[Select[Any]], ends: Sequence[str], going: Sequence[str]
 ) -> frozenset[str]:
     places = await identifiers.find_leads(transaction, ends)
-    found: set[str] = set()
+    joined_ends: set[str] = set()
     for statement in statements:
-        found.update(end for (end,) in await fetch_at(transaction, statement, places, going=going))
-    return frozenset(found)
+        joined_ends.update(end for (end,) in await fetch_at(transaction, statement, places, going=going))
+    return frozenset(joined_ends)
 
 
 async def remove_objects(transaction: Transaction, items: Collection[Item]) -> None:

@@ -97,14 +97,14 @@ async def find_descendants(transaction: Transaction, entries: Iterable[str]) -> 
     """The Approved entries that were transformed from, or appended to, `entries`, over all generations."""
     seen = set(entries)
     generation: Sequence[str] = sorted(seen)
-    found: list[str] = []
+    descendants: list[str] = []
     while generation:
         places = await identifiers.find_leads(transaction, generation)
         rows = await fetch_at(transaction, _CHILDREN, places, types=sorted(CASCADING))
         generation = sorted({child for (child,) in rows} - seen)
         seen.update(generation)
-        found.extend(generation)
-    return found
+        descendants.extend(generation)
+    return descendants
 
 
 async def find_memberships(transaction: Transaction, documents: Sequence[str]) -> list[Membership]:

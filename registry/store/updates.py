@@ -35,11 +35,11 @@ async def find_updated_documents(database: Reader, patient_id: str) -> dict[str,
     changed = [unique_id for (unique_id,) in await database.fetch(_CHANGED, patient=patient_id)]
     if not changed:
         return {}
-    found: dict[str, tuple[Entry, ...]] = {}
+    entries: dict[str, tuple[Entry, ...]] = {}
     places = await find_leads(database, changed)
     for unique_id, entry in _latest(await fetch_at(database, _VERSIONS, places)):
-        found[unique_id] = (*found.get(unique_id, ()), entry)
-    return found
+        entries[unique_id] = (*entries.get(unique_id, ()), entry)
+    return entries
 
 
 def _latest(rows: Iterable[Row]) -> Iterable[tuple[str, Entry]]:

@@ -107,12 +107,12 @@ async def find_version_ids(transaction: Transaction, logical_ids: Sequence[str])
 async def find_latest_values(transaction: Transaction, logical_ids: Sequence[str]) -> dict[str, Versioned]:
     """The latest version of each of `logical_ids`, as a value."""
     places = _places_of_latest(await _find_versions(transaction, logical_ids))
-    found = {}
+    latest = {}
     for logical_id, object_class, fragment in await fetch_at(transaction, _FRAGMENTS, places):
         value = decode_fragment(ObjectClass(object_class), bytes(fragment))
         if isinstance(value, DocumentEntry | Folder):
-            found[logical_id] = value
-    return found
+            latest[logical_id] = value
+    return latest
 
 
 def _places_of_latest(versions: Mapping[str, Sequence[Version]]) -> IdsByPatient:
@@ -150,8 +150,8 @@ async def find_attached(transaction: Transaction, ids: Iterable[str]) -> tuple[A
         *await fetch_at(transaction, _TO, places, types=_TYPES),
     ]
     values = (decode_fragment(ObjectClass.ASSOCIATION, bytes(fragment)) for (fragment,) in rows)
-    found = {value.entry_uuid: value for value in values if isinstance(value, Association)}
-    return tuple(found.values())
+    associations = {value.entry_uuid: value for value in values if isinstance(value, Association)}
+    return tuple(associations.values())
 
 
 async def find_joined(transaction: Transaction, sources: Iterable[str]) -> frozenset[Joined]:

@@ -99,9 +99,9 @@ async def policies(unit: Unit, request: PoliciesRequest, _: Caller) -> bytes:
     """The policies of a patient, as services that decide themselves read them."""
     database = unit.parts.database
     patient = await _patient(unit.parts, request)
-    found, identities = await _of(database, patient)
+    records, identities = await _of(database, patient)
     updated = await updates.find_updated_documents(database, patient.survivor)
-    return encode_patient_policies(PatientPolicies(patient.survivor, found, identities, updated))
+    return encode_patient_policies(PatientPolicies(patient.survivor, records, identities, updated))
 
 
 async def set_policy(unit: Unit, request: PolicyRequest, caller: Caller) -> dict[str, Any]:
@@ -168,11 +168,11 @@ async def explanation(unit: Unit, request: ExplanationRequest, caller: Caller) -
     """What would be decided, and by which policy."""
     parts = unit.parts
     patient = await _patient(parts, request)
-    asked = Caller(node=caller.node, endpoint=caller.endpoint, user=request.user())
+    subject = Caller(node=caller.node, endpoint=caller.endpoint, user=request.user())
     given, identities = await _of(parts.database, patient)
     explained = explain(
         given,
-        asked,
+        subject,
         Action(request.action),
         Resource(patient_id=patient.survivor, confidentiality=frozenset(request.confidentiality)),
         default=parts.settings.consent_default,
@@ -211,8 +211,8 @@ async def _known_patient(parts: Parts, request: PoliciesRequest) -> Patient:
 
 async def _of(reader: Reader, patient: Patient) -> tuple[tuple[Policy, ...], tuple[str, ...]]:
     """The policies of a patient, and the ids that merges made one."""
-    found = (await consents.find_given(reader, (patient.survivor,)))[patient.survivor]
-    return tuple(map(read_policy, found.policies)), found.identities
+    given = (await consents.find_given(reader, (patient.survivor,)))[patient.survivor]
+    return tuple(map(read_policy, given.policies)), given.identities
 
 
 def _codes(texts: Sequence[str]) -> tuple[Code, ...]:

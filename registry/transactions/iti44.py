@@ -115,11 +115,11 @@ def _only(each: tuple[Ids, ...], domain: str, place: str) -> str:
     """The one patient that is told of, by its id of the affinity domain."""
     if len(each) != 1:
         raise SubmissionError(f"{place} must be there once; it is there {len(each)} times")
-    found = _of_domain(each[0], domain)
-    if len(found) != 1:
-        which = "no id" if not found else "several ids"
+    ids = _of_domain(each[0], domain)
+    if len(ids) != 1:
+        which = "no id" if not ids else "several ids"
         raise UnknownPatientId(f"{place} has {which} of the affinity domain {domain}; give one")
-    return found.pop()
+    return ids.pop()
 
 
 def _of_domain(ids: Ids, domain: str) -> set[str]:

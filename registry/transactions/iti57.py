@@ -194,9 +194,9 @@ class _Updating:
         known = patients.canonical(update.submission_set.patient_id, self._domain)
         if known is not None and self._policy is PatientPolicy.ANY:
             await patient_store.add_patient(transaction, known)
-        wanted = {objects.spelled(value.patient_id) for value in latest.values()} | {known or ""}
+        patient_ids = {objects.spelled(value.patient_id) for value in latest.values()} | {known or ""}
         active = False
-        for patient_id in sorted(wanted - held - {""}):
+        for patient_id in sorted(patient_ids - held - {""}):
             patient = await patient_store.hold_patient(transaction, patient_id)
             held.add(patient_id)
             active = active or (patient_id == known and patient is not None and patient.active)
@@ -207,8 +207,8 @@ async def _lock_named(transaction: Transaction, update: Update) -> dict[str, Reg
     """Lock what the update names, and what is joined with it, until nothing more comes up."""
     named: set[str] = set()
     registered: dict[str, Registered] = {}
-    while not (found := await _named(transaction, update)) <= named:
-        named |= found
+    while not (ids_now := await _named(transaction, update)) <= named:
+        named |= ids_now
         registered = await objects.lock_registered(transaction, sorted(named))
     return registered
 
@@ -239,8 +239,8 @@ async def _with_lineages(transaction: Transaction, submission: Submission) -> Su
     """`submission` with the logicalIDs that its entries leave to their uniqueIds, where that is clear."""
     entries = []
     for entry in submission.document_entries:
-        found = [] if entry.logical_id else await versions.find_lineages(transaction, entry.unique_id)
-        entries.append(replace(entry, logical_id=found[0]) if len(found) == 1 else entry)
+        lineages = [] if entry.logical_id else await versions.find_lineages(transaction, entry.unique_id)
+        entries.append(replace(entry, logical_id=lineages[0]) if len(lineages) == 1 else entry)
     return replace(submission, document_entries=tuple(entries))
 
 

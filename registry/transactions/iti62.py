@@ -111,9 +111,9 @@ async def _lock(transaction: Transaction, ids: Sequence[str]) -> None:
             await patients.hold_patient(transaction, patient_id)
         held |= fresh
     locked: set[str] = set()
-    while not (wanted := await _named(transaction, ids)) <= locked:
-        await identifiers.lock(transaction, wanted)
-        locked |= wanted
+    while not (ids_now := await _named(transaction, ids)) <= locked:
+        await identifiers.lock(transaction, ids_now)
+        locked |= ids_now
 
 
 async def _named(transaction: Transaction, ids: Sequence[str]) -> set[str]:

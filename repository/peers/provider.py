@@ -32,7 +32,7 @@ class ProviderUnavailable(Exception):
 class Provider(Protocol):
     """Makes documents and describes them."""
 
-    async def make(self, asked: ManifestRequest) -> MadeManifest:
+    async def make(self, request: ManifestRequest) -> MadeManifest:
         """Make a document now.
 
         Raises
@@ -50,11 +50,11 @@ class ImagingSource:
         self._http = http
         self._url = str(httpx2.URL(url).copy_with(path=PATH, query=None))
 
-    async def make(self, asked: ManifestRequest) -> MadeManifest:
+    async def make(self, request: ManifestRequest) -> MadeManifest:
         """Ask for the manifest of a study as it is now."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                status, octets = await self._post(asked.encode())
+                status, octets = await self._post(request.encode())
         except (httpx2.HTTPError, OSError, TimeoutError, EgressRefused) as error:
             raise ProviderUnavailable(f"the imaging source does not answer: {type(error).__name__}") from None
         if status in _GONE:

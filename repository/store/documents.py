@@ -295,7 +295,7 @@ async def forget_provision(transaction: Transaction, provision_id: str) -> None:
 
 async def find_documents(database: Database, unique_ids: Sequence[str]) -> dict[str, list[StoredDocument]]:
     """The stored documents of these uniqueIds; one item for each submission that provided it."""
-    found: dict[str, list[StoredDocument]] = {}
+    documents: dict[str, list[StoredDocument]] = {}
     for (
         unique_id,
         sha256,
@@ -306,7 +306,7 @@ async def find_documents(database: Database, unique_ids: Sequence[str]) -> dict[
         class_code,
         type_code,
     ) in await database.fetch(_FIND_DOCUMENTS, unique_ids=list(unique_ids)):
-        found.setdefault(unique_id, []).append(
+        documents.setdefault(unique_id, []).append(
             StoredDocument(
                 unique_id=unique_id,
                 sha256=sha256,
@@ -318,7 +318,7 @@ async def find_documents(database: Database, unique_ids: Sequence[str]) -> dict[
                 type_code=type_code,
             )
         )
-    return found
+    return documents
 
 
 async def referenced(database: Database, digests: list[str], *, grace_seconds: float) -> set[str]:
@@ -332,11 +332,11 @@ async def find_provided(
 ) -> dict[str, list[tuple[str, ProvisionState]]]:
     """For each of `unique_ids` that is stored, or made on demand: patient and state of every submission that
     provided it."""
-    found: dict[str, list[tuple[str, ProvisionState]]] = {}
+    provisions: dict[str, list[tuple[str, ProvisionState]]] = {}
     for statement in (_FIND_PROVIDED, _FIND_UNMADE):
         for unique_id, patient_id, state in await transaction.fetch(statement, unique_ids=list(unique_ids)):
-            found.setdefault(unique_id, []).append((patient_id, ProvisionState(state)))
-    return found
+            provisions.setdefault(unique_id, []).append((patient_id, ProvisionState(state)))
+    return provisions
 
 
 async def remove_document(transaction: Transaction, unique_id: str) -> None:

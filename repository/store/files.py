@@ -120,15 +120,15 @@ class FileBlobs(Blobs):
     # --- reading -----------------------------------------------------------------------------------------
 
     def _copies(self, sha256: str) -> list[Copy]:
-        found = []
+        copies = []
         for encoded in (True, False):
             path = self.path(sha256, encoded=encoded)
             try:
                 size = path.stat().st_size
             except FileNotFoundError:
                 continue
-            found.append(Copy(size=size, encoded=encoded, read=partial(_chunks, path), path=path))
-        return found
+            copies.append(Copy(size=size, encoded=encoded, read=partial(_chunks, path), path=path))
+        return copies
 
     def _large(self, copy: Copy, path: Path, sha256: str, size: int) -> Content:
         """The file; the end is held back until it is verified, unless that was done lately."""
@@ -176,8 +176,8 @@ def _digest(path: Path) -> str:
 
 
 def _identity(path: Path) -> _Identity:
-    found = path.stat()
-    return (path.name, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    status = path.stat()
+    return (path.name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _chunks(path: Path) -> Generator[bytes, None, None]:
@@ -187,8 +187,8 @@ def _chunks(path: Path) -> Generator[bytes, None, None]:
 
 
 def _check_space(folder: Path) -> None:
-    found = os.statvfs(folder)
-    if found.f_bavail < min(found.f_blocks // RESERVED_SHARE, RESERVED_BYTES // found.f_frsize):
+    space = os.statvfs(folder)
+    if space.f_bavail < min(space.f_blocks // RESERVED_SHARE, RESERVED_BYTES // space.f_frsize):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

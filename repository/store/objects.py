@@ -182,8 +182,8 @@ class ObjectBlobs(Blobs):
     def _groups(self) -> Iterator[tuple[str, list[ObjectMeta]]]:
         """Every digest with its objects; keys are listed in their order."""
         everything = (one for page in obstore.list(self._store) for one in page)
-        found = (one for one in everything if one["path"].count("/") == 2)
-        for sha256, of_one in groupby(found, key=lambda one: one["path"].split("/")[1]):
+        groups = (one for one in everything if one["path"].count("/") == 2)
+        for sha256, of_one in groupby(groups, key=lambda one: one["path"].split("/")[1]):
             yield sha256, list(of_one)
 
     def _superseded(self, sha256: str, copies: list[ObjectMeta]) -> list[ObjectMeta]:

@@ -45,9 +45,9 @@ class Withheld(DocumentUniqueIdError):
 
 
 async def assembled(
-    unit: Unit, asked: DocumentRequest, found: Assembly, caller: Caller, *, hold_bytes: int
+    unit: Unit, request: DocumentRequest, assembly: Assembly, caller: Caller, *, hold_bytes: int
 ) -> RetrievedDocument:
-    """Make the document of `found`, which consent lets `caller` have, and keep it as its kind wants.
+    """Make the document of `assembly`, which consent lets `caller` have, and keep it as its kind wants.
 
     Raises
     ------
@@ -57,72 +57,72 @@ async def assembled(
         It cannot be made, kept or registered now.
     """
     new_id, new_repository = "", ""
-    if found.kind is AssemblyKind.DELAYED:
-        made = await _made(unit, found, caller)
-        came = await _made_once(unit, found, made)
+    if assembly.kind is AssemblyKind.DELAYED:
+        made = await _made(unit, assembly, caller)
+        came = await _made_once(unit, assembly, made)
     elif unit.parts.settings.persist_on_demand:
-        made, came, registered = await _made_current(unit, found, caller)
-        new_repository = asked.repository_unique_id if registered else ""
+        made, came, registered = await _made_current(unit, assembly, caller)
+        new_repository = request.repository_unique_id if registered else ""
     else:
-        made = await _made(unit, found, caller)
+        made = await _made(unit, assembly, caller)
         came = await _kept(unit, made)
     [entry] = made.submission.document_entries
-    if found.kind is AssemblyKind.ON_DEMAND:
+    if assembly.kind is AssemblyKind.ON_DEMAND:
         new_id = entry.unique_id
     return RetrievedDocument(
-        repository_unique_id=asked.repository_unique_id,
-        document_unique_id=found.unique_id,
+        repository_unique_id=request.repository_unique_id,
+        document_unique_id=assembly.unique_id,
         new_repository_unique_id=new_repository,
         new_document_unique_id=new_id,
         mime_type=entry.mime_type,
-        content=await _content(unit, found, came, hold_bytes),
-        home_community_id=asked.home_community_id,
+        content=await _content(unit, assembly, came, hold_bytes),
+        home_community_id=request.home_community_id,
     )
 
 
 async def _made_current(
-    unit: Unit, found: Assembly, caller: Caller
+    unit: Unit, assembly: Assembly, caller: Caller
 ) -> tuple[MadeManifest, ContentDigest, bool]:
     """The snapshot of now, made again when another one was registered meanwhile; and whether it is
     registered, which it is not when the registry takes no snapshots of the entry any more."""
     for _ in range(_ATTEMPTS):
-        before = await snapshots.current(unit, found)
-        made = await _made(unit, found, caller)
+        before = await snapshots.current(unit, assembly)
+        made = await _made(unit, assembly, caller)
         came = await _kept(unit, made)
-        outcome = await snapshots.registered(unit, found, made, came, before)
+        outcome = await snapshots.registered(unit, assembly, made, came, before)
         if outcome is not SnapshotOutcome.OVERTAKEN:
             return made, came, outcome is SnapshotOutcome.REGISTERED
-    raise _not_now(found, "its content changes faster than it can be registered; ask again")
+    raise _not_now(assembly, "its content changes faster than it can be registered; ask again")
 
 
-async def _made(unit: Unit, found: Assembly, caller: Caller) -> MadeManifest:
+async def _made(unit: Unit, assembly: Assembly, caller: Caller) -> MadeManifest:
     """What the provider makes now, which consent lets `caller` have."""
-    asked = ManifestRequest(
-        study_instance_uid=found.study_instance_uid,
-        patient_id=found.patient_id,
-        document_unique_id=found.unique_id,
-        on_demand=found.kind is AssemblyKind.ON_DEMAND,
+    request = ManifestRequest(
+        study_instance_uid=assembly.study_instance_uid,
+        patient_id=assembly.patient_id,
+        document_unique_id=assembly.unique_id,
+        on_demand=assembly.kind is AssemblyKind.ON_DEMAND,
     )
     try:
-        made = await unit.parts.provider.make(asked)
+        made = await unit.parts.provider.make(request)
     except (CannotMake, ProviderUnavailable) as error:
         _log.error("document not made", exc_info=error)
-        raise _not_now(found, str(error)) from None
+        raise _not_now(assembly, str(error)) from None
     [entry] = made.submission.document_entries
-    if not is_of(found, made.submission):
+    if not is_of(assembly, made.submission):
         _log.error("document not made", error="AnotherPatient")
-        raise _not_now(found, "the study belongs to another patient than when it was registered")
-    if (entry.unique_id == found.unique_id) is not (found.kind is AssemblyKind.DELAYED):
-        raise _not_now(found, "what was made has not the uniqueId that it must have")
-    await _decide(unit, found, entry, caller)
+        raise _not_now(assembly, "the study belongs to another patient than when it was registered")
+    if (entry.unique_id == assembly.unique_id) is not (assembly.kind is AssemblyKind.DELAYED):
+        raise _not_now(assembly, "what was made has not the uniqueId that it must have")
+    await _decide(unit, assembly, entry, caller)
     return made
 
 
-def _not_now(found: Assembly, why: str) -> XdsError:
-    return XdsError(f"document {found.unique_id} cannot be made now: {why}", location=found.unique_id)
+def _not_now(assembly: Assembly, why: str) -> XdsError:
+    return XdsError(f"document {assembly.unique_id} cannot be made now: {why}", location=assembly.unique_id)
 
 
-async def _decide(unit: Unit, found: Assembly, entry: DocumentEntry, caller: Caller) -> None:
+async def _decide(unit: Unit, assembly: Assembly, entry: DocumentEntry, caller: Caller) -> None:
     resource = Resource(
         patient_id=entry.patient_id,
         confidentiality=frozenset(map(str, entry.confidentiality_codes)),
@@ -131,14 +131,14 @@ async def _decide(unit: Unit, found: Assembly, entry: DocumentEntry, caller: Cal
     )
     [decision] = await unit.parts.consent.decide(caller, Action.RETRIEVE, (resource,))
     if not decision.permitted:
-        raise Withheld(found.unique_id, decision)
+        raise Withheld(assembly.unique_id, decision)
 
 
-async def _content(unit: Unit, found: Assembly, came: ContentDigest, hold_bytes: int) -> Content:
+async def _content(unit: Unit, assembly: Assembly, came: ContentDigest, hold_bytes: int) -> Content:
     try:
         return await unit.parts.integrity.content(came.sha256, came.size, hold_bytes=hold_bytes)
     except (DamagedBlob, StoreUnavailable):
-        raise XdsError(f"document {found.unique_id} cannot be read", location=found.unique_id) from None
+        raise XdsError(f"document {assembly.unique_id} cannot be read", location=assembly.unique_id) from None
 
 
 async def _kept(unit: Unit, made: MadeManifest) -> ContentDigest:
@@ -155,26 +155,26 @@ async def _kept(unit: Unit, made: MadeManifest) -> ContentDigest:
 # --- delayed -----------------------------------------------------------------------------------------
 
 
-async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> ContentDigest:
+async def _made_once(unit: Unit, assembly: Assembly, made: MadeManifest) -> ContentDigest:
     """Keep the document for ever, and tell the registry its hash and size; who comes second gets the first's
     bytes."""
     came = await _kept(unit, made)
     [entry] = made.submission.document_entries
 
     async def settle(transaction: Transaction) -> ContentDigest | None:
-        await assemblies.hold_assembly(transaction, found.unique_id)
-        known = await documents.find_bytes(transaction, found.unique_id)
+        await assemblies.hold_assembly(transaction, assembly.unique_id)
+        known = await documents.find_bytes(transaction, assembly.unique_id)
         if known is not None:
             return known
-        provision = await documents.provision_of(transaction, found.provision_id)
-        if provision is None or not await assemblies.find_assemblies(transaction, [found.unique_id]):
+        provision = await documents.provision_of(transaction, assembly.provision_id)
+        if provision is None or not await assemblies.find_assemblies(transaction, [assembly.unique_id]):
             return None  # removed, or refused by the registry, meanwhile
         registered = decode_submission(parse_fragment(provision.registration)).submission
         if registered is None:
             raise ValueError(f"provision {provision.provision_id} holds no readable submission")
-        await documents.insert_late(transaction, found.provision_id, registered.document_entries[0], came)
+        await documents.insert_late(transaction, assembly.provision_id, registered.document_entries[0], came)
         update = encode_submission(filled_in(registered, came, entry.creation_time))
-        await assemblies.set_update(transaction, found.unique_id, new_uuid(), update)
+        await assemblies.set_update(transaction, assembly.unique_id, new_uuid(), update)
         return came
 
     async def conclude() -> ContentDigest | None:
@@ -185,5 +185,5 @@ async def _made_once(unit: Unit, found: Assembly, made: MadeManifest) -> Content
 
     settled = await to_its_end(conclude())
     if settled is None:
-        raise XdsError(f"document {found.unique_id} is not available", location=found.unique_id)
+        raise XdsError(f"document {assembly.unique_id} is not available", location=assembly.unique_id)
     return settled

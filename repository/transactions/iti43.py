@@ -34,7 +34,7 @@ class DocumentResult:
     """What became of one document that was asked for; `failure` is empty for what is delivered, `patient_id`
     where the patient is not known or is not told of."""
 
-    asked: DocumentRequest
+    request: DocumentRequest
     patient_id: str = ""
     failure: str = ""
 
@@ -54,9 +54,9 @@ async def handle(
 
     A document that is refused is answered as one that does not exist. What is asked for twice comes once.
     """
-    wanted = tuple(dict.fromkeys(request.documents))
+    document_requests = tuple(dict.fromkeys(request.documents))
     ours = unit.parts.settings.repository_unique_id
-    here = [asked.document_unique_id for asked in wanted if asked.repository_unique_id == ours]
+    here = [each.document_unique_id for each in document_requests if each.repository_unique_id == ours]
     known = await _known(unit, here) if here else {}
     decided = await _decided(unit, known, caller)
 
@@ -64,15 +64,15 @@ async def handle(
     errors: list[XdsError] = []
     results: list[DocumentResult] = []
     left = _HELD_BYTES
-    for asked in wanted:
+    for each in document_requests:
         try:
-            document = await _document(unit, asked, decided, caller, left)
+            document = await _document(unit, each, decided, caller, left)
         except XdsError as error:
             errors.append(error)
-            results.append(_failed(asked, error, decided))
+            results.append(_failed(each, error, decided))
             continue
         delivered.append(document)
-        results.append(DocumentResult(asked=asked, patient_id=_patient_of(asked, decided)))
+        results.append(DocumentResult(request=each, patient_id=_patient_of(each, decided)))
         left -= len(document.content) if isinstance(document.content, bytes) else 0
     return DocumentSet(documents=tuple(delivered), errors=tuple(errors), results=tuple(results))
 
@@ -94,11 +94,11 @@ async def _decided(unit: Unit, known: dict[str, list[_Found]], caller: Caller) -
         return {}
     resources = tuple(map(_resource, copies))
     decisions = await unit.parts.consent.decide(caller, Action.RETRIEVE, resources)
-    found: _Decided = {}
+    decided_documents: _Decided = {}
     for copy, decision in zip(copies, decisions, strict=True):
-        if decision.permitted or copy.unique_id not in found:
-            found[copy.unique_id] = (copy, decision)
-    return found
+        if decision.permitted or copy.unique_id not in decided_documents:
+            decided_documents[copy.unique_id] = (copy, decision)
+    return decided_documents
 
 
 def _resource(copy: _Found) -> Resource:
@@ -113,45 +113,45 @@ def _resource(copy: _Found) -> Resource:
 
 async def _document(
     unit: Unit,
-    asked: DocumentRequest,
+    request: DocumentRequest,
     decided: _Decided,
     caller: Caller,
     hold_bytes: int,
 ) -> RetrievedDocument:
-    unique_id = asked.document_unique_id
-    if asked.repository_unique_id != unit.parts.settings.repository_unique_id:
+    unique_id = request.document_unique_id
+    if request.repository_unique_id != unit.parts.settings.repository_unique_id:
         raise UnknownRepositoryId(
-            f"repositoryUniqueId {asked.repository_unique_id} is not served here", location=unique_id
+            f"repositoryUniqueId {request.repository_unique_id} is not served here", location=unique_id
         )
     if unique_id not in decided:
         raise DocumentUniqueIdError(f"document {unique_id} is not available", location=unique_id)
-    found, decision = decided[unique_id]
+    document, decision = decided[unique_id]
     if not decision.permitted:
         raise Withheld(unique_id, decision)
-    if isinstance(found, Assembly):
-        return await assembling.assembled(unit, asked, found, caller, hold_bytes=hold_bytes)
+    if isinstance(document, Assembly):
+        return await assembling.assembled(unit, request, document, caller, hold_bytes=hold_bytes)
     try:
-        content = await unit.parts.integrity.content(found.sha256, found.size, hold_bytes=hold_bytes)
+        content = await unit.parts.integrity.content(document.sha256, document.size, hold_bytes=hold_bytes)
     except (DamagedBlob, StoreUnavailable):
         raise XdsError(f"document {unique_id} cannot be read", location=unique_id) from None
     return RetrievedDocument(
-        repository_unique_id=asked.repository_unique_id,
+        repository_unique_id=request.repository_unique_id,
         document_unique_id=unique_id,
-        mime_type=found.mime_type,
+        mime_type=document.mime_type,
         content=content,
-        home_community_id=asked.home_community_id,
+        home_community_id=request.home_community_id,
     )
 
 
-def _patient_of(asked: DocumentRequest, decided: _Decided) -> str:
-    return decided[asked.document_unique_id][0].patient_id
+def _patient_of(request: DocumentRequest, decided: _Decided) -> str:
+    return decided[request.document_unique_id][0].patient_id
 
 
-def _failed(asked: DocumentRequest, error: XdsError, decided: _Decided) -> DocumentResult:
+def _failed(request: DocumentRequest, error: XdsError, decided: _Decided) -> DocumentResult:
     if isinstance(error, Withheld):
         failure = f"{REFUSED_BY_CONSENT}{error.decision.reason}"
-        return DocumentResult(asked=asked, patient_id=_patient_of(asked, decided), failure=failure)
-    return DocumentResult(asked=asked, failure=error.context)
+        return DocumentResult(request=request, patient_id=_patient_of(request, decided), failure=failure)
+    return DocumentResult(request=request, failure=error.context)
 
 
 def audit(
@@ -170,21 +170,21 @@ def _events(caller: Caller, results: Sequence[DocumentResult]) -> Iterator[Audit
     """What was delivered before what was not."""
     groups: dict[tuple[str, str], list[DocumentRequest]] = {}
     for result in sorted(results, key=lambda one: bool(one.failure)):
-        groups.setdefault((result.patient_id, result.failure), []).append(result.asked)
-    for (patient_id, failure), asked in groups.items():
+        groups.setdefault((result.patient_id, result.failure), []).append(result.request)
+    for (patient_id, failure), requests in groups.items():
         outcome = Outcome.SERIOUS_FAILURE if failure else Outcome.SUCCESS
-        yield _event(caller, outcome, patient_id, asked, failure)
+        yield _event(caller, outcome, patient_id, requests, failure)
 
 
 def _event(
-    caller: Caller, outcome: Outcome, patient_id: str, asked: Sequence[DocumentRequest], reason: str
+    caller: Caller, outcome: Outcome, patient_id: str, requests: Sequence[DocumentRequest], reason: str
 ) -> AuditEvent:
     return patterns.documents(
         ITI43.event_type,
         Side.SERVER,
         caller,
         outcome,
-        asked,
+        requests,
         patient_id=patient_id,
         description=reason,
     )

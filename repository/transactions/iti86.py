@@ -37,9 +37,9 @@ async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) ->
     A node of the community may remove, and a user in a role of `administrator_roles`; consent has no say.
     The removal and its events are one transaction.
     """
-    wanted = tuple(dict.fromkeys(request.documents))
+    requests = tuple(dict.fromkeys(request.documents))
     if not _may_remove(unit, caller):
-        return _response(tuple(map(_not_by_this_caller, wanted)), removed=0)
+        return _response(tuple(map(_not_by_this_caller, requests)), removed=0)
     ours = unit.parts.settings.repository_unique_id
 
     attempted: list[tuple[list[str], tuple[XdsError, ...]]] = []
@@ -51,19 +51,19 @@ async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) ->
 
     async def remove(transaction: Transaction) -> tuple[XdsError, ...]:
         known = await documents.find_provided(
-            transaction, [asked.document_unique_id for asked in wanted if asked.repository_unique_id == ours]
+            transaction, [each.document_unique_id for each in requests if each.repository_unique_id == ours]
         )
-        errors = {asked: error for asked in wanted if (error := _obstacle(asked, known, ours)) is not None}
-        removed = [asked for asked in wanted if asked not in errors]
-        for unique_id in dict.fromkeys(asked.document_unique_id for asked in removed):
+        errors = {each: error for each in requests if (error := _obstacle(each, known, ours)) is not None}
+        removed = [each for each in requests if each not in errors]
+        for unique_id in dict.fromkeys(each.document_unique_id for each in removed):
             await documents.remove_document(transaction, unique_id)
         await unit.insert_events(transaction, _events(caller, known, removed, tuple(errors)))
-        attempted.append(([asked.document_unique_id for asked in removed], tuple(errors.values())))
+        attempted.append(([each.document_unique_id for each in removed], tuple(errors.values())))
         return tuple(errors.values())
 
     errors = await unit.write(remove, done=removed_before)
     unit.audited = True
-    return _response(errors, removed=len(wanted) - len(errors))
+    return _response(errors, removed=len(requests) - len(errors))
 
 
 def _may_remove(unit: Unit, caller: Caller) -> bool:
@@ -73,8 +73,8 @@ def _may_remove(unit: Unit, caller: Caller) -> bool:
     return any(str(role) in unit.parts.settings.administrator_roles for role in roles)
 
 
-def _not_by_this_caller(asked: DocumentRequest) -> XdsError:
-    unique_id = asked.document_unique_id
+def _not_by_this_caller(document: DocumentRequest) -> XdsError:
+    unique_id = document.document_unique_id
     return RemoveDocumentsError(
         f"document {unique_id} cannot be removed by this caller; a node of the community or an "
         "administrator can",
@@ -82,11 +82,11 @@ def _not_by_this_caller(asked: DocumentRequest) -> XdsError:
     )
 
 
-def _obstacle(asked: DocumentRequest, known: Provided, ours: str) -> XdsError | None:
-    unique_id = asked.document_unique_id
-    if asked.repository_unique_id != ours:
+def _obstacle(document: DocumentRequest, known: Provided, ours: str) -> XdsError | None:
+    unique_id = document.document_unique_id
+    if document.repository_unique_id != ours:
         return UnknownRepositoryId(
-            f"repositoryUniqueId {asked.repository_unique_id} is not served here", location=unique_id
+            f"repositoryUniqueId {document.repository_unique_id} is not served here", location=unique_id
         )
     if unique_id not in known:
         return DocumentUniqueIdError(f"document {unique_id} is not available", location=unique_id)
@@ -118,24 +118,26 @@ def _events(
     """One event for each patient and each outcome (ITI TF-2 3.86.5)."""
     return tuple(
         _event(caller, outcome, patient_id, documents_of)
-        for outcome, asked in ((Outcome.SUCCESS, removed), (Outcome.SERIOUS_FAILURE, failed))
-        for patient_id, documents_of in _by_patient(known, asked).items()
+        for outcome, requests in ((Outcome.SUCCESS, removed), (Outcome.SERIOUS_FAILURE, failed))
+        for patient_id, documents_of in _by_patient(known, requests).items()
     )
 
 
-def _by_patient(known: Provided, asked: Sequence[DocumentRequest]) -> dict[str, list[DocumentRequest]]:
-    found: dict[str, list[DocumentRequest]] = {}
-    for one in asked:
+def _by_patient(known: Provided, documents: Sequence[DocumentRequest]) -> dict[str, list[DocumentRequest]]:
+    by_patient: dict[str, list[DocumentRequest]] = {}
+    for one in documents:
         for patient_id in dict.fromkeys(
             patient for patient, _ in known.get(one.document_unique_id, [("", 0)])
         ):
-            found.setdefault(patient_id, []).append(one)
-    return found
+            by_patient.setdefault(patient_id, []).append(one)
+    return by_patient
 
 
-def _event(caller: Caller, outcome: Outcome, patient_id: str, asked: Sequence[DocumentRequest]) -> AuditEvent:
+def _event(
+    caller: Caller, outcome: Outcome, patient_id: str, documents: Sequence[DocumentRequest]
+) -> AuditEvent:
     return patterns.removal_of_documents(
-        ITI86.event_type, Side.SERVER, caller, outcome, asked, patient_id=patient_id
+        ITI86.event_type, Side.SERVER, caller, outcome, documents, patient_id=patient_id
     )
 
 

@@ -60,7 +60,7 @@ class _Turn:
     overtaken: bool = False
 
 
-async def current(unit: Unit, found: Assembly) -> Snapshot | None:
+async def current(unit: Unit, assembly: Assembly) -> Snapshot | None:
     """The snapshot that the next one takes the place of. What became of it is certain: where it was not, the
     registry was asked.
 
@@ -70,7 +70,7 @@ async def current(unit: Unit, found: Assembly) -> Snapshot | None:
         The registry gives no answer now.
     """
     for _ in range(_TURNS):
-        latest = await latest_snapshot(unit.parts.database, found.unique_id)
+        latest = await latest_snapshot(unit.parts.database, assembly.unique_id)
         if latest is None or not latest.undecided:
             return latest
         provision = await documents.provision_of(unit.parts.database, latest.provision_id)
@@ -78,12 +78,14 @@ async def current(unit: Unit, found: Assembly) -> Snapshot | None:
             continue
         outcome = await to_its_end(registration.register(unit, provision))
         if not outcome.final:
-            raise _not_registered(found, outcome)
-    raise XdsError(f"document {found.unique_id} is being registered; ask again", location=found.unique_id)
+            raise _not_registered(assembly, outcome)
+    raise XdsError(
+        f"document {assembly.unique_id} is being registered; ask again", location=assembly.unique_id
+    )
 
 
 async def registered(
-    unit: Unit, found: Assembly, made: MadeManifest, came: ContentDigest, before: Snapshot | None
+    unit: Unit, assembly: Assembly, made: MadeManifest, came: ContentDigest, before: Snapshot | None
 ) -> SnapshotOutcome:
     """Register what was made, whose bytes `came` are kept, in the place of `before`; the same content is one
     snapshot.
@@ -94,29 +96,31 @@ async def registered(
         The registry refuses it, or gives no answer now.
     """
     # Once the provision is committed its outcome must be recorded, even if the consumer hangs up.
-    return await to_its_end(_registered(unit, found, made, came, before))
+    return await to_its_end(_registered(unit, assembly, made, came, before))
 
 
 async def _registered(
-    unit: Unit, found: Assembly, made: MadeManifest, came: ContentDigest, before: Snapshot | None
+    unit: Unit, assembly: Assembly, made: MadeManifest, came: ContentDigest, before: Snapshot | None
 ) -> SnapshotOutcome:
-    outcome = await _attempted(unit, found, made, came, before, replaces=before.entry_uuid if before else "")
+    outcome = await _attempted(
+        unit, assembly, made, came, before, replaces=before.entry_uuid if before else ""
+    )
     if outcome and before and _is_gone(outcome):
         # Somebody else deprecated, replaced, updated or removed the one before: that is left as it is.
-        outcome = await _attempted(unit, found, made, came, before, replaces="")
+        outcome = await _attempted(unit, assembly, made, came, before, replaces="")
     if outcome is None:
         return SnapshotOutcome.OVERTAKEN
     if outcome.response.status is Status.SUCCESS:
         return SnapshotOutcome.REGISTERED
     if _is_gone(outcome):
-        _log.warning("snapshot not taken by the registry", document=found.unique_id)
+        _log.warning("snapshot not taken by the registry", document=assembly.unique_id)
         return SnapshotOutcome.NOT_TAKEN
-    raise _not_registered(found, outcome)
+    raise _not_registered(assembly, outcome)
 
 
 async def _attempted(
     unit: Unit,
-    found: Assembly,
+    assembly: Assembly,
     made: MadeManifest,
     came: ContentDigest,
     before: Snapshot | None,
@@ -124,7 +128,7 @@ async def _attempted(
     replaces: str,
 ) -> Registered | None:
     """What the registry says; None when another snapshot came between."""
-    turn = await _begun(unit, found, made, came, before, replaces)
+    turn = await _begun(unit, assembly, made, came, before, replaces)
     if turn.provision is None:
         return None if turn.overtaken else _REGISTERED
     return await registration.register(unit, turn.provision, first=turn.first)
@@ -132,19 +136,19 @@ async def _attempted(
 
 async def _begun(
     unit: Unit,
-    found: Assembly,
+    assembly: Assembly,
     made: MadeManifest,
     came: ContentDigest,
     before: Snapshot | None,
     replaces: str,
 ) -> _Turn:
     [entry] = made.submission.document_entries
-    provision = _provision(unit, found, made, came, replaces)
+    provision = _provision(unit, assembly, made, came, replaces)
 
     async def begin(transaction: Transaction) -> _Turn:
-        if not await assemblies.hold_assembly(transaction, found.unique_id):
-            raise XdsError(f"document {found.unique_id} is not available", location=found.unique_id)
-        latest = await latest_snapshot(transaction, found.unique_id)
+        if not await assemblies.hold_assembly(transaction, assembly.unique_id):
+            raise XdsError(f"document {assembly.unique_id} is not available", location=assembly.unique_id)
+        latest = await latest_snapshot(transaction, assembly.unique_id)
         if latest is not None and latest.kept and latest.unique_id == entry.unique_id:
             known = await documents.provision_of(transaction, latest.provision_id)
             return _Turn(provision=known if latest.undecided else None)
@@ -157,7 +161,7 @@ async def _begun(
             unique_id=entry.unique_id,
             entry_uuid=entry.entry_uuid,
         )
-        await insert_snapshot(transaction, found.unique_id, following)
+        await insert_snapshot(transaction, assembly.unique_id, following)
         return _Turn(provision=provision, first=True)
 
     async def begun(transaction: Transaction) -> _Turn | None:
@@ -168,7 +172,7 @@ async def _begun(
         return await unit.write(begin, done=begun)
     except Rejected as error:
         raise XdsError(
-            f"document {found.unique_id} cannot be kept: {error}", location=found.unique_id
+            f"document {assembly.unique_id} cannot be kept: {error}", location=assembly.unique_id
         ) from None
 
 
@@ -177,15 +181,15 @@ def _name(one: Snapshot | None) -> str:
 
 
 def _provision(
-    unit: Unit, found: Assembly, made: MadeManifest, came: ContentDigest, replaces: str
+    unit: Unit, assembly: Assembly, made: MadeManifest, came: ContentDigest, replaces: str
 ) -> Provision:
     ours = unit.parts.settings.repository_unique_id
-    submission = snapshot(made.submission, came, found, repository_unique_id=ours, replaces=replaces)
+    submission = snapshot(made.submission, came, assembly, repository_unique_id=ours, replaces=replaces)
     registration = encode_submission(submission)
     return Provision(
         provision_id=str(uuid4()),
         message_id=new_uuid(),
-        digest=digest_of(registration, {found.unique_id: came}),
+        digest=digest_of(registration, {assembly.unique_id: came}),
         registration_message_id=new_uuid(),
         registration=registration,
     )
@@ -196,6 +200,8 @@ def _is_gone(outcome: Registered) -> bool:
     return outcome.final and bool(codes) and codes <= _GONE
 
 
-def _not_registered(found: Assembly, outcome: Registered) -> XdsError:
+def _not_registered(assembly: Assembly, outcome: Registered) -> XdsError:
     reason = "; ".join(error.context for error in outcome.response.errors)
-    return XdsError(f"document {found.unique_id} cannot be made now: {reason}", location=found.unique_id)
+    return XdsError(
+        f"document {assembly.unique_id} cannot be made now: {reason}", location=assembly.unique_id
+    )

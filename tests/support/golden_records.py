@@ -345,7 +345,7 @@ _OF_NOBODY = {"$XDSDocumentEntryEntryUUID": (("'urn:uuid:1'",),)}
 _OF_TWO = {"$XDSDocumentEntryPatientId": ((f"('{PATIENT}')",), (f"('{OTHER_PATIENT}')",))}
 _RETRIEVED = iti43.DocumentSet(
     results=tuple(
-        iti43.DocumentResult(asked=asked, patient_id=patient_id, failure=failure)
+        iti43.DocumentResult(request=asked, patient_id=patient_id, failure=failure)
         for asked, patient_id, failure in zip(
             _THREE.documents,
             (PATIENT, OTHER_PATIENT, ""),
