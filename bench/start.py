@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def until_ready(command: list[str], env: Mapping[str, str], cwd: Path, *, ready:
 def to_the_end(command: list[str], env: Mapping[str, str], cwd: Path) -> Started:
     """Run `command`."""
     before, began = os.times(), time.perf_counter()
-    subprocess.run(command, env=env, cwd=cwd, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, env=env, cwd=cwd, capture_output=True, check=True)
     seconds, after = time.perf_counter() - began, os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     return Started(seconds, used)
@@ -166,8 +166,9 @@ def measure(rounds: int, before: Path | None) -> dict[str, Measure]:
             for _ in range(rounds):
                 nothing.append(to_the_end([sys.executable, "-c", "pass"], os.environ, ROOT))
                 seen[name].here.append(start())
-                if before is not None and name in there:
-                    seen[name].before.append(there[name]())
+                if before is not None:
+                    with suppress(subprocess.CalledProcessError):  # it may not know the command
+                        seen[name].before.append(there[name]())
     floor = statistics.median(one.seconds for one in nothing)
     return {name: _told(turns, floor) for name, turns in seen.items()}
 
