@@ -93,9 +93,7 @@ def peak_rss_mb(process_id: int) -> float:
 def until_ready(command: list[str], env: Mapping[str, str], cwd: Path, *, ready: str) -> Started:
     """Run `command` until it prints a line with the word `ready`, then end it in order."""
     began = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    process = subprocess.Popen(command, env=env, cwd=cwd, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         for line in process.stdout:

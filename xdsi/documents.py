@@ -1,4 +1,4 @@
-"""The pages of `docs/` that are printed from the code: settings, and what is served.
+"""The pages of `docs/` that are printed from the code: settings, errors, and what is served.
 
 `python -m xdsi.documents` writes them; a test fails when one does not say what the code says.
 """
@@ -17,6 +17,7 @@ from shared.rest.openapi import openapi
 from shared.rest.served import ServedRest
 from shared.security.rights import DOORS, Right
 from shared.security.speaker import Speaker
+from xdsi.errors_page import errors_page
 from xdsi.services import Service
 from xdsi.settings_page import WRITTEN, settings_page
 
@@ -205,6 +206,7 @@ def openapi_page(service: Service) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "conformance-statement.md": conformance_page,
+    "errors.md": errors_page,
     **{
         f"openapi-{service}.json": partial(openapi_page, service)
         for service in Service

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -34,6 +36,28 @@ def _run(*command: str | Path) -> None:
         stdout=subprocess.DEVNULL,
         cwd="/",
     )
+
+
+@contextmanager
+def running(*, port: int) -> Iterator[Path]:
+    """A server on 127.0.0.1 and in the folder that is given, as Debian starts one: passwords over TCP."""
+    binaries = _binaries()
+    assert binaries is not None
+    folder = Path(tempfile.mkdtemp(prefix="xdsi-postgresql-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, _USER, _USER)
+    folder.chmod(0o755)
+    data = folder / "data"
+    _run(
+        binaries / "initdb", "-D", data, "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync",
+        "--auth-local=trust", "--auth-host=scram-sha-256",
+    )  # fmt: skip
+    options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1 -c fsync=off"
+    _run(binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start")
+    try:
+        yield folder
+    finally:
+        _stop(binaries, data, folder)
 
 
 @functools.cache
