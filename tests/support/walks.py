@@ -6,6 +6,7 @@ In a page, in order:
 - a block `text` after it is what that printed; `…` stands for anything, alone on a line for any lines;
 - a block of another language under a line that is a file's name in back quotes is written to that file;
 - `<!-- in a terminal of its own, until it says WORD -->` before a block: it goes on until the end;
+- `<!-- Ctrl-C there -->`: the last terminal of its own is ended, as people do;
 - `<!-- not here: REASON -->` before a block: it is only shown;
 - `<!-- given: NAME, … -->`: what a reader of the page has already, of `GIVEN`.
 
@@ -33,6 +34,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120.0
+STOP = "Ctrl-C there"
 
 _MARK = re.compile(r"^<!-- (?P<text>.+) -->$")
 _FILE = re.compile(r"^`(?P<path>[\w./-]+)`$")
@@ -71,6 +73,8 @@ def steps(page: Path) -> list[Step]:
             lines.append(line)
         elif fence := _FENCE.match(line):
             begun, language, lines = number, fence["language"], []
+        elif line == f"<!-- {STOP} -->":
+            found.append(Step(line=number, language=STOP, text=""))
         elif marked := _MARK.match(line):
             mark = marked["text"]
         elif named := _FILE.match(line):
@@ -188,15 +192,20 @@ def walk(page: Path, folder: Path) -> None:
         for name in given(page):
             environment |= stack.enter_context(GIVEN[name][0](folder))  # type: ignore[arg-type]
 
+        terminals: list[Shell] = []
+        stack.callback(lambda: [shell.close() for shell in terminals])
+
         def terminal() -> Shell:
-            shell = Shell(folder, environment)
-            stack.callback(shell.close)
-            return shell
+            terminals.append(Shell(folder, environment))
+            return terminals[-1]
 
         main, said = terminal(), ""
         for step in steps(page):
             try:
-                said = _do(step, folder, main, terminal, said)
+                if step.language == STOP:
+                    terminals.pop().close()
+                else:
+                    said = _do(step, folder, main, terminal, said)
             except NotAsTold as reason:
                 raise NotAsTold(f"{page.name}:{step.line}: {reason}") from None
 
