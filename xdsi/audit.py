@@ -23,7 +23,9 @@ from xdsi.accesses import Manner, accesses
 from xdsi.audit_tables import show_access, show_accesses, show_records, write_accesses, write_records
 from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage
+from xdsi.listing import counted
 from xdsi.options import AsJson, Config
+from xdsi.set_aside import sent_again
 
 app = typer.Typer(help="Search, verify and report the audit trail.")
 
@@ -182,6 +184,28 @@ def report(
                 show_accesses(of_manner, settings.affinity_domain)
 
 
+@app.command(name="resend")
+def send_again(as_json: AsJson = False, config: Config = None) -> None:
+    """Send again the audit records of this machine that the audit repository did not take.
+
+    A service sets aside a record upon which the repository ends the connection again and again
+    (docs/decisions/0010). Call this when the repository takes such records now; what is taken is set aside no
+    more. Exit status 1 when some are refused again.
+
+    Example: [bold]xdsi audit resend[/bold]
+    """
+    resent = asyncio.run(sent_again(load(AuditRepositorySettings, config)))
+    taken, refused = (list(map(str, files)) for files in (resent.taken, resent.refused))
+    if as_json:
+        sys.stdout.write(json.dumps({"taken": taken, "refused": refused}, indent=1) + "\n")
+    elif not taken and not refused:
+        typer.echo("no record is set aside")
+    else:
+        typer.echo(f"{counted(len(taken), 'record')} sent again and taken")
+    if refused:
+        raise Failed("\n".join(f"{file}: refused again; it stays there" for file in refused))
+
+
 # --- what is asked -----------------------------------------------------------------------------------
 
 
@@ -263,6 +287,8 @@ async def _post(http: httpx2.AsyncClient, url: str, body: dict[str, Any]) -> dic
         raise Failed(
             f"the audit repository at {url} cannot be reached ({reason}); start it or give --url"
         ) from None
+    if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
+        raise Failed(f"the audit repository cannot answer now: {_detail(response)}")
     if response.status_code != 200:
         raise Failed(f"the audit repository refused: {_detail(response)}")
     answer: dict[str, Any] = response.json()

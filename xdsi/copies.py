@@ -2,6 +2,7 @@
 
 Who refers comes before what is referred to: the registry before the repository, so that every registered
 document is in the copy of the repository, and that before the imaging source, whose instances manifests name.
+The trail comes last, with what was recorded of all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from audit_repository.maintenance import backup as audit_repository
+from audit_repository.settings import AuditRepositorySettings
 from imaging_source.maintenance import backup as imaging_source
 from imaging_source.settings import ImagingSourceSettings
 from registry.maintenance import backup as registry
@@ -26,7 +29,7 @@ from shared.store.snapshot import open_snapshot
 from xdsi.configuration import load
 from xdsi.services import Service
 
-SERVICES = (Service.REGISTRY, Service.REPOSITORY, Service.IMAGING_SOURCE)
+SERVICES = (Service.REGISTRY, Service.REPOSITORY, Service.IMAGING_SOURCE, Service.AUDIT_REPOSITORY)
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 """Shows work by its name and its bytes, if they are known; is told of bytes done."""
@@ -64,6 +67,9 @@ async def back_up(service: Service, config: Path | None, folder: Path, progress:
     await asyncio.to_thread(below.mkdir, parents=True, exist_ok=True)
     if service is Service.REGISTRY:
         return Copied(service=service, manifest=await registry.backup(load(RegistrySettings, config), below))
+    if service is Service.AUDIT_REPOSITORY:
+        trail = await audit_repository.backup(load(AuditRepositorySettings, config), below)
+        return Copied(service=service, manifest=trail)
     if service is Service.REPOSITORY:
         settings = load(RepositorySettings, config)
         copies = repository.backup(settings, open_blobs(settings), _files(settings, below), below)
@@ -86,6 +92,9 @@ async def restore(
     manifest = await _manifest(below, service)
     if service is Service.REGISTRY:
         await registry.restore(load(RegistrySettings, config), below, manifest)
+        return Copied(service=service, manifest=manifest)
+    if service is Service.AUDIT_REPOSITORY:
+        await audit_repository.restore(load(AuditRepositorySettings, config), below, manifest)
         return Copied(service=service, manifest=manifest)
     if service is Service.REPOSITORY:
         settings = load(RepositorySettings, config)

@@ -121,12 +121,13 @@ def _report_lines(contents: str, report: Report) -> Iterator[str]:
 
 @app.command()
 def backup(folder: Folder, service: Of = None, as_json: AsJson = False, config: Config = None) -> None:
-    """Back up registry, repository and imaging source, each as it is at one moment; beside the running
-    services.
+    """Back up registry, repository, imaging source and the audit trail, each as it is at one moment; beside
+    the running services.
 
     Each gets a folder of its own: rows, documents, instances. Every document that the registry shows is in
-    the repository's part. A second backup into the same folder copies only what is new. Exit status 1 when
-    something is damaged, and left out.
+    the repository's part. The key that signs the trail (audit-signing.key) is not copied, because it must not
+    lie beside what it vouches for: keep it elsewhere. A second backup into the same folder copies only what
+    is new. Exit status 1 when something is damaged, and left out.
 
     Example: [bold]xdsi db backup /mnt/backup[/bold]
     """
@@ -140,9 +141,9 @@ def backup(folder: Folder, service: Of = None, as_json: AsJson = False, config: 
 def restore(folder: Folder, service: Of = None, as_json: AsJson = False, config: Config = None) -> None:
     """Restore a backup into empty services that are stopped, on SQLite or PostgreSQL as their settings say.
 
-    What had no outcome when the backup was taken, or was registered after the registry's part was, is asked
-    of the registry at the next start. Exit status 1 when something in the backup is damaged; the rest is
-    restored all the same.
+    For the trail copy audit-signing.key to its place before. What had no outcome when the backup was taken,
+    or was registered after the registry's part was, is asked of the registry at the next start. Exit status 1
+    when something in the backup is damaged; the rest is restored all the same.
 
     Example: [bold]XDSI_DATA=/srv/new xdsi db restore /mnt/backup[/bold]
     """
@@ -226,10 +227,7 @@ async def _restore(config: Path | None, wanted: list[Service], folder: Path) -> 
 def _ordered(wanted: Sequence[Service]) -> list[Service]:
     """The services that are wanted, in the order in which they are copied."""
     if other := [service for service in wanted if service not in copies.SERVICES]:
-        raise Failed(
-            f"the {other[0]} is not among what this copies: its signing key must not lie beside its rows; "
-            "copy its database with the database's own tools"
-        )
+        raise Failed(f"the {other[0]} keeps nothing of its own; {', '.join(copies.SERVICES)} do")
     return [service for service in copies.SERVICES if service in wanted]
 
 

@@ -45,13 +45,18 @@ class Signer:
         if not path.exists():
             _create(path)
         self._key = _private(path)
-        public = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         if not (folder / PUBLIC).exists():
-            _write(folder / PUBLIC, public, 0o644)
+            _write(folder / PUBLIC, public_key_of(folder), 0o644)
 
     def sign(self, statement: bytes) -> bytes:
         """An Ed25519 signature."""
         return self._key.sign(statement)
+
+
+def public_key_of(folder: Path) -> bytes:
+    """The public key, in PEM, of the key that signs in `folder`; raises `SigningKeyError` without one."""
+    public = _private(folder / PRIVATE).public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 class Verifier:

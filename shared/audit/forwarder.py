@@ -139,7 +139,8 @@ class Forwarder:
         if self.set_aside > self._settings.set_aside_max:
             return (
                 f"{self.set_aside} audit records were set aside, because the audit repository does not take "
-                "them; look into the folder audit-set-aside of this service and move them away"
+                "them; mend that and send them again (xdsi audit resend), or move them away from the folder "
+                "audit-set-aside of this service"
             )
         return ""
 

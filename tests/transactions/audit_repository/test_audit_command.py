@@ -18,6 +18,8 @@ from audit_repository.app import build
 from audit_repository.domain.record import record_of
 from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
+from audit_repository.store.events import Search, Trail
+from shared.audit import resending
 from shared.audit.events import (
     INSTANCES_ACCESSED,
     INSTANCES_TRANSFERRED,
@@ -29,13 +31,16 @@ from shared.audit.events import (
     study_object,
 )
 from shared.audit.recorder import AuditSource, message
+from shared.audit.set_aside import SetAside
 from shared.http.server import start_server
 from shared.security.caller import Node
 from shared.settings import TlsSettings
+from shared.store.failures import DatabaseUnavailable
 from tests.support.audit import PATIENT, SOURCE, SOURCES, a_caller, an_event
 from tests.support.certificates import communities
 from xdsi import audit, listing
 from xdsi.failures import Failed
+from xdsi.set_aside import set_aside
 
 RAD69 = ihe("RAD-69", "Retrieve Imaging Document Set")
 
@@ -328,3 +333,53 @@ async def test_what_cannot_be_done_is_said_with_its_remedy(arguments, reason):
 
     assert isinstance(shown.exception, Failed)
     assert reason in str(shown.exception)
+
+
+async def test_what_was_set_aside_is_sent_again_and_in_the_trail(tmp_path, monkeypatch):
+    monkeypatch.setattr(resending, "REST_SECONDS", 0.5)
+    strange = message(an_event(outcome_description="sent again"), SOURCE)
+    kept = [
+        SetAside(tmp_path / folder / "audit-set-aside").keep(octets)[0]
+        for folder, octets in (("registry", strange), ("consumers/0/consumer", b"no record at all"))
+    ]
+    settings = AuditRepositorySettings(data=tmp_path, port=0, syslog_port=0)
+    service = await build(settings)
+    await service.start()
+    env = {"XDSI_DATA": str(tmp_path), "XDSI_AUDIT__URL": f"tcp://127.0.0.1:{service.syslog.port}"}
+    try:
+        resent = await run("resend", env=env)
+        again = await run("resend", env=env)
+        found = await service.trail.search(Search(user="u-778"))
+    finally:
+        await service.stop()
+
+    assert (len(kept), resent.output) == (2, "2 records sent again and taken\n")
+    assert again.output == "no record is set aside\n"
+    assert [item.record.raw for item in found] == [strange]
+    away = await run("resend", env=env)
+    assert away.output == "no record is set aside\n"
+
+
+async def test_a_repository_that_is_away_keeps_records_aside(tmp_path):
+    SetAside(tmp_path / "registry" / "audit-set-aside").keep(b"record")
+    env = {"XDSI_DATA": str(tmp_path), "XDSI_AUDIT__URL": "tcp://127.0.0.1:1"}
+
+    ended = await run("resend", env=env)
+
+    assert isinstance(ended.exception, Failed)
+    assert "cannot be reached" in str(ended.exception)
+    assert len(set_aside(tmp_path)) == 1
+
+
+async def test_a_database_that_is_away_is_one_clear_sentence(tmp_path, monkeypatch):
+    async def away(*_):
+        raise DatabaseUnavailable("the database does not answer")
+
+    async with serving(tmp_path) as url:
+        monkeypatch.setattr(Trail, "search", away)
+        ended = await run("search", "--url", url)
+
+    assert isinstance(ended.exception, Failed)
+    told = str(ended.exception)
+    assert told.startswith("the audit repository cannot answer now: the service cannot reach its database")
+    assert "\n" not in told

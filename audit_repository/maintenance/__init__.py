@@ -1,0 +1,1 @@
+"""What operators do with the whole audit repository: copies of it."""
