@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,9 +14,15 @@ from starlette.routing import BaseRoute
 from shared.http.problem import CONTENT_TYPE
 
 
-def application(routes: Iterable[BaseRoute]) -> Starlette:
+def application(routes: Iterable[BaseRoute]) -> FastAPI:
     """An application of `routes`; what it refuses by itself is told as a problem (RFC 9457)."""
-    return Starlette(routes=list(routes), exception_handlers={HTTPException: _refused})
+    return FastAPI(
+        routes=list(routes),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        exception_handlers={HTTPException: _refused},
+    )
 
 
 def _refused(_: Request, error: Exception) -> Response:

@@ -24,7 +24,7 @@ LOADED_BY_OTHERS = {
     "pylibjpeg-rle": "pydicom, RLE",
     "python-multipart": "Starlette, forms",
 }
-HEAVY = {"alembic", "asyncpg", "fastapi", "jinja2", "numpy", "obstore", "pydicom", "rich", "sqlalchemy"}
+HEAVY = {"alembic", "asyncpg", "jinja2", "numpy", "obstore", "pydicom", "rich", "sqlalchemy"}
 
 
 def pins(name: str) -> set[str]:
