@@ -49,13 +49,16 @@ _LIST_GROUPS = 500
 
 _log = logger("repository.objects")
 
+# What obstore raises; for some of its errors it has taken those of the system.
+_REFUSED = (BaseError, FileNotFoundError, PermissionError)
+
 
 def _why(error: Exception) -> str:
     """Why the store cannot be used, and which setting would be corrected; what it said itself is not told."""
     match error:
-        case NotFoundError():
+        case NotFoundError() | FileNotFoundError():
             return "has no such bucket; make it, or correct XDSI_STORAGE_URL"
-        case PermissionDeniedError() | UnauthenticatedError():
+        case PermissionDeniedError() | UnauthenticatedError() | PermissionError():
             return "refuses the key; correct XDSI_S3__ACCESS_KEY and XDSI_S3__SECRET_KEY"
     return f"does not answer ({type(error).__name__}); is it running? XDSI_S3__ENDPOINT names it"
 
@@ -95,7 +98,7 @@ class ObjectBlobs(Blobs):
             await asyncio.wait_for(self._put(key, source, size), _deadline(size))
             uploaded = self._copy(key, size)
             whole = await asyncio.to_thread(self._is_whole, uploaded, received.sha256, received.size)
-        except (BaseError, TimeoutError, StoreUnavailable) as error:
+        except (*_REFUSED, TimeoutError, StoreUnavailable) as error:
             _log.error("upload failed", sha256=received.sha256, error=type(error).__name__)
             raise OutOfResources("the document cannot be stored: the object store does not take it") from None
         if not whole:
@@ -116,7 +119,7 @@ class ObjectBlobs(Blobs):
     async def _discard(self, key: str) -> None:
         try:
             await asyncio.wait_for(obstore.delete_async(self._store, key), _CALL_SECONDS)
-        except (BaseError, TimeoutError) as error:
+        except (*_REFUSED, TimeoutError) as error:
             # Nothing refers to it: the sweep removes it.
             _log.warning("object not removed", error=type(error).__name__)
 
@@ -129,7 +132,7 @@ class ObjectBlobs(Blobs):
                 result = await obstore.get_async(self._store, key)
                 came = bytes(await result.bytes_async())
                 await obstore.delete_async(self._store, key)
-        except (BaseError, TimeoutError) as error:
+        except (*_REFUSED, TimeoutError) as error:
             raise OSError(f"the object store {_why(error)}") from None
         if came != b"probe":
             raise OSError("the object store gave back other bytes")
@@ -233,6 +236,6 @@ def _older(one: ObjectMeta, before: float) -> bool:
 def _asked(what: str, call: Callable[[], Result]) -> Result:
     try:
         return call()
-    except BaseError as error:
+    except _REFUSED as error:
         _log.error("object store", what=what.rpartition("/")[0] or what, error=type(error).__name__)
         raise StoreUnavailable(what) from error

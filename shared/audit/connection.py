@@ -103,5 +103,6 @@ async def opened(host: str, port: int, tls: ssl.SSLContext | None) -> AsyncItera
 def reason_of(error: BaseException) -> str:
     """Why a connection failed, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
+        # What we refuse ourselves has its reason as its text alone.
+        return getattr(error, "verify_message", "") or str(error.args[-1])
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx2
 from cryptography import x509
 
-from shared.audit.connection import ConnectionEnded, opened
+from shared.audit.connection import ConnectionEnded, opened, reason_of
 from shared.audit.forwarder import address_of
 from shared.http.client import http_client
 from shared.security import own_registry
@@ -32,6 +32,7 @@ ANSWER_SECONDS = 6.0
 #: A receiver that does not take us ends the connection within a round trip.
 _TAKEN_SECONDS = 0.5
 _SOURCE_SECONDS = 1.0
+_CUT = (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError)
 _PORTS = {"http": 80, "https": 443, "tls": 6514, "tcp": 6514}
 
 
@@ -156,21 +157,28 @@ def _unanswered(peer: Peer, error: BaseException) -> Finding:
             return wrong(
                 "peer-certificate",
                 peer.setting,
-                f"{peer.url} is not believed: {cause.verify_message or cause.args[-1]}",
+                f"{peer.url} is not believed: {reason_of(cause)}",
                 "put its authority into XDSI_TLS__TRUST, or name its node in XDSI_COMMUNITY_NODES or "
                 "XDSI_RESPONDING_GATEWAYS; one that has expired is to be renewed there",
             )
         if isinstance(cause, ssl.SSLError):
-            return wrong(
-                "peer-certificate",
-                peer.setting,
-                f"{peer.url}: no handshake ({cause.reason or cause}): it may not take our certificate",
-                "put our authority into the trust of that node; see that it speaks TLS 1.2 or later there",
-            )
+            return _not_taken(peer, str(cause.reason or cause))
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, _CUT) and urlsplit(peer.url).scheme == "https":
+        # With TLS 1.3 a server that does not believe us says so after our side of the handshake has ended.
+        return _not_taken(peer, "it ends the connection")
     why = str(error) or "no answer in time"
     return wrong(
         "peer", peer.setting, f"{peer.url} does not answer ({why})", f"start it, or correct {peer.setting}"
+    )
+
+
+def _not_taken(peer: Peer, why: str) -> Finding:
+    return wrong(
+        "peer-certificate",
+        peer.setting,
+        f"{peer.url}: no handshake ({why}): it may not take our certificate",
+        "put our authority into the trust of that node; see that it speaks TLS 1.2 or later",
     )
 
 

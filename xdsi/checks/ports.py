@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 
+from shared.audit.connection import reason_of
 from shared.http.client import http_client
 from shared.security.tls import client_context
 from shared.settings import PREFIX, SEPARATOR, ServiceSettings, SettingsError
@@ -162,7 +163,7 @@ async def _connects(host: str, port: int, settings: ServiceSettings) -> str:
         async with asyncio.timeout(_ANSWER_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
     except (OSError, ssl.SSLError, TimeoutError) as error:
-        return f"who listens at {host} port {port} does not speak with us ({_why(error)})"
+        return f"who listens at {host} port {port} does not speak with us ({reason_of(error)})"
     writer.close()
     return ""
 
@@ -201,9 +202,3 @@ def _echo(host: str, port: int, settings: Any) -> str:
 
 async def _is_silent(host: str, port: int, settings: ServiceSettings) -> str:
     return ""
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    return getattr(error, "strerror", None) or str(error) or "no answer in time"
