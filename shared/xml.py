@@ -206,10 +206,10 @@ def qname(prefixed: str) -> str:
 
 def child(element: Element, prefixed: str) -> Element:
     """The first child of this name (prefixes of `NS`), or a `SenderFault` that names what is absent."""
-    found = optional_child(element, prefixed)
-    if found is None:
+    only = optional_child(element, prefixed)
+    if only is None:
         raise SenderFault(f"{etree.QName(element).localname} has no {prefixed}")
-    return found
+    return only
 
 
 def optional_child(element: Element, prefixed: str) -> Element | None:

@@ -216,10 +216,10 @@ def _local(element: Element) -> str:
 
 def _children(element: Element) -> Children:
     """The element children by local name."""
-    found: Children = {}
+    children: Children = {}
     for child in elements(element):
-        found.setdefault(_local(child), []).append(child)
-    return found
+        children.setdefault(_local(child), []).append(child)
+    return children
 
 
 def _all(children: Children, name: str) -> list[Element]:
@@ -227,8 +227,8 @@ def _all(children: Children, name: str) -> list[Element]:
 
 
 def _first(children: Children, name: str) -> Element | None:
-    found = children.get(name)
-    return found[0] if found else None
+    elements = children.get(name)
+    return elements[0] if elements else None
 
 
 def _token(value: str | None) -> str:

@@ -256,10 +256,10 @@ def access_point(host: str) -> AccessPoint:
 def _access_point(host: str) -> tuple[str, int | None]:
     named = host.strip("[]")
     try:
-        found = ip_address(named.partition("%")[0])
+        address = ip_address(named.partition("%")[0])
     except ValueError:
         return (named, 1) if named else ("", None)
-    return str(getattr(found, "ipv4_mapped", None) or found), 2
+    return str(getattr(address, "ipv4_mapped", None) or address), 2
 
 
 def human(user: User | None) -> tuple[Participant, ...]:

@@ -202,9 +202,9 @@ class Forwarder:
         """Find out since when records have waited."""
         for source in self._sources:
             source.rewind()
-            found = await source.next(1)
+            messages = await source.next(1)
             source.rewind()
-            self._waits(source, found)
+            self._waits(source, messages)
 
     def _waits(self, source: EventSource, messages: Sequence[tuple[int, bytes]]) -> None:
         if not messages:
@@ -287,7 +287,7 @@ class Forwarder:
     # --- what the receiver does not take ---------------------------------------------------------------
 
     def _new_trial(self) -> Trial:
-        return Trial(self._aside, other=self._other, found=self._set_aside, patience=self._patience)
+        return Trial(self._aside, other=self._other, on_culprit=self._set_aside, patience=self._patience)
 
     async def _try(self, connection: Connection, trial: Trial) -> None:
         """Go on with the trial; what it was about is sent again in the usual way when it is over."""

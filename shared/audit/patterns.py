@@ -146,14 +146,14 @@ def search(
     description: str = "",
 ) -> AuditEvent:
     """A question over plain HTTP; its parameters are named where it has an id."""
-    asked = (query_object(query_id, transaction, octets),) if query_id else ()
+    query = (query_object(query_id, transaction, octets),) if query_id else ()
     return AuditEvent(
         event_id=QUERY,
         action="E",
         outcome=outcome,
         event_types=(transaction,),
         participants=http_push_participants(caller, server=side is Side.SERVER),
-        objects=(*_patient(patient_id), *asked),
+        objects=(*_patient(patient_id), *query),
         outcome_description=description,
         purposes=purposes(caller.user),
     )
@@ -232,7 +232,7 @@ def documents(
     side: Side,
     caller: Caller,
     outcome: Outcome,
-    asked: Iterable[DocumentReference],
+    documents_of_request: Iterable[DocumentReference],
     *,
     patient_id: str = "",
     description: str = "",
@@ -245,7 +245,7 @@ def documents(
             repository_unique_id=one.repository_unique_id,
             home_community_id=one.home_community_id,
         )
-        for one in asked
+        for one in documents_of_request
     )
     return AuditEvent(
         event_id=event_id,
@@ -308,7 +308,7 @@ def removal_of_documents(
     side: Side,
     caller: Caller,
     outcome: Outcome,
-    asked: Iterable[DocumentReference],
+    references: Iterable[DocumentReference],
     *,
     patient_id: str = "",
 ) -> AuditEvent:
@@ -317,7 +317,7 @@ def removal_of_documents(
         document_object(
             one.document_unique_id, repository_unique_id=one.repository_unique_id, life_cycle=_ERASED
         )
-        for one in asked
+        for one in references
     )
     return _removal(transaction, side, caller, outcome, gone, patient_id)
 
@@ -349,7 +349,7 @@ def instances(
     side: Side,
     caller: Caller,
     outcome: Outcome,
-    asked: Sequence[InstanceReference],
+    instances_of_request: Sequence[InstanceReference],
     *,
     patient_id: str = "",
     description: str = "",
@@ -366,19 +366,19 @@ def instances(
         outcome=outcome,
         event_types=(transaction,),
         participants=took_part(caller, server=side is Side.SERVER),
-        objects=(*_patient(patient_id), *_studies(transaction, outcome, asked)),
+        objects=(*_patient(patient_id), *_studies(transaction, outcome, instances_of_request)),
         outcome_description=description,
         purposes=purposes(caller.user),
     )
 
 
 def _studies(
-    transaction: Coded, outcome: Outcome, asked: Sequence[InstanceReference]
+    transaction: Coded, outcome: Outcome, instances: Sequence[InstanceReference]
 ) -> Iterator[ParticipantObject]:
     home_type = HOME_OF_QUERY if transaction.code == _SPELLS_HOME_AS_QUERIES else HOME_OF_DOCUMENT
     left = 0 if outcome is Outcome.SUCCESS else MAX_NAMED
     by_study: dict[str, list[InstanceReference]] = {}
-    for one in asked:
+    for one in instances:
         by_study.setdefault(one.study_instance_uid, []).append(one)
     for study_instance_uid, of_study in by_study.items():
         named = of_study[:left]
@@ -396,8 +396,8 @@ def _studies(
         )
 
 
-def _names(asked: Iterable[InstanceReference]) -> Iterator[tuple[str, bytes]]:
-    for one in asked:
+def _names(instances: Iterable[InstanceReference]) -> Iterator[tuple[str, bytes]]:
+    for one in instances:
         if one.series_instance_uid:
             yield SERIES_INSTANCE_UID, one.series_instance_uid.encode()
         if one.sop_instance_uid:

@@ -44,10 +44,10 @@ def _checksum(sequence: int, octets: bytes) -> int:
 def frames(octets: Octets, start: int = 0) -> Iterator[Frame]:
     """The whole frames from `start` on, damaged parts left out."""
     at = start
-    while (found := _at(octets, at)) is not None or (at := octets.find(_MAGIC, at + 1)) >= 0:
-        if found is None:
+    while (frame := _at(octets, at)) is not None or (at := octets.find(_MAGIC, at + 1)) >= 0:
+        if frame is None:
             continue
-        sequence, message, end = found
+        sequence, message, end = frame
         yield Frame(sequence, message, end, at - start)
         at = start = end
 
@@ -67,13 +67,13 @@ def read(path: Path, start: int, size: int, *, most: int, most_bytes: int) -> li
     """Up to `most` frames and about `most_bytes` of the first `size` octets of `path`, from `start` on."""
     if start >= size:
         return []
-    found: list[Frame] = []
+    frames_of_page: list[Frame] = []
     with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as octets:
         for item in frames(octets, start):
-            found.append(item)
-            if len(found) >= most or item.end - start >= most_bytes:
+            frames_of_page.append(item)
+            if len(frames_of_page) >= most or item.end - start >= most_bytes:
                 break
-    return found
+    return frames_of_page
 
 
 def last(path: Path) -> Frame | None:
@@ -81,8 +81,8 @@ def last(path: Path) -> Frame | None:
     size = path.stat().st_size
     if not size:
         return None
-    found = None
+    frame = None
     with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as octets:
-        for found in frames(octets):  # noqa: B007  # the last one is what is asked for
+        for frame in frames(octets):  # noqa: B007  # the last one is what is asked for
             pass
-    return found
+    return frame

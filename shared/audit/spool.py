@@ -166,9 +166,9 @@ class Spool:
     async def next(self, most: int) -> list[tuple[int, bytes]]:
         """Up to `most` messages that were not read before, as (sequence, octets), in order."""
         messages: list[tuple[int, bytes]] = []
-        while not messages and (found := await asyncio.to_thread(self._next, most)):
-            await self._report_damage(found)
-            messages = [(item.sequence, item.octets) for item in found if item.octets]
+        while not messages and (frames := await asyncio.to_thread(self._next, most)):
+            await self._report_damage(frames)
+            messages = [(item.sequence, item.octets) for item in frames if item.octets]
         return messages
 
     async def done(self, sequences: Sequence[int]) -> None:
@@ -189,23 +189,23 @@ class Spool:
             at = offset if begins == first else 0
             while begins >= first and at < size:
                 try:
-                    found = segments.read(path, at, size, most=most, most_bytes=READ_BYTES)
+                    frames = segments.read(path, at, size, most=most, most_bytes=READ_BYTES)
                 except FileNotFoundError:
                     break  # dropped meanwhile
-                if not found:
+                if not frames:
                     self._damaged_tails.setdefault(begins, False)
                     break
-                at = found[-1].end
-                if fresh := [item for item in found if item.sequence > read]:
+                at = frames[-1].end
+                if fresh := [item for item in frames if item.sequence > read]:
                     with self._state:
                         if self._read == read:  # nobody rewound
                             self._read, self._reading = fresh[-1].sequence, (begins, at)
                     return fresh
         return []
 
-    async def _report_damage(self, found: list[segments.Frame]) -> None:
+    async def _report_damage(self, frames: list[segments.Frame]) -> None:
         lost = 0
-        for item in found:
+        for item in frames:
             if item.skipped and item.sequence > self._reported:
                 lost += max(1, item.sequence - self._reported - 1)
             self._reported = max(self._reported, item.sequence)
@@ -349,9 +349,9 @@ class Spool:
         with self._state:
             segment = self._segments.pop(0)
             cursor = self._cursor
-        found = segments.read(segment.path, 0, segment.size, most=segment.size, most_bytes=segment.size)
+        frames = segments.read(segment.path, 0, segment.size, most=segment.size, most_bytes=segment.size)
         segment.path.unlink(missing_ok=True)
-        return sum(1 for item in found if item.sequence > cursor)
+        return sum(1 for item in frames if item.sequence > cursor)
 
     def _bytes(self) -> int:
         return sum(segment.size for segment in self._segments)
@@ -361,9 +361,9 @@ class Spool:
         newest = self._cursor
         if self._segments:
             segment = self._segments[-1]
-            found = segments.last(segment.path)
-            newest = max(newest, segment.first - 1, found.sequence if found else 0)
-            if torn := segment.size - (found.end if found else 0):
+            frame = segments.last(segment.path)
+            newest = max(newest, segment.first - 1, frame.sequence if frame else 0)
+            if torn := segment.size - (frame.end if frame else 0):
                 _log.warning("an unfinished record was cut from the audit spool", octets=torn)
             segment.size -= torn
             descriptor = os.open(segment.path, os.O_WRONLY | os.O_CLOEXEC)

@@ -79,12 +79,12 @@ class Trial:
         aside: SetAside,
         *,
         other: Callable[[bytes], bytes],
-        found: Callable[[bytes], Awaitable[None]],
+        on_culprit: Callable[[bytes], Awaitable[None]],
         patience: float = PATIENCE,
     ) -> None:
         self._aside = aside
         self._other = other
-        self._found = found
+        self._on_culprit = on_culprit
         self._patience = patience
         self._taken: set[_Place] = set()
         self._size = BATCH
@@ -175,7 +175,7 @@ class Trial:
             return
         self._endings += 1
         if self._endings >= self._needed(octets):
-            await self._found(octets)
+            await self._on_culprit(octets)
             self.guilty += 1
             self._least = min(self._least or len(octets), len(octets))
             self._within, self._suspect, self._endings = 0, None, 0

@@ -81,12 +81,12 @@ class ConsentDecisions:
                 for patient, of_patient in zip(patients, places, strict=True)
             )
         )
-        found = {
+        policies = {
             at: decision
             for of_patient, decisions in zip(places, answers, strict=True)
             for at, decision in zip(of_patient, decisions, strict=True)
         }
-        return tuple(found[at] for at in range(len(resources)))
+        return tuple(policies[at] for at in range(len(resources)))
 
     async def close(self) -> None:
         """Give up what is being fetched."""

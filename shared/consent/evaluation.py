@@ -161,9 +161,9 @@ class _Ready:
         if not self._identities:
             return (self._default,) * len(codes)
         known = self._known.get((subject, action), {})
-        asked = [each for each in dict.fromkeys(codes) if each not in known]
-        if asked:
-            known = {**known, **dict(zip(asked, self._answers(subject, action, asked), strict=True))}
+        undecided = [each for each in dict.fromkeys(codes) if each not in known]
+        if undecided:
+            known = {**known, **dict(zip(undecided, self._answers(subject, action, undecided), strict=True))}
             self._remember((subject, action), known)
         return tuple(known[each] for each in codes)
 

@@ -146,25 +146,25 @@ class Scanner:
 
     def data_set(self, at: int) -> DataSet:
         """Every element from `at` to the end."""
-        found: dict[int, DataElement] = {}
-        self._elements(found, at, self.end, 0, self._encoding.implicit, inside=False)
-        return found
+        elements: dict[int, DataElement] = {}
+        self._elements(elements, at, self.end, 0, self._encoding.implicit, inside=False)
+        return elements
 
     def group(self, at: int, number: int) -> tuple[DataSet, int]:
         """The elements of one group that begin at `at`, and where they end."""
-        found: dict[int, DataElement] = {}
+        elements: dict[int, DataElement] = {}
         while at + 8 <= self.end:
             group, element, length = self._tag_and_length(self._at(at, 8), at - self._window_at)
             if group != number:
                 break
             tag = group << 16 | element
             vr, length, value = self._head(tag, at, length, self.end, False)
-            if tag in found:
+            if tag in elements:
                 self._tolerate(Tolerance.META_REPEATED, tag)
                 at = self._value(None, tag, vr, length, value, self.end, 0, False)
             else:
-                at = self._value(found, tag, vr, length, value, self.end, 0, False)
-        return found, at
+                at = self._value(elements, tag, vr, length, value, self.end, 0, False)
+        return elements, at
 
     def items(self, tag: int, at: int, stop: int, depth: int, *, implicit: bool) -> Iterator[DataSet]:
         """The items of a sequence that was looked at before."""
@@ -175,9 +175,9 @@ class Scanner:
                 return
             if item == _ITEM:
                 self._kept = 0
-                found: dict[int, DataElement] = {}
-                at = self._item(found, tag, at, length, stop, depth, implicit, closed=True)
-                yield found
+                elements: dict[int, DataElement] = {}
+                at = self._item(elements, tag, at, length, stop, depth, implicit, closed=True)
+                yield elements
 
     # -- bytes
 
@@ -213,7 +213,7 @@ class Scanner:
 
     def _elements(
         self,
-        found: dict[int, DataElement] | None,
+        elements: dict[int, DataElement] | None,
         at: int,
         end: int,
         depth: int,
@@ -223,7 +223,7 @@ class Scanner:
     ) -> tuple[int, bool]:
         """Elements from `at` to `end`, or to the delimiter of an item whose length is undefined (`inside`).
 
-        They go into `found`, or nowhere without it. Returns where they end, and whether at a delimiter.
+        They go into `elements`, or nowhere without it. Returns where they end, and whether at a delimiter.
         """
         while at < end:
             if end - at < 8:
@@ -250,14 +250,14 @@ class Scanner:
             if depth == 0 and group in (0x0000, 0x0002):
                 self._tolerate(Tolerance.FOREIGN_GROUP, tag)
                 at = self._value(None, tag, vr, length, value, end, depth, implicit)
-            elif found is not None and tag in found:
+            elif elements is not None and tag in elements:
                 again: dict[int, DataElement] = {}
                 at = self._value(again, tag, vr, length, value, end, depth, implicit)
-                if not self._equal(found[tag], again[tag]):
+                if not self._equal(elements[tag], again[tag]):
                     raise DicomError(f"{name(tag)} appears twice, with two values")
                 self._tolerate(Tolerance.DUPLICATE, tag)
             else:
-                at = self._value(found, tag, vr, length, value, end, depth, implicit)
+                at = self._value(elements, tag, vr, length, value, end, depth, implicit)
         return at, False
 
     def _is_padding(self, at: int) -> bool:
@@ -322,7 +322,7 @@ class Scanner:
 
     def _value(
         self,
-        found: dict[int, DataElement] | None,
+        elements: dict[int, DataElement] | None,
         tag: int,
         vr: str,
         length: int,
@@ -331,7 +331,7 @@ class Scanner:
         depth: int,
         implicit: bool,
     ) -> int:
-        """Put the element with its value into `found`; where it ends."""
+        """Put the element with its value into `elements`; where it ends."""
         value: bytes | Bulk | Items | None
         if vr == "SQ" and not self._holds_items(at, length, end):
             self._tolerate(Tolerance.NO_ITEMS, tag)
@@ -341,17 +341,17 @@ class Scanner:
         if vr == "SQ" or (vr == "UN" and length == _UNDEFINED):
             # PS3.5 6.2.2 note 7: the items of such a sequence as UN are Implicit VR Little Endian.
             value, at = self._items(
-                tag, at, length, end, depth + 1, implicit or vr == "UN", keep=found is not None
+                tag, at, length, end, depth + 1, implicit or vr == "UN", keep=elements is not None
             )
         elif length == _UNDEFINED:
-            value, at = self._fragments(tag, at, end, keep=found is not None)
+            value, at = self._fragments(tag, at, end, keep=elements is not None)
         else:
             if length > end - at:
                 raise DicomError(f"truncated: {name(tag)} claims {length} bytes, {end - at} are left")
-            value = None if found is None else self._plain(tag, vr, at, length)
+            value = None if elements is None else self._plain(tag, vr, at, length)
             at += length
-        if found is not None and value is not None:
-            found[tag] = DataElement(tag, vr, value)
+        if elements is not None and value is not None:
+            elements[tag] = DataElement(tag, vr, value)
             self._keep(_COST + len(value) if isinstance(value, bytes) else _COST)
         return at
 
@@ -392,10 +392,10 @@ class Scanner:
                 continue
             if item != _ITEM:
                 raise DicomError(f"{name(tag)} holds {name(item)} where an item is due")
-            found: dict[int, DataElement] | None = None if items is None else {}
-            at = self._item(found, tag, at, item_length, stop, depth, implicit, closed=defined)
-            if items is not None and found is not None:
-                items.append(found)
+            elements: dict[int, DataElement] | None = None if items is None else {}
+            at = self._item(elements, tag, at, item_length, stop, depth, implicit, closed=defined)
+            if items is not None and elements is not None:
+                items.append(elements)
                 self._kept += _COST
                 if self._kept - before > allowed:
                     items, self._kept = None, before
@@ -423,7 +423,7 @@ class Scanner:
 
     def _item(
         self,
-        found: dict[int, DataElement] | None,
+        elements: dict[int, DataElement] | None,
         tag: int,
         at: int,
         length: int,
@@ -438,7 +438,7 @@ class Scanner:
         if implicit and not self._encoding.implicit:
             implicit = not self._is_explicit(at, stop)
         inside = length == _UNDEFINED
-        at, delimited = self._elements(found, at, stop, depth, implicit, inside=inside)
+        at, delimited = self._elements(elements, at, stop, depth, implicit, inside=inside)
         if inside and not delimited:
             if not closed:
                 raise DicomError(f"truncated: an item of {name(tag)} has no end")

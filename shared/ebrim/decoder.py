@@ -128,20 +128,20 @@ def decode_submission(object_list: Element) -> DecodedSubmission:
     if (beyond := _beyond_limits(object_list)) is not None:
         return DecodedSubmission(submission=None, errors=(beyond,))
     findings = Findings(submitted=True)
-    found = _List(object_list, findings)
+    objects = _List(object_list, findings)
     submission = None
-    if found.labelled_sets != 1:
+    if objects.labelled_sets != 1:
         findings.wrong(
             "SubmissionSet",
-            f"the submission has {found.labelled_sets} SubmissionSets; give one",
-            MetadataError if found.labelled_sets else NoSubmissionSet,
+            f"the submission has {objects.labelled_sets} SubmissionSets; give one",
+            MetadataError if objects.labelled_sets else NoSubmissionSet,
         )
     elif not findings.incomplete:
         submission = Submission(
-            submission_set=found.submission_sets[0],
-            document_entries=tuple(found.document_entries),
-            folders=tuple(found.folders),
-            associations=tuple(found.associations),
+            submission_set=objects.submission_sets[0],
+            document_entries=tuple(objects.document_entries),
+            folders=tuple(objects.folders),
+            associations=tuple(objects.associations),
         )
     return DecodedSubmission(
         submission=submission, errors=tuple(findings.errors), warnings=tuple(findings.warnings)
@@ -163,13 +163,13 @@ def decode_objects(object_list: Element) -> RegistryObjects:
     """Decode the `rim:RegistryObjectList` of an answer, whoever wrote it; what is unknown in it is passed
     over."""
     findings = Findings(submitted=False)
-    found = _List(object_list, findings)
+    objects = _List(object_list, findings)
     return RegistryObjects(
-        document_entries=tuple(found.document_entries),
-        submission_sets=tuple(found.submission_sets),
-        folders=tuple(found.folders),
-        associations=tuple(found.associations),
-        object_refs=tuple(found.object_refs),
+        document_entries=tuple(objects.document_entries),
+        submission_sets=tuple(objects.submission_sets),
+        folders=tuple(objects.folders),
+        associations=tuple(objects.associations),
+        object_refs=tuple(objects.object_refs),
         errors=tuple(findings.errors),
     )
 
@@ -443,10 +443,10 @@ def _association(read: ObjectReader) -> Association | None:
 def required_for_registration(entry: DocumentEntry) -> Iterator[XdsError]:
     """What ITI-42 demands of an entry beyond ITI-41: repositoryUniqueId, and hash and size of a Stable
     one."""
-    wanted = {schemes.REPOSITORY_UNIQUE_ID: bool(entry.repository_unique_id)}
+    presence = {schemes.REPOSITORY_UNIQUE_ID: bool(entry.repository_unique_id)}
     if entry.object_type == schemes.STABLE:
-        wanted |= {schemes.HASH: bool(entry.hash), schemes.SIZE: entry.size is not None}
-    for name, given in wanted.items():
+        presence |= {schemes.HASH: bool(entry.hash), schemes.SIZE: entry.size is not None}
+    for name, given in presence.items():
         if not given:
             yield MetadataError(
                 f"{name} is missing; give one value in the Slot {name}",

@@ -200,7 +200,7 @@ def replace_patient_id(fragment: bytes, patient_id: str) -> bytes:
         The fragment, which must be one of this encoder's, does not name one patient.
     """
     written = f'{escape_attribute(patient_id)}"'.encode()
-    replaced, number = _PATIENT_ID.subn(lambda found: found[1] + written, fragment)
+    replaced, number = _PATIENT_ID.subn(lambda match: match[1] + written, fragment)
     if number != 1:
         raise ValueError(f"a fragment of an object of a patient names {number} of them")
     return replaced

@@ -140,7 +140,7 @@ def unescape(component: str) -> str:
     r"""The meaning of a component: `\T\` is `&`, and so on."""
     if "\\" not in component:
         return component
-    return _ESCAPE.sub(lambda found: _SEPARATORS[found[1]], component)
+    return _ESCAPE.sub(lambda match: _SEPARATORS[match[1]], component)
 
 
 def escape_component(value: str) -> str:
@@ -165,10 +165,10 @@ class CX:
         ValueError
             The text has another form.
         """
-        found = _CX.fullmatch(text)
-        if found is None or len(found[2]) > MAX_OID:
+        match = _CX.fullmatch(text)
+        if match is None or len(match[2]) > MAX_OID:
             raise ValueError("not a CX of the form id^^^&OID&ISO")
-        return cls(nfc(unescape(found[1])), found[2])
+        return cls(nfc(unescape(match[1])), match[2])
 
     @classmethod
     def written(cls, text: str, authority: str) -> Self:
@@ -213,15 +213,15 @@ class CXi:
         ValueError
             The text has another form.
         """
-        found = _CXI.fullmatch(text)
-        if found is None or len(found[3] or "") > MAX_OID:
+        match = _CXI.fullmatch(text)
+        if match is None or len(match[3] or "") > MAX_OID:
             raise ValueError("not a CXi of the form id^^^&OID&ISO^typeCode")
         return cls(
-            id=nfc(unescape(found[1])),
-            type_code=nfc(unescape(found[4])),
-            authority=found[3] or "",
-            namespace=nfc(unescape(found[2])),
-            home=found[5] or "",
+            id=nfc(unescape(match[1])),
+            type_code=nfc(unescape(match[4])),
+            authority=match[3] or "",
+            namespace=nfc(unescape(match[2])),
+            home=match[5] or "",
         )
 
     def __str__(self) -> str:
@@ -235,25 +235,25 @@ class CXi:
 
 def is_cx(text: str) -> bool:
     """`id^^^&OID&ISO` and nothing more."""
-    found = _CX.fullmatch(text)
-    return found is not None and len(found[2]) <= MAX_OID
+    match = _CX.fullmatch(text)
+    return match is not None and len(match[2]) <= MAX_OID
 
 
 def is_cxi(text: str) -> bool:
     """`id^^^[namespace]&OID&ISO^typeCode[^home]`; the assigning authority may be absent."""
-    found = _CXI.fullmatch(text)
-    return found is not None and len(found[3] or "") <= MAX_OID
+    match = _CXI.fullmatch(text)
+    return match is not None and len(match[3] or "") <= MAX_OID
 
 
 def _is_authority(component: str) -> bool:
-    found = _HD.fullmatch(component)
-    return found is not None and len(found[1]) <= MAX_OID
+    match = _HD.fullmatch(component)
+    return match is not None and len(match[1]) <= MAX_OID
 
 
 def _components(field: str, count: int) -> list[str]:
     """The components of `field`, trailing empty ones left out, filled up to `count` with empty ones."""
-    found = field.rstrip("^").split("^")
-    return found + [""] * (count - len(found))
+    components = field.rstrip("^").split("^")
+    return components + [""] * (count - len(components))
 
 
 def is_xon(text: str) -> bool:

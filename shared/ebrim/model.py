@@ -25,8 +25,8 @@ class UnencodableText(ValueError):
 def _encodable(*texts: str) -> None:
     for text in texts:
         # isprintable() runs at the speed of C and clears nearly every value.
-        if not text.isprintable() and (found := _FORBIDDEN.search(text)):
-            raise UnencodableText(f"U+{ord(found[0]):04X} cannot be written in XML; leave it out")
+        if not text.isprintable() and (match := _FORBIDDEN.search(text)):
+            raise UnencodableText(f"U+{ord(match[0]):04X} cannot be written in XML; leave it out")
 
 
 class LocalizedText(str):

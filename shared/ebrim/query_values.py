@@ -156,8 +156,8 @@ def _tokens(text: str, kind: ValueKind) -> Iterator[str]:
 
 
 def _skip(text: str, at: int) -> int:
-    found = _WHITESPACE.match(text, at)
-    return at if found is None else found.end()
+    match = _WHITESPACE.match(text, at)
+    return at if match is None else match.end()
 
 
 def _token(text: str, at: int, kind: ValueKind) -> tuple[str, int]:

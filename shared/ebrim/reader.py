@@ -328,17 +328,17 @@ class ObjectReader:
 
     def codes(self, scheme: str, attribute: str, *, required: bool = False) -> tuple[Code, ...]:
         """The values of a coded attribute."""
-        found = self._classifications.pop(scheme, [])
-        if not found and required:
+        classifications = self._classifications.pop(scheme, [])
+        if not classifications and required:
             self.missing(attribute, f"a Classification with classificationScheme {scheme}")
-        return tuple(self._code(part, attribute) for part in found)
+        return tuple(self._code(part, attribute) for part in classifications)
 
     def code(self, scheme: str, attribute: str) -> Code:
         """The value of a required coded attribute that has one."""
-        found = self.codes(scheme, attribute, required=True)
-        if len(found) > 1:
-            self.wrong(attribute, f"{attribute} has {len(found)} values; give one Classification")
-        return found[0] if found else Code("", "")
+        codes = self.codes(scheme, attribute, required=True)
+        if len(codes) > 1:
+            self.wrong(attribute, f"{attribute} has {len(codes)} values; give one Classification")
+        return codes[0] if codes else Code("", "")
 
     def _code(self, part: Element, attribute: str) -> Code:
         value = part.get("nodeRepresentation", "")
@@ -467,9 +467,9 @@ def in_languages(element: Element) -> list[tuple[str, str]]:
     """Language and text of the LocalizedStrings of a Name or Description that say something; `charset` means
     nothing, and a language that is none counts as not named.
     """
-    found: list[tuple[str, str]] = []
+    texts: list[tuple[str, str]] = []
     for part in element:
         if part.tag == LOCALIZED_STRING and (text := part.get("value", "")):
             language = part.get(_XML_LANG, "").strip(WHITE_SPACE)
-            found.append((language if _IS_LANGUAGE(language) else "", text))
-    return found
+            texts.append((language if _IS_LANGUAGE(language) else "", text))
+    return texts

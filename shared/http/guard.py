@@ -95,13 +95,13 @@ def _from_elsewhere(method: str, headers: Mapping[bytes, bytes]) -> bool:
 def host_in(authority: str) -> str:
     """The host of `host[:port]`, in lower case and without brackets; empty when it is none."""
     try:
-        found = urlsplit(f"//{authority}")
-        if found.username is not None or found.path or found.query or found.fragment:
+        parts = urlsplit(f"//{authority}")
+        if parts.username is not None or parts.path or parts.query or parts.fragment:
             return ""
-        _ = found.port
+        _ = parts.port
     except ValueError:
         return ""
-    return (found.hostname or "").lower()
+    return (parts.hostname or "").lower()
 
 
 def _names(settings: ServiceSettings, bound: str) -> Iterator[str]:

@@ -67,8 +67,8 @@ def health_routes(
 
     async def ready(_: Request) -> Response:
         probed()
-        found = await asyncio.gather(*(_reason(name, check) for name, check in checks.items()))
-        reasons = {name: reason for name, reason in zip(checks, found, strict=True) if reason}
+        answers = await asyncio.gather(*(_reason(name, check) for name, check in checks.items()))
+        reasons = {name: reason for name, reason in zip(checks, answers, strict=True) if reason}
         told = {"details": {name: read() for name, read in details.items()}} if details else {}
         if reasons:
             return JSONResponse(

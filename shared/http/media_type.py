@@ -41,13 +41,13 @@ def decode_media_type(header: str) -> MediaType:
         The header is empty or cannot be read.
     """
     unfolded = _FOLDING.sub(" ", header)
-    found = _TYPE.match(unfolded)
-    if found is None:
+    match = _TYPE.match(unfolded)
+    if match is None:
         raise SenderFault(
             "the request needs a Content-Type: application/soap+xml, or multipart/related for MTOM"
         )
     parameters: dict[str, str] = {}
-    position = found.end()
+    position = match.end()
     while position < len(unfolded):
         parameter = _PARAMETER.match(unfolded, position)
         if parameter is None:
@@ -57,7 +57,7 @@ def decode_media_type(header: str) -> MediaType:
         if name:
             value = re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL) if quoted is not None else plain
             parameters.setdefault(name.lower(), value)
-    return MediaType(found[1].lower(), parameters)
+    return MediaType(match[1].lower(), parameters)
 
 
 def action_of(media_type: MediaType) -> str:

@@ -108,10 +108,10 @@ class DelimiterScanner:
             after = at + len(self._delimiter)
             opens = _OPENS.match(self._buffer, after)
             closes = None if opens else _CLOSES.match(self._buffer, after)
-            if found := opens or closes:
+            if delimiter := opens or closes:
                 yield from self._emit(at)
-                self._buffer = self._buffer[found.end() :]
-                yield from self._delimited(closing=found is closes)
+                self._buffer = self._buffer[delimiter.end() :]
+                yield from self._delimited(closing=delimiter is closes)
                 return True
             if _UNDECIDED.match(self._buffer, after):
                 break

@@ -305,11 +305,11 @@ async def _refuse(
     await send_body(send, status=status, headers=headers, body=str(error).encode())
 
 
-def allow_open_files(wanted: int) -> None:
-    """Raise this process' limit of open files to `wanted`, as far as the system lets it."""
+def allow_open_files(number: int) -> None:
+    """Raise this process' limit of open files to `number`, as far as the system lets it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        most = number if hard == resource.RLIM_INFINITY else min(number, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 

@@ -23,9 +23,9 @@ class Bounded:
     refused: XdsError | None = field(default=None, compare=False, repr=False)
 
 
-def counted(found: Iterable[T], *, most: int, what: str) -> tuple[list[T], XdsError | None]:
-    """`found` when it holds at most `most`; else its beginning, and the error that says so."""
-    listed = list(islice(found, most + 1))
+def counted(things: Iterable[T], *, most: int, what: str) -> tuple[list[T], XdsError | None]:
+    """`things` when it holds at most `most`; else its beginning, and the error that says so."""
+    listed = list(islice(things, most + 1))
     if len(listed) <= most:
         return listed, None
     return listed[:TOLD], XdsError(f"more than {most} {what} in one request; ask for at most {most} at once")

@@ -133,8 +133,8 @@ def decode_document_request(element: Element) -> DocumentRequest:
 
 
 def _optional_text(element: Element, prefixed: str) -> str:
-    found = optional_child(element, prefixed)
-    return "" if found is None else text(found)
+    child = optional_child(element, prefixed)
+    return "" if child is None else text(child)
 
 
 # --- the response ------------------------------------------------------------------------------------
@@ -190,8 +190,8 @@ def decode_retrieve_response(
         An element that the schema requires is absent.
     """
     outcome = decode_registry_response(child(element, "rs:RegistryResponse"))
-    found = element.iterfind(qname("xds:DocumentResponse"))
-    documents = tuple(_retrieved(response, attachments) for response in found)
+    responses = element.iterfind(qname("xds:DocumentResponse"))
+    documents = tuple(_retrieved(response, attachments) for response in responses)
     errors = unexplained(outcome.errors, outcome.status, "XDSRepositoryError")
     return RetrieveDocumentSetResponse(documents=documents, errors=errors)
 
@@ -236,9 +236,9 @@ def document_requests(element: Element) -> tuple[tuple[DocumentRequest, ...], Xd
     SenderFault
         There is none.
     """
-    found, refused = counted(
+    requests, refused = counted(
         element.iterfind(qname("xds:DocumentRequest")), most=MAX_REFERENCES, what="documents"
     )
-    if not found:
+    if not requests:
         raise SenderFault("the request names no document; give one DocumentRequest for each")
-    return tuple(map(decode_document_request, found)), refused
+    return tuple(map(decode_document_request, requests)), refused

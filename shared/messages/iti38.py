@@ -76,9 +76,9 @@ def decode_relayed(element: Element, *, home: str = "") -> RelayedAnswer:
     """
     errors = decode_error_list(element)
     listed = element.find(qname("rim:RegistryObjectList"))
-    found = () if listed is None else elements(listed)
+    objects = () if listed is None else elements(listed)
     return RelayedAnswer(
-        objects=tuple(_object(child, home) for child in found),
+        objects=tuple(_object(child, home) for child in objects),
         errors=unexplained(errors, decode_status(element, errors), "XDSRegistryError"),
     )
 

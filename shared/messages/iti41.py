@@ -109,8 +109,8 @@ def decode_request(body: Element, attachments: Attachments) -> ProvideAndRegiste
         exactly one `xop:Include`.
     """
     submitted = child(child(body, "lcm:SubmitObjectsRequest"), "rim:RegistryObjectList")
-    found = body.iterfind(qname("xds:Document"))
-    documents = tuple(_provided(document, attachments) for document in found)
+    elements = body.iterfind(qname("xds:Document"))
+    documents = tuple(_provided(document, attachments) for document in elements)
     decoded = decode_submission(submitted)
     repeated = tuple(_repeated(documents))
     return ProvideAndRegisterRequest(

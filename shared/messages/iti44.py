@@ -125,22 +125,22 @@ def decode_request(body: Element) -> PatientFeedRequest:
     """
     message = child(body, "hl7:id")
     events = body.findall(_EVENT, _PATHS)
-    replaced = [found for event in events for found in event.iterfind(_REPLACED, _PATHS)]
+    replaced = [replacement for event in events for replacement in event.iterfind(_REPLACED, _PATHS)]
     return PatientFeedRequest(
         interaction=Interaction(etree.QName(body).localname),
         message_id=InstanceId(attribute(message, "root"), message.get("extension", "")),
         patients=tuple(_ids(event.iterfind(_PATIENT, _PATHS)) for event in events),
-        priors=tuple(_ids(found.iterfind(_PRIOR, _PATHS)) for found in replaced),
+        priors=tuple(_ids(replacement.iterfind(_PRIOR, _PATHS)) for replacement in replaced),
         sender=_ids(body.iterfind(f"hl7:sender/{_DEVICE}", _PATHS)),
         receiver=_ids(body.iterfind(f"hl7:receiver/{_DEVICE}", _PATHS)),
         octets=etree.tostring(body, method="c14n"),
     )
 
 
-def _ids(found: Iterable[Element]) -> Ids:
+def _ids(elements: Iterable[Element]) -> Ids:
     return tuple(
         InstanceId(each.get("root", "").strip(WHITE_SPACE), each.get("extension", "").strip(WHITE_SPACE))
-        for each in found
+        for each in elements
         if each.get("nullFlavor") is None
     )
 
@@ -153,12 +153,12 @@ def decode_response(element: Element) -> Acknowledgement:
     SenderFault
         There is no acknowledgement, or none with a code.
     """
-    found = child(element, "hl7:acknowledgement")
-    target = child(found, "hl7:targetMessage").find("hl7:id", _PATHS)
-    code = attribute(child(found, "hl7:typeCode"), "code")
+    acknowledgement = child(element, "hl7:acknowledgement")
+    target = child(acknowledgement, "hl7:targetMessage").find("hl7:id", _PATHS)
+    code = attribute(child(acknowledgement, "hl7:typeCode"), "code")
     return Acknowledgement(
         target=next(iter(_ids([] if target is None else [target])), None),
-        errors=() if code in (AcknowledgementCode.ACCEPT, "AA") else tuple(_told(found)),
+        errors=() if code in (AcknowledgementCode.ACCEPT, "AA") else tuple(_told(acknowledgement)),
         sender=_ids(element.iterfind(f"hl7:sender/{_DEVICE}", _PATHS)),
         receiver=_ids(element.iterfind(f"hl7:receiver/{_DEVICE}", _PATHS)),
     )

@@ -39,17 +39,17 @@ class HttpRequest:
     @property
     def parameters(self) -> Mapping[str, str]:
         """What stands in the path for the parameters of the route."""
-        found: Mapping[str, str] = self.scope["path_params"]
-        return found
+        parameters: Mapping[str, str] = self.scope["path_params"]
+        return parameters
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers by lower-case name; repeated ones are one list."""
-        found: dict[str, str] = {}
+        headers: dict[str, str] = {}
         for name, value in self.scope["headers"]:
             key, text = name.decode("latin-1"), value.decode("latin-1")
-            found[key] = f"{found[key]}, {text}" if key in found else text
-        return found
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        return headers
 
     @property
     def query(self) -> Mapping[str, Sequence[str]]:

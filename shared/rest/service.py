@@ -78,12 +78,12 @@ class RestService:
 
     def routes(self, served: Sequence[ServedRest[Any, Any]]) -> list[BaseRoute]:
         """The routes of what is served, in its order."""
-        found: list[BaseRoute] = []
+        routes: list[BaseRoute] = []
         for one in served:
             for route in one.routes:
                 method, _, path = route.partition(" ")
-                found.append(Route(path, _Endpoint(self, one, route), methods=[method]))
-        return found
+                routes.append(Route(path, _Endpoint(self, one, route), methods=[method]))
+        return routes
 
 
 @dataclass(slots=True)

@@ -117,20 +117,20 @@ class Authenticator:
             return None, b""
         now = self._clock()
         assertion = self._assertion(security_header, bearer, now)
-        found = self._verifier.verify(assertion, now, endpoint=endpoint)
+        user_assertion = self._verifier.verify(assertion, now, endpoint=endpoint)
         if self._passes_on:
-            return found.user, etree.tostring(assertion, with_tail=False)
-        if found.one_time_use:
+            return user_assertion.user, etree.tostring(assertion, with_tail=False)
+        if user_assertion.one_time_use:
             try:
-                await self._use(found, now)
+                await self._use(user_assertion, now)
             except SecurityFault as fault:
                 fault.claimed = claimed_name(assertion)
                 raise
-        return found.user, b""
+        return user_assertion.user, b""
 
-    async def _use(self, found: Verified, now: datetime) -> None:
-        ends = (found.window.not_on_or_after or now) + self._verifier.skew
-        if not await self._once.use(key_of(found.user.issuer, found.user.assertion_id), ends):
+    async def _use(self, verified: Verified, now: datetime) -> None:
+        ends = (verified.window.not_on_or_after or now) + self._verifier.skew
+        if not await self._once.use(key_of(verified.user.issuer, verified.user.assertion_id), ends):
             raise SecurityFault("InvalidSecurityToken", "an assertion for one use was used before")
 
     def _assertion(self, security_header: Element | None, bearer: str | None, now: datetime) -> Element:

@@ -74,14 +74,14 @@ def names_of(pem_path: Path) -> frozenset[str]:
     """
     certificate = _first(pem_path)
     common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    found = {str(name.value) for name in common}
+    names = {str(name.value) for name in common}
     try:
         others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return frozenset(found)
-    found.update(others.get_values_for_type(x509.DNSName))
-    found.update(map(str, others.get_values_for_type(x509.IPAddress)))
-    return frozenset(found)
+        return frozenset(names)
+    names.update(others.get_values_for_type(x509.DNSName))
+    names.update(map(str, others.get_values_for_type(x509.IPAddress)))
+    return frozenset(names)
 
 
 def _first(pem_path: Path) -> x509.Certificate:

@@ -93,7 +93,7 @@ def read(root: Element) -> Verified:
 def confirmation_methods(root: Element) -> frozenset[str]:
     """The methods of all subject confirmations."""
     return frozenset(
-        found.get("Method", "") for found in root.iterfind("saml:Subject/saml:SubjectConfirmation", NS)
+        each.get("Method", "") for each in root.iterfind("saml:Subject/saml:SubjectConfirmation", NS)
     )
 
 
@@ -116,10 +116,10 @@ def _invalid(detail: str) -> SecurityFault:
 
 
 def _one(element: Element, path: str) -> Element:
-    found = element.findall(path, NS)
-    if len(found) != 1:
-        raise _invalid(f"exactly one {path} is needed, {len(found)} found")
-    return found[0]
+    elements = element.findall(path, NS)
+    if len(elements) != 1:
+        raise _invalid(f"exactly one {path} is needed, {len(elements)} found")
+    return elements[0]
 
 
 def _text(element: Element) -> str:
@@ -168,14 +168,14 @@ def _audiences(conditions: Element) -> tuple[frozenset[str], ...]:
 
 
 def _confirmations(root: Element) -> tuple[Confirmation, ...]:
-    found = tuple(
+    confirmations = tuple(
         _confirmation(element.find("saml:SubjectConfirmationData", NS))
         for element in root.iterfind("saml:Subject/saml:SubjectConfirmation", NS)
         if element.get("Method") == BEARER
     )
-    if not found:
+    if not confirmations:
         raise _invalid("a bearer SubjectConfirmation is needed")
-    return found
+    return confirmations
 
 
 def _confirmation(data: Element | None) -> Confirmation:

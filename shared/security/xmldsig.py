@@ -132,18 +132,18 @@ def _signed_by(certificate: x509.Certificate, octets: bytes, now: datetime) -> b
 
 
 def _only_signature(root: Element) -> Element:
-    found = [child for child in elements(root) if child.tag == _SIGNATURE]
-    if len(found) != 1 or sum(1 for _ in root.iter(_SIGNATURE)) != 1:
+    signatures = [child for child in elements(root) if child.tag == _SIGNATURE]
+    if len(signatures) != 1 or sum(1 for _ in root.iter(_SIGNATURE)) != 1:
         raise SecurityFault("FailedCheck", "an assertion carries exactly one Signature, as its own child")
-    if any(True for _ in found[0].iter(etree.Comment)):
+    if any(True for _ in signatures[0].iter(etree.Comment)):
         raise SecurityFault("FailedCheck", "a Signature holds no comments")
-    if tuple(child.tag for child in elements(found[0])) not in _BODIES:
+    if tuple(child.tag for child in elements(signatures[0])) not in _BODIES:
         raise SecurityFault(
             "FailedCheck", "Signature must hold SignedInfo, SignatureValue and at most KeyInfo"
         )
-    if tuple(child.tag for child in elements(found[0][0]))[:2] != _SIGNED_INFO[:2]:
+    if tuple(child.tag for child in elements(signatures[0][0]))[:2] != _SIGNED_INFO[:2]:
         raise SecurityFault("FailedCheck", "SignedInfo must name its canonicalization and signature methods")
-    return found[0]
+    return signatures[0]
 
 
 def _algorithms(canonicalization: Element, method: Element, references: Sequence[Element]) -> None:

@@ -86,20 +86,20 @@ def _in_place(security_header: Element) -> None:
         raise SecurityFault("InvalidSecurity", "Security must stand in the SOAP header")
     if header.tag != _HEADER or envelope.tag != _ENVELOPE or envelope.getparent() is not None:
         raise SecurityFault("InvalidSecurity", "Security must stand in the SOAP header")
-    ours = [found for found in header.iterchildren(_SECURITY) if found.get(_ROLE) in _OUR_ROLES]
+    ours = [each for each in header.iterchildren(_SECURITY) if each.get(_ROLE) in _OUR_ROLES]
     if len(ours) != 1:
         raise SecurityFault("InvalidSecurity", "exactly one Security header may be addressed to us")
 
 
 def _only_assertion(security_header: Element) -> Element:
     tokens = [child for child in elements(security_header) if child.tag != _TIMESTAMP]
-    found = [token for token in tokens if token.tag == _ASSERTION]
-    if len(found) > 1 or not tokens:
-        raise SecurityFault("InvalidSecurity", f"one assertion is needed, {len(found)} found")
+    assertions = [token for token in tokens if token.tag == _ASSERTION]
+    if len(assertions) > 1 or not tokens:
+        raise SecurityFault("InvalidSecurity", f"one assertion is needed, {len(assertions)} found")
     if any(token.tag == _ENCRYPTED for token in tokens):
         raise SecurityFault("UnsupportedSecurityToken", "encrypted assertions are not accepted")
-    if found:
-        return found[0]
+    if assertions:
+        return assertions[0]
     if all(token.tag == _REFERENCE for token in tokens):
         raise SecurityFault("SecurityTokenUnavailable", "the token is referenced, send the assertion itself")
     raise SecurityFault("UnsupportedSecurityToken", "the token is not a SAML 2.0 assertion")
@@ -113,12 +113,12 @@ def check_timestamp(security_header: Element, now: datetime, skew: timedelta) ->
     SecurityFault
         MessageExpired (in wsu) outside its window; InvalidSecurity when it cannot be read.
     """
-    found = list(security_header.iterchildren(_TIMESTAMP))
-    if not found:
+    timestamps = list(security_header.iterchildren(_TIMESTAMP))
+    if not timestamps:
         return
-    if len(found) > 1:
+    if len(timestamps) > 1:
         raise SecurityFault("InvalidSecurity", "a Security header holds at most one Timestamp")
-    created, expires = (_moment(found[0], name) for name in ("Created", "Expires"))
+    created, expires = (_moment(timestamps[0], name) for name in ("Created", "Expires"))
     if not saml.Window(not_before=created, not_on_or_after=expires).contains(now, skew):
         raise SecurityFault(
             "MessageExpired", "the Timestamp of the header is outside its window", namespace=WSU
@@ -283,28 +283,28 @@ class AssertionVerifier:
             self._remember(digest, fresh)
         return fresh.verified
 
-    def _holds(self, found: Verified, now: datetime, endpoint: str) -> None:
+    def _holds(self, verified: Verified, now: datetime, endpoint: str) -> None:
         accepted = {self._audience, endpoint} - {""}
-        self._in_time(found, now)
-        if not all(restriction & accepted for restriction in found.audiences):
+        self._in_time(verified, now)
+        if not all(restriction & accepted for restriction in verified.audiences):
             raise SecurityFault(
                 "InvalidSecurityToken", "the audience is neither this domain nor this endpoint"
             )
         if not any(
             confirmation.window.contains(now, self._skew) and confirmation.recipient in accepted | {""}
-            for confirmation in found.confirmations
+            for confirmation in verified.confirmations
         ):
             raise SecurityFault(
                 "InvalidSecurityToken", "no subject confirmation is for this time and recipient"
             )
 
-    def _in_time(self, found: Verified, now: datetime) -> None:
-        begins, ends = found.window.not_before, found.window.not_on_or_after
+    def _in_time(self, verified: Verified, now: datetime) -> None:
+        begins, ends = verified.window.not_before, verified.window.not_on_or_after
         if begins is None or ends is None or not begins < ends <= begins + self._longest:
             raise SecurityFault(
                 "InvalidSecurityToken", f"the lifetime must be more than 0 and at most {self._longest}"
             )
-        if not found.window.contains(now, self._skew):
+        if not verified.window.contains(now, self._skew):
             raise SecurityFault("InvalidSecurityToken", "the assertion is not yet or no longer valid")
 
     def _remember(self, digest: bytes, known: _Remembered) -> None:

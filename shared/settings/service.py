@@ -220,43 +220,43 @@ class ServiceSettings(OwnedSettings):
         try:
             yield
         except OSError as error:
-            wanted = getattr(self, setting) if port is None else port
-            raise SettingsError((_not_heard(self, setting, wanted, error),)) from None
+            port_of_setting = getattr(self, setting) if port is None else port
+            raise SettingsError((_not_heard(self, setting, port_of_setting, error),)) from None
 
     def problems(self) -> list[str]:
         """Contradictions between settings, each with its remedy."""
-        found = super().problems()
+        problems = super().problems()
         tls = self.tls
         if tls.enabled and not (tls.key and tls.trust):
-            found.append(
+            problems.append(
                 "XDSI_TLS__KEY and XDSI_TLS__TRUST: needed beside XDSI_TLS__CERTIFICATE; name all three"
             )
         for name in ("certificate", "key", "trust"):
             path = getattr(tls, name)
             if path is not None and not path.is_file():
-                found.append(f"XDSI_TLS__{name.upper()}: {path} is not a file; name a PEM file")
+                problems.append(f"XDSI_TLS__{name.upper()}: {path} is not a file; name a PEM file")
         if not tls.enabled and not is_loopback(self.host):
-            found.append(
+            problems.append(
                 f"XDSI_HOST: {self.host} is not loopback and TLS is not set up; set XDSI_TLS__CERTIFICATE, "
                 "XDSI_TLS__KEY and XDSI_TLS__TRUST, or listen on 127.0.0.1"
             )
         if self.wire_folder is not None and (
             tls.enabled or not all(map(is_loopback, (self.host, self.public_host or self.host)))
         ):
-            found.append(
+            problems.append(
                 "XDSI_WIRE_FOLDER: keeps whole messages, with what they say of patients, and is for "
                 "development on loopback without TLS alone; remove it"
             )
         if self.consent.source is ConsentSource.POLICIES:
             path = self.consent.policies
             if path is None or not path.is_file():
-                found.append(
+                problems.append(
                     f"XDSI_CONSENT__POLICIES: {path or 'nothing'} is not a file; name the JSON file of "
                     "policies, or take them from the registry (XDSI_CONSENT__SOURCE=registry)"
                 )
         if self.xua is XuaMode.OFF and not is_loopback(self.host):
-            found.append("XDSI_XUA: off is for loopback only; use required")
-        return found
+            problems.append("XDSI_XUA: off is for loopback only; use required")
+        return problems
 
 
 def _not_heard(settings: ServiceSettings, setting: str, port: int, error: OSError) -> str:

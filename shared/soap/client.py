@@ -219,7 +219,7 @@ class SoapClient:
         envelope = encode_request(transaction.action, message_id, url, body.xml, assertion)
         content_type, content, length = _content(transaction, envelope, body)
         timeout = httpx2.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
-        asked = self._http.build_request(
+        http_request = self._http.build_request(
             "POST",
             url,
             content=content,
@@ -232,7 +232,7 @@ class SoapClient:
             timeout=timeout,
         )
         try:
-            answer = await self._http.send(asked, stream=True)
+            answer = await self._http.send(http_request, stream=True)
         except _NOT_SENT as error:
             raise PeerUnreachable(url, _reason(error)) from error
         except _CUT as error:
@@ -356,7 +356,7 @@ async def _decoded(
 
 
 def _discard_unreferenced(package: Package, body: Element) -> None:
-    referenced = {unquote(found.get("href", "")[4:]) for found in body.iter(INCLUDE)}
+    referenced = {unquote(include.get("href", "")[4:]) for include in body.iter(INCLUDE)}
     Package(
         attachments={cid: received for cid, received in package.attachments.items() if cid not in referenced}
     ).discard()

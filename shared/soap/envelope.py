@@ -123,13 +123,13 @@ def read_envelope(root: Element) -> Envelope:
         It is no envelope, or not one Body after at most one Header.
     """
     _check_version(root)
-    found = list(elements(root))
-    names = [child.tag for child in found]
+    children = list(elements(root))
+    names = [child.tag for child in children]
     if names not in ([_BODY], [_HEADER, _BODY]):
         raise SenderFault("an Envelope holds at most one Header and then one Body, both of SOAP 1.2")
-    blocks = elements(found[0]) if len(found) == 2 else iter(())
+    blocks = elements(children[0]) if len(children) == 2 else iter(())
     headers = tuple(block for block in blocks if block.get(_ROLE, "").strip() in _OUR_ROLES)
-    body = list(elements(found[-1]))
+    body = list(elements(children[-1]))
     if len(body) > 1:
         raise SenderFault("the Body holds more than one element")
     return Envelope(

@@ -193,23 +193,23 @@ def extract(root: Element, folder: Path) -> dict[str, Received]:
     SenderFault
         A document is not base64, or holds text beside an element; no file remains.
     """
-    found: dict[str, Received] = {}
+    documents: dict[str, Received] = {}
     try:
         for document in root.iter(f"{{{NS['xds']}}}Document"):
             text = str(_STRING(document))
             if next(elements(document), None) is None:
                 content_id = _content_id()
-                found[content_id] = _decode(text, folder)
+                documents[content_id] = _decode(text, folder)
                 _replace(document, content_id)
             elif text.strip():
                 raise SenderFault(
                     "a Document holds text beside an element; send base64 alone, or one xop:Include"
                 )
     except BaseException:
-        for received in found.values():
+        for received in documents.values():
             forget(received)
         raise
-    return found
+    return documents
 
 
 def _decode(text: str, folder: Path) -> Received:

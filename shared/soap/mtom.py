@@ -104,11 +104,11 @@ def resolve(document: Element, attachments: Attachments) -> Received | None:
     SenderFault
         `document` has no include, more beside it, or an href that is not a `cid:` (XOP 1.0, 3.2).
     """
-    found = list(elements(document))
+    children = list(elements(document))
     name = document.tag.rpartition("}")[2]
-    if len(found) != 1 or found[0].tag != INCLUDE or text(document):
+    if len(children) != 1 or children[0].tag != INCLUDE or text(document):
         raise SenderFault(f"{name} holds neither base64 nor exactly one xop:Include")
-    href = found[0].get("href", "")
+    href = children[0].get("href", "")
     if not href.lower().startswith("cid:"):
         raise SenderFault(f"the xop:Include in {name} needs an href that starts with cid:")
     return attachments.get(unquote(href[4:]))

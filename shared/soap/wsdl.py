@@ -22,7 +22,7 @@ def read_wsdl(service: str) -> str | None:
     path = FOLDER / f"{service}.wsdl"
     if not path.is_file():
         return None
-    return _INCLUDED.sub(lambda found: _schema(found["file"]), path.read_text("utf-8"))
+    return _INCLUDED.sub(lambda match: _schema(match["file"]), path.read_text("utf-8"))
 
 
 def at_address(wsdl: str, address: str) -> bytes:

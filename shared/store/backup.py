@@ -93,8 +93,8 @@ def contents_of(index: Path) -> Iterator[tuple[str, int]]:
     with index.open("rb") as file:
         for line in file:
             if line.startswith(_CONTENT_LINE):
-                found = json.loads(line)[1]
-                yield found["sha256"], found["size"]
+                content = json.loads(line)[1]
+                yield content["sha256"], content["size"]
 
 
 def read_manifest(folder: Path, service: str) -> BackupManifest:
@@ -106,12 +106,12 @@ def read_manifest(folder: Path, service: str) -> BackupManifest:
         The folder is no complete backup, or one of another format or service.
     """
     try:
-        found = json.loads((folder / MANIFEST).read_text("utf-8"))
-        if found["format"] != FORMAT:
+        values = json.loads((folder / MANIFEST).read_text("utf-8"))
+        if values["format"] != FORMAT:
             raise BackupError(
-                f"{folder} is a backup of format {found['format']}; this release reads {FORMAT}"
+                f"{folder} is a backup of format {values['format']}; this release reads {FORMAT}"
             )
-        manifest = BackupManifest(**found)
+        manifest = BackupManifest(**values)
     except (OSError, ValueError, TypeError, KeyError):
         raise BackupError(f"{folder} is no complete backup: it has no readable {MANIFEST}") from None
     if manifest.service != service:

@@ -45,8 +45,8 @@ async def write_settled(
     """
 
     async def settle(transaction: Transaction) -> Result:
-        found = await done(transaction)
-        return await work(transaction) if found is None else found
+        outcome = await done(transaction)
+        return await work(transaction) if outcome is None else outcome
 
     if not doubted:
         try:

@@ -239,5 +239,5 @@ def _insert(of: Table) -> Insert:
 
 def _runs(batch: list[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Rows of the same table."""
-    for wanted in dict.fromkeys(name for name, _ in batch):
-        yield wanted, [row for name, row in batch if name == wanted]
+    for each in dict.fromkeys(name for name, _ in batch):
+        yield each, [row for name, row in batch if name == each]

@@ -474,8 +474,8 @@ def _upgrade(connection: sqlite3.Connection, migrations: str) -> None:
 def _revision(connection: sqlite3.Connection) -> str | None:
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'").fetchone() is None:
         return None
-    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return str(found[0]) if found else None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
 
 
 def _open_writer(path: Path) -> sqlite3.Connection:
@@ -510,10 +510,10 @@ def _verify(connection: sqlite3.Connection, path: Path) -> None:
     small = path.stat().st_size <= CHECKED_WHOLE_BYTES
     check = "PRAGMA quick_check(1)" if small else "PRAGMA quick_check(sqlite_schema)"
     try:
-        (found,) = connection.execute(check).fetchone()
+        (problem,) = connection.execute(check).fetchone()
     except sqlite3.DatabaseError as error:
-        found = str(error)
-    if found != "ok":
+        problem = str(error)
+    if problem != "ok":
         raise SchemaError(
-            f"{path} is damaged ({found.splitlines()[-1]}); restore it from a copy with `xdsi db restore`"
+            f"{path} is damaged ({problem.splitlines()[-1]}); restore it from a copy with `xdsi db restore`"
         )

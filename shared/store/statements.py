@@ -287,12 +287,12 @@ class Statements:
 
     def compiled(self, statement: ClauseElement) -> CompiledStatement:
         """The text of `statement` for this dialect."""
-        found = self._compiled.get(id(statement))
-        if found is None:
+        entry = self._compiled.get(id(statement))
+        if entry is None:
             if len(self._compiled) >= MAX_COMPILED:
                 self._compiled.clear()
-            found = self._compiled[id(statement)] = (statement, self._compile(statement))
-        return found[1]
+            entry = self._compiled[id(statement)] = (statement, self._compile(statement))
+        return entry[1]
 
     def _compile(self, statement: ClauseElement) -> CompiledStatement:
         compiled = statement.compile(dialect=self._dialect)

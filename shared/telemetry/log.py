@@ -258,8 +258,8 @@ def _shown(moment: float) -> str:
 def _line(event: dict[str, Any]) -> str:
     """One JSON object, with the trace of its request, and the exception by its kinds and places alone."""
     exception = _exception(event.pop("exc_info", None))
-    if found := trace_id():
-        event.setdefault("trace_id", found)
+    if trace := trace_id():
+        event.setdefault("trace_id", trace)
     if exception:
         event["exception"] = exception
     # A value that is no plain one is named by its type: its text might say anything.

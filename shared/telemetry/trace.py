@@ -106,19 +106,19 @@ def tell_by(tell: Callable[[Span], None], *, level: int) -> None:
 def _read(traceparent: bytes) -> tuple[str, int] | None:
     if not traceparent or len(traceparent) > _LONGEST:
         return None
-    found = _FORM.match(traceparent)
-    if found is None:
+    match = _FORM.match(traceparent)
+    if match is None:
         return None
-    rest = traceparent[found.end() :]
-    if rest and (found[1] == _FIRST_VERSION or not rest.startswith(b"-")):
+    rest = traceparent[match.end() :]
+    if rest and (match[1] == _FIRST_VERSION or not rest.startswith(b"-")):
         return None
-    return found[2].decode(), int(found[3], 16) & _SAMPLED
+    return match[2].decode(), int(match[3], 16) & _SAMPLED
 
 
 def traceparent_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The traceparent among the headers of a request; empty when there is none, or more than one."""
-    found = [value for name, value in headers if name == _HEADER]
-    return found[0] if len(found) == 1 else b""
+    values = [value for name, value in headers if name == _HEADER]
+    return values[0] if len(values) == 1 else b""
 
 
 def traceparent() -> str:
