@@ -25,8 +25,7 @@ def application(routes: Iterable[BaseRoute]) -> FastAPI:
     )
 
 
-def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _refused(_: Request, error: HTTPException) -> Response:
     said = {
         "title": error.detail,
         "status": error.status_code,
