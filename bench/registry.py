@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -120,9 +119,9 @@ def worker(folder: Path, url: str | None, *, entries: int, crowd: bool = False) 
 
 
 @contextmanager
-def served(folder: Path, workers: int, *, entries: int) -> Iterator[Worker]:
-    """A registry on the SQLite file that is in its folder, started as in production."""
-    settings, assertion = _settings(folder, None)
+def served(folder: Path, url: str, workers: int, *, entries: int) -> Iterator[Worker]:
+    """A registry on a database that is filled, started as in production."""
+    settings, assertion = _settings(folder, url)
     config = write_toml(folder / "xdsi.toml", {k: v for k, v in settings.items() if v is not None})
     command = ["-m", "xdsi", "serve", "registry", "--workers", str(workers), "--config", str(config)]
     with _process(folder, command) as (process_id, said):
@@ -316,15 +315,12 @@ async def two_workers(plan: Plan, one: Worker, two: Worker) -> Measure:
     }
 
 
-def measure_workers(plan: Plan, folder: Path) -> Measure:
-    """Two workers and one, each on its own copy of one database."""
-    places = [folder / f"{number}-workers" for number in (1, 2)]
-    asyncio.run(fill(None, places[0] / "registry", entries=plan.entries, crowd=False))
-    shutil.copytree(places[0], places[1])
+def measure_workers(plan: Plan, folder: Path, url: str) -> Measure:
+    """Two workers and one, on one database."""
     with ExitStack() as running:
         one, two = (
-            running.enter_context(served(place, number, entries=plan.entries))
-            for number, place in enumerate(places, 1)
+            running.enter_context(served(folder / f"{number}-workers", url, number, entries=plan.entries))
+            for number in (1, 2)
         )
         return uvloop.run(two_workers(plan, one, two))
 
@@ -356,7 +352,8 @@ def measure(plan: Plan, databases: Sequence[str]) -> dict[str, Measure]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xdsi-bench-")))
         for name in databases:
             with ExitStack() as running:
-                workers = []
+                workers: list[Worker] = []
+                urls: list[str | None] = []
                 for size, entries in (("large", plan.entries), ("small", SMALL)):
                     place = folder / f"{name}-{size}"
                     place.mkdir()
@@ -366,9 +363,10 @@ def measure(plan: Plan, databases: Sequence[str]) -> dict[str, Measure]:
                     workers.append(
                         running.enter_context(worker(place, url, entries=entries, crowd=size == "large"))
                     )
+                    urls.append(url)
+                if urls[0] is not None:
+                    result["two_workers_postgresql"] = measure_workers(plan, folder, urls[0])
                 result |= uvloop.run(measures_of(plan, name, *workers))
-            if name == "sqlite":
-                result["two_workers_sqlite"] = measure_workers(plan, folder)
     return result
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from registry.background.janitor import Janitor
 from registry.domain.feed import AcknowledgementCode, FeedError, acknowledgement, readable_header
 from registry.domain.value_sets import ANYTHING, read_value_sets
@@ -14,49 +12,44 @@ from registry.store.tables import MIGRATIONS, audit_outbox
 from registry.transactions import SERVED_REST, served_by, waiting
 from registry.transactions.iti8 import FeedReceiver
 from registry.unit import Parts
-from registry.workers import READS, Split, Worker, leader_ready, reads_alone, socket_of, spools_left_behind
+from registry.workers import Worker, spools_left_behind
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Actor
 from shared.http.application import application
-from shared.http.handover import Handover, believing
 from shared.http.health import Check, health_routes
 from shared.http.raw_asgi import raw_first
-from shared.http.server import RunningServer, start_unix_server
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
 from shared.security.rights import Rights
 from shared.security.tls import server_context
 from shared.soap.pipeline import SoapService
-from shared.store.engine import Database
-from shared.store.opening import open_database, open_reader
+from shared.store.opening import open_database
 from shared.telemetry.metrics import Metrics
 from shared.telemetry.wire import WireFolder
 
 PATH = "/xds/registry"
-LEADER = Worker()
+ALONE = Worker()
 
 
 class Registry:
     """A running registry: `asgi` is served by whoever made it, `start` and `stop` frame that."""
 
-    def __init__(self, parts: Parts, worker: Worker = LEADER) -> None:
+    def __init__(self, parts: Parts, worker: Worker = ALONE) -> None:
         settings = parts.settings
         self._parts = parts
         self._worker = worker
         self._janitor = Janitor(parts)
         self._left_behind = [
             AuditRecorder(settings, settings.service, folder=name)
-            for name in (spools_left_behind(settings) if worker.leads else ())
+            for name in (spools_left_behind(settings) if worker.is_first else ())
         ]
-        outbox = DatabaseOutbox(parts.database, audit_outbox, drained=worker.leads)
+        outbox = DatabaseOutbox(parts.database, audit_outbox)
         self._forwarder = Forwarder(
             settings, parts.recorder, outbox, *(left.spool for left in self._left_behind)
         )
-        self._leader = None if worker.leads else Handover(socket_of(settings))
-        self._for_others: RunningServer | None = None
         self._feed = MllpListener(
             FeedReceiver(parts, parts.recorder.source.hostname, Rights(settings)).acknowledge,
             refusal=_cut,
@@ -86,10 +79,8 @@ class Registry:
             "database": parts.database.check,
             "audit": parts.recorder.check,
         }
-        if self._leader is not None:
-            checks["leader"] = partial(leader_ready, self._leader)
-        of_leader = (*self._janitor.works, self._feed.work) if worker.leads else ()
-        health = health_routes(checks, metrics, background=of_leader, trail=self._forwarder)
+        works = (*self._janitor.works, self._feed.work)
+        health = health_routes(checks, metrics, background=works, trail=self._forwarder)
         rest = RestService(
             unit=parts.unit,
             authenticator=authenticator,
@@ -99,9 +90,6 @@ class Registry:
         )
         routes = [*health, *rest.routes(list(map(waiting, SERVED_REST)))]
         self.asgi = raw_first(PATH, soap.asgi, application(routes))
-        if self._leader is not None:
-            actions = READS if reads_alone(settings) else None
-            self.asgi = Split(PATH, self.asgi, self._leader, actions=actions).asgi
 
     @property
     def feed_port(self) -> int:
@@ -110,27 +98,19 @@ class Registry:
 
     async def start(self) -> None:
         """Begin to take the feed, to send the trail, and to forget what is old."""
-        if self._worker.leads:
+        settings = self._parts.settings
+        if self._worker.is_first:
             await self._parts.recorder.started()
         await self._forwarder.start()
-        if self._worker.leads:
-            await self._janitor.start()
-            settings = self._parts.settings
-            with settings.listening("mllp_port", settings.feed_port):
-                await self._feed.start(settings.host, settings.feed_port)
-            if self._parts.settings.workers > 1:
-                path = socket_of(self._parts.settings)
-                self._for_others = await start_unix_server(believing(self.asgi), path)
+        await self._janitor.start()
+        with settings.listening("mllp_port", settings.feed_port):
+            await self._feed.start(settings.host, settings.feed_port, reuse_port=settings.workers > 1)
 
     async def stop(self) -> None:
         """End it all; events that were not sent wait for the next start."""
-        if self._leader is not None:
-            await self._leader.close()
-        if self._for_others is not None:
-            await self._for_others.stop()
-        if self._worker.leads:
-            await self._feed.stop()
-            await self._janitor.stop()
+        await self._feed.stop()
+        await self._janitor.stop()
+        if self._worker.is_first:
             await self._parts.recorder.stopped()
         await self._forwarder.stop()
         for recorder in (self._parts.recorder, *self._left_behind):
@@ -147,7 +127,7 @@ def _cut(reason: str, beginning: bytes) -> bytes:
     return acknowledgement(error.header, error=error)
 
 
-async def build(settings: RegistrySettings, worker: Worker = LEADER) -> Registry:
+async def build(settings: RegistrySettings, worker: Worker = ALONE) -> Registry:
     """Put the registry together; nothing listens yet.
 
     Raises
@@ -159,20 +139,11 @@ async def build(settings: RegistrySettings, worker: Worker = LEADER) -> Registry
     """
     parts = Parts(
         settings=settings,
-        database=await _database(settings, worker),
+        database=await open_database(
+            settings.database_url, folder=settings.folder, migrations=MIGRATIONS, plans_kept=True
+        ),
         decisions=PolicyDecisions(settings.consent_default),
         recorder=AuditRecorder(settings, settings.service, folder=worker.spool),
         value_sets=read_value_sets(settings.value_sets) if settings.value_sets else ANYTHING,
     )
     return Registry(parts, worker)
-
-
-async def _database(settings: RegistrySettings, worker: Worker) -> Database:
-    if not worker.leads and reads_alone(settings):
-        return open_reader(settings.database_url, folder=settings.folder)
-    return await open_database(
-        settings.database_url,
-        folder=settings.folder,
-        migrations=MIGRATIONS,
-        plans_kept=True,
-    )

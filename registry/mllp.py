@@ -140,10 +140,12 @@ class MllpListener:
         self._stopping = False
         self.port = 0
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen; `port` tells then where, when 0 was asked for."""
+    async def start(self, host: str, port: int, *, reuse_port: bool = False) -> None:
+        """Listen, beside other processes with `reuse_port`; `port` tells then where, when 0 was asked for."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        self._listening = socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, reuse_port=reuse_port
+        )
         self._listening.setblocking(False)
         self.port = self._listening.getsockname()[1]
         self.work.start()

@@ -23,7 +23,10 @@ class RegistrySettings(ServiceSettings):
 
     port: Port = Field(8010, description="port of the SOAP endpoint; 0 takes a free one")
     workers: int = Field(
-        1, ge=1, le=64, description="processes that answer; each keeps up to audit.spool_max_bytes of its own"
+        1,
+        ge=1,
+        le=64,
+        description="processes that answer, on PostgreSQL; each keeps up to audit.spool_max_bytes of its own",
     )
     mllp_port: Port | None = derived(
         "port of the patient identity feed; 0 takes a free one",
@@ -99,6 +102,11 @@ class RegistrySettings(ServiceSettings):
     def problems(self) -> list[str]:
         """Contradictions between settings, and what of the files they name cannot be used."""
         problems = super().problems()
+        if self.workers > 1 and (self.database_url or "sqlite").startswith("sqlite"):
+            problems.append(
+                f"XDSI_WORKERS: {self.workers} workers need PostgreSQL, named in XDSI_DATABASE_URL; an "
+                "embedded file is for one process"
+            )
         if self.value_sets is not None:
             try:
                 read_value_sets(self.value_sets)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from shared.attempts import awaited
 from shared.store.failures import DatabaseBusy, DatabaseError, DatabaseFull, SchemaError
+from shared.store.sole import Sole
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
@@ -36,13 +37,16 @@ class BackgroundWork:
         One turn. What it raises is logged and counted, and the next turn comes after a pause that grows.
     rest_seconds
         Between the end of a turn that did not fail and the next one; `wake` ends the rest.
+    sole
+        The right to this work, when one process at a time has it; without it a turn does nothing.
     """
 
-    def __init__(self, name: str, turn: Turn, *, rest_seconds: float = 0.0) -> None:
+    def __init__(self, name: str, turn: Turn, *, rest_seconds: float = 0.0, sole: Sole | None = None) -> None:
         self.name = name
         self.failures = 0
         self.on_failure: Callable[[], object] = _nothing
         self._turn = turn
+        self._sole = sole
         self._rest_seconds = rest_seconds
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -101,7 +105,7 @@ class BackgroundWork:
     async def _turned(self) -> BaseException | None:
         """Why a turn failed, if it did."""
         try:
-            outcome = await awaited(self._turn())
+            outcome = await awaited(self._turn_of_ours())
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -109,6 +113,10 @@ class BackgroundWork:
             # Something that the turn waited for was cancelled, which is no order to end.
             return error
         return outcome if isinstance(outcome, Exception) else None
+
+    async def _turn_of_ours(self) -> None:
+        if self._sole is None or await self._sole.held():
+            await self._turn()
 
     async def _failed(self, error: BaseException) -> None:
         if not self._is_failing():

@@ -13,7 +13,7 @@ import threading
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from registry.settings import RegistrySettings
@@ -60,11 +60,13 @@ def supervise(settings: RegistrySettings, config: Path | None) -> None:
     try:
         _alone(lock, settings)
         shutil.rmtree(metrics_folder(settings), ignore_errors=True)
-        with settings.listening():
-            reserved = _reserved(settings.host, settings.port)
-        with reserved as port:
-            number = port.getsockname()[1]
-            asyncio.run(_Supervisor(settings, config, number).run())
+        with ExitStack() as reserved:
+            ports = {}
+            for setting, number in (("port", settings.port), ("mllp_port", settings.feed_port)):
+                with settings.listening(setting, number):
+                    held = reserved.enter_context(_reserved(settings.host, number))
+                ports[f"XDSI_REGISTRY__{setting.upper()}"] = str(held.getsockname()[1])
+            asyncio.run(_Supervisor(settings, config, ports).run())
     finally:
         os.close(lock)
 
@@ -97,17 +99,16 @@ def _reserved(host: str, port: int) -> socket.socket:
 
 
 class _Supervisor:
-    def __init__(self, settings: RegistrySettings, config: Path | None, port: int) -> None:
+    def __init__(self, settings: RegistrySettings, config: Path | None, ports: Mapping[str, str]) -> None:
         self._count = settings.workers
         self._command = [sys.executable, "-m", "xdsi", "serve", "registry"]
         self._command += ["--config", str(config)] if config else []
         self._environment: Mapping[str, str] = {
             **os.environ,
-            "XDSI_REGISTRY__PORT": str(port),
+            **ports,
             "XDSI_REGISTRY__WORKERS": str(self._count),
         }
         self._running: dict[int, Process] = {}
-        self._leader_ready = asyncio.Event()
         self._stopping = asyncio.Event()
         self._signals = 0
 
@@ -118,16 +119,13 @@ class _Supervisor:
         watches: list[asyncio.Task[None]] = []
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            line = ""
-            # The leader brings the database up to date before any other opens it.
-            for numbers in ((0,), tuple(range(1, self._count))):
-                starting = asyncio.gather(*map(self._started, numbers))
-                await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-                if not starting.done():
-                    starting.cancel()
-                    return
-                line = starting.result()[0]
-                watches += [asyncio.ensure_future(self._keep(number)) for number in numbers]
+            starting = asyncio.gather(*map(self._started, range(self._count)))
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                return
+            line = starting.result()[0]
+            watches += [asyncio.ensure_future(self._keep(number)) for number in range(self._count)]
             sys.stdout.write(line)
             sys.stdout.flush()
             await asyncio.wait((stopping, *watches), return_when=asyncio.FIRST_COMPLETED)
@@ -165,8 +163,6 @@ class _Supervisor:
         if not line:
             await process.wait()
             raise Failed(f"worker {number} of the registry does not start; its reason is above")
-        if number == 0:
-            self._leader_ready.set()
         return line
 
     async def _keep(self, number: int) -> None:
@@ -176,27 +172,19 @@ class _Supervisor:
             since = time.monotonic()
             process = self._running[number]
             status = await process.wait()
-            if number == 0:
-                self._leader_ready.clear()
             if time.monotonic() - since > STEADY_SECONDS:
                 failures = 0
             pause = PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS) - 1)]
             failures += 1
             _log.error("worker ended; it is started again", worker=number, status=status, pause=pause)
             await asyncio.sleep(pause)
-            if number > 0:
-                await self._leader_ready.wait()
             with suppress(Failed):
                 await self._started(number)
 
     async def _stop(self) -> None:
-        """Those that hand over first, then the leader, which answers what they handed over."""
-        followers = [process for number, process in self._running.items() if number > 0]
-        leader = [process for number, process in self._running.items() if number == 0]
-        for group in (followers, leader):
-            for process in group:
-                _terminate(process)
-            await asyncio.gather(*(process.wait() for process in group))
+        for process in self._running.values():
+            _terminate(process)
+        await asyncio.gather(*(process.wait() for process in self._running.values()))
 
 
 def _terminate(process: Process) -> None:

@@ -26,9 +26,12 @@ class Janitor:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        sole = parts.database.sole
         self.works = (
-            BackgroundWork("forgetting", self._round, rest_seconds=ROUND_SECONDS),
-            BackgroundWork("merging", self._finish_merges, rest_seconds=MERGES_ROUND_SECONDS),
+            BackgroundWork("forgetting", self._round, rest_seconds=ROUND_SECONDS, sole=sole("forgetting")),
+            BackgroundWork(
+                "merging", self._finish_merges, rest_seconds=MERGES_ROUND_SECONDS, sole=sole("merging")
+            ),
         )
 
     async def start(self) -> None:

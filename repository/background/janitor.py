@@ -10,6 +10,7 @@ from repository.store import documents, replays
 from repository.transactions import iti57, registration
 from repository.unit import Parts, Unit
 from shared.background import BackgroundWork
+from shared.store.statements import SQLITE
 from shared.telemetry.log import logger
 
 _log = logger("repository.janitor")
@@ -28,14 +29,17 @@ class Janitor:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._older_than_seconds = 0.0
         again = parts.settings.retry_seconds
+        sole = parts.database.sole
+        self._in_hand_seconds = 2 * parts.settings.registration_timeout_seconds + _IN_HAND
+        # What a crash left is asked for at once, where no other process may have it in its hands.
+        self._older_than_seconds = 0.0 if parts.database.dialect == SQLITE else self._in_hand_seconds
         self.works = (
-            BackgroundWork("doubts", self._doubts, rest_seconds=again),
-            BackgroundWork("updates", self._updates, rest_seconds=again),
+            BackgroundWork("doubts", self._doubts, rest_seconds=again, sole=sole("doubts")),
+            BackgroundWork("updates", self._updates, rest_seconds=again, sole=sole("updates")),
             BackgroundWork("healing", parts.blobs.heal, rest_seconds=again),
-            BackgroundWork("sweep", self._sweep, rest_seconds=_SWEEP_SECONDS),
-            BackgroundWork("forgetting", self._forget, rest_seconds=_SWEEP_SECONDS),
+            BackgroundWork("sweep", self._sweep, rest_seconds=_SWEEP_SECONDS, sole=sole("sweep")),
+            BackgroundWork("forgetting", self._forget, rest_seconds=_SWEEP_SECONDS, sole=sole("forgetting")),
         )
 
     async def start(self) -> None:
@@ -79,10 +83,8 @@ class Janitor:
         return total
 
     async def _doubts(self) -> None:
-        settings = self._parts.settings
         _tell("doubts", await self.resolve(older_than_seconds=self._older_than_seconds))
-        # What a crash left is asked for at once; later only what no request has in its hands.
-        self._older_than_seconds = 2 * settings.registration_timeout_seconds + _IN_HAND
+        self._older_than_seconds = self._in_hand_seconds
 
     async def _updates(self) -> None:
         _tell("updates", await iti57.resolve(Unit(self._parts)))

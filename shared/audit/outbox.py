@@ -70,14 +70,13 @@ def event_batch(events: Sequence[AuditEvent], recorder: AuditRecorder) -> Batch:
 
 
 class DatabaseOutbox:
-    """Reads and deletes the rows of an outbox table, for the forwarder.
-
-    With `drained` False another process sends them; they are only measured here.
+    """Reads and deletes the rows of an outbox table, for the forwarder: of all processes at the database one
+    at a time sends them, in their order, and the others measure them alone.
     """
 
-    def __init__(self, database: Database, outbox: Table, *, drained: bool = True) -> None:
+    def __init__(self, database: Database, outbox: Table) -> None:
         self._database = database
-        self._drained = drained
+        self._sole = database.sole("audit outbox")
         self._handed: set[int] = set()
         self._oldest = select(outbox.c.id).order_by(outbox.c.id).limit(bindparam("most"))
         self._rows = (
@@ -93,7 +92,8 @@ class DatabaseOutbox:
 
     async def next(self, most: int) -> list[tuple[int, bytes]]:
         """Up to `most` rows that were not handed out before, the oldest first."""
-        if not self._drained:
+        if not await self._sole.held():
+            self._handed.clear()  # who sends them now sends all of them
             return []
         # All ids are looked at, not those above the last: another transaction may commit a lower one later.
         known = await self._database.fetch(self._oldest, most=len(self._handed) + most)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
@@ -164,23 +163,6 @@ def http_client(
         follow_redirects=False,
         trust_env=False,
     )
-
-
-def unix_client(path: Path) -> httpx2.AsyncClient:
-    """Make the client that speaks to another process of this service at the Unix socket `path`.
-
-    Every address leads there, in clear. The number of connections is bounded by the requests in work.
-    """
-    transport = httpx2.AsyncHTTPTransport(
-        verify=_context(TlsSettings()),
-        trust_env=False,
-        retries=0,
-        uds=str(path),
-        limits=httpx2.Limits(
-            max_connections=None, max_keepalive_connections=MAX_IDLE_CONNECTIONS, keepalive_expiry=5.0
-        ),
-    )
-    return httpx2.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
 
 
 def _socket_transport(tls: TlsSettings, known: Known | None = None) -> httpx2.AsyncHTTPTransport:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import resource
 import signal
 import socket
@@ -13,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import uvloop
@@ -193,41 +191,7 @@ async def start_server(
     return RunningServer(house, listener, port)
 
 
-#: Every connection at a Unix socket is of one peer, another process of this service, which holds its clients
-#: to their limits; the header carries a certificate.
-_UNIX_LIMITS = HttpLimits(
-    connections=8_000, connections_per_peer=8_000, header_bytes=256 * 1024, header_lines=110
-)
 #: What the kernel takes as the path of a Unix socket.
-MAX_UNIX_PATH = 107
-
-
-async def start_unix_server(app: App, path: Path) -> RunningServer:
-    """Serve `app` at a Unix socket that this user's processes alone can open; what was at `path` goes.
-
-    The folder of `path` is made, for this user alone.
-
-    Raises
-    ------
-    SettingsError
-        The path is too long for a socket.
-    OSError
-        It cannot be made.
-    """
-    if len(os.fsencode(path)) > MAX_UNIX_PATH:
-        raise SettingsError((f"XDSI_DATA: {path} is too long for a socket; choose a shorter folder",))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(str(path))
-    path.chmod(0o600)
-    house = _house(app, _UNIX_LIMITS)
-    allow_open_files(2 * _UNIX_LIMITS.connections + 256)
-    listener = await asyncio.get_running_loop().create_unix_server(
-        lambda: XdsiProtocol(house), sock=listening, backlog=BACKLOG
-    )
-    return RunningServer(house, listener, 0)
 
 
 def _listening(host: str, port: int, reuse_port: bool) -> socket.socket:

@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
+from shared.store.sole import Sole
+
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
 #: A table, and rows for it that have the same columns.
@@ -85,6 +87,10 @@ class Database(Reader, Protocol):
         False, and nothing is inserted, when the statement `when`, which may lock, finds nothing, or a unique
         index holds one of the values. Raises as `write`, but for `UniqueViolation`.
         """
+        ...
+
+    def sole(self, job: str) -> Sole:
+        """The right to `job`, a name of ours."""
         ...
 
     async def check(self) -> None:

@@ -49,17 +49,6 @@ async def open_database(
     return await postgresql.open_database(url, schema=name, migrations=migrations, plans_kept=plans_kept)
 
 
-def open_reader(url: str | None, *, folder: Path, name: str | None = None) -> Database:
-    """Open for reading alone the SQLite file that another process owns; parameters as of `open_database`.
-
-    Raises
-    ------
-    DatabaseUnavailable
-        It cannot be read; its owner may be away.
-    """
-    return sqlite.open_reader(sqlite_path(url, folder, name or folder.name.replace("-", "_")))
-
-
 def is_embedded(url: str | None) -> bool:
     """Whether `url` means SQLite, whose file one process owns."""
     return url is None or url.startswith("sqlite")

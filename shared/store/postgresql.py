@@ -27,6 +27,7 @@ from sqlalchemy import TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.store import schema
+from shared.store.advisory_lock import AdvisoryLock
 from shared.store.engine import Batch, Row, Transaction, Work
 from shared.store.failures import (
     DatabaseBusy,
@@ -36,6 +37,7 @@ from shared.store.failures import (
     OutcomeUnknown,
     UniqueViolation,
 )
+from shared.store.sole import Sole
 from shared.store.statements import POSTGRESQL, Statements, arrays_of, insert_arrays, insertion_when
 
 Result = TypeVar("Result")
@@ -142,6 +144,7 @@ class PostgresDatabase:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._statements = Statements(POSTGRESQL)
+        self._soles: list[AdvisoryLock] = []
         self._writing: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -168,6 +171,12 @@ class PostgresDatabase:
         text, arguments = insertion_when(self._statements.compiled(when), parameters, batches)
         return await self._kept(lambda: self._insert(text, arguments))
 
+    def sole(self, job: str) -> Sole:
+        """The right to `job`, among all processes and hosts."""
+        sole = AdvisoryLock(self._pool, job)
+        self._soles.append(sole)
+        return sole
+
     async def check(self) -> None:
         """Write one row and read it back."""
         await self.write(_probe)
@@ -178,6 +187,8 @@ class PostgresDatabase:
         self._closed = True
         if self._writing:
             await asyncio.wait(set(self._writing), timeout=CLOSE_SECONDS)
+        for sole in self._soles:
+            await sole.close()
         await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
 
     async def _fetch(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> list[Row]:

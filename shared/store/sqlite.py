@@ -41,6 +41,7 @@ from shared.store.failures import (
     UniqueViolation,
 )
 from shared.store.folders import make_folder, sync
+from shared.store.sole import Sole
 from shared.store.statements import SQLITE, Statements, insert_row
 from shared.store.writer import GroupWriter, WriterClosed
 
@@ -233,17 +234,27 @@ class _LongReads:
             reading.close()
 
 
-class SqliteReader:
-    """An open SQLite file that another process owns, for reading; made by `open_reader`.
+class SqliteDatabase:
+    """An open SQLite file; made by `open_database`.
 
     Each statement sees all that was committed before it began. Work that reads may be begun twice.
     """
 
     dialect = SQLITE
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: int, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._path = path
+        self._lock = lock
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = connect()
         self._short = _Reading(path)
         self._long = _LongReads(path)
+        # Each thread has its own: the cache of compiled statements is not made for two.
+        self._written = Statements(SQLITE)
+        self._dirty = False
+        self._writer: GroupWriter[Work[Any], Any] = GroupWriter(
+            self._carry_out, name=f"{path.stem}-writer", idle=self._checkpoint
+        )
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
         """The rows of one statement."""
@@ -264,8 +275,12 @@ class SqliteReader:
             return await self._long.run(work, snapshot=True)
 
     async def write(self, work: Work[Result]) -> Result:
-        """Refuse: the process that owns the file writes."""
-        raise DatabaseUnavailable("the database is open for reading alone; another process writes")
+        """Run `work` in a savepoint of the next batch."""
+        try:
+            result: Result = await self._writer.put(work)
+        except WriterClosed:
+            raise DatabaseUnavailable("the database is closed") from None
+        return result
 
     async def insert(self, batches: Sequence[Batch], *, when: ClauseElement, **parameters: Any) -> bool:
         """Insert rows, when `when` finds something and they are new."""
@@ -282,49 +297,20 @@ class SqliteReader:
         except UniqueViolation:
             return False
 
-    async def check(self) -> None:
-        """Read one row."""
-        await self.fetch(schema.READ_PROBE)
-
-    async def close(self) -> None:
-        """Finish what is read, and let go of the file."""
-        await asyncio.to_thread(self._long.close)
-        self._short.close()
-
-
-class SqliteDatabase(SqliteReader):
-    """An open SQLite file; made by `open_database`."""
-
-    def __init__(self, path: Path, lock: int, connect: Callable[[], sqlite3.Connection]) -> None:
-        super().__init__(path)
-        self._path = path
-        self._lock = lock
-        self._connect = connect
-        self._connection: sqlite3.Connection | None = connect()
-        # Each thread has its own: the cache of compiled statements is not made for two.
-        self._written = Statements(SQLITE)
-        self._dirty = False
-        self._writer: GroupWriter[Work[Any], Any] = GroupWriter(
-            self._carry_out, name=f"{path.stem}-writer", idle=self._checkpoint
-        )
-
-    async def write(self, work: Work[Result]) -> Result:
-        """Run `work` in a savepoint of the next batch."""
-        try:
-            result: Result = await self._writer.put(work)
-        except WriterClosed:
-            raise DatabaseUnavailable("the database is closed") from None
-        return result
+    def sole(self, job: str) -> Sole:
+        """The right to `job`: ours, as the file is."""
+        return _Owner()
 
     async def check(self) -> None:
         """Write one row and read it back."""
         await self.write(_probe)
-        await super().check()
+        await self.fetch(schema.READ_PROBE)
 
     async def close(self) -> None:
         """Finish what was taken, checkpoint, and mark the file as cleanly closed."""
         await self._writer.close()
-        await super().close()
+        await asyncio.to_thread(self._long.close)
+        self._short.close()
         if self._connection is not None:
             self._connection.close()
             os.ftruncate(self._lock, 0)
@@ -389,6 +375,14 @@ class SqliteDatabase(SqliteReader):
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
+class _Owner:
+    """Who owns the file has every right to it."""
+
+    async def held(self) -> bool:
+        """Always."""
+        return True
+
+
 async def _probe(transaction: Transaction) -> None:
     await transaction.execute(schema.WRITE_PROBE)
 
@@ -416,20 +410,6 @@ async def open_database(path: Path, *, migrations: str) -> SqliteDatabase:
     except BaseException:
         os.close(lock)
         raise
-
-
-def open_reader(path: Path) -> SqliteReader:
-    """Open the file at `path` for reading, which another process has brought up to date and owns.
-
-    Raises
-    ------
-    DatabaseUnavailable
-        It cannot be read; the owner may be away.
-    """
-    try:
-        return SqliteReader(path)
-    except sqlite3.Error as error:
-        raise DatabaseUnavailable(f"{path}: SQLite: {error}") from error
 
 
 def _lock(path: Path) -> int:

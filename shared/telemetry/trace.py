@@ -35,7 +35,7 @@ _current: ContextVar[Span | None] = ContextVar("span", default=None)
 class Span:
     """A request while it is answered; `with` makes it the current one, and tells its line at the end.
 
-    A span that is `quiet`, as of a probe, is told at level DEBUG; one that is not `told` by nobody here.
+    A span that is `quiet`, as of a probe, is told at level DEBUG.
     """
 
     __slots__ = (
@@ -49,7 +49,6 @@ class Span:
         "resource",
         "span_id",
         "status",
-        "told",
         "trace_id",
         "transaction",
     )
@@ -65,7 +64,6 @@ class Span:
         self.outcome = ""
         self.status = 0
         self.quiet = False
-        self.told = True
         self.milliseconds = 0.0
         self._began = time.perf_counter()
         self._before: Token[Span | None] | None = None
@@ -83,7 +81,7 @@ class Span:
         if error is not None:
             self.outcome = self.outcome or Result.ERROR
         self.milliseconds = (time.perf_counter() - self._began) * 1000
-        if self.told and (logging.DEBUG if self.quiet else logging.INFO) >= _told_from:
+        if (logging.DEBUG if self.quiet else logging.INFO) >= _told_from:
             _tell(self)
         assert self._before is not None
         _current.reset(self._before)
@@ -160,9 +158,3 @@ def probed() -> None:
     """The current span is of a probe, of which there are many that say nothing."""
     if (span := _current.get()) is not None:
         span.quiet = True
-
-
-def left_to_another() -> None:
-    """The current span is answered by another process of this service, which tells it."""
-    if (span := _current.get()) is not None:
-        span.told = False

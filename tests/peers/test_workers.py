@@ -1,4 +1,4 @@
-"""A registry of several workers, as processes on sockets: nobody can tell it from one of one worker."""
+"""A registry of several workers on PostgreSQL, as processes on sockets: it cannot be told from one of one."""
 
 from __future__ import annotations
 
@@ -7,27 +7,24 @@ import json
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from lxml import etree
 
 from registry.domain.stored_queries import FIND_DOCUMENTS, GET_DOCUMENTS
-from registry.workers import READS, Split
 from shared.audit import segments
 from shared.faults import SoapFault
 from shared.http.client import http_client
-from shared.http.handover import ORIGIN, Handover
-from shared.messages.iti42 import ITI42
 from shared.security.peer_certificate import fingerprint_of
 from shared.settings import TlsSettings
 from shared.soap.client import PeerUnclear, PeerUnreachable, SoapClient
@@ -35,8 +32,9 @@ from shared.telemetry.trace import one_trace, trace_id
 from tests.support.certificates import assertion_for, communities
 from tests.support.metadata import PATIENT, a_document_entry, a_submission
 from tests.support.postgres import fresh_database, postgres_url
-from tests.support.registry_process import RegistryClient, RegistryProcess, running_registry
+from tests.support.registry_process import RegistryClient, RegistryProcess, fed, running_registry
 from tests.support.trail import Told, told
+from xdsi.patient import message
 
 __all__ = ["postgres_url"]
 
@@ -77,17 +75,15 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def workers(
-    folder: Path, number: int = 2, url: str | None = None, **changes: Any
-) -> Iterator[RegistryProcess]:
+def workers(folder: Path, url: str, number: int = 2, **changes: Any) -> Iterator[RegistryProcess]:
     """A registry of so many workers, without TLS."""
-    with running_registry(folder, url, workers=number, **OPEN | changes) as registry:
+    with running_registry(folder, url, workers=number, **(OPEN | changes)) as registry:
         assert sorted(worker_pids(registry)) == (list(range(number)) if number > 1 else [])
         yield registry
 
 
 @contextmanager
-def guarded(folder: Path, number: int) -> Iterator[RegistryProcess]:
+def guarded(folder: Path, url: str, number: int) -> Iterator[RegistryProcess]:
     """The same with mutual TLS and user assertions, asked by the other community's node."""
     north, south = communities()
     theirs = fingerprint_of(south.node.certificate)
@@ -95,6 +91,7 @@ def guarded(folder: Path, number: int) -> Iterator[RegistryProcess]:
     issuers = {north.issuer: str(north.provider.certificate)}
     registry = RegistryProcess(
         folder,
+        url,
         workers=number,
         tls={name: str(path) for name, path in tls.items()},
         assertion={"issuers": issuers},
@@ -124,7 +121,6 @@ async def clients(
     *,
     tls: TlsSettings | None = None,
     assertion: bytes | None = None,
-    headers: dict[str, str] | None = None,
 ) -> AsyncIterator[list[RegistryClient]]:
     """Clients on as many connections, so many that each worker has some."""
     async with AsyncExitStack() as stack:
@@ -133,7 +129,6 @@ async def clients(
             http = await stack.enter_async_context(
                 http_client(tls or TlsSettings(), peers=(registry.base,), timeout_seconds=20)
             )
-            http.headers.update(headers or {})
             # The connection is made at once, and kept.
             await http.get(f"{registry.base}/health/live")
             found.append(RegistryClient(SoapClient(http, assertion=lambda: assertion), registry.url))
@@ -156,11 +151,13 @@ def spooled(registry: RegistryProcess, worker: int) -> list[Told]:
     return found
 
 
-def outbox(registry: RegistryProcess) -> list[Told]:
+async def outbox(url: str) -> list[Told]:
     """The events that were committed with changes."""
-    path = registry_folder(registry) / "registry.sqlite3"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        return [_told(octets) for (octets,) in database.execute("SELECT octets FROM audit_outbox")]
+    connection = await asyncpg.connect(url)
+    try:
+        return [_told(row[0]) for row in await connection.fetch("SELECT octets FROM registry.audit_outbox")]
+    finally:
+        await connection.close()
 
 
 def registry_folder(registry: RegistryProcess) -> Path:
@@ -187,20 +184,18 @@ def anonymous(events: Sequence[Told], registry: RegistryProcess) -> Counter[str]
     )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database_url(request: pytest.FixtureRequest) -> str | None:
-    if request.param == "sqlite":
-        return None
-    return await fresh_database(request.getfixturevalue("postgres_url"))
+@pytest.fixture
+async def database_url(postgres_url: str) -> str:
+    return await fresh_database(postgres_url)
 
 
 # --- the same answers ------------------------------------------------------------------------------------
 
 
 async def test_what_one_connection_registered_every_connection_finds_at_once(
-    tmp_path: Path, database_url: str | None
+    tmp_path: Path, database_url: str
 ):
-    with workers(tmp_path, url=database_url) as registry:
+    with workers(tmp_path, database_url) as registry:
         async with clients(registry) as asking:
             for client in asking:
                 entry = a_document_entry()
@@ -214,8 +209,8 @@ async def test_what_one_connection_registered_every_connection_finds_at_once(
     assert min(by_worker) > 0, "one worker has answered nothing, so that this test has shown nothing"
 
 
-async def test_a_request_is_one_line_whichever_worker_has_the_connection(tmp_path: Path):
-    with workers(tmp_path) as registry, one_trace():
+async def test_a_request_is_one_line_whichever_worker_has_the_connection(tmp_path: Path, database_url: str):
+    with workers(tmp_path, database_url) as registry, one_trace():
         trace = trace_id()
         async with clients(registry) as asking:
             for client in asking:
@@ -228,9 +223,20 @@ async def test_a_request_is_one_line_whichever_worker_has_the_connection(tmp_pat
     assert {line["outcome"] for line in told} == {"success"}
 
 
-async def test_a_policy_that_was_set_holds_at_every_connection_at_once(tmp_path: Path):
+async def test_the_feed_is_taken_by_every_worker_and_known_to_all_at_once(tmp_path: Path, database_url: str):
+    with workers(tmp_path, database_url, patients="known") as registry:
+        async with clients(registry) as asking:
+            for number, client in enumerate(asking):
+                patient = PATIENT.replace(PATIENT.partition("^")[0], f"fed{number}")
+                acknowledged = await fed(registry, message("A04", patient=patient))
+                assert b"MSA|AA" in acknowledged
+                entry = a_document_entry(patient_id=patient)
+                assert await client.register(a_submission(entry)) == frozenset()
+
+
+async def test_a_policy_that_was_set_holds_at_every_connection_at_once(tmp_path: Path, database_url: str):
     entry = a_document_entry()
-    with workers(tmp_path) as registry:
+    with workers(tmp_path, database_url) as registry:
         async with clients(registry) as asking, http_client(TlsSettings(), peers=(registry.base,)) as http:
             await asking[0].register(a_submission(entry))
             before = [await finds(client, entry.entry_uuid) for client in asking]
@@ -244,8 +250,8 @@ async def test_a_policy_that_was_set_holds_at_every_connection_at_once(tmp_path:
     assert after == [False] * CONNECTIONS
 
 
-async def test_the_counts_shown_by_any_worker_are_those_of_all(tmp_path: Path):
-    with workers(tmp_path) as registry:
+async def test_the_counts_shown_by_any_worker_are_those_of_all(tmp_path: Path, database_url: str):
+    with workers(tmp_path, database_url) as registry:
         async with clients(registry) as asking:
             for client in asking:
                 await client.register(a_submission())
@@ -300,11 +306,11 @@ async def _ready(registry: RegistryProcess) -> bool:
 # --- the same trail --------------------------------------------------------------------------------------
 
 
-async def trail_of(folder: Path, number: int, headers: dict[str, str] | None = None) -> Counter[str]:
+async def trail_of(folder: Path, url: str, number: int) -> Counter[str]:
     """What a registry of so many workers records of the same exchanges over mutual TLS."""
     assertion = assertion_for("Dr. Roe")
-    with guarded(folder, number) as registry:
-        async with clients(registry, tls=south_tls(), assertion=assertion, headers=headers) as asking:
+    with guarded(folder, url, number) as registry:
+        async with clients(registry, tls=south_tls(), assertion=assertion) as asking:
             for client in asking:
                 assert await client.register(a_submission()) == frozenset()
                 await client.query(
@@ -312,38 +318,31 @@ async def trail_of(folder: Path, number: int, headers: dict[str, str] | None = N
                     {"$XDSDocumentEntryPatientId": PATIENT, "$XDSDocumentEntryStatus": [_APPROVED]},
                 )
         # Once: of further refusals in a minute each worker keeps the number alone.
-        async with clients(registry, 1, tls=south_tls(), headers=headers) as [stranger]:
+        async with clients(registry, 1, tls=south_tls()) as [stranger]:
             with pytest.raises(SoapFault):
                 await stranger.query(GET_DOCUMENTS, {"$XDSDocumentEntryEntryUUID": ["urn:uuid:none"]})
-        events = outbox(registry) + [event for each in range(number) for event in spooled(registry, each)]
+        events = await outbox(url) + [event for each in range(number) for event in spooled(registry, each)]
         return anonymous(events, registry)
 
 
 _APPROVED = "urn:oasis:names:tc:ebxml-regrep:StatusType:Approved"
 
 
-async def test_the_trail_is_that_of_one_worker_whatever_a_client_says_of_its_connection(tmp_path: Path):
-    forged = {
-        ORIGIN.decode(): '{"client": ["203.0.113.9", 1], "scheme": "http", "certificate": null}',
-        "x-forwarded-for": "203.0.113.9",
-    }
-
-    alone = await trail_of(tmp_path / "1", 1)
-    together = await trail_of(tmp_path / "2", 2)
-    deceived = await trail_of(tmp_path / "3", 2, forged)
+async def test_the_trail_is_that_of_one_worker(tmp_path: Path, postgres_url: str):
+    alone = await trail_of(tmp_path / "1", await fresh_database(postgres_url), 1)
+    together = await trail_of(tmp_path / "2", await fresh_database(postgres_url), 2)
 
     assert alone.total() == 2 * CONNECTIONS + 1
     assert together == alone
-    assert deceived == alone
 
 
 async def test_an_assertion_for_one_use_is_used_once_whichever_worker_sees_it(
-    tmp_path: Path, database_url: str | None
+    tmp_path: Path, database_url: str
 ):
     assertion = assertion_for("Dr. Roe", one_time_use=True)
     north, _ = communities()
     issuers = {"issuers": {north.issuer: str(north.provider.certificate)}}
-    with workers(tmp_path, url=database_url, assertion=issuers) as registry:
+    with workers(tmp_path, database_url, assertion=issuers) as registry:
         async with clients(registry, assertion=assertion) as asking:
             answers = await asyncio.gather(
                 *(finds(client, "urn:uuid:00000000-0000-4000-8000-000000000000") for client in asking),
@@ -358,9 +357,11 @@ async def test_an_assertion_for_one_use_is_used_once_whichever_worker_sees_it(
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-async def test_a_killed_worker_loses_nothing_acknowledged_and_is_started_again(tmp_path: Path, killed: int):
+async def test_a_killed_worker_loses_nothing_acknowledged_and_is_started_again(
+    tmp_path: Path, database_url: str, killed: int
+):
     acknowledged: list[str] = []
-    with workers(tmp_path) as registry:
+    with workers(tmp_path, database_url) as registry:
         before = worker_pids(registry)
         ended = asyncio.Event()
         load = [asyncio.ensure_future(keep_registering(registry, acknowledged, ended)) for _ in range(6)]
@@ -400,8 +401,8 @@ async def keep_registering(registry: RegistryProcess, acknowledged: list[str], e
             acknowledged.append(entry.entry_uuid)
 
 
-async def test_workers_end_with_the_process_that_started_them(tmp_path: Path):
-    registry = RegistryProcess(tmp_path, workers=3, **OPEN)
+async def test_workers_end_with_the_process_that_started_them(tmp_path: Path, database_url: str):
+    registry = RegistryProcess(tmp_path, database_url, workers=3, **OPEN)
     registry.start()
     try:
         found = worker_pids(registry)
@@ -418,14 +419,7 @@ async def test_workers_end_with_the_process_that_started_them(tmp_path: Path):
         assert registry.process.wait_stopped() == 0, registry.process.last_words()
 
 
-def test_the_socket_between_workers_is_for_their_user_alone(tmp_path: Path):
-    with workers(tmp_path) as registry:
-        socket = registry_folder(registry) / "workers" / "0.sock"
-        assert socket.stat().st_mode & 0o777 == 0o600
-        assert socket.parent.stat().st_mode & 0o777 == 0o700
-
-
-async def test_the_events_of_a_worker_that_there_is_no_more_are_still_sent(tmp_path: Path):
+async def test_the_events_of_a_worker_that_there_is_no_more_are_still_sent(tmp_path: Path, database_url: str):
     arrived = bytearray()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -433,7 +427,7 @@ async def test_the_events_of_a_worker_that_there_is_no_more_are_still_sent(tmp_p
             arrived.extend(octets)
         writer.close()
 
-    with workers(tmp_path) as registry:
+    with workers(tmp_path, database_url) as registry:
         async with clients(registry) as asking:
             for client in asking:
                 await client.query(GET_DOCUMENTS, {"$XDSDocumentEntryEntryUUID": ["urn:uuid:none"]})
@@ -441,7 +435,7 @@ async def test_the_events_of_a_worker_that_there_is_no_more_are_still_sent(tmp_p
     server = await asyncio.start_server(take, "127.0.0.1", 0)
     url = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
-        alone = RegistryProcess(tmp_path, **OPEN, audit={"url": url})
+        alone = RegistryProcess(tmp_path, database_url, **OPEN, audit={"url": url})
         await asyncio.to_thread(alone.start)
         deadline = time.monotonic() + 20
         while arrived.count(b'csd-code="110112"') < CONNECTIONS:
@@ -452,37 +446,6 @@ async def test_the_events_of_a_worker_that_there_is_no_more_are_still_sent(tmp_p
 
 
 # --- refusals --------------------------------------------------------------------------------------------
-
-
-async def test_without_the_leader_a_reader_says_at_once_that_it_is_to_be_sent_again(tmp_path: Path):
-    async def nothing_is_read(scope: Any, receive: Any, send: Any) -> None:
-        raise AssertionError("this is not for a reader")
-
-    leader = Handover(tmp_path / "nobody.sock")
-    split = Split("/xds/registry", nothing_is_read, leader, actions=READS)
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"<x/>", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "method": "POST",
-        "path": "/xds/registry",
-        "headers": [
-            (b"content-type", f'application/soap+xml; action="{ITI42.action}"'.encode()),
-            (b"content-length", b"4"),
-        ],
-        "client": ("127.0.0.1", 1),
-    }
-    await split.asgi(scope, receive, send)
-    await leader.close()
-
-    assert sent[0]["status"] == 503
-    assert b"retry-after" in dict(sent[0]["headers"])
-    assert b"Receiver" in sent[1]["body"]
 
 
 @pytest.mark.parametrize(
@@ -496,3 +459,17 @@ def test_what_has_no_workers_is_refused_as_wrong_usage(words: tuple[str, ...]):
 
     assert done.returncode == 2
     assert "--workers" in done.stderr
+
+
+def test_workers_on_an_embedded_database_are_refused_with_what_they_need(tmp_path: Path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "xdsi", "serve", "registry", "--workers", "2"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=environment | {"XDSI_DATA": str(tmp_path / "data")},
+    )
+
+    assert done.returncode == 1
+    assert "XDSI_WORKERS: 2 workers need PostgreSQL, named in XDSI_DATABASE_URL" in done.stderr

@@ -131,10 +131,12 @@ def error_codes(response: Any) -> frozenset[str]:
 
 
 @asynccontextmanager
-async def client_of(registry: RegistryProcess) -> AsyncIterator[RegistryClient]:
-    """A client of a registry."""
+async def client_of(
+    registry: RegistryProcess, assertion: bytes | None = None
+) -> AsyncIterator[RegistryClient]:
+    """A client of a registry, for the user of `assertion`."""
     async with http_client(TlsSettings(), peers=(registry.base,)) as http:
-        yield RegistryClient(SoapClient(http), registry.url)
+        yield RegistryClient(SoapClient(http, assertion=lambda: assertion), registry.url)
 
 
 async def fed(registry: RegistryProcess, octets: bytes) -> bytes:

@@ -92,6 +92,9 @@ async def test_only_what_is_old_goes_wherever_it_stands_in_small_portions(regist
     deleted = []
 
     class Watched:
+        def sole(self, job):
+            return registry.parts.database.sole(job)
+
         async def fetch(self, *arguments, **parameters):
             return await registry.parts.database.fetch(*arguments, **parameters)
 
@@ -114,6 +117,9 @@ async def test_the_janitor_begins_with_the_service_and_goes_on_after_a_failure(r
     failures, rounds = [DatabaseUnavailable("gone")], []
 
     class Once:
+        def sole(self, job):
+            return registry.parts.database.sole(job)
+
         async def fetch(self, *arguments, **parameters):
             if failures:
                 raise failures.pop()
