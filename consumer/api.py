@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from consumer.domain.studies import Criteria, FoundStudy, WrongCriterion
 from consumer.pages.delivery import DICOM, headers_of
 from consumer.pages.visitors import Visitor
-from consumer.pages.workplace import MOST_STUDIES, Fetched, Opened, OpenedSeries, Workplace
+from consumer.pages.workplace import MOST_STUDIES, FetchedInstance, OpenedSeries, OpenedStudy, Workplace
 from shared.http.problem import BadRequest
 from shared.rest.message import HttpRequest, HttpResponse, JsonBody, json_response
 from shared.rest.served import ServedRest
@@ -82,7 +82,7 @@ async def manifest(workplace: Workplace, request: ManifestRequest, caller: Calle
     return await _json(_manifest(opened))
 
 
-async def instance(workplace: Workplace, handle: str, caller: Caller) -> Fetched:
+async def instance(workplace: Workplace, handle: str, caller: Caller) -> FetchedInstance:
     """Fetch an instance (RAD-69, else RAD-107)."""
     return await workplace.fetch(Visitor.of(caller), handle)
 
@@ -92,7 +92,7 @@ async def decode_handle(request: HttpRequest) -> str:
     return request.parameters["handle"]
 
 
-def encode_instance(fetched: Fetched) -> HttpResponse:
+def encode_instance(fetched: FetchedInstance) -> HttpResponse:
     """The file, which is gone when it is sent."""
     path = Path(fetched.file.path)
     return HttpResponse(
@@ -145,7 +145,7 @@ def _study(study: FoundStudy) -> dict[str, Any]:
     return {"document_unique_id": shown.pop("manifest_id"), **shown}
 
 
-def _manifest(opened: Opened) -> dict[str, Any]:
+def _manifest(opened: OpenedStudy) -> dict[str, Any]:
     manifest = opened.manifest
     return {
         "study": _study(opened.study),

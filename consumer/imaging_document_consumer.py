@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from consumer.domain.clinician import Clinician
-from consumer.domain.study import Delivery, NoRoad, Via, Wanted, requests, road, still_missing, wanted
+from consumer.domain.study import (
+    Delivery,
+    NoRoad,
+    RequestedInstance,
+    Via,
+    requested_instances,
+    requests,
+    road,
+    still_missing,
+)
 from consumer.settings import ConsumerSettings
 from consumer.store.files import WrongInstance
 from consumer.store.sent_events import SentEvents
@@ -48,7 +57,7 @@ _DETOURS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retrieved:
+class Retrieval:
     """What became of a retrieval: whole instances, those that were whole before, what is missing and why.
 
     `notes` are what a person should know beside: another road than the one that was asked for, references
@@ -96,7 +105,7 @@ class ImagingDocumentConsumer:
         most = most or self._unit.settings.fetch_references
         return await asyncio.to_thread(partial(read_manifest, most=most), await self.document(entry))
 
-    async def instance(self, one: Wanted, folder: Path, *, via: Via = Via.RAD69) -> Delivery:
+    async def instance(self, one: RequestedInstance, folder: Path, *, via: Via = Via.RAD69) -> Delivery:
         """Retrieve one instance into `folder`; what is wrong with the exchange is raised.
 
         Raises
@@ -110,11 +119,11 @@ class ImagingDocumentConsumer:
         delivered = [delivery async for delivery in retrieve(self._unit, (one,), folder)]
         return delivered[0]
 
-    def road(self, one: Wanted, preferred: Via = Via.RAD69) -> Via:
+    def road(self, one: RequestedInstance, preferred: Via = Via.RAD69) -> Via:
         """The transaction by which `one` is retrieved; errors are those of `consumer.domain.study.road`."""
         return road(one, preferred, across=self._far(one))
 
-    def _far(self, one: Wanted) -> bool:
+    def _far(self, one: RequestedInstance) -> bool:
         return self._unit.settings.across(one.home_community_id) is not None
 
     async def retrieve(
@@ -126,7 +135,7 @@ class ImagingDocumentConsumer:
         home_community_id: str = "",
         via: Via = Via.RAD69,
         on_delivery: Callable[[Delivery], None] = lambda delivery: None,
-    ) -> Retrieved:
+    ) -> Retrieval:
         """Retrieve every instance of `manifest` into `folder`/study/series/instance.dcm.
 
         Instances that are there already are not asked for again, so an interrupted retrieval is resumed by
@@ -139,13 +148,13 @@ class ImagingDocumentConsumer:
         UnsafeManifest
             The manifest holds something that is not a UID.
         """
-        everything = wanted(manifest, patient_id=patient_id, home_community_id=home_community_id)
+        everything = requested_instances(manifest, patient_id=patient_id, home_community_id=home_community_id)
         asked = still_missing(everything, folder)
         folder.mkdir(parents=True, exist_ok=True)
         gate = asyncio.Semaphore(self._unit.settings.parallel)
         deliveries: list[Delivery] = []
 
-        async def one(group: Sequence[Wanted]) -> None:
+        async def one(group: Sequence[RequestedInstance]) -> None:
             async with gate:
                 async for delivery in self._deliveries(group, folder, via):
                     deliveries.append(delivery)
@@ -155,7 +164,7 @@ class ImagingDocumentConsumer:
             for group in requests(asked, largest=self._unit.settings.instances_per_request):
                 tasks.create_task(one(group))
         whole = [delivery for delivery in deliveries if not delivery.reason]
-        return Retrieved(
+        return Retrieval(
             instances=len(whole),
             size=sum(delivery.size for delivery in whole),
             already_there=len(everything) - len(asked),
@@ -163,7 +172,7 @@ class ImagingDocumentConsumer:
             notes=(*manifest.faults, *self._detours(asked, via)),
         )
 
-    def _detours(self, asked: Sequence[Wanted], via: Via) -> Iterator[str]:
+    def _detours(self, asked: Sequence[RequestedInstance], via: Via) -> Iterator[str]:
         detours = 0
         for one in asked:
             with suppress(NoRoad):
@@ -172,7 +181,9 @@ class ImagingDocumentConsumer:
             other, absent = _DETOURS[via]
             yield f"{detours} instances were asked for by {other}: their manifest names no {absent}"
 
-    async def _deliveries(self, group: Sequence[Wanted], folder: Path, via: Via) -> AsyncIterator[Delivery]:
+    async def _deliveries(
+        self, group: Sequence[RequestedInstance], folder: Path, via: Via
+    ) -> AsyncIterator[Delivery]:
         """What comes; and when the source fails, what then did not come, with the reason."""
         told: set[str] = set()
         try:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from consumer.domain.clinician import Clinician
 from consumer.domain.study import Delivery, UnsafeManifest, Via
-from consumer.imaging_document_consumer import ImagingDocumentConsumer, Retrieved, open_consumer
+from consumer.imaging_document_consumer import ImagingDocumentConsumer, Retrieval, open_consumer
 from consumer.settings import ConsumerSettings
 from shared.dicom.kos import KosError, Manifest, TooManyReferences
 from shared.ebrim.model import DocumentEntry
@@ -71,7 +71,7 @@ async def _fetch(
     via: Via,
     *,
     quiet: bool,
-) -> tuple[Manifest, Retrieved]:
+) -> tuple[Manifest, Retrieval]:
     try:
         async with open_consumer(settings, clinician) as consumer:
             entry = await consumer.entry(manifest_id, home_community_id=home)
@@ -106,7 +106,7 @@ async def _retrieve(
     entry: DocumentEntry,
     *,
     quiet: bool,
-) -> Retrieved:
+) -> Retrieval:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeRemainingColumn(), disable=quiet, transient=True) as progress:
         task = progress.add_task("images", total=sum(1 for _ in manifest.instances))
@@ -143,7 +143,7 @@ def _series(manifest: Manifest) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _tell(manifest: Manifest, result: Retrieved, to: Path, as_json: bool) -> None:
+def _tell(manifest: Manifest, result: Retrieval, to: Path, as_json: bool) -> None:
     series = _series(manifest)
     if as_json:
         missing = {one.instance.sop_instance_uid: one.reason for one in result.missing}

@@ -116,7 +116,7 @@ _BY_COLUMN = ("subject", "fingerprint", "peer", "standing")
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRecord:
     """A record in its place."""
 
     sequence: int
@@ -300,7 +300,7 @@ class Trail:
 
     # --- reading -----------------------------------------------------------------------------------
 
-    async def search(self, wanted: Search) -> list[Stored]:
+    async def search(self, wanted: Search) -> list[StoredRecord]:
         """The newest records that match, newest first: up to `limit`, and up to 16 MB of them."""
         size, sequences = 0, list[int]()
         for sequence, octets in await self._places(wanted):
@@ -322,7 +322,7 @@ class Trail:
             found.update(map(tuple, rows))
         return sorted(found, reverse=True)[: wanted.limit]
 
-    async def record(self, sequence: int) -> Stored | None:
+    async def record(self, sequence: int) -> StoredRecord | None:
         """The record in this place."""
         rows = await self.database.fetch(_RECORDS, sequences=[sequence])
         return stored(rows[0]) if rows else None
@@ -413,7 +413,7 @@ def _row(head: Head, digest: str, record: Record) -> dict[str, Any]:
     }
 
 
-def stored(row: Row) -> Stored:
+def stored(row: Row) -> StoredRecord:
     """A row of `audit_record`.
 
     Raises
@@ -437,4 +437,4 @@ def stored(row: Row) -> Stored:
         fingerprint=fingerprint,
         standing=Standing(standing),
     )
-    return Stored(sequence, partition, digest, chain, record)
+    return StoredRecord(sequence, partition, digest, chain, record)

@@ -152,7 +152,7 @@ def _whole(path: Path) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedCheckpoint:
     """One line of the published file; `checkpoint` is None when the line cannot be read."""
 
     line: int
@@ -160,7 +160,7 @@ class Published:
     signature: bytes = b""
 
 
-def published(folder: Path) -> Iterator[Published]:
+def published(folder: Path) -> Iterator[PublishedCheckpoint]:
     """The published checkpoints, oldest first; a last line that a crash cut short is left out."""
     path = folder / PUBLISHED
     if not path.exists():
@@ -172,9 +172,9 @@ def published(folder: Path) -> Iterator[Published]:
             try:
                 read = json.loads(line)
                 signature = bytes.fromhex(read.pop("signature"))
-                yield Published(number, Checkpoint(**read), signature)
+                yield PublishedCheckpoint(number, Checkpoint(**read), signature)
             except (ValueError, TypeError, KeyError, AttributeError):
-                yield Published(number)
+                yield PublishedCheckpoint(number)
 
 
 def last_published(folder: Path) -> int:

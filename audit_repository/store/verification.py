@@ -25,9 +25,9 @@ from audit_repository.domain.chain import (
 )
 from audit_repository.domain.record import identities_in
 from audit_repository.domain.sources import Standing
-from audit_repository.store.events import Stored, checkpoint_of, head_of, stored
+from audit_repository.store.events import StoredRecord, checkpoint_of, head_of, stored
 from audit_repository.store.identities import rows_of
-from audit_repository.store.signing import Published, Verifier, published
+from audit_repository.store.signing import PublishedCheckpoint, Verifier, published
 from audit_repository.store.tables import (
     audit_checkpoint,
     audit_head,
@@ -146,7 +146,7 @@ def _checkpoints(
     return {checkpoint.sequence: checkpoint.chain for checkpoint, _ in signed}
 
 
-def _witness(report: Report, verifier: Verifier, line: Published, links: dict[int, str]) -> None:
+def _witness(report: Report, verifier: Verifier, line: PublishedCheckpoint, links: dict[int, str]) -> None:
     """Hold a published checkpoint against those of the database; what only it knows is added to `links`."""
     checkpoint = line.checkpoint
     if checkpoint is None:
@@ -254,7 +254,7 @@ class _Partition:
             yield first, last
             first = last + 1
 
-    def _record(self, item: Stored, indexed: list[tuple[str, str]], fed: list[Row]) -> None:
+    def _record(self, item: StoredRecord, indexed: list[tuple[str, str]], fed: list[Row]) -> None:
         self._missing(item.sequence)
         self._report.records += 1
         self._report.stands(item.sequence, item.record.standing)
@@ -286,7 +286,7 @@ class _Partition:
             self._chain = None
 
 
-def _fed(item: Stored) -> list[Row]:
+def _fed(item: StoredRecord) -> list[Row]:
     """What must be kept beside a record of what it says of ids."""
     record = item.record
     if (record.event, record.outcome) != (PATIENT_RECORD.code, Outcome.SUCCESS):

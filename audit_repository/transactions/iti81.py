@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from audit_repository.domain.record import instant, is_patient, message_of, name_id, patient_term, term
-from audit_repository.store.events import Search, Stored
+from audit_repository.store.events import Search, StoredRecord
 from audit_repository.store.verification import verify
 from audit_repository.unit import Unit
 from shared.audit import patterns
@@ -161,7 +161,7 @@ def audit(_: Any, __: Any, caller: Caller, outcome: Outcome) -> tuple[AuditEvent
 # --- how a record is shown ---------------------------------------------------------------------------
 
 
-def show(item: Stored) -> dict[str, Any]:
+def show(item: StoredRecord) -> dict[str, Any]:
     """A record as JSON; an unparsed one with its reason and no more."""
     event = message_of(item.record.raw)
     if event is None:
@@ -183,7 +183,7 @@ def show(item: Stored) -> dict[str, Any]:
     }
 
 
-def _head(item: Stored) -> dict[str, Any]:
+def _head(item: StoredRecord) -> dict[str, Any]:
     record = item.record
     return {
         "sequence": item.sequence,

@@ -17,7 +17,7 @@ class UnsafeManifest(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class RequestedInstance:
     """One instance, and where it is retrieved from.
 
     `patient_id` is the CX under which it was found, `home_community_id` the community that has it, as its
@@ -50,7 +50,7 @@ class NoRoad(Exception):
     """The manifest names no place where these instances could be asked for."""
 
 
-def road(one: Wanted, preferred: Via, *, across: bool) -> Via:
+def road(one: RequestedInstance, preferred: Via, *, across: bool) -> Via:
     """The transaction that the place of `one` allows: the preferred one if it can be.
 
     RAD-69 needs a Retrieve Location UID, WADO-RS a Retrieve URL; manifests of some makers have only one of
@@ -80,13 +80,15 @@ class Delivery:
     `code` is the error code of the source, where it gave one.
     """
 
-    instance: Wanted
+    instance: RequestedInstance
     size: int
     reason: str = ""
     code: str = ""
 
 
-def wanted(manifest: Manifest, *, patient_id: str = "", home_community_id: str = "") -> tuple[Wanted, ...]:
+def requested_instances(
+    manifest: Manifest, *, patient_id: str = "", home_community_id: str = ""
+) -> tuple[RequestedInstance, ...]:
     """Every instance of the manifest once, in its order.
 
     Raises
@@ -94,7 +96,7 @@ def wanted(manifest: Manifest, *, patient_id: str = "", home_community_id: str =
     UnsafeManifest
         A UID is not one.
     """
-    found: dict[str, Wanted] = {}
+    found: dict[str, RequestedInstance] = {}
     for study, series, instance in manifest.instances:
         uids = (study.study_instance_uid, series.series_instance_uid, instance.sop_instance_uid)
         for uid in uids:
@@ -102,7 +104,7 @@ def wanted(manifest: Manifest, *, patient_id: str = "", home_community_id: str =
                 raise UnsafeManifest(f"the manifest holds something that is no UID: {UID_FORM}")
         found.setdefault(
             uids[2],
-            Wanted(
+            RequestedInstance(
                 study_instance_uid=uids[0],
                 series_instance_uid=uids[1],
                 sop_instance_uid=uids[2],
@@ -116,12 +118,14 @@ def wanted(manifest: Manifest, *, patient_id: str = "", home_community_id: str =
     return tuple(found.values())
 
 
-def still_missing(instances: Iterable[Wanted], folder: Path) -> tuple[Wanted, ...]:
+def still_missing(instances: Iterable[RequestedInstance], folder: Path) -> tuple[RequestedInstance, ...]:
     """Those that an earlier run did not complete; a file has its name only once it is whole."""
     return tuple(instance for instance in instances if not (folder / instance.file_name).is_file())
 
 
-def requests(instances: Iterable[Wanted], *, largest: int) -> Iterator[tuple[Wanted, ...]]:
+def requests(
+    instances: Iterable[RequestedInstance], *, largest: int
+) -> Iterator[tuple[RequestedInstance, ...]]:
     """Groups of at most `largest` instances with one place, so that several can be under way at once."""
     for _, of_place in groupby(instances, key=lambda one: (one.retrieve_location_uid, one.retrieve_url)):
         remaining = iter(of_place)

@@ -8,13 +8,13 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from consumer.pages.workplace import Fetched
+from consumer.pages.workplace import FetchedInstance
 from shared.http.raw_asgi import send_pieces
 
 DICOM: Final = "application/dicom"
 
 
-def headers_of(fetched: Fetched) -> dict[str, str]:
+def headers_of(fetched: FetchedInstance) -> dict[str, str]:
     """What makes a browser keep the file, and never show it."""
     return {
         "content-disposition": f'attachment; filename="{fetched.sop_instance_uid}.dcm"',
@@ -27,7 +27,7 @@ class InstanceResponse(Response):
 
     media_type = DICOM
 
-    def __init__(self, fetched: Fetched) -> None:
+    def __init__(self, fetched: FetchedInstance) -> None:
         super().__init__()
         self._fetched = fetched
 

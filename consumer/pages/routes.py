@@ -41,7 +41,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Searched:
+class StudySearch:
     """What stands in the fields of the search form."""
 
     patient_id: str = ""
@@ -112,13 +112,13 @@ class Pages:
 
     async def _home(self, request: Request) -> Response:
         visitor = await self._visitor(request)
-        return await self._page(request, "search.html", visitor, searched=Searched(), wrong={})
+        return await self._page(request, "search.html", visitor, searched=StudySearch(), wrong={})
 
     async def _search(self, request: Request) -> Response:
         visitor = await self._visitor(request)
         async with await self._fields(request) as fields:
-            searched = Searched(
-                **{name: str(fields.get(name, ""))[:256] for name in Searched.__dataclass_fields__}
+            searched = StudySearch(
+                **{name: str(fields.get(name, ""))[:256] for name in StudySearch.__dataclass_fields__}
             )
         try:
             criteria = Criteria.of(

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from consumer.domain.studies import Criteria, FoundStudy
-from consumer.domain.study import Delivery, NoRoad, UnsafeManifest, Via, Wanted, wanted
+from consumer.domain.study import (
+    Delivery,
+    NoRoad,
+    RequestedInstance,
+    UnsafeManifest,
+    Via,
+    requested_instances,
+)
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.pages.handles import HandleKind, Handles, UnknownHandle
 from consumer.pages.problems import NOT_FOUND, asking, of_errors
@@ -73,7 +80,7 @@ class OpenedSeries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenedStudy:
     """A manifest: its entry, what it says of its study, and what it references."""
 
     study: FoundStudy
@@ -87,7 +94,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class FetchedInstance:
     """An instance in a file of its own, which belongs to who fetched it."""
 
     sop_instance_uid: str
@@ -147,14 +154,14 @@ class Workplace:
 
     # -- open
 
-    async def open_handle(self, visitor: Visitor, handle: str) -> Opened:
+    async def open_handle(self, visitor: Visitor, handle: str) -> OpenedStudy:
         """The manifest behind a handle of `find`."""
         manifest_id, repository_unique_id, home = self._opened(HandleKind.MANIFEST, visitor, handle)
         return await self.open(visitor, manifest_id, repository_unique_id, home)
 
     async def open(
         self, visitor: Visitor, manifest_id: str, repository_unique_id: str, home_community_id: str = ""
-    ) -> Opened:
+    ) -> OpenedStudy:
         """The manifest of a uniqueId in a repository (ITI-18, ITI-43), with a handle for each instance.
 
         Without `home_community_id` it is one of our own community.
@@ -166,7 +173,7 @@ class Workplace:
                 )
                 instances = await asyncio.to_thread(_instances, manifest, entry)
                 series = await asyncio.to_thread(lambda: tuple(self._series(visitor, manifest, instances)))
-        return Opened(study=FoundStudy.of(entry), manifest=manifest, series=series)
+        return OpenedStudy(study=FoundStudy.of(entry), manifest=manifest, series=series)
 
     async def _manifest(
         self, visitor: Visitor, manifest_id: str, repository_unique_id: str, home_community_id: str
@@ -180,11 +187,11 @@ class Workplace:
             return entry, await consumer.manifest(entry, most=self._parts.settings.open_references)
 
     def _series(
-        self, visitor: Visitor, manifest: Manifest, instances: tuple[Wanted, ...]
+        self, visitor: Visitor, manifest: Manifest, instances: tuple[RequestedInstance, ...]
     ) -> Iterator[OpenedSeries]:
         """Every series once, in the order of the manifest, which is also that of its instances."""
         series = {one.series_instance_uid: one for _, one, _ in manifest.instances}
-        grouped: dict[tuple[str, str], list[Wanted]] = {}
+        grouped: dict[tuple[str, str], list[RequestedInstance]] = {}
         for one in instances:
             grouped.setdefault((one.study_instance_uid, one.series_instance_uid), []).append(one)
         for (study, uid), of_series in grouped.items():
@@ -197,7 +204,7 @@ class Workplace:
                 instances=tuple(self._instance(visitor, one) for one in of_series),
             )
 
-    def _instance(self, visitor: Visitor, one: Wanted) -> OpenedInstance:
+    def _instance(self, visitor: Visitor, one: RequestedInstance) -> OpenedInstance:
         handle = self._handles.seal(
             HandleKind.INSTANCE,
             visitor.holder,
@@ -216,7 +223,7 @@ class Workplace:
 
     # -- fetch
 
-    async def fetch(self, visitor: Visitor, handle: str) -> Fetched:
+    async def fetch(self, visitor: Visitor, handle: str) -> FetchedInstance:
         """The instance behind a handle of `open`, whole and checked, in a file (RAD-69, else RAD-107)."""
         one = _wanted(self._opened(HandleKind.INSTANCE, visitor, handle))
         try:
@@ -226,9 +233,9 @@ class Workplace:
         with self._counted("RAD-69" if via is Via.RAD69 else "RAD-107"):
             async with self._place(visitor):
                 file = await self._received(visitor, one, via)
-        return Fetched(sop_instance_uid=one.sop_instance_uid, file=file)
+        return FetchedInstance(sop_instance_uid=one.sop_instance_uid, file=file)
 
-    async def _received(self, visitor: Visitor, one: Wanted, via: Via) -> FileRange:
+    async def _received(self, visitor: Visitor, one: RequestedInstance, via: Via) -> FileRange:
         folder = self._parts.spool_folder
         # Two may fetch the same instance at once: each has a folder of its own.
         own = folder / str(uuid4())
@@ -296,16 +303,18 @@ class Workplace:
             yield
 
 
-def _instances(manifest: Manifest, entry: DocumentEntry) -> tuple[Wanted, ...]:
+def _instances(manifest: Manifest, entry: DocumentEntry) -> tuple[RequestedInstance, ...]:
     try:
-        return wanted(manifest, patient_id=entry.patient_id, home_community_id=entry.home_community_id)
+        return requested_instances(
+            manifest, patient_id=entry.patient_id, home_community_id=entry.home_community_id
+        )
     except UnsafeManifest as error:
         raise Unprocessable(f"the document is not a manifest: {error}") from None
 
 
-def _wanted(fields: tuple[str, ...]) -> Wanted:
+def _wanted(fields: tuple[str, ...]) -> RequestedInstance:
     study, series, instance, sop_class, patient_id, location, url, home = fields
-    return Wanted(
+    return RequestedInstance(
         study_instance_uid=study,
         series_instance_uid=series,
         sop_instance_uid=instance,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 from uuid import uuid4
 
-from consumer.domain.study import Wanted
+from consumer.domain.study import RequestedInstance
 from consumer.settings import ConsumerSettings
 from shared.dicom.part10 import DicomError, scan, uid_of
 
@@ -113,7 +113,7 @@ async def sop_instance_uid(path: Path) -> str:
 
 
 async def receive_instance(
-    chunks: AsyncIterator[bytes], wanted: Wanted, folder: Path, limits: InstanceLimits
+    chunks: AsyncIterator[bytes], wanted: RequestedInstance, folder: Path, limits: InstanceLimits
 ) -> int:
     """Receive one instance and give it its name below `folder`; its size in bytes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from consumer.domain.study import Wanted
+from consumer.domain.study import RequestedInstance
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.audit.patterns import InstanceReference, Side
@@ -12,7 +12,7 @@ from shared.security.caller import Caller
 
 
 def accessed(
-    caller: Caller, transaction: Coded, wanted: Sequence[Wanted], delivered: Collection[str]
+    caller: Caller, transaction: Coded, wanted: Sequence[RequestedInstance], delivered: Collection[str]
 ) -> Iterator[AuditEvent]:
     """One event for what was delivered and one for what was not, where there is any."""
     for outcome, having in ((Outcome.SUCCESS, True), (Outcome.SERIOUS_FAILURE, False)):
@@ -21,7 +21,9 @@ def accessed(
             yield _event(caller, transaction, of_outcome, outcome)
 
 
-def _event(caller: Caller, transaction: Coded, wanted: Sequence[Wanted], outcome: Outcome) -> AuditEvent:
+def _event(
+    caller: Caller, transaction: Coded, wanted: Sequence[RequestedInstance], outcome: Outcome
+) -> AuditEvent:
     patients = sorted({one.patient_id for one in wanted} - {""})
     return patterns.instances(
         transaction,
@@ -33,7 +35,7 @@ def _event(caller: Caller, transaction: Coded, wanted: Sequence[Wanted], outcome
     )
 
 
-def _counted(one: Wanted) -> InstanceReference:
+def _counted(one: RequestedInstance) -> InstanceReference:
     """What is told of an instance: where it should be, and of which kind; not its name."""
     return InstanceReference(
         study_instance_uid=one.study_instance_uid,

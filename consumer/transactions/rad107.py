@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 
-from consumer.domain.study import Delivery, Wanted
+from consumer.domain.study import Delivery, RequestedInstance
 from consumer.store import files
 from consumer.transactions.access import accessed
 from consumer.unit import Unit
@@ -25,7 +25,7 @@ _OK, _PARTIAL = 200, 206
 _MAX_PARTS = 100_000
 
 
-async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncIterator[Delivery]:
+async def retrieve(unit: Unit, wanted: Sequence[RequestedInstance], folder: Path) -> AsyncIterator[Delivery]:
     """Ask for `wanted`, series by series, and yield each instance when its file in `folder` is whole.
 
     Raises
@@ -72,13 +72,13 @@ def _base(unit: Unit, retrieve_url: str) -> str:
     return str(url).rstrip("/")
 
 
-def _series_of(one: Wanted) -> tuple[str, str]:
+def _series_of(one: RequestedInstance) -> tuple[str, str]:
     return one.study_instance_uid, one.series_instance_uid
 
 
 async def _get(
-    unit: Unit, url: str, missing: dict[str, Wanted], folder: Path
-) -> AsyncIterator[tuple[Wanted, int]]:
+    unit: Unit, url: str, missing: dict[str, RequestedInstance], folder: Path
+) -> AsyncIterator[tuple[RequestedInstance, int]]:
     """Yield those of `missing` that come, and take them out of it."""
     try:
         async with unit.http.stream("GET", url, headers=_headers(unit)) as answer:

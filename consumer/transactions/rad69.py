@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from consumer.domain.study import Delivery, Wanted
+from consumer.domain.study import Delivery, RequestedInstance
 from consumer.store import files
 from consumer.transactions.access import accessed
 from consumer.unit import Unit
@@ -24,7 +24,7 @@ from shared.messages.rad69 import (
 _SYNTAXES = tuple(sorted(TRANSFER_SYNTAXES))
 
 
-async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncIterator[Delivery]:
+async def retrieve(unit: Unit, wanted: Sequence[RequestedInstance], folder: Path) -> AsyncIterator[Delivery]:
     """Ask for `wanted`, all of one place, and yield each instance when its file in `folder` is whole.
 
     What is not delivered is yielded too, at the end, with the source's reason.
@@ -64,13 +64,13 @@ async def retrieve(unit: Unit, wanted: Sequence[Wanted], folder: Path) -> AsyncI
         )
 
 
-def _missing(one: Wanted, error: XdsError | None) -> Delivery:
+def _missing(one: RequestedInstance, error: XdsError | None) -> Delivery:
     if error is None:
         return Delivery(one, 0, "not in the answer")
     return Delivery(one, 0, error.context, error.code_for(Actor.REPOSITORY))
 
 
-def _request(wanted: Sequence[Wanted]) -> RetrieveImagingDocumentSetRequest:
+def _request(wanted: Sequence[RequestedInstance]) -> RetrieveImagingDocumentSetRequest:
     ordered = sorted(wanted, key=lambda one: (one.study_instance_uid, one.series_instance_uid))
     return RetrieveImagingDocumentSetRequest(
         studies=tuple(
@@ -81,7 +81,7 @@ def _request(wanted: Sequence[Wanted]) -> RetrieveImagingDocumentSetRequest:
     )
 
 
-def _series(of_study: Sequence[Wanted]) -> list[SeriesRequest]:
+def _series(of_study: Sequence[RequestedInstance]) -> list[SeriesRequest]:
     return [
         SeriesRequest(
             series_instance_uid=series,

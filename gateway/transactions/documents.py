@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterator
 
 from gateway.settings import GatewaySettings
 from gateway.transactions.retrievals import Retrieval
-from gateway.transactions.trail import Named
+from gateway.transactions.trail import RequestedDocument
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti39 import ITI39
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 
 
-def named(request: RetrieveDocumentSetRequest) -> Iterator[Named]:
+def named(request: RetrieveDocumentSetRequest) -> Iterator[RequestedDocument]:
     """The documents of a request, in order."""
-    return (Named(document=document) for document in request.documents)
+    return (RequestedDocument(document=document) for document in request.documents)
 
 
 def _only(

@@ -7,16 +7,16 @@ from collections.abc import Collection, Iterator
 
 from gateway.settings import GatewaySettings
 from gateway.transactions.retrievals import Retrieval
-from gateway.transactions.trail import Named
+from gateway.transactions.trail import RequestedDocument
 from shared.messages.documents import DocumentRequest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.messages.rad75 import RAD75
 
 
-def named(request: RetrieveImagingDocumentSetRequest) -> Iterator[Named]:
+def named(request: RetrieveImagingDocumentSetRequest) -> Iterator[RequestedDocument]:
     """The instances of a request, in order."""
     return (
-        Named(
+        RequestedDocument(
             document=document,
             study_instance_uid=study.study_instance_uid,
             series_instance_uid=series.series_instance_uid,

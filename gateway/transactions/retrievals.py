@@ -15,7 +15,7 @@ from gateway.settings import GatewaySettings
 from gateway.transactions.admission import admit_consumer, admit_gateway
 from gateway.transactions.queries import shown_fault, under_home
 from gateway.transactions.relay import Destination, Relay, Source
-from gateway.transactions.trail import Named, retrieval_event
+from gateway.transactions.trail import RequestedDocument, retrieval_event
 from gateway.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import Side
@@ -40,7 +40,7 @@ from shared.messages.documents import (
 )
 from shared.messages.registry import has_error
 from shared.security.caller import Caller
-from shared.soap.client import PeerError, PeerGone, Streamed
+from shared.soap.client import PeerError, PeerGone, StreamedAnswer
 from shared.soap.served import Served
 from shared.soap.transaction import SoapTransaction
 
@@ -59,11 +59,11 @@ class Retrieval(Generic[Request]):
 
     inside: SoapTransaction[Request, RetrieveDocumentSetResponse]
     across: SoapTransaction[Request, RetrieveDocumentSetResponse]
-    named: Callable[[Request], Iterable[Named]]
+    named: Callable[[Request], Iterable[RequestedDocument]]
     only: Callable[[Request, Collection[DocumentRequest]], Request]
     endpoint: Callable[[GatewaySettings, str], str]
 
-    def wanted(self, request: Request) -> tuple[Named, ...]:
+    def wanted(self, request: Request) -> tuple[RequestedDocument, ...]:
         """The documents of `request`, each once."""
         return tuple(dict.fromkeys(self.named(request)))
 
@@ -83,13 +83,13 @@ class _Answer:
     """What one place answered; `streamed` is None when nothing will come from it."""
 
     place: Place
-    asked: tuple[Named, ...]
-    streamed: Streamed[RetrieveDocumentSetResponse] | None = None
+    asked: tuple[RequestedDocument, ...]
+    streamed: StreamedAnswer[RetrieveDocumentSetResponse] | None = None
     documents: tuple[RetrievedDocument, ...] = ()
     errors: tuple[XdsError, ...] = ()
 
 
-Places = dict[Place, list[Named]]
+Places = dict[Place, list[RequestedDocument]]
 
 
 def place_inside(unit: Unit, retrieval: Retrieval[Any], document: DocumentRequest) -> Place:
@@ -115,7 +115,7 @@ def place_of(unit: Unit, retrieval: Retrieval[Any], community: Community, docume
 
 
 def sorted_by_place(
-    wanted: Iterable[Named], place: Callable[[DocumentRequest], Place]
+    wanted: Iterable[RequestedDocument], place: Callable[[DocumentRequest], Place]
 ) -> tuple[Places, list[XdsError]]:
     """The documents by the place that has them; and an error for each that has none."""
     places: Places = {}
@@ -217,7 +217,7 @@ async def _asked(
     retrieval: Retrieval[Request],
     request: Request,
     place: Place,
-    asked: tuple[Named, ...],
+    asked: tuple[RequestedDocument, ...],
     opened: AsyncExitStack,
 ) -> _Answer:
     seconds = unit.parts.settings.answer_seconds
@@ -254,12 +254,12 @@ def _who(place: Place) -> str:
     return f"an actor of {place.home}" if place.is_own else place.home
 
 
-def _refused(place: Place, asked: tuple[Named, ...], text: str) -> _Answer:
+def _refused(place: Place, asked: tuple[RequestedDocument, ...], text: str) -> _Answer:
     errors = tuple(XdsError(text, location=one.document.document_unique_id) for one in asked)
     return _Answer(place=place, asked=asked, errors=errors)
 
 
-def _silent(place: Place, asked: tuple[Named, ...]) -> _Answer:
+def _silent(place: Place, asked: tuple[RequestedDocument, ...]) -> _Answer:
     text = f"{_who(place)} does not answer; try again later"
     if place.is_own:
         return _refused(place, asked, text)
@@ -282,7 +282,7 @@ def _documents(
 
 def _errors(
     place: Place,
-    asked: Sequence[Named],
+    asked: Sequence[RequestedDocument],
     documents: Sequence[RetrievedDocument],
     head: RetrieveDocumentSetResponse,
 ) -> Iterator[XdsError]:
@@ -338,7 +338,7 @@ def _events(unit: Unit, answer: _Answer) -> Iterator[AuditEvent]:
 
 
 def _event(
-    unit: Unit, answer: _Answer, outcome: Outcome, named: Sequence[Named], description: str = ""
+    unit: Unit, answer: _Answer, outcome: Outcome, named: Sequence[RequestedDocument], description: str = ""
 ) -> AuditEvent:
     place = answer.place
     return retrieval_event(
@@ -351,8 +351,8 @@ def _reasons(errors: Sequence[XdsError]) -> str:
 
 
 def _by_outcome(
-    asked: Sequence[Named], documents: Sequence[RetrievedDocument]
-) -> Iterator[tuple[Outcome, list[Named]]]:
+    asked: Sequence[RequestedDocument], documents: Sequence[RetrievedDocument]
+) -> Iterator[tuple[Outcome, list[RequestedDocument]]]:
     come = {document.document_unique_id for document in documents}
     for outcome in (Outcome.SUCCESS, Outcome.SERIOUS_FAILURE):
         having = outcome is Outcome.SUCCESS
@@ -380,7 +380,7 @@ def served(
 
 def _received(
     transaction: _Transaction,
-    named: Iterable[Named],
+    named: Iterable[RequestedDocument],
     response: RetrieveDocumentSetResponse | None,
     caller: Caller,
     outcome: Outcome,

@@ -21,7 +21,7 @@ _IMAGING = frozenset({RAD69.number, RAD75.number})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class RequestedDocument:
     """A document or an instance as it was asked for; study and series are empty for a document."""
 
     document: DocumentRequest
@@ -34,7 +34,7 @@ def retrieval_event(
     side: Side,
     caller: Caller,
     outcome: Outcome,
-    named: Sequence[Named],
+    named: Sequence[RequestedDocument],
     description: str = "",
 ) -> AuditEvent:
     """A retrieval that was answered or asked, for what had this outcome.
@@ -68,7 +68,7 @@ def _patient_of(caller: Caller) -> str:
     return known[0] if len(known) == 1 else ""
 
 
-def _instance(one: Named) -> InstanceReference:
+def _instance(one: RequestedDocument) -> InstanceReference:
     """What is told of an instance: where it should be, and its name without its series."""
     return InstanceReference(
         study_instance_uid=one.study_instance_uid,

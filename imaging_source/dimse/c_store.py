@@ -25,9 +25,9 @@ from imaging_source.domain.intake import (
     WARNING,
     Claim,
     Refused,
-    Stored,
+    StoredInstance,
 )
-from imaging_source.store.files import Spooled
+from imaging_source.store.files import SpooledFile
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.uids import (
     DEFLATED_LE,
@@ -117,7 +117,7 @@ def verify(event: Event) -> int:
         return status
 
 
-async def _keep(association: StorageAssociation, spooled: Spooled, claim: Claim) -> Stored:
+async def _keep(association: StorageAssociation, spooled: SpooledFile, claim: Claim) -> StoredInstance:
     service = association.service
     try:
         await service.recorder.check()

@@ -24,7 +24,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from imaging_source.domain.intake import MISMATCH, Refused
-from imaging_source.store.files import Incoming, Spooled
+from imaging_source.store.files import Incoming, SpooledFile
 from shared.attempts import attempted
 from shared.dicom.part10 import file_meta
 from shared.dicom.uids import is_uid
@@ -156,7 +156,7 @@ class DataSetFile(BytesIO):
                 self._incoming.discard()
         return len(octets)
 
-    def finish(self) -> Spooled:
+    def finish(self) -> SpooledFile:
         """The complete file; raises `Refused` when it could not be kept."""
         if self._refused is not None:
             raise self._refused

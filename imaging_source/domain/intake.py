@@ -47,7 +47,7 @@ __all__ = [
     "Claim",
     "InstanceDescription",
     "Refused",
-    "Stored",
+    "StoredInstance",
     "TooLong",
     "describe",
     "identify",
@@ -134,7 +134,7 @@ class InstanceDescription:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredInstance:
     """An instance that is kept; `new` is False when the same content was kept before.
 
     `warnings` are sentences on what had to be tolerated of what came now.

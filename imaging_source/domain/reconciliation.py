@@ -15,7 +15,7 @@ UNKNOWN_PATIENT: Final = "XDSUnknownPatientId"
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class RegisteredManifest:
     """It is registered: an earlier attempt was carried out."""
 
 
@@ -51,11 +51,11 @@ class Refusal:
     """Nothing is other than it was taken to be: the refusal stands."""
 
 
-Step = Registered | Send | Withdraw | Follow | AwaitPatient | Refusal
+Step = RegisteredManifest | Send | Withdraw | Follow | AwaitPatient | Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class SubmittedManifest:
     """A manifest as it was sent, or is about to be; `codes` are the errors that came back."""
 
     document_unique_id: str
@@ -64,7 +64,7 @@ class Submitted:
     codes: frozenset[str] = frozenset()
 
 
-def next_step(submitted: Submitted, found: Registrations, patients: Mapping[str, str]) -> Step:
+def next_step(submitted: SubmittedManifest, found: Registrations, patients: Mapping[str, str]) -> Step:
     """Decide; `patients` are those for whom earlier manifests of the study were registered, by uniqueId."""
     approved = [document for document in found.documents if document.approved]
     if found.survivor != submitted.patient_id:
@@ -81,7 +81,7 @@ def next_step(submitted: Submitted, found: Registrations, patients: Mapping[str,
     if surplus := tuple(approved[:-1] if not own else [one for one in approved if one not in own[-1:]]):
         return Withdraw(surplus)
     if own:
-        return Registered()
+        return RegisteredManifest()
     if approved:
         return _sent(submitted, approved[0].entry_uuid)
     if found.complete or not submitted.codes.isdisjoint(CANNOT_REPLACE):
@@ -89,7 +89,7 @@ def next_step(submitted: Submitted, found: Registrations, patients: Mapping[str,
     return AwaitPatient() if UNKNOWN_PATIENT in submitted.codes else _sent(submitted, submitted.replaces)
 
 
-def _sent(submitted: Submitted, replaces: str) -> Step:
+def _sent(submitted: SubmittedManifest, replaces: str) -> Step:
     # What was refused just so is refused again.
     if submitted.codes and replaces == submitted.replaces:
         return AwaitPatient() if submitted.codes == {UNKNOWN_PATIENT} else Refusal()

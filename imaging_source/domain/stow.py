@@ -14,7 +14,7 @@ from imaging_source.domain.intake import (
     WARNING,
     BeyondLimits,
     Refused,
-    Stored,
+    StoredInstance,
 )
 from shared.http.problem import HttpProblem
 
@@ -31,7 +31,7 @@ _CREATOR: Final = "00090010"
 _REASON: Final = "00091001"
 _CREATOR_NAME: Final = "XDSI STOW"
 
-Outcome = Stored | Refused
+Outcome = StoredInstance | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Results:
     problem: HttpProblem | None = None
 
     @property
-    def stored(self) -> tuple[Stored, ...]:
+    def stored(self) -> tuple[StoredInstance, ...]:
         """What is kept, new or known before."""
-        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Stored))
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, StoredInstance))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ def results_module(results: Results, base: str, study_instance_uid: str) -> dict
     return {tag: element for tag, element in module.items() if tag == _RETRIEVE_URL or "Value" in element}
 
 
-def _stored(stored: Stored, base: str) -> dict[str, Any]:
+def _stored(stored: StoredInstance, base: str) -> dict[str, Any]:
     warned = {
         _WARNING_REASON: _value("US", WARNING),
         _CREATOR: _value("LO", _CREATOR_NAME),

@@ -39,7 +39,7 @@ class StoreUnusable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Spooled:
+class SpooledFile:
     """A complete, synced file aside; `size` bytes with the hexadecimal `sha256`."""
 
     path: Path
@@ -94,7 +94,7 @@ class Incoming:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
-    def finish(self) -> Spooled:
+    def finish(self) -> SpooledFile:
         """Sync and close the file."""
         if self._head:
             self._append(self._head)
@@ -102,7 +102,7 @@ class Incoming:
         with self._files.guarded():
             os.fsync(self._descriptor)
         self._close()
-        return Spooled(self.path, self.size, self._hash.hexdigest())
+        return SpooledFile(self.path, self.size, self._hash.hexdigest())
 
     def discard(self) -> None:
         """Close and remove the file; harmless after `finish` or when repeated."""
@@ -188,7 +188,7 @@ class ContentFiles:
                 keep_preamble=self._keep_preamble,
             )
 
-    def with_meta(self, spooled: Spooled, meta: bytes, data_set_offset: int) -> Spooled:
+    def with_meta(self, spooled: SpooledFile, meta: bytes, data_set_offset: int) -> SpooledFile:
         """`spooled` with `meta` in front of its data set, durably and in its place.
 
         Raises
@@ -210,7 +210,7 @@ class ContentFiles:
         made.path.replace(spooled.path)
         return replace(made, path=spooled.path)
 
-    def place(self, spooled: Spooled) -> Path:
+    def place(self, spooled: SpooledFile) -> Path:
         """Give a synced file its final name, durably; what stands there already may be damaged, and goes."""
         final = self.path(spooled.sha256)
         with self.guarded():
@@ -221,14 +221,14 @@ class ContentFiles:
             sync(final.parent)
         return final
 
-    def _replace(self, final: Path, spooled: Spooled) -> None:
+    def _replace(self, final: Path, spooled: SpooledFile) -> None:
         aside = self._incoming / secrets.token_hex(16)
         aside.hardlink_to(spooled.path)
         aside.rename(final)
         # Of two names for one file the rename leaves both (POSIX).
         aside.unlink(missing_ok=True)
 
-    def release(self, spooled: Spooled) -> None:
+    def release(self, spooled: SpooledFile) -> None:
         """Remove the name aside. A file that was placed counts as proved: it was hashed as it was written."""
         try:
             before = spooled.path.stat()
@@ -296,13 +296,13 @@ class ContentFiles:
                 if entry.name.endswith(".dcm") and entry.stat().st_mtime < before
             )
 
-    def take_back(self, sha256: str) -> Spooled:
+    def take_back(self, sha256: str) -> SpooledFile:
         """A file without a row as if it had just arrived; raises `OSError`."""
         aside = self._incoming / secrets.token_hex(16)
         aside.hardlink_to(self.path(sha256))
         return _spooled(aside)
 
-    def doubt(self, spooled: Spooled) -> None:
+    def doubt(self, spooled: SpooledFile) -> None:
         """Keep the name aside of a placed file of which nobody knows whether it has a row; once for each."""
         spooled.path.replace(self._incoming / spooled.sha256)
 
@@ -310,7 +310,7 @@ class ContentFiles:
         """Remove a file that no row refers to."""
         self.path(sha256).unlink(missing_ok=True)
 
-    def leftovers(self) -> Iterator[Spooled]:
+    def leftovers(self) -> Iterator[SpooledFile]:
         """What a process that died was receiving or committing; for the start, before anything arrives."""
         yield from map(_spooled, sorted(self._incoming.iterdir()))
 
@@ -356,9 +356,9 @@ def _identity(found: os.stat_result) -> _Identity:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _spooled(path: Path) -> Spooled:
+def _spooled(path: Path) -> SpooledFile:
     with path.open("rb") as file:
-        return Spooled(path, os.fstat(file.fileno()).st_size, _digest(file))
+        return SpooledFile(path, os.fstat(file.fileno()).st_size, _digest(file))
 
 
 def _digest(file: BinaryIO, pace: Callable[[int], None] = lambda count: None) -> str:

@@ -19,7 +19,7 @@ from imaging_source.domain.intake import (
     Claim,
     InstanceDescription,
     Refused,
-    Stored,
+    StoredInstance,
     describe,
     identify,
     refusal,
@@ -29,7 +29,7 @@ from imaging_source.domain.intake import (
 from imaging_source.domain.selection import key_object
 from imaging_source.domain.transfer import Fate, cx
 from imaging_source.store import instance_rows, set_aside, transfers
-from imaging_source.store.files import ContentFiles, Spooled
+from imaging_source.store.files import ContentFiles, SpooledFile
 from imaging_source.store.index import InstanceIndex, claim_of
 from imaging_source.store.set_aside import NamedPatient
 from imaging_source.store.tables import instance
@@ -90,10 +90,10 @@ class InstanceStore(InstanceIndex):
 
     async def store_part10(
         self,
-        spooled: Spooled,
+        spooled: SpooledFile,
         came_by: Transfer,
         claim: Claim = Claim(),  # noqa: B008  # frozen
-    ) -> Stored:
+    ) -> StoredInstance:
         """Keep one Part 10 file; when this returns it is durable and visible.
 
         The same content again, in whatever encoding, is kept as it was first received; what is on the disk is
@@ -110,7 +110,7 @@ class InstanceStore(InstanceIndex):
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
 
-    async def _store(self, spooled: Spooled, came_by: Transfer, claim: Claim) -> Stored:
+    async def _store(self, spooled: SpooledFile, came_by: Transfer, claim: Claim) -> StoredInstance:
         try:
             spooled, part10, described = await asyncio.to_thread(self._described, spooled, claim)
             stored = await self._keep(spooled, part10, described, came_by)
@@ -150,7 +150,9 @@ class InstanceStore(InstanceIndex):
         """Record the audit events of a transfer that has ended; durable when this returns."""
         await transfers.conclude(self._database, came_by.transfer_id, record)
 
-    def _described(self, spooled: Spooled, claim: Claim) -> tuple[Spooled, Part10, InstanceDescription]:
+    def _described(
+        self, spooled: SpooledFile, claim: Claim
+    ) -> tuple[SpooledFile, Part10, InstanceDescription]:
         """The file scanned and described; written anew where what stands before its data set is wrong."""
         try:
             part10 = scan(spooled.path, self._limits)
@@ -174,28 +176,28 @@ class InstanceStore(InstanceIndex):
         return spooled, part10, described
 
     async def _keep(
-        self, spooled: Spooled, part10: Part10, described: InstanceDescription, came_by: Transfer
-    ) -> Stored:
+        self, spooled: SpooledFile, part10: Part10, described: InstanceDescription, came_by: Transfer
+    ) -> StoredInstance:
         told = warnings(described.tolerated)
         known = await self._known(described.instance)
         if known is None:
             await asyncio.to_thread(self.files.place, spooled)
             if await self._insert(described, came_by):
-                return Stored(described.instance, new=True, warnings=told)
+                return StoredInstance(described.instance, new=True, warnings=told)
             # Somebody else was first; our file stays only if it is theirs as well.
             await self._release(spooled.sha256)
             known = await self._known(described.instance)
             assert known is not None
         if not await asyncio.to_thread(self.files.is_whole, known.sha256, known.size):
             repaired = await self._repaired(known, described, spooled, came_by)
-            return Stored(repaired, new=False, warnings=told)
+            return StoredInstance(repaired, new=False, warnings=told)
         if not await asyncio.to_thread(_same, known, described.instance, part10, self._limits):
             raise _other_data_set(known)
         await self._note(known, came_by, Fate.IDENTICAL)
-        return Stored(known, new=False, warnings=told)
+        return StoredInstance(known, new=False, warnings=told)
 
     async def _repaired(
-        self, known: Instance, described: InstanceDescription, spooled: Spooled, came_by: Transfer
+        self, known: Instance, described: InstanceDescription, spooled: SpooledFile, came_by: Transfer
     ) -> Instance:
         """Put what came in the place of a file that is lost or damaged.
 

@@ -24,7 +24,7 @@ from imaging_source.domain.reconciliation import (
     AwaitPatient,
     Follow,
     Refusal,
-    Registered,
+    RegisteredManifest,
     Send,
     Step,
     Withdraw,
@@ -367,11 +367,11 @@ async def _provided(parts: Parts, leased: LeasedPublication) -> PublicationState
             step = await reconciliation.next_step(parts, leased, attempt.errors)
         except RegistryAway:
             attempt = replace(attempt, state=PublicationState.WAITING, certain=True)
-    if isinstance(step, Registered):
+    if isinstance(step, RegisteredManifest):
         attempt = replace(attempt, state=PublicationState.PUBLISHED)
     outcome = Outcome.SUCCESS if attempt.state is PublicationState.PUBLISHED else Outcome.SERIOUS_FAILURE
     events = (audit(leased, submission, parts.as_client(), outcome, attempt.errors),) if attempt.sent else ()
-    if step is None or isinstance(step, Registered | Refusal):
+    if step is None or isinstance(step, RegisteredManifest | Refusal):
         return await outbox.conclude(
             parts.database,
             leased,
@@ -412,7 +412,7 @@ async def _taken(
                     return await _postponed(parts, leased, (failure,))
             await outbox.redirect(parts.database, leased, leased.replaces)
             return PublicationState.WAITING
-        case Registered():
+        case RegisteredManifest():
             return await outbox.conclude(
                 parts.database, leased, PublicationState.PUBLISHED, recorder=parts.recorder
             )

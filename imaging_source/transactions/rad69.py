@@ -30,7 +30,7 @@ ANY: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedInstance:
     """One instance of a request, with the study and the series in which the consumer expects it."""
 
     study_instance_uid: str
@@ -73,11 +73,11 @@ async def handle(
     return ImagingDocumentSet(documents=tuple(documents), errors=tuple(errors), results=tuple(results))
 
 
-def _asked(request: RetrieveImagingDocumentSetRequest) -> Iterator[Asked]:
+def _asked(request: RetrieveImagingDocumentSetRequest) -> Iterator[RequestedInstance]:
     for study in request.studies:
         for series in study.series:
             for document in series.documents:
-                yield Asked(study.study_instance_uid, series.series_instance_uid, document)
+                yield RequestedInstance(study.study_instance_uid, series.series_instance_uid, document)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class _Shelf:
         cls,
         unit: Unit,
         request: RetrieveImagingDocumentSetRequest,
-        wanted: Sequence[Asked],
+        wanted: Sequence[RequestedInstance],
         caller: Caller,
     ) -> Self:
         location_uid = unit.parts.settings.retrieve_location_uid
@@ -119,7 +119,7 @@ class _Shelf:
             contents=contents,
         )
 
-    def answer(self, asked: Asked) -> tuple[RetrievedDocument | XdsError, InstanceResult]:
+    def answer(self, asked: RequestedInstance) -> tuple[RetrievedDocument | XdsError, InstanceResult]:
         """The instance as it is sent, or the error that is sent instead; and what became of it, for the
         trail."""
         try:
@@ -133,7 +133,7 @@ class _Shelf:
         except XdsError as error:
             return error, _result(asked, failure=error.code_for(Actor.REPOSITORY))
 
-    def _shown(self, asked: Asked) -> Instance:
+    def _shown(self, asked: RequestedInstance) -> Instance:
         _check_request(asked, self.location_uid)
         uid = asked.sop_instance_uid
         instance = self.instances.get(uid)
@@ -141,7 +141,7 @@ class _Shelf:
             raise _not_available(asked)
         return instance
 
-    def _document(self, asked: Asked) -> RetrievedDocument:
+    def _document(self, asked: RequestedInstance) -> RetrievedDocument:
         uid = asked.sop_instance_uid
         if isinstance(choice := self.choices[uid], Impossible):
             raise NoAcceptableTransferSyntax(f"instance {uid}: {choice.reason}", location=uid)
@@ -156,13 +156,13 @@ class _Shelf:
         )
 
 
-def _not_available(asked: Asked) -> DocumentUniqueIdError:
+def _not_available(asked: RequestedInstance) -> DocumentUniqueIdError:
     """Unknown, rejected or refused: nobody learns which."""
     uid = asked.sop_instance_uid
     return DocumentUniqueIdError(f"instance {uid} is not available", location=uid)
 
 
-def _check_request(asked: Asked, location_uid: str) -> None:
+def _check_request(asked: RequestedInstance, location_uid: str) -> None:
     for name, uid in (
         ("studyInstanceUID", asked.study_instance_uid),
         ("seriesInstanceUID", asked.series_instance_uid),
@@ -178,11 +178,11 @@ def _check_request(asked: Asked, location_uid: str) -> None:
         )
 
 
-def _is_for(asked: Asked, location_uid: str) -> bool:
+def _is_for(asked: RequestedInstance, location_uid: str) -> bool:
     return asked.document.repository_unique_id == location_uid and is_uid(asked.sop_instance_uid)
 
 
-def _key(of: Asked | Instance) -> tuple[str, str, str]:
+def _key(of: RequestedInstance | Instance) -> tuple[str, str, str]:
     return of.study_instance_uid, of.series_instance_uid, of.sop_instance_uid
 
 
@@ -220,7 +220,7 @@ def audit(
 
 
 def _result(
-    asked: Asked, *, sop_class_uid: str = "", patient_id: str = "", failure: str = ""
+    asked: RequestedInstance, *, sop_class_uid: str = "", patient_id: str = "", failure: str = ""
 ) -> InstanceResult:
     return InstanceResult(
         study_instance_uid=asked.study_instance_uid,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from imaging_source.domain import reconciliation
-from imaging_source.domain.reconciliation import Step, Submitted, in_order
+from imaging_source.domain.reconciliation import Step, SubmittedManifest, in_order
 from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import (
     PublicationError,
@@ -50,7 +50,7 @@ async def next_step(parts: Parts, leased: LeasedPublication, errors: Sequence[Pu
     found = await parts.registry.find(leased.patient_id, unique_ids)
     found = replace(found, documents=in_order(found.documents, unique_ids))
     await _note(parts, leased.study_instance_uid, published, found)
-    submitted = Submitted(
+    submitted = SubmittedManifest(
         document_unique_id=leased.document_unique_id,
         patient_id=leased.patient_id,
         replaces=leased.replaces,

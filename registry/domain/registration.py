@@ -37,7 +37,7 @@ from shared.errors import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registered:
+class RegisteredObject:
     """What rules want to know of an object that is in the registry; an association has no patient."""
 
     entry_uuid: str
@@ -67,7 +67,7 @@ class Knowledge:
     """
 
     patient_is_active: bool
-    registered: Mapping[str, Registered] = field(default_factory=dict)
+    registered: Mapping[str, RegisteredObject] = field(default_factory=dict)
     taken: frozenset[str] = frozenset()
     used: tuple[UsedUniqueId, ...] = ()
 
@@ -219,7 +219,9 @@ def is_self_contained(message: SubmissionIndex) -> bool:
     return next(errors_against(message, Knowledge(patient_is_active=True)), None) is None
 
 
-def _registered_ends(item: Association, message: SubmissionIndex, known: Knowledge) -> Iterator[Registered]:
+def _registered_ends(
+    item: Association, message: SubmissionIndex, known: Knowledge
+) -> Iterator[RegisteredObject]:
     for end in (item.source_object, item.target_object):
         registration = known.registered.get(end)
         if registration is not None and message.class_of(end) is None:

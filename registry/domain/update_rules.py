@@ -18,7 +18,7 @@ from registry.domain.metadata_update import (
     not_an_operation,
     wrong_update,
 )
-from registry.domain.registration import Registered
+from registry.domain.registration import RegisteredObject
 from registry.domain.submission import HAS_MEMBER, ObjectClass, relationship_form, same_patient
 from registry.domain.versions import (
     Known,
@@ -173,7 +173,7 @@ def status_updates(update: Update, known: Known, codes: Codes) -> Iterator[XdsEr
 
 
 def _wrong_target(
-    update: Update, known: Known, change: StatusUpdate, registered: Registered
+    update: Update, known: Known, change: StatusUpdate, registered: RegisteredObject
 ) -> Iterator[XdsError]:
     if registered.object_class is ObjectClass.SUBMISSION_SET:
         yield wrong_update(change.trigger, "the status of a submission set cannot be changed")

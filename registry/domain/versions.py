@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from registry.domain import lifecycle
 from registry.domain.metadata_update import NewVersion, Update, Versioned
-from registry.domain.registration import Registered
+from registry.domain.registration import RegisteredObject
 from registry.domain.submission import HAS_MEMBER
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import (
@@ -47,7 +47,7 @@ class Known:
     ambiguous: frozenset[str] = frozenset()
     latest: Mapping[str, Versioned] = field(default_factory=dict)
     values: Mapping[str, RegistryObject] = field(default_factory=dict)
-    registered: Mapping[str, Registered] = field(default_factory=dict)
+    registered: Mapping[str, RegisteredObject] = field(default_factory=dict)
     superseded: frozenset[str] = frozenset()
     attached: tuple[Association, ...] = ()
     joined: frozenset[Joined] = frozenset()

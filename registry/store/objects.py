@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Integer, and_, bindparam, case, select, update
 
-from registry.domain.registration import Registered
+from registry.domain.registration import RegisteredObject
 from registry.domain.submission import ObjectClass
 from registry.store import identifiers
 from registry.store.by_patient import OF_PATIENT, fetch_at
@@ -252,11 +252,11 @@ def object_batches(patient_id: str, objects: Sequence[RegistryObject]) -> tuple[
     return (registry_object, rows), (object_value, list(chain.from_iterable(values)))
 
 
-async def lock_registered(transaction: Transaction, ids: Iterable[str]) -> dict[str, Registered]:
+async def lock_registered(transaction: Transaction, ids: Iterable[str]) -> dict[str, RegisteredObject]:
     """What is registered under `ids`, locked until the transaction ends."""
     places = await identifiers.lock(transaction, ids)
     return {
-        entry_uuid: Registered(
+        entry_uuid: RegisteredObject(
             entry_uuid=entry_uuid,
             object_class=ObjectClass(object_class),
             status=AvailabilityStatus(status),

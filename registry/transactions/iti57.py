@@ -11,7 +11,7 @@ from itertools import chain
 from registry.domain import patients
 from registry.domain.administration import may_administer
 from registry.domain.metadata_update import UPDATE, Update, Versioned, errors_in_update
-from registry.domain.registration import Registered
+from registry.domain.registration import RegisteredObject
 from registry.domain.submission import ObjectClass, SubmissionIndex
 from registry.domain.update_rules import errors_against
 from registry.domain.versions import Change, Known, change_of
@@ -203,10 +203,10 @@ class _Updating:
         return active
 
 
-async def _lock_named(transaction: Transaction, update: Update) -> dict[str, Registered]:
+async def _lock_named(transaction: Transaction, update: Update) -> dict[str, RegisteredObject]:
     """Lock what the update names, and what is joined with it, until nothing more comes up."""
     named: set[str] = set()
-    registered: dict[str, Registered] = {}
+    registered: dict[str, RegisteredObject] = {}
     while not (ids_now := await _named(transaction, update)) <= named:
         named |= ids_now
         registered = await objects.lock_registered(transaction, sorted(named))

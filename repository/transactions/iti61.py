@@ -20,7 +20,7 @@ from shared.store.engine import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entered:
+class RegisteredEntry:
     """The entry of a study, and what the registry says of it; `final` is False while that is not known."""
 
     unique_id: str
@@ -28,7 +28,7 @@ class Entered:
     final: bool
 
 
-async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: AssemblyKind) -> Entered:
+async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: AssemblyKind) -> RegisteredEntry:
     """Register an entry whose document is the manifest of a study, without making it.
 
     A study has one On-Demand entry for a patient: what is there already is answered again.
@@ -71,7 +71,7 @@ async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: Asse
     return await to_its_end(_entered(unit, made, provision))
 
 
-async def _entered(unit: Unit, made: Assembly, provision: Provision) -> Entered:
+async def _entered(unit: Unit, made: Assembly, provision: Provision) -> RegisteredEntry:
     async def begin(transaction: Transaction) -> Assembly:
         if made.kind is AssemblyKind.ON_DEMAND and (
             before := await assemblies.find_on_demand(transaction, made.study_instance_uid, made.patient_id)
@@ -87,11 +87,13 @@ async def _entered(unit: Unit, made: Assembly, provision: Provision) -> Entered:
     current = await unit.write(begin, done=begun)
     if current is made:
         outcome = await registration.register(unit, provision, first=True)
-        return Entered(unique_id=made.unique_id, response=outcome.response, final=outcome.final)
+        return RegisteredEntry(unique_id=made.unique_id, response=outcome.response, final=outcome.final)
     before = await documents.provision_of(unit.parts.database, current.provision_id)
     if before is None:
         raise LookupError(f"provision {current.provision_id} is gone")
     if before.state is ProvisionState.REGISTERED:
-        return Entered(unique_id=current.unique_id, response=registration.stored_answer(before), final=True)
+        return RegisteredEntry(
+            unique_id=current.unique_id, response=registration.stored_answer(before), final=True
+        )
     outcome = await registration.register(unit, before)
-    return Entered(unique_id=current.unique_id, response=outcome.response, final=outcome.final)
+    return RegisteredEntry(unique_id=current.unique_id, response=outcome.response, final=outcome.final)

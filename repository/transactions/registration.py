@@ -34,7 +34,7 @@ _PAUSE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class RegistrationOutcome:
     """What became of a provision: the answer for the provider, and whether it is final."""
 
     response: RegistryResponse
@@ -53,7 +53,7 @@ async def register(
     submission: Submission | None = None,
     first: bool = False,
     events: Sequence[AuditEvent] = (),
-) -> Registered:
+) -> RegistrationOutcome:
     """Register a provision and record the outcome; `events` are committed together with a success.
 
     `submission` is what the provision holds encoded, when it is at hand.
@@ -80,7 +80,7 @@ async def _registered(
     submission: Submission | None,
     first: bool,
     events: Sequence[AuditEvent],
-) -> Registered:
+) -> RegistrationOutcome:
     if not first and not await _doubted(unit, provision):
         return _never_heard()
     submission = submission or _submission_of(provision)
@@ -96,7 +96,7 @@ async def _registered(
     if iti42.is_passing(response) and not (alone and iti42.says_nothing_was_done(response)):
         return await _in_doubt(unit, provision)
     await _record(unit, provision, submission, response, alone, events)
-    return Registered(response, final=True)
+    return RegistrationOutcome(response, final=True)
 
 
 async def _ask(unit: Unit, provision: Provision, submission: Submission) -> tuple[RegistryResponse, bool]:
@@ -133,20 +133,20 @@ async def _doubted(unit: Unit, provision: Provision) -> bool:
     return await unit.write(doubt)
 
 
-def _never_heard() -> Registered:
+def _never_heard() -> RegistrationOutcome:
     error = RegistryNotAvailable(
         "the registry cannot be reached; nothing was registered, send the submission again later"
     )
-    return Registered(RegistryResponse(status=Status.FAILURE, errors=(error,)), final=True)
+    return RegistrationOutcome(RegistryResponse(status=Status.FAILURE, errors=(error,)), final=True)
 
 
-async def _in_doubt(unit: Unit, provision: Provision) -> Registered:
+async def _in_doubt(unit: Unit, provision: Provision) -> RegistrationOutcome:
     await _doubted(unit, provision)
     error = RegistryNotAvailable(
         "the registry gave no answer, so the outcome is not known yet; the repository goes on asking. "
         "Send the same message (same MessageID) again to learn the outcome"
     )
-    return Registered(RegistryResponse(status=Status.FAILURE, errors=(error,)), final=False)
+    return RegistrationOutcome(RegistryResponse(status=Status.FAILURE, errors=(error,)), final=False)
 
 
 async def _record(

@@ -16,7 +16,7 @@ from repository.domain.provision import ContentDigest, Provision, digest_of
 from repository.store import assemblies, documents
 from repository.store.snapshots import insert_snapshot, latest_snapshot
 from repository.transactions import registration
-from repository.transactions.registration import Registered
+from repository.transactions.registration import RegistrationOutcome
 from repository.unit import Unit
 from shared.attempts import to_its_end
 from shared.ebrim.codec import encode_submission
@@ -35,7 +35,7 @@ _TURNS = 5
 # What is answered when an entry that is named is no longer Approved, or was removed.
 _GONE = frozenset({"XDSRegistryDeprecatedDocumentError", "UnresolvedReferenceException"})
 
-_REGISTERED = Registered(RegistryResponse(status=Status.SUCCESS), final=True)
+_REGISTERED = RegistrationOutcome(RegistryResponse(status=Status.SUCCESS), final=True)
 
 
 class SnapshotOutcome(Enum):
@@ -126,7 +126,7 @@ async def _attempted(
     before: Snapshot | None,
     *,
     replaces: str,
-) -> Registered | None:
+) -> RegistrationOutcome | None:
     """What the registry says; None when another snapshot came between."""
     turn = await _begun(unit, assembly, made, came, before, replaces)
     if turn.provision is None:
@@ -195,12 +195,12 @@ def _provision(
     )
 
 
-def _is_gone(outcome: Registered) -> bool:
+def _is_gone(outcome: RegistrationOutcome) -> bool:
     codes = {error.code_for(Actor.REGISTRY) for error in outcome.response.errors}
     return outcome.final and bool(codes) and codes <= _GONE
 
 
-def _not_registered(assembly: Assembly, outcome: Registered) -> XdsError:
+def _not_registered(assembly: Assembly, outcome: RegistrationOutcome) -> XdsError:
     reason = "; ".join(error.context for error in outcome.response.errors)
     return XdsError(
         f"document {assembly.unique_id} cannot be made now: {reason}", location=assembly.unique_id

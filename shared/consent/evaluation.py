@@ -230,7 +230,7 @@ def _next_change(policies: Iterable[Policy], now: datetime) -> datetime | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Considered:
+class ConsideredPolicy:
     """One policy in a decision; `unmet` are the conditions that kept it from applying, by field name."""
 
     policy: Policy
@@ -247,7 +247,7 @@ class Explanation:
     """A decision with every policy of the patient that was looked at, oldest first."""
 
     decision: Decision
-    considered: tuple[Considered, ...]
+    considered: tuple[ConsideredPolicy, ...]
 
 
 def explain(
@@ -266,7 +266,7 @@ def explain(
     )
     subject = subject_of(caller.user)
     considered = tuple(
-        Considered(policy, tuple(_unmet(policy, subject, action, resource.confidentiality, now)))
+        ConsideredPolicy(policy, tuple(_unmet(policy, subject, action, resource.confidentiality, now)))
         for policy in sorted(policies, key=_age)
     )
     return Explanation(decision, considered)

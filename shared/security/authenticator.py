@@ -13,7 +13,7 @@ from shared.faults import SecurityFault
 from shared.security.caller import Caller, Node, User
 from shared.security.once import Nowhere, Once, key_of
 from shared.security.rights import Right, Rights
-from shared.security.saml import Verified, claimed_name
+from shared.security.saml import VerifiedAssertion, claimed_name
 from shared.security.xua import MAX_BYTES, AssertionVerifier, assertion_of, check_timestamp
 from shared.settings import ServiceSettings, XuaMode, is_loopback
 from shared.telemetry.trace import asked_for
@@ -128,7 +128,7 @@ class Authenticator:
                 raise
         return user_assertion.user, b""
 
-    async def _use(self, verified: Verified, now: datetime) -> None:
+    async def _use(self, verified: VerifiedAssertion, now: datetime) -> None:
         ends = (verified.window.not_on_or_after or now) + self._verifier.skew
         if not await self._once.use(key_of(verified.user.issuer, verified.user.assertion_id), ends):
             raise SecurityFault("InvalidSecurityToken", "an assertion for one use was used before")

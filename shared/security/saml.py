@@ -55,7 +55,7 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class VerifiedAssertion:
     """An assertion whose signature holds: its user, and everything that must be compared on each use.
 
     `audiences` are alternatives within one restriction; every restriction must be met.
@@ -68,7 +68,7 @@ class Verified:
     one_time_use: bool = False
 
 
-def read(root: Element) -> Verified:
+def read(root: Element) -> VerifiedAssertion:
     """Read the verified assertion `root`.
 
     Raises
@@ -78,7 +78,7 @@ def read(root: Element) -> Verified:
     """
     conditions = _one(root, "saml:Conditions")
     _authentication(root)
-    return Verified(
+    return VerifiedAssertion(
         user=_user(root),
         window=Window(
             not_before=_instant(conditions, "NotBefore"),

@@ -23,7 +23,7 @@ from lxml import etree
 from shared.faults import WSSE, WSU, SecurityFault
 from shared.security import saml, xmldsig
 from shared.security.caller import User
-from shared.security.saml import Verified
+from shared.security.saml import VerifiedAssertion
 from shared.settings import AssertionSettings, SettingsError, VoiceSettings
 from shared.xml import Element, XmlError, elements, parse, qname
 
@@ -140,7 +140,7 @@ def _moment(timestamp: Element, name: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    verified: Verified
+    verified: VerifiedAssertion
     certificate: x509.Certificate
 
     def usable(self, now: datetime) -> bool:
@@ -150,7 +150,7 @@ class _Remembered:
 Issuers = Mapping[str, Sequence[x509.Certificate]]
 
 
-def verified(octets: bytes, issuers: Issuers, now: datetime) -> tuple[Verified, x509.Certificate]:
+def verified(octets: bytes, issuers: Issuers, now: datetime) -> tuple[VerifiedAssertion, x509.Certificate]:
     """What the assertion `octets` says, and the certificate by which its signature was verified.
 
     A pure function: it parses `octets` and nothing else, and reads from the bytes that were digested and
@@ -222,7 +222,7 @@ def _texts(element: Element) -> Iterator[str]:
         yield child.tail or ""
 
 
-def _read(signed: bytes, root: Element) -> Verified:
+def _read(signed: bytes, root: Element) -> VerifiedAssertion:
     trusted = _parse(signed)
     if trusted.tag != _ASSERTION or trusted.get("ID") != root.get("ID"):
         raise SecurityFault("FailedCheck", "the signed octets are not this assertion")
@@ -255,7 +255,7 @@ class AssertionVerifier:
         """How far clocks may differ."""
         return self._skew
 
-    def verify(self, assertion: Element, now: datetime, *, endpoint: str = "") -> Verified:
+    def verify(self, assertion: Element, now: datetime, *, endpoint: str = "") -> VerifiedAssertion:
         """What `assertion` says at `now` (aware), taken at `endpoint` (the URI that was called).
 
         Raises
@@ -270,7 +270,7 @@ class AssertionVerifier:
             fault.claimed = saml.claimed_name(assertion)
             raise
 
-    def _verify(self, octets: bytes, now: datetime, endpoint: str) -> Verified:
+    def _verify(self, octets: bytes, now: datetime, endpoint: str) -> VerifiedAssertion:
         digest = sha256(octets).digest()
         known = self._remembered.get(digest)
         if known is not None and known.usable(now):
@@ -283,7 +283,7 @@ class AssertionVerifier:
             self._remember(digest, fresh)
         return fresh.verified
 
-    def _holds(self, verified: Verified, now: datetime, endpoint: str) -> None:
+    def _holds(self, verified: VerifiedAssertion, now: datetime, endpoint: str) -> None:
         accepted = {self._audience, endpoint} - {""}
         self._in_time(verified, now)
         if not all(restriction & accepted for restriction in verified.audiences):
@@ -298,7 +298,7 @@ class AssertionVerifier:
                 "InvalidSecurityToken", "no subject confirmation is for this time and recipient"
             )
 
-    def _in_time(self, verified: Verified, now: datetime) -> None:
+    def _in_time(self, verified: VerifiedAssertion, now: datetime) -> None:
         begins, ends = verified.window.not_before, verified.window.not_on_or_after
         if begins is None or ends is None or not begins < ends <= begins + self._longest:
             raise SecurityFault(

@@ -95,7 +95,7 @@ class StreamedPart(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed(Generic[Response]):
+class StreamedAnswer(Generic[Response]):
     """An answer whose documents are still to come.
 
     `head` is the decoded message, its documents known by content id alone; `parts` brings each of them once,
@@ -185,7 +185,7 @@ class SoapClient:
         *,
         message_id: str | None = None,
         timeout_seconds: float = 30,
-    ) -> AsyncIterator[Streamed[Response]]:
+    ) -> AsyncIterator[StreamedAnswer[Response]]:
         """Send `request` and yield the answer while its documents arrive, in constant memory.
 
         Documents that came before the message itself, or in it as base64, wait in files that are removed at
@@ -200,7 +200,7 @@ class SoapClient:
                     body = await self._body(transaction, package, sent, answer.status_code)
                     head = await _decoded(transaction, body, {}, heavy=package.guarded)
                 async with aclosing(_streamed(package, rest, url)) as parts:
-                    yield Streamed(head, parts)
+                    yield StreamedAnswer(head, parts)
         finally:
             package.discard()
 

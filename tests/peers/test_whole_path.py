@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from consumer.imaging_document_consumer import Retrieved, Via
+from consumer.imaging_document_consumer import Retrieval, Via
 from shared.dicom.part10 import scan
 from shared.ebrim.model import DocumentEntry
 from tests.support.community import (
@@ -53,7 +53,7 @@ class Walk:
     studies: list[StudyFiles]
     by_c_store: list[StudyFiles]
     found: list[DocumentEntry] = field(default_factory=list)
-    retrieved: dict[Via, list[Retrieved]] = field(default_factory=lambda: {via: [] for via in Via})
+    retrieved: dict[Via, list[Retrieval]] = field(default_factory=lambda: {via: [] for via in Via})
     messages: list[Told] = field(default_factory=list)
 
     def folder(self, via: Via) -> Path:

@@ -16,12 +16,12 @@ from typing import Any
 from lxml import etree
 
 from audit_repository.transactions import iti81
-from consumer.domain.study import Wanted
+from consumer.domain.study import RequestedInstance
 from consumer.transactions import access
 from consumer.transactions import iti18 as consumer_iti18
 from consumer.transactions import iti43 as consumer_iti43
 from gateway.transactions import SERVED as GATEWAY
-from gateway.transactions.trail import Named, retrieval_event
+from gateway.transactions.trail import RequestedDocument, retrieval_event
 from imaging_source.dimse.c_store import RAD18
 from imaging_source.domain import transfer
 from imaging_source.store.outbox import LeasedPublication
@@ -204,9 +204,9 @@ def _many_failed() -> tuple[InstanceResult, ...]:
     )
 
 
-def _wanted() -> tuple[Wanted, ...]:
-    def one(study: str, number: int, **more: Any) -> Wanted:
-        return Wanted(
+def _wanted() -> tuple[RequestedInstance, ...]:
+    def one(study: str, number: int, **more: Any) -> RequestedInstance:
+        return RequestedInstance(
             study_instance_uid=study,
             series_instance_uid=f"{study}.1",
             sop_instance_uid=f"{study}.1.{number}",
@@ -224,9 +224,9 @@ def _wanted() -> tuple[Wanted, ...]:
     )
 
 
-def _named() -> tuple[Named, ...]:
+def _named() -> tuple[RequestedDocument, ...]:
     return tuple(
-        Named(
+        RequestedDocument(
             document=document,
             study_instance_uid=study.study_instance_uid,
             series_instance_uid=series.series_instance_uid,
@@ -373,7 +373,7 @@ def _gateway() -> dict[str, Described]:
         request: Any = _THREE if number in ("ITI-43", "ITI-39") else _IMAGES
         described[f"gateway {number}"] = _served(one, request, _RELAYED, _KNOWN_PATIENT, OK)
         described[f"gateway {number} failed"] = _served(one, request, None, BY_NODE, FAILED)
-    named = tuple(Named(document=document) for document in _THREE.documents)
+    named = tuple(RequestedDocument(document=document) for document in _THREE.documents)
     described["gateway asks ITI-38"] = lambda: (
         patterns.query(
             ITI38.event_type,

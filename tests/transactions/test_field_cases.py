@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.domain.study import NoRoad, Via, road, wanted
+from consumer.domain.study import NoRoad, Via, requested_instances, road
 from imaging_source.domain import negotiation
 from imaging_source.domain.negotiation import Form
 from registry.domain import feed
@@ -54,7 +54,7 @@ def test_110_a_patient_with_an_umlaut_is_known():
 @pytest.mark.parametrize(("name", "via"), [("120", Via.RAD69), ("121", Via.WADO_RS)])
 @pytest.mark.parametrize("preferred", list(Via))
 def test_a_manifest_with_one_place_is_followed_by_its_road(name, via, preferred):
-    everything = wanted(read_manifest(case(name) / "manifest.dcm"))
+    everything = requested_instances(read_manifest(case(name) / "manifest.dcm"))
 
     assert everything
     roads = set()
@@ -67,7 +67,7 @@ def test_a_manifest_with_one_place_is_followed_by_its_road(name, via, preferred)
 
 
 def test_122_a_reference_without_class_is_followed_all_the_same():
-    [one] = wanted(read_manifest(case("122") / "manifest.dcm"))
+    [one] = requested_instances(read_manifest(case("122") / "manifest.dcm"))
 
     assert one.sop_class_uid == ""
     assert road(one, Via.RAD69, across=False) is Via.RAD69

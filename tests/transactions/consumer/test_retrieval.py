@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from consumer.domain.study import Delivery, Via, wanted
+from consumer.domain.study import Delivery, Via, requested_instances
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.settings import ConsumerSettings
 from consumer.unit import Unit
@@ -180,7 +180,7 @@ async def test_one_instance_is_retrieved_by_itself_or_told_to_be_missing(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
     await source.keep(*files.values())
-    there, missing = wanted(a_manifest("2.25.93", "2.25.404"))
+    there, missing = requested_instances(a_manifest("2.25.93", "2.25.404"))
 
     delivery = await consumer_of().instance(there, tmp_path, via=via)
     nothing = await consumer_of().instance(missing, tmp_path, via=via)
@@ -195,7 +195,7 @@ async def test_one_instance_whose_answer_breaks_off_is_an_error_and_no_delivery(
     source: Source, consumer_of, files, tmp_path: Path
 ):
     await source.keep(*files.values())
-    (one,) = wanted(a_manifest("2.25.90"))
+    (one,) = requested_instances(a_manifest("2.25.90"))
     (tmp_path / "to").mkdir()
 
     with pytest.raises(PeerError):
@@ -408,7 +408,7 @@ async def test_what_has_one_place_alone_comes_by_its_transaction_and_is_told(
     consumer = consumer_of()
 
     result = await consumer.retrieve(a_manifest(*files, **place), tmp_path / "to", via=via)
-    (one,) = wanted(a_manifest("2.25.93", **place))
+    (one,) = requested_instances(a_manifest("2.25.93", **place))
     delivery = await consumer.instance(one, tmp_path, via=via)
 
     assert content(tmp_path / "to") == files

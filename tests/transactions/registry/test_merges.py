@@ -18,7 +18,7 @@ from shared.ebrim.model import AssociationType
 from shared.errors import Rejected
 from shared.messages.iti18 import ReturnType
 from shared.messages.iti42 import RegisterRequest
-from shared.messages.iti44 import Code, Interaction
+from shared.messages.iti44 import AcknowledgementCode, Interaction
 from shared.messages.iti57 import UpdateRequest
 from shared.messages.iti62 import RemoveMetadataRequest
 from shared.messages.registry import Status
@@ -149,7 +149,7 @@ async def test_those_who_look_while_it_happens_see_all_or_nothing(registry):
         return answer
 
     *_, answer = await asyncio.gather(look(PATIENT), look(PATIENT), look(OTHER_PATIENT), by_ids(), merged())
-    assert answer.code is Code.ACCEPT
+    assert answer.code is AcknowledgementCode.ACCEPT
     assert {ids for _, ids in seen} <= {frozenset(), frozenset(whole)}
     assert await found_of(registry, PATIENT) == dict.fromkeys(whole, PATIENT)
 
@@ -258,7 +258,7 @@ async def test_a_further_merge_waits_for_the_end_of_the_first(registry):
     await decided(registry, OTHER_PATIENT, PATIENT)
     served = dict(zip(Interaction, iti44.SERVED, strict=True))[Interaction.MERGE]
     message = a_message(Interaction.MERGE, ours(last), prior=[ours(PATIENT)])
-    assert (await registry.perform(waiting(served), message)).code is Code.ACCEPT
+    assert (await registry.perform(waiting(served), message)).code is AcknowledgementCode.ACCEPT
     assert await found_of(registry, last) == {entry.entry_uuid: last for entry in entries}
     assert (await find_patient(registry.parts.database, OTHER_PATIENT)).survivor == last
 
@@ -295,10 +295,10 @@ async def test_a_merge_that_cannot_be_finished_now_says_so_and_the_same_message_
     with monkeypatch.context() as broken:
         broken.setattr(merges, "finish", away)
         refused = await registry.perform(served, message)
-    assert refused.code is Code.ERROR
+    assert refused.code is AcknowledgementCode.ERROR
     assert "decided and not finished" in refused.errors[0].context
     assert await left_under(registry, OTHER_PATIENT)
 
-    assert (await registry.perform(served, message)).code is Code.ACCEPT
+    assert (await registry.perform(served, message)).code is AcknowledgementCode.ACCEPT
     assert await left_under(registry, OTHER_PATIENT) == []
     assert len(await found_of(registry, PATIENT)) == len(entries)

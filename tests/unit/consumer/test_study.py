@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.domain.study import UnsafeManifest, Wanted, requests, still_missing, wanted
+from consumer.domain.study import (
+    RequestedInstance,
+    UnsafeManifest,
+    requested_instances,
+    requests,
+    still_missing,
+)
 from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
 
 uids = st.integers(1, 10**6).map("2.25.{}".format)
@@ -50,7 +56,7 @@ def a_manifest(*uids: str) -> Manifest:
 
 @given(manifests)
 def test_every_referenced_instance_is_wanted_once(manifest: Manifest):
-    found = wanted(manifest)
+    found = requested_instances(manifest)
 
     assert sorted(one.sop_instance_uid for one in found) == sorted(
         {instance.sop_instance_uid for _, _, instance in manifest.instances}
@@ -59,7 +65,7 @@ def test_every_referenced_instance_is_wanted_once(manifest: Manifest):
 
 @given(manifests, st.integers(1, 7))
 def test_requests_hold_everything_once_have_one_place_and_are_not_too_large(manifest: Manifest, largest: int):
-    found = wanted(manifest)
+    found = requested_instances(manifest)
 
     groups = list(requests(found, largest=largest))
 
@@ -75,12 +81,12 @@ def test_requests_hold_everything_once_have_one_place_and_are_not_too_large(mani
 )
 def test_what_is_not_a_uid_never_becomes_a_file_name(uids: tuple[str, str, str]):
     with pytest.raises(UnsafeManifest):
-        wanted(a_manifest(*uids))
+        requested_instances(a_manifest(*uids))
 
 
 def test_a_whole_file_is_not_asked_for_again(tmp_path: Path):
     here, missing = (
-        Wanted(study_instance_uid="1.1", series_instance_uid="1.2", sop_instance_uid=uid)
+        RequestedInstance(study_instance_uid="1.1", series_instance_uid="1.2", sop_instance_uid=uid)
         for uid in ("1.3", "1.4")
     )
     path = tmp_path / here.file_name

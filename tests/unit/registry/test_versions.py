@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.domain.metadata_update import Update
-from registry.domain.registration import Registered
+from registry.domain.registration import RegisteredObject
 from registry.domain.submission import ObjectClass, SubmissionIndex
 from registry.domain.versions import Known, carried, change_of
 from shared.ebrim.model import (
@@ -48,7 +48,7 @@ def worlds(draw):
         patient_is_active=True,
         latest={things[at].entry_uuid: things[at] for at in updated},
         registered={
-            thing.entry_uuid: Registered(
+            thing.entry_uuid: RegisteredObject(
                 entry_uuid=thing.entry_uuid,
                 object_class=ObjectClass.DOCUMENT_ENTRY
                 if isinstance(thing, DocumentEntry)

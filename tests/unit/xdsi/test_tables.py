@@ -12,7 +12,7 @@ import xdsi.fetch
 import xdsi.find
 import xdsi.publications
 import xdsi.publish
-from consumer.imaging_document_consumer import Retrieved
+from consumer.imaging_document_consumer import Retrieval
 from consumer.settings import ConsumerSettings
 from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
 from shared.ebrim.model import Timestamp
@@ -144,7 +144,7 @@ def test_fetch(capsys):
     )
 
     xdsi.fetch._tell(
-        manifest, Retrieved(instances=1, size=2**20, already_there=4, missing=()), Path("images"), False
+        manifest, Retrieval(instances=1, size=2**20, already_there=4, missing=()), Path("images"), False
     )
 
     assert capsys.readouterr().out == (
