@@ -6,6 +6,7 @@ is tried too. No service runs: whoever is asked is away.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -13,12 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 import typer
+from pydantic import AfterValidator
 
+from shared.settings import SettingsError
+from shared.settings import kinds as value_kinds
+from shared.settings.loading import loaded
+from shared.settings.names import settings_of
+from shared.settings.sources import layers
 from xdsi.cli import COMMANDS, build, main
+from xdsi.services import Service
 
 AWAY = "http://127.0.0.1:9"
 SURPRISES = (
@@ -232,6 +241,53 @@ def test_a_wrong_configuration_is_named(xdsi, tmp_path: Path, words: str, kind: 
     assert re.search(r"--config|XDSI_[A-Z]+", ended.said)
 
 
+# One setting of each kind that every command reads, for those who do not serve.
+WRONG_EVERYWHERE = {
+    "XDSI_CONNECTIONS": "many",
+    "XDSI_HOST": "[::1",
+    "XDSI_XUA": "sometimes",
+    "XDSI_AFFINITY_DOMAIN": "1.02",
+    "XDSI_HOME_COMMUNITY_ID": "2.999",
+    "XDSI_REGISTRY_URL": "rubbish",
+    "XDSI_TRUSTED_ORIGINS": '["http://a/b"]',
+    "XDSI_DATABASE_URL": "rubbish",
+    "XDSI_COMMUNITY_NODES": "CN=a",
+    "XDSI_REGISTRY_URLS": "x",
+    "XDSI_TLS": "x",
+    "XDSI_TLS__CERTIFICATE": "/nowhere",
+    "XDSI_TLS__CHECK_HOST_NAMES": "perhaps",
+    "XDSI_ASSERTION__SKEW_SECONDS": "inf",
+    "XDSI_AUDIT__SPOOL_MAX_BYTES": "much",
+    "XDSI_AUDIT__URL": "rubbish",
+    "XDSI_PROT": "1",
+}
+# They make something, and read no settings.
+WITHOUT_SETTINGS = frozenset({"certificates"})
+# Looks at the backup that it is given first, and there is none.
+WITHOUT_BACKUP = frozenset({("db", "restore")})
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    for name in WALKED:
+        if name not in WITHOUT_SETTINGS:
+            yield from (path for path, _ in subcommands(name) if path not in WITHOUT_BACKUP)
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_a_wrong_setting_of_each_kind_is_named_by_every_command(
+    xdsi, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+):
+    command = dict(subcommands(path[0]))[path]
+    words = words_with(path, command, None, "")
+    for name, value in WRONG_EVERYWHERE.items():
+        with monkeypatch.context() as given:
+            given.setenv(name, value)
+            ended = xdsi(*words)
+        holds(ended)
+        assert ended.status == 1, (name, ended)
+        assert name in ended.said
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG_SETTINGS.items() for value in values]
 )
@@ -239,11 +295,95 @@ def test_a_wrong_setting_is_named_by_those_who_serve_and_those_who_look(
     xdsi, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ):
     monkeypatch.setenv(name, value)
-    for words in (["serve", "repository"], ["doctor"]):
+    for words in (["serve", "repository"], ["doctor"], ["settings"]):
         ended = xdsi(*words)
+        if words == ["settings"] and ended.status == 0:
+            continue  # what a setting names is not opened to print it
         holds(ended)
         assert ended.status == 1
         assert name in ended.said
+
+
+# --- every setting -----------------------------------------------------------------------------------
+
+# What is no value of a kind; the kinds that take any text have none.
+OF_A_KIND: dict[Any, tuple[str, ...]] = {
+    bool: ("perhaps", "2", ""),
+    int: ("many", "1.5", "", "0x10", "1e400"),
+    float: ("many", "nan", "inf", "", "1e400", "5 s"),
+    tuple: ("CN=a", '{"a": "b"}', "[1, [2]]", "[", '"'),
+    dict: ("x", '["a"]', "{", '{"a": [[1]]}'),
+    StrEnum: ("sometimes", ""),
+    value_kinds.http_url: ("rubbish", "ftp://a", "http://", "http://a:port", "http://a b/", ""),
+    value_kinds._origin: ("rubbish", "http://a/b", "http://u@a", ""),
+    value_kinds._database_url: ("rubbish", "mysql://a/b", "postgresql://a:port/b", ""),
+    value_kinds._storage_url: ("rubbish", "file://host/a", "file:///", "s3://", "http://a/", ""),
+    value_kinds._syslog_url: ("rubbish", "http://a:1", "tls://", "tcp://192.0.2.1:1", "tls://a:0", ""),
+    value_kinds._oid: ("x", "1", "1.02", "3.1", "1.2.", "urn:oid:1.2", "1.40", "1." + "2" * 64, ""),
+    value_kinds._oid_or_nothing: ("x", "1.02"),
+    value_kinds._home_community_id: ("2.999", "urn:oid:", "urn:uuid:2.999", "URN:OID:2.999", ""),
+    value_kinds._uri: ("our provider", "a b:c", ""),
+    value_kinds._host: ("[::1", "http://a", "a:1", "192.0.2.300", "a b", ""),
+    value_kinds._ae_title: ("A" * 17, "A\\\\B", " A", "A ", "Ä", ""),
+    value_kinds._code: ("ADMIN", "a^^", "^^a", "a^b^c", ""),
+}
+
+
+def kinds_of(annotation: Any, metadata: Any = ()) -> Iterator[Any]:
+    """The kinds of values in the annotation of a setting, the outermost first."""
+    for one in metadata:
+        if isinstance(one, AfterValidator):
+            yield one.func
+    if get_origin(annotation) is Annotated:
+        yield from kinds_of(annotation.__origin__, annotation.__metadata__)
+    elif get_origin(annotation) in (Union, UnionType):
+        for one in get_args(annotation):
+            yield from kinds_of(one)
+    elif isinstance(origin := get_origin(annotation) or annotation, type):
+        yield StrEnum if issubclass(origin, StrEnum) else origin
+
+
+def wrong_values() -> Iterator[tuple[Service, str, str]]:
+    for service in Service:
+        for setting in settings_of(service.settings_class()):
+            of = list(kinds_of(setting.field.annotation, setting.field.metadata))
+            for kind in of:
+                # What one kind refuses, another of the same setting may take: str is every text.
+                if kind in OF_A_KIND and (kind not in (dict, tuple) or str not in of):
+                    yield from ((service, setting.variable, value) for value in OF_A_KIND[kind])
+            if get_origin(setting.field.annotation) is tuple:
+                for kind in kinds_of(get_args(setting.field.annotation)[0]):
+                    values = OF_A_KIND.get(kind, ())
+                    yield from ((service, setting.variable, json.dumps([value])) for value in values if value)
+
+
+EVERY_WRONG_VALUE = list(wrong_values())
+
+
+def test_settings_of_every_kind_are_tried():
+    tried = {name for _, name, _ in EVERY_WRONG_VALUE}
+    left = {
+        setting.variable
+        for service in Service
+        for setting in settings_of(service.settings_class())
+        if setting.variable not in tried
+    }
+    assert len(EVERY_WRONG_VALUE) > 1_000
+    # Texts and paths, which have no form; what they name is looked at when it is opened.
+    for service in Service:
+        for setting in settings_of(service.settings_class()):
+            if setting.variable in left:
+                of = set(kinds_of(setting.field.annotation, setting.field.metadata))
+                assert of <= {str, Path, type(None)} or setting.path[0] == "publishing", setting.variable
+
+
+@pytest.mark.parametrize("service", Service)
+def test_no_setting_takes_a_value_that_is_none_of_its_kind(service: Service):
+    for of, name, value in EVERY_WRONG_VALUE:
+        if of is service:
+            with pytest.raises(SettingsError) as refused:
+                loaded(service.settings_class(), layers(None, {name: value}))
+            assert any(problem.startswith(f"{name}") for problem in refused.value.problems), (name, value)
 
 
 def test_a_mistake_of_ours_ends_in_a_sentence_and_a_trace_that_nobody_else_reads(
