@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources, Standing
@@ -14,7 +14,7 @@ from audit_repository.store.events import Trail
 from audit_repository.store.tables import MIGRATIONS
 from audit_repository.transactions import SERVED_REST
 from audit_repository.transactions.iti20 import DatagramListener, SyslogListener
-from audit_repository.unit import Unit
+from audit_repository.unit import Parts, Unit
 from shared.audit.events import (
     AuditEvent,
     AuditSource,
@@ -28,7 +28,6 @@ from shared.http.application import application
 from shared.http.health import health_routes
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
-from shared.security.caller import Caller
 from shared.security.peer_certificate import own_node
 from shared.security.rights import NodeList
 from shared.store.opening import open_database
@@ -83,17 +82,13 @@ class AuditRepository:
         health = health_routes(checks, metrics, background=works)
         self._settings = settings
         rest = RestService(
-            unit=self._unit,
+            unit=partial(Unit, Parts(trail, self.record)),
             authenticator=authenticator,
             recorder=self._recorder,
             settings=settings,
             metrics=metrics,
         )
         self.asgi = application([*health, *rest.routes(SERVED_REST)])
-
-    @asynccontextmanager
-    async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:
-        yield Unit(self.trail, self.record)
 
     async def start(self) -> None:
         """Open the trail and listen for records."""

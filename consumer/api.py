@@ -19,9 +19,9 @@ from consumer.pages.delivery import DICOM, headers_of
 from consumer.pages.visitors import Visitor
 from consumer.pages.workplace import MOST_STUDIES, FetchedInstance, OpenedSeries, OpenedStudy, Workplace
 from shared.http.problem import BadRequest
+from shared.perform import UnitOfWork
 from shared.rest.message import HttpRequest, HttpResponse, JsonBody, json_response
 from shared.rest.served import ServedRest
-from shared.security.caller import Caller
 from shared.security.rights import Right
 from shared.security.speaker import Speaker
 
@@ -63,18 +63,18 @@ class ManifestRequest(_Body):
 # --- the three ----------------------------------------------------------------------------------------
 
 
-async def studies(workplace: Workplace, request: StudiesRequest, caller: Caller) -> bytes:
+async def studies(unit: UnitOfWork[Workplace], request: StudiesRequest) -> bytes:
     """Find the published studies of a patient (ITI-18)."""
-    criteria = request.criteria(workplace.affinity_domain)
-    found = await workplace.find(Visitor.of(caller), criteria, limit=request.limit)
+    criteria = request.criteria(unit.parts.affinity_domain)
+    found = await unit.parts.find(Visitor.of(unit.caller), criteria, limit=request.limit)
     shown = [_study(study) for study, _ in found.studies]
     return await _json({"studies": shown, "complete": found.complete, "unanswered": found.unanswered})
 
 
-async def manifest(workplace: Workplace, request: ManifestRequest, caller: Caller) -> bytes:
+async def manifest(unit: UnitOfWork[Workplace], request: ManifestRequest) -> bytes:
     """Open a manifest (ITI-18, ITI-43), with a link to each of its instances."""
-    opened = await workplace.open(
-        Visitor.of(caller),
+    opened = await unit.parts.open(
+        Visitor.of(unit.caller),
         request.document_unique_id,
         request.repository_unique_id,
         request.home_community_id,
@@ -82,9 +82,9 @@ async def manifest(workplace: Workplace, request: ManifestRequest, caller: Calle
     return await _json(_manifest(opened))
 
 
-async def instance(workplace: Workplace, handle: str, caller: Caller) -> FetchedInstance:
+async def instance(unit: UnitOfWork[Workplace], handle: str) -> FetchedInstance:
     """Fetch an instance (RAD-69, else RAD-107)."""
-    return await workplace.fetch(Visitor.of(caller), handle)
+    return await unit.parts.fetch(Visitor.of(unit.caller), handle)
 
 
 async def decode_handle(request: HttpRequest) -> str:

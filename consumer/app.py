@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 
 from consumer import api
 from consumer.pages.handles import Handles
@@ -23,9 +22,9 @@ from shared.background import BackgroundWork
 from shared.http.application import application
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App
+from shared.perform import UnitOfWork
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
-from shared.security.caller import Caller
 from shared.telemetry.metrics import Metrics
 
 _SWEEP_SECONDS = 30.0
@@ -52,13 +51,8 @@ class Consumer:
         works = (self._sessions_end,)
         health = health_routes(checks, self._metrics, background=works, trail=self._forwarder)
         pages = Pages(parts, reception, workplace, self.sessions)
-
-        @asynccontextmanager
-        async def unit(_: Caller) -> AsyncIterator[Workplace]:
-            yield workplace
-
         rest = RestService(
-            unit=unit,
+            unit=partial(UnitOfWork, workplace),
             authenticator=reception,
             recorder=parts.recorder,
             settings=parts.settings,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,6 @@ from shared.http.application import application
 from shared.http.health import Check, NotReady, health_routes
 from shared.http.raw_asgi import raw_first
 from shared.security.authenticator import Authenticator
-from shared.security.caller import Caller
 from shared.soap.pipeline import SoapService
 from shared.soap.served import Served
 from shared.telemetry.metrics import Metrics
@@ -52,7 +50,7 @@ class Gateway:
         parts = self._parts
         return SoapService(
             served,
-            unit=self._unit,
+            unit=partial(Unit, self._parts),
             authenticator=self._authenticator,
             recorder=parts.recorder,
             settings=parts.settings,
@@ -61,10 +59,6 @@ class Gateway:
             metrics=self._metrics,
             description=description,
         )
-
-    @asynccontextmanager
-    async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:
-        yield Unit(self._parts, caller)
 
     async def start(self) -> None:
         """Begin the work beside the requests."""

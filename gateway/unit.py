@@ -15,6 +15,7 @@ from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
 from shared.http.client import http_client, ourselves
 from shared.http.gate import Gate
+from shared.perform import UnitOfWork
 from shared.security.caller import Caller, Node
 from shared.security.peer_certificate import own_node
 from shared.security.rights import NodeList, Rights
@@ -63,12 +64,9 @@ class Parts:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+@dataclass(slots=True)
+class Unit(UnitOfWork[Parts]):
     """One request of `caller`, whose assertion goes on unchanged to whoever is asked (ITI TF-2 3.40)."""
-
-    parts: Parts
-    caller: Caller
 
     @property
     def own_home(self) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -114,10 +112,9 @@ class ImagingSource:
         app = application([*health, *rest.routes(SERVED_REST)])
         return raw_first(SOAP_PATH, soap.asgi, app)
 
-    @asynccontextmanager
-    async def unit(self, caller: Caller) -> AsyncIterator[Unit]:
+    def unit(self, caller: Caller) -> Unit:
         """The unit of work of one request."""
-        yield Unit(self.parts, self.publisher.wake)
+        return Unit(self.parts, caller, self.publisher.wake)
 
     async def start(self) -> None:
         """Begin the work beside the requests, and listen for DIMSE.

@@ -21,6 +21,7 @@ from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Consent, Decision, Resource
 from shared.http.client import ourselves
 from shared.http.pieces import FileRange
+from shared.perform import UnitOfWork
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
 from shared.soap.client import SoapClient
@@ -79,16 +80,17 @@ def _nobody() -> None:
 
 
 @dataclass(slots=True)
-class Unit:
-    """The parts, for one request; `audited` says that what became of it is recorded already, and `wake` lets
-    the publisher look at once at what waits."""
+class Unit(UnitOfWork[Parts]):
+    """The work of one request; `wake` lets the publisher look at once at what waits."""
 
-    parts: Parts
     wake: Callable[[], None] = _nobody
-    audited: bool = field(default=False, init=False)
 
-    async def access(self, instances: Sequence[Instance], caller: Caller) -> Mapping[str, Access]:
-        """Decide for each of `instances`, by SOP Instance UID, whether `caller` may retrieve it.
+    async def decide(self, resources: Sequence[Resource]) -> Sequence[Decision]:
+        """Whether consent lets the caller retrieve each of `resources`."""
+        return await self.parts.consent.decide(self.caller, Action.RETRIEVE, tuple(resources))
+
+    async def access(self, instances: Sequence[Instance]) -> Mapping[str, Access]:
+        """Decide for each of `instances`, by SOP Instance UID, whether the caller may retrieve it.
 
         The patient is the one for whom the study is published, as far as the instance names the same Patient
         ID, and else the one of the instance, where the department's ids are those of the affinity domain.
@@ -102,7 +104,7 @@ class Unit:
             for patient, instance in alike.items()
         }
         asked = tuple(dict.fromkeys(filter(None, resources.values())))
-        answers = await self.parts.consent.decide(caller, Action.RETRIEVE, asked) if asked else ()
+        answers = await self.decide(asked) if asked else ()
         decisions = dict(zip(asked, answers, strict=True))
         access = {
             patient: Access("", NOBODY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from registry.background.janitor import Janitor
 from registry.domain.feed import AcknowledgementCode, FeedError, acknowledgement, readable_header
 from registry.domain.value_sets import ANYTHING, read_value_sets
@@ -11,7 +13,7 @@ from registry.store.assertions import UsedAssertions
 from registry.store.tables import MIGRATIONS, audit_outbox
 from registry.transactions import SERVED_REST, served_by, waiting
 from registry.transactions.iti8 import FeedReceiver
-from registry.unit import Parts
+from registry.unit import Parts, Unit
 from registry.workers import Worker, spools_left_behind
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
@@ -67,7 +69,7 @@ class Registry:
         metrics = Metrics("registry")
         soap = SoapService(
             served_by(settings),
-            unit=parts.unit,
+            unit=partial(Unit, parts),
             authenticator=authenticator,
             recorder=parts.recorder,
             settings=settings,
@@ -82,7 +84,7 @@ class Registry:
         works = (*self._janitor.works, self._feed.work)
         health = health_routes(checks, metrics, background=works, trail=self._forwarder)
         rest = RestService(
-            unit=parts.unit,
+            unit=partial(Unit, parts),
             authenticator=authenticator,
             recorder=parts.recorder,
             settings=settings,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -22,8 +22,7 @@ from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Busy
-from shared.perform import answer_to
-from shared.security.caller import Caller
+from shared.perform import UnitOfWork, answer_to
 from shared.store.engine import Batch, Database, Row, Transaction, Work
 from shared.store.failures import DatabaseError, OutcomeUnknown
 from shared.store.settling import write_settled
@@ -54,22 +53,11 @@ class Parts:
     value_sets: ValueSets = ANYTHING
     now: Callable[[], datetime] = _now
 
-    @asynccontextmanager
-    async def unit(self, caller: Caller) -> AsyncIterator[Unit]:
-        """The unit of one request; every statement takes its own connection, so nothing is given back."""
-        yield Unit(self)
-
 
 @dataclass(slots=True)
-class Unit:
-    """The work of one request.
+class Unit(UnitOfWork[Parts]):
+    """The work of one request; `doubted` tells that a change may have been made that was not answered."""
 
-    `audited` tells that its events were committed with its change; `doubted`, that a change may have been
-    made that was not answered.
-    """
-
-    parts: Parts
-    audited: bool = field(default=False, init=False)
     doubted: bool = field(default=False, init=False)
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
@@ -138,23 +126,16 @@ class Unit:
         with _answered():
             await merges.finish(self.parts.database, patient_id)
 
-    async def decided(
-        self,
-        caller: Caller,
-        resources: Sequence[Resource],
-        given: Mapping[str, Given],
-    ) -> list[Decision]:
-        """Whether consent lets `caller` find each of `resources`, by what was given for each patient."""
+    async def decide(self, resources: Sequence[Resource], given: Mapping[str, Given]) -> Sequence[Decision]:
+        """Whether consent lets the caller find each of `resources`, by what was given for each patient."""
         decisions: list[Decision] = []
         for start in range(0, len(resources), AT_ONCE):
             if start:
                 await asyncio.sleep(0)  # whoever waits for the loop comes first
-            decisions += await self._decided(caller, resources[start : start + AT_ONCE], given)
+            decisions += await self._decide(resources[start : start + AT_ONCE], given)
         return decisions
 
-    async def _decided(
-        self, caller: Caller, resources: Sequence[Resource], given: Mapping[str, Given]
-    ) -> list[Decision]:
+    async def _decide(self, resources: Sequence[Resource], given: Mapping[str, Given]) -> list[Decision]:
         decisions_by_place: dict[int, Decision] = {}
         places: dict[str, list[int]] = {}
         for at, resource in enumerate(resources):
@@ -163,7 +144,7 @@ class Unit:
             policies, identities = given.get(patient_id, NOTHING_GIVEN)
             decisions = await self.parts.decisions.decide(
                 policies,
-                caller,
+                self.caller,
                 Action.QUERY,
                 [resources[at] for at in of_patient],
                 identities=identities,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -28,7 +26,6 @@ from shared.http.raw_asgi import raw_first
 from shared.rest.service import RestService
 from shared.security import own_registry
 from shared.security.authenticator import Authenticator
-from shared.security.caller import Caller
 from shared.security.once import open_once
 from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
@@ -51,7 +48,7 @@ class Repository:
         authenticator = Authenticator(parts.settings, once=open_once(parts.settings, http))
         soap = SoapService(
             SERVED,
-            unit=self._unit,
+            unit=partial(Unit, parts),
             authenticator=authenticator,
             recorder=parts.recorder,
             settings=parts.settings,
@@ -70,7 +67,7 @@ class Repository:
             trail=self._forwarder,
         )
         rest = RestService(
-            unit=self._unit,
+            unit=partial(Unit, parts),
             authenticator=authenticator,
             recorder=parts.recorder,
             settings=parts.settings,
@@ -78,10 +75,6 @@ class Repository:
         )
         app = application([*health, *rest.routes(SERVED_REST)])
         self.asgi = raw_first(PATH, soap.asgi, app)
-
-    @asynccontextmanager
-    async def _unit(self, caller: Caller) -> AsyncIterator[Unit]:
-        yield Unit(self._parts)
 
     async def start(self) -> None:
         """Begin the work beside the requests."""

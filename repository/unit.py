@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx2
@@ -15,8 +15,9 @@ from repository.store.integrity import Integrity
 from shared.audit.events import AuditEvent
 from shared.audit.outbox import insert_events
 from shared.audit.recorder import AuditRecorder
-from shared.consent.decision import Consent
+from shared.consent.decision import Action, Consent, Decision, Resource
 from shared.http.client import ourselves
+from shared.perform import UnitOfWork
 from shared.security.caller import Caller, Node
 from shared.soap.client import SoapClient
 from shared.store.engine import Database, Transaction, Work
@@ -43,13 +44,19 @@ class Parts:
     node: Node
     http: httpx2.AsyncClient | None = None
 
+    @property
+    def ourselves(self) -> Caller:
+        """Who works beside the requests."""
+        return Caller(node=self.node, endpoint="")
+
 
 @dataclass(slots=True)
-class Unit:
-    """The parts, and whether this request's audit event was committed together with its change."""
+class Unit(UnitOfWork[Parts]):
+    """The work of one request, or of one turn beside them."""
 
-    parts: Parts
-    audited: bool = field(default=False)
+    async def decide(self, resources: Sequence[Resource]) -> Sequence[Decision]:
+        """Whether consent lets the caller retrieve each of `resources`."""
+        return await self.parts.consent.decide(self.caller, Action.RETRIEVE, tuple(resources))
 
     def as_client(self, transaction: str) -> Caller:
         """Ourselves, as the registry sees us in a transaction."""

@@ -1,6 +1,6 @@
 """Expected actions and their audit record, in one order for SOAP and for REST (docs/architecture.md).
 
-The unit of work is opened, `handle` works in it, and the event of what became of it is durable before the
+The unit of work is made, `handle` works in it, and the event of what became of it is durable before the
 caller of `perform` gets anything to send.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
@@ -38,9 +38,62 @@ _log = logger(__name__)
 
 Request = TypeVar("Request", contravariant=True)
 Response = TypeVar("Response")
+Parts = TypeVar("Parts")
 
-UnitFactory = Callable[[Caller], AbstractAsyncContextManager[Any]]
-"""Opens the unit of work of one request; a unit whose `audited` is true has recorded its change itself."""
+
+@dataclass(slots=True)
+class UnitOfWork(Generic[Parts]):
+    """What one request works with: the `parts` of the service, and who asks.
+
+    `audited` tells that what became of the request is recorded already: a change commits its events with
+    itself.
+    """
+
+    parts: Parts
+    caller: Caller
+    audited: bool = field(default=False, init=False)
+
+
+UnitFactory = Callable[[Caller], UnitOfWork[Any]]
+"""Makes the unit of work of one request."""
+
+
+@runtime_checkable
+class FallibleResponse(Protocol):
+    """A response that carries errors, beside what was asked for or in its place."""
+
+    @property
+    def errors(self) -> Sequence[XdsError]:
+        """What went wrong, and warnings."""
+        ...
+
+
+class Closable(Protocol):
+    """What holds on to something until it is let go (`shared.soap.mtom.Relay`)."""
+
+    async def aclose(self) -> None:
+        """Let go of it, used or not."""
+        ...
+
+
+@runtime_checkable
+class RelayingResponse(Protocol):
+    """A response whose parts arrive from somewhere else while they are sent."""
+
+    @property
+    def relay(self) -> Closable | None:
+        """Where they come from; None when they are all here."""
+        ...
+
+
+@runtime_checkable
+class LimitedRequest(Protocol):
+    """A request within limits (`shared.messages.bounded.Bounded`)."""
+
+    @property
+    def refused(self) -> XdsError | None:
+        """What it asked for beyond its limits."""
+        ...
 
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -64,7 +117,7 @@ class Performed(Protocol[Request, Response]):
     """What `perform` needs of a transaction; `shared.soap.served.Served` and REST transactions have it."""
 
     @property
-    def handle(self) -> Callable[[Any, Request, Caller], Awaitable[Response]]:
+    def handle(self) -> Callable[[Any, Request], Awaitable[Response]]:
         """The expected actions."""
         ...
 
@@ -107,13 +160,13 @@ async def perform(
     AuditUnavailable
         Nothing could be recorded: nothing may be answered but that.
     """
-    if (refused := getattr(request, "refused", None)) is not None:
+    if isinstance(request, LimitedRequest) and request.refused is not None:
         # It asks for more than its transaction allows: known when it was read, and no work was begun.
         await recorder.record(served.audit(request, None, caller, Outcome.SERIOUS_FAILURE))
-        raise refused
+        raise request.refused
+    work = unit(caller)
     try:
-        async with unit(caller) as opened:
-            response = await served.handle(opened, request, caller)
+        response = await served.handle(work, request)
     except AuditUnavailable:
         raise
     except _ANSWERS + expected:
@@ -123,7 +176,7 @@ async def perform(
         answer = unexpected(error)
         await recorder.record(served.audit(request, None, caller, Outcome.SERIOUS_FAILURE))
         raise answer from error
-    if not getattr(opened, "audited", False):
+    if not work.audited:
         await _recorded(served, request, response, caller, recorder)
     return response
 
@@ -135,15 +188,24 @@ async def _recorded(
         await recorder.record(served.audit(request, response, caller, outcome_of(response)))
     except BaseException:
         # What will not be sent holds on to nothing.
-        if relay := getattr(response, "relay", None):
+        if relay := relay_of(response):
             await relay.aclose()
         raise
 
 
+def relay_of(response: object) -> Closable | None:
+    """What a response brings its parts by, while they are sent."""
+    return response.relay if isinstance(response, RelayingResponse) else None
+
+
+def errors_of(response: object) -> Sequence[XdsError]:
+    """The errors of a response that may have some."""
+    return response.errors if isinstance(response, FallibleResponse) else ()
+
+
 def outcome_of(response: object) -> Outcome:
     """SUCCESS unless one of the response's `errors` is more than a warning."""
-    errors: Sequence[XdsError] = getattr(response, "errors", ())
-    failed = any(error.severity is Severity.ERROR for error in errors)
+    failed = any(error.severity is Severity.ERROR for error in errors_of(response))
     return Outcome.SERIOUS_FAILURE if failed else Outcome.SUCCESS
 
 

@@ -122,27 +122,27 @@ def _bound(moment: datetime | None) -> str:
 # --- the three ---------------------------------------------------------------------------------------
 
 
-async def search(unit: Unit, request: SearchRequest, caller: Caller) -> dict[str, Any]:
+async def search(unit: Unit, request: SearchRequest) -> dict[str, Any]:
     """Find records, the latest first."""
-    await unit.used(patterns.log_used(ITI81, caller, caller.endpoint))
-    found = await unit.trail.search(request.search())
+    await unit.used(_use(unit.caller))
+    found = await unit.parts.trail.search(request.search())
     shown = await asyncio.to_thread(lambda: list(map(show, found)))
     return {"records": shown, "before": found[-1].sequence if found else None}
 
 
-async def raw(unit: Unit, sequence: int, caller: Caller) -> dict[str, Any]:
+async def raw(unit: Unit, sequence: int) -> dict[str, Any]:
     """The octets of one record, as they came."""
-    await unit.used(patterns.log_used(ITI81, caller, caller.endpoint))
-    found = await unit.trail.record(sequence)
+    await unit.used(_use(unit.caller))
+    found = await unit.parts.trail.record(sequence)
     if found is None:
         raise NotFound(f"there is no record {sequence}")
     return {**_head(found), "raw": found.record.raw.decode("utf-8", "backslashreplace")}
 
 
-async def verification(unit: Unit, _: Nothing, caller: Caller) -> dict[str, Any]:
+async def verification(unit: Unit, _: Nothing) -> dict[str, Any]:
     """Verify the chain of the whole trail, and its signatures."""
-    await unit.used(patterns.log_used(ITI81, caller, caller.endpoint))
-    return asdict(await verify(unit.trail.database, unit.trail.folder))
+    await unit.used(_use(unit.caller))
+    return asdict(await verify(unit.parts.trail.database, unit.parts.trail.folder))
 
 
 async def decode_sequence(request: HttpRequest) -> int:
@@ -155,7 +155,11 @@ async def decode_sequence(request: HttpRequest) -> int:
 
 def audit(_: Any, __: Any, caller: Caller, outcome: Outcome) -> tuple[AuditEvent, ...]:
     """Describe a use that failed; its beginning is recorded before anything is found."""
-    return (patterns.log_used(ITI81, caller, caller.endpoint, outcome),)
+    return (_use(caller, outcome),)
+
+
+def _use(caller: Caller, outcome: Outcome = Outcome.SUCCESS) -> AuditEvent:
+    return patterns.log_used(ITI81, caller, caller.endpoint, outcome)
 
 
 # --- how a record is shown ---------------------------------------------------------------------------

@@ -52,9 +52,7 @@ _PERMITTED = Decision(True, "")
 class Trusting(Unit):
     """A unit that asks nobody for consent."""
 
-    async def decided(
-        self, caller: Caller, resources: Sequence[Resource], given: Mapping[str, Given]
-    ) -> list[Decision]:
+    async def decide(self, resources: Sequence[Resource], given: Mapping[str, Given]) -> Sequence[Decision]:
         """Everything is permitted."""
         return [_PERMITTED] * len(resources)
 
@@ -102,12 +100,12 @@ class Measured:
     async def _query_only(self, envelope: Envelope) -> tuple[SoapTransaction[Any, Any], Any]:
         """The query and its answer, without assertion, consent and audit."""
         request = ITI18.decode_request(_body(envelope))
-        return ITI18, await iti18.handle(Trusting(self._parts), request, _CALLER)
+        return ITI18, await iti18.handle(Trusting(self._parts, _CALLER), request)
 
     async def _element_by_element(self, envelope: Envelope) -> tuple[SoapTransaction[Any, Any], Any]:
         """The same query; the answer is built from values, which are at hand, and then serialised."""
         request = ITI18.decode_request(_body(envelope))
-        response = await iti18.handle(Trusting(self._parts), request, _CALLER)
+        response = await iti18.handle(Trusting(self._parts, _CALLER), request)
         root = parse(ITI18.encode_response(StoredQueryResponse()))
         listed = root[-1]
         for fragment in response.fragments:

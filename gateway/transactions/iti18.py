@@ -12,7 +12,7 @@ from shared.security.caller import Caller
 from shared.soap.served import Served
 
 
-async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> StoredQueryResponse:
+async def handle(unit: Unit, request: StoredQueryRequest) -> StoredQueryResponse:
     """Ask the community that `home` names; without it, and about a patient, ask our own and every other.
 
     Raises

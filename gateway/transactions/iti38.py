@@ -14,7 +14,7 @@ from shared.security.caller import Caller
 from shared.soap.served import Served
 
 
-async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> StoredQueryResponse:
+async def handle(unit: Unit, request: StoredQueryRequest) -> StoredQueryResponse:
     """Ask the registry of our community, and answer with our homeCommunityId on every object and error.
 
     Raises

@@ -367,7 +367,7 @@ def served(
 ) -> Served[Request, RetrieveDocumentSetResponse]:
     """`transaction` as a gateway serves it, with the record that a source of documents writes."""
 
-    async def handle(unit: Unit, request: Request, caller: Caller) -> RetrieveDocumentSetResponse:
+    async def handle(unit: Unit, request: Request) -> RetrieveDocumentSetResponse:
         return await answer(unit, retrieval, request)
 
     def audit(

@@ -31,7 +31,6 @@ from shared.http.problem import Conflict, HttpProblem, NotFound, Unavailable
 from shared.messages.on_demand import ManifestRequest
 from shared.rest.message import JsonBody, json_accepted, json_response
 from shared.rest.served import ServedRest
-from shared.security.caller import Caller
 from shared.security.rights import Right
 
 
@@ -91,7 +90,7 @@ class MakeRequest(_Body):
 # --- the six ------------------------------------------------------------------------------------------
 
 
-async def publish(unit: Unit, request: PublishRequest, _: Caller) -> dict[str, Any]:
+async def publish(unit: Unit, request: PublishRequest) -> dict[str, Any]:
     """Put the manifest of a study into the outbox; that it is sent is RAD-68, and recorded as such."""
     parts = unit.parts
     enqueued = await rad68.publish(parts, request.study_instance_uid, request.patient_id)
@@ -105,13 +104,13 @@ async def publish(unit: Unit, request: PublishRequest, _: Caller) -> dict[str, A
     }
 
 
-async def make(unit: Unit, request: MakeRequest, caller: Caller) -> bytes:
+async def make(unit: Unit, request: MakeRequest) -> bytes:
     """Make the manifest of a study, which is recorded before it is given away."""
-    made = await on_demand.make(unit.parts, ManifestRequest(**request.model_dump()), caller)
+    made = await on_demand.make(unit.parts, ManifestRequest(**request.model_dump()), unit.caller)
     return await asyncio.to_thread(made.encode)
 
 
-async def publications(unit: Unit, request: PublicationsRequest, _: Caller) -> dict[str, Any]:
+async def publications(unit: Unit, request: PublicationsRequest) -> dict[str, Any]:
     """What became of publications, and what is set aside."""
     parts = unit.parts
     listed = [shown(publication) for publication in await _publications(parts, request)]
@@ -119,19 +118,19 @@ async def publications(unit: Unit, request: PublicationsRequest, _: Caller) -> d
     return {"publications": listed, "set_aside": [*map(_shown_aside, aside)]}
 
 
-async def retry(unit: Unit, request: RetryRequest, _: Caller) -> dict[str, str]:
+async def retry(unit: Unit, request: RetryRequest) -> dict[str, str]:
     """Send again, or publish anew."""
     publication_id = await _retried(unit.parts, request.publication_id)
     unit.wake()
     return {"publication_id": publication_id}
 
 
-async def withdraw(unit: Unit, request: WithdrawRequest, _: Caller) -> dict[str, int]:
+async def withdraw(unit: Unit, request: WithdrawRequest) -> dict[str, int]:
     """Withdraw, and count what was registered."""
     return {"withdrawn": await rad68.withdraw(unit.parts, request.study_instance_uid)}
 
 
-async def accept(unit: Unit, request: AcceptRequest, _: Caller) -> dict[str, str]:
+async def accept(unit: Unit, request: AcceptRequest) -> dict[str, str]:
     """Take what is set aside."""
     if not (study := await unit.parts.instances.accept(request.sop_instance_uid)):
         raise NotFound("no instance of this UID is set aside")

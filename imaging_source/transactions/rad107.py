@@ -82,22 +82,22 @@ class RetrieveResponse:
 # --- expected actions --------------------------------------------------------------------------------
 
 
-async def handle(unit: Unit, request: RetrieveRequest, caller: Caller) -> RetrieveResponse:
-    """Find what is asked for and what of it `caller` may have.
+async def handle(unit: Unit, request: RetrieveRequest) -> RetrieveResponse:
+    """Find what is asked for and what of it the caller may have.
 
     What is rejected or refused is answered as if it did not exist: 404 when nothing else is left, and left
     out else.
     """
-    response = await _retrieved(unit, request, caller)
+    response = await _retrieved(unit, request)
     metadata = unit.parts.instances.metadata_array(response.described) if response.described else None
     return replace(response, base=unit.parts.settings.dicomweb_url, metadata=metadata)
 
 
-async def _retrieved(unit: Unit, request: RetrieveRequest, caller: Caller) -> RetrieveResponse:
+async def _retrieved(unit: Unit, request: RetrieveRequest) -> RetrieveResponse:
     found = await _find(unit, request)
     hidden = await unit.hidden(found)
     shown = [instance for instance in found if instance.sop_instance_uid not in hidden]
-    access = await unit.access(shown, caller)
+    access = await unit.access(shown)
     permitted = [one for one in shown if access[one.sop_instance_uid].decision.permitted]
     refused = tuple(_refusals(shown, access))
     if not permitted:

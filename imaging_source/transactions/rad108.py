@@ -113,11 +113,11 @@ def _media_type(headers: Mapping[str, str]) -> MediaType:
 # --- expected actions --------------------------------------------------------------------------------
 
 
-async def handle(unit: Unit, request: StoreRequest, caller: Caller) -> StoreResponse:
+async def handle(unit: Unit, request: StoreRequest) -> StoreResponse:
     """Store what comes, and record what became of each study."""
     await _admit(unit, request)
-    may_reject = unit.parts.authenticator.rights.may(caller.node, REJECTION_NOTE)
-    transfer = Transfer(sender=_sender(caller), may_reject=may_reject)
+    may_reject = unit.parts.authenticator.rights.may(unit.caller.node, REJECTION_NOTE)
+    transfer = Transfer(sender=_sender(unit.caller), may_reject=may_reject)
     claim = Claim(study_instance_uid=request.study_instance_uid)
     try:
         results = await _receive(unit, request, transfer, claim)

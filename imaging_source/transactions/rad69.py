@@ -50,16 +50,14 @@ class ImagingDocumentSet(RetrieveDocumentSetResponse):
     results: tuple[InstanceResult, ...] = ()
 
 
-async def handle(
-    unit: Unit, request: RetrieveImagingDocumentSetRequest, caller: Caller
-) -> RetrieveDocumentSetResponse:
-    """Answer with the instances that are here and that `caller` may have; one error for each of the others.
+async def handle(unit: Unit, request: RetrieveImagingDocumentSetRequest) -> RetrieveDocumentSetResponse:
+    """Answer with the instances that are here and that the caller may have; one error for each of the others.
 
     An instance that is rejected or refused is answered as one that does not exist. What is asked for twice
     comes once.
     """
     wanted = tuple(dict.fromkeys(_asked(request)))
-    shelf = await _Shelf.of(unit, request, wanted, caller)
+    shelf = await _Shelf.of(unit, request, wanted)
     documents: list[RetrievedDocument] = []
     errors: list[XdsError] = []
     results: list[InstanceResult] = []
@@ -97,7 +95,6 @@ class _Shelf:
         unit: Unit,
         request: RetrieveImagingDocumentSetRequest,
         wanted: Sequence[RequestedInstance],
-        caller: Caller,
     ) -> Self:
         location_uid = unit.parts.settings.retrieve_location_uid
         here = {asked.sop_instance_uid: asked for asked in wanted if _is_for(asked, location_uid)}
@@ -106,7 +103,7 @@ class _Shelf:
         instances = {uid: instance for uid, instance in found.items() if _key(instance) in keys}
         hidden = await unit.hidden(tuple(instances.values()))
         shown = [instance for uid, instance in instances.items() if uid not in hidden]
-        access = await unit.access(shown, caller)
+        access = await unit.access(shown)
         permitted = [one for one in shown if access[one.sop_instance_uid].decision.permitted]
         choices = {one.sop_instance_uid: _choice(unit, one, request) for one in permitted}
         contents = await files(unit, [(one, choices[one.sop_instance_uid]) for one in permitted])

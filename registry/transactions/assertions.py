@@ -15,7 +15,6 @@ from shared.faults import SecurityFault
 from shared.http.problem import Unavailable
 from shared.rest.message import JsonBody, json_response
 from shared.rest.served import ServedRest
-from shared.security.caller import Caller
 from shared.security.once import PATH
 from shared.security.rights import Right
 
@@ -31,7 +30,7 @@ class UseRequest(BaseModel):
     until: AwareDatetime
 
 
-async def use(unit: Unit, request: UseRequest, _: Caller) -> dict[str, bool]:
+async def use(unit: Unit, request: UseRequest) -> dict[str, bool]:
     """Whether this is the first use, durable before it is told."""
     until = min(request.until.astimezone(UTC), unit.parts.now() + LONGEST)
     return {"first": await UsedAssertions(unit.parts.database).use(request.key, until)}

@@ -95,7 +95,7 @@ class ExplanationRequest(PoliciesRequest):
 # --- the four -----------------------------------------------------------------------------------------
 
 
-async def policies(unit: Unit, request: PoliciesRequest, _: Caller) -> bytes:
+async def policies(unit: Unit, request: PoliciesRequest) -> bytes:
     """The policies of a patient, as services that decide themselves read them."""
     database = unit.parts.database
     patient = await _patient(unit.parts, request)
@@ -104,10 +104,11 @@ async def policies(unit: Unit, request: PoliciesRequest, _: Caller) -> bytes:
     return encode_patient_policies(PatientPolicies(patient.survivor, records, identities, updated))
 
 
-async def set_policy(unit: Unit, request: PolicyRequest, caller: Caller) -> dict[str, Any]:
+async def set_policy(unit: Unit, request: PolicyRequest) -> dict[str, Any]:
     """Keep the policy; who wrote it and when is what we saw, whatever the body says."""
     parts = unit.parts
     known = await _known_patient(parts, request)
+    caller = unit.caller
     author = caller.user.audit_name if caller.user else caller.node.subject or caller.node.address
     given: dict[str, Any] = {
         "effect": None,
@@ -146,7 +147,7 @@ async def set_policy(unit: Unit, request: PolicyRequest, caller: Caller) -> dict
     return encode_policy(policy)
 
 
-async def remove_policy(unit: Unit, request: RemovalRequest, caller: Caller) -> dict[str, str]:
+async def remove_policy(unit: Unit, request: RemovalRequest) -> dict[str, str]:
     """Remove the policy."""
     patient = await _patient(unit.parts, request)
     policy_id = request.policy_id
@@ -160,15 +161,15 @@ async def remove_policy(unit: Unit, request: RemovalRequest, caller: Caller) -> 
             raise NotFound("the patient has no policy of this id")
         return True
 
-    await unit.write(work, events=_events(policy_id, patient.survivor, "removed", caller), done=done)
+    await unit.write(work, events=_events(policy_id, patient.survivor, "removed", unit.caller), done=done)
     return {"removed": policy_id}
 
 
-async def explanation(unit: Unit, request: ExplanationRequest, caller: Caller) -> dict[str, Any]:
+async def explanation(unit: Unit, request: ExplanationRequest) -> dict[str, Any]:
     """What would be decided, and by which policy."""
     parts = unit.parts
     patient = await _patient(parts, request)
-    subject = Caller(node=caller.node, endpoint=caller.endpoint, user=request.user())
+    subject = Caller(node=unit.caller.node, endpoint=unit.caller.endpoint, user=request.user())
     given, identities = await _of(parts.database, patient)
     explained = explain(
         given,

@@ -42,8 +42,8 @@ _DOCUMENT_QUERIES = (queries.FIND_DOCUMENTS, queries.FIND_DOCUMENTS_BY_REFERENCE
 _PATIENT_ID = "$XDSDocumentEntryPatientId"
 
 
-async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> StoredQueryResponse:
-    """Answer one stored query with the objects that consent lets `caller` see.
+async def handle(unit: Unit, request: StoredQueryRequest) -> StoredQueryResponse:
+    """Answer one stored query with the objects that consent lets the caller see.
 
     Raises
     ------
@@ -64,9 +64,9 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
     )
     # Old versions are decided on with their latest, so that level 2 needs more than one statement.
     if criteria.query in _DOCUMENT_QUERIES and criteria.level == 1:
-        result, fragments = await _documents(unit, criteria, caller, leaf)
+        result, fragments = await _documents(unit, criteria, leaf)
     else:
-        result, fragments = await select(unit, criteria, caller, leaf)
+        result, fragments = await select(unit, criteria, leaf)
     if leaf:
         _check_single_patient(result.visible)
     return await answer(unit, result, fragments, leaf)
@@ -132,9 +132,7 @@ class QueryResult:
         )
 
 
-async def _documents(
-    unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
-) -> tuple[QueryResult, Mapping[str, bytes]]:
+async def _documents(unit: Unit, criteria: Criteria, leaf: bool) -> tuple[QueryResult, Mapping[str, bytes]]:
     """FindDocuments: one statement reads entries, fragments and policies, unless there are many."""
     limit = _limit(unit, leaf)
     at_once = min(limit, _limit(unit, leaf=True))
@@ -143,10 +141,10 @@ async def _documents(
     find = partial(find_documents, unit, criteria, patient_id=patient_id)
     refusals: Refusals = {}
     documents = await find(most=few + 1, leaf=leaf)
-    result = await _decided(unit, caller, documents, refusals)
+    result = await _decided(unit, documents, refusals)
     if len(documents.candidates) <= few:
         return result, documents.fragments
-    if not result.visible and await _is_closed(unit, caller, patient_id, refusals):
+    if not result.visible and await _is_closed(unit, patient_id, refusals):
         return QueryResult((), (), refusals, closed=patient_id), {}
     looked_at = _looked_at(limit)
     # Counted before anything more is read: who asks for too much is told so at the price of an index.
@@ -155,14 +153,14 @@ async def _documents(
     if result.visible:
         documents = await find(most=at_once + 1, leaf=leaf)
         if len(documents.candidates) <= at_once:
-            return await _decided(unit, caller, documents, refusals), documents.fragments
-    result = await _decided(unit, caller, await find(most=looked_at + 1, leaf=False), refusals)
+            return await _decided(unit, documents, refusals), documents.fragments
+    result = await _decided(unit, await find(most=looked_at + 1, leaf=False), refusals)
     number = len(result.candidates)
     _check_number(number if number > looked_at else len(result.visible), limit)
     return await _whole(unit, result) if leaf else (result, {})
 
 
-async def _is_closed(unit: Unit, caller: Caller, patient_id: str, refusals: Refusals) -> bool:
+async def _is_closed(unit: Unit, patient_id: str, refusals: Refusals) -> bool:
     """Whether nothing of a patient may be seen, told by what its entries have: how much there is takes no
     time, so that a closed patient answers as one who has nothing.
     """
@@ -176,18 +174,18 @@ async def _is_closed(unit: Unit, caller: Caller, patient_id: str, refusals: Refu
 
     given, codes = await unit.read(read)
     of_entries = [resource(patient_id, each) for each in codes]
-    decisions = await unit.decided(caller, [*of_entries, resource(patient_id, None)], given)
+    decisions = await unit.decide([*of_entries, resource(patient_id, None)], given)
     if any(decision.permitted for decision in decisions):
         return False
     _note(refusals, zip(of_entries, decisions, strict=False))
     return True
 
 
-async def _decided(unit: Unit, caller: Caller, documents: Documents, refusals: Refusals) -> QueryResult:
+async def _decided(unit: Unit, documents: Documents, refusals: Refusals) -> QueryResult:
     candidates = documents.candidates
     of_patient = {item.patient_id: documents.given for item in candidates[:1]}
     resources = await unit.computed(len(candidates), lambda: list(map(resource_of, candidates)))
-    decisions = await unit.decided(caller, resources, of_patient)
+    decisions = await unit.decide(resources, of_patient)
     _note(refusals, zip(resources, decisions, strict=True))
     visible = [item for item, decision in zip(candidates, decisions, strict=True) if decision.permitted]
     return QueryResult(candidates, visible, refusals)
@@ -213,10 +211,8 @@ async def answer(unit: Unit, result: QueryResult, fragments: Mapping[str, bytes]
     return await unit.computed(len(result.candidates), made)
 
 
-async def select(
-    unit: Unit, criteria: Criteria, caller: Caller, leaf: bool
-) -> tuple[QueryResult, Mapping[str, bytes]]:
-    """What a query selects and consent lets `caller` see, with fragments when whole objects are asked for.
+async def select(unit: Unit, criteria: Criteria, leaf: bool) -> tuple[QueryResult, Mapping[str, bytes]]:
+    """What a query selects and consent lets the caller see, with fragments when whole objects are asked for.
 
     Where nothing may be seen no fragment is read, and nothing of a patient of whom nothing may be seen.
 
@@ -227,16 +223,16 @@ async def select(
     """
     patients = {patient_id for name in PATIENT_PARAMETERS for patient_id in criteria.values(name)}
     refusals: Refusals = {}
-    if len(patients) == 1 and await _is_closed(unit, caller, min(patients), refusals):
+    if len(patients) == 1 and await _is_closed(unit, min(patients), refusals):
         return QueryResult((), (), refusals, closed=patients.pop()), {}
     limit = _limit(unit, leaf)
-    result, _ = await _select(unit, criteria, caller, limit, refusals)
+    result, _ = await _select(unit, criteria, limit, refusals)
     _check_number(len(result.visible), limit)
     if not leaf or not result.visible:
         return result, {}
     # Once more, on one snapshot with the fragments: an object may change between two, and what is answered
     # must have been there together.
-    result, fragments = await _select(unit, criteria, caller, limit, refusals, fragments_up_to=limit)
+    result, fragments = await _select(unit, criteria, limit, refusals, fragments_up_to=limit)
     _check_number(len(result.visible), limit)
     return await _whole(unit, result) if fragments is None else (result, fragments)
 
@@ -244,13 +240,12 @@ async def select(
 async def _select(
     unit: Unit,
     criteria: Criteria,
-    caller: Caller,
     limit: int,
     refusals: Refusals,
     *,
     fragments_up_to: int = 0,
 ) -> tuple[QueryResult, Mapping[str, bytes] | None]:
-    """What is selected and what of it `caller` may see, with all fragments if they are so few."""
+    """What is selected and what of it the caller may see, with all fragments if they are so few."""
     most = _looked_at(limit) + 1
     selection = await unit.read(
         lambda transaction: select_objects(transaction, criteria, most=most, fragments_up_to=fragments_up_to)
@@ -259,7 +254,7 @@ async def _select(
     number = len(around.objects)
     objects = decided_on(around)
     resources = await unit.computed(number, lambda: list(map(resource_of, objects)))
-    decisions = await unit.decided(caller, resources, selection.given)
+    decisions = await unit.decide(resources, selection.given)
 
     def decide() -> list[Candidate]:
         # A set or folder that has members is refused because of them.

@@ -40,7 +40,7 @@ from shared.xml import parse
 AT_ONCE = 100
 
 
-async def handle(unit: Unit, request: RegisterRequest, caller: Caller) -> RegistryResponse:
+async def handle(unit: Unit, request: RegisterRequest) -> RegistryResponse:
     """Register a submission whole, or say everything that is wrong with it.
 
     A message that comes again with its MessageID and content is answered as before.
@@ -50,14 +50,13 @@ async def handle(unit: Unit, request: RegisterRequest, caller: Caller) -> Regist
     Rejected
         Nothing was stored.
     """
-    events = audit(request, None, caller, Outcome.SUCCESS)
-    return await register(unit, request, caller, events, MESSAGE_RULES)
+    events = audit(request, None, unit.caller, Outcome.SUCCESS)
+    return await register(unit, request, events, MESSAGE_RULES)
 
 
 async def register(
     unit: Unit,
     request: RegisterRequest,
-    caller: Caller,
     events: Sequence[AuditEvent],
     rules: Sequence[Rule],
 ) -> RegistryResponse:
@@ -70,7 +69,7 @@ async def register(
         errors.extend(unit.parts.value_sets.errors(message))
     if errors or decoded.submission is None:
         raise Rejected(*errors)
-    registration = _Registration(unit, decoded.submission, caller.message_id, decoded.warnings)
+    registration = _Registration(unit, decoded.submission, unit.caller.message_id, decoded.warnings)
     if await registration.at_once(events):
         return registration.response
     before = await unit.write(registration.work, events=events, done=registration.done)

@@ -44,7 +44,7 @@ class FeedContent:
     prior_patient_id: str = ""
 
 
-async def handle(unit: Unit, request: PatientFeedRequest, caller: Caller) -> Acknowledgement:
+async def handle(unit: Unit, request: PatientFeedRequest) -> Acknowledgement:
     """Do what a message says; what it changed is durable before its CA.
 
     The same message again, by its id and content, is acknowledged as before. Whatever goes wrong becomes CE
@@ -52,16 +52,14 @@ async def handle(unit: Unit, request: PatientFeedRequest, caller: Caller) -> Ack
     """
     try:
         said = _read(request, unit.parts.settings.affinity_domain)
-        return await _taken(unit, request, said, caller)
+        return await _taken(unit, request, said)
     except PatientRefused as refused:
         return Acknowledgement.to(request, SubmissionError(str(refused)))
     except (SubmissionError, UnavailableError) as error:
         return Acknowledgement.to(request, error)
 
 
-async def _taken(
-    unit: Unit, request: PatientFeedRequest, said: FeedContent, caller: Caller
-) -> Acknowledgement:
+async def _taken(unit: Unit, request: PatientFeedRequest, said: FeedContent) -> Acknowledgement:
     acknowledgement = Acknowledgement.to(request)
     message_id, digest = str(request.message_id), hashlib.sha256(request.octets).hexdigest()
 
@@ -82,7 +80,7 @@ async def _taken(
         await _change(transaction, said)
         return None
 
-    events = _events(request, (said.prior_patient_id, said.patient_id), caller, Outcome.SUCCESS)
+    events = _events(request, (said.prior_patient_id, said.patient_id), unit.caller, Outcome.SUCCESS)
     before = await unit.write(work, events=events, done=done)
     if said.interaction is Interaction.MERGE:
         await patient_feed.finish(unit, said.patient_id)

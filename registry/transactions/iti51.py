@@ -17,8 +17,8 @@ from shared.soap.served import Served
 MAX_PATIENTS = 100
 
 
-async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> StoredQueryResponse:
-    """Answer one multi-patient query with the objects that consent lets `caller` see, each by itself.
+async def handle(unit: Unit, request: StoredQueryRequest) -> StoredQueryResponse:
+    """Answer one multi-patient query with the objects that consent lets the caller see, each by itself.
 
     Raises
     ------
@@ -40,7 +40,7 @@ async def handle(unit: Unit, request: StoredQueryRequest, caller: Caller) -> Sto
     )
     if (number := len(patients_of(request))) > MAX_PATIENTS:
         raise QueryError(f"{number} patients in one query; name at most {MAX_PATIENTS}")
-    result, fragments = await select(unit, criteria, caller, leaf)
+    result, fragments = await select(unit, criteria, leaf)
     return await answer(unit, result, fragments, leaf)
 
 

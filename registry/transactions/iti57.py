@@ -65,7 +65,7 @@ RULES = Rules(
 )
 
 
-async def handle(unit: Unit, request: UpdateRequest, caller: Caller) -> RegistryResponse:
+async def handle(unit: Unit, request: UpdateRequest) -> RegistryResponse:
     """Carry out all operations of a message, or say everything that is wrong with them.
 
     A node of the community may update, and a user in a role of `administrator_roles`. A message that comes
@@ -76,16 +76,16 @@ async def handle(unit: Unit, request: UpdateRequest, caller: Caller) -> Registry
     Rejected
         Nothing was changed.
     """
-    if not may_administer(caller, unit.parts.settings.administrator_roles):
+    if not may_administer(unit.caller, unit.parts.settings.administrator_roles):
         raise Rejected(
             SubmissionError("this caller may not update; a node of the community or an administrator may")
         )
-    events = audit(request, None, caller, Outcome.SUCCESS)
-    return await update_metadata(unit, request, caller, events, RULES)
+    events = audit(request, None, unit.caller, Outcome.SUCCESS)
+    return await update_metadata(unit, request, events, RULES)
 
 
 async def update_metadata(
-    unit: Unit, request: UpdateRequest, caller: Caller, events: Sequence[AuditEvent], rules: Rules
+    unit: Unit, request: UpdateRequest, events: Sequence[AuditEvent], rules: Rules
 ) -> RegistryResponse:
     """Update by the rules of a transaction; raises `Rejected`."""
     decoded = request.decoded
@@ -96,7 +96,7 @@ async def update_metadata(
         errors.extend(unit.parts.value_sets.errors(message))
     if errors or decoded.submission is None:
         raise Rejected(*map(_told, errors))
-    updating = _Updating(unit, decoded.submission, caller.message_id, decoded.warnings, rules)
+    updating = _Updating(unit, decoded.submission, unit.caller.message_id, decoded.warnings, rules)
     before = await unit.write(updating.work, events=events, done=updating.done)
     return updating.response if before is None else decode_registry_response(parse(before))
 

@@ -16,7 +16,7 @@ from shared.security.speaker import Speaker
 from shared.soap.served import Served
 
 
-async def handle(unit: Unit, request: RegisterRequest, caller: Caller) -> RegistryResponse:
+async def handle(unit: Unit, request: RegisterRequest) -> RegistryResponse:
     """Register a submission of On-Demand entries whole, or say everything that is wrong with it.
 
     A message that comes again with its MessageID and content is answered as before.
@@ -26,8 +26,8 @@ async def handle(unit: Unit, request: RegisterRequest, caller: Caller) -> Regist
     Rejected
         Nothing was stored.
     """
-    events = audit(request, None, caller, Outcome.SUCCESS)
-    return await register(unit, request, caller, events, ON_DEMAND_RULES)
+    events = audit(request, None, unit.caller, Outcome.SUCCESS)
+    return await register(unit, request, events, ON_DEMAND_RULES)
 
 
 def audit(

@@ -34,7 +34,7 @@ from shared.xml import parse
 _SUCCESS = RegistryResponse(status=Status.SUCCESS)
 
 
-async def handle(unit: Unit, request: RemoveMetadataRequest, caller: Caller) -> RegistryResponse:
+async def handle(unit: Unit, request: RemoveMetadataRequest) -> RegistryResponse:
     """Remove all objects that are listed, or say everything that keeps them from going.
 
     A node of the community may remove, and a user in a role of `administrator_roles`; consent has no say. A
@@ -45,13 +45,13 @@ async def handle(unit: Unit, request: RemoveMetadataRequest, caller: Caller) -> 
     Rejected
         Nothing was removed.
     """
-    if not may_administer(caller, unit.parts.settings.administrator_roles):
+    if not may_administer(unit.caller, unit.parts.settings.administrator_roles):
         raise Rejected(
             InvalidRemoval("this caller may not remove; a node of the community or an administrator may")
         )
     if request.errors:
         raise Rejected(*request.errors)
-    removing = _Removing(unit, request, caller)
+    removing = _Removing(unit, request)
     before = await unit.write(removing.work, events=(), done=removing.done)
     return _SUCCESS if before is None else decode_registry_response(parse(before))
 
@@ -62,33 +62,32 @@ class _Removing:
 
     unit: Unit
     request: RemoveMetadataRequest
-    caller: Caller
 
     async def work(self, transaction: Transaction) -> bytes | None:
         """Remove and return None; or return the response that this message was given before."""
         now = self.unit.parts.now()
         before = await submissions.find_or_keep_answer(
             transaction,
-            message_id=self.caller.message_id,
+            message_id=self.unit.caller.message_id,
             digest=_digest(self.request),
             response=encode_registry_response(_SUCCESS, Actor.REGISTRY),
             created=now.isoformat(),
         )
         if before is not None:
-            await self._record(transaction, audit(self.request, None, self.caller, Outcome.SUCCESS))
+            await self._record(transaction, audit(self.request, None, self.unit.caller, Outcome.SUCCESS))
             return before
         await _lock(transaction, self.request.ids)
         removal = await removals.find_removal(transaction, self.request.ids)
         if errors := errors_of(removal):
             raise Rejected(*errors)
         await _remove(transaction, removal, Timestamp.of(now))
-        await self._record(transaction, tuple(_events(self.caller, removal)))
+        await self._record(transaction, tuple(_events(self.unit.caller, removal)))
         return None
 
     async def done(self, transaction: Transaction) -> bytes | None:
         """The response that is kept when this removal was carried out."""
         return await submissions.find_answer(
-            transaction, message_id=self.caller.message_id, digest=_digest(self.request)
+            transaction, message_id=self.unit.caller.message_id, digest=_digest(self.request)
         )
 
     async def _record(self, transaction: Transaction, events: Sequence[AuditEvent]) -> None:

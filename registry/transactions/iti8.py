@@ -19,7 +19,7 @@ from shared.audit.events import AuditEvent, Outcome, feed_participants, ihe
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import UnavailableError
 from shared.faults import NodeRefused
-from shared.security.caller import Node
+from shared.security.caller import Caller, Node
 from shared.security.rights import Rights
 from shared.store.engine import Transaction
 from shared.telemetry.log import logger
@@ -49,7 +49,7 @@ class FeedReceiver:
         ended(Result.FAILURE)
         message = attempted(lambda: self._read(octets, node))
         if isinstance(message, FeedMessage):
-            answer = await awaited(self._taken(message, hashlib.sha256(octets).hexdigest(), address))
+            answer = await awaited(self._taken(message, hashlib.sha256(octets).hexdigest(), node))
             return await self._answered(answer, message, octets, address)
         return await self._answered(message, None, octets, address)
 
@@ -85,7 +85,7 @@ class FeedReceiver:
                 ended(Result.SUCCESS)
                 return acknowledgement
 
-    async def _taken(self, message: FeedMessage, digest: str, address: str) -> bytes:
+    async def _taken(self, message: FeedMessage, digest: str, node: Node) -> bytes:
         now = self.parts.now()
         acknowledgement = feed.acknowledgement(message.header, now=now)
         change = _change(message)
@@ -109,8 +109,8 @@ class FeedReceiver:
             await change(transaction)
             return acknowledgement
 
-        events = audit(message, address, self.host, Outcome.SUCCESS)
-        unit = Unit(self.parts)
+        events = audit(message, node.address, self.host, Outcome.SUCCESS)
+        unit = Unit(self.parts, Caller(node=node, endpoint=self.host))
         taken = await after_merges(unit, lambda: unit.write(work, events=events, done=done))
         if message.event is Event.MERGE:
             await patient_feed.finish(unit, message.patient_id)

@@ -20,7 +20,7 @@ from shared.security.speaker import Speaker
 from shared.soap.served import Served
 
 
-async def handle(unit: Unit, request: UpdateRequest, caller: Caller) -> RegistryResponse:
+async def handle(unit: Unit, request: UpdateRequest) -> RegistryResponse:
     """Register new versions of document entries, or say everything that is wrong with them.
 
     Local policy lets nodes of the community update, and users in a role of `administrator_roles`; nobody may
@@ -32,7 +32,7 @@ async def handle(unit: Unit, request: UpdateRequest, caller: Caller) -> Registry
         Nothing was changed.
     """
     settings = unit.parts.settings
-    if not may_administer(caller, settings.administrator_roles):
+    if not may_administer(unit.caller, settings.administrator_roles):
         raise Rejected(
             LocalPolicyRestriction(
                 "this caller may not update; a node of the community or an administrator may"
@@ -44,7 +44,7 @@ async def handle(unit: Unit, request: UpdateRequest, caller: Caller) -> Registry
         against=partial(errors_of_restricted_update, fixed=settings.fixed_attributes),
         restricted=True,
     )
-    return await update_metadata(unit, request, caller, audit(request, None, caller, Outcome.SUCCESS), rules)
+    return await update_metadata(unit, request, audit(request, None, unit.caller, Outcome.SUCCESS), rules)
 
 
 def audit(

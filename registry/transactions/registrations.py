@@ -17,7 +17,6 @@ from shared.messages.registrations import (
 )
 from shared.rest.message import HttpRequest, HttpResponse, json_response
 from shared.rest.served import ServedRest
-from shared.security.caller import Caller
 from shared.security.rights import Right
 from shared.settings import PatientPolicy
 from shared.store.engine import Transaction
@@ -28,7 +27,7 @@ async def decode(request: HttpRequest) -> RegistrationsRequest:
     return RegistrationsRequest.decode(await request.json_octets())
 
 
-async def handle(unit: Unit, request: RegistrationsRequest, _: Caller) -> Registrations:
+async def handle(unit: Unit, request: RegistrationsRequest) -> Registrations:
     """Find what is registered of the documents, and of the patient, on one snapshot."""
     settings = unit.parts.settings
     patient_id = identities.canonical(request.patient_id, settings.affinity_domain)

@@ -58,7 +58,7 @@ class Janitor:
         for provision in await documents.find_undecided(
             self._parts.database, older_than_seconds=older_than_seconds
         ):
-            outcome = await registration.register(Unit(self._parts), provision)
+            outcome = await registration.register(Unit(self._parts, self._parts.ourselves), provision)
             if not outcome.final:
                 break  # the registry is away: asking for the next one now would tell nothing more
             resolved += 1
@@ -87,7 +87,7 @@ class Janitor:
         self._older_than_seconds = self._in_hand_seconds
 
     async def _updates(self) -> None:
-        _tell("updates", await iti57.resolve(Unit(self._parts)))
+        _tell("updates", await iti57.resolve(Unit(self._parts, self._parts.ourselves)))
 
     async def _sweep(self) -> None:
         _tell("sweep", await self.sweep())

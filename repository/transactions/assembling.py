@@ -19,14 +19,13 @@ from repository.transactions import iti57, snapshots
 from repository.transactions.snapshots import SnapshotOutcome
 from repository.unit import Unit
 from shared.attempts import to_its_end
-from shared.consent.decision import Action, Decision, Resource
+from shared.consent.decision import Decision, Resource
 from shared.ebrim.codec import decode_submission, encode_submission, parse_fragment
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import DocumentEntry
 from shared.errors import DocumentUniqueIdError, XdsError
 from shared.messages.documents import DocumentRequest, RetrievedDocument
 from shared.messages.on_demand import MadeManifest, ManifestRequest
-from shared.security.caller import Caller
 from shared.soap.mtom import Content
 from shared.store.engine import Transaction
 from shared.telemetry.log import logger
@@ -45,9 +44,9 @@ class Withheld(DocumentUniqueIdError):
 
 
 async def assembled(
-    unit: Unit, request: DocumentRequest, assembly: Assembly, caller: Caller, *, hold_bytes: int
+    unit: Unit, request: DocumentRequest, assembly: Assembly, *, hold_bytes: int
 ) -> RetrievedDocument:
-    """Make the document of `assembly`, which consent lets `caller` have, and keep it as its kind wants.
+    """Make the document of `assembly`, which consent lets the caller have, and keep it as its kind wants.
 
     Raises
     ------
@@ -58,13 +57,13 @@ async def assembled(
     """
     new_id, new_repository = "", ""
     if assembly.kind is AssemblyKind.DELAYED:
-        made = await _made(unit, assembly, caller)
+        made = await _made(unit, assembly)
         came = await _made_once(unit, assembly, made)
     elif unit.parts.settings.persist_on_demand:
-        made, came, registered = await _made_current(unit, assembly, caller)
+        made, came, registered = await _made_current(unit, assembly)
         new_repository = request.repository_unique_id if registered else ""
     else:
-        made = await _made(unit, assembly, caller)
+        made = await _made(unit, assembly)
         came = await _kept(unit, made)
     [entry] = made.submission.document_entries
     if assembly.kind is AssemblyKind.ON_DEMAND:
@@ -80,14 +79,12 @@ async def assembled(
     )
 
 
-async def _made_current(
-    unit: Unit, assembly: Assembly, caller: Caller
-) -> tuple[MadeManifest, ContentDigest, bool]:
+async def _made_current(unit: Unit, assembly: Assembly) -> tuple[MadeManifest, ContentDigest, bool]:
     """The snapshot of now, made again when another one was registered meanwhile; and whether it is
     registered, which it is not when the registry takes no snapshots of the entry any more."""
     for _ in range(_ATTEMPTS):
         before = await snapshots.current(unit, assembly)
-        made = await _made(unit, assembly, caller)
+        made = await _made(unit, assembly)
         came = await _kept(unit, made)
         outcome = await snapshots.registered(unit, assembly, made, came, before)
         if outcome is not SnapshotOutcome.OVERTAKEN:
@@ -95,8 +92,8 @@ async def _made_current(
     raise _not_now(assembly, "its content changes faster than it can be registered; ask again")
 
 
-async def _made(unit: Unit, assembly: Assembly, caller: Caller) -> MadeManifest:
-    """What the provider makes now, which consent lets `caller` have."""
+async def _made(unit: Unit, assembly: Assembly) -> MadeManifest:
+    """What the provider makes now, which consent lets the caller have."""
     request = ManifestRequest(
         study_instance_uid=assembly.study_instance_uid,
         patient_id=assembly.patient_id,
@@ -114,7 +111,7 @@ async def _made(unit: Unit, assembly: Assembly, caller: Caller) -> MadeManifest:
         raise _not_now(assembly, "the study belongs to another patient than when it was registered")
     if (entry.unique_id == assembly.unique_id) is not (assembly.kind is AssemblyKind.DELAYED):
         raise _not_now(assembly, "what was made has not the uniqueId that it must have")
-    await _decide(unit, assembly, entry, caller)
+    await _decide(unit, assembly, entry)
     return made
 
 
@@ -122,14 +119,14 @@ def _not_now(assembly: Assembly, why: str) -> XdsError:
     return XdsError(f"document {assembly.unique_id} cannot be made now: {why}", location=assembly.unique_id)
 
 
-async def _decide(unit: Unit, assembly: Assembly, entry: DocumentEntry, caller: Caller) -> None:
+async def _decide(unit: Unit, assembly: Assembly, entry: DocumentEntry) -> None:
     resource = Resource(
         patient_id=entry.patient_id,
         confidentiality=frozenset(map(str, entry.confidentiality_codes)),
         class_code=str(entry.class_code),
         type_code=str(entry.type_code),
     )
-    [decision] = await unit.parts.consent.decide(caller, Action.RETRIEVE, (resource,))
+    [decision] = await unit.decide((resource,))
     if not decision.permitted:
         raise Withheld(assembly.unique_id, decision)
 

@@ -15,7 +15,6 @@ from shared.http.problem import Conflict, NotFound, Unavailable
 from shared.messages.registry import RegistryResponse, Status
 from shared.rest.message import JsonBody, json_created
 from shared.rest.served import ServedRest
-from shared.security.caller import Caller
 from shared.security.rights import Right
 
 MAX_BODY = 16 * 1024
@@ -32,7 +31,7 @@ class EntryRequest(BaseModel):
     kind: AssemblyKind = AssemblyKind.ON_DEMAND
 
 
-async def handle(unit: Unit, request: EntryRequest, _: Caller) -> dict[str, str]:
+async def handle(unit: Unit, request: EntryRequest) -> dict[str, str]:
     """Register the entry by ITI-61 or ITI-42, which records it."""
     entered = await iti61.enter(unit, request.study_instance_uid, request.patient_id, request.kind)
     if entered.response.status is Status.SUCCESS:

@@ -39,7 +39,7 @@ from shared.store.engine import Transaction
 _MANIFEST_FORMAT = "1.2.840.10008.5.1.4.1.1.88.59"
 
 
-async def handle(unit: Unit, request: ProvideAndRegisterRequest, caller: Caller) -> RegistryResponse:
+async def handle(unit: Unit, request: ProvideAndRegisterRequest) -> RegistryResponse:
     """Keep the documents, register them, and answer what the registry answered.
 
     Raises
@@ -64,7 +64,7 @@ async def handle(unit: Unit, request: ProvideAndRegisterRequest, caller: Caller)
         missing | {name: _bytes(content) for name, content in received.items()},
         times=Counter(document.id for document in request.documents),
     )
-    response = await _provide(unit, request, submission, received, caller)
+    response = await _provide(unit, request, submission, received)
     # What decoding dropped cannot be warned of by a registry that never saw it (ITI TF-3 4.2.3.1.6).
     return replace(response, errors=(*response.errors, *request.decoded.warnings))
 
@@ -83,17 +83,16 @@ async def _provide(
     request: ProvideAndRegisterRequest,
     submission: Submission,
     received: dict[str, Received],
-    caller: Caller,
 ) -> RegistryResponse:
     settings = unit.parts.settings
     provided = {name: _bytes(content) for name, content in received.items()}
     submission = completed(submission, provided, repository_unique_id=settings.repository_unique_id)
     registry_objects = encode_submission(submission)
     digest = digest_of(registry_objects, provided)
-    success = audit(request, None, caller, Outcome.SUCCESS)
-    if caller.message_id:
+    success = audit(request, None, unit.caller, Outcome.SUCCESS)
+    if unit.caller.message_id:
         before = await documents.find_provision(
-            unit.parts.database, message_id=caller.message_id, digest=digest
+            unit.parts.database, message_id=unit.caller.message_id, digest=digest
         )
         if before is not None:
             return await _again(unit, before, success)
@@ -101,7 +100,7 @@ async def _provide(
     types = {entry.entry_uuid: entry.mime_type for entry in submission.document_entries}
     for name, content in received.items():
         await unit.parts.blobs.keep(content, mime_type=types[name])
-    message_id = caller.message_id or new_uuid()
+    message_id = unit.caller.message_id or new_uuid()
     provision = Provision(
         provision_id=str(uuid4()),
         message_id=message_id,

@@ -15,7 +15,7 @@ from repository.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.audit.patterns import Side
-from shared.consent.decision import Action, Decision, Resource
+from shared.consent.decision import Decision, Resource
 from shared.errors import DocumentUniqueIdError, UnknownRepositoryId, XdsError
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
@@ -46,11 +46,9 @@ class DocumentSet(RetrieveDocumentSetResponse):
     results: tuple[DocumentResult, ...] = ()
 
 
-async def handle(
-    unit: Unit, request: RetrieveDocumentSetRequest, caller: Caller
-) -> RetrieveDocumentSetResponse:
-    """Answer with the documents that are here and that consent lets `caller` have; one error for each of the
-    others.
+async def handle(unit: Unit, request: RetrieveDocumentSetRequest) -> RetrieveDocumentSetResponse:
+    """Answer with the documents that are here and that consent lets the caller have; one error for each of
+    the others.
 
     A document that is refused is answered as one that does not exist. What is asked for twice comes once.
     """
@@ -58,7 +56,7 @@ async def handle(
     ours = unit.parts.settings.repository_unique_id
     here = [each.document_unique_id for each in document_requests if each.repository_unique_id == ours]
     known = await _known(unit, here) if here else {}
-    decided = await _decided(unit, known, caller)
+    decided = await _decided(unit, known)
 
     delivered: list[RetrievedDocument] = []
     errors: list[XdsError] = []
@@ -66,7 +64,7 @@ async def handle(
     left = _HELD_BYTES
     for each in document_requests:
         try:
-            document = await _document(unit, each, decided, caller, left)
+            document = await _document(unit, each, decided, left)
         except XdsError as error:
             errors.append(error)
             results.append(_failed(each, error, decided))
@@ -87,13 +85,12 @@ async def _known(unit: Unit, unique_ids: Sequence[str]) -> dict[str, list[_Found
     return known
 
 
-async def _decided(unit: Unit, known: dict[str, list[_Found]], caller: Caller) -> _Decided:
+async def _decided(unit: Unit, known: dict[str, list[_Found]]) -> _Decided:
     """For each document the submission by which the caller may have it, or one by which not."""
     copies = [copy for of_one in known.values() for copy in of_one]
     if not copies:
         return {}
-    resources = tuple(map(_resource, copies))
-    decisions = await unit.parts.consent.decide(caller, Action.RETRIEVE, resources)
+    decisions = await unit.decide(tuple(map(_resource, copies)))
     decided_documents: _Decided = {}
     for copy, decision in zip(copies, decisions, strict=True):
         if decision.permitted or copy.unique_id not in decided_documents:
@@ -115,7 +112,6 @@ async def _document(
     unit: Unit,
     request: DocumentRequest,
     decided: _Decided,
-    caller: Caller,
     hold_bytes: int,
 ) -> RetrievedDocument:
     unique_id = request.document_unique_id
@@ -129,7 +125,7 @@ async def _document(
     if not decision.permitted:
         raise Withheld(unique_id, decision)
     if isinstance(document, Assembly):
-        return await assembling.assembled(unit, request, document, caller, hold_bytes=hold_bytes)
+        return await assembling.assembled(unit, request, document, hold_bytes=hold_bytes)
     try:
         content = await unit.parts.integrity.content(document.sha256, document.size, hold_bytes=hold_bytes)
     except (DamagedBlob, StoreUnavailable):

@@ -31,14 +31,14 @@ from shared.store.engine import Transaction
 Provided = Mapping[str, list[tuple[str, ProvisionState]]]
 
 
-async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) -> RegistryResponse:
+async def handle(unit: Unit, request: RemoveDocumentsRequest) -> RegistryResponse:
     """Remove the documents that are here, with one error for each of the others.
 
     A node of the community may remove, and a user in a role of `administrator_roles`; consent has no say.
     The removal and its events are one transaction.
     """
     requests = tuple(dict.fromkeys(request.documents))
-    if not _may_remove(unit, caller):
+    if not _may_remove(unit):
         return _response(tuple(map(_not_by_this_caller, requests)), removed=0)
     ours = unit.parts.settings.repository_unique_id
 
@@ -57,7 +57,7 @@ async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) ->
         removed = [each for each in requests if each not in errors]
         for unique_id in dict.fromkeys(each.document_unique_id for each in removed):
             await documents.remove_document(transaction, unique_id)
-        await unit.insert_events(transaction, _events(caller, known, removed, tuple(errors)))
+        await unit.insert_events(transaction, _events(unit.caller, known, removed, tuple(errors)))
         attempted.append(([each.document_unique_id for each in removed], tuple(errors.values())))
         return tuple(errors.values())
 
@@ -66,7 +66,8 @@ async def handle(unit: Unit, request: RemoveDocumentsRequest, caller: Caller) ->
     return _response(errors, removed=len(requests) - len(errors))
 
 
-def _may_remove(unit: Unit, caller: Caller) -> bool:
+def _may_remove(unit: Unit) -> bool:
+    caller = unit.caller
     if caller.community_node:
         return True
     roles = caller.user.roles if caller.user else ()

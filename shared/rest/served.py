@@ -39,7 +39,7 @@ class ServedRest(Generic[Request, Response]):
     routes: tuple[str, ...]
     right: Right
     decode: Callable[[HttpRequest], Awaitable[Request]]
-    handle: Callable[[Any, Request, Caller], Awaitable[Response]]
+    handle: Callable[[Any, Request], Awaitable[Response]]
     encode: Callable[[Response], HttpResponse]
     audit: Callable[[Request, Response | None, Caller, Outcome], tuple[AuditEvent, ...]] = unrecorded
     number: str = ""

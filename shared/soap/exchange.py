@@ -9,8 +9,8 @@ from typing import Any
 from shared.faults import ReceiverFault, SenderFault
 from shared.http.media_type import MULTIPART, MediaType
 from shared.http.raw_asgi import Piece, Scope
+from shared.perform import Closable
 from shared.security.caller import Caller, Node
-from shared.soap.mtom import Relay
 from shared.soap.package import Package
 from shared.soap.served import Served
 from shared.telemetry.metrics import Result
@@ -49,7 +49,7 @@ class Exchange:
     caller: Caller | None = None
     received: float = 0.0
     result: Result = Result.FAULT
-    relay: Relay | None = None
+    relay: Closable | None = None
 
     @property
     def mtom(self) -> bool:

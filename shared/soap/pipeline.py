@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from shared.attempts import to_its_end
 from shared.audit.events import Outcome
@@ -42,8 +42,10 @@ from shared.perform import (
     EventRecorder,
     InternalError,
     UnitFactory,
+    errors_of,
     outcome_of,
     perform,
+    relay_of,
     unexpected,
 )
 from shared.security.caller import Caller, Node
@@ -106,6 +108,16 @@ class SoapAuthenticator(Protocol):
         ...
 
 
+@runtime_checkable
+class _Graded(Protocol):
+    """A response that says itself how far it succeeded (ebRS ResponseStatusType)."""
+
+    @property
+    def status(self) -> str:
+        """The URI of its status."""
+        ...
+
+
 class SoapService:
     """The SOAP endpoint of one service; wired in its `app.py`, `asgi` is mounted under its path.
 
@@ -114,7 +126,7 @@ class SoapService:
     served
         What is served, found by `wsa:Action`.
     unit
-        Opens the unit of work of one request.
+        Makes the unit of work of one request.
     actor
         The form in which the service writes error codes.
     spool_folder
@@ -272,7 +284,7 @@ class SoapService:
                 # Its tree is several times the message; it shall not wait for the disk with all the others.
                 del envelope
                 response = await perform(served, self._unit, exchange.request, caller, self._recorder)
-                exchange.relay = getattr(response, "relay", None)
+                exchange.relay = relay_of(response)
             except (XdsError, Rejected) as refused:
                 response = self._refusal(served, refused)
             exchange.result = _result(response)
@@ -451,13 +463,12 @@ class SoapService:
 
 
 def _result(response: Any) -> Result:
-    if any(isinstance(error, InternalError) for error in getattr(response, "errors", ())):
+    if any(isinstance(error, InternalError) for error in errors_of(response)):
         return Result.ERROR
     if outcome_of(response) is Outcome.SUCCESS:
         return Result.SUCCESS
-    return (
-        Result.PARTIAL if str(getattr(response, "status", "")).endswith("PartialSuccess") else Result.FAILURE
-    )
+    partial = isinstance(response, _Graded) and response.status.endswith("PartialSuccess")
+    return Result.PARTIAL if partial else Result.FAILURE
 
 
 def _length(content_length: bytes) -> int | None:

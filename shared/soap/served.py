@@ -25,6 +25,6 @@ class Served(Generic[Request, Response]):
     """
 
     transaction: SoapTransaction[Request, Response]
-    handle: Callable[[Any, Request, Caller], Awaitable[Response]]
+    handle: Callable[[Any, Request], Awaitable[Response]]
     audit: Callable[[Request, Response | None, Caller, Outcome], tuple[AuditEvent, ...]]
     speaker: Speaker = Speaker.USER

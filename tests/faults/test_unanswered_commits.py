@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from registry.store.patients import find_patient
 from registry.store.tables import audit_outbox
 from registry.transactions import SERVED_REST, iti61, iti62
 from registry.transactions.iti8 import FeedReceiver
+from registry.unit import Unit
 from shared.ebrim.model import AssociationType, DocumentEntry
 from shared.errors import Busy, OutcomeNotKnown
 from shared.messages.iti42 import RegisterRequest
@@ -178,7 +180,7 @@ async def a_policy(registry: Registry) -> Change:
     """A consent policy that is set."""
     policy_id = an_id()
     parts = registry.parts
-    app = rest_app(SERVED_REST, unit=parts.unit, recorder=parts.recorder, settings=parts.settings)
+    app = rest_app(SERVED_REST, unit=partial(Unit, parts), recorder=parts.recorder, settings=parts.settings)
 
     async def post(action: str, **content: Any) -> httpx2.Response:
         transport = httpx2.ASGITransport(app, client=("127.0.0.1", 1))

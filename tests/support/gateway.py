@@ -35,7 +35,6 @@ from shared.messages.rad69 import (
     SeriesRequest,
     StudyRequest,
 )
-from shared.security.caller import Caller
 from shared.settings import ServiceSettings, TlsSettings
 from shared.soap.client import SoapClient
 from shared.soap.pipeline import SoapService
@@ -83,18 +82,18 @@ class Actors:
             spool_folder=self.folder / "incoming",
         )
 
-    async def _query(self, unit: object, request: StoredQueryRequest, caller: Caller) -> StoredQueryResponse:
+    async def _query(self, unit: object, request: StoredQueryRequest) -> StoredQueryResponse:
         self._heard(request)
         return StoredQueryResponse(fragments=self.fragments, errors=self.query_errors)
 
     async def _documents(
-        self, unit: object, request: RetrieveDocumentSetRequest, caller: Caller
+        self, unit: object, request: RetrieveDocumentSetRequest
     ) -> RetrieveDocumentSetResponse:
         self._heard(request)
         return self._retrieved(request.documents)
 
     async def _images(
-        self, unit: object, request: RetrieveImagingDocumentSetRequest, caller: Caller
+        self, unit: object, request: RetrieveImagingDocumentSetRequest
     ) -> RetrieveDocumentSetResponse:
         self._heard(request)
         return self._retrieved(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +23,6 @@ from shared.audit.refusals import Refusals
 from shared.audit.spool import AuditUnavailable
 from shared.perform import EventRecorder
 from shared.security.authenticator import Authenticator
-from shared.security.caller import Caller
 from shared.store.engine import Database
 from shared.store.opening import open_database
 from tests.support.databases import DatabasePlace
@@ -116,13 +116,9 @@ def stow_app(intake: Intake, recorder: EventRecorder | None = None) -> Starlette
         instances=intake.store, settings=intake.settings, recorder=recorder, authenticator=authenticator
     )
 
-    @asynccontextmanager
-    async def unit(_: Caller) -> AsyncIterator[Unit]:
-        yield Unit(parts)  # type: ignore[arg-type]  # what RAD-108 works with is there
-
     return rest_app(
         (rad108.SERVED,),
-        unit=unit,
+        unit=partial(Unit, parts),  # type: ignore[arg-type]  # what RAD-108 works with is there
         recorder=recorder,
         settings=intake.settings,
         authenticator=authenticator,

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from registry.store import consents, identifiers, objects
 from registry.store import patients as patient_store
 from registry.store.tables import audit_outbox
 from registry.transactions import iti18, iti42
-from registry.unit import Parts
+from registry.unit import Parts, Unit
 from shared.audit.recorder import AuditRecorder
 from shared.consent.evaluation import PolicyDecisions
 from shared.consent.policy import Policy, encode_policy
@@ -76,7 +77,7 @@ class Registry:
     ) -> RegistryResponse:
         return await perform(
             iti42.SERVED,
-            self.parts.unit,
+            partial(Unit, self.parts),
             RegisterRequest(decoded=decoded),
             replace(caller, message_id=message_id),
             self.parts.recorder,
@@ -104,7 +105,7 @@ class Registry:
             return_type=return_type,
             parameters={**encode_parameters(parameters or {}), **(raw or {})},
         )
-        response = await perform(served, self.parts.unit, request, caller, self.parts.recorder)
+        response = await perform(served, partial(Unit, self.parts), request, caller, self.parts.recorder)
         decoded = ITI18.decode_response(etree.fromstring(ITI18.encode_response(response)))
         assert not decoded.errors
         assert not decoded.objects.errors
@@ -115,7 +116,7 @@ class Registry:
     ) -> Any:
         """The response of any transaction, with its audit; raises what the transaction raises."""
         caller = replace(caller, message_id=message_id)
-        return await perform(served, self.parts.unit, request, caller, self.parts.recorder)
+        return await perform(served, partial(Unit, self.parts), request, caller, self.parts.recorder)
 
     async def store_as_is(self, *values: RegistryObject) -> None:
         """Put objects of one patient into the database without any rule, for what other transactions would

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from shared.audit.recorder import AuditUnavailable
 from shared.audit.refusals import Refusals
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SOAP12, WSA, SecurityFault
+from shared.perform import UnitOfWork
 from shared.security.caller import Caller, Node
 from shared.security.speaker import Speaker
 from shared.settings import ServiceSettings
@@ -140,9 +140,7 @@ class Doorkeeper:
         return Caller(node=node, endpoint=endpoint, message_id=message_id)
 
 
-@dataclass
-class Unit:
-    audited: bool = False
+Unit = UnitOfWork[None]
 
 
 def describe(request: Any, response: Any, caller: Caller, outcome: Outcome) -> tuple[AuditEvent, ...]:
@@ -156,7 +154,7 @@ def describe(request: Any, response: Any, caller: Caller, outcome: Outcome) -> t
     )
 
 
-async def echo(unit: Unit, request: Echo, caller: Caller) -> Echo:
+async def echo(unit: Unit, request: Echo) -> Echo:
     return Echo(request.text)
 
 
@@ -168,22 +166,21 @@ class Keeper:
     kept: list[bytes | None] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
 
-    async def __call__(self, unit: Unit, request: Documents, caller: Caller) -> Documents:
+    async def __call__(self, unit: Unit, request: Documents) -> Documents:
         self.kept = [None if one is None else one.path.read_bytes() for one in request.documents]  # type: ignore[union-attr]
         self.received = [one for one in request.documents if isinstance(one, Received)]
         return Documents(tuple(one for one in request.documents if one is not None))
 
 
 def refusing(*errors: XdsError) -> Callable[..., Any]:
-    async def handle(unit: Unit, request: Any, caller: Caller) -> Any:
+    async def handle(unit: Unit, request: Any) -> Any:
         raise Rejected(*errors) if len(errors) > 1 else errors[0]
 
     return handle
 
 
-@asynccontextmanager
-async def a_unit(caller: Caller) -> AsyncIterator[Unit]:
-    yield Unit()
+def a_unit(caller: Caller) -> Unit:
+    return Unit(None, caller)
 
 
 @dataclass

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from registry.domain import stored_queries as queries
 from registry.transactions import iti57, iti92
+from registry.unit import Unit
 from shared.ebrim import schemes
 from shared.ebrim.codec import DecodedSubmission, RegistryObjects
 from shared.ebrim.identifiers import new_uuid
@@ -134,7 +136,7 @@ async def update(
     decoded = message if isinstance(message, DecodedSubmission) else DecodedSubmission(submission=message)
     return await perform(
         (iti92 if restricted else iti57).SERVED,
-        registry.parts.unit,
+        partial(Unit, registry.parts),
         UpdateRequest(decoded=decoded),
         replace(caller, message_id=message_id),
         registry.parts.recorder,

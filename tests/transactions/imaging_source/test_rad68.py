@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import httpx2
 import pytest
@@ -29,6 +30,7 @@ from shared.faults import WSSE
 from shared.http.client import http_client
 from shared.messages.iti41 import ITI41
 from shared.messages.registry import RegistryResponse, Status
+from shared.perform import UnitOfWork
 from shared.security.authenticator import Authenticator
 from shared.security.speaker import Speaker
 from shared.settings import TlsSettings
@@ -121,13 +123,9 @@ async def test_the_metadata_speak_of_the_study(source):
 async def a_real_repository(source: Source, heard: list) -> AsyncIterator[None]:
     """A SOAP service of ITI-41 in this process, which the source calls with octets."""
 
-    async def handle(_, request, caller):
-        heard.append((caller.message_id, request, request.documents[0].content.path.read_bytes()))
+    async def handle(unit, request):
+        heard.append((unit.caller.message_id, request, request.documents[0].content.path.read_bytes()))
         return SUCCESS
-
-    @asynccontextmanager
-    async def unit(_):
-        yield object()
 
     class Deaf:
         async def record(self, events):
@@ -136,7 +134,7 @@ async def a_real_repository(source: Source, heard: list) -> AsyncIterator[None]:
     settings = source.parts.settings
     service = SoapService(
         (Served(ITI41, handle, lambda *_: (), Speaker.NODE),),
-        unit=unit,
+        unit=partial(UnitOfWork, None),
         authenticator=Authenticator(settings),
         recorder=Deaf(),
         settings=settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import httpx2
 import pytest
@@ -13,6 +14,7 @@ from registry.store import assertions
 from registry.store.assertions import UsedAssertions
 from registry.store.tables import used_assertion
 from registry.transactions import SERVED_REST
+from registry.unit import Unit
 from shared.faults import WSSE, SecurityFault
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Node
@@ -30,7 +32,7 @@ MIGRATIONS = "registry.store:migrations"
 def at(registry, address="127.0.0.1"):
     """A client of the registry's own interface, at this address."""
     parts = registry.parts
-    app = rest_app(SERVED_REST, unit=parts.unit, recorder=parts.recorder, settings=parts.settings)
+    app = rest_app(SERVED_REST, unit=partial(Unit, parts), recorder=parts.recorder, settings=parts.settings)
     transport = httpx2.ASGITransport(app, client=(address, 1))
     return httpx2.AsyncClient(transport=transport, base_url=URL, trust_env=False)
 

@@ -1,6 +1,7 @@
 """After merges each identity decides by its own policies and the default, wherever policies travel."""
 
 import itertools
+from functools import partial
 
 import httpx2
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from registry.domain import stored_queries as queries
 from registry.transactions import SERVED_REST, patient_feed
+from registry.unit import Unit
 from shared.consent.decision import Action, Resource
 from shared.consent.directory import ConsentDecisions, registry_policies
 from shared.messages.iti18 import ReturnType
@@ -47,7 +49,7 @@ async def registry(request, database_place):
 
 def asked_over_http(registry):
     parts = registry.parts
-    app = rest_app(SERVED_REST, unit=parts.unit, recorder=parts.recorder, settings=parts.settings)
+    app = rest_app(SERVED_REST, unit=partial(Unit, parts), recorder=parts.recorder, settings=parts.settings)
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app, client=("127.0.0.1", 1)), base_url=URL, trust_env=False
     )

@@ -1,10 +1,12 @@
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx2
 import pytest
 
 from registry.transactions import SERVED_REST
 from registry.transactions.iti8 import FeedReceiver
+from registry.unit import Unit
 from shared.consent.directory import registry_policies
 from shared.security.caller import Node
 from shared.security.rights import Rights
@@ -18,7 +20,7 @@ SURGEON = {"roles": ["SURGEON^^2.999.40.1"]}
 
 def client(registry, address="127.0.0.1"):
     parts = registry.parts
-    app = rest_app(SERVED_REST, unit=parts.unit, recorder=parts.recorder, settings=parts.settings)
+    app = rest_app(SERVED_REST, unit=partial(Unit, parts), recorder=parts.recorder, settings=parts.settings)
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app, client=(address, 1)), base_url=URL, trust_env=False
     )

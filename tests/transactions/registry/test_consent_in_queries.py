@@ -348,7 +348,7 @@ async def told(registry, query, parameters, caller, return_type=REF):
     request = StoredQueryRequest(
         query_id=query.query_id, return_type=return_type, parameters=encode_parameters(parameters)
     )
-    response = await iti18.handle(Unit(registry.parts), request, caller)
+    response = await iti18.handle(Unit(registry.parts, caller), request)
     events = iti18.audit(request, response, caller, Outcome.SUCCESS)
     return events, iti18.ITI18.encode_response(response)
 

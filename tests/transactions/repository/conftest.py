@@ -84,8 +84,8 @@ class House:
     registry: ScriptedRegistry
     consent: ScriptedConsent
 
-    def unit(self) -> Unit:
-        return Unit(self.parts)
+    def unit(self, caller: Caller = PROVIDER) -> Unit:
+        return Unit(self.parts, caller)
 
     def spooled(self, octets: bytes) -> Received:
         digest = hashlib.sha256(octets).hexdigest()

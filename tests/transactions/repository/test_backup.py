@@ -107,7 +107,7 @@ async def opened(place: Place) -> AsyncIterator:
 async def kept(house: House, octets: bytes) -> str:
     entry = a_document_entry(hash="", size=None, repository_unique_id="")
     caller = replace(PROVIDER, message_id=f"urn:uuid:{uuid4()}")
-    await iti41.handle(house.unit(), house.request(a_submission(entry), a=octets), caller)
+    await iti41.handle(house.unit(caller), house.request(a_submission(entry), a=octets))
     return entry.unique_id
 
 
@@ -118,7 +118,7 @@ def named(house: House, unique_id: str) -> tuple[DocumentRequest, ...]:
 
 async def retrieved(house: House, unique_id: str) -> bytes | None:
     request = RetrieveDocumentSetRequest(documents=named(house, unique_id))
-    response = await iti43.handle(house.unit(), request, PROVIDER)
+    response = await iti43.handle(house.unit(), request)
     return octets_of(response.documents[0].content) if response.documents else None
 
 
@@ -157,7 +157,7 @@ async def test_what_was_backed_up_comes_back_elsewhere(place: Place, opened, enc
     documents = {await kept(house, octets): octets for octets in (b"", b"one", os.urandom(100_000))}
     gone = await kept(house, b"removed")
     request = RemoveDocumentsRequest(documents=named(house, gone))
-    await iti86.handle(house.unit(), request, replace(PROVIDER, community_node=True))
+    await iti86.handle(house.unit(replace(PROVIDER, community_node=True)), request)
 
     assert await backed_up(house, place.folder / "backup", encoding) == []
     settings = await place.settings("new")
@@ -172,7 +172,7 @@ async def test_a_retry_after_the_restore_is_answered_as_before_and_doubts_are_ke
     house = await opened(await place.settings("old"))
     entry = a_document_entry(hash="", size=None, repository_unique_id="")
     submission = a_submission(entry)
-    await iti41.handle(house.unit(), house.request(submission, a=b"x"), PROVIDER)
+    await iti41.handle(house.unit(), house.request(submission, a=b"x"))
     house.registry.answers = [PeerUnclear("http://127.0.0.1:8010/xds/registry", "no answer")]
     await kept(house, b"in doubt")
     await backed_up(house, place.folder / "backup")
@@ -180,7 +180,7 @@ async def test_a_retry_after_the_restore_is_answered_as_before_and_doubts_are_ke
     await restored(place.folder / "backup", settings)
 
     new = await opened(settings)
-    await iti41.handle(new.unit(), new.request(submission, a=b"x"), PROVIDER)
+    await iti41.handle(new.unit(), new.request(submission, a=b"x"))
 
     assert new.registry.heard == []
     assert sorted(await new.states()) == [ProvisionState.IN_DOUBT, ProvisionState.REGISTERED]

@@ -52,7 +52,7 @@ async def _filled(settings: RepositorySettings, number: int) -> None:
         request = house.request(
             a_submission(a_document_entry(hash="", size=None, repository_unique_id="")), a=b"%d" % index
         )
-        await iti41.handle(house.unit(), request, replace(PROVIDER, message_id=f"urn:uuid:{uuid4()}"))
+        await iti41.handle(house.unit(replace(PROVIDER, message_id=f"urn:uuid:{uuid4()}")), request)
     await recorder.close()
     await database.close()
 

@@ -60,14 +60,14 @@ def replica(house: House, trail: Trail, tmp_path: Path) -> FileBlobs:
 async def kept(house: House, octets: bytes) -> str:
     entry = a_document_entry(hash="", size=None, repository_unique_id="")
     caller = replace(PROVIDER, message_id="")
-    await iti41.handle(house.unit(), house.request(a_submission(entry), a=octets), caller)
+    await iti41.handle(house.unit(caller), house.request(a_submission(entry), a=octets))
     return entry.unique_id
 
 
 async def retrieve(house: House, unique_id: str):
     ours = house.parts.settings.repository_unique_id
     asked = DocumentRequest(repository_unique_id=ours, document_unique_id=unique_id)
-    return await iti43.handle(house.unit(), RetrieveDocumentSetRequest(documents=(asked,)), PROVIDER)
+    return await iti43.handle(house.unit(), RetrieveDocumentSetRequest(documents=(asked,)))
 
 
 def blobs_of(house: House) -> list[Path]:

@@ -45,9 +45,8 @@ def a_provided_entry(**changes):
 
 
 async def provide(house: House, submission, *, message_id: str = PROVIDER.message_id, **octets):
-    return await iti41.handle(
-        house.unit(), house.request(submission, **octets), replace(PROVIDER, message_id=message_id)
-    )
+    unit = house.unit(replace(PROVIDER, message_id=message_id))
+    return await iti41.handle(unit, house.request(submission, **octets))
 
 
 async def refused(house: House, submission, **octets) -> list[str]:
@@ -140,7 +139,7 @@ async def test_a_document_without_entry_is_named(house: House):
     request = type(request).of(orphan, request.documents)
 
     with pytest.raises(Rejected) as rejected:
-        await iti41.handle(house.unit(), request, PROVIDER)
+        await iti41.handle(house.unit(), request)
 
     assert [error.code_for(Actor.REPOSITORY) for error in rejected.value.errors] == [
         "XDSMissingDocumentMetadata"
@@ -354,7 +353,7 @@ async def test_the_events_of_a_success_are_committed_with_it(house: House):
     submission = a_submission(a_provided_entry())
     unit = house.unit()
 
-    await iti41.handle(unit, house.request(submission, a=b"bytes"), PROVIDER)
+    await iti41.handle(unit, house.request(submission, a=b"bytes"))
 
     rows = await house.parts.database.fetch(select(outbox.c.octets).order_by(outbox.c.id))
     messages = [parse(bytes(octets)[bytes(octets).index(b"<AuditMessage") :]) for (octets,) in rows]

@@ -14,7 +14,7 @@ from tests.transactions.repository.conftest import PROVIDER, House
 
 async def kept(house: House, octets: bytes = b"the bytes", **changes) -> str:
     entry = a_document_entry(hash="", size=None, repository_unique_id="", **changes)
-    await iti41.handle(house.unit(), house.request(a_submission(entry), a=octets), PROVIDER)
+    await iti41.handle(house.unit(), house.request(a_submission(entry), a=octets))
     return entry.unique_id
 
 
@@ -35,7 +35,7 @@ def codes(response) -> list[tuple[str, str]]:
 async def test_a_document_comes_back_as_it_was_provided(house: House):
     unique_id = await kept(house, b"line\r\n\x00\xff", mime_type="application/dicom")
 
-    response = await iti43.handle(house.unit(), asking(house, unique_id), PROVIDER)
+    response = await iti43.handle(house.unit(), asking(house, unique_id))
 
     [document] = response.documents
     content = document.content
@@ -47,7 +47,7 @@ async def test_a_document_comes_back_as_it_was_provided(house: House):
 async def test_what_is_missing_is_named_and_the_rest_is_delivered(house: House):
     unique_id = await kept(house)
 
-    response = await iti43.handle(house.unit(), asking(house, unique_id, "1.2.3"), PROVIDER)
+    response = await iti43.handle(house.unit(), asking(house, unique_id, "1.2.3"))
 
     assert response.status is Status.PARTIAL_SUCCESS
     assert codes(response) == [("XDSDocumentUniqueIdError", "1.2.3")]
@@ -56,7 +56,7 @@ async def test_what_is_missing_is_named_and_the_rest_is_delivered(house: House):
 async def test_another_repository_id_is_not_served(house: House):
     unique_id = await kept(house)
 
-    response = await iti43.handle(house.unit(), asking(house, unique_id, repository="1.9"), PROVIDER)
+    response = await iti43.handle(house.unit(), asking(house, unique_id, repository="1.9"))
 
     assert response.status is Status.FAILURE
     assert codes(response) == [("XDSUnknownRepositoryId", unique_id)]
@@ -65,7 +65,7 @@ async def test_another_repository_id_is_not_served(house: House):
 async def test_what_is_asked_for_twice_comes_once(house: House):
     unique_id = await kept(house)
 
-    response = await iti43.handle(house.unit(), asking(house, unique_id, unique_id), PROVIDER)
+    response = await iti43.handle(house.unit(), asking(house, unique_id, unique_id))
 
     assert len(response.documents) == 1
 
@@ -74,8 +74,8 @@ async def test_a_refused_document_looks_like_one_that_does_not_exist(house: Hous
     unique_id = await kept(house)
     house.consent.refused = frozenset({PATIENT})
 
-    refused = await iti43.handle(house.unit(), asking(house, unique_id), PROVIDER)
-    unknown = await iti43.handle(house.unit(), asking(house, "1.2.3"), PROVIDER)
+    refused = await iti43.handle(house.unit(), asking(house, unique_id))
+    unknown = await iti43.handle(house.unit(), asking(house, "1.2.3"))
 
     assert refused.status is unknown.status is Status.FAILURE
     assert [error.context.replace(unique_id, "X") for error in refused.errors] == [
@@ -88,7 +88,7 @@ async def test_the_trail_says_which_policy_refused_whom(house: House):
     unique_id = await kept(house)
     house.consent.refused = frozenset({PATIENT})
     request = asking(house, unique_id)
-    response = await iti43.handle(house.unit(), request, PROVIDER)
+    response = await iti43.handle(house.unit(), request)
 
     [event] = iti43.audit(request, response, PROVIDER, Outcome.SERIOUS_FAILURE)
 
@@ -100,7 +100,7 @@ async def test_the_trail_says_which_policy_refused_whom(house: House):
 async def test_one_event_for_each_patient_and_each_outcome(house: House):
     first, second = await kept(house, b"1"), await kept(house, b"2", patient_id=OTHER_PATIENT)
     request = asking(house, first, second, "1.2.3")
-    response = await iti43.handle(house.unit(), request, PROVIDER)
+    response = await iti43.handle(house.unit(), request)
 
     events = iti43.audit(request, response, PROVIDER, Outcome.SERIOUS_FAILURE)
 
@@ -116,7 +116,7 @@ async def test_a_damaged_document_is_never_delivered(house: House):
     [blob] = [path for path in (house.parts.settings.folder / "blobs").rglob("*") if path.is_file()]
     blob.write_bytes(b"The bytes")
 
-    response = await iti43.handle(house.unit(), asking(house, unique_id), PROVIDER)
+    response = await iti43.handle(house.unit(), asking(house, unique_id))
 
     assert codes(response) == [("XDSRepositoryError", unique_id)]
     assert response.documents == ()

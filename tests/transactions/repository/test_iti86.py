@@ -35,7 +35,7 @@ def a_user(*roles: Code):
 async def kept(house: House, octets: bytes = b"the bytes", message_id: str = "", **changes) -> str:
     entry = a_document_entry(hash="", size=None, repository_unique_id="", **changes)
     request = house.request(a_submission(entry), a=octets)
-    await iti41.handle(house.unit(), request, replace(PROVIDER, message_id=message_id))
+    await iti41.handle(house.unit(replace(PROVIDER, message_id=message_id)), request)
     return entry.unique_id
 
 
@@ -46,12 +46,12 @@ def named(house: House, unique_ids, repository: str = "") -> tuple[DocumentReque
 
 async def remove(house: House, *unique_ids: str, caller=OPERATOR, repository: str = "", unit=None):
     request = RemoveDocumentsRequest(documents=named(house, unique_ids, repository))
-    return await iti86.handle(unit or house.unit(), request, caller)
+    return await iti86.handle(unit or house.unit(caller), request)
 
 
 async def retrieve(house: House, *unique_ids: str):
     request = RetrieveDocumentSetRequest(documents=named(house, unique_ids))
-    return await iti43.handle(house.unit(), request, PROVIDER)
+    return await iti43.handle(house.unit(), request)
 
 
 def codes(response) -> list[tuple[str, str]]:
@@ -175,7 +175,7 @@ async def test_bytes_go_after_the_grace_time_unless_another_document_has_them(ho
 
 async def test_the_removal_is_recorded_with_it_for_each_patient_and_outcome(house: House):
     first, second = await kept(house, b"1"), await kept(house, b"2", "urn:uuid:2", patient_id=OTHER_PATIENT)
-    unit = house.unit()
+    unit = house.unit(OPERATOR)
 
     await remove(house, first, second, "1.2.3", unit=unit)
 
@@ -206,7 +206,7 @@ async def test_a_refused_caller_is_recorded_as_a_failure(house: House):
     unit = house.unit()
     request = RemoveDocumentsRequest(documents=named(house, [stays]))
 
-    response = await iti86.handle(unit, request, PROVIDER)
+    response = await iti86.handle(unit, request)
     [event] = iti86.audit(request, response, PROVIDER, Outcome.SERIOUS_FAILURE)
 
     assert not unit.audited

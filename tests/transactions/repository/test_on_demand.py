@@ -9,8 +9,8 @@ import hashlib
 import importlib
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ from lxml import etree
 from imaging_source.transactions import rad68
 from registry.domain.stored_queries import GET_ALL
 from registry.transactions import SERVED as REGISTRY_SERVED
+from registry.unit import Unit as RegistryUnit
 from repository.background.janitor import Janitor
 from repository.domain.assembly import EMPTY_SHA1, AssemblyKind
 from repository.domain.provision import ProvisionState
@@ -83,7 +84,7 @@ class RealRegistry:
         caller = replace(REPOSITORY, message_id=message_id, community_node=True)
         parts = self.registry.parts
         try:
-            answer = await perform(served, parts.unit, arrived, caller, parts.recorder)
+            answer = await perform(served, partial(RegistryUnit, parts), arrived, caller, parts.recorder)
         except Rejected as refusal:
             answer = RegistryResponse(status=Status.FAILURE, errors=refusal.errors)
         self.answering -= 1
@@ -145,7 +146,7 @@ class Hospital:
         return entered.unique_id
 
     async def ask(self, unique_id: str, caller: Caller = CONSUMER) -> RetrieveDocumentSetResponse:
-        return await iti43.handle(self.house.unit(), self.request(unique_id), caller)
+        return await iti43.handle(self.house.unit(caller), self.request(unique_id))
 
     def request(self, unique_id: str) -> RetrieveDocumentSetRequest:
         ours = self.house.parts.settings.repository_unique_id
@@ -519,7 +520,7 @@ async def test_a_snapshot_that_was_removed_is_made_and_registered_again(hospital
     unique_id = await hospital.enter()
     first = await snapshot_of_now(hospital, unique_id)
     removal = RemoveDocumentsRequest(documents=hospital.request(first).documents)
-    await iti86.handle(hospital.house.unit(), removal, replace(PROVIDER, community_node=True))
+    await iti86.handle(hospital.house.unit(replace(PROVIDER, community_node=True)), removal)
 
     assert await snapshot_of_now(hospital, unique_id) == first
 
@@ -534,7 +535,7 @@ async def test_an_entry_that_is_removed_while_its_document_is_made_gives_nothing
     late = asyncio.create_task(hospital.refused(unique_id))
     await slow.made.wait()
     removal = RemoveDocumentsRequest(documents=hospital.request(unique_id).documents)
-    await iti86.handle(hospital.house.unit(), removal, replace(PROVIDER, community_node=True))
+    await iti86.handle(hospital.house.unit(replace(PROVIDER, community_node=True)), removal)
 
     slow.go.set()
 
@@ -635,18 +636,14 @@ async def test_both_sides_are_audited(hospital: Hospital):
 
 
 def _unit_of(hospital: Hospital) -> Any:
-    @asynccontextmanager
-    async def unit(caller: Caller) -> AsyncIterator[Any]:
-        yield hospital.house.unit()
-
-    return unit
+    return hospital.house.unit
 
 
 async def test_an_entry_that_is_removed_gives_nothing_more(hospital: Hospital):
     unique_id = await hospital.enter()
     request = RemoveDocumentsRequest(documents=hospital.request(unique_id).documents)
 
-    response = await iti86.handle(hospital.house.unit(), request, replace(PROVIDER, community_node=True))
+    response = await iti86.handle(hospital.house.unit(replace(PROVIDER, community_node=True)), request)
 
     assert response.status is Status.SUCCESS
     assert (await hospital.refused(unique_id)).code_for(Actor.REPOSITORY) == "XDSDocumentUniqueIdError"
@@ -819,7 +816,7 @@ async def test_an_update_that_was_not_answered_is_sent_again_until_it_is(
 async def test_a_delayed_document_that_was_removed_is_not_made(hospital: Hospital):
     unique_id = await hospital.enter(AssemblyKind.DELAYED)
     request = RemoveDocumentsRequest(documents=hospital.request(unique_id).documents)
-    await iti86.handle(hospital.house.unit(), request, replace(PROVIDER, community_node=True))
+    await iti86.handle(hospital.house.unit(replace(PROVIDER, community_node=True)), request)
 
     assert (await hospital.refused(unique_id)).code_for(Actor.REPOSITORY) == "XDSDocumentUniqueIdError"
 

@@ -34,7 +34,7 @@ def a_provision():
 
 async def provide(house: House, submission, message_id: str = PROVIDER.message_id) -> RegistryResponse:
     request = house.request(submission, document=submission.submission_set.unique_id.encode())
-    return await iti41.handle(house.unit(), request, replace(PROVIDER, message_id=message_id))
+    return await iti41.handle(house.unit(replace(PROVIDER, message_id=message_id)), request)
 
 
 async def forget(house: House, *, after_days: float) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -20,6 +20,7 @@ from shared.http.application import application
 from shared.http.pieces import FileRange
 from shared.http.problem import Conflict, HttpProblem, NotFound
 from shared.http.raw_asgi import ClientGone
+from shared.perform import UnitOfWork
 from shared.rest.message import HttpRequest, HttpResponse, JsonBody, json_response
 from shared.rest.openapi import openapi
 from shared.rest.served import ServedRest
@@ -89,7 +90,7 @@ class House:
         return sum(float(line.split()[1]) for line in lines if line.startswith(found))
 
 
-async def answer(_: object, request: Question, caller: Caller) -> dict[str, str]:
+async def answer(unit: UnitOfWork[None], request: Question) -> dict[str, str]:
     """Answer the question."""
     errors = {
         "conflict": Conflict("that contradicts"),
@@ -102,7 +103,7 @@ async def answer(_: object, request: Question, caller: Caller) -> dict[str, str]
     }
     if request.word in errors:
         raise errors[request.word]
-    return {"word": request.word, "user": caller.user.name_id if caller.user else ""}
+    return {"word": request.word, "user": unit.caller.user.name_id if unit.caller.user else ""}
 
 
 def audit(
@@ -125,14 +126,10 @@ SERVED = ServedRest(
 
 
 def a_house(served: ServedRest = SERVED, **changes: object) -> House:
-    @asynccontextmanager
-    async def unit(_: Caller) -> AsyncIterator[object]:
-        yield object()
-
     settings = ServiceSettings.model_validate({**SETTINGS, **changes})
     trail, metrics = Trail(), Metrics("tests")
     service = RestService(
-        unit=unit,
+        unit=partial(UnitOfWork, None),
         authenticator=Authenticator(settings),
         recorder=trail,
         settings=settings,
@@ -307,7 +304,7 @@ async def test_the_body_comes_as_it_arrives_and_the_path_and_the_query_by_their_
         chunks = [chunk async for chunk in request.chunks()]
         return {"path": dict(request.parameters), "query": dict(request.query), "chunks": len(chunks)}
 
-    async def handle(_: object, request: dict[str, object], __: Caller) -> dict[str, object]:
+    async def handle(_: object, request: dict[str, object]) -> dict[str, object]:
         return request
 
     async def body() -> AsyncIterator[bytes]:

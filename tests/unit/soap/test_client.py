@@ -141,7 +141,7 @@ async def test_documents_go_and_come_back_to_the_byte(tmp_path, client):
     assert all(document.path.parent == client.folder for document in answer.documents)
 
 
-async def _same(unit, request, caller):
+async def _same(unit, request):
     return Documents(tuple(document.path.read_bytes() for document in request.documents))
 
 

@@ -7,7 +7,6 @@ import errno
 import gc
 import re
 import weakref
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -40,7 +39,6 @@ from tests.support.soap_exchange import (
     Doorkeeper,
     Echo,
     Recorder,
-    Unit,
     a_house,
     a_keep,
     a_package,
@@ -98,7 +96,7 @@ async def test_an_mtom_request_is_answered_in_mtom_with_the_same_documents(house
 async def test_a_document_that_was_moved_away_stays(tmp_path):
     target = tmp_path / "kept"
 
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         request.documents[0].path.rename(target)
         return Documents()
 
@@ -148,8 +146,8 @@ async def test_the_endpoint_is_the_public_one_or_where_the_socket_is_whatever_ho
 ):
     callers = []
 
-    async def handle(unit, request, caller):
-        callers.append(caller)
+    async def handle(unit, request):
+        callers.append(unit.caller)
         return Echo("")
 
     house = a_house(tmp_path, handle_echo=handle, settings=settings)
@@ -285,7 +283,7 @@ async def test_errors_of_ihe_are_an_orderly_response_and_recorded(tmp_path, erro
     [(MetadataError("x"), Outcome.SERIOUS_FAILURE), (ExtraMetadataNotSaved("x"), Outcome.SUCCESS)],
 )
 async def test_a_warning_does_not_make_a_failure(tmp_path, error, outcome):
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         return Echo("", (error,))
 
     house = a_house(tmp_path, handle_echo=handle)
@@ -295,7 +293,7 @@ async def test_a_warning_does_not_make_a_failure(tmp_path, error, outcome):
 
 
 async def test_our_mistake_is_told_by_a_correlation_id_alone(tmp_path, caplog, capsys):
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         raise KeyError("Roe^Rick")
 
     house = a_house(tmp_path, handle_echo=handle)
@@ -340,7 +338,7 @@ async def test_a_full_disk_is_out_of_resources_and_leaves_nothing(house, monkeyp
 
 
 async def test_a_full_store_is_out_of_resources_and_recorded(tmp_path):
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     house = a_house(tmp_path, handle_echo=handle)
@@ -447,7 +445,7 @@ async def test_the_event_is_kept_before_the_first_byte_leaves(house):
 
 
 async def test_a_unit_that_recorded_its_change_is_not_recorded_again(tmp_path):
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         unit.audited = True
         return Echo("")
 
@@ -461,7 +459,7 @@ async def test_a_response_that_breaks_off_is_recorded_as_a_failure(tmp_path):
     document = tmp_path / "document"
     document.write_bytes(bytes(5_000_000))
 
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         return Documents((FileRange(document, 0, 5_000_000),))
 
     house = a_house(tmp_path, handle_keep=handle)
@@ -482,7 +480,7 @@ async def test_a_file_that_is_shorter_than_promised_is_recorded_as_a_failure(tmp
     document = tmp_path / "document"
     document.write_bytes(b"short")
 
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         return Documents((FileRange(document, 0, 500),))
 
     house = a_house(tmp_path, handle_keep=handle)
@@ -498,7 +496,7 @@ async def test_a_file_that_is_shorter_than_promised_is_recorded_as_a_failure(tmp
 async def test_more_work_than_there_are_places_for_is_told_to_come_again(tmp_path):
     release, entered = asyncio.Event(), asyncio.Event()
 
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         entered.set()
         await release.wait()
         return Echo("done")
@@ -524,7 +522,7 @@ async def test_more_work_than_there_are_places_for_is_told_to_come_again(tmp_pat
 async def test_one_peer_that_asks_more_than_its_share_is_sent_away_and_another_is_served(tmp_path):
     release = asyncio.Event()
 
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         if request.text == "wait":
             await release.wait()
         return Echo("done")
@@ -582,7 +580,7 @@ class Problem(Exception):
     ],
 )
 async def test_perform_records_a_failure_and_raises_it_again(raised, expected):
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         raise raised
 
     recorder, caller = Recorder(), await Doorkeeper().caller(None, endpoint="http://x/")
@@ -595,7 +593,7 @@ async def test_perform_records_a_failure_and_raises_it_again(raised, expected):
 async def test_a_request_beyond_its_limits_is_recorded_and_never_handled():
     handled = []
 
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         handled.append(request)
         return Echo("done")
 
@@ -611,25 +609,12 @@ async def test_a_request_beyond_its_limits_is_recorded_and_never_handled():
 
 
 async def test_perform_gives_nothing_when_it_cannot_record():
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         return Echo("private")
 
     caller = await Doorkeeper().caller(None, endpoint="http://x/")
     with pytest.raises(AuditUnavailable):
         await perform(Served(ECHO, handle, describe), a_unit, Echo(""), caller, Recorder(available=False))
-
-
-async def test_a_unit_that_cannot_finish_is_a_failure(tmp_path):
-    @asynccontextmanager
-    async def unit(caller):
-        yield Unit()
-        raise OSError("commit failed")
-
-    house = a_house(tmp_path, unit=unit)
-    answer = await post(house.service, an_echo("done"))
-
-    assert b"XDSRegistryError" in answer.body
-    assert outcomes(house) == [Outcome.SERIOUS_FAILURE]
 
 
 def test_two_transactions_with_one_action_are_a_mistake(tmp_path):
@@ -653,7 +638,7 @@ class Rows(list[bytes]):
 async def test_what_a_refused_request_had_in_hand_does_not_wait_for_the_garbage_collector(tmp_path):
     held: list[weakref.ref[Rows]] = []
 
-    async def handle(unit, request, caller):
+    async def handle(unit, request):
         rows = Rows([bytes(1_000)])
         held.append(weakref.ref(rows))
         try:

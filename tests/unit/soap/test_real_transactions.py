@@ -54,7 +54,7 @@ async def test_iti_41_brings_metadata_and_documents(tmp_path):
     submission = a_submission()
     received = []
 
-    async def handle(unit: Any, request: ProvideAndRegisterRequest, caller: Any) -> RegistryResponse:
+    async def handle(unit: Any, request: ProvideAndRegisterRequest) -> RegistryResponse:
         received.append(
             (request.decoded.submission, [one.content.path.read_bytes() for one in request.documents])
         )
@@ -72,7 +72,7 @@ async def test_iti_41_brings_metadata_and_documents(tmp_path):
 
 
 def retrieving(tmp_path: Path) -> Any:
-    async def handle(unit: Any, request: Any, caller: Any) -> RetrieveDocumentSetResponse:
+    async def handle(unit: Any, request: Any) -> RetrieveDocumentSetResponse:
         found = []
         for number, instance in enumerate(INSTANCES):
             path = tmp_path / f"instance{number}"
@@ -143,8 +143,8 @@ async def test_a_signed_assertion_proves_the_user_through_client_and_pipeline(tm
     north, _ = communities()
     callers: list[Caller] = []
 
-    async def handle(unit: Any, request: Any, caller: Caller) -> RetrieveDocumentSetResponse:
-        callers.append(caller)
+    async def handle(unit: Any, request: Any) -> RetrieveDocumentSetResponse:
+        callers.append(unit.caller)
         return RetrieveDocumentSetResponse()
 
     settings = ServiceSettings(

@@ -157,7 +157,7 @@ def test_a_foreign_client_calls_iti_18(tmp_path):
     asked = []
     entry = a_document_entry()
 
-    async def handle(unit: Any, request: Any, caller: Any) -> StoredQueryResponse:
+    async def handle(unit: Any, request: Any) -> StoredQueryResponse:
         asked.append(request)
         return StoredQueryResponse(fragments=(encode_document_entry(entry), encode_document_entry(entry)))
 
@@ -171,7 +171,7 @@ def test_a_foreign_client_calls_iti_18(tmp_path):
 
 
 def test_a_foreign_client_reads_an_orderly_error_and_a_fault(tmp_path):
-    async def handle(unit: Any, request: Any, caller: Any) -> StoredQueryResponse:
+    async def handle(unit: Any, request: Any) -> StoredQueryResponse:
         raise UnknownStoredQuery(request.query_id)
 
     client = client_of("registry", the_registry(handle, tmp_path))
