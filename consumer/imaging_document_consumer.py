@@ -41,7 +41,7 @@ from shared.dicom.kos import Manifest, read_manifest
 from shared.ebrim.model import DocumentEntry
 from shared.faults import SoapFault
 from shared.http.client import EgressRefused
-from shared.security.issuer import AssertionContent, AssertionIssuer
+from shared.security.issuer import LIFETIME_SECONDS, AssertionContent, AssertionIssuer
 from shared.settings import SettingsError
 from shared.soap.client import PeerError
 
@@ -240,24 +240,7 @@ def _assertions(settings: ConsumerSettings, clinician: Clinician | None) -> Call
     each."""
     if clinician is None:
         return lambda: None
-    signer = settings.assertion
-    if not (signer.issuer and signer.key and signer.certificate):
-        raise SettingsError(
-            (
-                "XDSI_ASSERTION__ISSUER: needed with __KEY and __CERTIFICATE to speak for a user; "
-                "`xdsi certificates` makes a provider for trying out",
-            )
-        )
-    issuer = AssertionIssuer.load(signer.issuer, signer.key, signer.certificate)
-    content = AssertionContent(
-        name_id=clinician.name_id,
-        audience=settings.audience,
-        roles=clinician.roles,
-        purposes=clinician.purposes,
-        organization=clinician.organization,
-        organization_ids=clinician.organization_ids,
-        home_community_id=settings.home_community_id,
-    )
+    issuer, content = issuer_of(settings), content_of(settings, clinician)
     current: tuple[float, bytes] | None = None
 
     def assertion() -> bytes:
@@ -267,3 +250,38 @@ def _assertions(settings: ConsumerSettings, clinician: Clinician | None) -> Call
         return current[1]
 
     return assertion
+
+
+def issuer_of(settings: ConsumerSettings) -> AssertionIssuer:
+    """The assertion provider of the settings.
+
+    Raises
+    ------
+    SettingsError
+        None is set up, or its files cannot be read.
+    """
+    signer = settings.assertion
+    if not (signer.issuer and signer.key and signer.certificate):
+        raise SettingsError(
+            (
+                "XDSI_ASSERTION__ISSUER: needed with __KEY and __CERTIFICATE to speak for a user; "
+                "`xdsi certificates` makes a provider for trying out",
+            )
+        )
+    return AssertionIssuer.load(signer.issuer, signer.key, signer.certificate)
+
+
+def content_of(
+    settings: ConsumerSettings, clinician: Clinician, *, lifetime_seconds: float = LIFETIME_SECONDS
+) -> AssertionContent:
+    """What an assertion says of `clinician` to the services of our community."""
+    return AssertionContent(
+        name_id=clinician.name_id,
+        audience=settings.audience,
+        roles=clinician.roles,
+        purposes=clinician.purposes,
+        organization=clinician.organization,
+        organization_ids=clinician.organization_ids,
+        home_community_id=settings.home_community_id,
+        lifetime_seconds=lifetime_seconds,
+    )

@@ -20,11 +20,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.store.folders import make_folder, sync
@@ -33,6 +35,8 @@ HOSTS = ("localhost", "127.0.0.1", "::1")
 AUTHORITY_LIFETIME = timedelta(days=3650)
 CERTIFICATE_LIFETIME = timedelta(days=730)
 RENEWAL = timedelta(days=30)
+# Browsers import nothing without one. It keeps no secret: the same key lies beside without.
+PASSWORD = "xdsi"  # noqa: S105
 # Clocks of machines that try things out together differ by more than those of a hospital.
 _BACKDATED = timedelta(hours=1)
 
@@ -51,7 +55,8 @@ class Community:
 
     `trust` holds the authorities that its nodes believe: its own, and those added by `trust_each_other`.
     `issuer` is the URI of its assertion provider, whose certificate signs for itself and is believed by
-    configuration alone.
+    configuration alone. `bundle` has the node's certificate and key as PKCS #12, for browsers, under
+    `PASSWORD`.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Community:
     provider: Pair
     trust: Path
     issuer: str
+    bundle: Path
 
     def settings(self, *believed: Community) -> dict[str, Any]:
         """Settings `tls` and `assertion` of our services, which believe the providers of `believed` too."""
@@ -85,7 +91,8 @@ def create_community(folder: Path, name: str, hosts: Sequence[str] = HOSTS) -> C
 
     A node or provider certificate is made anew when it expires within a month, was not issued by the
     authority here, or does not name all `hosts` (DNS names and IP addresses). Existing keys of the authority
-    are never replaced.
+    are never replaced. A folder keeps the name under which it was made first: others believe its provider
+    under that.
 
     Raises
     ------
@@ -93,11 +100,14 @@ def create_community(folder: Path, name: str, hosts: Sequence[str] = HOSTS) -> C
         A PEM file in the folder cannot be read.
     """
     authority = create_authority(folder, name)
+    name = _organization(_certificate(authority.certificate))
     node = create_node(folder, f"{name} node", hosts=hosts, authority=authority)
     provider = _create_provider(folder, name)
     trust = folder / "trust.pem"
     if not trust.exists():
         _write(trust, authority.certificate.read_bytes(), mode=0o644)
+    bundle = folder / "node.p12"
+    _write(bundle, _bundled(node, authority), mode=0o600)
     return Community(
         name=name,
         folder=folder,
@@ -106,6 +116,7 @@ def create_community(folder: Path, name: str, hosts: Sequence[str] = HOSTS) -> C
         provider=provider,
         trust=trust,
         issuer=f"urn:xdsi:assertion-provider:{_label(name)}",
+        bundle=bundle,
     )
 
 
@@ -165,6 +176,17 @@ def _create_provider(folder: Path, name: str) -> Pair:
         builder = builder.add_extension(_usage(), critical=True)
         _write(pair.certificate, builder.sign(key, SHA256()).public_bytes(Encoding.PEM), mode=0o644)
     return pair
+
+
+def _bundled(node: Pair, authority: Pair) -> bytes:
+    certificate = _certificate(node.certificate)
+    return serialize_key_and_certificates(
+        b"xdsi node",
+        _private(node.key),
+        certificate,
+        [_certificate(authority.certificate)],
+        BestAvailableEncryption(PASSWORD.encode()),
+    )
 
 
 # --- what is still good -------------------------------------------------------------------------------

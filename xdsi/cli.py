@@ -58,6 +58,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "xdsi.make_certificates",
         "Certificates for trying out: an authority, nodes, an assertion provider.",
     ),
+    "assertion": ("xdsi.assertion", "An assertion about a user, for trying out: the pages and curl take it."),
 }
 
 

@@ -15,6 +15,16 @@ from tests.support.walks import GIVEN, ROOT, STOP, given, matches, steps
 PAGES = ("hospital", "clinician", "auditor", "integrator", "operator")
 
 
+def walk(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.support.walks", page, folder],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("role", PAGES)
 def test_who_types_what_a_page_shows_sees_what_it_tells(role: str, tmp_path: Path):
@@ -24,14 +34,21 @@ def test_who_types_what_a_page_shows_sees_what_it_tells(role: str, tmp_path: Pat
         pytest.skip(f"{', '.join(missing)} is not installed")
     if os.geteuid() != 0:
         pytest.skip("a network of its own needs root")
-    walked = subprocess.run(
-        [sys.executable, "-m", "tests.support.walks", page, tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    walked = walk(page, tmp_path)
     assert walked.returncode == 0, f"{walked.stdout}\n{walked.stderr}"
+
+
+@pytest.mark.heavy
+def test_who_types_the_way_with_certificates_from_the_readme_is_signed_in(tmp_path: Path):
+    if os.geteuid() != 0:
+        pytest.skip("a network of its own needs root")
+    section = (ROOT / "README.md").read_text("utf-8").partition("\n## With certificates\n")[2]
+    page, folder = tmp_path / "page.md", tmp_path / "folder"
+    folder.mkdir()
+    page.write_text("<!-- given: studies -->\n" + section.partition("\n## ")[0], "utf-8")
+    walked = walk(page, folder)
+    assert walked.returncode == 0, f"{walked.stdout}\n{walked.stderr}"
+    assert '"complete": true' in walked.stdout
 
 
 @pytest.mark.parametrize("role", PAGES)

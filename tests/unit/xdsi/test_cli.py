@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import typer
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+from cryptography.x509 import load_pem_x509_certificates
 from typer.testing import CliRunner
 
+from consumer.settings import ConsumerSettings
+from shared.security.xua import AssertionVerifier
+from shared.xml import parse
+from xdsi.certificates import PASSWORD
 from xdsi.cli import COMMANDS, build, main
 from xdsi.clinician import clinician_of
 from xdsi.failures import Failed
@@ -63,7 +70,7 @@ def test_a_shell_can_complete_commands_and_options(typed: str, offered: str):
 
 
 # They run until they are ended, or print lines for a shell.
-WITHOUT_JSON = {("demo",), ("up",), ("serve",), ("certificates",)}
+WITHOUT_JSON = {("demo",), ("up",), ("serve",), ("certificates",), ("assertion",)}
 
 
 def test_every_command_that_ends_prints_json_when_it_is_asked_to():
@@ -121,6 +128,52 @@ def test_a_role_is_a_code_with_its_scheme():
     assert clinician.purposes[0].scheme == "2.16.840.1.113883.5.8"
     with pytest.raises(Failed, match="is not a code"):
         clinician_of("dr.roe", ["RAD"], "TREAT", [])
+
+
+def exported(*words: str) -> dict[str, str]:
+    exports = (
+        line for line in xdsi("certificates", *words).stdout.splitlines() if line.startswith("export ")
+    )
+    given = dict(line.removeprefix("export ").split("=", 1) for line in exports)
+    return {name: value.strip("'") for name, value in given.items()}
+
+
+def test_certificates_made_again_keep_the_name_of_the_issuer(tmp_path: Path):
+    first = exported(str(tmp_path / "c"), "Hospital North")
+
+    assert first["XDSI_ASSERTION__ISSUER"] == "urn:xdsi:assertion-provider:hospital-north"
+    assert exported(str(tmp_path / "c")) == first
+    assert exported(str(tmp_path / "c"), "Another Name") == first
+
+
+def test_a_browser_gets_the_certificate_of_the_node_with_its_key(tmp_path: Path):
+    environ = exported(str(tmp_path / "c"))
+
+    bundle = tmp_path / "c" / "node.p12"
+    key, certificate, authorities = load_key_and_certificates(bundle.read_bytes(), PASSWORD.encode())
+
+    pem = Path(environ["XDSI_TLS__CERTIFICATE"]).read_bytes()
+    assert certificate == load_pem_x509_certificates(pem)[0]
+    assert key.public_key() == certificate.public_key()
+    assert authorities == load_pem_x509_certificates(Path(environ["XDSI_TLS__TRUST"]).read_bytes())
+    assert bundle.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_assertion_is_what_services_accept_of_its_user_and_of_nobody_else(tmp_path: Path):
+    environ = exported(str(tmp_path / "c"))
+
+    printed = xdsi("assertion", "--user", "dr.roe", "--role", "RAD^Radiologist^1.2.3", env=environ)
+
+    settings = ConsumerSettings.load(environ=environ)
+    verifier = AssertionVerifier(settings.assertion, settings.audience, settings.home_community_id)
+    user = verifier.verify(parse(printed.stdout.encode()), datetime.now(UTC)).user
+    assert (user.name_id, [role.value for role in user.roles]) == ("dr.roe", ["RAD"])
+
+
+def test_without_a_provider_no_assertion_is_made(tmp_path: Path):
+    ended = xdsi("assertion", "--user", "dr.roe", env={"XDSI_DATA": str(tmp_path)})
+
+    assert "xdsi certificates" in str(ended.exception)
 
 
 def test_certificates_prints_settings_that_services_accept(tmp_path: Path):
