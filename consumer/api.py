@@ -66,9 +66,9 @@ class ManifestRequest(_Body):
 async def studies(unit: UnitOfWork[Workplace], request: StudiesRequest) -> bytes:
     """Find the published studies of a patient (ITI-18)."""
     criteria = request.criteria(unit.parts.affinity_domain)
-    found = await unit.parts.find(Visitor.of(unit.caller), criteria, limit=request.limit)
-    shown = [_study(study) for study, _ in found.studies]
-    return await _json({"studies": shown, "complete": found.complete, "unanswered": found.unanswered})
+    result = await unit.parts.find(Visitor.of(unit.caller), criteria, limit=request.limit)
+    shown = [_study(study) for study, _ in result.studies]
+    return await _json({"studies": shown, "complete": result.complete, "unanswered": result.unanswered})
 
 
 async def manifest(unit: UnitOfWork[Workplace], request: ManifestRequest) -> bytes:

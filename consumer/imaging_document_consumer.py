@@ -149,7 +149,7 @@ class ImagingDocumentConsumer:
             The manifest holds something that is not a UID.
         """
         everything = requested_instances(manifest, patient_id=patient_id, home_community_id=home_community_id)
-        asked = still_missing(everything, folder)
+        missing = still_missing(everything, folder)
         folder.mkdir(parents=True, exist_ok=True)
         gate = asyncio.Semaphore(self._unit.settings.parallel)
         deliveries: list[Delivery] = []
@@ -161,20 +161,20 @@ class ImagingDocumentConsumer:
                     on_delivery(delivery)
 
         async with asyncio.TaskGroup() as tasks:
-            for group in requests(asked, largest=self._unit.settings.instances_per_request):
+            for group in requests(missing, largest=self._unit.settings.instances_per_request):
                 tasks.create_task(one(group))
         whole = [delivery for delivery in deliveries if not delivery.reason]
         return Retrieval(
             instances=len(whole),
             size=sum(delivery.size for delivery in whole),
-            already_there=len(everything) - len(asked),
+            already_there=len(everything) - len(missing),
             missing=tuple(delivery for delivery in deliveries if delivery.reason),
-            notes=(*manifest.faults, *self._detours(asked, via)),
+            notes=(*manifest.faults, *self._detours(missing, via)),
         )
 
-    def _detours(self, asked: Sequence[RequestedInstance], via: Via) -> Iterator[str]:
+    def _detours(self, instances: Sequence[RequestedInstance], via: Via) -> Iterator[str]:
         detours = 0
-        for one in asked:
+        for one in instances:
             with suppress(NoRoad):
                 detours += self.road(one, via) is not via and not self._far(one)
         if detours:

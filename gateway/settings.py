@@ -108,36 +108,36 @@ class GatewaySettings(ServiceSettings):
 
     def problems(self) -> list[str]:
         """Contradictions between settings, each with its remedy."""
-        found = super().problems()
-        found += [
+        problems = super().problems()
+        problems += [
             f"XDSI_RESPONDING_GATEWAYS: {home} is not among XDSI_COMMUNITIES; name its URL there"
             for home in self.responding_gateways
             if home not in self.communities
         ]
         if self.home_community_id in self.communities:
-            found.append(
+            problems.append(
                 "XDSI_COMMUNITIES: names our own homeCommunityId; give each community one of its own in "
                 "XDSI_HOME_COMMUNITY_ID"
             )
-        found += [
+        problems += [
             f"XDSI_COMMUNITIES: {home} has an address for {number}; {', '.join(CROSSING)} would be right"
             for home, urls in self.gateways.items()
             for number in urls
             if number not in CROSSING
         ]
-        found += [
+        problems += [
             f"XDSI_COMMUNITIES: {home}: {url!r} is no URL; write https://host:port/path"
             for home, urls in self.gateways.items()
             for url in dict.fromkeys(urls.values())
             if not is_http_url(url)
         ]
         if self.community_gateways and not self.tls.enabled:
-            found.append(
+            problems.append(
                 "XDSI_COMMUNITY_GATEWAYS: certificates prove nodes with TLS alone; set XDSI_TLS__CERTIFICATE"
             )
         if self.patient_links is not None and not self.patient_links.is_file():
-            found.append(f"XDSI_PATIENT_LINKS: {self.patient_links} is not a file; name a CSV file")
-        return found
+            problems.append(f"XDSI_PATIENT_LINKS: {self.patient_links} is not a file; name a CSV file")
+        return problems
 
 
 SETTINGS = GatewaySettings

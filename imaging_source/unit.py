@@ -103,9 +103,9 @@ class Unit(UnitOfWork[Parts]):
             patient: self._resource(instance, published.get(instance.study_instance_uid))
             for patient, instance in alike.items()
         }
-        asked = tuple(dict.fromkeys(filter(None, resources.values())))
-        answers = await self.decide(asked) if asked else ()
-        decisions = dict(zip(asked, answers, strict=True))
+        distinct = tuple(dict.fromkeys(filter(None, resources.values())))
+        answers = await self.decide(distinct) if distinct else ()
+        decisions = dict(zip(distinct, answers, strict=True))
         access = {
             patient: Access("", NOBODY)
             if resource is None

@@ -90,9 +90,9 @@ def subsumed(survivor: str, pairings: Iterable[Pairing]) -> list[str]:
     by_deletion: dict[tuple[int, str], list[Pairing]] = defaultdict(list)
     for pairing in pairings:
         by_deletion[pairing.sequence, pairing.deleted].append(pairing)
-    found = set()
+    identities = set()
     for (_, deleted), near in by_deletion.items():
         nearest = min(pairing.apart for pairing in near)
         if {pairing.updated for pairing in near if pairing.apart == nearest} == {survivor}:
-            found.add(deleted)
-    return sorted(found - {survivor})
+            identities.add(deleted)
+    return sorted(identities - {survivor})

@@ -174,8 +174,8 @@ def _of_participant(participant: Participant) -> Iterator[tuple[IndexKind, str]]
 
 def name_id(name: str) -> str:
     """The user in `alias<user@issuer>` (ITI TF-2 3.40.4.2), or nothing."""
-    found = _XUA_NAME.fullmatch(name)
-    return found[1] if found else ""
+    match = _XUA_NAME.fullmatch(name)
+    return match[1] if match else ""
 
 
 def _of_object(item: ParticipantObject) -> Iterator[tuple[IndexKind, str]]:
@@ -192,8 +192,8 @@ def is_patient(item: ParticipantObject) -> bool:
 
 def patient_term(patient_id: str) -> str:
     """A patient id as it is searched: the CX without the name of its authority, which some leave out."""
-    found = _CX.match(patient_id)
-    return f"{found[1]}^^^&{found[2]}&ISO" if found else patient_id
+    match = _CX.match(patient_id)
+    return f"{match[1]}^^^&{match[2]}&ISO" if match else patient_id
 
 
 def message_of(record_raw: bytes) -> AuditEvent | None:

@@ -270,12 +270,12 @@ class Trail:
         await self._publish()
 
     async def _sign(self, transaction: Transaction, head: Head) -> None:
-        found = [checkpoint_of(row) for row in await transaction.fetch(_LAST_CHECKPOINT)]
+        checkpoints = [checkpoint_of(row) for row in await transaction.fetch(_LAST_CHECKPOINT)]
         checkpoint = Checkpoint(
             sequence=head.sequence,
             chain=head.chain,
             time=instant(datetime.now(UTC)),
-            previous=found[0][0].digest if found else "",
+            previous=checkpoints[0][0].digest if checkpoints else "",
         )
         values = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
         signature = self._signer.sign(checkpoint.statement)
@@ -292,18 +292,18 @@ class Trail:
         rows = await self.database.fetch(_CHECKPOINTS, after=self._published)
         if not rows:
             return
-        found = [checkpoint_of(row) for row in rows]
-        await asyncio.to_thread(publish, self.folder, found)
-        newest = found[-1][0]
+        checkpoints = [checkpoint_of(row) for row in rows]
+        await asyncio.to_thread(publish, self.folder, checkpoints)
+        newest = checkpoints[-1][0]
         self._published = newest.sequence
         _log.info("audit checkpoint", sequence=newest.sequence, chain=newest.chain)
 
     # --- reading -----------------------------------------------------------------------------------
 
-    async def search(self, wanted: Search) -> list[StoredRecord]:
+    async def search(self, criteria: Search) -> list[StoredRecord]:
         """The newest records that match, newest first: up to `limit`, and up to 16 MB of them."""
         size, sequences = 0, list[int]()
-        for sequence, octets in await self._places(wanted):
+        for sequence, octets in await self._places(criteria):
             size += octets
             if sequences and size > ANSWER_BYTES:
                 break
@@ -312,71 +312,75 @@ class Trail:
             return []
         return [stored(row) for row in await self.database.fetch(_RECORDS, sequences=sequences)]
 
-    async def _places(self, wanted: Search) -> list[Row]:
+    async def _places(self, criteria: Search) -> list[Row]:
         """Sequence and size of what matches; each id of the patient is looked up by itself in the index."""
-        given = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
-        ids = await identities(self.database, wanted.patient) if wanted.patient else [""]
-        found: set[Row] = set()
+        given = {field.name: getattr(criteria, field.name) for field in fields(criteria)}
+        ids = await identities(self.database, criteria.patient) if criteria.patient else [""]
+        places: set[Row] = set()
         for patient in ids:
-            rows = await self.database.fetch(self._statement(wanted), **given | {"patient": patient})
-            found.update(map(tuple, rows))
-        return sorted(found, reverse=True)[: wanted.limit]
+            rows = await self.database.fetch(self._statement(criteria), **given | {"patient": patient})
+            places.update(map(tuple, rows))
+        return sorted(places, reverse=True)[: criteria.limit]
 
     async def record(self, sequence: int) -> StoredRecord | None:
         """The record in this place."""
         rows = await self.database.fetch(_RECORDS, sequences=[sequence])
         return stored(rows[0]) if rows else None
 
-    def _statement(self, wanted: Search) -> Select[Any]:
-        asked = (*_BY_TERM, *_BY_COLUMN, "since", "until", "unparsed")
-        present = frozenset(name for name in asked if getattr(wanted, name)) | {
-            f"failed {wanted.failed}",
-            f"proved {wanted.standing == Standing.PROVED}",
+    def _statement(self, criteria: Search) -> Select[Any]:
+        names = (*_BY_TERM, *_BY_COLUMN, "since", "until", "unparsed")
+        present = frozenset(name for name in names if getattr(criteria, name)) | {
+            f"failed {criteria.failed}",
+            f"proved {criteria.standing == Standing.PROVED}",
         }
         if present not in self._searches:
-            self._searches[present] = _search(wanted)
+            self._searches[present] = _search(criteria)
         return self._searches[present]
 
 
-def _search(wanted: Search) -> Select[Any]:
-    """The statement for searches that give the same parameters as `wanted`."""
+def _search(criteria: Search) -> Select[Any]:
+    """The statement for searches that give the same parameters as `criteria`."""
     record = audit_record.c
-    terms = {name: audit_term.alias(name) for name in _BY_TERM if getattr(wanted, name)}
+    terms = {name: audit_term.alias(name) for name in _BY_TERM if getattr(criteria, name)}
     place: FromClause = audit_record
     # Ordered by the first term's own column, the index of terms gives the newest first by itself.
     newest: ColumnElement[int] = record.sequence
     for indexed in reversed(terms.values()):
         place = place.join(indexed, indexed.c.sequence == record.sequence)
         newest = indexed.c.sequence
-    found = select(record.sequence, func.length(record.raw)).select_from(place)
+    statement = select(record.sequence, func.length(record.raw)).select_from(place)
     for name, indexed in terms.items():
-        found = found.where(indexed.c.kind == literal(_BY_TERM[name]), indexed.c.value == bindparam(name))
+        statement = statement.where(
+            indexed.c.kind == literal(_BY_TERM[name]), indexed.c.value == bindparam(name)
+        )
     for name in _BY_COLUMN:
-        if getattr(wanted, name):
-            found = found.where(record[name] == bindparam(name))
-    if wanted.standing and wanted.standing != Standing.PROVED:
+        if getattr(criteria, name):
+            statement = statement.where(record[name] == bindparam(name))
+    if criteria.standing and criteria.standing != Standing.PROVED:
         # In words of the index, which holds these alone.
-        found = found.where(record.standing != literal(Standing.PROVED.value))
-    if wanted.since:
-        found = found.where(record.event_time >= bindparam("since"))
-    if wanted.until:
-        found = found.where(record.event_time < bindparam("until"))
-    if wanted.failed is not None:
-        found = found.where(record.outcome > literal(0) if wanted.failed else record.outcome == literal(0))
-    if wanted.failed:
+        statement = statement.where(record.standing != literal(Standing.PROVED.value))
+    if criteria.since:
+        statement = statement.where(record.event_time >= bindparam("since"))
+    if criteria.until:
+        statement = statement.where(record.event_time < bindparam("until"))
+    if criteria.failed is not None:
+        statement = statement.where(
+            record.outcome > literal(0) if criteria.failed else record.outcome == literal(0)
+        )
+    if criteria.failed:
         # A refusal is no failure, though its outcome is not success.
-        found = found.where(~exists(_REFUSAL.where(audit_term.c.sequence == record.sequence)))
-    if wanted.unparsed:
-        found = found.where(record.state == literal(RecordState.UNPARSED.value))
-    return found.where(newest < bindparam("before")).order_by(newest.desc()).limit(bindparam("limit"))
+        statement = statement.where(~exists(_REFUSAL.where(audit_term.c.sequence == record.sequence)))
+    if criteria.unparsed:
+        statement = statement.where(record.state == literal(RecordState.UNPARSED.value))
+    return statement.where(newest < bindparam("before")).order_by(newest.desc()).limit(bindparam("limit"))
 
 
 # --- rows --------------------------------------------------------------------------------------------
 
 
 async def _head(transaction: Transaction) -> Head:
-    found = await transaction.fetch(_HEAD)
-    return head_of(found[0])[0] if found else EMPTY
+    rows = await transaction.fetch(_HEAD)
+    return head_of(rows[0])[0] if rows else EMPTY
 
 
 def head_of(row: Row) -> tuple[Head, bytes]:

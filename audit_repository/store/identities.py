@@ -67,12 +67,12 @@ _DONE = delete(audit_backlog).where(audit_backlog.c.feed == bindparam("of"))
 
 async def identities(reader: Reader, patient: str) -> list[str]:
     """The id, and all ids that were merged into it, into those, and so on; as terms."""
-    found = [patient]
+    ids = [patient]
     # It grows while it is gone through.
-    for survivor in found:
+    for survivor in ids:
         rows = await reader.fetch(_PAIRINGS, survivor=survivor)
-        found += [each for each in subsumed(survivor, (Pairing(*row) for row in rows)) if each not in found]
-    return found
+        ids += [each for each in subsumed(survivor, (Pairing(*row) for row in rows)) if each not in ids]
+    return ids
 
 
 def rows_of(sequence: int, standing: Standing, fed: Iterable[FedIdentity]) -> list[dict[str, Any]]:

@@ -179,5 +179,5 @@ def published(folder: Path) -> Iterator[PublishedCheckpoint]:
 
 def last_published(folder: Path) -> int:
     """Sequence of the newest published checkpoint, 0 when there is none."""
-    found = (line.checkpoint for line in published(folder))
-    return max((checkpoint.sequence for checkpoint in found if checkpoint is not None), default=0)
+    checkpoints = (line.checkpoint for line in published(folder))
+    return max((checkpoint.sequence for checkpoint in checkpoints if checkpoint is not None), default=0)

@@ -125,18 +125,18 @@ def _bound(moment: datetime | None) -> str:
 async def search(unit: Unit, request: SearchRequest) -> dict[str, Any]:
     """Find records, the latest first."""
     await unit.used(_use(unit.caller))
-    found = await unit.parts.trail.search(request.search())
-    shown = await asyncio.to_thread(lambda: list(map(show, found)))
-    return {"records": shown, "before": found[-1].sequence if found else None}
+    records = await unit.parts.trail.search(request.search())
+    shown = await asyncio.to_thread(lambda: list(map(show, records)))
+    return {"records": shown, "before": records[-1].sequence if records else None}
 
 
 async def raw(unit: Unit, sequence: int) -> dict[str, Any]:
     """The octets of one record, as they came."""
     await unit.used(_use(unit.caller))
-    found = await unit.parts.trail.record(sequence)
-    if found is None:
+    record = await unit.parts.trail.record(sequence)
+    if record is None:
         raise NotFound(f"there is no record {sequence}")
-    return {**_head(found), "raw": found.record.raw.decode("utf-8", "backslashreplace")}
+    return {**_head(record), "raw": record.record.raw.decode("utf-8", "backslashreplace")}
 
 
 async def verification(unit: Unit, _: Nothing) -> dict[str, Any]:

@@ -73,12 +73,12 @@ def _patient(text: str, affinity_domain: str) -> str:
 
 
 def _modalities(texts: Sequence[str]) -> tuple[str, ...]:
-    found = tuple(text.strip().upper() for text in texts if text.strip())
-    if len(found) > _MOST_MODALITIES or not all(
-        one.isascii() and one.isalnum() and len(one) <= 16 for one in found
+    modalities = tuple(text.strip().upper() for text in texts if text.strip())
+    if len(modalities) > _MOST_MODALITIES or not all(
+        one.isascii() and one.isalnum() and len(one) <= 16 for one in modalities
     ):
         raise WrongCriterion("modalities", "write codes of modalities, for example CT or MR")
-    return found
+    return modalities
 
 
 def _time(name: str, text: str) -> Timestamp | None:

@@ -96,13 +96,13 @@ def requested_instances(
     UnsafeManifest
         A UID is not one.
     """
-    found: dict[str, RequestedInstance] = {}
+    instances: dict[str, RequestedInstance] = {}
     for study, series, instance in manifest.instances:
         uids = (study.study_instance_uid, series.series_instance_uid, instance.sop_instance_uid)
         for uid in uids:
             if not is_uid(uid):
                 raise UnsafeManifest(f"the manifest holds something that is no UID: {UID_FORM}")
-        found.setdefault(
+        instances.setdefault(
             uids[2],
             RequestedInstance(
                 study_instance_uid=uids[0],
@@ -115,7 +115,7 @@ def requested_instances(
                 home_community_id=home_community_id,
             ),
         )
-    return tuple(found.values())
+    return tuple(instances.values())
 
 
 def still_missing(instances: Iterable[RequestedInstance], folder: Path) -> tuple[RequestedInstance, ...]:

@@ -142,9 +142,9 @@ class Pages:
     async def _found(self, request: Request) -> Response:
         visitor = await self._visitor(request)
         criteria = self._workplace.search_behind(visitor, request.path_params["handle"])
-        found = await self._workplace.find(visitor, criteria)
+        studies = await self._workplace.find(visitor, criteria)
         own = self._parts.settings.home_community_id
-        return await self._page(request, "found.html", visitor, criteria=criteria, found=found, own=own)
+        return await self._page(request, "found.html", visitor, criteria=criteria, found=studies, own=own)
 
     async def _study(self, request: Request) -> Response:
         visitor = await self._visitor(request)

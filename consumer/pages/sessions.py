@@ -54,7 +54,7 @@ class Sessions:
         TooManySessions
             `MOST` people are signed in.
         """
-        own = [key for key, found in self._sessions.items() if found.visitor.holder == visitor.holder]
+        own = [key for key, session in self._sessions.items() if session.visitor.holder == visitor.holder]
         if len(own) >= MOST_OF_ONE_USER:
             del self._sessions[own[0]]
         if len(self._sessions) >= MOST:
@@ -66,11 +66,11 @@ class Sessions:
 
     def find(self, number: str) -> Session | None:
         """The session of a number, which counts as used now; None when there is none, or it has ended."""
-        found = self._sessions.get(_key(number))
-        if found is None or self._over(found):
+        session = self._sessions.get(_key(number))
+        if session is None or self._over(session):
             return None
-        found.used = self._clock()
-        return found
+        session.used = self._clock()
+        return session
 
     def close(self, number: str) -> Session | None:
         """End the session of a number; what it was, if it was one."""
@@ -78,7 +78,7 @@ class Sessions:
 
     def take_ended(self) -> list[Session]:
         """Forget the sessions whose time is over, and return them."""
-        ended = [key for key, found in self._sessions.items() if self._over(found)]
+        ended = [key for key, session in self._sessions.items() if self._over(session)]
         return [self._sessions.pop(key) for key in ended]
 
     def _over(self, session: Session) -> bool:

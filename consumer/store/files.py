@@ -113,7 +113,7 @@ async def sop_instance_uid(path: Path) -> str:
 
 
 async def receive_instance(
-    chunks: AsyncIterator[bytes], wanted: RequestedInstance, folder: Path, limits: InstanceLimits
+    chunks: AsyncIterator[bytes], instance: RequestedInstance, folder: Path, limits: InstanceLimits
 ) -> int:
     """Receive one instance and give it its name below `folder`; its size in bytes.
 
@@ -124,10 +124,10 @@ async def receive_instance(
     """
     path, size = await receive(chunks, folder, limits)
     try:
-        found = await sop_instance_uid(path)
-        if found != wanted.sop_instance_uid:
-            raise WrongInstance(f"instance {found} came instead of {wanted.sop_instance_uid}")
-        keep(path, folder / wanted.file_name)
+        uid = await sop_instance_uid(path)
+        if uid != instance.sop_instance_uid:
+            raise WrongInstance(f"instance {uid} came instead of {instance.sop_instance_uid}")
+        keep(path, folder / instance.file_name)
     except BaseException:
         path.unlink(missing_ok=True)
         raise

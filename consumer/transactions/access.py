@@ -12,25 +12,25 @@ from shared.security.caller import Caller
 
 
 def accessed(
-    caller: Caller, transaction: Coded, wanted: Sequence[RequestedInstance], delivered: Collection[str]
+    caller: Caller, transaction: Coded, instances: Sequence[RequestedInstance], delivered: Collection[str]
 ) -> Iterator[AuditEvent]:
     """One event for what was delivered and one for what was not, where there is any."""
     for outcome, having in ((Outcome.SUCCESS, True), (Outcome.SERIOUS_FAILURE, False)):
-        of_outcome = [one for one in wanted if (one.sop_instance_uid in delivered) is having]
+        of_outcome = [one for one in instances if (one.sop_instance_uid in delivered) is having]
         if of_outcome:
             yield _event(caller, transaction, of_outcome, outcome)
 
 
 def _event(
-    caller: Caller, transaction: Coded, wanted: Sequence[RequestedInstance], outcome: Outcome
+    caller: Caller, transaction: Coded, instances: Sequence[RequestedInstance], outcome: Outcome
 ) -> AuditEvent:
-    patients = sorted({one.patient_id for one in wanted} - {""})
+    patients = sorted({one.patient_id for one in instances} - {""})
     return patterns.instances(
         transaction,
         Side.CLIENT,
         caller,
         outcome,
-        [_counted(one) for one in wanted],
+        [_counted(one) for one in instances],
         patient_id=patients[0] if patients else "",
     )
 

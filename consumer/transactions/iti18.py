@@ -90,8 +90,8 @@ async def find_documents(
         parameters=encode_parameters(values),  # type: ignore[arg-type]
     )
     url = unit.settings.gateway_url or unit.settings.registry_endpoint(ITI18.number)
-    found = await _ask(unit, url, request, patient_id, on_error)
-    return tuple(sorted(found, key=_newest))
+    response = await _ask(unit, url, request, patient_id, on_error)
+    return tuple(sorted(response, key=_newest))
 
 
 async def get_document(unit: Unit, unique_id: str, *, home_community_id: str = "") -> DocumentEntry:
@@ -112,10 +112,10 @@ async def get_document(unit: Unit, unique_id: str, *, home_community_id: str = "
         home=home_community_id,
     )
     url = unit.settings.across(home_community_id) or unit.settings.registry_endpoint(ITI18.number)
-    found = await _ask(unit, url, request, "")
-    if not found:
+    response = await _ask(unit, url, request, "")
+    if not response:
         raise DocumentUniqueIdError(f"the registry shows no document {unique_id}", location=unique_id)
-    return min(found, key=lambda entry: entry.availability_status is not AvailabilityStatus.APPROVED)
+    return min(response, key=lambda entry: entry.availability_status is not AvailabilityStatus.APPROVED)
 
 
 async def _ask(

@@ -39,18 +39,18 @@ async def retrieve_document(unit: Unit, entry: DocumentEntry) -> bytes:
     """
     settings = unit.settings
     url = settings.across(entry.home_community_id) or settings.repository_endpoint(entry.repository_unique_id)
-    asked = DocumentRequest(
+    request = DocumentRequest(
         repository_unique_id=entry.repository_unique_id,
         document_unique_id=entry.unique_id,
         home_community_id=entry.home_community_id,
     )
     outcome = Outcome.SERIOUS_FAILURE
     try:
-        response = await unit.soap.call(ITI43, url, RetrieveDocumentSetRequest(documents=(asked,)))
+        response = await unit.soap.call(ITI43, url, RetrieveDocumentSetRequest(documents=(request,)))
         if response.documents:
             outcome = Outcome.SUCCESS
     finally:
-        await unit.record(audit(unit.caller(url), asked, entry.patient_id, outcome))
+        await unit.record(audit(unit.caller(url), request, entry.patient_id, outcome))
     if not response.documents:
         raise Rejected(*response.errors)
     return await asyncio.to_thread(_checked, entry, response.documents[0].content)
@@ -83,6 +83,8 @@ def _octets(entry: DocumentEntry, content: object) -> bytes:
         content.path.unlink(missing_ok=True)
 
 
-def audit(caller: Caller, asked: DocumentRequest, patient_id: str, outcome: Outcome) -> AuditEvent:
+def audit(caller: Caller, request: DocumentRequest, patient_id: str, outcome: Outcome) -> AuditEvent:
     """Describe the import from the consumer's side (ITI TF-2 3.43.5.1.1)."""
-    return patterns.documents(ITI43.event_type, Side.CLIENT, caller, outcome, (asked,), patient_id=patient_id)
+    return patterns.documents(
+        ITI43.event_type, Side.CLIENT, caller, outcome, (request,), patient_id=patient_id
+    )

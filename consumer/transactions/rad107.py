@@ -25,8 +25,10 @@ _OK, _PARTIAL = 200, 206
 _MAX_PARTS = 100_000
 
 
-async def retrieve(unit: Unit, wanted: Sequence[RequestedInstance], folder: Path) -> AsyncIterator[Delivery]:
-    """Ask for `wanted`, series by series, and yield each instance when its file in `folder` is whole.
+async def retrieve(
+    unit: Unit, instances: Sequence[RequestedInstance], folder: Path
+) -> AsyncIterator[Delivery]:
+    """Ask for `instances`, series by series, and yield each instance when its file in `folder` is whole.
 
     Raises
     ------
@@ -37,8 +39,8 @@ async def retrieve(unit: Unit, wanted: Sequence[RequestedInstance], folder: Path
     WrongInstance
         What came has no end.
     """
-    base = _base(unit, wanted[0].retrieve_url)
-    for (study, series), group in groupby(sorted(wanted, key=_series_of), key=_series_of):
+    base = _base(unit, instances[0].retrieve_url)
+    for (study, series), group in groupby(sorted(instances, key=_series_of), key=_series_of):
         of_series = list(group)
         url = f"{base}/studies/{study}/series/{series}"
         if len(of_series) == 1:

@@ -24,8 +24,10 @@ from shared.messages.rad69 import (
 _SYNTAXES = tuple(sorted(TRANSFER_SYNTAXES))
 
 
-async def retrieve(unit: Unit, wanted: Sequence[RequestedInstance], folder: Path) -> AsyncIterator[Delivery]:
-    """Ask for `wanted`, all of one place, and yield each instance when its file in `folder` is whole.
+async def retrieve(
+    unit: Unit, instances: Sequence[RequestedInstance], folder: Path
+) -> AsyncIterator[Delivery]:
+    """Ask for `instances`, all of one place, and yield each instance when its file in `folder` is whole.
 
     What is not delivered is yielded too, at the end, with the source's reason.
 
@@ -34,15 +36,15 @@ async def retrieve(unit: Unit, wanted: Sequence[RequestedInstance], folder: Path
     SoapFault, PeerError
         The source answered with a fault, or its answer broke off; what came before is kept.
     """
-    first = wanted[0]
+    first = instances[0]
     url = unit.settings.across(first.home_community_id) or unit.settings.imaging_source_endpoint(
         first.retrieve_location_uid
     )
     limits = files.InstanceLimits.of(unit.settings)
-    by_uid = {one.sop_instance_uid: one for one in wanted}
+    by_uid = {one.sop_instance_uid: one for one in instances}
     delivered: set[str] = set()
     try:
-        async with unit.soap.stream(RAD69, url, _request(wanted)) as answer:
+        async with unit.soap.stream(RAD69, url, _request(instances)) as answer:
             expected = {
                 document.content.content_id: by_uid[document.document_unique_id]
                 for document in answer.head.documents
@@ -55,12 +57,12 @@ async def retrieve(unit: Unit, wanted: Sequence[RequestedInstance], folder: Path
                 delivered.add(one.sop_instance_uid)
                 yield Delivery(one, size)
         errors = {error.location: error for error in answer.head.errors}
-        for one in wanted:
+        for one in instances:
             if one.sop_instance_uid not in delivered:
                 yield _missing(one, errors.get(one.sop_instance_uid))
     finally:
         await unit.record(
-            *accessed(unit.caller(url), RAD69.event_type, wanted, delivered),
+            *accessed(unit.caller(url), RAD69.event_type, instances, delivered),
         )
 
 
@@ -70,8 +72,8 @@ def _missing(one: RequestedInstance, error: XdsError | None) -> Delivery:
     return Delivery(one, 0, error.context, error.code_for(Actor.REPOSITORY))
 
 
-def _request(wanted: Sequence[RequestedInstance]) -> RetrieveImagingDocumentSetRequest:
-    ordered = sorted(wanted, key=lambda one: (one.study_instance_uid, one.series_instance_uid))
+def _request(instances: Sequence[RequestedInstance]) -> RetrieveImagingDocumentSetRequest:
+    ordered = sorted(instances, key=lambda one: (one.study_instance_uid, one.series_instance_uid))
     return RetrieveImagingDocumentSetRequest(
         studies=tuple(
             StudyRequest(study_instance_uid=study, series=tuple(_series(list(of_study))))

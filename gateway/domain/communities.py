@@ -77,13 +77,13 @@ class Communities:
                 "homeCommunityId is needed here; it stands as `home` on every object that a query finds",
                 location=location,
             )
-        found = self.by_home.get(home)
-        if found is None:
+        community = self.by_home.get(home)
+        if community is None:
             raise UnknownCommunity(
                 f"no community {home[:100]} is known here; a homeCommunityId is urn:oid: and its OID",
                 location=location,
             )
-        return found
+        return community
 
     def check_own(self, home: str, *, location: str = "") -> None:
         """Raise `MissingHomeCommunityId` or `UnknownCommunity` unless `home` is ours (3.39.4.1.3)."""

@@ -41,14 +41,14 @@ def read_links(lines: Iterable[str]) -> Links:
     try:
         if tuple(next(rows, ())) != COLUMNS:
             raise LinksError(f"the first line must be {','.join(COLUMNS)}")
-        found: dict[tuple[str, str], str] = {}
+        links: dict[tuple[str, str], str] = {}
         for row in rows:
             if not row:
                 continue
             key, theirs = _link(row, rows.line_num)
-            if found.setdefault(key, theirs) != theirs:
+            if links.setdefault(key, theirs) != theirs:
                 raise LinksError(f"line {rows.line_num}: this patient is linked to that community twice")
-        return Links(found)
+        return Links(links)
     except csv.Error as error:
         raise LinksError(f"line {rows.line_num}: {error}") from None
 

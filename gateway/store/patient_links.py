@@ -42,8 +42,8 @@ class PatientLinks:
 
     def _refresh(self, path: Path) -> None:
         try:
-            found = path.stat()
-            version = (found.st_mtime_ns, found.st_size, found.st_ino)
+            status = path.stat()
+            version = (status.st_mtime_ns, status.st_size, status.st_ino)
             if version == self._version:
                 return
             with path.open(encoding="utf-8", newline="") as lines:

@@ -18,9 +18,9 @@ def named(request: RetrieveDocumentSetRequest) -> Iterator[RequestedDocument]:
 
 
 def _only(
-    request: RetrieveDocumentSetRequest, wanted: Collection[DocumentRequest]
+    request: RetrieveDocumentSetRequest, documents: Collection[DocumentRequest]
 ) -> RetrieveDocumentSetRequest:
-    kept = dict.fromkeys(document for document in request.documents if document in wanted)
+    kept = dict.fromkeys(document for document in request.documents if document in documents)
     return RetrieveDocumentSetRequest(documents=tuple(kept))
 
 

@@ -28,24 +28,24 @@ def named(request: RetrieveImagingDocumentSetRequest) -> Iterator[RequestedDocum
 
 
 def _only(
-    request: RetrieveImagingDocumentSetRequest, wanted: Collection[DocumentRequest]
+    request: RetrieveImagingDocumentSetRequest, documents: Collection[DocumentRequest]
 ) -> RetrieveImagingDocumentSetRequest:
-    studies = (_study(study, wanted) for study in request.studies)
+    studies = (_study(study, documents) for study in request.studies)
     return RetrieveImagingDocumentSetRequest(
         studies=tuple(study for study in studies if study.series),
         transfer_syntax_uids=request.transfer_syntax_uids,
     )
 
 
-def _study(study: StudyRequest, wanted: Collection[DocumentRequest]) -> StudyRequest:
-    series = (_series(one, wanted) for one in study.series)
+def _study(study: StudyRequest, documents: Collection[DocumentRequest]) -> StudyRequest:
+    series = (_series(one, documents) for one in study.series)
     return StudyRequest(
         study_instance_uid=study.study_instance_uid, series=tuple(one for one in series if one.documents)
     )
 
 
-def _series(series: SeriesRequest, wanted: Collection[DocumentRequest]) -> SeriesRequest:
-    kept = dict.fromkeys(document for document in series.documents if document in wanted)
+def _series(series: SeriesRequest, documents: Collection[DocumentRequest]) -> SeriesRequest:
+    kept = dict.fromkeys(document for document in series.documents if document in documents)
     return SeriesRequest(series_instance_uid=series.series_instance_uid, documents=tuple(kept))
 
 

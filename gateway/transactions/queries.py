@@ -70,14 +70,14 @@ async def ask_everybody(
     """
     links = await unit.parts.links.current()
     async with asyncio.TaskGroup() as tasks:
-        asked = [tasks.create_task(_answer(unit, one, request, links)) for one in communities]
-    return merged([task.result() for task in asked])
+        answers = [tasks.create_task(_answer(unit, one, request, links)) for one in communities]
+    return merged([task.result() for task in answers])
 
 
 def merged(answers: Sequence[RelayedAnswer]) -> StoredQueryResponse:
     """One answer with all objects and all errors, in the order of `answers`."""
     return StoredQueryResponse(
-        fragments=[found.octets for answer in answers for found in answer.objects],
+        fragments=[each.octets for answer in answers for each in answer.objects],
         errors=tuple(error for answer in answers for error in answer.errors),
     )
 
@@ -179,9 +179,9 @@ def _not_available(place: _Place) -> XdsError:
 
 def _checked(answer: RelayedAnswer, home: str) -> RelayedAnswer:
     """The answer of a community without objects that lead nowhere, its errors named after it."""
-    lost = [found for found in answer.objects if found.name in _WITH_HOME and not found.home]
+    lost = [each for each in answer.objects if each.name in _WITH_HOME and not each.home]
     return RelayedAnswer(
-        objects=tuple(found for found in answer.objects if found not in lost) if lost else answer.objects,
+        objects=tuple(each for each in answer.objects if each not in lost) if lost else answer.objects,
         errors=(*(_located(error, home) for error in answer.errors), *_homeless(lost, home)),
     )
 
@@ -224,14 +224,14 @@ def shown_fault(fault: SoapFault) -> str:
 
 def patient_of(request: StoredQueryRequest) -> str:
     """The one patient of a query, for the trail; empty when none is named, or not legibly."""
-    found: set[str] = set()
+    patients: set[str] = set()
     for name in PATIENT_PARAMETERS:
         for values in request.parameters.get(name, ()):
             try:
-                found.update(parse_clause(values, ValueKind.CX))
+                patients.update(parse_clause(values, ValueKind.CX))
             except QueryError:
                 return ""
-    return found.pop() if len(found) == 1 else ""
+    return patients.pop() if len(patients) == 1 else ""
 
 
 def _event(unit: Unit, place: _Place, outcome: Outcome, description: str) -> AuditEvent:

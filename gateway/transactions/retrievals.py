@@ -115,12 +115,12 @@ def place_of(unit: Unit, retrieval: Retrieval[Any], community: Community, docume
 
 
 def sorted_by_place(
-    wanted: Iterable[RequestedDocument], place: Callable[[DocumentRequest], Place]
+    requests: Iterable[RequestedDocument], place: Callable[[DocumentRequest], Place]
 ) -> tuple[Places, list[XdsError]]:
     """The documents by the place that has them; and an error for each that has none."""
     places: Places = {}
     errors: list[XdsError] = []
-    for one in wanted:
+    for one in requests:
         try:
             places.setdefault(place(one.document), []).append(one)
         except XdsError as error:
@@ -198,11 +198,11 @@ async def relayed(
         except ServerBusy:
             raise Busy("the gateway relays no more retrievals at once; try again in a moment") from None
         async with asyncio.TaskGroup() as tasks:
-            asked = [
+            tasks_of_places = [
                 tasks.create_task(_asked(unit, retrieval, request, place, tuple(named), opened))
                 for place, named in places.items()
             ]
-        answers = [task.result() for task in asked]
+        answers = [task.result() for task in tasks_of_places]
         await unit.record([event for answer in answers for event in _events(unit, answer)])
         documents = tuple(document for answer in answers for document in answer.documents)
         return RetrieveDocumentSetResponse(
@@ -217,16 +217,16 @@ async def _asked(
     retrieval: Retrieval[Request],
     request: Request,
     place: Place,
-    asked: tuple[RequestedDocument, ...],
+    requests: tuple[RequestedDocument, ...],
     opened: AsyncExitStack,
 ) -> _Answer:
     seconds = unit.parts.settings.answer_seconds
-    wanted = {one.document for one in asked}
+    documents_of_place = {one.document for one in requests}
     ask = partial(
         unit.client(unit.parts.retrievals).stream,
         place.transaction,
         place.url,
-        retrieval.only(request, wanted),
+        retrieval.only(request, documents_of_place),
         timeout_seconds=seconds,
     )
     try:
@@ -237,16 +237,16 @@ async def _asked(
             except PeerGone:
                 streamed = await opened.enter_async_context(ask())
     except SoapFault as fault:
-        return _refused(place, asked, f"{_who(place)} answered with a fault: {shown_fault(fault)}")
+        return _refused(place, requests, f"{_who(place)} answered with a fault: {shown_fault(fault)}")
     except (PeerError, EgressRefused, TimeoutError):
-        return _silent(place, asked)
-    documents = tuple(_documents(place, wanted, streamed.head))
+        return _silent(place, requests)
+    documents = tuple(_documents(place, documents_of_place, streamed.head))
     return _Answer(
         place=place,
-        asked=asked,
+        asked=requests,
         streamed=streamed,
         documents=documents,
-        errors=tuple(_errors(place, asked, documents, streamed.head)),
+        errors=tuple(_errors(place, requests, documents, streamed.head)),
     )
 
 
@@ -254,35 +254,35 @@ def _who(place: Place) -> str:
     return f"an actor of {place.home}" if place.is_own else place.home
 
 
-def _refused(place: Place, asked: tuple[RequestedDocument, ...], text: str) -> _Answer:
-    errors = tuple(XdsError(text, location=one.document.document_unique_id) for one in asked)
-    return _Answer(place=place, asked=asked, errors=errors)
+def _refused(place: Place, requests: tuple[RequestedDocument, ...], text: str) -> _Answer:
+    errors = tuple(XdsError(text, location=one.document.document_unique_id) for one in requests)
+    return _Answer(place=place, asked=requests, errors=errors)
 
 
-def _silent(place: Place, asked: tuple[RequestedDocument, ...]) -> _Answer:
+def _silent(place: Place, requests: tuple[RequestedDocument, ...]) -> _Answer:
     text = f"{_who(place)} does not answer; try again later"
     if place.is_own:
-        return _refused(place, asked, text)
-    errors = tuple(UnavailableCommunity(text, location=one.document.document_unique_id) for one in asked)
-    return _Answer(place=place, asked=asked, errors=errors)
+        return _refused(place, requests, text)
+    errors = tuple(UnavailableCommunity(text, location=one.document.document_unique_id) for one in requests)
+    return _Answer(place=place, asked=requests, errors=errors)
 
 
 def _documents(
-    place: Place, wanted: Collection[DocumentRequest], head: RetrieveDocumentSetResponse
+    place: Place, requests: Collection[DocumentRequest], head: RetrieveDocumentSetResponse
 ) -> Iterator[RetrievedDocument]:
     """What was asked for and comes, once, with the ids under which it was asked for (RAD TF-3 4.75)."""
-    by_id = {one.document_unique_id: one for one in wanted}
+    by_id = {one.document_unique_id: one for one in requests}
     for document in head.documents:
-        asked = by_id.pop(document.document_unique_id, None)
-        if asked is not None:
+        request = by_id.pop(document.document_unique_id, None)
+        if request is not None:
             yield replace(
-                document, home_community_id=place.home, repository_unique_id=asked.repository_unique_id
+                document, home_community_id=place.home, repository_unique_id=request.repository_unique_id
             )
 
 
 def _errors(
     place: Place,
-    asked: Sequence[RequestedDocument],
+    requests: Sequence[RequestedDocument],
     documents: Sequence[RetrievedDocument],
     head: RetrieveDocumentSetResponse,
 ) -> Iterator[XdsError]:
@@ -291,7 +291,7 @@ def _errors(
     if has_error(head.errors):
         return
     come = {document.document_unique_id for document in documents}
-    for one in asked:
+    for one in requests:
         uid = one.document.document_unique_id
         if uid not in come:
             yield DocumentUniqueIdError(
@@ -351,12 +351,12 @@ def _reasons(errors: Sequence[XdsError]) -> str:
 
 
 def _by_outcome(
-    asked: Sequence[RequestedDocument], documents: Sequence[RetrievedDocument]
+    requests: Sequence[RequestedDocument], documents: Sequence[RetrievedDocument]
 ) -> Iterator[tuple[Outcome, list[RequestedDocument]]]:
     come = {document.document_unique_id for document in documents}
     for outcome in (Outcome.SUCCESS, Outcome.SERIOUS_FAILURE):
         having = outcome is Outcome.SUCCESS
-        if named := [one for one in asked if (one.document.document_unique_id in come) is having]:
+        if named := [one for one in requests if (one.document.document_unique_id in come) is having]:
             yield outcome, named
 
 
@@ -386,9 +386,9 @@ def _received(
     outcome: Outcome,
 ) -> tuple[AuditEvent, ...]:
     """What a gateway records of a retrieval that it was asked; without a response all of it failed."""
-    asked = tuple(dict.fromkeys(named))
+    requests = tuple(dict.fromkeys(named))
     if response is None:
-        return (retrieval_event(transaction, Side.SERVER, caller, outcome, asked),)
+        return (retrieval_event(transaction, Side.SERVER, caller, outcome, requests),)
     reasons = _reasons(response.errors)
     return tuple(
         retrieval_event(
@@ -399,5 +399,5 @@ def _received(
             these,
             "" if of_these is Outcome.SUCCESS else reasons,
         )
-        for of_these, these in _by_outcome(asked, response.documents)
+        for of_these, these in _by_outcome(requests, response.documents)
     )

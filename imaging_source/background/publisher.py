@@ -104,10 +104,10 @@ class Publisher:
         """Send what waits for a patient as soon as the registry knows it, or into whom it was merged."""
         for patient_id in await reconciliation.patients_awaited(self._parts.database, most=_PATIENTS):
             try:
-                found = await self._parts.registry.find(patient_id, ())
+                registrations = await self._parts.registry.find(patient_id, ())
             except RegistryAway:
                 return
-            if found.known or found.survivor != patient_id:
+            if registrations.known or registrations.survivor != patient_id:
                 await reconciliation.release_patient(self._parts.database, patient_id)
                 self.wake()
 

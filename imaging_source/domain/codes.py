@@ -188,6 +188,6 @@ def in_metadata(code: Code) -> Code:
 
 def modality(value: str) -> Code | None:
     """The event code of a modality; None when it is not one by which images are acquired."""
-    found = value.strip().upper()
-    name = MODALITIES.get(found)
-    return Code(found, DCM_OID, name) if name else None
+    code = value.strip().upper()
+    name = MODALITIES.get(code)
+    return Code(code, DCM_OID, name) if name else None

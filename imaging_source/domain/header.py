@@ -167,8 +167,8 @@ def _dates(headers: Iterable[Attributes]) -> Iterable[tuple[str, str]]:
 
 
 def _codes(headers: Iterable[Attributes], tag: int) -> tuple[Code, ...]:
-    found = (code(item) for header in headers for item in items(header, tag))
-    return tuple(dict.fromkeys(found_code for found_code in found if found_code.value))
+    codes = (code(item) for header in headers for item in items(header, tag))
+    return tuple(dict.fromkeys(found_code for found_code in codes if found_code.value))
 
 
 def code(item: Attributes) -> Code:

@@ -63,8 +63,8 @@ def text(value: str, most: int = LONG) -> str:
 
 def identifier(value: str, most: int) -> str:
     """An identifier; empty when it is longer than `most` characters."""
-    found = plain(value)
-    return found if len(found) <= most else ""
+    text = plain(value)
+    return text if len(text) <= most else ""
 
 
 def person_name(value: str) -> str:
@@ -77,8 +77,8 @@ def person_name(value: str) -> str:
 
 def code_string(value: str) -> str:
     """A CS in upper case; empty when it is none (PS3.5 6.2: 16 of A-Z, 0-9, blank and underscore)."""
-    found = plain(value).upper()
-    return found if re.fullmatch(r"[A-Z0-9_ ]{1,16}", found) else ""
+    text = plain(value).upper()
+    return text if re.fullmatch(r"[A-Z0-9_ ]{1,16}", text) else ""
 
 
 def sex(value: str) -> str:

@@ -72,8 +72,8 @@ class MediaRange:
     @property
     def transfer_syntax(self) -> str:
         """The transfer syntax that is asked for, `*`, or empty."""
-        if found := self.parameters.get("transfer-syntax", ""):
-            return found
+        if syntax := self.parameters.get("transfer-syntax", ""):
+            return syntax
         inside = re.search(r";\s*transfer-syntax\s*=\s*([^\s;]+)", self.parameters.get("type", ""))
         return inside[1].strip("\"'") if inside else ""
 
@@ -86,8 +86,8 @@ def media_ranges(text: str) -> tuple[MediaRange, ...]:
     Malformed
         It cannot be read, or has more than `MAX_RANGES` members.
     """
-    found = sorted(_members(text), key=lambda member: -member.quality)
-    return tuple(member for member in found if member.quality > 0)
+    ranges = sorted(_members(text), key=lambda member: -member.quality)
+    return tuple(member for member in ranges if member.quality > 0)
 
 
 def _members(text: str) -> Iterator[MediaRange]:
@@ -111,12 +111,12 @@ def _members(text: str) -> Iterator[MediaRange]:
 
 
 def _parameters(text: str, at: int) -> tuple[dict[str, str], int]:
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     while match := _PARAMETER.match(text, at):
         at = match.end()
         if match[1]:
-            found.setdefault(match[1].lower(), _unquoted(match[2]))
-    return found, at
+            parameters.setdefault(match[1].lower(), _unquoted(match[2]))
+    return parameters, at
 
 
 def _unquoted(value: str) -> str:
@@ -157,8 +157,8 @@ def _by_group(
     if ANY in group:
         return choose(stored, (ANY,), has_pixels)
     by_default = "" in group
-    asked = (group - {""}) | ({EXPLICIT_LE} if by_default else frozenset())
-    choice = choose(stored, tuple(asked), has_pixels, decoded_size=decoded_size, codecs=codecs)
+    syntaxes = (group - {""}) | ({EXPLICIT_LE} if by_default else frozenset())
+    choice = choose(stored, tuple(syntaxes), has_pixels, decoded_size=decoded_size, codecs=codecs)
     if isinstance(choice, Impossible) and by_default:
         return choose_default(stored, has_pixels, decoded_size=decoded_size, codecs=codecs)
     return choice

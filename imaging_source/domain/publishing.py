@@ -187,8 +187,8 @@ def event_codes(header: StudyHeader, body_parts: Mapping[str, Code]) -> tuple[Co
     """
     modalities = filter(None, map(codes.modality, header.modalities))
     regions = map(codes.in_metadata, header.anatomic_regions)
-    found = tuple(dict.fromkeys(regions)) or tuple(_regions(header.body_parts, body_parts))
-    return tuple(dict.fromkeys((*modalities, *found)))
+    regional_codes = tuple(dict.fromkeys(regions)) or tuple(_regions(header.body_parts, body_parts))
+    return tuple(dict.fromkeys((*modalities, *regional_codes)))
 
 
 def _regions(named: tuple[str, ...], own: Mapping[str, Code]) -> Iterator[Code]:
@@ -231,8 +231,8 @@ def start_time(header: StudyHeader, zone: tzinfo) -> Timestamp | None:
 
 def title(header: StudyHeader) -> str:
     """What a clinician reads of the study: its description, or what stands for one; never empty."""
-    found = next(filter(None, map(_plain, _titles(header))), _UNTITLED)
-    return found[:_TITLE_LENGTH].rstrip()
+    text = next(filter(None, map(_plain, _titles(header))), _UNTITLED)
+    return text[:_TITLE_LENGTH].rstrip()
 
 
 def _titles(header: StudyHeader) -> Iterator[str]:

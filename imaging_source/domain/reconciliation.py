@@ -64,18 +64,20 @@ class SubmittedManifest:
     codes: frozenset[str] = frozenset()
 
 
-def next_step(submitted: SubmittedManifest, found: Registrations, patients: Mapping[str, str]) -> Step:
+def next_step(
+    submitted: SubmittedManifest, registrations: Registrations, patients: Mapping[str, str]
+) -> Step:
     """Decide; `patients` are those for whom earlier manifests of the study were registered, by uniqueId."""
-    approved = [document for document in found.documents if document.approved]
-    if found.survivor != submitted.patient_id:
-        return Follow(found.survivor)
+    approved = [document for document in registrations.documents if document.approved]
+    if registrations.survivor != submitted.patient_id:
+        return Follow(registrations.survivor)
     for document in approved:
         given_away = document.patient_id != submitted.patient_id
         if given_away and patients.get(document.unique_id) == submitted.patient_id:
             return Follow(document.patient_id)
     if foreign := tuple(one for one in approved if one.patient_id != submitted.patient_id):
         return Withdraw(foreign)
-    if found.known is False:
+    if registrations.known is False:
         return AwaitPatient()
     own = [one for one in approved if one.unique_id == submitted.document_unique_id]
     if surplus := tuple(approved[:-1] if not own else [one for one in approved if one not in own[-1:]]):
@@ -84,7 +86,7 @@ def next_step(submitted: SubmittedManifest, found: Registrations, patients: Mapp
         return RegisteredManifest()
     if approved:
         return _sent(submitted, approved[0].entry_uuid)
-    if found.complete or not submitted.codes.isdisjoint(CANNOT_REPLACE):
+    if registrations.complete or not submitted.codes.isdisjoint(CANNOT_REPLACE):
         return _sent(submitted, "")
     return AwaitPatient() if UNKNOWN_PATIENT in submitted.codes else _sent(submitted, submitted.replaces)
 

@@ -120,19 +120,19 @@ def choose(
     """
     if ANY in acceptable:
         return AsStored()
-    asked = frozenset(acceptable) & TRANSFER_SYNTAXES
-    if not asked:
+    syntaxes = frozenset(acceptable) & TRANSFER_SYNTAXES
+    if not syntaxes:
         return Impossible("none of the transfer syntaxes asked for is known here")
-    if stored in asked:
+    if stored in syntaxes:
         return AsStored()
     if stored == EXPLICIT_BE:
         return Impossible("stored as Explicit VR Big Endian, which is given as stored only")
     if not has_pixels:
-        return _without_pixels(stored, asked)
+        return _without_pixels(stored, syntaxes)
     if reason := _undecodable(stored, codecs):
         return Impossible(reason)
     for syntax in _PREFERRED:
-        if syntax in asked and _reachable(syntax, decoded_size, codecs):
+        if syntax in syntaxes and _reachable(syntax, decoded_size, codecs):
             return Transcode(syntax)
     return Impossible(f"stored as {stored}; it can be given in none of the transfer syntaxes asked for")
 
@@ -148,8 +148,8 @@ def choose_default(
     return AsStored() if isinstance(choice, Impossible) else choice
 
 
-def _without_pixels(stored: str, asked: frozenset[str]) -> Choice:
-    to = IMPLICIT_LE if IMPLICIT_LE in asked and EXPLICIT_LE not in asked else EXPLICIT_LE
+def _without_pixels(stored: str, syntaxes: frozenset[str]) -> Choice:
+    to = IMPLICIT_LE if IMPLICIT_LE in syntaxes and EXPLICIT_LE not in syntaxes else EXPLICIT_LE
     return AsStored() if stored == to else Transcode(to)
 
 

@@ -51,8 +51,8 @@ async def backup(settings: ImagingSourceSettings, folder: Path) -> AsyncIterator
             contents=_files(snapshot),
         )
     source, target = settings.folder / FILES, folder / FILES
-    async for found in _copied(folder / manifest.index, source, target):
-        yield found
+    async for sha256 in _copied(folder / manifest.index, source, target):
+        yield sha256
     await asyncio.to_thread(write_manifest, folder, manifest)
 
 
@@ -86,8 +86,8 @@ async def restore(
                 "the imaging source is not empty; restore into an empty one (another XDSI_DATA and "
                 "XDSI_DATABASE_URL)"
             )
-        async for found in _copied(index, folder / FILES, settings.folder / FILES):
-            yield found
+        async for sha256 in _copied(index, folder / FILES, settings.folder / FILES):
+            yield sha256
         await database.write(rows)
     finally:
         await database.close()

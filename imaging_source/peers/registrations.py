@@ -55,15 +55,15 @@ class RegistryClient:
 
     async def find(self, patient_id: str, unique_ids: Sequence[str]) -> Registrations:
         """See `RegistryView`; of very many documents the last count."""
-        asked = RegistrationsRequest(patient_id=patient_id, unique_ids=tuple(unique_ids)[-MAX_UNIQUE_IDS:])
-        return await self._told(asked) or await self._queried(asked)
+        request = RegistrationsRequest(patient_id=patient_id, unique_ids=tuple(unique_ids)[-MAX_UNIQUE_IDS:])
+        return await self._told(request) or await self._queried(request)
 
-    async def _told(self, asked: RegistrationsRequest) -> Registrations | None:
+    async def _told(self, request: RegistrationsRequest) -> Registrations | None:
         """By the interface for publishers; None where there is none."""
         url = self._url.removesuffix("/").removesuffix("/xds/registry") + PATH
         headers = {"content-type": "application/json"}
         try:
-            async with self._http.stream("POST", url, content=asked.encode(), headers=headers) as response:
+            async with self._http.stream("POST", url, content=request.encode(), headers=headers) as response:
                 if response.status_code in _PASSING:
                     raise RegistryAway(f"the registry answers {response.status_code}")
                 if response.status_code != httpx2.codes.OK:
@@ -74,14 +74,14 @@ class RegistryClient:
         except (httpx2.HTTPError, OSError) as error:
             raise RegistryAway(f"the registry does not answer ({type(error).__name__})") from None
 
-    async def _queried(self, asked: RegistrationsRequest) -> Registrations:
-        unknown = Registrations(survivor=asked.patient_id, known=None, complete=False)
-        if not asked.unique_ids:
+    async def _queried(self, registrations_request: RegistrationsRequest) -> Registrations:
+        unknown = Registrations(survivor=registrations_request.patient_id, known=None, complete=False)
+        if not registrations_request.unique_ids:
             return unknown
         request = StoredQueryRequest(
             query_id=GET_DOCUMENTS,
             return_type=ReturnType.LEAF_CLASS,
-            parameters=encode_parameters({"$XDSDocumentEntryUniqueId": asked.unique_ids}),
+            parameters=encode_parameters({"$XDSDocumentEntryUniqueId": registrations_request.unique_ids}),
         )
         try:
             answer = await self._soap.call(ITI18, self._url, request, timeout_seconds=_TIMEOUT_SECONDS)
@@ -98,7 +98,9 @@ class RegistryClient:
             )
             for entry in answer.objects.document_entries
         )
-        return Registrations(survivor=asked.patient_id, known=None, documents=documents, complete=False)
+        return Registrations(
+            survivor=registrations_request.patient_id, known=None, documents=documents, complete=False
+        )
 
 
 async def _limited(response: httpx2.Response) -> bytes:

@@ -247,10 +247,10 @@ class ContentFiles:
         `file` is its `name`.
         """
         try:
-            found = os.stat(file)  # noqa: PTH116  # a Path costs as much as the call
+            status = os.stat(file)  # noqa: PTH116  # a Path costs as much as the call
         except OSError:
             return False
-        return found.st_size == size and self._proofs.get(sha256) == (_identity(found), True)
+        return status.st_size == size and self._proofs.get(sha256) == (_identity(status), True)
 
     def prove(self, sha256: str, size: int, *, pace: Callable[[int], None] = lambda count: None) -> bool:
         """Whether the file is there with the bytes that were acknowledged; reads all of it.
@@ -259,21 +259,21 @@ class ContentFiles:
         """
         try:
             with self.path(sha256).open("rb") as file:
-                found = os.fstat(file.fileno())
-                whole = found.st_size == size and _digest(file, pace) == sha256
+                status = os.fstat(file.fileno())
+                whole = status.st_size == size and _digest(file, pace) == sha256
         except OSError:
             return False
-        self._note(sha256, _identity(found), whole=whole)
+        self._note(sha256, _identity(status), whole=whole)
         return whole
 
     def is_whole(self, sha256: str, size: int) -> bool:
         """As `prove`, which reads a file only when it was not read since it was last touched."""
         try:
-            found = self.path(sha256).stat()
+            status = self.path(sha256).stat()
         except OSError:
             return False
         identity, whole = self._proofs.get(sha256, (None, False))
-        return whole if identity == _identity(found) else self.prove(sha256, size)
+        return whole if identity == _identity(status) else self.prove(sha256, size)
 
     def distrust(self, sha256: str) -> None:
         """Let whoever proved the file before prove it again, in other processes too."""
@@ -348,12 +348,12 @@ class ContentFiles:
         return space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
 
 
-def _written(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_ino, found.st_size, found.st_mtime_ns
+def _written(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _identity(found: os.stat_result) -> _Identity:
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _spooled(path: Path) -> SpooledFile:

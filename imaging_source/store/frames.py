@@ -113,17 +113,17 @@ class Transcoder:
             _kill(pool)
             raise ValueError("the decoder failed or took too long") from error
 
-    def _make_room(self, wanted: int) -> None:
-        """Remove what was not used for longest, until `wanted` bytes fit."""
+    def _make_room(self, size: int) -> None:
+        """Remove what was not used for longest, until `size` bytes fit."""
         total = sum(kept.size for kept in self._kept.values())
         idle = sorted(
             (kept.used, path) for path, kept in self._kept.items() if self._clock() - kept.used > KEPT_SECONDS
         )
-        while total + wanted > self._max_bytes and idle:
+        while total + size > self._max_bytes and idle:
             _, path = idle.pop(0)
             path.unlink(missing_ok=True)
             total -= self._kept.pop(path).size
-        if total + wanted > self._max_bytes:
+        if total + size > self._max_bytes:
             raise OSError(errno.ENOSPC, "the cache of transcoded instances is full")
 
 

@@ -28,7 +28,7 @@ MANIFEST_ON_DEMAND = Coded("manifest-on-demand", "xdsi", "Manifest on Demand")
 _NO_UID = "2.25.0"
 
 
-async def make(parts: Parts, asked: ManifestRequest, caller: Caller) -> MadeManifest:
+async def make(parts: Parts, request: ManifestRequest, caller: Caller) -> MadeManifest:
     """Make the manifest of a study and its metadata; audited before it is given away.
 
     Who may have the study's images is decided from now on by these metadata, unless it is published.
@@ -38,20 +38,20 @@ async def make(parts: Parts, asked: ManifestRequest, caller: Caller) -> MadeMani
     UnknownStudy, NotPublishable
         As `rad68.publish`.
     """
-    instances = await rad68.shareable_instances(parts, asked.study_instance_uid)
+    instances = await rad68.shareable_instances(parts, request.study_instance_uid)
     header = await parts.instances.header(instances)
-    made = await asyncio.to_thread(_made, parts, header, instances, asked)
-    await note_described(parts.database, _study(header, made, asked))
-    await parts.recorder.record((audit(made, caller, asked.study_instance_uid),))
+    made = await asyncio.to_thread(_made, parts, header, instances, request)
+    await note_described(parts.database, _study(header, made, request))
+    await parts.recorder.record((audit(made, caller, request.study_instance_uid),))
     return made
 
 
 def _made(
-    parts: Parts, header: StudyHeader, instances: Sequence[Instance], asked: ManifestRequest
+    parts: Parts, header: StudyHeader, instances: Sequence[Instance], request: ManifestRequest
 ) -> MadeManifest:
     settings = parts.settings
     issuers = settings.publishing.issuers(settings.affinity_domain)
-    patient_id = publishing.patient_id(header, issuers, settings.affinity_domain, asked.patient_id)
+    patient_id = publishing.patient_id(header, issuers, settings.affinity_domain, request.patient_id)
 
     def described(document_unique_id: str, series_instance_uid: str) -> rad68.ManifestDescription:
         return rad68.described(
@@ -73,8 +73,8 @@ def _made(
 
     root = settings.publishing.organization_root
     unnamed = described(_NO_UID, _NO_UID).document
-    content = asked.document_unique_id.encode() + b"\n" + unnamed
-    unique_id = manifest.derived_uid(root, content) if asked.on_demand else asked.document_unique_id
+    content = request.document_unique_id.encode() + b"\n" + unnamed
+    unique_id = manifest.derived_uid(root, content) if request.on_demand else request.document_unique_id
     made = described(unique_id, manifest.derived_uid(root, b"series\n" + content))
     return MadeManifest(submission=_submitted_now(made), document=made.document)
 
@@ -92,11 +92,11 @@ def _submitted_now(made: rad68.ManifestDescription) -> Submission:
     )
 
 
-def _study(header: StudyHeader, made: MadeManifest, asked: ManifestRequest) -> PublishedStudy:
+def _study(header: StudyHeader, made: MadeManifest, request: ManifestRequest) -> PublishedStudy:
     entry = made.submission.document_entries[0]
     return PublishedStudy(
         study_instance_uid=header.study_instance_uid,
-        document_unique_id=asked.document_unique_id,
+        document_unique_id=request.document_unique_id,
         patient_id=entry.patient_id,
         department_patient_id=header.patient_id,
         confidentiality=frozenset(map(str, entry.confidentiality_codes)),

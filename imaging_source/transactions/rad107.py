@@ -94,9 +94,9 @@ async def handle(unit: Unit, request: RetrieveRequest) -> RetrieveResponse:
 
 
 async def _retrieved(unit: Unit, request: RetrieveRequest) -> RetrieveResponse:
-    found = await _find(unit, request)
-    hidden = await unit.hidden(found)
-    shown = [instance for instance in found if instance.sop_instance_uid not in hidden]
+    instances = await _find(unit, request)
+    hidden = await unit.hidden(instances)
+    shown = [instance for instance in instances if instance.sop_instance_uid not in hidden]
     access = await unit.access(shown)
     permitted = [one for one in shown if access[one.sop_instance_uid].decision.permitted]
     refused = tuple(_refusals(shown, access))
@@ -123,9 +123,9 @@ async def _find(unit: Unit, request: RetrieveRequest) -> list[Instance]:
 
 def _refusals(shown: Sequence[Instance], access: Mapping[str, Access]) -> Iterator[InstanceResult]:
     for instance in shown:
-        found = access[instance.sop_instance_uid]
-        if not found.decision.permitted:
-            yield _result(instance, found, failure=f"{REFUSED_BY_CONSENT}{found.decision.reason}")
+        answer = access[instance.sop_instance_uid]
+        if not answer.decision.permitted:
+            yield _result(instance, answer, failure=f"{REFUSED_BY_CONSENT}{answer.decision.reason}")
 
 
 def _not_found(request: RetrieveRequest, refused: tuple[InstanceResult, ...]) -> RetrieveResponse:

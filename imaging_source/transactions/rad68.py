@@ -206,10 +206,10 @@ async def _published_for(parts: Parts, header: StudyHeader) -> str:
     empty."""
     uid = header.study_instance_uid
     published = await find_published_studies(parts.database, [uid])
-    found = published.get(uid) or next(
+    study = published.get(uid) or next(
         iter(await find_publications(parts.database, study_instance_uid=uid, states=_TELLING, limit=1)), None
     )
-    return found.patient_id if found and found.department_patient_id == header.patient_id else ""
+    return study.patient_id if study and study.department_patient_id == header.patient_id else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,13 +56,13 @@ async def handle(unit: Unit, request: RetrieveImagingDocumentSetRequest) -> Retr
     An instance that is rejected or refused is answered as one that does not exist. What is asked for twice
     comes once.
     """
-    wanted = tuple(dict.fromkeys(_asked(request)))
-    shelf = await _Shelf.of(unit, request, wanted)
+    requests = tuple(dict.fromkeys(_asked(request)))
+    shelf = await _Shelf.of(unit, request, requests)
     documents: list[RetrievedDocument] = []
     errors: list[XdsError] = []
     results: list[InstanceResult] = []
-    for asked in wanted:
-        given, result = shelf.answer(asked)
+    for each in requests:
+        given, result = shelf.answer(each)
         results.append(result)
         if isinstance(given, XdsError):
             errors.append(given)
@@ -94,13 +94,13 @@ class _Shelf:
         cls,
         unit: Unit,
         request: RetrieveImagingDocumentSetRequest,
-        wanted: Sequence[RequestedInstance],
+        requests: Sequence[RequestedInstance],
     ) -> Self:
         location_uid = unit.parts.settings.retrieve_location_uid
-        here = {asked.sop_instance_uid: asked for asked in wanted if _is_for(asked, location_uid)}
-        found = await unit.parts.instances.find_instances(list(here))
-        keys = set(map(_key, wanted))
-        instances = {uid: instance for uid, instance in found.items() if _key(instance) in keys}
+        here = {each.sop_instance_uid: each for each in requests if _is_for(each, location_uid)}
+        known_instances = await unit.parts.instances.find_instances(list(here))
+        keys = set(map(_key, requests))
+        instances = {uid: instance for uid, instance in known_instances.items() if _key(instance) in keys}
         hidden = await unit.hidden(tuple(instances.values()))
         shown = [instance for uid, instance in instances.items() if uid not in hidden]
         access = await unit.access(shown)
@@ -116,67 +116,69 @@ class _Shelf:
             contents=contents,
         )
 
-    def answer(self, asked: RequestedInstance) -> tuple[RetrievedDocument | XdsError, InstanceResult]:
+    def answer(self, request: RequestedInstance) -> tuple[RetrievedDocument | XdsError, InstanceResult]:
         """The instance as it is sent, or the error that is sent instead; and what became of it, for the
         trail."""
         try:
-            instance = self._shown(asked)
-            access = self.access[asked.sop_instance_uid]
+            instance = self._shown(request)
+            access = self.access[request.sop_instance_uid]
             if not access.decision.permitted:
                 failure = f"{REFUSED_BY_CONSENT}{access.decision.reason}"
-                return _not_available(asked), _result(asked, patient_id=access.patient_id, failure=failure)
-            delivered = _result(asked, sop_class_uid=instance.sop_class_uid, patient_id=access.patient_id)
-            return self._document(asked), delivered
+                return _not_available(request), _result(
+                    request, patient_id=access.patient_id, failure=failure
+                )
+            delivered = _result(request, sop_class_uid=instance.sop_class_uid, patient_id=access.patient_id)
+            return self._document(request), delivered
         except XdsError as error:
-            return error, _result(asked, failure=error.code_for(Actor.REPOSITORY))
+            return error, _result(request, failure=error.code_for(Actor.REPOSITORY))
 
-    def _shown(self, asked: RequestedInstance) -> Instance:
-        _check_request(asked, self.location_uid)
-        uid = asked.sop_instance_uid
+    def _shown(self, request: RequestedInstance) -> Instance:
+        _check_request(request, self.location_uid)
+        uid = request.sop_instance_uid
         instance = self.instances.get(uid)
-        if instance is None or uid in self.hidden or _key(instance) != _key(asked):
-            raise _not_available(asked)
+        if instance is None or uid in self.hidden or _key(instance) != _key(request):
+            raise _not_available(request)
         return instance
 
-    def _document(self, asked: RequestedInstance) -> RetrievedDocument:
-        uid = asked.sop_instance_uid
+    def _document(self, request: RequestedInstance) -> RetrievedDocument:
+        uid = request.sop_instance_uid
         if isinstance(choice := self.choices[uid], Impossible):
             raise NoAcceptableTransferSyntax(f"instance {uid}: {choice.reason}", location=uid)
         if isinstance(content := self.contents[uid], Unreadable):
             raise XdsError(f"instance {uid}: {content.reason}", location=uid)
         return RetrievedDocument(
-            home_community_id=asked.document.home_community_id,
-            repository_unique_id=asked.document.repository_unique_id,
+            home_community_id=request.document.home_community_id,
+            repository_unique_id=request.document.repository_unique_id,
             document_unique_id=uid,
             mime_type=MIME_TYPE,
             content=content,
         )
 
 
-def _not_available(asked: RequestedInstance) -> DocumentUniqueIdError:
+def _not_available(request: RequestedInstance) -> DocumentUniqueIdError:
     """Unknown, rejected or refused: nobody learns which."""
-    uid = asked.sop_instance_uid
+    uid = request.sop_instance_uid
     return DocumentUniqueIdError(f"instance {uid} is not available", location=uid)
 
 
-def _check_request(asked: RequestedInstance, location_uid: str) -> None:
+def _check_request(request: RequestedInstance, location_uid: str) -> None:
     for name, uid in (
-        ("studyInstanceUID", asked.study_instance_uid),
-        ("seriesInstanceUID", asked.series_instance_uid),
-        ("DocumentUniqueId", asked.sop_instance_uid),
+        ("studyInstanceUID", request.study_instance_uid),
+        ("seriesInstanceUID", request.series_instance_uid),
+        ("DocumentUniqueId", request.sop_instance_uid),
     ):
         if not is_uid(uid):
-            raise XdsError(f"{name} is no UID; right would be {UID_FORM}", location=asked.sop_instance_uid)
-    if asked.document.repository_unique_id != location_uid:
+            raise XdsError(f"{name} is no UID; right would be {UID_FORM}", location=request.sop_instance_uid)
+    if request.document.repository_unique_id != location_uid:
         raise UnknownRepositoryId(
-            f"RepositoryUniqueId {asked.document.repository_unique_id} is not served here;"
+            f"RepositoryUniqueId {request.document.repository_unique_id} is not served here;"
             " it is the Retrieve Location UID of the manifest",
-            location=asked.sop_instance_uid,
+            location=request.sop_instance_uid,
         )
 
 
-def _is_for(asked: RequestedInstance, location_uid: str) -> bool:
-    return asked.document.repository_unique_id == location_uid and is_uid(asked.sop_instance_uid)
+def _is_for(request: RequestedInstance, location_uid: str) -> bool:
+    return request.document.repository_unique_id == location_uid and is_uid(request.sop_instance_uid)
 
 
 def _key(of: RequestedInstance | Instance) -> tuple[str, str, str]:
@@ -208,7 +210,7 @@ def audit(
         results: Iterable[InstanceResult] = response.results
     else:
         failure = "" if outcome is Outcome.SUCCESS else "the request was not answered, or not to its end"
-        results = (_result(asked, failure=failure) for asked in dict.fromkeys(_asked(request)))
+        results = (_result(each, failure=failure) for each in dict.fromkeys(_asked(request)))
     return events(
         results,
         caller,
@@ -217,17 +219,17 @@ def audit(
 
 
 def _result(
-    asked: RequestedInstance, *, sop_class_uid: str = "", patient_id: str = "", failure: str = ""
+    request: RequestedInstance, *, sop_class_uid: str = "", patient_id: str = "", failure: str = ""
 ) -> InstanceResult:
     return InstanceResult(
-        study_instance_uid=asked.study_instance_uid,
-        series_instance_uid=asked.series_instance_uid,
-        sop_instance_uid=asked.sop_instance_uid,
+        study_instance_uid=request.study_instance_uid,
+        series_instance_uid=request.series_instance_uid,
+        sop_instance_uid=request.sop_instance_uid,
         sop_class_uid=sop_class_uid,
         patient_id=patient_id,
         failure=failure,
-        repository_unique_id=asked.document.repository_unique_id,
-        home_community_id=asked.document.home_community_id,
+        repository_unique_id=request.document.repository_unique_id,
+        home_community_id=request.document.home_community_id,
     )
 
 

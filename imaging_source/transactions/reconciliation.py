@@ -32,8 +32,8 @@ async def learn(parts: Parts, study_instance_uid: str) -> list[PublicationStatus
     published = await _published(parts, study_instance_uid)
     if published:
         unique_ids = [each.document_unique_id for each in published]
-        found = await parts.registry.find(published[-1].patient_id, unique_ids)
-        await _note(parts, study_instance_uid, published, found)
+        registrations = await parts.registry.find(published[-1].patient_id, unique_ids)
+        await _note(parts, study_instance_uid, published, registrations)
     return await _published(parts, study_instance_uid)
 
 
@@ -47,9 +47,9 @@ async def next_step(parts: Parts, leased: LeasedPublication, errors: Sequence[Pu
     """
     published = await _published(parts, leased.study_instance_uid)
     unique_ids = [*(each.document_unique_id for each in published), leased.document_unique_id]
-    found = await parts.registry.find(leased.patient_id, unique_ids)
-    found = replace(found, documents=in_order(found.documents, unique_ids))
-    await _note(parts, leased.study_instance_uid, published, found)
+    registrations = await parts.registry.find(leased.patient_id, unique_ids)
+    registrations = replace(registrations, documents=in_order(registrations.documents, unique_ids))
+    await _note(parts, leased.study_instance_uid, published, registrations)
     submitted = SubmittedManifest(
         document_unique_id=leased.document_unique_id,
         patient_id=leased.patient_id,
@@ -57,7 +57,7 @@ async def next_step(parts: Parts, leased: LeasedPublication, errors: Sequence[Pu
         codes=frozenset(error.code for error in errors),
     )
     return reconciliation.next_step(
-        submitted, found, {each.document_unique_id: each.patient_id for each in published}
+        submitted, registrations, {each.document_unique_id: each.patient_id for each in published}
     )
 
 
@@ -70,10 +70,13 @@ async def _published(parts: Parts, study_instance_uid: str) -> list[PublicationS
 
 
 async def _note(
-    parts: Parts, study_instance_uid: str, published: Sequence[PublicationStatus], found: Registrations
+    parts: Parts,
+    study_instance_uid: str,
+    published: Sequence[PublicationStatus],
+    registrations: Registrations,
 ) -> None:
-    approved = {document.unique_id: document for document in found.documents if document.approved}
-    told = {document.unique_id for document in found.documents}
+    approved = {document.unique_id: document for document in registrations.documents if document.approved}
+    told = {document.unique_id for document in registrations.documents}
     await note_registered(
         parts.database,
         study_instance_uid,
@@ -83,7 +86,8 @@ async def _note(
             if each is published[-1]
             else PublicationState.REPLACED
             for each in published
-            if each.document_unique_id not in approved and (found.complete or each.document_unique_id in told)
+            if each.document_unique_id not in approved
+            and (registrations.complete or each.document_unique_id in told)
         },
     )
 

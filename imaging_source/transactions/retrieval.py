@@ -57,17 +57,17 @@ async def files(
 
     What is `Impossible` is left out.
     """
-    asked = [(instance, choice) for instance, choice in chosen if not isinstance(choice, Impossible)]
-    damaged = await _damaged(unit, [instance for instance, _ in asked])
-    found: dict[str, FileRange | Unreadable] = {
+    choices = [(instance, choice) for instance, choice in chosen if not isinstance(choice, Impossible)]
+    damaged = await _damaged(unit, [instance for instance, _ in choices])
+    files_by_uid: dict[str, FileRange | Unreadable] = {
         instance.sop_instance_uid: Unreadable("the stored file is lost or damaged")
         if instance.sop_instance_uid in damaged
         else FileRange(instance.file, 0, instance.size)
-        for instance, _ in asked
+        for instance, _ in choices
     }
-    wanted = [
+    transcodings = [
         (instance, choice.to)
-        for instance, choice in asked
+        for instance, choice in choices
         if isinstance(choice, Transcode) and instance.sop_instance_uid not in damaged
     ]
     at_once = asyncio.Semaphore(_AT_ONCE)
@@ -76,7 +76,7 @@ async def files(
         async with at_once:
             return instance.sop_instance_uid, await _transcoded(unit, instance, to)
 
-    return found | dict(await asyncio.gather(*(transcoded(*each) for each in wanted)))
+    return files_by_uid | dict(await asyncio.gather(*(transcoded(*each) for each in transcodings)))
 
 
 async def _damaged(unit: Unit, instances: Sequence[Instance]) -> frozenset[str]:
