@@ -172,7 +172,12 @@ async def build(settings: AuditRepositorySettings) -> AuditRepository:
     DatabaseUnavailable, SchemaError, SigningKeyError, SettingsError
         The service cannot begin; the text says what to do.
     """
-    database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
+    database = await open_database(
+        settings.database_url,
+        folder=settings.folder,
+        migrations=MIGRATIONS,
+        wait_seconds=settings.database_wait_seconds,
+    )
     trail = Trail(
         database,
         settings.folder,

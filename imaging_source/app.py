@@ -176,7 +176,12 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
     peers = (*settings.registry_endpoints, settings.repository_url, settings.consent_url)
     http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
     transcoder = Transcoder(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes)
-    database = await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS)
+    database = await open_database(
+        settings.database_url,
+        folder=settings.folder,
+        migrations=MIGRATIONS,
+        wait_seconds=settings.database_wait_seconds,
+    )
     recorder = AuditRecorder(settings, settings.service)
     parts = Parts(
         settings=settings,

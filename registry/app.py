@@ -142,7 +142,11 @@ async def build(settings: RegistrySettings, worker: Worker = ALONE) -> Registry:
     parts = Parts(
         settings=settings,
         database=await open_database(
-            settings.database_url, folder=settings.folder, migrations=MIGRATIONS, plans_kept=True
+            settings.database_url,
+            folder=settings.folder,
+            migrations=MIGRATIONS,
+            plans_kept=True,
+            wait_seconds=settings.database_wait_seconds,
         ),
         decisions=PolicyDecisions(settings.consent_default),
         recorder=AuditRecorder(settings, settings.service, folder=worker.spool),

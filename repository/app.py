@@ -112,7 +112,12 @@ async def build(settings: RepositorySettings) -> Repository:
     recorder = AuditRecorder(settings, settings.service)
     parts = Parts(
         settings=settings,
-        database=await open_database(settings.database_url, folder=settings.folder, migrations=MIGRATIONS),
+        database=await open_database(
+            settings.database_url,
+            folder=settings.folder,
+            migrations=MIGRATIONS,
+            wait_seconds=settings.database_wait_seconds,
+        ),
         blobs=blobs,
         integrity=Integrity(blobs, open_replica(settings), recorder),
         consent=open_consent(settings, http),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from xdsi.checks.databases import setting_of
 from xdsi.checks.start import refuse
 from xdsi.configuration import load
 from xdsi.loading import loading
+from xdsi.readiness import tell_ready
 from xdsi.services import Service
 
 
@@ -86,8 +86,7 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
 
     def ready(port: int) -> None:
-        sys.stdout.write(f"{service} ready {settings.public_url or f'{scheme}://{host}:{port}'}\n")
-        sys.stdout.flush()
+        tell_ready(f"{service} ready {settings.public_url or f'{scheme}://{host}:{port}'}")
 
     try:
         run_service(

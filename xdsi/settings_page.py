@@ -33,6 +33,7 @@ COMMANDS = "commands"
 #: read by all.
 READERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("database_url",): _KEEPS,
+    ("database_wait_seconds",): _KEEPS,
     ("registry_url",): (*_SENDS, COMMANDS),
     ("registry_urls",): (*_SENDS, COMMANDS),
     ("repository_url",): (Service.IMAGING_SOURCE, Service.CONSUMER, Service.GATEWAY),

@@ -19,6 +19,7 @@ from pathlib import Path
 from registry.settings import RegistrySettings
 from shared.telemetry.log import logger
 from xdsi.failures import Failed
+from xdsi.readiness import tell_ready
 
 PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_SECONDS = 60.0
@@ -126,8 +127,7 @@ class _Supervisor:
                 return
             line = starting.result()[0]
             watches += [asyncio.ensure_future(self._keep(number)) for number in range(self._count)]
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            tell_ready(line.rstrip("\n"))
             await asyncio.wait((stopping, *watches), return_when=asyncio.FIRST_COMPLETED)
             for watch in watches:
                 if watch.done():

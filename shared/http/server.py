@@ -305,7 +305,9 @@ def run_service(
 
     async def run() -> None:
         with _signals() as signalled:
-            service = await build()
+            service = await _built(build(), signalled)
+            if service is None:
+                return
             await service.start()
             try:
                 hook = on_tls_failure(service) if on_tls_failure else None
@@ -321,6 +323,19 @@ def run_service(
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
+
+
+async def _built(build: Awaitable[AnyService], signalled: asyncio.Queue[int]) -> AnyService | None:
+    """The service, or None when a signal came first: what it waits for need not come any more."""
+    building, asked = asyncio.ensure_future(build), asyncio.ensure_future(signalled.get())
+    await asyncio.wait((building, asked), return_when=asyncio.FIRST_COMPLETED)
+    if building.done():
+        asked.cancel()
+        return building.result()
+    building.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await building
+    return None
 
 
 def _collect_seldom() -> None:

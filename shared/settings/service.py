@@ -19,7 +19,7 @@ from shared.settings.audit import AuditSettings
 from shared.settings.consent import ConsentSettings, ConsentSource, Default
 from shared.settings.error import SettingsError
 from shared.settings.group import derived, secret
-from shared.settings.kinds import DatabaseUrl, HomeCommunityId, Host, HttpUrl, Oid, Origin, Port
+from shared.settings.kinds import DatabaseUrl, HomeCommunityId, Host, HttpUrl, Oid, Origin, Port, Seconds
 from shared.settings.loading import OwnedSettings, loaded
 from shared.settings.loopback import is_loopback
 from shared.settings.names import PREFIX, SEPARATOR
@@ -98,6 +98,13 @@ class ServiceSettings(OwnedSettings):
     database_url: DatabaseUrl | None = secret(
         "URL of the database, postgresql://… in production",
         otherwise="SQLite below `XDSI_DATA`",
+    )
+    database_wait_seconds: Seconds = Field(
+        0.0,
+        ge=0,
+        examples=[300],
+        description="for so long a PostgreSQL that does not answer is waited for at the start; without it a "
+        "service ends at once",
     )
     affinity_domain: Oid = Field(
         "1.3.6.1.4.1.21367.2005.13.20.1000", description="assigning authority of patient ids"

@@ -4,6 +4,7 @@ DatabaseError
   DatabaseBusy          contention; the same work may succeed a moment later
   DatabaseFull          no space is left; reads go on
   DatabaseUnavailable   it cannot be reached, read or written
+    DatabaseAway        it does not answer, and may in a moment
   OutcomeUnknown        the connection broke while a commit was under way
   UniqueViolation       the work inserts what a unique index already holds
   SchemaError           the schema is of another release, or damaged
@@ -26,6 +27,10 @@ class DatabaseFull(DatabaseError):
 
 class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached, read or written."""
+
+
+class DatabaseAway(DatabaseUnavailable):
+    """The database does not answer now, and may in a moment; another setting is not what is needed."""
 
 
 class OutcomeUnknown(DatabaseError):

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from pathlib import Path
 
 from shared.store import sqlite
 from shared.store.engine import Database
+from shared.store.failures import DatabaseAway
+
+#: Between two attempts to reach a database that is waited for.
+PAUSE_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 async def open_database(
@@ -15,6 +24,7 @@ async def open_database(
     migrations: str,
     name: str | None = None,
     plans_kept: bool = False,
+    wait_seconds: float = 0.0,
 ) -> Database:
     """Open the database of a service and bring its schema up to date.
 
@@ -33,6 +43,8 @@ async def open_database(
     plans_kept
         Whether PostgreSQL plans once, for all values, what is carried out outside `read` and `write`: right
         where every such statement is served by one index, whatever the values.
+    wait_seconds
+        For so long it is tried to reach a PostgreSQL that does not answer.
 
     Raises
     ------
@@ -46,7 +58,17 @@ async def open_database(
         return await sqlite.open_database(sqlite_path(url, folder, name), migrations=migrations)
     from shared.store import postgresql  # its driver takes its time to load, and most have no use for it
 
-    return await postgresql.open_database(url, schema=name, migrations=migrations, plans_kept=plans_kept)
+    until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return await postgresql.open_database(
+                url, schema=name, migrations=migrations, plans_kept=plans_kept
+            )
+        except DatabaseAway as away:
+            if time.monotonic() >= until:
+                raise
+            _log.warning("waiting for the database: %s", away)
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def is_embedded(url: str | None) -> bool:

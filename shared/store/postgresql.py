@@ -30,6 +30,7 @@ from shared.store import schema
 from shared.store.advisory_lock import AdvisoryLock
 from shared.store.engine import Batch, Row, Transaction, Work
 from shared.store.failures import (
+    DatabaseAway,
     DatabaseBusy,
     DatabaseError,
     DatabaseFull,
@@ -92,6 +93,10 @@ GONE = (
 # After these it is not known whether a statement that commits by itself was carried out. What the server
 # answers otherwise, it answers before it commits; `InterfaceError` is raised before anything is sent.
 _UNCLEAR = (asyncpg.PostgresConnectionError, asyncpg.InternalClientError, *_ENDED, OSError, TimeoutError)
+
+
+# At the start: it starts, or a fail-over is under way.
+_AWAY = (*_UNCLEAR, asyncpg.InsufficientResourcesError, asyncpg.ReadOnlySQLTransactionError)
 
 
 class _BrokenConnection(DatabaseUnavailable):
@@ -383,7 +388,8 @@ async def open_database(url: str, *, schema: str, migrations: str, plans_kept: b
             },
         )
     except (*GONE, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise DatabaseUnavailable(f"{shown(url)}: {why_not_opened(error)}") from error
+        kind = DatabaseAway if isinstance(error, _AWAY) else DatabaseUnavailable
+        raise kind(f"{shown(url)}: {why_not_opened(error)}") from error
     return PostgresDatabase(pool)
 
 
