@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from audit_repository.domain.nodes import named_by
 from audit_repository.domain.record import instant, is_patient, message_of, name_id, patient_term, term
 from audit_repository.store.events import Search, StoredRecord
 from audit_repository.store.verification import verify
@@ -34,7 +34,7 @@ from shared.http.problem import BadRequest, NotFound
 from shared.rest.message import HttpRequest, JsonBody, json_response
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
-from shared.security.rights import Right, is_fingerprint, normal_dn
+from shared.security.rights import Right
 
 ITI81 = ihe("ITI-81", "Retrieve ATNA Audit Event")
 MOST_RECORDS = 500
@@ -88,7 +88,7 @@ class SearchRequest(BaseModel):
             object=term(self.object),
             source=term(self.source),
             address=term(self.address),
-            **_node(self.node),
+            **named_by(self.node),
             standing=self.standing,
             since=_bound(self.since),
             until=_bound(self.until),
@@ -98,21 +98,6 @@ class SearchRequest(BaseModel):
             before=self.before,
             limit=self.limit,
         )
-
-
-def _node(named: str) -> dict[str, str]:
-    """By which column a node is found: its fingerprint, its address, or else its subject."""
-    plain = named.strip()
-    if is_fingerprint(octets := plain.replace(":", "").lower()):
-        return {"fingerprint": octets}
-    try:
-        return {"peer": str(ip_address(plain))}
-    except ValueError:
-        pass
-    try:
-        return {"subject": normal_dn(plain)}
-    except ValueError:
-        return {"subject": plain}
 
 
 def _bound(moment: datetime | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ from imaging_source.store.index import InstanceIndex, claim_of
 from imaging_source.store.set_aside import NamedPatient
 from imaging_source.store.tables import instance
 from imaging_source.store.transfers import Record, Transfer
+from shared.attempts import to_its_end
 from shared.dicom.character_sets import UNDECLARED
 from shared.dicom.content import content_digest
 from shared.dicom.data_set import warnings
@@ -149,6 +151,16 @@ class InstanceStore(InstanceIndex):
     async def conclude(self, came_by: Transfer, record: Record) -> None:
         """Record the audit events of a transfer that has ended; durable when this returns."""
         await transfers.conclude(self._database, came_by.transfer_id, record)
+
+    @asynccontextmanager
+    async def concluding(self, came_by: Transfer, record: Record) -> AsyncIterator[None]:
+        """Conclude a transfer at the end, however that comes: what came of it is kept, and stands in the
+        trail, also when the sender has gone.
+        """
+        try:
+            yield
+        finally:
+            await to_its_end(self.conclude(came_by, record))
 
     def _described(
         self, spooled: SpooledFile, claim: Claim

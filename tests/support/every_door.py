@@ -53,6 +53,7 @@ from tests.support.dicom import a_ct, part10
 from tests.support.metadata import PATIENT
 from xdsi.certificates import Community
 from xdsi.patient import message as adt
+from xdsi.stage import free_ports
 
 SERVICES: dict[str, tuple[Any, type[ServiceSettings]]] = {
     "registry": (registry.app, RegistrySettings),
@@ -69,6 +70,7 @@ SOAP: tuple[tuple[str, str, tuple[Served[Any, Any], ...]], ...] = (
     ("gateway", "/xca/initiating", INITIATING),
     ("gateway", "/xca/responding", RESPONDING),
 )
+_TABLES = {settings_class.service for _, settings_class in SERVICES.values()}
 ANYWHERE = {"port": 0, "mllp_port": 0, "dimse_port": 0, "syslog_port": 0}
 
 
@@ -113,6 +115,19 @@ def _routes(asgi: Any) -> Iterator[Any]:
             yield from _routes(inner)
 
 
+def acquainted() -> dict[str, Any]:
+    """Settings by which the services of a house find one another: ports, and what is there."""
+    ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
+    url = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    return {
+        **{name.replace(" ", "_"): {"port": port} for name, port in ports.items()},
+        "registry_url": f"{url['registry']}/xds/registry",
+        "repository_url": f"{url['repository']}/xds/repository",
+        "imaging_source_url": f"{url['imaging source']}/xds/imaging-source",
+        "dicomweb_peers": [url["imaging source"]],
+    }
+
+
 @asynccontextmanager
 async def a_house(
     folder: Path, trust: Mapping[str, Any] | None = None, **changes: Any
@@ -122,7 +137,8 @@ async def a_house(
     given = {"data": folder, "audit": {"url": "tcp://127.0.0.1:9"}, **ANYWHERE, **(trust or {}), **changes}
     async with AsyncExitStack() as stack:
         for name, (module, settings_class) in SERVICES.items():
-            settings = settings_class.load(None, {}, **given)
+            own = {name: value for name, value in given.items() if name not in _TABLES}
+            settings = settings_class.load(None, {}, **(own | given.get(settings_class.service, {})))
             service = await module.build(settings)
             await service.start()
             stack.push_async_callback(service.stop)

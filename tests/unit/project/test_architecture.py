@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -67,3 +68,15 @@ def test_every_part_of_shared_has_its_line():
 def test_settings_of_rights_are_named_as_they_are():
     for named in re.findall(r"XDSI_RIGHTS__([A-Z]+)", ARCHITECTURE):
         assert named.lower() in list(Right)
+
+
+def test_what_is_served_over_rest_catches_nothing():
+    """That is the wing's: `shared.rest.service` and `problems` of the value."""
+    trying = [
+        str(path.relative_to(ROOT))
+        for name in SERVICES
+        for path in (ROOT / name).rglob("*.py")
+        if "ServedRest(" in (text := path.read_text("utf-8"))
+        and any(isinstance(node, ast.Try) for node in ast.walk(ast.parse(text)))
+    ]
+    assert trying == []

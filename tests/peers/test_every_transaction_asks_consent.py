@@ -1,0 +1,273 @@
+"""Over everything that is served, SOAP and REST: what a consent denies is given by no transaction, and each
+record of it stays within the bounds of a record.
+
+A transaction that is new has to say here whether it gives anything of documents or images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from imaging_source.settings import ImagingSourceSettings
+from shared.audit.bounds import MAX_RECORD
+from shared.audit.events import AuditEvent
+from shared.audit.recorder import AuditRecorder
+from shared.ebrim.model import DocumentEntry
+from shared.http.client import http_client
+from shared.messages.documents import DocumentRequest
+from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
+from shared.messages.iti43 import RetrieveDocumentSetRequest
+from shared.messages.rad69 import RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
+from shared.settings import TlsSettings
+from shared.soap.client import SoapClient
+from shared.soap.transaction import SoapTransaction
+from tests.support.community import post
+from tests.support.dicom import a_ct, part10, with_pixels
+from tests.support.every_door import SERVICES, SOAP, House, a_house, acquainted
+from tests.support.metadata import DOMAIN
+from xdsi.documents import served_rest
+from xdsi.import_ import import_files
+from xdsi.publish import publish_studies
+from xdsi.serve import Service
+
+pytestmark = [pytest.mark.heavy]
+
+#: Stands in the study's header, its pixels, its manifest and the entry of that.
+CANARY = b"CANARY"
+PATIENT = f"P1^^^&{DOMAIN}&ISO"
+STUDY, SERIES, INSTANCE, SOP_CLASS = "2.25.11", "2.25.12", "2.25.13", "1.2.840.10008.5.1.4.1.1.2"
+HOME = "urn:oid:2.999.1"
+EXPLICIT_LE = "1.2.840.10008.1.2.1"
+FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
+FIND_FOR_PATIENTS = "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f"
+APPROVED = "urn:oasis:names:tc:ebxml-regrep:StatusType:Approved"
+
+#: What gives nothing of documents: why.
+CHANGES = "changes what is registered or kept, and answers with a status alone"
+OF_POLICIES = "tells policies and what follows from them, to those who keep them"
+OF_NODES = "for nodes of the community that publish, of what they have themselves"
+OF_THE_TRAIL = "the trail, which consent does not close to those who have to look at it"
+GIVES_NOTHING = {
+    **dict.fromkeys(
+        ("ITI-41", "ITI-42", "ITI-44", "ITI-57", "ITI-61", "ITI-62", "ITI-86", "ITI-92", "RAD-108"), CHANGES
+    ),
+    **dict.fromkeys(
+        (
+            "Consent policies",
+            "Set consent policy",
+            "Remove consent policy",
+            "Explain consent",
+            "Use assertion",
+        ),
+        OF_POLICIES,
+    ),
+    **dict.fromkeys(
+        (
+            *("Registrations", "Register entry", "Publish", "Manifest on demand", "Publications"),
+            *("Retry publication", "Withdraw publication", "Accept what is set aside"),
+        ),
+        OF_NODES,
+    ),
+    **dict.fromkeys(("Search the trail", "Record as received", "Verify the trail"), OF_THE_TRAIL),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """A house in which one study is published; `handle` is of its instance, at the consumer."""
+
+    house: House
+    http: httpx2.AsyncClient
+    entry: DocumentEntry
+    location: str
+    handle: str
+
+    def soap_requests(self, home: str) -> dict[str, Any]:
+        """A good request by the number of each transaction that gives documents; gateways need the home."""
+        of_patient = {"$XDSDocumentEntryPatientId": PATIENT, "$XDSDocumentEntryStatus": (APPROVED,)}
+        document = DocumentRequest(
+            repository_unique_id=self.entry.repository_unique_id,
+            document_unique_id=self.entry.unique_id,
+            home_community_id=home,
+        )
+        image = DocumentRequest(
+            repository_unique_id=self.location, document_unique_id=INSTANCE, home_community_id=home
+        )
+        images = RetrieveImagingDocumentSetRequest(
+            studies=(
+                StudyRequest(
+                    study_instance_uid=STUDY,
+                    series=(SeriesRequest(series_instance_uid=SERIES, documents=(image,)),),
+                ),
+            ),
+            transfer_syntax_uids=(EXPLICIT_LE,),
+        )
+        query = a_query(FIND_DOCUMENTS, of_patient)
+        retrieval = RetrieveDocumentSetRequest(documents=(document,))
+        return {
+            "ITI-18": query,
+            "ITI-38": query,
+            "ITI-51": a_query(FIND_FOR_PATIENTS, {**of_patient, "$XDSDocumentEntryPatientId": (PATIENT,)}),
+            "ITI-43": retrieval,
+            "ITI-39": retrieval,
+            "RAD-69": images,
+            "RAD-75": images,
+        }
+
+    def bodies(self) -> dict[str, dict[str, Any]]:
+        """A good body by the name of each REST transaction that gives documents and has one."""
+        return {
+            "Find studies": {"patient_id": PATIENT},
+            "Open manifest": {
+                "document_unique_id": self.entry.unique_id,
+                "repository_unique_id": self.entry.repository_unique_id,
+            },
+        }
+
+    def doors(self) -> list[tuple[str, Callable[[], Any]]]:
+        """Each door that gives documents, by its name, and how it is asked for what is shared."""
+        found: list[tuple[str, Callable[[], Any]]] = []
+        for service, path, all_served in SOAP:
+            requests = self.soap_requests(HOME if service == "gateway" else "")
+            for number in dict.fromkeys(served.transaction.number for served in all_served):
+                if number not in GIVES_NOTHING:
+                    [transaction] = [
+                        one.transaction for one in all_served if one.transaction.number == number
+                    ]
+                    url = self.house.url(service, path)
+                    found.append((f"{number} {path}", self._posted(transaction, url, requests[number])))
+        values = {"study": STUDY, "series": SERIES, "instance": INSTANCE, "bulk:path": "7FE00010"}
+        for service in Service:
+            for served in served_rest(service):
+                if (served.number or served.name) not in GIVES_NOTHING:
+                    for route in served.routes:
+                        method, _, path = route.partition(" ")
+                        for name, value in {**values, "handle": self.handle}.items():
+                            path = path.replace(f"{{{name}}}", value)
+                        url = self.house.url(service.value.replace("-", " "), path)
+                        found.append((route, self._asked(method, url, self.bodies().get(served.name))))
+        return found
+
+    def _posted(self, transaction: SoapTransaction[Any, Any], url: str, request: Any) -> Callable[[], Any]:
+        return lambda: post(self.http, transaction, url, request)
+
+    def _asked(self, method: str, url: str, body: dict[str, Any] | None) -> Callable[[], Any]:
+        return lambda: self.http.request(method, url, json=body)
+
+    async def given(self) -> dict[str, bool]:
+        """Whether each door gives something of the study."""
+        return {name: CANARY in (await ask()).content for name, ask in self.doors()}
+
+    async def set_policy(self, effect: str) -> None:
+        answer = await self.http.post(
+            self.house.url("registry", "/consent/set"), json={"patient_id": PATIENT, "effect": effect}
+        )
+        assert answer.status_code == 200, answer.text
+
+
+def a_query(query_id: str, parameters: dict[str, Any]) -> StoredQueryRequest:
+    return StoredQueryRequest(
+        query_id=query_id, return_type=ReturnType.LEAF_CLASS, parameters=encode_parameters(parameters)
+    )
+
+
+@asynccontextmanager
+async def a_shared_study(folder: Path) -> AsyncIterator[Shared]:
+    changes = {
+        **acquainted(),
+        "data": folder,
+        "patients": "any",
+        "affinity_domain": DOMAIN,
+        "home_community_id": HOME,
+        "consent": {"default": "permit", "max_age_seconds": 0},
+    }
+    taken = {key: value for key, value in changes.items() if key != "data"}
+    async with a_house(folder, **taken) as house:
+        peers = [house.url(name) for name in SERVICES]
+        async with http_client(TlsSettings(), peers=peers, timeout_seconds=30) as http:
+            source = house.services["imaging source"].parts.settings
+            assert isinstance(source, ImagingSourceSettings)
+            await published(folder, source)
+            registry = house.url("registry", "/xds/registry")
+            response = await SoapClient(http).call(
+                ITI18,
+                registry,
+                a_query(
+                    FIND_DOCUMENTS,
+                    {"$XDSDocumentEntryPatientId": PATIENT, "$XDSDocumentEntryStatus": (APPROVED,)},
+                ),
+                message_id="urn:uuid:1",
+            )
+            [entry] = response.objects.document_entries
+            opened = await http.post(
+                house.url("consumer", "/api/manifests"),
+                json={
+                    "document_unique_id": entry.unique_id,
+                    "repository_unique_id": entry.repository_unique_id,
+                },
+            )
+            [series] = opened.json()["series"]
+            yield Shared(
+                house=house,
+                http=http,
+                entry=entry,
+                location=source.retrieve_location_uid,
+                handle=series["instances"][0]["href"].rpartition("/")[2],
+            )
+
+
+async def published(folder: Path, source: ImagingSourceSettings) -> None:
+    data_set = a_ct(PatientName="CANARY^X", AccessionNumber="CANARY", StudyDescription="CANARY")
+    with_pixels(data_set, np.frombuffer((CANARY * 6)[:32], dtype=np.uint16).reshape(1, 4, 4))
+    path = folder / "in.dcm"
+    path.write_bytes(part10(data_set))
+    imported = await import_files(source, [path])
+    assert imported.refused == {}
+    assert await publish_studies(source, [STUDY]) == {STUDY: "published"}
+
+
+def names(all_served: Sequence[Any]) -> set[str]:
+    return {served.number or served.name for served in all_served}
+
+
+def test_every_transaction_says_whether_it_gives_documents():
+    soap = {served.transaction.number for _, _, all_served in SOAP for served in all_served}
+    rest = set().union(*(names(served_rest(service)) for service in Service))
+    giving = {"ITI-18", "ITI-38", "ITI-39", "ITI-43", "ITI-51", "RAD-69", "RAD-75"}
+    giving |= {"RAD-107", "Find studies", "Open manifest", "Fetch instance"}
+
+    assert soap | rest == giving | GIVES_NOTHING.keys()
+
+
+async def test_what_a_consent_denies_is_given_by_no_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    records: list[bytes] = []
+    messages = AuditRecorder.messages
+
+    def seen(self: AuditRecorder, event: AuditEvent) -> tuple[bytes, ...]:
+        octets = messages(self, event)
+        records.extend(octets)
+        return octets
+
+    monkeypatch.setattr(AuditRecorder, "messages", seen)
+    async with a_shared_study(tmp_path) as shared:
+        permitted = await shared.given()
+        await shared.set_policy("deny")
+        before = len(records)
+        denied = await shared.given()
+        told = records[before:]
+        await shared.set_policy("permit")
+
+    assert permitted == dict.fromkeys(permitted, True)
+    assert denied == dict.fromkeys(denied, False)
+    assert len(told) >= len(denied), "not every door has recorded that it was asked"
+    assert [len(octets) for octets in records if len(octets) > MAX_RECORD] == []
