@@ -85,7 +85,12 @@ def _first(table: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _misspelt(environ: Mapping[str, str]) -> Iterator[str]:
-    """Variables that begin as ours do but for the case of letters, which counts."""
+    """Variables that begin with the letters of ours, in another case or order."""
     for name in sorted(environ):
-        if name.upper().startswith(PREFIX) and not name.startswith(PREFIX):
+        beginning, rest = name[: len(PREFIX)], name[len(PREFIX) :]
+        if beginning == PREFIX:
+            continue
+        if beginning.upper() == PREFIX:
             yield f"{name}: is no setting; write it in capitals, {name.upper()}"
+        elif sorted(beginning) == sorted(PREFIX) and beginning.endswith(PREFIX[-1]):
+            yield f"{name}: is no setting; did you mean {PREFIX}{rest}?"

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from shared.settings.group import Group, derived
-from shared.settings.kinds import HomeCommunityId, Seconds, Uri
+from shared.settings.kinds import HomeCommunityId, Issuer, Seconds, Uri
 
 
 class VoiceSettings(Group):
@@ -22,12 +22,13 @@ class VoiceSettings(Group):
 class AssertionSettings(Group):
     """Assertions of users: whom to believe, and how this community's own provider signs."""
 
-    issuers: dict[Uri, Path] = Field(
+    issuers: dict[Issuer, Path] = Field(
         default_factory=dict,
         examples=[{"urn:oid:2.999.1.5": "/etc/xdsi/issuer.pem"}],
-        description="believed issuers: issuer URI to PEM file with its signing certificate(s)",
+        description="believed issuers: what assertions have as saml:Issuer, to PEM file with its signing "
+        "certificate(s)",
     )
-    speaks_for: dict[Uri, VoiceSettings] = Field(
+    speaks_for: dict[Issuer, VoiceSettings] = Field(
         default_factory=dict,
         examples=[{"urn:oid:2.999.1.5": {"communities": ["urn:oid:2.999.1"]}}],
         description="for whom issuers may speak: issuer URI to {communities: homeCommunityIds, "

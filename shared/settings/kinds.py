@@ -124,6 +124,12 @@ def _uri(text: str) -> str:
     raise ValueError("is no URI; write it with its scheme, for example urn:oid:2.999.1 or https://host/name")
 
 
+def _issuer(text: str) -> str:
+    if text and text == text.strip() and text.isprintable():
+        return text
+    raise ValueError("is no issuer; write what its assertions have as saml:Issuer, in one line")
+
+
 def _host(text: str) -> str:
     with suppress(ValueError):
         ip_address(text)
@@ -158,6 +164,8 @@ Oid = Annotated[str, AfterValidator(_oid), Form("2.999.1.2")]
 OptionalOid = Annotated[str, AfterValidator(_oid_or_nothing), Form("2.999.1.2")]
 HomeCommunityId = Annotated[str, AfterValidator(_home_community_id), Form("urn:oid:2.999.1.2")]
 Uri = Annotated[str, AfterValidator(_uri), Form("urn:oid:2.999.1.2")]
+#: As it stands in assertions: a URI as a rule, and a DN in the field.
+Issuer = Annotated[str, AfterValidator(_issuer), Form("urn:oid:2.999.1.5")]
 Host = Annotated[str, AfterValidator(_host), Form("127.0.0.1")]
 AeTitle = Annotated[str, AfterValidator(_ae_title), Form("HOSPITAL_PACS")]
 CodeWithScheme = Annotated[str, AfterValidator(_code), Form("106289002^^2.16.840.1.113883.6.96")]

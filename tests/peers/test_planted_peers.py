@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from shared.security.peer_certificate import fingerprint_of
 from tests.support.object_stores import moto
 from tests.support.planted import World, authority_of, issued, pem_of, world
 from tests.support.postgres import fresh_database, postgres_url
@@ -237,6 +238,27 @@ def test_an_audit_repository_that_does_not_take_us_is_found(world: World, tmp_pa
     with server(tmp_path, "North", trusts="Stranger") as address:
         world.env["XDSI_AUDIT__URL"] = f"tls://{address}"
         assert found(world, "registry", "audit", "XDSI_AUDIT__URL", "XDSI_RIGHTS__RECORD")
+
+
+def test_a_registry_that_hands_out_no_policies_to_this_node_is_found(world: World):
+    world.secure()
+    registry = Process(Service.REGISTRY, {**os.environ, **world.env}, world.folder / "registry.log")
+    registry.start()
+    try:
+        registry.wait_ready()
+        assert not [one for one in world.doctor("repository") if one["id"] == "policies"]
+        theirs = fingerprint_of(world.folder / "node.pem")
+        other = world.folder / "other"
+        other.mkdir()
+        ours = World(other, world.call, {**world.env, "XDSI_COMMUNITY_NODES": f'["{theirs}"]'})
+        key, certificate = issued("another node", authority_of("North"))
+        ours.env |= {
+            "XDSI_TLS__CERTIFICATE": ours.file("node.pem", certificate),
+            "XDSI_TLS__KEY": ours.file("node.key", pem_of(key)),
+        }
+        assert found(ours, "repository", "policies", "XDSI_REGISTRY_URL", "XDSI_RIGHTS__POLICIES")
+    finally:
+        stop_all([registry])
 
 
 # --- services that run -------------------------------------------------------------------------------

@@ -6,11 +6,13 @@ A peer that is a service of this very installation and does not run is no fault:
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from socket import gaierror
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -167,10 +169,20 @@ def _unanswered(peer: Peer, error: BaseException) -> Finding:
     if isinstance(error, _CUT) and urlsplit(peer.url).scheme == "https":
         # With TLS 1.3 a server that does not believe us says so after our side of the handshake has ended.
         return _not_taken(peer, "it ends the connection")
-    why = str(error) or "no answer in time"
-    return wrong(
-        "peer", peer.setting, f"{peer.url} does not answer ({why})", f"start it, or correct {peer.setting}"
-    )
+    told = f"{peer.url} does not answer ({_why(error)})"
+    return wrong("peer", peer.setting, told, f"start it, or correct {peer.setting}")
+
+
+def _why(error: BaseException) -> str:
+    """In the system's words, which stand below those of the client."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, gaierror):
+            return "its host is not known"
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or "no answer in time"
 
 
 def _not_taken(peer: Peer, why: str) -> Finding:

@@ -50,8 +50,15 @@ def refuse(service: Service, settings: ServiceSettings) -> None:
 
 
 def _folder(settings: ServiceSettings) -> None:
-    if trouble := data_folder.trouble(settings.data):
-        raise SettingsError((trouble,))
+    if problem := data_folder.trouble(settings.data) or data_folder.trouble(settings.folder):
+        raise SettingsError((problem,))
+
+
+def _wire_folder(settings: ServiceSettings) -> None:
+    if settings.wire_folder is None:
+        return
+    if problem := data_folder.trouble(settings.wire_folder, "XDSI_WIRE_FOLDER"):
+        raise SettingsError((problem,))
 
 
 def _tls(settings: ServiceSettings) -> None:
@@ -180,6 +187,7 @@ def _signing_key(settings: Any) -> None:
 
 _EVERYWHERE: Mapping[str, Callable[[ServiceSettings], None]] = {
     "data-folder": _folder,
+    "wire-folder": _wire_folder,
     "certificates": _tls,
     "nodes": _nodes,
     "assertions": _assertions,

@@ -51,6 +51,11 @@ def test_a_variable_that_looks_like_none_is_refused_with_where_they_are_listed(e
     assert refused(Service.REGISTRY) == "XDSI_QQQQ: is no setting; docs/settings.md lists them"
 
 
+def test_a_variable_whose_prefix_is_mistyped_is_refused(environ):
+    environ(XSDI_PORT="1", XDS_PORT="1", SIX_D="1")
+    assert refused(Service.REGISTRY) == "XSDI_PORT: is no setting; did you mean XDSI_PORT?"
+
+
 def test_a_variable_in_small_letters_is_refused(environ):
     environ(xdsi_port="1")
     assert refused(Service.REGISTRY) == "xdsi_port: is no setting; write it in capitals, XDSI_PORT"

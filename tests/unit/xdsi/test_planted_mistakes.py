@@ -111,7 +111,7 @@ SETTINGS = (
     given("TLS__CHECK_HOST_NAMES", "perhaps", "write one of them"),
     given("COMMUNITY_NODES", "CN=node", 'write ["a", "b"]'),
     given("COMMUNITY_NODES", "[CN=node", "write a list as"),
-    given("ASSERTION__ISSUERS", '{"our provider": "/nowhere"}', "write it with its scheme"),
+    given("ASSERTION__ISSUERS", '{" provider": "/nowhere"}', "as saml:Issuer"),
     given("AUDIT__URL", "http://127.0.0.1:6514", "write tls://host:6514"),
     given("AUDIT__URL", "tcp://192.0.2.1:6514", "write tls://host:6514"),
     given("STORAGE_URL", "documents", "write one of these forms"),
@@ -149,6 +149,15 @@ def _storage_at_a_file(world: World) -> None:
     world.env["XDSI_STORAGE_URL"] = Path(world.file("occupied", "")).as_uri()
 
 
+def _a_file_in_its_own_place(world: World) -> None:
+    Path(world.env["XDSI_DATA"]).mkdir()
+    (Path(world.env["XDSI_DATA"]) / "repository").touch()
+
+
+def _wire_at_a_file(world: World) -> None:
+    world.env["XDSI_WIRE_FOLDER"] = world.file("occupied", "")
+
+
 def _where_nothing_can_be_written(world: World) -> None:
     world.env["XDSI_DATA"] = "/proc/xdsi"
 
@@ -180,6 +189,16 @@ def _weak_issuer(world: World) -> None:
 
 FILES = (
     Planted("the data folder is a file", _a_file_in_its_place, "XDSI_DATA", "name a folder", "data-folder"),
+    Planted(
+        "the service's folder is a file",
+        _a_file_in_its_own_place,
+        "XDSI_DATA",
+        "name a folder",
+        "data-folder",
+    ),
+    Planted(
+        "messages are kept in a file", _wire_at_a_file, "XDSI_WIRE_FOLDER", "name a folder", "wire-folder"
+    ),
     Planted(
         "nothing can be written in the data folder",
         _where_nothing_can_be_written,
