@@ -39,10 +39,11 @@ _SPEAKING = (
 
 def told(error: Exception) -> str:
     """What went wrong, in one line for each mistake, without a secret."""
-    return without_passwords(_sentence(error) or _ours(error))
+    return without_passwords(sentence_of(error) or _ours(error))
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
+    """The sentence of a mistake that is known; empty for one of our own."""
     if isinstance(error, _SPEAKING):
         return str(error)
     if isinstance(error, DatabaseError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,10 @@ def test_who_types_the_way_with_certificates_from_the_readme_is_signed_in(tmp_pa
     walked = walk(page, folder)
     assert walked.returncode == 0, f"{walked.stdout}\n{walked.stderr}"
     assert '"complete": true' in walked.stdout
+    assert re.search(r"^[0-9-]{10} .+ [1-9]\d* images$", walked.stdout, re.M), walked.stdout
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
+        *("certificates", "dr.roe.saml", "images", "images.py", "my-studies", "var")
+    }
 
 
 @pytest.mark.parametrize("role", PAGES)
