@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
@@ -46,6 +48,28 @@ def test_what_runs_is_locked_apart_from_what_develops_it_and_in_the_same_version
     assert run < develop
     assert set(project()[""]) <= names(run)
     assert not set(project()["dev"]) & names(run)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_holds_whatever_its_packages_need(lock: str):
+    """It is installed without looking for dependencies: what it leaves out is not there."""
+    locked = {canonicalize_name(name): name for name in names(pins(lock))}
+    absent = {
+        f"{name} needs {needed.name}"
+        for name in locked.values()
+        for needed in map(Requirement, installed_needs(name))
+        if (needed.marker is None or needed.marker.evaluate({"extra": ""}))
+        and canonicalize_name(needed.name) not in locked
+    }
+    assert absent == set()
+
+
+def installed_needs(name: str) -> list[str]:
+    """What an installed package needs; nothing of one that other machines have."""
+    try:
+        return requires(name) or []
+    except PackageNotFoundError:
+        return []
 
 
 def test_every_dependency_is_imported_or_is_said_to_be_loaded_by_another():
