@@ -333,7 +333,9 @@ async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
 
 
 def _tell(report: dict[str, Any]) -> None:
-    looked_at = f"{report['records']:,} records, {report['checkpoints']:,} signed checkpoints"
+    looked_at = (
+        f"{counted(report['records'], 'record')}, {counted(report['checkpoints'], 'signed checkpoint')}"
+    )
     _tell_standings(report)
     if not report["problems"]:
         typer.echo(f"the trail is whole: {looked_at}, nothing changed, deleted or moved")
@@ -341,7 +343,8 @@ def _tell(report: dict[str, Any]) -> None:
     for problem in report["problems"]:
         typer.echo(problem, err=True)
     more = f", {report['unlisted']:,} more not listed" if report["unlisted"] else ""
-    typer.echo(f"the trail was changed: {len(report['problems']):,} problems{more} in {looked_at}", err=True)
+    problems = counted(len(report["problems"]), "problem")
+    typer.echo(f"the trail was changed: {problems}{more} in {looked_at}", err=True)
 
 
 def _tell_standings(report: dict[str, Any]) -> None:
@@ -350,11 +353,11 @@ def _tell_standings(report: dict[str, Any]) -> None:
         places = ", ".join(map(str, report["mismatched"][:MOST_PLACES]))
         more = f" and {number - MOST_PLACES:,} more" if number > MOST_PLACES else ""
         typer.echo(
-            f"not genuine: {number:,} records name a source that is not the node that sent them: "
+            f"not genuine, by a source that is not the node that sent it: {counted(number, 'record')}: "
             f"{places}{more}; xdsi audit search --standing mismatched",
             err=True,
         )
     if number := counts[Standing.CLAIMED]:
-        typer.echo(f"{number:,} records come from nodes to which no source is bound; they name it themselves")
+        typer.echo(f"named by themselves, of nodes to which no source is bound: {counted(number, 'record')}")
     if number := counts[Standing.UNKNOWN]:
-        typer.echo(f"{number:,} records were kept before nodes were compared with sources")
+        typer.echo(f"kept before nodes were compared with sources: {counted(number, 'record')}")

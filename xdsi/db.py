@@ -42,6 +42,7 @@ from xdsi import copies, schemas
 from xdsi.configuration import load
 from xdsi.copies import Copied
 from xdsi.failures import Failed
+from xdsi.listing import counted
 from xdsi.options import AsJson, Config
 from xdsi.services import Service
 
@@ -56,7 +57,7 @@ Of = Annotated[
 Result = TypeVar("Result")
 
 # What has files beside its rows, and what they are.
-_CONTENTS = {Service.REPOSITORY: "documents", Service.IMAGING_SOURCE: "instances"}
+_CONTENTS = {Service.REPOSITORY: "document", Service.IMAGING_SOURCE: "instance"}
 
 
 @app.command()
@@ -93,7 +94,7 @@ def verify(
     Example: [bold]xdsi db verify --rate 50[/bold]
     """
     reports = _run(_verified(config, service or [], rate * 1e6))
-    shown = {_CONTENTS[name]: _shown(report) for name, report in reports.items()}
+    shown = {f"{_CONTENTS[name]}s": _shown(report) for name, report in reports.items()}
     _show(
         as_json,
         shown.pop("documents", {}) | shown,
@@ -113,9 +114,9 @@ def _shown(report: Report) -> dict[str, Any]:
     }
 
 
-def _report_lines(contents: str, report: Report) -> Iterator[str]:
+def _report_lines(what: str, report: Report) -> Iterator[str]:
     counts = ", ".join(f"{count} {finding}" for finding, count in report.counts.items())
-    yield f"{sum(report.counts.values())} {contents}, {report.bytes / 1e6:.1f} MB: {counts}"
+    yield f"{counted(sum(report.counts.values()), what)}, {report.bytes / 1e6:.1f} MB: {counts}"
     yield from (f"{finding}: {sha256}" for sha256, finding in report.not_whole)
 
 
@@ -184,8 +185,8 @@ def _show_copied(copied: Sequence[Copied], as_json: bool, done: str, folder: Pat
 def _lines(one: Copied, done: str, folder: Path) -> Iterator[str]:
     what = _CONTENTS.get(one.service)
     whole = one.manifest.contents - len(one.missing)
-    contents = f"{whole} {what} and " if what else ""
-    yield f"{one.service}: {contents}{one.manifest.rows} rows {done} {folder / one.service}"
+    contents = f"{counted(whole, what)} and " if what else ""
+    yield f"{one.service}: {contents}{counted(one.manifest.rows, 'row')} {done} {folder / one.service}"
     for sha256 in one.missing:
         yield f"{one.service}: not whole, left out: {sha256}"
 

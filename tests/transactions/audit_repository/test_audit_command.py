@@ -259,7 +259,7 @@ async def test_a_record_that_is_not_its_source_s_is_shown_as_such_wherever_recor
         assert "who saw" not in reported.output
         verified = await run("verify", "--url", url)
         assert verified.exit_code == 0
-        assert "1 records name a source that is not the node that sent them: 6;" in verified.output
+        assert "by a source that is not the node that sent it: 1 record: 6;" in verified.output
 
 
 async def test_verification_by_the_service_and_of_its_files(tmp_path):

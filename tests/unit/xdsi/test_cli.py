@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -81,6 +82,35 @@ def test_every_command_that_ends_prints_json_when_it_is_asked_to():
             if not any("--json" in parameter.opts for parameter in one.params):
                 without.add((name, inner) if inner else (name,))
     assert without == WITHOUT_JSON
+
+
+ROOT = Path(__file__).parents[3]
+_SHOWN = re.compile(r"(?:^|\[bold\]|`|\$\()(?:[A-Z_]+=\S+ )*xdsi ([^\n`|>#;)\[]+)", re.MULTILINE)
+
+
+def shown() -> set[str]:
+    """Every command with its options that help, README and pages show."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    texts = [page.read_text("utf-8") for page in pages]
+    for name in COMMANDS:
+        command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", {}).values()
+        texts += [one.help or "" for one in (command, *inner)]
+    return {" ".join(words.split()) for text in texts for words in _SHOWN.findall(text)}
+
+
+@pytest.mark.parametrize("line", sorted(shown()))
+def test_nothing_is_shown_that_is_not_there(line: str):
+    words = line.split()
+    command = typer.main.get_command(build(words[0]))
+    while words and words[0].isascii() and hasattr(command, "commands"):
+        assert words[0] in command.commands, f"{words[0]} is no command"
+        command, words = command.commands[words[0]], words[1:]
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"} <= {
+        *options,
+        "--help",
+    }
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["find"], ["serve", "oven"], ["fetch", "1.2"]])
