@@ -187,6 +187,7 @@ def test_up_tells_which_port_is_taken(tmp_path: Path):
     with taken() as port:
         ended = subprocess.run(
             [sys.executable, "-m", "xdsi", "up", "--data", str(tmp_path / "var"), "--offset", "23000"],
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,

@@ -53,6 +53,7 @@ def everything_in(data: Path) -> Iterator[Path]:
 def test_nobody_else_can_open_what_up_makes(old_folder: Path, environment: Mapping[str, str], tmp_path: Path):
     up = subprocess.Popen(
         [*XDSI, "up", "--data", str(old_folder)],
+        cwd=tmp_path,  # where it leaves a note for other commands
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -108,6 +108,7 @@ def up(name: str, folder: Path, offsets: dict[str, int]) -> Iterator[Community]:
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "xdsi", "up", "--data", folder, "--offset", str(offset)],
+        cwd=folder.parent,  # where it leaves a note for other commands
         env={
             **_own_environment(),
             "XDSI_HOME_COMMUNITY_ID": HOMES[name],

@@ -25,6 +25,7 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A community at ports that nobody uses, and that does not run."""
     for name in [name for name in os.environ if name.upper().startswith("XDSI_")]:
         monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)  # where no community runs
     monkeypatch.setattr("xdsi.community.PORTS", dict(zip(PORTS, free_ports(len(PORTS)), strict=True)))
     return environment(Addresses(), tmp_path / "var")
 

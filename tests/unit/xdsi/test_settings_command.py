@@ -19,7 +19,8 @@ RUNNER = CliRunner(env={"NO_COLOR": "1"})
 
 
 @pytest.fixture(autouse=True)
-def nothing_given(monkeypatch: pytest.MonkeyPatch):
+def nothing_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)  # where no community runs
     for name in [name for name in os.environ if name.upper().startswith("XDSI_")]:
         monkeypatch.delenv(name)
 
