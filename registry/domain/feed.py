@@ -213,8 +213,8 @@ def _segments(text: str) -> list[Segment]:
 
 def _text(octets: bytes, default_charset: str) -> tuple[str, bool]:
     """The message as text, and whether its character set had to be guessed."""
-    named = re.split(rb"[\r\n]", octets, maxsplit=1)[0].split(b"|")[17:18]
-    charset = (named[0] if named else b"").decode("ascii", "replace").split("~")[0].strip()
+    character_set = re.split(rb"[\r\n]", octets, maxsplit=1)[0].split(b"|")[17:18]
+    charset = (character_set[0] if character_set else b"").decode("ascii", "replace").split("~")[0].strip()
     if charset:
         return _decoded(octets, charset), False
     try:

@@ -97,15 +97,15 @@ def carried_over(
     `held` are the Approved memberships of replaced entries in Approved folders. A membership that the
     submission itself makes is not made twice. The old entry stays where it is.
     """
-    made = {(item.source_object, item.target_object) for item in message.memberships}
+    memberships = {(item.source_object, item.target_object) for item in message.memberships}
     replacements = [item for item in message.relationships if item.association_type in REPLACING]
     for membership in held:
         for replacement in replacements:
             if replacement.target_object != membership.document:
                 continue
-            if (membership.folder, replacement.source_object) in made:
+            if (membership.folder, replacement.source_object) in memberships:
                 continue
-            made.add((membership.folder, replacement.source_object))
+            memberships.add((membership.folder, replacement.source_object))
             carried = _has_member(new_id(), membership.folder, replacement.source_object)
             yield carried
             yield _has_member(new_id(), message.submission_set.entry_uuid, carried.entry_uuid)

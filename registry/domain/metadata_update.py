@@ -257,9 +257,9 @@ def _given(association: Association, name: str) -> bool:
     return any(slot.name == name for slot in association.extra_slots)
 
 
-def foreign_slots(association: Association, known: frozenset[str]) -> list[str]:
-    """The Slots of an association that are none of `known`: what it asks for is then not understood."""
-    return [slot.name for slot in association.extra_slots if slot.name not in known]
+def foreign_slots(association: Association, names: frozenset[str]) -> list[str]:
+    """The Slots of an association that are none of `names`: what it asks for is then not understood."""
+    return [slot.name for slot in association.extra_slots if slot.name not in names]
 
 
 def complete_versions(update: Update, codes: Codes) -> Iterator[XdsError]:
@@ -271,8 +271,8 @@ def complete_versions(update: Update, codes: Codes) -> Iterator[XdsError]:
             "size": entry.size is not None,
         }
         stable = entry.object_type == schemes.STABLE
-        for name, given in content.items():
-            if given != stable:
+        for name, content_of_id in content.items():
+            if content_of_id != stable:
                 wrong = "is missing" if stable else "has no place in an On-Demand entry"
                 yield wrong_attribute(entry, name, f"{entry.entry_uuid}: {name} {wrong}")
         if not entry.repository_unique_id:

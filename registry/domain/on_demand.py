@@ -20,12 +20,12 @@ def on_demand_types(message: SubmissionIndex) -> Iterator[XdsError]:
 def unknown_content(message: SubmissionIndex) -> Iterator[XdsError]:
     """Of a document that is made when it is asked for nobody knows creation time, hash and size."""
     for entry in message.entries.values():
-        given = {
+        content = {
             "creationTime": entry.creation_time is not None,
             "hash": bool(entry.hash),
             "size": entry.size is not None,
         }
-        for name, present in given.items():
+        for name, present in content.items():
             if present:
                 yield wrong_attribute(entry, name, f"{name} has no place in an On-Demand entry; leave it out")
         if not entry.repository_unique_id:

@@ -58,7 +58,7 @@ class UsedUniqueId:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knowledge:
+class RegistryState:
     """What the registry knows of the things that a submission names.
 
     `patient_is_active`: the patient is of this affinity domain and may have documents. `registered` holds the
@@ -75,17 +75,17 @@ class Knowledge:
 # --- rules --------------------------------------------------------------------------------------------
 
 
-def known_patient(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def known_patient(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """The patient is known here and was not merged into another."""
-    if not known.patient_is_active:
+    if not state.patient_is_active:
         patient = message.submission_set.patient_id
         yield UnknownPatientId(f"the patient id {patient} is not known here")
 
 
-def free_unique_ids(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def free_unique_ids(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """A uniqueId is new, or is a document's that is registered again with the same bytes."""
     objects = {item.unique_id: item for item in identified(message)}
-    for used in known.used:
+    for used in state.used:
         item = objects[used.unique_id]
         if not isinstance(item, DocumentEntry):
             yield DuplicateUniqueIdInRegistry(
@@ -109,25 +109,25 @@ def free_unique_ids(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsE
             )
 
 
-def free_ids(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def free_ids(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """An entryUUID that the sender chose is not in use."""
-    for entry_uuid in sorted(known.taken):
+    for entry_uuid in sorted(state.taken):
         yield MetadataError(f"the id {entry_uuid} is registered already", location=entry_uuid)
 
 
-def resolved_references(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def resolved_references(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """What an association names is in the message or registered."""
     for item in message.submission.associations:
         for end in (item.source_object, item.target_object):
             outside = message.class_of(end) is None and not is_symbolic(end)
-            if outside and end not in known.registered:
+            if outside and end not in state.registered:
                 yield unresolved(item, end, "is neither in the submission nor registered")
 
 
-def approved_ends(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def approved_ends(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """What an association names is Approved."""
     for item in message.submission.associations:
-        for end in _registered_ends(item, message, known):
+        for end in _registered_ends(item, message, state):
             if end.status is AvailabilityStatus.DEPRECATED:
                 yield RegistryDeprecatedDocument(
                     f"the association {item.entry_uuid} names {end.entry_uuid}, which is deprecated",
@@ -135,25 +135,25 @@ def approved_ends(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsErr
                 )
 
 
-def closed_sets(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def closed_sets(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """Nothing is associated with a submission set once it is registered."""
     for item in message.submission.associations:
-        for end in _registered_ends(item, message, known):
+        for end in _registered_ends(item, message, state):
             if end.object_class is ObjectClass.SUBMISSION_SET:
                 yield wrong_association(
                     item, f"nothing can be associated with {end.entry_uuid}, a set registered before"
                 )
 
 
-def forms(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def forms(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """Memberships and relationships lead to registered objects of the right class."""
 
     def class_of(end: str) -> ObjectClass | None:
-        registered = known.registered.get(end)
+        registered = state.registered.get(end)
         return message.class_of(end) or (registered.object_class if registered else None)
 
     for item in message.submission.associations:
-        classes = {end.object_class for end in _registered_ends(item, message, known)}
+        classes = {end.object_class for end in _registered_ends(item, message, state)}
         if not classes or ObjectClass.SUBMISSION_SET in classes:
             continue
         if item.association_type != HAS_MEMBER:
@@ -167,13 +167,13 @@ def forms(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
             )
 
 
-def patients_across(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def patients_across(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """A relationship, and the membership of a folder, stay within the patient of the submission set."""
     patient = message.submission_set.patient_id
     for item in message.submission.associations:
         if item.source_object == message.submission_set.entry_uuid:
             continue
-        for end in _registered_ends(item, message, known):
+        for end in _registered_ends(item, message, state):
             if end.patient_id and not same_patient(end.patient_id, patient):
                 yield PatientIdDoesNotMatch(
                     f"{end.entry_uuid} is about another patient than the submission set",
@@ -181,12 +181,12 @@ def patients_across(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsE
                 )
 
 
-def snapshots(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def snapshots(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """A snapshot is Stable, and what it is a snapshot of is On-Demand."""
     for item in message.relationships:
         if item.association_type != AssociationType.IS_SNAPSHOT_OF:
             continue
-        target = known.registered.get(item.target_object)
+        target = state.registered.get(item.target_object)
         is_document = target is not None and target.object_class is ObjectClass.DOCUMENT_ENTRY
         if target is not None and is_document and target.object_type != schemes.ON_DEMAND:
             yield wrong_association(
@@ -207,22 +207,22 @@ REGISTRY_RULES = (
 )
 
 
-def errors_against(message: SubmissionIndex, known: Knowledge) -> Iterator[XdsError]:
+def errors_against(message: SubmissionIndex, state: RegistryState) -> Iterator[XdsError]:
     """Every error of every rule of the second stage."""
-    return chain.from_iterable(rule(message, known) for rule in REGISTRY_RULES)
+    return chain.from_iterable(rule(message, state) for rule in REGISTRY_RULES)
 
 
 def is_self_contained(message: SubmissionIndex) -> bool:
     """Whether the rules want to know nothing but that the patient is active and the message's ids are new."""
     if message.references():
         return False
-    return next(errors_against(message, Knowledge(patient_is_active=True)), None) is None
+    return next(errors_against(message, RegistryState(patient_is_active=True)), None) is None
 
 
 def _registered_ends(
-    item: Association, message: SubmissionIndex, known: Knowledge
+    item: Association, message: SubmissionIndex, state: RegistryState
 ) -> Iterator[RegisteredObject]:
     for end in (item.source_object, item.target_object):
-        registration = known.registered.get(end)
+        registration = state.registered.get(end)
         if registration is not None and message.class_of(end) is None:
             yield registration

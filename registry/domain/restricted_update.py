@@ -24,7 +24,7 @@ from registry.domain.metadata_update import (
 )
 from registry.domain.submission import HAS_MEMBER, same_patient
 from registry.domain.update_rules import SHARED_RULES, errors_against
-from registry.domain.versions import Known, followed
+from registry.domain.versions import UpdateState, followed
 from shared.ebrim import schemes
 from shared.ebrim.model import DocumentEntry
 from shared.errors import (
@@ -128,15 +128,15 @@ def errors_in_restricted_update(update: Update) -> Iterator[XdsError]:
 # --- second stage ---------------------------------------------------------------------------------------
 
 
-def _entries(update: Update, known: Known) -> Iterator[tuple[DocumentEntry, DocumentEntry]]:
-    for new, latest in followed(update, known):
+def _entries(update: Update, state: UpdateState) -> Iterator[tuple[DocumentEntry, DocumentEntry]]:
+    for new, latest in followed(update, state):
         if isinstance(new.value, DocumentEntry) and isinstance(latest, DocumentEntry):
             yield new.value, latest
 
 
-def same_patients(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def same_patients(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """A restricted update does not change the patient."""
-    for entry, latest in _entries(update, known):
+    for entry, latest in _entries(update, state):
         if not same_patient(entry.patient_id, latest.patient_id):
             yield PatientIdReconciliationError(
                 f"{entry.entry_uuid}: the patientId of {entry.logical_id} is {latest.patient_id} and cannot "
@@ -145,9 +145,9 @@ def same_patients(update: Update, known: Known, codes: Codes) -> Iterator[XdsErr
             )
 
 
-def unmodifiable(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def unmodifiable(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """Nor where the document is, whether it can be had, and how its source knows the patient."""
-    for entry, latest in _entries(update, known):
+    for entry, latest in _entries(update, state):
         changed = {
             "sourcePatientId": not same_patient(entry.source_patient_id, latest.source_patient_id),
             "repositoryUniqueId": entry.repository_unique_id != latest.repository_unique_id,
@@ -165,9 +165,9 @@ def _availability(entry: DocumentEntry) -> str:
     return entry.document_availability or schemes.ONLINE
 
 
-def clear_lineages(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def clear_lineages(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """A uniqueId that stands for a logicalID is that of one lineage, which is updated once."""
-    for entry_uuid in sorted(known.ambiguous):
+    for entry_uuid in sorted(state.ambiguous):
         yield codes.unique_id(
             f"{entry_uuid}: several entries have its uniqueId; name the logicalID in lid", location=entry_uuid
         )
@@ -178,11 +178,11 @@ RULES = (*SHARED_RULES, clear_lineages, same_patients, unmodifiable)
 
 
 def errors_of_restricted_update(
-    update: Update, known: Known, fixed: Collection[str] = ()
+    update: Update, state: UpdateState, fixed: Collection[str] = ()
 ) -> Iterator[XdsError]:
     """Every error of every rule of the second stage; `fixed` attributes may not change by local policy."""
-    yield from errors_against(update, known, RESTRICTED, RULES)
-    for entry, latest in _entries(update, known):
+    yield from errors_against(update, state, RESTRICTED, RULES)
+    for entry, latest in _entries(update, state):
         for name in fixed:
             if getattr(entry, ATTRIBUTES[name]) != getattr(latest, ATTRIBUTES[name]):
                 yield LocalPolicyRestriction(

@@ -312,9 +312,11 @@ def criteria_of(
         raise UnknownStoredQuery(f"the stored query {query_id[:80]} is not known to this transaction")
     errors: list[XdsError] = []
     clauses: dict[str, Clauses] = {}
-    known = [parameter for parameter in query.parameters if parameter.level == 1 or metadata_update]
+    parameters_known = [
+        parameter for parameter in query.parameters if parameter.level == 1 or metadata_update
+    ]
     level = _level(parameters, errors) if metadata_update else 1
-    for parameter in known:
+    for parameter in parameters_known:
         sent = parameters.get(parameter.name)
         if not sent and parameter.need is not Need.REQUIRED:
             continue
@@ -322,8 +324,8 @@ def criteria_of(
             clauses[parameter.name] = _read(parameter, sent or (), level)
         except QueryError as error:
             errors.append(error)
-    errors.extend(_one_of(known, parameters, level))
-    errors.extend(_at_least_one(known, parameters))
+    errors.extend(_one_of(parameters_known, parameters, level))
+    errors.extend(_at_least_one(parameters_known, parameters))
     if errors:
         raise Rejected(*errors)
     return Criteria(query, clauses, level)
@@ -373,10 +375,12 @@ def _clause(parameter: Parameter, sent: tuple[str, ...]) -> tuple[str, ...]:
         if parameter.need is Need.REQUIRED:
             raise _missing(parameter)
         raise QueryError(f"{parameter.name}: the list is empty; leave the parameter out instead")
-    known = tuple(_spelled(parameter.kind, value) for value in values if _is_known(parameter.kind, value))
-    if not known:
+    clause_values = tuple(
+        _spelled(parameter.kind, value) for value in values if _is_known(parameter.kind, value)
+    )
+    if not clause_values:
         raise _missing(parameter)
-    return known
+    return clause_values
 
 
 def _is_known(kind: ValueKind, value: str) -> bool:
@@ -402,8 +406,8 @@ def _missing(parameter: Parameter) -> StoredQueryMissingParam:
     return StoredQueryMissingParam(parameter.name)
 
 
-def _one_of(known: Sequence[Parameter], sent: Mapping[str, Clauses], level: int) -> Iterator[QueryError]:
-    group = [parameter for parameter in known if parameter.need is Need.ONE_OF]
+def _one_of(parameters: Sequence[Parameter], sent: Mapping[str, Clauses], level: int) -> Iterator[QueryError]:
+    group = [parameter for parameter in parameters if parameter.need is Need.ONE_OF]
     given = [parameter.name for parameter in group if sent.get(parameter.name)]
     if group and not given:
         names = [parameter.name for parameter in group if parameter.level <= level]
@@ -412,7 +416,7 @@ def _one_of(known: Sequence[Parameter], sent: Mapping[str, Clauses], level: int)
         yield StoredQueryParamNumber(f"{' and '.join(given)} exclude each other; give one of them")
 
 
-def _at_least_one(known: Sequence[Parameter], sent: Mapping[str, Clauses]) -> Iterator[QueryError]:
-    group = [parameter.name for parameter in known if parameter.need is Need.AT_LEAST_ONE]
+def _at_least_one(parameters: Sequence[Parameter], sent: Mapping[str, Clauses]) -> Iterator[QueryError]:
+    group = [parameter.name for parameter in parameters if parameter.need is Need.AT_LEAST_ONE]
     if group and not any(sent.get(name) for name in group):
         yield StoredQueryMissingParam(f"one or more of {', '.join(group)}")

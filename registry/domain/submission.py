@@ -111,13 +111,13 @@ def object_types(message: SubmissionIndex) -> Iterator[XdsError]:
 def repository_attributes(message: SubmissionIndex) -> Iterator[XdsError]:
     """A repository registers with the creation time, hash, size and its own id (ITI TF-3 table 4.2.3.2-1)."""
     for entry in message.entries.values():
-        given = {
+        attributes = {
             "creationTime": entry.creation_time,
             "hash": entry.hash,
             "size": None if entry.size is None else "given",
             "repositoryUniqueId": entry.repository_unique_id,
         }
-        for name, value in given.items():
+        for name, value in attributes.items():
             if not value:
                 yield wrong_attribute(entry, name, f"{name} is missing; a repository must give it")
 

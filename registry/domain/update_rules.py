@@ -21,7 +21,7 @@ from registry.domain.metadata_update import (
 from registry.domain.registration import RegisteredObject
 from registry.domain.submission import HAS_MEMBER, ObjectClass, relationship_form, same_patient
 from registry.domain.versions import (
-    Known,
+    UpdateState,
     carried,
     ends_of,
     followed,
@@ -49,30 +49,30 @@ _APPROVED, _DEPRECATED = AvailabilityStatus.APPROVED, AvailabilityStatus.DEPRECA
 # --- rules that ITI-57 and ITI-92 share -----------------------------------------------------------------
 
 
-def known_patient(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def known_patient(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """The patient is known here and was not merged into another."""
-    if not known.patient_is_active:
+    if not state.patient_is_active:
         yield UnknownPatientId(f"the patient id {update.submission_set.patient_id} is not known here")
 
 
-def free_ids(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def free_ids(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """The uniqueId of the submission set is new, and so is every id that the sender chose."""
     submission_set = update.submission_set
-    if known.set_is_registered:
+    if state.set_is_registered:
         yield DuplicateUniqueIdInRegistry(
             f"the uniqueId {submission_set.unique_id} is registered already",
             location=submission_set.entry_uuid,
         )
-    for entry_uuid in sorted(known.taken):
+    for entry_uuid in sorted(state.taken):
         yield MetadataError(f"the id {entry_uuid} is registered already", location=entry_uuid)
 
 
-def previous_versions(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def previous_versions(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """A new version follows the latest one, which PreviousVersion names."""
     for new in update.new_versions:
-        latest = previous_of(new, known)
+        latest = previous_of(new, state)
         entry_uuid, logical_id = new.value.entry_uuid, new.value.logical_id
-        if entry_uuid in known.ambiguous:
+        if entry_uuid in state.ambiguous:
             continue
         if latest is None:
             absent = MetadataUpdateError if isinstance(new.value, Folder) else MetadataVersionError
@@ -88,9 +88,9 @@ def previous_versions(update: Update, known: Known, codes: Codes) -> Iterator[Xd
             )
 
 
-def identity(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def identity(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """An update changes neither uniqueId nor objectType."""
-    for new, latest in followed(update, known):
+    for new, latest in followed(update, state):
         entry_uuid = new.value.entry_uuid
         if nfc(new.value.unique_id) != nfc(latest.unique_id):
             yield codes.unique_id(
@@ -110,10 +110,10 @@ def _object_type(value: Versioned) -> str:
     return value.object_type if isinstance(value, DocumentEntry) else ""
 
 
-def patients_of_associations(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def patients_of_associations(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """What comes along with a new version joins objects of one patient."""
-    for item, ends in carried(update, known):
-        patients = [_patient(update, known, end) for end in ends]
+    for item, ends in carried(update, state):
+        patients = [_patient(update, state, end) for end in ends]
         if not same_patient(*patients):
             version = next(end for end in ends if end in update.values)
             yield PatientIdReconciliationError(
@@ -123,19 +123,19 @@ def patients_of_associations(update: Update, known: Known, codes: Codes) -> Iter
             )
 
 
-def _patient(update: Update, known: Known, end: str) -> str:
+def _patient(update: Update, state: UpdateState, end: str) -> str:
     if end in update.values:
         return update.values[end].patient_id
-    registered = known.registered.get(end)
+    registered = state.registered.get(end)
     return registered.patient_id if registered else ""
 
 
 # --- rules of ITI-57 alone ------------------------------------------------------------------------------
 
 
-def approved_versions(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def approved_versions(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """What is updated is Approved."""
-    for new, latest in followed(update, known):
+    for new, latest in followed(update, state):
         if latest.availability_status is not _APPROVED:
             yield MetadataUpdateError(
                 f"{new.value.entry_uuid}: {latest.entry_uuid}, the latest version of "
@@ -144,15 +144,15 @@ def approved_versions(update: Update, known: Known, codes: Codes) -> Iterator[Xd
             )
 
 
-def status_updates(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def status_updates(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """A status changes from the one that is current, of the latest version, and within one patient."""
     changed: set[str] = set()
-    following = following_of(update, known)
+    following = following_of(update, state)
     for change in update.status_updates:
         within = update.message.class_of(change.target) is not None
         status = _APPROVED if within else None
         if not within:
-            registered = known.registered.get(change.target)
+            registered = state.registered.get(change.target)
             if registered is None:
                 yield UnresolvedReference(
                     f"the association {change.trigger.entry_uuid} names {change.target}, which is not "
@@ -161,7 +161,7 @@ def status_updates(update: Update, known: Known, codes: Codes) -> Iterator[XdsEr
                 )
                 continue
             status = registered.status
-            yield from _wrong_target(update, known, change, registered)
+            yield from _wrong_target(update, state, change, registered)
         if change.original_status != status:
             yield wrong_update(
                 change.trigger, f"OriginalStatus is {change.original_status}, and the object is {status}"
@@ -173,16 +173,16 @@ def status_updates(update: Update, known: Known, codes: Codes) -> Iterator[XdsEr
 
 
 def _wrong_target(
-    update: Update, known: Known, change: StatusUpdate, registered: RegisteredObject
+    update: Update, state: UpdateState, change: StatusUpdate, registered: RegisteredObject
 ) -> Iterator[XdsError]:
     if registered.object_class is ObjectClass.SUBMISSION_SET:
         yield wrong_update(change.trigger, "the status of a submission set cannot be changed")
         return
-    if change.target in known.superseded:
+    if change.target in state.superseded:
         yield wrong_update(change.trigger, "it is not the latest version")
     concerned = [registered]
-    if isinstance(item := known.values.get(change.target), Association):
-        concerned = [end for each in ends_of(item) if (end := known.registered.get(each, None)) is not None]
+    if isinstance(item := state.values.get(change.target), Association):
+        concerned = [end for each in ends_of(item) if (end := state.registered.get(each, None)) is not None]
         if any(end.object_class is ObjectClass.SUBMISSION_SET for end in concerned):
             yield wrong_update(
                 change.trigger, "the status of a submission set's membership cannot be changed"
@@ -197,34 +197,34 @@ def _wrong_target(
             )
 
 
-def new_associations(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def new_associations(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """A submitted association joins documents, or a folder with a document, that are Approved, of one patient
     and not joined by its like.
     """
     for new in update.new_associations:
         ends = ends_of(new.association)
-        unknown = [end for end in ends if end not in update.values and end not in known.registered]
+        unknown = [end for end in ends if end not in update.values and end not in state.registered]
         for end in unknown:
             yield wrong_update(new.association, f"{end} is not registered")
         if unknown:
             continue
-        yield from _wrong_ends(update, known, new)
+        yield from _wrong_ends(update, state, new)
 
 
-def joined_once(update: Update, known: Known, codes: Codes) -> Iterator[XdsError]:
+def joined_once(update: Update, state: UpdateState, codes: Codes) -> Iterator[XdsError]:
     """Two objects are joined by one Approved association of a type, submitted or approved again."""
-    made = set(known.joined)
-    for item in _joining(update, known):
-        if joined_of(item) in made:
+    joins = set(state.joined)
+    for item in _joining(update, state):
+        if joined_of(item) in joins:
             yield wrong_update(item, f"{item.source_object} and its target are joined so already")
-        made.add(joined_of(item))
+        joins.add(joined_of(item))
 
 
-def _joining(update: Update, known: Known) -> Iterator[Association]:
+def _joining(update: Update, state: UpdateState) -> Iterator[Association]:
     for new in update.new_associations:
         yield new.association
     for change in update.status_updates:
-        item = known.values.get(change.target)
+        item = state.values.get(change.target)
         if (
             isinstance(item, Association)
             and item.availability_status is _DEPRECATED
@@ -233,10 +233,10 @@ def _joining(update: Update, known: Known) -> Iterator[Association]:
             yield item
 
 
-def _wrong_ends(update: Update, known: Known, new: NewAssociation) -> Iterator[XdsError]:
+def _wrong_ends(update: Update, state: UpdateState, new: NewAssociation) -> Iterator[XdsError]:
     item = new.association
     ends = ends_of(item)
-    classes = [_class(update, known, end) for end in ends]
+    classes = [_class(update, state, end) for end in ends]
     if item.association_type == HAS_MEMBER:
         if classes != [ObjectClass.FOLDER, ObjectClass.DOCUMENT_ENTRY]:
             yield wrong_update(item, f"a membership leads from a folder to a document, not from {classes[0]}")
@@ -245,45 +245,45 @@ def _wrong_ends(update: Update, known: Known, new: NewAssociation) -> Iterator[X
             for error in relationship_form(item, object_class):
                 yield wrong_update(item, error.context)
     for end in ends:
-        registered = known.registered.get(end)
+        registered = state.registered.get(end)
         if registered is not None and registered.status is _DEPRECATED:
             yield wrong_update(item, f"{end} is deprecated")
     if item.association_type == AssociationType.IS_SNAPSHOT_OF:
-        yield from _wrong_snapshot(update, known, item)
+        yield from _wrong_snapshot(update, state, item)
     patient = update.submission_set.patient_id
     for end in ends:
-        if (of := _patient(update, known, end)) and not same_patient(of, patient):
+        if (of := _patient(update, state, end)) and not same_patient(of, patient):
             yield PatientIdReconciliationError(
                 f"{item.entry_uuid}: {end} is about another patient than the submission set",
                 location=item.entry_uuid,
             )
 
 
-def _wrong_snapshot(update: Update, known: Known, item: Association) -> Iterator[XdsError]:
+def _wrong_snapshot(update: Update, state: UpdateState, item: Association) -> Iterator[XdsError]:
     object_types = (schemes.STABLE, schemes.ON_DEMAND)
-    if tuple(_type_of(update, known, end) for end in ends_of(item)) != object_types:
+    if tuple(_type_of(update, state, end) for end in ends_of(item)) != object_types:
         yield wrong_update(item, "IsSnapshotOf leads from a Stable entry to an On-Demand one")
 
 
-def _type_of(update: Update, known: Known, end: str) -> str:
+def _type_of(update: Update, state: UpdateState, end: str) -> str:
     if end in update.values:
         return _object_type(update.values[end])
-    return known.registered[end].object_type
+    return state.registered[end].object_type
 
 
-def _class(update: Update, known: Known, end: str) -> ObjectClass | None:
-    registered = known.registered.get(end)
+def _class(update: Update, state: UpdateState, end: str) -> ObjectClass | None:
+    registered = state.registered.get(end)
     return update.message.class_of(end) or (registered.object_class if registered else None)
 
 
 SHARED_RULES = (known_patient, free_ids, previous_versions, identity, patients_of_associations)
 UPDATE_RULES = (*SHARED_RULES, approved_versions, status_updates, new_associations, joined_once)
 
-Rule = Callable[[Update, Known, Codes], Iterator[XdsError]]
+Rule = Callable[[Update, UpdateState, Codes], Iterator[XdsError]]
 
 
 def errors_against(
-    update: Update, known: Known, codes: Codes, rules: Iterable[Rule] = UPDATE_RULES
+    update: Update, state: UpdateState, codes: Codes, rules: Iterable[Rule] = UPDATE_RULES
 ) -> Iterator[XdsError]:
     """Every error of every rule of the second stage."""
-    return chain.from_iterable(rule(update, known, codes) for rule in rules)
+    return chain.from_iterable(rule(update, state, codes) for rule in rules)

@@ -30,7 +30,7 @@ _APPROVED, _DEPRECATED = AvailabilityStatus.APPROVED, AvailabilityStatus.DEPRECA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class UpdateState:
     """What the registry knows of the things that an update names.
 
     `latest` holds the latest version of each lineage of the message by its logicalID, and `values` whatever
@@ -53,16 +53,16 @@ class Known:
     joined: frozenset[Joined] = frozenset()
 
 
-def previous_of(new: NewVersion, known: Known) -> Versioned | None:
+def previous_of(new: NewVersion, state: UpdateState) -> Versioned | None:
     """The latest version, which `new` follows; None when there is none of its class."""
-    latest = known.latest.get(new.value.logical_id)
+    latest = state.latest.get(new.value.logical_id)
     return latest if type(latest) is type(new.value) else None
 
 
-def followed(update: Update, known: Known) -> Iterator[tuple[NewVersion, Versioned]]:
+def followed(update: Update, state: UpdateState) -> Iterator[tuple[NewVersion, Versioned]]:
     """The new versions, each with the one that it follows."""
     for new in update.new_versions:
-        latest = previous_of(new, known)
+        latest = previous_of(new, state)
         if latest is not None:
             yield new, latest
 
@@ -80,37 +80,37 @@ def joined_of(item: Association) -> Joined:
     return item.association_type, item.source_object, item.target_object
 
 
-def following_of(update: Update, known: Known) -> dict[str, str]:
+def following_of(update: Update, state: UpdateState) -> dict[str, str]:
     """The new version of each latest one that gets one, by their ids."""
-    return {latest.entry_uuid: new.value.entry_uuid for new, latest in followed(update, known)}
+    return {latest.entry_uuid: new.value.entry_uuid for new, latest in followed(update, state)}
 
 
-def carried(update: Update, known: Known) -> Iterator[tuple[Association, tuple[str, str]]]:
+def carried(update: Update, state: UpdateState) -> Iterator[tuple[Association, tuple[str, str]]]:
     """The associations that come along, each with its new ends.
 
     One between two objects that both get new versions joins those; it stays behind when either says so, or
     when it leads to an old version, or was ended by the same message.
     """
-    following = following_of(update, known)
+    following = following_of(update, state)
     staying = {
-        latest.entry_uuid for new, latest in followed(update, known) if not new.propagates
-    } | known.superseded
+        latest.entry_uuid for new, latest in followed(update, state) if not new.propagates
+    } | state.superseded
     ended = {change.target for change in update.status_updates if change.new_status == _DEPRECATED}
-    made: set[Joined] = set()
-    for item in known.attached:
+    joins: set[Joined] = set()
+    for item in state.attached:
         if item.entry_uuid in ended or not staying.isdisjoint(ends_of(item)):
             continue
-        if item.association_type == HAS_MEMBER and _is_deprecated_folder(known, item.source_object):
+        if item.association_type == HAS_MEMBER and _is_deprecated_folder(state, item.source_object):
             continue
         source, target = (following.get(end, end) for end in ends_of(item))
         joined = (item.association_type, source, target)
-        if joined not in made and (source, target) != ends_of(item):
-            made.add(joined)
+        if joined not in joins and (source, target) != ends_of(item):
+            joins.add(joined)
             yield item, (source, target)
 
 
-def _is_deprecated_folder(known: Known, entry_uuid: str) -> bool:
-    registration = known.registered.get(entry_uuid)
+def _is_deprecated_folder(state: UpdateState, entry_uuid: str) -> bool:
+    registration = state.registered.get(entry_uuid)
     return registration is not None and registration.status is _DEPRECATED
 
 
@@ -129,7 +129,7 @@ class Change:
 
 def change_of(
     update: Update,
-    known: Known,
+    state: UpdateState,
     now: Timestamp,
     *,
     keeps_status: bool = False,
@@ -144,7 +144,7 @@ def change_of(
     keeps_status
         A new version has the status of the one that it follows (ITI-92), and is not Approved.
     """
-    written = _Written(update, known, new_id)
+    written = _Written(update, state, new_id)
     versions = written.versions(keeps_status=keeps_status)
     associations = written.associations()
     return Change(
@@ -166,15 +166,15 @@ def change_of(
 class _Written:
     """The objects of an update as they are registered; keys are the ids of the message."""
 
-    def __init__(self, update: Update, known: Known, new_id: Callable[[], str]) -> None:
+    def __init__(self, update: Update, state: UpdateState, new_id: Callable[[], str]) -> None:
         self._update = update
-        self._known = known
+        self._known = state
         self._new_id = new_id
-        self._statuses = _new_statuses(update, known)
+        self._statuses = _new_statuses(update, state)
         submission = update.message.submission
         registered = lifecycle.assigned(submission, new_id)
         self.submission_set = registered.submission_set
-        self.previous = {new.value.entry_uuid: latest for new, latest in followed(update, known)}
+        self.previous = {new.value.entry_uuid: latest for new, latest in followed(update, state)}
         sent: tuple[Versioned, ...] = (*submission.document_entries, *submission.folders)
         got: tuple[Versioned, ...] = (*registered.document_entries, *registered.folders)
         self._values = {one.entry_uuid: other for one, other in zip(sent, got, strict=True)}
@@ -238,9 +238,9 @@ class _Written:
         return tuple(changed.values())
 
 
-def _new_statuses(update: Update, known: Known) -> dict[str, AvailabilityStatus]:
+def _new_statuses(update: Update, state: UpdateState) -> dict[str, AvailabilityStatus]:
     """The statuses that the message sets; that of a latest version goes to the one that follows it."""
-    following = following_of(update, known)
+    following = following_of(update, state)
     return {
         following.get(change.target, change.target): AvailabilityStatus(change.new_status)
         for change in update.status_updates

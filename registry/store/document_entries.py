@@ -154,9 +154,9 @@ async def find_codes(database: Reader, patient_id: str, *, one: bool = False) ->
 async def are_more_than(database: Reader, criteria: Criteria, *, patient_id: str, number: int) -> bool:
     """Whether `find_documents` would find more than `number`; the database alone counts them."""
     statement = _beyond(signature(criteria, FILTERS))
-    given = bound(criteria, FILTERS)
+    parameters = bound(criteria, FILTERS)
     return bool(
-        await database.fetch(statement, patient=patient_id, number=number, level=criteria.level, **given)
+        await database.fetch(statement, patient=patient_id, number=number, level=criteria.level, **parameters)
     )
 
 

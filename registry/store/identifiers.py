@@ -116,8 +116,10 @@ async def claim(
     claimed: set[str] = set()
     for start in range(0, len(ordered), AT_ONCE):
         rows = ordered[start : start + AT_ONCE]
-        given = {_bound_name(name, at): value for at, row in enumerate(rows) for name, value in row.items()}
-        claimed.update(spelled for (spelled,) in await transaction.fetch(_claims(len(rows)), **given))
+        parameters = {
+            _bound_name(name, at): value for at, row in enumerate(rows) for name, value in row.items()
+        }
+        claimed.update(spelled for (spelled,) in await transaction.fetch(_claims(len(rows)), **parameters))
     return frozenset(claimed)
 
 

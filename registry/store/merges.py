@@ -65,9 +65,9 @@ _MOVE_VALUES = (
 
 @lru_cache(maxsize=2)
 def _unfinished(*, of_patients: bool) -> Select[Any]:
-    named = or_(in_list(patient.c.patient_id, "ids"), in_list(patient.c.survivor, "ids"))
+    is_of_patients = or_(in_list(patient.c.patient_id, "ids"), in_list(patient.c.survivor, "ids"))
     merges = select(patient.c.patient_id, patient.c.survivor).where(_IS_SUBSUMED)
-    return (merges.where(named) if of_patients else merges).order_by(patient.c.patient_id)
+    return (merges.where(is_of_patients) if of_patients else merges).order_by(patient.c.patient_id)
 
 
 async def merge_patients(transaction: Transaction, subsumed: str, survivor: str) -> None:
@@ -83,8 +83,8 @@ async def merge_patients(transaction: Transaction, subsumed: str, survivor: str)
 async def finish(database: Database, patient_id: str = "") -> int:
     """Finish the merges of a patient, or of all, that are decided; returns how many there were."""
     statement = _unfinished(of_patients=bool(patient_id))
-    given = {"ids": [patient_id]} if patient_id else {}
-    rows = await database.fetch(statement, **given)
+    parameters = {"ids": [patient_id]} if patient_id else {}
+    rows = await database.fetch(statement, **parameters)
     for subsumed, survivor in rows:
         while await database.write(partial(_go_on, subsumed=subsumed, survivor=survivor)):
             pass
@@ -107,8 +107,10 @@ async def _move_portion(transaction: Transaction, subsumed: str, survivor: str) 
     objects = await transaction.fetch(_OBJECTS, patient=subsumed, most=PORTION + 1)
     rows = objects[:PORTION]
     # Identifiers first: they are the locks of the objects.
-    named = {spelled for row in rows for spelled in row[: len(NAMING)] if spelled is not None}
-    await identifiers.move(transaction, named, subsumed, survivor)
+    identifiers_of_objects = {
+        spelled for row in rows for spelled in row[: len(NAMING)] if spelled is not None
+    }
+    await identifiers.move(transaction, identifiers_of_objects, subsumed, survivor)
     await transaction.execute(_MOVE_VALUES, subsumed=subsumed, to=survivor, ids=[row[0] for row in rows])
     await transaction.execute_many(
         _MOVE_OBJECT,

@@ -64,15 +64,15 @@ _FOLDER_FILTERS_BY_VALUE = {**_FOLDER_FILTERS, _FOLDER_CODES: _among(objects.FOL
 
 @lru_cache(maxsize=256)
 def _find(used: Signature, object_class: ObjectClass) -> Select[Any]:
-    given = {name for name, _ in used}
+    names = {name for name, _ in used}
     if object_class is ObjectClass.FOLDER:
-        filters = _FOLDER_FILTERS if FOLDER_PATIENTS in given else _FOLDER_FILTERS_BY_VALUE
+        filters = _FOLDER_FILTERS if FOLDER_PATIENTS in names else _FOLDER_FILTERS_BY_VALUE
     else:
-        filters = _DOCUMENT_FILTERS if given & set(_LEADING) else _DOCUMENT_FILTERS_BY_VALUE
+        filters = _DOCUMENT_FILTERS if names & set(_LEADING) else _DOCUMENT_FILTERS_BY_VALUE
     statement = select(*COLUMNS).where(
         _object.object_class == str(object_class), AT_LEVEL, *conditions(used, filters)
     )
-    if object_class is ObjectClass.DOCUMENT_ENTRY and _TYPE not in given:
+    if object_class is ObjectClass.DOCUMENT_ENTRY and _TYPE not in names:
         # Without $XDSDocumentEntryType only Stable entries are meant.
         statement = statement.where(_object.object_type == schemes.STABLE)
     return statement.limit(bindparam("most", type_=Integer))

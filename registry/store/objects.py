@@ -239,8 +239,8 @@ async def insert_objects(
     The others may be another patient's, and lead to this one too from now on.
     """
     batches = object_batches(patient_id, objects)
-    named = {row[column] for row in batches[0][1] for column in _NAMING} - {None}
-    await identifiers.lead_to(transaction, patient_id, named - set(claimed))
+    names = {row[column] for row in batches[0][1] for column in _NAMING} - {None}
+    await identifiers.lead_to(transaction, patient_id, names - set(claimed))
     for table, rows in batches:
         await transaction.insert(table, rows)
 

@@ -39,8 +39,8 @@ async def hold_patient(transaction: Transaction, patient_id: str) -> Patient | N
     MergeUnderWay
         It is being merged.
     """
-    known = _only(await transaction.fetch(_SHARED, ids=[patient_id]))
-    return known and _settled(known)
+    holder = _only(await transaction.fetch(_SHARED, ids=[patient_id]))
+    return holder and _settled(holder)
 
 
 async def lock_patients(transaction: Transaction, ids: Sequence[str]) -> dict[str, Patient]:
@@ -63,7 +63,7 @@ def _patient(row: Row) -> Patient:
     return Patient(patient_id, survivor, merging=bool(merging))
 
 
-def _settled(known: Patient) -> Patient:
-    if known.merging:
-        raise MergeUnderWay(known.patient_id)
-    return known
+def _settled(record: Patient) -> Patient:
+    if record.merging:
+        raise MergeUnderWay(record.patient_id)
+    return record

@@ -107,43 +107,43 @@ async def policies(unit: Unit, request: PoliciesRequest) -> bytes:
 async def set_policy(unit: Unit, request: PolicyRequest) -> dict[str, Any]:
     """Keep the policy; who wrote it and when is what we saw, whatever the body says."""
     parts = unit.parts
-    known = await _known_patient(parts, request)
+    patient = await _known_patient(parts, request)
     caller = unit.caller
     author = caller.user.audit_name if caller.user else caller.node.subject or caller.node.address
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "effect": None,
         **request.model_dump(exclude_unset=True),
-        "patient_id": known.patient_id,
+        "patient_id": patient.patient_id,
         "author": author,
         "created": parts.now(),
     }
-    policy = new_policy(**given)
+    policy = new_policy(**fields)
     text = json.dumps(encode_policy(policy))
 
     async def done(transaction: Transaction) -> bool | None:
-        return await consents.find_kept(transaction, policy.policy_id) == (known.survivor, text) or None
+        return await consents.find_kept(transaction, policy.policy_id) == (patient.survivor, text) or None
 
     async def work(transaction: Transaction) -> bool:
         # The patient is held, so that a merge does not leave the policy behind.
-        held = await patients.hold_patient(transaction, known.survivor)
+        held = await patients.hold_patient(transaction, patient.survivor)
         if parts.settings.patients is PatientPolicy.KNOWN and (held is None or not held.active):
             raise Conflict("the patient was merged meanwhile; try again")
         kept = await consents.find_kept(transaction, policy.policy_id)
-        if kept and kept[0] != known.survivor:
+        if kept and kept[0] != patient.survivor:
             raise Conflict(f"{policy.policy_id} is a policy of another patient")
         if kept and read_policy(kept[1]).patient_id != policy.patient_id:
             raise Conflict(f"{policy.policy_id} was given for another id of the patient; name that one")
         await consents.keep_policy(
             transaction,
             policy_id=policy.policy_id,
-            patient_id=known.survivor,
+            patient_id=patient.survivor,
             policy=text,
             is_new=kept is None,
         )
         return True
 
     change = f"set: {policy}"
-    await unit.write(work, events=_events(policy.policy_id, known.survivor, change, caller), done=done)
+    await unit.write(work, events=_events(policy.policy_id, patient.survivor, change, caller), done=done)
     return encode_policy(policy)
 
 
@@ -204,8 +204,8 @@ async def _patient(parts: Parts, request: PoliciesRequest) -> Patient:
 
 async def _known_patient(parts: Parts, request: PoliciesRequest) -> Patient:
     patient = await _patient(parts, request)
-    known = await patients.find_patient(parts.database, patient.survivor)
-    if known is None and parts.settings.patients is PatientPolicy.KNOWN:
+    holder = await patients.find_patient(parts.database, patient.survivor)
+    if holder is None and parts.settings.patients is PatientPolicy.KNOWN:
         raise NotFound("the patient is not known here; feed the id by ITI-8 first")
     return patient
 

@@ -313,8 +313,8 @@ def audit(
     request: StoredQueryRequest, response: StoredQueryResponse | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
     """Describe the query (ITI TF-2 3.18.5.1): its parameters as they came, and the patient that it names."""
-    named = patients_of(request)
-    patient_id = named[0] if len(named) == 1 else ""
+    patients = patients_of(request)
+    patient_id = patients[0] if len(patients) == 1 else ""
     return query_events(ITI18, request, response, caller, outcome, (patient_id,))
 
 
@@ -324,9 +324,9 @@ def query_events(
     response: StoredQueryResponse | None,
     caller: Caller,
     outcome: Outcome,
-    named: Sequence[str],
+    patients: Sequence[str],
 ) -> tuple[AuditEvent, ...]:
-    """The events of a query: one for each patient in `named`, of whom an empty one is none, and one for each
+    """The events of a query: one for each of `patients`, of whom an empty one is none, and one for each
     patient of whom consent kept something back.
 
     The wire says Success and shows nothing of a refusal; the trail tells it as one, with the policies. Where
@@ -340,7 +340,7 @@ def query_events(
     nothing = withheld and not (response and response.fragments)
     answered = [
         event(patient_id, outcome)
-        for patient_id in named
+        for patient_id in patients
         if (withheld[patient_id].in_part if patient_id in withheld else patient_id or not nothing)
     ]
     refused = [

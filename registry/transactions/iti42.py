@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TypedDict
 
 from registry.domain import lifecycle, patients
-from registry.domain.registration import Knowledge, errors_against, is_self_contained
+from registry.domain.registration import RegistryState, errors_against, is_self_contained
 from registry.domain.submission import MESSAGE_RULES, Rule, SubmissionIndex, errors_in_message, identified
 from registry.store import identifiers, objects, submissions
 from registry.store import patients as patient_store
@@ -136,13 +136,13 @@ class _Registration:
         claimed = await identifiers.claim(
             transaction, objects.spelled(submission.submission_set.patient_id), in_order(submission)
         )
-        known = Knowledge(
+        state = RegistryState(
             patient_is_active=active,
             registered=registered,
             taken=frozenset(chosen_ids(in_order(self._submission))) - claimed,
             used=await identifiers.find_used(transaction, _unclaimed(message, claimed)),
         )
-        if errors := list(errors_against(message, known)):
+        if errors := list(errors_against(message, state)):
             raise Rejected(*errors)
         await _register(transaction, submission, self._now, claimed)
         return None
@@ -163,12 +163,12 @@ class _Registration:
         }
 
     async def _patient_is_active(self, transaction: Transaction, patient_id: str) -> bool:
-        known = patients.canonical(patient_id, self._domain)
-        if known is None:
+        canonical_id = patients.canonical(patient_id, self._domain)
+        if canonical_id is None:
             return False
         if self._policy is PatientPolicy.ANY:
-            await patient_store.add_patient(transaction, known)
-        patient = await patient_store.hold_patient(transaction, known)
+            await patient_store.add_patient(transaction, canonical_id)
+        patient = await patient_store.hold_patient(transaction, canonical_id)
         return patient is not None and patient.active
 
 

@@ -51,15 +51,15 @@ async def handle(unit: Unit, request: PatientFeedRequest) -> Acknowledgement:
     with its reason, and changes nothing.
     """
     try:
-        said = _read(request, unit.parts.settings.affinity_domain)
-        return await _taken(unit, request, said)
+        content = _read(request, unit.parts.settings.affinity_domain)
+        return await _taken(unit, request, content)
     except PatientRefused as refused:
         return Acknowledgement.to(request, SubmissionError(str(refused)))
     except (SubmissionError, UnavailableError) as error:
         return Acknowledgement.to(request, error)
 
 
-async def _taken(unit: Unit, request: PatientFeedRequest, said: FeedContent) -> Acknowledgement:
+async def _taken(unit: Unit, request: PatientFeedRequest, content: FeedContent) -> Acknowledgement:
     acknowledgement = Acknowledgement.to(request)
     message_id, digest = str(request.message_id), hashlib.sha256(request.octets).hexdigest()
 
@@ -77,22 +77,22 @@ async def _taken(unit: Unit, request: PatientFeedRequest, said: FeedContent) -> 
             acknowledgement=encode_response(acknowledgement),
             created=unit.parts.now().isoformat(),
         )
-        await _change(transaction, said)
+        await _change(transaction, content)
         return None
 
-    events = _events(request, (said.prior_patient_id, said.patient_id), unit.caller, Outcome.SUCCESS)
+    events = _events(request, (content.prior_patient_id, content.patient_id), unit.caller, Outcome.SUCCESS)
     before = await unit.write(work, events=events, done=done)
-    if said.interaction is Interaction.MERGE:
-        await patient_feed.finish(unit, said.patient_id)
+    if content.interaction is Interaction.MERGE:
+        await patient_feed.finish(unit, content.patient_id)
     return acknowledgement if before is None else decode_response(parse(before))
 
 
-async def _change(transaction: Transaction, said: FeedContent) -> None:
-    match said.interaction:
+async def _change(transaction: Transaction, content: FeedContent) -> None:
+    match content.interaction:
         case Interaction.ADD:
-            await patient_feed.add(transaction, said.patient_id)
+            await patient_feed.add(transaction, content.patient_id)
         case Interaction.MERGE:
-            await patient_feed.merge(transaction, said.prior_patient_id, said.patient_id)
+            await patient_feed.merge(transaction, content.prior_patient_id, content.patient_id)
         case Interaction.REVISE:
             """It tells demographics, of which the registry keeps none."""
 
@@ -133,9 +133,9 @@ def audit(
     request: PatientFeedRequest, response: Acknowledgement | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
     """Describe a message that was not taken; one that was is recorded together with its change."""
-    named = (_told(request.priors), _told(request.patients))
+    patients = (_told(request.priors), _told(request.patients))
     description = "; ".join(error.context for error in response.errors) if response else ""
-    return _events(request, named, caller, outcome, description=description)
+    return _events(request, patients, caller, outcome, description=description)
 
 
 def _told(each: tuple[Ids, ...]) -> str:

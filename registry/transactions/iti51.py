@@ -51,10 +51,10 @@ def audit(
 
     One that names too many is refused, and described once: its parameters name them.
     """
-    named = patients_of(request)
-    if not named or len(named) > MAX_PATIENTS:
-        named = [""]
-    return query_events(ITI51, request, response, caller, outcome, named)
+    patients = patients_of(request)
+    if not patients or len(patients) > MAX_PATIENTS:
+        patients = [""]
+    return query_events(ITI51, request, response, caller, outcome, patients)
 
 
 SERVED = Served(ITI51, handle, audit)

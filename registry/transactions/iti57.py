@@ -14,7 +14,7 @@ from registry.domain.metadata_update import UPDATE, Update, Versioned, errors_in
 from registry.domain.registration import RegisteredObject
 from registry.domain.submission import ObjectClass, SubmissionIndex
 from registry.domain.update_rules import errors_against
-from registry.domain.versions import Change, Known, change_of
+from registry.domain.versions import Change, UpdateState, change_of
 from registry.store import identifiers, objects, submissions, versions
 from registry.store import patients as patient_store
 from registry.transactions.iti42 import chosen_ids, in_order
@@ -54,14 +54,14 @@ class Rules:
 
     number: str
     in_message: Callable[[Update], Iterable[XdsError]]
-    against: Callable[[Update, Known], Iterable[XdsError]]
+    against: Callable[[Update, UpdateState], Iterable[XdsError]]
     restricted: bool = False
 
 
 RULES = Rules(
     number=ITI57.number,
     in_message=errors_in_update,
-    against=lambda update, known: errors_against(update, known, UPDATE),
+    against=lambda update, state: errors_against(update, state, UPDATE),
 )
 
 
@@ -104,8 +104,8 @@ async def update_metadata(
 def _told(error: XdsError) -> XdsError:
     """`error` as Metadata Update tells it: codeContext names the object, whoever found what is wrong."""
     kind = MetadataUpdateError if isinstance(error, NoSubmissionSet) else type(error)
-    named = error.location.partition("/")[0]
-    context = error.context if named in error.context else f"{named}: {error.context}"
+    entry_uuid = error.location.partition("/")[0]
+    context = error.context if entry_uuid in error.context else f"{entry_uuid}: {error.context}"
     return kind(context, location=error.location)
 
 
@@ -141,11 +141,11 @@ class _Updating:
         if before is not None:
             return before
         update = Update(SubmissionIndex(await _with_lineages(transaction, self._submission)))
-        known = await self._known(transaction, update)
-        if errors := list(map(_told, self._rules.against(update, known))):
+        state = await self._known(transaction, update)
+        if errors := list(map(_told, self._rules.against(update, state))):
             raise Rejected(*errors)
         now = Timestamp.of(self._now)
-        change = change_of(update, known, now, keeps_status=self._rules.restricted)
+        change = change_of(update, state, now, keeps_status=self._rules.restricted)
         await _write(transaction, objects.spelled(self._submission.submission_set.patient_id), change)
         return None
 
@@ -153,7 +153,7 @@ class _Updating:
         """The response that is kept when this update was made."""
         return await submissions.find_answer(transaction, message_id=self._message_id, digest=self._digest)
 
-    async def _known(self, transaction: Transaction, update: Update) -> Known:
+    async def _known(self, transaction: Transaction, update: Update) -> UpdateState:
         # Locks are taken in one order: patients, what is registered, what is new.
         held: set[str] = set()
         active = await self._hold_patients(transaction, update, held)
@@ -173,7 +173,7 @@ class _Updating:
             *(new.association for new in update.new_associations),
             *(value for value in values.values() if isinstance(value, Association)),
         ]
-        return Known(
+        return UpdateState(
             patient_is_active=active,
             taken=frozenset(chosen_ids(_kept(update))) - claimed | await _taken_triggers(transaction, update),
             set_is_registered=nfc(update.submission_set.unique_id) not in claimed,
@@ -191,25 +191,25 @@ class _Updating:
         whether that of the set was found active.
         """
         latest = await versions.find_latest_values(transaction, update.logical_ids)
-        known = patients.canonical(update.submission_set.patient_id, self._domain)
-        if known is not None and self._policy is PatientPolicy.ANY:
-            await patient_store.add_patient(transaction, known)
-        patient_ids = {objects.spelled(value.patient_id) for value in latest.values()} | {known or ""}
+        canonical_id = patients.canonical(update.submission_set.patient_id, self._domain)
+        if canonical_id is not None and self._policy is PatientPolicy.ANY:
+            await patient_store.add_patient(transaction, canonical_id)
+        patient_ids = {objects.spelled(value.patient_id) for value in latest.values()} | {canonical_id or ""}
         active = False
         for patient_id in sorted(patient_ids - held - {""}):
             patient = await patient_store.hold_patient(transaction, patient_id)
             held.add(patient_id)
-            active = active or (patient_id == known and patient is not None and patient.active)
+            active = active or (patient_id == canonical_id and patient is not None and patient.active)
         return active
 
 
 async def _lock_named(transaction: Transaction, update: Update) -> dict[str, RegisteredObject]:
     """Lock what the update names, and what is joined with it, until nothing more comes up."""
-    named: set[str] = set()
+    ids: set[str] = set()
     registered: dict[str, RegisteredObject] = {}
-    while not (ids_now := await _named(transaction, update)) <= named:
-        named |= ids_now
-        registered = await objects.lock_registered(transaction, sorted(named))
+    while not (ids_now := await _named(transaction, update)) <= ids:
+        ids |= ids_now
+        registered = await objects.lock_registered(transaction, sorted(ids))
     return registered
 
 

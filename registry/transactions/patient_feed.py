@@ -19,8 +19,8 @@ async def add(transaction: Transaction, patient_id: str) -> None:
     """
     if await patients.add_patient(transaction, patient_id):
         return
-    known = await patients.find_patient(transaction, patient_id)
-    if known is not None and not known.active:
+    patient = await patients.find_patient(transaction, patient_id)
+    if patient is not None and not patient.active:
         raise PatientRefused("the patient id was merged into another and stays so")
 
 
@@ -34,8 +34,8 @@ async def merge(transaction: Transaction, subsumed: str, survivor: str) -> None:
     MergeUnderWay
         One of them is of another merge, which is not finished.
     """
-    known = await patients.lock_patients(transaction, (survivor, subsumed))
-    check_merge(known.get(subsumed), known.get(survivor))
+    patients_locked = await patients.lock_patients(transaction, (survivor, subsumed))
+    check_merge(patients_locked.get(subsumed), patients_locked.get(survivor))
     await merges.merge_patients(transaction, subsumed, survivor)
 
 

@@ -35,10 +35,10 @@ async def handle(unit: Unit, request: RegistrationsRequest) -> Registrations:
         raise BadRequest(f"patient_id is no id of the affinity domain: id^^^&{settings.affinity_domain}&ISO")
 
     async def work(transaction: Transaction) -> Registrations:
-        known = await patients.find_patient(transaction, patient_id)
+        patient = await patients.find_patient(transaction, patient_id)
         return Registrations(
-            survivor=(known or Patient(patient_id, patient_id)).survivor,
-            known=known is not None or settings.patients is PatientPolicy.ANY,
+            survivor=(patient or Patient(patient_id, patient_id)).survivor,
+            known=patient is not None or settings.patients is PatientPolicy.ANY,
             documents=await find_registrations(transaction, request.unique_ids),
         )
 

@@ -103,15 +103,15 @@ def entry_submission(
     return replace(described, document_entries=(replace(empty, repository_unique_id=repository_unique_id),))
 
 
-def is_of(assembly: Assembly, made: Submission) -> bool:
+def is_of(assembly: Assembly, submission: Submission) -> bool:
     """Whether what was made is of the patient for whom the entry is registered."""
-    [entry] = made.document_entries
+    [entry] = submission.document_entries
     return (entry.patient_id, entry.source_patient_id) == (assembly.patient_id, assembly.source_patient_id)
 
 
 def snapshot(
-    made: Submission,
-    came: ContentDigest,
+    submission: Submission,
+    digest: ContentDigest,
     assembly: Assembly,
     *,
     repository_unique_id: str,
@@ -120,8 +120,8 @@ def snapshot(
     """The submission that registers a made document as a snapshot of its On-Demand entry (IsSnapshotOf), in
     the place of the registered entry `replaces` (RPLC), if there is one.
     """
-    [entry] = made.document_entries
-    stable = replace(entry, hash=came.sha1, size=came.size, repository_unique_id=repository_unique_id)
+    [entry] = submission.document_entries
+    stable = replace(entry, hash=digest.sha1, size=digest.size, repository_unique_id=repository_unique_id)
     targets = {AssociationType.IS_SNAPSHOT_OF: assembly.entry_uuid, AssociationType.RPLC: replaces}
     relationships = tuple(
         Association(
@@ -133,18 +133,20 @@ def snapshot(
         for kind, target in targets.items()
         if target
     )
-    return replace(made, document_entries=(stable,), associations=(*made.associations, *relationships))
+    return replace(
+        submission, document_entries=(stable,), associations=(*submission.associations, *relationships)
+    )
 
 
-def filled_in(registered: Submission, came: ContentDigest, created: Timestamp | None) -> Submission:
+def filled_in(registered: Submission, digest: ContentDigest, created: Timestamp | None) -> Submission:
     """The update (ITI-57) that gives a delayed entry hash, size and creationTime of its document."""
     [entry] = registered.document_entries
     version = replace(
         entry,
         entry_uuid=new_uuid(),
         logical_id=entry.entry_uuid,
-        hash=came.sha1,
-        size=came.size,
+        hash=digest.sha1,
+        size=digest.size,
         creation_time=created or entry.creation_time,
     )
     of = replace(registered.submission_set, entry_uuid=new_uuid(), unique_id=new_oid())

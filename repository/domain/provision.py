@@ -150,17 +150,17 @@ def _hash_and_size(
 ) -> Iterator[XdsError]:
     """A hash or size that the sender gives is that of the bytes."""
     for entry in submission.document_entries:
-        came = provided.get(entry.entry_uuid)
-        if came is None:
+        digest = provided.get(entry.entry_uuid)
+        if digest is None:
             continue
-        if entry.hash and entry.hash.lower() != came.sha1:
+        if entry.hash and entry.hash.lower() != digest.sha1:
             yield MetadataError(
-                f"hash {entry.hash} was given; the document that came has {came.sha1}",
+                f"hash {entry.hash} was given; the document that came has {digest.sha1}",
                 location=f"{entry.entry_uuid}/hash",
             )
-        if entry.size is not None and entry.size != came.size:
+        if entry.size is not None and entry.size != digest.size:
             yield MetadataError(
-                f"size {entry.size} was given; {came.size} bytes came",
+                f"size {entry.size} was given; {digest.size} bytes came",
                 location=f"{entry.entry_uuid}/size",
             )
 
@@ -178,8 +178,8 @@ def completed(
     )
 
 
-def _completed(entry: DocumentEntry, came: ContentDigest, repository_unique_id: str) -> DocumentEntry:
-    return replace(entry, hash=came.sha1, size=came.size, repository_unique_id=repository_unique_id)
+def _completed(entry: DocumentEntry, digest: ContentDigest, repository_unique_id: str) -> DocumentEntry:
+    return replace(entry, hash=digest.sha1, size=digest.size, repository_unique_id=repository_unique_id)
 
 
 def digest_of(registration: bytes, provided: Mapping[str, ContentDigest]) -> str:

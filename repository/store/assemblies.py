@@ -58,20 +58,20 @@ class OpenUpdate:
     submission: bytes
 
 
-async def insert_assembly(transaction: Transaction, made: Assembly) -> None:
+async def insert_assembly(transaction: Transaction, new: Assembly) -> None:
     """Insert a registered document that has no bytes yet."""
     await transaction.execute(
         _INSERT,
-        unique_id=made.unique_id,
-        provision_id=made.provision_id,
-        kind=made.kind,
-        study_instance_uid=made.study_instance_uid,
-        entry_uuid=made.entry_uuid,
-        patient_id=made.patient_id,
-        source_patient_id=made.source_patient_id,
-        confidentiality="\n".join(sorted(made.confidentiality)),
-        class_code=made.class_code,
-        type_code=made.type_code,
+        unique_id=new.unique_id,
+        provision_id=new.provision_id,
+        kind=new.kind,
+        study_instance_uid=new.study_instance_uid,
+        entry_uuid=new.entry_uuid,
+        patient_id=new.patient_id,
+        source_patient_id=new.source_patient_id,
+        confidentiality="\n".join(sorted(new.confidentiality)),
+        class_code=new.class_code,
+        type_code=new.type_code,
         update_message_id="",
         update_message=b"",
     )

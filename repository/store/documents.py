@@ -147,7 +147,7 @@ class StoredDocument:
 
 
 async def insert_provision(
-    transaction: Transaction, made: Provision, documents: Sequence[tuple[DocumentEntry, ContentDigest]]
+    transaction: Transaction, new: Provision, documents: Sequence[tuple[DocumentEntry, ContentDigest]]
 ) -> None:
     """Insert a pending provision with its documents.
 
@@ -157,18 +157,18 @@ async def insert_provision(
         A uniqueId is stored here with other bytes: NonIdenticalHash or NonIdenticalSize for each.
     """
     errors = []
-    for entry, came in documents:
-        known = await transaction.fetch(_FIND_BYTES, unique_id=entry.unique_id)
-        if not known:
+    for entry, content in documents:
+        rows = await transaction.fetch(_FIND_BYTES, unique_id=entry.unique_id)
+        if not rows:
             await transaction.execute(
                 _INSERT_DOCUMENT,
                 unique_id=entry.unique_id,
-                sha256=came.sha256,
-                sha1=came.sha1,
-                size=came.size,
+                sha256=content.sha256,
+                sha1=content.sha1,
+                size=content.size,
             )
-        elif known[0][0] != came.sha256:
-            kind = NonIdenticalSize if known[0][2] != came.size else NonIdenticalHash
+        elif rows[0][0] != content.sha256:
+            kind = NonIdenticalSize if rows[0][2] != content.size else NonIdenticalHash
             errors.append(
                 kind(
                     f"a document {entry.unique_id} with other bytes is stored here", location=entry.unique_id
@@ -178,17 +178,17 @@ async def insert_provision(
         raise Rejected(*errors)
     await transaction.execute(
         _INSERT_PROVISION,
-        provision_id=made.provision_id,
-        message_id=made.message_id,
-        digest=made.digest,
-        registration_message_id=made.registration_message_id,
-        registration=made.registration,
-        state=made.state,
-        answer=made.answer,
+        provision_id=new.provision_id,
+        message_id=new.message_id,
+        digest=new.digest,
+        registration_message_id=new.registration_message_id,
+        registration=new.registration,
+        state=new.state,
+        answer=new.answer,
         created=time.time(),
     )
     for entry, _ in documents:
-        await _insert_provided(transaction, made.provision_id, entry)
+        await _insert_provided(transaction, new.provision_id, entry)
 
 
 async def _insert_provided(transaction: Transaction, provision_id: str, entry: DocumentEntry) -> None:
@@ -211,11 +211,15 @@ async def find_bytes(transaction: Transaction, unique_id: str) -> ContentDigest 
 
 
 async def insert_late(
-    transaction: Transaction, provision_id: str, entry: DocumentEntry, came: ContentDigest
+    transaction: Transaction, provision_id: str, entry: DocumentEntry, content: ContentDigest
 ) -> None:
     """Insert the document of a provision that came without it."""
     await transaction.execute(
-        _INSERT_DOCUMENT, unique_id=entry.unique_id, sha256=came.sha256, sha1=came.sha1, size=came.size
+        _INSERT_DOCUMENT,
+        unique_id=entry.unique_id,
+        sha256=content.sha256,
+        sha1=content.sha1,
+        size=content.size,
     )
     await _insert_provided(transaction, provision_id, entry)
 

@@ -124,8 +124,8 @@ class _Sum:
         return payload + self._sum(number, last, payload)
 
     def decrypt(self, number: int, last: bool, payload: bytes) -> bytes:
-        payload, came = payload[:-4], payload[-4:]
-        if came != self._sum(number, last, payload):
+        payload, checksum = payload[:-4], payload[-4:]
+        if checksum != self._sum(number, last, payload):
             raise EncodingError(f"frame {number} is not what was written")
         return payload
 

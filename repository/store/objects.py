@@ -130,11 +130,11 @@ class ObjectBlobs(Blobs):
             async with asyncio.timeout(_CALL_SECONDS):
                 await obstore.put_async(self._store, key, b"probe")
                 result = await obstore.get_async(self._store, key)
-                came = bytes(await result.bytes_async())
+                octets = bytes(await result.bytes_async())
                 await obstore.delete_async(self._store, key)
         except (*_REFUSED, TimeoutError) as error:
             raise OSError(f"the object store {_why(error)}") from None
-        if came != b"probe":
+        if octets != b"probe":
             raise OSError("the object store gave back other bytes")
 
     async def heal(self) -> None:

@@ -45,13 +45,13 @@ async def latest_snapshot(reader: Reader, on_demand_unique_id: str) -> Snapshot 
     )
 
 
-async def insert_snapshot(transaction: Transaction, on_demand_unique_id: str, made: Snapshot) -> None:
+async def insert_snapshot(transaction: Transaction, on_demand_unique_id: str, new: Snapshot) -> None:
     """Insert a snapshot whose provision is inserted already."""
     await transaction.execute(
         _INSERT,
-        provision_id=made.provision_id,
+        provision_id=new.provision_id,
         on_demand_unique_id=on_demand_unique_id,
-        number=made.number,
-        unique_id=made.unique_id,
-        entry_uuid=made.entry_uuid,
+        number=new.number,
+        unique_id=new.unique_id,
+        entry_uuid=new.entry_uuid,
     )

@@ -57,15 +57,15 @@ async def assembled(
     """
     new_id, new_repository = "", ""
     if assembly.kind is AssemblyKind.DELAYED:
-        made = await _made(unit, assembly)
-        came = await _made_once(unit, assembly, made)
+        manifest = await _made(unit, assembly)
+        digest = await _made_once(unit, assembly, manifest)
     elif unit.parts.settings.persist_on_demand:
-        made, came, registered = await _made_current(unit, assembly)
+        manifest, digest, registered = await _made_current(unit, assembly)
         new_repository = request.repository_unique_id if registered else ""
     else:
-        made = await _made(unit, assembly)
-        came = await _kept(unit, made)
-    [entry] = made.submission.document_entries
+        manifest = await _made(unit, assembly)
+        digest = await _kept(unit, manifest)
+    [entry] = manifest.submission.document_entries
     if assembly.kind is AssemblyKind.ON_DEMAND:
         new_id = entry.unique_id
     return RetrievedDocument(
@@ -74,7 +74,7 @@ async def assembled(
         new_repository_unique_id=new_repository,
         new_document_unique_id=new_id,
         mime_type=entry.mime_type,
-        content=await _content(unit, assembly, came, hold_bytes),
+        content=await _content(unit, assembly, digest, hold_bytes),
         home_community_id=request.home_community_id,
     )
 
@@ -84,11 +84,11 @@ async def _made_current(unit: Unit, assembly: Assembly) -> tuple[MadeManifest, C
     registered, which it is not when the registry takes no snapshots of the entry any more."""
     for _ in range(_ATTEMPTS):
         before = await snapshots.current(unit, assembly)
-        made = await _made(unit, assembly)
-        came = await _kept(unit, made)
-        outcome = await snapshots.registered(unit, assembly, made, came, before)
+        manifest = await _made(unit, assembly)
+        digest = await _kept(unit, manifest)
+        outcome = await snapshots.registered(unit, assembly, manifest, digest, before)
         if outcome is not SnapshotOutcome.OVERTAKEN:
-            return made, came, outcome is SnapshotOutcome.REGISTERED
+            return manifest, digest, outcome is SnapshotOutcome.REGISTERED
     raise _not_now(assembly, "its content changes faster than it can be registered; ask again")
 
 
@@ -101,18 +101,18 @@ async def _made(unit: Unit, assembly: Assembly) -> MadeManifest:
         on_demand=assembly.kind is AssemblyKind.ON_DEMAND,
     )
     try:
-        made = await unit.parts.provider.make(request)
+        manifest = await unit.parts.provider.make(request)
     except (CannotMake, ProviderUnavailable) as error:
         _log.error("document not made", exc_info=error)
         raise _not_now(assembly, str(error)) from None
-    [entry] = made.submission.document_entries
-    if not is_of(assembly, made.submission):
+    [entry] = manifest.submission.document_entries
+    if not is_of(assembly, manifest.submission):
         _log.error("document not made", error="AnotherPatient")
         raise _not_now(assembly, "the study belongs to another patient than when it was registered")
     if (entry.unique_id == assembly.unique_id) is not (assembly.kind is AssemblyKind.DELAYED):
         raise _not_now(assembly, "what was made has not the uniqueId that it must have")
     await _decide(unit, assembly, entry)
-    return made
+    return manifest
 
 
 def _not_now(assembly: Assembly, why: str) -> XdsError:
@@ -131,19 +131,19 @@ async def _decide(unit: Unit, assembly: Assembly, entry: DocumentEntry) -> None:
         raise Withheld(assembly.unique_id, decision)
 
 
-async def _content(unit: Unit, assembly: Assembly, came: ContentDigest, hold_bytes: int) -> Content:
+async def _content(unit: Unit, assembly: Assembly, digest: ContentDigest, hold_bytes: int) -> Content:
     try:
-        return await unit.parts.integrity.content(came.sha256, came.size, hold_bytes=hold_bytes)
+        return await unit.parts.integrity.content(digest.sha256, digest.size, hold_bytes=hold_bytes)
     except (DamagedBlob, StoreUnavailable):
         raise XdsError(f"document {assembly.unique_id} cannot be read", location=assembly.unique_id) from None
 
 
-async def _kept(unit: Unit, made: MadeManifest) -> ContentDigest:
+async def _kept(unit: Unit, manifest: MadeManifest) -> ContentDigest:
     """The bytes of what was made, durable; what nothing comes to refer to goes after the grace time."""
     blobs = unit.parts.blobs
-    received = await blobs.spool(made.document)
+    received = await blobs.spool(manifest.document)
     try:
-        await blobs.keep(received, mime_type=made.submission.document_entries[0].mime_type)
+        await blobs.keep(received, mime_type=manifest.submission.document_entries[0].mime_type)
     finally:
         await asyncio.to_thread(partial(received.path.unlink, missing_ok=True))
     return ContentDigest(sha1=received.sha1, sha256=received.sha256, size=received.size)
@@ -152,31 +152,33 @@ async def _kept(unit: Unit, made: MadeManifest) -> ContentDigest:
 # --- delayed -----------------------------------------------------------------------------------------
 
 
-async def _made_once(unit: Unit, assembly: Assembly, made: MadeManifest) -> ContentDigest:
+async def _made_once(unit: Unit, assembly: Assembly, manifest: MadeManifest) -> ContentDigest:
     """Keep the document for ever, and tell the registry its hash and size; who comes second gets the first's
     bytes."""
-    came = await _kept(unit, made)
-    [entry] = made.submission.document_entries
+    digest = await _kept(unit, manifest)
+    [entry] = manifest.submission.document_entries
 
     async def settle(transaction: Transaction) -> ContentDigest | None:
         await assemblies.hold_assembly(transaction, assembly.unique_id)
-        known = await documents.find_bytes(transaction, assembly.unique_id)
-        if known is not None:
-            return known
+        digest_before = await documents.find_bytes(transaction, assembly.unique_id)
+        if digest_before is not None:
+            return digest_before
         provision = await documents.provision_of(transaction, assembly.provision_id)
         if provision is None or not await assemblies.find_assemblies(transaction, [assembly.unique_id]):
             return None  # removed, or refused by the registry, meanwhile
         registered = decode_submission(parse_fragment(provision.registration)).submission
         if registered is None:
             raise ValueError(f"provision {provision.provision_id} holds no readable submission")
-        await documents.insert_late(transaction, assembly.provision_id, registered.document_entries[0], came)
-        update = encode_submission(filled_in(registered, came, entry.creation_time))
+        await documents.insert_late(
+            transaction, assembly.provision_id, registered.document_entries[0], digest
+        )
+        update = encode_submission(filled_in(registered, digest, entry.creation_time))
         await assemblies.set_update(transaction, assembly.unique_id, new_uuid(), update)
-        return came
+        return digest
 
     async def conclude() -> ContentDigest | None:
         settled = await unit.write(settle)
-        if settled is came:
+        if settled is digest:
             await iti57.resolve(unit)
         return settled
 

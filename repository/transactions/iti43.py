@@ -55,8 +55,8 @@ async def handle(unit: Unit, request: RetrieveDocumentSetRequest) -> RetrieveDoc
     document_requests = tuple(dict.fromkeys(request.documents))
     ours = unit.parts.settings.repository_unique_id
     here = [each.document_unique_id for each in document_requests if each.repository_unique_id == ours]
-    known = await _known(unit, here) if here else {}
-    decided = await _decided(unit, known)
+    copies = await _known(unit, here) if here else {}
+    decided = await _decided(unit, copies)
 
     delivered: list[RetrievedDocument] = []
     errors: list[XdsError] = []
@@ -78,16 +78,16 @@ async def handle(unit: Unit, request: RetrieveDocumentSetRequest) -> RetrieveDoc
 async def _known(unit: Unit, unique_ids: Sequence[str]) -> dict[str, list[_Found]]:
     """What is stored under these ids, and what is to be made."""
     stored = await documents.find_documents(unit.parts.database, unique_ids)
-    known: dict[str, list[_Found]] = {unique_id: [*copies] for unique_id, copies in stored.items()}
-    if missing := [unique_id for unique_id in unique_ids if unique_id not in known]:
+    copies_by_id: dict[str, list[_Found]] = {unique_id: [*copies] for unique_id, copies in stored.items()}
+    if missing := [unique_id for unique_id in unique_ids if unique_id not in copies_by_id]:
         unmade = await assemblies.find_assemblies(unit.parts.database, missing)
-        known.update((unique_id, [assembly]) for unique_id, assembly in unmade.items())
-    return known
+        copies_by_id.update((unique_id, [assembly]) for unique_id, assembly in unmade.items())
+    return copies_by_id
 
 
-async def _decided(unit: Unit, known: dict[str, list[_Found]]) -> _Decided:
+async def _decided(unit: Unit, copies_by_id: dict[str, list[_Found]]) -> _Decided:
     """For each document the submission by which the caller may have it, or one by which not."""
-    copies = [copy for of_one in known.values() for copy in of_one]
+    copies = [copy for of_one in copies_by_id.values() for copy in of_one]
     if not copies:
         return {}
     decisions = await unit.decide(tuple(map(_resource, copies)))

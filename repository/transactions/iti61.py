@@ -66,28 +66,30 @@ async def enter(unit: Unit, study_instance_uid: str, patient_id: str, kind: Asse
         registration_message_id=new_uuid(),
         registration=octets,
     )
-    made = assembly_of(submission, kind, provision.provision_id, study_instance_uid)
+    assembly = assembly_of(submission, kind, provision.provision_id, study_instance_uid)
     # Once the provision is committed its outcome must be recorded, even if the caller hangs up.
-    return await to_its_end(_entered(unit, made, provision))
+    return await to_its_end(_entered(unit, assembly, provision))
 
 
-async def _entered(unit: Unit, made: Assembly, provision: Provision) -> RegisteredEntry:
+async def _entered(unit: Unit, assembly: Assembly, provision: Provision) -> RegisteredEntry:
     async def begin(transaction: Transaction) -> Assembly:
-        if made.kind is AssemblyKind.ON_DEMAND and (
-            before := await assemblies.find_on_demand(transaction, made.study_instance_uid, made.patient_id)
+        if assembly.kind is AssemblyKind.ON_DEMAND and (
+            before := await assemblies.find_on_demand(
+                transaction, assembly.study_instance_uid, assembly.patient_id
+            )
         ):
             return before
         await documents.insert_provision(transaction, provision, ())
-        await assemblies.insert_assembly(transaction, made)
-        return made
+        await assemblies.insert_assembly(transaction, assembly)
+        return assembly
 
     async def begun(transaction: Transaction) -> Assembly | None:
-        return made if await documents.provision_of(transaction, provision.provision_id) else None
+        return assembly if await documents.provision_of(transaction, provision.provision_id) else None
 
     current = await unit.write(begin, done=begun)
-    if current is made:
+    if current is assembly:
         outcome = await registration.register(unit, provision, first=True)
-        return RegisteredEntry(unique_id=made.unique_id, response=outcome.response, final=outcome.final)
+        return RegisteredEntry(unique_id=assembly.unique_id, response=outcome.response, final=outcome.final)
     before = await documents.provision_of(unit.parts.database, current.provision_id)
     if before is None:
         raise LookupError(f"provision {current.provision_id} is gone")

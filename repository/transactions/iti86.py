@@ -50,14 +50,20 @@ async def handle(unit: Unit, request: RemoveDocumentsRequest) -> RegistryRespons
         return errors if gone else None
 
     async def remove(transaction: Transaction) -> tuple[XdsError, ...]:
-        known = await documents.find_provided(
+        provided_documents = await documents.find_provided(
             transaction, [each.document_unique_id for each in requests if each.repository_unique_id == ours]
         )
-        errors = {each: error for each in requests if (error := _obstacle(each, known, ours)) is not None}
+        errors = {
+            each: error
+            for each in requests
+            if (error := _obstacle(each, provided_documents, ours)) is not None
+        }
         removed = [each for each in requests if each not in errors]
         for unique_id in dict.fromkeys(each.document_unique_id for each in removed):
             await documents.remove_document(transaction, unique_id)
-        await unit.insert_events(transaction, _events(unit.caller, known, removed, tuple(errors)))
+        await unit.insert_events(
+            transaction, _events(unit.caller, provided_documents, removed, tuple(errors))
+        )
         attempted.append(([each.document_unique_id for each in removed], tuple(errors.values())))
         return tuple(errors.values())
 
@@ -83,15 +89,18 @@ def _not_by_this_caller(document: DocumentRequest) -> XdsError:
     )
 
 
-def _obstacle(document: DocumentRequest, known: Provided, ours: str) -> XdsError | None:
+def _obstacle(document: DocumentRequest, provided_documents: Provided, ours: str) -> XdsError | None:
     unique_id = document.document_unique_id
     if document.repository_unique_id != ours:
         return UnknownRepositoryId(
             f"repositoryUniqueId {document.repository_unique_id} is not served here", location=unique_id
         )
-    if unique_id not in known:
+    if unique_id not in provided_documents:
         return DocumentUniqueIdError(f"document {unique_id} is not available", location=unique_id)
-    if any(state in (ProvisionState.PENDING, ProvisionState.IN_DOUBT) for _, state in known[unique_id]):
+    if any(
+        state in (ProvisionState.PENDING, ProvisionState.IN_DOUBT)
+        for _, state in provided_documents[unique_id]
+    ):
         return RemoveDocumentsError(
             f"a submission of document {unique_id} has no outcome yet; try again in a moment",
             location=unique_id,
@@ -114,21 +123,26 @@ def audit(
 
 
 def _events(
-    caller: Caller, known: Provided, removed: Sequence[DocumentRequest], failed: Sequence[DocumentRequest]
+    caller: Caller,
+    provided_documents: Provided,
+    removed: Sequence[DocumentRequest],
+    failed: Sequence[DocumentRequest],
 ) -> tuple[AuditEvent, ...]:
     """One event for each patient and each outcome (ITI TF-2 3.86.5)."""
     return tuple(
         _event(caller, outcome, patient_id, documents_of)
         for outcome, requests in ((Outcome.SUCCESS, removed), (Outcome.SERIOUS_FAILURE, failed))
-        for patient_id, documents_of in _by_patient(known, requests).items()
+        for patient_id, documents_of in _by_patient(provided_documents, requests).items()
     )
 
 
-def _by_patient(known: Provided, documents: Sequence[DocumentRequest]) -> dict[str, list[DocumentRequest]]:
+def _by_patient(
+    provided_documents: Provided, documents: Sequence[DocumentRequest]
+) -> dict[str, list[DocumentRequest]]:
     by_patient: dict[str, list[DocumentRequest]] = {}
     for one in documents:
         for patient_id in dict.fromkeys(
-            patient for patient, _ in known.get(one.document_unique_id, [("", 0)])
+            patient for patient, _ in provided_documents.get(one.document_unique_id, [("", 0)])
         ):
             by_patient.setdefault(patient_id, []).append(one)
     return by_patient

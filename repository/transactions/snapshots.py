@@ -85,10 +85,10 @@ async def current(unit: Unit, assembly: Assembly) -> Snapshot | None:
 
 
 async def registered(
-    unit: Unit, assembly: Assembly, made: MadeManifest, came: ContentDigest, before: Snapshot | None
+    unit: Unit, assembly: Assembly, manifest: MadeManifest, digest: ContentDigest, before: Snapshot | None
 ) -> SnapshotOutcome:
-    """Register what was made, whose bytes `came` are kept, in the place of `before`; the same content is one
-    snapshot.
+    """Register what was made, whose bytes of `digest` are kept, in the place of `before`; the same content is
+    one snapshot.
 
     Raises
     ------
@@ -96,18 +96,18 @@ async def registered(
         The registry refuses it, or gives no answer now.
     """
     # Once the provision is committed its outcome must be recorded, even if the consumer hangs up.
-    return await to_its_end(_registered(unit, assembly, made, came, before))
+    return await to_its_end(_registered(unit, assembly, manifest, digest, before))
 
 
 async def _registered(
-    unit: Unit, assembly: Assembly, made: MadeManifest, came: ContentDigest, before: Snapshot | None
+    unit: Unit, assembly: Assembly, manifest: MadeManifest, digest: ContentDigest, before: Snapshot | None
 ) -> SnapshotOutcome:
     outcome = await _attempted(
-        unit, assembly, made, came, before, replaces=before.entry_uuid if before else ""
+        unit, assembly, manifest, digest, before, replaces=before.entry_uuid if before else ""
     )
     if outcome and before and _is_gone(outcome):
         # Somebody else deprecated, replaced, updated or removed the one before: that is left as it is.
-        outcome = await _attempted(unit, assembly, made, came, before, replaces="")
+        outcome = await _attempted(unit, assembly, manifest, digest, before, replaces="")
     if outcome is None:
         return SnapshotOutcome.OVERTAKEN
     if outcome.response.status is Status.SUCCESS:
@@ -121,14 +121,14 @@ async def _registered(
 async def _attempted(
     unit: Unit,
     assembly: Assembly,
-    made: MadeManifest,
-    came: ContentDigest,
+    manifest: MadeManifest,
+    digest: ContentDigest,
     before: Snapshot | None,
     *,
     replaces: str,
 ) -> RegistrationOutcome | None:
     """What the registry says; None when another snapshot came between."""
-    turn = await _begun(unit, assembly, made, came, before, replaces)
+    turn = await _begun(unit, assembly, manifest, digest, before, replaces)
     if turn.provision is None:
         return None if turn.overtaken else _REGISTERED
     return await registration.register(unit, turn.provision, first=turn.first)
@@ -137,24 +137,24 @@ async def _attempted(
 async def _begun(
     unit: Unit,
     assembly: Assembly,
-    made: MadeManifest,
-    came: ContentDigest,
+    manifest: MadeManifest,
+    digest: ContentDigest,
     before: Snapshot | None,
     replaces: str,
 ) -> _Turn:
-    [entry] = made.submission.document_entries
-    provision = _provision(unit, assembly, made, came, replaces)
+    [entry] = manifest.submission.document_entries
+    provision = _provision(unit, assembly, manifest, digest, replaces)
 
     async def begin(transaction: Transaction) -> _Turn:
         if not await assemblies.hold_assembly(transaction, assembly.unique_id):
             raise XdsError(f"document {assembly.unique_id} is not available", location=assembly.unique_id)
         latest = await latest_snapshot(transaction, assembly.unique_id)
         if latest is not None and latest.kept and latest.unique_id == entry.unique_id:
-            known = await documents.provision_of(transaction, latest.provision_id)
-            return _Turn(provision=known if latest.undecided else None)
+            provision_before = await documents.provision_of(transaction, latest.provision_id)
+            return _Turn(provision=provision_before if latest.undecided else None)
         if _name(latest) != _name(before):
             return _Turn(overtaken=True)
-        await documents.insert_provision(transaction, provision, [(entry, came)])
+        await documents.insert_provision(transaction, provision, [(entry, digest)])
         following = Snapshot(
             provision_id=provision.provision_id,
             number=latest.number + 1 if latest else 1,
@@ -165,8 +165,8 @@ async def _begun(
         return _Turn(provision=provision, first=True)
 
     async def begun(transaction: Transaction) -> _Turn | None:
-        known = await documents.provision_of(transaction, provision.provision_id)
-        return _Turn(provision=provision, first=True) if known else None
+        provision_now = await documents.provision_of(transaction, provision.provision_id)
+        return _Turn(provision=provision, first=True) if provision_now else None
 
     try:
         return await unit.write(begin, done=begun)
@@ -181,15 +181,15 @@ def _name(one: Snapshot | None) -> str:
 
 
 def _provision(
-    unit: Unit, assembly: Assembly, made: MadeManifest, came: ContentDigest, replaces: str
+    unit: Unit, assembly: Assembly, manifest: MadeManifest, digest: ContentDigest, replaces: str
 ) -> Provision:
     ours = unit.parts.settings.repository_unique_id
-    submission = snapshot(made.submission, came, assembly, repository_unique_id=ours, replaces=replaces)
+    submission = snapshot(manifest.submission, digest, assembly, repository_unique_id=ours, replaces=replaces)
     registration = encode_submission(submission)
     return Provision(
         provision_id=str(uuid4()),
         message_id=new_uuid(),
-        digest=digest_of(registration, {assembly.unique_id: came}),
+        digest=digest_of(registration, {assembly.unique_id: digest}),
         registration_message_id=new_uuid(),
         registration=registration,
     )

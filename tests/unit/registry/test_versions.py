@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from registry.domain.metadata_update import Update
 from registry.domain.registration import RegisteredObject
 from registry.domain.submission import ObjectClass, SubmissionIndex
-from registry.domain.versions import Known, carried, change_of
+from registry.domain.versions import UpdateState, carried, change_of
 from shared.ebrim.model import (
     Association,
     AssociationType,
@@ -44,7 +44,7 @@ def worlds(draw):
     propagation = {at: draw(st.sampled_from(["yes", "no", None])) for at in updated}
     old = draw(st.sets(st.sampled_from(range(len(things))), max_size=2)) - set(updated)
     message = an_update(*(a_version(new_version(things[at]), propagation=propagation[at]) for at in updated))
-    known = Known(
+    known = UpdateState(
         patient_is_active=True,
         latest={things[at].entry_uuid: things[at] for at in updated},
         registered={
