@@ -10,6 +10,7 @@ import typer
 
 from shared.settings import ServiceSettings, SettingsError
 from shared.store.failures import DatabaseError
+from shared.telemetry.otlp import Collector
 from xdsi.checks.databases import setting_of
 from xdsi.checks.start import refuse
 from xdsi.configuration import load
@@ -75,6 +76,7 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
     with loading():
         from shared.http.server import run_service
         from shared.telemetry.log import configure
+        from shared.telemetry.otlp import exporting
         from xdsi.data_folder import claim
 
         build: Any = importlib.import_module(f"{service.package}.app").build
@@ -89,12 +91,21 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
         tell_ready(f"{service} ready {settings.public_url or f'{scheme}://{host}:{port}'}")
 
     try:
-        run_service(
-            lambda: build(settings, **changes),
-            settings,
-            on_tls_failure=lambda running: running.node_refused,
-            on_ready=ready,
-            reuse_port=reuse_port,
-        )
+        with exporting(service.value, _collector(settings)):
+            run_service(
+                lambda: build(settings, **changes),
+                settings,
+                on_tls_failure=lambda running: running.node_refused,
+                on_ready=ready,
+                reuse_port=reuse_port,
+            )
     except DatabaseError as error:
         raise SettingsError((f"{setting_of(service)}: {error}",)) from error
+
+
+def _collector(settings: ServiceSettings) -> Collector | None:
+    """Where spans go."""
+    if settings.otlp_url is None:
+        return None
+    tls = settings.tls
+    return Collector(url=settings.otlp_url, trust=tls.trust, certificate=tls.certificate, key=tls.key)

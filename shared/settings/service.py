@@ -88,6 +88,12 @@ class ServiceSettings(OwnedSettings):
         description="from which level on the log tells: DEBUG (also probes of health and metrics), INFO "
         "(each answered request), WARNING or ERROR",
     )
+    otlp_url: HttpUrl | None = Field(
+        None,
+        examples=["http://127.0.0.1:4318"],
+        description="OpenTelemetry collector (OTLP over HTTP) to which a span of each answered request goes; "
+        "with https by the certificates of tls; needs the extra xdsi[opentelemetry]; absent: none",
+    )
     wire_folder: Path | None = Field(
         None,
         examples=["wire"],

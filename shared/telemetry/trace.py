@@ -24,7 +24,9 @@ _HEADER: Final = TRACEPARENT.encode()
 BROKEN_OFF: Final = "broken off"
 
 # Later versions may add fields behind these four (W3C Trace Context 4).
-_FORM: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+_FORM: Final = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})"
+)
 _FIRST_VERSION: Final = b"00"
 _LONGEST: Final = 512
 _SAMPLED: Final = 1
@@ -45,6 +47,7 @@ class Span:
         "flags",
         "milliseconds",
         "outcome",
+        "parent_id",
         "quiet",
         "resource",
         "span_id",
@@ -57,7 +60,7 @@ class Span:
         """Begin at `door`, in the trace of a `traceparent` that is well formed; else in a new one."""
         ids = os.urandom(24).hex()
         self.span_id = ids[32:]
-        self.trace_id, self.flags = _read(traceparent) or (ids[:32], _SAMPLED)
+        self.trace_id, self.parent_id, self.flags = _read(traceparent) or (ids[:32], "", _SAMPLED)
         self.door = door
         self.transaction = transaction
         self.resource = ""
@@ -83,6 +86,8 @@ class Span:
         self.milliseconds = (time.perf_counter() - self._began) * 1000
         if (logging.DEBUG if self.quiet else logging.INFO) >= _told_from:
             _tell(self)
+        if _export is not None and not self.quiet:
+            _export(self)
         assert self._before is not None
         _current.reset(self._before)
 
@@ -101,7 +106,16 @@ def tell_by(tell: Callable[[Span], None], *, level: int) -> None:
     _tell, _told_from = tell, level
 
 
-def _read(traceparent: bytes) -> tuple[str, int] | None:
+_export: Callable[[Span], None] | None = None
+
+
+def export_by(export: Callable[[Span], None] | None) -> None:
+    """Have each span that is not quiet given to `export`, which must not raise, when it ends."""
+    global _export  # one for the process, too
+    _export = export
+
+
+def _read(traceparent: bytes) -> tuple[str, str, int] | None:
     if not traceparent or len(traceparent) > _LONGEST:
         return None
     match = _FORM.match(traceparent)
@@ -110,7 +124,7 @@ def _read(traceparent: bytes) -> tuple[str, int] | None:
     rest = traceparent[match.end() :]
     if rest and (match[1] == _FIRST_VERSION or not rest.startswith(b"-")):
         return None
-    return match[2].decode(), int(match[3], 16) & _SAMPLED
+    return match[2].decode(), match[3].decode(), int(match[4], 16) & _SAMPLED
 
 
 def traceparent_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -61,6 +61,18 @@ def _wire_folder(settings: ServiceSettings) -> None:
         raise SettingsError((problem,))
 
 
+def _collector(settings: ServiceSettings) -> None:
+    from shared.telemetry.otlp import is_installed
+
+    if settings.otlp_url is not None and not is_installed():
+        raise SettingsError(
+            (
+                "XDSI_OTLP_URL: the libraries of OpenTelemetry are not installed; "
+                "pip install 'xdsi[opentelemetry]', or remove it",
+            )
+        )
+
+
 def _tls(settings: ServiceSettings) -> None:
     from shared.security.tls import server_context
 
@@ -188,6 +200,7 @@ def _signing_key(settings: Any) -> None:
 _EVERYWHERE: Mapping[str, Callable[[ServiceSettings], None]] = {
     "data-folder": _folder,
     "wire-folder": _wire_folder,
+    "collector": _collector,
     "certificates": _tls,
     "nodes": _nodes,
     "assertions": _assertions,
