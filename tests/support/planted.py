@@ -161,11 +161,11 @@ def _builder(name: x509.Name, issuer: x509.Name, key: Key, begins: int, ends: in
 
 
 @cache
-def authority_of(name: str, signed_by: str = "") -> Authority:
+def authority_of(name: str, signed_by: str = "", *, ends: int = 400) -> Authority:
     """An authority, signed by itself or by another one."""
     key = ec.generate_private_key(ec.SECP256R1())
     by = authority_of(signed_by) if signed_by else Authority(_name(name), key, b"")
-    builder = _builder(_name(name), by.name, key, -10, 400)
+    builder = _builder(_name(name), by.name, key, -10, ends)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     return Authority(_name(name), key, builder.sign(by.key, hashes.SHA256()).public_bytes(Encoding.PEM))
 

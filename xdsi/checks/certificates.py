@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cryptography import x509
 from shared.security.peer_certificate import names_of
 from shared.security.tls import client_context, server_context
 from shared.settings import ServiceSettings, SettingsError, TlsSettings, is_loopback
-from xdsi.checks.finding import Finding, doubtful, well, wrong
+from xdsi.checks.finding import Finding, Severity, doubtful, well, wrong
 
 SOON = timedelta(days=30)
 _FLIGHTS = 8
@@ -29,12 +30,12 @@ def certificates(settings: ServiceSettings) -> Iterator[Finding]:
         yield well("certificates", "TLS", "not set up: loopback only")
     else:
         yield from _of_file("XDSI_TLS__CERTIFICATE", tls.certificate)
-        yield from _of_file("XDSI_TLS__TRUST", tls.trust)
+        yield from _of_file("XDSI_TLS__TRUST", tls.trust, any_will_do=True)
         yield from _of_key("XDSI_TLS__KEY", tls.key)
         yield from _believed(tls)
         yield from _named(settings)
     for issuer, path in settings.assertion.issuers.items():
-        yield from _of_file(f"XDSI_ASSERTION__ISSUERS {issuer}", path)
+        yield from _of_file(f"XDSI_ASSERTION__ISSUERS {issuer}", path, any_will_do=True)
     yield from _of_file("XDSI_ASSERTION__CERTIFICATE", settings.assertion.certificate)
     yield from _of_key("XDSI_ASSERTION__KEY", settings.assertion.key)
 
@@ -56,7 +57,8 @@ def certificate_finding(
     return well(check, subject, found)
 
 
-def _of_file(subject: str, path: Path | None) -> Iterator[Finding]:
+def _of_file(subject: str, path: Path | None, *, any_will_do: bool = False) -> Iterator[Finding]:
+    """Each certificate of a file; where any of them will do, an old one beside a good one is no error."""
     if path is None:
         return
     try:
@@ -64,8 +66,16 @@ def _of_file(subject: str, path: Path | None) -> Iterator[Finding]:
     except (OSError, ValueError):
         yield wrong("certificates", subject, f"{path} holds no readable PEM certificate", "name a PEM file")
         return
-    for certificate in found:
-        yield certificate_finding("certificates", subject, certificate, f"renew it in {path}")
+    findings = [
+        certificate_finding("certificates", subject, certificate, f"renew it in {path}")
+        for certificate in found
+    ]
+    is_spare = any_will_do and any(one.severity is not Severity.ERROR for one in findings)
+    for finding in findings:
+        if is_spare and finding.severity is Severity.ERROR:
+            yield replace(finding, severity=Severity.WARNING, remedy=f"remove it from {path}, or renew it")
+        else:
+            yield finding
 
 
 def _of_key(subject: str, path: Path | None) -> Iterator[Finding]:

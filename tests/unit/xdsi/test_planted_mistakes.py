@@ -292,6 +292,21 @@ def _intermediate_missing(world: World) -> None:
     world.file("node.key", pem_of(key))
 
 
+def _old_authority(world: World) -> None:
+    world.secure()
+    _, old = issued("old authority", None, ends=-1)
+    world.file("trust.pem", authority_of("North").certificate + old)
+
+
+def _intermediate_expired(world: World) -> None:
+    """The chain is whole, and a link of it too old."""
+    world.secure()
+    ward = authority_of("Old ward", "North", ends=-1)
+    key, node = issued("node", ward)
+    world.file("node.pem", node + ward.certificate)
+    world.file("node.key", pem_of(key))
+
+
 def _without_issuer(world: World) -> None:
     world.secure()
     del world.env["XDSI_ASSERTION__ISSUERS"]
@@ -320,6 +335,22 @@ CERTIFICATES = (
         "XDSI_TLS__CERTIFICATE",
         "put the certificates between",
         "certificate-chain",
+        at_serve=False,
+    ),
+    Planted(
+        "an intermediate authority has expired",
+        _intermediate_expired,
+        "XDSI_TLS__CERTIFICATE",
+        "renew it",
+        "certificates",
+        at_serve=False,
+    ),
+    Planted(
+        "an old authority is still trusted",
+        _old_authority,
+        "XDSI_TLS__TRUST",
+        "remove it from",
+        "certificates",
         at_serve=False,
     ),
     Planted(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from shared.settings import ServiceSettings
+from shared.settings.loading import variables
 from shared.settings.names import nested, settings_of
 from xdsi.cli import build
 from xdsi.services import Service
@@ -145,3 +147,16 @@ def test_the_readers_of_the_page_are_of_settings_that_are_there():
     paths = [one.path for one in settings_of(ServiceSettings)]
     for path in READERS:
         assert any(one[: len(path)] == path for one in paths), path
+
+
+ROOT = Path(__file__).parents[3]
+# What stands for any name, and mistakes that a page tells of.
+_NO_NAMES = {"XDSI_NAME", "XDSI_PROT", "XDSI_REGISTRY__PROT", "XDSI_REGISTRY_PORT"}
+
+
+def test_every_variable_that_a_page_names_is_a_setting():
+    known = {name for service in Service for name in variables(service.settings_class())}
+    known |= {name.rpartition("__")[0] for name in known if "__" in name}
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.*")):
+        named = set(re.findall(r"\bXDSI_[A-Z0-9_]*[A-Z0-9]", page.read_text("utf-8")))
+        assert named - known - _NO_NAMES == set(), page
