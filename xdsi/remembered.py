@@ -37,7 +37,8 @@ def remembered(folder: Path) -> Path | None:
         config = Path(note.read_text("utf-8").strip())
         if not config.is_file():
             return None
-        foreign = next((path for path in (note, config) if not _is_ours(path)), None)
+        written = ((note, note.lstat()), (config, config.stat()))
+        foreign = next((path for path, status in written if not _is_ours(status)), None)
     except (OSError, ValueError):
         return None
     if foreign:
@@ -45,6 +46,7 @@ def remembered(folder: Path) -> Path | None:
     return config
 
 
-def _is_ours(path: Path) -> bool:
-    status = path.stat()
+def _is_ours(status: os.stat_result) -> bool:
+    if not stat.S_ISREG(status.st_mode):
+        return False
     return status.st_uid in (os.geteuid(), 0) and not status.st_mode & _OF_OTHERS

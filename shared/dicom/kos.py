@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from json import loads
+from math import inf
+from operator import itemgetter
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
@@ -43,6 +45,7 @@ _ACCESSION_NUMBER: Final = 0x00080050
 _MODALITY: Final = 0x00080060
 _SERIES_DESCRIPTION: Final = 0x0008103E
 _SERIES_NUMBER: Final = 0x00200011
+_INSTANCE_NUMBER: Final = 0x00200013
 _RETRIEVE_AE_TITLE: Final = 0x00080054
 _CODE_VALUE: Final = 0x00080100
 _STUDY_DESCRIPTION: Final = 0x00081030
@@ -149,7 +152,8 @@ class Manifest:
 
     @property
     def instances(self) -> Iterator[tuple[ReferencedStudy, ReferencedSeries, ReferencedInstance]]:
-        """Every reference with its study and series, in the order of the document."""
+        """Every reference with its study and series: in the order of the document, and within a series in
+        that of Instance Number where references say it."""
         for study in self.studies:
             for series in study.series:
                 for instance in series.instances:
@@ -235,6 +239,7 @@ def _faults(nameless: Counter[int]) -> Iterator[str]:
 _OF_A_PLACE: Final = frozenset({_RETRIEVE_AE_TITLE, _RETRIEVE_LOCATION_UID, _RETRIEVE_URL})
 _MOST_CLASSES: Final = 1_000
 _LONGEST_DESCRIPTION: Final = 256
+_LONGEST_NUMBER: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +293,7 @@ class _Evidence:
 
     def _series(self, item: DataSet, series_instance_uid: str, outer: _Place) -> Iterator[ReferencedSeries]:
         place = _place(item, outer)
-        by_place: dict[_Place, list[ReferencedInstance]] = {}
+        by_place: dict[_Place, list[tuple[float, ReferencedInstance]]] = {}
         for reference in _items(item, _REFERENCED_SOP):
             self._left -= 1
             if self._left < 0:
@@ -298,7 +303,7 @@ class _Evidence:
                     sop_class_uid=self._shared(_text(reference, _REFERENCED_SOP_CLASS_UID)),
                     sop_instance_uid=sop_instance_uid,
                 )
-                by_place.setdefault(_place(reference, place), []).append(instance)
+                by_place.setdefault(_place(reference, place), []).append((_number(reference), instance))
             else:
                 self.nameless[_REFERENCED_SOP_INSTANCE_UID] += 1
         for at, instances in by_place.items():
@@ -310,7 +315,8 @@ class _Evidence:
                 modality=_text(item, _MODALITY),
                 number=_text(item, _SERIES_NUMBER),
                 description=self._described(item),
-                instances=tuple(instances),
+                # Some makers say Instance Number (2023 drafts); what says none keeps its place, behind.
+                instances=tuple(instance for _, instance in sorted(instances, key=itemgetter(0))),
             )
 
     def _described(self, series: DataSet) -> str:
@@ -347,6 +353,11 @@ def _text(item: DataSet, tag: int) -> str:
     if element is None or not isinstance(element.value, bytes):
         return ""
     return element.value.partition(b"\\")[0].decode("ascii", "replace").strip(" \0")
+
+
+def _number(reference: DataSet) -> float:
+    text = _text(reference, _INSTANCE_NUMBER)
+    return float(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else inf
 
 
 def _required(item: Attributes, tag: int) -> str:

@@ -75,6 +75,24 @@ def test_any_encoding_of_a_manifest_is_read(syntax):
     assert [one.sop_instance_uid for _, _, one in manifest.instances] == ["2.25.51"]
 
 
+def test_instances_are_in_the_order_of_their_numbers_where_references_say_them():
+    numbered = [reference(at, InstanceNumber=number) for at, number in ((1, 10), (2, 9), (3, None), (4, 1))]
+    plain = [reference(at) for at in (7, 5, 6)]
+
+    manifest = read_manifest(a_kos(study(series(*numbered), series(*plain, uid="2.25.8"))))
+
+    assert [one.sop_instance_uid[-1] for _, _, one in manifest.instances] == list("4213756")
+
+
+def test_what_a_series_says_of_itself_is_read_in_the_character_set_of_the_manifest():
+    described = series(Modality="MR", SeriesNumber=4, SeriesDescription="Schädel")
+
+    manifest = read_manifest(a_kos(study(described), SpecificCharacterSet="ISO_IR 100"))
+
+    [(_, read, _)] = manifest.instances
+    assert (read.modality, read.number, read.description) == ("MR", "4", "Schädel")
+
+
 def test_a_file_is_read_like_its_bytes(tmp_path):
     path = tmp_path / "manifest.dcm"
     path.write_bytes(a_kos())

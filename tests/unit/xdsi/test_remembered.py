@@ -66,6 +66,15 @@ def test_what_others_may_have_written_is_refused(tmp_path: Path, config: Path, o
         remembered(tmp_path)
 
 
+def test_a_note_that_leads_elsewhere_is_refused(tmp_path: Path, config: Path):
+    remember(tmp_path, config)
+    (tmp_path / NOTE).rename(tmp_path / "note")
+    (tmp_path / NOTE).symlink_to(tmp_path / "note")
+
+    with pytest.raises(Failed, match="others may have written it"):
+        remembered(tmp_path)
+
+
 def test_a_folder_that_takes_no_note_is_no_reason_to_fail(tmp_path: Path, config: Path):
     (tmp_path / NOTE).mkdir()
 
