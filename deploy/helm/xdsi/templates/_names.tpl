@@ -1,0 +1,85 @@
+{{/* Names, labels and ports, once for all. `xdsi.member` is called with (dict "root" $ "name" SERVICE). */}}
+
+{{- define "xdsi.prefix" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}
+{{- end -}}
+{{- end }}
+
+{{- define "xdsi.member" -}}
+{{ include "xdsi.prefix" .root }}-{{ .name }}
+{{- end }}
+
+{{- define "xdsi.release-selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "xdsi.selector" -}}
+{{ include "xdsi.release-selector" .root }}
+app.kubernetes.io/component: {{ .name }}
+{{- end }}
+
+{{- define "xdsi.release-labels" -}}
+{{ include "xdsi.release-selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "xdsi.labels" -}}
+{{ include "xdsi.release-labels" .root }}
+app.kubernetes.io/component: {{ .name }}
+{{- end }}
+
+{{/* Ports of a service by name, https first. */}}
+{{- define "xdsi.ports" -}}
+registry: {https: 8010, mllp: 2576}
+repository: {https: 8020}
+imaging-source: {https: 8030, dicom: 11112}
+consumer: {https: 8040}
+audit-repository: {https: 8050, syslog: 6514}
+gateway: {https: 8060}
+{{- end }}
+
+{{- define "xdsi.url" -}}
+{{- $ports := get (include "xdsi.ports" .root | fromYaml) .name -}}
+https://{{ include "xdsi.member" . }}:{{ $ports.https }}
+{{- end }}
+
+{{- define "xdsi.tls-secret" -}}
+{{- if .Values.tls.certManager.enabled -}}
+{{ include "xdsi.prefix" . }}-node
+{{- else -}}
+{{ required "tls.secretName: name a Secret with tls.crt, tls.key and ca.crt, or enable tls.certManager" .Values.tls.secretName }}
+{{- end -}}
+{{- end }}
+
+{{- define "xdsi.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* What several replicas need to share. */}}
+{{- define "xdsi.check" -}}
+{{- $several := or (gt (int .service.replicas) 1) (and .service.autoscaling .service.autoscaling.enabled) -}}
+{{- if and $several (has .name (list "registry" "repository")) (not .root.Values.database.secretName) -}}
+{{- fail (printf "services.%s.replicas: several need one database; name database.secretName" .name) -}}
+{{- end -}}
+{{- if and $several (eq .name "repository") (not .root.Values.s3.bucket) -}}
+{{- fail "services.repository.replicas: several need one store of documents; name s3.bucket" -}}
+{{- end -}}
+{{- if and (not .service.storage.size) (has .name (list "registry" "repository")) (not .root.Values.database.secretName) -}}
+{{- fail (printf "services.%s.storage.size: without a volume it needs database.secretName" .name) -}}
+{{- end -}}
+{{- if and (not .service.storage.size) (eq .name "repository") (not .root.Values.s3.bucket) -}}
+{{- fail "services.repository.storage.size: without a volume it needs s3.bucket" -}}
+{{- end -}}
+{{- end }}

