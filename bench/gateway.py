@@ -33,7 +33,6 @@ from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.messages.rad75 import RAD75
 from shared.soap.envelope import encode_request
-from shared.soap.mtom import MtomBody
 from shared.soap.package import write_package
 from shared.soap.transaction import SoapTransaction
 from xdsi.community import Process, start_all, stop_all
@@ -93,8 +92,7 @@ class Stage:
 
 def message(transaction: SoapTransaction[Any, Any], url: str, request: Any) -> tuple[bytes, str]:
     """The body of a request, and its Content-Type."""
-    encoded = transaction.encode_request(request)
-    body = encoded if isinstance(encoded, MtomBody) else MtomBody(encoded)
+    body = transaction.encode_request(request)
     envelope = encode_request(transaction.action, "urn:uuid:0", url, body.xml, None)
     if not transaction.mtom:
         return envelope, "application/soap+xml; charset=UTF-8"

@@ -232,7 +232,7 @@ def find_documents(
     request = StoredQueryRequest(
         query_id=FIND_DOCUMENTS.query_id, return_type=return_type, parameters=encode_parameters(asked)
     )
-    body = ITI18.encode_request(request)
+    body = ITI18.encode_request(request).xml
     url = f"http://127.0.0.1{PATH}"
     return post(path, ITI18.action, encode_request(ITI18.action, uuid4().urn, url, body, assertion))
 
@@ -288,6 +288,6 @@ def submission_of(document: DocumentEntry, set_id: str) -> Submission:
 def _registration(path: str, name: str) -> bytes:
     document = entry(TYPES[0], entry_uuid="Document01", unique_id=_UID, patient_id=cx(name))
     decoded = DecodedSubmission(submission=submission_of(document, _SET_UID))
-    body = ITI42.encode_request(RegisterRequest(decoded=decoded))
+    body = ITI42.encode_request(RegisterRequest(decoded=decoded)).xml
     url = f"http://127.0.0.1{PATH}"
     return post(path, ITI42.action, encode_request(ITI42.action, _MESSAGE, url, body, None))

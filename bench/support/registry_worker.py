@@ -78,7 +78,7 @@ class Measured:
             return
         envelope = read_envelope(parse(await receive_body(receive, limit=_MOST_BYTES)))
         transaction, response = await ours(envelope)
-        body = transaction.encode_response(response) if not isinstance(response, bytes) else response
+        body = response if isinstance(response, bytes) else transaction.encode_response(response).xml
         octets = encode_response(transaction.response_action, envelope.message_id, body)
         headers = [(b"content-type", b"application/soap+xml; charset=UTF-8")]
         await send_body(send, status=200, headers=headers, body=octets)
@@ -94,19 +94,19 @@ class Measured:
     async def _floor(self, envelope: Envelope) -> tuple[SoapTransaction[Any, Any], Any]:
         """Parsed, decoded, answered empty."""
         transaction, response = _EMPTY[envelope.action]
-        transaction.decode_request(_body(envelope))
+        transaction.decode_request(_body(envelope), {})
         return transaction, response
 
     async def _query_only(self, envelope: Envelope) -> tuple[SoapTransaction[Any, Any], Any]:
         """The query and its answer, without assertion, consent and audit."""
-        request = ITI18.decode_request(_body(envelope))
+        request = ITI18.decode_request(_body(envelope), {})
         return ITI18, await iti18.handle(Trusting(self._parts, _CALLER), request)
 
     async def _element_by_element(self, envelope: Envelope) -> tuple[SoapTransaction[Any, Any], Any]:
         """The same query; the answer is built from values, which are at hand, and then serialised."""
-        request = ITI18.decode_request(_body(envelope))
+        request = ITI18.decode_request(_body(envelope), {})
         response = await iti18.handle(Trusting(self._parts, _CALLER), request)
-        root = parse(ITI18.encode_response(StoredQueryResponse()))
+        root = parse(ITI18.encode_response(StoredQueryResponse()).xml)
         listed = root[-1]
         for fragment in response.fragments:
             _build(listed, self._values_of(fragment))

@@ -153,7 +153,7 @@ def audit(caller: Caller, request: StoredQueryRequest, patient_id: str, outcome:
         caller,
         outcome,
         query_id=request.query_id,
-        octets=encode_request(request),
+        octets=encode_request(request).xml,
         home=request.home,
         patient_id=patient_id,
     )

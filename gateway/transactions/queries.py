@@ -241,7 +241,7 @@ def _event(unit: Unit, place: _Place, outcome: Outcome, description: str) -> Aud
         unit.sender(place.url),
         outcome,
         query_id=place.request.query_id,
-        octets=encode_request(place.request),
+        octets=encode_request(place.request).xml,
         home="" if place.transaction is ITI18 else place.home,
         patient_id=patient_of(place.request),
         description=description,

@@ -364,7 +364,7 @@ def _query_event(
         caller,
         outcome,
         query_id=request.query_id,
-        octets=request.octets or ITI18.encode_request(request),
+        octets=request.octets or ITI18.encode_request(request).xml,
         home=request.home,
         patient_id=patient_id,
         description=description,

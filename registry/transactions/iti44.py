@@ -74,7 +74,7 @@ async def _taken(unit: Unit, request: PatientFeedRequest, content: FeedContent) 
             transaction,
             control_id=message_id,
             digest=digest,
-            acknowledgement=encode_response(acknowledgement),
+            acknowledgement=encode_response(acknowledgement).xml,
             created=unit.parts.now().isoformat(),
         )
         await _change(transaction, content)
@@ -84,7 +84,7 @@ async def _taken(unit: Unit, request: PatientFeedRequest, content: FeedContent) 
     before = await unit.write(work, events=events, done=done)
     if content.interaction is Interaction.MERGE:
         await patient_feed.finish(unit, content.patient_id)
-    return acknowledgement if before is None else decode_response(parse(before))
+    return acknowledgement if before is None else decode_response(parse(before), {})
 
 
 async def _change(transaction: Transaction, content: FeedContent) -> None:

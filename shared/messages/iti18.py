@@ -34,6 +34,7 @@ from shared.messages.registry import (
     has_error,
     unexplained,
 )
+from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, attribute, child, escape, escape_attribute, qname, text
 
@@ -111,9 +112,9 @@ def encode_parameters(values: Mapping[str, Value | Sequence[Value]]) -> dict[str
 # --- request -----------------------------------------------------------------------------------------
 
 
-def encode_request(request: StoredQueryRequest) -> bytes:
+def encode_request(request: StoredQueryRequest) -> MtomBody:
     """Encode `query:AdhocQueryRequest`."""
-    return "".join(_adhoc_query_request(request)).encode()
+    return MtomBody("".join(_adhoc_query_request(request)).encode())
 
 
 def _adhoc_query_request(request: StoredQueryRequest) -> Iterator[str]:
@@ -132,7 +133,7 @@ def _slot(name: str, values: Sequence[str]) -> str:
     return f'<rim:Slot name="{escape_attribute(name)}"><rim:ValueList>{listed}</rim:ValueList></rim:Slot>'
 
 
-def decode_request(body: Element) -> StoredQueryRequest:
+def decode_request(body: Element, _: Attachments) -> StoredQueryRequest:
     """Decode `query:AdhocQueryRequest`.
 
     Raises
@@ -187,22 +188,24 @@ _HEAD = (
 ).encode()
 
 
-def encode_response(response: StoredQueryResponse) -> bytes:
+def encode_response(response: StoredQueryResponse) -> MtomBody:
     """Encode `query:AdhocQueryResponse`; the RegistryObjectList is there even when it is empty (schema)."""
-    return b"".join(
-        (
-            _HEAD,
-            response.status.encode(),
-            b'">',
-            encode_error_list(response.errors, Actor.REGISTRY),
-            b"<rim:RegistryObjectList>",
-            *response.fragments,
-            b"</rim:RegistryObjectList></query:AdhocQueryResponse>",
+    return MtomBody(
+        b"".join(
+            (
+                _HEAD,
+                response.status.encode(),
+                b'">',
+                encode_error_list(response.errors, Actor.REGISTRY),
+                b"<rim:RegistryObjectList>",
+                *response.fragments,
+                b"</rim:RegistryObjectList></query:AdhocQueryResponse>",
+            )
         )
     )
 
 
-def decode_response(element: Element) -> StoredQueryResponse:
+def decode_response(element: Element, _: Attachments) -> StoredQueryResponse:
     """Decode `query:AdhocQueryResponse`; an absent RegistryObjectList is read as an empty one.
 
     Raises

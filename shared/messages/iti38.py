@@ -14,6 +14,7 @@ from lxml import etree
 from shared.errors import XdsError
 from shared.messages.iti18 import ITI18, StoredQueryRequest, StoredQueryResponse
 from shared.messages.registry import decode_error_list, decode_status, unexplained
+from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
 from shared.xml import Element, elements, qname
 
@@ -62,11 +63,11 @@ def relayed(
     )
 
 
-def _never_sent(answer: RelayedAnswer) -> bytes:
+def _never_sent(answer: RelayedAnswer) -> MtomBody:
     raise TypeError("an answer on its way through a gateway is sent as a StoredQueryResponse")
 
 
-def decode_relayed(element: Element, *, home: str = "") -> RelayedAnswer:
+def decode_relayed(element: Element, _: Attachments, *, home: str = "") -> RelayedAnswer:
     """Decode `query:AdhocQueryResponse` without looking into its objects.
 
     Raises

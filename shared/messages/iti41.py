@@ -17,9 +17,9 @@ from shared.messages.documents import XDS, PartReference, document_content
 from shared.messages.iti42 import encode_submit_objects
 from shared.messages.registry import (
     RegistryResponse,
-    decode_registry_response,
-    encode_registry_response,
+    decode_response,
     failure,
+    response_encoder,
 )
 from shared.soap.mtom import Attachment, Attachments, Content, MtomBody, include
 from shared.soap.transaction import SoapTransaction
@@ -135,20 +135,6 @@ def _repeated(documents: Iterable[ProvidedDocument]) -> Iterator[XdsError]:
             )
 
 
-# --- response ----------------------------------------------------------------------------------------
-
-
-def encode_response(response: RegistryResponse) -> MtomBody:
-    """Encode the response, which is MTOM although it never has a part."""
-    return MtomBody(encode_registry_response(response, Actor.REPOSITORY))
-
-
-def decode_response(element: Element, attachments: Attachments) -> RegistryResponse:
-    """Decode the response; attachments have no meaning here."""
-    del attachments
-    return decode_registry_response(element)
-
-
 ITI41: SoapTransaction[ProvideAndRegisterRequest, RegistryResponse] = SoapTransaction(
     number="ITI-41",
     name="Provide and Register Document Set-b",
@@ -157,7 +143,7 @@ ITI41: SoapTransaction[ProvideAndRegisterRequest, RegistryResponse] = SoapTransa
     body_root=qname("xds:ProvideAndRegisterDocumentSetRequest"),
     encode_request=encode_request,
     decode_request=decode_request,
-    encode_response=encode_response,
+    encode_response=response_encoder(Actor.REPOSITORY),
     decode_response=decode_response,
     failure=failure,
     mtom=True,

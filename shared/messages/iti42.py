@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,10 +10,11 @@ from shared.ebrim.model import Submission
 from shared.errors import Actor
 from shared.messages.registry import (
     RegistryResponse,
-    decode_registry_response,
+    decode_response,
     failure,
-    response_codec,
+    response_encoder,
 )
+from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, child, qname
 
@@ -33,9 +33,9 @@ class RegisterRequest:
         return cls(decoded=DecodedSubmission(submission=submission))
 
 
-def encode_request(request: RegisterRequest) -> bytes:
+def encode_request(request: RegisterRequest) -> MtomBody:
     """Encode `lcm:SubmitObjectsRequest`, with its namespaces."""
-    return encode_submit_objects(request.decoded, _DECLARED)
+    return MtomBody(encode_submit_objects(request.decoded, _DECLARED))
 
 
 def encode_submit_objects(decoded: DecodedSubmission, declared: str = "") -> bytes:
@@ -53,7 +53,7 @@ def encode_submit_objects(decoded: DecodedSubmission, declared: str = "") -> byt
     return b"".join((head.encode(), encode_submission(decoded.submission), b"</lcm:SubmitObjectsRequest>"))
 
 
-def decode_request(body: Element) -> RegisterRequest:
+def decode_request(body: Element, _: Attachments) -> RegisterRequest:
     """Decode `lcm:SubmitObjectsRequest`; errors of the metadata stand in the value.
 
     Raises
@@ -64,8 +64,6 @@ def decode_request(body: Element) -> RegisterRequest:
     return RegisterRequest(decoded=decode_submission(child(body, "rim:RegistryObjectList")))
 
 
-_encode_response: Callable[[RegistryResponse], bytes] = response_codec(Actor.REGISTRY)
-
 ITI42: SoapTransaction[RegisterRequest, RegistryResponse] = SoapTransaction(
     number="ITI-42",
     name="Register Document Set-b",
@@ -74,7 +72,7 @@ ITI42: SoapTransaction[RegisterRequest, RegistryResponse] = SoapTransaction(
     body_root=qname("lcm:SubmitObjectsRequest"),
     encode_request=encode_request,
     decode_request=decode_request,
-    encode_response=_encode_response,
-    decode_response=decode_registry_response,
+    encode_response=response_encoder(Actor.REGISTRY),
+    decode_response=decode_response,
     failure=failure,
 )

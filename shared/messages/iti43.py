@@ -34,15 +34,14 @@ def encode_request(request: RetrieveDocumentSetRequest) -> MtomBody:
     return MtomBody(f"{head}{listed}</xds:RetrieveDocumentSetRequest>".encode())
 
 
-def decode_request(body: Element, attachments: Attachments) -> RetrieveDocumentSetRequest:
-    """Decode the request; attachments have no meaning here.
+def decode_request(body: Element, _: Attachments) -> RetrieveDocumentSetRequest:
+    """Decode the request.
 
     Raises
     ------
     SenderFault
         No document is asked for, or an id is absent.
     """
-    del attachments
     documents, refused = document_requests(body)
     return RetrieveDocumentSetRequest(documents=documents, refused=refused)
 

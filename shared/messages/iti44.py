@@ -18,6 +18,7 @@ from lxml import etree
 
 from shared.ebrim.identifiers import WHITE_SPACE
 from shared.errors import Actor, RelayedError, Severity, XdsError
+from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, attribute, child, escape, escape_attribute, qname, text
 
@@ -115,7 +116,7 @@ def failure(errors: Sequence[XdsError]) -> Acknowledgement:
 # --- reading ------------------------------------------------------------------------------------------
 
 
-def decode_request(body: Element) -> PatientFeedRequest:
+def decode_request(body: Element, _: Attachments) -> PatientFeedRequest:
     """Decode one of the three interactions; ids stay as they are.
 
     Raises
@@ -145,7 +146,7 @@ def _ids(elements: Iterable[Element]) -> Ids:
     )
 
 
-def decode_response(element: Element) -> Acknowledgement:
+def decode_response(element: Element, _: Attachments) -> Acknowledgement:
     """Decode the acknowledgement; what is neither CA nor AA is an error.
 
     Raises
@@ -177,9 +178,9 @@ def _told(acknowledgement: Element) -> Iterator[XdsError]:
 # --- writing ------------------------------------------------------------------------------------------
 
 
-def encode_request(request: PatientFeedRequest) -> bytes:
+def encode_request(request: PatientFeedRequest) -> MtomBody:
     """Encode an interaction with nothing but its ids, and the name of nobody (nullFlavor)."""
-    return "".join(_message(request)).encode()
+    return MtomBody("".join(_message(request)).encode())
 
 
 def _message(request: PatientFeedRequest) -> Iterator[str]:
@@ -215,9 +216,9 @@ def _replacement(prior: Ids) -> str:
     )
 
 
-def encode_response(response: Acknowledgement) -> bytes:
+def encode_response(response: Acknowledgement) -> MtomBody:
     """Encode `MCCI_IN000002UV01`."""
-    return "".join(_acknowledgement(response)).encode()
+    return MtomBody("".join(_acknowledgement(response)).encode())
 
 
 def _acknowledgement(response: Acknowledgement) -> Iterator[str]:

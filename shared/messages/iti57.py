@@ -9,7 +9,8 @@ from shared.ebrim.codec import DecodedSubmission, decode_submission
 from shared.ebrim.model import Submission
 from shared.errors import Actor
 from shared.messages.iti42 import encode_submit_objects
-from shared.messages.registry import RegistryResponse, decode_registry_response, failure, response_codec
+from shared.messages.registry import RegistryResponse, decode_response, failure, response_encoder
+from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, child, qname
 
@@ -32,12 +33,12 @@ class UpdateRequest:
         return cls(decoded=DecodedSubmission(submission=submission))
 
 
-def encode_request(request: UpdateRequest) -> bytes:
+def encode_request(request: UpdateRequest) -> MtomBody:
     """Encode `lcm:SubmitObjectsRequest`, with its namespaces."""
-    return encode_submit_objects(request.decoded, _DECLARED)
+    return MtomBody(encode_submit_objects(request.decoded, _DECLARED))
 
 
-def decode_request(body: Element) -> UpdateRequest:
+def decode_request(body: Element, _: Attachments) -> UpdateRequest:
     """Decode `lcm:SubmitObjectsRequest`; errors of the metadata stand in the value.
 
     Raises
@@ -56,7 +57,7 @@ ITI57: SoapTransaction[UpdateRequest, RegistryResponse] = SoapTransaction(
     body_root=qname("lcm:SubmitObjectsRequest"),
     encode_request=encode_request,
     decode_request=decode_request,
-    encode_response=response_codec(Actor.REGISTRY),
-    decode_response=decode_registry_response,
+    encode_response=response_encoder(Actor.REGISTRY),
+    decode_response=decode_response,
     failure=failure,
 )

@@ -13,7 +13,8 @@ from shared.ebrim.codec import encode_object_ref
 from shared.ebrim.identifiers import WHITE_SPACE
 from shared.errors import Actor, InvalidRemoval, XdsError
 from shared.messages.bounded import Bounded, counted
-from shared.messages.registry import RegistryResponse, decode_registry_response, failure, response_codec
+from shared.messages.registry import RegistryResponse, decode_response, failure, response_encoder
+from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, elements, qname
 
@@ -32,19 +33,21 @@ class RemoveMetadataRequest(Bounded):
     errors: tuple[XdsError, ...] = ()
 
 
-def encode_request(request: RemoveMetadataRequest) -> bytes:
+def encode_request(request: RemoveMetadataRequest) -> MtomBody:
     """Encode `lcm:RemoveObjectsRequest`, with its namespaces."""
-    return b"".join(
-        (
-            f'<lcm:RemoveObjectsRequest xmlns:lcm="{NS["lcm"]}" xmlns:rim="{NS["rim"]}">'.encode(),
-            b"<rim:ObjectRefList>",
-            *map(encode_object_ref, request.ids),
-            b"</rim:ObjectRefList></lcm:RemoveObjectsRequest>",
+    return MtomBody(
+        b"".join(
+            (
+                f'<lcm:RemoveObjectsRequest xmlns:lcm="{NS["lcm"]}" xmlns:rim="{NS["rim"]}">'.encode(),
+                b"<rim:ObjectRefList>",
+                *map(encode_object_ref, request.ids),
+                b"</rim:ObjectRefList></lcm:RemoveObjectsRequest>",
+            )
         )
     )
 
 
-def decode_request(body: Element) -> RemoveMetadataRequest:
+def decode_request(body: Element, _: Attachments) -> RemoveMetadataRequest:
     """Decode `lcm:RemoveObjectsRequest`; what is wrong with it stands in the value."""
     listed = body.find(_OBJECT_REF_LIST)
     references, refused = counted(
@@ -81,7 +84,7 @@ ITI62: SoapTransaction[RemoveMetadataRequest, RegistryResponse] = SoapTransactio
     body_root=qname("lcm:RemoveObjectsRequest"),
     encode_request=encode_request,
     decode_request=decode_request,
-    encode_response=response_codec(Actor.REGISTRY),
-    decode_response=decode_registry_response,
+    encode_response=response_encoder(Actor.REGISTRY),
+    decode_response=decode_response,
     failure=failure,
 )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from shared.errors import Actor
 from shared.messages.bounded import Bounded
 from shared.messages.documents import XDS, DocumentRequest, document_requests, encode_document_request
-from shared.messages.registry import RegistryResponse, decode_registry_response, failure, response_codec
+from shared.messages.registry import RegistryResponse, decode_response, failure, response_encoder
+from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, qname
 
@@ -19,14 +20,14 @@ class RemoveDocumentsRequest(Bounded):
     documents: tuple[DocumentRequest, ...]
 
 
-def encode_request(request: RemoveDocumentsRequest) -> bytes:
+def encode_request(request: RemoveDocumentsRequest) -> MtomBody:
     """Encode `rmd:RemoveDocumentsRequest`, with its namespaces."""
     listed = "".join(map(encode_document_request, request.documents))
     head = f'<rmd:RemoveDocumentsRequest xmlns:rmd="{NS["rmd"]}" xmlns:xds="{XDS}">'
-    return f"{head}{listed}</rmd:RemoveDocumentsRequest>".encode()
+    return MtomBody(f"{head}{listed}</rmd:RemoveDocumentsRequest>".encode())
 
 
-def decode_request(body: Element) -> RemoveDocumentsRequest:
+def decode_request(body: Element, _: Attachments) -> RemoveDocumentsRequest:
     """Decode the request.
 
     Raises
@@ -46,7 +47,7 @@ ITI86: SoapTransaction[RemoveDocumentsRequest, RegistryResponse] = SoapTransacti
     body_root=qname("rmd:RemoveDocumentsRequest"),
     encode_request=encode_request,
     decode_request=decode_request,
-    encode_response=response_codec(Actor.REPOSITORY),
-    decode_response=decode_registry_response,
+    encode_response=response_encoder(Actor.REPOSITORY),
+    decode_response=decode_response,
     failure=failure,
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from shared.errors import Actor
 from shared.messages.iti57 import UpdateRequest, decode_request, encode_request
-from shared.messages.registry import RegistryResponse, decode_registry_response, failure, response_codec
+from shared.messages.registry import RegistryResponse, decode_response, failure, response_encoder
 from shared.soap.transaction import SoapTransaction
 from shared.xml import qname
 
@@ -19,7 +19,7 @@ ITI92: SoapTransaction[UpdateRequest, RegistryResponse] = SoapTransaction(
     body_root=qname("lcm:SubmitObjectsRequest"),
     encode_request=encode_request,
     decode_request=decode_request,
-    encode_response=response_codec(Actor.REGISTRY),
-    decode_response=decode_registry_response,
+    encode_response=response_encoder(Actor.REGISTRY),
+    decode_response=decode_response,
     failure=failure,
 )

@@ -95,15 +95,14 @@ def _request(request: RetrieveImagingDocumentSetRequest) -> Iterator[str]:
 # --- decoding ----------------------------------------------------------------------------------------
 
 
-def decode_request(body: Element, attachments: Attachments) -> RetrieveImagingDocumentSetRequest:
-    """Decode the request; attachments have no meaning here.
+def decode_request(body: Element, _: Attachments) -> RetrieveImagingDocumentSetRequest:
+    """Decode the request.
 
     Raises
     ------
     SenderFault
         No instance is asked for, or an id of a DocumentRequest is absent.
     """
-    del attachments
     if refused := _beyond_limits(body):
         return RetrieveImagingDocumentSetRequest(
             studies=tuple(_beginning(body)), transfer_syntax_uids=(), refused=refused

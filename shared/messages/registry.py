@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.errors import Actor, RelayedError, Severity, XdsError
+from shared.soap.mtom import Attachments, MtomBody
 from shared.xml import NS, Element, attribute, escape_attribute, qname
 
 RS = NS["rs"]
@@ -131,13 +132,18 @@ def _relayed(error: Element) -> RelayedError:
     )
 
 
-# --- the two responses that carry nothing else -----------------------------------------------------------
+# --- the response of transactions that answer with nothing else ------------------------------------------
 
 
-def response_codec(actor: Actor) -> Callable[[RegistryResponse], bytes]:
+def response_encoder(actor: Actor) -> Callable[[RegistryResponse], MtomBody]:
     """An encoder that writes the codes as `actor` does."""
 
-    def encode(response: RegistryResponse) -> bytes:
-        return encode_registry_response(response, actor)
+    def encode(response: RegistryResponse) -> MtomBody:
+        return MtomBody(encode_registry_response(response, actor))
 
     return encode
+
+
+def decode_response(element: Element, _: Attachments) -> RegistryResponse:
+    """Decode `rs:RegistryResponse`; raises as `decode_registry_response`."""
+    return decode_registry_response(element)

@@ -213,8 +213,7 @@ class SoapClient:
         message_id: str,
         timeout_seconds: float,
     ) -> AsyncIterator[httpx2.Response]:
-        encoded = transaction.encode_request(request)
-        body = encoded if isinstance(encoded, MtomBody) else MtomBody(encoded)
+        body = transaction.encode_request(request)
         assertion = self._assertion() if self._assertion else None
         envelope = encode_request(transaction.action, message_id, url, body.xml, assertion)
         content_type, content, length = _content(transaction, envelope, body)
@@ -349,10 +348,9 @@ async def _chunks(answer: httpx2.Response) -> AsyncIterator[bytes]:
 async def _decoded(
     transaction: SoapTransaction[Any, Response], body: Element, attachments: Attachments, *, heavy: bool
 ) -> Response:
-    arguments = (body, attachments) if transaction.mtom else (body,)
     if heavy:
-        return await asyncio.to_thread(transaction.decode_response, *arguments)
-    return transaction.decode_response(*arguments)
+        return await asyncio.to_thread(transaction.decode_response, body, attachments)
+    return transaction.decode_response(body, attachments)
 
 
 def _discard_unreferenced(package: Package, body: Element) -> None:

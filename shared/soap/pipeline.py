@@ -398,16 +398,14 @@ class SoapService:
 
     def _decoded(self, exchange: Exchange, envelope: Envelope, served: Served[Any, Any]) -> Any:
         transaction, attachments = served.transaction, exchange.package.attachments
-        if not transaction.mtom:
-            return transaction.decode_request(envelope.body)
         assert envelope.body is not None
-        attachments.update(extract(envelope.body, self._folder))
+        if transaction.mtom:
+            attachments.update(extract(envelope.body, self._folder))
         return transaction.decode_request(envelope.body, attachments)
 
     def _encode(self, exchange: Exchange, served: Served[Any, Any], response: Any) -> Reply:
         transaction = served.transaction
-        encoded = transaction.encode_response(response)
-        body = encoded if isinstance(encoded, MtomBody) else MtomBody(encoded)
+        body = transaction.encode_response(response)
         return self._envelope(
             exchange, 200, encode_response(transaction.response_action, exchange.message_id, body.xml), body
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from shared.audit.events import Coded, ihe
 from shared.errors import XdsError
+from shared.soap.mtom import Attachments, MtomBody
+from shared.xml import Element
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -17,10 +19,9 @@ Response = TypeVar("Response")
 class SoapTransaction(Generic[Request, Response]):
     """Number, name, action URIs and the four codecs of a transaction.
 
-    `body_root` is the qualified name (`{namespace}local`) of the request's body element. The codecs of a
-    SIMPLE transaction read an element and write bytes without an XML declaration; those of an MTOM
-    transaction read `(element, attachments)` and write `shared.soap.mtom.MtomBody`. `failure` makes the
-    orderly response that carries errors and nothing else.
+    `body_root` is the qualified name (`{namespace}local`) of the request's body element. The codecs read an
+    element and the attachments of its message, and write the body; only messages of an MTOM transaction
+    (`mtom`) have attachments. `failure` makes the orderly response that carries errors and nothing else.
     """
 
     number: str
@@ -28,10 +29,10 @@ class SoapTransaction(Generic[Request, Response]):
     action: str
     response_action: str
     body_root: str
-    encode_request: Callable[[Request], Any]
-    decode_request: Callable[..., Request]
-    encode_response: Callable[[Response], Any]
-    decode_response: Callable[..., Response]
+    encode_request: Callable[[Request], MtomBody]
+    decode_request: Callable[[Element, Attachments], Request]
+    encode_response: Callable[[Response], MtomBody]
+    decode_response: Callable[[Element, Attachments], Response]
     failure: Callable[[Sequence[XdsError]], Response]
     mtom: bool = False
 

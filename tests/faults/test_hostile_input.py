@@ -33,7 +33,6 @@ from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocu
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.soap.envelope import encode_request
-from shared.soap.mtom import MtomBody
 from shared.soap.package import write_package
 from tests.support.community import (
     call,
@@ -149,8 +148,7 @@ TRANSACTIONS: dict[str, tuple[Any, Callable[[], Any]]] = {
 
 
 def envelope(transaction: Any, request: Any) -> bytes:
-    encoded = transaction.encode_request(request)
-    body = encoded.xml if isinstance(encoded, MtomBody) else encoded
+    body = transaction.encode_request(request).xml
     return encode_request(transaction.action, f"urn:uuid:{uuid4()}", "http://127.0.0.1/", body)
 
 

@@ -144,7 +144,7 @@ async def _submission_sets(case: Case) -> list[tuple[str, str]]:
         answer = await post(
             http, ITI18, case.url("registry"), request, assertion=assertion_of(case.stage, RADIOLOGIST)
         )
-    objects = ITI18.decode_response(_body(answer)).objects
+    objects = ITI18.decode_response(_body(answer), {}).objects
     return [(one.entry_uuid, one.unique_id) for one in objects.submission_sets]
 
 
@@ -638,7 +638,9 @@ async def test_a_document_that_was_restricted_later_is_withheld_everywhere_withi
 
     async def found() -> int:
         return len(
-            ITI18.decode_response(_body(await _soap(case, ITI18, find, assertion))).objects.document_entries
+            ITI18.decode_response(
+                _body(await _soap(case, ITI18, find, assertion)), {}
+            ).objects.document_entries
         )
 
     async def given() -> list[bool]:
@@ -689,5 +691,5 @@ async def _updated(case: Case, entry: DocumentEntry, **changes: Any) -> Document
         answer = await post(
             http, ITI57, case.url("registry"), request, assertion=assertion_of(case.stage, RADIOLOGIST)
         )
-    assert ITI57.decode_response(_body(answer)).errors == ()
+    assert ITI57.decode_response(_body(answer), {}).errors == ()
     return replace(version, version=(entry.version or 1) + 1)

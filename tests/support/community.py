@@ -39,7 +39,6 @@ from shared.security.tls import client_context
 from shared.settings import ServiceSettings, TlsSettings
 from shared.soap.client import SoapClient
 from shared.soap.envelope import encode_request
-from shared.soap.mtom import MtomBody
 from shared.soap.package import write_package
 from shared.soap.transaction import SoapTransaction
 from tests.support.forked import forked_services
@@ -338,8 +337,7 @@ async def post(
     message_id: str = "",
 ) -> httpx2.Response:
     """The HTTP response to one SOAP request."""
-    encoded = transaction.encode_request(request)
-    body = encoded if isinstance(encoded, MtomBody) else MtomBody(encoded)
+    body = transaction.encode_request(request)
     envelope = encode_request(
         transaction.action, message_id or f"urn:uuid:{uuid4()}", url, body.xml, assertion
     )

@@ -106,7 +106,7 @@ class Registry:
             parameters={**encode_parameters(parameters or {}), **(raw or {})},
         )
         response = await perform(served, partial(Unit, self.parts), request, caller, self.parts.recorder)
-        decoded = ITI18.decode_response(etree.fromstring(ITI18.encode_response(response)))
+        decoded = ITI18.decode_response(etree.fromstring(ITI18.encode_response(response).xml), {})
         assert not decoded.errors
         assert not decoded.objects.errors
         return decoded.objects

@@ -42,18 +42,18 @@ class Documents:
     errors: tuple[XdsError, ...] = ()
 
 
-def _encode_echo(name: str) -> Callable[[Echo], bytes]:
-    def encode(echo: Echo) -> bytes:
+def _encode_echo(name: str) -> Callable[[Echo], MtomBody]:
+    def encode(echo: Echo) -> MtomBody:
         errors = "".join(
             f'<e:Error code="{error.code_for(Actor.REGISTRY)}">{escape(error.context)}</e:Error>'
             for error in echo.errors
         )
-        return f'<e:{name} xmlns:e="urn:echo">{escape(echo.text)}{errors}</e:{name}>'.encode()
+        return MtomBody(f'<e:{name} xmlns:e="urn:echo">{escape(echo.text)}{errors}</e:{name}>'.encode())
 
     return encode
 
 
-def _decode_echo(body: Element) -> Echo:
+def _decode_echo(body: Element, _: Attachments) -> Echo:
     return Echo(text(body))
 
 

@@ -350,7 +350,7 @@ async def told(registry, query, parameters, caller, return_type=REF):
     )
     response = await iti18.handle(Unit(registry.parts, caller), request)
     events = iti18.audit(request, response, caller, Outcome.SUCCESS)
-    return events, iti18.ITI18.encode_response(response)
+    return events, iti18.ITI18.encode_response(response).xml
 
 
 def patient_of(event) -> list[str]:

@@ -46,14 +46,14 @@ def a_message(interaction, *patients, prior=(), number="1", **changes):
         }
         | changes
     )
-    return decode_request(etree.fromstring(encode_request(request)))
+    return decode_request(etree.fromstring(encode_request(request).xml), {})
 
 
 async def send(registry, request, **options):
     """The acknowledgement, as the feeding system reads it."""
     response = await registry.perform(SERVED[request.interaction], request, **options)
     assert isinstance(response, Acknowledgement)
-    return decode_response(etree.fromstring(encode_response(response)))
+    return decode_response(etree.fromstring(encode_response(response).xml), {})
 
 
 async def add(registry, *patients, **options):
@@ -195,7 +195,7 @@ async def test_a_registry_that_cannot_write_refuses(registry):
 
 def test_a_mistake_of_ours_is_an_error_without_target():
     answer = iti44.SERVED[0].transaction.failure([Busy("later")])
-    told = decode_response(etree.fromstring(encode_response(answer)))
+    told = decode_response(etree.fromstring(encode_response(answer).xml), {})
     assert (told.code, told.target, told.errors[0].context) == (AcknowledgementCode.ERROR, None, "later")
 
 

@@ -795,9 +795,9 @@ async def wire_refused(registry, message):
 
 
 def on_the_wire(world, old="", new=""):
-    octets = ITI57.encode_request(UpdateRequest.of(an_update(a_version(lone(world))))).decode()
+    octets = ITI57.encode_request(UpdateRequest.of(an_update(a_version(lone(world))))).xml.decode()
     assert old in octets
-    return ITI57.decode_request(etree.fromstring(octets.replace(old, new) if old else octets)).decoded
+    return ITI57.decode_request(etree.fromstring(octets.replace(old, new) if old else octets), {}).decoded
 
 
 def a_set_on_the_wire():

@@ -427,7 +427,7 @@ async def test_a_malformed_request_is_refused_as_such(registry, name):
         f' xmlns:rim="urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0" {scope if name == "a scope" else ""}>'
         f"{MALFORMED[name].format(set=submission.submission_set.entry_uuid)}</lcm:RemoveObjectsRequest>"
     )
-    request = ITI62.decode_request(parse(body.encode()))
+    request = ITI62.decode_request(parse(body.encode()), {})
     with pytest.raises(Rejected) as refusal:
         await registry.perform(iti62.SERVED, request)
     assert set(codes(refusal.value)) == {"XDSRegistryError"}
@@ -444,7 +444,7 @@ async def test_an_id_that_is_listed_twice_is_removed_once(registry):
         ' xmlns:rim="urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0">'
         f"<rim:ObjectRefList>{listed}</rim:ObjectRefList></lcm:RemoveObjectsRequest>"
     )
-    assert is_success(await registry.perform(iti62.SERVED, ITI62.decode_request(parse(body.encode()))))
+    assert is_success(await registry.perform(iti62.SERVED, ITI62.decode_request(parse(body.encode()), {})))
     assert await registered(registry) == set()
 
 

@@ -80,7 +80,9 @@ class RealRegistry:
         [served] = [one for one in REGISTRY_SERVED if one.transaction.action == transaction.action]
         self.heard.append(transaction.number)
         self.answering += 1
-        arrived = served.transaction.decode_request(etree.fromstring(transaction.encode_request(request)))
+        arrived = served.transaction.decode_request(
+            etree.fromstring(transaction.encode_request(request).xml), {}
+        )
         caller = replace(REPOSITORY, message_id=message_id, community_node=True)
         parts = self.registry.parts
         try:
@@ -90,7 +92,9 @@ class RealRegistry:
         self.answering -= 1
         if loss:
             raise loss
-        return transaction.decode_response(etree.fromstring(served.transaction.encode_response(answer)))
+        return transaction.decode_response(
+            etree.fromstring(served.transaction.encode_response(answer).xml), {}
+        )
 
     async def everything(self) -> RegistryObjects:
         statuses = [AvailabilityStatus.APPROVED, AvailabilityStatus.DEPRECATED]

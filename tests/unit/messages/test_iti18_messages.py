@@ -39,10 +39,10 @@ REQUEST = StoredQueryRequest(
 
 
 def test_a_request_validates_and_is_read_again():
-    octets = ITI18.encode_request(REQUEST)
+    octets = ITI18.encode_request(REQUEST).xml
 
     assert_valid(octets, QUERY)
-    decoded = ITI18.decode_request(etree.fromstring(octets))
+    decoded = ITI18.decode_request(etree.fromstring(octets), {})
     assert decoded == REQUEST
     assert decoded.parameters == {
         "$XDSDocumentEntryPatientId": ((f"'{PATIENT}'",),),
@@ -69,10 +69,10 @@ values = texts(200).filter(lambda text: text.strip() == text)
     )
 )
 def test_every_request_survives_its_message(request_):
-    octets = ITI18.encode_request(request_)
+    octets = ITI18.encode_request(request_).xml
 
     assert_valid(octets, QUERY)
-    assert ITI18.decode_request(etree.fromstring(octets)) == request_
+    assert ITI18.decode_request(etree.fromstring(octets), {}) == request_
 
 
 def _body(option: str, query: str) -> etree._Element:
@@ -100,14 +100,14 @@ def _body(option: str, query: str) -> etree._Element:
     ],
 )
 def test_any_return_type_is_representable(option, return_type):
-    decoded = ITI18.decode_request(_body(option, f'<AdhocQuery id="{FIND_DOCUMENTS}"/>'))
+    decoded = ITI18.decode_request(_body(option, f'<AdhocQuery id="{FIND_DOCUMENTS}"/>'), {})
 
     assert decoded.return_type is return_type
 
 
 @pytest.mark.parametrize("spelled", [f" {FIND_DOCUMENTS} ", FIND_DOCUMENTS.replace("uuid:", "uuid: ")])
 def test_blanks_in_the_query_id_are_taken_out(spelled):
-    assert ITI18.decode_request(_body("", f'<AdhocQuery id="{spelled}"/>')).query_id == FIND_DOCUMENTS
+    assert ITI18.decode_request(_body("", f'<AdhocQuery id="{spelled}"/>'), {}).query_id == FIND_DOCUMENTS
 
 
 def test_slots_of_one_name_stay_apart_and_values_of_one_slot_together():
@@ -116,7 +116,7 @@ def test_slots_of_one_name_stay_apart_and_values_of_one_slot_together():
         for one, two in (("1", "2"), ("3", "4"))
     )
 
-    decoded = ITI18.decode_request(_body("", f'<AdhocQuery id="q">{slots}</AdhocQuery>'))
+    decoded = ITI18.decode_request(_body("", f'<AdhocQuery id="q">{slots}</AdhocQuery>'), {})
 
     assert decoded.parameters == {"$a": (("1", "2"), ("3", "4"))}
 
@@ -124,17 +124,17 @@ def test_slots_of_one_name_stay_apart_and_values_of_one_slot_together():
 def test_a_parameter_without_values_counts_as_absent():
     slots = '<Slot name="$a"><ValueList/></Slot><Slot name="$b"/>'
 
-    assert ITI18.decode_request(_body("", f'<AdhocQuery id="q">{slots}</AdhocQuery>')).parameters == {}
+    assert ITI18.decode_request(_body("", f'<AdhocQuery id="q">{slots}</AdhocQuery>'), {}).parameters == {}
 
 
 def test_the_octets_for_the_trail_are_the_request_alone():
     body = _body("", f'<AdhocQuery id="{FIND_DOCUMENTS}" home="urn:oid:1.2"/>')
 
-    decoded = ITI18.decode_request(body)
+    decoded = ITI18.decode_request(body, {})
 
     assert decoded.home == "urn:oid:1.2"
     assert b"tail" not in decoded.octets
-    assert ITI18.decode_request(etree.fromstring(decoded.octets)) == decoded
+    assert ITI18.decode_request(etree.fromstring(decoded.octets), {}) == decoded
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_octets_for_the_trail_are_the_request_alone():
 )
 def test_what_is_absent_from_the_frame_is_named_in_a_fault(query, named):
     with pytest.raises(SenderFault, match=named):
-        ITI18.decode_request(_body("", query))
+        ITI18.decode_request(_body("", query), {})
 
 
 # --- responses ---------------------------------------------------------------------------------------
@@ -173,13 +173,13 @@ WARNING = ExtraMetadataNotSaved("dropped")
     ],
 )
 def test_every_response_validates_and_is_read_again(response, status):
-    octets = ITI18.encode_response(response)
+    octets = ITI18.encode_response(response).xml
 
     assert_valid(octets, QUERY)
     body = etree.fromstring(octets)
     assert body.get("status") == status
     assert body[-1].tag == f"{{{NS['rim']}}}RegistryObjectList"
-    decoded = ITI18.decode_response(body)
+    decoded = ITI18.decode_response(body, {})
     assert decoded.status is status
     assert [error.code_for(Actor.REGISTRY) for error in decoded.errors] == [
         error.code_for(Actor.REGISTRY) for error in response.errors
@@ -190,7 +190,7 @@ def test_objects_are_decoded_by_kind():
     fragments = [encode_document_entry(ENTRY), encode_association(LINK), encode_object_ref("urn:uuid:9")]
 
     objects = ITI18.decode_response(
-        etree.fromstring(ITI18.encode_response(StoredQueryResponse(fragments=fragments)))
+        etree.fromstring(ITI18.encode_response(StoredQueryResponse(fragments=fragments)).xml), {}
     ).objects
 
     assert objects.document_entries == (ENTRY,)
@@ -201,16 +201,16 @@ def test_objects_are_decoded_by_kind():
 def test_a_failure_without_a_word_is_still_a_failure():
     silent = etree.fromstring(f'<AdhocQueryResponse xmlns="{NS["query"]}" status="{Status.FAILURE}"/>')
 
-    decoded = ITI18.decode_response(silent)
+    decoded = ITI18.decode_response(silent, {})
 
     assert decoded.status is Status.FAILURE
     assert [error.severity for error in decoded.errors] == [Severity.ERROR]
 
 
 def test_the_text_of_an_error_is_escaped():
-    octets = ITI18.encode_response(ITI18.failure([StoredQueryMissingParam('$a & "b" <c>\n')]))
+    octets = ITI18.encode_response(ITI18.failure([StoredQueryMissingParam('$a & "b" <c>\n')])).xml
 
-    assert ITI18.decode_response(etree.fromstring(octets)).errors[0].context == '$a & "b" <c>\n'
+    assert ITI18.decode_response(etree.fromstring(octets), {}).errors[0].context == '$a & "b" <c>\n'
 
 
 @given(st.text(characters, min_size=1))
@@ -219,6 +219,6 @@ def test_any_string_can_be_a_parameter(text):
         query_id="q", return_type=ReturnType.OBJECT_REF, parameters=encode_parameters({"$a": text})
     )
 
-    decoded = ITI18.decode_request(etree.fromstring(ITI18.encode_request(request)))
+    decoded = ITI18.decode_request(etree.fromstring(ITI18.encode_request(request).xml), {})
 
     assert decoded == request

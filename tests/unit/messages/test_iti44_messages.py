@@ -47,21 +47,21 @@ def requests(draw):
 @given(requests())
 def test_every_message_survives_its_way_and_is_valid(request_):
     transaction = TRANSACTIONS[request_.interaction]
-    octets = transaction.encode_request(request_)
+    octets = transaction.encode_request(request_).xml
 
     assert_valid(octets, f"{HL7_V3}/{request_.interaction}.xsd")
     body = etree.fromstring(octets)
     assert body.tag == transaction.body_root
-    assert transaction.decode_request(body) == request_
+    assert transaction.decode_request(body, {}) == request_
 
 
 @given(requests(), st.lists(texts(60).map(SubmissionError), max_size=2))
 def test_every_acknowledgement_survives_its_way_and_is_valid(request_, errors):
     sent = Acknowledgement.to(request_, *errors)
-    octets = ITI44_ADD.encode_response(sent)
+    octets = ITI44_ADD.encode_response(sent).xml
 
     assert_valid(octets, f"{HL7_V3}/MCCI_IN000002UV01.xsd")
-    received = ITI44_ADD.decode_response(etree.fromstring(octets))
+    received = ITI44_ADD.decode_response(etree.fromstring(octets), {})
     assert received.code is (AcknowledgementCode.ERROR if errors else AcknowledgementCode.ACCEPT)
     assert received.target == request_.message_id
     assert (received.sender, received.receiver) == (request_.receiver, request_.sender)
@@ -69,10 +69,10 @@ def test_every_acknowledgement_survives_its_way_and_is_valid(request_, errors):
 
 
 def test_an_acknowledgement_of_what_was_not_looked_at_is_valid_too():
-    octets = ITI44_MERGE.encode_response(ITI44_MERGE.failure([Busy("later <please>")]))
+    octets = ITI44_MERGE.encode_response(ITI44_MERGE.failure([Busy("later <please>")])).xml
 
     assert_valid(octets, f"{HL7_V3}/MCCI_IN000002UV01.xsd")
-    received = ITI44_MERGE.decode_response(etree.fromstring(octets))
+    received = ITI44_MERGE.decode_response(etree.fromstring(octets), {})
     assert (received.code, received.target) == (AcknowledgementCode.ERROR, None)
     assert received.errors[0].context == "later <please>"
     assert b'code="XDSRegistryBusy"' in octets
@@ -98,7 +98,8 @@ def test_a_foreign_message_is_read_for_its_ids_alone():
             '<replacementOf><priorRegistration><subject1><priorRegisteredRole><id root="1.2" extension="C"/>'
             "</priorRegisteredRole></subject1></priorRegistration></replacementOf>"
             "</registrationEvent></subject></controlActProcess>",
-        )
+        ),
+        {},
     )
     assert read == PatientFeedRequest(
         interaction=Interaction.MERGE,
@@ -110,15 +111,15 @@ def test_a_foreign_message_is_read_for_its_ids_alone():
 
 
 def test_what_a_message_does_not_say_is_empty():
-    read = ITI44_ADD.decode_request(body("PRPA_IN201301UV02", '<id root="1.2.3" extension="x"/>'))
+    read = ITI44_ADD.decode_request(body("PRPA_IN201301UV02", '<id root="1.2.3" extension="x"/>'), {})
     assert (read.patients, read.priors, read.sender, read.receiver) == ((), (), (), ())
 
 
 def test_a_message_without_id_is_a_fault_that_says_so():
     with pytest.raises(SenderFault, match="hl7:id"):
-        ITI44_ADD.decode_request(body("PRPA_IN201301UV02", "<sender/>"))
+        ITI44_ADD.decode_request(body("PRPA_IN201301UV02", "<sender/>"), {})
     with pytest.raises(SenderFault, match="root"):
-        ITI44_ADD.decode_request(body("PRPA_IN201301UV02", '<id extension="x"/>'))
+        ITI44_ADD.decode_request(body("PRPA_IN201301UV02", '<id extension="x"/>'), {})
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,8 @@ def test_the_acknowledgement_of_another_registry_is_read(code, details, accepted
             "MCCI_IN000002UV01",
             f'<acknowledgement><typeCode code="{code}"/><targetMessage><id root="1.2" extension="m"/>'
             f"</targetMessage>{details}</acknowledgement>",
-        )
+        ),
+        {},
     )
     assert (received.code is AcknowledgementCode.ACCEPT) is accepted
     assert received.target == InstanceId("1.2", "m")
@@ -153,7 +155,7 @@ def test_the_acknowledgement_of_another_registry_is_read(code, details, accepted
 
 def test_an_answer_that_acknowledges_nothing_is_a_fault():
     with pytest.raises(SenderFault, match="acknowledgement"):
-        ITI44_ADD.decode_response(body("MCCI_IN000002UV01", "<sender/>"))
+        ITI44_ADD.decode_response(body("MCCI_IN000002UV01", "<sender/>"), {})
 
 
 def test_the_actions_are_the_names_of_the_interactions():

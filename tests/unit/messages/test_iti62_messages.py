@@ -20,17 +20,19 @@ HEAD = f'<r:RemoveObjectsRequest xmlns:r="{NS["lcm"]}" xmlns="{NS["rim"]}"'
 
 
 def decoded(inside, attributes=""):
-    return ITI62.decode_request(etree.fromstring(f"{HEAD} {attributes}>{inside}</r:RemoveObjectsRequest>"))
+    return ITI62.decode_request(
+        etree.fromstring(f"{HEAD} {attributes}>{inside}</r:RemoveObjectsRequest>"), {}
+    )
 
 
 @given(st.lists(uuids, min_size=1, max_size=5, unique=True).map(tuple))
 def test_every_removal_survives_its_message(ids):
-    octets = ITI62.encode_request(RemoveMetadataRequest(ids=ids))
+    octets = ITI62.encode_request(RemoveMetadataRequest(ids=ids)).xml
 
     assert_valid(octets, LCM)
     body = etree.fromstring(octets)
     assert body.tag == ITI62.body_root
-    assert ITI62.decode_request(body) == RemoveMetadataRequest(ids=ids)
+    assert ITI62.decode_request(body, {}) == RemoveMetadataRequest(ids=ids)
 
 
 def test_ids_are_trimmed_and_told_once_in_order():
@@ -63,10 +65,10 @@ def test_what_is_wrong_with_a_message_stands_in_the_value(inside, attributes, to
 
 def test_the_answer_carries_the_codes_of_a_removal():
     sent = ITI62.failure([ReferencesExist("x"), UnreferencedObject("y"), UnresolvedReference("z")])
-    encoded = ITI62.encode_response(sent)
+    encoded = ITI62.encode_response(sent).xml
 
     assert_valid(encoded, RS)
-    received = ITI62.decode_response(etree.fromstring(encoded))
+    received = ITI62.decode_response(etree.fromstring(encoded), {})
     assert received.status is Status.FAILURE
     assert [error.code_for(Actor.REGISTRY) for error in received.errors] == [
         "ReferencesExistException",

@@ -325,16 +325,16 @@ def test_both_retrievals_answer_with_the_same_action():
 @given(st.lists(document_requests, min_size=1, max_size=3).map(tuple))
 def test_a_removal_means_the_same_after_decoding(documents):
     request = RemoveDocumentsRequest(documents=documents)
-    assert ITI86.decode_request(etree.fromstring(ITI86.encode_request(request))) == request
+    assert ITI86.decode_request(etree.fromstring(ITI86.encode_request(request).xml), {}) == request
 
 
 def test_a_removal_is_valid_by_the_schema_of_the_supplement():
     asked = DocumentRequest(
         repository_unique_id="1.2", document_unique_id="1.3", home_community_id="urn:oid:1"
     )
-    assert_valid(ITI86.encode_request(RemoveDocumentsRequest(documents=(asked,))), REMOVAL)
+    assert_valid(ITI86.encode_request(RemoveDocumentsRequest(documents=(asked,))).xml, REMOVAL)
 
 
 def test_a_removal_of_nothing_is_no_removal():
     with pytest.raises(SenderFault):
-        ITI86.decode_request(etree.fromstring(f'<r:RemoveDocumentsRequest xmlns:r="{NS["rmd"]}"/>'))
+        ITI86.decode_request(etree.fromstring(f'<r:RemoveDocumentsRequest xmlns:r="{NS["rmd"]}"/>'), {})

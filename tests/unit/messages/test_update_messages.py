@@ -40,11 +40,11 @@ def test_every_message_survives_its_encoding(transaction):
     @LAW
     @given(submissions())
     def law(submission):
-        octets = transaction.encode_request(UpdateRequest.of(submission))
+        octets = transaction.encode_request(UpdateRequest.of(submission)).xml
         assert_valid(octets, LCM)
         body = etree.fromstring(octets)
         assert body.tag == transaction.body_root
-        assert transaction.decode_request(body) == UpdateRequest.of(submission)
+        assert transaction.decode_request(body, {}) == UpdateRequest.of(submission)
 
     law()
 
@@ -56,7 +56,9 @@ def test_operations_are_read_with_their_slots_and_without_errors():
         a_version(version, "1", "no"), a_status(version.logical_id, APPROVED, DEPRECATED), submitted(item)
     )
 
-    decoded = ITI57.decode_request(etree.fromstring(ITI57.encode_request(UpdateRequest.of(message)))).decoded
+    decoded = ITI57.decode_request(
+        etree.fromstring(ITI57.encode_request(UpdateRequest.of(message)).xml), {}
+    ).decoded
 
     assert decoded.errors == decoded.warnings == ()
     assert decoded.submission == message
@@ -73,9 +75,9 @@ def test_the_skeleton_of_another_product_is_read():
     """As others write it: symbolic ids, status, and the version in VersionInfo."""
     octets = ITI57.encode_request(
         UpdateRequest.of(an_update(a_version(new_version(a_document_entry(), entry_uuid="Document01"))))
-    )
+    ).xml
     octets = octets.replace(b'versionName="1"', b'versionName="1.1"')
-    decoded = ITI57.decode_request(etree.fromstring(octets)).decoded
+    decoded = ITI57.decode_request(etree.fromstring(octets), {}).decoded
     assert decoded.errors == ()
 
 
@@ -84,7 +86,7 @@ def test_a_message_without_submission_set_has_an_error_of_its_own():
         f'<SubmitObjectsRequest xmlns="{NS["lcm"]}"><RegistryObjectList xmlns="{NS["rim"]}"/>'
         "</SubmitObjectsRequest>"
     )
-    decoded = ITI57.decode_request(empty).decoded
+    decoded = ITI57.decode_request(empty, {}).decoded
     assert decoded.submission is None
     assert [type(error) for error in decoded.errors] == [NoSubmissionSet]
     # Elsewhere it is an error of the metadata.
@@ -94,7 +96,7 @@ def test_a_message_without_submission_set_has_an_error_of_its_own():
 @BOTH
 def test_a_message_without_object_list_is_a_fault_that_says_so(transaction):
     with pytest.raises(SenderFault, match="RegistryObjectList"):
-        transaction.decode_request(etree.fromstring(f'<SubmitObjectsRequest xmlns="{NS["lcm"]}"/>'))
+        transaction.decode_request(etree.fromstring(f'<SubmitObjectsRequest xmlns="{NS["lcm"]}"/>'), {})
 
 
 @BOTH
@@ -118,10 +120,10 @@ def test_the_answer_carries_the_codes_of_metadata_update(transaction):
         LocalPolicyRestriction: "LocalPolicyRestrictionError",
         InvalidRequest: "XDSInvalidRequestException",
     }
-    encoded = transaction.encode_response(transaction.failure([kind("urn:uuid:1") for kind in kinds]))
+    encoded = transaction.encode_response(transaction.failure([kind("urn:uuid:1") for kind in kinds])).xml
 
     assert_valid(encoded, RS)
-    decoded = transaction.decode_response(etree.fromstring(encoded))
+    decoded = transaction.decode_response(etree.fromstring(encoded), {})
     assert decoded.status is Status.FAILURE
     assert [error.code_for(Actor.REGISTRY) for error in decoded.errors] == list(kinds.values())
 

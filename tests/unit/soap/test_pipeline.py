@@ -309,7 +309,7 @@ async def test_our_mistake_is_told_by_a_correlation_id_alone(tmp_path, caplog, c
 
 
 async def test_a_mistake_in_a_decoder_is_ours_too(tmp_path, monkeypatch, house):
-    def broken(body):
+    def broken(body, attachments):
         raise ValueError("secret")
 
     monkeypatch.setitem(
@@ -372,7 +372,7 @@ async def test_a_refused_assertion_is_a_fault_and_recorded_with_what_it_was_to_p
 async def test_a_refused_request_is_not_decoded_not_even_for_the_trail(tmp_path, monkeypatch):
     decoded = []
     house = a_house(tmp_path, doorkeeper=Doorkeeper(SecurityFault("FailedCheck")))
-    served = Served(replace(ECHO, decode_request=decoded.append), refusing(), describe)
+    served = Served(replace(ECHO, decode_request=lambda *read: decoded.append(read)), refusing(), describe)
     monkeypatch.setitem(house.service._served, ECHO.action, served)
 
     for _ in range(200):
