@@ -67,15 +67,15 @@ class Access:
 
 def accesses(records: Iterable[dict[str, Any]]) -> list[Access]:
     """The exchanges that parsed `records` (as the audit repository shows them) tell of, oldest first."""
-    found: list[Access] = []
+    entries: list[Access] = []
     for record in sorted(records, key=lambda record: str(record["time"])):
         access = _access(record)
-        twin = _twin(found, access)
+        twin = _twin(entries, access)
         if twin is None:
-            found.append(access)
+            entries.append(access)
         else:
-            found[twin] = _merged(found[twin], access)
-    return found
+            entries[twin] = _merged(entries[twin], access)
+    return entries
 
 
 def _access(record: dict[str, Any]) -> Access:
@@ -145,7 +145,7 @@ def _manner(record: dict[str, Any]) -> Manner:
     return Manner.CHANGED
 
 
-def _twin(found: Sequence[Access], access: Access) -> int | None:
+def _twin(entries: Sequence[Access], access: Access) -> int | None:
     """Index of the other side's record of the same exchange.
 
     Of a refusal that looks like absence the side that asked knows nothing: its record tells of a search that
@@ -153,12 +153,12 @@ def _twin(found: Sequence[Access], access: Access) -> int | None:
     """
     near = [
         index
-        for index in range(len(found) - 1, -1, -1)
-        if (access.time - found[index].time).total_seconds() <= SAME_EXCHANGE_SECONDS
-        and _may_be_twins(found[index], access)
+        for index in range(len(entries) - 1, -1, -1)
+        if (access.time - entries[index].time).total_seconds() <= SAME_EXCHANGE_SECONDS
+        and _may_be_twins(entries[index], access)
     ]
-    same = (index for index in near if _told(found[index]) == _told(access))
-    unlike = (index for index in near if Manner.REFUSED in (found[index].manner, access.manner))
+    same = (index for index in near if _told(entries[index]) == _told(access))
+    unlike = (index for index in near if Manner.REFUSED in (entries[index].manner, access.manner))
     return next(same, next(unlike, None))
 
 

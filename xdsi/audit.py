@@ -91,7 +91,7 @@ def search(
     Example: [bold]xdsi audit search --patient P0001 --type ITI-18 --since 7d[/bold]
     """
     settings = load(AuditRepositorySettings, config)
-    wanted = _wanted(
+    criteria = _wanted(
         patient=complete(patient, settings),
         user=user,
         type=type_,
@@ -103,7 +103,7 @@ def search(
         standing=standing.value if standing else "",
         unparsed=unparsed,
     )
-    records = asyncio.run(collect(settings, url, wanted, limit))
+    records = asyncio.run(collect(settings, url, criteria, limit))
     if as_json:
         sys.stdout.write(json.dumps(records, ensure_ascii=False, indent=1) + "\n")
     elif as_csv:
@@ -158,7 +158,7 @@ def report(
     Example: [bold]xdsi audit report --patient P0001 --since 90d[/bold]
     """
     settings = load(AuditRepositorySettings, config)
-    wanted = _wanted(
+    criteria = _wanted(
         patient=complete(patient, settings),
         since=moment(since, "--since"),
         until=moment(until, "--until"),
@@ -166,20 +166,20 @@ def report(
         node=node,
         outcome=outcome.value if outcome else "",
     )
-    records = asyncio.run(collect(settings, url, wanted, MOST_REPORTED))
+    records = asyncio.run(collect(settings, url, criteria, MOST_REPORTED))
     if len(records) == MOST_REPORTED:
         raise Failed(f"there are more than {MOST_REPORTED} records; give a later --since")
-    found = accesses(records)
+    entries = accesses(records)
     if as_json:
-        shown = json.dumps([show_access(access) for access in found], ensure_ascii=False, indent=1)
+        shown = json.dumps([show_access(access) for access in entries], ensure_ascii=False, indent=1)
         sys.stdout.write(f"{shown}\n")
     elif as_csv:
-        write_accesses(sys.stdout, found)
-    elif not found:
+        write_accesses(sys.stdout, entries)
+    elif not entries:
         typer.echo("Nobody touched the data of this patient in that time.")
     else:
         for manner in Manner:
-            if of_manner := [access for access in found if access.manner is manner]:
+            if of_manner := [access for access in entries if access.manner is manner]:
                 typer.echo(f"who {manner.value}")
                 show_accesses(of_manner, settings.affinity_domain)
 
@@ -250,18 +250,18 @@ def _base(settings: AuditRepositorySettings, url: str) -> str:
 
 
 async def collect(
-    settings: AuditRepositorySettings, url: str, wanted: dict[str, Any], limit: int
+    settings: AuditRepositorySettings, url: str, criteria: dict[str, Any], limit: int
 ) -> list[dict[str, Any]]:
     """At most `limit` records, the newest first."""
     base = _base(settings, url)
     async with http_client(settings.tls, peers=[base]) as http:
-        return [record async for record in _pages(http, base, wanted, limit)]
+        return [record async for record in _pages(http, base, criteria, limit)]
 
 
 async def _pages(
-    http: httpx2.AsyncClient, base: str, wanted: dict[str, Any], limit: int
+    http: httpx2.AsyncClient, base: str, criteria: dict[str, Any], limit: int
 ) -> AsyncIterator[dict[str, Any]]:
-    page = dict(wanted)
+    page = dict(criteria)
     while limit > 0:
         answer = await _post(http, f"{base}/api/search", page | {"limit": min(limit, PAGE)})
         if not answer["records"]:
@@ -319,14 +319,14 @@ async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
         try:
             await read_backlog(database)
             with Console(stderr=True).status("verifying") as status:
-                found = await verify_trail(
+                verification = await verify_trail(
                     database, settings.folder, progress=lambda records: status.update(f"{records:,} records")
                 )
         finally:
             await database.close()
     except (DatabaseError, SigningKeyError) as error:
         raise Failed(str(error)) from None
-    return asdict(found)
+    return asdict(verification)
 
 
 # --- what verification tells ---------------------------------------------------------------------------

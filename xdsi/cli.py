@@ -73,8 +73,8 @@ HELP = (
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
-def build(wanted: str) -> typer.Typer:
-    """The command line with the subcommand `wanted` loaded and the others as names with their summaries.
+def build(command: str) -> typer.Typer:
+    """The command line with the subcommand `command` loaded and the others as names with their summaries.
 
     A module offers `app` (a group of subcommands) or `command` (a function).
     """
@@ -86,7 +86,7 @@ def build(wanted: str) -> typer.Typer:
     )
     cli.callback()(_root)
     for name, (module_name, summary) in COMMANDS.items():
-        if name != wanted:
+        if name != command:
             cli.command(name, help=summary)(_not_loaded)
             continue
         with loading():
@@ -98,8 +98,8 @@ def build(wanted: str) -> typer.Typer:
     return cli
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(f"xdsi {version('xdsi')}")
         raise typer.Exit
 
@@ -119,8 +119,8 @@ def _not_loaded() -> None:
 
 def _words() -> list[str]:
     """What was typed after `xdsi`, also when a shell asks how it could go on."""
-    asked = next(filter(None, (os.environ.get(name) for name in _COMPLETED)), "")
-    return asked.split()[1:] if _COMPLETING in os.environ else sys.argv[1:]
+    words_of_shell = next(filter(None, (os.environ.get(name) for name in _COMPLETED)), "")
+    return words_of_shell.split()[1:] if _COMPLETING in os.environ else sys.argv[1:]
 
 
 def main() -> None:
@@ -139,11 +139,11 @@ def main() -> None:
     # A command tells people what they need; log lines and warnings are a service's, which sets up its own.
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(capture=True)
-    wanted = words[0] if words else ""
+    command = words[0] if words else ""
     try:
         # What a command asks of its peers is one trace; a service has one for each request.
-        with nullcontext() if wanted in _SERVING else one_trace():
-            error = attempted(lambda: build(wanted)(prog_name="xdsi"))
+        with nullcontext() if command in _SERVING else one_trace():
+            error = attempted(lambda: build(command)(prog_name="xdsi"))
     except KeyboardInterrupt:
         sys.exit(130)
     if isinstance(error, Exception):

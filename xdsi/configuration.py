@@ -48,12 +48,12 @@ def read(
     given = layers(config)
     problems = [*_misspelt(os.environ), *strangers(given, settings_class)]
     try:
-        found = loaded(settings_class, given, changes)
+        configuration = loaded(settings_class, given, changes)
     except SettingsError as error:
         raise SettingsError((*problems, *error.problems)) from None
     if problems:
         raise SettingsError(tuple(problems))
-    return found
+    return configuration
 
 
 def strangers(given: Iterable[Layer], settings_class: type[ServiceSettings]) -> Iterator[str]:

@@ -121,10 +121,10 @@ def services_in(folder: Path, among: Sequence[Service]) -> list[Service]:
     BackupError
         There is none.
     """
-    found = [service for service in among if (folder / service).is_dir()]
-    if not found:
+    services = [service for service in among if (folder / service).is_dir()]
+    if not services:
         raise BackupError(f"{folder} is no backup: it has no folder of {', '.join(among)}")
-    return found
+    return services
 
 
 async def _manifest(folder: Path, service: Service) -> BackupManifest:

@@ -70,11 +70,11 @@ def upgrade(service: Of = None, as_json: AsJson = False, config: Config = None) 
 
     Example: [bold]xdsi db upgrade --service registry[/bold]
     """
-    found = _run(_upgrade(config, service or []))
+    upgrades = _run(_upgrade(config, service or []))
     _show(
         as_json,
-        {one.service: {"before": one.before, "after": one.after} for one in found},
-        [f"{one.service}: {one}" for one in found],
+        {one.service: {"before": one.before, "after": one.after} for one in upgrades},
+        [f"{one.service}: {one}" for one in upgrades],
     )
 
 
@@ -163,8 +163,8 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
         raise Failed(error.context) from None
 
 
-def _show(as_json: bool, found: dict[str, Any], lines: list[str]) -> None:
-    sys.stdout.write(json.dumps(found) + "\n" if as_json else "".join(f"{line}\n" for line in lines))
+def _show(as_json: bool, document: dict[str, Any], lines: list[str]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n" if as_json else "".join(f"{line}\n" for line in lines))
 
 
 def _show_copied(copied: Sequence[Copied], as_json: bool, done: str, folder: Path) -> None:
@@ -194,10 +194,10 @@ def _lines(one: Copied, done: str, folder: Path) -> Iterator[str]:
 # --- the work ----------------------------------------------------------------------------------------
 
 
-async def _upgrade(config: Path | None, wanted: list[Service]) -> list[schemas.Upgraded]:
-    if other := [service for service in wanted if service not in schemas.SERVICES]:
+async def _upgrade(config: Path | None, services: list[Service]) -> list[schemas.Upgraded]:
+    if other := [service for service in services if service not in schemas.SERVICES]:
         raise Failed(f"the {other[0]} keeps no database; {', '.join(schemas.SERVICES)} do")
-    return await schemas.upgrade_all(config, wanted or await _here(config, schemas.SERVICES))
+    return await schemas.upgrade_all(config, services or await _here(config, schemas.SERVICES))
 
 
 async def _here(config: Path | None, among: Sequence[Service]) -> list[Service]:
@@ -225,11 +225,11 @@ async def _restore(config: Path | None, wanted: list[Service], folder: Path) -> 
     return restored
 
 
-def _ordered(wanted: Sequence[Service]) -> list[Service]:
+def _ordered(services: Sequence[Service]) -> list[Service]:
     """The services that are wanted, in the order in which they are copied."""
-    if other := [service for service in wanted if service not in copies.SERVICES]:
+    if other := [service for service in services if service not in copies.SERVICES]:
         raise Failed(f"the {other[0]} keeps nothing of its own; {', '.join(copies.SERVICES)} do")
-    return [service for service in copies.SERVICES if service in wanted]
+    return [service for service in copies.SERVICES if service in services]
 
 
 async def _verified(
@@ -264,8 +264,8 @@ async def _instances(config: Path | None, bytes_per_second: float) -> Report:
         _recording(settings) as recorder,
     ):
         total = await instance_scrub.count_bytes(index)
-        found = instance_scrub.scrub(index, files, recorder, bytes_per_second=bytes_per_second)
-        return await _counted(found, total)
+        findings = instance_scrub.scrub(index, files, recorder, bytes_per_second=bytes_per_second)
+        return await _counted(findings, total)
 
 
 async def _counted(findings: AsyncIterator[tuple[str, int, Finding]], total: int) -> Report:

@@ -72,10 +72,10 @@ def examine(config: Path | None, services: Iterable[Service] = Service) -> list[
 
 
 async def _examined(config: Path | None, services: Sequence[Service]) -> list[Finding]:
-    found: dict[tuple[str, str, str], Finding] = {}
+    findings: dict[tuple[str, str, str], Finding] = {}
     for finding in await _all(config, services):
-        found.setdefault((finding.subject, finding.found, finding.remedy), finding)
-    return list(found.values())
+        findings.setdefault((finding.subject, finding.found, finding.remedy), finding)
+    return list(findings.values())
 
 
 async def _all(config: Path | None, services: Sequence[Service]) -> list[Finding]:
@@ -94,10 +94,10 @@ async def _all(config: Path | None, services: Sequence[Service]) -> list[Finding
             found += await _looked(str(service), look)
         idle |= _idle(service, settings)
     own = peers.Installation(idle, runs=any(_runs(one) for one in usable.values()))
-    asked = (
+    checks = (
         _looked(str(service), partial(_asked, service, settings, own)) for service, settings in usable.items()
     )
-    return [*found, *(finding for findings in await asyncio.gather(*asked) for finding in findings)]
+    return [*found, *(finding for findings in await asyncio.gather(*checks) for finding in findings)]
 
 
 Look = Callable[[], Iterable[Finding] | Awaitable[Iterable[Finding]]]
@@ -118,17 +118,17 @@ def _looks(service: Service, settings: Any) -> Iterator[Look]:
 
 async def _looked(subject: str, look: Look) -> list[Finding]:
     """What `look` finds; a mistake of ours in it is a finding, so that whoever is in need gets the rest."""
-    found = await awaited(_seen(look))
-    if not isinstance(found, Exception):
-        return found
+    findings = await awaited(_seen(look))
+    if not isinstance(findings, Exception):
+        return findings
     name = getattr(getattr(look, "func", look), "__name__", "a check")
-    told = f"{name} could not be looked at: a mistake of xdsi itself ({type(found).__name__})"
+    told = f"{name} could not be looked at: a mistake of xdsi itself ({type(findings).__name__})"
     return [wrong("doctor", subject, told, "please report it")]
 
 
 async def _seen(look: Look) -> list[Finding]:
-    found = look()
-    return list(await found if isinstance(found, Awaitable) else found)
+    findings = look()
+    return list(await findings if isinstance(findings, Awaitable) else findings)
 
 
 def _idle(service: Service, settings: ServiceSettings) -> dict[peers.Address, Service]:

@@ -180,8 +180,8 @@ def _rights() -> Iterator[str]:
 
 def _served(service: Service) -> tuple[Any, ...]:
     module = importlib.import_module(f"{service.package}.transactions")
-    found: tuple[Any, ...] = getattr(module, "SERVED", ())
-    return found
+    transactions: tuple[Any, ...] = getattr(module, "SERVED", ())
+    return transactions
 
 
 def doors() -> dict[str, Right]:
@@ -194,8 +194,8 @@ def served_rest(service: Service) -> tuple[ServedRest[Any, Any], ...]:
     """What a service serves over REST."""
     name = "api" if service is Service.CONSUMER else "transactions"
     module = importlib.import_module(f"{service.package}.{name}")
-    found: tuple[ServedRest[Any, Any], ...] = getattr(module, "SERVED_REST", ())
-    return found
+    transactions: tuple[ServedRest[Any, Any], ...] = getattr(module, "SERVED_REST", ())
+    return transactions
 
 
 def openapi_page(service: Service) -> str:

@@ -105,8 +105,10 @@ def left_out(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    found = (path for given in paths for path in (sorted(given.rglob("*")) if given.is_dir() else (given,)))
-    return (path for path in dict.fromkeys(found) if path.is_file())
+    paths_below = (
+        path for given in paths for path in (sorted(given.rglob("*")) if given.is_dir() else (given,))
+    )
+    return (path for path in dict.fromkeys(paths_below) if path.is_file())
 
 
 def _why_left_out(path: Path) -> str:
@@ -188,14 +190,14 @@ async def _send(
 
 def _names(batch: list[Path]) -> dict[str, str]:
     """The names of files by SOP Instance UID; of several with one, all."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for path in batch:
         try:
             uid = uid_of(scan(path).data_set, _SOP_INSTANCE_UID)
         except (DicomError, OSError):
             continue
-        found[uid] = f"{found[uid]}, {path}" if uid in found else str(path)
-    return found
+        names[uid] = f"{names[uid]}, {path}" if uid in names else str(path)
+    return names
 
 
 def _study_of(url: str) -> str:

@@ -36,9 +36,9 @@ async def enter_studies(
 async def _entered(
     http: httpx2.AsyncClient, url: str, study: str, kind: AssemblyKind, patient_id: str
 ) -> tuple[str, str]:
-    asked = {"study_instance_uid": study, "patient_id": patient_id, "kind": kind}
+    content = {"study_instance_uid": study, "patient_id": patient_id, "kind": kind}
     try:
-        response = await http.post(url, json=asked)
+        response = await http.post(url, json=content)
         answer = response.json()
     except (httpx2.HTTPError, OSError) as error:
         raise Failed(

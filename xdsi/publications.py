@@ -79,16 +79,16 @@ def command(
         *((PublicationState.WITHDRAWN,) if drifted else ()),
     ] or [state for state in PublicationState if state not in _ENDED]
     settings = load(ImagingSourceSettings, config)
-    found, problems = asyncio.run(
+    publications, problems = asyncio.run(
         _work(settings, studies or [], states, drifted, retry, withdraw, accept or [])
     )
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(publications, indent=2))
     elif quiet:
-        for study in dict.fromkeys(each["study_instance_uid"] for each in found):
+        for study in dict.fromkeys(each["study_instance_uid"] for each in publications):
             typer.echo(study)
     else:
-        show(_COLUMNS, map(_row, found))
+        show(_COLUMNS, map(_row, publications))
     if problems:
         raise Failed("\n".join(problems))
 
@@ -113,10 +113,10 @@ async def _work(
     accept: list[str],
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The publications as they are afterwards with what is set aside, and what could not be done."""
-    asked = {"last": True, "learn": learn, "states": states, "limit": _LIMIT}
+    question = {"last": True, "learn": learn, "states": states, "limit": _LIMIT}
     async with Source.open(settings) as source:
         problems = [f"{uid}: {problem}" for uid in accept if (problem := await source.accept(uid))]
-        found = _of(studies, await source.publications(asked))
+        publications = _of(studies, await source.publications(question))
         if withdraw:
             problems += [
                 f"{study}: {problem}" for study in studies if (problem := await source.withdraw(study))
@@ -124,16 +124,16 @@ async def _work(
         elif retry:
             problems += [
                 f"{each['study_instance_uid']}: {problem}"
-                for each in found
+                for each in publications
                 if each["state"] != PublicationState.PUBLISHED
                 and (problem := await source.retry(each["publication_id"]))
             ]
         if retry or withdraw:
-            touched = studies or [each["study_instance_uid"] for each in found]
-            everything = asked | {"learn": False, "states": list(PublicationState)}
-            found = _of(touched, await source.publications(everything))
+            touched = studies or [each["study_instance_uid"] for each in publications]
+            everything = question | {"learn": False, "states": list(PublicationState)}
+            publications = _of(touched, await source.publications(everything))
         aside = [each | {"state": SET_ASIDE} for each in _of(studies, await source.set_aside())]
-        return found + aside, problems
+        return publications + aside, problems
 
 
 def _of(studies: list[str], publications: list[dict[str, Any]]) -> list[dict[str, Any]]:

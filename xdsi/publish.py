@@ -177,12 +177,12 @@ def _uids(named: str) -> Iterator[str]:
     path = Path(named)
     if path.exists():
         files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-        found = [uid for file in files if (uid := _study_of(file))]
-        if not found:
+        uids = [uid for file in files if (uid := _study_of(file))]
+        if not uids:
             raise Failed(
                 f"{named}: there is no DICOM file; name one, a folder of them, or a Study Instance UID"
             )
-        yield from found
+        yield from uids
     elif is_uid(named):
         yield named
     else:
@@ -234,8 +234,8 @@ class Source:
 
     async def publish(self, study_instance_uid: str, patient_id: str) -> dict[str, Any]:
         """Publish a study; its publication."""
-        asked = {"study_instance_uid": study_instance_uid, "patient_id": patient_id}
-        status, answer = await self._post("/api/publish", asked)
+        content = {"study_instance_uid": study_instance_uid, "patient_id": patient_id}
+        status, answer = await self._post("/api/publish", content)
         if status == httpx2.codes.ACCEPTED:
             for warning in answer.get("warnings", ()):
                 typer.echo(f"{study_instance_uid}: {warning}", err=True)
@@ -260,13 +260,13 @@ class Source:
                 tell(f"{publication['study_instance_uid']}: {publication['explanation']}")
             await asyncio.sleep(_POLL_SECONDS)
             # The id of a manifest that another took the place of leads to that.
-            asked = {"study_instance_uid": publication["study_instance_uid"], "limit": 1}
-            [publication] = await self.publications(asked)
+            question = {"study_instance_uid": publication["study_instance_uid"], "limit": 1}
+            [publication] = await self.publications(question)
         return _outcome(publication | {"unchanged": unchanged})
 
-    async def publications(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    async def publications(self, question: dict[str, Any]) -> list[dict[str, Any]]:
         """The publications that are asked for."""
-        status, answer = await self._post("/api/publications", asked)
+        status, answer = await self._post("/api/publications", question)
         if status != httpx2.codes.OK:
             raise Failed(f"{self._base}: {answer.get('detail', status)}")
         return list(answer["publications"])
@@ -278,8 +278,8 @@ class Source:
 
     async def accept(self, sop_instance_uid: str) -> str:
         """Accept an instance that is set aside; why not, where that cannot be."""
-        asked = {"sop_instance_uid": sop_instance_uid}
-        status, answer = await self._post("/api/publications/accept", asked)
+        content = {"sop_instance_uid": sop_instance_uid}
+        status, answer = await self._post("/api/publications/accept", content)
         return "" if status == httpx2.codes.OK else str(answer.get("detail", f"HTTP {status}"))
 
     async def retry(self, publication_id: str) -> str:
@@ -289,8 +289,8 @@ class Source:
 
     async def withdraw(self, study_instance_uid: str) -> str:
         """Withdraw a study; why not, where that cannot be."""
-        asked = {"study_instance_uid": study_instance_uid}
-        status, answer = await self._post("/api/publications/withdraw", asked)
+        content = {"study_instance_uid": study_instance_uid}
+        status, answer = await self._post("/api/publications/withdraw", content)
         return "" if status == httpx2.codes.OK else str(answer.get("detail", f"HTTP {status}"))
 
     async def _post(self, path: str, content: dict[str, Any]) -> tuple[int, dict[str, Any]]:

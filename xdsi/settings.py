@@ -44,25 +44,25 @@ def command(
 
     Example: [bold]xdsi settings --service registry --config /etc/xdsi.toml[/bold]
     """
-    found = _found(list(dict.fromkeys(service or Service)), config)
+    values = _found(list(dict.fromkeys(service or Service)), config)
     if as_json:
-        content = {name: [asdict(one) for one in settings] for name, settings in found.items()}
+        content = {name: [asdict(one) for one in settings] for name, settings in values.items()}
         typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
         return
-    typer.echo("\n".join(_lines(found)))
+    typer.echo("\n".join(_lines(values)))
 
 
 def _found(services: list[Service], config: Path | None) -> dict[str, tuple[Effective, ...]]:
-    found: dict[str, tuple[Effective, ...]] = {}
+    values: dict[str, tuple[Effective, ...]] = {}
     problems: list[str] = []
     for service in services:
         try:
-            found[service.value] = tuple(effective(service, config))
+            values[service.value] = tuple(effective(service, config))
         except SettingsError as error:
             problems += error.problems
     if problems:
         raise SettingsError(tuple(dict.fromkeys(problems)))
-    return found
+    return values
 
 
 def effective(service: Service, config: Path | None) -> Iterator[Effective]:
@@ -90,15 +90,15 @@ def effective(service: Service, config: Path | None) -> Iterator[Effective]:
         )
 
 
-def _lines(found: dict[str, tuple[Effective, ...]]) -> Iterator[str]:
+def _lines(values: dict[str, tuple[Effective, ...]]) -> Iterator[str]:
     """`VARIABLE=value  (origin)`, first what is the same everywhere."""
     common: tuple[Effective, ...] = ()
-    if len(found) > 1:
-        first, *others = found.values()
+    if len(values) > 1:
+        first, *others = values.values()
         common = tuple(one for one in first if all(one in other for other in others))
         yield "# every service"
         yield from map(_line, common)
-    for name, settings in found.items():
+    for name, settings in values.items():
         if common:
             yield ""
         yield f"# {name}"

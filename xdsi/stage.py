@@ -131,14 +131,14 @@ class Stage:
 
 def free_ports(number: int) -> list[int]:
     """Ports of loopback that nothing listens on now."""
-    found: list[int] = []
+    ports: list[int] = []
     with ExitStack() as stack:
         for port in random.sample(_PORT_RANGE, len(_PORT_RANGE)):
-            if len(found) == number:
+            if len(ports) == number:
                 break
             if _bound(stack.enter_context(socket.socket()), port):
-                found.append(port)
-    return found
+                ports.append(port)
+    return ports
 
 
 def _bound(one: socket.socket, port: int) -> bool:

@@ -38,9 +38,9 @@ def command(
     Example: [bold]xdsi up --data ./var --offset 1000[/bold]
     """
     addresses = Addresses(host=host, offset=offset, tls="XDSI_TLS__CERTIFICATE" in os.environ)
-    wanted = environment(addresses, data.resolve())
-    said = {name: wanted[name] for name in _OPTIONS}
-    env = {**wanted, **os.environ, **said}
+    variables = environment(addresses, data.resolve())
+    said = {name: variables[name] for name in _OPTIONS}
+    env = {**variables, **os.environ, **said}
     claim(data.resolve(), said_by="--data")
     members = list(processes(ORDER, env, data.resolve() / LOGS))
     stop = _Stop()

@@ -47,14 +47,14 @@ def certificate_finding(
     now = datetime.now(UTC)
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     name = certificate.subject.rfc4514_string() or "a certificate without a name"
-    found = f"{name}, valid {begins:%Y-%m-%d} to {ends:%Y-%m-%d}"
+    state = f"{name}, valid {begins:%Y-%m-%d} to {ends:%Y-%m-%d}"
     if ends <= now:
-        return wrong(check, subject, f"{found}: it has expired", renew)
+        return wrong(check, subject, f"{state}: it has expired", renew)
     if begins > now:
-        return wrong(check, subject, f"{found}: it is not valid yet", "set the clock, or name another")
+        return wrong(check, subject, f"{state}: it is not valid yet", "set the clock, or name another")
     if ends - now < SOON:
-        return doubtful(check, subject, f"{found}: it ends in {(ends - now).days} days", renew)
-    return well(check, subject, found)
+        return doubtful(check, subject, f"{state}: it ends in {(ends - now).days} days", renew)
+    return well(check, subject, state)
 
 
 def _of_file(subject: str, path: Path | None, *, any_will_do: bool = False) -> Iterator[Finding]:
@@ -62,13 +62,13 @@ def _of_file(subject: str, path: Path | None, *, any_will_do: bool = False) -> I
     if path is None:
         return
     try:
-        found = x509.load_pem_x509_certificates(path.read_bytes())
+        certificates = x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError):
         yield wrong("certificates", subject, f"{path} holds no readable PEM certificate", "name a PEM file")
         return
     findings = [
         certificate_finding("certificates", subject, certificate, f"renew it in {path}")
-        for certificate in found
+        for certificate in certificates
     ]
     is_spare = any_will_do and any(one.severity is not Severity.ERROR for one in findings)
     for finding in findings:

@@ -24,7 +24,7 @@ async def database(service: Service, settings: ServiceSettings) -> list[Finding]
 
     migrations: str = importlib.import_module(f"{service.package}.store.tables").MIGRATIONS
     try:
-        found = await inspect(settings.database_url, folder=settings.folder, migrations=migrations)
+        inspection = await inspect(settings.database_url, folder=settings.folder, migrations=migrations)
     except DatabaseError as error:
         return [of_problem("database", f"{setting_of(service)}: {error}", service)]
-    return [well("database", setting_of(service), str(found), service)]
+    return [well("database", setting_of(service), str(inspection), service)]

@@ -52,7 +52,7 @@ def doubtful(check: str, subject: str, found: str, remedy: str, service: str = "
 def of_problem(check: str, problem: str, service: str = "") -> Finding:
     """An error from a sentence `SETTING: what is wrong; what would be right`."""
     subject, _, told = problem.partition(": ")
-    found, _, remedy = told.rpartition("; ")
-    if not found:
-        found, remedy = told, f"correct {subject}; docs/settings.md tells what it takes"
-    return wrong(check, subject, found, remedy, service)
+    state, _, remedy = told.rpartition("; ")
+    if not state:
+        state, remedy = told, f"correct {subject}; docs/settings.md tells what it takes"
+    return wrong(check, subject, state, remedy, service)

@@ -63,7 +63,7 @@ def _synchronised() -> bool | None:
     if program is None:
         return None
     try:
-        asked = subprocess.run(  # noqa: S603  # a fixed program without input
+        answer = subprocess.run(  # noqa: S603  # a fixed program without input
             [program, "show", "--property=NTPSynchronized", "--value"],
             capture_output=True,
             text=True,
@@ -72,4 +72,4 @@ def _synchronised() -> bool | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return asked.stdout.strip() == "yes" if asked.returncode == 0 and asked.stdout.strip() else None
+    return answer.stdout.strip() == "yes" if answer.returncode == 0 and answer.stdout.strip() else None

@@ -146,10 +146,10 @@ async def _answered(settings: ServiceSettings, peer: Peer) -> list[Finding]:
         return []  # our own certificate cannot be used, which is told elsewhere
     except (httpx2.HTTPError, OSError) as error:
         return [_unanswered(peer, error)]
-    found = [well("peer", peer.setting, f"{peer.url} answers")]
-    found += _certificate(peer, response)
-    found += _clock(settings, peer, response.headers.get("date", ""), before, after)
-    return found
+    findings = [well("peer", peer.setting, f"{peer.url} answers")]
+    findings += _certificate(peer, response)
+    findings += _clock(settings, peer, response.headers.get("date", ""), before, after)
+    return findings
 
 
 def _unanswered(peer: Peer, error: BaseException) -> Finding:
@@ -296,10 +296,10 @@ async def trail(service: Service, settings: ServiceSettings, own: Installation) 
         ]
     except (OSError, TimeoutError) as error:
         return [_unanswered(Peer(subject, url), error)]
-    found = [well("audit", subject, f"{url} takes a connection of this node")]
+    findings = [well("audit", subject, f"{url} takes a connection of this node")]
     if certificate:
-        found += _of_peer(subject, url, certificate)
-    return found
+        findings += _of_peer(subject, url, certificate)
+    return findings
 
 
 def _address(url: str) -> Address:

@@ -36,23 +36,23 @@ class Listener:
 
 def listeners(settings: Any) -> list[Listener]:
     """The ports on which the service of these settings listens, that of HTTP first."""
-    found = [Listener("port", settings.port, _connects)]
+    all_listeners = [Listener("port", settings.port, _connects)]
     if hasattr(settings, "feed_port"):
-        found.append(Listener("mllp_port", settings.feed_port, _connects))
+        all_listeners.append(Listener("mllp_port", settings.feed_port, _connects))
     if hasattr(settings, "dimse_port"):
-        found.append(Listener("dimse_port", settings.dimse_port, _echoes))
+        all_listeners.append(Listener("dimse_port", settings.dimse_port, _echoes))
     if hasattr(settings, "syslog_port"):
-        found.append(Listener("syslog_port", settings.syslog_port, _connects))
+        all_listeners.append(Listener("syslog_port", settings.syslog_port, _connects))
     if getattr(settings, "udp", False):
-        found.append(Listener("udp_port", settings.udp_port, _is_silent, socket.SOCK_DGRAM))
-    return found
+        all_listeners.append(Listener("udp_port", settings.udp_port, _is_silent, socket.SOCK_DGRAM))
+    return all_listeners
 
 
 async def ports(service: Service, settings: ServiceSettings) -> list[Finding]:
     """What is at each port of the service."""
     first, *others = listeners(settings)
-    found, is_ours = await _http(service, settings, first)
-    return [found, *[await _other(service, settings, one, is_ours) for one in others]]
+    finding, is_ours = await _http(service, settings, first)
+    return [finding, *[await _other(service, settings, one, is_ours) for one in others]]
 
 
 def is_free(settings: ServiceSettings, listener: Listener) -> bool:

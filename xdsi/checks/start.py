@@ -42,8 +42,8 @@ def refuse(service: Service, settings: ServiceSettings) -> None:
     SettingsError
         With every refusal.
     """
-    if found := tuple(dict.fromkeys(one.problem for one in refusals(service, settings))):
-        raise SettingsError(found)
+    if problems := tuple(dict.fromkeys(one.problem for one in refusals(service, settings))):
+        raise SettingsError(problems)
 
 
 # --- every service -----------------------------------------------------------------------------------

@@ -34,16 +34,16 @@ def _folder(subject: str, folder: Path) -> Finding:
     place = next(parent for parent in (absolute, *absolute.parents) if parent.exists())
     usage = shutil.disk_usage(place)
     share = usage.free / usage.total if usage.total else 0.0
-    found = f"{absolute}: writable, {usage.free / 1024**3:.0f} GiB free ({share:.0%})"
+    state = f"{absolute}: writable, {usage.free / 1024**3:.0f} GiB free ({share:.0%})"
     if share < ENOUGH_SPACE:
         remedy = f"free space, or name another folder in {subject}: services are not ready below 5 %"
-        return wrong("space", subject, found, remedy)
-    return well("folder", subject, found)
+        return wrong("space", subject, state, remedy)
+    return well("folder", subject, state)
 
 
 async def object_stores(settings: Any) -> list[Finding]:
     """Write, read and remove a small object in each store that is one of objects."""
-    found = []
+    findings = []
     for name in ("storage_url", "replica_url"):
         url = getattr(settings, name, None) or ""
         if not url.startswith("s3://"):
@@ -55,10 +55,10 @@ async def object_stores(settings: Any) -> list[Finding]:
             try:
                 await ObjectBlobs(url, settings.s3, Path(folder)).probe()
             except SettingsError as error:
-                found += [of_problem("object-store", one, "repository") for one in error.problems]
+                findings += [of_problem("object-store", one, "repository") for one in error.problems]
             except (OSError, ValueError) as error:
                 told = f"{url}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
-                found.append(of_problem("object-store", f"{subject}: {told}", "repository"))
+                findings.append(of_problem("object-store", f"{subject}: {told}", "repository"))
             else:
-                found.append(well("object-store", subject, f"{url}: written, read, removed", "repository"))
-    return found
+                findings.append(well("object-store", subject, f"{url}: written, read, removed", "repository"))
+    return findings

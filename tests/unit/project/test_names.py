@@ -28,3 +28,27 @@ def test_a_class_name_is_used_once(package: str):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+#: How often each of these stands alone as the name of a variable or a parameter, at most: a number may fall,
+#: and none may rise. A noun says what it is: instances, digest, manifest.
+PARTICIPLES = {}
+
+
+def test_a_participle_stands_alone_no_more_often_than_it_did():
+    places: dict[str, list[str]] = {word: [] for word in PARTICIPLES}
+    for package in PACKAGES:
+        for path, tree in _modules(package):
+            for word, line in _bindings(tree):
+                if word in places:
+                    places[word].append(f"{path.relative_to(ROOT)}:{line}")
+    risen = {word: where for word, where in places.items() if len(where) > PARTICIPLES[word]}
+    assert {word: (len(where), *where) for word, where in risen.items()} == {}
+
+
+def _bindings(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
