@@ -32,7 +32,25 @@ def test_a_class_name_is_used_once(package: str):
 
 #: How often each of these stands alone as the name of a variable or a parameter, at most: a number may fall,
 #: and none may rise. A noun says what it is: instances, digest, manifest.
-PARTICIPLES = {}
+PARTICIPLES = {
+    "found": 10,
+    "asked": 2,
+    "wanted": 5,
+    "known": 42,
+    "given": 50,
+    "named": 42,
+    "made": 24,
+    "came": 3,
+    "told": 36,
+    "said": 11,
+    "kept": 29,
+    "sent": 28,
+    "taken": 13,
+    "held": 13,
+    "gone": 8,
+    "seen": 9,
+    "moved": 3,
+}
 
 
 def test_a_participle_stands_alone_no_more_often_than_it_did():
