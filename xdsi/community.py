@@ -36,7 +36,8 @@ PORTS: Mapping[str, int] = {
     "XDSI_AUDIT_REPOSITORY__SYSLOG_PORT": 6514,
     "XDSI_AUDIT_REPOSITORY__UDP_PORT": 5514,
 }
-READY_SECONDS = 60.0
+# A process that ended is told at once; one that lives may be on a machine with other work.
+READY_SECONDS = 180.0
 STOP_SECONDS = 35.0
 _SILENT = "it said nothing"
 

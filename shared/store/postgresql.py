@@ -7,6 +7,7 @@ round trip for every request.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import random
 from collections.abc import (
     AsyncIterator,
@@ -416,6 +417,10 @@ def why_not_opened(error: Exception) -> str:
 
 
 async def _upgrade(connection: Any, name: str, migrations: str) -> None:
+    newest = await asyncio.to_thread(schema.latest, migrations)
+    if await revision_of(connection) != newest:
+        # It takes its time to load, in which nobody shall wait for the lock.
+        await asyncio.to_thread(importlib.import_module, "shared.store.migration")
     async with connection.transaction():
         # Services and workers that start together wait for one another here.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)
@@ -424,7 +429,7 @@ async def _upgrade(connection: Any, name: str, migrations: str) -> None:
         for statement in schema.PROBE_STATEMENTS:
             await connection.execute(statement)
         revision = await revision_of(connection)
-        if revision != await asyncio.to_thread(schema.latest, migrations):
+        if revision != newest:
             await connection.execute(await asyncio.to_thread(_script, migrations, revision))
 
 

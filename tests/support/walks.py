@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 120.0
+SECONDS = 240.0
 STOP = "Ctrl-C there"
 
 _MARK = re.compile(r"^<!-- (?P<text>.+) -->$")
