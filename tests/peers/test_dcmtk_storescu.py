@@ -14,8 +14,12 @@ from imaging_source.dimse.listener import DimseListener
 from shared.dicom.part10 import scan
 from shared.settings import TlsSettings
 from tests.support.certificates import communities, stranger
-from tests.support.dicom import STUDIES, VARIANTS, a_ct, needs_studies, part10, real_files
+from tests.support.dicom import a_ct, part10, real_files
 from tests.support.intake import an_intake
+from tests.support.made_studies import Studies, studies
+
+__all__ = ["studies"]
+
 
 ECHOSCU, STORESCU, DCMCONV = (Path("/usr/bin") / name for name in ("echoscu", "storescu", "dcmconv"))
 
@@ -82,18 +86,19 @@ async def test_it_is_answered_to_an_echo(tmp_path):
     assert status == 0, output
 
 
-@needs_studies
 @pytest.mark.parametrize(
-    ("folder", "options"),
+    ("what", "options"),
     [
-        (STUDIES / "1.3.6.1.4.1.21367.201599.1.201604020955010", ()),
-        (STUDIES / "1.3.6.1.4.1.21367.201599.1.201604020954059", ("-xi",)),
-        (STUDIES / "1.3.6.1.4.1.21367.201599.1.201604021949024", ("-xs",)),
-        (VARIANTS / "1.2.840.10008.1.2.4.80", ("-xt",)),
-        (VARIANTS / "1.2.840.10008.1.2.4.90", ("-xv",)),
+        (lambda studies: studies.study(studies.plain), ()),
+        (lambda studies: studies.study(studies.implicit), ("-xi",)),
+        (lambda studies: studies.study(studies.jpeg), ("-xs",)),
+        (lambda studies: studies.variants / "1.2.840.10008.1.2.4.80", ("-xt",)),
+        (lambda studies: studies.variants / "1.2.840.10008.1.2.4.90", ("-xv",)),
     ],
+    ids=["explicit", "implicit", "lossless JPEG", "JPEG-LS", "JPEG 2000"],
 )
-async def test_a_study_arrives_data_set_by_data_set(tmp_path, folder, options):
+async def test_a_study_arrives_data_set_by_data_set(tmp_path, studies: Studies, what, options):
+    folder = what(studies)
     async with a_listener(tmp_path) as (intake, listener):
         status, output = await storescu(listener, "+sd", "+r", *options, folder)
         found = await intake.store.find_instances([path.stem for path in real_files(folder)])
@@ -105,9 +110,8 @@ async def test_a_study_arrives_data_set_by_data_set(tmp_path, folder, options):
     assert intake.incoming == []
 
 
-@needs_studies
-async def test_an_association_has_one_event_for_each_study(tmp_path):
-    folder = STUDIES / "1.3.6.1.4.1.21367.201599.1.201604020955010"
+async def test_an_association_has_one_event_for_each_study(tmp_path, studies: Studies):
+    folder = studies.study(studies.plain)
     async with a_listener(tmp_path) as (intake, listener):
         await storescu(listener, "+sd", "+r", folder)
         await storescu(listener, "+sd", "+r", folder)

@@ -20,8 +20,8 @@ from imaging_source.store.publications import publication
 from imaging_source.transactions import rad68
 from shared.ebrim.model import Code
 from tests.support.databases import DatabasePlace
-from tests.support.dicom import STUDIES, real_files
 from tests.support.imaging_source import close_source, open_source
+from tests.support.made_studies import Studies, studies
 from tests.support.studies import (
     GRAYSCALE_PRESENTATION_STATE,
     IDENTITY,
@@ -32,6 +32,9 @@ from tests.support.studies import (
     an_instance,
 )
 from xdsi.stage import free_ports
+
+__all__ = ["studies"]
+
 
 pytestmark = pytest.mark.peer
 
@@ -83,12 +86,12 @@ def rich_manifest() -> bytes:
     return encode(build(header, instances, identity=IDENTITY, place=PLACE, issuers=issuers))
 
 
-async def _published(folder: Path) -> dict[str, bytes]:
+async def _published(folder: Path, studies: Studies) -> dict[str, bytes]:
     place = DatabasePlace(url=None, folder=folder / "database", name="imaging_source")
     opened = await open_source(place, folder / "data")
     try:
-        await opened.keep(*real_files())
-        for study in sorted(path.name for path in STUDIES.iterdir()):
+        await opened.keep(*studies.files)
+        for study in studies.uids:
             await rad68.publish(opened.parts, study)
         rows = await opened.parts.database.fetch(_DOCUMENTS)
         return {study: bytes(document) for study, document in rows}
@@ -97,12 +100,10 @@ async def _published(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A manifest of every real study where they are, and the rich one, as files by study."""
+def manifests(tmp_path_factory: pytest.TempPathFactory, studies: Studies) -> dict[str, Path]:
+    """A manifest of every study, and the rich one, as files by study."""
     folder = tmp_path_factory.mktemp("manifests")
-    octets = {"rich": rich_manifest()}
-    if STUDIES.is_dir():
-        octets |= asyncio.run(_published(folder))
+    octets = {"rich": rich_manifest(), **asyncio.run(_published(folder, studies))}
     paths = {}
     for name, document in octets.items():
         paths[name] = folder / f"{name}.dcm"
@@ -128,7 +129,6 @@ def test_dsrdump_reads_every_manifest(manifests):
         assert "E:" not in dumped.stderr
 
 
-@pytest.mark.skipif(not STUDIES.is_dir(), reason="the real studies are not here")
 def test_highdicom_reads_every_manifest(manifests):
     from highdicom.ko import KeyObjectSelectionDocument
     from pydicom import dcmread

@@ -13,10 +13,14 @@ import pydicom
 import pytest
 
 from imaging_source.dimse.listener import DimseListener
-from tests.support.dicom import STUDIES, needs_studies, real_files
+from tests.support.dicom import real_files
 from tests.support.http_server import serving
 from tests.support.intake import an_intake, stow_app
+from tests.support.made_studies import Studies, studies
 from xdsi.stage import free_ports
+
+__all__ = ["studies"]
+
 
 ORTHANC = Path("/usr/sbin/Orthanc")
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -24,11 +28,13 @@ DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 pytestmark = [
     pytest.mark.peer,
     pytest.mark.skipif(not ORTHANC.exists(), reason="Orthanc is not installed"),
-    needs_studies,
 ]
 
-FOLDER = STUDIES / "1.3.6.1.4.1.21367.201599.1.201604020955010"
-COMPRESSED = STUDIES / "1.3.6.1.4.1.21367.201599.1.201604021949024"
+
+@pytest.fixture(params=["plain", "compressed"])
+def folder(request: pytest.FixtureRequest, studies: Studies) -> Path:
+    """A study."""
+    return studies.study(studies.plain if request.param == "plain" else studies.jpeg)
 
 
 @asynccontextmanager
@@ -103,7 +109,6 @@ def without_group_lengths(data_set: pydicom.Dataset) -> pydicom.Dataset:
     return data_set
 
 
-@pytest.mark.parametrize("folder", [FOLDER, COMPRESSED])
 async def test_it_sends_a_study_by_c_store(tmp_path, folder):
     async with an_intake(tmp_path / "us") as intake:
         listener = DimseListener(intake.store, intake.trail, intake.settings)
@@ -122,7 +127,6 @@ async def test_it_sends_a_study_by_c_store(tmp_path, folder):
 
 
 @pytest.mark.skipif(not DICOMWEB.exists(), reason="Orthanc's DICOMweb plugin is not installed")
-@pytest.mark.parametrize("folder", [FOLDER, COMPRESSED])
 async def test_it_sends_a_study_by_stow_rs_byte_for_byte(tmp_path, folder):
     async with an_intake(tmp_path / "us") as intake:
         app = stow_app(intake)

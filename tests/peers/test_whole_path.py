@@ -35,6 +35,7 @@ from tests.support.community import (
     trail_until,
 )
 from tests.support.dicom import STUDIES
+from tests.support.made_studies import made_studies
 from tests.support.schemas import AUDIT, assert_valid
 from tests.support.trail import DESTINATION, SOURCE, Told, of_transaction, told
 from xdsi.audit import verified_by_service
@@ -70,12 +71,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
-@pytest.fixture(scope="module", params=["the built-in study", "real studies"])
-def walk(request: pytest.FixtureRequest, stage: Stage) -> Walk:
-    if request.param == "real studies":
-        if not STUDIES.is_dir():
-            pytest.skip("the real studies are not here")
-        studies = studies_in(STUDIES)
+@pytest.fixture(scope="module", params=["the built-in study", "studies made here", "real studies"])
+def walk(request: pytest.FixtureRequest, stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Walk:
+    if request.param == "real studies" and not STUDIES.is_dir():
+        pytest.skip("the real studies are not here; those that are made here were tested")
+    if request.param != "the built-in study":
+        made = request.param == "studies made here"
+        studies = studies_in(made_studies(tmp_path_factory.mktemp("made")).folder if made else STUDIES)
         walk = Walk(stage, studies, by_c_store=studies[::2])
     else:
         write_study(stage.folder / "built-in")

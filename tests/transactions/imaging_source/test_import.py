@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.dicom import a_ct, an_sr, needs_studies, part10, real_files
+from tests.support.dicom import a_ct, an_sr, part10
 from tests.support.http_server import serving
 from tests.support.intake import an_intake, stow_app
+from tests.support.made_studies import Studies, studies
 from xdsi import import_
 from xdsi.failures import Failed
 from xdsi.import_ import dicom_files, import_files, send_files
+
+__all__ = ["studies"]
 
 
 @asynccontextmanager
@@ -53,10 +56,9 @@ async def test_files_are_stored_and_their_studies_told(tmp_path, folder):
     assert sum(told) == sum(path.stat().st_size for path in files)
 
 
-@needs_studies
-async def test_every_real_study_is_imported_byte_for_byte(tmp_path):
+async def test_every_study_of_other_makers_is_imported_byte_for_byte(tmp_path, studies: Studies):
     async with an_imaging_source(tmp_path) as (intake, settings):
-        files = real_files()
+        files = studies.files
 
         assert await send_files(settings, files) == len(files)
         assert await send_files(settings, files) == len(files)

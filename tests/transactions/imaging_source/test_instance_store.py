@@ -18,18 +18,16 @@ from shared.dicom.part10 import CANNOT_UNDERSTAND
 from shared.dicom.uids import DEFLATED_LE, EXPLICIT_BE, IMPLICIT_LE, RLE
 from tests.support.databases import database_place, postgres_url
 from tests.support.dicom import (
-    VARIANTS,
     a_ct,
     a_multi_frame,
     an_sr,
-    needs_studies,
     part10,
-    real_files,
 )
 from tests.support.intake import a_transfer, an_intake
+from tests.support.made_studies import Studies, studies
 from tests.support.waiting import until
 
-__all__ = ["database_place", "postgres_url"]
+__all__ = ["database_place", "postgres_url", "studies"]
 
 
 @pytest.fixture
@@ -70,12 +68,11 @@ async def test_a_preamble_is_zeroed_and_nothing_else(intake):
     assert stored.instance.path.read_bytes() == bytes(128) + octets[128:]
 
 
-@needs_studies
-async def test_every_real_study_comes_back_as_it_went_in(intake):
-    for path in real_files():
+async def test_every_study_of_other_makers_comes_back_as_it_went_in(intake, studies: Studies):
+    for path in studies.files:
         await keep(intake, path.read_bytes())
 
-    for path in real_files():
+    for path in studies.files:
         study, series, sop = path.parts[-3], path.parts[-2], path.stem
         found = await intake.store.find_instance(study, series, sop)
         assert found.path.read_bytes() == path.read_bytes()
@@ -425,12 +422,9 @@ async def test_readiness_looks_at_database_and_files(intake):
     await intake.store.check()
 
 
-@needs_studies
-async def test_one_instance_in_another_transfer_syntax_is_another_data_set(intake):
-    name = next((VARIANTS / "1.2.840.10008.1.2.4.80").rglob("*.dcm")).name
-    plain, compressed = (
-        next((VARIANTS / s).rglob(name)) for s in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.80")
-    )
+async def test_one_instance_in_another_transfer_syntax_is_another_data_set(intake, studies: Studies):
+    compressed = studies.variant("1.2.840.10008.1.2.4.80")[0]
+    plain = studies.plain_twin(compressed)
     await keep(intake, plain.read_bytes())
 
     with pytest.raises(Refused, match="another data set"):

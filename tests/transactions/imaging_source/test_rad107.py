@@ -19,7 +19,7 @@ from shared.dicom.uids import EXPLICIT_LE, JPEG_BASELINE, JPEG_LOSSLESS_SV1, JPE
 from shared.settings import AssertionSettings, XuaMode
 from tests.support.certificates import AUDIENCE, assertion_for, bearer, communities
 from tests.support.databases import DatabasePlace
-from tests.support.dicom import VARIANTS, a_ct, a_multi_frame, an_sr, needs_studies, part10, real_files
+from tests.support.dicom import a_ct, a_multi_frame, an_sr, part10
 from tests.support.imaging_source import (
     BASE,
     Source,
@@ -32,8 +32,9 @@ from tests.support.imaging_source import (
     postgres_url,
     source,
 )
+from tests.support.made_studies import Studies, studies
 
-__all__ = ["database_place", "either_source", "postgres_url", "source"]
+__all__ = ["database_place", "either_source", "postgres_url", "source", "studies"]
 
 STUDY = "/dicomweb/studies/2.25.11"
 SERIES = f"{STUDY}/series/2.25.12"
@@ -247,10 +248,9 @@ def undecodable() -> bytes:
     return part10(made, JPEG_LS_LOSSLESS, compress=False)
 
 
-@needs_studies
-async def test_jpeg_is_decoded_in_the_process_that_does_it(source):
-    path = real_files(VARIANTS / JPEG_LOSSLESS_SV1)[0]
-    plain = VARIANTS / EXPLICIT_LE / path.relative_to(VARIANTS / JPEG_LOSSLESS_SV1)
+async def test_jpeg_is_decoded_in_the_process_that_does_it(source, studies: Studies):
+    path = studies.variant(JPEG_LOSSLESS_SV1)[0]
+    plain = studies.plain_twin(path)
     (kept,) = await source.keep(path)
 
     response = await get(source, f"/dicomweb/studies/{kept.study_instance_uid}")

@@ -39,7 +39,7 @@ from shared.soap.envelope import RelayedFault
 from shared.soap.pipeline import SoapService
 from shared.soap.served import Served
 from shared.store.failures import DatabaseUnavailable
-from tests.support.dicom import STUDIES, a_ct, an_sr, needs_studies, real_files
+from tests.support.dicom import a_ct, an_sr
 from tests.support.imaging_source import (
     LOCATION_UID,
     SUCCESS,
@@ -51,8 +51,9 @@ from tests.support.imaging_source import (
     postgres_url,
     source,
 )
+from tests.support.made_studies import Studies, studies
 
-__all__ = ["database_place", "either_source", "postgres_url", "source"]
+__all__ = ["database_place", "either_source", "postgres_url", "source", "studies"]
 
 STUDY = "2.25.11"
 URL = "http://127.0.0.1:8020/xds/repository"
@@ -162,10 +163,9 @@ async def test_the_message_is_read_by_a_repository(source):
     assert entry_of(request).size == len(octets)
 
 
-@needs_studies
-async def test_every_real_study_can_be_published(source):
-    await source.keep(*real_files())
-    folders = sorted(folder.name for folder in STUDIES.iterdir())
+async def test_every_study_of_other_makers_can_be_published(source, studies: Studies):
+    await source.keep(*studies.files)
+    folders = studies.uids
 
     for study in folders:
         await rad68.publish(source.parts, study)

@@ -12,7 +12,10 @@ from pydicom.dataset import Dataset
 from shared.dicom.json import encode, items, number, text, texts, values, with_base
 from shared.dicom.part10 import Bulk, DataElement, scan
 from shared.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from tests.support.dicom import a_ct, an_sr, needs_studies, part10, real_files
+from tests.support.dicom import a_ct, an_sr, part10
+from tests.support.made_studies import Studies, studies
+
+__all__ = ["studies"]
 
 
 def bulk_uri(path):
@@ -158,9 +161,8 @@ def test_uris_become_absolute_and_text_that_looks_like_one_does_not():
     assert text(complete, 0x00081030) == '"BulkDataURI":"x'
 
 
-@needs_studies
-def test_every_real_file_reads_as_pydicom_writes_it():
-    for path in real_files():
+def test_every_file_of_other_makers_reads_as_pydicom_writes_it(studies: Studies):
+    for path in studies.files:
         encoded = json.loads(encode(scan(path).data_set, bulk_uri))
         reference = pydicom.dcmread(path).to_json_dict(
             bulk_data_threshold=1025, bulk_data_element_handler=lambda element: "elsewhere"

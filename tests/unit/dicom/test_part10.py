@@ -36,7 +36,10 @@ from shared.dicom.uids import (
     RLE,
     UNCOMPRESSED,
 )
-from tests.support.dicom import a_ct, a_multi_frame, an_sr, needs_studies, part10, real_files
+from tests.support.dicom import a_ct, a_multi_frame, an_sr, part10
+from tests.support.made_studies import Studies, studies
+
+__all__ = ["studies"]
 
 
 def element(tag: int, vr: bytes, value: bytes) -> bytes:
@@ -131,9 +134,8 @@ def test_a_sequence_without_items_has_none(scanned):
     assert scanned(file_of(element(0x00081140, b"SQ", b""))).data_set[0x00081140].value == ()
 
 
-@needs_studies
-def test_every_real_file_is_read_as_pydicom_reads_it():
-    for path in real_files():
+def test_every_file_of_other_makers_is_read_as_pydicom_reads_it(studies: Studies):
+    for path in studies.files:
         found = scan(path)
         reference = pydicom.dcmread(path, stop_before_pixels=True)
         read = sorted(tag for tag in found.data_set if tag < PIXEL_DATA)
@@ -283,9 +285,8 @@ def test_sequences_that_stay_in_the_file_say_what_they_say_in_memory(depth, item
     assert isinstance(in_file.data_set[0x00082112].value, LongSequence) == (items > 0)
 
 
-@needs_studies
-def test_and_in_every_real_file():
-    for path in real_files():
+def test_and_in_every_file_of_other_makers(studies: Studies):
+    for path in studies.files:
         assert as_json(scan(path, Limits(sequence=0))) == as_json(scan(path))
 
 

@@ -31,17 +31,18 @@ from shared.dicom.uids import (
     RLE,
 )
 from tests.support.dicom import (
-    VARIANTS,
     a_color_image,
     a_ct,
     a_multi_frame,
     an_sr,
-    needs_studies,
     part10,
-    real_files,
     with_pixels,
 )
 from tests.support.faulty_files import TOLERATED, a_data_set, a_file, data_set_of, element
+from tests.support.made_studies import Studies, a_slice, studies
+
+__all__ = ["studies"]
+
 
 TARGETS = [EXPLICIT_LE, IMPLICIT_LE, DEFLATED_LE, JPEG_LS_LOSSLESS, RLE]
 
@@ -129,17 +130,9 @@ def test_uncompressed_pixels_in_fragments_become_a_plain_value(transcoded):
     assert found.PixelData == native
 
 
-def compressed(syntax: str) -> bytes:
-    """A file in `syntax`; our encoder of JPEG 2000 takes no image as small as the synthetic ones."""
-    if syntax == JPEG_2000_LOSSLESS:
-        return real_files(VARIANTS / syntax)[0].read_bytes()
-    return part10(a_multi_frame(2), syntax)
-
-
-@needs_studies
 @pytest.mark.parametrize("syntax", [RLE, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS])
 def test_damaged_pixels_are_an_error(transcoded, syntax):
-    octets = bytearray(compressed(syntax))
+    octets = bytearray(part10(a_slice("2.25.11", 1), syntax))
     pixels = octets.index(b"\xe0\x7f\x10\x00")
     octets[pixels + 40 : pixels + 120] = b"\xff" * 80
 
@@ -156,19 +149,16 @@ def test_fewer_frames_than_announced_are_an_error(transcoded):
         transcoded(part10(data_set, RLE, compress=False), EXPLICIT_LE)
 
 
-@needs_studies
 @pytest.mark.parametrize("syntax", [JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS])
-def test_real_compressed_images_have_the_pixels_of_their_uncompressed_twins(transcoded, syntax):
-    plain = {path.stem: path for path in real_files(VARIANTS / EXPLICIT_LE)}
-    for path in real_files(VARIANTS / syntax)[:4]:
+def test_compressed_images_have_the_pixels_of_their_uncompressed_twins(transcoded, syntax, studies: Studies):
+    for path in studies.variant(syntax)[:4]:
         found = read(transcoded(path.read_bytes(), EXPLICIT_LE))
-        assert found.PixelData == pydicom.dcmread(plain[path.stem]).PixelData
+        assert found.PixelData == pydicom.dcmread(studies.plain_twin(path)).PixelData
 
 
-@needs_studies
-def test_what_is_transcoded_is_part_10_to_our_own_scanner(transcoded, tmp_path):
+def test_what_is_transcoded_is_part_10_to_our_own_scanner(transcoded, tmp_path, studies: Studies):
     result = tmp_path / "result"
-    path = real_files(VARIANTS / JPEG_LS_LOSSLESS)[0]
+    path = studies.variant(JPEG_LS_LOSSLESS)[0]
     octets = transcoded(path.read_bytes(), EXPLICIT_LE)
     result.write_bytes(octets)
 
@@ -178,11 +168,10 @@ def test_what_is_transcoded_is_part_10_to_our_own_scanner(transcoded, tmp_path):
 # --- JPEG, and frames that are deflated ----------------------------------------------------------------
 
 
-@needs_studies
-def test_lossless_jpeg_has_every_pixel_of_the_same_image_without_compression(transcoded):
-    files = real_files(VARIANTS / JPEG_LOSSLESS_SV1)
+def test_lossless_jpeg_has_every_pixel_of_the_same_image_without_compression(transcoded, studies: Studies):
+    files = studies.variant(JPEG_LOSSLESS_SV1)
     for path in files[::4]:
-        plain = VARIANTS / EXPLICIT_LE / path.relative_to(VARIANTS / JPEG_LOSSLESS_SV1)
+        plain = studies.plain_twin(path)
 
         found = read(transcoded(path.read_bytes(), EXPLICIT_LE))
 
