@@ -56,13 +56,13 @@ def candidate_of(row: Sequence[Any]) -> Candidate:
 
 async def find_by_ids(transaction: Transaction, ids: Iterable[str]) -> list[Candidate]:
     """The objects of any class under `ids`."""
-    places = await identifiers.find_homes(transaction, ids)
+    places = await identifiers.find_owners(transaction, ids)
     return [candidate_of(row) for row in await fetch_at(transaction, _BY_IDS, places)]
 
 
 async def find_shown(transaction: Transaction, ids: Iterable[str], shown: Shown) -> list[Candidate]:
     """Those of `ids` that the query looks at."""
-    places = await identifiers.find_homes(transaction, ids)
+    places = await identifiers.find_owners(transaction, ids)
     rows = await fetch_at(transaction, _SHOWN, places, level=shown.level, statuses=shown.association_statuses)
     return [candidate_of(row) for row in rows]
 
@@ -78,7 +78,7 @@ async def find_of_class(
 ) -> list[Candidate]:
     """The objects of one class under `ids`, with one of `unique_ids`, or of `logical_ids` (Get… queries)."""
     criteria = (
-        (_OF_CLASS, await identifiers.find_homes(transaction, ids)),
+        (_OF_CLASS, await identifiers.find_owners(transaction, ids)),
         (_BY_UNIQUE_IDS, await identifiers.find_leads(transaction, map(nfc, unique_ids))),
         (_BY_LOGICAL_IDS, await identifiers.find_leads(transaction, logical_ids)),
     )

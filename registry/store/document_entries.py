@@ -163,7 +163,7 @@ async def are_more_than(database: Reader, criteria: Criteria, *, patient_id: str
 async def find_contents(transaction: Transaction, criteria: Criteria, ids: Iterable[str]) -> list[Candidate]:
     """Those of `ids` that are entries and pass the filters of format, confidentiality and type."""
     statement = _contents(signature(criteria, CONTENT_FILTERS))
-    places = await identifiers.find_homes(transaction, ids)
+    places = await identifiers.find_owners(transaction, ids)
     rows = await fetch_at(
         transaction, statement, places, level=criteria.level, **bound(criteria, CONTENT_FILTERS)
     )

@@ -54,13 +54,13 @@ def _is_merging(patient_id: ColumnElement[str]) -> ColumnElement[int]:
 
 
 # Each with whether its patient is being merged.
-_HOMES = select(_identifier.identifier, _identifier.patient_id, _is_merging(_identifier.patient_id)).where(
+_OWNERS = select(_identifier.identifier, _identifier.patient_id, _is_merging(_identifier.patient_id)).where(
     in_list(_identifier.identifier, "ids"), _identifier.patient_id.is_not(None)
 )
 _FURTHER = select(_shared.identifier, _shared.patient_id, _is_merging(_shared.patient_id)).where(
     in_list(_shared.identifier, "ids")
 )
-_LEADS = union_all(_HOMES, _FURTHER)
+_LEADS = union_all(_OWNERS, _FURTHER)
 # Locked in one order everywhere, so that two submissions never wait for each other.
 _LOCKED = (
     select(_identifier.identifier, _identifier.patient_id, _is_merging(_identifier.patient_id))
@@ -196,9 +196,9 @@ async def replace_contents(transaction: Transaction, entries: Sequence[DocumentE
 # --- looking up ---------------------------------------------------------------------------------------
 
 
-async def find_homes(reader: Reader, ids: Iterable[str]) -> IdsByPatient:
+async def find_owners(reader: Reader, ids: Iterable[str]) -> IdsByPatient:
     """The patients of the objects under `ids`, which are entryUUIDs."""
-    return await _places(reader, _HOMES, ids)
+    return await _places(reader, _OWNERS, ids)
 
 
 async def find_leads(reader: Reader, ids: Iterable[str]) -> IdsByPatient:
@@ -231,7 +231,7 @@ NAMING = (
 )
 
 _STILL_NAMED = union(*(select(column).where(OF_PATIENT, in_list(column, "ids")) for column in NAMING))
-_GO_HOME = (
+_GIVE_TO_OWNER = (
     update(identifier)
     .where(_identifier.identifier == bindparam("which"))
     .values(patient_id=bindparam("patient"))
@@ -248,19 +248,19 @@ async def release(transaction: Transaction, ids: Iterable[str], *, kept: Collect
     What no object has or names may be used again, unless it is among `kept`.
     """
     identifiers = sorted(set(ids))
-    homes = dict(await _pairs(transaction, _HOMES, identifiers))
+    owners = dict(await _pairs(transaction, _OWNERS, identifiers))
     further = await _pairs(transaction, _FURTHER, identifiers)
-    naming = await _find_naming(transaction, grouped([*homes.items(), *further]))
-    # The home of what still leads somewhere is one of those patients.
+    naming = await _find_naming(transaction, grouped([*owners.items(), *further]))
+    # The owner of what still leads somewhere is one of those patients.
     leaving = {
         spelled: min(naming[spelled], default=None)
-        for spelled, home in homes.items()
-        if home not in naming[spelled]
+        for spelled, owner in owners.items()
+        if owner not in naming[spelled]
     }
     ended = [(id_, of) for id_, of in further if of not in naming[id_] or of == leaving.get(id_)]
     await transaction.execute_many(_STOP, [{"which": spelled, "patient": of} for spelled, of in ended])
     await transaction.execute_many(
-        _GO_HOME, [{"which": spelled, "patient": of} for spelled, of in leaving.items()]
+        _GIVE_TO_OWNER, [{"which": spelled, "patient": of} for spelled, of in leaving.items()]
     )
     if free := [spelled for spelled, of in leaving.items() if of is None and spelled not in kept]:
         await transaction.execute(_FREE, ids=free)

@@ -271,7 +271,7 @@ async def lock_registered(transaction: Transaction, ids: Iterable[str]) -> dict[
 
 async def find_values(transaction: Transaction, ids: Iterable[str]) -> list[RegistryObject]:
     """The objects that are registered under `ids`, as values."""
-    places = await identifiers.find_homes(transaction, ids)
+    places = await identifiers.find_owners(transaction, ids)
     return [
         decode_fragment(ObjectClass(object_class), bytes(fragment))
         for object_class, fragment in await fetch_at(transaction, _FRAGMENTS, places)
@@ -281,7 +281,7 @@ async def find_values(transaction: Transaction, ids: Iterable[str]) -> list[Regi
 async def replace_objects(transaction: Transaction, objects: Iterable[RegistryObject]) -> None:
     """Write new statuses or times of registered objects, and the fragments that say so."""
     values = {value.entry_uuid: value for value in objects}
-    places = await identifiers.find_homes(transaction, values)
+    places = await identifiers.find_owners(transaction, values)
     await transaction.execute_many(
         _UPDATE,
         [
@@ -294,7 +294,7 @@ async def replace_objects(transaction: Transaction, objects: Iterable[RegistryOb
 
 async def hide_superseded(transaction: Transaction, ids: Iterable[str]) -> None:
     """Let level 1 show none of `ids`, after newer versions of them were registered."""
-    for patient_id, of_patient in (await identifiers.find_homes(transaction, ids)).items():
+    for patient_id, of_patient in (await identifiers.find_owners(transaction, ids)).items():
         await transaction.execute(_HIDE, patient=patient_id, ids=of_patient)
 
 

@@ -82,7 +82,7 @@ async def find_items(transaction: Transaction, ids: Sequence[str]) -> dict[str, 
 
 
 async def _items(transaction: Transaction, ids: Iterable[str]) -> dict[str, Item]:
-    places = await identifiers.find_homes(transaction, ids)
+    places = await identifiers.find_owners(transaction, ids)
     rows = await fetch_at(transaction, _ITEMS, places)
     return {
         entry_uuid: Item(

@@ -122,7 +122,7 @@ def _places_of_latest(versions: Mapping[str, Sequence[Version]]) -> IdsByPatient
 
 async def find_superseded(transaction: Transaction, ids: Iterable[str]) -> frozenset[str]:
     """Those of `ids` that are not the latest of their versions."""
-    rows = await fetch_at(transaction, NUMBERS, await identifiers.find_homes(transaction, ids))
+    rows = await fetch_at(transaction, NUMBERS, await identifiers.find_owners(transaction, ids))
     versions = await _find_versions(transaction, (logical_id for _, logical_id, _ in rows))
     return frozenset(
         entry_uuid for entry_uuid, logical_id, number in rows if number < versions[logical_id][-1].number

@@ -265,7 +265,7 @@ def _triggers(update: Update) -> list[Association]:
 
 
 async def _taken_triggers(transaction: Transaction, update: Update) -> frozenset[str]:
-    places = await identifiers.find_homes(transaction, chosen_ids(_triggers(update)))
+    places = await identifiers.find_owners(transaction, chosen_ids(_triggers(update)))
     return frozenset(chain.from_iterable(places.values()))
 
 

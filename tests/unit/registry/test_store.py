@@ -170,7 +170,7 @@ SERVED_BY = {
     "identifiers of a merge": (identifiers._MOVE, "PRIMARY KEY (identifier=?)"),
     "shared identifiers of a merge": (identifiers._LEAVE_FURTHER, "shared_identifier_of_patient"),
     "what was shared by two that are one": (identifiers._LEAVE_DOUBLE, "shared_identifier_of_patient"),
-    "the patient of an entryUUID": (identifiers._HOMES, "PRIMARY KEY (identifier=?)"),
+    "the patient of an entryUUID": (identifiers._OWNERS, "PRIMARY KEY (identifier=?)"),
     "the patients of an identifier": (identifiers._LEADS, "PRIMARY KEY (identifier=?)"),
     "locks": (identifiers._LOCKED, "PRIMARY KEY (identifier=?)"),
     "the content of a uniqueId": (identifiers._USED, "PRIMARY KEY (identifier=?)"),
