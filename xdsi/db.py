@@ -126,9 +126,9 @@ def backup(folder: Folder, service: Of = None, as_json: AsJson = False, config: 
     the running services.
 
     Each gets a folder of its own: rows, documents, instances. Every document that the registry shows is in
-    the repository's part. The key that signs the trail (audit-signing.key) is not copied, because it must not
-    lie beside what it vouches for: keep it elsewhere. A second backup into the same folder copies only what
-    is new. Exit status 1 when something is damaged, and left out.
+    the repository's part. The key that signs the trail (audit-signing.key) is not copied: it must not lie
+    beside what it vouches for. A second backup into the same folder copies only what is new. Exit status 1
+    when something is damaged, and left out.
 
     Example: [bold]xdsi db backup /mnt/backup[/bold]
     """
@@ -142,9 +142,9 @@ def backup(folder: Folder, service: Of = None, as_json: AsJson = False, config: 
 def restore(folder: Folder, service: Of = None, as_json: AsJson = False, config: Config = None) -> None:
     """Restore a backup into empty services that are stopped, on SQLite or PostgreSQL as their settings say.
 
-    For the trail copy audit-signing.key to its place before. What had no outcome when the backup was taken,
-    or was registered after the registry's part was, is asked of the registry at the next start. Exit status 1
-    when something in the backup is damaged; the rest is restored all the same.
+    The trail goes on under the key of its new place. What had no outcome when the backup was taken, or was
+    registered after the registry's part was, is asked of the registry at the next start. Exit status 1 when
+    something in the backup is damaged; the rest is restored all the same.
 
     Example: [bold]XDSI_DATA=/srv/new xdsi db restore /mnt/backup[/bold]
     """

@@ -1,7 +1,7 @@
 """Backup and restore of the trail: its records and signatures, the public key and the published checkpoints.
 
-The key that signs is no part of it: it must not lie beside the rows that it vouches for. Whoever restores a
-trail brings the key from where it was copied to.
+The key that signs is no part of it: it must not lie beside the rows that it vouches for. A restored trail
+goes on under the key of its new place, and is verified by both.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from audit_repository.settings import AuditRepositorySettings
-from audit_repository.store.signing import PRIVATE, PUBLIC, PUBLISHED, SigningKeyError, public_key_of
+from audit_repository.store.signing import PUBLIC, PUBLISHED, succeed
 from audit_repository.store.tables import MIGRATIONS, audit_record, metadata
 from shared.store import snapshot as snapshots
 from shared.store.backup import BackupError, BackupManifest, write_index, write_manifest
 from shared.store.engine import Transaction
-from shared.store.folders import make_folder, sync
+from shared.store.folders import sync
 from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot, revision
 
@@ -61,11 +61,11 @@ async def restore(settings: AuditRepositorySettings, folder: Path, manifest: Bac
     Raises
     ------
     BackupError
-        The signing key of the trail is not there, the trail is not empty, or of another schema.
+        The trail is not empty, or of another schema than the backup, whose public key is not there.
     DatabaseUnavailable
         The service is running.
     """
-    await asyncio.to_thread(_check_key, settings.folder, manifest.identity)
+    public = await asyncio.to_thread(_public_keys, folder)
 
     async def rows(transaction: Transaction) -> None:
         await snapshots.load(transaction, metadata, folder / manifest.index)
@@ -84,34 +84,34 @@ async def restore(settings: AuditRepositorySettings, folder: Path, manifest: Bac
                 "the audit repository is not empty; restore into an empty one (another XDSI_DATA and "
                 "XDSI_DATABASE_URL)"
             )
+        # Until the rows are there it can be done again.
+        await asyncio.to_thread(_taken_over, folder, settings.folder, public)
         await database.write(rows)
     finally:
         await database.close()
-    await asyncio.to_thread(_copied, folder, settings.folder)
 
 
 def _copied(source: Path, target: Path) -> str:
-    """Copy the public key and what was published; the digest of the key."""
-    if not (source / PUBLIC).is_file():
-        raise BackupError(f"{source / PUBLIC} is not there: without it nobody can verify the trail")
-    make_folder(target)
-    for name in (PUBLIC, PUBLISHED):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+    """Copy the public keys and what was published; the digest of the keys."""
+    public = _public_keys(source)
+    (target / PUBLIC).write_bytes(public)
+    _copy_published(source, target)
+    return hashlib.sha256(public).hexdigest()
+
+
+def _taken_over(source: Path, target: Path, public: bytes) -> None:
+    succeed(target, public)
+    _copy_published(source, target)
+
+
+def _copy_published(source: Path, target: Path) -> None:
+    if (source / PUBLISHED).is_file():
+        shutil.copyfile(source / PUBLISHED, target / PUBLISHED)
     sync(target)
-    return hashlib.sha256((source / PUBLIC).read_bytes()).hexdigest()
 
 
-def _check_key(folder: Path, identity: str) -> None:
-    path = folder / PRIVATE
-    if not path.is_file():
-        raise BackupError(
-            f"{path} is not there: it is in no backup; copy the signing key of the trail there before, from "
-            "where it is kept"
-        )
+def _public_keys(folder: Path) -> bytes:
     try:
-        public = public_key_of(folder)
-    except SigningKeyError as error:
-        raise BackupError(str(error)) from None
-    if hashlib.sha256(public).hexdigest() != identity:
-        raise BackupError(f"{path} is the key of another trail; copy that of the trail in the backup there")
+        return (folder / PUBLIC).read_bytes()
+    except OSError:
+        raise BackupError(f"{folder / PUBLIC} is not there: without it nobody can verify the trail") from None

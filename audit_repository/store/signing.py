@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from shared.store.folders import make_folder, sync
 PRIVATE = "audit-signing.key"
 PUBLIC = "audit-signing.pub"
 PUBLISHED = "checkpoints.jsonl"
+_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----\n?", re.DOTALL)
 
 
 class SigningKeyError(Exception):
@@ -60,27 +62,39 @@ def public_key_of(folder: Path) -> bytes:
 
 
 class Verifier:
-    """Checks signatures with the public key of `folder`."""
+    """Checks signatures with the public key of `folder`, or its keys: a trail that was restored goes on under
+    the key of its new place."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / PUBLIC
         try:
-            key = load_pem_public_key(path.read_bytes())
+            keys = [load_pem_public_key(pem) for pem in _PEM.findall(path.read_bytes())]
         except (OSError, ValueError) as error:
             raise SigningKeyError(
                 f"{path} is not the public key of the trail; restore it from a copy"
             ) from error
-        if not isinstance(key, Ed25519PublicKey):
+        self._keys = [key for key in keys if isinstance(key, Ed25519PublicKey)]
+        if not keys or len(self._keys) < len(keys):
             raise SigningKeyError(f"{path} is not an Ed25519 key; restore it from a copy")
-        self._key = key
 
     def holds(self, signature: bytes, statement: bytes) -> bool:
         """Whether `signature` is of `statement`."""
-        try:
-            self._key.verify(signature, statement)
-        except InvalidSignature:
-            return False
-        return True
+        return any(_verifies(key, signature, statement) for key in self._keys)
+
+
+def _verifies(key: Ed25519PublicKey, signature: bytes, statement: bytes) -> bool:
+    try:
+        key.verify(signature, statement)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def succeed(folder: Path, before: bytes) -> None:
+    """Let the key of `folder`, made when there is none, go on with a trail of the public keys `before`."""
+    Signer(folder)
+    own = public_key_of(folder)
+    _write(folder / PUBLIC, before if own in before else before + own, 0o644)
 
 
 def check_key(folder: Path) -> None:
