@@ -22,8 +22,8 @@ from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.security.caller import Caller
 from shared.soap.served import Served
 
-_Found = StoredDocument | Assembly
-_Decided = dict[str, tuple[_Found, Decision]]
+_Copy = StoredDocument | Assembly
+_Decided = dict[str, tuple[_Copy, Decision]]
 
 # So much of what is no file may be held in memory for one response.
 _HELD_BYTES = 4 * 1024 * 1024
@@ -75,17 +75,17 @@ async def handle(unit: Unit, request: RetrieveDocumentSetRequest) -> RetrieveDoc
     return DocumentSet(documents=tuple(delivered), errors=tuple(errors), results=tuple(results))
 
 
-async def _known(unit: Unit, unique_ids: Sequence[str]) -> dict[str, list[_Found]]:
+async def _known(unit: Unit, unique_ids: Sequence[str]) -> dict[str, list[_Copy]]:
     """What is stored under these ids, and what is to be made."""
     stored = await documents.find_documents(unit.parts.database, unique_ids)
-    copies_by_id: dict[str, list[_Found]] = {unique_id: [*copies] for unique_id, copies in stored.items()}
+    copies_by_id: dict[str, list[_Copy]] = {unique_id: [*copies] for unique_id, copies in stored.items()}
     if missing := [unique_id for unique_id in unique_ids if unique_id not in copies_by_id]:
         unmade = await assemblies.find_assemblies(unit.parts.database, missing)
         copies_by_id.update((unique_id, [assembly]) for unique_id, assembly in unmade.items())
     return copies_by_id
 
 
-async def _decided(unit: Unit, copies_by_id: dict[str, list[_Found]]) -> _Decided:
+async def _decided(unit: Unit, copies_by_id: dict[str, list[_Copy]]) -> _Decided:
     """For each document the submission by which the caller may have it, or one by which not."""
     copies = [copy for of_one in copies_by_id.values() for copy in of_one]
     if not copies:
@@ -98,7 +98,7 @@ async def _decided(unit: Unit, copies_by_id: dict[str, list[_Found]]) -> _Decide
     return decided_documents
 
 
-def _resource(copy: _Found) -> Resource:
+def _resource(copy: _Copy) -> Resource:
     return Resource(
         patient_id=copy.patient_id,
         document_unique_id=copy.unique_id,
