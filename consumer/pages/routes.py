@@ -174,7 +174,7 @@ class Pages:
         async with await self._fields(request) as fields:
             assertion = await _uploaded(fields)
         try:
-            visitor = await self._reception.admit(node, assertion)
+            visitor = await self._reception.admit(request.scope, assertion)
         except Unauthorized:
             raise SignInNeeded("The assertion in this file is not accepted. It may have expired.") from None
         if visitor.user is None:
@@ -211,7 +211,7 @@ class Pages:
                 raise SignInNeeded
             return visitor
         try:
-            visitor = await self._reception.admit(node, session.visitor.assertion)
+            visitor = await self._reception.admit(request.scope, session.visitor.assertion or b"")
         except Unauthorized:
             self._sessions.close(number)
             raise SignInNeeded("Your assertion is no longer valid. Sign in with a new one.") from None

@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from lxml import etree
 
 from shared.audit.recorder import AuditRecorder
-from shared.faults import NodeRefused, SecurityFault
-from shared.http.problem import Forbidden, Unauthorized
+from shared.faults import SecurityFault
+from shared.http.problem import Unauthorized
+from shared.http.raw_asgi import Scope
+from shared.rest.entrance import entered
 from shared.security.authenticator import Authenticator, assertion_of_bearer
 from shared.security.caller import Caller, Node, User
 from shared.security.rights import Right
@@ -61,25 +63,24 @@ class Reception:
         self._recorder = recorder
         self._endpoint = endpoint
 
-    async def admit(self, node: Node, assertion: bytes | None) -> Visitor:
-        """The visitor who came from `node` with `assertion`, an XML document, or without one.
+    async def admit(self, scope: Scope, assertion: bytes) -> Visitor:
+        """The visitor who came by the connection of `scope` with `assertion`, an XML document.
 
         Raises
         ------
         Unauthorized
-            An assertion is needed, or this one is not accepted.
+            The assertion is not accepted.
         Forbidden
             The node may not ask here, whoever its user is.
         """
-        token = None if assertion is None else urlsafe_b64encode(assertion).rstrip(b"=").decode()
-        try:
-            return await self._verified(node, token)
-        except NodeRefused as fault:
-            await self._recorder.refusals.node(node.address, fault.detail)
-            raise Forbidden(fault.reason) from None
-        except SecurityFault as fault:
-            await self._recorder.refusals.user(fault, node)
-            raise SAML.refusal(fault, token) from None
+        token = urlsafe_b64encode(assertion).rstrip(b"=").decode()
+        return await entered(
+            scope,
+            lambda node: self._verified(node, token),
+            refusals=self._recorder.refusals,
+            scheme=SAML,
+            token=token,
+        )
 
     async def caller(
         self,

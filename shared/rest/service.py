@@ -8,7 +8,7 @@ nobody expected.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -18,21 +18,20 @@ from starlette.routing import BaseRoute, Route
 from shared.attempts import to_its_end
 from shared.audit.events import Outcome
 from shared.audit.recorder import AuditUnavailable
-from shared.faults import NodeRefused, SecurityFault
 from shared.http.address import called
-from shared.http.problem import Forbidden, HttpProblem
+from shared.http.problem import HttpProblem
 from shared.http.raw_asgi import (
     BodyBroken,
     ClientGone,
     Receive,
     Scope,
     Send,
-    node_of,
     send_body,
     send_pieces,
     send_stream,
 )
 from shared.perform import EventRecorder, UnitFactory, perform
+from shared.rest.entrance import entered
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.problems import problem_of
 from shared.rest.scheme import BEARER, Scheme
@@ -150,29 +149,27 @@ class _Endpoint:
         return encoded
 
     async def _caller(self, message: HttpRequest) -> Caller:
-        scope, refusals = message.scope, self._service.recorder.refusals
-        scheme = self._service.scheme
-        token = scheme.token(message.headers.get("authorization", ""))
-        try:
-            node = node_of(scope)
-        except SecurityFault as fault:
-            await refusals.node(scope["client"][0] if scope.get("client") else "", fault.detail)
-            raise scheme.refusal(fault, None) from None
-        try:
-            return await self._service.authenticator.caller(
+        served, service = self._served, self._service
+        token = service.scheme.token(message.headers.get("authorization", ""))
+
+        def prove(node: Node) -> Awaitable[Caller]:
+            return service.authenticator.caller(
                 node,
                 door=self._door,
-                right=self._served.right,
-                endpoint=called(scope, self._service.settings.public_url),
+                right=served.right,
+                endpoint=called(message.scope, service.settings.public_url),
                 bearer=token,
-                speaker_is_user=self._served.speaker is Speaker.USER,
+                speaker_is_user=served.speaker is Speaker.USER,
             )
-        except NodeRefused as fault:
-            await refusals.node(node.address, fault.detail)
-            raise Forbidden(fault.reason) from None
-        except SecurityFault as fault:
-            await refusals.user(fault, node, transaction=self._door)
-            raise scheme.refusal(fault, token) from None
+
+        return await entered(
+            message.scope,
+            prove,
+            refusals=service.recorder.refusals,
+            scheme=service.scheme,
+            token=token,
+            door=self._door,
+        )
 
     async def _send(self, exchange: _Exchange, response: HttpResponse, send: Send) -> None:
         try:
