@@ -207,13 +207,13 @@ async def _here(config: Path | None, among: Sequence[Service]) -> list[Service]:
     return here
 
 
-async def _backup(config: Path | None, wanted: list[Service], folder: Path) -> list[Copied]:
-    services = _ordered(wanted) or await _here(config, copies.SERVICES)
+async def _backup(config: Path | None, selection: list[Service], folder: Path) -> list[Copied]:
+    services = _ordered(selection) or await _here(config, copies.SERVICES)
     return [await copies.back_up(service, config, folder, _progress) for service in services]
 
 
-async def _restore(config: Path | None, wanted: list[Service], folder: Path) -> list[Copied]:
-    services = await asyncio.to_thread(copies.services_in, folder, _ordered(wanted) or copies.SERVICES)
+async def _restore(config: Path | None, selection: list[Service], folder: Path) -> list[Copied]:
+    services = await asyncio.to_thread(copies.services_in, folder, _ordered(selection) or copies.SERVICES)
     restored: list[Copied] = []
     for service in services:
         registry_taken = next(
@@ -233,13 +233,13 @@ def _ordered(services: Sequence[Service]) -> list[Service]:
 
 
 async def _verified(
-    config: Path | None, wanted: list[Service], bytes_per_second: float
+    config: Path | None, selection: list[Service], bytes_per_second: float
 ) -> dict[Service, Report]:
-    if other := [service for service in wanted if service not in _CONTENTS]:
+    if other := [service for service in selection if service not in _CONTENTS]:
         raise Failed(
             f"the {other[0]} keeps rows alone; its database verifies them, there are no files to read"
         )
-    services = wanted or await copies.services_here(config, list(_CONTENTS)) or [Service.REPOSITORY]
+    services = selection or await copies.services_here(config, list(_CONTENTS)) or [Service.REPOSITORY]
     verify = {Service.REPOSITORY: _documents, Service.IMAGING_SOURCE: _instances}
     return {service: await verify[service](config, bytes_per_second) for service in services}
 

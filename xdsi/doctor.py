@@ -79,25 +79,30 @@ async def _examined(config: Path | None, services: Sequence[Service]) -> list[Fi
 
 
 async def _all(config: Path | None, services: Sequence[Service]) -> list[Finding]:
-    found = await _looked("machine", machine.machine)
+    first_findings = await _looked("machine", machine.machine)
     usable: dict[Service, Any] = {}
     for service in services:
         try:
             usable[service] = load(service.settings_class(), config)
         except SettingsError as error:
-            found += [of_problem("settings", problem, service) for problem in error.problems]
-    found += await _looked("port", partial(_on_one_port, usable))
+            first_findings += [of_problem("settings", problem, service) for problem in error.problems]
+    first_findings += await _looked("port", partial(_on_one_port, usable))
     idle: dict[peers.Address, Service] = {}
     for service, settings in usable.items():
-        found += [of_problem(one.check, one.problem, service) for one in start.refusals(service, settings)]
+        first_findings += [
+            of_problem(one.check, one.problem, service) for one in start.refusals(service, settings)
+        ]
         for look in _looks(service, settings):
-            found += await _looked(str(service), look)
+            first_findings += await _looked(str(service), look)
         idle |= _idle(service, settings)
     own = peers.Installation(idle, runs=any(_runs(one) for one in usable.values()))
     checks = (
         _looked(str(service), partial(_asked, service, settings, own)) for service, settings in usable.items()
     )
-    return [*found, *(finding for findings in await asyncio.gather(*checks) for finding in findings)]
+    return [
+        *first_findings,
+        *(finding for findings in await asyncio.gather(*checks) for finding in findings),
+    ]
 
 
 Look = Callable[[], Iterable[Finding] | Awaitable[Iterable[Finding]]]

@@ -127,9 +127,9 @@ async def _retrieve(
 
 def _series(manifest: Manifest) -> list[dict[str, Any]]:
     """The series of a manifest in its order; one that lies in several places once."""
-    found: dict[str, dict[str, Any]] = {}
+    by_uid: dict[str, dict[str, Any]] = {}
     for one in (series for study in manifest.studies for series in study.series):
-        shown = found.setdefault(
+        shown = by_uid.setdefault(
             one.series_instance_uid,
             {
                 "number": one.number,
@@ -140,7 +140,7 @@ def _series(manifest: Manifest) -> list[dict[str, Any]]:
             },
         )
         shown["instances"] += len(one.instances)
-    return list(found.values())
+    return list(by_uid.values())
 
 
 def _tell(manifest: Manifest, result: Retrieval, to: Path, as_json: bool) -> None:

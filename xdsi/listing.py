@@ -83,12 +83,12 @@ def _narrow(
     text = [at for at, column in enumerate(columns) if not column.is_id]
     above = [tuple(columns[at].heading for at in text)] if headings and text else []
     texts = [tuple(" ".join(row[at]) for at in text) for row in rows]
-    wanted = _widths([*above, *texts])
+    full_widths = _widths([*above, *texts])
     words = [
         max(cell_len(word) for row in (*above, *texts) for word in row[at].split(" "))
-        for at in range(len(wanted))
+        for at in range(len(full_widths))
     ]
-    widths = _fitted(_fitted(wanted, words, width), [_NARROWEST] * len(wanted), width)
+    widths = _fitted(_fitted(full_widths, words, width), [_NARROWEST] * len(full_widths), width)
     yield from (_line(row, widths) for row in above)
     for row, shown in zip(rows, texts, strict=True):
         folded = [list(_folded(one, limit)) for one, limit in zip(shown, widths, strict=True)]

@@ -115,8 +115,8 @@ class _Supervisor:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        for wanted in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(wanted, self._asked_to_stop)
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, self._asked_to_stop)
         watches: list[asyncio.Task[None]] = []
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:

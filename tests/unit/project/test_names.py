@@ -33,9 +33,9 @@ def test_a_class_name_is_used_once(package: str):
 #: How often each of these stands alone as the name of a variable or a parameter, at most: a number may fall,
 #: and none may rise. A noun says what it is: instances, digest, manifest.
 PARTICIPLES = {
-    "found": 10,
+    "found": 4,
     "asked": 2,
-    "wanted": 5,
+    "wanted": 0,
     "known": 42,
     "given": 50,
     "named": 42,
