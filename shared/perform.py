@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
@@ -58,7 +58,6 @@ UnitFactory = Callable[[Caller], UnitOfWork[Any]]
 """Makes the unit of work of one request."""
 
 
-@runtime_checkable
 class FallibleResponse(Protocol):
     """A response that carries errors, beside what was asked for or in its place."""
 
@@ -76,7 +75,6 @@ class Closable(Protocol):
         ...
 
 
-@runtime_checkable
 class RelayingResponse(Protocol):
     """A response whose parts arrive from somewhere else while they are sent."""
 
@@ -86,7 +84,6 @@ class RelayingResponse(Protocol):
         ...
 
 
-@runtime_checkable
 class LimitedRequest(Protocol):
     """A request within limits (`shared.messages.bounded.Bounded`)."""
 
@@ -160,10 +157,10 @@ async def perform(
     AuditUnavailable
         Nothing could be recorded: nothing may be answered but that.
     """
-    if isinstance(request, LimitedRequest) and request.refused is not None:
+    if (refused := _refused(request)) is not None:
         # It asks for more than its transaction allows: known when it was read, and no work was begun.
         await recorder.record(served.audit(request, None, caller, Outcome.SERIOUS_FAILURE))
-        raise request.refused
+        raise refused
     work = unit(caller)
     try:
         response = await served.handle(work, request)
@@ -195,12 +192,32 @@ async def _recorded(
 
 def relay_of(response: object) -> Closable | None:
     """What a response brings its parts by, while they are sent."""
-    return response.relay if isinstance(response, RelayingResponse) else None
+    return response.relay if _is_relaying(response) else None
 
 
 def errors_of(response: object) -> Sequence[XdsError]:
     """The errors of a response that may have some."""
-    return response.errors if isinstance(response, FallibleResponse) else ()
+    return response.errors if _is_fallible(response) else ()
+
+
+def _refused(request: object) -> XdsError | None:
+    return request.refused if _is_limited(request) else None
+
+
+# What `isinstance` finds out by a protocol that is checked at run time, at a twentieth of the price: every
+# request passes here.
+
+
+def _is_limited(request: object) -> TypeGuard[LimitedRequest]:
+    return hasattr(request, "refused")
+
+
+def _is_relaying(response: object) -> TypeGuard[RelayingResponse]:
+    return hasattr(response, "relay")
+
+
+def _is_fallible(response: object) -> TypeGuard[FallibleResponse]:
+    return hasattr(response, "errors")
 
 
 def outcome_of(response: object) -> Outcome:
