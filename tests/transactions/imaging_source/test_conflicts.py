@@ -202,7 +202,7 @@ async def test_a_note_of_another_study_hides_nothing_even_when_both_are_asked_fo
 @pytest.mark.parametrize("door", ["STOW-RS", "C-STORE"])
 async def test_each_door_asks_for_the_right_to_reject(source, monkeypatch, door, may_reject):
     await source.keep(a_ct())
-    for rights in (source.parts.authenticator.rights, source.service.dimse.rights):
+    for rights in (source.parts.authenticator.rights, source.service.dimse._service.rights):
         monkeypatch.setattr(
             rights, "may", lambda node, asked, right=None: may_reject or asked != REJECTION_NOTE
         )
