@@ -239,16 +239,9 @@ def _edge(app: App) -> App:
                 await _refuse(watched, span, error, status=413, headers=[])
             except ServerBusy as error:
                 await _refuse(watched, span, error, status=503, headers=[(b"retry-after", b"1")])
-            span.resource = span.resource or _resource(scope)
             span.outcome = span.outcome or _outcome(span.status)
 
     return edge
-
-
-def _resource(scope: Scope) -> str:
-    """What was asked for, as the route is written in the code: without a value of the request."""
-    path = getattr(scope.get("route"), "path", "")
-    return f"{scope['method']} {path}" if path else ""
 
 
 def _outcome(status: int) -> str:
