@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -103,7 +103,7 @@ class AsyncClient:
             When the service began, from the one on and before the other. A string is YYYY[-MM[-DD]]; a
             datetime without zone is local.
         """
-        with _told():
+        with _Told():
             criteria = Criteria.of(
                 patient_id,
                 affinity_domain=self._settings.affinity_domain,
@@ -136,10 +136,10 @@ class AsyncClient:
 
         What is there already is not fetched again. The answer tells what is missing, and why.
         """
-        with _told():
+        with _Told():
             way = Via(via)
         entry, manifest = await self._opened(study, home_community_id)
-        with _told():
+        with _Told():
             return await self._consumer.retrieve(
                 manifest,
                 Path(to),
@@ -153,7 +153,7 @@ class AsyncClient:
     ) -> tuple[DocumentEntry, Manifest]:
         unique_id = study.manifest_id if isinstance(study, FoundStudy) else study
         home = study.home_community_id if isinstance(study, FoundStudy) else home_community_id
-        with _told():
+        with _Told():
             entry = await self._consumer.entry(unique_id, home_community_id=home)
             return entry, await self._consumer.manifest(entry)
 
@@ -205,7 +205,7 @@ class Connection:
         self._loop: _Loop | None = None
 
     async def __aenter__(self) -> AsyncClient:
-        with _told():
+        with _Told():
             return AsyncClient(self._settings, await self._consumer.__aenter__())
 
     async def __aexit__(
@@ -259,19 +259,19 @@ class _Loop:
         self._loop.close()
 
 
-@contextmanager
-def _told() -> Iterator[None]:
+class _Told:
     """What goes wrong is told as the commands tell it; a mistake of ours is raised as it is."""
-    try:
-        yield
-    except (WrongCriterion, UnsafeManifest) as error:
-        raise Failed(str(error)) from None
-    except Failed:
-        raise
-    except Exception as error:
-        if sentence := sentence_of(error):
-            raise Failed(sentence) from error
-        raise
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        match error:
+            case WrongCriterion() | UnsafeManifest():
+                raise Failed(str(error)) from None
+            case Exception() if not isinstance(error, Failed) and (sentence := sentence_of(error)):
+                raise Failed(sentence) from error
 
 
 def _written(moment: Moment | None) -> str:
