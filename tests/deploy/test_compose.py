@@ -127,6 +127,14 @@ def compose(*words: str, check: bool = True, file: str = "compose.demo.yaml") ->
     return done.stdout + done.stderr
 
 
+def ended(name: str) -> str:
+    """What a container said that has ended well."""
+    status = subprocess.run(["podman", "wait", name], capture_output=True, text=True, check=True).stdout
+    logs = subprocess.run(["podman", "logs", name], capture_output=True, text=True, check=True)
+    assert status.strip() == "0", logs.stdout + logs.stderr
+    return logs.stdout + logs.stderr
+
+
 def has_image() -> bool:
     if PODMAN_COMPOSE is None or shutil.which("podman") is None:
         return False
@@ -141,11 +149,9 @@ def has_image() -> bool:
 def test_two_hospitals_share_a_study_across_containers():
     try:
         compose("up", "--detach")
-        auditor = f"xdsi-test-{os.getpid()}_auditor_1"
-        waited = subprocess.run(["podman", "wait", auditor], capture_output=True, text=True, check=True)
-        told = compose("logs")
-        assert waited.stdout.strip() == "0", told
-        assert "every byte equal by RAD-69 and WADO-RS; the clerk sees nothing" in told
-        assert "the demo held" in told
+        told = [ended(f"xdsi-test-{os.getpid()}_{who}_1") for who in ("publisher", "radiologist", "auditor")]
+        assert "published" in told[0]
+        assert "every byte equal by RAD-69 and WADO-RS; the clerk sees nothing" in told[1]
+        assert "the demo held" in told[2]
     finally:
         compose("down", "--volumes", "--timeout", "45", check=False)
