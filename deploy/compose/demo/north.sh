@@ -7,7 +7,7 @@ tries=0
 # shellcheck disable=SC2086
 until xdsi patient add DEMO-1 --name 'Roe^Rick' --to registry:2576 $config; do
     tries=$((tries + 1))
-    [ "$tries" -lt 20 ] || exit 1
+    [ "$tries" -lt 60 ] || exit 1
     sleep 2
 done
 
@@ -17,7 +17,7 @@ python3 -c 'from pathlib import Path; from xdsi.builtin_study import write_study
 {
     until xdsi import /studies/north $config; do
         tries=$((tries + 1))
-        [ "$tries" -lt 20 ] || exit 1
+        [ "$tries" -lt 60 ] || exit 1
         sleep 2
     done
     xdsi publish /studies/north --patient DEMO-1 $config

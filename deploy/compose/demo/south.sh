@@ -6,9 +6,14 @@ digests() {
     find "$1" -name '*.dcm' -exec sh -c 'for file; do tail -c +129 "$file" | sha256sum; done' sh {} + | sort
 }
 
-# shellcheck disable=SC2086
-manifest=$(xdsi find --patient DEMO-1 --user dr.roe --role 'RAD-PHYS^^2.999.40.1' -q $config | tail -n 1)
-[ -n "$manifest" ] || { echo "the radiologist finds nothing"; exit 1; }
+manifest='' tries=0
+until [ -n "$manifest" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 90 ] || { echo "the radiologist finds nothing"; exit 1; }
+    sleep 2
+    # shellcheck disable=SC2086
+    manifest=$(xdsi find --patient DEMO-1 --user dr.roe --role 'RAD-PHYS^^2.999.40.1' -q $config | tail -n 1)
+done
 for via in rad69 wado-rs; do
     rm -rf "/tmp/$via"
     # shellcheck disable=SC2086
