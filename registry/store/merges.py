@@ -40,7 +40,7 @@ _MARK = (
 )
 _IS_SUBSUMED = (patient.c.merging == 1) & (patient.c.survivor != patient.c.patient_id)
 _LOCKED = (
-    select(patient.c.merging)
+    select(patient.c.patient_id, patient.c.merging)
     .where(in_list(patient.c.patient_id, "both"))
     .order_by(patient.c.patient_id)
     .with_for_update()
@@ -94,7 +94,8 @@ async def finish(database: Database, patient_id: str = "") -> int:
 async def _go_on(transaction: Transaction, *, subsumed: str, survivor: str) -> bool:
     """Move one portion; whether there is more. Several may do so at once, each a portion of its own."""
     both = [subsumed, survivor]
-    if (1,) not in await transaction.fetch(_LOCKED, both=both):
+    # The survivor may be of another merge by now, whose mark it then has.
+    if (subsumed, 1) not in await transaction.fetch(_LOCKED, both=both):
         return False
     if await _move_portion(transaction, subsumed, survivor):
         return True
@@ -105,25 +106,17 @@ async def _go_on(transaction: Transaction, *, subsumed: str, survivor: str) -> b
 async def _move_portion(transaction: Transaction, subsumed: str, survivor: str) -> bool:
     # One more than is moved: whether there is more.
     objects = await transaction.fetch(_OBJECTS, patient=subsumed, most=PORTION + 1)
-    rows = objects[:PORTION]
+    spellings: set[str] = set()
+    moves: list[dict[str, Any]] = []
+    for *ids, object_class, fragment in objects[:PORTION]:
+        spellings.update(spelled for spelled in ids if spelled is not None)
+        moved = _moved(object_class, bytes(fragment), survivor)
+        moves.append({"patient": subsumed, "which": ids[0], "to": survivor, "fragment": moved})
     # Identifiers first: they are the locks of the objects.
-    identifiers_of_objects = {
-        spelled for row in rows for spelled in row[: len(NAMING)] if spelled is not None
-    }
-    await identifiers.move(transaction, identifiers_of_objects, subsumed, survivor)
-    await transaction.execute(_MOVE_VALUES, subsumed=subsumed, to=survivor, ids=[row[0] for row in rows])
-    await transaction.execute_many(
-        _MOVE_OBJECT,
-        [
-            {
-                "patient": subsumed,
-                "which": row[0],
-                "to": survivor,
-                "fragment": _moved(row[-2], bytes(row[-1]), survivor),
-            }
-            for row in rows
-        ],
-    )
+    await identifiers.move(transaction, spellings, subsumed, survivor)
+    entry_uuids = [move["which"] for move in moves]
+    await transaction.execute(_MOVE_VALUES, subsumed=subsumed, to=survivor, ids=entry_uuids)
+    await transaction.execute_many(_MOVE_OBJECT, moves)
     if len(objects) > PORTION:
         return True
     await identifiers.move_further(transaction, subsumed, survivor)

@@ -263,6 +263,21 @@ async def test_a_further_merge_waits_for_the_end_of_the_first(registry):
     assert (await find_patient(registry.parts.database, OTHER_PATIENT)).survivor == last
 
 
+async def test_who_comes_late_to_help_leaves_the_next_merge_of_the_survivor_its_mark(registry):
+    await with_documents(registry)
+    third = "THIRD^^^" + PATIENT.partition("^^^")[2]
+    await registry.add_patient(third)
+    entries = await with_documents(registry, third)
+    database = registry.parts.database
+    await decided(registry, OTHER_PATIENT, PATIENT)
+    await merges.finish(database)
+    await decided(registry, third, PATIENT)
+
+    await database.write(lambda work: merges._go_on(work, subsumed=OTHER_PATIENT, survivor=PATIENT))
+    assert (await find_patient(database, PATIENT)).merging
+    assert {entry.entry_uuid for entry in entries} <= (await found_of(registry, PATIENT)).keys()
+
+
 # --- what is left alone ----------------------------------------------------------------------------------
 
 
