@@ -58,7 +58,7 @@ Node = Annotated[
 ]
 OfOutcome = Annotated[
     OutcomeFilter | None,
-    typer.Option(help="Only events that ended so; refused by consent or rights is no failure."),
+    typer.Option(help="Only events that ended so; refused, by consent or rights, is one way to fail."),
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with all columns, for spreadsheets.")]
 

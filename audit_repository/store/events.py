@@ -15,7 +15,6 @@ from sqlalchemy import (
     FromClause,
     Select,
     bindparam,
-    exists,
     func,
     insert,
     literal,
@@ -38,7 +37,6 @@ from audit_repository.store.identities import identities, insert_identities, rea
 from audit_repository.store.signing import Signer, last_published, publish
 from audit_repository.store.tables import audit_checkpoint, audit_head, audit_record, audit_term
 from shared.attempts import awaited
-from shared.audit.events import REFUSED
 from shared.background import BackgroundWork
 from shared.store.engine import Database, Row, Transaction
 from shared.store.failures import DatabaseError
@@ -83,9 +81,8 @@ class Search:
     """What to find; an empty value means any. Times are as `instant` writes them, `since` included, `until`
     not. `patient` is an id with all that was merged into it, whose records still name it as they did then.
 
-    `failed` None means any outcome, True one that is neither success nor a refusal; `outcome` is REFUSED, or
-    empty. Only records below the sequence `before`
-    are found.
+    `failed` None means any outcome, True any but success; `outcome` is REFUSED, for those of them where
+    somebody was refused, or empty. Only records below the sequence `before` are found.
     """
 
     patient: str = ""
@@ -107,9 +104,6 @@ class Search:
     limit: int = 100
 
 
-_REFUSAL = select(audit_term.c.sequence).where(
-    audit_term.c.kind == literal(IndexKind.OUTCOME.value), audit_term.c.value == literal(REFUSED)
-)
 _TERMS = ("patient", "user", "type", "object", "source", "address", "outcome")
 _BY_TERM = {name: IndexKind(name).value for name in _TERMS}
 _BY_COLUMN = ("subject", "fingerprint", "peer", "standing")
@@ -367,9 +361,6 @@ def _search(criteria: Search) -> Select[Any]:
         statement = statement.where(
             record.outcome > literal(0) if criteria.failed else record.outcome == literal(0)
         )
-    if criteria.failed:
-        # A refusal is no failure, though its outcome is not success.
-        statement = statement.where(~exists(_REFUSAL.where(audit_term.c.sequence == record.sequence)))
     if criteria.unparsed:
         statement = statement.where(record.state == literal(RecordState.UNPARSED.value))
     return statement.where(newest < bindparam("before")).order_by(newest.desc()).limit(bindparam("limit"))
