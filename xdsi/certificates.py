@@ -26,7 +26,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from cryptography.hazmat.primitives.serialization.pkcs12 import (
+    load_pkcs12,
+    serialize_key_and_certificates,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.store.folders import make_folder, sync
@@ -107,7 +110,8 @@ def create_community(folder: Path, name: str, hosts: Sequence[str] = HOSTS) -> C
     if not trust.exists():
         _write(trust, authority.certificate.read_bytes(), mode=0o644)
     bundle = folder / "node.p12"
-    _write(bundle, _bundled(node, authority), mode=0o600)
+    if not _is_bundle_of(bundle, node, authority):
+        _write(bundle, _bundled(node, authority), mode=0o600)
     return Community(
         name=name,
         folder=folder,
@@ -187,6 +191,17 @@ def _bundled(node: Pair, authority: Pair) -> bytes:
         [_certificate(authority.certificate)],
         BestAvailableEncryption(PASSWORD.encode()),
     )
+
+
+def _is_bundle_of(bundle: Path, node: Pair, authority: Pair) -> bool:
+    if not bundle.exists():
+        return False
+    try:
+        contents = load_pkcs12(bundle.read_bytes(), PASSWORD.encode())
+    except ValueError:
+        return False
+    certificates = [one.certificate for one in (contents.cert, *contents.additional_certs) if one is not None]
+    return certificates == [_certificate(node.certificate), _certificate(authority.certificate)]
 
 
 # --- what is still good -------------------------------------------------------------------------------

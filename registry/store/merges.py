@@ -108,10 +108,10 @@ async def _move_portion(transaction: Transaction, subsumed: str, survivor: str) 
     objects = await transaction.fetch(_OBJECTS, patient=subsumed, most=PORTION + 1)
     spellings: set[str] = set()
     moves: list[dict[str, Any]] = []
-    for *ids, object_class, fragment in objects[:PORTION]:
+    for *ids, object_class, octets in objects[:PORTION]:
         spellings.update(spelled for spelled in ids if spelled is not None)
-        moved = _moved(object_class, bytes(fragment), survivor)
-        moves.append({"patient": subsumed, "which": ids[0], "to": survivor, "fragment": moved})
+        fragment = _of_survivor(object_class, bytes(octets), survivor)
+        moves.append({"patient": subsumed, "which": ids[0], "to": survivor, "fragment": fragment})
     # Identifiers first: they are the locks of the objects.
     await identifiers.move(transaction, spellings, subsumed, survivor)
     entry_uuids = [move["which"] for move in moves]
@@ -123,6 +123,6 @@ async def _move_portion(transaction: Transaction, subsumed: str, survivor: str) 
     return False
 
 
-def _moved(object_class: str, fragment: bytes, survivor: str) -> bytes:
+def _of_survivor(object_class: str, fragment: bytes, survivor: str) -> bytes:
     # Associations are two thirds of a patient's objects, and say nothing of the patient.
     return fragment if object_class == ObjectClass.ASSOCIATION else replace_patient_id(fragment, survivor)

@@ -23,7 +23,7 @@ OTHERS = {"database", "prometheus"}
 ROOT = {"prepare"}
 PROMTOOL = shutil.which("promtool")
 PODMAN_COMPOSE = shutil.which("podman-compose")
-IMAGE = os.environ.get("XDSI_IMAGE", "xdsi:0.1.0")
+IMAGE = os.environ.get("IMAGE_NAME", "xdsi:0.1.0")
 PERIOD = 45
 
 
@@ -121,7 +121,7 @@ def compose(*words: str, check: bool = True, file: str = "compose.demo.yaml") ->
     assert PODMAN_COMPOSE is not None
     done = subprocess.run(
         [PODMAN_COMPOSE, "-p", f"xdsi-test-{os.getpid()}", "-f", str(COMPOSE / file), *words],
-        capture_output=True, text=True, check=False, env=os.environ | {"XDSI_IMAGE": IMAGE},
+        capture_output=True, text=True, check=False, env=os.environ | {"IMAGE_NAME": IMAGE},
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stderr
     return done.stdout + done.stderr

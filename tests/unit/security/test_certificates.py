@@ -30,6 +30,7 @@ def test_a_community_has_its_files_and_its_keys_are_its_own(tmp_path):
         "idp.key",
         "idp.pem",
         "node.key",
+        "node.p12",
         "node.pem",
         "trust.pem",
     ]
@@ -55,7 +56,7 @@ def test_what_is_lost_is_made_again(tmp_path):
 
     after = contents(tmp_path)
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"node.pem", "idp.key", "idp.pem"}
+    assert changed == {"node.pem", "node.p12", "idp.key", "idp.pem"}
 
 
 def test_a_certificate_near_its_end_is_renewed_with_its_key(tmp_path, monkeypatch):
