@@ -33,8 +33,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# And the rules of the house: what holds for every module, page and message, whatever it does.
 check: lint
-	$(BIN)/pytest $(PARALLEL) tests/unit tests/transactions
+	$(BIN)/pytest $(PARALLEL) tests/unit/project
 
 bench: setup
 	@for program in bench/*.py; do $(BIN)/python $$program --short || exit 1; done

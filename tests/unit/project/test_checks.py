@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 PARALLEL = "-n auto --dist loadfile --no-loadscope-reorder --durations 10"
-TESTS_OF_CHECK = f".venv/bin/pytest {PARALLEL} tests/unit tests/transactions"
+TESTS_OF_CHECK = f".venv/bin/pytest {PARALLEL} tests/unit/project"
 
 
 def commands_of(target: str) -> list[str]:
@@ -19,7 +19,7 @@ def commands_of(target: str) -> list[str]:
     return [line for line in lines if re.match(r"\.venv/bin/(ruff|mypy|lint-imports|pytest)\b", line)]
 
 
-def test_check_is_format_lint_types_imports_and_then_the_tests_in_process():
+def test_check_is_format_lint_types_imports_and_then_the_rules_of_the_house():
     assert commands_of("lint") == [
         ".venv/bin/ruff format --check .",
         ".venv/bin/ruff check .",
@@ -38,5 +38,5 @@ def test_hooks_before_a_commit_are_the_checks_of_make_lint():
 
 def test_a_whole_run_fails_on_the_checks_before_it_begins_the_tests():
     run = (ROOT / ".ci" / "run").read_text("utf-8")
-    assert re.findall(r"^make (\w+)", run, re.MULTILINE) == ["lint", "test"]
+    assert re.findall(r"^make (\w+)", run, re.MULTILINE) == ["check", "test"]
     assert "set -euo pipefail" in run
