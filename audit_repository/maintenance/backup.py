@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -18,7 +17,7 @@ from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.signing import PUBLIC, PUBLISHED, succeed
 from audit_repository.store.tables import MIGRATIONS, audit_record, metadata
 from shared.store import snapshot as snapshots
-from shared.store.backup import BackupError, BackupManifest, write_index, write_manifest
+from shared.store.backup import BackupError, BackupManifest, no_contents, write_index, write_manifest
 from shared.store.engine import Transaction
 from shared.store.folders import sync
 from shared.store.opening import open_database
@@ -44,15 +43,10 @@ async def backup(settings: AuditRepositorySettings, folder: Path) -> BackupManif
             folder,
             service=settings.service,
             identity=identity,
-            contents=_nothing(),
+            contents=no_contents(),
         )
     await asyncio.to_thread(write_manifest, folder, manifest)
     return manifest
-
-
-async def _nothing() -> AsyncIterator[tuple[str, int]]:
-    return
-    yield
 
 
 async def restore(settings: AuditRepositorySettings, folder: Path, manifest: BackupManifest) -> None:

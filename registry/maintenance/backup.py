@@ -4,7 +4,6 @@ messages that come again."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -12,7 +11,7 @@ from sqlalchemy import func, select
 from registry.settings import RegistrySettings
 from registry.store.tables import METADATA, MIGRATIONS, consent, patient, registry_object
 from shared.store import snapshot as snapshots
-from shared.store.backup import BackupError, BackupManifest, write_index, write_manifest
+from shared.store.backup import BackupError, BackupManifest, no_contents, write_index, write_manifest
 from shared.store.engine import Transaction
 from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot, revision
@@ -29,15 +28,10 @@ async def backup(settings: RegistrySettings, folder: Path) -> BackupManifest:
             folder,
             service=settings.service,
             identity=settings.affinity_domain,
-            contents=_nothing(),
+            contents=no_contents(),
         )
     await asyncio.to_thread(write_manifest, folder, manifest)
     return manifest
-
-
-async def _nothing() -> AsyncIterator[tuple[str, int]]:
-    return
-    yield
 
 
 async def restore(settings: RegistrySettings, folder: Path, manifest: BackupManifest) -> None:

@@ -54,6 +54,12 @@ class BackupManifest:
     contents: int
 
 
+async def no_contents() -> AsyncIterator[tuple[str, int]]:
+    """Of rows that refer to no content."""
+    return
+    yield
+
+
 async def write_index(
     snapshot: Snapshot,
     metadata: MetaData,
