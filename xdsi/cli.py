@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),
     "audit": ("xdsi.audit", "Search, verify and report the audit trail."),
     "db": ("xdsi.db", "Upgrade, back up, restore and verify databases and documents."),
+    "validate": ("xdsi.validate", "Say what kind of thing a file is, and what is wrong with it, by clause."),
     "certificates": (
         "xdsi.make_certificates",
         "Certificates for trying out: an authority, nodes, an assertion provider.",

@@ -18,6 +18,7 @@ from shared.rest.served import ServedRest
 from shared.security.rights import DOORS, Right
 from shared.security.speaker import Speaker
 from xdsi.errors_page import errors_page
+from xdsi.requirements_page import requirements_page
 from xdsi.services import Service
 from xdsi.settings_page import WRITTEN, settings_page
 
@@ -207,6 +208,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "conformance-statement.md": conformance_page,
     "errors.md": errors_page,
+    "conformance-requirements.md": requirements_page,
     **{
         f"openapi-{service}.json": partial(openapi_page, service)
         for service in Service

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md"]
 SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository")
-CODE = (*SERVICES, "shared", "xdsi")
+CODE = (*SERVICES, "conformance", "shared", "xdsi")
 
 _PATH = re.compile(rf"`((?:{'|'.join((*CODE, 'tests', 'docs', 'bench'))})/[\w/.-]*)`")
 _WORK = re.compile(r'BackgroundWork\(\s*"([^"]+)"')

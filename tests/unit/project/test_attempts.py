@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[3]
 SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository")
 TREES = {
     str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8"))
-    for part in (*SERVICES, "shared", "xdsi")
+    for part in (*SERVICES, "conformance", "shared", "xdsi")
     for path in (ROOT / part).rglob("*.py")
 }
 #: The roads of requests: SOAP and REST, and what both have in common.

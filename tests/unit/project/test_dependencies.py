@@ -16,7 +16,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
-    "xdsi", "registry", "repository", "imaging_source", "consumer", "audit_repository", "gateway", "shared",
+    "xdsi", "registry", "repository", "imaging_source", "consumer", "audit_repository", "gateway",
+    "conformance", "shared",
 )  # fmt: skip
 # Found by another library where they are installed.
 LOADED_BY_OTHERS = {

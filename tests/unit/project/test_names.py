@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
-    "registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository", "shared", "xdsi",
+    "registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository",
+    "conformance", "shared", "xdsi",
 )  # fmt: skip
 
 

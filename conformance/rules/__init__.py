@@ -1,0 +1,1 @@
+"""What the standards demand, one module for each kind of thing; each rule is a generator of findings."""

@@ -1,0 +1,8 @@
+"""All examples of the corpus."""
+
+from __future__ import annotations
+
+from conformance.corpus import mado, manifests
+from conformance.corpus.example import Example
+
+CORPUS: list[Example] = [*manifests.examples(), *mado.examples()]
