@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from itertools import chain
+from typing import NamedTuple
 
 from shared.ebrim import schemes
 from shared.ebrim.identifiers import CX, CXi
@@ -56,9 +58,9 @@ class Parameter:
     at_any_level: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredQuery:
-    """One stored query and its parameters."""
+    """One stored query and its parameters; each is there once, and equal to itself alone."""
 
     query_id: str
     name: str
@@ -312,11 +314,9 @@ def criteria_of(
         raise UnknownStoredQuery(f"the stored query {query_id[:80]} is not known to this transaction")
     errors: list[XdsError] = []
     clauses: dict[str, Clauses] = {}
-    parameters_known = [
-        parameter for parameter in query.parameters if parameter.level == 1 or metadata_update
-    ]
     level = _level(parameters, errors) if metadata_update else 1
-    for parameter in parameters_known:
+    needs = _needs(query, metadata_update)
+    for parameter in needs.known:
         sent = parameters.get(parameter.name)
         if not sent and parameter.need is not Need.REQUIRED:
             continue
@@ -324,8 +324,8 @@ def criteria_of(
             clauses[parameter.name] = _read(parameter, sent or (), level)
         except QueryError as error:
             errors.append(error)
-    errors.extend(_one_of(parameters_known, parameters, level))
-    errors.extend(_at_least_one(parameters_known, parameters))
+    errors.extend(_one_of(needs.one_of, parameters, level))
+    errors.extend(_at_least_one(needs.at_least_one, parameters))
     if errors:
         raise Rejected(*errors)
     return Criteria(query, clauses, level)
@@ -406,8 +406,25 @@ def _missing(parameter: Parameter) -> StoredQueryMissingParam:
     return StoredQueryMissingParam(parameter.name)
 
 
-def _one_of(parameters: Sequence[Parameter], sent: Mapping[str, Clauses], level: int) -> Iterator[QueryError]:
-    group = [parameter for parameter in parameters if parameter.need is Need.ONE_OF]
+class _Needs(NamedTuple):
+    """The parameters of a query that are known, and those of them of which some are wanted."""
+
+    known: tuple[Parameter, ...]
+    one_of: tuple[Parameter, ...]
+    at_least_one: tuple[Parameter, ...]
+
+
+@lru_cache(maxsize=64)
+def _needs(query: StoredQuery, metadata_update: bool) -> _Needs:
+    known = tuple(parameter for parameter in query.parameters if parameter.level == 1 or metadata_update)
+    one_of, at_least_one = (
+        tuple(parameter for parameter in known if parameter.need is need)
+        for need in (Need.ONE_OF, Need.AT_LEAST_ONE)
+    )
+    return _Needs(known, one_of, at_least_one)
+
+
+def _one_of(group: Sequence[Parameter], sent: Mapping[str, Clauses], level: int) -> Iterator[QueryError]:
     given = [parameter.name for parameter in group if sent.get(parameter.name)]
     if group and not given:
         names = [parameter.name for parameter in group if parameter.level <= level]
@@ -416,7 +433,7 @@ def _one_of(parameters: Sequence[Parameter], sent: Mapping[str, Clauses], level:
         yield StoredQueryParamNumber(f"{' and '.join(given)} exclude each other; give one of them")
 
 
-def _at_least_one(parameters: Sequence[Parameter], sent: Mapping[str, Clauses]) -> Iterator[QueryError]:
-    group = [parameter.name for parameter in parameters if parameter.need is Need.AT_LEAST_ONE]
-    if group and not any(sent.get(name) for name in group):
-        yield StoredQueryMissingParam(f"one or more of {', '.join(group)}")
+def _at_least_one(group: Sequence[Parameter], sent: Mapping[str, Clauses]) -> Iterator[QueryError]:
+    names = [parameter.name for parameter in group]
+    if names and not any(sent.get(name) for name in names):
+        yield StoredQueryMissingParam(f"one or more of {', '.join(names)}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, TypeVar
 
@@ -86,28 +87,40 @@ def _is_small(event: AuditEvent) -> bool:
     """Whether all bounds hold at a glance, as they do for nearly every event."""
     if len(event.participants) > _FEW or len(event.objects) > _FEW:
         return False
-    lengths = [len(event.outcome_description)]
+    number, longest, text = _told(event.participants)
+    lengths = [len(event.outcome_description), longest]
     octets = 0
-    for one in event.participants:
-        lengths += len(one.user_id), len(one.alternative_user_id), len(one.user_name), len(one.network_id)
-        lengths += [len(role.code) + len(role.system) + len(role.text) for role in one.roles]
     for item in event.objects:
-        kind = item.id_type
-        lengths += len(item.object_id), len(item.name), len(kind.code) + len(kind.system) + len(kind.text)
+        lengths += len(item.object_id), len(item.name), _length(item.id_type)
         if item.query is not None:
             octets += len(item.query)
         for name, value in item.details:
             lengths += len(name), len(value) // _WIDEST
             octets += len(value)
         lengths += [len(uid) for uid, _ in item.sop_classes]
-    for code in (event.event_id, *event.event_types, *event.purposes):
-        lengths.append(len(code.code) + len(code.system) + len(code.text))
+    lengths += map(_length, (event.event_id, *event.event_types, *event.purposes))
     return (
         max(lengths) * _WIDEST <= MAX_VALUE
         and octets <= MAX_QUERY
-        and len(lengths) <= _GLANCE
-        and sum(lengths) * _WIDEST <= _TEXT
+        and len(lengths) + number <= _GLANCE
+        and (sum(lengths) + text) * _WIDEST <= _TEXT
     )
+
+
+@lru_cache(maxsize=1024)
+def _told(participants: tuple[Participant, ...]) -> tuple[int, int, int]:
+    """How many values participants have, the characters of the longest, and those of all; users and
+    endpoints come again with every request."""
+    lengths = [0]
+    for one in participants:
+        lengths += len(one.user_id), len(one.alternative_user_id), len(one.user_name), len(one.network_id)
+        lengths += map(_length, one.roles)
+    return len(lengths), max(lengths), sum(lengths)
+
+
+@lru_cache(maxsize=1024)
+def _length(code: Coded) -> int:
+    return len(code.code) + len(code.system) + len(code.text)
 
 
 # --- the head ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 
 FACILITY = 10  # security/authorization messages
@@ -64,6 +65,7 @@ def message(
     return header.encode("ascii") + body
 
 
+@lru_cache(maxsize=64)
 def _name(value: str, most: int) -> str:
     return _UNPRINTABLE.sub("_", value)[:most] or "-"
 
