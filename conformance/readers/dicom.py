@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from conformance.readers.source import Buffer
 from conformance.tags import ATTRIBUTES, name, tag
 
 EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
@@ -32,8 +33,6 @@ _SEQUENCE_END: Final = 0xFFFEE0DD
 _SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _UNPADDED: Final = b" \0"
-
-Buffer = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,22 @@ from collections.abc import Iterator
 
 from conformance.codes import KEY_OBJECT_SELECTION, MANIFEST_WITH_DESCRIPTION, TEMPORARY_TITLE
 from conformance.findings import Finding
-from conformance.readers.dicom import Buffer, DicomFile, read_dicom
+from conformance.judgement import Judgement
+from conformance.readers.dicom import DicomFile, read_dicom
+from conformance.readers.source import Source
 from conformance.requirements import finding
 from conformance.rules import dicom, kos
 
 
-def judged(octets: Buffer) -> tuple[str, Iterator[Finding]]:
+def judged(source: Source) -> Judgement:
     """What the file is, for people, and what is wrong with it."""
-    file = read_dicom(octets)
+    file = read_dicom(source.buffer())
     if file.data_set.text(0x00080016) != KEY_OBJECT_SELECTION and file.data_set.text(0x00080060) != "KO":
-        return "DICOM instance", _instance(file)
+        return Judgement("DICOM instance", _instance(file))
     manifest = kos.Manifest(file.data_set)
     if manifest.title.value in (MANIFEST_WITH_DESCRIPTION, TEMPORARY_TITLE):
-        return "MADO manifest (KOS)", _mado(file, manifest)
-    return "XDS-I.b manifest (KOS)", _manifest(file, manifest)
+        return Judgement("MADO manifest (KOS)", _mado(file, manifest))
+    return Judgement("XDS-I.b manifest (KOS)", _manifest(file, manifest))
 
 
 def _instance(file: DicomFile) -> Iterator[Finding]:

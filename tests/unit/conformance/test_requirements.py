@@ -9,7 +9,7 @@ from conformance.requirements import TABLE, requirements
 from tests.unit.conformance.corpus import CORPUS
 
 ROOT = Path(__file__).parents[3]
-_ID = re.compile(r'"([A-Z]+(?:-[A-Z0-9]+)*-\d{3})"')
+_ID = re.compile(r'"([A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*-\d{3})"')
 #: Mistakes of ours, which no example can show.
 NOT_SHOWN = {"FILE-001", "FILE-002"}
 
