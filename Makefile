@@ -5,7 +5,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	&& echo $$candidate && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test lint check bench fuzz lock
+.PHONY: setup demo test lint check audit bench fuzz lock
 
 setup: .venv/ready
 
@@ -36,6 +36,10 @@ lint: setup
 # And the rules of the house: what holds for every module, page and message, whatever it does.
 check: lint
 	$(BIN)/pytest $(PARALLEL) tests/unit/project
+
+# Known weaknesses of what runs, where somebody can be asked.
+audit: setup
+	@deploy/audit.sh
 
 bench: setup
 	@for program in bench/*.py; do $(BIN)/python $$program --short || exit 1; done

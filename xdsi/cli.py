@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "xdsi.publications",
         "What is published, what waits or failed and why; try again, withdraw.",
     ),
+    "kpi": ("xdsi.kpi", "Volumes, publications and times of retrieval, for the manager of a PACS."),
     "find": ("xdsi.find", "Find published studies of a patient by ITI-18."),
     "fetch": ("xdsi.fetch", "Fetch the images that a manifest points at, by RAD-69 or WADO-RS."),
     "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),

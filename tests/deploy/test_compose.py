@@ -94,13 +94,6 @@ def test_secrets_are_made_once_and_by_chance(tmp_path: Path):
     assert len(made[0]) == 48
 
 
-def test_prometheus_is_told_the_alerts_that_the_documentation_tells():
-    page = (DEPLOY.parent / "docs/alerts.md").read_text("utf-8")
-    told = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert told
-    assert yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text("utf-8")) == yaml.safe_load(told[1])
-
-
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (apt-get install prometheus)")
 def test_prometheus_takes_what_it_is_given():
     assert PROMTOOL is not None

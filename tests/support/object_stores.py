@@ -43,9 +43,9 @@ def _free_ports_from(port: int) -> int:
             port += 100
 
 
-def _settings(port: int, access_key: str, secret_key: str) -> S3Settings:
+def _settings(port: int, access_key: str, secret_key: str, address: str = "127.0.0.1") -> S3Settings:
     return S3Settings(
-        endpoint=f"http://127.0.0.1:{port}",
+        endpoint=f"http://{address}:{port}",
         access_key=access_key,
         secret_key=secret_key,
         allow_http=True,
@@ -53,15 +53,15 @@ def _settings(port: int, access_key: str, secret_key: str) -> S3Settings:
 
 
 @contextmanager
-def moto() -> Iterator[ObjectStore]:
+def moto(address: str = "127.0.0.1") -> Iterator[ObjectStore]:
     """moto's server in a thread."""
     server_module = pytest.importorskip("moto.server")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = server_module.ThreadedMotoServer(ip_address=address, port=0, verbose=False)
     server.start()
     try:
         _, port = server.get_host_and_port()
-        urlopen(Request(f"http://127.0.0.1:{port}/test", method="PUT")).close()
-        yield ObjectStore(_settings(port, "id", "secret"))
+        urlopen(Request(f"http://{address}:{port}/test", method="PUT")).close()
+        yield ObjectStore(_settings(port, "id", "secret", address))
     finally:
         server.stop()
 

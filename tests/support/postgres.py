@@ -19,7 +19,8 @@ import pytest
 _USER = "postgres"
 
 
-def _binaries() -> Path | None:
+def binaries() -> Path | None:
+    """The folder of PostgreSQL's programs, where it is installed."""
     if found := shutil.which("initdb"):
         return Path(found).parent
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -39,57 +40,60 @@ def _run(*command: str | Path) -> None:
 
 
 @contextmanager
-def running(*, port: int) -> Iterator[Path]:
-    """A server on 127.0.0.1 and in the folder that is given, as Debian starts one: passwords over TCP."""
-    binaries = _binaries()
-    assert binaries is not None
+def running(*, port: int, more: str = "") -> Iterator[Path]:
+    """A server on 127.0.0.1 and in the folder that is given, as Debian starts one: passwords over TCP.
+
+    `more` are further options.
+    """
+    programs = binaries()
+    assert programs is not None
     folder = Path(tempfile.mkdtemp(prefix="xdsi-postgresql-"))
     if os.geteuid() == 0:
         shutil.chown(folder, _USER, _USER)
     folder.chmod(0o755)
     data = folder / "data"
     _run(
-        binaries / "initdb", "-D", data, "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync",
+        programs / "initdb", "-D", data, "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync",
         "--auth-local=trust", "--auth-host=scram-sha-256",
     )  # fmt: skip
-    options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1 -c fsync=off"
-    _run(binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start")
+    options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1 -c fsync=off {more}"
+    _run(programs / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start")
     try:
         yield folder
     finally:
-        _stop(binaries, data, folder)
+        _stop(programs, data, folder)
 
 
 @functools.cache
-def _cluster(binaries: Path) -> str:
+def _cluster(programs: Path) -> str:
     folder = Path(tempfile.mkdtemp(prefix="xdsi-postgresql-"))
     if os.geteuid() == 0:
         shutil.chown(folder, _USER, _USER)
     data = folder / "data"
     _run(
-        binaries / "initdb", "-D", data, "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync"
+        programs / "initdb", "-D", data, "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync"
     )
     # fsync is off: what is tested here is logic, and durability has its tests in tests/faults.
     options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=200"
-    _run(binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start")
-    atexit.register(_stop, binaries, data, folder)
+    _run(programs / "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start")
+    atexit.register(_stop, programs, data, folder)
     return f"postgresql://{_USER}@/postgres?host={folder}"
 
 
-def _stop(binaries: Path, data: Path, folder: Path) -> None:
-    _run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+def _stop(programs: Path, data: Path, folder: Path) -> None:
+    _run(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def postgres_url() -> str:
     """URL of the cluster; tests that need one are skipped where PostgreSQL is not installed."""
-    binaries = _binaries()
-    if binaries is None:
+    programs = binaries()
+    if programs is None:
         pytest.skip("PostgreSQL is not installed")
     if os.geteuid() == 0 and shutil.which("runuser") is None:
         pytest.skip("PostgreSQL does not run as root, and runuser is missing")
-    return _cluster(binaries)
+    return _cluster(programs)
 
 
 async def fresh_database(cluster: str) -> str:

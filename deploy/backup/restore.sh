@@ -1,0 +1,71 @@
+#!/bin/sh
+# Restores a whole community from what back-up.sh made: into an empty place, here or on another host, services stopped.
+#
+#   restore.sh database [MOMENT]   PostgreSQL, as it was at the last moment of the backup, or at another one
+#   restore.sh files [MOMENT]      what lay in files; on each host, with its PART
+#
+# BACKUP, KEYS, PART, XDSI_DATA, XDSI_ETC: as for back-up.sh; the last two are where everything is to be, and are empty
+# PGDATA: folder for the data of PostgreSQL, which is empty; PG_BIN: the folder of its programs
+# PG_USER: the user that PostgreSQL runs as (postgres), where this is root
+# PG_OPTIONS: options for its first start, such as "-c port=5433"
+set -eu
+umask 077
+: "${BACKUP:?name the folder of the backup}" "${KEYS:?name the folder of keys and settings}"
+part=${PART:-host}
+name=${2:-$(cd "$BACKUP/moments" && ls -d -- */"$part.whole" | tail -n 1 | cut -d / -f 1)}
+moment=$BACKUP/moments/$name
+
+refuse() {
+    echo "$1" >&2
+    exit 1
+}
+
+# Makes a folder, which may be there and be empty.
+new() {
+    [ ! -d "$1" ] || [ -z "$(ls -A "$1")" ] || refuse "$1 is not empty; restore into an empty place"
+    mkdir -p "$1"
+}
+
+as_postgres() {
+    if [ "$(id -u)" = 0 ]; then runuser -u "${PG_USER:-postgres}" -- "$@"; else "$@"; fi
+}
+
+database() {
+    : "${PGDATA:?name the folder for the data of PostgreSQL}"
+    control=${PG_BIN:-/usr/lib/postgresql/15/bin}/pg_ctl
+    [ -e "$moment/archived" ] || refuse "$name is no moment of this backup; $BACKUP/moments has them"
+    new "$PGDATA"
+    cp -a "$BACKUP/base/." "$PGDATA/"
+    # It archives nothing until somebody says where: its log must not get among that of before.
+    cat >>"$PGDATA/postgresql.auto.conf" <<END
+restore_command = 'cp "$BACKUP/wal/%f" "%p"'
+recovery_target_name = '$name'
+recovery_target_action = 'promote'
+archive_mode = 'off'
+END
+    touch "$PGDATA/recovery.signal"
+    chmod 0700 "$PGDATA"
+    if [ "$(id -u)" = 0 ]; then chown -R "${PG_USER:-postgres}:" "$PGDATA"; fi
+    as_postgres "$control" start --pgdata "$PGDATA" --log "$PGDATA/restore.log" --wait --timeout 3600 \
+        --options "${PG_OPTIONS:-}" >/dev/null || refuse "PostgreSQL does not start; see $PGDATA/restore.log"
+    while [ -e "$PGDATA/recovery.signal" ]; do
+        as_postgres "$control" status --pgdata "$PGDATA" >/dev/null || refuse "it stopped; see $PGDATA/restore.log"
+        sleep 1
+    done
+    echo "the database is as it was at $name"
+}
+
+files() {
+    [ -e "$moment/$part.whole" ] || refuse "$name is no moment of this backup of $part; $BACKUP/moments has them"
+    data=${XDSI_DATA:-/var/lib/xdsi} etc=${XDSI_ETC:-/etc/xdsi}
+    new "$data"
+    new "$etc"
+    rsync --archive "$BACKUP/contents/" "$moment/$part/" "$KEYS/$part/data/" "$data/"
+    rsync --archive "$KEYS/$part/etc/" "$etc/"
+    echo "$data and $etc are as they were at $name"
+}
+
+case ${1:-} in
+database | files) "$1" ;;
+*) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
