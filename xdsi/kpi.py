@@ -164,11 +164,11 @@ def times_within(bounds: Sequence[tuple[float, float]]) -> Times | None:
     return Times(number=int(number), half=half, most=most)
 
 
-def _bound(bounds: Sequence[tuple[float, float]], wanted: float) -> Iterator[float]:
-    """The seconds within which `wanted` were done, evenly within a bucket; of the last, where it begins."""
+def _bound(bounds: Sequence[tuple[float, float]], rank: float) -> Iterator[float]:
+    """The seconds within which `rank` of them were done, evenly within a bucket; the last has no end."""
     before, fewer = 0.0, 0.0
     for seconds, number in bounds:
-        if number >= wanted:
+        if number >= rank:
             width = 0.0 if seconds == float("inf") else seconds - before
-            yield before + width * (wanted - fewer) / (number - fewer)
+            yield before + width * (rank - fewer) / (number - fewer)
         before, fewer = seconds, number

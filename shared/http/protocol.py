@@ -113,6 +113,7 @@ class XdsiProtocol(HttpToolsProtocol):
         self._refusal = 400
         self._lingering_seconds: float | None = None
         self._deaf = False
+        self._is_last = False
 
     # --- connection ------------------------------------------------------------------------------
 
@@ -182,6 +183,12 @@ class XdsiProtocol(HttpToolsProtocol):
                 lines.append(b"%s: %s" % (name, value))
         return b"\r\n".join((*lines, b"", b""))
 
+    def drain(self) -> None:
+        """Let the next answer that begins be the last: it says so, and the client does not ask in vain."""
+        self._is_last = True
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
     def shutdown(self) -> None:
         """Close when idle, or after the response that is under way."""
         if self._lingering_seconds is None:
@@ -234,6 +241,8 @@ class XdsiProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._arrived = False
         cycle = self.cycle
+        if self._is_last:
+            cycle.keep_alive = False
 
         async def send_pieces(pieces: Sequence[Piece]) -> None:
             await self._send_pieces(cycle, pieces)

@@ -37,6 +37,8 @@ BACKLOG = 2_048
 # Each sends for as long as its client takes, and waits at most 5 ms: more threads would not send more.
 SENDER_THREADS = 8
 GRACE_SECONDS = 30.0
+# For so long a connection that is kept and silent may bring one request more while the server stops.
+DRAIN_SECONDS = 0.5
 # A request makes thousands of objects, which go without the collector: looking at them as often as Python
 # does by itself costs a twelfth of a registration.
 COLLECT_AFTER = 20_000
@@ -98,6 +100,10 @@ class RunningServer:
             await self._listener.close()
         else:
             self._listener.close()
+        for connection in list(self._house.state.connections):
+            cast(XdsiProtocol, connection).drain()
+        # Whoever has just sent a request on a kept connection is answered, and told to come no more.
+        await self._ended(min(DRAIN_SECONDS, grace_seconds / 10))
         for connection in list(self._house.state.connections):
             connection.shutdown()
         if not await self._ended(grace_seconds):

@@ -952,6 +952,39 @@ async def test_a_graceful_stop_finishes_what_is_under_way_and_accepts_nothing_mo
     await server.wait()
 
 
+async def test_who_asks_on_a_kept_connection_while_the_server_stops_is_answered_for_the_last_time():
+    """Its request is on the way when the server begins to stop: to close then would leave it in doubt."""
+    server = await start_server(hello, ServiceSettings())
+    async with connected(server.port) as client:
+        assert (await client.get()).headers.get("connection") is None
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0.05)
+        last = await client.get()
+        assert (last.status, last.body) == (200, b"hello")
+        assert last.headers["connection"] == "close"
+        assert await client.ended()
+        await stopping
+
+
+async def test_an_answer_that_has_not_begun_when_the_server_stops_says_that_it_is_the_last():
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def app(scope, receive, send) -> None:
+        arrived.set()
+        await go_on.wait()
+        await hello(scope, receive, send)
+
+    server = await start_server(app, ServiceSettings())
+    async with connected(server.port) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await arrived.wait()
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0.05)
+        go_on.set()
+        assert (await client.answer()).headers["connection"] == "close"
+        await stopping
+
+
 async def test_what_outlives_the_grace_is_cut(study):
     pieces, _ = parts_of(study)
     server = await start_server(serving_pieces(pieces * 50), ServiceSettings())
