@@ -316,7 +316,7 @@ def criteria_of(
     clauses: dict[str, Clauses] = {}
     level = _level(parameters, errors) if metadata_update else 1
     needs = _needs(query, metadata_update)
-    for parameter in needs.known:
+    for parameter in needs.parameters:
         sent = parameters.get(parameter.name)
         if not sent and parameter.need is not Need.REQUIRED:
             continue
@@ -407,21 +407,20 @@ def _missing(parameter: Parameter) -> StoredQueryMissingParam:
 
 
 class _Needs(NamedTuple):
-    """The parameters of a query that are known, and those of them of which some are wanted."""
+    """The parameters of a query, and those of them of which one, or one or more, must be there."""
 
-    known: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...]
     one_of: tuple[Parameter, ...]
     at_least_one: tuple[Parameter, ...]
 
 
 @lru_cache(maxsize=64)
 def _needs(query: StoredQuery, metadata_update: bool) -> _Needs:
-    known = tuple(parameter for parameter in query.parameters if parameter.level == 1 or metadata_update)
+    parameters = tuple(each for each in query.parameters if each.level == 1 or metadata_update)
     one_of, at_least_one = (
-        tuple(parameter for parameter in known if parameter.need is need)
-        for need in (Need.ONE_OF, Need.AT_LEAST_ONE)
+        tuple(each for each in parameters if each.need is need) for need in (Need.ONE_OF, Need.AT_LEAST_ONE)
     )
-    return _Needs(known, one_of, at_least_one)
+    return _Needs(parameters, one_of, at_least_one)
 
 
 def _one_of(group: Sequence[Parameter], sent: Mapping[str, Clauses], level: int) -> Iterator[QueryError]:

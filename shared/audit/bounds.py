@@ -87,7 +87,7 @@ def _is_small(event: AuditEvent) -> bool:
     """Whether all bounds hold at a glance, as they do for nearly every event."""
     if len(event.participants) > _FEW or len(event.objects) > _FEW:
         return False
-    number, longest, text = _told(event.participants)
+    number, longest, text = _measure(event.participants)
     lengths = [len(event.outcome_description), longest]
     octets = 0
     for item in event.objects:
@@ -108,7 +108,7 @@ def _is_small(event: AuditEvent) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _told(participants: tuple[Participant, ...]) -> tuple[int, int, int]:
+def _measure(participants: tuple[Participant, ...]) -> tuple[int, int, int]:
     """How many values participants have, the characters of the longest, and those of all; users and
     endpoints come again with every request."""
     lengths = [0]
