@@ -72,6 +72,8 @@ def recognise(head: bytes) -> Kind:
         return Kind.ADT
     if _SYSLOG.match(text):
         return Kind.AUDIT
+    if b"AuditMessage" in text[:200]:
+        return Kind.AUDIT
     if text.startswith(b"<") or head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _of_root(head)
     if text.startswith((b"{", b"[")):

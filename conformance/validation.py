@@ -20,6 +20,7 @@ JUDGES: Final = {
     Kind.METADATA: "message",
     Kind.MESSAGE: "message",
     Kind.CAPTURE: "capture",
+    Kind.AUDIT: "audit",
 }
 
 
