@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
 from shared.security.peer_certificate import own_node
 from shared.security.rights import NodeList
+from shared.store.folders import FolderHold
 from shared.store.opening import open_database
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics
@@ -53,8 +55,11 @@ class TrailRecorder:
 class AuditRepository:
     """The service; made by `build`."""
 
-    def __init__(self, settings: AuditRepositorySettings, trail: Trail) -> None:
+    def __init__(
+        self, settings: AuditRepositorySettings, trail: Trail, hold: FolderHold | None = None
+    ) -> None:
         self.trail = trail
+        self._hold = hold
         self._source: AuditSource = source_of(settings, settings.service)
         # Nothing delivers what is our own: it has no address.
         self._node = own_node("", settings.tls.certificate)
@@ -109,6 +114,8 @@ class AuditRepository:
         await self.record(stopped(self._source))
         await self.trail.stop()
         await self.trail.database.close()
+        if self._hold is not None:
+            self._hold.close()
 
     async def record(self, event: AuditEvent) -> None:
         """Keep an event of our own; nothing is sent, this is where it belongs."""
@@ -169,19 +176,26 @@ async def build(settings: AuditRepositorySettings) -> AuditRepository:
 
     Raises
     ------
+    FolderHeld
+        Another process uses its folder, where the key and the checkpoints are.
     DatabaseUnavailable, SchemaError, SigningKeyError, SettingsError
         The service cannot begin; the text says what to do.
     """
-    database = await open_database(
-        settings.database_url,
-        folder=settings.folder,
-        migrations=MIGRATIONS,
-        wait_seconds=settings.database_wait_seconds,
-    )
-    trail = Trail(
-        database,
-        settings.folder,
-        checkpoint_records=settings.checkpoint_records,
-        checkpoint_seconds=settings.checkpoint_seconds,
-    )
-    return AuditRepository(settings, trail)
+    hold = await asyncio.to_thread(FolderHold, settings.folder)
+    try:
+        database = await open_database(
+            settings.database_url,
+            folder=settings.folder,
+            migrations=MIGRATIONS,
+            wait_seconds=settings.database_wait_seconds,
+        )
+        trail = Trail(
+            database,
+            settings.folder,
+            checkpoint_records=settings.checkpoint_records,
+            checkpoint_seconds=settings.checkpoint_seconds,
+        )
+        return AuditRepository(settings, trail, hold)
+    except BaseException:
+        hold.close()
+        raise

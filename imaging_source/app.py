@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Final
 
@@ -14,17 +15,19 @@ from imaging_source.domain.instance import Issuer
 from imaging_source.peers.registrations import RegistryClient
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.adoption import adopt
-from imaging_source.store.files import StoreUnusable
 from imaging_source.store.frames import Transcoder
+from imaging_source.store.incoming import StoreUnusable
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import PublicationState, audit_events
 from imaging_source.store.rejections import KeyObjects
+from imaging_source.store.stores import hold_contents, open_contents
 from imaging_source.store.tables import MIGRATIONS
 from imaging_source.transactions import SERVED, SERVED_REST
 from imaging_source.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
+from shared.background import BackgroundWork
 from shared.consent.sources import open_consent
 from shared.errors import Actor
 from shared.http.application import application
@@ -39,10 +42,13 @@ from shared.security.once import open_once
 from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
 from shared.soap.pipeline import SoapService
+from shared.store.folders import FolderHold
 from shared.store.opening import open_database
 from shared.telemetry.metrics import Metrics
 
 SOAP_PATH: Final = "/xds/imaging-source"
+#: How often it is looked for contents without a row.
+ADOPTION_SECONDS: Final = 24 * 3600.0
 
 
 class ImagingSource:
@@ -50,6 +56,8 @@ class ImagingSource:
 
     def __init__(self, parts: Parts, transcoder: Transcoder, http: httpx2.AsyncClient) -> None:
         self.parts = parts
+        # The folders that are ours as long as we live.
+        self.holds = ExitStack()
         self._transcoder = transcoder
         self._http = http
         self._metrics = Metrics("imaging_source")
@@ -76,7 +84,12 @@ class ImagingSource:
             lambda: float(len(parts.damages)),
         )
         parts.instances.on_repaired.append(parts.damages.forget)
-        self._adoption: asyncio.Task[int] | None = None
+        self.adoption = BackgroundWork(
+            "adoption",
+            self._adopt,
+            rest_seconds=ADOPTION_SECONDS,
+            sole=parts.database.sole("adoption"),
+        )
         self.asgi = self._application()
 
     def _publications(self, state: PublicationState) -> float:
@@ -98,9 +111,9 @@ class ImagingSource:
             "instances": partial(_keeps, parts.instances),
             "audit": parts.recorder.check,
         }
-        works = [self.publisher.work, self.publisher.patients, self.publisher.census]
+        works = [self.publisher.work, self.publisher.patients, self.publisher.census, self.adoption]
         if parts.settings.auto_publish:
-            works.append(self._watch.work)
+            works += self._watch.works
         health = health_routes(checks, self._metrics, background=works, trail=self._forwarder)
         rest = RestService(
             unit=self.unit,
@@ -126,9 +139,7 @@ class ImagingSource:
         """
         recorder = self.parts.recorder
         await self.parts.instances.recover(recorder.record)
-        self._adoption = asyncio.create_task(
-            adopt(self.parts.instances, recorder.record, node=self.parts.settings.ae_title), name="adoption"
-        )
+        self.adoption.start()
         with self.parts.settings.listening("dimse_port"):
             await self.dimse.start()
         await recorder.started()
@@ -140,9 +151,7 @@ class ImagingSource:
     async def stop(self) -> None:
         """End it; what is not done waits on disk for the next start."""
         parts = self.parts
-        if self._adoption is not None:
-            self._adoption.cancel()
-            await asyncio.gather(self._adoption, return_exceptions=True)
+        await self.adoption.stop()
         await self.dimse.stop()
         await self._watch.stop()
         await self.publisher.stop()
@@ -152,6 +161,12 @@ class ImagingSource:
         await self._http.aclose()
         await parts.recorder.close()
         await parts.database.close()
+        parts.instances.files.close()
+        self.holds.close()
+
+    async def _adopt(self) -> None:
+        parts = self.parts
+        await adopt(parts.instances, parts.recorder.record, node=parts.settings.ae_title)
 
     async def node_refused(self, address: str, reason: str) -> None:
         """Record, or count, that a node did not authenticate (ITI-19)."""
@@ -170,12 +185,29 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
 
     Raises
     ------
+    FolderHeld
+        Another process uses its folder.
     DatabaseUnavailable, SchemaError
         The database cannot be used.
+    SettingsError
+        The storage cannot be used.
     """
+    with ExitStack() as holds:
+        holds.enter_context(closing(await asyncio.to_thread(FolderHold, settings.folder)))
+        if (contents := await asyncio.to_thread(hold_contents, settings)) is not None:
+            holds.enter_context(closing(contents))
+        source = await _built(settings)
+        source.holds = holds.pop_all()
+    return source
+
+
+async def _built(settings: ImagingSourceSettings) -> ImagingSource:
     peers = (*settings.registry_endpoints, settings.repository_url, settings.consent_url)
     http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
-    transcoder = Transcoder(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes)
+    contents = await asyncio.to_thread(open_contents, settings)
+    transcoder = Transcoder(
+        settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes, local=contents.local
+    )
     database = await open_database(
         settings.database_url,
         folder=settings.folder,
@@ -188,13 +220,12 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
         database=database,
         instances=InstanceStore(
             database,
-            settings.folder / "instances",
+            contents,
             patient_id_issuer=Issuer(
                 "", settings.publishing.issuers(settings.affinity_domain).patient_id, "ISO"
             ),
             limits=settings.intake_limits,
             character_set=settings.character_set,
-            keep_preamble=settings.keep_preamble,
         ),
         key_objects=KeyObjects(database),
         transcoder=transcoder,

@@ -7,27 +7,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.settings import Group, HttpUrl, ServiceSettings, secret
-from shared.settings.group import derived
+from shared.settings import HttpUrl, StorageSettings, secret
 from shared.settings.kinds import CodeWithScheme, Days, Oid, Port, Seconds, StorageUrl
 
 
-class S3Settings(Group):
-    """The S3-compatible store behind an `s3://` URL."""
-
-    endpoint: HttpUrl | None = derived("URL of the store", otherwise="that of AWS for the region")
-    region: str = Field("us-east-1", description="region, which is part of every signature")
-    access_key: str | None = secret("access key id", examples=["AKIA…"])
-    secret_key: str | None = secret("secret access key", examples=["…"])
-    trust: Path | None = Field(
-        None,
-        examples=["/etc/xdsi/store.pem"],
-        description="PEM file with the authority of the store's certificate",
-    )
-    allow_http: bool = Field(False, description="whether the endpoint may be http://, for tests and loopback")
-
-
-class RepositorySettings(ServiceSettings):
+class RepositorySettings(StorageSettings):
     """Read once at start; the repository refuses to start on settings it cannot read."""
 
     service: ClassVar[str] = "repository"
@@ -37,14 +21,10 @@ class RepositorySettings(ServiceSettings):
         "1.3.6.1.4.1.21367.2026.10.20",
         description="repositoryUniqueId: under this OID documents are registered and retrieved",
     )
-    storage_url: StorageUrl | None = derived(
-        "where documents are kept: file:///folder or s3://bucket/prefix", otherwise="files below `XDSI_DATA`"
-    )
     replica_url: StorageUrl | None = Field(
         None,
         description="a copy of that store, of the same form, from which damaged documents are repaired",
     )
-    s3: S3Settings = S3Settings()
     encryption_keys: tuple[Path, ...] = Field(
         (),
         examples=[["/etc/xdsi/at-rest.key"]],
@@ -87,16 +67,6 @@ class RepositorySettings(ServiceSettings):
         examples=[["106289002^^2.16.840.1.113883.6.96"]],
         description="roles (code^^scheme) whose users may remove documents, beside nodes of the community",
     )
-
-    def problems(self) -> list[str]:
-        """Contradictions between settings, each with its remedy."""
-        problems = super().problems()
-        if self.s3.endpoint and self.s3.endpoint.startswith("http:") and not self.s3.allow_http:
-            problems.append(
-                f"XDSI_S3__ENDPOINT: {self.s3.endpoint} is not https; set XDSI_S3__ALLOW_HTTP on loopback "
-                "only"
-            )
-        return problems
 
 
 SETTINGS = RepositorySettings

@@ -17,6 +17,7 @@ from audit_repository.maintenance import backup as audit_repository
 from audit_repository.settings import AuditRepositorySettings
 from imaging_source.maintenance import backup as imaging_source
 from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.stores import open_contents
 from registry.maintenance import backup as registry
 from registry.settings import RegistrySettings
 from repository.maintenance import backup as repository
@@ -74,7 +75,9 @@ async def back_up(service: Service, config: Path | None, folder: Path, progress:
         settings = load(RepositorySettings, config)
         copies = repository.backup(settings, open_blobs(settings), _files(settings, below), below)
     else:
-        copies = imaging_source.backup(load(ImagingSourceSettings, config), below)
+        instances = load(ImagingSourceSettings, config)
+        contents = await asyncio.to_thread(open_contents, instances)
+        copies = imaging_source.backup(instances, contents, below)
     missing = await _missing(copies, progress(f"backup {service}", None))
     return Copied(service=service, manifest=await _manifest(below, service), missing=missing)
 
@@ -107,7 +110,9 @@ async def restore(
             registry_taken=registry_taken,
         )
     else:
-        copies = imaging_source.restore(load(ImagingSourceSettings, config), below, manifest)
+        instances = load(ImagingSourceSettings, config)
+        contents = await asyncio.to_thread(open_contents, instances)
+        copies = imaging_source.restore(instances, contents, below, manifest)
     total = await asyncio.to_thread(_total, below / manifest.index)
     missing = await _missing(copies, progress(f"restore {service}", total))
     return Copied(service=service, manifest=manifest, missing=missing)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,9 +22,8 @@ from rich.progress import (
 )
 
 import imaging_source.maintenance.scrub as instance_scrub
-from imaging_source.maintenance.backup import FILES
 from imaging_source.settings import ImagingSourceSettings
-from imaging_source.store.files import ContentFiles
+from imaging_source.store.stores import open_contents
 from repository.maintenance.scrub import scrub
 from repository.settings import RepositorySettings
 from repository.store.documents import count_blobs
@@ -258,14 +257,14 @@ async def _documents(config: Path | None, bytes_per_second: float) -> Report:
 
 async def _instances(config: Path | None, bytes_per_second: float) -> Report:
     settings = load(ImagingSourceSettings, config)
-    files = await asyncio.to_thread(ContentFiles, settings.folder / FILES)
-    async with (
-        open_reader(settings.database_url, folder=settings.folder) as index,
-        _recording(settings) as recorder,
-    ):
-        total = await instance_scrub.count_bytes(index)
-        findings = instance_scrub.scrub(index, files, recorder, bytes_per_second=bytes_per_second)
-        return await _counted(findings, total)
+    with closing(await asyncio.to_thread(open_contents, settings)) as files:
+        async with (
+            open_reader(settings.database_url, folder=settings.folder) as index,
+            _recording(settings) as recorder,
+        ):
+            total = await instance_scrub.count_bytes(index)
+            findings = instance_scrub.scrub(index, files, recorder, bytes_per_second=bytes_per_second)
+            return await _counted(findings, total)
 
 
 async def _counted(findings: AsyncIterator[tuple[str, int, Finding]], total: int) -> Report:

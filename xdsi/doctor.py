@@ -117,7 +117,7 @@ def _looks(service: Service, settings: Any) -> Iterator[Look]:
     yield partial(ports.ports, service, settings)
     if service not in databases.WITHOUT:
         yield partial(databases.database, service, settings)
-    if service is Service.REPOSITORY:
+    if service in (Service.REPOSITORY, Service.IMAGING_SOURCE):
         yield partial(storage.object_stores, settings)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from shared.settings import ServiceSettings, SettingsError
 from shared.store.failures import DatabaseError
+from shared.store.folders import FolderHeld
 from shared.telemetry.otlp import Collector
 from xdsi.checks.databases import setting_of
 from xdsi.checks.start import refuse
@@ -99,6 +100,8 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
                 on_ready=ready,
                 reuse_port=reuse_port,
             )
+    except FolderHeld as error:
+        raise SettingsError((f"XDSI_DATA: {error}",)) from error
     except DatabaseError as error:
         raise SettingsError((f"{setting_of(service)}: {error}",)) from error
 

@@ -15,7 +15,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from repository.settings import S3Settings
+from shared.settings import S3Settings
 from tests.support.faulty_s3 import Fault, faulty
 from tests.support.object_stores import moto
 

@@ -8,5 +8,11 @@ if [ ! -e secrets/database-password ]; then
     od -An -N 24 -t x1 /dev/urandom | tr -d ' \n' >secrets/database-password
     printf 'postgresql://xdsi:%s@database/xdsi' "$(cat secrets/database-password)" >secrets/database-url
 fi
+if [ ! -e secrets/s3-secret-key ]; then
+    od -An -N 24 -t x1 /dev/urandom | tr -d ' \n' >secrets/s3-secret-key
+    printf xdsi >secrets/s3-access-key
+    printf '{"identities": [{"name": "xdsi", "actions": ["Admin", "Read", "Write", "List", "Tagging"], "credentials": [{"accessKey": "%s", "secretKey": "%s"}]}]}' \
+        "$(cat secrets/s3-access-key)" "$(cat secrets/s3-secret-key)" >secrets/s3.json
+fi
 # The folder is closed; in the containers other users read them.
 chmod 0444 secrets/*

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from imaging_source.domain.publishing import NotPublishable
@@ -38,6 +39,9 @@ _PAGE: Final = 500
 _PATIENTS_SECONDS: Final = 2.0
 _PATIENTS: Final = 50
 _COUNT_SECONDS: Final = 5.0
+# How often, and how far back, it is looked for studies of hosts that are gone.
+_TAKEOVER_SECONDS: Final = 120.0
+_TAKEOVER_PAST: Final = timedelta(days=1)
 #: States of the last publication of a study that somebody may have to look at.
 COUNTED: Final = (PublicationState.WAITING, PublicationState.REFUSED, PublicationState.ABANDONED)
 
@@ -128,9 +132,11 @@ class Publisher:
 
 
 class StudyWatch:
-    """Publishes studies that have had no new instance for `publish_delay_seconds`.
+    """Publishes studies that have had no new instance for `publish_delay_seconds`, at whichever host.
 
     What arrived before a restart is found in the index: it is newer than the last publication of its study.
+    So is, by one host after the other, what arrived at one that is gone. Two that publish the same study at
+    once make one publication (`outbox.enqueue`).
     """
 
     def __init__(self, parts: Parts, publisher: Publisher) -> None:
@@ -140,14 +146,23 @@ class StudyWatch:
         self._changed: dict[str, float] = {}
         self._remembered = False
         self.work = BackgroundWork("study watch", self._turn, rest_seconds=_WATCH_SECONDS)
+        self.takeover = BackgroundWork(
+            "studies of hosts that are gone",
+            self._take_over,
+            rest_seconds=_TAKEOVER_SECONDS,
+            sole=parts.database.sole("study watch"),
+        )
+        self.works = [self.work, *([self.takeover] if parts.database.dialect != "sqlite" else [])]
 
     async def start(self) -> None:
         """Begin to watch."""
         self._parts.instances.on_stored.append(self.changed)
-        self.work.start()
+        for work in self.works:
+            work.start()
 
     async def stop(self) -> None:
         """Stop; what is not published yet is found again at the next start."""
+        await self.takeover.stop()
         if self.changed in self._parts.instances.on_stored:
             self._parts.instances.on_stored.remove(self.changed)
         await self.work.stop()
@@ -162,7 +177,25 @@ class StudyWatch:
             self._remembered = True
         quiet_since = time.monotonic() - self._delay
         for study in [study for study, at in self._changed.items() if at <= quiet_since]:
-            await self._publish(study)
+            if not await self._grows(study):
+                await self._publish(study)
+
+    async def _grows(self, study_instance_uid: str) -> bool:
+        """Whether another host had a new instance lately, which is then waited for. A time that is to come is
+        one of a clock that stepped."""
+        last = await self._parts.instances.last_received(study_instance_uid)
+        age = (datetime.now(UTC) - last).total_seconds() if last is not None else self._delay
+        if not 0 <= age < self._delay:
+            return False
+        self._changed[study_instance_uid] = time.monotonic() - age
+        return True
+
+    async def _take_over(self) -> None:
+        """Watch what arrived lately and is not published, at whichever host."""
+        since = datetime.now(UTC) - _TAKEOVER_PAST
+        for study, last in await self._parts.instances.studies_since(since):
+            if study not in self._changed and await self._is_newer(study, last.timestamp()):
+                self._changed[study] = time.monotonic()
 
     async def _publish(self, study_instance_uid: str) -> None:
         at = self._changed.pop(study_instance_uid)

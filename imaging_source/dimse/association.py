@@ -17,7 +17,7 @@ from imaging_source.dimse.storage import COMMENT_LENGTH, RAD18, WHO_MAY_STORE, S
 from imaging_source.dimse.upper_layer import BoundedMachine, BoundedMessages, BoundedSocket, DataSetFile
 from imaging_source.domain.intake import MISMATCH, NOT_AUTHORIZED, Refused
 from imaging_source.domain.transfer import Sender
-from imaging_source.store.files import Incoming
+from imaging_source.store.incoming import Incoming
 from imaging_source.store.transfers import Transfer
 from shared.attempts import attempted
 from shared.audit.events import DESTINATION_ROLE, SOURCE_ROLE, Participant, access_point

@@ -27,7 +27,7 @@ from imaging_source.domain.intake import (
     Refused,
     StoredInstance,
 )
-from imaging_source.store.files import SpooledFile
+from imaging_source.store.incoming import SpooledFile
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.uids import (
     DEFLATED_LE,

@@ -24,7 +24,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from imaging_source.domain.intake import MISMATCH, Refused
-from imaging_source.store.files import Incoming, SpooledFile
+from imaging_source.store.incoming import Incoming, SpooledFile
 from shared.attempts import attempted
 from shared.dicom.part10 import file_meta
 from shared.dicom.uids import is_uid

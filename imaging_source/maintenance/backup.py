@@ -7,8 +7,8 @@ there to be copied after it. A backup into the folder of an earlier one copies o
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import bindparam, func, select
@@ -16,17 +16,17 @@ from sqlalchemy import bindparam, func, select
 import imaging_source.store.publications as publications
 from imaging_source.domain.intake import Refused, TooLong
 from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.contents import FOLDER as FILES
+from imaging_source.store.contents import Contents
 from imaging_source.store.files import ContentFiles
 from imaging_source.store.tables import MIGRATIONS, instance, metadata
+from shared.http.checked import DamagedBlob, StoreUnavailable
 from shared.store import snapshot as snapshots
 from shared.store.backup import BackupError, BackupManifest, contents_of, write_index, write_manifest
 from shared.store.engine import Reader, Transaction
 from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot
 
-FILES = "instances"
-
-_CHUNK = 1024 * 1024
 _TABLES = (instance, publications.publication)
 _COUNTS = tuple(select(func.count()).select_from(table) for table in _TABLES)
 _FILES_OF = (
@@ -38,7 +38,9 @@ _FILES_OF = (
 )
 
 
-async def backup(settings: ImagingSourceSettings, folder: Path) -> AsyncIterator[tuple[str, int, bool]]:
+async def backup(
+    settings: ImagingSourceSettings, source: Contents, folder: Path
+) -> AsyncIterator[tuple[str, int, bool]]:
     """Back up into `folder`, beside the running service; yields digest, size and whether the file is whole
     there. What is damaged at the source is left out, and the caller tells of it."""
     async with open_snapshot(settings.database_url, folder=settings.folder) as snapshot:
@@ -50,14 +52,13 @@ async def backup(settings: ImagingSourceSettings, folder: Path) -> AsyncIterator
             identity=settings.retrieve_location_uid,
             contents=_files(snapshot),
         )
-    source, target = settings.folder / FILES, folder / FILES
-    async for sha256 in _copied(folder / manifest.index, source, target):
+    async for sha256 in _copied(folder / manifest.index, source, await _files_below(folder)):
         yield sha256
     await asyncio.to_thread(write_manifest, folder, manifest)
 
 
 async def restore(
-    settings: ImagingSourceSettings, folder: Path, manifest: BackupManifest
+    settings: ImagingSourceSettings, target: Contents, folder: Path, manifest: BackupManifest
 ) -> AsyncIterator[tuple[str, int, bool]]:
     """Restore files, then all rows in one transaction: a restore that was broken off is begun anew.
 
@@ -86,7 +87,7 @@ async def restore(
                 "the imaging source is not empty; restore into an empty one (another XDSI_DATA and "
                 "XDSI_DATABASE_URL)"
             )
-        async for sha256 in _copied(index, folder / FILES, settings.folder / FILES):
+        async for sha256 in _copied(index, await _files_below(folder), target):
             yield sha256
         await database.write(rows)
     finally:
@@ -102,40 +103,36 @@ async def _files(index: Reader) -> AsyncIterator[tuple[str, int]]:
         after = rows[-1][0]
 
 
-async def _copied(index: Path, source: Path, target: Path) -> AsyncIterator[tuple[str, int, bool]]:
-    files = await asyncio.to_thread(ContentFiles, target)
-    for sha256, size in contents_of(index):
-        yield sha256, size, await asyncio.to_thread(_copy, source, files, sha256, size)
+async def _files_below(folder: Path) -> ContentFiles:
+    """The store in a backup."""
+    return await asyncio.to_thread(partial(ContentFiles, folder / FILES, keep_preamble=True))
 
 
-def _copy(source: Path, target: ContentFiles, sha256: str, size: int) -> bool:
-    """Copy one file unless it is whole there; False when the source has none that is whole."""
-    kept = target.path(sha256)
-    if _is_whole(kept, sha256):
-        return True
-    kept.unlink(missing_ok=True)
+async def _copied(index: Path, source: Contents, target: Contents) -> AsyncIterator[tuple[str, int, bool]]:
     try:
-        incoming = target.new(max_bytes=size)
+        for sha256, size in contents_of(index):
+            yield sha256, size, await _copy(source, target, sha256, size)
+    finally:
+        source.close()
+        target.close()
+
+
+async def _copy(source: Contents, target: Contents, sha256: str, size: int) -> bool:
+    """Copy one file unless it is whole there; False when the source has none that is whole."""
+    try:
+        if await target.proved(sha256, size):
+            return True
+        spooled = await asyncio.to_thread(lambda: target.copy(source.read(sha256, size), max_bytes=size))
         try:
-            with (source / sha256[:2] / f"{sha256}.dcm").open("rb") as file:
-                while octets := file.read(_CHUNK):
-                    incoming.write(octets)
-            spooled = incoming.finish()
-            if spooled.sha256 != sha256:
-                return False
-            target.place(spooled)
+            await target.keep(spooled)
         finally:
-            incoming.discard()
-    except (FileNotFoundError, TooLong):
+            spooled.path.unlink(missing_ok=True)
+    except (FileNotFoundError, DamagedBlob, TooLong):
         return False
     except Refused as error:
-        raise BackupError(f"{target.folder}: {error}") from None
+        raise BackupError(f"a copy cannot be kept: {error}") from None
+    except StoreUnavailable:
+        raise BackupError(
+            "the object store does not answer as it should; xdsi doctor tells why (XDSI_STORAGE_URL)"
+        ) from None
     return True
-
-
-def _is_whole(path: Path, sha256: str) -> bool:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except FileNotFoundError:
-        return False

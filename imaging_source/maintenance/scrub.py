@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from sqlalchemy import bindparam, func, select
 
-from imaging_source.store.files import ContentFiles
+from imaging_source.store.contents import Contents
 from imaging_source.store.integrity import damage_event
 from imaging_source.store.tables import instance
 from shared.audit.recorder import AuditRecorder
+from shared.http.checked import StoreUnavailable
 from shared.store.engine import Reader
 from shared.store.scrub import Finding, RateLimit
 
@@ -30,14 +30,19 @@ async def count_bytes(index: Reader) -> int:
 
 
 async def scrub(
-    index: Reader, files: ContentFiles, recorder: AuditRecorder, *, bytes_per_second: float = 0
+    index: Reader, files: Contents, recorder: AuditRecorder, *, bytes_per_second: float = 0
 ) -> AsyncIterator[tuple[str, int, Finding]]:
     """Yield digest, size and finding of the file of every instance, one after the other; damage is told of in
     the trail, and a service that runs beside looks at the file anew before it gives it away."""
     limit, after = RateLimit(bytes_per_second), ""
     while rows := await index.fetch(_FILES, after=after):
         for sha256, size, sop_instance_uid in rows:
-            if await asyncio.to_thread(files.prove, sha256, size, pace=limit):
+            try:
+                whole = await files.proved(sha256, size, limit)
+            except StoreUnavailable:
+                yield sha256, size, Finding.UNKNOWN
+                continue
+            if whole:
                 yield sha256, size, Finding.WHOLE
                 continue
             files.distrust(sha256)

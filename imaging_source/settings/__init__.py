@@ -10,11 +10,11 @@ from pydantic import Field, field_validator
 from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.character_sets import encodings_of
 from shared.dicom.data_set import Limits
-from shared.settings import ServiceSettings
+from shared.settings import StorageSettings
 from shared.settings.kinds import AeTitle, Bytes, Oid, Port, Seconds
 
 
-class ImagingSourceSettings(ServiceSettings):
+class ImagingSourceSettings(StorageSettings):
     """Read once at start; the imaging source refuses to start on settings it cannot read."""
 
     service: ClassVar[str] = "imaging_source"
@@ -79,7 +79,10 @@ class ImagingSourceSettings(ServiceSettings):
     )
     max_instances_per_request: int = Field(5_000, ge=1, description="instances in one STOW-RS request")
     transcode_cache_bytes: Bytes = Field(
-        4 * 1024**3, ge=0, description="disk space for instances in another transfer syntax"
+        4 * 1024**3,
+        ge=0,
+        description="disk space for instances in another transfer syntax, and as much again for instances of"
+        " an object store that are read as files",
     )
 
     @field_validator("default_character_set")

@@ -1,4 +1,4 @@
-"""Files without a row: what a power loss, or an index of an older day, left among the files of instances."""
+"""Contents without a row: what a power loss, or an index of an older day, left among those of instances."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from imaging_source.domain.transfer import Sender
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.transfers import Record, Transfer
 from shared.audit.events import DESTINATION_ROLE, Coded, Participant
+from shared.http.pieces import BodyBroken
 from shared.store.failures import DatabaseError
 from shared.telemetry.log import logger
 
@@ -17,23 +18,28 @@ _log = logger("imaging_source.adoption")
 
 ADOPTED = Coded("instance-adopted", "xdsi", "Instance Found Without Its Entry")
 
-_FOLDERS = 256
 # Between two folders everybody else has the disk and the database.
 _PAUSE_SECONDS = 0.01
 
 
 async def adopt(store: InstanceStore, record: Record, *, node: str) -> int:
-    """Take in every file without a row that was there before now, as if it had just arrived; count them.
+    """Take in all contents without a row that are settled now, as if they had just arrived; count them.
 
-    One that is torn, or that is refused as it arrives, is removed. What was adopted stands in the trail as
-    received by ourselves.
+    What is torn, or refused as it arrives, is removed. What was adopted stands in the trail as received by
+    ourselves.
+
+    Raises
+    ------
+    OSError, StoreUnavailable, DatabaseError
+        The store or the index cannot be asked; what was adopted until then is.
     """
     participant = Participant(user_id=node, requestor=True, roles=(DESTINATION_ROLE,))
     came_by = Transfer(sender=Sender(transaction=ADOPTED, participants=(participant,)))
-    before, adopted = time.time(), 0
-    for prefix in range(_FOLDERS):
-        for sha256 in await store.without_row(prefix, before=before):
+    before, adopted = time.time() - store.files.settled_seconds, 0
+    for folder in await store.files.folders():
+        for sha256 in await store.without_row(folder, before=before):
             adopted += await _adopted(store, sha256, came_by)
+        await store.files.tidy(folder, before=before)
         await asyncio.sleep(_PAUSE_SECONDS)
     await store.conclude(came_by, record)
     return adopted
@@ -45,7 +51,7 @@ async def _adopted(store: InstanceStore, sha256: str, came_by: Transfer) -> bool
     except Refused as refused:
         _log.warning("a file without a row was removed", sha256=sha256, reason=refused.reason)
         return False
-    except (OSError, DatabaseError) as error:
+    except (OSError, BodyBroken, DatabaseError) as error:
         _log.error("a file without a row stays", sha256=sha256, error=type(error).__name__)
         return False
     _log.warning("a file without a row was adopted", sha256=sha256)

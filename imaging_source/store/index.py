@@ -17,7 +17,7 @@ from imaging_source.domain.header import study_header
 from imaging_source.domain.instance import Instance, StudyHeader
 from imaging_source.domain.intake import Claim, metadata_pieces
 from imaging_source.domain.pixels import PixelData
-from imaging_source.store.files import ContentFiles
+from imaging_source.store.contents import Contents
 from imaging_source.store.instance_rows import INSTANCE_COLUMNS, PIXEL_COLUMNS, instance_of, pixels_of
 from imaging_source.store.tables import instance, instance_metadata, pixel_data
 from shared.dicom.part10 import Limits, scan
@@ -64,6 +64,14 @@ _STUDIES = _summary(_AFTER)
 _STUDIES_OF_PATIENT = _summary(_AFTER, instance.c.patient_id == bindparam("patient_id"))
 
 
+_LAST_RECEIVED = select(func.max(instance.c.received_at)).where(_IN_STUDY)
+_STUDIES_SINCE = (
+    select(instance.c.study_instance_uid, func.max(instance.c.received_at))
+    .where(instance.c.received_at > bindparam("since"))
+    .group_by(instance.c.study_instance_uid)
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
     """One study at a glance; `size` in bytes, `last_received_at` aware and in UTC."""
@@ -77,13 +85,13 @@ class StudySummary:
 
 
 class InstanceIndex:
-    """Instances that are kept: their rows in `database`, their `files`.
+    """Instances that are kept: their rows in `database`, their contents in `files`.
 
     `limits` are what one file may ask of us, `character_set` the encodings of those that name none.
     """
 
     def __init__(
-        self, database: Database, files: ContentFiles, *, limits: Limits, character_set: Sequence[str]
+        self, database: Database, files: Contents, *, limits: Limits, character_set: Sequence[str]
     ) -> None:
         self.files = files
         self._database = database
@@ -137,6 +145,16 @@ class InstanceIndex:
             for study, patient, series, instances, size, last in rows
         ]
 
+    async def last_received(self, study_instance_uid: str) -> datetime | None:
+        """When the last instance of a study came; None when it is unknown."""
+        [(last,)] = await self._database.fetch(_LAST_RECEIVED, study_instance_uid=study_instance_uid)
+        return None if last is None else datetime.fromisoformat(last)
+
+    async def studies_since(self, moment: datetime) -> list[tuple[str, datetime]]:
+        """Studies that had a new instance since `moment`, in UTC, each with when the last one came."""
+        rows = await self._database.fetch(_STUDIES_SINCE, since=moment.isoformat())
+        return [(study, datetime.fromisoformat(last)) for study, last in rows]
+
     async def header(self, instances: Sequence[Instance]) -> StudyHeader:
         """What the first of `instances` in each series tells of patient, study and requests; they are of one
         study, in the order of `find_study`, and one at least."""
@@ -184,8 +202,10 @@ class InstanceIndex:
         yield b"[]" if separator == b"[" else b"]"
 
     async def _made_metadata(self, instance: Instance) -> AsyncIterator[bytes]:
+        path = await self.files.local(instance)
+
         def begin() -> Iterator[bytes]:
-            part10 = scan(instance.path, self._limits)
+            part10 = scan(path, self._limits)
             return metadata_pieces(part10, claim_of(instance), self._character_set)
 
         pieces = await asyncio.to_thread(begin)

@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from sqlalchemy import bindparam, select
@@ -30,7 +29,8 @@ from imaging_source.domain.intake import (
 from imaging_source.domain.selection import key_object
 from imaging_source.domain.transfer import Fate, cx
 from imaging_source.store import instance_rows, set_aside, transfers
-from imaging_source.store.files import ContentFiles, SpooledFile
+from imaging_source.store.contents import Contents
+from imaging_source.store.incoming import SpooledFile
 from imaging_source.store.index import InstanceIndex, claim_of
 from imaging_source.store.set_aside import NamedPatient
 from imaging_source.store.tables import instance
@@ -41,6 +41,7 @@ from shared.dicom.content import content_digest
 from shared.dicom.data_set import warnings
 from shared.dicom.part10 import LIMITS, DicomError, Limits, Part10, scan
 from shared.dicom.uids import KEY_OBJECT_SELECTION
+from shared.http.checked import StoreUnavailable
 from shared.store.engine import Database, Transaction
 from shared.store.failures import DatabaseError
 
@@ -55,7 +56,7 @@ _BY_SHA256 = select(instance.c.sop_instance_uid).where(instance.c.sha256 == bind
 
 
 class InstanceStore(InstanceIndex):
-    """Instances of this source, and how further ones come to them; `files` are below `folder`.
+    """Instances of this source, and how further ones come to them; `files` are their contents.
 
     `on_stored` holds what is called with the Study Instance UID after each instance that is new; it must be
     quick and must not raise; `on_repaired` likewise, with the SHA-256 of a file that was lost or damaged.
@@ -66,28 +67,28 @@ class InstanceStore(InstanceIndex):
     def __init__(
         self,
         database: Database,
-        folder: Path,
+        files: Contents,
         *,
         patient_id_issuer: Issuer = Issuer(),  # noqa: B008  # frozen
         limits: Limits = LIMITS,
         character_set: Sequence[str] = UNDECLARED,
-        keep_preamble: bool = False,
     ) -> None:
-        files = ContentFiles(folder, keep_preamble=keep_preamble)
         super().__init__(database, files, limits=limits, character_set=character_set)
         self.on_stored: list[Callable[[str], None]] = []
         self.on_repaired: list[Callable[[str], None]] = []
         self._patient_id_issuer = patient_id_issuer
 
     async def recover(self, record: Record) -> None:
-        """Clean up after a process that died; before anything arrives.
+        """Clean up after processes that died; before anything arrives here.
 
-        What was being received is removed, and what stands in no audit event yet is recorded. Other files
+        What they were receiving is removed, and what stands in no audit event yet is recorded. Other contents
         without a row are left to `adopt`.
         """
-        for spooled in await asyncio.to_thread(lambda: list(self.files.leftovers())):
-            await self._release(spooled.sha256)
-            spooled.path.unlink()
+        for folder in await asyncio.to_thread(self.files.abandoned):
+            for spooled in await asyncio.to_thread(folder.files):
+                await self._release(spooled)
+                spooled.path.unlink()
+            await asyncio.to_thread(folder.remove)
         await transfers.conclude_all(self._database, record)
 
     async def store_part10(
@@ -193,17 +194,17 @@ class InstanceStore(InstanceIndex):
         told = warnings(described.tolerated)
         known = await self._known(described.instance)
         if known is None:
-            await asyncio.to_thread(self.files.place, spooled)
+            await self.files.keep(spooled)
             if await self._insert(described, came_by):
                 return StoredInstance(described.instance, new=True, warnings=told)
             # Somebody else was first; our file stays only if it is theirs as well.
-            await self._release(spooled.sha256)
+            await self._release(spooled)
             known = await self._known(described.instance)
             assert known is not None
-        if not await asyncio.to_thread(self.files.is_whole, known.sha256, known.size):
+        if not await self._whole(known):
             repaired = await self._repaired(known, described, spooled, came_by)
             return StoredInstance(repaired, new=False, warnings=told)
-        if not await asyncio.to_thread(_same, known, described.instance, part10, self._limits):
+        if not await self._same(known, described.instance, part10):
             raise _other_data_set(known)
         await self._note(known, came_by, Fate.IDENTICAL)
         return StoredInstance(known, new=False, warnings=told)
@@ -218,7 +219,7 @@ class InstanceStore(InstanceIndex):
         """
         if known.sha256 != described.instance.sha256 and not await self._alike(known, described):
             raise _other_data_set(known)
-        await asyncio.to_thread(self.files.place, spooled)
+        await self.files.keep(spooled)
         repaired = known._replace(
             file=described.instance.file, size=described.instance.size, sha256=described.instance.sha256
         )
@@ -230,10 +231,34 @@ class InstanceStore(InstanceIndex):
         await self._database.write(work)
         _log.warning("the file of an instance was repaired: sha256 %s", repaired.sha256)
         if known.sha256 != repaired.sha256:
-            await self._release(known.sha256)
+            await self._forget(known.sha256)
         for call in self.on_repaired:
             call(known.sha256)
         return repaired
+
+    async def _whole(self, instance: Instance) -> bool:
+        try:
+            return await self.files.whole(instance.sha256, instance.size)
+        except StoreUnavailable as error:
+            raise Refused(
+                OUT_OF_RESOURCES, "instances cannot be kept at the moment", claim_of(instance)
+            ) from error
+
+    async def _same(self, known: Instance, other: Instance, part10: Part10) -> bool:
+        """Whether both files hold one content, in whatever encoding each came."""
+        if known.sha256 == other.sha256:
+            return True
+        try:
+            path = await self.files.local(known)
+        except OSError as error:
+            raise Refused(
+                OUT_OF_RESOURCES, "instances cannot be read at the moment", claim_of(known)
+            ) from error
+
+        def alike() -> bool:
+            return content_digest(scan(path, self._limits)) == content_digest(part10)
+
+        return await asyncio.to_thread(alike)
 
     async def _alike(self, known: Instance, described: InstanceDescription) -> bool:
         uid = known.sop_instance_uid
@@ -306,15 +331,20 @@ class InstanceStore(InstanceIndex):
             call(study)
         return study
 
-    async def _release(self, sha256: str) -> None:
-        """Remove a file unless a row refers to it."""
-        if not await self._database.fetch(_BY_SHA256, sha256=sha256):
-            self.files.remove(sha256)
+    async def _release(self, spooled: SpooledFile) -> None:
+        """Remove what was made of a file aside unless a row refers to it."""
+        if not await self._database.fetch(_BY_SHA256, sha256=spooled.sha256):
+            await self.files.take_away(spooled)
 
-    async def without_row(self, prefix: int, *, before: float) -> list[str]:
-        """Digests of the files in one of the 256 folders, written before `before` (seconds since 1970), to
+    async def _forget(self, sha256: str) -> None:
+        """Remove contents unless a row refers to them."""
+        if not await self._database.fetch(_BY_SHA256, sha256=sha256):
+            await self.files.forget(sha256)
+
+    async def without_row(self, folder: str, *, before: float) -> list[str]:
+        """Digests of the contents in one of the 256 folders, written before `before` (seconds since 1970), to
         which no row refers."""
-        digests = await asyncio.to_thread(self.files.digests, prefix, before=before)
+        digests = await self.files.digests(folder, before=before)
         if not digests:
             return []
         rows = await self._database.fetch(_SHA256_BETWEEN, first=digests[0], last=digests[-1])
@@ -326,10 +356,10 @@ class InstanceStore(InstanceIndex):
 
         Raises
         ------
-        Refused, OSError, DatabaseError
-            As `store_part10`; the file cannot be read.
+        Refused, OSError, BodyBroken, DatabaseError
+            As `store_part10`; the contents cannot be read.
         """
-        spooled = await asyncio.to_thread(self.files.take_back, sha256)
+        spooled = await self.files.take_back(sha256)
         try:
             if spooled.sha256 != sha256:
                 spooled.path.unlink()
@@ -337,7 +367,7 @@ class InstanceStore(InstanceIndex):
             await self.store_part10(spooled, came_by)
         except Refused as refused:
             if refused.status != OUT_OF_RESOURCES:
-                await self._release(sha256)
+                await self._forget(sha256)
             raise
 
     async def check(self) -> None:
@@ -350,10 +380,3 @@ def _other_data_set(known: Instance) -> Refused:
     return Refused(
         PROCESSING_FAILURE, "another data set has this SOP Instance UID; it stays", claim_of(known)
     )
-
-
-def _same(known: Instance, other: Instance, part10: Part10, limits: Limits) -> bool:
-    """Whether both files hold one content, in whatever encoding each came."""
-    if known.sha256 == other.sha256:
-        return True
-    return content_digest(scan(known.path, limits)) == content_digest(part10)

@@ -44,6 +44,8 @@ instance = Table(
     Index("instance_by_sha256", "sha256"),
     # Studies of a patient.
     Index("instance_of_patient", "patient_id"),
+    # What came lately, at whichever host.
+    Index("instance_by_arrival", "received_at"),
 )
 
 # DICOM JSON of the whole data set (PS3.18 annex F), as `/metadata` gives it but for the base of bulk data

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, exists, insert, select, update
 
 from imaging_source.domain.transfer import Fate, Received, Sender, events
 from imaging_source.store.tables import transfer, transfer_content
@@ -39,8 +39,14 @@ _CONTENT = select(
     transfer_content.c.number,
     transfer_content.c.last_at,
 ).where(transfer_content.c.transfer_id == bindparam("transfer_id"))
-_FORGET_CONTENT = delete(transfer_content).where(transfer_content.c.transfer_id == bindparam("transfer_id"))
-_FORGET = delete(transfer).where(transfer.c.transfer_id == bindparam("transfer_id"))
+_FORGET_CONTENT = delete(transfer_content).where(
+    *(transfer_content.c[key] == bindparam(f"of_{key}") for key in _KEYS),
+    transfer_content.c.number == bindparam("number"),
+)
+_FORGET = delete(transfer).where(
+    transfer.c.transfer_id == bindparam("transfer_id"),
+    ~exists().where(transfer_content.c.transfer_id == bindparam("transfer_id")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +86,7 @@ async def note(
 async def conclude(database: Database, transfer_id: str, record: Record) -> None:
     """Record the audit events of a transfer that has ended, then forget it.
 
-    A crash in between records them again: at least once, never not.
+    A crash in between records them again: at least once, never not. What is counted meanwhile stays.
 
     Raises
     ------
@@ -106,13 +112,25 @@ async def conclude(database: Database, transfer_id: str, record: Record) -> None
     await record(tuple(events(Sender.from_json(senders[0][0]), content)))
 
     async def forget(transaction: Transaction) -> None:
-        await transaction.execute(_FORGET_CONTENT, transfer_id=transfer_id)
+        for each in content:
+            await transaction.execute(
+                _FORGET_CONTENT,
+                of_transfer_id=transfer_id,
+                of_study_instance_uid=each.study_instance_uid,
+                of_patient_id=each.patient_id,
+                of_sop_class_uid=each.sop_class_uid,
+                of_fate=each.fate.value,
+                number=each.number,
+            )
         await transaction.execute(_FORGET, transfer_id=transfer_id)
 
     await database.write(forget)
 
 
 async def conclude_all(database: Database, record: Record) -> None:
-    """Conclude what a process that died left; for the start, before anything arrives."""
+    """Conclude what processes that died left; for the start.
+
+    Another one that lives goes on counting: its transfer then stands in the trail in two parts.
+    """
     for (transfer_id,) in await database.fetch(_PENDING):
         await conclude(database, transfer_id, record)

@@ -22,12 +22,13 @@ from imaging_source.transactions.retrieval import (
     Unreadable,
     events,
     files,
+    local_file,
     syntax_of,
 )
 from imaging_source.unit import Access, Unit
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.errors import XdsError
-from shared.http.pieces import FileRange
+from shared.http.pieces import Piece
 from shared.messages.rad107 import EVENT_TYPE
 from shared.security.caller import Caller
 
@@ -55,7 +56,7 @@ class Given:
 
     instance: Instance
     transfer_syntax_uid: str
-    file: FileRange
+    file: Piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,11 +188,11 @@ async def _value(unit: Unit, one: Instance, path: tuple[str, ...]) -> tuple[Bulk
     )
     failure = ""
     for attempt in dict.fromkeys((choice, AsStored())):
-        content = (await files(unit, [(one, attempt)]))[one.sop_instance_uid]
-        if isinstance(content, FileRange):
-            return await unit.parts.instances.bulk_data(Path(content.path), path), ""
-        failure = content.reason
-        if not isinstance(content, Undecodable):
+        file = await local_file(unit, one, attempt)
+        if isinstance(file, Path):
+            return await unit.parts.instances.bulk_data(file, path), ""
+        failure = file.reason
+        if not isinstance(file, Undecodable):
             break
     return None, failure
 
@@ -231,7 +232,7 @@ async def _given(
     results: list[InstanceResult] = []
     for one, choice in chosen:
         content = contents.get(one.sop_instance_uid)
-        if isinstance(content, FileRange):
+        if content is not None and not isinstance(content, Unreadable):
             given.append(Given(one, syntax_of(one, choice), content))
         failure = _failure(choice, content)
         results.append(_result(one, access[one.sop_instance_uid], failure=failure))
@@ -239,7 +240,7 @@ async def _given(
 
 
 def _failed(
-    chosen: Sequence[tuple[Instance, Choice]], contents: Mapping[str, FileRange | Unreadable]
+    chosen: Sequence[tuple[Instance, Choice]], contents: Mapping[str, Piece | Unreadable]
 ) -> frozenset[Instance]:
     """What cannot be transcoded, although it could be chosen."""
     return frozenset(
@@ -249,7 +250,7 @@ def _failed(
     )
 
 
-def _failure(choice: Choice, content: FileRange | Unreadable | None) -> str:
+def _failure(choice: Choice, content: Piece | Unreadable | None) -> str:
     if isinstance(choice, Impossible):
         return choice.reason
     return content.reason if isinstance(content, Unreadable) else ""
@@ -259,7 +260,7 @@ def _answer(
     request: RetrieveRequest,
     given: tuple[Given, ...],
     chosen: Sequence[tuple[Instance, Choice]],
-    contents: Mapping[str, FileRange | Unreadable],
+    contents: Mapping[str, Piece | Unreadable],
     etag: str,
     results: tuple[InstanceResult, ...],
 ) -> RetrieveResponse:

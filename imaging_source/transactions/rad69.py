@@ -19,7 +19,7 @@ from shared.errors import (
     UnknownRepositoryId,
     XdsError,
 )
-from shared.http.pieces import FileRange
+from shared.http.pieces import FileRange, Piece
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest
 from shared.security.caller import Caller
@@ -87,7 +87,7 @@ class _Shelf:
     hidden: frozenset[str]
     access: Mapping[str, Access]
     choices: Mapping[str, Choice]
-    contents: Mapping[str, FileRange | Unreadable]
+    contents: Mapping[str, Piece | Unreadable]
 
     @classmethod
     async def of(
@@ -151,7 +151,7 @@ class _Shelf:
             repository_unique_id=request.document.repository_unique_id,
             document_unique_id=uid,
             mime_type=MIME_TYPE,
-            content=content,
+            content=content if isinstance(content, FileRange) else (content,),
         )
 
 

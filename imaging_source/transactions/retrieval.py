@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Final
 
 from imaging_source.domain.instance import Instance
@@ -15,7 +15,8 @@ from imaging_source.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.audit.patterns import InstanceReference, Side
-from shared.http.pieces import FileRange
+from shared.http.checked import StoreUnavailable
+from shared.http.pieces import FileRange, Piece
 from shared.security.caller import Caller
 from shared.telemetry.log import logger
 
@@ -50,65 +51,71 @@ class Undecodable(Unreadable):
 # --- bytes -------------------------------------------------------------------------------------------
 
 
-async def files(
-    unit: Unit, chosen: Sequence[tuple[Instance, Choice]]
-) -> Mapping[str, FileRange | Unreadable]:
+async def files(unit: Unit, chosen: Sequence[tuple[Instance, Choice]]) -> Mapping[str, Piece | Unreadable]:
     """The bytes of instances as they were chosen to be given, by SOP Instance UID; each is a whole file.
 
     What is `Impossible` is left out.
     """
     choices = [(instance, choice) for instance, choice in chosen if not isinstance(choice, Impossible)]
-    damaged = await _damaged(unit, [instance for instance, _ in choices])
-    files_by_uid: dict[str, FileRange | Unreadable] = {
-        instance.sop_instance_uid: Unreadable("the stored file is lost or damaged")
-        if instance.sop_instance_uid in damaged
-        else FileRange(instance.file, 0, instance.size)
+    unreadable = await _unreadable(unit, [instance for instance, _ in choices])
+    kept = unit.parts.instances.files
+    files_by_uid: dict[str, Piece | Unreadable] = {
+        instance.sop_instance_uid: unreadable.get(instance.sop_instance_uid) or kept.content(instance)
         for instance, _ in choices
     }
     transcodings = [
         (instance, choice.to)
         for instance, choice in choices
-        if isinstance(choice, Transcode) and instance.sop_instance_uid not in damaged
+        if isinstance(choice, Transcode) and instance.sop_instance_uid not in unreadable
     ]
     at_once = asyncio.Semaphore(_AT_ONCE)
 
-    async def transcoded(instance: Instance, to: str) -> tuple[str, FileRange | Unreadable]:
+    async def transcoded(instance: Instance, to: str) -> tuple[str, Piece | Unreadable]:
         async with at_once:
             return instance.sop_instance_uid, await _transcoded(unit, instance, to)
 
     return files_by_uid | dict(await asyncio.gather(*(transcoded(*each) for each in transcodings)))
 
 
-async def _damaged(unit: Unit, instances: Sequence[Instance]) -> frozenset[str]:
-    """SOP Instance UIDs of those whose bytes are not what was acknowledged; told of in the trail."""
-    kept = unit.parts.instances.files
-
-    def unproved() -> list[Instance]:
-        return [one for one in instances if not kept.is_proved(one.file, one.sha256, one.size)]
-
-    if not (doubtful := await asyncio.to_thread(unproved)):
-        return frozenset()
-    at_once = asyncio.Semaphore(_AT_ONCE)
-
-    async def is_whole(instance: Instance) -> bool:
-        async with at_once:
-            return await asyncio.to_thread(kept.is_whole, instance.sha256, instance.size)
-
-    proofs = await asyncio.gather(*map(is_whole, doubtful))
-    damaged = [instance for instance, whole in zip(doubtful, proofs, strict=True) if not whole]
-    for instance in itertools.compress(doubtful, proofs):
-        unit.parts.damages.forget(instance.sha256)
-    await unit.parts.damages.tell(damaged, unit.parts.recorder)
-    return frozenset(instance.sop_instance_uid for instance in damaged)
+async def _unreadable(unit: Unit, instances: Sequence[Instance]) -> Mapping[str, Unreadable]:
+    """Those whose bytes cannot be given, by SOP Instance UID; damage is told of in the trail."""
+    damages = unit.parts.damages
+    try:
+        damaged = await unit.parts.instances.files.damaged(instances)
+    except StoreUnavailable:
+        away = Unreadable("the object store does not answer; ask again later")
+        return {instance.sop_instance_uid: away for instance in instances}
+    uids = {instance.sop_instance_uid for instance in damaged}
+    if damages:
+        for instance in instances:
+            if instance.sop_instance_uid not in uids:
+                damages.forget(instance.sha256)
+    if damaged:
+        await damages.tell(damaged, unit.parts.recorder)
+    return dict.fromkeys(uids, Unreadable("the stored file is lost or damaged"))
 
 
-async def _transcoded(unit: Unit, instance: Instance, to: str) -> FileRange | Unreadable:
+async def local_file(unit: Unit, instance: Instance, choice: Choice) -> Path | Unreadable:
+    """The file of one instance on this disk, as it was chosen to be given."""
+    content = (await files(unit, [(instance, choice)]))[instance.sop_instance_uid]
+    if isinstance(content, Unreadable):
+        return content
+    if isinstance(content, FileRange):
+        return Path(content.path)
+    try:
+        return await unit.parts.instances.files.local(instance)
+    except OSError as error:
+        _log.error("an instance cannot be read", sha256=instance.sha256, exc_info=error)
+        return Unreadable("what is stored cannot be read")
+
+
+async def _transcoded(unit: Unit, instance: Instance, to: str) -> Piece | Unreadable:
     try:
         return await unit.parts.transcoder.transcoded(instance, to)
     except (ValueError, OSError) as error:
         _log.error("an instance cannot be transcoded", sha256=instance.sha256, to=to, exc_info=error)
         if isinstance(error, OSError):
-            return Unreadable("there is no room to transcode it")
+            return Unreadable("there is no room to transcode it, or what is stored cannot be read")
         return Undecodable(f"what is stored cannot be given in {to}")
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from imaging_source.domain.intake import PROCESSING_FAILURE, Claim, Refused
 from imaging_source.domain.stow import Outcome, Results
-from imaging_source.store.files import Incoming
+from imaging_source.store.incoming import Incoming
 from imaging_source.store.transfers import Transfer
 from imaging_source.unit import Unit
 from shared.dicom.multipart import APPLICATION_DICOM

@@ -16,9 +16,10 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from repository.settings import RepositorySettings
-from repository.store.blobs import Blobs, DamagedBlob, StoreUnavailable
+from repository.store.blobs import Blobs
 from repository.store.documents import doubt_since, find_blobs
 from repository.store.tables import MIGRATIONS, metadata, provision
+from shared.http.checked import DamagedBlob, StoreUnavailable
 from shared.store import snapshot as snapshots
 from shared.store.backup import BackupError, BackupManifest, contents_of, write_index, write_manifest
 from shared.store.engine import Database, Transaction

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from repository.store.blobs import Blobs, StoreUnavailable
+from repository.store.blobs import Blobs
 from repository.store.documents import find_blobs
 from repository.store.integrity import Integrity
+from shared.http.checked import StoreUnavailable
 from shared.store.engine import Reader
 from shared.store.scrub import Finding, RateLimit
 

@@ -11,14 +11,15 @@ import asyncio
 import hashlib
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 from repository.store.encoding import Encoding, EncodingError
-from shared.http.raw_asgi import BodyBroken, FileRange, Stream
+from shared.http.checked import DamagedBlob, StoreUnavailable, checked
+from shared.http.raw_asgi import FileRange, Stream
 from shared.soap.mtom import Content, Received
 from shared.store.folders import make_folder
 
@@ -33,14 +34,6 @@ Referenced = Callable[[list[str]], Awaitable[set[str]]]
 
 Pace = Callable[[int], None]
 """Told of so many bytes that were read; may sleep."""
-
-
-class DamagedBlob(BodyBroken):
-    """The blob is absent, or its bytes are not those that were acknowledged; the text is its digest alone."""
-
-
-class StoreUnavailable(BodyBroken):
-    """The store cannot be asked now; nothing is known of the blob."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,25 +259,3 @@ class Blobs(ABC):
             path.unlink(missing_ok=True)
             raise
         return Received(path, size, sha1.hexdigest(), sha256)
-
-
-def checked(chunks: Iterator[bytes], sha256: str, size: int | None) -> Generator[bytes, None, None]:
-    """`chunks`, of which the last one comes only when all of them together have this digest, and this size
-    unless that is not known.
-
-    Raises
-    ------
-    DamagedBlob
-        They have not.
-    """
-    digest, total, held = hashlib.sha256(), 0, b""
-    for chunk in chunks:
-        digest.update(chunk)
-        total += len(chunk)
-        if held:
-            yield held
-        held = chunk
-    if size not in (None, total) or digest.hexdigest() != sha256:
-        raise DamagedBlob(sha256)
-    if held:
-        yield held

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 from repository.store import documents
-from repository.store.blobs import Blobs, DamagedBlob, StoreUnavailable
+from repository.store.blobs import Blobs
 from shared.audit.events import Outcome, object_damaged
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.errors import OutOfResources
+from shared.http.checked import DamagedBlob, StoreUnavailable
 from shared.soap.mtom import Content, Received
 from shared.store.engine import Reader
 from shared.store.failures import DatabaseError

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from repository.settings import RepositorySettings
 from repository.store.blobs import Blobs
 from repository.store.encoding import Encoding, printed_keys, read_key
 from repository.store.files import FileBlobs
 from shared.settings import SettingsError
+from shared.settings.storage import storage_folder
 
 
 def encoding_of(settings: RepositorySettings) -> Encoding:
@@ -46,9 +46,8 @@ def _open(url: str | None, settings: RepositorySettings, folder: Path) -> Blobs:
     encoding = encoding_of(settings)
     if url is None:
         return FileBlobs(folder, encoding)
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return FileBlobs(Path(unquote(parts.path)), encoding)
+    if (files := storage_folder(url)) is not None:
+        return FileBlobs(files, encoding)
     from repository.store.objects import ObjectBlobs
 
     try:

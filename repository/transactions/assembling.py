@@ -14,7 +14,6 @@ from repository.domain.assembly import Assembly, AssemblyKind, filled_in, is_of
 from repository.domain.provision import ContentDigest
 from repository.peers.provider import CannotMake, ProviderUnavailable
 from repository.store import assemblies, documents
-from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.transactions import iti57, snapshots
 from repository.transactions.snapshots import SnapshotOutcome
 from repository.unit import Unit
@@ -24,6 +23,7 @@ from shared.ebrim.codec import decode_submission, encode_submission, parse_fragm
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import DocumentEntry
 from shared.errors import DocumentUniqueIdError, XdsError
+from shared.http.checked import DamagedBlob, StoreUnavailable
 from shared.messages.documents import DocumentRequest, RetrievedDocument
 from shared.messages.on_demand import MadeManifest, ManifestRequest
 from shared.soap.mtom import Content

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from repository.domain.assembly import Assembly
 from repository.store import assemblies, documents
-from repository.store.blobs import DamagedBlob, StoreUnavailable
 from repository.store.documents import StoredDocument
 from repository.transactions import assembling
 from repository.transactions.assembling import Withheld
@@ -17,6 +16,7 @@ from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.audit.patterns import Side
 from shared.consent.decision import Decision, Resource
 from shared.errors import DocumentUniqueIdError, UnknownRepositoryId, XdsError
+from shared.http.checked import DamagedBlob, StoreUnavailable
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.security.caller import Caller

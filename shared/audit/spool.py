@@ -7,7 +7,6 @@ process owns a spool. Every batch is one write and one sync. A segment goes when
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import struct
 import threading
@@ -20,7 +19,7 @@ from zlib import crc32
 from shared.audit import segments
 from shared.errors import OutOfResources
 from shared.settings import OnFull
-from shared.store.folders import make_folder, sync
+from shared.store.folders import lock_file, make_folder, sync
 from shared.store.writer import GroupWriter, WriterClosed
 from shared.telemetry.log import logger
 
@@ -383,13 +382,10 @@ def _paths(folder: Path) -> Iterator[Path]:
 
 
 def _locked(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(path)
     except BlockingIOError:
-        os.close(descriptor)
         raise AuditUnavailable(f"another process uses the audit spool {path.parent}") from None
-    return descriptor
 
 
 def _read_cursor(descriptor: int) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 # A chunk costs a hop to a thread and back, and under TLS about 0.4 ms of encryption on the loop.
 CHUNK_BYTES = 512 * 1024
@@ -23,16 +26,35 @@ class FileRange:
     length: int
 
 
+# So much is read ahead of what one client takes, of streams that can.
+AHEAD_BYTES = 16 * 1024 * 1024
+STREAMS_AHEAD = 16
+
+
+class Chunks(Protocol):
+    """The bytes of a stream in order; generators are so."""
+
+    def __next__(self) -> bytes | memoryview:
+        """The next ones."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what they are made from."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """`length` bytes that are made while they are sent: `open` begins anew and yields them in order.
 
     It is called and run in a thread, may block there, and is closed when the client goes away. What it cannot
-    give it says by raising `BodyBroken`.
+    give it says by raising `BodyBroken`. A stream that is opened before its turn has `ahead` bytes at hand or
+    under way; 0 is one that gains nothing by it.
     """
 
     length: int
-    open: Callable[[], Generator[bytes, None, None]]
+    open: Callable[[], Chunks]
+    ahead: int = 0
 
 
 Piece = bytes | FileRange | Stream
@@ -86,44 +108,6 @@ class OpenFile:
             os.close(self._descriptor)
 
 
-class OpenStream:
-    """One stream that is open at a time, and what of its latest chunk was not taken yet."""
-
-    def __init__(self) -> None:
-        self._stream: Stream | None = None
-        self._chunks: Generator[bytes, None, None] | None = None
-        self._chunk = memoryview(b"")
-        self._taken = 0
-
-    def at_hand(self, stream: Stream, position: int) -> memoryview:
-        """Bytes of `stream` from `position` on, at least one; positions only ever grow.
-
-        Raises
-        ------
-        BodyBroken
-            The stream cannot give what it promised.
-        """
-        if stream is not self._stream or position < self._taken:
-            self.close()
-            self._stream, self._chunks, self._taken = stream, stream.open(), 0
-        assert self._chunks is not None
-        self._chunk = self._chunk[position - self._taken :]
-        self._taken = position
-        while not self._chunk:
-            try:
-                self._chunk = memoryview(next(self._chunks))
-            except StopIteration:
-                raise StreamEnded(stream.length - position) from None
-        return self._chunk[: stream.length - position]
-
-    def close(self) -> None:
-        """Close the stream that is open, if any."""
-        chunks, self._chunks, self._stream = self._chunks, None, None
-        self._chunk = memoryview(b"")
-        if chunks is not None:
-            chunks.close()
-
-
 class Cursor:
     """A place in a list of pieces."""
 
@@ -143,6 +127,11 @@ class Cursor:
         """Whether no piece follows the current one."""
         return self._index >= len(self._pieces) - 1
 
+    @property
+    def following(self) -> Iterator[Piece]:
+        """The pieces after the current one."""
+        return islice(self._pieces, self._index + 1, None)
+
     def advance(self) -> bool:
         """Make the current piece one of which bytes are left; False at the end."""
         while self.remaining == 0:
@@ -151,6 +140,68 @@ class Cursor:
             self._index += 1
             self.piece, self.position = self._pieces[self._index], 0
         return True
+
+
+class OpenStream:
+    """The stream that is open, what of its latest chunk was not taken yet, and those opened ahead."""
+
+    def __init__(self) -> None:
+        self._stream: Stream | None = None
+        self._chunks: Chunks | None = None
+        self._chunk = memoryview(b"")
+        self._taken = 0
+        self._ahead: deque[tuple[Stream, Chunks]] = deque()
+
+    def at_hand(self, cursor: Cursor) -> memoryview:
+        """Bytes of the cursor's stream from its position on, at least one; it only ever moves forward.
+
+        Raises
+        ------
+        BodyBroken
+            The stream cannot give what it promised.
+        """
+        stream, position = cursor.piece, cursor.position
+        assert isinstance(stream, Stream)
+        if stream is not self._stream or position < self._taken:
+            self._open(stream)
+            self._open_ahead(cursor.following)
+        assert self._chunks is not None
+        self._chunk = self._chunk[position - self._taken :]
+        self._taken = position
+        while not self._chunk:
+            try:
+                self._chunk = memoryview(next(self._chunks))
+            except StopIteration:
+                raise StreamEnded(stream.length - position) from None
+        return self._chunk[: stream.length - position]
+
+    def _open(self, stream: Stream) -> None:
+        self._close_current()
+        is_ahead = bool(self._ahead) and self._ahead[0][0] is stream
+        self._chunks = self._ahead.popleft()[1] if is_ahead else stream.open()
+        self._stream, self._taken = stream, 0
+
+    def _open_ahead(self, following: Iterable[Piece]) -> None:
+        streams = (piece for piece in following if isinstance(piece, Stream) and piece.ahead)
+        total = 0
+        for number, stream in enumerate(islice(streams, STREAMS_AHEAD)):
+            total += stream.ahead
+            if total > AHEAD_BYTES:
+                return
+            if number >= len(self._ahead):
+                self._ahead.append((stream, stream.open()))
+
+    def close(self) -> None:
+        """Close what is open, if anything."""
+        self._close_current()
+        while self._ahead:
+            self._ahead.popleft()[1].close()
+
+    def _close_current(self) -> None:
+        chunks, self._chunks, self._stream = self._chunks, None, None
+        self._chunk = memoryview(b"")
+        if chunks is not None:
+            chunks.close()
 
 
 class PieceReader:
@@ -192,7 +243,7 @@ class PieceReader:
             if count == 0:
                 raise FileTruncated(piece, cursor.remaining)
         elif isinstance(piece, Stream):
-            octets = self._stream.at_hand(piece, cursor.position)[:count]
+            octets = self._stream.at_hand(cursor)[:count]
             count = len(octets)
             view[:count] = octets
         else:

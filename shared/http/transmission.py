@@ -113,7 +113,7 @@ class Transmission:
         if isinstance(piece, FileRange):
             return self._send_file(piece)
         if isinstance(piece, Stream):
-            return self._connection.send(self._stream.at_hand(piece, cursor.position))
+            return self._connection.send(self._stream.at_hand(cursor))
         # MSG_MORE joins a part's header with the first bytes of its file.
         return self._connection.send(
             memoryview(piece)[cursor.position :], 0 if cursor.last else socket.MSG_MORE

@@ -15,6 +15,7 @@ from shared.settings.loopback import is_loopback
 from shared.settings.names import PREFIX, SEPARATOR, nested
 from shared.settings.rights import RightsSettings
 from shared.settings.service import LogLevel, PatientPolicy, ServiceSettings, XuaMode
+from shared.settings.storage import S3Settings, StorageSettings
 from shared.settings.tls import TlsSettings
 
 __all__ = [
@@ -32,8 +33,10 @@ __all__ = [
     "OnFull",
     "PatientPolicy",
     "RightsSettings",
+    "S3Settings",
     "ServiceSettings",
     "SettingsError",
+    "StorageSettings",
     "TlsSettings",
     "VoiceSettings",
     "XuaMode",

@@ -6,6 +6,7 @@ is for the user of the service: patients' images and their names, keys, password
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -39,6 +40,54 @@ def make_folder(folder: Path) -> None:
     # A folder above that we may enter and not read was made by somebody else, long ago.
     with suppress(PermissionError):
         sync(folder.parent)
+
+
+def lock_file(path: Path, *, shared: bool = False) -> int:
+    """Lock a file, which is made when absent, until the descriptor is closed: for this process alone, or with
+    others that share it.
+
+    Raises
+    ------
+    BlockingIOError
+        Another process has it, or this one by another descriptor.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+class FolderHeld(Exception):
+    """Another process uses a folder that one at a time may use; the text is a sentence with the remedy."""
+
+
+class FolderHold:
+    """The right to a folder, which is made when absent, for this process alone or with others that share it;
+    until `close`, or the end of the process.
+
+    Raises
+    ------
+    FolderHeld
+        Another process has it.
+    """
+
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
+        make_folder(folder)
+        try:
+            self._lock = lock_file(folder / "process.lock", shared=shared)
+        except BlockingIOError:
+            raise FolderHeld(
+                f"{folder} is used by another process; stop that one, or give this one a folder of its own"
+            ) from None
+
+    def close(self) -> None:
+        """Let others have it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def keep_private() -> None:

@@ -13,7 +13,6 @@ checkpoint.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import math
 import os
 import sqlite3
@@ -40,7 +39,7 @@ from shared.store.failures import (
     SchemaError,
     UniqueViolation,
 )
-from shared.store.folders import make_folder, sync
+from shared.store.folders import lock_file, make_folder, sync
 from shared.store.sole import Sole
 from shared.store.statements import SQLITE, Statements, insert_row
 from shared.store.writer import GroupWriter, WriterClosed
@@ -413,15 +412,12 @@ async def open_database(path: Path, *, migrations: str) -> SqliteDatabase:
 
 
 def _lock(path: Path) -> int:
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(path.with_name(path.name + ".lock"))
     except OSError:
-        os.close(lock)
         raise DatabaseUnavailable(
             f"{path} is open in another process; stop that one, or use PostgreSQL for several processes"
         ) from None
-    return lock
 
 
 def _prepare(path: Path, lock: int, migrations: str) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from repository.store.blobs import DamagedBlob, StoreUnavailable
-from repository.store.objects import PART_BYTES, ObjectBlobs
+from repository.store.objects import ObjectBlobs
 from shared.errors import OutOfResources
+from shared.http.checked import DamagedBlob, StoreUnavailable
 from shared.http.raw_asgi import BodyBroken
 from shared.soap.mtom import Received
+from shared.store.objects import PART_BYTES
 from tests.support.blobs import kept, octets_of
 from tests.support.faulty_s3 import Fault, FaultyS3, faulty
 from tests.support.object_stores import moto
@@ -94,7 +95,7 @@ def _sent(blobs: ObjectBlobs, received: Received) -> bytes:
 async def test_a_store_that_only_fails_acknowledges_nothing(
     drill: Drill, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("repository.store.objects._RETRIES", 1)
+    monkeypatch.setattr("shared.store.objects._RETRIES", 1)
     drill.line.shares = {fault: 1.0}
     blobs = ObjectBlobs("s3://test/drill", drill.line.settings, drill.faulty.incoming.parent)
 

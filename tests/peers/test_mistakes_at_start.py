@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from repository.settings import S3Settings
 from repository.store.objects import ObjectBlobs
+from shared.settings import S3Settings
 from tests.support.postgres import fresh_database, postgres_url
 
 __all__ = ["postgres_url"]
@@ -203,7 +203,7 @@ def test_up_tells_which_port_is_taken(tmp_path: Path):
 
 @pytest.fixture(autouse=True)
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repository.store.objects._RETRIES", 0)
+    monkeypatch.setattr("shared.store.objects._RETRIES", 0)
 
 
 async def test_an_object_store_that_is_away_is_told_by_the_setting_that_names_it(tmp_path: Path):

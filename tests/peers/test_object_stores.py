@@ -13,15 +13,18 @@ from uuid import uuid4
 import obstore
 import pytest
 
-from repository.settings import RepositorySettings, S3Settings
-from repository.store.blobs import VERIFY_WHOLE_BYTES, Blobs, DamagedBlob, StoreUnavailable
+from repository.settings import RepositorySettings
+from repository.store.blobs import VERIFY_WHOLE_BYTES, Blobs
 from repository.store.encoding import Encoding
 from repository.store.files import FileBlobs
 from repository.store.integrity import Integrity
-from repository.store.objects import PART_BYTES, ObjectBlobs
+from repository.store.objects import ObjectBlobs
 from shared.audit.recorder import AuditRecorder
 from shared.errors import OutOfResources
+from shared.http.checked import DamagedBlob, StoreUnavailable
 from shared.http.raw_asgi import BodyBroken
+from shared.settings import S3Settings
+from shared.store.objects import PART_BYTES
 from tests.support.blobs import kept, nothing_is_referenced, octets_of, spooled
 from tests.support.object_stores import SERVERS, ObjectStore, ceph_osd, moto
 
@@ -62,7 +65,7 @@ def copies(blobs: Blobs) -> list[str]:
     """What is kept, by its path or key."""
     if isinstance(blobs, FileBlobs):
         return [str(one) for one in blobs._root.rglob("*") if one.is_file()]
-    return [one["path"] for page in obstore.list(blobs._store) for one in page]
+    return [one["path"] for page in obstore.list(blobs._objects._store) for one in page]
 
 
 def damage(blobs: Blobs, octets: bytes | None = None) -> None:
@@ -71,8 +74,8 @@ def damage(blobs: Blobs, octets: bytes | None = None) -> None:
         if isinstance(blobs, FileBlobs):
             Path(name).write_bytes(flipped(Path(name).read_bytes()) if octets is None else octets)
         else:
-            now = bytes(obstore.get(blobs._store, name).bytes())
-            obstore.put(blobs._store, name, flipped(now) if octets is None else octets)
+            now = bytes(obstore.get(blobs._objects._store, name).bytes())
+            obstore.put(blobs._objects._store, name, flipped(now) if octets is None else octets)
 
 
 def flipped(octets: bytes) -> bytes:
@@ -237,7 +240,7 @@ async def test_a_store_that_keeps_other_bytes_acknowledges_nothing(tmp_path: Pat
 
 
 async def test_a_store_that_is_away_takes_nothing_and_damages_nothing(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("repository.store.objects._RETRIES", 0)
+    monkeypatch.setattr("shared.store.objects._RETRIES", 0)
     away = S3Settings(endpoint="http://127.0.0.1:9", access_key="a", secret_key="b", allow_http=True)
     blobs = ObjectBlobs("s3://test", away, tmp_path)
 

@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 
 from shared.security.peer_certificate import fingerprint_of
+from shared.settings import S3Settings
 from tests.support.object_stores import moto
 from tests.support.planted import World, authority_of, issued, pem_of, world
 from tests.support.postgres import fresh_database, postgres_url
@@ -144,20 +145,79 @@ async def test_a_schema_of_a_newer_release_is_found(world: World, database: str)
 # --- object stores -----------------------------------------------------------------------------------
 
 
-def test_object_stores_are_written_to_and_what_is_wrong_with_them_is_found(world: World):
+KEEPERS = ("repository", "imaging-source")
+
+
+def with_store(world: World, access: S3Settings, bucket: str) -> None:
+    """Let contents be kept in a bucket."""
+    world.env |= {
+        "XDSI_STORAGE_URL": f"s3://{bucket}/prefix",
+        "XDSI_S3__ENDPOINT": str(access.endpoint),
+        "XDSI_S3__ACCESS_KEY": "AKIAEXAMPLE",
+        "XDSI_S3__SECRET_KEY": "geheim",
+        "XDSI_S3__ALLOW_HTTP": "true",
+    }
+
+
+@contextmanager
+def refusing(status: int, code: str) -> Iterator[S3Settings]:
+    """An object store that answers everything so."""
+
+    class Store(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            body = f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/xml")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_DELETE = _answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield S3Settings(endpoint=f"http://127.0.0.1:{server.server_port}", allow_http=True)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("service", KEEPERS)
+def test_object_stores_are_written_to_and_what_is_wrong_with_them_is_found(world: World, service: str):
     with moto() as store:
-        settings = store.settings
-        world.env |= {
-            "XDSI_STORAGE_URL": f"s3://{store.bucket}/prefix",
-            "XDSI_S3__ENDPOINT": str(settings.endpoint),
-            "XDSI_S3__ACCESS_KEY": str(settings.access_key),
-            "XDSI_S3__SECRET_KEY": str(settings.secret_key),
-            "XDSI_S3__ALLOW_HTTP": "true",
-        }
-        assert not [one for one in world.doctor("repository") if one["id"] == "object-store"]
-        world.env["XDSI_STORAGE_URL"] = "s3://nowhere/prefix"
-        assert found(world, "repository", "object-store", "XDSI_STORAGE_URL", "no such bucket; make it")
-    assert found(world, "repository", "object-store", "XDSI_STORAGE_URL", "XDSI_S3__ENDPOINT names it")
+        with_store(world, store.settings, store.bucket)
+        assert not [one for one in world.doctor(service) if one["id"] == "object-store"]
+        assert world.serve(service).status == 0
+        with_store(world, store.settings, "nowhere")
+        assert found(world, service, "object-store", "XDSI_STORAGE_URL", "no such bucket; make it")
+        assert refused(world, service, "XDSI_STORAGE_URL", "no such bucket; make it")
+    assert found(world, service, "object-store", "XDSI_STORAGE_URL", "XDSI_S3__ENDPOINT names it")
+    # It may come: the service begins, and is not ready.
+    assert world.serve(service).status == 0
+
+
+@pytest.mark.parametrize("service", KEEPERS)
+@pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied"])
+def test_an_object_store_that_refuses_the_key_is_found(world: World, service: str, code: str):
+    remedy = "correct XDSI_S3__ACCESS_KEY and XDSI_S3__SECRET_KEY"
+    with refusing(403, code) as access:
+        with_store(world, access, "test")
+        assert found(world, service, "object-store", "XDSI_S3__ACCESS_KEY", remedy)
+        assert refused(world, service, "XDSI_S3__ACCESS_KEY", remedy)
+        assert "geheim" not in world.serve(service).err
+
+
+def test_an_object_store_that_errs_is_found_and_waited_for(world: World):
+    with refusing(503, "SlowDown") as access:
+        with_store(world, access, "test")
+        remedy = "answers with an error (HTTP 503); see its own log"
+        assert found(world, "imaging-source", "object-store", "XDSI_STORAGE_URL", remedy)
+        assert world.serve("imaging-source").status == 0
 
 
 # --- servers with certificates -----------------------------------------------------------------------
@@ -292,3 +352,11 @@ def test_services_that_run_are_ours_and_ready_and_one_that_ended_is_found(world:
         assert found(world, "", "peer", "XDSI_REGISTRY_URL", told)
     finally:
         stop_all(members)
+
+
+def test_an_object_store_whose_certificate_is_not_trusted_is_found(world: World, tmp_path: Path):
+    with server(tmp_path, "Stranger") as address:
+        with_store(world, S3Settings(endpoint=f"https://{address}"), "test")
+        remedy = "name its authority in XDSI_S3__TRUST"
+        assert found(world, "imaging-source", "object-store", "XDSI_S3__TRUST", remedy)
+        assert refused(world, "imaging-source", "XDSI_S3__TRUST", remedy)

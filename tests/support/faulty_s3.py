@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from repository.settings import S3Settings
+from shared.settings import S3Settings
 
 _ERROR = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We erred.</Message></Error>'
 _HOP_BY_HOP = ("connection", "transfer-encoding", "content-length")

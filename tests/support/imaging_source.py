@@ -21,6 +21,7 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.rejections import KeyObjects
+from imaging_source.store.stores import open_contents
 from imaging_source.store.tables import MIGRATIONS, metadata
 from imaging_source.store.transfers import Transfer
 from imaging_source.unit import Parts
@@ -194,16 +195,18 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
     database = await place.open(MIGRATIONS)
     repository, consent, recorder = ScriptedRepository(), ScriptedConsent(), EventRecorder(loaded)
     registry = ScriptedRegistry()
-    transcoder = Transcoder(loaded.folder / "transcoded", max_bytes=loaded.transcode_cache_bytes)
+    contents = open_contents(loaded)
+    transcoder = Transcoder(
+        loaded.folder / "transcoded", max_bytes=loaded.transcode_cache_bytes, local=contents.local
+    )
     parts = Parts(
         settings=loaded,
         database=database,
         instances=InstanceStore(
             database,
-            loaded.folder / "instances",
+            contents,
             limits=loaded.intake_limits,
             character_set=loaded.character_set,
-            keep_preamble=loaded.keep_preamble,
         ),
         key_objects=KeyObjects(database),
         transcoder=transcoder,
@@ -226,6 +229,7 @@ async def close_source(opened: Source) -> None:
     await service._http.aclose()
     await opened.recorder.close()
     await opened.parts.database.close()
+    opened.parts.instances.files.close()
 
 
 def a_rejection_note(title: str = "113001"):

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from imaging_source.domain.transfer import Sender
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
+from imaging_source.store.stores import open_contents
 from imaging_source.store.tables import MIGRATIONS
 from imaging_source.store.transfers import Transfer
 from imaging_source.transactions import rad108
@@ -59,8 +60,9 @@ class Intake:
 
     @property
     def incoming(self) -> list[Path]:
-        """What lies in the folder of files that are arriving."""
-        return list((self.store.files.folder / "incoming").iterdir())
+        """What lies in the folders of files that are arriving."""
+        folder = self.store.files.incoming.parent
+        return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
     @property
     def kept(self) -> list[Path]:
@@ -92,19 +94,20 @@ async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes)
         database = await open_database(None, folder=settings.folder, migrations=MIGRATIONS)
     else:
         database = await place.open(MIGRATIONS)
+    contents = open_contents(settings)
     try:
         yield Intake(
             InstanceStore(
                 database,
-                settings.folder / "instances",
+                contents,
                 limits=settings.intake_limits,
                 character_set=settings.character_set,
-                keep_preamble=settings.keep_preamble,
             ),
             database,
             settings,
         )
     finally:
+        contents.close()
         await database.close()
 
 

@@ -8,16 +8,18 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
-from repository.settings import S3Settings
+from shared.settings import S3Settings
+from tests.support.seaweedfs import BUCKET, KEY, SECRET, SeaweedFS, running_seaweedfs
 from xdsi.stage import free_ports
 
 CEPH = Path(__file__).parents[2] / "../shared/tools/ceph-mini.sh"
@@ -31,6 +33,7 @@ class ObjectStore:
     settings: S3Settings
     bucket: str = "test"
     folder: Path | None = None
+    cluster: SeaweedFS | None = None
 
 
 def _free_ports_from(port: int) -> int:
@@ -111,6 +114,20 @@ def ceph() -> Iterator[ObjectStore]:
             subprocess.run([CEPH, "down", folder], check=True, capture_output=True, timeout=60)
 
 
+@contextmanager
+def seaweedfs() -> Iterator[ObjectStore]:
+    """SeaweedFS with three volume servers."""
+    with tempfile.TemporaryDirectory(prefix="weed-") as folder, running_seaweedfs(Path(folder)) as cluster:
+        yield ObjectStore(_settings(cluster.s3_port, KEY, SECRET), BUCKET, Path(folder), cluster)
+
+
+def kill_and_start(store: ObjectStore, number: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """What ends one of the servers that keep the bytes, and what starts it again."""
+    if (cluster := store.cluster) is not None:
+        return partial(cluster.kill_volume, number), partial(cluster.start_volume, number)
+    return partial(ceph_osd, store, "kill-osd", number), partial(ceph_osd, store, "start-osd", number)
+
+
 def ceph_osd(store: ObjectStore, action: str, number: int) -> None:
     """`kill-osd` or `start-osd` of one of the three."""
     assert store.folder is not None
@@ -139,4 +156,4 @@ def _wait_for(port: int) -> None:
             time.sleep(0.05)
 
 
-SERVERS = {"moto": moto, "s3rver": s3rver, "ceph": ceph}
+SERVERS = {"moto": moto, "s3rver": s3rver, "seaweedfs": seaweedfs, "ceph": ceph}

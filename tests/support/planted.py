@@ -104,7 +104,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         monkeypatch.delenv(name)
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     monkeypatch.setattr("xdsi.community.PORTS", ports)
-    monkeypatch.setattr("repository.store.objects._RETRIES", 0)
+    monkeypatch.setattr("shared.store.objects._RETRIES", 0)
     monkeypatch.setattr(server, "_until", _at_once)
     monkeypatch.setattr(server, "_collect_seldom", lambda: None)
     monkeypatch.chdir(tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,6 +57,7 @@ class PublishingRig:
     client: SoapClient
     registry_url: str
     repository_url: str
+    source_url: str = ""
     patients: set[str] = field(default_factory=set)
     _numbers: int = 1000
 
@@ -182,11 +183,12 @@ class PublishingRig:
 
 @asynccontextmanager
 async def a_publishing_rig(
-    folder: Path, *, foreign: bool = False, **changes: Any
+    folder: Path, *, foreign: bool = False, storage: Mapping[str, Any] | None = None, **changes: Any
 ) -> AsyncIterator[PublishingRig]:
     """All three services, listening on loopback; the source sends when it is told to.
 
-    A `foreign` registry tells publishers what the transactions of IHE tell, and no more.
+    A `foreign` registry tells publishers what the transactions of IHE tell, and no more. `storage` are
+    settings of where repository and source keep their contents, files without.
     """
     ports = free_ports(4)
     registry_url, repository_url, source_url = (
@@ -206,8 +208,14 @@ async def a_publishing_rig(
     registry_settings = loaded(RegistrySettings, ports[0], mllp_port=ports[3])
     settings = (
         registry_settings,
-        loaded(RepositorySettings, ports[1]),
-        loaded(ImagingSourceSettings, ports[2], public_url=source_url, dimse_port=0, **changes),
+        loaded(RepositorySettings, ports[1], **(storage or {})),
+        loaded(
+            ImagingSourceSettings,
+            ports[2],
+            public_url=source_url,
+            dimse_port=0,
+            **(dict(storage or {}) | changes),
+        ),
     )
     async with AsyncExitStack() as stack:
         services = [
@@ -225,7 +233,8 @@ async def a_publishing_rig(
         http = await stack.enter_async_context(
             http_client(TlsSettings(), peers=(registry_url, repository_url, source_url))
         )
-        yield PublishingRig(services[2], registry_settings, SoapClient(http), registry_url, repository_url)
+        soap = SoapClient(http)
+        yield PublishingRig(services[2], registry_settings, soap, registry_url, repository_url, source_url)
 
 
 def without_ours(asgi: Any) -> Any:
@@ -247,3 +256,5 @@ async def _let_go(source: ImagingSource) -> None:
     await source._http.aclose()
     await source.parts.recorder.close()
     await source.parts.database.close()
+    source.parts.instances.files.close()
+    source.holds.close()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from shared.settings import ConsentSource, ServiceSettings, SettingsError
+from shared.settings.storage import is_object_store, storage_folder
 from xdsi import data_folder
+from xdsi.checks import storage
 from xdsi.services import Service
 
 
@@ -141,22 +141,29 @@ def _keys(settings: Any) -> None:
     encoding_of(settings)
 
 
-def _documents(settings: Any) -> None:
-    for name in ("storage_url", "replica_url"):
-        parts = urlsplit(getattr(settings, name) or "")
-        folder = Path(unquote(parts.path))
-        said_by = f"XDSI_{name.upper()}"
-        if parts.scheme == "file" and (trouble := data_folder.trouble(folder, said_by)):
+def _storage(settings: Any) -> None:
+    for name, url in storage.urls(settings):
+        folder = storage_folder(url)
+        if folder is not None and (trouble := data_folder.trouble(folder, name)):
             raise SettingsError((trouble,))
 
 
 def _object_store(settings: Any) -> None:
-    trust = settings.s3.trust
-    if trust is None:
-        return
+    """A store that refuses us; one that is away is waited for."""
     from shared.security.tls import certificates_of
 
-    certificates_of("XDSI_S3__TRUST", trust)
+    if settings.s3.trust is not None:
+        certificates_of("XDSI_S3__TRUST", settings.s3.trust)
+    stores = [(name, url) for name, url in storage.urls(settings) if is_object_store(url)]
+    troubles = [storage.object_store_trouble(name, url, settings.s3, settled=True) for name, url in stores]
+    if problems := tuple(filter(None, troubles)):
+        raise SettingsError(problems)
+
+
+def _left_behind(settings: Any) -> None:
+    from imaging_source.store.stores import check_left_behind
+
+    check_left_behind(settings)
 
 
 def _gateways(settings: Any) -> None:
@@ -212,10 +219,16 @@ _OF_SERVICE: Mapping[Service, Mapping[str, Callable[[Any], None]]] = {
         "trail": _trail,
         "policies": _policies,
         "encryption-keys": _keys,
-        "documents": _documents,
+        "storage": _storage,
         "object-store": _object_store,
     },
-    Service.IMAGING_SOURCE: {"trail": _trail, "policies": _policies},
+    Service.IMAGING_SOURCE: {
+        "trail": _trail,
+        "policies": _policies,
+        "storage": _storage,
+        "object-store": _object_store,
+        "instances": _left_behind,
+    },
     Service.CONSUMER: {"trail": _trail},
     Service.GATEWAY: {"trail": _trail, "gateways": _gateways, "patient-links": _links},
     Service.AUDIT_REPOSITORY: {"sources": _sources, "signing-key": _signing_key},

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
-from shared.settings import ServiceSettings, SettingsError
+from shared.settings import ServiceSettings
+from shared.settings.storage import is_object_store, storage_folder
 from xdsi import data_folder
 from xdsi.checks.finding import Finding, of_problem, well, wrong
+
+if TYPE_CHECKING:
+    from shared.store.objects import S3Access
 
 ENOUGH_SPACE = 0.05
 
@@ -19,10 +22,9 @@ ENOUGH_SPACE = 0.05
 def folders(settings: ServiceSettings) -> Iterator[Finding]:
     """The data folder, and others that the settings name."""
     yield _folder("XDSI_DATA", settings.data)
-    for name in ("storage_url", "replica_url"):
-        parts = urlsplit(getattr(settings, name, None) or "")
-        if parts.scheme == "file":
-            yield _folder(f"XDSI_{name.upper()}", Path(unquote(parts.path)))
+    for name, url in urls(settings):
+        if (folder := storage_folder(url)) is not None:
+            yield _folder(name, folder)
     if settings.wire_folder is not None:
         yield _folder("XDSI_WIRE_FOLDER", settings.wire_folder)
 
@@ -44,21 +46,36 @@ def _folder(subject: str, folder: Path) -> Finding:
 async def object_stores(settings: Any) -> list[Finding]:
     """Write, read and remove a small object in each store that is one of objects."""
     findings = []
-    for name in ("storage_url", "replica_url"):
-        url = getattr(settings, name, None) or ""
-        if not url.startswith("s3://"):
+    for name, url in urls(settings):
+        if not is_object_store(url):
             continue
-        from repository.store.objects import ObjectBlobs
-
-        subject = f"XDSI_{name.upper()}"
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                await ObjectBlobs(url, settings.s3, Path(folder)).probe()
-            except SettingsError as error:
-                findings += [of_problem("object-store", one, "repository") for one in error.problems]
-            except (OSError, ValueError) as error:
-                told = f"{url}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
-                findings.append(of_problem("object-store", f"{subject}: {told}", "repository"))
-            else:
-                findings.append(well("object-store", subject, f"{url}: written, read, removed", "repository"))
+        if problem := await asyncio.to_thread(object_store_trouble, name, url, settings.s3):
+            findings.append(of_problem("object-store", problem))
+        else:
+            findings.append(well("object-store", name, f"{url}: written, read, removed"))
     return findings
+
+
+def urls(settings: Any) -> Iterator[tuple[str, str]]:
+    """The settings that name a storage, and what they name."""
+    for name in ("storage_url", "replica_url"):
+        if url := getattr(settings, name, None):
+            yield f"XDSI_{name.upper()}", url
+
+
+def object_store_trouble(name: str, url: str, access: S3Access, *, settled: bool = False) -> str:
+    """Why the store of `url`, which the setting `name` gives, cannot be used, with the remedy; empty when it
+    can. Asks once; blocks.
+
+    `settled` asks for that alone which waiting does not mend.
+    """
+    from shared.store.objects import Objects, ObjectsUnavailable
+
+    try:
+        Objects(url, access, retries=0).probe()
+    except ObjectsUnavailable as error:
+        return f"{error.setting or name}: {url}: {error}" if error.settled or not settled else ""
+    except (OSError, ValueError) as error:
+        told = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return f"{name}: {url}: {told}; correct XDSI_S3__TRUST, or another setting of XDSI_S3"
+    return ""

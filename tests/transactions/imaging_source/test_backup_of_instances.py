@@ -9,6 +9,7 @@ import pytest
 from imaging_source.maintenance.backup import backup, restore
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
+from imaging_source.store.stores import open_contents
 from imaging_source.store.tables import MIGRATIONS
 from shared.store.backup import BackupError, read_manifest
 from shared.store.failures import DatabaseUnavailable
@@ -33,12 +34,16 @@ async def filled(tmp_path: Path):
 
 async def backed_up(source: Source, folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
-    return [sha256 async for sha256, _, whole in backup(source.parts.settings, folder) if not whole]
+    settings = source.parts.settings
+    return [
+        sha256 async for sha256, _, whole in backup(settings, open_contents(settings), folder) if not whole
+    ]
 
 
 async def restored(folder: Path, settings: ImagingSourceSettings) -> list[str]:
     manifest = read_manifest(folder, "imaging_source")
-    return [sha256 async for sha256, _, whole in restore(settings, folder, manifest) if not whole]
+    copies = restore(settings, open_contents(settings), folder, manifest)
+    return [sha256 async for sha256, _, whole in copies if not whole]
 
 
 def elsewhere(tmp_path: Path, **changes: object) -> ImagingSourceSettings:
@@ -51,7 +56,7 @@ async def test_every_instance_is_there_byte_for_byte(filled: Source, tmp_path: P
     assert await restored(tmp_path / "backup", settings) == []
 
     database = await open_database(None, folder=settings.folder, migrations=MIGRATIONS)
-    store = InstanceStore(database, settings.folder / "instances")
+    store = InstanceStore(database, open_contents(settings))
     old = await filled.parts.instances.find_study("2.25.11")
     new = await store.find_study("2.25.11")
     assert [one.sop_instance_uid for one in new] == [one.sop_instance_uid for one in old]

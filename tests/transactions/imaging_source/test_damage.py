@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from io import BytesIO
@@ -229,8 +230,6 @@ def verify(data, monkeypatch, *options: str):
 
 @harmed
 def test_verify_names_what_is_damaged(tmp_path, monkeypatch, harm):
-    import asyncio
-
     async def filled():
         async with an_intake(tmp_path) as intake:
             stored = [await keep(intake, part10(a_ct(SOPInstanceUID=uid))) for uid in ("2.25.1", "2.25.2")]
@@ -299,10 +298,13 @@ async def test_the_service_looks_for_such_files_when_it_starts(source: Source):
     spooled.path.unlink()
     os.utime(files.path(spooled.sha256), (1, 1))
 
+    heard = asyncio.Event()
+    source.parts.instances.on_stored.append(lambda study: heard.set())
     await source.service.start()
     try:
-        await source.service._adoption
+        await heard.wait()
         assert len(await source.parts.instances.find_study(STUDY)) == 1
     finally:
+        await source.service.adoption.stop()
         await source.service.dimse.stop()
         await source.service._forwarder.stop()

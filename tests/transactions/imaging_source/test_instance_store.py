@@ -12,7 +12,7 @@ import pytest
 from imaging_source.domain.instance import Issuer
 from imaging_source.domain.intake import OUT_OF_RESOURCES, PROCESSING_FAILURE, Claim, Refused, TooLong
 from imaging_source.domain.transfer import Fate
-from imaging_source.store.files import StoreUnusable
+from imaging_source.store.incoming import StoreUnusable
 from imaging_source.store.instances import InstanceStore
 from shared.dicom.part10 import CANNOT_UNDERSTAND
 from shared.dicom.uids import DEFLATED_LE, EXPLICIT_BE, IMPLICIT_LE, RLE
@@ -304,7 +304,7 @@ async def test_what_came_before_a_crash_stands_in_the_trail_after_it(tmp_path, d
 )
 async def test_a_patient_id_without_issuer_is_told_as_one_of_the_department(intake, tmp_path, named, told):
     issuer = Issuer("", "1.2.8", "ISO")
-    intake.store = InstanceStore(intake.database, tmp_path / "instances", patient_id_issuer=issuer)
+    intake.store = InstanceStore(intake.database, intake.store.files, patient_id_issuer=issuer)
     came_by = a_transfer()
 
     await keep(intake, part10(a_ct(**named)), came_by)

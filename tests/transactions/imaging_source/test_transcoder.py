@@ -11,7 +11,8 @@ import pydicom
 import pytest
 
 from imaging_source.store import frames
-from imaging_source.store.frames import KEPT_SECONDS, Transcoder
+from imaging_source.store.cache import KEPT_SECONDS
+from imaging_source.store.frames import Transcoder
 from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, RLE
 from tests.support.dicom import a_multi_frame, part10
 from tests.support.intake import a_transfer, an_intake
@@ -44,7 +45,7 @@ async def transcoder(tmp_path):
 
 
 def kept(transcoder) -> int:
-    return len(list(transcoder._folder.iterdir()))
+    return len(list(transcoder._cache._folder.iterdir()))
 
 
 async def test_a_whole_file_is_given_in_the_other_syntax(transcoder, instances):
@@ -75,8 +76,8 @@ async def test_the_file_is_kept_for_the_next_who_asks(transcoder, instances):
 
 async def test_what_was_not_used_for_long_makes_room(transcoder, instances):
     first, second = [await transcoder.transcoded(one, EXPLICIT_LE) for one in instances[:2]]
-    transcoder._max_bytes = first.length + second.length + 400
-    transcoder._clock.now = KEPT_SECONDS + 1
+    transcoder._cache._max_bytes = first.length + second.length + 400
+    transcoder._cache._clock.now = KEPT_SECONDS + 1
     await transcoder.transcoded(instances[0], EXPLICIT_LE)
 
     await transcoder.transcoded(instances[2], EXPLICIT_LE)
@@ -87,7 +88,7 @@ async def test_what_was_not_used_for_long_makes_room(transcoder, instances):
 
 async def test_what_may_still_be_sent_is_not_removed_and_nothing_more_is_made(transcoder, instances):
     first = await transcoder.transcoded(instances[0], EXPLICIT_LE)
-    transcoder._max_bytes = first.length + 100
+    transcoder._cache._max_bytes = first.length + 100
 
     with pytest.raises(OSError, match="is full"):
         await transcoder.transcoded(instances[1], EXPLICIT_LE)

@@ -13,13 +13,13 @@ import pytest
 
 from repository.background.janitor import Janitor
 from repository.maintenance.scrub import scrub
-from repository.store.blobs import StoreUnavailable
 from repository.store.files import FileBlobs
 from repository.store.integrity import Integrity
 from repository.transactions import iti41, iti43
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor
+from shared.http.checked import StoreUnavailable
 from shared.http.raw_asgi import BodyBroken
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti43 import RetrieveDocumentSetRequest

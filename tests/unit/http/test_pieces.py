@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.http.pieces import (
+    AHEAD_BYTES,
     Cursor,
     FileRange,
     FileTruncated,
@@ -172,3 +173,57 @@ def test_a_stream_is_closed_when_nobody_wants_the_rest():
     reader.close()
 
     assert closed == [True]
+
+
+class Ahead:
+    """Streams that begin when they are opened, and what became of them."""
+
+    def __init__(self) -> None:
+        self.opened: list[int] = []
+        self.closed: list[int] = []
+
+    def stream(self, number: int, octets: bytes, ahead: int) -> Stream:
+        def begin() -> Begun:
+            self.opened.append(number)
+            return Begun(self, number, octets)
+
+        return Stream(len(octets), begin, ahead)
+
+
+class Begun:
+    def __init__(self, log: Ahead, number: int, octets: bytes) -> None:
+        self._log, self._number, self._octets = log, number, iter([octets])
+
+    def __next__(self) -> bytes:
+        return next(self._octets)
+
+    def close(self) -> None:
+        self._log.closed.append(self._number)
+
+
+@given(
+    st.lists(st.tuples(st.binary(min_size=1, max_size=20), st.booleans()), max_size=40), st.integers(1, 70)
+)
+def test_streams_that_are_opened_ahead_are_sent_in_their_order_and_closed(described, chunk_bytes):
+    log = Ahead()
+    pieces = [
+        piece
+        for number, (octets, is_ahead) in enumerate(described)
+        for piece in (b"--", log.stream(number, octets, AHEAD_BYTES // 4 if is_ahead else 0))
+    ]
+
+    assert b"".join(read(pieces, chunk_bytes)) == b"".join(b"--" + octets for octets, _ in described)
+    assert sorted(log.opened) == sorted(log.closed) == list(range(len(described)))
+
+
+def test_no_more_is_opened_ahead_than_may_be_at_hand():
+    log = Ahead()
+    reader = PieceReader([log.stream(number, b"x" * 10, AHEAD_BYTES // 4) for number in range(20)], 10)
+
+    reader.next_chunk()
+    assert log.opened == [0, 1, 2, 3, 4]
+    reader.next_chunk()
+    assert log.opened == [0, 1, 2, 3, 4, 5]
+    reader.close()
+
+    assert sorted(log.closed) == log.opened

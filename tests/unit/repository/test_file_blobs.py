@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from repository.store import files as files_module
-from repository.store.blobs import VERIFY_WHOLE_BYTES, DamagedBlob
+from repository.store.blobs import VERIFY_WHOLE_BYTES
 from repository.store.files import FileBlobs
 from shared.errors import OutOfResources
+from shared.http.checked import DamagedBlob
 from shared.soap.mtom import Received
 
 

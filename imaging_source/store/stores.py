@@ -1,0 +1,78 @@
+"""The store of contents that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.contents import FOLDER, Contents
+from imaging_source.store.files import ContentFiles
+from shared.settings import SettingsError
+from shared.settings.storage import storage_folder
+from shared.store.folders import FolderHeld, FolderHold
+from shared.store.opening import is_embedded
+
+
+def open_contents(settings: ImagingSourceSettings) -> Contents:
+    """The store of `storage_url`; blocks.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be used, or instances of before are kept elsewhere.
+    """
+    check_left_behind(settings)
+    if (folder := _files_of(settings)) is not None:
+        return ContentFiles(folder, keep_preamble=settings.keep_preamble)
+    from imaging_source.store.objects import ContentObjects
+
+    assert settings.storage_url is not None
+    try:
+        return ContentObjects(
+            settings.storage_url,
+            settings.s3,
+            settings.folder,
+            cache_bytes=settings.transcode_cache_bytes,
+            keep_preamble=settings.keep_preamble,
+        )
+    except (OSError, ValueError) as error:
+        raise SettingsError((f"XDSI_S3: the object store cannot be used: {error}",)) from None
+
+
+def hold_contents(settings: ImagingSourceSettings) -> FolderHold | None:
+    """The right to the folder of instances: alone with an SQLite, whose rows tell of all that is in it, else
+    together with others at the same PostgreSQL; None for objects.
+
+    Raises
+    ------
+    SettingsError
+        Another process has it.
+    """
+    if (folder := _files_of(settings)) is None:
+        return None
+    try:
+        return FolderHold(folder, shared=not is_embedded(settings.database_url))
+    except FolderHeld as error:
+        raise SettingsError((f"XDSI_STORAGE_URL: {error}; several share one on PostgreSQL alone",)) from None
+
+
+def check_left_behind(settings: ImagingSourceSettings) -> None:
+    """Raise `SettingsError` when instances are in the folder of an installation that names no storage, and
+    the settings name another one: whoever looks for them there would find none; blocks."""
+    own = settings.folder / FOLDER
+    if _files_of(settings) != own and next(own.glob("[0-9a-f][0-9a-f]/*.dcm"), None) is not None:
+        raise SettingsError(
+            (
+                f"XDSI_STORAGE_URL: instances are kept in {own}, and not there; copy them (xdsi db backup, "
+                "then restore with the new settings), or set XDSI_IMAGING_SOURCE__STORAGE_URL to "
+                f"{settings.folder.absolute().as_uri()}",
+            )
+        )
+
+
+def _files_of(settings: ImagingSourceSettings) -> Path | None:
+    """The folder of instances; None where they are objects."""
+    if settings.storage_url is None:
+        return settings.folder / FOLDER
+    folder = storage_folder(settings.storage_url)
+    return None if folder is None else folder / FOLDER
