@@ -28,6 +28,7 @@ class SourceProcess:
             "dimse_port": 0,
             # Nobody listens there: the trail stays in its outbox and spool.
             "audit": {"url": "tcp://127.0.0.1:9"},
+            "consent": {"source": "none"},
             **changes,
         }
         self.base = f"http://127.0.0.1:{port}"

@@ -30,7 +30,7 @@ class Storage:
         """What an imaging source is told of it."""
         if self.access is None:
             return {"storage_url": self.url}
-        return {"storage_url": self.url, "s3": self.access.model_dump()}
+        return {"storage_url": self.url, "s3": self.access.model_dump(exclude_none=True)}
 
     def kept(self) -> dict[str, bytes]:
         """The bytes of everything that is kept, by path or key."""
