@@ -68,7 +68,7 @@ def recognise(head: bytes) -> Kind:
     text = head.removeprefix(_BOM).lstrip()
     if _HTTP.match(text) or text.startswith(b"--") or _is_headers(text):
         return Kind.CAPTURE
-    if text.lstrip(b"\x0b").startswith((b"MSH", b"FHS", b"BHS")):
+    if text.lstrip(b"\x0b").removeprefix(_BOM).startswith((b"MSH", b"FHS", b"BHS")):
         return Kind.ADT
     if _SYSLOG.match(text):
         return Kind.AUDIT
@@ -100,6 +100,8 @@ def _of_root(head: bytes) -> Kind:
     namespace, _, _ = name.rpartition(" ")
     if namespace in _METADATA_NAMESPACES:
         return Kind.METADATA
+    if not name and b"Envelope" in head[:4096]:
+        return Kind.MESSAGE  # what is wrong with it is told there
     if namespace in _POLICY_NAMESPACES or name.endswith((" Policy", " PolicySet")):
         return Kind.POLICY
     return Kind.UNKNOWN

@@ -21,6 +21,9 @@ JUDGES: Final = {
     Kind.MESSAGE: "message",
     Kind.CAPTURE: "capture",
     Kind.AUDIT: "audit",
+    Kind.ASSERTION: "assertion",
+    Kind.JWT: "json_web_token",
+    Kind.ADT: "adt",
 }
 
 

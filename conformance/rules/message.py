@@ -36,6 +36,7 @@ from conformance.transactions import (
     Transaction,
 )
 
+_ASSERTION: Final = "{urn:oasis:names:tc:SAML:2.0:assertion}Assertion"
 _INCLUDE: Final = "{http://www.w3.org/2004/08/xop/include}Include"
 _DOCUMENT: Final = f"{XDS}Document"
 _ANSWERED: Final = f"{XDS}DocumentResponse"
@@ -308,6 +309,10 @@ class Message:
             yield finding(
                 "SOAP-039", at, "not the MessageID of the request", relates, right=exchange.message_id
             )
+        for one in root.iter(_ASSERTION):
+            from conformance.rules import assertion
+
+            yield from assertion.assertion(one)
         for part in self._parts[1:]:
             if part.number not in self._referenced:
                 yield finding("SOAP-021", f"part {part.number}", "nothing includes it", part.content_id)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from conformance.corpus import audit, mado, manifests, messages, metadata
+from conformance.corpus import assertions, audit, feeds, mado, manifests, messages, metadata
 from conformance.corpus.example import Example
 
 CORPUS: list[Example] = [
-    *audit.examples(),
-    *manifests.examples(),
-    *mado.examples(),
-    *metadata.examples(),
-    *messages.examples(),
+    example
+    for module in (manifests, mado, metadata, messages, audit, assertions, feeds)
+    for example in module.examples()
 ]
