@@ -248,7 +248,6 @@ class SqliteDatabase:
         self._connection: sqlite3.Connection | None = connect()
         self._short = _Reading(path)
         self._long = _LongReads(path)
-        # Each thread has its own: the cache of compiled statements is not made for two.
         self._written = Statements(SQLITE)
         self._dirty = False
         self._writer: GroupWriter[Work[Any], Any] = GroupWriter(

@@ -276,14 +276,18 @@ class CompiledStatement:
         return arguments
 
 
+#: What is compiled, by the dialect and the statement's identity; the statement is kept beside its text, so
+#: that the identity stays its own. Every database and thread of the process uses it.
+_COMPILED: dict[str, dict[int, tuple[ClauseElement, CompiledStatement]]] = {}
+
+
 class Statements:
     """Compiles each statement once for one dialect and keeps it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._dialect = dialect_of(name)
-        # Keyed by identity; the statement is kept beside its text, so that the identity stays its own.
-        self._compiled: dict[int, tuple[ClauseElement, CompiledStatement]] = {}
+        self._compiled = _COMPILED.setdefault(name, {})
 
     def compiled(self, statement: ClauseElement) -> CompiledStatement:
         """The text of `statement` for this dialect."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -13,6 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from shared.store import migration, schema
 from shared.store.engine import Database
 from shared.store.opening import open_database
 from tests.support.postgres import postgres_url
@@ -32,7 +35,12 @@ class DatabasePlace:
     name: str
 
     async def open(self, migrations: str, *, plans_kept: bool = False) -> Database:
-        """Open the database; what it holds stays between two openings."""
+        """Open the database; what it holds stays between two openings.
+
+        A new file is a copy of one that the revisions made: they are carried out once, not for every test.
+        """
+        if self.url is None and not self.folder.exists():
+            await _copy(migrations, self.folder, self.name)
         return await open_database(
             self.url,
             folder=self.folder,
@@ -76,6 +84,22 @@ class DatabasePlace:
                 await connection.executemany(statement, values)
             finally:
                 await connection.close()
+
+
+#: Files that the revisions made, by the revisions and the last of them; for the life of the test process.
+_MADE: dict[tuple[str, str, str], Path] = {}
+_KEPT = tempfile.TemporaryDirectory(prefix="xdsi-databases-")
+
+
+async def _copy(migrations: str, folder: Path, name: str) -> None:
+    made_by = (migrations, schema.latest(migrations), migration.HEAD)
+    made = _MADE.get(made_by)
+    if made is None:
+        place = Path(_KEPT.name) / "-".join(made_by).replace(":", ".")
+        await (await open_database(None, folder=place, migrations=migrations, name="made")).close()
+        made = _MADE[made_by] = place / "made.sqlite3"
+    folder.mkdir(mode=0o700, parents=True)
+    shutil.copyfile(made, folder / f"{name}.sqlite3")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
