@@ -24,7 +24,7 @@ class Kind(StrEnum):
     ASSERTION = "saml-assertion"
     JWT = "json-web-token"
     ADT = "hl7v2-adt"
-    BUNDLE = "fhir"
+    FHIR = "fhir"
     DICOM_JSON = "dicom-json"
     CONSENT_DOCUMENT = "cda-consent"
     POLICY = "xacml-policy"
@@ -120,4 +120,4 @@ def root_name(head: bytes) -> str:
 def _of_json(text: bytes) -> Kind:
     if _DICOM_JSON.match(text):
         return Kind.DICOM_JSON
-    return Kind.BUNDLE if b'"resourceType"' in text else Kind.UNKNOWN
+    return Kind.FHIR if b'"resourceType"' in text else Kind.UNKNOWN

@@ -24,6 +24,7 @@ JUDGES: Final = {
     Kind.ASSERTION: "assertion",
     Kind.JWT: "json_web_token",
     Kind.ADT: "adt",
+    Kind.FHIR: "fhir",
 }
 
 

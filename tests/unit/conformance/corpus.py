@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from conformance.corpus import assertions, audit, feeds, mado, manifests, messages, metadata
+from conformance.corpus import assertions, audit, feeds, mado, mado_fhir, manifests, messages, metadata
 from conformance.corpus.example import Example
 
 CORPUS: list[Example] = [
     example
-    for module in (manifests, mado, metadata, messages, audit, assertions, feeds)
+    for module in (manifests, mado, mado_fhir, metadata, messages, audit, assertions, feeds)
     for example in module.examples()
 ]
