@@ -1,9 +1,12 @@
-"""A CT study of another community, through both gateways, beside the same study asked for directly.
+"""A CT study of another community, through gateways, beside the same study through nginx and asked for
+directly.
 
-In one run, in turns, over loopback, by the same client, which only reads: RAD-69 at an imaging source, RAD-75
-at the Responding Gateway before it, and RAD-69 at an Initiating Gateway of another community that asks there;
-then FindDocuments at the registry and through both gateways. Consent is asked, and every audit event is
-durable, on the whole way.
+In one run, in turns, over loopback, by the same client, which only reads: RAD-69 at an imaging source; the
+same request through nginx before it (`proxy_pass`); RAD-75 at the Responding Gateway before it; and RAD-69 at
+an Initiating Gateway of another community that asks there. Speeds are against nginx, first bytes against the
+source; memory is the peak of the gateways, and how far it rose from 20 instances to 500. Then FindDocuments
+at the registry and through both gateways. Consent is asked, and every audit event is durable, on the whole
+way.
 """
 
 from __future__ import annotations
@@ -11,20 +14,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import httpx2
-
 from bench.retrieve import EXPLICIT_LE, write_study
-from bench.support.peers import peak_rss_mb
+from bench.support.peers import nginx_before, peak_rss_mb
 from bench.support.report import options, show
 from consumer.transactions.iti18 import FIND_DOCUMENTS
 from imaging_source.settings import ImagingSourceSettings
@@ -43,6 +45,8 @@ from xdsi.stage import free_ports
 EAST, WEST = "urn:oid:2.999.71", "urn:oid:2.999.72"
 PATIENT = "BENCH-1^^^&1.3.6.1.4.1.21367.2005.13.20.1000&ISO"
 QUERIES = 50
+#: Instances of the small retrieval.
+FEW = 20
 
 
 class Stage:
@@ -126,96 +130,174 @@ QUERY = StoredQueryRequest(
 )
 
 
-async def exchanged(
-    http: httpx2.AsyncClient, transaction: SoapTransaction[Any, Any], url: str, request: Any
-) -> tuple[float, float, int]:
-    """Seconds to the first byte and to the last one, and the bytes of the body."""
+class Client:
+    """Asks again and again on one connection, and throws away what it gets."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._buffer = bytearray(1024 * 1024)
+
+    def exchanged(self, request: bytes) -> tuple[float, float, int]:
+        """Seconds to the first byte and to the last one, and the bytes of the body."""
+        began = time.perf_counter()
+        self._socket.sendall(request)
+        received = self._received()
+        first = time.perf_counter() - began
+        head, _, body = bytes(self._buffer[:received]).partition(b"\r\n\r\n")
+        assert head.split(b" ", 2)[1] == b"200", head[:300]
+        headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        if b"content-length" in headers:
+            size = int(headers[b"content-length"])
+            self._passed(size - len(body))
+        else:
+            size = self._chunks(body)
+        return first, time.perf_counter() - began, size
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def _received(self) -> int:
+        received = self._socket.recv_into(self._buffer)
+        assert received, "the connection ended early"
+        return received
+
+    def _passed(self, count: int) -> None:
+        while count > 0:
+            count -= self._socket.recv_into(self._buffer, min(count, len(self._buffer)))
+
+    def _chunks(self, octets: bytes) -> int:
+        """Let the chunks of a body pass; their bytes."""
+        total = 0
+        while True:
+            while b"\r\n" not in octets:
+                # Little at a time, so that what is measured is not the copying of what is thrown away.
+                octets += self._socket.recv(64)
+            line, _, octets = octets.partition(b"\r\n")
+            size = int(line, 16)
+            whole = size + 2
+            self._passed(whole - len(octets))
+            octets = octets[whole:]
+            if not size:
+                return total
+            total += size
+
+
+def http_request(url: str, transaction: SoapTransaction[Any, Any], request: Any) -> bytes:
+    """A whole HTTP request; the same for whoever stands before what is asked."""
     body, content_type = message(transaction, url, request)
-    began = time.perf_counter()
-    size, first = 0, 0.0
-    async with http.stream("POST", url, content=body, headers={"content-type": content_type}) as answer:
-        assert answer.status_code == 200, await answer.aread()
-        async for chunk in answer.aiter_raw():
-            first = first or time.perf_counter() - began
-            size += len(chunk)
-    return first, time.perf_counter() - began, size
+    head = (
+        f"POST {urlsplit(url).path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
-Asked = Callable[[], Awaitable[tuple[float, float, int]]]
+Taken = dict[str, list[tuple[float, float, int]]]
 
 
-async def in_turns(contenders: dict[str, Asked], rounds: int) -> dict[str, list[tuple[float, float, int]]]:
-    """What each took, after two rounds that warm everything."""
-    seen: dict[str, list[tuple[float, float, int]]] = {name: [] for name in contenders}
+def in_turns(ways: dict[str, tuple[int, bytes]], rounds: int) -> Taken:
+    """What each way took, by port and request, after two rounds that warm everything."""
+    clients = {name: Client(port) for name, (port, _) in ways.items()}
+    taken: Taken = {name: [] for name in ways}
     for number in range(rounds + 2):
-        for name, ask in contenders.items():
-            taken = await ask()
+        for name, (_, request) in ways.items():
+            one = clients[name].exchanged(request)
             if number >= 2:
-                seen[name].append(taken)
-    return seen
+                taken[name].append(one)
+    for client in clients.values():
+        client.close()
+    return taken
 
 
-async def compared(stage: Stage, content: tuple[str, str, list[str]], rounds: int) -> dict[str, Any]:
+def compared(stage: Stage, content: tuple[str, str, list[str]], proxy: int, rounds: int) -> dict[str, Any]:
     """All measures by name."""
-    asked = images(*content, stage.source.retrieve_location_uid)
-    ways: dict[str, tuple[SoapTransaction[Any, Any], str]] = {
-        "direct": (RAD69, stage.url("source", "/xds/imaging-source")),
-        "one_gateway": (RAD75, stage.url("west", "/xca/responding")),
-        "two_gateways": (RAD69, stage.url("east", "/xca/initiating")),
-    }
-    async with httpx2.AsyncClient(timeout=120, trust_env=False) as http:
-        retrieved = await in_turns(
-            {name: lambda way=way: exchanged(http, *way, asked) for name, way in ways.items()}, rounds
-        )
-        found = await in_turns(
-            {
-                "direct": lambda: exchanged(http, ITI18, stage.url("registry", "/xds/registry"), QUERY),
-                "two_gateways": lambda: exchanged(http, ITI18, stage.url("east", "/xca/initiating"), QUERY),
-            },
-            rounds * QUERIES,
-        )
-    size = min(taken[0][2] for taken in retrieved.values())
+    study, series, uids = content
+    location = stage.source.retrieve_location_uid
+    gateways = [stage.members[place].pid for place in (2, 4)]
+
+    def ways(uids: list[str]) -> dict[str, tuple[int, bytes]]:
+        asked = images(study, series, uids, location)
+        source = http_request(stage.url("source", "/xds/imaging-source"), RAD69, asked)
+        return {
+            "direct": (stage.ports["source"], source),
+            "nginx": (proxy, source),
+            "one_gateway": (
+                stage.ports["west"],
+                http_request(stage.url("west", "/xca/responding"), RAD75, asked),
+            ),
+            "two_gateways": (
+                stage.ports["east"],
+                http_request(stage.url("east", "/xca/initiating"), RAD69, asked),
+            ),
+        }
+
+    in_turns(ways(uids[:FEW]), rounds)
+    peak_of_few = [peak_rss_mb(pid) for pid in gateways]
+    retrieved = in_turns(ways(uids), rounds)
+    growth = max(peak_rss_mb(pid) - few for pid, few in zip(gateways, peak_of_few, strict=True))
+    queries = in_turns(
+        {
+            "direct": (
+                stage.ports["registry"],
+                http_request(stage.url("registry", "/xds/registry"), ITI18, QUERY),
+            ),
+            "two_gateways": (
+                stage.ports["east"],
+                http_request(stage.url("east", "/xca/initiating"), ITI18, QUERY),
+            ),
+        },
+        rounds * QUERIES,
+    )
     speeds = {
-        name: size / statistics.median(last for _, last, _ in taken) for name, taken in retrieved.items()
+        name: statistics.median(size / last for _, last, size in taken) / 1e6
+        for name, taken in retrieved.items()
     }
-    firsts = {name: statistics.median(first for first, _, _ in taken) for name, taken in retrieved.items()}
-    queries = {name: statistics.median(last for _, last, _ in taken) for name, taken in found.items()}
-    peak = max(peak_rss_mb(stage.members[place].pid) for place in (2, 4))
+    firsts = {name: _median(taken, 0) for name, taken in retrieved.items()}
+    asked_for = {name: _median(taken, 1) for name, taken in queries.items()}
+    peak = max(map(peak_rss_mb, gateways))
     return {
         **{
-            f"rad69_{name}": _measure(
-                speeds[name] / 1e6, "MB/s", f"directly {speeds['direct'] / 1e6:.0f} MB/s", speeds, name, peak
+            f"rad69_{name}": measure_of(
+                speeds[name],
+                "MB/s",
+                f"nginx proxy_pass {speeds['nginx']:.0f}, directly {speeds['direct']:.0f} MB/s",
+                ratio=speeds[name] / speeds["nginx"],
+                peak_rss_mb=peak,
+                growth_from_few_mb=growth,
             )
             for name in ("one_gateway", "two_gateways")
         },
-        "first_byte_two_gateways": _measure(
-            firsts["two_gateways"] * 1e3,
+        **{
+            f"first_byte_{name}": measure_of(
+                firsts[name],
+                "ms",
+                f"directly {firsts['direct']:.1f}, nginx {firsts['nginx']:.1f} ms",
+                ratio=firsts[name] / firsts["direct"],
+            )
+            for name in ("one_gateway", "two_gateways")
+        },
+        "find_documents_two_gateways": measure_of(
+            asked_for["two_gateways"],
             "ms",
-            f"directly {firsts['direct'] * 1e3:.1f} ms",
-            firsts,
-            "two_gateways",
-            peak,
-        ),
-        "find_documents_two_gateways": _measure(
-            queries["two_gateways"] * 1e3,
-            "ms",
-            f"directly {queries['direct'] * 1e3:.1f} ms",
-            queries,
-            "two_gateways",
-            peak,
+            f"directly {asked_for['direct']:.1f} ms",
+            ratio=asked_for["two_gateways"] / asked_for["direct"],
         ),
     }
 
 
-def _measure(
-    value: float, unit: str, against: str, all_of: dict[str, float], name: str, peak: float
-) -> dict[str, Any]:
+def _median(taken: list[tuple[float, float, int]], place: int) -> float:
+    """In milliseconds."""
+    return statistics.median(one[place] for one in taken) * 1e3
+
+
+def measure_of(value: float, unit: str, against: str, **more: float) -> dict[str, Any]:
+    """One line of the report."""
     return {
         "value": round(value, 1),
         "unit": unit,
         "against": against,
-        "ratio": round(all_of[name] / all_of["direct"], 2),
-        "peak_rss_mb": round(peak, 1),
+        **{name: round(number, 2) for name, number in more.items()},
     }
 
 
@@ -230,7 +312,9 @@ def measure(*, rounds: int) -> dict[str, Any]:
             list(start_all(stage.members))
             stored = asyncio.run(send_files(stage.source, paths))
             assert stored == len(paths), f"{stored} instances were stored"
-            return asyncio.run(compared(stage, (study, series, uids), rounds))
+            (folder / "nginx").mkdir()
+            with nginx_before(folder / "nginx", stage.ports["source"]) as proxy:
+                return compared(stage, (study, series, uids), proxy, rounds)
         finally:
             stop_all(stage.members)
 

@@ -56,7 +56,7 @@ class Parts:
             },
             links=PatientLinks(settings.patient_links),
             queries=http_client(settings.tls, peers=settings.peers, known=known),
-            retrievals=http_client(settings.tls, peers=settings.peers, known=known),
+            retrievals=http_client(settings.tls, peers=settings.peers, known=known, relaying=True),
             relays=Gate(settings.relays),
             recorder=recorder,
             node=own_node(recorder.source.hostname, settings.tls.certificate),

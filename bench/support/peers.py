@@ -52,6 +52,19 @@ http {{
   {secure}
 }}
 """
+# Kept connections and large buffers, and nothing is put on disk: the best that it does by plain means.
+_NGINX_PROXY = """
+  upstream behind {{ server 127.0.0.1:{behind}; keepalive 8; }}
+  server {{
+    listen 127.0.0.1:{port};
+    client_max_body_size 0; client_body_buffer_size 4m;
+    location / {{
+      proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host $host;
+      proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 512k; proxy_max_temp_file_size 0;
+    }}
+  }}
+"""
 _NGINX_TLS = """
   server {{
     listen 127.0.0.1:{port} ssl; root {folder};
@@ -65,11 +78,7 @@ _NGINX_TLS = """
 def nginx(folder: Path, community: Community | None = None) -> Iterator[tuple[int, int]]:
     """nginx that serves `folder` by sendfile: its plain port, and with a community's certificates its port of
     mutual TLS."""
-    if shutil.which("nginx") is None:
-        raise SystemExit("nginx is not installed; apt install nginx-light")
     port, tls_port = free_ports(2)
-    config = folder / "nginx.conf"
-    user = "user root;" if os.geteuid() == 0 else ""
     secure = ""
     if community is not None:
         secure = _NGINX_TLS.format(
@@ -79,14 +88,33 @@ def nginx(folder: Path, community: Community | None = None) -> Iterator[tuple[in
             key=community.node.key,
             trust=community.trust,
         )
+    with _nginx(folder, port=port, secure=secure, waited_for=port):
+        yield port, tls_port
+
+
+@contextmanager
+def _nginx(folder: Path, *, port: int, secure: str, waited_for: int) -> Iterator[None]:
+    if shutil.which("nginx") is None:
+        raise SystemExit("nginx is not installed; apt install nginx-light")
+    config = folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
     config.write_text(_NGINX.format(folder=folder, port=port, user=user, secure=secure), "ascii")
     process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)], stderr=subprocess.DEVNULL)
     try:
-        wait_for(port)
-        yield port, tls_port
+        wait_for(waited_for)
+        yield
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def nginx_before(folder: Path, behind: int) -> Iterator[int]:
+    """nginx that passes on (`proxy_pass`) to the local port `behind`; its port."""
+    port, unused = free_ports(2)
+    proxy = _NGINX_PROXY.format(port=port, behind=behind)
+    with _nginx(folder, port=unused, secure=proxy, waited_for=port):
+        yield port
 
 
 @contextmanager

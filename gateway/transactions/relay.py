@@ -8,17 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from shared.http.passage import declared_length
 from shared.http.pieces import BodyBroken
 from shared.soap.client import PeerError, StreamedPart
-from shared.soap.mtom import RelayedPart
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Under which name, and as what, a part goes on."""
-
-    content_id: str
-    content_type: str
+from shared.soap.mtom import Destination, OneSource, RelayedBody, RelayedPart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +19,13 @@ class Source:
     """One answer whose parts are to come.
 
     `expected` are those that go on, by their Content-ID there; others are read and dropped. `on_broken`
-    records that they did not all come.
+    records that they did not all come. `rest` is the body that brings them, when it may be passed on.
     """
 
     parts: AsyncIterator[StreamedPart]
+    rest: RelayedBody | None
     expected: dict[str, Destination]
+    stall_seconds: float
     on_broken: Callable[[], Awaitable[None]]
 
 
@@ -51,10 +46,22 @@ class Relay:
         self._opened = opened
         self._ready = ready
 
+    @property
+    def one_source(self) -> OneSource | None:
+        """The only source, when it brings everything at a plain socket."""
+        if self._ready or len(self._sources) != 1 or (source := self._sources[0]).rest is None:
+            return None
+        return OneSource(
+            rest=source.rest,
+            expected=source.expected,
+            stall_seconds=source.stall_seconds,
+            on_broken=source.on_broken,
+        )
+
     async def parts(self) -> AsyncGenerator[RelayedPart]:
         """Each part once; raises `BodyBroken` when one that was promised does not come."""
         for destination, octets in self._ready:
-            yield RelayedPart(destination.content_id, destination.content_type, _one(octets))
+            yield RelayedPart(destination.content_id, destination.content_type, _one(octets), len(octets))
         # One source waits for the others for the time of one part: a source that had to wait for all of
         # another would take us for a client that went away.
         coming = {asyncio.create_task(_next(source)): source for source in self._sources}
@@ -93,20 +100,27 @@ async def _next(source: Source) -> RelayedPart | None:
             async for _ in part.chunks:
                 pass
             continue
-        return RelayedPart(destination.content_id, destination.content_type, _guarded(part.chunks, source))
+        length = declared_length(part.headers)
+        chunks = _guarded(part.chunks, source, length)
+        return RelayedPart(destination.content_id, destination.content_type, chunks, length)
     if source.expected:
         await source.on_broken()
         raise BodyBroken(f"{len(source.expected)} parts that were announced did not come")
     return None
 
 
-async def _guarded(chunks: AsyncIterator[bytes], source: Source) -> AsyncIterator[bytes]:
+async def _guarded(chunks: AsyncIterator[bytes], source: Source, length: int | None) -> AsyncIterator[bytes]:
+    passed = 0
     try:
         async for chunk in chunks:
+            passed += len(chunk)
             yield chunk
     except PeerError as error:
         await source.on_broken()
         raise BodyBroken(str(error)) from error
+    if length not in (None, passed):
+        await source.on_broken()
+        raise BodyBroken(f"a part has {passed} bytes, and said {length}")
 
 
 async def _one(octets: bytes) -> AsyncIterator[bytes]:

@@ -14,7 +14,7 @@ from gateway.domain.communities import Community
 from gateway.settings import GatewaySettings
 from gateway.transactions.admission import admit_consumer, admit_gateway
 from gateway.transactions.queries import shown_fault, under_home
-from gateway.transactions.relay import Destination, Relay, Source
+from gateway.transactions.relay import Relay, Source
 from gateway.transactions.trail import RequestedDocument, retrieval_event
 from gateway.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
@@ -41,6 +41,7 @@ from shared.messages.documents import (
 from shared.messages.registry import has_error
 from shared.security.caller import Caller
 from shared.soap.client import PeerError, PeerGone, StreamedAnswer
+from shared.soap.mtom import Destination
 from shared.soap.served import Served
 from shared.soap.transaction import SoapTransaction
 
@@ -316,14 +317,22 @@ def _relay(unit: Unit, answers: Sequence[_Answer], opened: AsyncExitStack) -> Re
         expected: dict[str, Destination] = {}
         for document in answer.documents:
             number += 1
-            destination = Destination(part_name(number), document.mime_type)
+            destination = Destination(content_id=part_name(number), content_type=document.mime_type)
             if isinstance(document.content, PartReference):
                 expected[document.content.content_id] = destination
             elif isinstance(document.content, bytes):
                 ready.append((destination, document.content))
         if answer.streamed is not None and expected:
             broken = partial(unit.record, (_event(unit, answer, Outcome.SERIOUS_FAILURE, answer.asked),))
-            sources.append(Source(parts=answer.streamed.parts, expected=expected, on_broken=broken))
+            sources.append(
+                Source(
+                    parts=answer.streamed.parts,
+                    rest=answer.streamed.rest,
+                    expected=expected,
+                    stall_seconds=unit.parts.settings.answer_seconds,
+                    on_broken=broken,
+                )
+            )
     return Relay(sources, opened, ready)
 
 

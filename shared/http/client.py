@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 
+from shared.http.links import PeerTransport
 from shared.security.caller import Node
 from shared.security.tls import Known, client_context
 from shared.settings import TlsSettings
@@ -129,6 +130,7 @@ def http_client(
     known: Mapping[str, Known] | None = None,
     timeout_seconds: float = 30,
     transport: httpx2.AsyncBaseTransport | None = None,
+    relaying: bool = False,
 ) -> httpx2.AsyncClient:
     """Make the client through which a service speaks to `peers`; close it with `aclose`.
 
@@ -148,15 +150,19 @@ def http_client(
         For each read and write and for a place in the pool; connecting is given at most 10 s.
     transport
         What sends instead of sockets, for applications in the same process; the allow-list still holds.
+    relaying
+        Whether the bodies of answers go on to somebody else: they are read in large pieces then, and may pass
+        from socket to socket (`shared.http.links`).
 
     Raises
     ------
     ValueError
         A peer is not an http or https URL.
     """
-    inner = transport or _socket_transport(tls)
+    new_transport = _link_transport if relaying else _socket_transport
+    inner = transport or new_transport(tls)
     known = known if known and tls.enabled and transport is None else {}
-    apart = {PeerOrigin.of(url): _socket_transport(tls, may_answer) for url, may_answer in known.items()}
+    apart = {PeerOrigin.of(url): new_transport(tls, may_answer) for url, may_answer in known.items()}
     return PeerClient(
         GuardedTransport(inner, map(PeerOrigin.of, peers), apart),
         timeout=httpx2.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
@@ -175,6 +181,15 @@ def _socket_transport(tls: TlsSettings, known: Known | None = None) -> httpx2.As
             max_keepalive_connections=MAX_IDLE_CONNECTIONS,
             keepalive_expiry=IDLE_SECONDS,
         ),
+    )
+
+
+def _link_transport(tls: TlsSettings, may_answer: Known | None = None) -> PeerTransport:
+    return PeerTransport(
+        _context(tls, may_answer),
+        connections=MAX_CONNECTIONS,
+        idle_connections=MAX_IDLE_CONNECTIONS,
+        idle_seconds=IDLE_SECONDS,
     )
 
 

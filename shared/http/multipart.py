@@ -87,6 +87,16 @@ class DelimiterScanner:
             else:
                 more = yield from self._content()
 
+    def take(self, length: int) -> bytes:
+        """The content of the part that just began, as far as it is here: it is `length` bytes long, and no
+        delimiter is looked for in it. What is missing of it comes to whoever takes it, and not here.
+        """
+        content = self._buffer[self._lent : self._lent + length]
+        rest = self._buffer[self._lent + length :]
+        # The line end that was lent begins the delimiter of an empty part alone.
+        self._buffer, self._lent = (rest, 0) if length else (self._buffer, self._lent)
+        return content
+
     def close(self) -> Iterator[Event]:
         """Yield what the end of the input completes.
 
@@ -138,15 +148,14 @@ class DelimiterScanner:
 
     def _delimited(self, *, closing: bool) -> Iterator[Event]:
         self._lent = 0
-        if self._state is _State.BODY:
+        # Known before it is told: whoever is told that a part ended may go on with what is left himself.
+        before, self._state = self._state, _State.EPILOGUE if closing else _State.HEADERS
+        self._parts += not closing
+        if before is _State.BODY:
             yield Mark.PART_ENDS
         if closing:
-            self._state = _State.EPILOGUE
             yield Mark.MESSAGE_ENDS
-            return
-        self._state = _State.HEADERS
-        self._parts += 1
-        if self._parts > self._max_parts:
+        elif self._parts > self._max_parts:
             raise SenderFault(f"the message has more than {self._max_parts} parts")
 
     def _headers(self) -> Generator[Event, None, bool]:
@@ -155,12 +164,12 @@ class DelimiterScanner:
             line = self._buffer[position:end].removesuffix(b"\r")
             position = end + 1
             if not line:
-                yield PartBegins(_headers_of(self._lines))
-                self._lines = []
+                headers, self._lines = _headers_of(self._lines), []
                 self._state = _State.BODY
                 # A part without content ends in the delimiter that begins with this very line end.
                 self._buffer = b"\r\n" + self._buffer[position:]
                 self._lent = 2
+                yield PartBegins(headers)
                 return True
             self._take_line(line)
         self._buffer = self._buffer[position:]
@@ -202,30 +211,45 @@ def _headers_of(lines: list[str]) -> Headers:
     return headers
 
 
+def content_id_of(headers: Headers) -> str:
+    """The Content-ID of a part, without angle brackets; empty when it has none."""
+    return headers.get("content-id", "").removeprefix("<").removesuffix(">")
+
+
+def transfer_decoder(headers: Headers) -> Base64Decoder | None:
+    """What undoes the transfer encoding of a part; None where there is nothing to undo.
+
+    Raises
+    ------
+    SenderFault
+        The encoding is one that nobody uses here.
+    """
+    encoding = headers.get("content-transfer-encoding", "binary").lower()
+    if encoding == "base64":
+        return Base64Decoder(f"part {content_id_of(headers)}")
+    if encoding not in ("binary", "8bit", "7bit"):
+        raise SenderFault("the Content-Transfer-Encoding of a part is not binary, 8bit, 7bit or base64")
+    return None
+
+
 class Part:
     """One part; its `chunks` must be taken before the next part is asked for, or they are gone."""
 
     def __init__(self, headers: Headers, events: AsyncIterator[Event]) -> None:
         self.headers = headers
-        self.content_id = headers.get("content-id", "").removeprefix("<").removesuffix(">")
+        self.content_id = content_id_of(headers)
         self.content_type = headers.get("content-type", "application/octet-stream")
         self._events = events
         self._ended = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the part's content as it arrives, transfer encoding undone."""
-        encoding = self.headers.get("content-transfer-encoding", "binary").lower()
-        if encoding == "base64":
-            decoder = Base64Decoder(f"part {self.content_id}")
-            async for chunk in self._raw():
-                if octets := decoder.feed(chunk):
-                    yield octets
+        decoder = transfer_decoder(self.headers)
+        async for chunk in self._raw():
+            if octets := decoder.feed(chunk) if decoder else chunk:
+                yield octets
+        if decoder is not None:
             decoder.close()
-        elif encoding in ("binary", "8bit", "7bit"):
-            async for chunk in self._raw():
-                yield chunk
-        else:
-            raise SenderFault("the Content-Transfer-Encoding of a part is not binary, 8bit, 7bit or base64")
 
     async def skip(self) -> None:
         """Let the rest of the part pass by."""
@@ -252,9 +276,9 @@ class Parts:
         max_parts: int = MAX_PARTS,
         max_boundary: int = MAX_BOUNDARY,
     ) -> None:
-        self._events = _events(
-            chunks, DelimiterScanner(boundary, max_parts=max_parts, max_boundary=max_boundary)
-        )
+        #: What finds them; whoever goes on with it after a part has ended takes over from here.
+        self.scanner = DelimiterScanner(boundary, max_parts=max_parts, max_boundary=max_boundary)
+        self._events = _events(chunks, self.scanner)
         self._current: Part | None = None
 
     def __aiter__(self) -> Parts:

@@ -9,11 +9,12 @@ import asyncio
 import http
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
-from socket import fromfd
+from functools import partial
+from socket import fromfd, socket
 from typing import Any, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade
@@ -22,9 +23,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from shared.http.limits import Admission, Cut, HttpLimits, Pace
+from shared.http.passage import Passage
 from shared.http.pieces import Piece, read_ahead, size
-from shared.http.raw_asgi import PEER_CERTIFICATE, PIECES, ClientGone
-from shared.http.transmission import ConnectionGone, Transmission
+from shared.http.raw_asgi import PASSAGE, PEER_CERTIFICATE, PIECES, ClientGone
+from shared.http.transmission import ConnectionGone, PassageTransmission, PieceTransmission, Transmission
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Result
 from shared.telemetry.trace import Span
@@ -247,7 +249,12 @@ class XdsiProtocol(HttpToolsProtocol):
         async def send_pieces(pieces: Sequence[Piece]) -> None:
             await self._send_pieces(cycle, pieces)
 
+        async def send_passage(passage: Passage) -> None:
+            await self._send_passage(cycle, passage)
+
         extensions[PIECES] = send_pieces
+        if self.scheme == "http":
+            extensions[PASSAGE] = send_passage
 
     def on_body(self, body: bytes) -> None:
         """Hand on a part of the body; reading pauses while the application has 64 KB of it waiting."""
@@ -391,12 +398,20 @@ class XdsiProtocol(HttpToolsProtocol):
         length = sum(map(size, pieces))
         if cycle.chunked_encoding or cycle.expected_content_length != length:
             raise RuntimeError("the pieces do not add up to the Content-Length of the response")
+        secure = self.scheme == "https"
+        await self._sent(cycle, self._send_ahead(cycle, pieces) if secure else self._send_files(pieces))
+
+    async def _send_passage(self, cycle: RequestResponseCycle, passage: Passage) -> None:
+        """Send the whole body of a response that was started, chunked; on any failure it is aborted."""
+        if not cycle.chunked_encoding:
+            raise RuntimeError("nobody knows the length of what passes")
+        await self._sent(cycle, self._transmitted(partial(PassageTransmission, passage=passage)))
+
+    async def _sent(self, cycle: RequestResponseCycle, sending: Coroutine[Any, Any, None]) -> None:
         try:
-            self._check_connected(cycle)
-            if self.scheme == "https":
-                await self._send_ahead(cycle, pieces)
-            else:
-                await self._send_files(pieces)
+            with closing(sending):
+                self._check_connected(cycle)
+                await sending
         except ConnectionGone as error:
             cycle.disconnected = True
             self._abort()
@@ -410,12 +425,19 @@ class XdsiProtocol(HttpToolsProtocol):
         self._complete(cycle)
 
     async def _send_files(self, pieces: Sequence[Piece]) -> None:
+        await self._transmitted(partial(PieceTransmission, pieces=pieces))
+
+    async def _transmitted(self, new_transmission: Callable[[socket], Transmission]) -> None:
         self.flow.pause_reading()
         await self._flushed()
         connection = self.transport.get_extra_info("socket")
         duplicate = fromfd(connection.fileno(), connection.family, connection.type)
         duplicate.setblocking(False)
-        transmission = Transmission(duplicate, pieces)
+        try:
+            transmission = new_transmission(duplicate)
+        except BaseException:
+            duplicate.close()
+            raise
         self._watch(transmission)
         await transmission.run(self._house.senders)
 

@@ -7,6 +7,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping,
 from contextlib import aclosing
 from typing import Any
 
+from shared.attempts import to_its_end
+from shared.http.incoming import SourceBroken
+from shared.http.passage import Passage
 from shared.http.pieces import BodyBroken, FileRange, FileTruncated, Piece, Stream, read_ahead, size
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
@@ -25,6 +28,7 @@ __all__ = [
     "raw_first",
     "receive_body",
     "send_body",
+    "send_passage",
     "send_pieces",
     "send_stream",
 ]
@@ -38,6 +42,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PIECES = "xdsi.pieces"
 """Extension of the scope: coroutine function that sends pieces as the whole body, after the start message."""
+
+PASSAGE = "xdsi.passage"
+"""Extension of the scope: coroutine function that sends a `Passage` as the whole body, after the start
+message; absent where the connection is not plain."""
 
 PEER_CERTIFICATE = "xdsi.peer_certificate"
 """Extension of the scope: the client's certificate, DER; None without TLS."""
@@ -138,6 +146,24 @@ async def send_stream(
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         gone.cancel()
+
+
+async def send_passage(scope: Scope, send: Send, *, status: int, headers: Headers, passage: Passage) -> None:
+    """Answer with a body that passes from another socket, where the scope has the extension for it.
+
+    Raises
+    ------
+    ClientGone
+        The client is gone, or was cut for not taking what is sent.
+    BodyBroken
+        What was promised does not come; the connection is ended in the middle of the body.
+    """
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    try:
+        await scope["extensions"][PASSAGE](passage)
+    except SourceBroken:
+        await to_its_end(passage.on_broken())
+        raise
 
 
 async def _disconnected(receive: Receive) -> None:

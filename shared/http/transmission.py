@@ -1,4 +1,4 @@
-"""Zero-copy sending of a body through a plain TCP socket: sendfile in a thread, waiting on the loop.
+"""Zero-copy sending of a body through a plain TCP socket: by a thread, waiting on the loop.
 
 uvloop has no sendfile of its own, and a file that is not in the page cache would block the loop. A thread
 therefore sends for as long as the client takes; when the client does not, the socket is watched by the loop,
@@ -14,9 +14,13 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from enum import Enum, auto
 
+from shared.http.incoming import Pipe, SourceBroken
+from shared.http.passage import Passage, Steps
 from shared.http.pieces import Cursor, FileRange, FileTruncated, OpenFile, OpenStream, Piece, Stream
 
 # A full socket buffer of a fast client has room again within a millisecond or so; handing over costs 0.1 ms.
@@ -34,15 +38,23 @@ class ConnectionGone(Exception):
     """The socket takes nothing any more."""
 
 
-class Transmission:
-    """The pieces of one body on their way; nobody else may write to the socket meanwhile."""
+class Stop(Enum):
+    """Why a thread stopped sending."""
 
-    def __init__(self, connection: socket.socket, pieces: Sequence[Piece]) -> None:
+    END = auto()
+    """Everything is sent."""
+    CLIENT = auto()
+    """The client is to move, or somebody else's transmission has its turn."""
+    SOURCE = auto()
+    """Nothing has come that could be sent."""
+
+
+class Transmission(ABC):
+    """One body on its way; nobody else may write to the socket meanwhile."""
+
+    def __init__(self, connection: socket.socket) -> None:
         """Take over `connection`, a duplicate of the transport's non-blocking socket."""
         self._connection = connection
-        self._cursor = Cursor(pieces)
-        self._file = OpenFile()
-        self._stream = OpenStream()
         self._writable = select.poll()
         self._writable.register(connection, select.POLLOUT)
         self.sent = 0
@@ -56,14 +68,15 @@ class Transmission:
         ConnectionGone
             The client closed the connection, or `cut` was called.
         BodyBroken
-            A file is shorter than its range, or a stream broke.
+            What was promised of the body cannot be given.
         """
         loop = asyncio.get_running_loop()
         pushing = loop.run_in_executor(executor, self.push)
         try:
-            # Shielded, because a thread cannot be cancelled: socket and file stay open until it has ended.
-            while not await asyncio.shield(pushing):
-                await self._wait_writable()
+            # Shielded, because a thread cannot be cancelled: its sockets and files stay open until it has
+            # ended.
+            while (stop := await asyncio.shield(pushing)) is not Stop.END:
+                await self._wait(stop)
                 pushing = loop.run_in_executor(executor, self.push)
         except asyncio.CancelledError:
             self.cut()
@@ -74,15 +87,9 @@ class Transmission:
             else:
                 pushing.add_done_callback(self._close_after)
 
-    def push(self) -> bool:
-        """Send in the calling thread; True at the end, False when the socket is full or the slice used up."""
-        enough = self.sent + SLICE_BYTES
-        while self._cursor.advance():
-            if self.sent >= enough:
-                return False
-            if not self._send() and not self._writable.poll(PATIENCE_MILLISECONDS):
-                return False
-        return True
+    @abstractmethod
+    def push(self) -> Stop:
+        """Send in the calling thread, as long as it goes on and others need not wait too long."""
 
     def cut(self) -> None:
         """End the connection at once, whatever the thread is doing; the client sees a reset."""
@@ -90,12 +97,12 @@ class Transmission:
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._connection.shutdown(socket.SHUT_RDWR)
 
-    def _send(self) -> bool:
-        """Send some bytes of the current piece; False when the socket is full."""
+    def _takes(self, send: Callable[[], int]) -> bool:
+        """Send some bytes; False when the socket stays full."""
         try:
-            self._advance(self._send_piece())
+            self.sent += send()
         except BlockingIOError:
-            return False
+            return bool(self._writable.poll(PATIENCE_MILLISECONDS))
         except (ConnectionError, TimeoutError) as error:
             raise ConnectionGone from error
         except OSError as error:
@@ -104,11 +111,48 @@ class Transmission:
             raise
         return True
 
-    def _advance(self, count: int) -> None:
-        self._cursor.position += count
-        self.sent += count
+    async def _wait(self, stop: Stop) -> None:
+        loop = asyncio.get_running_loop()
+        writable = asyncio.Event()
+        loop.add_writer(self._connection, writable.set)
+        self.waiting = True
+        try:
+            await writable.wait()
+        finally:
+            self.waiting = False
+            loop.remove_writer(self._connection)
+
+    def _close_after(self, pushing: asyncio.Future[Stop]) -> None:
+        self._close()
+        pushing.exception()
+
+    def _close(self) -> None:
+        self._connection.close()
+
+
+class PieceTransmission(Transmission):
+    """The pieces of one body on their way."""
+
+    def __init__(self, connection: socket.socket, pieces: Sequence[Piece]) -> None:
+        super().__init__(connection)
+        self._cursor = Cursor(pieces)
+        self._file = OpenFile()
+        self._stream = OpenStream()
+
+    def push(self) -> Stop:
+        """Send until the end, until the socket stays full or the slice is used up."""
+        enough = self.sent + SLICE_BYTES
+        while self._cursor.advance():
+            if self.sent >= enough or not self._takes(self._send_piece):
+                return Stop.CLIENT
+        return Stop.END
 
     def _send_piece(self) -> int:
+        count = self._send_some()
+        self._cursor.position += count
+        return count
+
+    def _send_some(self) -> int:
         cursor, piece = self._cursor, self._cursor.piece
         if isinstance(piece, FileRange):
             return self._send_file(piece)
@@ -131,22 +175,90 @@ class Transmission:
             raise FileTruncated(piece, cursor.remaining)
         return count
 
-    async def _wait_writable(self) -> None:
-        loop = asyncio.get_running_loop()
-        writable = asyncio.Event()
-        loop.add_writer(self._connection, writable.set)
-        self.waiting = True
-        try:
-            await writable.wait()
-        finally:
-            self.waiting = False
-            loop.remove_writer(self._connection)
-
-    def _close_after(self, pushing: asyncio.Future[bool]) -> None:
-        self._close()
-        pushing.exception()
-
     def _close(self) -> None:
         self._file.close()
         self._stream.close()
-        self._connection.close()
+        super()._close()
+
+
+class PassageTransmission(Transmission):
+    """A body that passes from another socket."""
+
+    def __init__(self, connection: socket.socket, passage: Passage) -> None:
+        super().__init__(connection)
+        self._stall_seconds = passage.stall_seconds
+        self._incoming = passage.open()
+        try:
+            self._pipe = Pipe()
+        except OSError:
+            self._incoming.close()
+            raise
+        self._steps = Steps(passage, self._incoming).run()
+        self._readable = select.poll()
+        self._readable.register(self._incoming.connection, select.POLLIN)
+        self._unsent = memoryview(b"")
+        self._moving = 0
+
+    def push(self) -> Stop:
+        """Send until the end, until one of both sockets has the other wait, or the slice is used up."""
+        enough = self.sent + SLICE_BYTES
+        while self.sent < enough:
+            if self._unsent:
+                if not self._takes(self._send_octets):
+                    return Stop.CLIENT
+            elif self._pipe.filled:
+                if not self._takes(self._send_pipe):
+                    return Stop.CLIENT
+            elif self._moving:
+                count = self._incoming.move(self._pipe, self._moving)
+                if count is None and not self._readable.poll(PATIENCE_MILLISECONDS):
+                    return Stop.SOURCE
+                self._moving -= count or 0
+            elif (stop := self._step()) is not None:
+                return stop
+        return Stop.CLIENT
+
+    def _step(self) -> Stop | None:
+        try:
+            step = next(self._steps)
+        except StopIteration:
+            return Stop.END
+        if step is None:
+            return None if self._readable.poll(PATIENCE_MILLISECONDS) else Stop.SOURCE
+        if isinstance(step, bytes):
+            self._unsent = memoryview(step)
+        else:
+            self._unsent, self._moving = memoryview(step.head), step.length
+        return None
+
+    def _send_octets(self) -> int:
+        count = self._connection.send(self._unsent, socket.MSG_MORE if self._moving else 0)
+        self._unsent = self._unsent[count:]
+        return count
+
+    def _send_pipe(self) -> int:
+        flags = os.SPLICE_F_NONBLOCK | (os.SPLICE_F_MORE if self._moving else 0)
+        count = os.splice(self._pipe.out, self._connection.fileno(), self._pipe.filled, flags=flags)
+        self._pipe.filled -= count
+        return count
+
+    async def _wait(self, stop: Stop) -> None:
+        if stop is not Stop.SOURCE:
+            await super()._wait(stop)
+            return
+        loop, incoming = asyncio.get_running_loop(), self._incoming.connection
+        readable = asyncio.Event()
+        loop.add_reader(incoming, readable.set)
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                await readable.wait()
+        except TimeoutError:
+            raise SourceBroken(f"nothing came for {self._stall_seconds:g} s") from None
+        finally:
+            loop.remove_reader(incoming)
+
+    def _close(self) -> None:
+        self._steps.close()
+        self._pipe.close()
+        self._incoming.close()
+        super()._close()

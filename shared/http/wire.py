@@ -6,7 +6,7 @@ from http.client import responses
 from typing import Any
 
 from shared.attempts import to_its_end
-from shared.http.raw_asgi import PIECES, App, Receive, Scope, Send
+from shared.http.raw_asgi import PASSAGE, PIECES, App, Receive, Scope, Send
 from shared.telemetry.trace import trace_id
 from shared.telemetry.wire import Message, WireFolder
 
@@ -26,7 +26,8 @@ def kept_in(folder: WireFolder, app: App) -> App:
             answer.add(_answer_head(message) if "status" in message else message.get("body", b""))
             await send(message)
 
-        scope["extensions"].pop(PIECES, None)
+        for extension in (PIECES, PASSAGE):
+            scope["extensions"].pop(extension, None)
         try:
             await app(scope, received, sent)
         finally:

@@ -19,13 +19,25 @@ from shared.messages.registry import (
     unexplained,
 )
 from shared.soap.mtom import Attachment, Content, MtomBody, Received, Relay, include, resolve
-from shared.xml import NS, Element, child, elements, escape, optional_child, qname, text
+from shared.xml import NS, Element, child, elements, escape, qname, text
 
 XDS = NS["xds"]
 #: Documents that one request may ask for.
 MAX_REFERENCES = 1_000
 
 _DOCUMENT = "xds:Document"
+_QUALIFIED = {
+    f"xds:{name}": qname(f"xds:{name}")
+    for name in (
+        "HomeCommunityId",
+        "RepositoryUniqueId",
+        "DocumentUniqueId",
+        "NewRepositoryUniqueId",
+        "NewDocumentUniqueId",
+        "mimeType",
+        "Document",
+    )
+}
 _HOME_COMMUNITY_ID = qname("xds:HomeCommunityId")
 _REPOSITORY_UNIQUE_ID = qname("xds:RepositoryUniqueId")
 _DOCUMENT_UNIQUE_ID = qname("xds:DocumentUniqueId")
@@ -132,11 +144,6 @@ def decode_document_request(element: Element) -> DocumentRequest:
     )
 
 
-def _optional_text(element: Element, prefixed: str) -> str:
-    child = optional_child(element, prefixed)
-    return "" if child is None else text(child)
-
-
 # --- the response ------------------------------------------------------------------------------------
 
 
@@ -197,15 +204,29 @@ def decode_retrieve_response(
 
 
 def _retrieved(response: Element, attachments: Mapping[str, Received]) -> RetrievedDocument:
+    # One pass, from the end so that the first of a name stands; an answer has hundreds of these.
+    by_name = {node.tag: node for node in reversed(response)}
     return RetrievedDocument(
-        home_community_id=_optional_text(response, "xds:HomeCommunityId"),
-        repository_unique_id=text(child(response, "xds:RepositoryUniqueId")),
-        document_unique_id=text(child(response, "xds:DocumentUniqueId")),
-        new_repository_unique_id=_optional_text(response, "xds:NewRepositoryUniqueId"),
-        new_document_unique_id=_optional_text(response, "xds:NewDocumentUniqueId"),
-        mime_type=text(child(response, "xds:mimeType")),
-        content=document_content(child(response, _DOCUMENT), attachments),
+        home_community_id=_text_of(by_name, "xds:HomeCommunityId"),
+        repository_unique_id=text(_required(by_name, "xds:RepositoryUniqueId")),
+        document_unique_id=text(_required(by_name, "xds:DocumentUniqueId")),
+        new_repository_unique_id=_text_of(by_name, "xds:NewRepositoryUniqueId"),
+        new_document_unique_id=_text_of(by_name, "xds:NewDocumentUniqueId"),
+        mime_type=text(_required(by_name, "xds:mimeType")),
+        content=document_content(_required(by_name, _DOCUMENT), attachments),
     )
+
+
+def _required(by_name: Mapping[str, Element], prefixed: str) -> Element:
+    element = by_name.get(_QUALIFIED[prefixed])
+    if element is None:
+        raise SenderFault(f"DocumentResponse has no {prefixed}")
+    return element
+
+
+def _text_of(by_name: Mapping[str, Element], prefixed: str) -> str:
+    element = by_name.get(_QUALIFIED[prefixed])
+    return "" if element is None else text(element)
 
 
 def document_content(document: Element, attachments: Mapping[str, Received]) -> Content | PartReference:

@@ -21,6 +21,7 @@ import httpx2
 
 from shared.faults import SoapFault
 from shared.http.client import CONNECT_SECONDS, EgressRefused
+from shared.http.links import BODY, ReceivedBody
 from shared.http.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType, decode_media_type
 from shared.http.multipart import Parts
 from shared.http.pieces import FileRange, Piece, read_ahead, size
@@ -34,7 +35,7 @@ from shared.soap.envelope import (
     shown,
 )
 from shared.soap.inline import extract
-from shared.soap.mtom import INCLUDE, Attachments, MtomBody
+from shared.soap.mtom import INCLUDE, Attachments, MtomBody, RelayedBody
 from shared.soap.package import (
     Package,
     SoapLimits,
@@ -99,11 +100,13 @@ class StreamedAnswer(Generic[Response]):
     """An answer whose documents are still to come.
 
     `head` is the decoded message, its documents known by content id alone; `parts` brings each of them once,
-    in the order of the message. Both may raise `PeerUnclear` while they are read.
+    in the order of the message. Both may raise `PeerUnclear` while they are read. `rest` is where they all
+    come from, when somebody else may read that in place of `parts`.
     """
 
     head: Response
     parts: AsyncIterator[StreamedPart]
+    rest: RelayedBody | None = None
 
 
 class SoapClient:
@@ -200,7 +203,7 @@ class SoapClient:
                     body = await self._body(transaction, package, sent, answer.status_code)
                     head = await _decoded(transaction, body, {}, heavy=package.guarded)
                 async with aclosing(_streamed(package, rest, url)) as parts:
-                    yield StreamedAnswer(head, parts)
+                    yield StreamedAnswer(head, parts, _relayed_body(package, rest, answer))
         finally:
             package.discard()
 
@@ -341,8 +344,23 @@ def _media_type(answer: httpx2.Response) -> MediaType:
 
 
 async def _chunks(answer: httpx2.Response) -> AsyncIterator[bytes]:
-    async for chunk in answer.aiter_raw():
+    body = _received_body(answer)
+    async for chunk in body or answer.aiter_raw():
         yield chunk
+
+
+def _received_body(answer: httpx2.Response) -> ReceivedBody | None:
+    """The body of an answer over a connection of `shared.http.links`."""
+    body: ReceivedBody | None = answer.extensions.get(BODY)
+    return body
+
+
+def _relayed_body(package: Package, rest: Parts | None, answer: httpx2.Response) -> RelayedBody | None:
+    """Where all the documents are to come from; None when some are here, or it cannot be handed over."""
+    body = _received_body(answer)
+    if rest is None or package.attachments or body is None or not body.plain:
+        return None
+    return RelayedBody(body, rest.scanner)
 
 
 async def _decoded(

@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.faults import ReceiverFault, SenderFault
 from shared.http.media_type import MULTIPART, MediaType
+from shared.http.passage import Passage
 from shared.http.raw_asgi import Piece, Scope
 from shared.perform import Closable
 from shared.security.caller import Caller, Node
@@ -59,10 +60,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What will be sent, as pieces or as a `stream`; `retry` asks the client to come again."""
+    """What will be sent: pieces, a `stream` or a `passage`; `retry` asks the client to come again."""
 
     status: int
     content_type: str
     pieces: Sequence[Piece] = ()
     retry: bool = False
     stream: AsyncGenerator[bytes] | None = None
+    passage: Passage | None = None

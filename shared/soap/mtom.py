@@ -6,13 +6,15 @@ decoders meet `xop:Include` and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
 from shared.faults import SenderFault
+from shared.http.links import ReceivedBody
+from shared.http.multipart import DelimiterScanner
 from shared.http.raw_asgi import FileRange, Piece
 from shared.xml import NS, Element, elements, escape_attribute, text
 
@@ -48,11 +50,51 @@ class Attachment:
 
 
 class RelayedPart(NamedTuple):
-    """One part on its way through; `content_id` is the one of our own message."""
+    """One part on its way through; `content_id` is the one of our own message, `length` that of its content
+    where it is known before.
+    """
 
     content_id: str
     content_type: str
     chunks: AsyncIterator[bytes]
+    length: int | None = None
+
+
+class RelayedBody(NamedTuple):
+    """Where the parts come from, when all of them come as the rest of one body at a plain socket."""
+
+    body: ReceivedBody
+    scanner: DelimiterScanner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Under which name, and as what, a part goes on."""
+
+    content_id: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneSource:
+    """The one answer that brings all the parts.
+
+    Parameters
+    ----------
+    rest
+        Its body, from its first part on.
+    expected
+        The parts that go on, by their Content-ID there; others are dropped.
+    stall_seconds
+        How long nothing may come.
+    on_broken
+        Learns that they did not all come.
+    """
+
+    rest: RelayedBody
+    expected: dict[str, Destination]
+    stall_seconds: float
+    on_broken: Callable[[], Awaitable[None]]
 
 
 class Relay(Protocol):
@@ -66,6 +108,12 @@ class Relay(Protocol):
         BodyBroken
             What was promised does not come.
         """
+        ...
+
+    @property
+    def one_source(self) -> OneSource | None:
+        """Where all parts come from, when they may pass from socket to socket; they do not come by `parts`
+        then."""
         ...
 
     async def aclose(self) -> None:
@@ -105,10 +153,11 @@ def resolve(document: Element, attachments: Attachments) -> Received | None:
         `document` has no include, more beside it, or an href that is not a `cid:` (XOP 1.0, 3.2).
     """
     children = list(elements(document))
-    name = document.tag.rpartition("}")[2]
     if len(children) != 1 or children[0].tag != INCLUDE or text(document):
+        name = document.tag.rpartition("}")[2]
         raise SenderFault(f"{name} holds neither base64 nor exactly one xop:Include")
     href = children[0].get("href", "")
     if not href.lower().startswith("cid:"):
+        name = document.tag.rpartition("}")[2]
         raise SenderFault(f"the xop:Include in {name} needs an href that starts with cid:")
     return attachments.get(unquote(href[4:]))

@@ -11,11 +11,14 @@ from pathlib import Path
 from uuid import uuid4
 
 from shared.faults import SenderFault, SoapFault
+from shared.http.incoming import SourceBroken
 from shared.http.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType
-from shared.http.multipart import MAX_PARTS, Part, Parts
-from shared.http.raw_asgi import BodyTooLarge, FileRange, Piece
+from shared.http.multipart import MAX_PARTS, Headers, Part, Parts, content_id_of
+from shared.http.passage import Passage, declared_length
+from shared.http.pieces import FileRange, Piece, size
+from shared.http.raw_asgi import BodyTooLarge
 from shared.soap.inline import MAX_XML_BYTES, InlineScanner
-from shared.soap.mtom import Attachment, Content, Received, Relay
+from shared.soap.mtom import Attachment, Content, OneSource, Received, Relay
 from shared.soap.spooling import MAX_DOCUMENT_BYTES, AttachmentSpool, forget
 from shared.xml import PRESCAN_BYTES, XmlError
 
@@ -210,8 +213,10 @@ def write_package(
     gathered = bytearray(root)
     for attachment in attachments:
         gathered += b"\r\n"
-        gathered += _part_head(boundary, attachment.content_type, attachment.content_id)
-        for piece in _pieces(attachment.content):
+        content = _pieces(attachment.content)
+        length = sum(map(size, content))
+        gathered += _part_head(boundary, attachment.content_type, attachment.content_id, length)
+        for piece in content:
             if isinstance(piece, bytes):
                 gathered += piece
             elif piece.length:
@@ -232,10 +237,38 @@ async def _relayed(boundary: str, root: bytes, relay: Relay) -> AsyncGenerator[b
     yield root
     async with aclosing(relay.parts()) as parts:
         async for part in parts:
-            yield b"\r\n" + _part_head(boundary, part.content_type, part.content_id)
+            yield b"\r\n" + _part_head(boundary, part.content_type, part.content_id, part.length)
             async for chunk in part.chunks:
                 yield chunk
     yield _closing(boundary)
+
+
+def passing_package(envelope: bytes, source: OneSource) -> tuple[str, Passage]:
+    """The Content-Type of an XOP package whose parts pass from another socket, and its body."""
+    boundary, content_type, root = _opened(envelope)
+    expected = source.expected
+
+    def head_of(headers: Headers) -> bytes | None:
+        part = expected.pop(content_id_of(headers), None)
+        if part is None:
+            return None
+        length = declared_length(headers)
+        return b"\r\n" + _part_head(boundary, part.content_type, part.content_id, length)
+
+    def closing() -> bytes:
+        if expected:
+            raise SourceBroken(f"{len(expected)} parts that were announced did not come")
+        return _closing(boundary)
+
+    return content_type, Passage(
+        open=source.rest.body.incoming,
+        scanner=source.rest.scanner,
+        opening=root,
+        head_of=head_of,
+        closing=closing,
+        stall_seconds=source.stall_seconds,
+        on_broken=source.on_broken,
+    )
 
 
 def _opened(envelope: bytes) -> tuple[str, str, bytes]:
@@ -252,15 +285,18 @@ def _closing(boundary: str) -> bytes:
     return f"\r\n--{boundary}--\r\n".encode()
 
 
-def _part_head(boundary: str, content_type: str, content_id: str) -> bytes:
+def _part_head(boundary: str, content_type: str, content_id: str, length: int | None = None) -> bytes:
     # Both may come from a partner's metadata: nothing of them may end a header line.
     if not _HEADER_VALUE.fullmatch(content_type):
         content_type = "application/octet-stream"
     if not _CONTENT_ID.fullmatch(content_id):
         raise ValueError("a Content-ID must be printable ASCII without blanks and angle brackets")
+    # Whoever passes the part on need not look for its end.
+    length_line = "" if length is None else f"Content-Length: {length}\r\n"
     return (
         f"--{boundary}\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: binary\r\n"
-        f"Content-ID: <{content_id}>\r\n\r\n"
+        f"Content-ID: <{content_id}>\r\n"
+        f"{length_line}\r\n"
     ).encode("ascii")
 
 

@@ -24,6 +24,7 @@ from shared.http.address import called
 from shared.http.gate import Gate
 from shared.http.media_type import MULTIPART, SOAP_XML, MediaType, action_of, decode_media_type
 from shared.http.raw_asgi import (
+    PASSAGE,
     BodyBroken,
     BodyTooLarge,
     ClientGone,
@@ -35,6 +36,7 @@ from shared.http.raw_asgi import (
     node_of,
     receive_body,
     send_body,
+    send_passage,
     send_pieces,
     send_stream,
 )
@@ -63,7 +65,7 @@ from shared.soap.envelope import (
 from shared.soap.exchange import EncodingRefused, Exchange, MessageTooLarge, Reply, ServiceUnavailable
 from shared.soap.inline import extract
 from shared.soap.mtom import MtomBody
-from shared.soap.package import SoapLimits, read_package, relay_package, write_package
+from shared.soap.package import SoapLimits, passing_package, read_package, relay_package, write_package
 from shared.soap.served import Served
 from shared.soap.spooling import sweep
 from shared.soap.wsdl import CONTENT_TYPE, at_address, read_wsdl
@@ -417,6 +419,10 @@ class SoapService:
         if not exchange.mtom:
             return Reply(status, _SIMPLE, (envelope,))
         if body and body.relay:
+            source = body.relay.one_source if PASSAGE in exchange.scope.get("extensions", ()) else None
+            if source is not None:
+                content_type, passage = passing_package(envelope, source)
+                return Reply(status, content_type, passage=passage)
             content_type, stream = relay_package(envelope, body.relay)
             return Reply(status, content_type, stream=stream)
         content_type, pieces = write_package(envelope, body.attachments if body else ())
@@ -430,6 +436,11 @@ class SoapService:
             await send_body(send, status=reply.status, headers=headers, body=reply.pieces[0])
             return
         try:
+            if reply.passage is not None:
+                await send_passage(
+                    exchange.scope, send, status=reply.status, headers=headers, passage=reply.passage
+                )
+                return
             if reply.stream is not None:
                 await send_stream(receive, send, status=reply.status, headers=headers, chunks=reply.stream)
                 return

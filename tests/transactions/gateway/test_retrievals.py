@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway.transactions.relay import Relay
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor, RegistryNotAvailable
 from shared.faults import SecurityFault
@@ -434,3 +435,48 @@ async def test_a_record_of_what_failed_names_a_bounded_number_of_instances(two: 
         ]
         assert len(named) == 200
         assert len(record.objects) == 300
+
+
+def roads_of(monkeypatch: pytest.MonkeyPatch, *, read: bool) -> list[bool]:
+    """Whether each answer of a gateway passed from socket to socket; none does when all are `read`."""
+    passed: list[bool] = []
+    one_source = Relay.one_source.fget
+
+    def recorded(relay: Relay) -> Any:
+        source = None if read else one_source(relay)  # type: ignore[misc]
+        passed.append(source is not None)
+        return source
+
+    monkeypatch.setattr(Relay, "one_source", property(recorded))
+    return passed
+
+
+@BOTH
+async def test_an_answer_of_one_place_passes_as_if_it_had_been_read(
+    two: World, way: str, monkeypatch: pytest.MonkeyPatch
+):
+    contents = {"2.1": os.urandom(900_000), "2.2": b"", "2.3": b"\r\n--b\r\n", "2.4": os.urandom(70_001)}
+    keep(two, east={}, west=contents)
+    asked = [at(WEST, uid) for uid in (*contents, "2.9")]
+
+    answers = []
+    for read in (False, True):
+        with monkeypatch.context() as patched:
+            roads = roads_of(patched, read=read)
+            answers.append(await ask(two, way, *asked))
+        assert roads == [not read] * 2
+    passed, read_again = answers
+
+    assert octets(passed) == octets(read_again) == contents
+    assert [replace(one, content=b"") for one in passed.documents] == [
+        replace(one, content=b"") for one in read_again.documents
+    ]
+    assert errors_of(passed) == errors_of(read_again)
+
+
+async def test_an_answer_of_two_places_is_put_together(two: World, monkeypatch: pytest.MonkeyPatch):
+    keep(two, east={"1.1": b"one"}, west={"2.1": b"two"})
+    roads = roads_of(monkeypatch, read=False)
+
+    assert octets(await two.images(at(EAST, "1.1"), at(WEST, "2.1"))) == {"1.1": b"one", "2.1": b"two"}
+    assert roads == [True, False]

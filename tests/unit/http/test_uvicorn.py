@@ -191,7 +191,11 @@ async def test_the_task_of_a_request_begins_after_its_extensions_are_complete(co
     protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert application.scopes == []
     await asyncio.sleep(0)
-    assert set(application.scopes[0]["extensions"]) == {"xdsi.pieces", "xdsi.peer_certificate"}
+    assert set(application.scopes[0]["extensions"]) == {
+        "xdsi.pieces",
+        "xdsi.passage",
+        "xdsi.peer_certificate",
+    }
 
 
 async def test_a_connection_counts_until_it_is_lost(connection, house):

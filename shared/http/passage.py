@@ -1,0 +1,191 @@
+"""A multipart body on its way from one socket to another: its delimiters and heads are read, its parts are
+not, where they say how long they are (RFC 2046 5.1; Content-Length in a part as in PS3.18 8.6.1).
+
+The body that leaves has a boundary of its own, which whoever sent the parts does not know: nothing in a part
+can end it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shared.faults import SenderFault
+from shared.http.base64_text import Base64Decoder
+from shared.http.incoming import Incoming, SourceBroken
+from shared.http.multipart import DelimiterScanner, Event, Headers, Mark, PartBegins, transfer_decoder
+from shared.http.pieces import CHUNK_BYTES
+
+# A delimiter and a head fit in so much; what is read beyond them is copied.
+_HEAD_BYTES = 1024
+_LAST_CHUNK = b"0\r\n\r\n"
+_MAX_LENGTH_DIGITS = 15
+
+
+class Move(NamedTuple):
+    """Send `head`, then let `length` bytes of content go on without being read."""
+
+    head: bytes
+    length: int
+
+
+#: What to do next: send these bytes, move those that follow, or wait until something has come.
+Step = bytes | Move | None
+
+
+def declared_length(headers: Headers) -> int | None:
+    """How long a part says that its content is; None when it does not, or is encoded."""
+    length = headers.get("content-length", "")
+    plain = headers.get("content-transfer-encoding", "binary").lower() in ("binary", "8bit", "7bit")
+    if not (plain and length.isascii() and length.isdigit() and len(length) <= _MAX_LENGTH_DIGITS):
+        return None
+    return int(length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """One body that is to pass.
+
+    Parameters
+    ----------
+    open
+        Takes over where the parts come from, for one thread.
+    scanner
+        What has read so far, to the end of the part before the first that passes.
+    opening
+        What leaves before the parts.
+    head_of
+        The head under which a part goes on, from its headers; None for one that does not.
+    closing
+        What leaves at the end; raises `SourceBroken` when a part did not come.
+    stall_seconds
+        How long nothing may come.
+    on_broken
+        Learns that the parts did not all come.
+    """
+
+    open: Callable[[], Incoming]
+    scanner: DelimiterScanner
+    opening: bytes
+    head_of: Callable[[Headers], bytes | None]
+    closing: Callable[[], bytes]
+    stall_seconds: float
+    on_broken: Callable[[], Awaitable[None]]
+
+
+class Steps:
+    """What to do, one after the other, so that a body passes; in the chunked coding (RFC 9112 7.1)."""
+
+    def __init__(self, passage: Passage, incoming: Incoming) -> None:
+        self._passage = passage
+        self._scanner = passage.scanner
+        self._incoming = incoming
+        self._passing = False
+        self._full = False
+        self._decoder: Base64Decoder | None = None
+        # The line end that a chunk still needs: it leaves with what comes next.
+        self._due = b""
+
+    def run(self) -> Generator[Step]:
+        """The steps.
+
+        Raises
+        ------
+        SourceBroken
+            A part that was promised does not come, or what comes is no multipart body.
+        """
+        try:
+            yield self._chunk(self._passage.opening)
+            yield from self._parts()
+            yield self._chunk(self._passage.closing()) + self._due + _LAST_CHUNK
+        except SenderFault as fault:
+            raise SourceBroken(str(fault)) from fault
+
+    def _chunk(self, octets: bytes, more: int = 0) -> bytes:
+        """The beginning of a chunk, with all its octets but `more`."""
+        if not octets and not more:
+            return b""
+        due, self._due = self._due, b"\r\n"
+        return b"%s%x\r\n%s" % (due, len(octets) + more, octets)
+
+    def _parts(self) -> Generator[Step]:
+        # What was read before the thread took over comes first.
+        octets: bytes | None = b""
+        while True:
+            if octets is None:
+                yield None
+            else:
+                for event in self._scanner.feed(octets):
+                    yield from self._event(event)
+            # Of a part that said its length all was taken: what comes is the head of the next one.
+            reading = self._passing and not self._full
+            octets = self._incoming.read(CHUNK_BYTES, ahead=CHUNK_BYTES if reading else _HEAD_BYTES)
+            if octets == b"":
+                break
+        for event in self._scanner.close():
+            yield from self._event(event)
+
+    def _event(self, event: Event) -> Generator[Step]:
+        if isinstance(event, PartBegins):
+            yield from self._part(event.headers)
+        elif isinstance(event, bytes):
+            yield from self._content(event)
+        elif event is Mark.PART_ENDS:
+            if self._decoder is not None:
+                self._decoder.close()
+            self._passing, self._full, self._decoder = False, False, None
+
+    def _part(self, headers: Headers) -> Generator[Step]:
+        head = self._passage.head_of(headers)
+        self._passing = head is not None
+        length = declared_length(headers)
+        if length is None:
+            self._decoder = transfer_decoder(headers)
+            if head is not None:
+                yield self._chunk(head)
+            return
+        self._full = True
+        at_hand = self._scanner.take(length)
+        missing = length - len(at_hand)
+        if head is None:
+            yield from self._dropped(missing)
+        else:
+            yield from self._moved(self._chunk(head + at_hand, missing), missing)
+
+    def _moved(self, head: bytes, count: int) -> Generator[Step]:
+        while count:
+            if movable := min(count, self._incoming.movable):
+                yield Move(head, movable)
+                head, count = b"", count - movable
+            else:
+                octets = self._taken(count, ahead=_HEAD_BYTES)
+                if octets is None and head:
+                    yield head
+                    head = b""
+                elif octets is None:
+                    yield None
+                else:
+                    head, count = head + octets, count - len(octets)
+        yield head
+
+    def _dropped(self, count: int) -> Generator[Step]:
+        while count:
+            octets = self._taken(count, ahead=CHUNK_BYTES)
+            count -= len(octets or b"")
+            if octets is None:
+                yield None
+
+    def _taken(self, count: int, *, ahead: int) -> bytes | None:
+        octets = self._incoming.read(min(count, CHUNK_BYTES), ahead=ahead)
+        if octets == b"":
+            raise SourceBroken("the body ends in the middle of a part")
+        return octets
+
+    def _content(self, octets: bytes) -> Generator[Step]:
+        if self._full:
+            raise SourceBroken("a part is longer than it says")
+        if self._decoder is not None:
+            octets = self._decoder.feed(octets)
+        if self._passing:
+            yield self._chunk(octets)
