@@ -47,7 +47,10 @@ END
     chmod 0700 "$PGDATA"
     if [ "$(id -u)" = 0 ]; then chown -R "${PG_USER:-postgres}:" "$PGDATA"; fi
     as_postgres "$control" start --pgdata "$PGDATA" --log "$PGDATA/restore.log" --wait --timeout 3600 \
-        --options "${PG_OPTIONS:-}" >/dev/null || refuse "PostgreSQL does not start; see $PGDATA/restore.log"
+        --options "${PG_OPTIONS:-}" >/dev/null || {
+        tail -n 5 "$PGDATA/restore.log" >&2
+        refuse "PostgreSQL does not start; see $PGDATA/restore.log"
+    }
     while [ -e "$PGDATA/recovery.signal" ]; do
         as_postgres "$control" status --pgdata "$PGDATA" >/dev/null || refuse "it stopped; see $PGDATA/restore.log"
         sleep 1
