@@ -6,9 +6,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, or_, select, update
 
 from repository.domain.provision import ContentDigest, Provision, ProvisionState
+from repository.domain.registration import REGISTRATION, RegistrationEvent
 from repository.store.tables import (
     assembly,
     document,
@@ -21,6 +22,12 @@ from shared.ebrim.model import DocumentEntry
 from shared.errors import NonIdenticalHash, NonIdenticalSize, Rejected
 from shared.store.engine import Database, Reader, Transaction
 from shared.store.statements import in_list
+
+
+def state_allows(event: RegistrationEvent) -> ColumnElement[bool]:
+    """That a provision is in a state in which `event` may happen."""
+    return or_(*(provision.c.state == state for state in REGISTRATION[event].states))
+
 
 _FIND_BYTES = select(document.c.sha256, document.c.sha1, document.c.size).where(
     document.c.unique_id == bindparam("unique_id")
@@ -49,23 +56,24 @@ _FIND_UNDECIDED = (
     .order_by(provision.c.created)
     .limit(100)
 )
-_SET_STATE = (
-    update(provision)
-    .where(provision.c.provision_id == bindparam("wanted"))
-    .values(state=bindparam("new_state"), answer=bindparam("new_answer"))
-)
+_ANSWERS = {
+    event: update(provision)
+    .where(provision.c.provision_id == bindparam("wanted"), state_allows(event))
+    .values(state=REGISTRATION[event].target, answer=bindparam("new_answer"))
+    for event in (RegistrationEvent.REGISTERED, RegistrationEvent.REFUSED)
+}
 _DOUBT = (
     update(provision)
-    .where(provision.c.provision_id == bindparam("wanted"), provision.c.state == ProvisionState.PENDING)
-    .values(state=ProvisionState.IN_DOUBT)
+    .where(provision.c.provision_id == bindparam("wanted"), state_allows(RegistrationEvent.DOUBTED))
+    .values(state=REGISTRATION[RegistrationEvent.DOUBTED].target)
 )
 _HOLD_STATE = (
     select(provision.c.state).where(provision.c.provision_id == bindparam("wanted")).with_for_update()
 )
 _DOUBT_SINCE = (
     update(provision)
-    .where(provision.c.state == ProvisionState.REGISTERED, provision.c.created >= bindparam("since"))
-    .values(state=ProvisionState.IN_DOUBT)
+    .where(state_allows(RegistrationEvent.RESTORED), provision.c.created >= bindparam("since"))
+    .values(state=REGISTRATION[RegistrationEvent.RESTORED].target)
 )
 _PROVIDED_BY = select(provided_document.c.unique_id).where(
     provided_document.c.provision_id == bindparam("provision_id")
@@ -75,7 +83,9 @@ _FORGET_PROVIDED = delete(provided_document).where(
 )
 _FORGET_ASSEMBLY = delete(assembly).where(assembly.c.provision_id == bindparam("provision_id"))
 _FORGET_SNAPSHOT = delete(snapshot).where(snapshot.c.provision_id == bindparam("provision_id"))
-_FORGET_PROVISION = delete(provision).where(provision.c.provision_id == bindparam("provision_id"))
+_FORGET_PROVISION = delete(provision).where(
+    provision.c.provision_id == bindparam("provision_id"), state_allows(RegistrationEvent.NEVER_HEARD)
+)
 _FORGET_DOCUMENT = delete(document).where(
     document.c.unique_id == bindparam("unique_id"),
     ~exists().where(provided_document.c.unique_id == document.c.unique_id),
@@ -183,7 +193,7 @@ async def insert_provision(
         digest=new.digest,
         registration_message_id=new.registration_message_id,
         registration=new.registration,
-        state=new.state,
+        state=REGISTRATION[RegistrationEvent.PROVIDED].target,
         answer=new.answer,
         created=time.time(),
     )
@@ -256,10 +266,11 @@ def _provision(row: tuple[object, ...]) -> Provision:
 
 
 async def set_state(
-    transaction: Transaction, provision_id: str, state: ProvisionState, answer: bytes = b""
-) -> None:
-    """Record what became of a provision, and the answer that a retry is to get."""
-    await transaction.execute(_SET_STATE, wanted=provision_id, new_state=state, new_answer=answer)
+    transaction: Transaction, provision_id: str, event: RegistrationEvent, answer: bytes
+) -> bool:
+    """Record what became of a provision, REGISTERED or REFUSED, and the answer that a retry is to get; False
+    where this cannot happen to it any more."""
+    return bool(await transaction.execute(_ANSWERS[event], wanted=provision_id, new_answer=answer))
 
 
 async def doubt(transaction: Transaction, provision_id: str) -> ProvisionState | None:

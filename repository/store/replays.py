@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Integer, bindparam, delete, exists, literal, select, update
 
-from repository.domain.provision import ProvisionState
+from repository.domain.registration import REGISTRATION, RegistrationEvent
+from repository.store.documents import state_allows
 from repository.store.tables import assembly, provided_document, provision, snapshot
 from shared.store.engine import Database, Transaction
 from shared.store.statements import in_list
@@ -23,20 +24,19 @@ _OLDEST = (
     .order_by(provision.c.created)
     .limit(bindparam("most", type_=Integer))
 )
-# The outcome is looked at once more: only what has one goes.
-_CONCLUDED = in_list(provision.c.state, "concluded")
 _THESE = in_list(provision.c.provision_id, "ids")
 _DROP = delete(provision).where(
     _THESE,
-    provision.c.state == ProvisionState.REFUSED,
+    state_allows(RegistrationEvent.DROPPED),
     ~exists().where(provided_document.c.provision_id == provision.c.provision_id),
     ~exists().where(snapshot.c.provision_id == provision.c.provision_id),
 )
+# The outcome is looked at once more: only what has one goes.
 _SETTLE = (
     update(provision)
-    .where(_THESE, _CONCLUDED)
+    .where(_THESE, state_allows(RegistrationEvent.EXPIRED))
     .values(
-        state=ProvisionState.SETTLED,
+        state=REGISTRATION[RegistrationEvent.EXPIRED].target,
         message_id=provision.c.provision_id,
         digest=literal(""),
         registration=literal(b""),
@@ -50,7 +50,7 @@ async def forget_portion(database: Database, *, before: float) -> int:
     since 1970); count them. Their documents stay, and what holds none goes whole.
     """
     ids: list[str] = []
-    for state in (ProvisionState.REGISTERED, ProvisionState.REFUSED):
+    for state in REGISTRATION[RegistrationEvent.EXPIRED].states:
         rows = await database.fetch(_OLDEST, state=state, before=before, most=PORTION - len(ids))
         ids += [provision_id for (provision_id,) in rows]
     if not ids:
@@ -58,7 +58,6 @@ async def forget_portion(database: Database, *, before: float) -> int:
 
     async def work(transaction: Transaction) -> int:
         dropped = await transaction.execute(_DROP, ids=ids)
-        concluded = [ProvisionState.REGISTERED, ProvisionState.REFUSED]
-        return dropped + await transaction.execute(_SETTLE, ids=ids, concluded=concluded)
+        return dropped + await transaction.execute(_SETTLE, ids=ids)
 
     return await database.write(work)

@@ -1,4 +1,5 @@
-"""Registration of a provision: from pending to its outcome, by ITI-42 or ITI-61 (ITI TF-2 3.42, 3.61).
+"""Registration of a provision: from pending to its outcome, by ITI-42 or ITI-61 (ITI TF-2 3.42, 3.61); what
+may become of it is `repository.domain.registration`.
 
 Every attempt for one provision carries the same wsa:MessageID, so that the registry answers a repetition as
 it answered before. That is how the repository learns what became of a submission whose answer was lost, at
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repository.domain.provision import Provision, ProvisionState
+from repository.domain.registration import RegistrationEvent, may_happen
 from repository.store import documents
 from repository.transactions import iti42
 from repository.unit import Unit
@@ -117,9 +119,12 @@ async def _forgotten(unit: Unit, provision: Provision) -> bool:
 
     async def forget(transaction: Transaction) -> bool:
         state = await documents.hold_state(transaction, provision.provision_id)
-        if state is ProvisionState.PENDING:
-            await documents.forget_provision(transaction, provision.provision_id)
-        return state in (ProvisionState.PENDING, None)
+        if state is None:
+            return True
+        if not may_happen(RegistrationEvent.NEVER_HEARD, state):
+            return False
+        await documents.forget_provision(transaction, provision.provision_id)
+        return True
 
     return await unit.write(forget)
 
@@ -164,17 +169,17 @@ async def _record(
 
     async def conclude(transaction: Transaction) -> bool:
         state = await documents.hold_state(transaction, provision.provision_id)
+        provision_id = provision.provision_id
         if succeeded:
-            await documents.set_state(transaction, provision.provision_id, ProvisionState.REGISTERED, answer)
-        elif state is ProvisionState.REGISTERED:
-            pass  # somebody else's attempt was carried out
+            await documents.set_state(transaction, provision_id, RegistrationEvent.REGISTERED, answer)
         elif iti42.is_passing(response):
-            if state is ProvisionState.PENDING:
-                await documents.forget_provision(transaction, provision.provision_id)
-        else:
-            if (alone and state is ProvisionState.PENDING) or not _is_duplicate(response):
-                await documents.release_documents(transaction, provision.provision_id)
-            await documents.set_state(transaction, provision.provision_id, ProvisionState.REFUSED, answer)
+            if may_happen(RegistrationEvent.NEVER_HEARD, state):
+                await documents.forget_provision(transaction, provision_id)
+        # Not where somebody else's attempt was carried out.
+        elif await documents.set_state(transaction, provision_id, RegistrationEvent.REFUSED, answer) and (
+            (alone and state is ProvisionState.PENDING) or not _is_duplicate(response)
+        ):
+            await documents.release_documents(transaction, provision_id)
         await unit.insert_events(transaction, (own, *events) if succeeded else (own,))
         return True
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +27,8 @@ from shared.messages.on_demand import MadeManifest, ManifestRequest
 from shared.messages.registry import RegistryResponse, Status
 from shared.security.caller import Caller, Node
 from shared.soap.mtom import Received
-from tests.support.databases import database_place, postgres_url
+from tests.support.databases import DatabasePlace, database_place, postgres_url
+from tests.support.registration_moves import ALLOWED, moves, note_moves
 
 __all__ = ["database_place", "postgres_url"]
 
@@ -111,9 +114,18 @@ class House:
 
 @pytest.fixture
 async def house(database_place: Any, tmp_path: Any) -> AsyncIterator[House]:
-    settings = RepositorySettings.load(environ={}, data=tmp_path, retry_seconds=0.05)
+    async with a_house(database_place, tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def a_house(database_place: DatabasePlace, folder: Path) -> AsyncIterator[House]:
+    """A repository; at its end nothing has happened to its provisions but what the table of their state
+    machine says."""
+    settings = RepositorySettings.load(environ={}, data=folder, retry_seconds=0.05)
     registry, consent = ScriptedRegistry(), ScriptedConsent()
     database = await database_place.open(MIGRATIONS)
+    await note_moves(database)
     recorder = AuditRecorder(settings, "repository")
     blobs = FileBlobs(settings.folder)
     parts = Parts(
@@ -127,6 +139,9 @@ async def house(database_place: Any, tmp_path: Any) -> AsyncIterator[House]:
         recorder=recorder,
         node=Node(address="127.0.0.1"),
     )
-    yield House(parts, registry, consent)
-    await recorder.close()
-    await database.close()
+    try:
+        yield House(parts, registry, consent)
+        assert await moves(database) - ALLOWED == set()
+    finally:
+        await recorder.close()
+        await database.close()
