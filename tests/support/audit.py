@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from audit_repository.domain.sources import Sources
@@ -21,7 +20,6 @@ from shared.ebrim.model import Code
 from shared.security.caller import Caller, Node, User
 from shared.settings import ServiceSettings
 
-SCHEMA = Path(__file__).parents[2] / "../shared/schemas/audit/dicom2017c.xsd"
 PATIENT = "P0001^^^&1.3.6.1.4.1.21367.2005.13.20.1000&ISO"
 SOURCE = AuditSource(source_id="xdsi-test", enterprise_site_id="2.999.7", hostname="node.hub.example")
 NODE = Node(address="192.0.2.17", subject="CN=viewer.north.example", fingerprint="ab" * 32)

@@ -1,4 +1,4 @@
-"""Small inputs from the field which broke things, where they are, with the outcomes that they should have."""
+"""Small inputs from the field which broke things, with the outcomes that they should have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 import pydicom
 import pytest
@@ -23,21 +22,14 @@ from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
 from shared.ebrim.codec import decode_submission
 from shared.xml import parse
 from tests.support.databases import DatabasePlace
+from tests.support.field_cases import field_cases
 from tests.support.imaging_source import Source, close_source, open_source, source
 from tests.support.intake import a_transfer
 from xdsi.import_ import dicom_files, left_out
 
-__all__ = ["source"]
+__all__ = ["field_cases", "source"]
 
-CASES = Path(__file__).parents[4] / "shared" / "field-cases"
 DCMDUMP = shutil.which("dcmdump", path="/usr/bin")
-
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the field cases are not here")
-
-
-def case(number: str, name: str = "in.dcm") -> bytes:
-    (folder,) = CASES.glob(f"{number}-*")
-    return (folder / name).read_bytes()
 
 
 async def intake(source: Source, octets: bytes):
@@ -82,8 +74,8 @@ BYTE_FOR_BYTE = {
 
 
 @pytest.mark.parametrize(("number", "tolerance"), BYTE_FOR_BYTE.items())
-async def test_it_is_kept_byte_for_byte_and_what_is_wrong_is_told(source, number, tolerance):
-    octets = case(number)
+async def test_it_is_kept_byte_for_byte_and_what_is_wrong_is_told(source, field_cases, number, tolerance):
+    octets = field_cases.octets(number)
 
     stored = await intake(source, octets)
 
@@ -103,8 +95,10 @@ async def test_it_is_kept_byte_for_byte_and_what_is_wrong_is_told(source, number
         ("21", [Tolerance.META_DIFFERS]),
     ],
 )
-async def test_it_is_kept_with_a_right_group_0002_before_the_same_data_set(source, number, tolerances):
-    octets = case(number)
+async def test_it_is_kept_with_a_right_group_0002_before_the_same_data_set(
+    source, field_cases, number, tolerances
+):
+    octets = field_cases.octets(number)
 
     stored = await intake(source, octets)
 
@@ -117,26 +111,26 @@ async def test_it_is_kept_with_a_right_group_0002_before_the_same_data_set(sourc
     )
 
 
-def test_every_file_of_a_folder_is_sent_or_told_by_name(tmp_path):
-    (folder,) = CASES.glob("20-*")
+def test_every_file_of_a_folder_is_sent_or_told_by_name(field_cases):
+    folder = field_cases.case("20")
 
     assert [path.name for path in dicom_files([folder])] == ["in.dcm", "whole.dcm"]
     assert list(left_out([folder])) == [str(folder / "README")]
 
 
 @pytest.mark.parametrize("number", ["40", "42", "48"])
-async def test_its_text_is_read_and_reaches_the_manifest(source, number):
+async def test_its_text_is_read_and_reaches_the_manifest(source, field_cases, number):
     name = "홍^길동" if number == "42" else "Müller^Jürgen"
 
-    stored = await intake(source, case(number))
+    stored = await intake(source, field_cases.octets(number))
     made = await published(source, stored.instance.study_instance_uid)
 
     assert str(made.manifest.PatientName) == name
     assert f"PID-5|{name}" in made.entry.source_patient_info
 
 
-async def test_the_dual_tiff_preamble_is_zeroed_unless_a_setting_keeps_it(source, tmp_path):
-    octets = case("76")
+async def test_the_dual_tiff_preamble_is_zeroed_unless_a_setting_keeps_it(source, field_cases, tmp_path):
+    octets = field_cases.octets("76")
 
     zeroed = (await intake(source, octets)).instance.path.read_bytes()
     keeping = await open_source(
@@ -153,18 +147,20 @@ async def test_the_dual_tiff_preamble_is_zeroed_unless_a_setting_keeps_it(source
     assert kept == octets
 
 
-async def test_the_same_instance_in_another_encoding_is_a_duplicate_and_another_content_is_not(source):
-    first = await intake(source, case("92", "a-explicit.dcm"))
+async def test_the_same_instance_in_another_encoding_is_a_duplicate_and_another_content_is_not(
+    source, field_cases
+):
+    first = await intake(source, field_cases.octets("92", "a-explicit.dcm"))
 
     for other in ("b-implicit.dcm", "c-explicit-with-group-length.dcm"):
-        again = await intake(source, case("92", other))
+        again = await intake(source, field_cases.octets("92", other))
         assert (again.new, again.instance) == (False, first.instance)
     with pytest.raises(Refused, match="another data set"):
-        await intake(source, case("92", "d-corrected-patient.dcm"))
+        await intake(source, field_cases.octets("92", "d-corrected-patient.dcm"))
 
 
-async def test_an_accession_number_that_is_too_long_is_a_reference_of_the_entry(source):
-    stored = await intake(source, case("60"))
+async def test_an_accession_number_that_is_too_long_is_a_reference_of_the_entry(source, field_cases):
+    stored = await intake(source, field_cases.octets("60"))
 
     made = await published(source, stored.instance.study_instance_uid)
 
@@ -173,8 +169,8 @@ async def test_an_accession_number_that_is_too_long_is_a_reference_of_the_entry(
     assert len(stored.instance.accession_number) > 16
 
 
-async def test_a_sex_and_dates_as_people_write_them_are_legal_in_the_manifest(source):
-    stored = await intake(source, case("61"))
+async def test_a_sex_and_dates_as_people_write_them_are_legal_in_the_manifest(source, field_cases):
+    stored = await intake(source, field_cases.octets("61"))
 
     made = await published(source, stored.instance.study_instance_uid)
 
@@ -183,24 +179,24 @@ async def test_a_sex_and_dates_as_people_write_them_are_legal_in_the_manifest(so
     assert made.entry.service_start_time is not None
 
 
-async def test_a_study_has_a_date_where_only_its_series_has_one(source):
-    stored = await intake(source, case("62"))
+async def test_a_study_has_a_date_where_only_its_series_has_one(source, field_cases):
+    stored = await intake(source, field_cases.octets("62"))
 
     made = await published(source, stored.instance.study_instance_uid)
 
     assert made.entry.service_start_time is not None
 
 
-async def test_a_study_has_a_title_without_description(source):
-    stored = await intake(source, case("65"))
+async def test_a_study_has_a_title_without_description(source, field_cases):
+    stored = await intake(source, field_cases.octets("65"))
 
     made = await published(source, stored.instance.study_instance_uid)
 
     assert made.entry.title
 
 
-async def test_a_wrong_vr_never_leaves_without_vrs(source):
-    stored = await intake(source, case("34"))
+async def test_a_wrong_vr_never_leaves_without_vrs(source, field_cases):
+    stored = await intake(source, field_cases.octets("34"))
     path = f"/dicomweb/studies/{stored.instance.study_instance_uid}"
     wanted = 'multipart/related; type="application/dicom"; transfer-syntax={}'
 
@@ -215,8 +211,8 @@ async def test_a_wrong_vr_never_leaves_without_vrs(source):
 @pytest.mark.peer
 @pytest.mark.skipif(DCMDUMP is None, reason="DCMTK is not installed")
 @pytest.mark.parametrize("number", ["01", "03", "12", "20", "21", "35", "61"])
-async def test_what_leaves_is_read_by_dcmtk(source, tmp_path, number):
-    stored = await intake(source, case(number))
+async def test_what_leaves_is_read_by_dcmtk(source, field_cases, tmp_path, number):
+    stored = await intake(source, field_cases.octets(number))
 
     told = await asyncio.create_subprocess_exec(
         DCMDUMP, "-q", stored.instance.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -33,7 +33,8 @@ from shared.audit.events import (
     submission_set_object,
 )
 from shared.security.caller import Node, User
-from tests.support.audit import CLINICIAN, PATIENT, SCHEMA, SOURCE, a_caller
+from tests.support.audit import CLINICIAN, PATIENT, SOURCE, a_caller
+from tests.support.schemas import AUDIT, assert_valid
 
 ENDPOINT = "https://registry.hub.example/xds/registry"
 CLIENT = "CN=viewer.north.example"
@@ -298,10 +299,7 @@ def test_query_and_name_never_stand_together(row):
 
 @pytest.mark.parametrize("row", ALL, ids=label)
 def test_the_record_is_valid_by_the_schema(row):
-    if not SCHEMA.exists():
-        pytest.skip("the audit schema is not beside this checkout")
-
-    etree.XMLSchema(etree.parse(SCHEMA)).assertValid(written(row))
+    assert_valid(written(row), AUDIT)
 
 
 @pytest.mark.parametrize("row", rows(CLINICIAN), ids=label)
@@ -351,8 +349,7 @@ def test_the_reply_address_of_an_asynchronous_client_is_its_name():
 
 def valid(event: AuditEvent):
     root = etree.fromstring(encode(event, SOURCE))
-    if SCHEMA.exists():
-        etree.XMLSchema(etree.parse(SCHEMA)).assertValid(root)
+    assert_valid(root, AUDIT)
     return root
 
 
