@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +20,10 @@ from shared.settings import TlsSettings
 from shared.soap.client import SoapClient
 from shared.telemetry.otlp import Collector, exporting
 from shared.telemetry.trace import Span, one_trace, trace_id, traceparent
+from tests.support.certificates import communities
 from tests.support.metadata import PATIENT, a_document_entry, a_submission
 from tests.support.registry_process import RegistryClient, running_registry
+from xdsi.certificates import Community
 from xdsi.stage import free_ports
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra opentelemetry is not here")
@@ -106,6 +110,53 @@ async def test_a_service_sends_a_span_of_each_request_and_nothing_of_a_patient(t
     assert all(span.parent_id for span in spans)
     assert {span.attributes["xdsi.outcome"] for span in spans} == {"success"}
     assert PATIENT.partition("^")[0] not in repr(spans)
+
+
+NORTH, SOUTH = communities()
+
+
+def a_context(community: Community) -> ssl.SSLContext:
+    """TLS of a collector in a community, which asks for a certificate of it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(community.node.certificate, community.node.key)
+    context.load_verify_locations(community.settings()["tls"]["trust"])
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def spoken_to_by(node: Community, collector: Any) -> None:
+    files = {name: Path(path) for name, path in node.settings()["tls"].items()}
+    with exporting("registry", Collector(url=collector.url, **files)), Span("HTTP", transaction="ITI-18"):
+        pass
+
+
+def test_over_https_node_and_collector_show_their_certificates():
+    with a_collector(a_context(NORTH)) as collector:
+        spoken_to_by(NORTH, collector)
+        [span] = collector.until(bool)
+
+    assert span.name == "ITI-18"
+
+
+@pytest.mark.parametrize(("of_the_collector", "of_the_node"), [(SOUTH, NORTH), (NORTH, SOUTH)])
+def test_over_https_nothing_is_told_to_a_stranger_nor_taken_from_one(of_the_collector, of_the_node):
+    with a_collector(a_context(of_the_collector)) as collector:
+        spoken_to_by(of_the_node, collector)
+
+    assert collector.spans == []
+
+
+@pytest.mark.peer
+async def test_a_service_with_certificates_tells_a_collector_over_https(tmp_path: Path):
+    with a_collector(a_context(NORTH)) as collector:
+        tls = NORTH.settings()
+        with running_registry(tmp_path, otlp_url=collector.url, **OPEN, **tls) as registry:
+            async with http_client(TlsSettings(**tls["tls"]), peers=(registry.base,)) as http:
+                answer = await http.get(f"{registry.base}/xds/registry?wsdl")
+            [span] = await asyncio.to_thread(collector.until, bool)
+
+    assert answer.status_code == 200
+    assert span.service == "xdsi-registry"
 
 
 def test_without_the_libraries_a_service_that_is_to_send_spans_says_what_it_needs(tmp_path: Path):

@@ -42,7 +42,7 @@ class RegistryProcess:
             **({"database_url": database_url} if database_url else {}),
             **changes,
         }
-        self.base = f"http://127.0.0.1:{port}"
+        self.base = f"{'https' if 'tls' in changes else 'http'}://127.0.0.1:{port}"
         self.url = f"{self.base}/xds/registry"
         self.process = Process(
             Service.REGISTRY,
