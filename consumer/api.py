@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumer.domain.studies import Criteria, FoundStudy, WrongCriterion
-from consumer.pages.delivery import DICOM, headers_of
-from consumer.pages.visitors import Visitor
+from consumer.pages.delivery import decode_handle, encode_instance
+from consumer.pages.visitors import Saml, Visitor
 from consumer.pages.workplace import MOST_STUDIES, FetchedInstance, OpenedSeries, OpenedStudy, Workplace
 from shared.http.problem import BadRequest
 from shared.perform import UnitOfWork
-from shared.rest.message import HttpRequest, HttpResponse, JsonBody, json_response
+from shared.rest.message import JsonBody, json_response
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
 from shared.security.speaker import Speaker
@@ -87,28 +86,13 @@ async def instance(unit: UnitOfWork[Workplace], handle: str) -> FetchedInstance:
     return await unit.parts.fetch(Visitor.of(unit.caller), handle)
 
 
-async def decode_handle(request: HttpRequest) -> str:
-    """Which instance is asked for."""
-    return request.parameters["handle"]
-
-
-def encode_instance(fetched: FetchedInstance) -> HttpResponse:
-    """The file, which is gone when it is sent."""
-    path = Path(fetched.file.path)
-    return HttpResponse(
-        media_type=DICOM,
-        headers=headers_of(fetched),
-        pieces=(fetched.file,),
-        sent=lambda: path.unlink(missing_ok=True),
-    )
-
-
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     ServedRest(
         name="Find studies",
         routes=(f"POST {PREFIX}/studies",),
         right=Right.ASK,
         speaker=Speaker.USER,
+        scheme=Saml,
         decode=JsonBody(StudiesRequest),
         handle=studies,
         encode=json_response,
@@ -119,6 +103,7 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
         routes=(f"POST {PREFIX}/manifests",),
         right=Right.ASK,
         speaker=Speaker.USER,
+        scheme=Saml,
         decode=JsonBody(ManifestRequest),
         handle=manifest,
         encode=json_response,
@@ -128,6 +113,7 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
         routes=(f"GET {PREFIX}/instances/{{handle}}",),
         right=Right.ASK,
         speaker=Speaker.USER,
+        scheme=Saml,
         decode=decode_handle,
         handle=instance,
         encode=encode_instance,

@@ -6,12 +6,14 @@ import asyncio
 import shutil
 from functools import partial
 
-from consumer import api
+from consumer import api, pages
+from consumer.pages.forms import Forms
 from consumer.pages.handles import Handles
 from consumer.pages.headers import with_headers
-from consumer.pages.routes import Pages
+from consumer.pages.page import ErrorPage, PageParts, PageUnit
+from consumer.pages.session_cookie import SessionCookie
 from consumer.pages.sessions import Session, Sessions
-from consumer.pages.visitors import SAML, Reception
+from consumer.pages.visitors import Reception, Saml
 from consumer.pages.workplace import Workplace
 from consumer.settings import ConsumerSettings
 from consumer.unit import Parts
@@ -23,6 +25,7 @@ from shared.http.application import application
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App
 from shared.perform import UnitOfWork
+from shared.rest.scheme import NodeAlone
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
 from shared.telemetry.metrics import Metrics
@@ -50,16 +53,22 @@ class Consumer:
         checks = {"audit": parts.recorder.check}
         works = (self._sessions_end,)
         health = health_routes(checks, self._metrics, background=works, trail=self._forwarder)
-        pages = Pages(parts, reception, workplace, self.sessions)
-        rest = RestService(
-            unit=partial(UnitOfWork, workplace),
+        wing = partial(
+            RestService,
             authenticator=reception,
             recorder=parts.recorder,
             settings=parts.settings,
             metrics=self._metrics,
-            scheme=SAML,
         )
-        return application([*health, *rest.routes(api.SERVED_REST), *pages.routes()])
+        programs = wing(unit=partial(UnitOfWork, workplace), schemes=(Saml(),))
+        forms = Forms()
+        of_pages = PageParts(workplace=workplace, reception=reception, sessions=self.sessions, forms=forms)
+        people = wing(
+            unit=partial(PageUnit, of_pages),
+            schemes=(SessionCookie(self.sessions), NodeAlone()),
+            error_forms=(ErrorPage(forms, self.sessions),),
+        )
+        return application([*health, *programs.routes(api.SERVED_REST), *people.routes(pages.SERVED_REST)])
 
     async def start(self) -> None:
         """Begin the work beside the requests; what a crash left of instances on their way is removed."""

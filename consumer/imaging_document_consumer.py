@@ -185,14 +185,14 @@ class ImagingDocumentConsumer:
         self, group: Sequence[RequestedInstance], folder: Path, via: Via
     ) -> AsyncIterator[Delivery]:
         """What comes; and when the source fails, what then did not come, with the reason."""
-        told: set[str] = set()
+        answered: set[str] = set()
         try:
             async for delivery in _BY[self.road(group[0], via)](self._unit, group, folder):
-                told.add(delivery.instance.sop_instance_uid)
+                answered.add(delivery.instance.sop_instance_uid)
                 yield delivery
         except (NoRoad, SoapFault, PeerError, EgressRefused, WrongInstance) as error:
             for one in group:
-                if one.sop_instance_uid not in told:
+                if one.sop_instance_uid not in answered:
                     yield Delivery(one, 0, str(error))
 
 

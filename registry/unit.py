@@ -135,13 +135,13 @@ class Unit(UnitOfWork[Parts]):
             decisions += await self._decide(resources[start : start + AT_ONCE], given)
         return decisions
 
-    async def _decide(self, resources: Sequence[Resource], given: Mapping[str, Given]) -> list[Decision]:
+    async def _decide(self, resources: Sequence[Resource], consents: Mapping[str, Given]) -> list[Decision]:
         decisions_by_place: dict[int, Decision] = {}
         places: dict[str, list[int]] = {}
         for at, resource in enumerate(resources):
             places.setdefault(resource.patient_id, []).append(at)
         for patient_id, of_patient in places.items():
-            policies, identities = given.get(patient_id, NOTHING_GIVEN)
+            policies, identities = consents.get(patient_id, NOTHING_GIVEN)
             decisions = await self.parts.decisions.decide(
                 policies,
                 self.caller,

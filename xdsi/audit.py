@@ -230,10 +230,10 @@ def moment(text: str, option: str, now: datetime | None = None) -> datetime | No
         ) from None
 
 
-def _wanted(**given: Any) -> dict[str, Any]:
+def _wanted(**criteria: Any) -> dict[str, Any]:
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in given.items()
+        for name, value in criteria.items()
         if value
     }
 

@@ -95,8 +95,8 @@ def write_accesses(file: TextIO, accesses: Iterable[Access]) -> None:
 
 def _row(record: dict[str, Any], affinity_domain: str) -> tuple[Cell, ...]:
     if record["state"] == RecordState.UNPARSED:
-        told = (record["reason"], record["subject"] or record["peer"])
-        return (record["sequence"], _local(record["received"]), "unparsed", *told, "", "", "")
+        why = (record["reason"], record["subject"] or record["peer"])
+        return (record["sequence"], _local(record["received"]), "unparsed", *why, "", "", "")
     return (
         record["sequence"],
         _local(record["time"]),
@@ -119,8 +119,10 @@ def _outcome(record: dict[str, Any]) -> str:
         word = "refused"
     else:
         word = _OUTCOMES.get(record["outcome"], f"outcome {record['outcome']}")
-    told = record["description"].removeprefix("refused ") if record["refused"] else record["description"]
-    return f"{word}: {told}" if told else word
+    description = record["description"]
+    if record["refused"]:
+        description = description.removeprefix("refused ")
+    return f"{word}: {description}" if description else word
 
 
 def _users(record: dict[str, Any]) -> tuple[str, ...]:

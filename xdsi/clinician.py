@@ -42,7 +42,7 @@ def clinician_of(
 
 def _code(text: str, scheme: str) -> Code:
     value, _, rest = text.partition("^")
-    display, _, given = rest.partition("^")
-    if not value or not (given or scheme):
+    display, _, own_scheme = rest.partition("^")
+    if not value or not (own_scheme or scheme):
         raise WrongUsage(f"{text!r} is not a code; write CODE^^SCHEME, for example RAD-PHYS^^1.2.3")
-    return Code(value, given or scheme, display)
+    return Code(value, own_scheme or scheme, display)

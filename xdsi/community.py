@@ -170,8 +170,8 @@ class Process:
         with self.log.open("rb") as log:
             log.seek(self._begun)
             lines = log.read().decode("utf-8", "replace").splitlines()
-        said = [line.removeprefix("xdsi: ") for line in lines if line.startswith("xdsi: ")]
-        return "\n".join(said or lines[-5:]) or _SILENT
+        own_lines = [line.removeprefix("xdsi: ") for line in lines if line.startswith("xdsi: ")]
+        return "\n".join(own_lines or lines[-5:]) or _SILENT
 
     @property
     def running(self) -> bool:

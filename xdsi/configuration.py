@@ -45,10 +45,10 @@ def read(
     settings_class: type[AnySettings], config: Path | None = None, **changes: Any
 ) -> Loaded[AnySettings]:
     """The same with the origin of each."""
-    given = layers(config)
-    problems = [*_misspelt(os.environ), *strangers(given, settings_class)]
+    every_layer = layers(config)
+    problems = [*_misspelt(os.environ), *strangers(every_layer, settings_class)]
     try:
-        configuration = loaded(settings_class, given, changes)
+        configuration = loaded(settings_class, every_layer, changes)
     except SettingsError as error:
         raise SettingsError((*problems, *error.problems)) from None
     if problems:
@@ -56,10 +56,10 @@ def read(
     return configuration
 
 
-def strangers(given: Iterable[Layer], settings_class: type[ServiceSettings]) -> Iterator[str]:
+def strangers(all_layers: Iterable[Layer], settings_class: type[ServiceSettings]) -> Iterator[str]:
     """What no service knows, one sentence for each; of another service its table alone is looked at."""
     services = {service.package for service in Service}
-    for layer in given:
+    for layer in all_layers:
         left = set()
         for name, value in layer.table.items():
             if name in services and not isinstance(value, Mapping):

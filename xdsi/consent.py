@@ -161,12 +161,12 @@ def why(
 
 
 def _conditions(policy: Mapping[str, Any]) -> str:
-    named = (
+    conditions = (
         f"{name} {' or '.join(policy[name])}"
         for name in ("roles", "organizations", "purposes", "confidentiality")
         if policy[name]
     )
-    return ", ".join(named) or "everyone"
+    return ", ".join(conditions) or "everyone"
 
 
 def ask(config: Path | None, action: str, patient: str, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,8 +127,8 @@ async def _looked(subject: str, look: Look) -> list[Finding]:
     if not isinstance(findings, Exception):
         return findings
     name = getattr(getattr(look, "func", look), "__name__", "a check")
-    told = f"{name} could not be looked at: a mistake of xdsi itself ({type(findings).__name__})"
-    return [wrong("doctor", subject, told, "please report it")]
+    state = f"{name} could not be looked at: a mistake of xdsi itself ({type(findings).__name__})"
+    return [wrong("doctor", subject, state, "please report it")]
 
 
 async def _seen(look: Look) -> list[Finding]:
@@ -169,11 +169,11 @@ async def _asked(service: Service, settings: ServiceSettings, own: peers.Install
 
 def _on_one_port(usable: Mapping[Service, Any]) -> Iterator[Finding]:
     """Ports that two listeners of this machine would take."""
-    taken: dict[tuple[str, int, int], str] = {}
+    names: dict[tuple[str, int, int], str] = {}
     for service, settings in usable.items():
         for listener in ports.listeners(settings):
             name = ports.subject(service, listener)
-            other = taken.setdefault((settings.host, listener.kind, listener.port), name)
+            other = names.setdefault((settings.host, listener.kind, listener.port), name)
             if listener.port and other != name:
                 yield wrong(
                     "port",

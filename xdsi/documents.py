@@ -173,10 +173,10 @@ def _rights() -> Iterator[str]:
     yield "| right | needed for | further nodes are named in |"
     yield "|---|---|---|"
     for right in Right:
-        named = ", ".join(
+        doors_of_right = ", ".join(
             f"`{door}`" if " /" in door else door for door, needed in needs.items() if needed is right
         )
-        yield f"| {right} | {named} | `{right.setting}` |"
+        yield f"| {right} | {doors_of_right} | `{right.setting}` |"
 
 
 def _served(service: Service) -> tuple[Any, ...]:
@@ -188,15 +188,15 @@ def _served(service: Service) -> tuple[Any, ...]:
 def doors() -> dict[str, Right]:
     """The right that each door needs: the table of `shared.security.rights`, and what is served over REST."""
     served = [one for service in Service for one in served_rest(service)]
-    return {**DOORS, **{one.door(route): one.right for one in served for route in one.routes}}
+    of_rest = {one.door(route): one.right for one in served for route in one.routes if one.right}
+    return {**DOORS, **of_rest}
 
 
 def served_rest(service: Service) -> tuple[ServedRest[Any, Any], ...]:
     """What a service serves over REST."""
-    name = "api" if service is Service.CONSUMER else "transactions"
-    module = importlib.import_module(f"{service.package}.{name}")
-    transactions: tuple[ServedRest[Any, Any], ...] = getattr(module, "SERVED_REST", ())
-    return transactions
+    rooms = ("api", "pages") if service is Service.CONSUMER else ("transactions",)
+    modules = [importlib.import_module(f"{service.package}.{room}") for room in rooms]
+    return tuple(one for module in modules for one in getattr(module, "SERVED_REST", ()))
 
 
 def openapi_page(service: Service) -> str:

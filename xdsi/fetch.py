@@ -78,8 +78,10 @@ async def _fetch(
             manifest = await consumer.manifest(entry)
             return manifest, await _retrieve(consumer, manifest, to, via, entry, quiet=quiet)
     except Rejected as rejected:
-        said = "; ".join(f"{error.code_for(Actor.REPOSITORY)}: {error.context}" for error in rejected.errors)
-        raise Failed(f"the manifest is not available: {said}") from None
+        reasons = "; ".join(
+            f"{error.code_for(Actor.REPOSITORY)}: {error.context}" for error in rejected.errors
+        )
+        raise Failed(f"the manifest is not available: {reasons}") from None
     except XdsError as error:
         raise Failed(error.context) from None
     except TooManyReferences as error:

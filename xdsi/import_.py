@@ -106,7 +106,7 @@ def left_out(paths: Iterable[Path]) -> dict[str, str]:
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     paths_below = (
-        path for given in paths for path in (sorted(given.rglob("*")) if given.is_dir() else (given,))
+        path for place in paths for path in (sorted(place.rglob("*")) if place.is_dir() else (place,))
     )
     return (path for path in dict.fromkeys(paths_below) if path.is_file())
 
@@ -257,12 +257,12 @@ def _tell(imported: Imported, *, as_json: bool, quiet: bool) -> None:
         typer.echo(study)
     if not quiet:
         number = len(imported.stored)
-        kept = f"{counted(number, 'instance')} of {counted(len(imported.studies), 'study', 'studies')}"
-        typer.echo(f"{kept} {'is' if number == 1 else 'are'} kept")
-    for word, named in (
+        instances = f"{counted(number, 'instance')} of {counted(len(imported.studies), 'study', 'studies')}"
+        typer.echo(f"{instances} {'is' if number == 1 else 'are'} kept")
+    for word, reasons in (
         ("left out", imported.left_out),
         ("kept, but", imported.warned),
         ("refused", imported.refused),
     ):
-        for what, reason in named.items():
+        for what, reason in reasons.items():
             typer.echo(f"{word} {what}: {reason}", err=True)

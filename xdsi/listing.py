@@ -47,9 +47,9 @@ def lines(
     cells = [tuple(map(_values, row)) for row in rows]
     if not cells:
         return
-    kept = [at for at in range(len(columns)) if any(any(row[at]) for row in cells)]
-    columns = [columns[at] for at in kept]
-    cells = [tuple(row[at] for at in kept) for row in cells]
+    filled = [at for at in range(len(columns)) if any(any(row[at]) for row in cells)]
+    columns = [columns[at] for at in filled]
+    cells = [tuple(row[at] for at in filled) for row in cells]
     above = [tuple(column.heading for column in columns)] if headings else []
     texts = [*above, *(tuple(map(" ".join, row)) for row in cells)]
     widths = _widths(texts)

@@ -170,23 +170,23 @@ def study_uids(what: Sequence[str]) -> list[str]:
     Failed
         Something is neither a UID nor a file or folder with DICOM in it.
     """
-    return list(dict.fromkeys(uid for named in what for uid in _uids(named)))
+    return list(dict.fromkeys(uid for text in what for uid in _uids(text)))
 
 
-def _uids(named: str) -> Iterator[str]:
-    path = Path(named)
+def _uids(text: str) -> Iterator[str]:
+    path = Path(text)
     if path.exists():
         files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
         uids = [uid for file in files if (uid := _study_of(file))]
         if not uids:
             raise Failed(
-                f"{named}: there is no DICOM file; name one, a folder of them, or a Study Instance UID"
+                f"{text}: there is no DICOM file; name one, a folder of them, or a Study Instance UID"
             )
         yield from uids
-    elif is_uid(named):
-        yield named
+    elif is_uid(text):
+        yield text
     else:
-        raise Failed(f"{named}: neither a file or folder that exists nor a Study Instance UID")
+        raise Failed(f"{text}: neither a file or folder that exists nor a Study Instance UID")
 
 
 def _study_of(path: Path) -> str:
@@ -253,10 +253,10 @@ class Source:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + WAIT_SECONDS
-        unchanged, told = publication.get("unchanged", False), set[str]()
+        unchanged, reasons = publication.get("unchanged", False), set[str]()
         while _is_under_way(publication) and loop.time() < deadline:
-            if (waits_for := _waits_for(publication)) and waits_for not in told:
-                told.add(waits_for)
+            if (waits_for := _waits_for(publication)) and waits_for not in reasons:
+                reasons.add(waits_for)
                 tell(f"{publication['study_instance_uid']}: {publication['explanation']}")
             await asyncio.sleep(_POLL_SECONDS)
             # The id of a manifest that another took the place of leads to that.
@@ -336,5 +336,5 @@ def _word(publication: dict[str, Any]) -> str:
 
 def _reason(publication: dict[str, Any]) -> str:
     errors = publication.get("errors", ())
-    said = "; ".join(f"{error['code']}: {error['context']}" for error in errors)
-    return publication.get("explanation", "") if publication["state"] == "waiting" else said
+    reasons = "; ".join(f"{error['code']}: {error['context']}" for error in errors)
+    return publication.get("explanation", "") if publication["state"] == "waiting" else reasons

@@ -98,8 +98,8 @@ class Stage:
 
     def load(self, settings_class: type[AnySettings], who: Community) -> AnySettings:
         """The settings of one part of `who`; the environment of this process has no say on the stage."""
-        given = self.settings(who)
-        return settings_class.load(None, {}, **_merged(given, given.get(settings_class.service, {})))
+        settings = self.settings(who)
+        return settings_class.load(None, {}, **_merged(settings, settings.get(settings_class.service, {})))
 
     def start(self) -> Iterator[Process]:
         """Start every service, and yield each when it is ready."""

@@ -39,8 +39,8 @@ def command(
     """
     addresses = Addresses(host=host, offset=offset, tls="XDSI_TLS__CERTIFICATE" in os.environ)
     variables = environment(addresses, data.resolve())
-    said = {name: variables[name] for name in _OPTIONS}
-    env = {**variables, **os.environ, **said}
+    places = {name: variables[name] for name in _OPTIONS}
+    env = {**variables, **os.environ, **places}
     claim(data.resolve(), said_by="--data")
     members = list(processes(ORDER, env, data.resolve() / LOGS))
     stop = _Stop()

@@ -65,8 +65,8 @@ def supervise(settings: RegistrySettings, config: Path | None) -> None:
             ports = {}
             for setting, number in (("port", settings.port), ("mllp_port", settings.feed_port)):
                 with settings.listening(setting, number):
-                    held = reserved.enter_context(_reserved(settings.host, number))
-                ports[f"XDSI_REGISTRY__{setting.upper()}"] = str(held.getsockname()[1])
+                    reserve = reserved.enter_context(_reserved(settings.host, number))
+                ports[f"XDSI_REGISTRY__{setting.upper()}"] = str(reserve.getsockname()[1])
             asyncio.run(_Supervisor(settings, config, ports).run())
     finally:
         os.close(lock)

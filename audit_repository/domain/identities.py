@@ -55,10 +55,12 @@ def fed_identities(message: ParsedAuditMessage, patients: Iterable[str]) -> tupl
     """What a record of a feed says of its `patients`; nothing, where nothing was changed or no id given."""
     event = message.event
     feed = next((code.code for code in event.event_types if code.code in FEEDS), "")
-    told = [(name, value) for item in event.objects for name, value in item.details if name in _MESSAGE_IDS]
+    message_ids = [
+        (name, value) for item in event.objects for name, value in item.details if name in _MESSAGE_IDS
+    ]
     if not (
         feed
-        and told
+        and message_ids
         and event.event_id.code == PATIENT_RECORD.code
         and event.outcome is Outcome.SUCCESS
         and event.action in (DELETED, UPDATED)
@@ -68,7 +70,7 @@ def fed_identities(message: ParsedAuditMessage, patients: Iterable[str]) -> tupl
     senders = [
         one.user_id for one in event.participants if SOURCE_ROLE.code in {role.code for role in one.roles}
     ]
-    name, value = told[0]
+    name, value = message_ids[0]
     identity = "\0".join((message.source.source_id, feed, *senders, name, value.hex()))
     return tuple(
         FedIdentity(

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 from shared.security.rights import is_fingerprint, normal_dn
 
 
-def named_by(named: str) -> dict[str, str]:
+def named_by(node: str) -> dict[str, str]:
     """By which column a node is found: its fingerprint, its address, or else its subject."""
-    plain = named.strip()
+    plain = node.strip()
     if is_fingerprint(octets := plain.replace(":", "").lower()):
         return {"fingerprint": octets}
     try:

@@ -59,16 +59,16 @@ class Sources:
 
     def standing(self, source_id: str, node: Node) -> Standing:
         """What is known of a record that names `source_id` and came from `node`."""
-        named = _plain(source_id)
-        nodes = self._bound.get(named) if self._proves_nodes else None
+        source = _plain(source_id)
+        nodes = self._bound.get(source) if self._proves_nodes else None
         if nodes is not None:
             return Standing.PROVED if node in nodes else Standing.MISMATCHED
-        if named and self._of_the_community(node):
+        if source and self._of_the_community(node):
             return Standing.PROVED
-        return Standing.MISMATCHED if self._is_ours(named) else Standing.CLAIMED
+        return Standing.MISMATCHED if self._is_ours(source) else Standing.CLAIMED
 
-    def _is_ours(self, named: str) -> bool:
-        return named.startswith(OUR_SERVICES) or named in self._ours or named in self._bound
+    def _is_ours(self, source: str) -> bool:
+        return source.startswith(OUR_SERVICES) or source in self._ours or source in self._bound
 
 
 def _plain(source_id: str) -> str:

@@ -182,7 +182,7 @@ class Trail:
     async def _append_waiting(self) -> None:
         while self._waiting:
             batch = self._take()
-            records = [record for given, _ in batch for record in given]
+            records = [record for portion, _ in batch for record in portion]
             kept = await awaited(self.database.write(partial(self._insert, records=records)))
             if isinstance(kept, Exception):
                 # Whatever it is, those who wait must learn that nothing was kept.
@@ -191,17 +191,17 @@ class Trail:
                         future.set_exception(kept)
                 continue
             new, crossed = kept
-            for given, future in batch:
+            for portion, future in batch:
                 if not future.done():
-                    future.set_result(sum(record.digest in new for record in given))
+                    future.set_result(sum(record.digest in new for record in portion))
             self.sequence += len(new)
             if crossed:
                 await self._publish()
 
     def _take(self) -> list[_Waiting]:
         size = count = 0
-        for given, _ in self._waiting:
-            size += sum(len(record.raw) for record in given)
+        for portion, _ in self._waiting:
+            size += sum(len(record.raw) for record in portion)
             count += 1
             if size > BATCH_BYTES:
                 break
@@ -308,11 +308,11 @@ class Trail:
 
     async def _places(self, criteria: Search) -> list[Row]:
         """Sequence and size of what matches; each id of the patient is looked up by itself in the index."""
-        given = {field.name: getattr(criteria, field.name) for field in fields(criteria)}
+        terms = {field.name: getattr(criteria, field.name) for field in fields(criteria)}
         ids = await identities(self.database, criteria.patient) if criteria.patient else [""]
         places: set[Row] = set()
         for patient in ids:
-            rows = await self.database.fetch(self._statement(criteria), **given | {"patient": patient})
+            rows = await self.database.fetch(self._statement(criteria), **terms | {"patient": patient})
             places.update(map(tuple, rows))
         return sorted(places, reverse=True)[: criteria.limit]
 

@@ -285,21 +285,21 @@ class DatagramListener(asyncio.DatagramProtocol):
             self._overrun += 1
 
     async def _keep_next(self) -> None:
-        taken = [await self._waiting.get()]
-        while not self._waiting.empty() and len(taken) < 500:
-            taken.append(self._waiting.get_nowait())
+        batch = [await self._waiting.get()]
+        while not self._waiting.empty() and len(batch) < 500:
+            batch.append(self._waiting.get_nowait())
         # Until they are kept they count as lost.
-        self._overrun += len(taken)
+        self._overrun += len(batch)
         try:
             await self._append(
                 [
                     record_of(data, node=Node(address=peer), received=at, sources=self._sources)
-                    for data, peer, at in taken
+                    for data, peer, at in batch
                 ]
             )
-            self._overrun -= len(taken)
+            self._overrun -= len(batch)
         finally:
-            for _ in taken:
+            for _ in batch:
                 self._waiting.task_done()
         if lost := self._overrun:
             await self._lost(lost)

@@ -221,6 +221,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=JsonBody(SearchRequest),
         handle=search,
         audit=audit,
+        event=ITI81,
         encode=json_response,
     ),
     ServedRest(
@@ -230,6 +231,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=decode_sequence,
         handle=raw,
         audit=audit,
+        event=ITI81,
         encode=json_response,
     ),
     ServedRest(
@@ -239,6 +241,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=JsonBody(Nothing),
         handle=verification,
         audit=audit,
+        event=ITI81,
         encode=json_response,
     ),
 )

@@ -1,89 +1,128 @@
-"""Forms that only our own pages can send (CSRF), and the cookie that makes a browser known again.
+"""Forms that only our own pages can send (CSRF).
 
-Every browser gets a random number as its cookie. Each form holds a token that is made from it with a key of
-this process, so another site can neither know nor choose it; and a browser tells the origin of a form.
+Each form holds a token that is made from the number of the browser with a key of this process, so another
+site can neither know nor choose it; and a browser tells the origin of a form.
 """
 
 from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import wraps
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from starlette.datastructures import FormData
+from pydantic import BaseModel
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from consumer.pages.sessions import LONGEST_SECONDS
+from consumer.pages.browser import Browser
 from shared.http.problem import BadRequest, Forbidden
 from shared.http.raw_asgi import receive_body
+from shared.rest.message import HttpRequest
 from shared.security.xua import MAX_BYTES
 
 FIELD: Final = "token"
+URL_ENCODED: Final = "application/x-www-form-urlencoded"
+MULTIPART: Final = "multipart/form-data"
 MAX_BODY: Final = MAX_BYTES + 16 * 1024
 _MOST_FIELDS = 10
 
+Fields = TypeVar("Fields", bound=BaseModel)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form(Generic[Fields]):
+    """A form that was sent by a browser, with the token that stood in it."""
+
+    browser: Browser
+    token: str
+    fields: Fields
+
 
 class Forms:
-    """Makes tokens and checks what comes back; under TLS the cookie is for this very host alone."""
+    """Makes tokens, and checks those that come back."""
 
-    def __init__(self, *, tls: bool) -> None:
+    def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        self._tls = tls
-        # Cookies know no ports: other services of this host may have their own.
-        self.cookie = "__Host-xdsi-consumer" if tls else "xdsi-consumer"
 
-    def number(self, request: Request) -> str:
-        """The number of the browser, or a new one."""
-        return request.cookies.get(self.cookie) or secrets.token_urlsafe(32)
+    def token(self, browser: Browser) -> str:
+        """The token for forms in a browser."""
+        return hmac.new(self._key, browser.number.encode(), sha256).hexdigest()
 
-    def remember(self, response: Response, number: str) -> None:
-        """Make the browser keep `number`."""
-        response.set_cookie(
-            self.cookie,
-            number,
-            max_age=int(LONGEST_SECONDS),
-            path="/",
-            secure=self._tls,
-            httponly=True,
-            samesite="lax",
-        )
-
-    def token(self, number: str) -> str:
-        """The token for forms in the browser that has `number`."""
-        return hmac.new(self._key, number.encode(), sha256).hexdigest()
-
-    async def read(self, request: Request) -> FormData:
-        """The fields of a form of ours; to be closed.
+    def check(self, form: Form[Any]) -> None:
+        """Let a form pass that is from one of our pages in its browser.
 
         Raises
         ------
         Forbidden
-            It did not come from one of our pages in this browser.
-        BadRequest
-            It cannot be read.
+            It is not.
         """
-        _of_our_origin(request)
-        octets = await receive_body(request.receive, limit=MAX_BODY)
-        try:
-            fields = await Request(request.scope, _once(octets)).form(
-                max_files=1, max_fields=_MOST_FIELDS, max_part_size=MAX_BODY
-            )
-        except HTTPException:  # what Starlette makes of a form that is broken or beyond the limits
-            raise BadRequest("the form cannot be read") from None
-        number = request.cookies.get(self.cookie, "")
-        given = str(fields.get(FIELD, ""))
-        if not number or not hmac.compare_digest(given.encode(), self.token(number).encode()):
-            await fields.close()
+        of_ours = hmac.compare_digest(form.token.encode(), self.token(form.browser).encode())
+        if form.browser.is_new or not of_ours:
             raise Forbidden("the form is not from a page of this browser, or too old; open the page again")
-        return fields
 
 
-def _of_our_origin(request: Request) -> None:
+def of_our_pages(
+    handle: Callable[[Any, Form[Fields]], Awaitable[Answer]],
+) -> Callable[[Any, Form[Fields]], Awaitable[Answer]]:
+    """`handle`, for forms of our own pages alone; the parts of its unit have the `forms`."""
+
+    @wraps(handle)
+    async def checked(unit: Any, form: Form[Fields]) -> Answer:
+        unit.parts.forms.check(form)
+        return await handle(unit, form)
+
+    return checked
+
+
+@dataclass(frozen=True, slots=True)
+class FormBody(Generic[Fields]):
+    """Decodes requests whose body is a form with the fields of `kind`, and the token.
+
+    Raises
+    ------
+    Forbidden
+        A page of another site sent it.
+    BadRequest
+        It cannot be read.
+    """
+
+    kind: type[Fields]
+    media_type: str = URL_ENCODED
+
+    async def __call__(self, request: HttpRequest) -> Form[Fields]:
+        """Read the form."""
+        _from_our_origin(request)
+        values = await _values(request, (FIELD, *self.kind.model_fields))
+        token = values.pop(FIELD, "")
+        return Form(browser=Browser.of(request), token=str(token), fields=self.kind.model_validate(values))
+
+
+async def _values(request: HttpRequest, names: tuple[str, ...]) -> dict[str, str | bytes]:
+    """Those of the fields with `names` that are there; files as their content."""
+    octets = await receive_body(request.receive, limit=MAX_BODY)
+    try:
+        form = Request(request.scope, _once(octets)).form(
+            max_files=1, max_fields=_MOST_FIELDS, max_part_size=MAX_BODY
+        )
+        async with form as fields:
+            return {name: await _value(fields[name]) for name in names if name in fields}
+    except HTTPException:  # what Starlette makes of a form that is broken or beyond the limits
+        raise BadRequest("the form cannot be read") from None
+
+
+async def _value(field: UploadFile | str) -> str | bytes:
+    return await field.read() if isinstance(field, UploadFile) else field
+
+
+def _from_our_origin(request: HttpRequest) -> None:
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise Forbidden("the form is from a page of another site")

@@ -36,9 +36,9 @@ def with_headers(application: App) -> App:
 def _completed(send: Send) -> Send:
     async def completed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            given = list(message.get("headers", ()))
-            named = {name.lower() for name, _ in given}
-            message = {**message, "headers": [*given, *(one for one in _HEADERS if one[0] not in named)]}
+            headers = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in headers}
+            message = {**message, "headers": [*headers, *(one for one in _HEADERS if one[0] not in names)]}
         await send(message)
 
     return completed

@@ -118,9 +118,9 @@ def of_errors(peer: str, errors: Sequence[XdsError]) -> HttpProblem:
     if not codes or _HIDDEN in codes:
         return NotFound(NOT_FOUND)
     kind = next((kind for kind, of_kind in _KINDS if of_kind & codes.keys()), BadGateway)
-    told = "; ".join(f"{code}: {error.context}" for code, error in codes.items())
+    reasons = "; ".join(f"{code}: {error.context}" for code, error in codes.items())
     listed = [
         {"code": code, "severity": error.severity.rpartition(":")[2], "context": error.context}
         for code, error in codes.items()
     ]
-    return kind(f"{peer} refused: {told}", errors=listed)
+    return kind(f"{peer} refused: {reasons}", errors=listed)

@@ -58,7 +58,7 @@ class Sessions:
         if len(own) >= MOST_OF_ONE_USER:
             del self._sessions[own[0]]
         if len(self._sessions) >= MOST:
-            raise TooManySessions
+            raise TooManySessions("too many people are signed in; try again in a few minutes")
         number = secrets.token_urlsafe(32)
         now = self._clock()
         self._sessions[_key(number)] = Session(visitor, now, now)

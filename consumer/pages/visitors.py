@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from lxml import etree
 
 from shared.audit.recorder import AuditRecorder
 from shared.faults import SecurityFault
-from shared.http.problem import Unauthorized
-from shared.http.raw_asgi import Scope
-from shared.rest.entrance import entered
+from shared.http.problem import HttpProblem, Unauthorized
+from shared.rest.entrance import proved
+from shared.rest.message import HttpRequest
 from shared.security.authenticator import Authenticator, assertion_of_bearer
 from shared.security.caller import Caller, Node, User
 from shared.security.rights import Right
@@ -50,9 +52,12 @@ class Visitor:
     @property
     def holder(self) -> str:
         """By what a handle is bound to this user at this node, whichever assertion is brought."""
-        node, user = self.caller.node, self.caller.user
-        place = node.fingerprint or node.subject or node.address
-        return json.dumps([place, *((user.issuer, user.name_id) if user else ())])
+        user = self.caller.user
+        return json.dumps([place_of(self.caller.node), *((user.issuer, user.name_id) if user else ())])
+
+
+class SignInNeeded(Unauthorized):
+    """A user is needed; the detail says why again, or is empty."""
 
 
 class Reception:
@@ -63,24 +68,34 @@ class Reception:
         self._recorder = recorder
         self._endpoint = endpoint
 
-    async def admit(self, scope: Scope, assertion: bytes) -> Visitor:
-        """The visitor who came by the connection of `scope` with `assertion`, an XML document.
+    async def admit(self, node: Node, assertion: bytes, *, door: str) -> Visitor:
+        """The visitor who came from `node` with `assertion`, an XML document.
 
         Raises
         ------
-        Unauthorized
+        SignInNeeded
             The assertion is not accepted.
         Forbidden
             The node may not ask here, whoever its user is.
         """
-        token = urlsafe_b64encode(assertion).rstrip(b"=").decode()
-        return await entered(
-            scope,
-            lambda node: self._verified(node, token),
-            refusals=self._recorder.refusals,
-            scheme=SAML,
-            token=token,
+        proof = self.caller(
+            node,
+            door=door,
+            right=Right.ASK,
+            endpoint=self._endpoint,
+            bearer=token_of(assertion),
+            speaker_is_user=True,
         )
+        caller = await proved(
+            proof,
+            node,
+            refusals=self._recorder.refusals,
+            refusal=lambda _: SignInNeeded(
+                "The assertion in this file is not accepted. It may have expired."
+            ),
+            door=door,
+        )
+        return Visitor.of(caller)
 
     async def caller(
         self,
@@ -92,27 +107,35 @@ class Reception:
         bearer: str | None,
         speaker_is_user: bool,
     ) -> Caller:
-        """The caller of a request of a program, with the assertion that is passed on; raises
-        `SecurityFault`. Assertions are for this service, whatever is asked of it."""
-        return (await self._verified(node, bearer)).caller
+        """The caller of a request, with the assertion that is passed on; raises `SecurityFault`.
 
-    async def without_user(self, node: Node) -> Visitor | None:
-        """The node by itself, or None where a user is needed; not recorded: nobody claims anything."""
-        try:
-            return await self._verified(node, None)
-        except SecurityFault:
-            return None
-
-    async def _verified(self, node: Node, token: str | None) -> Visitor:
+        Assertions are for this service, whatever is asked of it.
+        """
         caller = await self._authenticator.caller(
-            node, door="consumer", endpoint=self._endpoint, bearer=token, speaker_is_user=True
+            node,
+            door=door,
+            right=right,
+            endpoint=self._endpoint,
+            bearer=bearer,
+            speaker_is_user=speaker_is_user,
         )
-        if caller.user is None and not caller.community_node:
-            raise SecurityFault("InvalidSecurity", "a node of another community came without a user")
-        if caller.user is None or not token:
-            return Visitor(caller=caller)
-        octets = _octets(token)
-        return Visitor(caller=replace(caller, assertion=octets), assertion=octets)
+        if speaker_is_user and caller.user is None and not caller.community_node:
+            fault = SecurityFault("InvalidSecurity", "a node of another community came without a user")
+            fault.of_a_known_node = True
+            raise fault
+        if caller.user is None or not bearer:
+            return caller
+        return replace(caller, assertion=_octets(bearer))
+
+
+def place_of(node: Node) -> str:
+    """What a node is known by, whatever else is told of it."""
+    return node.fingerprint or node.subject or node.address
+
+
+def token_of(assertion: bytes) -> str:
+    """An assertion, an XML document, as a token."""
+    return urlsafe_b64encode(assertion).rstrip(b"=").decode()
 
 
 def _octets(token: str) -> bytes:
@@ -123,27 +146,33 @@ def _octets(token: str) -> bytes:
 class Saml:
     """`SAML <base64 of the assertion>`, by which programs name their user."""
 
-    def token(self, authorization: str) -> str | None:
+    name: ClassVar[str] = "saml"
+    description: ClassVar[Mapping[str, Any]] = {
+        "type": "http",
+        "scheme": "saml",
+        "description": "SAML 2.0 assertion of the user, base64 (RFC 4648 4)",
+    }
+    invites: ClassVar[bool] = False
+
+    def token(self, request: HttpRequest) -> str | None:
         """What the header holds; what cannot be read becomes an assertion that nobody accepts."""
+        authorization = request.headers.get("authorization", "")
         if not authorization:
             return None
         scheme, _, text = authorization.partition(" ")
         readable = scheme.lower() == "saml" and len(text) <= _MOST_CHARACTERS
         return _base64url(text.strip()) if readable else ""
 
-    def refusal(self, fault: SecurityFault, token: str | None) -> Unauthorized:
+    def refusal(self, fault: SecurityFault, request: HttpRequest) -> HttpProblem:
         """With what to send."""
-        if token is None:
+        if self.token(request) is None:
             return Unauthorized(f"a user's assertion is needed; {HOW}")
         reason = fault.subcode[1] if fault.subcode else ""
         return Unauthorized(f"the assertion is not accepted ({reason}); {HOW}")
 
 
-SAML = Saml()
-
-
 def _base64url(text: str) -> str:
     try:
-        return urlsafe_b64encode(b64decode(text, validate=True)).rstrip(b"=").decode()
+        return token_of(b64decode(text, validate=True))
     except ValueError:
         return ""

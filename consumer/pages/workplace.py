@@ -115,6 +115,11 @@ class Workplace:
         """The domain of the ids of patients."""
         return self._parts.settings.affinity_domain
 
+    @property
+    def home_community_id(self) -> str:
+        """The community of this consumer."""
+        return self._parts.settings.home_community_id
+
     # -- find
 
     async def find(self, visitor: Visitor, criteria: Criteria, *, limit: int = MOST_STUDIES) -> FoundStudies:
@@ -140,8 +145,8 @@ class Workplace:
                 service_start_to=criteria.before,
                 on_error=errors.append,
             )
-        told = (f"{error.code_for(Actor.REGISTRY)}: {error.context}" for error in errors)
-        return entries, tuple(dict.fromkeys(told))
+        reasons = (f"{error.code_for(Actor.REGISTRY)}: {error.context}" for error in errors)
+        return entries, tuple(dict.fromkeys(reasons))
 
     def _manifest_handle(self, visitor: Visitor, study: FoundStudy) -> str:
         return self._handles.seal(
@@ -293,9 +298,9 @@ class Workplace:
     @asynccontextmanager
     async def _place(self, visitor: Visitor) -> AsyncIterator[None]:
         """A place among those who fetch at once, of which no visitor has them all."""
-        async with AsyncExitStack() as held:
+        async with AsyncExitStack() as stack:
             try:
-                await held.enter_async_context(
+                await stack.enter_async_context(
                     self._gate.waited_for(visitor.holder, seconds=_PATIENCE_SECONDS)
                 )
             except ServerBusy:

@@ -60,9 +60,9 @@ def _base(unit: Unit, retrieve_url: str) -> str:
     """The Retrieve URL of a manifest, which is data from outside: of one of `dicomweb_peers` and nothing
     beside."""
     peers = unit.settings.dicomweb_peers
-    named = f"of {', '.join(peers)}" if peers else "of a configured peer, and none is configured"
+    one_of = f"of {', '.join(peers)}" if peers else "of a configured peer, and none is configured"
     refused = EgressRefused(
-        f"the Retrieve URL of the manifest is not {named} (XDSI_CONSUMER__DICOMWEB_PEERS)"
+        f"the Retrieve URL of the manifest is not {one_of} (XDSI_CONSUMER__DICOMWEB_PEERS)"
     )
     try:
         url = httpx2.URL(retrieve_url)

@@ -24,10 +24,10 @@ async def handle(unit: Unit, request: StoredQueryRequest) -> StoredQueryResponse
     """
     admit_consumer(unit)
     check_return_type(request)
-    known = unit.parts.communities
+    communities = unit.parts.communities
     if request.home or not names_patient(request.parameters):
-        return await ask_everybody(unit, (known.find(request.home),), request)
-    return await ask_everybody(unit, tuple(known.by_home.values()), request)
+        return await ask_everybody(unit, (communities.find(request.home),), request)
+    return await ask_everybody(unit, tuple(communities.by_home.values()), request)
 
 
 def audit(

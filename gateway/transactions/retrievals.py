@@ -200,8 +200,8 @@ async def relayed(
             raise Busy("the gateway relays no more retrievals at once; try again in a moment") from None
         async with asyncio.TaskGroup() as tasks:
             tasks_of_places = [
-                tasks.create_task(_asked(unit, retrieval, request, place, tuple(named), opened))
-                for place, named in places.items()
+                tasks.create_task(_asked(unit, retrieval, request, place, tuple(documents_there), opened))
+                for place, documents_there in places.items()
             ]
         answers = [task.result() for task in tasks_of_places]
         await unit.record([event for answer in answers for event in _events(unit, answer)])
@@ -341,17 +341,21 @@ def _relay(unit: Unit, answers: Sequence[_Answer], opened: AsyncExitStack) -> Re
 
 def _events(unit: Unit, answer: _Answer) -> Iterator[AuditEvent]:
     """What was asked of one place, as its client records it."""
-    for outcome, named in _by_outcome(answer.asked, answer.documents):
+    for outcome, requests in _by_outcome(answer.asked, answer.documents):
         description = "" if outcome is Outcome.SUCCESS else _reasons(answer.errors)
-        yield _event(unit, answer, outcome, named, description)
+        yield _event(unit, answer, outcome, requests, description)
 
 
 def _event(
-    unit: Unit, answer: _Answer, outcome: Outcome, named: Sequence[RequestedDocument], description: str = ""
+    unit: Unit,
+    answer: _Answer,
+    outcome: Outcome,
+    requests: Sequence[RequestedDocument],
+    description: str = "",
 ) -> AuditEvent:
     place = answer.place
     return retrieval_event(
-        place.transaction, Side.CLIENT, unit.sender(place.url), outcome, named, description
+        place.transaction, Side.CLIENT, unit.sender(place.url), outcome, requests, description
     )
 
 
@@ -365,8 +369,8 @@ def _by_outcome(
     come = {document.document_unique_id for document in documents}
     for outcome in (Outcome.SUCCESS, Outcome.SERIOUS_FAILURE):
         having = outcome is Outcome.SUCCESS
-        if named := [one for one in requests if (one.document.document_unique_id in come) is having]:
-            yield outcome, named
+        if having_come := [one for one in requests if (one.document.document_unique_id in come) is having]:
+            yield outcome, having_come
 
 
 def served(

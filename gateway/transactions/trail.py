@@ -34,7 +34,7 @@ def retrieval_event(
     side: Side,
     caller: Caller,
     outcome: Outcome,
-    named: Sequence[RequestedDocument],
+    requests: Sequence[RequestedDocument],
     description: str = "",
 ) -> AuditEvent:
     """A retrieval that was answered or asked, for what had this outcome.
@@ -48,7 +48,7 @@ def retrieval_event(
             side,
             caller,
             outcome,
-            [_instance(one) for one in named],
+            [_instance(one) for one in requests],
             patient_id=patient_id,
             description=description,
         )
@@ -57,15 +57,15 @@ def retrieval_event(
         side,
         caller,
         outcome,
-        [one.document for one in named],
+        [one.document for one in requests],
         patient_id=patient_id,
         description=description,
     )
 
 
 def _patient_of(caller: Caller) -> str:
-    known = [one for one in caller.user.resource_ids if is_cx(one)] if caller.user is not None else []
-    return known[0] if len(known) == 1 else ""
+    patient_ids = [one for one in caller.user.resource_ids if is_cx(one)] if caller.user is not None else []
+    return patient_ids[0] if len(patient_ids) == 1 else ""
 
 
 def _instance(one: RequestedDocument) -> InstanceReference:

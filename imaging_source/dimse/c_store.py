@@ -53,13 +53,13 @@ _STANDARD: Final = "1.2.840.10008."
 
 def contexts() -> list[PresentationContext]:
     """A presentation context for every storage SOP class of the standard, retired ones included."""
-    named = (
+    uids = (
         uid
         for uid, (name, kind, *_) in UID_dictionary.items()
         if kind == "SOP Class" and uid.startswith("1.2.840.10008.5.1.4.1.1.") and "Storage" in name
     )
-    known = (context.abstract_syntax for context in AllStoragePresentationContexts)
-    return [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in sorted({*named, *known})]
+    storage_classes = (context.abstract_syntax for context in AllStoragePresentationContexts)
+    return [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in sorted({*uids, *storage_classes})]
 
 
 def private_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:

@@ -121,8 +121,8 @@ def _may_be_misread(header: Attributes) -> bool:
     # Intake notes the character set of every instance, empty where it names none.
     noted = f"{CHARACTER_SET:08X}" in header
     terms = texts(header, CHARACTER_SET)
-    named = bool(terms) and all(encoding_of(term) for term in terms)
-    return "\ufffd" in written or (noted and not named)
+    every_term_known = bool(terms) and all(encoding_of(term) for term in terms)
+    return "\ufffd" in written or (noted and not every_term_known)
 
 
 def patient_issuer(attributes: Attributes) -> Issuer:
@@ -186,14 +186,14 @@ def _other_patient_ids(headers: Iterable[Attributes]) -> Iterable[tuple[str, Iss
 
 def _requests(study_instance_uid: str, headers: Sequence[Attributes]) -> Iterable[RequestReference]:
     """The requests that series and documents name, else the one that the study level tells of."""
-    named = [
+    references = [
         _request(study_instance_uid, item)
         for header in headers
         for tag in (0x00400275, 0x0040A370)
         for item in items(header, tag)
     ]
     unnamed = (_request(study_instance_uid, header) for header in headers)
-    return named or (request for request in unnamed if _identified(request))
+    return references or (request for request in unnamed if _identified(request))
 
 
 def _identified(request: RequestReference) -> bool:

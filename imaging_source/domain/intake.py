@@ -206,12 +206,12 @@ _WRONG_META: Final = frozenset(
 
 def _meta_differs(part10: Part10, identity: Claim) -> bool:
     try:
-        said = uid_of(part10.meta, 0x00020002), uid_of(part10.meta, 0x00020003)
+        of_meta = uid_of(part10.meta, 0x00020002), uid_of(part10.meta, 0x00020003)
     except DicomError:
         return True
     return any(
         uid and uid != own
-        for uid, own in zip(said, (identity.sop_class_uid, identity.sop_instance_uid), strict=True)
+        for uid, own in zip(of_meta, (identity.sop_class_uid, identity.sop_instance_uid), strict=True)
     )
 
 
@@ -221,9 +221,9 @@ def _said_by_request(claim: Claim) -> Iterator[tuple[int, str, str]]:
     yield 0x0020000D, claim.study_instance_uid, "the request"
 
 
-def _problems(uids: dict[int, str], said: Sequence[tuple[int, str, str]]) -> Iterator[str]:
+def _problems(uids: dict[int, str], other_uids: Sequence[tuple[int, str, str]]) -> Iterator[str]:
     yield from (f"{_REQUIRED[tag]} is absent or empty" for tag, uid in uids.items() if not uid)
-    for tag, uid, source in said:
+    for tag, uid, source in other_uids:
         if uid and uid != uids[tag]:
             yield f"{_REQUIRED[tag]} differs from {source}"
 
@@ -248,7 +248,7 @@ def describe(
     Refused
         A Key Object Selection Document that is too long to be read for what it selects.
     """
-    told = dict(part10.tolerated if tolerated is None else tolerated)
+    tolerances = dict(part10.tolerated if tolerated is None else tolerated)
     short: DataSet = {
         tag: element
         for tag, element in part10.data_set.items()
@@ -260,7 +260,7 @@ def describe(
         only=HEADER_TAGS,
         big_endian=part10.big_endian,
         character_set=character_set,
-        tolerated=told,
+        tolerated=tolerances,
     )
     metadata = _kept_metadata(part10, identity, character_set)
     noted = _noted(json.loads(header))
@@ -283,7 +283,7 @@ def describe(
         header=header,
         metadata=metadata,
         pixels=pixel_data(part10, instance.number_of_frames),
-        tolerated=told,
+        tolerated=tolerances,
     )
 
 

@@ -94,5 +94,5 @@ def _starts(bulk: Bulk, number_of_frames: int) -> Sequence[int]:
         return ()
     first = fragments[0][0]
     starts = [first + at for at in struct.unpack(f"<{number_of_frames}I", bulk.offset_table)]
-    known = {offset for offset, _ in fragments}
-    return starts if starts == sorted(starts) and starts[0] == first and known.issuperset(starts) else ()
+    offsets = {offset for offset, _ in fragments}
+    return starts if starts == sorted(starts) and starts[0] == first and offsets.issuperset(starts) else ()

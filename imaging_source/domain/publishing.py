@@ -104,11 +104,11 @@ def patient_id(header: StudyHeader, issuers: Issuers, affinity_domain: str, give
     return str(CX(department, affinity_domain))
 
 
-def _given(given: str, affinity_domain: str) -> str:
-    if is_cx(given) and CX.parse(given).authority == affinity_domain:
-        return given
-    if _plain(given) and not set("^&|~\\") & set(given):
-        return str(CX(_plain(given), affinity_domain))
+def _given(identifier: str, affinity_domain: str) -> str:
+    if is_cx(identifier) and CX.parse(identifier).authority == affinity_domain:
+        return identifier
+    if _plain(identifier) and not set("^&|~\\") & set(identifier):
+        return str(CX(_plain(identifier), affinity_domain))
     raise NotPublishable(f"the patient's id is no CX of the affinity domain: id^^^&{affinity_domain}&ISO")
 
 
@@ -146,8 +146,8 @@ def xpn(person_name: str) -> str:
     """
     alphabetic = next((group for group in _plain(person_name).split("=") if group.strip("^ ")), "")
     parts = [escape_component(part.strip()) for part in alphabetic[:_NAME_LENGTH].split("^")][:5]
-    family, given, middle, prefix, suffix = parts + [""] * (5 - len(parts))
-    return "^".join((family, given, middle, suffix, prefix)).rstrip("^")
+    family, given_name, middle, prefix, suffix = parts + [""] * (5 - len(parts))
+    return "^".join((family, given_name, middle, suffix, prefix)).rstrip("^")
 
 
 # --- references and events ---------------------------------------------------------------------------
@@ -191,8 +191,8 @@ def event_codes(header: StudyHeader, body_parts: Mapping[str, Code]) -> tuple[Co
     return tuple(dict.fromkeys((*modalities, *regional_codes)))
 
 
-def _regions(named: tuple[str, ...], own: Mapping[str, Code]) -> Iterator[Code]:
-    for body_part in named:
+def _regions(body_parts: tuple[str, ...], own: Mapping[str, Code]) -> Iterator[Code]:
+    for body_part in body_parts:
         key = body_part.strip().upper()
         if code := own.get(key) or codes.BODY_PARTS.get(key.replace(" ", "").replace("_", "")):
             yield code

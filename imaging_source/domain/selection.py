@@ -103,8 +103,8 @@ def key_objects(instances: Iterable[Instance]) -> tuple[Instance, ...]:
 
 def _agree(one: Issuer, other: Issuer) -> bool:
     """Whether two issuers may be one; who names none contradicts nobody."""
-    named = [issuer.universal_id or issuer.local for issuer in (one, other)]
-    return "" in named or named[0] == named[1]
+    names = [issuer.universal_id or issuer.local for issuer in (one, other)]
+    return "" in names or names[0] == names[1]
 
 
 def hidden(instances: Iterable[Instance], notes: Iterable[KeyObject]) -> frozenset[str]:
@@ -113,12 +113,12 @@ def hidden(instances: Iterable[Instance], notes: Iterable[KeyObject]) -> frozens
     rejections = [note for note in notes if note.rejects]
     if not rejections:
         return frozenset()
-    named = {
+    rejected_uids = {
         instance.sop_instance_uid
         for instance in instances
         if any(note.speaks_of(instance) for note in rejections)
     }
-    return frozenset(named | {note.sop_instance_uid for note in rejections})
+    return frozenset(rejected_uids | {note.sop_instance_uid for note in rejections})
 
 
 def shareable(

@@ -95,13 +95,13 @@ class KeyObjects:
         return hidden(instances, remarks.notes) | remarks.set_aside
 
     async def _read(self, sop_instance_uids: list[str]) -> Mapping[str, KeyObject]:
-        known = {uid: self._kept[uid] for uid in sop_instance_uids if uid in self._kept}
-        if unknown := [uid for uid in sop_instance_uids if uid not in known]:
+        notes = {uid: self._kept[uid] for uid in sop_instance_uids if uid in self._kept}
+        if unknown := [uid for uid in sop_instance_uids if uid not in notes]:
             for uid, octets in await self._database.fetch(_METADATA, sop_instance_uids=unknown):
                 large = len(octets) > _INLINE_BYTES
-                known[uid] = await asyncio.to_thread(_read, octets) if large else _read(octets)
-                self._keep(uid, known[uid])
-        return known
+                notes[uid] = await asyncio.to_thread(_read, octets) if large else _read(octets)
+                self._keep(uid, notes[uid])
+        return notes
 
     def _keep(self, uid: str, note: KeyObject) -> None:
         if uid in self._kept:

@@ -61,8 +61,8 @@ class NamedPatient:
     @classmethod
     def of(cls, patient_id: str, issuer: Issuer, default: Issuer) -> NamedPatient:
         """The patient whom an instance names; `default` issued what names no issuer."""
-        known = default if issuer == Issuer() else issuer
-        return cls(patient_id, known.universal_id or known.local)
+        authority = default if issuer == Issuer() else issuer
+        return cls(patient_id, authority.universal_id or authority.local)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +149,10 @@ async def _give(transaction: Transaction, study: str, patient: NamedPatient, def
     aside = {
         sop for (sop,) in await transaction.fetch(_OF_CONFLICT, study=study, conflict=Conflict.OTHER_PATIENT)
     }
-    for sop, named in (await _patients(transaction, study, default)).items():
-        if named == patient and sop in aside:
+    for sop, patient_of_instance in (await _patients(transaction, study, default)).items():
+        if patient_of_instance == patient and sop in aside:
             await transaction.execute(_RELEASE, which=sop)
-        elif named != patient and sop not in aside:
+        elif patient_of_instance != patient and sop not in aside:
             await transaction.execute(_RELEASE, which=sop)
             await _put(transaction, study, sop, Conflict.OTHER_PATIENT)
 

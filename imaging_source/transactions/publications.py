@@ -191,8 +191,8 @@ def _shown_aside(aside: SetAside) -> dict[str, str]:
     }
 
 
-def _away(told: str) -> Unavailable:
-    return Unavailable(f"{told}; try again later")
+def _away(reason: str) -> Unavailable:
+    return Unavailable(f"{reason}; try again later")
 
 
 _PUBLISHING: Mapping[type[Exception], Callable[[str], HttpProblem]] = {
@@ -218,6 +218,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         right=Right.PUBLISH,
         decode=JsonBody(MakeRequest),
         handle=make,
+        event=on_demand.MANIFEST_ON_DEMAND,
         encode=json_response,
         problems=_PUBLISHING,
     ),

@@ -25,6 +25,7 @@ from shared.http.problem import (
     NotAcceptable,
     NotFound,
 )
+from shared.messages.rad107 import EVENT_TYPE
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
@@ -100,13 +101,13 @@ def encode(response: RetrieveResponse) -> HttpResponse:
     )
 
 
-def _instances(response: RetrieveResponse, given: Sequence[Given]) -> tuple[str, list[Piece]]:
+def _instances(response: RetrieveResponse, files: Sequence[Given]) -> tuple[str, list[Piece]]:
     acceptable = response.request.acceptable
     if acceptable is not None and acceptable.form is Form.SINGLE_DICOM:
-        return _part_type(given[0]), [given[0].file]
+        return _part_type(files[0]), [files[0].file]
     boundary = multipart.new_boundary()
     pieces: list[Piece] = []
-    for one in given:
+    for one in files:
         location = _location(response.base, one.instance)
         headers = [("Content-Type", _part_type(one)), ("Content-Location", location)]
         pieces += [multipart.part_head(boundary, headers), one.file]
@@ -138,13 +139,13 @@ async def _metadata(pieces: AsyncIterator[bytes], base: str) -> AsyncGenerator[b
         yield with_base(octets, base)
 
 
-def _part_type(given: Given) -> str:
-    return f"{negotiation.DICOM}; transfer-syntax={given.transfer_syntax_uid}"
+def _part_type(instance: Given) -> str:
+    return f"{negotiation.DICOM}; transfer-syntax={instance.transfer_syntax_uid}"
 
 
 SERVED: Final = ServedRest(
-    number="RAD-107",
-    name="WADO-RS Retrieve",
+    number=EVENT_TYPE.code,
+    name=EVENT_TYPE.text,
     routes=tuple(
         f"GET {path}" for path in (*(p + s for p in _PATHS for s in ("", _METADATA)), _PATHS[-1] + _BULK_DATA)
     ),

@@ -20,7 +20,7 @@ from imaging_source.domain.transfer import Sender
 from imaging_source.store.transfers import Transfer
 from imaging_source.transactions.stow_body import receive
 from imaging_source.unit import Unit
-from shared.audit.events import http_push_participants, ihe, purposes
+from shared.audit.events import http_push_participants, purposes
 from shared.dicom import native_xml
 from shared.dicom.multipart import APPLICATION_DICOM
 from shared.dicom.uids import UID_FORM, is_uid
@@ -36,8 +36,6 @@ from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
 from shared.security.rights import REJECTION_NOTE, Right
-
-RAD108: Final = ihe("RAD-108", "Store Instances over the Web")
 
 # In the header; the body names those of each instance.
 _WARNINGS: Final = 8
@@ -126,7 +124,7 @@ async def _admit(unit: Unit, request: StoreRequest) -> None:
 
 def _sender(caller: Caller) -> Sender:
     return Sender(
-        transaction=RAD108,
+        transaction=SERVED.event_type,
         participants=http_push_participants(caller, server=True),
         purposes=purposes(caller.user),
     )
@@ -158,13 +156,13 @@ def _warning(results: Results) -> dict[str, str]:
     reasons += results.warnings[:_WARNINGS]
     if not reasons:
         return {}
-    told = "; ".join(reasons).replace('"', "'")
-    return {"warning": f'299 xdsi "{told}"'}
+    text = "; ".join(reasons).replace('"', "'")
+    return {"warning": f'299 xdsi "{text}"'}
 
 
 SERVED: Final[ServedRest[Any, Any]] = ServedRest(
     number="RAD-108",
-    name="Store Instances (STOW-RS)",
+    name="Store Instances over the Web",
     routes=("POST /dicomweb/studies", "POST /dicomweb/studies/{study}"),
     right=Right.STORE,
     decode=decode,

@@ -222,11 +222,11 @@ class ManifestDescription:
 
 
 def _publication(
-    parts: Parts, header: StudyHeader, instances: Sequence[Instance], given: str
+    parts: Parts, header: StudyHeader, instances: Sequence[Instance], identifier: str
 ) -> NewPublication:
     settings = parts.settings
     issuers = settings.publishing.issuers(settings.affinity_domain)
-    patient_id = publishing.patient_id(header, issuers, settings.affinity_domain, given)
+    patient_id = publishing.patient_id(header, issuers, settings.affinity_domain, identifier)
     root = settings.publishing.organization_root
     identity = Identity(
         sop_instance_uid=manifest.new_uid(root),
@@ -402,8 +402,8 @@ async def _taken(
             return PublicationState.WAITING
         case AwaitPatient():
             unknown = tuple(error for error in errors if error.code == UNKNOWN_PATIENT)
-            told = unknown or (_error(UNKNOWN_PATIENT, "the registry does not know the patient"),)
-            return await _postponed(parts, leased, told)
+            reasons = unknown or (_error(UNKNOWN_PATIENT, "the registry does not know the patient"),)
+            return await _postponed(parts, leased, reasons)
         case Follow(patient_id):
             return await _followed(parts, leased, patient_id)
         case Withdraw(documents):

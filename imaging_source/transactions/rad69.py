@@ -62,12 +62,12 @@ async def handle(unit: Unit, request: RetrieveImagingDocumentSetRequest) -> Retr
     errors: list[XdsError] = []
     results: list[InstanceResult] = []
     for each in requests:
-        given, result = shelf.answer(each)
+        content, result = shelf.answer(each)
         results.append(result)
-        if isinstance(given, XdsError):
-            errors.append(given)
+        if isinstance(content, XdsError):
+            errors.append(content)
         else:
-            documents.append(given)
+            documents.append(content)
     return ImagingDocumentSet(documents=tuple(documents), errors=tuple(errors), results=tuple(results))
 
 

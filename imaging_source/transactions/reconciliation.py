@@ -76,7 +76,7 @@ async def _note(
     registrations: Registrations,
 ) -> None:
     approved = {document.unique_id: document for document in registrations.documents if document.approved}
-    told = {document.unique_id for document in registrations.documents}
+    registered_ids = {document.unique_id for document in registrations.documents}
     await note_registered(
         parts.database,
         study_instance_uid,
@@ -87,7 +87,7 @@ async def _note(
             else PublicationState.REPLACED
             for each in published
             if each.document_unique_id not in approved
-            and (registrations.complete or each.document_unique_id in told)
+            and (registrations.complete or each.document_unique_id in registered_ids)
         },
     )
 

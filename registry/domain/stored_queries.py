@@ -424,12 +424,12 @@ def _needs(query: StoredQuery, metadata_update: bool) -> _Needs:
 
 
 def _one_of(group: Sequence[Parameter], sent: Mapping[str, Clauses], level: int) -> Iterator[QueryError]:
-    given = [parameter.name for parameter in group if sent.get(parameter.name)]
-    if group and not given:
+    names_sent = [parameter.name for parameter in group if sent.get(parameter.name)]
+    if group and not names_sent:
         names = [parameter.name for parameter in group if parameter.level <= level]
         yield StoredQueryMissingParam(f"one of {' or '.join(names)}")
-    if len(given) > 1:
-        yield StoredQueryParamNumber(f"{' and '.join(given)} exclude each other; give one of them")
+    if len(names_sent) > 1:
+        yield StoredQueryParamNumber(f"{' and '.join(names_sent)} exclude each other; give one of them")
 
 
 def _at_least_one(group: Sequence[Parameter], sent: Mapping[str, Clauses]) -> Iterator[QueryError]:

@@ -199,7 +199,7 @@ class _Written:
 
     def associations(self) -> list[Association]:
         """The memberships of the new versions, what was submitted, and what comes along."""
-        kept = [self._associations[new.membership.entry_uuid] for new in self._update.new_versions]
+        memberships = [self._associations[new.membership.entry_uuid] for new in self._update.new_versions]
         submitted = [
             replace(
                 self._associations[new.association.entry_uuid],
@@ -216,7 +216,7 @@ class _Written:
             )
             for item, (source, target) in carried(self._update, self._known)
         ]
-        return [*kept, *submitted, *along]
+        return [*memberships, *submitted, *along]
 
     def _registered_id(self, end: str) -> str:
         return self._values[end].entry_uuid if end in self._values else end

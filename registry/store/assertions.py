@@ -28,8 +28,8 @@ class UsedAssertions:
 
         async def work(transaction: Transaction) -> bool:
             await transaction.execute(_FORGET, now=datetime.now(UTC).isoformat())
-            ((kept,),) = await transaction.fetch(_NUMBER)
-            if kept >= MOST_KEPT:
+            ((number,),) = await transaction.fetch(_NUMBER)
+            if number >= MOST_KEPT:
                 raise untold("too many are kept; some must expire first")
             return bool(await transaction.execute(_USE, key=key, until=until.astimezone(UTC).isoformat()))
 

@@ -32,12 +32,14 @@ def places_of(candidates: Iterable[Candidate]) -> IdsByPatient:
     return grouped((item.entry_uuid, item.patient_id) for item in candidates)
 
 
-async def fetch_at(reader: Reader, statement: ClauseElement, places: IdsByPatient, **given: Any) -> list[Row]:
+async def fetch_at(
+    reader: Reader, statement: ClauseElement, places: IdsByPatient, **parameters: Any
+) -> list[Row]:
     """The rows of a statement on one patient's objects (`patient`, `ids`), asked for each patient.
 
     Nearly always there is one. A list of patients in one statement would be planned for every partition.
     """
     rows: list[Row] = []
     for patient_id, ids in places.items():
-        rows += await reader.fetch(statement, patient=patient_id, ids=ids, **given)
+        rows += await reader.fetch(statement, patient=patient_id, ids=ids, **parameters)
     return rows

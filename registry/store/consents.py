@@ -93,11 +93,11 @@ async def find_given(database: Reader, patients: Iterable[str]) -> dict[str, Giv
         policies[patient_id].append(policy)
     for survivor, patient_id in await database.fetch(_IDENTITIES, patients=survivor_ids):
         identities[survivor].append(patient_id)
-    given = {
+    consents = {
         patient_id: Given.of_lines("\n".join(policies[patient_id]), "\n".join(identities[patient_id]))
         for patient_id in survivor_ids
     }
-    return {patient_id: given[survivors.get(patient_id, patient_id)] for patient_id in patient_ids}
+    return {patient_id: consents[survivors.get(patient_id, patient_id)] for patient_id in patient_ids}
 
 
 async def find_kept(transaction: Transaction, policy_id: str) -> tuple[str, str] | None:

@@ -137,12 +137,12 @@ async def find_documents(
     )
     if not rows:
         return Documents([], Given(), {})
-    given = Given.of_lines(*rows[0][:2])
+    consent = Given.of_lines(*rows[0][:2])
     if not leaf:
-        return Documents([candidate_of(row[2:]) for row in rows], given, {})
+        return Documents([candidate_of(row[2:]) for row in rows], consent, {})
     candidates = [candidate_of(row[3:]) for row in rows]
     fragments = {each.entry_uuid: row[2] for each, row in zip(candidates, rows, strict=True)}
-    return Documents(candidates, given, fragments)
+    return Documents(candidates, consent, fragments)
 
 
 async def find_codes(database: Reader, patient_id: str, *, one: bool = False) -> list[str | None]:

@@ -46,7 +46,7 @@ async def hold_patient(transaction: Transaction, patient_id: str) -> Patient | N
 async def lock_patients(transaction: Transaction, ids: Sequence[str]) -> dict[str, Patient]:
     """The patients of `ids`, locked against submissions and other merges. Raises as `hold_patient`."""
     rows = await transaction.fetch(_LOCKED, ids=sorted(set(ids)))
-    return {known.patient_id: _settled(known) for known in map(_patient, rows)}
+    return {patient.patient_id: _settled(patient) for patient in map(_patient, rows)}
 
 
 async def find_patient(database: Reader, patient_id: str) -> Patient | None:

@@ -55,5 +55,5 @@ def waiting(served: AnyServed) -> AnyServed:
     return replace(served, handle=partial(_after_merges, served.handle))
 
 
-async def _after_merges(handle: Callable[..., Awaitable[Any]], unit: Unit, *given: Any) -> Any:
-    return await after_merges(unit, lambda: handle(unit, *given))
+async def _after_merges(handle: Callable[..., Awaitable[Any]], unit: Unit, *request: Any) -> Any:
+    return await after_merges(unit, lambda: handle(unit, *request))

@@ -24,7 +24,7 @@ from registry.domain.patients import Patient
 from registry.store import consents, patients, updates
 from registry.unit import Parts, Unit
 from shared.audit import patterns
-from shared.audit.events import AuditEvent, Outcome
+from shared.audit.events import SECURITY_CONFIGURATION, AuditEvent, Outcome
 from shared.audit.patterns import Side
 from shared.consent.decision import Action, Resource
 from shared.consent.evaluation import explain
@@ -125,20 +125,20 @@ async def set_policy(unit: Unit, request: PolicyRequest) -> dict[str, Any]:
 
     async def work(transaction: Transaction) -> bool:
         # The patient is held, so that a merge does not leave the policy behind.
-        held = await patients.hold_patient(transaction, patient.survivor)
-        if parts.settings.patients is PatientPolicy.KNOWN and (held is None or not held.active):
+        survivor = await patients.hold_patient(transaction, patient.survivor)
+        if parts.settings.patients is PatientPolicy.KNOWN and (survivor is None or not survivor.active):
             raise Conflict("the patient was merged meanwhile; try again")
-        kept = await consents.find_kept(transaction, policy.policy_id)
-        if kept and kept[0] != patient.survivor:
+        policy_kept = await consents.find_kept(transaction, policy.policy_id)
+        if policy_kept and policy_kept[0] != patient.survivor:
             raise Conflict(f"{policy.policy_id} is a policy of another patient")
-        if kept and read_policy(kept[1]).patient_id != policy.patient_id:
+        if policy_kept and read_policy(policy_kept[1]).patient_id != policy.patient_id:
             raise Conflict(f"{policy.policy_id} was given for another id of the patient; name that one")
         await consents.keep_policy(
             transaction,
             policy_id=policy.policy_id,
             patient_id=patient.survivor,
             policy=text,
-            is_new=kept is None,
+            is_new=policy_kept is None,
         )
         return True
 
@@ -153,8 +153,8 @@ async def remove_policy(unit: Unit, request: RemovalRequest) -> dict[str, str]:
     policy_id = request.policy_id
 
     async def done(transaction: Transaction) -> bool | None:
-        kept = await consents.find_kept(transaction, policy_id)
-        return kept is None or kept[0] != patient.survivor or None
+        policy_kept = await consents.find_kept(transaction, policy_id)
+        return policy_kept is None or policy_kept[0] != patient.survivor or None
 
     async def work(transaction: Transaction) -> bool:
         if not await consents.remove_policy(transaction, policy_id=policy_id, patient_id=patient.survivor):
@@ -170,9 +170,9 @@ async def explanation(unit: Unit, request: ExplanationRequest) -> dict[str, Any]
     parts = unit.parts
     patient = await _patient(parts, request)
     subject = Caller(node=unit.caller.node, endpoint=unit.caller.endpoint, user=request.user())
-    given, identities = await _of(parts.database, patient)
+    policies_given, identities = await _of(parts.database, patient)
     explained = explain(
-        given,
+        policies_given,
         subject,
         Action(request.action),
         Resource(patient_id=patient.survivor, confidentiality=frozenset(request.confidentiality)),
@@ -212,8 +212,8 @@ async def _known_patient(parts: Parts, request: PoliciesRequest) -> Patient:
 
 async def _of(reader: Reader, patient: Patient) -> tuple[tuple[Policy, ...], tuple[str, ...]]:
     """The policies of a patient, and the ids that merges made one."""
-    given = (await consents.find_given(reader, (patient.survivor,)))[patient.survivor]
-    return tuple(map(read_policy, given.policies)), given.identities
+    consents_of = (await consents.find_given(reader, (patient.survivor,)))[patient.survivor]
+    return tuple(map(read_policy, consents_of.policies)), consents_of.identities
 
 
 def _codes(texts: Sequence[str]) -> tuple[Code, ...]:
@@ -258,6 +258,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=JsonBody(PolicyRequest),
         handle=set_policy,
         audit=audit,
+        event=SECURITY_CONFIGURATION,
         encode=json_response,
         problems={PolicyError: BadRequest},
     ),
@@ -268,6 +269,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=JsonBody(RemovalRequest),
         handle=remove_policy,
         audit=audit,
+        event=SECURITY_CONFIGURATION,
         encode=json_response,
     ),
     ServedRest(

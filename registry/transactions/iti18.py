@@ -168,9 +168,9 @@ async def _is_closed(unit: Unit, patient_id: str, refusals: Refusals) -> bool:
     look_at_documents = unit.parts.decisions.look_at_documents
 
     async def read(transaction: Transaction) -> tuple[Mapping[str, Given], list[str | None]]:
-        given = await find_given(transaction, [patient_id])
-        alike = not look_at_documents(*given[patient_id])
-        return given, await find_codes(transaction, patient_id, one=alike)
+        consents = await find_given(transaction, [patient_id])
+        alike = not look_at_documents(*consents[patient_id])
+        return consents, await find_codes(transaction, patient_id, one=alike)
 
     given, codes = await unit.read(read)
     of_entries = [resource(patient_id, each) for each in codes]

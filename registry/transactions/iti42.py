@@ -187,8 +187,8 @@ async def _register(
 ) -> None:
     registered = SubmissionIndex(submission)
     replaced = registered.replaced()
-    held = await submissions.find_memberships(transaction, replaced)
-    carried = tuple(lifecycle.carried_over(registered, held))
+    memberships = await submissions.find_memberships(transaction, replaced)
+    carried = tuple(lifecycle.carried_over(registered, memberships))
     touched = lifecycle.touched_folders(registered, carried)
     new = _as_registered(submission, carried, now)
     await _change(transaction, replaced, touched - registered.folders.keys(), Timestamp.of(now))

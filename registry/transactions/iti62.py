@@ -104,11 +104,11 @@ async def _lock(transaction: Transaction, ids: Sequence[str]) -> None:
     Ends of associations never change, and an object that goes meanwhile is not found afterwards; one that
     moves meanwhile is, because what was locked is looked at again.
     """
-    held: set[str] = set()
-    while fresh := await _patients(transaction, ids) - held:
+    patients_held: set[str] = set()
+    while fresh := await _patients(transaction, ids) - patients_held:
         for patient_id in sorted(fresh):
             await patients.hold_patient(transaction, patient_id)
-        held |= fresh
+        patients_held |= fresh
     locked: set[str] = set()
     while not (ids_now := await _named(transaction, ids)) <= locked:
         await identifiers.lock(transaction, ids_now)

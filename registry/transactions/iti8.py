@@ -132,7 +132,7 @@ class FeedReceiver:
             if message is None:
                 unread = _unread(error, address, self.host)
                 await recorder.refusals.event(
-                    address, error.text, lambda told: replace(unread, outcome_description=told)
+                    address, error.text, lambda description: replace(unread, outcome_description=description)
                 )
             else:
                 failed = audit(message, address, self.host, Outcome.SERIOUS_FAILURE, description=error.text)

@@ -279,9 +279,9 @@ class _Buffered:
             if chunk is None:
                 raise EncodingError("the blob ends early")
             self._buffer += chunk
-        taken = bytes(self._buffer[:count])
+        octets = bytes(self._buffer[:count])
         del self._buffer[:count]
-        return taken
+        return octets
 
     def at_end(self) -> bool:
         return not self._buffer and next(self._chunks, None) is None

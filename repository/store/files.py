@@ -142,11 +142,11 @@ class FileBlobs(Blobs):
 
     def _verified_end(self, copy: Copy, path: Path, sha256: str, size: int) -> Generator[bytes, None, None]:
         before = _identity(path)
-        held = b""
+        ending = b""
         for chunk in self._sent(copy, sha256, size):
-            held = (held + chunk)[-CHUNK_BYTES:]
+            ending = (ending + chunk)[-CHUNK_BYTES:]
         self._remember(before)
-        yield held
+        yield ending
 
     def _is_verified(self, path: Path) -> bool:
         return time.monotonic() - self._verified.get(_identity(path), -TRUSTED_SECONDS) < TRUSTED_SECONDS
@@ -165,8 +165,8 @@ class FileBlobs(Blobs):
         removed = 0
         for folder in await asyncio.to_thread(lambda: sorted(self._root.glob("*/*"))):
             old = await asyncio.to_thread(_older, folder, before)
-            kept = await referenced(sorted({_digest(path) for path in old})) if old else set()
-            unused = [path for path in old if _digest(path) not in kept]
+            referenced_digests = await referenced(sorted({_digest(path) for path in old})) if old else set()
+            unused = [path for path in old if _digest(path) not in referenced_digests]
             removed += await asyncio.to_thread(_remove_unless_used, folder, unused, before)
         return removed
 

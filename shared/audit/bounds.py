@@ -59,10 +59,10 @@ def cut(value: str, most: int = MAX_VALUE) -> str:
         return value
     note = _note(value.encode("utf-8", "replace"))
     room = most - len(note.encode())
-    kept = value[:room]
-    while (size := dicom_xml.size_of(kept)) > room:
-        kept = kept[: len(kept) * room // size]
-    return kept + note
+    beginning = value[:room]
+    while (size := dicom_xml.size_of(beginning)) > room:
+        beginning = beginning[: len(beginning) * room // size]
+    return beginning + note
 
 
 def cut_octets(value: bytes, most: int = MAX_VALUE) -> bytes:
@@ -70,10 +70,10 @@ def cut_octets(value: bytes, most: int = MAX_VALUE) -> bytes:
     if len(value) <= most:
         return value
     note = _note(value).encode()
-    kept = value[: most - len(note)]
-    while kept and value[len(kept)] & 0xC0 == 0x80:
-        kept = kept[:-1]
-    return kept + note
+    beginning = value[: most - len(note)]
+    while beginning and value[len(beginning)] & 0xC0 == 0x80:
+        beginning = beginning[:-1]
+    return beginning + note
 
 
 def _note(octets: bytes) -> str:
@@ -157,10 +157,10 @@ def _participant(one: Participant, most: int, number: int) -> Participant:
 
 
 def _codes(codes: Sequence[Coded], most: int, number: int) -> tuple[Coded, ...]:
-    kept = tuple(_code(code, most) for code in codes[:number])
+    first = tuple(_code(code, most) for code in codes[:number])
     if left_out := len(codes[number:]):
-        kept = (*kept[:-1], Coded("", "", f"{left_out + 1} more are not named"))
-    return kept
+        first = (*first[:-1], Coded("", "", f"{left_out + 1} more are not named"))
+    return first
 
 
 def _code(code: Coded, most: int) -> Coded:
@@ -174,9 +174,9 @@ def _object(item: ParticipantObject) -> ParticipantObject:
     details = tuple((cut(kind), cut_octets(value)) for kind, value in item.details)
     query = item.query
     if query is not None and len(query) > MAX_QUERY:
-        told = f"the first {MAX_QUERY} of {len(query)} octets are kept"
+        note = f"the first {MAX_QUERY} of {len(query)} octets are kept"
         digest = sha256(query).hexdigest()
-        details = (("Query shortened", told.encode()), ("SHA-256", digest.encode()), *details)
+        details = (("Query shortened", note.encode()), ("SHA-256", digest.encode()), *details)
         query = query[:MAX_QUERY]
     return replace(
         item,
@@ -215,17 +215,17 @@ def _packed(
     items: Sequence[Item], size_of: Callable[[Item], int], *, octets: int, number: int
 ) -> Iterator[tuple[Item, ...]]:
     """The items in their order, in as few tuples of at most `number` and, but for a lone one, `octets`."""
-    taken: list[Item] = []
+    portion: list[Item] = []
     size = 0
     for item in items:
         needed = size_of(item)
-        if taken and (len(taken) >= number or size + needed > octets):
-            yield tuple(taken)
-            taken, size = [], 0
-        taken.append(item)
+        if portion and (len(portion) >= number or size + needed > octets):
+            yield tuple(portion)
+            portion, size = [], 0
+        portion.append(item)
         size += needed
-    if taken:
-        yield tuple(taken)
+    if portion:
+        yield tuple(portion)
 
 
 def _numbered(
@@ -234,12 +234,12 @@ def _numbered(
     of = min(len(packed), MAX_PARTS)
     beyond = sum(map(len, packed[MAX_PARTS:]))
     for number, objects in enumerate(packed[:of], start=1):
-        told = head.outcome_description
+        description = head.outcome_description
         if of > 1:
-            told = _joined(told, f"part {number} of {of}")
+            description = _joined(description, f"part {number} of {of}")
         if beyond and number == of:
-            told = _joined(told, f"{beyond} more objects are not named")
-        yield replace(head, objects=(*patients, *objects), outcome_description=told)
+            description = _joined(description, f"{beyond} more objects are not named")
+        yield replace(head, objects=(*patients, *objects), outcome_description=description)
 
 
 def _joined(description: str, more: str) -> str:

@@ -254,11 +254,11 @@ def access_point(host: str) -> AccessPoint:
 
 @lru_cache(maxsize=1_024)
 def _access_point(host: str) -> tuple[str, int | None]:
-    named = host.strip("[]")
+    plain = host.strip("[]")
     try:
-        address = ip_address(named.partition("%")[0])
+        address = ip_address(plain.partition("%")[0])
     except ValueError:
-        return (named, 1) if named else ("", None)
+        return (plain, 1) if plain else ("", None)
     return str(getattr(address, "ipv4_mapped", None) or address), 2
 
 

@@ -274,8 +274,8 @@ class Forwarder:
             self._taken_at = now
         done: dict[EventSource, list[int]] = {}
         while self._kept and self._may_go(self._kept[0], now):
-            sent = self._kept.popleft()
-            done.setdefault(sent.source, []).append(sent.sequence)
+            record = self._kept.popleft()
+            done.setdefault(record.source, []).append(record.sequence)
         for source, sequences in done.items():
             await source.done(sequences)
 
@@ -300,10 +300,10 @@ class Forwarder:
         return message(record_in_doubt(len(suspected), digest(suspected)), self._recorder.source)
 
     async def _set_aside(self, octets: bytes) -> None:
-        told = digest(octets)
+        record_digest = digest(octets)
         name, gone = await asyncio.to_thread(self._aside.keep, octets)
-        _log.error("an audit record was set aside", octets=len(octets), sha256=told, file=name)
-        self._untold.append(record_set_aside(len(octets), told))
+        _log.error("an audit record was set aside", octets=len(octets), sha256=record_digest, file=name)
+        self._untold.append(record_set_aside(len(octets), record_digest))
         if gone:
             _log.error("the folder of records set aside is full; the oldest went", number=gone)
             self._untold.append(records_lost(gone, "set aside, until there was no more room for them"))

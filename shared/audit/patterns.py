@@ -220,8 +220,8 @@ def submission(
 
 def _submitted(submission_set: SubmissionSet, home: str) -> Iterator[ParticipantObject]:
     yield patient_object(submission_set.patient_id)
-    named = submission_set_object(submission_set.unique_id)
-    yield replace(named, details=((HOME_OF_QUERY, home.encode()),)) if home else named
+    set_object = submission_set_object(submission_set.unique_id)
+    yield replace(set_object, details=((HOME_OF_QUERY, home.encode()),)) if home else set_object
 
 
 # --- documents ---------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def documents(
 ) -> AuditEvent:
     """Documents that were asked for (ITI-39, 43; ITI TF-2 3.43.5)."""
     event_id, action = (EXPORT, "R") if side is Side.SERVER else (IMPORT, "C")
-    named = (
+    objects = (
         document_object(
             one.document_unique_id,
             repository_unique_id=one.repository_unique_id,
@@ -253,7 +253,7 @@ def documents(
         outcome=outcome,
         event_types=(transaction,),
         participants=pull_participants(caller, server=side is Side.SERVER),
-        objects=(*_patient(patient_id), *named),
+        objects=(*_patient(patient_id), *objects),
         outcome_description=description,
         purposes=purposes(caller.user),
     )
@@ -381,8 +381,8 @@ def _studies(
     for one in instances:
         by_study.setdefault(one.study_instance_uid, []).append(one)
     for study_instance_uid, of_study in by_study.items():
-        named = of_study[:left]
-        left -= len(named)
+        to_name = of_study[:left]
+        left -= len(to_name)
         places = dict.fromkeys(one.repository_unique_id for one in of_study)
         homes = dict.fromkeys(one.home_community_id for one in of_study)
         yield study_object(
@@ -391,7 +391,7 @@ def _studies(
             details=(
                 *((REPOSITORY_UNIQUE_ID, place.encode()) for place in places if place),
                 *((home_type, home.encode()) for home in homes if home),
-                *dict.fromkeys(_names(named)),
+                *dict.fromkeys(_names(to_name)),
             ),
         )
 

@@ -84,7 +84,7 @@ class Refusals:
         AuditUnavailable
             It is the first of its minute and cannot be recorded; so for all of these.
         """
-        await self.event(address, reason, lambda told: node_authentication_failure(address, told))
+        await self.event(address, reason, lambda text: node_authentication_failure(address, text))
 
     async def user(self, fault: SecurityFault, node: Node, *, transaction: str = "") -> None:
         """A request came without a user who can be believed (ITI-40); `transaction` is what it asked for."""
@@ -98,7 +98,7 @@ class Refusals:
         await self.event(
             node.address,
             reason,
-            lambda told: user_authentication_failure(claimed=name, node=node, reason=told),
+            lambda text: user_authentication_failure(claimed=name, node=node, reason=text),
             first=user_authentication_failure(claimed=fault.claimed, node=node, reason=reason),
             claimed=fault.claimed,
             name=name,
@@ -133,7 +133,7 @@ class Refusals:
     def _key(self, kind: str, network: str, name: str) -> _Key:
         key = (kind, network, name[:_LONGEST])
         if name and key not in self._counted:
-            users = sum(1 for _, other, named in self._counted if named and other == network)
+            users = sum(1 for _, other, user in self._counted if user and other == network)
             key = (kind, network, "") if users >= USERS else key
         if key in self._counted or len(self._counted) < MOST:
             return key
@@ -147,20 +147,20 @@ class Refusals:
     async def settle(self) -> None:
         """Record what was counted; what cannot be recorded now stays counted."""
         counted, self._counted = self._counted, {}
-        told = {key: one for key, one in counted.items() if one.number}
-        if not told:
+        repeated = {key: one for key, one in counted.items() if one.number}
+        if not repeated:
             return
         try:
-            await self._record([one.event() for one in told.values()])
+            await self._record([one.event() for one in repeated.values()])
         except (AuditUnavailable, DatabaseError):
-            _log.error("refusals cannot be recorded", number=sum(one.number for one in told.values()))
-            self._put_back(told)
+            _log.error("refusals cannot be recorded", number=sum(one.number for one in repeated.values()))
+            self._put_back(repeated)
         except BaseException:
-            self._put_back(told)
+            self._put_back(repeated)
             raise
 
-    def _put_back(self, told: dict[_Key, _Counted]) -> None:
-        for key, one in told.items():
+    def _put_back(self, repeated: dict[_Key, _Counted]) -> None:
+        for key, one in repeated.items():
             if (later := self._counted.get(key)) is not None:
                 one.number += later.number
                 one.reasons += later.reasons

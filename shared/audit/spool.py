@@ -182,9 +182,9 @@ class Spool:
 
     def _next(self, most: int) -> list[segments.Frame]:
         with self._state:
-            known = [(segment.path, segment.first, segment.size) for segment in self._segments]
+            all_segments = [(segment.path, segment.first, segment.size) for segment in self._segments]
             read, (first, offset) = self._read, self._reading
-        for path, begins, size in known:
+        for path, begins, size in all_segments:
             at = offset if begins == first else 0
             while begins >= first and at < size:
                 try:

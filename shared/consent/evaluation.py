@@ -119,10 +119,10 @@ class PolicyDecisions:
     def _ready(self, policies: tuple[Policy, ...] | tuple[str, ...], identities: tuple[str, ...]) -> _Ready:
         # One that was never merged shares what is remembered with all who have the same policies.
         now, key = self._clock(), (policies, identities if len(identities) > 1 else ())
-        known = self._sets.get(key)
-        if known is not None and known.holds(now):
+        evaluation = self._sets.get(key)
+        if evaluation is not None and evaluation.holds(now):
             self._sets.move_to_end(key)
-            return known
+            return evaluation
         read = [each if isinstance(each, Policy) else read_policy(each) for each in policies]
         ready = self._sets[key] = _Ready(read, identities, self._default, now)
         while len(self._sets) > REMEMBERED_SETS:
@@ -178,10 +178,10 @@ class _Ready:
         return [self._together(each) for each in zip(*decided, strict=True)]
 
     def _together(self, decisions: Sequence[Decision | None]) -> Decision:
-        given = [decision or self._default for decision in decisions]
+        effective = [decision or self._default for decision in decisions]
         if self._one_has_none:
-            given.append(self._default)
-        return next((decision for decision in given if not decision.permitted), given[0])
+            effective.append(self._default)
+        return next((decision for decision in effective if not decision.permitted), effective[0])
 
 
 class _Identity:

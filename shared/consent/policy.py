@@ -76,7 +76,7 @@ class Policy:
 
     def __str__(self) -> str:
         """Effect and conditions in words: `deny role RAD-PHYS, purpose TREAT`."""
-        named = ", ".join(
+        conditions = ", ".join(
             f"{name} {' or '.join(values)}"
             for name, values in (
                 ("role", self.roles),
@@ -86,7 +86,7 @@ class Policy:
             )
             if values
         )
-        return f"{self.effect} {named or 'everyone'}"
+        return f"{self.effect} {conditions or 'everyone'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,9 +331,9 @@ def _codes(content: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 def _actions(content: Mapping[str, Any]) -> tuple[Action, ...]:
     listed = content.get("actions") or DISCLOSURES
-    known = {action.value for action in Action}
-    if isinstance(listed, str) or not isinstance(listed, Iterable) or not set(map(str, listed)) <= known:
-        raise PolicyError(f"actions: each must be one of {', '.join(sorted(known))}")
+    names = {action.value for action in Action}
+    if isinstance(listed, str) or not isinstance(listed, Iterable) or not set(map(str, listed)) <= names:
+        raise PolicyError(f"actions: each must be one of {', '.join(sorted(names))}")
     return tuple(sorted({Action(value) for value in listed}))
 
 

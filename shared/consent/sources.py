@@ -103,7 +103,10 @@ def read_policies(path: Path) -> tuple[tuple[Policy, ...], Mapping[str, tuple[Po
     if not isinstance(patients, dict):
         raise PolicyError(f"{path}: {_PATIENTS} must be an object, patient id to list of policies")
     try:
-        of_patients = {_cx(given): _listed(listed, _cx(given), written) for given, listed in patients.items()}
+        of_patients = {
+            _cx(patient_id): _listed(listed, _cx(patient_id), written)
+            for patient_id, listed in patients.items()
+        }
         return _listed(content.get(_EVERYONE, []), _ANYBODY, written), of_patients
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from None
@@ -113,9 +116,9 @@ def read_policies(path: Path) -> tuple[tuple[Policy, ...], Mapping[str, tuple[Po
 _ANYBODY = "everyone^^^&0&ISO"
 
 
-def _cx(given: str) -> str:
+def _cx(patient_id: str) -> str:
     try:
-        return str(CX.parse(given))
+        return str(CX.parse(patient_id))
     except ValueError:
         raise PolicyError(f"{_PATIENTS}: each must be a CX, for example 17^^^&1.2.3&ISO") from None
 
@@ -131,5 +134,5 @@ def _policy(fields: Any, patient_id: str, written: datetime, at: int) -> Policy:
         raise PolicyError(f"policy {at}: an object with effect is needed")
     # The same policy has the same id after each reading, so that the trail can name it.
     spelled = json.dumps([patient_id, at, fields], sort_keys=True)
-    given = {"policy_id": uuid5(NAMESPACE_URL, spelled).urn, "created": written, **fields}
-    return new_policy(**{**given, "patient_id": patient_id})
+    members = {"policy_id": uuid5(NAMESPACE_URL, spelled).urn, "created": written, **fields}
+    return new_policy(**{**members, "patient_id": patient_id})

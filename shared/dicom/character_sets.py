@@ -99,9 +99,9 @@ def encoding_of(term: str) -> str | None:
 def encodings_of(value: bytes) -> tuple[tuple[str, ...], Tolerance | None]:
     """The encodings that a value of Specific Character Set declares; unknown terms are left out and told."""
     terms = [encoding_of(term) for term in value.decode("latin-1").split("\\")]
-    known = tuple(term for term in terms if term is not None)
-    unknown = Tolerance.UNKNOWN_CHARACTER_SET if len(known) < len(terms) else None
-    return (known if known != ("ascii",) else UNDECLARED), unknown
+    encodings = tuple(term for term in terms if term is not None)
+    unknown = Tolerance.UNKNOWN_CHARACTER_SET if len(encodings) < len(terms) else None
+    return (encodings if encodings != ("ascii",) else UNDECLARED), unknown
 
 
 def decode(value: bytes, encodings: Sequence[str]) -> tuple[str, Tolerance | None]:

@@ -337,8 +337,8 @@ class _Evidence:
 
 def _encodings(data_set: DataSet) -> tuple[str, ...]:
     element = data_set.get(_CHARACTER_SET)
-    named = element.value if element is not None and isinstance(element.value, bytes) else b""
-    return encodings_of(named)[0]
+    terms = element.value if element is not None and isinstance(element.value, bytes) else b""
+    return encodings_of(terms)[0]
 
 
 def _items(item: DataSet, tag: int) -> Iterator[DataSet]:

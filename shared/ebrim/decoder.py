@@ -446,8 +446,8 @@ def required_for_registration(entry: DocumentEntry) -> Iterator[XdsError]:
     presence = {schemes.REPOSITORY_UNIQUE_ID: bool(entry.repository_unique_id)}
     if entry.object_type == schemes.STABLE:
         presence |= {schemes.HASH: bool(entry.hash), schemes.SIZE: entry.size is not None}
-    for name, given in presence.items():
-        if not given:
+    for name, present in presence.items():
+        if not present:
             yield MetadataError(
                 f"{name} is missing; give one value in the Slot {name}",
                 location=f"{entry.entry_uuid}/{name}",

@@ -145,13 +145,13 @@ class ObjectReader:
                 self.oversized("Slot", f"{MAX_SLOTS} Slots in an object; there are {len(slots)}")
             for name, values in slots:
                 self._within_limits(name, values)
-        named: dict[str, tuple[str, ...]] = {}
+        by_name: dict[str, tuple[str, ...]] = {}
         for name, values in slots:
-            if name in named:
+            if name in by_name:
                 self.wrong(name, f"the Slot {shown(name)} appears twice; put all values into one")
             elif values:
-                named[name] = values
-        return named
+                by_name[name] = values
+        return by_name
 
     def _within_limits(self, name: str, values: tuple[str, ...]) -> None:
         if not name or len(name) > MAX_VALUE:
@@ -213,26 +213,26 @@ class ObjectReader:
 
     def status(self) -> AvailabilityStatus:
         """`@status` of an answer; in a submission it is ignored, for the registry sets it."""
-        sent = self._element.get("status", "").strip(WHITE_SPACE)
+        status = self._element.get("status", "").strip(WHITE_SPACE)
         if self.findings.submitted:
             return AvailabilityStatus.APPROVED
-        if sent not in list(AvailabilityStatus):
+        if status not in list(AvailabilityStatus):
             self.wrong(
-                "availabilityStatus", f"availabilityStatus {shown(sent)!r} is unknown; read as Approved"
+                "availabilityStatus", f"availabilityStatus {shown(status)!r} is unknown; read as Approved"
             )
             return AvailabilityStatus.APPROVED
-        return AvailabilityStatus(sent)
+        return AvailabilityStatus(status)
 
     def version(self) -> int:
         """`VersionInfo/@versionName`; 1 without it, and for the schema's default 1.1."""
         if self._version is None:
             return 1
-        sent = self._version.get("versionName", "1.1").strip(WHITE_SPACE)
-        if sent == "1.1":
+        version = self._version.get("versionName", "1.1").strip(WHITE_SPACE)
+        if version == "1.1":
             return 1
-        if sent.isascii() and sent.isdigit() and len(sent) <= 9:
-            return int(sent)
-        self.wrong("version", f"version {shown(sent)!r} is not a number of at most 9 digits")
+        if version.isascii() and version.isdigit() and len(version) <= 9:
+            return int(version)
+        self.wrong("version", f"version {shown(version)!r} is not a number of at most 9 digits")
         return 1
 
     def attribute(self, name: str, attribute: str, form: ValueForm = ANY) -> str:

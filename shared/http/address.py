@@ -19,5 +19,5 @@ def called(scope: MutableMapping[str, Any], public_url: str | None) -> str:
 
 def authority(host: str, port: int | None) -> str:
     """Host and port as they stand in a URL."""
-    named = f"[{host}]" if ":" in host else host
-    return named if port is None else f"{named}:{port}"
+    literal = f"[{host}]" if ":" in host else host
+    return literal if port is None else f"{literal}:{port}"

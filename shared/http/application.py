@@ -41,9 +41,9 @@ def _told(route: BaseRoute) -> BaseRoute:
 
 
 async def _refused(_: Request, error: HTTPException) -> Response:
-    said = {
+    members = {
         "title": error.detail,
         "status": error.status_code,
         "detail": "nothing is served here by this method; what is served stands in the folder docs",
     }
-    return Response(json.dumps(said), error.status_code, error.headers, media_type=CONTENT_TYPE)
+    return Response(json.dumps(members), error.status_code, error.headers, media_type=CONTENT_TYPE)

@@ -78,12 +78,10 @@ class Guard:
         return None
 
     def _decide(self, host: bytes, address: str) -> bool:
-        named = host_in(host.decode("latin-1"))
-        if not named:
+        name = host_in(host.decode("latin-1"))
+        if not name:
             return False
-        return (
-            named in self._names or named == address.lower() or (is_loopback(address) and is_loopback(named))
-        )
+        return name in self._names or name == address.lower() or (is_loopback(address) and is_loopback(name))
 
 
 def _from_elsewhere(method: str, headers: Mapping[bytes, bytes]) -> bool:

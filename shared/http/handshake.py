@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.attempts import to_its_end
 from shared.background import BackgroundWork
-from shared.http.protocol import House, XdsiProtocol
+from shared.http.protocol import ServerParts, XdsiProtocol
 from shared.telemetry.log import logger
 
 # How long a closing connection may take to say goodbye.
@@ -33,13 +33,13 @@ class TlsListener:
 
     def __init__(
         self,
-        house: House,
+        parts: ServerParts,
         listening: socket.socket,
         context: ssl.SSLContext,
         on_failure: OnTlsFailure | None,
     ) -> None:
         """Accept from `listening`, a bound socket that is closed with the listener."""
-        self._house = house
+        self._parts = parts
         self._listening = listening
         self._context = context
         self._on_failure = on_failure
@@ -77,7 +77,7 @@ class TlsListener:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             address = str(peer[0])
-            if self._house.admission.admit(address):
+            if self._parts.admission.admit(address):
                 self._start(self._secure(connection, address))
             else:
                 connection.close()
@@ -86,21 +86,21 @@ class TlsListener:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: XdsiProtocol(self._house, admitted=True),
+                lambda: XdsiProtocol(self._parts, admitted=True),
                 connection,
                 ssl=self._context,
-                ssl_handshake_timeout=self._house.limits.handshake_seconds,
+                ssl_handshake_timeout=self._parts.limits.handshake_seconds,
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
         except ssl.SSLError as error:
-            self._house.admission.leave(address)
+            self._parts.admission.leave(address)
             await self._report(address, reason_of(error))
         except OSError as error:
             # No failed authentication: gone (scanners, probes of load balancers), or too slow.
-            self._house.admission.leave(address)
+            self._parts.admission.leave(address)
             _log.info("no handshake", peer=address, error=type(error).__name__)
         except BaseException:
-            self._house.admission.leave(address)
+            self._parts.admission.leave(address)
             raise
 
     async def _report(self, address: str, reason: str) -> None:

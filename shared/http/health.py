@@ -52,7 +52,7 @@ def health_routes(
         how many were set aside.
     """
     shown = metrics or Metrics("service")
-    named = {"service": metrics.service} if metrics else {}
+    identity = {"service": metrics.service} if metrics else {}
     if trail is not None:
         background = (*background, *trail.works)
         checks = {**checks, "audit trail": partial(_works, trail)}
@@ -63,18 +63,18 @@ def health_routes(
 
     async def live(_: Request) -> Response:
         probed()
-        return JSONResponse({"status": "live", **named})
+        return JSONResponse({"status": "live", **identity})
 
     async def ready(_: Request) -> Response:
         probed()
         answers = await asyncio.gather(*(_reason(name, check) for name, check in checks.items()))
         reasons = {name: reason for name, reason in zip(checks, answers, strict=True) if reason}
-        told = {"details": {name: read() for name, read in details.items()}} if details else {}
+        numbers = {"details": {name: read() for name, read in details.items()}} if details else {}
         if reasons:
             return JSONResponse(
-                {"status": "not ready", **named, "reasons": reasons, **told}, 503, {"retry-after": "5"}
+                {"status": "not ready", **identity, "reasons": reasons, **numbers}, 503, {"retry-after": "5"}
             )
-        return JSONResponse({"status": "ready", **named, **told})
+        return JSONResponse({"status": "ready", **identity, **numbers})
 
     async def show_metrics(_: Request) -> Response:
         probed()

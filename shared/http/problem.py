@@ -43,8 +43,8 @@ class HttpProblem(Exception):
 
     def body(self) -> bytes:
         """The problem details."""
-        said = {"title": self.status.phrase, "status": self.status, "detail": self.detail}
-        return json.dumps(said | self.members, ensure_ascii=False).encode()
+        members = {"title": self.status.phrase, "status": self.status, "detail": self.detail}
+        return json.dumps(members | self.members, ensure_ascii=False).encode()
 
 
 def detail_of(octets: bytes) -> str:

@@ -68,7 +68,7 @@ class Outgoing(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class House:
+class ServerParts:
     """What the connections of one server share."""
 
     config: Config
@@ -87,23 +87,23 @@ class House:
 class XdsiProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, house: House, *, admitted: bool = False) -> None:
+    def __init__(self, parts: ServerParts, *, admitted: bool = False) -> None:
         """Speak for one connection; `admitted` when it was counted already, by its TLS handshake."""
-        super().__init__(house.config, house.state, {}, asyncio.get_running_loop())
+        super().__init__(parts.config, parts.state, {}, asyncio.get_running_loop())
         self.url = b""
-        self._house = house
-        self._limits = house.limits
+        self._parts = parts
+        self._limits = parts.limits
         self._admitted = admitted
         self._address = ""
         self._certificate: bytes | None = None
         # The request that is arriving: for how long, and whether its header still is.
         self._receiving = True
-        self._receiving_seconds = -house.limits.sweep_seconds
+        self._receiving_seconds = -parts.limits.sweep_seconds
         self._in_header = True
         self._header_bytes = 0
         self._fed_bytes = 0
         self._body_bytes = 0
-        self._arriving = Pace(house.limits)
+        self._arriving = Pace(parts.limits)
         # The latest request: whether all of it has arrived; and the one that is being answered.
         self._arrived = True
         self._answering: RequestResponseCycle | None = None
@@ -127,7 +127,7 @@ class XdsiProtocol(HttpToolsProtocol):
         if secure is not None:
             self._certificate = secure.getpeercert(binary_form=True)
         if not self._admitted:
-            self._admitted = self._house.admission.admit(self._address)
+            self._admitted = self._parts.admission.admit(self._address)
             if not self._admitted:
                 self._refuse(503)
 
@@ -137,10 +137,10 @@ class XdsiProtocol(HttpToolsProtocol):
         if self._answering is not None:
             self._tell_gone(self._answering)
         if self._admitted:
-            self._house.admission.leave(self._address)
+            self._parts.admission.leave(self._address)
             self._admitted = False
         if self._lingering_seconds is not None:
-            self._house.lingering -= 1
+            self._parts.lingering -= 1
         self._lingering_seconds = None
         if self._outgoing is not None:
             self._outgoing.cut()
@@ -335,11 +335,11 @@ class XdsiProtocol(HttpToolsProtocol):
             b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
             b"%sconnection: close\r\n\r\n%s" % (status, phrase, len(phrase), retry, phrase)
         )
-        if self.transport.can_write_eof() and self._house.lingering < MAX_LINGERING:
+        if self.transport.can_write_eof() and self._parts.lingering < MAX_LINGERING:
             # Closing with unread bytes would reset the connection, and the client might never see the answer.
             self.transport.write_eof()
             self._lingering_seconds = 0.0
-            self._house.lingering += 1
+            self._parts.lingering += 1
             self.flow.resume_reading()
         else:
             self.transport.close()
@@ -439,12 +439,12 @@ class XdsiProtocol(HttpToolsProtocol):
             duplicate.close()
             raise
         self._watch(transmission)
-        await transmission.run(self._house.senders)
+        await transmission.run(self._parts.senders)
 
     async def _send_ahead(self, cycle: RequestResponseCycle, pieces: Sequence[Piece]) -> None:
         queue = _Queue(self.transport)
         self._watch(queue)
-        async with aclosing(read_ahead(pieces, executor=self._house.senders)) as chunks:
+        async with aclosing(read_ahead(pieces, executor=self._parts.senders)) as chunks:
             async for chunk in chunks:
                 await self.flow.drain()
                 self._check_connected(cycle)

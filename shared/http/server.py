@@ -21,7 +21,7 @@ from shared.attempts import attempted
 from shared.http.guard import Guard
 from shared.http.handshake import OnTlsFailure, TlsListener
 from shared.http.limits import HttpLimits
-from shared.http.protocol import House, XdsiProtocol
+from shared.http.protocol import ServerParts, XdsiProtocol
 from shared.http.raw_asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, ServerBusy, send_body
 from shared.http.wire import kept_in
 from shared.security.tls import server_context
@@ -64,8 +64,8 @@ class Service(Protocol):
 class RunningServer:
     """A server that accepts connections until it is stopped."""
 
-    def __init__(self, house: House, listener: asyncio.Server | TlsListener, port: int) -> None:
-        self._house = house
+    def __init__(self, parts: ServerParts, listener: asyncio.Server | TlsListener, port: int) -> None:
+        self._parts = parts
         self._listener = listener
         self._stopped = asyncio.Event()
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
@@ -74,7 +74,7 @@ class RunningServer:
     @property
     def connections(self) -> int:
         """Connections that are open now."""
-        return self._house.admission.open
+        return self._parts.admission.open
 
     async def wait(self) -> None:
         """Wait until the server was stopped.
@@ -100,21 +100,21 @@ class RunningServer:
             await self._listener.close()
         else:
             self._listener.close()
-        for connection in list(self._house.state.connections):
+        for connection in list(self._parts.state.connections):
             cast(XdsiProtocol, connection).drain()
         # Whoever has just sent a request on a kept connection is answered, and told to come no more.
         await self._ended(min(DRAIN_SECONDS, grace_seconds / 10))
-        for connection in list(self._house.state.connections):
+        for connection in list(self._parts.state.connections):
             connection.shutdown()
         if not await self._ended(grace_seconds):
             await self._cut()
         self._sweeping.cancel()
-        self._house.senders.shutdown(wait=False)
+        self._parts.senders.shutdown(wait=False)
         self._stopped.set()
 
     async def _ended(self, within_seconds: float) -> bool:
         """Whether all connections and requests end in time."""
-        state = self._house.state
+        state = self._parts.state
         now = asyncio.get_running_loop().time
         end = now() + within_seconds
         while (state.connections or state.tasks) and now() < end:  # noqa: ASYNC110  # uvicorn tells nobody when they are empty
@@ -122,7 +122,7 @@ class RunningServer:
         return not (state.connections or state.tasks)
 
     async def _cut(self) -> None:
-        state = self._house.state
+        state = self._parts.state
         _log.warning("requests cut at stop", requests=len(state.tasks), connections=len(state.connections))
         for task in list(state.tasks):
             task.cancel()
@@ -134,13 +134,13 @@ class RunningServer:
         loop = asyncio.get_running_loop()
         before = loop.time()
         while True:
-            self._house.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
-            await asyncio.sleep(self._house.limits.sweep_seconds)
+            self._parts.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+            await asyncio.sleep(self._parts.limits.sweep_seconds)
             now = loop.time()
             # Time in which this process did not get to run is nobody's fault.
-            elapsed = min(now - before, 2 * self._house.limits.sweep_seconds)
+            elapsed = min(now - before, 2 * self._parts.limits.sweep_seconds)
             before = now
-            for connection in list(self._house.state.connections):
+            for connection in list(self._parts.state.connections):
                 sweep_one(cast(XdsiProtocol, connection), elapsed)
 
 
@@ -184,17 +184,17 @@ async def start_server(
     guarded: App = Guard(app, settings, settings.host)
     if settings.wire_folder is not None:
         guarded = kept_in(WireFolder(settings.wire_folder, settings.service), guarded)
-    house = _house(guarded, limits or HttpLimits.of(settings))
-    allow_open_files(2 * house.limits.connections + 256)
+    parts = _parts_of(guarded, limits or HttpLimits.of(settings))
+    allow_open_files(2 * parts.limits.connections + 256)
     with settings.listening():
         listening = _listening(settings.host, settings.port, reuse_port)
     port: int = listening.getsockname()[1]
     if context is not None:
-        return RunningServer(house, TlsListener(house, listening, context, on_tls_failure), port)
+        return RunningServer(parts, TlsListener(parts, listening, context, on_tls_failure), port)
     listener = await asyncio.get_running_loop().create_server(
-        lambda: XdsiProtocol(house), sock=listening, backlog=BACKLOG
+        lambda: XdsiProtocol(parts), sock=listening, backlog=BACKLOG
     )
-    return RunningServer(house, listener, port)
+    return RunningServer(parts, listener, port)
 
 
 #: What the kernel takes as the path of a Unix socket.
@@ -207,7 +207,7 @@ def _listening(host: str, port: int, reuse_port: bool) -> socket.socket:
     return listening
 
 
-def _house(app: App, limits: HttpLimits) -> House:
+def _parts_of(app: App, limits: HttpLimits) -> ServerParts:
     config = Config(
         cast(Any, _edge(app)),
         http=XdsiProtocol,
@@ -222,7 +222,7 @@ def _house(app: App, limits: HttpLimits) -> House:
     )
     config.load()
     senders = ThreadPoolExecutor(SENDER_THREADS, thread_name_prefix="xdsi-send")
-    return House(config=config, limits=limits, senders=senders)
+    return ServerParts(config=config, limits=limits, senders=senders)
 
 
 def _edge(app: App) -> App:

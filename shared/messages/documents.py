@@ -133,14 +133,14 @@ def decode_document_request(element: Element) -> DocumentRequest:
         RepositoryUniqueId or DocumentUniqueId is absent.
     """
     # One pass, from the end so that the first of a name stands; a request has hundreds of these.
-    said = {node.tag: text(node) for node in reversed(element)}
+    values = {node.tag: text(node) for node in reversed(element)}
     for name in (_REPOSITORY_UNIQUE_ID, _DOCUMENT_UNIQUE_ID):
-        if name not in said:
+        if name not in values:
             raise SenderFault(f"DocumentRequest has no xds:{name.rpartition('}')[2]}")
     return DocumentRequest(
-        home_community_id=said.get(_HOME_COMMUNITY_ID, ""),
-        repository_unique_id=said[_REPOSITORY_UNIQUE_ID],
-        document_unique_id=said[_DOCUMENT_UNIQUE_ID],
+        home_community_id=values.get(_HOME_COMMUNITY_ID, ""),
+        repository_unique_id=values[_REPOSITORY_UNIQUE_ID],
+        document_unique_id=values[_DOCUMENT_UNIQUE_ID],
     )
 
 

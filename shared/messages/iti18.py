@@ -143,7 +143,7 @@ def decode_request(body: Element, _: Attachments) -> StoredQueryRequest:
     """
     adhoc_query = child(body, "rim:AdhocQuery")
     option = body.find(qname("query:ResponseOption"))
-    sent = None if option is None else option.get("returnType")
+    return_type = None if option is None else option.get("returnType")
     slots = [
         (attribute(slot, "name"), _values(slot))
         for slot in islice(adhoc_query.iterfind(qname("rim:Slot")), MAX_SLOTS + 1)
@@ -161,7 +161,7 @@ def decode_request(body: Element, _: Attachments) -> StoredQueryRequest:
     return StoredQueryRequest(
         query_id="".join(attribute(adhoc_query, "id").split()),
         # RegistryObject is the default of the schema.
-        return_type=ReturnType(ReturnType.REGISTRY_OBJECT if sent is None else sent.strip()),
+        return_type=ReturnType(ReturnType.REGISTRY_OBJECT if return_type is None else return_type.strip()),
         parameters=_parameters(slots),
         home=adhoc_query.get("home", ""),
         octets=b"" if refused else etree.tostring(body, with_tail=False),

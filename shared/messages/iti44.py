@@ -171,8 +171,8 @@ def _told(acknowledgement: Element) -> Iterator[XdsError]:
         for each in acknowledgement.iterfind("hl7:acknowledgementDetail", _PATHS)
     ]
     texts = [text(detail) for detail in details if detail is not None]
-    for said in texts or ["the peer refuses the message and does not say why"]:
-        yield RelayedError("XDSRegistryError", said, severity=Severity.ERROR)
+    for context in texts or ["the peer refuses the message and does not say why"]:
+        yield RelayedError("XDSRegistryError", context, severity=Severity.ERROR)
 
 
 # --- writing ------------------------------------------------------------------------------------------

@@ -102,8 +102,8 @@ def decode_status(element: Element, errors: Sequence[XdsError]) -> Status:
 
     A status Success beside an error is read as Failure for the same reason.
     """
-    sent = attribute(element, "status").strip()
-    status = Status(sent) if sent in list(Status) else Status.FAILURE
+    text = attribute(element, "status").strip()
+    status = Status(text) if text in list(Status) else Status.FAILURE
     return Status.FAILURE if status is Status.SUCCESS and has_error(errors) else status
 
 

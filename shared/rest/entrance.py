@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from shared.audit.refusals import Refusals
 from shared.faults import NodeRefused, SecurityFault
-from shared.http.problem import Forbidden
-from shared.http.raw_asgi import Scope, node_of
+from shared.http.problem import Forbidden, HttpProblem, Unauthorized
+from shared.http.raw_asgi import node_of
+from shared.rest.message import HttpRequest
 from shared.rest.scheme import Scheme
 from shared.security.caller import Node
 
@@ -16,33 +18,63 @@ Proved = TypeVar("Proved")
 
 
 async def entered(
-    scope: Scope,
-    prove: Callable[[Node], Awaitable[Proved]],
+    request: HttpRequest,
+    prove: Callable[[Node, str | None], Awaitable[Proved]],
     *,
-    refusals: Refusals,
     scheme: Scheme,
-    token: str | None,
-    door: str = "",
+    refusals: Refusals,
+    door: str,
 ) -> Proved:
-    """What `prove` finds out about the node of a connection, which names its user by `token` of `scheme`.
+    """What `prove` finds out about the node of a request, and about the token by which it names its user.
 
     Raises
     ------
+    HttpProblem
+        As `proved` does, with what `scheme` tells.
     Unauthorized
-        The node or its user is not proved.
+        The certificate of the node cannot be read.
+    """
+    try:
+        node = node_of(request.scope)
+    except SecurityFault as fault:
+        client = request.scope.get("client")
+        await refusals.node(client[0] if client else "", fault.detail)
+        raise Unauthorized(fault.reason) from None
+    token = scheme.token(request)
+    return await proved(
+        prove(node, token),
+        node,
+        refusals=refusals,
+        refusal=partial(scheme.refusal, request=request),
+        door=door,
+        invited=scheme.invites and token is None,
+    )
+
+
+async def proved(
+    proof: Awaitable[Proved],
+    node: Node,
+    *,
+    refusals: Refusals,
+    refusal: Callable[[SecurityFault], HttpProblem],
+    door: str,
+    invited: bool = False,
+) -> Proved:
+    """What `proof` comes to; `invited` is who may ask and has not said yet for whom.
+
+    Raises
+    ------
+    HttpProblem
+        What `refusal` makes of it: the node or its user is not proved.
     Forbidden
         The node has not the right, whoever its user is.
     """
     try:
-        node = node_of(scope)
-    except SecurityFault as fault:
-        await refusals.node(scope["client"][0] if scope.get("client") else "", fault.detail)
-        raise scheme.refusal(fault, None) from None
-    try:
-        return await prove(node)
+        return await proof
     except NodeRefused as fault:
         await refusals.node(node.address, fault.detail)
         raise Forbidden(fault.reason) from None
     except SecurityFault as fault:
-        await refusals.user(fault, node, transaction=door)
-        raise scheme.refusal(fault, token) from None
+        if not (invited and fault.of_a_known_node):
+            await refusals.user(fault, node, transaction=door)
+        raise refusal(fault) from None

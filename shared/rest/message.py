@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel
+from starlette.requests import cookie_parser
 
 from shared.http.json_body import read_json, read_json_octets
-from shared.http.problem import CONTENT_TYPE, BadRequest, HttpProblem
+from shared.http.problem import BadRequest
 from shared.http.raw_asgi import Piece, Receive, Scope, body_chunks
 
 JSON: Final = "application/json"
@@ -52,6 +53,11 @@ class HttpRequest:
         return headers
 
     @property
+    def cookies(self) -> Mapping[str, str]:
+        """The cookies by name, as browsers send them (RFC 6265 4.2)."""
+        return cookie_parser(self.headers.get("cookie", ""))
+
+    @property
     def query(self) -> Mapping[str, Sequence[str]]:
         """The query parameters; a plus sign is itself, as media types hold it, and no blank.
 
@@ -79,12 +85,28 @@ class HttpRequest:
         return body_chunks(self.receive)
 
 
+@runtime_checkable
+class DescribedBody(Protocol):
+    """Decodes requests whose body is a value of `kind`, in `media_type`: what OpenAPI says of them."""
+
+    @property
+    def kind(self) -> type[BaseModel]:
+        """The model of the body."""
+        ...
+
+    @property
+    def media_type(self) -> str:
+        """Its Content-Type."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class JsonBody(Generic[Body]):
     """Decodes requests whose body is a value of `kind` in JSON, of at most `limit` bytes."""
 
     kind: type[Body]
     limit: int = MAX_BODY
+    media_type: str = field(default=JSON, init=False)
 
     async def __call__(self, request: HttpRequest) -> Body:
         """Read the body."""
@@ -106,8 +128,11 @@ class HttpResponse:
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:
         """The header fields."""
-        named = {"content-type": self.media_type} if self.media_type else {}
-        return [(name.encode(), value.encode("latin-1")) for name, value in {**named, **self.headers}.items()]
+        content_type = {"content-type": self.media_type} if self.media_type else {}
+        return [
+            (name.encode(), value.encode("latin-1"))
+            for name, value in {**content_type, **self.headers}.items()
+        ]
 
 
 def json_response(content: Any, *, status: HTTPStatus = HTTPStatus.OK) -> HttpResponse:
@@ -120,10 +145,3 @@ def json_response(content: Any, *, status: HTTPStatus = HTTPStatus.OK) -> HttpRe
 json_accepted = partial(json_response, status=HTTPStatus.ACCEPTED)
 #: Encodes what was made.
 json_created = partial(json_response, status=HTTPStatus.CREATED)
-
-
-def problem_details(problem: HttpProblem) -> HttpResponse:
-    """A problem as RFC 9457 tells it."""
-    return HttpResponse(
-        status=problem.status, media_type=CONTENT_TYPE, headers=problem.headers, pieces=(problem.body(),)
-    )

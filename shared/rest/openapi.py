@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from shared.http.problem import CONTENT_TYPE
-from shared.rest.message import JSON, JsonBody
+from shared.rest.error_form import ProblemDetails
+from shared.rest.message import DescribedBody
 from shared.rest.served import ServedRest
 from shared.security.speaker import Speaker
 
@@ -18,7 +18,7 @@ _SCHEMAS: Final = "#/components/schemas/{model}"
 
 def openapi(title: str, served: Sequence[ServedRest[Any, Any]]) -> dict[str, Any]:
     """The description of one service."""
-    schemas: dict[str, Any] = {"Problem": _PROBLEM}
+    schemas: dict[str, Any] = {"Problem": ProblemDetails.schema}
     paths: dict[str, dict[str, Any]] = {}
     for one in served:
         for route in one.routes:
@@ -33,32 +33,42 @@ def openapi(title: str, served: Sequence[ServedRest[Any, Any]]) -> dict[str, Any
             "schemas": dict(sorted(schemas.items())),
             "securitySchemes": {
                 "node": {"type": "mutualTLS", "description": "the certificate of the node (ITI-19)"},
-                "user": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "SAML 2.0 assertion, base64url without padding (ITI-72)",
-                },
+                **{one.scheme.name: one.scheme.description for one in served if one.scheme.description},
             },
         },
     }
 
 
 def _operation(served: ServedRest[Any, Any], path: str) -> dict[str, Any]:
-    user = served.speaker is Speaker.USER
     return {
         "summary": f"{served.name} [{served.number}]" if served.number else served.name,
         "description": inspect.cleandoc(served.handle.__doc__ or ""),
-        "x-right": served.right.value,
-        "security": [{"node": [], "user": []}] if user else [{"node": []}, {"node": [], "user": []}],
+        **({} if served.right is None else {"x-right": served.right.value}),
+        "security": list(_security(served)),
         "parameters": list(_parameters(path)),
         "responses": {
             "2XX": {"description": "What was asked for."},
             "default": {
-                "description": "What is wrong, and what would be right (RFC 9457).",
-                "content": {CONTENT_TYPE: {"schema": {"$ref": _SCHEMAS.format(model="Problem")}}},
+                "description": "What is wrong, and what would be right"
+                + (" (RFC 9457)." if served.error_form is ProblemDetails else "."),
+                "content": {served.error_form.media_type: {"schema": _error_schema(served)}},
             },
         },
     }
+
+
+def _security(served: ServedRest[Any, Any]) -> Iterator[dict[str, list[str]]]:
+    """What a request has to bring, each by itself enough."""
+    if served.speaker is Speaker.NODE:
+        yield {"node": []}
+    if served.scheme.description:
+        yield {"node": [], served.scheme.name: []}
+
+
+def _error_schema(served: ServedRest[Any, Any]) -> Mapping[str, Any]:
+    if served.error_form is ProblemDetails:
+        return {"$ref": _SCHEMAS.format(model="Problem")}
+    return served.error_form.schema
 
 
 def _parameters(path: str) -> Iterator[dict[str, Any]]:
@@ -67,21 +77,11 @@ def _parameters(path: str) -> Iterator[dict[str, Any]]:
 
 
 def _body(served: ServedRest[Any, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(served.decode, JsonBody):
+    body = served.decode
+    if not isinstance(body, DescribedBody):
         return {}
-    kind = served.decode.kind
-    schema = kind.model_json_schema(ref_template=_SCHEMAS)
+    schema = body.kind.model_json_schema(ref_template=_SCHEMAS)
     schemas.update(schema.pop("$defs", {}))
-    schemas[kind.__name__] = schema
-    return {"requestBody": {"content": {JSON: {"schema": {"$ref": _SCHEMAS.format(model=kind.__name__)}}}}}
-
-
-_PROBLEM: Final = {
-    "type": "object",
-    "required": ["title", "status", "detail"],
-    "properties": {
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "what is wrong, and what would be right"},
-    },
-}
+    schemas[body.kind.__name__] = schema
+    reference = {"$ref": _SCHEMAS.format(model=body.kind.__name__)}
+    return {"requestBody": {"content": {body.media_type: {"schema": reference}}}}

@@ -8,10 +8,11 @@ nobody expected.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from starlette.routing import BaseRoute, Route
 
@@ -32,9 +33,10 @@ from shared.http.raw_asgi import (
 )
 from shared.perform import EventRecorder, UnitFactory, perform
 from shared.rest.entrance import entered
+from shared.rest.error_form import ErrorForm, ProblemDetails
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.problems import problem_of
-from shared.rest.scheme import BEARER, Scheme
+from shared.rest.scheme import Bearer, Scheme
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller, Node
 from shared.security.rights import Right
@@ -45,6 +47,8 @@ from shared.telemetry.metrics import Metrics, Result
 from shared.telemetry.trace import BROKEN_OFF, asked_for, ended
 
 _log = logger(__name__)
+
+Value = TypeVar("Value")
 
 
 class RestAuthenticator(Protocol):
@@ -66,14 +70,18 @@ class RestAuthenticator(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestService:
-    """The REST endpoints of one service; wired in its `app.py`, where `routes` go to the router."""
+    """The REST endpoints of one service; wired in its `app.py`, where `routes` go to the router.
+
+    `schemes` and `error_forms` are what its transactions name, one value of each.
+    """
 
     unit: UnitFactory
     authenticator: RestAuthenticator
     recorder: EventRecorder
     settings: ServiceSettings
     metrics: Metrics
-    scheme: Scheme = BEARER
+    schemes: Sequence[Scheme] = (Bearer(),)
+    error_forms: Sequence[ErrorForm] = (ProblemDetails(),)
 
     def routes(self, served: Sequence[ServedRest[Any, Any]]) -> list[BaseRoute]:
         """The routes of what is served, in its order."""
@@ -104,6 +112,8 @@ class _Endpoint:
         self._served = served
         self._route = route
         self._door = served.door(route)
+        self._scheme = _value_of(served.scheme, service.schemes)
+        self._error_form = _value_of(served.error_form, service.error_forms)
         self._expected = (HttpProblem, ClientGone, *served.problems)
         self._metrics = service.metrics.transaction(served.number or served.name)
 
@@ -130,7 +140,7 @@ class _Endpoint:
         except Exception as error:
             problem = problem_of(error, self._served.problems)
             exchange.result = _refused(problem.status, performed=exchange.caller is not None)
-            return self._served.refuse(problem)
+            return self._error_form.response(problem, exchange.message)
         exchange.result = _answered(response.status)
         return response
 
@@ -149,26 +159,25 @@ class _Endpoint:
         return encoded
 
     async def _caller(self, message: HttpRequest) -> Caller:
-        served, service = self._served, self._service
-        token = service.scheme.token(message.headers.get("authorization", ""))
-
-        def prove(node: Node) -> Awaitable[Caller]:
-            return service.authenticator.caller(
-                node,
-                door=self._door,
-                right=served.right,
-                endpoint=called(message.scope, service.settings.public_url),
-                bearer=token,
-                speaker_is_user=served.speaker is Speaker.USER,
-            )
-
         return await entered(
-            message.scope,
-            prove,
-            refusals=service.recorder.refusals,
-            scheme=service.scheme,
-            token=token,
+            message,
+            partial(self._proved, called(message.scope, self._service.settings.public_url)),
+            scheme=self._scheme,
+            refusals=self._service.recorder.refusals,
             door=self._door,
+        )
+
+    async def _proved(self, endpoint: str, node: Node, token: str | None) -> Caller:
+        served = self._served
+        if served.right is None:
+            return Caller(node=node, endpoint=endpoint)
+        return await self._service.authenticator.caller(
+            node,
+            door=self._door,
+            right=served.right,
+            endpoint=endpoint,
+            bearer=token,
+            speaker_is_user=served.speaker is Speaker.USER,
         )
 
     async def _send(self, exchange: _Exchange, response: HttpResponse, send: Send) -> None:
@@ -202,6 +211,10 @@ async def _sent(message: HttpRequest, response: HttpResponse, send: Send) -> Non
         await send_body(send, status=status, headers=headers, body=pieces[0])
     else:
         await send_pieces(message.scope, send, status=status, headers=headers, pieces=pieces)
+
+
+def _value_of(kind: type[Value], values: Sequence[Value]) -> Value:
+    return next(value for value in values if isinstance(value, kind))
 
 
 def _answered(status: HTTPStatus) -> Result:

@@ -50,7 +50,7 @@ REJECTION_NOTE: Final = "rejection note"
 
 #: The right that each door needs: a transaction by its number, a DIMSE service by its name. What is served
 #: over REST names its right itself (`shared.rest.served`). What has none is open to every node that TLS let
-#: in: health, metrics, descriptions, and the page on which people sign in.
+#: in: health, metrics, descriptions, and the form by which people sign in.
 DOORS: Final[Mapping[str, Right]] = {
     # patient identities
     "ITI-8": Right.FEED,
@@ -68,12 +68,11 @@ DOORS: Final[Mapping[str, Right]] = {
     "C-ECHO": Right.STORE,
     "C-STORE": Right.STORE,
     REJECTION_NOTE: Right.REJECT,
-    # queries and retrievals for a user, whom consent decides about; the consumer asks on
+    # queries and retrievals for a user, whom consent decides about
     "ITI-18": Right.ASK,
     "ITI-43": Right.ASK,
     "ITI-51": Right.ASK,
     "RAD-69": Right.ASK,
-    "consumer": Right.ASK,
     # gateways of other communities
     "ITI-38": Right.CROSS,
     "ITI-39": Right.CROSS,
@@ -137,9 +136,9 @@ class NodeList:
     """
 
     def __init__(self, entries: Iterable[str], setting: str, *, own: Iterable[str] = ()) -> None:
-        given = [entry.strip() for entry in entries]
-        self._fingerprints = {entry.lower() for entry in given if is_fingerprint(entry)} | set(own)
-        self._subjects = {_dn(entry, setting) for entry in given if not is_fingerprint(entry)}
+        nodes = [entry.strip() for entry in entries]
+        self._fingerprints = {entry.lower() for entry in nodes if is_fingerprint(entry)} | set(own)
+        self._subjects = {_dn(entry, setting) for entry in nodes if not is_fingerprint(entry)}
 
     def __contains__(self, node: Node) -> bool:
         return node.subject in self._subjects or node.fingerprint in self._fingerprints

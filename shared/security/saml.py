@@ -148,12 +148,12 @@ def parse_instant(value: str, name: str) -> datetime:
 
 def _authentication(root: Element) -> None:
     contexts = root.findall("saml:AuthnStatement/saml:AuthnContext", NS)
-    named = (
+    references = (
         context.find("saml:AuthnContextClassRef", NS) is not None
         or context.find("saml:AuthnContextDeclRef", NS) is not None
         for context in contexts
     )
-    if not contexts or not all(named):
+    if not contexts or not all(references):
         raise _invalid("an AuthnStatement with a class or declaration reference is needed")
 
 
@@ -219,8 +219,8 @@ def _attributes(root: Element) -> dict[str, list[Element]]:
 
 def _texts(attributes: dict[str, list[Element]], name: str) -> tuple[str, ...]:
     # An empty value says nothing; some senders write one for what they do not know.
-    given = (value for value in attributes.get(name, ()) if len(value) or text(value))
-    return tuple(dict.fromkeys(map(_text, given)))
+    values = (value for value in attributes.get(name, ()) if len(value) or text(value))
+    return tuple(dict.fromkeys(map(_text, values)))
 
 
 def _single(attributes: dict[str, list[Element]], name: str) -> str:

@@ -61,8 +61,8 @@ class Loaded(Generic[AnySettings]):
 
     def origins_of(self, path: names.Path) -> tuple[Origin, ...]:
         """Where the setting at `path` was given, a table perhaps by several; else the default alone."""
-        given = (origin for at, origin in self.origins.items() if at[: len(path)] == path)
-        return tuple(dict.fromkeys(given)) or (DEFAULT,)
+        origins = (origin for at, origin in self.origins.items() if at[: len(path)] == path)
+        return tuple(dict.fromkeys(origins)) or (DEFAULT,)
 
 
 def loaded(
@@ -88,9 +88,9 @@ def loaded(
             for path in names.unknown(settings_class, own)
             if len(path) == 1  # below a group pydantic refuses it
         ]
-        for above, given in (((), layer.table), ((service,), own)):
-            _merge(table, given)
-            _note(origins, given, layer, above)
+        for above, values in (((), layer.table), ((service,), own)):
+            _merge(table, values)
+            _note(origins, values, layer, above)
     _merge(table, changes or {})
     _note(origins, changes or {}, Layer(OriginKind.ARGUMENT, {}), ())
     problems += _take_from_files(settings_class, table, PREFIX)
@@ -139,10 +139,10 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def _note(
-    origins: dict[names.Path, Origin], given: Mapping[str, Any], layer: Layer, above: names.Path
+    origins: dict[names.Path, Origin], table: Mapping[str, Any], layer: Layer, above: names.Path
 ) -> None:
     """Remember of what `_merge` took where it came from; what it replaced is forgotten."""
-    for path in _leaves(given):
+    for path in _leaves(table):
         for replaced in [at for at in origins if at[: len(path)] == path or path[: len(at)] == at]:
             del origins[replaced]
         origins[path] = Origin(layer.kind, variable((*above, *path)), layer.place)
@@ -196,11 +196,12 @@ def _problem(settings_class: type[OwnedSettings], detail: Any, origins: Mapping[
     inside = place[len(setting.path) :]
     # A name in a table that is wrong itself is told as the value it is.
     entry = "".join(f"{part}: " for part in inside if inside[-1] != "[key]")
-    told = _REMEDIES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    mistake = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    remedy = _REMEDIES.get(detail["type"]) or mistake
     if detail["type"] == "missing":
         return f"{name}: is needed beside the others of its group; give it too{at}"
-    given = HIDDEN if setting.secret else _short(detail["input"])
-    return f"{name}: {entry}{given} {told}{_in_unit(setting, detail['type'])}{at}"
+    value = HIDDEN if setting.secret else _short(detail["input"])
+    return f"{name}: {entry}{value} {remedy}{_in_unit(setting, detail['type'])}{at}"
 
 
 def _in_unit(setting: names.Setting, mistake: str) -> str:
@@ -210,13 +211,13 @@ def _in_unit(setting: names.Setting, mistake: str) -> str:
 
 def _given_as(path: names.Path, origins: Mapping[names.Path, Origin]) -> tuple[str, str]:
     """The name under which the setting at `path` was given, and in words in which file."""
-    given = next((origin for at, origin in origins.items() if at[: len(path)] == path), None)
-    if given is None:
+    place = next((origin for at, origin in origins.items() if at[: len(path)] == path), None)
+    if place is None:
         return variable(path), ""
     # An entry of a table was given below the name of its setting.
     ending = next(at for at in origins if at[: len(path)] == path)[len(path) :]
-    name = given.variable.removesuffix("".join(f"{SEPARATOR}{part.upper()}" for part in ending))
-    return name, f" (in {given.place})" if given.place else ""
+    name = place.variable.removesuffix("".join(f"{SEPARATOR}{part.upper()}" for part in ending))
+    return name, f" (in {place.place})" if place.place else ""
 
 
 def _as_given(problem: str, origins: Mapping[names.Path, Origin]) -> str:

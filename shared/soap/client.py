@@ -159,19 +159,19 @@ class SoapClient:
         PeerUnreachable, PeerUnclear
             There is no answer.
         """
-        sent = message_id or f"urn:uuid:{uuid4()}"
+        own_id = message_id or f"urn:uuid:{uuid4()}"
         package = Package()
         try:
             async with (
                 _within(None if transaction.mtom else timeout_seconds, url),
-                self._asked(transaction, url, request, sent, timeout_seconds) as answer,
+                self._asked(transaction, url, request, own_id, timeout_seconds) as answer,
             ):
                 with _unclear(url):
                     media_type = _media_type(answer)
                     await read_package(
                         package, _chunks(answer), media_type, folder=self._folder, limits=_ANSWER_LIMITS
                     )
-                    body = await self._body(transaction, package, sent, answer.status_code)
+                    body = await self._body(transaction, package, own_id, answer.status_code)
                     response = await _decoded(transaction, body, package.attachments, heavy=package.guarded)
                     _discard_unreferenced(package, body)
                     return response
@@ -194,13 +194,13 @@ class SoapClient:
         Documents that came before the message itself, or in it as base64, wait in files that are removed at
         the end. `timeout_seconds` is for each step forward. Raises as `call` does.
         """
-        sent = message_id or f"urn:uuid:{uuid4()}"
+        own_id = message_id or f"urn:uuid:{uuid4()}"
         package = Package()
         try:
-            async with self._asked(transaction, url, request, sent, timeout_seconds) as answer:
+            async with self._asked(transaction, url, request, own_id, timeout_seconds) as answer:
                 with _unclear(url):
                     rest = await self._head(package, answer)
-                    body = await self._body(transaction, package, sent, answer.status_code)
+                    body = await self._body(transaction, package, own_id, answer.status_code)
                     head = await _decoded(transaction, body, {}, heavy=package.guarded)
                 async with aclosing(_streamed(package, rest, url)) as parts:
                     yield StreamedAnswer(head, parts, _relayed_body(package, rest, answer))
@@ -336,8 +336,8 @@ def _media_type(answer: httpx2.Response) -> MediaType:
     header = answer.headers.get("content-type", "")
     media_type = decode_media_type(header) if header else MediaType("", {})
     if media_type.name not in _XML_TYPES and media_type.name != MULTIPART:
-        given = f"as {shown(media_type.name)}" if media_type.name else "without a Content-Type"
-        raise XmlError(f"HTTP {answer.status_code} came {given}, which is no SOAP message")
+        form = f"as {shown(media_type.name)}" if media_type.name else "without a Content-Type"
+        raise XmlError(f"HTTP {answer.status_code} came {form}, which is no SOAP message")
     if answer.headers.get("content-encoding", "identity") != "identity":
         raise XmlError("the answer is compressed, which was not asked for")
     return media_type

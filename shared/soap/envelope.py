@@ -169,16 +169,16 @@ def check_addressing(envelope: Envelope) -> None:
         Action or MessageID is missing or repeated, or an answer is wanted elsewhere than in the HTTP
         response.
     """
-    named = [(header.tag, header) for header in envelope.headers]
-    tags = [tag for tag, _ in named]
-    strange = [tag for tag, header in named if tag not in _UNDERSTOOD and _must_be_understood(header)]
+    headers = [(header.tag, header) for header in envelope.headers]
+    tags = [tag for tag, _ in headers]
+    strange = [tag for tag, header in headers if tag not in _UNDERSTOOD and _must_be_understood(header)]
     if strange:
         raise NotUnderstood(strange)
     _required(tags, _ACTION, envelope.action)
     _required(tags, _MESSAGE_ID, envelope.message_id)
     if len(envelope.message_id) > MAX_MESSAGE_ID:
         raise SenderFault(f"the MessageID is longer than {MAX_MESSAGE_ID} characters")
-    for tag, header in named:
+    for tag, header in headers:
         if tag in _REPLY_ADDRESSES:
             _check_reply_address(header)
 
@@ -322,12 +322,12 @@ def read_fault_of_soap11(root: Element, http_status: int) -> RelayedFault | None
     fault = root.find(f"{{{SOAP11}}}Body/{{{SOAP11}}}Fault") if root.tag == f"{{{SOAP11}}}Envelope" else None
     if fault is None:
         return None
-    said = fault.find("faultstring")
+    reason = fault.find("faultstring")
     code = fault.find("faultcode")
-    named = "" if code is None else _resolved(code)[1].partition(".")[0]
+    code_name = "" if code is None else _resolved(code)[1].partition(".")[0]
     return RelayedFault(
-        f"{'no reason was given' if said is None else text(said)} (a fault of SOAP 1.1)",
-        fault_code=_CODES_OF_SOAP11.get(named, "Receiver"),
+        f"{'no reason was given' if reason is None else text(reason)} (a fault of SOAP 1.1)",
+        fault_code=_CODES_OF_SOAP11.get(code_name, "Receiver"),
         subcode=None,
         http_status=http_status,
     )

@@ -72,7 +72,7 @@ async def write_index(
     """Write the rows, and the SHA-256 and size of what they refer to; the manifest is given back and not yet
     written."""
     path = folder / f"index-{time.time_ns()}.jsonl"
-    taken = time.time()
+    moment = time.time()
     number = 0
     with path.open("wb") as file:
         rows = await snapshots.dump(snapshot, metadata, file)
@@ -86,7 +86,7 @@ async def write_index(
         service=service,
         identity=identity,
         revision=await snapshots.revision(snapshot),
-        taken=taken,
+        taken=moment,
         index=path.name,
         sha256=await asyncio.to_thread(_digest, path),
         rows=rows,

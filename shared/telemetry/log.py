@@ -101,7 +101,7 @@ class Logger:
 
     def _tell(self, level: int, event: str, values: tuple[object, ...], fields: dict[str, Any]) -> None:
         if self._logger.isEnabledFor(level):
-            told = {
+            line = {
                 "event": event % values if values else event,
                 **fields,
                 "logger": self._logger.name,
@@ -109,7 +109,7 @@ class Logger:
                 "timestamp": _shown(time.time()),
                 "service": _service,
             }
-            self._logger.log(level, _line(told), extra={"is_line": True})
+            self._logger.log(level, _line(line), extra={"is_line": True})
 
 
 def logger(name: str) -> Logger:
@@ -193,11 +193,11 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         if _is_line(record):
             return record.getMessage()
-        told = record.name.partition(".")[0] in _TELLING
+        is_safe = record.name.partition(".")[0] in _TELLING
         return _line(
             {
-                "event": record.getMessage().rstrip() if told else _UNTOLD,
-                **({} if told else {"at": f"{record.pathname}:{record.lineno} {record.funcName}"}),
+                "event": record.getMessage().rstrip() if is_safe else _UNTOLD,
+                **({} if is_safe else {"at": f"{record.pathname}:{record.lineno} {record.funcName}"}),
                 "logger": record.name,
                 "level": record.levelname.lower(),
                 "timestamp": _shown(record.created),
@@ -269,21 +269,21 @@ def _line(event: dict[str, Any]) -> str:
     return json.dumps(shown, ensure_ascii=False)
 
 
-def _exception(given: object) -> list[dict[str, object]]:
+def _exception(exc_info: object) -> list[dict[str, object]]:
     """The exception and its causes, as kinds and places; never their texts."""
-    error = given[1] if isinstance(given, tuple) else given
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
     if error is True:
         error = sys.exc_info()[1]
     return _told(error) if isinstance(error, BaseException) else []
 
 
 def _told(error: BaseException) -> list[dict[str, object]]:
-    told: list[dict[str, object]] = []
+    causes: list[dict[str, object]] = []
     following: BaseException | None = error
-    while following is not None and len(told) < 8:
-        told.append(_one(following))
+    while following is not None and len(causes) < 8:
+        causes.append(_one(following))
         following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
-    return told
+    return causes
 
 
 def _one(error: BaseException) -> dict[str, object]:

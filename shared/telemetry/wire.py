@@ -35,8 +35,8 @@ class Message:
 
     def __bytes__(self) -> bytes:
         left_out = self._octets - len(self._kept)
-        told = b"\n[%d further octets are left out]\n" % left_out if left_out else b""
-        return bytes(self._kept) + told
+        note = b"\n[%d further octets are left out]\n" % left_out if left_out else b""
+        return bytes(self._kept) + note
 
 
 class WireFolder:

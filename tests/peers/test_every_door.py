@@ -38,17 +38,9 @@ RIGHTS = {
     for served in served_rest(service)
     for route in served.routes
 }
-#: Open to every node that TLS let in: probes, and the page on which people sign in.
-OPEN = {
-    "GET /health/live",
-    "GET /health/ready",
-    "GET /metrics",
-    "GET /style.css",
-    "GET /sign-in",
-}
-#: Forms, which are taken from the pages of this service alone: their token is asked for first.
-FORMS = {"POST /search", "POST /sign-in", "POST /sign-out"}
-PAGES = {"GET /", "GET /searches/1", "GET /studies/1", "GET /instances/1"}
+#: Open to every node that TLS let in: probes, and what says that it needs no right.
+OPEN = {"GET /health/live", "GET /health/ready", "GET /metrics"}
+OPEN |= {route for route, right in RIGHTS.items() if right is None}
 
 
 def right_of(door: str) -> Right:
@@ -56,15 +48,13 @@ def right_of(door: str) -> Right:
     number = door.partition(" ")[0]
     if number in DOORS:
         return DOORS[number]
-    if door in PAGES:
-        return DOORS["consumer"]
     return RIGHTS[door]
 
 
 async def visited(folder: Path, **changes) -> dict[str, str]:
     async with a_house(folder, TRUST, **changes) as house:
         answers = await Visit(house, SOUTH).tried()
-    return {door: answer for door, answer in answers.items() if door not in OPEN | FORMS}
+    return {door: answer for door, answer in answers.items() if door not in OPEN}
 
 
 async def test_a_node_of_a_trusted_community_that_nobody_named_finds_every_door_closed_and_is_recorded(
@@ -82,15 +72,13 @@ async def test_a_node_of_a_trusted_community_that_nobody_named_finds_every_door_
     async with a_house(tmp_path, TRUST) as house:
         answers = await Visit(house, SOUTH).tried()
         told = await house.services["audit repository"].trail.search(Search(type="110126"))
-    answers = {door: answer for door, answer in answers.items() if door not in OPEN | FORMS}
+    answers = {door: answer for door, answer in answers.items() if door not in OPEN}
 
     assert len(told) == 1
     assert len(reporters) == len(SERVICES) - 1
 
     assert [door for door, answer in answers.items() if not answer] == []
-    untold = [
-        door for door, answer in answers.items() if right_of(door).setting not in answer and door not in PAGES
-    ]
+    untold = [door for door, answer in answers.items() if right_of(door).setting not in answer]
     assert untold == []
     assert {right_of(door) for door in answers} == set(Right) - {Right.REJECT}
 
@@ -104,8 +92,8 @@ async def test_a_node_has_the_rights_for_which_it_is_named_and_no_other(tmp_path
 
     answers = await visited(tmp_path, **changes)
 
-    refused = {door for door, answer in answers.items() if answer and door not in PAGES}
-    wanted = {door for door in answers if right_of(door) not in half and door not in PAGES}
+    refused = {door for door, answer in answers.items() if answer}
+    wanted = {door for door in answers if right_of(door) not in half}
     # A gateway of another community asks at its own side alone.
     own_side = {door for door in answers if door.endswith("/xca/initiating") and Right.CROSS in half}
     assert refused == wanted | own_side
@@ -115,8 +103,7 @@ async def test_our_own_node_finds_every_door_open(tmp_path: Path):
     async with a_house(tmp_path, TRUST) as house:
         answers = await Visit(house, NORTH).tried()
 
-    closed = {door for door, answer in answers.items() if answer and door not in FORMS | PAGES}
-    assert closed == set()
+    assert {door for door, answer in answers.items() if answer} == set()
 
 
 async def test_a_stranger_does_not_get_a_word_out_of_any_listener(tmp_path: Path):
@@ -238,3 +225,11 @@ async def test_no_host_makes_an_assertion_one_for_us(tmp_path: Path):
 
 def an_empty_query() -> bytes:
     return b'<AdhocQueryRequest xmlns="urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0"/>'
+
+
+def test_what_needs_no_right_is_the_way_in_and_nothing_else():
+    assert {route for route, right in RIGHTS.items() if right is None} == {
+        "GET /sign-in",
+        "GET /style.css",
+        "POST /sign-out",
+    }

@@ -1,5 +1,6 @@
-"""Over everything that is served over REST, wherever it is served: nonsense is answered with a problem, what
-is asked is recorded within the bounds of a record and counted, and the description names it.
+"""Over everything that is served over REST, pages among it, wherever it is served: nonsense is answered with
+a problem in the form of the transaction, what is asked is recorded within the bounds of a record and counted,
+and the description names it.
 
 Who may not is refused and recorded everywhere: `test_every_door`.
 """
@@ -15,12 +16,16 @@ from typing import Any
 import httpx2
 import pytest
 
+from consumer.pages.forms import FormBody
+from consumer.pages.page import ErrorPage
 from shared.audit.bounds import MAX_RECORD
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
+from shared.rest.error_form import ProblemDetails
 from shared.rest.message import JsonBody
 from shared.rest.served import ServedRest, unrecorded
-from tests.support.every_door import House, a_house
+from tests.support.certificates import assertion_for, communities
+from tests.support.every_door import House, a_house, form_for
 from tests.support.metadata import PATIENT
 from xdsi.documents import PAGES, served_rest
 from xdsi.services import Service
@@ -74,19 +79,30 @@ async def sent(
     )
 
 
+def told(served: ServedRest[Any, Any], answer: httpx2.Response) -> bool:
+    """Whether an answer says, in the form of the transaction, what is wrong."""
+    if answer.headers.get("content-type") != served.error_form.media_type:
+        return False
+    if served.error_form is ProblemDetails:
+        problem = answer.json()
+        return problem["status"] == answer.status_code and bool(problem["detail"])
+    return served.error_form is ErrorPage and "<h1>" in answer.text
+
+
 async def test_nonsense_is_answered_with_a_problem_and_counted(tmp_path: Path):
     wrong, unnamed = {}, []
+    # What takes neither a body nor a parameter can be asked no nonsense.
+    routes = [route for route in everything() if route[2] != "GET" or "{" in route[3]]
     async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False) as http:
-        for route in everything():
+        for route in routes:
             service, served, method, path = route
             body = NONSENSE if method == "POST" else b""
             answer = await sent(http, house, route, body, "no%20sense")
-            problem = answer.headers.get("content-type") == "application/problem+json" and answer.json()
-            if not (problem and problem["status"] == answer.status_code and problem["detail"]):
+            if not told(served, answer):
                 wrong[service, method, path] = answer.text
             if not 400 <= answer.status_code < 500:
                 wrong[service, method, path] = answer.status_code
-        for service, served, *_ in everything():
+        for service, served, *_ in routes:
             shown = (await http.get(house.url(service, "/metrics"))).text
             name = served.number or served.name
             if not re.search(f'outcome="(fault|failure)",transaction="{name}"}} [1-9]', shown):
@@ -108,19 +124,28 @@ async def test_what_is_asked_is_recorded_within_the_bounds_of_a_record(
         return octets
 
     monkeypatch.setattr(AuditRecorder, "messages", seen)
-    silent, failed = [], {}
-    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False) as http:
+    silent, untyped, failed = [], [], {}
+    trust = {"assertion": communities()[0].settings()["assertion"]}
+    async with a_house(tmp_path, **trust) as house, httpx2.AsyncClient(trust_env=False) as http:
         trail = house.services["audit repository"].trail
         for route in everything():
             service, served, method, path = route
-            before = len(recorded) + trail.sequence
-            answer = await sent(http, house, route, body_of(served))
+            before, told_before = len(recorded) + trail.sequence, len(recorded)
+            if isinstance(served.decode, FormBody):
+                http.base_url = httpx2.URL(house.url(service))
+                answer = await http.post(path, **await form_for(http, served, assertion_for("dr.north")))
+            else:
+                answer = await sent(http, house, route, body_of(served))
             if answer.status_code == httpx2.codes.INTERNAL_SERVER_ERROR:
                 failed[service, method, path] = answer.text
             if served.audit is not unrecorded and len(recorded) + trail.sequence == before:
                 silent.append((service, method, path))
+            types = [event.event_types for event, _ in recorded[told_before:]]
+            if served.audit is not unrecorded and types and served.event_type not in sum(types, ()):
+                untyped.append((service, method, path))
 
     assert silent == []
+    assert untyped == []
     assert {len(octets) > MAX_RECORD for _, made in recorded for octets in made} == {False}
     assert failed == {}
 

@@ -6,6 +6,7 @@ A transaction that is new has to say here whether it gives anything of documents
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from shared.settings import TlsSettings
 from shared.soap.client import SoapClient
 from shared.soap.transaction import SoapTransaction
 from tests.support.community import post
+from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10, with_pixels
 from tests.support.every_door import SERVICES, SOAP, House, a_house, acquainted
 from tests.support.metadata import DOMAIN
@@ -54,6 +56,7 @@ APPROVED = "urn:oasis:names:tc:ebxml-regrep:StatusType:Approved"
 CHANGES = "changes what is registered or kept, and answers with a status alone"
 OF_POLICIES = "tells policies and what follows from them, to those who keep them"
 OF_NODES = "for nodes of the community that publish, of what they have themselves"
+OF_FORMS = "forms and how they look, of which nothing is about anybody"
 OF_THE_TRAIL = "the trail, which consent does not close to those who have to look at it"
 GIVES_NOTHING = {
     **dict.fromkeys(
@@ -77,18 +80,22 @@ GIVES_NOTHING = {
         OF_NODES,
     ),
     **dict.fromkeys(("Search the trail", "Record as received", "Verify the trail"), OF_THE_TRAIL),
+    **dict.fromkeys(
+        ("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"), OF_FORMS
+    ),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """A house in which one study is published; `handle` is of its instance, at the consumer."""
+    """A house in which one study is published; `handles` lead to it at the consumer, by the name of what
+    takes them."""
 
     house: House
     http: httpx2.AsyncClient
     entry: DocumentEntry
     location: str
-    handle: str
+    handles: dict[str, str]
 
     def soap_requests(self, home: str) -> dict[str, Any]:
         """A good request by the number of each transaction that gives documents; gateways need the home."""
@@ -150,7 +157,7 @@ class Shared:
                 if (served.number or served.name) not in GIVES_NOTHING:
                     for route in served.routes:
                         method, _, path = route.partition(" ")
-                        for name, value in {**values, "handle": self.handle}.items():
+                        for name, value in {**values, "handle": self.handles.get(served.name, "")}.items():
                             path = path.replace(f"{{{name}}}", value)
                         url = self.house.url(service.value.replace("-", " "), path)
                         found.append((route, self._asked(method, url, self.bodies().get(served.name))))
@@ -215,13 +222,24 @@ async def a_shared_study(folder: Path) -> AsyncIterator[Shared]:
                 },
             )
             [series] = opened.json()["series"]
+            of_instance = series["instances"][0]["href"].rpartition("/")[2]
+            handles = {"Fetch instance": of_instance, "Image": of_instance}
             yield Shared(
                 house=house,
                 http=http,
                 entry=entry,
                 location=source.retrieve_location_uid,
-                handle=series["instances"][0]["href"].rpartition("/")[2],
+                handles=handles | await handles_at_the_pages(http, house.url("consumer")),
             )
+
+
+async def handles_at_the_pages(http: httpx2.AsyncClient, consumer: str) -> dict[str, str]:
+    """Those by which a person comes from the search form to the study."""
+    token = token_of(await http.get(f"{consumer}/"))
+    sent = await http.post(f"{consumer}/search", data={"token": token, "patient_id": PATIENT})
+    search = sent.headers["location"]
+    [study] = re.findall(r'href="/studies/([^"]+)"', (await http.get(f"{consumer}{search}")).text)
+    return {"Studies found": search.rpartition("/")[2], "Study": study}
 
 
 async def published(folder: Path, source: ImagingSourceSettings) -> None:
@@ -243,6 +261,7 @@ def test_every_transaction_says_whether_it_gives_documents():
     rest = set().union(*(names(served_rest(service)) for service in Service))
     giving = {"ITI-18", "ITI-38", "ITI-39", "ITI-43", "ITI-51", "RAD-69", "RAD-75"}
     giving |= {"RAD-107", "Find studies", "Open manifest", "Fetch instance"}
+    giving |= {"Studies found", "Study", "Image"}
 
     assert soap | rest == giving | GIVES_NOTHING.keys()
 

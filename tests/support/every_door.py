@@ -29,6 +29,8 @@ import imaging_source.app
 import registry.app
 import repository.app
 from audit_repository.settings import AuditRepositorySettings
+from consumer.pages import SERVED_REST as SERVED_PAGES
+from consumer.pages.forms import MULTIPART, FormBody
 from consumer.settings import ConsumerSettings
 from gateway.settings import GatewaySettings
 from gateway.transactions import INITIATING, RESPONDING
@@ -42,6 +44,7 @@ from repository.transactions import SERVED as OF_REPOSITORY
 from shared.audit.syslog import frame
 from shared.http.client import http_client
 from shared.http.server import start_server
+from shared.rest.served import ServedRest
 from shared.security.tls import client_context
 from shared.settings import ServiceSettings, TlsSettings
 from shared.soap.envelope import encode_request
@@ -49,6 +52,7 @@ from shared.soap.package import write_package
 from shared.soap.served import Served
 from tests.support.audit import SOURCE, an_event
 from tests.support.certificates import assertion_for
+from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10
 from tests.support.metadata import PATIENT
 from xdsi.certificates import Community
@@ -71,6 +75,10 @@ SOAP: tuple[tuple[str, str, tuple[Served[Any, Any], ...]], ...] = (
     ("gateway", "/xca/responding", RESPONDING),
 )
 _TABLES = {settings_class.service for _, settings_class in SERVICES.values()}
+#: The pages of the consumer by their routes, ids filled in.
+OF_PAGES: dict[str, ServedRest[Any, Any]] = {
+    re.sub(r"\{[^}]*\}", "1", route): served for served in SERVED_PAGES for route in served.routes
+}
 ANYWHERE = {"port": 0, "mllp_port": 0, "dimse_port": 0, "syslog_port": 0}
 
 
@@ -113,6 +121,23 @@ def _routes(asgi: Any) -> Iterator[Any]:
     elif inspect.isfunction(asgi):
         for inner in inspect.getclosurevars(asgi).nonlocals.values():
             yield from _routes(inner)
+
+
+def _refusal(answer: httpx2.Response) -> str:
+    """What is told to who is not let in; empty where the answer is none of that."""
+    return answer.text if answer.status_code in (401, 403) else ""
+
+
+async def form_for(
+    http: httpx2.AsyncClient, served: ServedRest[Any, Any], assertion: bytes
+) -> dict[str, Any]:
+    """What a browser sends for a page or a form of the consumer at which `http` is: a form is filled in."""
+    if not isinstance(served.decode, FormBody):
+        return {}
+    fields = {"token": token_of(await http.get("/sign-in")), "patient_id": "P-1001"}
+    if served.decode.media_type == MULTIPART:
+        return {"data": fields, "files": {"assertion": ("me.xml", assertion, "text/xml")}}
+    return {"data": fields}
 
 
 def acquainted() -> dict[str, Any]:
@@ -177,7 +202,8 @@ class Visit:
                     found[f"{door} {path}"] = await self._soap(http, self.house.url(service, path), served)
             for service, method, path, headers in self._rest():
                 answer = await http.request(method, self.house.url(service, path), headers=headers)
-                found[f"{method} {path}"] = answer.text if answer.status_code in (401, 403) else ""
+                found[f"{method} {path}"] = _refusal(answer)
+            found |= await self._at_the_pages(http)
         found["ITI-8"] = await self._fed()
         found |= await asyncio.to_thread(self._associated)
         found["ITI-20"] = await self._recorded()
@@ -198,14 +224,26 @@ class Visit:
         return answer.text if "FailedAuthentication" in answer.text else ""
 
     def _rest(self) -> Iterator[tuple[str, str, str, dict[str, str]]]:
-        """Every route that is not of SOAP, and what a program of this node would send along."""
+        """Every route that is not of SOAP and no page, and what a program of this node would send along."""
         assertion = assertion_for("dr.south", self.node)
         bearer = {"authorization": f"Bearer {urlsafe_b64encode(assertion).rstrip(b'=').decode()}"}
         saml = {"authorization": f"SAML {b64encode(assertion).decode()}"}
         endpoints = {path for _, path, _ in SOAP}
         for service, method, path in self.house.routes():
-            if path not in endpoints:
+            if path not in endpoints and f"{method} {path}" not in OF_PAGES:
                 yield service, method, path, saml if service == "consumer" else bearer
+
+    async def _at_the_pages(self, http: httpx2.AsyncClient) -> dict[str, str]:
+        """The pages, for a person who signs in first, where that is let be, and out at the end."""
+        http.base_url = httpx2.URL(self.house.url("consumer"))
+        found: dict[str, str] = {}
+        for route in sorted(
+            OF_PAGES, key=lambda route: (route != "POST /sign-in", route == "POST /sign-out")
+        ):
+            method, _, path = route.partition(" ")
+            sent = await form_for(http, OF_PAGES[route], assertion_for("dr.south", self.node))
+            found[route] = _refusal(await http.request(method, path, **sent))
+        return found
 
     async def _fed(self) -> str:
         port = self.house.listeners["MLLP"]

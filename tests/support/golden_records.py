@@ -27,9 +27,8 @@ from imaging_source.domain import transfer
 from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import PublicationError
 from imaging_source.transactions import iti57 as source_iti57
-from imaging_source.transactions import on_demand, rad68, rad69, rad107_http
+from imaging_source.transactions import on_demand, rad68, rad69, rad107_http, rad108
 from imaging_source.transactions.rad107 import RetrieveRequest, RetrieveResponse
-from imaging_source.transactions.rad108 import RAD108
 from imaging_source.transactions.retrieval import InstanceResult
 from registry.domain.feed import Event, FeedMessage, Header
 from registry.domain.removal import Item, Removal
@@ -295,7 +294,7 @@ def _leased() -> LeasedPublication:
 
 def _sender(**changes: Any) -> transfer.Sender:
     described: dict[str, Any] = {
-        "transaction": RAD108,
+        "transaction": rad108.SERVED.event_type,
         "participants": http_push_participants(BY_USER, server=True),
         "purposes": purposes(CLINICIAN),
     }

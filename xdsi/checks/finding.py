@@ -51,8 +51,8 @@ def doubtful(check: str, subject: str, found: str, remedy: str, service: str = "
 
 def of_problem(check: str, problem: str, service: str = "") -> Finding:
     """An error from a sentence `SETTING: what is wrong; what would be right`."""
-    subject, _, told = problem.partition(": ")
-    state, _, remedy = told.rpartition("; ")
+    subject, _, rest = problem.partition(": ")
+    state, _, remedy = rest.rpartition("; ")
     if not state:
-        state, remedy = told, f"correct {subject}; docs/settings.md tells what it takes"
+        state, remedy = rest, f"correct {subject}; docs/settings.md tells what it takes"
     return wrong(check, subject, state, remedy, service)

@@ -106,8 +106,8 @@ def _communities(settings: Any) -> Iterator[Peer]:
 
 async def asked(settings: ServiceSettings, peer: Peer, own: Installation) -> list[Finding]:
     """What comes of asking a peer."""
-    if told := own.at(peer.setting, peer.url):
-        return [told]
+    if finding := own.at(peer.setting, peer.url):
+        return [finding]
     if urlsplit(peer.url).scheme == "https" and not settings.tls.enabled:
         return [
             wrong(
@@ -169,8 +169,8 @@ def _unanswered(peer: Peer, error: BaseException) -> Finding:
     if isinstance(error, _CUT) and urlsplit(peer.url).scheme == "https":
         # With TLS 1.3 a server that does not believe us says so after our side of the handshake has ended.
         return _not_taken(peer, "it ends the connection")
-    told = f"{peer.url} does not answer ({_why(error)})"
-    return wrong("peer", peer.setting, told, f"start it, or correct {peer.setting}")
+    state = f"{peer.url} does not answer ({_why(error)})"
+    return wrong("peer", peer.setting, state, f"start it, or correct {peer.setting}")
 
 
 def _why(error: BaseException) -> str:
@@ -278,8 +278,8 @@ async def trail(service: Service, settings: ServiceSettings, own: Installation) 
     except SettingsError:
         return []  # told by what refuses to start
     url = settings.audit_url
-    if told := own.at(subject, url):
-        return [told]
+    if finding := own.at(subject, url):
+        return [finding]
     try:
         async with asyncio.timeout(ANSWER_SECONDS), opened(host, port, tls) as connection:
             await connection.quiet(_TAKEN_SECONDS)

@@ -98,11 +98,11 @@ async def _http(service: Service, settings: ServiceSettings, listener: Listener)
     if status == 200:
         return well("port", name, f"{at}: ours, ready", service), True
     reasons = answer.get("reasons") or {}
-    told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "it says no reason"
+    text = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "it says no reason"
     return wrong(
         "port",
         name,
-        f"{at}: ours, not ready: {told}",
+        f"{at}: ours, not ready: {text}",
         f"mend what it says; /health/ready of the {service} tells when it is ready",
         service,
     ), True

@@ -102,9 +102,9 @@ def _issuer(settings: ServiceSettings) -> None:
     from shared.security.issuer import AssertionIssuer
 
     signer = settings.assertion
-    given = {"ISSUER": signer.issuer, "KEY": signer.key, "CERTIFICATE": signer.certificate}
-    absent = [name for name, value in given.items() if value is None]
-    if len(absent) == len(given):
+    parts = {"ISSUER": signer.issuer, "KEY": signer.key, "CERTIFICATE": signer.certificate}
+    absent = [name for name, value in parts.items() if value is None]
+    if len(absent) == len(parts):
         return
     if absent or signer.issuer is None or signer.key is None or signer.certificate is None:
         name = f"XDSI_ASSERTION__{absent[0]}"

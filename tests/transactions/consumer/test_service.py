@@ -236,10 +236,9 @@ async def test_a_node_that_nobody_named_asks_for_no_user_either(strict_desk: Des
         page = await program.get("/")
         signed_in = await sign_in(program, assertion_for("dr.roe"))
 
-    assert (answer.status_code, page.status_code, signed_in.status_code) == (403, 401, 403)
-    assert "XDSI_RIGHTS__ASK" in answer.text
-    assert "XDSI_RIGHTS__ASK" in signed_in.text
-    # The second within a minute is counted and not told apart.
+    assert (answer.status_code, page.status_code, signed_in.status_code) == (403, 403, 403)
+    assert ["XDSI_RIGHTS__ASK" in one.text for one in (answer, page, signed_in)] == [True] * 3
+    # The others within a minute are counted and not told apart.
     assert len(strict_desk.told("110113")) == 1
     assert strict_desk.wire.sent == []
 
@@ -656,6 +655,49 @@ async def test_a_session_left_alone_is_forgotten_and_recorded(strict_desk: Desk,
     assert len(sessions) == 0
     event = strict_desk.told("110114")[-1]
     assert (event.event_types[0].code, event.participants[0].requestor) == ("110123", False)
+
+
+@pytest.mark.parametrize("path", ["/", "/searches/x", "/studies/x", "/instances/x"])
+async def test_who_opens_a_page_and_claims_nothing_is_not_recorded(strict_desk: Desk, viewer, path: str):
+    assert (await viewer.get(path)).status_code == 401
+    assert strict_desk.told("110114") + strict_desk.told("110113") == []
+
+
+async def test_a_session_whose_assertion_is_accepted_no_longer_is_refused_and_recorded(
+    strict_desk: Desk, viewer
+):
+    await sign_in(viewer, assertion_for("dr.roe", lifetime_seconds=300))
+    strict_desk.later[0] = timedelta(seconds=361)
+    await viewer.get("/searches/x")
+
+    refused = strict_desk.told("110114")[-1]
+    assert refused.outcome is Outcome.SERIOUS_FAILURE
+    assert "GET /searches/{handle}" in refused.outcome_description
+
+
+async def test_nobody_is_signed_in_where_that_cannot_be_recorded(strict_desk: Desk, viewer):
+    page = await viewer.get("/sign-in")
+    strict_desk.recorder.full = True
+    answer = await viewer.post(
+        "/sign-in",
+        data={"token": token_of(page)},
+        files={"assertion": ("me.xml", assertion_for("dr.roe"), "text/xml")},
+    )
+    strict_desk.recorder.full = False
+
+    assert answer.status_code == 503
+    assert "audit" in answer.text
+    assert (await viewer.get("/")).status_code == 401
+
+
+async def test_every_page_is_counted_by_its_name(open_desk: Desk):
+    async with open_desk.client() as browser:
+        await search(browser, "P-1001")
+        await browser.get("/searches/none")
+        metrics = (await browser.get("/metrics")).text
+
+    for outcome, name in (("success", "Search form"), ("success", "Search"), ("failure", "Studies found")):
+        assert f'xdsi_transactions_total{{outcome="{outcome}",transaction="{name}"}} 1.0' in metrics
 
 
 async def test_a_session_is_worth_nothing_at_another_node(strict_desk: Desk, viewer):

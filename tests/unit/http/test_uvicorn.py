@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from shared.http.limits import HttpLimits
-from shared.http.protocol import House, XdsiProtocol
+from shared.http.protocol import ServerParts, XdsiProtocol
 from shared.http.server import sweep_one
 
 
@@ -91,7 +91,7 @@ def house(application):
     )
     config.load()
     with ThreadPoolExecutor(1) as senders:
-        yield House(config=config, limits=HttpLimits(), senders=senders)
+        yield ServerParts(config=config, limits=HttpLimits(), senders=senders)
 
 
 @pytest.fixture

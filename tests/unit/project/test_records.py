@@ -54,14 +54,17 @@ def test_the_event_of_a_retrieval_of_instances_is_written_once():
 
 
 def test_a_transaction_says_itself_how_it_is_recorded():
-    """`SoapTransaction.event_type`, and no number and name put together where a record is made."""
+    """`event_type` of either wing, and no number and name put together where a record is made."""
     named = [
         shown(path, call)
         for path, tree in OUTSIDE.items()
         for call in calls(tree, "ihe")
         if all(isinstance(argument, ast.Attribute) for argument in call.args)
     ]
-    assert [place.partition(":")[0] for place in named] == ["shared/soap/transaction.py"]
+    assert [place.partition(":")[0] for place in named] == [
+        "shared/rest/served.py",
+        "shared/soap/transaction.py",
+    ]
 
 
 def test_the_bounds_of_a_record_are_defined_once():

@@ -22,7 +22,7 @@ ROADS = ("shared/perform.py", "shared/soap/pipeline.py", "shared/soap/client.py"
 def served() -> list[Any]:
     """All that is served, over SOAP and over REST."""
     modules = [importlib.import_module(f"{service}.transactions") for service in SERVICES]
-    modules.append(importlib.import_module("consumer.api"))
+    modules += [importlib.import_module(f"consumer.{room}") for room in ("api", "pages")]
     tuples = [getattr(module, name, ()) for module in modules for name in ("SERVED", "SERVED_REST")]
     return [one for each in tuples for one in each]
 

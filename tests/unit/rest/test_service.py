@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import httpx2
 import pytest
@@ -16,13 +17,16 @@ from shared.audit.events import SECURITY_ALERT, AuditEvent, Outcome
 from shared.audit.refusals import Refusals
 from shared.audit.spool import AuditUnavailable
 from shared.errors import Busy, Rejected, UnknownPatientId
+from shared.faults import SecurityFault
 from shared.http.application import application
 from shared.http.pieces import FileRange
-from shared.http.problem import Conflict, HttpProblem, NotFound
+from shared.http.problem import Conflict, HttpProblem, NotFound, Unauthorized
 from shared.http.raw_asgi import ClientGone
 from shared.perform import UnitOfWork
+from shared.rest.error_form import ErrorForm, ProblemDetails
 from shared.rest.message import HttpRequest, HttpResponse, JsonBody, json_response
 from shared.rest.openapi import openapi
+from shared.rest.scheme import Bearer, Scheme
 from shared.rest.served import ServedRest
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
@@ -125,7 +129,13 @@ SERVED = ServedRest(
 )
 
 
-def a_house(served: ServedRest = SERVED, **changes: object) -> House:
+def a_house(
+    served: ServedRest = SERVED,
+    *,
+    schemes: Sequence[Scheme] = (Bearer(),),
+    error_forms: Sequence[ErrorForm] = (ProblemDetails(),),
+    **changes: object,
+) -> House:
     settings = ServiceSettings.model_validate({**SETTINGS, **changes})
     trail, metrics = Trail(), Metrics("tests")
     service = RestService(
@@ -134,6 +144,8 @@ def a_house(served: ServedRest = SERVED, **changes: object) -> House:
         recorder=trail,
         settings=settings,
         metrics=metrics,
+        schemes=schemes,
+        error_forms=error_forms,
     )
     return House(trail, metrics, application(service.routes([served])))
 
@@ -254,18 +266,92 @@ async def test_a_refusal_that_cannot_be_recorded_is_none_either():
     assert response.status_code == 503
 
 
-async def test_errors_have_another_form_where_a_transaction_names_one():
-    def outcome_of(problem: HttpProblem) -> HttpResponse:
-        content = {"resourceType": "OperationOutcome", "text": problem.detail}
-        return replace(json_response(content, status=problem.status), media_type="application/fhir+json")
+class Outcomes:
+    """Errors as a resource, as FHIR has them."""
 
-    house = a_house(replace(SERVED, refuse=outcome_of))
+    media_type = "application/fhir+json"
+    schema: ClassVar = {"type": "object"}
+
+    def response(self, problem: HttpProblem, request: HttpRequest) -> HttpResponse:
+        content = {"resourceType": "OperationOutcome", "text": problem.detail, "at": request.path}
+        return replace(json_response(content, status=problem.status), media_type=self.media_type)
+
+
+async def test_errors_have_another_form_where_a_transaction_names_one():
+    house = a_house(replace(SERVED, error_form=Outcomes), error_forms=(Outcomes(),))
 
     response = await house.ask("conflict")
 
     assert response.status_code == 409
     assert response.headers["content-type"] == "application/fhir+json"
-    assert response.json() == {"resourceType": "OperationOutcome", "text": "that contradicts"}
+    assert response.json() == {
+        "resourceType": "OperationOutcome",
+        "text": "that contradicts",
+        "at": "/words",
+    }
+
+
+async def test_a_stranger_is_told_in_that_form_too():
+    house = a_house(replace(SERVED, error_form=Outcomes), error_forms=(Outcomes(),))
+
+    async with house.client("192.0.2.9") as http:
+        response = await http.post("/words", json={"word": "hello"})
+
+    assert response.status_code == 403
+    assert "XDSI_RIGHTS__ASK" in response.json()["text"]
+
+
+class Badge:
+    """Users are named by a header of another kind; who shows none is asked for it."""
+
+    name = "badge"
+    description: ClassVar = {"type": "apiKey", "in": "header", "name": "badge"}
+    invites = True
+
+    def token(self, request: HttpRequest) -> str | None:
+        return request.headers.get("badge")
+
+    def refusal(self, fault: SecurityFault, request: HttpRequest) -> HttpProblem:
+        return Unauthorized("show your badge")
+
+
+async def test_users_are_named_by_another_scheme_where_a_transaction_names_one():
+    served = replace(SERVED, speaker=Speaker.USER, scheme=Badge)
+    house = a_house(served, schemes=(Badge(),), xua="required")
+    assertion = bearer(assertion_for("dr.north", audience=f"{URL}/words"))
+
+    someone = await house.ask(badge=assertion)
+    by_the_other = await house.ask(authorization=f"Bearer {assertion}")
+
+    assert (someone.status_code, someone.json()["user"]) == (200, "dr.north")
+    assert (by_the_other.status_code, told(by_the_other)) == (401, "show your badge")
+
+
+async def test_a_scheme_that_invites_records_who_claims_something_and_not_who_claims_nothing():
+    served = replace(SERVED, speaker=Speaker.USER, scheme=Badge)
+    house = a_house(served, schemes=(Badge(),), xua="required")
+
+    nobody = await house.ask()
+    before = list(house.trail.outcomes)
+    wrong = await house.ask(badge="nonsense")
+    async with house.client("192.0.2.9") as http:
+        stranger = await http.post("/words", json={"word": "hello"})
+
+    assert [one.status_code for one in (nobody, wrong, stranger)] == [401, 401, 403]
+    assert before == []
+    assert [code for code, _ in house.trail.outcomes] == ["110114", "110113"]
+
+
+async def test_what_needs_no_right_is_for_every_node_and_names_it():
+    async def handle(unit: UnitOfWork[None], _: Question) -> dict[str, str]:
+        return {"address": unit.caller.node.address}
+
+    house = a_house(replace(SERVED, right=None, handle=handle), xua="required")
+
+    async with house.client("192.0.2.9") as http:
+        response = await http.post("/words", json={"word": "hello"})
+
+    assert response.json() == {"address": "192.0.2.9"}
 
 
 async def test_a_file_is_sent_and_let_go_and_a_file_that_was_cut_is_recorded_as_broken_off(tmp_path: Path):
@@ -332,3 +418,13 @@ def test_the_description_is_made_of_what_is_served():
     schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     assert described["components"]["schemas"][schema]["properties"]["word"]["type"] == "string"
     assert json.loads(json.dumps(described)) == described
+
+
+def test_the_description_says_how_users_are_named_and_in_which_form_errors_are_told():
+    described = openapi("tests", [replace(SERVED, scheme=Badge, error_form=Outcomes, right=None)])
+
+    operation = described["paths"]["/words"]["post"]
+    assert operation["security"] == [{"node": []}, {"node": [], "badge": []}]
+    assert described["components"]["securitySchemes"]["badge"] == Badge.description
+    assert list(operation["responses"]["default"]["content"]) == ["application/fhir+json"]
+    assert "x-right" not in operation

@@ -1,0 +1,143 @@
+"""People sign in with the file of their own assertion, and out again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from consumer.pages.browser import Browser, decode_browser
+from consumer.pages.forms import MULTIPART, Form, FormBody, of_our_pages
+from consumer.pages.page import Page, PageUnit, page_served, see
+from consumer.pages.sessions import TooManySessions
+from consumer.pages.visitors import SignInNeeded, Visitor
+from shared.audit.events import LOGIN, LOGOUT, AuditEvent, Outcome, user_authentication
+from shared.http.problem import BadRequest, Unavailable
+from shared.rest.message import HttpResponse
+from shared.rest.scheme import NodeAlone
+from shared.security.caller import Caller
+from shared.security.speaker import Speaker
+
+_SIGN_IN = "POST /sign-in"
+
+
+class AssertionFile(BaseModel):
+    """The SAML 2.0 assertion (XML) that an identity provider signed for a person."""
+
+    model_config = ConfigDict(frozen=True)
+
+    assertion: bytes = b""
+
+
+class NoFields(BaseModel):
+    """The token alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn:
+    """Who is signed in now, and the number that the browser keeps instead of its own."""
+
+    browser: Browser
+    visitor: Visitor
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedOut:
+    """Who was signed in, if anybody was."""
+
+    browser: Browser
+    visitor: Visitor | None
+
+
+async def form(unit: PageUnit, browser: Browser) -> Page:
+    """Give the form by which people sign in."""
+    return await unit.page("sign_in.html", browser, reason="")
+
+
+@of_our_pages
+async def sign_in(unit: PageUnit, sent_form: Form[AssertionFile]) -> SignedIn:
+    """Begin a session with an assertion."""
+    browser, parts = sent_form.browser, unit.parts
+    if not sent_form.fields.assertion:
+        raise SignInNeeded("Choose the file with your assertion first.")
+    visitor = await parts.reception.admit(unit.caller.node, sent_form.fields.assertion, door=_SIGN_IN)
+    if visitor.user is None:
+        raise BadRequest("assertions are off in this service (XDSI_XUA); nobody can sign in")
+    parts.sessions.close(browser.number)
+    return SignedIn(browser=browser, visitor=visitor, number=parts.sessions.open(visitor))
+
+
+def audit_sign_in(
+    _: Any, response: SignedIn | None, caller: Caller, outcome: Outcome
+) -> tuple[AuditEvent, ...]:
+    """Describe a login; whose assertion is refused is recorded where that is."""
+    return () if response is None else _authentication(response.visitor, caller, LOGIN)
+
+
+def encode_sign_in(signed_in: SignedIn) -> HttpResponse:
+    """The search form, for the session that began."""
+    return see("/", signed_in.browser.keeping(signed_in.number))
+
+
+@of_our_pages
+async def sign_out(unit: PageUnit, sent_form: Form[NoFields]) -> SignedOut:
+    """End the session of the browser."""
+    session = unit.parts.sessions.close(sent_form.browser.number)
+    return SignedOut(browser=sent_form.browser, visitor=session.visitor if session else None)
+
+
+def audit_sign_out(
+    _: Any, response: SignedOut | None, caller: Caller, outcome: Outcome
+) -> tuple[AuditEvent, ...]:
+    """Describe a logout, where there was a session."""
+    return () if response is None else _authentication(response.visitor, caller, LOGOUT)
+
+
+def _authentication(visitor: Visitor | None, caller: Caller, event_type: Any) -> tuple[AuditEvent, ...]:
+    if visitor is None or visitor.user is None:
+        return ()
+    return (user_authentication(visitor.user, caller.node, event_type),)
+
+
+def encode_sign_out(signed_out: SignedOut) -> HttpResponse:
+    """The form to sign in, for a browser that nobody knows any more."""
+    return see("/sign-in", signed_out.browser.forgetting())
+
+
+SERVED = (
+    page_served(
+        name="Sign-in form",
+        routes=("GET /sign-in",),
+        right=None,
+        speaker=Speaker.NODE,
+        scheme=NodeAlone,
+        decode=decode_browser,
+        handle=form,
+    ),
+    page_served(
+        name="Sign in",
+        routes=(_SIGN_IN,),
+        speaker=Speaker.NODE,
+        scheme=NodeAlone,
+        decode=FormBody(AssertionFile, MULTIPART),
+        handle=sign_in,
+        audit=audit_sign_in,
+        event=LOGIN,
+        encode=encode_sign_in,
+        problems={TooManySessions: Unavailable},
+    ),
+    page_served(
+        name="Sign out",
+        routes=("POST /sign-out",),
+        right=None,
+        speaker=Speaker.NODE,
+        scheme=NodeAlone,
+        decode=FormBody(NoFields),
+        handle=sign_out,
+        audit=audit_sign_out,
+        event=LOGOUT,
+        encode=encode_sign_out,
+    ),
+)
