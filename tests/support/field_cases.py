@@ -19,7 +19,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
-from shared.dicom.uids import DEFLATED_LE, IMPLICIT_LE
+from shared.dicom.uids import DEFLATED_LE, IMPLICIT_LE, JPEG_2000_LOSSLESS
 from tests.support.dicom import a_ct, changed, part10, with_pixels
 from tests.support.kos import a_kos, item, series, study
 from tests.support.metadata import DOMAIN
@@ -28,7 +28,8 @@ CASES = Path(__file__).parents[3] / "shared" / "field-cases"
 #: Umlauts, and a name in Hangul as EUC-KR.
 UMLAUTS, HANGUL = "Müller^Jürgen", "홍^길동"
 
-_DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+# As long as the UID in whose place it stands: the library that writes files does not know it yet.
+_DEFLATED_FRAMES = b"1.2.840.10008.1.2.8.1\0"
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _MODALITY, _INSTITUTION, _PIXELS = b"\x08\x00\x60\x00", b"\x08\x00\x80\x00", b"\xe0\x7f\x10\x00"
 _META_LENGTH_AT, _META_AT = 140, 144
@@ -171,7 +172,8 @@ def deflated_frames() -> Files:
     image.PixelData = encapsulate([deflate.compress(image.PixelData) + deflate.flush()])
     image["PixelData"].VR = "OB"
     image["PixelData"].is_undefined_length = True
-    return {"in.dcm": part10(image, _DEFLATED_FRAMES, compress=False)}
+    octets = part10(image, JPEG_2000_LOSSLESS, compress=False)
+    return {"in.dcm": octets.replace(JPEG_2000_LOSSLESS.encode(), _DEFLATED_FRAMES)}
 
 
 def a_wrong_vr() -> Files:

@@ -11,6 +11,7 @@ from repository.domain.provision import ProvisionState
 from repository.domain.registration import REGISTRATION
 from shared.store.engine import Database, Transaction
 from shared.store.statements import SQLITE
+from tests.support.databases import DatabasePlace
 
 Move = tuple[ProvisionState | None, ProvisionState | None]
 
@@ -38,12 +39,14 @@ _ON_POSTGRESQL = (
 )
 
 
-async def note_moves(database: Database) -> None:
+async def note_moves(place: DatabasePlace, database: Database) -> None:
     """Have the database note every change of the state of a provision from now on."""
-    statements = (_TABLE, *(_ON_SQLITE if database.dialect == SQLITE else _ON_POSTGRESQL))
+    if database.dialect != SQLITE:
+        await place.execute((_TABLE, *_ON_POSTGRESQL))
+        return
 
     async def work(transaction: Transaction) -> None:
-        for statement in statements:
+        for statement in (_TABLE, *_ON_SQLITE):
             await transaction.execute(text(statement))
 
     await database.write(work)

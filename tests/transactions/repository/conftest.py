@@ -125,7 +125,7 @@ async def a_house(database_place: DatabasePlace, folder: Path) -> AsyncIterator[
     settings = RepositorySettings.load(environ={}, data=folder, retry_seconds=0.05)
     registry, consent = ScriptedRegistry(), ScriptedConsent()
     database = await database_place.open(MIGRATIONS)
-    await note_moves(database)
+    await note_moves(database_place, database)
     recorder = AuditRecorder(settings, "repository")
     blobs = FileBlobs(settings.folder)
     parts = Parts(
