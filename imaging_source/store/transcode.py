@@ -27,7 +27,7 @@ from pydicom.uid import UID
 from imaging_source.store import jpeg
 from shared.dicom.content import content_digest
 from shared.dicom.data_set import Bulk, DataSet, DicomError, LongSequence, Tolerance, name
-from shared.dicom.part10 import PIXEL_DATA, PIXEL_TAGS, Part10, file_meta, scan
+from shared.dicom.part10 import PIXEL_DATA, PIXEL_TAGS, Part10, file_meta, inflated, scan
 from shared.dicom.scanner import TEXT_VRS, implicit_vr
 from shared.dicom.uids import (
     DEFLATED_FRAMES,
@@ -126,12 +126,10 @@ def _make(source: Path, part10: Part10, target: Path, to: str) -> None:
 
 def _inflate(source: Path, part10: Part10, target: Path) -> None:
     """The same data set, no longer deflated: Explicit VR Little Endian, as it is inside."""
-    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     with source.open("rb") as file, target.open("wb") as out:
         out.write(_meta(part10, EXPLICIT_LE))
         file.seek(part10.data_set_offset)
-        while piece := file.read(_LARGE):
-            out.write(inflater.decompress(piece))
+        out.writelines(inflated(file))
 
 
 def _meta(part10: Part10, to: str) -> bytes:

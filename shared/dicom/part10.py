@@ -71,6 +71,7 @@ __all__ = [
     "Part10",
     "Tolerance",
     "file_meta",
+    "inflated",
     "is_dicom",
     "name",
     "scan",
@@ -81,6 +82,8 @@ __all__ = [
 PREAMBLE: Final = 128
 
 _PREFIX: Final = b"DICM"
+_DEFLATED_PIECE: Final = 64 * 1024
+_INFLATED_PIECE: Final = 1024**2
 _EXPLICIT: Final = Encoding(implicit=False, big_endian=False)
 _SYNTAX_OF: Final[Mapping[Encoding, str]] = {
     Encoding(implicit=True, big_endian=False): IMPLICIT_LE,
@@ -262,15 +265,12 @@ def _in_fragments(data_set: DataSet) -> int:
 
 def _inflate(file: BinaryIO, limits: Limits) -> BinaryIO:
     """What the rest of `file` inflates to, in a file that has no name."""
-    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     into = TemporaryFile()  # noqa: SIM115  # whoever gets it closes it
     try:
-        for piece in _inflated(file, inflater):
+        for piece in inflated(file):
             into.write(piece)
             if into.tell() > limits.inflated:
                 raise BeyondLimit(f"the deflated data set is longer than {limits.inflated} bytes")
-        if not inflater.eof:
-            raise DicomError("truncated: the deflated data set has no end")
         into.flush()
     except BaseException:
         into.close()
@@ -278,14 +278,26 @@ def _inflate(file: BinaryIO, limits: Limits) -> BinaryIO:
     return into
 
 
-def _inflated(file: BinaryIO, inflater: zlib._Decompress) -> Iterator[bytes]:
+def inflated(file: BinaryIO) -> Iterator[bytes]:
+    """What the rest of `file` inflates to, in pieces of at most 1 MiB; what follows its end, as the byte that
+    makes a length even (PS3.5 A.5), is let be.
+
+    Raises
+    ------
+    DicomError
+        It cannot be inflated, or has no end.
+    """
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
-        while not inflater.eof and (piece := file.read(64 * 1024)):
-            yield inflater.decompress(piece, 1024**2)
-            while inflater.unconsumed_tail:
-                yield inflater.decompress(inflater.unconsumed_tail, 1024**2)
+        while not inflater.eof and (piece := file.read(_DEFLATED_PIECE)):
+            yield inflater.decompress(piece, _INFLATED_PIECE)
+            # At the end the tail stays as it is, and is no more of it.
+            while inflater.unconsumed_tail and not inflater.eof:
+                yield inflater.decompress(inflater.unconsumed_tail, _INFLATED_PIECE)
     except zlib.error:
         raise DicomError("the deflated data set cannot be inflated") from None
+    if not inflater.eof:
+        raise DicomError("truncated: the deflated data set has no end")
 
 
 # --- writing -----------------------------------------------------------------------------------------

@@ -304,6 +304,17 @@ def test_inflation_is_bounded_in_size_and_not_in_ratio(scanned):
         scanned(file_of(deflated(element(0x00420011, b"OB", bytes(2000))), DEFLATED_LE), inflated=1000)
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("behind", [b"", b"\0", b"\0\0", b"behind the end" * 10_000])
+@pytest.mark.parametrize("size", [10, 1024**2 - 12, 1024**2, 3 * 1024**2 + 8])
+def test_what_follows_the_end_of_a_deflated_data_set_is_let_be(scanned, size, behind):
+    octets = deflated(element(0x00420011, b"OB", bytes(size)))
+
+    value = scanned(file_of(octets + behind, DEFLATED_LE)).data_set[0x00420011].value
+
+    assert (value.length if isinstance(value, Bulk) else len(value)) == size
+
+
 def test_a_deflated_data_set_without_end_is_truncated(scanned):
     octets = deflated(element(0x00420011, b"OB", bytes(range(256)) * 8))
 
