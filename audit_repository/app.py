@@ -84,7 +84,13 @@ class AuditRepository:
         if self.datagrams is not None:
             works.append(self.datagrams.work)
         checks = {"database": trail.database.check}
-        health = health_routes(checks, metrics, background=works)
+        health = health_routes(
+            checks,
+            metrics,
+            background=works,
+            usage=lambda: trail.database.usage,
+            certificate=settings.tls.certificate,
+        )
         self._settings = settings
         rest = RestService(
             unit=partial(Unit, Parts(trail, self.record)),

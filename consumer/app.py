@@ -52,7 +52,13 @@ class Consumer:
         workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check}
         works = (self._sessions_end,)
-        health = health_routes(checks, self._metrics, background=works, trail=self._forwarder)
+        health = health_routes(
+            checks,
+            self._metrics,
+            background=works,
+            trail=self._forwarder,
+            certificate=parts.settings.tls.certificate,
+        )
         wing = partial(
             RestService,
             authenticator=reception,

@@ -41,7 +41,9 @@ class Gateway:
             "audit": parts.recorder.check,
             "patient links": partial(_readable, parts.links),
         }
-        app = application(health_routes(checks, self._metrics, trail=self._forwarder))
+        certificate = parts.settings.tls.certificate
+        health = health_routes(checks, self._metrics, trail=self._forwarder, certificate=certificate)
+        app = application(health)
         self.asgi = raw_first(
             INITIATING_PATH, initiating.asgi, raw_first(RESPONDING_PATH, responding.asgi, app)
         )

@@ -114,7 +114,14 @@ class ImagingSource:
         works = [self.publisher.work, self.publisher.patients, self.publisher.census, self.adoption]
         if parts.settings.auto_publish:
             works += self._watch.works
-        health = health_routes(checks, self._metrics, background=works, trail=self._forwarder)
+        health = health_routes(
+            checks,
+            self._metrics,
+            background=works,
+            trail=self._forwarder,
+            usage=lambda: parts.database.usage,
+            certificate=parts.settings.tls.certificate,
+        )
         rest = RestService(
             unit=self.unit,
             authenticator=parts.authenticator,

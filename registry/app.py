@@ -64,6 +64,7 @@ class Registry:
             tls=server_context(settings.tls) if settings.tls.enabled else None,
             on_tls_failure=self.node_refused,
             wire=WireFolder(settings.wire_folder, settings.service) if settings.wire_folder else None,
+            proxies=settings.proxies,
         )
         authenticator = Authenticator(settings, once=UsedAssertions(parts.database))
         metrics = Metrics("registry")
@@ -82,7 +83,14 @@ class Registry:
             "audit": parts.recorder.check,
         }
         works = (*self._janitor.works, self._feed.work)
-        health = health_routes(checks, metrics, background=works, trail=self._forwarder)
+        health = health_routes(
+            checks,
+            metrics,
+            background=works,
+            trail=self._forwarder,
+            usage=lambda: parts.database.usage,
+            certificate=settings.tls.certificate,
+        )
         rest = RestService(
             unit=partial(Unit, parts),
             authenticator=authenticator,

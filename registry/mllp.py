@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.background import BackgroundWork
 from shared.faults import SecurityFault
-from shared.http.limits import Admission
+from shared.http.handshake import reason_of
+from shared.http.proxied import Entrance, Peer
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
 from shared.telemetry.log import logger
@@ -111,7 +112,7 @@ class MllpListener:
     """Accepts connections and hands each message to `answer`, one after the other for each connection.
 
     `refusal` makes the message that is sent when a frame is cut, from the reason and the beginning of what
-    came; `wire` keeps messages and answers as files.
+    came; `wire` keeps messages and answers as files; `proxies` are as of `Entrance`.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class MllpListener:
         tls: ssl.SSLContext | None = None,
         on_tls_failure: OnTlsFailure | None = None,
         wire: WireFolder | None = None,
+        proxies: Iterable[str] = (),
     ) -> None:
         self._wire = wire
         self._answer = answer
@@ -132,8 +134,8 @@ class MllpListener:
         self._on_tls_failure = on_tls_failure
         self._listening: socket.socket | None = None
         self.work = BackgroundWork("patient identity feed", self._accept)
-        self._admission = Admission(
-            connections=self._limits.connections, per_peer=self._limits.connections_per_peer
+        self._entrance = Entrance(
+            proxies, connections=self._limits.connections, per_peer=self._limits.connections_per_peer
         )
         self._connections: set[asyncio.Task[None]] = set()
         self._answering: set[asyncio.Task[None]] = set()
@@ -170,33 +172,39 @@ class MllpListener:
         assert listening is not None
         while True:
             try:
-                connection, peer = await loop.sock_accept(listening)
+                connection, at = await loop.sock_accept(listening)
             except OSError as error:
                 _log.error("feed connections cannot be accepted", exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            address = str(peer[0])
-            if not self._admission.admit(address):
-                _log.warning("feed connection refused", peer=address, connections=self._admission.open)
+            accepted = Peer(str(at[0]), at[1])
+            if not self._entrance.admit(accepted.address):
+                _log.warning(
+                    "feed connection refused", peer=accepted.address, connections=self._entrance.open
+                )
                 connection.close()
                 continue
-            self._connections.add(asyncio.create_task(self._connected(connection, address)))
+            task = asyncio.create_task(self._arrived(connection, accepted))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
 
-    async def _connected(self, connection: socket.socket, address: str) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    async def _arrived(self, connection: socket.socket, accepted: Peer) -> None:
+        if (peer := await self._entrance.client(connection, accepted)) is not None:
+            await self._connected(connection, peer)
+
+    async def _connected(self, connection: socket.socket, peer: Peer) -> None:
+        address = peer.address
         writer: asyncio.StreamWriter | None = None
         try:
             if streams := await self._secured(connection, address):
                 reader, writer = streams
-                await self._serve(reader, writer, _node(writer, address))
+                await self._serve(reader, writer, _node(writer, peer))
         except SecurityFault as fault:
             await self._not_authenticated(address, fault.detail)
         except (ConnectionError, ssl.SSLError):
             _log.info("feed connection lost", peer=address)
         finally:
-            self._connections.discard(task)
-            self._admission.leave(address)
+            self._entrance.leave(address)
             if writer is None:
                 connection.close()
             else:
@@ -221,9 +229,12 @@ class MllpListener:
                 ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
             )
-        except (ssl.SSLError, ConnectionError, TimeoutError) as error:
-            reason = str(getattr(error, "reason", None) or type(error).__name__)
-            await self._not_authenticated(address, reason)
+        except ssl.SSLError as error:
+            await self._not_authenticated(address, reason_of(error))
+            return None
+        except (ConnectionError, TimeoutError) as error:
+            # No failed authentication: gone, as the probes of balancers go, or too slow.
+            _log.info("no feed handshake", peer=address, error=type(error).__name__)
             return None
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
@@ -278,7 +289,8 @@ class MllpListener:
         return message
 
 
-def _node(writer: asyncio.StreamWriter, address: str) -> Node:
+def _node(writer: asyncio.StreamWriter, peer: Peer) -> Node:
     """Who is at the other end of a connection, by its certificate."""
     secured = writer.get_extra_info("ssl_object")
-    return node_from_der(secured.getpeercert(binary_form=True) if secured else None, address)
+    certificate = secured.getpeercert(binary_form=True) if secured else None
+    return node_from_der(certificate, peer.address, relayed=peer.relayed)

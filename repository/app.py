@@ -65,6 +65,13 @@ class Repository:
             metrics,
             background=self._janitor.works,
             trail=self._forwarder,
+            usage=lambda: parts.database.usage,
+            certificate=parts.settings.tls.certificate,
+        )
+        metrics.gauge(
+            "provisions_in_doubt",
+            "Submissions of which it is not known whether the registry has them",
+            lambda: self._janitor.in_doubt,
         )
         rest = RestService(
             unit=partial(Unit, parts),

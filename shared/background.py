@@ -53,6 +53,7 @@ class BackgroundWork:
         self._in_a_row = 0
         self._failing_since = 0.0
         self._began = 0.0
+        self._succeeded = 0.0
         self._error = ""
 
     def start(self) -> None:
@@ -76,6 +77,12 @@ class BackgroundWork:
         """For how long no turn has succeeded since one failed; 0 when the last one did not fail."""
         return time.time() - self._failing_since if self._is_failing() else 0.0
 
+    @property
+    def last_success(self) -> float:
+        """When a turn succeeded last, seconds since 1970; now, when one lasts that works; 0 before any."""
+        lasts = bool(self._began) and time.monotonic() - self._began >= STEADY_SECONDS
+        return time.time() if lasts and not self._is_failing() else self._succeeded
+
     def trouble(self) -> str:
         """What is wrong and since when, for operators; empty when nothing is."""
         if self._task is None or self._task.done():
@@ -96,7 +103,7 @@ class BackgroundWork:
             self._began = time.monotonic()
             failure = await self._turned()
             if failure is None:
-                self._in_a_row = 0
+                self._in_a_row, self._succeeded, self._began = 0, time.time(), 0.0
                 await self._rest()
             else:
                 # Whatever it is: what waits for this work must not wait for a restart of the service.

@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources
@@ -24,7 +23,7 @@ from shared.audit.syslog import FrameReader, FramingError, Oversized
 from shared.background import BackgroundWork
 from shared.faults import SecurityFault
 from shared.http.handshake import reason_of
-from shared.http.limits import Admission
+from shared.http.proxied import Entrance, Peer
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
 from shared.security.rights import Rights
@@ -75,8 +74,10 @@ class SyslogListener:
         self._sources = sources
         self._alert = alert
         self._context = server_context(settings.tls) if settings.tls.enabled else None
-        self._admission = Admission(
-            connections=settings.syslog_connections, per_peer=settings.syslog_connections_per_peer
+        self._entrance = Entrance(
+            settings.proxies,
+            connections=settings.syslog_connections,
+            per_peer=settings.syslog_connections_per_peer,
         )
         self._running: set[asyncio.Task[None]] = set()
         self._listening: socket.socket | None = None
@@ -116,28 +117,38 @@ class SyslogListener:
         assert listening is not None
         while True:
             try:
-                connection, address = await loop.sock_accept(listening)
+                connection, at = await loop.sock_accept(listening)
             except OSError as error:
                 # Too many open files, or the peer is gone already: neither ends the service.
                 _log.error("a syslog connection was not accepted", exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            peer = str(address[0])
-            if not self._admission.admit(peer):
-                _log.warning("too many syslog connections", peer=peer, connections=self._admission.open)
+            accepted = Peer(str(at[0]), at[1])
+            if not self._entrance.admit(accepted.address):
+                _log.warning(
+                    "too many syslog connections", peer=accepted.address, connections=self._entrance.open
+                )
                 connection.close()
                 continue
-            task = asyncio.create_task(self._serve(connection, peer), name="syslog-connection")
+            task = asyncio.create_task(self._arrived(connection, accepted), name="syslog-connection")
             self._running.add(task)
-            task.add_done_callback(partial(self._ended, peer))
+            task.add_done_callback(self._ended)
 
-    def _ended(self, peer: str, task: asyncio.Task[None]) -> None:
-        self._admission.leave(peer)
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a syslog connection failed", exc_info=error)
 
-    async def _serve(self, connection: socket.socket, address: str) -> None:
+    async def _arrived(self, connection: socket.socket, accepted: Peer) -> None:
+        if (peer := await self._entrance.client(connection, accepted)) is None:
+            return
+        try:
+            await self._serve(connection, peer)
+        finally:
+            self._entrance.leave(peer.address)
+
+    async def _serve(self, connection: socket.socket, peer: Peer) -> None:
+        address = peer.address
         try:
             reader, writer = await self._open(connection)
         except ssl.SSLError as error:
@@ -148,10 +159,12 @@ class SyslogListener:
             _log.info("no syslog handshake", peer=address, error=type(error).__name__)
             return
         try:
-            node = self._node(writer, address)
-            self._rights.check(node, "ITI-20")
-            with one_trace():
-                await self._receive(reader, node)
+            node = self._node(writer, peer)
+            # A proxy that calls for itself asks whether we live, and is refused when it says more.
+            if self._context is not None or not node.relayed or await self._speaks(reader):
+                self._rights.check(node, "ITI-20")
+                with one_trace():
+                    await self._receive(reader, node)
         except FramingError as error:
             await self._refused(address, f"the stream is not syslog with octet counting: {error}")
         except SecurityFault as error:
@@ -181,14 +194,23 @@ class SyslogListener:
             raise
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
-    def _node(self, writer: asyncio.StreamWriter, address: str) -> Node:
+    def _node(self, writer: asyncio.StreamWriter, peer: Peer) -> Node:
         secured = writer.get_extra_info("ssl_object")
-        return node_from_der(secured.getpeercert(binary_form=True) if secured else None, address)
+        certificate = secured.getpeercert(binary_form=True) if secured else None
+        return node_from_der(certificate, peer.address, relayed=peer.relayed)
 
     async def _refused(self, address: str, reason: str) -> None:
         _log.warning("node refused", peer=address, reason=reason)
         with suppress(DatabaseError):
             await self._alert(address, reason)
+
+    async def _speaks(self, reader: asyncio.StreamReader) -> bool:
+        """Whether a first octet comes, which is taken."""
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                return bool(await reader.read(1))
+        except TimeoutError:
+            return False
 
     async def _receive(self, reader: asyncio.StreamReader, node: Node) -> None:
         frames = FrameReader(max_bytes=self._settings.syslog_max_bytes)

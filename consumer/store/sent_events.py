@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from shared.audit.forwarder import KEPT_SECONDS
+from shared.audit.delivery import KEPT_SECONDS
 from shared.audit.spool import Spool
-
-_BATCH = 200
 
 
 class SentEvents:
@@ -23,23 +22,22 @@ class SentEvents:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "sent-events.json"
 
-    def remember(self, sequence: int | None) -> None:
-        """Note that everything up to `sequence` was sent just now; None when nothing was."""
-        if sequence is not None:
+    def remember(self, sequences: Mapping[str, int]) -> None:
+        """Note up to where everything was sent just now, by destination."""
+        if sequences:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps({"sequence": sequence, "time": time.time()}), "ascii")
+            self._path.write_text(json.dumps({"sent": dict(sequences), "time": time.time()}), "ascii")
 
     async def forget_old(self, spool: Spool) -> None:
         """Let go of what was sent longer ago than a forwarder would keep it."""
         try:
             note = json.loads(self._path.read_text("ascii"))
-            sequence, sent = int(note["sequence"]), float(note["time"])
-        except (OSError, ValueError, KeyError, TypeError):
+            sequences = {str(name): int(sequence) for name, sequence in note["sent"].items()}
+            age = time.time() - float(note["time"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
-        if time.time() - sent <= KEPT_SECONDS:
-            return
-        # A spool lets go only of what was handed out.
-        while (batch := await spool.next(_BATCH)) and batch[-1][0] < sequence:
-            pass
-        await spool.done([sequence])
-        spool.rewind()
+        if age > KEPT_SECONDS:
+            for name, sequence in sequences.items():
+                reader = spool.reader(name)
+                await reader.done([sequence])
+                reader.rewind()

@@ -36,7 +36,7 @@ from shared.dicom.uids import (
     VERIFICATION,
 )
 from shared.http.handshake import reason_of
-from shared.http.limits import Admission
+from shared.http.proxied import Entrance, Peer
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
 from shared.security.tls import server_context
@@ -114,8 +114,10 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         self._tls = server_context(settings.tls) if settings.tls.enabled else None
         self._guard = threading.Lock()
         self._open: set[StorageAssociation] = set()
-        self.admission = Admission(
-            connections=settings.max_associations, per_peer=settings.max_associations_per_peer
+        self.admission = Entrance(
+            settings.proxies,
+            connections=settings.max_associations,
+            per_peer=settings.max_associations_per_peer,
         )
         self._refused: deque[tuple[float, socket.socket]] = deque()
         super().__init__(
@@ -132,14 +134,14 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
             request_handler=_Connection,
         )
 
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection, and leave its handshake to its own thread."""
-        connection, address = self.socket.accept()
-        return connection, address
+    def get_request(self) -> tuple[socket.socket, Peer]:
+        """Accept a connection, and leave what comes before its association to its own thread."""
+        connection, at = self.socket.accept()
+        return connection, Peer(at[0], at[1])
 
-    def process_request(self, request: Any, client_address: Any) -> None:
+    def process_request(self, request: Any, client_address: Peer) -> None:
         """Give a connection its thread, unless there are too many, in all or of its peer."""
-        address = client_address[0]
+        address = client_address.address
         if not self.admission.admit(address):
             _log.warning("a connection was refused at once: too many are open")
             self._refuse(request)
@@ -150,13 +152,16 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
             self.admission.leave(address)
             raise
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
+    def process_request_thread(self, request: Any, client_address: Peer) -> None:
         """Make the association of a connection, which counts until either has ended."""
-        failure = attempted(lambda: self.finish_request(request, client_address))
+        peer = self.admission.client_in_thread(request, client_address)
+        if peer is None:
+            return
+        failure = attempted(lambda: self.finish_request(request, peer))
         if isinstance(failure, Exception):
             _log.info(_ENDED_BEFORE, exc_info=failure)
             self.shutdown_request(request)
-            self.admission.leave(client_address[0])
+            self.admission.leave(peer.address)
 
     def service_actions(self) -> None:
         """Close connections that were refused, once their peers could read why."""
@@ -176,17 +181,27 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         # Closed with unread bytes it would be reset, and the answer might be lost.
         self._refused.append((time.monotonic() + _REFUSED_SECONDS, request))
 
-    def finish_request(self, request: Any, client_address: Any) -> None:
+    def finish_request(self, request: Any, client_address: Peer) -> None:
         """Take a connection through its handshake, then to its association."""
         request.settimeout(_SILENCE_SECONDS)
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
-            try:
-                request = self._tls.wrap_socket(request, server_side=True)
-            except ssl.SSLError as error:
-                self.service.not_authenticated(client_address[0], reason_of(error))
-                raise
-        super().finish_request(request, client_address)
+            request = self._secured(self._tls, request, client_address)
+        try:
+            super().finish_request(request, client_address)
+        except BaseException:
+            request.close()
+            raise
+
+    def _secured(self, tls: ssl.SSLContext, request: socket.socket, peer: Peer) -> ssl.SSLSocket:
+        try:
+            return tls.wrap_socket(request, server_side=True)
+        except ssl.SSLEOFError:
+            # No failed authentication: gone, as the probes of balancers go.
+            raise
+        except ssl.SSLError as error:
+            self.service.not_authenticated(peer.address, reason_of(error))
+            raise
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Note a connection that ended before its association began."""
@@ -233,7 +248,7 @@ class _Connection(RequestHandler):  # type: ignore[misc]  # not typed
     def _create_association(self) -> StorageAssociation:
         server = self.server
         association = StorageAssociation(
-            self.ae, server.service, self.request, _node(self.request, self.client_address[0]), server.ended
+            self.ae, server.service, self.request, _node(self.request, self.client_address), server.ended
         )
         association._server = server
         association.name = "AcceptorThread@dimse"
@@ -245,7 +260,7 @@ class _Connection(RequestHandler):  # type: ignore[misc]  # not typed
         # Shared, since negotiation reads them only: copying two hundred of them costs 0.1 s for each
         # association.
         association.acceptor.supported_contexts = server.contexts
-        association.requestor.address_info = AddressInformation.from_tuple(self.client_address)
+        association.requestor.address_info = AddressInformation(*self.client_address[:2])
         for event, handlers in server._handlers.items():
             if event.is_intervention:
                 association.bind(event, *handlers)
@@ -256,10 +271,10 @@ class _Connection(RequestHandler):  # type: ignore[misc]  # not typed
         return association
 
 
-def _node(connection: socket.socket, address: str) -> Node:
+def _node(connection: socket.socket, peer: Peer) -> Node:
     """Who is at the other end, by its certificate: an AE title proves nothing."""
     der = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
-    return node_from_der(der, address)
+    return node_from_der(der, peer.address, relayed=peer.relayed)
 
 
 def _application_entity(settings: ImagingSourceSettings) -> AE:

@@ -29,6 +29,8 @@ class Janitor:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        #: Provisions without an outcome, when they were asked for last.
+        self.in_doubt = 0
         again = parts.settings.retry_seconds
         sole = parts.database.sole
         self._in_hand_seconds = 2 * parts.settings.registration_timeout_seconds + _IN_HAND
@@ -85,6 +87,9 @@ class Janitor:
     async def _doubts(self) -> None:
         _tell("doubts", await self.resolve(older_than_seconds=self._older_than_seconds))
         self._older_than_seconds = self._in_hand_seconds
+        self.in_doubt = await documents.count_undecided(
+            self._parts.database, older_than_seconds=self._older_than_seconds
+        )
 
     async def _updates(self) -> None:
         _tell("updates", await iti57.resolve(Unit(self._parts, self._parts.ourselves)))

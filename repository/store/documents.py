@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from repository.domain.provision import ContentDigest, Provision, ProvisionState
 from repository.domain.registration import REGISTRATION, RegistrationEvent
@@ -47,15 +47,12 @@ _PROVISION_COLUMNS = (
 _FIND_PROVISION = select(*_PROVISION_COLUMNS).where(
     provision.c.message_id == bindparam("message_id"), provision.c.digest == bindparam("digest")
 )
-_FIND_UNDECIDED = (
-    select(*_PROVISION_COLUMNS)
-    .where(
-        or_(provision.c.state == ProvisionState.PENDING, provision.c.state == ProvisionState.IN_DOUBT),
-        provision.c.created < bindparam("before"),
-    )
-    .order_by(provision.c.created)
-    .limit(100)
+_UNDECIDED = and_(
+    or_(provision.c.state == ProvisionState.PENDING, provision.c.state == ProvisionState.IN_DOUBT),
+    provision.c.created < bindparam("before"),
 )
+_FIND_UNDECIDED = select(*_PROVISION_COLUMNS).where(_UNDECIDED).order_by(provision.c.created).limit(100)
+_COUNT_UNDECIDED = select(func.count()).select_from(provision).where(_UNDECIDED)
 _ANSWERS = {
     event: update(provision)
     .where(provision.c.provision_id == bindparam("wanted"), state_allows(event))
@@ -250,6 +247,12 @@ async def find_undecided(database: Database, *, older_than_seconds: float) -> li
     """At most 100 provisions without an outcome, oldest first."""
     rows = await database.fetch(_FIND_UNDECIDED, before=time.time() - older_than_seconds)
     return [_provision(row) for row in rows]
+
+
+async def count_undecided(database: Database, *, older_than_seconds: float) -> int:
+    """How many provisions have no outcome."""
+    [(number,)] = await database.fetch(_COUNT_UNDECIDED, before=time.time() - older_than_seconds)
+    return int(number)
 
 
 def _provision(row: tuple[object, ...]) -> Provision:

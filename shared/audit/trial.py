@@ -10,7 +10,7 @@ or has no database ends connections upon anything, and at other moments: then no
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 from shared.audit.connection import Connection, ConnectionEnded
 from shared.audit.limits import MAX_RECORD
@@ -29,6 +29,11 @@ MOST_PATIENCE: Final = 8.0
 class EventSource(Protocol):
     """Where messages wait: the spool, or an outbox table. One reader."""
 
+    @property
+    def place(self) -> str:
+        """Which of them: `spool` or `outbox`."""
+        ...
+
     async def next(self, most: int) -> list[tuple[int, bytes]]:
         """Up to `most` messages not handed out since `rewind`, as (sequence, octets), in order."""
         ...
@@ -39,19 +44,6 @@ class EventSource(Protocol):
 
     def rewind(self) -> None:
         """Hand out again whatever is not done."""
-        ...
-
-
-@runtime_checkable
-class MeasuredSource(EventSource, Protocol):
-    """A source whose messages count to the spool's bound: an outbox table."""
-
-    async def measure(self) -> int:
-        """Octets that wait."""
-        ...
-
-    async def drop(self, octets: int) -> int:
-        """Drop the oldest, at least `octets` of them as far as there are so many; how many messages."""
         ...
 
 

@@ -1,4 +1,6 @@
-"""TLS handshakes before HTTP: counted, timed, and reported when a node fails to authenticate (ITI-19)."""
+"""What comes before HTTP: the header of a proxy, and the TLS handshake; counted, timed, and reported when a
+node fails to authenticate (ITI-19).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from typing import Any
 from shared.attempts import to_its_end
 from shared.background import BackgroundWork
 from shared.http.protocol import ServerParts, XdsiProtocol
+from shared.http.proxied import Peer
 from shared.telemetry.log import logger
 
 # How long a closing connection may take to say goodbye.
@@ -24,8 +27,8 @@ OnTlsFailure = Callable[[str, str], Awaitable[None]]
 _log = logger(__name__)
 
 
-class TlsListener:
-    """Accepts connections and carries each to TLS before HTTP sees it.
+class Acceptor:
+    """Accepts connections and carries each past the header of a proxy, and to TLS, before HTTP sees it.
 
     The loop's own TLS server drops failed handshakes without telling whose they were, and begins one for
     whoever connects, however many connections there are.
@@ -35,7 +38,7 @@ class TlsListener:
         self,
         parts: ServerParts,
         listening: socket.socket,
-        context: ssl.SSLContext,
+        context: ssl.SSLContext | None,
         on_failure: OnTlsFailure | None,
     ) -> None:
         """Accept from `listening`, a bound socket that is closed with the listener."""
@@ -71,26 +74,31 @@ class TlsListener:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, peer = await loop.sock_accept(self._listening)
+                connection, at = await loop.sock_accept(self._listening)
             except OSError as error:
                 _log.error("connections cannot be accepted", exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            address = str(peer[0])
-            if self._parts.admission.admit(address):
-                self._start(self._secure(connection, address))
+            accepted = Peer(str(at[0]), at[1])
+            if self._parts.admission.admit(accepted.address):
+                self._start(self._take(connection, accepted))
             else:
                 connection.close()
 
-    async def _secure(self, connection: socket.socket, address: str) -> None:
+    async def _take(self, connection: socket.socket, accepted: Peer) -> None:
+        if (peer := await self._parts.admission.client(connection, accepted)) is not None:
+            await self._secure(connection, peer)
+
+    async def _secure(self, connection: socket.socket, peer: Peer) -> None:
+        address, tls = peer.address, self._context
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: XdsiProtocol(self._parts, admitted=True),
+                lambda: XdsiProtocol(self._parts, admitted=peer),
                 connection,
-                ssl=self._context,
-                ssl_handshake_timeout=self._parts.limits.handshake_seconds,
-                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+                ssl=tls,
+                ssl_handshake_timeout=self._parts.limits.handshake_seconds if tls else None,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS if tls else None,
             )
         except ssl.SSLError as error:
             self._parts.admission.leave(address)

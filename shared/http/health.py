@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,11 +15,16 @@ from shared.attempts import awaited
 from shared.audit.forwarder import Forwarder
 from shared.audit.spool import AuditUnavailable
 from shared.background import BackgroundWork, sentence
+from shared.http.application import application
+from shared.http.raw_asgi import App, Receive, Scope, Send
+from shared.security.peer_certificate import end_of
+from shared.store.usage import Usage
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import CONTENT_TYPE, Metrics
 from shared.telemetry.trace import probed
 
 CHECK_SECONDS = 5.0
+PAGES = ("/health/live", "/health/ready", "/metrics")
 
 Check = Callable[[], Awaitable[None]]
 _log = logger(__name__)
@@ -34,6 +40,8 @@ def health_routes(
     *,
     background: Sequence[BackgroundWork] = (),
     trail: Forwarder | None = None,
+    usage: Callable[[], Usage] | None = None,
+    certificate: Path | None = None,
 ) -> list[Route]:
     """Make the routes that every HTTP service has.
 
@@ -50,6 +58,10 @@ def health_routes(
     trail
         What sends the service's audit records; metrics and page show how old the oldest unsent one is, and
         how many were set aside.
+    usage
+        How much of the service's database is in use, for its metrics.
+    certificate
+        Ours (PEM), of which metrics show when it ends.
     """
     shown = metrics or Metrics("service")
     identity = {"service": metrics.service} if metrics else {}
@@ -59,6 +71,14 @@ def health_routes(
         trail.show_in(shown)
     checks = {**checks, **{work.name: partial(_works, work) for work in background}}
     _show(background, shown)
+    if usage is not None:
+        _show_usage(usage, shown)
+    if certificate is not None:
+        shown.gauge(
+            "certificate_end_seconds",
+            "When our certificate ends, seconds since 1970",
+            partial(float, end_of(certificate).timestamp()),
+        )
     details = {} if trail is None else {"audit trail": trail.details}
 
     async def live(_: Request) -> Response:
@@ -80,8 +100,32 @@ def health_routes(
         probed()
         return Response(shown.render(), headers={"content-type": CONTENT_TYPE})
 
-    pages = {"/health/live": live, "/health/ready": ready, "/metrics": show_metrics}
-    return [Route(path, page, methods=["GET"]) for path, page in pages.items()]
+    pages = zip(PAGES, (live, ready, show_metrics), strict=True)
+    return [Route(path, page, methods=["GET"]) for path, page in pages]
+
+
+class ProbedAlone:
+    """The pages of health and metrics of the application at hand, and nothing else of it.
+
+    Until there is one the process is live and says for what it waits.
+    """
+
+    def __init__(self) -> None:
+        self._starting: App = application(health_routes({"start": _starts}))
+        self._application: App | None = None
+
+    def show(self, application_at_hand: App) -> None:
+        """Show the pages of `application_at_hand` from now on."""
+        self._application = application_at_hand
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        shown = self._application if scope["path"] in PAGES else None
+        await (shown or self._starting)(scope, receive, send)
+
+
+async def _starts() -> None:
+    raise NotReady("the service starts: it waits for its database, or brings it up to date")
 
 
 def _show(background: Sequence[BackgroundWork], metrics: Metrics) -> None:
@@ -99,6 +143,18 @@ def _show(background: Sequence[BackgroundWork], metrics: Metrics) -> None:
         "work",
         {work.name: partial(getattr, work, "failing_seconds") for work in background},
     )
+    metrics.gauges(
+        "background_last_success_seconds",
+        "When work beside the requests succeeded last, seconds since 1970",
+        "work",
+        {work.name: partial(getattr, work, "last_success") for work in background},
+    )
+
+
+def _show_usage(usage: Callable[[], Usage], metrics: Metrics) -> None:
+    metrics.gauge("database_connections", "Connections to the database in use", lambda: usage().in_use)
+    metrics.gauge("database_connections_most", "Connections to the database, at most", lambda: usage().most)
+    metrics.gauge("database_waiting", "Pieces of work that wait for a connection", lambda: usage().waiting)
 
 
 async def _works(work: BackgroundWork | Forwarder) -> None:

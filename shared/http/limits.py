@@ -102,9 +102,12 @@ class Admission:
 
     def admit(self, address: str) -> bool:
         """Count a connection from `address`, unless there are too many; who is admitted must `leave`."""
+        return self._counted(address, in_all_alone=False)
+
+    def _counted(self, address: str, *, in_all_alone: bool) -> bool:
         with self._guard:
-            admitted = (
-                self._of_peer.total() < self._connections and self._of_peer.get(address, 0) < self._per_peer
+            admitted = self._of_peer.total() < self._connections and (
+                in_all_alone or self._of_peer.get(address, 0) < self._per_peer
             )
             if admitted:
                 self._of_peer[address] += 1

@@ -22,10 +22,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from shared.http.limits import Admission, Cut, HttpLimits, Pace
+from shared.http.limits import Cut, HttpLimits, Pace
 from shared.http.passage import Passage
 from shared.http.pieces import Piece, read_ahead, size
-from shared.http.raw_asgi import PASSAGE, PEER_CERTIFICATE, PIECES, ClientGone
+from shared.http.proxied import Entrance, Peer
+from shared.http.raw_asgi import PASSAGE, PEER_CERTIFICATE, PIECES, RELAYED, ClientGone
 from shared.http.transmission import ConnectionGone, PassageTransmission, PieceTransmission, Transmission
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Result
@@ -74,26 +75,22 @@ class ServerParts:
     config: Config
     limits: HttpLimits
     senders: Executor
+    admission: Entrance
     state: ServerState = field(default_factory=ServerState)
-    admission: Admission = field(init=False)
     lingering: int = 0
-
-    def __post_init__(self) -> None:
-        self.admission = Admission(
-            connections=self.limits.connections, per_peer=self.limits.connections_per_peer
-        )
 
 
 class XdsiProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, parts: ServerParts, *, admitted: bool = False) -> None:
-        """Speak for one connection; `admitted` when it was counted already, by its TLS handshake."""
+    def __init__(self, parts: ServerParts, *, admitted: Peer | None = None) -> None:
+        """Speak for one connection; `admitted` is whose it is when it was counted already."""
         super().__init__(parts.config, parts.state, {}, asyncio.get_running_loop())
         self.url = b""
         self._parts = parts
         self._limits = parts.limits
-        self._admitted = admitted
+        self._peer = admitted
+        self._admitted = admitted is not None
         self._address = ""
         self._certificate: bytes | None = None
         # The request that is arriving: for how long, and whether its header still is.
@@ -122,6 +119,8 @@ class XdsiProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or answer 503 when there are too many."""
         super().connection_made(transport)
+        if self._peer is not None:
+            self.client = (self._peer.address, self._peer.port)
         self._address = self.client[0] if self.client else ""
         secure: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secure is not None:
@@ -239,6 +238,8 @@ class XdsiProtocol(HttpToolsProtocol):
         self._check_framing()
         self._check_host()
         extensions: dict[str, Any] = {PEER_CERTIFICATE: self._certificate}
+        if self._peer is not None and self._peer.relayed:
+            extensions[RELAYED] = {}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
         self._arrived = False

@@ -50,6 +50,9 @@ message; absent where the connection is not plain."""
 PEER_CERTIFICATE = "xdsi.peer_certificate"
 """Extension of the scope: the client's certificate, DER; None without TLS."""
 
+RELAYED = "xdsi.relayed"
+"""Extension of the scope, present when the address of the client is that of a proxy which named no client."""
+
 
 def raw_first(path: str, raw: App, application: App) -> App:
     """`raw` at `path`, with and without a slash at its end, for every method; `application` everywhere else.
@@ -217,6 +220,7 @@ async def receive_body(receive: Receive, *, limit: int) -> bytes:
 
 def node_of(scope: Scope) -> Node:
     """The system at the other end of the connection (ITI-19): its address, and its certificate under TLS."""
-    client = scope.get("client")
-    certificate = scope.get("extensions", {}).get(PEER_CERTIFICATE)
-    return node_from_der(certificate, client[0] if client else "")
+    client, extensions = scope.get("client"), scope.get("extensions", {})
+    return node_from_der(
+        extensions.get(PEER_CERTIFICATE), client[0] if client else "", relayed=RELAYED in extensions
+    )

@@ -8,8 +8,9 @@ import gc
 import resource
 import signal
 import socket
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from typing import Any, Protocol, TypeVar, cast
@@ -19,9 +20,11 @@ from uvicorn.config import Config
 
 from shared.attempts import attempted
 from shared.http.guard import Guard
-from shared.http.handshake import OnTlsFailure, TlsListener
+from shared.http.handshake import Acceptor, OnTlsFailure
+from shared.http.health import ProbedAlone
 from shared.http.limits import HttpLimits
 from shared.http.protocol import ServerParts, XdsiProtocol
+from shared.http.proxied import Entrance
 from shared.http.raw_asgi import BodyTooLarge, ClientGone, Receive, Scope, Send, ServerBusy, send_body
 from shared.http.wire import kept_in
 from shared.security.tls import server_context
@@ -64,7 +67,7 @@ class Service(Protocol):
 class RunningServer:
     """A server that accepts connections until it is stopped."""
 
-    def __init__(self, parts: ServerParts, listener: asyncio.Server | TlsListener, port: int) -> None:
+    def __init__(self, parts: ServerParts, listener: asyncio.Server | Acceptor, port: int) -> None:
         self._parts = parts
         self._listener = listener
         self._stopped = asyncio.Event()
@@ -96,7 +99,7 @@ class RunningServer:
         """Accept nothing more, let requests in work end within `grace_seconds`, then cut them."""
         if self._stopped.is_set():
             return
-        if isinstance(self._listener, TlsListener):
+        if isinstance(self._listener, Acceptor):
             await self._listener.close()
         else:
             self._listener.close()
@@ -162,8 +165,8 @@ async def start_server(
 ) -> RunningServer:
     """Listen on the host and port of `settings`, and serve `app`, guarded, until the server is stopped.
 
-    Lifespan events are not sent: a service begins and ends its own work. No forwarding header of a proxy is
-    believed.
+    Lifespan events are not sent: a service begins and ends its own work. No forwarding header of HTTP is
+    believed; what `proxies` names says in the PROXY protocol for whom it calls.
 
     Parameters
     ----------
@@ -184,20 +187,36 @@ async def start_server(
     guarded: App = Guard(app, settings, settings.host)
     if settings.wire_folder is not None:
         guarded = kept_in(WireFolder(settings.wire_folder, settings.service), guarded)
-    parts = _parts_of(guarded, limits or HttpLimits.of(settings))
+    parts = _parts_of(guarded, limits or HttpLimits.of(settings), settings.proxies)
     allow_open_files(2 * parts.limits.connections + 256)
     with settings.listening():
         listening = _listening(settings.host, settings.port, reuse_port)
+    return await _served(parts, listening, context, on_tls_failure)
+
+
+async def start_probes(app: App, settings: ServiceSettings, *, reuse_port: bool = False) -> RunningServer:
+    """Serve `app` at the host and port of `settings` for health, plainly and for whoever asks; raises as
+    `start_server`."""
+    assert settings.health_port is not None
+    parts = _parts_of(Guard(app, settings, settings.health_host), HttpLimits.of(settings), ())
+    with settings.listening("health_port"):
+        listening = _listening(settings.health_host, settings.health_port, reuse_port)
+    return await _served(parts, listening, None, None)
+
+
+async def _served(
+    parts: ServerParts,
+    listening: socket.socket,
+    context: ssl.SSLContext | None,
+    on_tls_failure: OnTlsFailure | None,
+) -> RunningServer:
     port: int = listening.getsockname()[1]
-    if context is not None:
-        return RunningServer(parts, TlsListener(parts, listening, context, on_tls_failure), port)
+    if context is not None or parts.admission.has_proxies:
+        return RunningServer(parts, Acceptor(parts, listening, context, on_tls_failure), port)
     listener = await asyncio.get_running_loop().create_server(
         lambda: XdsiProtocol(parts), sock=listening, backlog=BACKLOG
     )
     return RunningServer(parts, listener, port)
-
-
-#: What the kernel takes as the path of a Unix socket.
 
 
 def _listening(host: str, port: int, reuse_port: bool) -> socket.socket:
@@ -207,7 +226,7 @@ def _listening(host: str, port: int, reuse_port: bool) -> socket.socket:
     return listening
 
 
-def _parts_of(app: App, limits: HttpLimits) -> ServerParts:
+def _parts_of(app: App, limits: HttpLimits, proxies: Iterable[str]) -> ServerParts:
     config = Config(
         cast(Any, _edge(app)),
         http=XdsiProtocol,
@@ -222,7 +241,8 @@ def _parts_of(app: App, limits: HttpLimits) -> ServerParts:
     )
     config.load()
     senders = ThreadPoolExecutor(SENDER_THREADS, thread_name_prefix="xdsi-send")
-    return ServerParts(config=config, limits=limits, senders=senders)
+    entrance = Entrance(proxies, connections=limits.connections, per_peer=limits.connections_per_peer)
+    return ServerParts(config=config, limits=limits, senders=senders, admission=entrance)
 
 
 def _edge(app: App) -> App:
@@ -304,24 +324,41 @@ def run_service(
 
     async def run() -> None:
         with _signals() as signalled:
-            service = await _built(build(), signalled)
-            if service is None:
-                return
-            await service.start()
-            try:
-                hook = on_tls_failure(service) if on_tls_failure else None
-                server = await start_server(
-                    service.asgi, settings, on_tls_failure=hook, reuse_port=reuse_port
-                )
-                _collect_seldom()
-                if on_ready is not None:
-                    on_ready(server.port)
-                await _until(signalled, server, grace_seconds)
-            finally:
-                await service.stop()
+            async with _probed(settings, reuse_port) as probes:
+                await serve(signalled, probes)
+
+    async def serve(signalled: asyncio.Queue[int], probes: ProbedAlone) -> None:
+        service = await _built(build(), signalled)
+        if service is None:
+            return
+        await service.start()
+        probes.show(service.asgi)
+        try:
+            hook = on_tls_failure(service) if on_tls_failure else None
+            server = await start_server(service.asgi, settings, on_tls_failure=hook, reuse_port=reuse_port)
+            _collect_seldom()
+            if on_ready is not None:
+                on_ready(server.port)
+            await _until(signalled, server, grace_seconds)
+        finally:
+            await service.stop()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
+
+
+@contextlib.asynccontextmanager
+async def _probed(settings: ServiceSettings, reuse_port: bool) -> AsyncIterator[ProbedAlone]:
+    """The pages for probes, where they have a port of their own."""
+    pages = ProbedAlone()
+    server = (
+        None if settings.health_port is None else await start_probes(pages, settings, reuse_port=reuse_port)
+    )
+    try:
+        yield pages
+    finally:
+        if server is not None:
+            await server.stop(grace_seconds=0)
 
 
 async def _built(build: Awaitable[AnyService], signalled: asyncio.Queue[int]) -> AnyService | None:

@@ -15,7 +15,7 @@ from shared.security.once import Nowhere, Once, key_of
 from shared.security.rights import Right, Rights
 from shared.security.saml import VerifiedAssertion, claimed_name
 from shared.security.xua import MAX_BYTES, AssertionVerifier, assertion_of, check_timestamp
-from shared.settings import ServiceSettings, XuaMode, is_loopback
+from shared.settings import ServiceSettings, XuaMode
 from shared.telemetry.trace import asked_for
 from shared.xml import Element, XmlError, parse
 
@@ -107,7 +107,7 @@ class Authenticator:
     def _check(self, node: Node) -> None:
         if self._tls and not (node.subject or node.fingerprint):
             raise SecurityFault("FailedAuthentication", "the node showed no certificate")
-        if self._mode is XuaMode.OFF and not is_loopback(node.address):
+        if self._mode is XuaMode.OFF and not node.is_on_this_machine:
             raise SecurityFault("FailedAuthentication", "assertions are off, which is for this machine alone")
 
     async def _user(

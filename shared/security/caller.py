@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from shared.ebrim.model import Code
+from shared.settings import is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,17 +13,24 @@ class Node:
     """The system at the other end of the connection.
 
     `subject` is the subject DN of its certificate as an RFC 4514 string, `fingerprint` the hexadecimal
-    SHA-256 of the certificate; both are empty on loopback without TLS. `address` is the TCP peer.
+    SHA-256 of the certificate; both are empty on loopback without TLS. `address` is the TCP peer, or the
+    client that a proxy named; `relayed` when a proxy named none, whose own address it is then.
     """
 
     address: str
     subject: str = ""
     fingerprint: str = ""
+    relayed: bool = False
 
     @property
     def peer(self) -> str:
         """By what its share of this service is counted: its certificate, or its address without one."""
         return self.fingerprint or self.address
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether it calls from this machine, by itself or by a proxy that says so."""
+        return is_loopback(self.address) and not self.relayed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from shared.security.caller import Node
 CACHED_CERTIFICATES = 1_024
 
 
-def node_from_der(der: bytes | None, address: str) -> Node:
+def node_from_der(der: bytes | None, address: str, *, relayed: bool = False) -> Node:
     """The node whose verified certificate is `der` (None without TLS), connected from `address`.
 
     Raises
@@ -24,9 +25,9 @@ def node_from_der(der: bytes | None, address: str) -> Node:
         FailedAuthentication: the certificate's subject cannot be read.
     """
     if der is None:
-        return Node(address=address)
+        return Node(address=address, relayed=relayed)
     subject, fingerprint = _identity(der)
-    return Node(address=address, subject=subject, fingerprint=fingerprint)
+    return Node(address=address, subject=subject, fingerprint=fingerprint, relayed=relayed)
 
 
 def own_node(address: str, certificate: Path | None) -> Node:
@@ -62,6 +63,17 @@ def fingerprint_of(pem_path: Path) -> str:
         The file cannot be read, or holds no certificate.
     """
     return sha256(_first(pem_path).public_bytes(Encoding.DER)).hexdigest()
+
+
+def end_of(pem_path: Path) -> datetime:
+    """Until when the first certificate in a PEM file is valid.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or holds no certificate.
+    """
+    return _first(pem_path).not_valid_after_utc
 
 
 def names_of(pem_path: Path) -> frozenset[str]:

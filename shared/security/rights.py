@@ -17,7 +17,7 @@ from cryptography import x509
 from shared.faults import NodeRefused
 from shared.security.caller import Node
 from shared.security.peer_certificate import fingerprint_of
-from shared.settings import ServiceSettings, SettingsError, is_loopback
+from shared.settings import ServiceSettings, SettingsError
 
 _AFTER_COMMA = re.compile(r"(?<!\\),\s+")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -103,7 +103,7 @@ class Rights:
 
     def community(self, node: Node) -> bool:
         """Whether `node` belongs to our own community."""
-        return node in self._community if self._tls else is_loopback(node.address)
+        return node in self._community if self._tls else node.is_on_this_machine
 
     def may(self, node: Node, door: str, right: Right | None = None) -> bool:
         """Whether `node` has the right that `door` needs: `right`, or what the table says."""

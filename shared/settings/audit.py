@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from shared.settings.group import Group, derived
-from shared.settings.kinds import Bytes, Seconds, SyslogUrl
+from shared.settings.kinds import Bytes, Seconds, SyslogUrls
 
 
 class OnFull(StrEnum):
@@ -20,8 +20,9 @@ class OnFull(StrEnum):
 class AuditSettings(Group):
     """The trail: where it goes, and how much may wait."""
 
-    url: SyslogUrl | None = derived(
-        "the audit repository: tls://host:port, or tcp://127.0.0.1:port on one machine",
+    url: SyslogUrls | None = derived(
+        "the audit repository: tls://host:port, or tcp://127.0.0.1:port on one machine; several, separated "
+        "by commas: each gets every record",
         otherwise="`tls://127.0.0.1:6514`, without TLS `tcp://…`",
     )
     source_id: str | None = derived(

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from shared.settings.loopback import is_loopback
 
@@ -90,9 +90,22 @@ def syslog_address(text: str) -> tuple[str, str, int]:
     raise ValueError("cannot be used; write tls://host:6514, or tcp://127.0.0.1:6514 on one machine")
 
 
-def _syslog_url(text: str) -> str:
-    syslog_address(text)
-    return text
+def syslog_urls(text: str) -> tuple[str, ...]:
+    """The URLs that `text` lists, separated by commas; raises ValueError for what is no such list."""
+    urls = tuple(filter(None, map(str.strip, text.split(","))))
+    addresses = [syslog_address(url)[1:] for url in urls]
+    if not urls or len(set(addresses)) < len(addresses):
+        raise ValueError("names one audit repository twice, or none; write tls://host:6514,tls://other:6514")
+    return urls
+
+
+def _joined(value: object) -> object:
+    """A list of a file as the environment would give it."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _syslog_urls(text: str) -> str:
+    return ",".join(syslog_urls(text))
 
 
 def is_oid(text: str) -> bool:
@@ -140,6 +153,12 @@ def _host(text: str) -> str:
     raise ValueError("is no host; write an address, 127.0.0.1 or ::1, or a name, without scheme and port")
 
 
+def _network(text: str) -> str:
+    with suppress(ValueError):
+        return str(ip_network(text, strict=False))
+    raise ValueError("is no address or network; write 10.0.0.7, 10.0.0.0/24 or 2001:db8::/64")
+
+
 def _ae_title(text: str) -> str:
     if _AE_TITLE.fullmatch(text):
         return text
@@ -158,7 +177,10 @@ HttpUrl = Annotated[str, AfterValidator(http_url), Form("https://host.example:84
 Origin = Annotated[str, AfterValidator(_origin), Form("https://host.example:8443")]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url), Form("postgresql://xdsi@db.example/xdsi")]
 StorageUrl = Annotated[str, AfterValidator(_storage_url), Form("s3://bucket/prefix")]
-SyslogUrl = Annotated[str, AfterValidator(_syslog_url), Form("tls://audit.example:6514")]
+#: One, or several separated by commas.
+SyslogUrls = Annotated[
+    str, BeforeValidator(_joined), AfterValidator(_syslog_urls), Form("tls://audit.example:6514")
+]
 Oid = Annotated[str, AfterValidator(_oid), Form("2.999.1.2")]
 #: An OID, or nothing.
 OptionalOid = Annotated[str, AfterValidator(_oid_or_nothing), Form("2.999.1.2")]
@@ -167,6 +189,8 @@ Uri = Annotated[str, AfterValidator(_uri), Form("urn:oid:2.999.1.2")]
 #: As it stands in assertions: a URI as a rule, and a DN in the field.
 Issuer = Annotated[str, AfterValidator(_issuer), Form("urn:oid:2.999.1.5")]
 Host = Annotated[str, AfterValidator(_host), Form("127.0.0.1")]
+#: An address, or the network that it is of.
+Network = Annotated[str, AfterValidator(_network), Form("10.0.0.0/24")]
 AeTitle = Annotated[str, AfterValidator(_ae_title), Form("HOSPITAL_PACS")]
 CodeWithScheme = Annotated[str, AfterValidator(_code), Form("106289002^^2.16.840.1.113883.6.96")]
 Port = Annotated[int, Field(ge=0, le=65535), Form("8443")]

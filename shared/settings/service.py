@@ -19,7 +19,18 @@ from shared.settings.audit import AuditSettings
 from shared.settings.consent import ConsentSettings, ConsentSource, Default
 from shared.settings.error import SettingsError
 from shared.settings.group import derived, secret
-from shared.settings.kinds import DatabaseUrl, HomeCommunityId, Host, HttpUrl, Oid, Origin, Port, Seconds
+from shared.settings.kinds import (
+    DatabaseUrl,
+    HomeCommunityId,
+    Host,
+    HttpUrl,
+    Network,
+    Oid,
+    Origin,
+    Port,
+    Seconds,
+    syslog_urls,
+)
 from shared.settings.loading import OwnedSettings, loaded
 from shared.settings.loopback import is_loopback
 from shared.settings.names import PREFIX, SEPARATOR
@@ -63,9 +74,27 @@ class ServiceSettings(OwnedSettings):
 
     host: Host = Field("127.0.0.1", description="address to listen on; anything but loopback needs TLS")
     port: Port = Field(0, description="port to listen on; 0 takes a free one")
+    health_port: Port | None = Field(
+        None,
+        examples=[8070],
+        description="port for /health/live, /health/ready and /metrics alone, by plain HTTP, for probes that "
+        "have no certificate; it answers from the start on, while the database is waited for too",
+    )
+    health_host: Host = Field(
+        "127.0.0.1",
+        examples=["0.0.0.0"],  # noqa: S104  # what is shown there says nothing of patients
+        description="address of health_port, which any network may be that asks",
+    )
     connections: int = Field(2_000, ge=1, description="HTTP connections at a time, then 503")
     connections_per_peer: int = Field(
         200, ge=1, description="HTTP connections of one address at a time, counted from their accept"
+    )
+    proxies: tuple[Network, ...] = Field(
+        (),
+        examples=[["10.0.0.7", "10.1.0.0/24"]],
+        description="addresses and networks of proxies, whose every connection, over whatever protocol, "
+        "begins with a header of the PROXY protocol (version 1 or 2): who it names is the peer for limits, "
+        "log and trail; from any other address such a header is not read",
     )
     public_url: HttpUrl | None = derived(
         "URL under which others reach this service, when it is not host and port", otherwise="host and port"
@@ -204,6 +233,11 @@ class ServiceSettings(OwnedSettings):
         """`audit.url`, or the audit repository on this machine."""
         return self.audit.url or ("tls" if self.tls.enabled else "tcp") + "://127.0.0.1:6514"
 
+    @property
+    def audit_urls(self) -> tuple[str, ...]:
+        """Each of `audit_url`."""
+        return syslog_urls(self.audit_url)
+
     def named_nodes(self, right: str) -> tuple[str, ...]:
         """The nodes that have `right` beside those of the community."""
         return tuple(getattr(self.rights, right, ()))
@@ -223,7 +257,7 @@ class ServiceSettings(OwnedSettings):
 
     @contextmanager
     def listening(self, setting: str = "port", port: int | None = None) -> Iterator[None]:
-        """Tell by the setting's name why `host` and the port, that of `setting`, cannot be listened on.
+        """Tell by the setting's name why the host and the port, that of `setting`, cannot be listened on.
 
         Raises
         ------
@@ -253,6 +287,12 @@ class ServiceSettings(OwnedSettings):
                 f"XDSI_HOST: {self.host} is not loopback and TLS is not set up; set XDSI_TLS__CERTIFICATE, "
                 "XDSI_TLS__KEY and XDSI_TLS__TRUST, or listen on 127.0.0.1"
             )
+        if not tls.enabled and not is_loopback(self.public_host or "localhost"):
+            problems.append(
+                f"XDSI_PUBLIC_URL: {self.public_host} is not loopback and TLS is not set up: whoever a proxy "
+                "in front lets in would be taken for this community; set XDSI_TLS__CERTIFICATE, "
+                "XDSI_TLS__KEY and XDSI_TLS__TRUST, and let the proxy pass TLS through"
+            )
         if self.wire_folder is not None and (
             tls.enabled or not all(map(is_loopback, (self.host, self.public_host or self.host)))
         ):
@@ -274,11 +314,13 @@ class ServiceSettings(OwnedSettings):
 
 def _not_heard(settings: ServiceSettings, setting: str, port: int, error: OSError) -> str:
     variable = f"{PREFIX}{settings.service.upper()}{SEPARATOR}{setting.upper()}"
-    at = f"{settings.host} port {port}"
+    host_setting = "health_host" if setting == "health_port" else "host"
+    host = getattr(settings, host_setting)
+    at = f"{host} port {port}"
     if error.errno == errno.EADDRINUSE:
         return f"{variable}: {at} is in use; stop what listens there, or choose another port"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{variable}: {at} is not permitted to this user; choose a port above 1023"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, gaierror):
-        return f"{PREFIX}HOST: {settings.host} is no address of this machine; name one, or 127.0.0.1"
+        return f"{PREFIX}{host_setting.upper()}: {host} is no address of this machine; name one, or 127.0.0.1"
     return f"{variable}: {at} cannot be listened on ({error.strerror}); choose another port"

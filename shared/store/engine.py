@@ -16,6 +16,7 @@ from sqlalchemy import TableClause
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.store.sole import Sole
+from shared.store.usage import Usage
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
@@ -58,6 +59,11 @@ class Database(Reader, Protocol):
     """An open database; `dialect` is `sqlite` or `postgresql`, `fetch` reads outside any transaction."""
 
     dialect: str
+
+    @property
+    def usage(self) -> Usage:
+        """How much of it is in use now."""
+        ...
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work`, which only reads, on one snapshot."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import asyncpg
 from shared.store import schema
 from shared.store.failures import DatabaseUnavailable
 from shared.store.opening import is_embedded, sqlite_path
-from shared.store.postgresql import CONNECT_SECONDS, GONE, revision_of, shown, why_not_opened
+from shared.store.postgresql import CONNECT_SECONDS, GONE, floors_of, revision_of, shown, why_not_opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Inspection:
     def __str__(self) -> str:
         if self.revision is None:
             return f"{self.place}: empty; the schema is made at the start"
+        if self.revision > self.newest:
+            return f"{self.place}: revision {self.revision} of a newer release, with which this one can live"
         if self.revision != self.newest:
             return f"{self.place}: revision {self.revision}, brought to {self.newest} at the start"
         return f"{self.place}: up to date ({self.revision})"
@@ -53,9 +56,11 @@ async def inspect(url: str | None, *, folder: Path, migrations: str) -> Inspecti
     return await _server(url or "", name, migrations)
 
 
-def _inspection(place: str, revision: str | None, migrations: str) -> Inspection:
+def _inspection(
+    place: str, revision: str | None, migrations: str, floors: Iterable[Sequence[str]] = ()
+) -> Inspection:
     newest = schema.latest(migrations)
-    if revision not in (None, newest):
+    if revision not in (None, newest) and not schema.lives_with(newest, revision, floors):
         from shared.store.migration import check_revision  # which takes its time to load
 
         check_revision(migrations, str(revision))
@@ -69,12 +74,12 @@ def _file(path: Path, migrations: str) -> Inspection:
         raise DatabaseUnavailable(f"{path} is not writable; chown it to the user of the service")
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
-            revision = _revision(connection)
+            revision, floors = _revision(connection), _floors(connection)
     except sqlite3.Error as error:
         raise DatabaseUnavailable(
             f"{path}: SQLite: {error}; restore it from a copy, or name another"
         ) from error
-    return _inspection(str(path), revision, migrations)
+    return _inspection(str(path), revision, migrations, floors)
 
 
 def _revision(connection: sqlite3.Connection) -> str | None:
@@ -83,6 +88,11 @@ def _revision(connection: sqlite3.Connection) -> str | None:
         return None
     rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     return str(rows[0][0]) if rows else None
+
+
+def _floors(connection: sqlite3.Connection) -> list[Any]:
+    table = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (schema.FLOORS,)).fetchone()
+    return [] if table is None else connection.execute(schema.READ_FLOORS).fetchall()
 
 
 async def _server(url: str, name: str, migrations: str) -> Inspection:
@@ -94,12 +104,12 @@ async def _server(url: str, name: str, migrations: str) -> Inspection:
         )
         try:
             await _check_rights(connection, shown(url), name)
-            revision = await revision_of(connection)
+            revision, floors = await revision_of(connection), await floors_of(connection)
         finally:
             await connection.close()
     except (*GONE, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise DatabaseUnavailable(f"{shown(url)}: {why_not_opened(error)}") from error
-    return _inspection(shown(url), revision, migrations)
+    return _inspection(shown(url), revision, migrations, floors)
 
 
 async def _check_rights(connection: Any, place: str, name: str) -> None:

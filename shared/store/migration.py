@@ -23,6 +23,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
 from shared.store.failures import SchemaError
+from shared.store.schema import remember_floor
 from shared.store.statements import POSTGRESQL, dialect_of
 
 #: To where schemas are brought.
@@ -38,6 +39,7 @@ def upgrade_sqlite(connection: sqlite3.Connection, *, migrations: str) -> None:
         context = MigrationContext.configure(wrapped, opts=_steps(migrations))
         with Operations.context(context):
             context.run_migrations()
+        wrapped.exec_driver_sql(_floor(migrations))
         wrapped.commit()
         if connection.in_transaction:
             connection.commit()
@@ -57,7 +59,15 @@ def upgrade_script(*, migrations: str, revision: str | None) -> str:
     context = MigrationContext.configure(dialect=dialect_of(POSTGRESQL), opts=options)
     with Operations.context(context):
         context.run_migrations()
-    return script.getvalue()
+    return f"{script.getvalue()}\n{_floor(migrations)};\n"
+
+
+def _floor(migrations: str) -> str:
+    """Remembers of the newest revision the oldest whose releases can live with it: what came after it only
+    adds."""
+    steps = list(_script(migrations).walk_revisions())
+    floor = next(step for step in steps if not getattr(step.module, "additive", False))
+    return remember_floor(steps[0].revision, floor.revision)
 
 
 @lru_cache

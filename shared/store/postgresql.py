@@ -41,6 +41,7 @@ from shared.store.failures import (
 )
 from shared.store.sole import Sole
 from shared.store.statements import POSTGRESQL, Statements, arrays_of, insert_arrays, insertion_when
+from shared.store.usage import Usage
 
 Result = TypeVar("Result")
 
@@ -51,6 +52,10 @@ LATE_SECONDS = 5  # beyond that: a server that lives has said by then that a sta
 CONNECT_SECONDS = 10
 COMMIT_SECONDS = 30
 CLOSE_SECONDS = 30
+# For so long a change of the schema waits for a table in use, before it lets others go first.
+UPGRADE_WAIT_SECONDS = 1
+UPGRADE_PAUSE_SECONDS = 0.5
+UPGRADE_ATTEMPTS = 60
 # Within transactions plans are for the values again, in the same round trip.
 _BEGIN = "BEGIN; SET LOCAL plan_cache_mode = auto;"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode = auto;"
@@ -153,6 +158,14 @@ class PostgresDatabase:
         self._soles: list[AdvisoryLock] = []
         self._writing: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._waiting = 0
+
+    @property
+    def usage(self) -> Usage:
+        """How much of it is in use now, rights to jobs included."""
+        pool = self._pool
+        in_use = pool.get_size() - pool.get_idle_size()
+        return Usage(in_use=in_use, waiting=self._waiting, most=pool.get_max_size())
 
     async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
         """The rows of one statement."""
@@ -224,10 +237,13 @@ class PostgresDatabase:
                     await self._pool.release(connection)
 
     async def _acquired(self) -> Any:
+        self._waiting += 1
         try:
             return await self._pool.acquire(timeout=CONNECT_SECONDS)
         except TimeoutError:
             raise DatabaseBusy(f"no connection to PostgreSQL was free within {CONNECT_SECONDS} s") from None
+        finally:
+            self._waiting -= 1
 
     async def _kept(self, attempt: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """The result of repeated attempts, which go on when the caller is gone."""
@@ -421,15 +437,27 @@ async def _upgrade(connection: Any, name: str, migrations: str) -> None:
     if await revision_of(connection) != newest:
         # It takes its time to load, in which nobody shall wait for the lock.
         await asyncio.to_thread(importlib.import_module, "shared.store.migration")
+    for _ in range(UPGRADE_ATTEMPTS):
+        try:
+            return await _upgraded(connection, name, migrations, newest)
+        except asyncpg.LockNotAvailableError:
+            # Whoever waits for a table keeps all behind him waiting, those that only read it too.
+            await asyncio.sleep(UPGRADE_PAUSE_SECONDS)
+    raise DatabaseUnavailable("the schema cannot be brought up to date: its tables are in use all the time")
+
+
+async def _upgraded(connection: Any, name: str, migrations: str, newest: str) -> None:
     async with connection.transaction():
         # Services and workers that start together wait for one another here.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)
         if await connection.fetchval("SELECT to_regnamespace($1)::text", name) is None:
             await connection.execute(f'CREATE SCHEMA "{name}"')
-        for statement in schema.PROBE_STATEMENTS:
+        for statement in schema.BESIDE_STATEMENTS:
             await connection.execute(statement)
         revision = await revision_of(connection)
-        if revision != newest:
+        floors = await connection.fetch(schema.READ_FLOORS)
+        if revision != newest and not schema.lives_with(newest, revision, floors):
+            await connection.execute(f"SET LOCAL lock_timeout = '{UPGRADE_WAIT_SECONDS}s'")
             await connection.execute(await asyncio.to_thread(_script, migrations, revision))
 
 
@@ -445,3 +473,10 @@ async def revision_of(connection: Any) -> str | None:
         return None
     revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
     return revision
+
+
+async def floors_of(connection: Any) -> list[Any]:
+    """The floors of the revisions that the schema has had, which the connection searches."""
+    if await connection.fetchval("SELECT to_regclass($1)::text", schema.FLOORS) is None:
+        return []
+    return list(await connection.fetch(schema.READ_FLOORS))

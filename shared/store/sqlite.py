@@ -42,6 +42,7 @@ from shared.store.failures import (
 from shared.store.folders import lock_file, make_folder, sync
 from shared.store.sole import Sole
 from shared.store.statements import SQLITE, Statements, insert_row
+from shared.store.usage import Usage
 from shared.store.writer import GroupWriter, WriterClosed
 
 Result = TypeVar("Result")
@@ -295,6 +296,11 @@ class SqliteDatabase:
         except UniqueViolation:
             return False
 
+    @property
+    def usage(self) -> Usage:
+        """How much of it is in use now."""
+        return Usage(in_use=int(self._writer.is_busy), waiting=self._writer.waiting, most=1)
+
     def sole(self, job: str) -> Sole:
         """The right to `job`: ours, as the file is."""
         return _Owner()
@@ -438,9 +444,11 @@ def _prepare(path: Path, lock: int, migrations: str) -> None:
 
 
 def _upgrade(connection: sqlite3.Connection, migrations: str) -> None:
-    for statement in schema.PROBE_STATEMENTS:
+    for statement in schema.BESIDE_STATEMENTS:
         connection.execute(statement)
-    if _revision(connection) != schema.latest(migrations):
+    revision, newest = _revision(connection), schema.latest(migrations)
+    floors = connection.execute(schema.READ_FLOORS).fetchall()
+    if revision != newest and not schema.lives_with(newest, revision, floors):
         from shared.store.migration import upgrade_sqlite
 
         upgrade_sqlite(connection, migrations=migrations)

@@ -64,6 +64,16 @@ class GroupWriter(Generic[Item, Result]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it carries something out."""
+        return self._busy
+
+    @property
+    def waiting(self) -> int:
+        """Items that are not handed over yet."""
+        return len(self._waiting)
+
     async def put(self, item: Item) -> Result:
         """Carry out `item` and return its result once it is durable.
 

@@ -89,6 +89,7 @@ class Metrics:
         self._folder = _shared_folder
         self.service = _checked(service)
         self._transactions: dict[str, TransactionMetrics] = {}
+        self._read: list[tuple[Gauge, Callable[[], float]]] = []
         self._count = Counter(
             "xdsi_transactions",
             "Transactions answered",
@@ -116,20 +117,29 @@ class Metrics:
         return self._transactions[name]
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
-        """Show `read()` as `xdsi_<name>` whenever metrics are asked for; it must not block."""
-        Gauge(f"xdsi_{name}", documentation, registry=self._registry).set_function(read)
+        """Show `read()` as `xdsi_<name>` whenever metrics are asked for; it must not block.
+
+        Of several workers the largest is shown, each as it was when it was asked last.
+        """
+        self._read.append((self.level(name, documentation), read))
 
     def level(self, name: str, documentation: str) -> Gauge:
         """A number that its owner sets, `xdsi_<name>`; of several workers the largest is shown."""
         return Gauge(f"xdsi_{name}", documentation, registry=self._registry, multiprocess_mode="max")
 
+    def levels(self, name: str, documentation: str, label: str, of: Iterable[str]) -> dict[str, Gauge]:
+        """As `level`, by `label`: for each of the names `of`, which are of the settings."""
+        gauge = Gauge(
+            f"xdsi_{name}", documentation, (label,), registry=self._registry, multiprocess_mode="max"
+        )
+        return {one: gauge.labels(one) for one in of}
+
     def gauges(
         self, name: str, documentation: str, label: str, reads: Mapping[str, Callable[[], float]]
     ) -> None:
         """Show `xdsi_<name>` by `label`, for each of `reads` by its name."""
-        shown = Gauge(f"xdsi_{name}", documentation, (label,), registry=self._registry)
-        for of, read in reads.items():
-            shown.labels(_checked(of)).set_function(read)
+        shown = self.levels(name, documentation, label, map(_checked, reads))
+        self._read += ((shown[of], read) for of, read in reads.items())
 
     def counters(
         self, name: str, documentation: str, label: str, names: Iterable[str]
@@ -144,6 +154,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """All of them in Prometheus' text format, `CONTENT_TYPE`."""
+        for gauge, read in self._read:
+            gauge.set(read())
         if self._folder is None:
             return generate_latest(self._registry)
         of_all = CollectorRegistry()

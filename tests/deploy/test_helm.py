@@ -99,7 +99,8 @@ def test_every_pod_is_closed_and_asked_for_its_life_alone(values: Path):
     ):  # fmt: skip
         assert text.count(line) == pods, line
     assert text.count("kind: PodDisruptionBudget") == pods
-    assert text.count("[python3, /opt/xdsi/health.py, live, ") == 3 * pods
+    assert text.count("path: /health/live") == 2 * pods
+    assert "path: /health/ready" not in text
 
 
 @needs_helm

@@ -17,6 +17,7 @@ import pytest
 
 from xdsi.certificates import create_community
 from xdsi.services import Service
+from xdsi.stage import free_ports
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CONTAINERFILE = DEPLOY / "image" / "Containerfile"
@@ -57,45 +58,49 @@ def health(environment: dict[str, str], *words: str) -> subprocess.CompletedProc
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_probe_knows_the_port_of_every_service():
-    said = dict(re.findall(r'"([a-z-]+)": (\d+),', HEALTH.read_text("utf-8")))
-    assert said == {
-        service.value: str(service.settings_class().model_fields["port"].default) for service in Service
-    }
-
-
 @contextmanager
-def a_gateway(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A service and its port."""
+def a_gateway(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A service, ready."""
     command = [sys.executable, "-m", "xdsi", "serve", "gateway"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield process, process.stdout.readline().strip().rpartition(":")[2]
+            process.stdout.readline()
+            yield process
         finally:
             process.kill()
 
 
-def test_the_probe_asks_over_tls_as_the_node_and_sees_when_the_service_is_gone(tmp_path: Path):
+def test_the_probe_asks_without_a_certificate_and_sees_when_the_service_is_gone(tmp_path: Path):
     community = create_community(tmp_path / "pki", "Hospital North")
     environment = {
         "XDSI_DATA": str(tmp_path / "data"),
         "XDSI_PORT": "0",
+        "XDSI_HEALTH_PORT": str(free_ports(1)[0]),
         "XDSI_AUDIT__URL": "tls://127.0.0.1:9",
         "XDSI_TLS__CERTIFICATE": str(community.node.certificate),
         "XDSI_TLS__KEY": str(community.node.key),
         "XDSI_TLS__TRUST": str(community.trust),
     }
-    with a_gateway(environment) as (process, port):
-        asked = environment | {"XDSI_GATEWAY__PORT": port}
-        alive = health(asked, "live", "gateway")
+    with a_gateway(environment) as process:
+        alive = health(environment)
         assert (alive.returncode, alive.stdout) == (0, '{"status":"live","service":"gateway"}\n')
-        assert health(asked, "nothing", "gateway").returncode == 1
+        assert health(environment, "ready").returncode == 0
+        assert health(environment, "nothing").returncode == 1
         process.send_signal(signal.SIGKILL)
         process.wait()
-        gone = health(asked, "live", "gateway")
+        gone = health(environment)
         assert gone.returncode == 1
         assert "refused" in gone.stderr
+
+
+def test_the_image_sets_the_port_for_probes_that_prometheus_and_the_chart_ask():
+    (port,) = re.findall(r"XDSI_HEALTH_PORT=(\d+)", last_stage())
+    asked = (DEPLOY / "prometheus/prometheus.yaml").read_text("utf-8")
+    assert set(re.findall(r"- ([a-z-]+):(\d+)$", asked, re.MULTILINE)) == {
+        (one.value, port) for one in Service
+    }
+    assert port in (DEPLOY / "helm/xdsi/templates/_names.tpl").read_text("utf-8").splitlines()
 
 
 # --- as a container ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search
 from audit_repository.store.verification import verify
 from shared.audit import connection as connection_module
+from shared.audit import delivery as delivery_module
 from shared.audit import forwarder as forwarder_module
 from shared.audit import trial as trial_module
 from shared.audit.forwarder import Forwarder
@@ -126,9 +127,9 @@ async def test_a_receiver_that_takes_nothing_is_left_and_tried_again(tmp_path, m
 def impatient(monkeypatch):
     """The same waits, a fifth as long or less."""
     monkeypatch.setattr(trial_module, "RESTS", tuple(rest / 5 for rest in trial_module.RESTS))
-    monkeypatch.setattr(forwarder_module, "PATIENCE", trial_module.PATIENCE / 5)
-    monkeypatch.setattr(forwarder_module, "SHORTEST_PAUSE", 0.05)
-    monkeypatch.setattr(forwarder_module, "STEADY_SECONDS", 0.5)
+    monkeypatch.setattr(delivery_module, "PATIENCE", trial_module.PATIENCE / 5)
+    monkeypatch.setattr(delivery_module, "SHORTEST_PAUSE", 0.05)
+    monkeypatch.setattr(delivery_module, "STEADY_SECONDS", 0.5)
     monkeypatch.setattr(forwarder_module, "MEASURE_SECONDS", 0.2)
 
 
@@ -172,7 +173,7 @@ async def listening_at(port, serve):
 
 
 def aside(folder):
-    return sorted((folder / "testing" / "audit-set-aside").glob("*.record"))
+    return sorted((folder / "testing" / "audit-set-aside").rglob("*.record"))
 
 
 @pytest.mark.parametrize("poisoned", [[0], [29], [3, 4, 20]])

@@ -33,7 +33,7 @@ async def opened(folder):
 
 async def everything(spool) -> list[bytes]:
     found = []
-    while messages := await spool.next(100):
+    while messages := await spool.reader("test").next(100):
         found += [octets for _, octets in messages]
     return found
 
@@ -77,8 +77,8 @@ async def test_garbage_behind_the_last_message_is_cut(tmp_path):
 async def test_a_torn_cursor_costs_duplicates_and_no_message(tmp_path):
     async with opened(tmp_path) as spool:
         await spool.put(b"one", b"two")
-        await spool.done([(await spool.next(1))[0][0]])
-    os.truncate(tmp_path / "cursor", 5)
+        await spool.reader("test").done([(await spool.reader("test").next(1))[0][0]])
+    os.truncate(tmp_path / "cursor-test", 5)
 
     async with opened(tmp_path) as spool:
         assert await everything(spool) == [b"one", b"two"]
@@ -97,7 +97,7 @@ async def test_a_rotten_message_is_left_out_and_told(tmp_path):
 
     async with opened(tmp_path) as spool:
         assert await everything(spool) == [b"one", b"three", b"lost 1"]
-        spool.rewind()
+        spool.reader("test").rewind()
         assert await everything(spool) == [b"one", b"three", b"lost 1"]
 
 

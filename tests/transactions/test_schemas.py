@@ -53,7 +53,10 @@ def differences(path: Path, metadata: MetaData) -> list[Any]:
     with closing(sqlite3.connect(path)) as connection:
         engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
         with engine.connect() as wrapped:
-            options = {"include_name": lambda name, kind, _: name != "store_probe", "compare_type": True}
+            options = {
+                "include_name": lambda name, kind, _: name not in ("store_probe", "schema_floor"),
+                "compare_type": True,
+            }
             context = MigrationContext.configure(wrapped, opts=options)
             return list(compare_metadata(context, metadata))
 

@@ -20,7 +20,7 @@ import httpx2
 from cryptography import x509
 
 from shared.audit.connection import ConnectionEnded, opened, reason_of
-from shared.audit.forwarder import address_of
+from shared.audit.delivery import Destination, destinations
 from shared.http.client import http_client
 from shared.security import own_registry
 from shared.security.rights import NodeList
@@ -269,19 +269,22 @@ async def policies(service: Service, settings: ServiceSettings, own: Installatio
 
 
 async def trail(service: Service, settings: ServiceSettings, own: Installation) -> list[Finding]:
-    """Whether the audit repository takes a connection from this node."""
+    """Whether each audit repository takes a connection from this node."""
     if service is Service.AUDIT_REPOSITORY:
         return []
-    subject = "XDSI_AUDIT__URL"
     try:
-        host, port, tls = address_of(settings)
+        to = destinations(settings)
     except SettingsError:
         return []  # told by what refuses to start
-    url = settings.audit_url
+    return [finding for one in to for finding in await _taken(one, own)]
+
+
+async def _taken(to: Destination, own: Installation) -> list[Finding]:
+    subject, url = "XDSI_AUDIT__URL", to.url
     if finding := own.at(subject, url):
         return [finding]
     try:
-        async with asyncio.timeout(ANSWER_SECONDS), opened(host, port, tls) as connection:
+        async with asyncio.timeout(ANSWER_SECONDS), opened(to.host, to.port, to.tls) as connection:
             await connection.quiet(_TAKEN_SECONDS)
             certificate = connection.peer_certificate
     except ConnectionEnded as error:

@@ -115,9 +115,9 @@ def _issuer(settings: ServiceSettings) -> None:
 
 
 def _trail(settings: ServiceSettings) -> None:
-    from shared.audit.forwarder import address_of
+    from shared.audit.delivery import destinations
 
-    address_of(settings)
+    destinations(settings)
 
 
 # --- one service -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from audit_repository.app import build
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search
 from audit_repository.store.verification import verify
+from shared.audit import delivery as delivery_module
 from shared.audit import forwarder as forwarder_module
 from shared.audit import syslog
 from shared.audit.events import AuditEvent, AuditSource, query_object
@@ -554,7 +555,7 @@ async def test_events_of_a_change_are_sent_from_its_outbox_table(database_place,
             settings = sending(tmp_path, service.syslog.port)
             outbox = DatabaseOutbox(database, table)
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(forwarder_module, "KEPT_SECONDS", 0.0)
+                patched.setattr(delivery_module, "KEPT_SECONDS", 0.0)
                 async with forwarding(settings, outbox) as recorder:
 
                     async def work(transaction):
@@ -668,7 +669,7 @@ async def test_a_row_that_was_committed_late_with_a_low_number_is_sent_too(datab
     table = audit_outbox(metadata)
     database = await database_place.open(THINGS)
     try:
-        outbox = DatabaseOutbox(database, table)
+        (outbox,) = DatabaseOutbox(database, table).readers(["test"])
         insert = table.insert().values({name: bindparam(name) for name in ("id", "octets", "created")})
 
         async def add(row_id):

@@ -493,7 +493,7 @@ async def test_every_query_is_recorded_with_its_patient_and_its_parameters(regis
     await registry.query(queries.FIND_DOCUMENTS, FIND)
     await refused(registry, queries.FIND_DOCUMENTS, {"$XDSDocumentEntryPatientId": PATIENT})
 
-    events = [event for _, event in await registry.parts.recorder.spool.next(10)]
+    events = [event for _, event in await registry.parts.recorder.spool.reader("test").next(10)]
     assert [b'EventOutcomeIndicator="0"' in event for event in events] == [True, False]
     for event in events:
         assert b'csd-code="ITI-18"' in event

@@ -114,14 +114,14 @@ async def test_the_event_of_a_registration_is_committed_with_it(registry):
     assert b'csd-code="ITI-42"' in event
     assert submission.submission_set.unique_id.encode() in event
     assert b"P-1001^^^&amp;" in event
-    assert await registry.parts.recorder.spool.next(10) == []
+    assert await registry.parts.recorder.spool.reader("test").next(10) == []
 
 
 async def test_a_refused_registration_is_recorded_in_the_spool_alone(registry):
     await registry.refused(a_submission(a_document_entry(hash="")))
 
     assert await registry.outbox() == []
-    ((_, event),) = await registry.parts.recorder.spool.next(10)
+    ((_, event),) = await registry.parts.recorder.spool.reader("test").next(10)
     assert b'EventOutcomeIndicator="8"' in event
 
 
@@ -166,7 +166,7 @@ async def test_a_submission_that_cannot_be_read_is_refused_and_recorded(registry
     with pytest.raises(Rejected) as refusal:
         await registry.register_decoded(decode_submission(document))
     assert codes(refusal.value) == ["XDSRegistryMetadataError"]
-    assert len(await registry.parts.recorder.spool.next(10)) == 1
+    assert len(await registry.parts.recorder.spool.reader("test").next(10)) == 1
 
 
 # --- lifecycle -------------------------------------------------------------------------------------------
@@ -501,7 +501,7 @@ async def test_a_failing_database_is_told_and_recorded_and_nothing_acknowledged(
         with pytest.raises(UnavailableError) as refusal:
             await attempt
         assert codes(refusal.value) == [code]
-    events = [event for _, event in await registry.parts.recorder.spool.next(10)]
+    events = [event for _, event in await registry.parts.recorder.spool.reader("test").next(10)]
     assert [b'EventOutcomeIndicator="8"' in event for event in events] == [True, True]
 
 

@@ -228,7 +228,7 @@ async def test_a_message_is_recorded_with_its_change(registry, message, expected
 
 async def test_a_refused_message_is_recorded_with_whom_it_names(registry):
     await send(registry, a_message(M, ours(NEW), prior=[ours(PATIENT)]))
-    events = [event for _, event in await registry.parts.recorder.spool.next(10)]
+    events = [event for _, event in await registry.parts.recorder.spool.reader("test").next(10)]
     assert [b'EventOutcomeIndicator="8"' in event for event in events] == [True, True]
     assert b"P-1001" in events[0]
     assert b"NEW" in events[1]
@@ -236,5 +236,5 @@ async def test_a_refused_message_is_recorded_with_whom_it_names(registry):
 
 async def test_a_refused_message_without_ids_is_recorded_without_a_patient(registry):
     await send(registry, a_message(A, patients=()))
-    ((_, event),) = await registry.parts.recorder.spool.next(10)
+    ((_, event),) = await registry.parts.recorder.spool.reader("test").next(10)
     assert b"ParticipantObjectID" not in event

@@ -430,7 +430,7 @@ async def test_of_whom_nothing_may_be_seen_it_is_not_told_how_much_there_is(smal
 
 async def recorded(registry):
     """How many events came since the last look."""
-    return len(await registry.parts.recorder.spool.next(1000))
+    return len(await registry.parts.recorder.spool.reader("test").next(1000))
 
 
 async def test_more_patients_than_the_limit_are_refused_and_recorded_once(registry):
@@ -446,7 +446,7 @@ async def test_more_patients_than_the_limit_are_refused_and_recorded_once(regist
 
 async def test_a_query_is_recorded_for_each_patient_that_it_names(registry):
     await query(registry, DOCUMENTS, APPROVED_ONES | {f"{D}PatientId": BOTH})
-    events = [event for _, event in await registry.parts.recorder.spool.next(10)]
+    events = [event for _, event in await registry.parts.recorder.spool.reader("test").next(10)]
     assert [b"P-1001" in event for event in events] == [True, False]
     assert [b"P-2002" in event for event in events] == [False, True]
     for event in events:
@@ -461,6 +461,6 @@ async def test_a_query_is_recorded_for_each_patient_that_it_names(registry):
 async def test_a_query_that_names_nobody_is_recorded_without_a_patient(registry):
     await query(registry, DOCUMENTS, APPROVED_ONES | {f"{D}EventCodeList": [CT]})
     await refused(registry, DOCUMENTS)
-    events = [event for _, event in await registry.parts.recorder.spool.next(10)]
+    events = [event for _, event in await registry.parts.recorder.spool.reader("test").next(10)]
     assert [event.count(b"<ParticipantObjectIdentification") for event in events] == [1, 1]
     assert [b'EventOutcomeIndicator="8"' in event for event in events] == [False, True]

@@ -910,7 +910,7 @@ async def test_a_refused_update_is_recorded_in_the_spool_alone(registry, world):
     await refused(registry, an_update())
 
     assert len(await registry.outbox()) == before
-    ((_, event),) = await registry.parts.recorder.spool.next(10)
+    ((_, event),) = await registry.parts.recorder.spool.reader("test").next(10)
     assert b'EventOutcomeIndicator="8"' in event
 
 

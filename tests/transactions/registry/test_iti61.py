@@ -183,7 +183,7 @@ async def test_it_is_recorded_under_its_own_number(registry):
     await refused(registry, a_submission())
 
     (event,) = await registry.outbox()
-    ((_, failure),) = await registry.parts.recorder.spool.next(10)
+    ((_, failure),) = await registry.parts.recorder.spool.reader("test").next(10)
     for octets, outcome in ((event, b"0"), (failure, b"8")):
         assert b'csd-code="ITI-61"' in octets
         assert b'csd-code="110107"' in octets

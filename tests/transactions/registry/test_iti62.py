@@ -498,7 +498,7 @@ async def test_a_removal_is_recorded_for_each_patient_with_each_object(registry)
 
 async def test_a_refused_removal_is_recorded_with_what_was_asked(registry):
     await refused(registry, NOWHERE)
-    ((_, event),) = await registry.parts.recorder.spool.next(10)
+    ((_, event),) = await registry.parts.recorder.spool.reader("test").next(10)
     assert b'EventOutcomeIndicator="8"' in event
     assert NOWHERE.encode() in event
     assert b'csd-code="ITI-62"' in event
@@ -506,7 +506,7 @@ async def test_a_refused_removal_is_recorded_with_what_was_asked(registry):
 
 async def test_many_objects_are_recorded_in_several_records(registry):
     await refused(registry, *(new_uuid() for _ in range(MAX_OBJECTS + 1)))
-    events = [event for _, event in await registry.parts.recorder.spool.next(10)]
+    events = [event for _, event in await registry.parts.recorder.spool.reader("test").next(10)]
     named = [event.count(b"urn:ihe:iti:2017:ObjectRef") for event in events]
     assert sum(named) == MAX_OBJECTS + 1
     assert max(named) <= MAX_OBJECTS

@@ -212,14 +212,14 @@ async def test_what_a_message_changed_is_recorded_with_the_change(registry, feed
         assert f'ParticipantObjectID="{patient}'.encode() in event
         assert b'UserID="XDSI|XDSI"' in event
         assert b'type="MSH-10"' in event
-    assert await registry.parts.recorder.spool.next(10) == []
+    assert await registry.parts.recorder.spool.reader("test").next(10) == []
 
 
 async def test_refusals_are_recorded_as_failures(registry, feed):
     await answer(feed, adt("A40", patient=PATIENT, prior=PATIENT))
     await answer(feed, b"nonsense")
 
-    events = [event for _, event in await registry.parts.recorder.spool.next(10)]
+    events = [event for _, event in await registry.parts.recorder.spool.reader("test").next(10)]
     assert len(events) == 3
     assert all(b'EventOutcomeIndicator="8"' in event for event in events)
     assert await registry.outbox() == []

@@ -145,7 +145,7 @@ async def test_the_feed_speaks_tls_with_nodes_of_the_community_alone(tmp_path):
         refusals = 0
         async with asyncio.timeout(10):
             while refusals < 3:
-                for _, event in await service.registry._parts.recorder.spool.next(20):
+                for _, event in await service.registry._parts.recorder.spool.reader("test").next(20):
                     refusals += b'csd-code="110126"' in event
                 await asyncio.sleep(0.01)
 

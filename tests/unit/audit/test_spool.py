@@ -26,7 +26,7 @@ async def opened(folder, *, max_bytes=64 * MEGABYTE, on_full=OnFull.BLOCK):
 
 async def everything(spool) -> list[bytes]:
     found = []
-    while messages := await spool.next(7):
+    while messages := await spool.reader("test").next(7):
         found += [octets for _, octets in messages]
     return found
 
@@ -41,7 +41,7 @@ async def test_messages_come_out_in_the_order_in_which_they_went_in(tmp_path):
             await spool.put(message)
 
         assert await everything(spool) == numbered(50)
-        assert await spool.next(7) == []
+        assert await spool.reader("test").next(7) == []
 
 
 async def test_many_putters_at_once_lose_nothing(tmp_path):
@@ -54,8 +54,8 @@ async def test_many_putters_at_once_lose_nothing(tmp_path):
 async def test_what_is_not_done_comes_again_after_a_restart(tmp_path):
     async with opened(tmp_path) as spool:
         await spool.put(*numbered(20))
-        read = await spool.next(20)
-        await spool.done([sequence for sequence, _ in read[:12]])
+        read = await spool.reader("test").next(20)
+        await spool.reader("test").done([sequence for sequence, _ in read[:12]])
 
     async with opened(tmp_path) as spool:
         assert await everything(spool) == numbered(8, start=12)
@@ -64,9 +64,9 @@ async def test_what_is_not_done_comes_again_after_a_restart(tmp_path):
 async def test_rewinding_hands_out_again_what_is_not_done(tmp_path):
     async with opened(tmp_path) as spool:
         await spool.put(*numbered(20))
-        read = await spool.next(15)
-        await spool.done([sequence for sequence, _ in read[:5]])
-        spool.rewind()
+        read = await spool.reader("test").next(15)
+        await spool.reader("test").done([sequence for sequence, _ in read[:5]])
+        spool.reader("test").rewind()
 
         assert await everything(spool) == numbered(15, start=5)
 
@@ -74,14 +74,14 @@ async def test_rewinding_hands_out_again_what_is_not_done(tmp_path):
 async def test_numbers_grow_over_restarts_even_when_all_was_delivered(tmp_path):
     async with opened(tmp_path) as spool:
         await spool.put(b"one")
-        ((first, _),) = await spool.next(5)
-        await spool.done([first])
+        ((first, _),) = await spool.reader("test").next(5)
+        await spool.reader("test").done([first])
     for segment in tmp_path.glob("*.segment"):
         segment.unlink()
 
     async with opened(tmp_path) as spool:
         await spool.put(b"two")
-        ((second, octets),) = await spool.next(5)
+        ((second, octets),) = await spool.reader("test").next(5)
         assert second > first
         assert octets == b"two"
 
@@ -92,8 +92,8 @@ async def test_delivered_segments_are_removed(tmp_path):
             await spool.put(b"x" * 100_000)
         assert len(list(tmp_path.glob("*.segment"))) > 2
 
-        while read := await spool.next(5):
-            await spool.done([sequence for sequence, _ in read])
+        while read := await spool.reader("test").next(5):
+            await spool.reader("test").done([sequence for sequence, _ in read])
 
         assert len(list(tmp_path.glob("*.segment"))) == 1
         assert spool.waiting == 0
@@ -116,9 +116,9 @@ async def test_a_full_spool_blocks_and_goes_on_when_there_is_room(tmp_path):
             await spool.put(b"x" * 100_000)
 
         kept = 0
-        while read := await spool.next(5):
+        while read := await spool.reader("test").next(5):
             kept += len(read)
-            await spool.done([sequence for sequence, _ in read])
+            await spool.reader("test").done([sequence for sequence, _ in read])
         assert kept == 10
         await spool.put(b"x" * 100_000)
         await spool.check()
@@ -204,3 +204,114 @@ def test_damage_in_any_one_octet_costs_one_frame_alone():
         found = [item.octets for item in segments.frames(bytes(octets))]
 
         assert len(found) == 4
+
+
+# --- several destinations ------------------------------------------------------------------------------
+
+
+async def some(spool, name, most=1_000) -> list[bytes]:
+    return [octets for _, octets in await spool.reader(name).next(most)]
+
+
+async def test_every_destination_has_everything_in_its_own_time(tmp_path):
+    async with opened(tmp_path) as spool:
+        fast, slow = spool.readers(["fast", "slow"])
+        await spool.put(*numbered(20))
+        read = await fast.next(20)
+        await fast.done([sequence for sequence, _ in read])
+        assert await some(spool, "slow", 5) == numbered(5)
+        slow.rewind()
+        assert await some(spool, "slow") == numbered(20)
+        assert await some(spool, "fast") == []
+        assert spool.waiting == 20
+
+    async with opened(tmp_path) as spool:
+        assert await some(spool, "slow") == numbered(20)
+        assert await some(spool, "fast") == []
+
+
+async def test_a_segment_stays_until_every_destination_has_it(tmp_path):
+    async with opened(tmp_path, max_bytes=2 * MEGABYTE) as spool:
+        readers = spool.readers(["one", "other"])
+        for _ in range(10):
+            await spool.put(b"x" * 100_000)
+        left = []
+        for reader in readers:
+            while read := await reader.next(5):
+                await reader.done([sequence for sequence, _ in read])
+            left.append(len(list(tmp_path.glob("*.segment"))))
+        assert left[0] > 3
+        assert left[1] == 1
+
+
+async def test_a_destination_that_is_away_blocks_nothing_until_the_bound(tmp_path):
+    async with opened(tmp_path, max_bytes=2 * MEGABYTE) as spool:
+        there, _ = spool.readers(["there", "away"])
+        had = 0
+        while spool.fill < 0.9:
+            await spool.put(b"x" * 100_000)
+            read = await there.next(5)
+            await there.done([sequence for sequence, _ in read])
+            had += len(read)
+        assert had > 15
+        with pytest.raises(AuditUnavailable):
+            await spool.put(b"x" * MEGABYTE)
+
+
+async def test_a_new_destination_begins_with_what_another_has_not_had(tmp_path):
+    async with opened(tmp_path) as spool:
+        (old,) = spool.readers(["old"])
+        await spool.put(*numbered(20))
+        await old.done([(await old.next(12))[-1][0]])
+        spool.readers(["old", "new"])
+        assert await some(spool, "new") == numbered(8, 12)
+
+
+async def test_what_was_owed_to_a_destination_is_owed_to_the_one_in_its_place(tmp_path):
+    async with opened(tmp_path) as spool:
+        one, _ = spool.readers(["one", "former"])
+        await spool.put(*numbered(20))
+        await one.done([(await one.next(20))[-1][0]])
+
+    async with opened(tmp_path) as spool:
+        spool.readers(["one", "latter"])
+        assert await some(spool, "one") == []
+        assert await some(spool, "latter") == numbered(20)
+    assert {path.name for path in tmp_path.glob("cursor*")} == {"cursor-one", "cursor-latter"}
+
+
+async def test_a_destination_that_is_named_no_more_keeps_nothing(tmp_path):
+    async with opened(tmp_path, max_bytes=2 * MEGABYTE) as spool:
+        one, _ = spool.readers(["one", "former"])
+        for _ in range(10):
+            await spool.put(b"x" * 100_000)
+        while read := await one.next(5):
+            await one.done([sequence for sequence, _ in read])
+        spool.readers(["one"])
+        assert len(list(tmp_path.glob("*.segment"))) == 1
+
+
+async def test_what_an_older_release_had_sent_is_not_sent_again(tmp_path):
+    async with opened(tmp_path) as spool:
+        (only,) = spool.readers(["only"])
+        await spool.put(*numbered(20))
+        await only.done([(await only.next(12))[-1][0]])
+    (tmp_path / "cursor-only").rename(tmp_path / "cursor")
+
+    async with opened(tmp_path) as spool:
+        spool.readers(["one", "other"])
+        assert await some(spool, "one") == await some(spool, "other") == numbered(8, 12)
+    assert not (tmp_path / "cursor").exists()
+
+
+async def test_a_number_is_new_to_every_reader_even_when_nothing_is_left_on_disk(tmp_path):
+    async with opened(tmp_path) as spool:
+        spool.readers(["one", "other"])
+        await spool.put(*numbered(3))
+        await spool.reader("other").done([(await spool.reader("other").next(3))[-1][0]])
+    for segment in tmp_path.glob("*.segment"):
+        segment.unlink()
+
+    async with opened(tmp_path) as spool:
+        await spool.put(b"new")
+        assert await some(spool, "one") == await some(spool, "other") == [b"new"]

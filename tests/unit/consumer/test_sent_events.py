@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from consumer.store.sent_events import SentEvents
-from shared.audit.forwarder import KEPT_SECONDS
+from shared.audit.delivery import KEPT_SECONDS
 from shared.audit.spool import Spool
 from shared.settings import OnFull
 
@@ -20,13 +20,13 @@ async def waiting_after(tmp_path: Path, note: str | None) -> list[bytes]:
     if note is not None:
         (tmp_path / "sent-events.json").write_text(note, "ascii")
     await SentEvents(tmp_path).forget_old(spool)
-    found = [octets for _, octets in await spool.next(10)]
+    found = [octets for _, octets in await spool.reader("test").next(10)]
     await spool.close()
     return found
 
 
 def note(sequence: int, seconds_ago: float) -> str:
-    return json.dumps({"sequence": sequence, "time": time.time() - seconds_ago})
+    return json.dumps({"sent": {"test": sequence}, "time": time.time() - seconds_ago})
 
 
 async def test_what_was_sent_a_minute_ago_is_let_go(tmp_path: Path):
@@ -45,6 +45,6 @@ async def test_without_a_readable_note_nothing_is_let_go(tmp_path: Path):
 
 def test_nothing_sent_leaves_the_note_as_it_is(tmp_path: Path):
     sent = SentEvents(tmp_path)
-    sent.remember(7)
-    sent.remember(None)
-    assert json.loads((tmp_path / "sent-events.json").read_text("ascii"))["sequence"] == 7
+    sent.remember({"test": 7})
+    sent.remember({})
+    assert json.loads((tmp_path / "sent-events.json").read_text("ascii"))["sent"] == {"test": 7}

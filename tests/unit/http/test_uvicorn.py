@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 
 from shared.http.limits import HttpLimits
 from shared.http.protocol import ServerParts, XdsiProtocol
+from shared.http.proxied import Entrance
 from shared.http.server import sweep_one
 
 
@@ -79,7 +80,7 @@ def application():
 
 
 @pytest.fixture
-def house(application):
+def parts(application):
     config = Config(
         application,
         http=XdsiProtocol,
@@ -91,17 +92,18 @@ def house(application):
     )
     config.load()
     with ThreadPoolExecutor(1) as senders:
-        yield ServerParts(config=config, limits=HttpLimits(), senders=senders)
+        entrance = Entrance(connections=10, per_peer=10)
+        yield ServerParts(config=config, limits=HttpLimits(), senders=senders, admission=entrance)
 
 
 @pytest.fixture
-async def connection(house, application):
-    protocol = XdsiProtocol(house)
+async def connection(parts, application):
+    protocol = XdsiProtocol(parts)
     transport = Transport()
     protocol.connection_made(transport)
     yield protocol, transport
     application.release.set()
-    await asyncio.gather(*house.state.tasks)
+    await asyncio.gather(*parts.state.tasks)
     if protocol.timeout_keep_alive_task:
         protocol.timeout_keep_alive_task.cancel()
 
@@ -198,12 +200,12 @@ async def test_the_task_of_a_request_begins_after_its_extensions_are_complete(co
     }
 
 
-async def test_a_connection_counts_until_it_is_lost(connection, house):
+async def test_a_connection_counts_until_it_is_lost(connection, parts):
     protocol, _ = connection
-    assert house.admission.open == 1
+    assert parts.admission.open == 1
     protocol.connection_lost(None)
-    assert house.admission.open == 0
-    assert not house.state.connections
+    assert parts.admission.open == 0
+    assert not parts.state.connections
 
 
 async def test_time_in_which_nothing_is_read_is_not_held_against_the_client(connection):
@@ -236,20 +238,20 @@ async def test_a_header_is_cut_within_a_second_after_15_and_not_before(connectio
     assert transport.written.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_refused_connection_lingers_for_its_answer_and_then_ends(connection, house):
+async def test_a_refused_connection_lingers_for_its_answer_and_then_ends(connection, parts):
     protocol, transport = connection
     protocol.data_received(b"nonsense\r\n\r\n")
     assert transport.written.startswith(b"HTTP/1.1 400 ")
     protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert not house.state.tasks
-    assert house.lingering == 1
+    assert not parts.state.tasks
+    assert parts.lingering == 1
     for _ in range(2):
         protocol.sweep(1.0)
     assert not transport.aborted
     protocol.sweep(1.0)
     assert transport.aborted
     protocol.connection_lost(None)
-    assert house.lingering == 0
+    assert parts.lingering == 0
 
 
 async def test_an_answer_that_nobody_takes_is_cut_at_20_seconds(connection):
@@ -272,7 +274,7 @@ async def test_an_answer_that_moves_is_not_cut(connection):
     assert not transport.aborted
 
 
-def test_a_mistake_about_one_connection_ends_that_connection_alone(house):
+def test_a_mistake_about_one_connection_ends_that_connection_alone(parts):
     class Broken:
         transport = Transport()
 

@@ -44,6 +44,11 @@ audit-repository: {https: 8050, syslog: 6514}
 gateway: {https: 8060}
 {{- end }}
 
+{{/* Where every service shows its health and metrics, without TLS. */}}
+{{- define "xdsi.health-port" -}}
+8070
+{{- end }}
+
 {{- define "xdsi.url" -}}
 {{- $ports := get (include "xdsi.ports" .root | fromYaml) .name -}}
 https://{{ include "xdsi.member" . }}:{{ $ports.https }}

@@ -9,6 +9,8 @@
 {{- end -}}
 {{- $env := dict
       "XDSI_HOST" "0.0.0.0"
+      "XDSI_HEALTH_HOST" "0.0.0.0"
+      "XDSI_HEALTH_PORT" (include "xdsi.health-port" .)
       "XDSI_PUBLIC_URL" (.service.publicUrl | default (include "xdsi.url" .))
       "XDSI_AFFINITY_DOMAIN" $values.community.affinityDomain
       "XDSI_HOME_COMMUNITY_ID" $values.community.homeCommunityId
@@ -24,6 +26,7 @@
 {{- $_ := set $env "XDSI_DICOMWEB_PEERS" (list (get $url "imaging-source") | toJson) -}}
 {{- end -}}
 {{- if and $values.database.secretName (not (has .name (list "consumer" "gateway"))) -}}
+{{- $_ := set $env "XDSI_DATABASE_WAIT_SECONDS" "300" -}}
 {{- $_ := set $env "XDSI_DATABASE_URL__FILE" (printf "/run/xdsi/database/%s" $values.database.key) -}}
 {{- end -}}
 {{- if and $values.s3.bucket (eq .name "repository") -}}
@@ -49,8 +52,9 @@
 {{- end }}
 
 {{- define "xdsi.probe" -}}
-exec:
-  command: [python3, /opt/xdsi/health.py, live, {{ .name }}]
+httpGet:
+  path: /health/live
+  port: health
 periodSeconds: {{ .every }}
 timeoutSeconds: 6
 failureThreshold: {{ .failures }}
@@ -107,11 +111,18 @@ spec:
         - name: {{ $port }}
           containerPort: {{ $number }}
         {{- end }}
+        - name: health
+          containerPort: {{ include "xdsi.health-port" . }}
+      # It lives before it listens, while its database is waited for.
+      startupProbe:
+        tcpSocket:
+          port: https
+        periodSeconds: 2
+        failureThreshold: 180
+      livenessProbe: {{- include "xdsi.probe" (dict "every" 20 "failures" 3) | nindent 8 }}
       # A service whose database is away for a while still answers, that it is busy: readiness by /health/ready would
       # take away all replicas at once.
-      startupProbe: {{- include "xdsi.probe" (dict "name" .name "every" 2 "failures" 60) | nindent 8 }}
-      livenessProbe: {{- include "xdsi.probe" (dict "name" .name "every" 20 "failures" 3) | nindent 8 }}
-      readinessProbe: {{- include "xdsi.probe" (dict "name" .name "every" 10 "failures" 2) | nindent 8 }}
+      readinessProbe: {{- include "xdsi.probe" (dict "every" 10 "failures" 2) | nindent 8 }}
       lifecycle:
         preStop:
           exec:

@@ -32,3 +32,11 @@ def upgrade() -> None:
         sa.Column("created", sa.Text(), nullable=False),
         sqlite_autoincrement=True,
     )
+    op.create_table(
+        "audit_outbox_copy",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("octets", sa.LargeBinary(), nullable=False),
+        sa.Column("created", sa.Text(), nullable=False),
+        sqlite_autoincrement=True,
+    )
