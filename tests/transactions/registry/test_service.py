@@ -142,9 +142,10 @@ async def test_the_feed_speaks_tls_with_nodes_of_the_community_alone(tmp_path):
         async with http_client(tls, peers=(service.base,)) as http:
             policies = await http.post(f"{service.base}/consent/policies", json={"patient_id": PATIENT})
         assert policies.status_code == 200
+        # Those that follow within the minute are counted.
         refusals = 0
         async with asyncio.timeout(10):
-            while refusals < 3:
+            while not refusals:
                 for _, event in await service.registry._parts.recorder.spool.reader("test").next(20):
                     refusals += b'csd-code="110126"' in event
                 await asyncio.sleep(0.01)
