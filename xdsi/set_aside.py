@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.audit import resending
 from shared.audit.connection import opened
-from shared.audit.delivery import Destination, destinations
+from shared.audit.delivery import AuditDestination, destinations
 from shared.audit.resending import Resent
 from shared.settings import ServiceSettings
 from xdsi.failures import Failed
@@ -49,7 +49,7 @@ async def sent_again(settings: ServiceSettings) -> Resent:
     return resent
 
 
-def _by_destination(settings: ServiceSettings) -> list[tuple[Destination, Sequence[Path]]]:
+def _by_destination(settings: ServiceSettings) -> list[tuple[AuditDestination, Sequence[Path]]]:
     """Whose each record is: its folder says so; what nobody named has any more is for the first."""
     first, *others = destinations(settings)
     files = set_aside(settings.data)

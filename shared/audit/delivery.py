@@ -47,7 +47,7 @@ ENDINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class AuditDestination:
     """An audit repository, and how it is spoken to; `name` is host and port."""
 
     name: str
@@ -57,7 +57,7 @@ class Destination:
     tls: ssl.SSLContext | None
 
 
-def destinations(settings: ServiceSettings) -> tuple[Destination, ...]:
+def destinations(settings: ServiceSettings) -> tuple[AuditDestination, ...]:
     """The audit repositories that `audit.url` names.
 
     Raises
@@ -68,7 +68,7 @@ def destinations(settings: ServiceSettings) -> tuple[Destination, ...]:
     return tuple(_destination(settings, url) for url in settings.audit_urls)
 
 
-def _destination(settings: ServiceSettings, url: str) -> Destination:
+def _destination(settings: ServiceSettings, url: str) -> AuditDestination:
     tls = settings.tls
     try:
         scheme, host, port = syslog_address(url)
@@ -78,7 +78,7 @@ def _destination(settings: ServiceSettings, url: str) -> Destination:
     if scheme != "tcp":
         context = client_context(tls)
         context.check_hostname = tls.check_host_names
-    return Destination(f"{host}:{port}", url, host, port, context)
+    return AuditDestination(f"{host}:{port}", url, host, port, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,12 @@ class Delivery:
     """
 
     def __init__(
-        self, destination: Destination, sources: Sequence[EventSource], *, aside: Path, author: AuditSource
+        self,
+        destination: AuditDestination,
+        sources: Sequence[EventSource],
+        *,
+        aside: Path,
+        author: AuditSource,
     ) -> None:
         self.destination = destination
         self._sources = tuple(sources)

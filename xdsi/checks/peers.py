@@ -20,7 +20,7 @@ import httpx2
 from cryptography import x509
 
 from shared.audit.connection import ConnectionEnded, opened, reason_of
-from shared.audit.delivery import Destination, destinations
+from shared.audit.delivery import AuditDestination, destinations
 from shared.http.client import http_client
 from shared.security import own_registry
 from shared.security.rights import NodeList
@@ -279,7 +279,7 @@ async def trail(service: Service, settings: ServiceSettings, own: Installation) 
     return [finding for one in to for finding in await _taken(one, own)]
 
 
-async def _taken(to: Destination, own: Installation) -> list[Finding]:
+async def _taken(to: AuditDestination, own: Installation) -> list[Finding]:
     subject, url = "XDSI_AUDIT__URL", to.url
     if finding := own.at(subject, url):
         return [finding]
