@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -143,8 +143,10 @@ def get(path: str, accept: str = "*/*", more: str = "") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n{more}\r\n".encode()
 
 
-def services(folder: Path) -> tuple[ImagingSourceSettings, list[Process]]:
-    """A registry, for consent, and an imaging source."""
+def services(
+    folder: Path, more: Mapping[str, str] | None = None
+) -> tuple[ImagingSourceSettings, list[Process]]:
+    """A registry, for consent, and an imaging source; `more` are further settings."""
     registry, feed, source, dimse, audit, syslog = free_ports(6)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
     told = {
@@ -157,7 +159,7 @@ def services(folder: Path) -> tuple[ImagingSourceSettings, list[Process]]:
         "XDSI_AUDIT_REPOSITORY__PORT": str(audit),
         "XDSI_AUDIT_REPOSITORY__SYSLOG_PORT": str(syslog),
         "XDSI_AUDIT__URL": f"tcp://127.0.0.1:{syslog}",
-    }
+    } | dict(more or {})
     wanted = (Service.AUDIT_REPOSITORY, Service.REGISTRY, Service.IMAGING_SOURCE)
     members = [Process(service, environment | told, folder / f"{service}.log") for service in wanted]
     return ImagingSourceSettings.load(None, told), members
@@ -205,7 +207,7 @@ def _compare(
                 get(f"/dicom-web/studies/{study}", dicom, "Connection: close\r\n"),
             ),
         }
-        speeds = _speeds(
+        speeds = speeds_of(
             {name: lambda one=one: one[0].seconds(one[1]) for name, one in contenders.items()}, rounds
         )
         for client, _ in contenders.values():
@@ -224,7 +226,7 @@ def _compare(
     }
 
 
-def _speeds(contenders: dict[str, Callable[[], tuple[float, int]]], rounds: int) -> dict[str, float]:
+def speeds_of(contenders: dict[str, Callable[[], tuple[float, int]]], rounds: int) -> dict[str, float]:
     """Median bytes per second of each, measured in turns; two rounds warm the page cache first."""
     seen: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 2):

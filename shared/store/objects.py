@@ -276,11 +276,14 @@ class Reading:
         if not self._coming:
             raise StopIteration
         future, length = self._coming.popleft()
+        _allowance.give_back(length)
         try:
             octets = future.result()
-        finally:
-            _allowance.give_back(length)
+        except BaseException:
+            self.close()
+            raise
         if len(octets) != length:
+            self.close()
             raise ObjectLost("the object is shorter than it was")
         return octets
 

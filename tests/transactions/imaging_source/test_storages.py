@@ -16,6 +16,7 @@ from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused
 from imaging_source.maintenance.backup import backup, restore
 from imaging_source.store import objects as content_objects
 from imaging_source.store.adoption import adopt
+from imaging_source.store.incoming import StoreUnusable
 from imaging_source.store.stores import open_contents
 from imaging_source.transactions import rad68
 from shared.audit.events import Outcome
@@ -417,6 +418,18 @@ async def test_a_store_that_cannot_be_used_is_told_in_use(
             await source.parts.instances.check()
     finally:
         await close_source(source)
+
+
+async def test_a_store_that_refuses_the_key_is_told_in_use(storages: Storages, tmp_path: Path, caplog):
+    async with faulty(storages.access, shares={Fault.REFUSED: 1.0}, codes=(403,)) as line:
+        source = await opened(storages.objects(line.settings), tmp_path / "data")
+        with pytest.raises(Refused, match="cannot be kept at the moment"):
+            await source.keep(a_ct())
+        with pytest.raises(StoreUnusable, match="refuses the key; correct XDSI_S3__ACCESS_KEY and"):
+            await source.parts.instances.check()
+        await close_source(source)
+    assert "refuses the key; correct XDSI_S3__ACCESS_KEY and XDSI_S3__SECRET_KEY" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 # --- where they are ----------------------------------------------------------------------------------
