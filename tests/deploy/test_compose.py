@@ -71,6 +71,25 @@ def test_no_password_stands_in_a_file_and_secrets_go_to_whoever_needs_them(file:
         assert ("database-url" in container.get("secrets", [])) == asked, name
 
 
+def test_an_object_store_beside_the_community_has_no_rights_and_its_keys_are_files():
+    stored = services("compose.s3.yaml")
+    for name in ("object-store", "bucket"):
+        assert stored[name]["security_opt"] == ["no-new-privileges"]
+        assert stored[name]["cap_drop"] == ["ALL"]
+        assert stored[name]["read_only"] is True
+        assert "ports" not in stored[name]
+    for name in ("repository", "imaging-source"):
+        known = set(variables(Service(name).settings_class()))
+        environment = stored[name]["environment"]
+        assert set(environment) <= known
+        assert environment["XDSI_S3__ENDPOINT"].startswith("https://object-store:")
+        # What stands in the file beside is not handed over twice.
+        assert set(stored[name]["secrets"]) == {"database-url", "s3-access-key", "s3-secret-key"}
+    text = (COMPOSE / "compose.s3.yaml").read_text("utf-8")
+    assert "--host object-store" in (COMPOSE / "compose.yaml").read_text("utf-8")
+    assert not re.search(r"(ACCESS_KEY|SECRET_KEY): ", text)
+
+
 def test_the_key_of_the_authority_is_seen_by_no_service():
     for name, container in services("compose.yaml").items():
         seen = any(volume.startswith("authority:") for volume in container.get("volumes", []))
