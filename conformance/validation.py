@@ -25,6 +25,7 @@ JUDGES: Final = {
     Kind.JWT: "json_web_token",
     Kind.ADT: "adt",
     Kind.FHIR: "fhir",
+    Kind.DICOM_JSON: "dicomweb",
 }
 
 

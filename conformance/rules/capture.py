@@ -10,7 +10,7 @@ from conformance.judgement import Judgement
 from conformance.readers.http import HttpMessage, http_messages
 from conformance.readers.source import Source
 from conformance.requirements import finding
-from conformance.rules import message
+from conformance.rules import dicomweb, message
 
 _SOAP: Final = frozenset({"application/soap+xml", "text/xml", "application/xml", "application/xop+xml"})
 
@@ -23,15 +23,20 @@ def judged(source: Source) -> Judgement:
 
 
 def _messages(source: Source, judgement: Judgement) -> Iterator[Finding]:
-    exchange = message.Exchange()
+    exchange, web = message.Exchange(), dicomweb.WebExchange()
     titles: list[str] = []
     for one in http_messages(source):
-        yield from _message(one, exchange, judgement)
+        yield from _message(one, exchange, web, judgement)
         titles.append(judgement.title)
     judgement.title = "; ".join(dict.fromkeys(titles)) or judgement.title
 
 
-def _message(one: HttpMessage, exchange: message.Exchange, judgement: Judgement) -> Iterator[Finding]:
+def _message(
+    one: HttpMessage, exchange: message.Exchange, web: dicomweb.WebExchange, judgement: Judgement
+) -> Iterator[Finding]:
+    if dicomweb.is_dicomweb(one, web):
+        yield from dicomweb.captured(one, web, judgement)
+        return
     if _is_soap(one):
         yield from message.captured(one, exchange, judgement)
         return

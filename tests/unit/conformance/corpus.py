@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from conformance.corpus import assertions, audit, feeds, mado, mado_fhir, manifests, messages, metadata
+from conformance.corpus import (
+    assertions,
+    audit,
+    dicomweb,
+    feeds,
+    mado,
+    mado_fhir,
+    manifests,
+    messages,
+    metadata,
+)
 from conformance.corpus.example import Example
 
 CORPUS: list[Example] = [
     example
-    for module in (manifests, mado, mado_fhir, metadata, messages, audit, assertions, feeds)
+    for module in (manifests, mado, mado_fhir, metadata, messages, audit, assertions, feeds, dicomweb)
     for example in module.examples()
 ]
