@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from xdsi.forked import Forked
 from xdsi.services import Service
 
 # In the order in which they start: who is written to comes before who writes.
@@ -111,7 +111,7 @@ class Process:
     config: Path | None = None
     url: str = ""
     _begun: int = 0
-    _process: subprocess.Popen[str] | None = None
+    _process: Forked | None = None
     _lines: SimpleQueue[str] = field(default_factory=SimpleQueue)
 
     def start(self) -> None:
@@ -119,28 +119,21 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._begun = log.tell()
-        self._process = self._opened()
+        self._process = Forked(self.arguments, self.environment, self.log)
         self._lines = SimpleQueue()
         threading.Thread(target=self._read, args=(self._process, self._lines), daemon=True).start()
 
     @property
-    def command(self) -> list[str]:
-        """The words of the command."""
+    def arguments(self) -> list[str]:
+        """The words after `xdsi`."""
         config = ["--config", str(self.config)] if self.config else []
-        return [sys.executable, "-m", "xdsi", "serve", self.service.value, *config]
-
-    def _opened(self) -> subprocess.Popen[str]:
-        with self.log.open("ab") as log:
-            return subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                self.command, env=dict(self.environment), stdout=subprocess.PIPE, stderr=log, text=True
-            )
+        return ["serve", self.service.value, *config]
 
     @staticmethod
-    def _read(process: subprocess.Popen[str], lines: SimpleQueue[str]) -> None:
-        if process.stdout:
-            with process.stdout as stdout:
-                for line in stdout:
-                    lines.put(line)
+    def _read(process: Forked, lines: SimpleQueue[str]) -> None:
+        with process.stdout as stdout:
+            for line in stdout:
+                lines.put(line)
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Wait until the service says that it is ready.

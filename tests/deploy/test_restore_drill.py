@@ -23,7 +23,6 @@ from lxml import etree
 
 from shared.audit import syslog
 from tests.support.community import cx, permit, settings_of, started
-from tests.support.forked import forked_services
 from tests.support.postgres import binaries, running
 from tests.support.trail import told
 from tests.support.waiting import until
@@ -213,7 +212,7 @@ async def test_a_community_that_is_destroyed_is_restored_elsewhere_with_all_that
             environment = new.environment(backup)
             await script("restore.sh", "database", environment=environment)
             await script("restore.sh", "files", environment=environment)
-            with forked_services(), started(new.stage()) as stage:
+            with started(new.stage()) as stage:
                 print(f"restored and ready after {time.monotonic() - began:.1f} s")
                 await all_of_it_is_there(new, stage, sent, before)
         finally:
@@ -224,7 +223,7 @@ async def destroyed_after_a_backup(folder: Path, backup: Path, times: int) -> tu
     """What was sent to a community until it was destroyed, and what was acknowledged before its backup, by
     when people had done everything so many times."""
     [port] = free_ports(1)
-    with archiving_database(backup, port) as database, forked_services():
+    with archiving_database(backup, port) as database:
         old = Place(folder / "old", database, port)
         environment = old.environment(backup)
         stage = old.stage()

@@ -41,7 +41,6 @@ from shared.soap.client import SoapClient
 from shared.soap.envelope import encode_request
 from shared.soap.package import write_package
 from shared.soap.transaction import SoapTransaction
-from tests.support.forked import forked_services
 from tests.support.metadata import DOMAIN
 from xdsi.audit import collect
 from xdsi.certificates import Community
@@ -78,7 +77,7 @@ SERVICES: dict[Service, type[ServiceSettings]] = {
 @contextmanager
 def running(folder: Path, *, tls: bool = True, **changes: Any) -> Iterator[Stage]:
     """A community that runs; at the end every service must stop in order, with exit status 0."""
-    with forked_services(), started(Stage(folder, tls=tls, changes=changes)) as stage:
+    with started(Stage(folder, tls=tls, changes=changes)) as stage:
         yield stage
 
 

@@ -21,7 +21,6 @@ from shared.messages.iti42 import ITI42, RegisterRequest
 from shared.settings import TlsSettings
 from shared.soap.client import SoapClient
 from shared.soap.transaction import SoapTransaction
-from tests.support.forked import forked_services
 from xdsi.community import Process
 from xdsi.patient import END, START
 from xdsi.services import Service
@@ -74,9 +73,8 @@ def running_registry(
     """A registry that runs; at the end it must stop in order, with exit status 0."""
     registry = RegistryProcess(folder, database_url, **changes)
     try:
-        with forked_services():
-            registry.start()
-            yield registry
+        registry.start()
+        yield registry
     except BaseException:
         registry.process.kill()
         raise

@@ -184,7 +184,9 @@ class Rig:
         if faults:
             environment["XDSI_FAULTS"] = json.dumps(faults)
         log = self.folder / "repository.log"
-        self._process = program("tests.support.faulty_repository", env=os.environ | environment, log=log)
+        self._process = program(
+            "tests.support.unread", "tests.support.faulty_repository", env=os.environ | environment, log=log
+        )
         return " ready " in await first_line(self._process)
 
     async def died(self, seconds: float = 20) -> None:

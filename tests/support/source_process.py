@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx2
 
-from tests.support.forked import forked_services
 from xdsi.community import Process
 from xdsi.services import Service
 from xdsi.stage import free_ports, write_toml
@@ -67,10 +66,9 @@ class SourceProcess:
 def running_sources(*sources: SourceProcess) -> Iterator[None]:
     """Imaging sources that run; at the end those that live must stop in order, with exit status 0."""
     try:
-        with forked_services():
-            for one in sources:
-                one.start()
-            yield
+        for one in sources:
+            one.start()
+        yield
     except BaseException:
         for one in sources:
             one.process.kill()
