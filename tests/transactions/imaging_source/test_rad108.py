@@ -40,7 +40,7 @@ async def a_client(intake):
 
 @pytest.fixture
 async def intake(tmp_path, database_place):
-    async with an_intake(tmp_path, database_place, public_url="https://pacs.example.org") as made:
+    async with an_intake(tmp_path, database_place, public_url="https://localhost:8443") as made:
         yield made
 
 
@@ -75,7 +75,7 @@ async def test_what_is_stored_is_listed_with_where_to_retrieve_it(client, intake
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/dicom+json"
-    study = "https://pacs.example.org/dicomweb/studies/2.25.11"
+    study = "https://localhost:8443/dicomweb/studies/2.25.11"
     assert answer.json()["00081190"] == {"vr": "UR", "Value": [study]}
     stored = members(answer, "00081199")
     assert [value(item, "00081155") for item in stored] == ["2.25.13", "2.25.14"]
@@ -97,7 +97,7 @@ async def test_each_study_has_its_event(client, intake):
     ] == [("C", 0, "RAD-108", "2.25.11"), ("C", 0, "RAD-108", "2.25.21")]
     source, destination = intake.trail.events[0].participants
     assert (source.user_id, source.requestor) == ("127.0.0.1", True)
-    assert destination.user_id == "https://pacs.example.org/dicomweb/studies"
+    assert destination.user_id == "https://localhost:8443/dicomweb/studies"
 
 
 async def test_several_studies_have_no_common_url(client):
@@ -248,7 +248,7 @@ async def test_the_study_of_the_path_is_stored(client):
     answer = await post(client, part10(a_ct()), study="/2.25.11")
 
     assert answer.status_code == 200
-    assert value(answer.json(), "00081190") == "https://pacs.example.org/dicomweb/studies/2.25.11"
+    assert value(answer.json(), "00081190") == "https://localhost:8443/dicomweb/studies/2.25.11"
 
 
 async def test_another_data_set_under_a_known_uid_is_409(client, intake):
