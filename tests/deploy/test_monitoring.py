@@ -23,7 +23,7 @@ needs_promtool = pytest.mark.skipif(
 
 #: Made by a call with the name as its first word; and those of all services.
 _MADE = re.compile(
-    r'(?:\.(?:gauge|level|gauges|counter|counters)|Gauge|Counter|Histogram)\(\s*f?"(?:xdsi_)?(\w+)"'
+    r'(?:\.(?:gauge|level|gauges|levels|counter|counters)|Gauge|Counter|Histogram)\(\s*f?"(?:xdsi_)?(\w+)"'
 )
 _OURS = re.compile(r"\bxdsi_(\w+)")
 
