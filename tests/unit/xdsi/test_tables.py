@@ -17,8 +17,9 @@ from consumer.settings import ConsumerSettings
 from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
 from shared.ebrim.model import Timestamp
 from tests.support.metadata import a_document_entry, an_on_demand_entry
-from xdsi import audit_tables, listing
+from xdsi import audit_tables, doctor, kpi, listing, settings
 from xdsi.accesses import accesses
+from xdsi.checks.finding import doubtful, well, wrong
 
 STUDY = "1.3.6.1.4.1.14519.5.2.1.7009.2403.334219107373090212345678901234"
 MANIFEST = "2.25.340282366920938463463374607431768211455"
@@ -231,4 +232,56 @@ def test_audit_report(capsys, utc):
         "  recorded under P-1001\n"
         "  recorded under X-1^^^&9.9.9&ISO\n"
         f"  study {STUDY}\n"
+    )
+
+
+def test_doctor():
+    findings = [
+        well("machine", "clock", "runs with the others"),
+        doubtful("storage", "XDSI_DATA", "3 % of the disk is free", "make room, or name another folder"),
+        wrong("port", "XDSI_REGISTRY__PORT", "8010 is taken", "end what listens there, or set another"),
+    ]
+
+    assert "\n".join(doctor._lines(findings)) == (
+        "ok       clock: runs with the others\n"
+        "warning  XDSI_DATA: 3 % of the disk is free\n"
+        "         → make room, or name another folder\n"
+        "ERROR    XDSI_REGISTRY__PORT: 8010 is taken\n"
+        "         → end what listens there, or set another\n"
+        "\n"
+        "1 error, 1 warning"
+    )
+
+
+def test_settings():
+    def said(variable: str, value: str, origin: str) -> settings.Effective:
+        return settings.Effective(variable=variable, value=value, origin=origin)
+
+    home = said("XDSI_HOME_COMMUNITY_ID", f"urn:oid:{STUDY}", "variable XDSI_HOME_COMMUNITY_ID")
+    values = {
+        "registry": (home, said("XDSI_PORT", "8010", "default")),
+        "gateway": (home, said("XDSI_PORT", "8060", "default")),
+    }
+
+    assert "\n".join(settings._lines(values)) == (
+        "# every service\n"
+        f"XDSI_HOME_COMMUNITY_ID=urn:oid:{STUDY}  (variable XDSI_HOME_COMMUNITY_ID)\n"
+        "\n"
+        "# registry\n"
+        "XDSI_PORT=8010  (default)\n"
+        "\n"
+        "# gateway\n"
+        "XDSI_PORT=8060  (default)"
+    )
+
+
+def test_kpi(capsys):
+    numbers = kpi.times_of([0.2, 0.25, 0.3, 4.0])
+    assert numbers is not None
+
+    listing.show(kpi._TIMES, [("registration of a manifest", *kpi._cells(numbers))])
+
+    assert capsys.readouterr().out == (
+        "what                        number  half within  95 of 100 within\n"
+        "registration of a manifest  4       0.3 s        4 s\n"
     )
