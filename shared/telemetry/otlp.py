@@ -54,16 +54,21 @@ def exporting(service: str, collector: Collector | None) -> Iterator[None]:
     if collector is None:
         yield
         return
+    import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    session = requests.Session()
+    # Whom we trust is said by our settings alone: REQUESTS_CA_BUNDLE and its like would take their place.
+    session.trust_env = False
     exporter = OTLPSpanExporter(
         endpoint=f"{collector.url.rstrip('/')}{PATH}",
         certificate_file=_path(collector.trust),
         client_certificate_file=_path(collector.certificate),
         client_key_file=_path(collector.key),
         timeout=TIMEOUT_SECONDS,
+        session=session,
     )
     processor = BatchSpanProcessor(exporter, schedule_delay_millis=1_000)
     export_by(partial(_export, processor, Resource({SERVICE_NAME: f"xdsi-{service}"})))

@@ -20,7 +20,7 @@ from shared.settings import TlsSettings
 from shared.soap.client import SoapClient
 from shared.telemetry.otlp import Collector, exporting
 from shared.telemetry.trace import Span, one_trace, trace_id, traceparent
-from tests.support.certificates import communities
+from tests.support.certificates import communities, stranger
 from tests.support.metadata import PATIENT, a_document_entry, a_submission
 from tests.support.registry_process import RegistryClient, running_registry
 from xdsi.certificates import Community
@@ -112,7 +112,7 @@ async def test_a_service_sends_a_span_of_each_request_and_nothing_of_a_patient(t
     assert PATIENT.partition("^")[0] not in repr(spans)
 
 
-NORTH, SOUTH = communities()
+NORTH, _ = communities()
 
 
 def a_context(community: Community) -> ssl.SSLContext:
@@ -130,7 +130,13 @@ def spoken_to_by(node: Community, collector: Any) -> None:
         pass
 
 
-def test_over_https_node_and_collector_show_their_certificates():
+@pytest.mark.parametrize("of_the_environment", [None, stranger()])
+def test_over_https_node_and_collector_show_their_certificates(monkeypatch, of_the_environment):
+    """Whatever other programs of this machine trust."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        if of_the_environment is not None:
+            monkeypatch.setenv(name, str(of_the_environment.trust))
     with a_collector(a_context(NORTH)) as collector:
         spoken_to_by(NORTH, collector)
         [span] = collector.until(bool)
@@ -138,7 +144,7 @@ def test_over_https_node_and_collector_show_their_certificates():
     assert span.name == "ITI-18"
 
 
-@pytest.mark.parametrize(("of_the_collector", "of_the_node"), [(SOUTH, NORTH), (NORTH, SOUTH)])
+@pytest.mark.parametrize(("of_the_collector", "of_the_node"), [(stranger(), NORTH), (NORTH, stranger())])
 def test_over_https_nothing_is_told_to_a_stranger_nor_taken_from_one(of_the_collector, of_the_node):
     with a_collector(a_context(of_the_collector)) as collector:
         spoken_to_by(of_the_node, collector)
