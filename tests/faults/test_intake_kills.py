@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.intake import an_intake
 from tests.support.intake_process import Acknowledged, sending, started
+from tests.support.waiting import until
 
 KILLS = 6
 
@@ -23,7 +24,9 @@ async def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(tmp_path):
             sending(port, range(first, first + 10_000), acknowledged)
             for first in range(1_000_000 + kill * 100_000, 1_040_000 + kill * 100_000, 10_000)
         ]
+        before = len(acknowledged)
         running = asyncio.gather(*senders)
+        await until(lambda before=before: len(acknowledged) > before, 60)
         await asyncio.sleep(random.uniform(0.1, 0.6))
         process.send_signal(signal.SIGKILL)
         await running
