@@ -12,6 +12,7 @@ import httpx2
 from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.domain.instance import Issuer
+from imaging_source.maintenance.scrub import scrub
 from imaging_source.peers.registrations import RegistryClient
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.adoption import adopt
@@ -35,6 +36,7 @@ from shared.http.client import http_client
 from shared.http.health import Check, NotReady, health_routes
 from shared.http.raw_asgi import App, raw_first
 from shared.rest.service import RestService
+from shared.scrubbing import Scrubbing
 from shared.security import own_registry
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
@@ -84,6 +86,12 @@ class ImagingSource:
             lambda: float(len(parts.damages)),
         )
         parts.instances.on_repaired.append(parts.damages.forget)
+        self.scrubbing = Scrubbing(
+            parts.settings,
+            parts.database,
+            self._metrics,
+            partial(scrub, parts.database, parts.instances.files, parts.recorder),
+        )
         self.adoption = BackgroundWork(
             "adoption",
             self._adopt,
@@ -112,6 +120,7 @@ class ImagingSource:
             "audit": parts.recorder.check,
         }
         works = [self.publisher.work, self.publisher.patients, self.publisher.census, self.adoption]
+        works += self.scrubbing.works
         if parts.settings.auto_publish:
             works += self._watch.works
         health = health_routes(
@@ -147,6 +156,7 @@ class ImagingSource:
         recorder = self.parts.recorder
         await self.parts.instances.recover(recorder.record)
         self.adoption.start()
+        await self.scrubbing.start()
         with self.parts.settings.listening("dimse_port"):
             await self.dimse.start()
         await recorder.started()
@@ -158,6 +168,7 @@ class ImagingSource:
     async def stop(self) -> None:
         """End it; what is not done waits on disk for the next start."""
         parts = self.parts
+        await self.scrubbing.stop()
         await self.adoption.stop()
         await self.dimse.stop()
         await self._watch.stop()

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from repository.background.janitor import Janitor
+from repository.maintenance.scrub import scrub
 from repository.peers.provider import ImagingSource
 from repository.settings import RepositorySettings
 from repository.store.blobs import Blobs
@@ -24,6 +25,7 @@ from shared.http.client import http_client
 from shared.http.health import NotReady, health_routes
 from shared.http.raw_asgi import raw_first
 from shared.rest.service import RestService
+from shared.scrubbing import Scrubbing
 from shared.security import own_registry
 from shared.security.authenticator import Authenticator
 from shared.security.once import open_once
@@ -45,6 +47,12 @@ class Repository:
         self._janitor = Janitor(parts)
         self._forwarder = Forwarder(parts.settings, parts.recorder, DatabaseOutbox(parts.database, outbox))
         metrics = Metrics("repository")
+        self._scrubbing = Scrubbing(
+            parts.settings,
+            parts.database,
+            metrics,
+            partial(scrub, parts.database, parts.blobs, parts.integrity),
+        )
         authenticator = Authenticator(parts.settings, once=open_once(parts.settings, http))
         soap = SoapService(
             SERVED,
@@ -63,7 +71,7 @@ class Repository:
                 "audit": parts.recorder.check,
             },
             metrics,
-            background=self._janitor.works,
+            background=[*self._janitor.works, *self._scrubbing.works],
             trail=self._forwarder,
             usage=lambda: parts.database.usage,
             certificate=parts.settings.tls.certificate,
@@ -89,9 +97,11 @@ class Repository:
         await self._forwarder.start()
         self._parts.integrity.watch(self._parts.database)
         await self._janitor.start()
+        await self._scrubbing.start()
 
     async def stop(self) -> None:
         """End it; what is not done waits on disk for the next start."""
+        await self._scrubbing.stop()
         await self._janitor.stop()
         await self._parts.integrity.close()
         await self._parts.recorder.stopped()

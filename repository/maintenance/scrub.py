@@ -13,12 +13,12 @@ from shared.store.scrub import Finding, RateLimit
 
 
 async def scrub(
-    index: Reader, blobs: Blobs, integrity: Integrity, *, bytes_per_second: float = 0
+    index: Reader, blobs: Blobs, integrity: Integrity, *, first: str = "", bytes_per_second: float = 0
 ) -> AsyncIterator[tuple[str, int, Finding]]:
-    """Yield digest, size and finding of every blob, one after the other; damage is repaired where possible
-    and told of in the trail."""
+    """Yield digest, size and finding of every blob, one after the other, from the digest `first` on and
+    around; damage is repaired where possible and told of in the trail."""
     limit = RateLimit(bytes_per_second)
-    async for sha256, size in find_blobs(index):
+    async for sha256, size in find_blobs(index, first):
         yield sha256, size, await _found(sha256, size, blobs, integrity, limit)
 
 

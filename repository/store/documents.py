@@ -21,6 +21,7 @@ from repository.store.tables import (
 from shared.ebrim.model import DocumentEntry
 from shared.errors import NonIdenticalHash, NonIdenticalSize, Rejected
 from shared.store.engine import Database, Reader, Transaction
+from shared.store.scrub import legs
 from shared.store.statements import in_list
 
 
@@ -122,7 +123,7 @@ _FIND_SIZE = select(document.c.size).where(document.c.sha256 == bindparam("sha25
 _IS_PROVIDED = exists().where(provided_document.c.unique_id == document.c.unique_id)
 _FIND_BLOBS = (
     select(document.c.sha256, document.c.size)
-    .where(_IS_PROVIDED, document.c.sha256 > bindparam("after"))
+    .where(_IS_PROVIDED, document.c.sha256 > bindparam("after"), document.c.sha256 <= bindparam("last"))
     .distinct()
     .order_by(document.c.sha256)
     .limit(1000)
@@ -372,13 +373,13 @@ async def find_size(index: Reader, sha256: str) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
-async def find_blobs(index: Reader) -> AsyncIterator[tuple[str, int]]:
-    """Digest and size of everything that is served, each once, by digest."""
-    after = ""
-    while rows := await index.fetch(_FIND_BLOBS, after=after):
-        for sha256, size in rows:
-            yield sha256, size
-        after = rows[-1][0]
+async def find_blobs(index: Reader, first: str = "") -> AsyncIterator[tuple[str, int]]:
+    """Digest and size of everything that is served, each once, by digest, from `first` on and around."""
+    for after, last in legs(first):
+        while rows := await index.fetch(_FIND_BLOBS, after=after, last=last):
+            for sha256, size in rows:
+                yield sha256, size
+            after = rows[-1][0]
 
 
 async def count_blobs(index: Reader) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from shared.settings.group import Group, derived, secret
-from shared.settings.kinds import HttpUrl, StorageUrl
+from shared.settings.kinds import Bytes, Days, HttpUrl, StorageUrl
 from shared.settings.service import ServiceSettings
 
 
@@ -35,6 +35,16 @@ class StorageSettings(ServiceSettings):
         otherwise="files below `XDSI_DATA`",
     )
     s3: S3Settings = S3Settings()
+    scrub_days: Days | None = Field(
+        None,
+        gt=0,
+        examples=[30],
+        description="days between the end of a scrub and the next, in which the service compares all that it "
+        "keeps with its digests and repairs what it can; none without (xdsi db verify does it once)",
+    )
+    scrub_bytes_per_second: Bytes = Field(
+        20 * 1024**2, ge=0, description="most bytes that such a scrub reads in a second; 0 is no limit"
+    )
 
     def problems(self) -> list[str]:
         """Contradictions between settings, each with its remedy."""

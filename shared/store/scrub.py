@@ -38,6 +38,14 @@ class Report:
             self.not_whole.append((sha256, finding))
 
 
+def legs(first: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The digests from `first` on, and then those up to it, each as what they are above and up to which.
+
+    A walk that is broken off again and again has so looked at the end as often as at the beginning.
+    """
+    return (first, "g"), ("", first)
+
+
 class RateLimit:
     """Called with a number of bytes, sleeps so that no more than so many pass in a second; 0 is no limit."""
 

@@ -44,7 +44,7 @@ async def http() -> AsyncIterator[httpx2.AsyncClient]:
 
 def hosts(folder: Path, url: str, storage: Storage, **changes: Any) -> list[SourceProcess]:
     # Manifests name the address under which all of them are reached.
-    address = {"public_url": "http://source.example:8030"}
+    address = {"public_url": "http://127.0.0.1:8030"}
     shared = storage.settings | address | {"database_url": url} | changes
     return [SourceProcess(folder / name, **shared) for name in ("one", "two")]
 

@@ -41,7 +41,7 @@ from tests.support.dicom import an_sr, part10
 __all__ = ["database_place", "either_source", "postgres_url", "source"]
 
 DOMAIN = "1.3.6.1.4.1.21367.2005.13.20.1000"
-BASE = "http://source.example:8030"
+BASE = "http://127.0.0.1:8030"
 LOCATION_UID = "1.3.6.1.4.1.21367.2026.10.30"
 SUCCESS = RegistryResponse(status=Status.SUCCESS)
 

@@ -128,7 +128,7 @@ async def test_it_is_answered_by_wado_rs_and_published(source):
 
     (found,) = metadata.json()
     assert len(found["52009230"]["Value"]) == 6_000
-    assert found["7FE00010"]["BulkDataURI"].startswith("http://source.example:8030/dicomweb/studies/")
+    assert found["7FE00010"]["BulkDataURI"].startswith("http://127.0.0.1:8030/dicomweb/studies/")
     assert whole.status_code == 200
     assert instance.path.read_bytes() in whole.content
 

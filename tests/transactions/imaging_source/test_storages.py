@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused
 from imaging_source.maintenance.backup import backup, restore
+from imaging_source.maintenance.scrub import scrub
 from imaging_source.store import objects as content_objects
 from imaging_source.store.adoption import adopt
 from imaging_source.store.incoming import StoreUnusable
@@ -224,6 +225,36 @@ async def test_a_scrub_finds_what_is_damaged(source: Source, storage: Storage):
 
     assert not await files.proved(damaged.sha256, damaged.size)
     assert await files.proved(whole.sha256, whole.size)
+
+
+async def test_the_service_scrubs_by_itself_and_shows_what_it_found(storage: Storage, tmp_path: Path):
+    settings = storage.settings | {"scrub_days": 30.0}
+    source = await open_source(place_in(tmp_path / "data"), tmp_path / "data", **settings)
+    try:
+        kept = await source.keep(*(a_ct(SOPInstanceUID=f"2.25.{number}") for number in range(1, 6)))
+        [name] = [name for name in storage.kept() if kept[2].sha256 in name]
+        storage.flip(name)
+        source.recorder.taken()
+
+        await source.service.scrubbing.turn()
+
+        [event] = source.recorder.taken()
+        assert event.objects[0].object_id == f"urn:oid:{kept[2].sop_instance_uid}"
+        async with source.client() as http:
+            metrics = (await http.get("/metrics")).text
+        assert "xdsi_scrub_damaged 1.0" in metrics
+        assert "xdsi_scrub_ended_timestamp_seconds 0.0" not in metrics
+        assert [work.name for work in source.service.scrubbing.works] == ["scrub"]
+    finally:
+        await close_source(source)
+
+
+async def test_a_scrub_that_begins_anywhere_looks_at_everything(source: Source):
+    kept = await source.keep(*(a_ct(SOPInstanceUID=f"2.25.{number}") for number in range(1, 6)))
+    parts = source.parts
+    for first in ("", "0", *(one.sha256 for one in kept), "f" * 64):
+        walk = scrub(parts.database, parts.instances.files, parts.recorder, first=first)
+        assert sorted([sha256 async for sha256, _, _ in walk]) == sorted(one.sha256 for one in kept)
 
 
 async def test_a_damaged_object_beside_a_whole_one_is_never_given(storages: Storages, tmp_path: Path):
