@@ -26,6 +26,8 @@ JUDGES: Final = {
     Kind.ADT: "adt",
     Kind.FHIR: "fhir",
     Kind.DICOM_JSON: "dicomweb",
+    Kind.CONSENT_DOCUMENT: "consent_document",
+    Kind.POLICY: "consent_document",
 }
 
 
@@ -39,6 +41,25 @@ def validate(path: Path) -> Report:
     """
     with path.open("rb") as file:
         return judge(Source(file), str(path))
+
+
+def validate_endpoint(url: str) -> Report:
+    """Judge what listens at `tls://host:port`.
+
+    Raises
+    ------
+    ValueError
+        The URL is not of this form.
+    """
+    from conformance.rules import tls
+
+    at = tls.Endpoint.of(url)
+    if at is None:
+        raise ValueError("not of the form tls://host:port")
+    findings = attempted(lambda: bounded(tls.endpoint(at)))
+    if isinstance(findings, Exception):
+        findings = (finding("FILE-002", url, f"the judge failed ({type(findings).__name__})"),)
+    return Report(url, Kind.TLS, "TLS endpoint", findings)
 
 
 def judge(source: Source | bytes, name: str) -> Report:

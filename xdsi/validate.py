@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from conformance.findings import Finding, Report, Severity
-from conformance.validation import validate
+from conformance.validation import validate, validate_endpoint
 from xdsi.failures import WrongUsage
 from xdsi.options import AsJson
 
@@ -22,7 +22,12 @@ _INDENT = 10
 
 
 def command(
-    files: Annotated[list[Path], typer.Argument(help="Files; each is told what it is.", metavar="FILE…")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, each is told what it is; or endpoints, tls://host:port.", metavar="FILE…"
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Judge files by their standards: manifests, messages, metadata, audit records, assertions and more.
@@ -35,9 +40,11 @@ def command(
     reports = []
     for file in files:
         try:
-            reports.append(validate(file))
+            reports.append(validate_endpoint(file) if "://" in file else validate(Path(file)))
         except OSError as error:
             raise WrongUsage(f"{file}: {error.strerror}; name a file that can be read") from None
+        except ValueError as error:
+            raise WrongUsage(f"{file}: {error}; name a file, or an endpoint so") from None
     if as_json:
         typer.echo(json.dumps([report.as_json() for report in reports], indent=2, ensure_ascii=False))
     else:

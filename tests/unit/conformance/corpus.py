@@ -5,6 +5,7 @@ from __future__ import annotations
 from conformance.corpus import (
     assertions,
     audit,
+    consent_documents,
     dicomweb,
     feeds,
     mado,
@@ -17,6 +18,17 @@ from conformance.corpus.example import Example
 
 CORPUS: list[Example] = [
     example
-    for module in (manifests, mado, mado_fhir, metadata, messages, audit, assertions, feeds, dicomweb)
+    for module in (
+        manifests,
+        mado,
+        mado_fhir,
+        metadata,
+        messages,
+        audit,
+        assertions,
+        feeds,
+        dicomweb,
+        consent_documents,
+    )
     for example in module.examples()
 ]
