@@ -194,6 +194,8 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
             raise
 
     def _secured(self, tls: ssl.SSLContext, request: socket.socket, peer: Peer) -> ssl.SSLSocket:
+        # Of a connection that was reset already the library would leave a socket open.
+        request.getpeername()
         try:
             return tls.wrap_socket(request, server_side=True)
         except ssl.SSLEOFError:
