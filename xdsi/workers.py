@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -63,13 +63,21 @@ def supervise(settings: RegistrySettings, config: Path | None) -> None:
         shutil.rmtree(metrics_folder(settings), ignore_errors=True)
         with ExitStack() as reserved:
             ports = {}
-            for setting, number in (("port", settings.port), ("mllp_port", settings.feed_port)):
+            for setting, host, number in _listeners(settings):
                 with settings.listening(setting, number):
-                    reserve = reserved.enter_context(_reserved(settings.host, number))
+                    reserve = reserved.enter_context(_reserved(host, number))
                 ports[f"XDSI_REGISTRY__{setting.upper()}"] = str(reserve.getsockname()[1])
             asyncio.run(_Supervisor(settings, config, ports).run())
     finally:
         os.close(lock)
+
+
+def _listeners(settings: RegistrySettings) -> Iterator[tuple[str, str, int]]:
+    """What the workers share: of each port its setting, its address and its number."""
+    yield "port", settings.host, settings.port
+    yield "mllp_port", settings.host, settings.feed_port
+    if settings.health_port is not None:
+        yield "health_port", settings.health_host, settings.health_port
 
 
 def _alone(lock: int, settings: RegistrySettings) -> None:

@@ -14,7 +14,7 @@ import httpx2
 from shared.audit.connection import reason_of
 from shared.http.client import http_client
 from shared.security.tls import client_context
-from shared.settings import PREFIX, SEPARATOR, ServiceSettings, SettingsError
+from shared.settings import PREFIX, SEPARATOR, ServiceSettings, SettingsError, TlsSettings
 from xdsi.checks.finding import Finding, of_problem, well, wrong
 from xdsi.services import Service
 
@@ -32,6 +32,16 @@ class Listener:
     #: Asks whoever listens there whether it speaks what this port speaks: why not, or nothing.
     speaks: Callable[[str, int, ServiceSettings], Coroutine[Any, Any, str]]
     kind: socket.SocketKind = socket.SOCK_STREAM
+    #: The setting of its address.
+    host_setting: str = "host"
+
+    def host(self, settings: ServiceSettings) -> str:
+        """The address at which it listens."""
+        return str(getattr(settings, self.host_setting))
+
+    def at(self, settings: ServiceSettings) -> str:
+        """Where it listens, in words."""
+        return f"{self.host(settings)} port {self.port}"
 
 
 def listeners(settings: Any) -> list[Listener]:
@@ -45,6 +55,9 @@ def listeners(settings: Any) -> list[Listener]:
         all_listeners.append(Listener("syslog_port", settings.syslog_port, _connects))
     if getattr(settings, "udp", False):
         all_listeners.append(Listener("udp_port", settings.udp_port, _is_silent, socket.SOCK_DGRAM))
+    if settings.health_port is not None:
+        health = Listener("health_port", settings.health_port, _connects_plainly, host_setting="health_host")
+        all_listeners.append(health)
     return all_listeners
 
 
@@ -68,7 +81,8 @@ def is_free(settings: ServiceSettings, listener: Listener) -> bool:
 
 def _refused(settings: ServiceSettings, listener: Listener) -> str | None:
     """Why the port cannot be listened on, as `serve` would say it."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    host = listener.host(settings)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with (
             settings.listening(listener.setting, listener.port),
@@ -76,7 +90,7 @@ def _refused(settings: ServiceSettings, listener: Listener) -> str | None:
         ):
             if listener.kind is socket.SOCK_STREAM:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.host, listener.port))
+            probe.bind((host, listener.port))
     except SettingsError as error:
         return error.problems[0]
     return None
@@ -130,7 +144,7 @@ async def _other(service: Service, settings: ServiceSettings, listener: Listener
         return wrong(
             "port",
             name,
-            f"nobody listens at {settings.host} port {listener.port}, though the {service} runs",
+            f"nobody listens at {listener.at(settings)}, though the {service} runs",
             f"restart the {service}: it was started with another {name}",
             service,
         )
@@ -138,9 +152,9 @@ async def _other(service: Service, settings: ServiceSettings, listener: Listener
         return well("port", name, _free(settings, listener), service)
     if " is in use" not in problem or not is_ours:
         return of_problem("port", problem, service)
-    if reason := await listener.speaks(settings.host, listener.port, settings):
+    if reason := await listener.speaks(listener.host(settings), listener.port, settings):
         return wrong("port", name, reason, f"restart the {service}, or choose another port", service)
-    return well("port", name, f"{settings.host} port {listener.port}: ours, ready", service)
+    return well("port", name, f"{listener.at(settings)}: ours, ready", service)
 
 
 def subject(service: Service, listener: Listener) -> str:
@@ -149,10 +163,14 @@ def subject(service: Service, listener: Listener) -> str:
 
 
 def _free(settings: ServiceSettings, listener: Listener) -> str:
-    return f"{settings.host} port {listener.port}: free" if listener.port else "a free one is taken"
+    return f"{listener.at(settings)}: free" if listener.port else "a free one is taken"
 
 
 # --- who listens -------------------------------------------------------------------------------------
+
+
+async def _connects_plainly(host: str, port: int, settings: ServiceSettings) -> str:
+    return await _connects(host, port, settings.model_copy(update={"tls": TlsSettings()}))
 
 
 async def _connects(host: str, port: int, settings: ServiceSettings) -> str:

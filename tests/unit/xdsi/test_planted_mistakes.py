@@ -529,6 +529,15 @@ def test_a_port_of_somebody_else_is_found(world: World, service: str, setting: s
         is_refused(world, planted)
 
 
+def test_a_port_for_probes_that_is_taken_is_found(world: World):
+    remedy = "stop what listens there, or choose another port"
+    planted = Planted("taken", lambda _: None, "XDSI_GATEWAY__HEALTH_PORT", remedy, "port", "gateway")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        world.env["XDSI_GATEWAY__HEALTH_PORT"] = str(other.getsockname()[1])
+        assert found_by(world, planted)
+        is_refused(world, planted)
+
+
 def test_an_address_of_another_machine_is_found(world: World):
     world.secure(hosts=("192.0.2.1",))
     world.env["XDSI_HOST"] = "192.0.2.1"
