@@ -94,7 +94,9 @@ def s3rver() -> Iterator[ObjectStore]:
 def ceph() -> Iterator[ObjectStore]:
     """A Ceph cluster of three OSDs with its S3 gateway."""
     if not CEPH.exists():
-        pytest.skip("the tool that starts a Ceph cluster is not at hand")
+        pytest.skip(
+            "the tool that starts a Ceph cluster is not at hand; moto's server is a store of the same kind"
+        )
     if shutil.which("radosgw", path=os.environ["PATH"] + ":/usr/sbin:/usr/bin") is None:
         pytest.skip("Ceph is not installed; apt install ceph-mon ceph-osd ceph-common radosgw")
     with tempfile.TemporaryDirectory(prefix="ceph-") as folder:
