@@ -69,7 +69,12 @@ def slots(element: Element) -> dict[str, list[str]]:
 
 def slot(element: Element, name: str) -> str:
     """The first value of a Slot, or empty."""
-    return next((value for value in slots(element).get(name, ()) if value), "")
+    for one in element.iterfind(f"{RIM}Slot"):
+        if one.get("name") == name:
+            for value in one.iterfind(f"{RIM}ValueList/{RIM}Value"):
+                if content := text(value):
+                    return content
+    return ""
 
 
 def slot_place(element: Element, name: str) -> str:
