@@ -13,7 +13,7 @@ from conformance.corpus import metadata
 from conformance.corpus.data_sets import Raw, part10
 from conformance.corpus.example import Example, mutated
 from conformance.corpus.mado import described
-from conformance.corpus.manifests import manifest
+from conformance.corpus.manifests import manifest, without
 from conformance.corpus.metadata import ENTRY, RIM, Change, all_of, slot, swap
 from conformance.transactions import TRANSACTIONS, Transaction, answer_of
 
@@ -859,6 +859,17 @@ def examples() -> Iterator[Example]:
         .replace(feed(), feed("PRPA_IN201304UV02", _PRIOR))
         .replace("urn:hl7-org:v3:PRPA_IN201301UV02", "urn:hl7-org:v3:PRPA_IN201304UV02")
         .encode("latin_1"),
+    )
+    unlocated = manifest()
+    without(0x0040A375, 0, 0x00081115, 0, 0x0040E011)(unlocated)
+    octets = part10(unlocated)
+    yield Example(
+        "ITI-41: a manifest without Retrieve Location UID",
+        KIND,
+        exchange("ITI-41", provide(octets, digest_of(octets)), registry_response(), {"d1@x": octets}).encode(
+            "latin_1"
+        ),
+        "KOS-016",
     )
     octets = part10(described())
     provided = exchange("ITI-41", provide(octets, digest_of(octets)), registry_response(), {"d1@x": octets})

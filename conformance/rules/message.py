@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from conformance import schemes
+from conformance.codes import KEY_OBJECT_SELECTION
 from conformance.findings import Finding
 from conformance.judgement import Judgement
 from conformance.readers.dicom import read_dicom
@@ -215,6 +216,8 @@ class Message:
             octets = yield from self._content(document)
             if octets is not None and transaction.number.startswith("RAD"):
                 yield from self._instance(octets, uid, place(element))
+            elif octets is not None and len(octets) <= MOST_HELD:
+                yield from _manifest_within(octets.read(0, len(octets)), place(document))
 
     def _content(self, document: Element) -> Generator[Finding, None, Source | None]:
         """The bytes of a Document as a source; None when there are none."""
@@ -267,6 +270,8 @@ class Message:
             size += len(piece)
         octets = source.read(0, size) if size <= MOST_HELD else None
         yield from imaging_metadata.document(entry, octets, size, digest.hexdigest())
+        if octets is not None:
+            yield from _manifest_within(octets, place(element))
 
     # -- at its end
 
@@ -397,6 +402,16 @@ class Message:
             yield finding("XDS-RM-001", place(element), "no ObjectRef")
         if element.get("deletionScope") is not None or element.find(f"{RIM}AdhocQuery") is not None:
             yield finding("XDS-RM-003", place(element), "a deletionScope or an AdhocQuery")
+
+
+def _manifest_within(octets: bytes, at: str) -> Iterator[Finding]:
+    """A document that is a manifest, by the rules of manifests."""
+    if octets[128:132] != b"DICM" or KEY_OBJECT_SELECTION.encode() not in octets[:2048]:
+        return
+    from conformance.rules import manifest
+
+    for one in manifest.judged(Source.of(octets)).findings:
+        yield replace(one, place=f"{at}, document: {one.place}")
 
 
 def _has_pixels(data_set: object) -> bool:
