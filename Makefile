@@ -5,7 +5,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	&& echo $$candidate && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test lint check audit bench fuzz lock
+.PHONY: setup demo test lint check audit bench conform fuzz lock
 
 setup: .venv/ready
 
@@ -43,6 +43,10 @@ audit: setup
 
 bench: setup
 	@for program in bench/*.py; do $(BIN)/python $$program --short || exit 1; done
+
+# Every plan against our own services.
+conform: setup
+	@$(BIN)/xdsi conform --self --junit conform.xml --html conform.html 2>/dev/null
 
 # Long: a million inputs by chance, and a million that atheris chooses.
 fuzz: setup

@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),
     "audit": ("xdsi.audit", "Search, verify and report the audit trail."),
     "db": ("xdsi.db", "Upgrade, back up, restore and verify databases and documents."),
+    "conform": ("xdsi.conform", "Ask a system for what the standards require of it, and report."),
     "validate": ("xdsi.validate", "Say what kind of thing a file is, and what is wrong with it, by clause."),
     "certificates": (
         "xdsi.make_certificates",

@@ -23,13 +23,15 @@ from imaging_source.domain.transfer_syntax import (
     choose,
     choose_default,
 )
-from shared.dicom.uids import EXPLICIT_LE
+from shared.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
 DICOM_XML: Final = "application/dicom+xml"
 MULTIPART: Final = "multipart/related"
 MAX_RANGES: Final = 64
+# Who asks for them alone is told that they cannot be had (PS3.18 8.7.3.5.2).
+_NOT_ON_THE_WEB: Final = frozenset({IMPLICIT_LE, EXPLICIT_BE})
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # of a media type (RFC 9110 5.6.2)
 _RANGE: Final = re.compile(rf"\s*(?:({_TOKEN})/({_TOKEN})|\*)\s*")
@@ -184,7 +186,7 @@ def instances(header: str | None, query: str | None, *, single: bool) -> Accepta
 
 def _groups(ranges: Iterable[MediaRange]) -> Iterator[frozenset[str]]:
     for _, alike in groupby(ranges, key=lambda one: one.quality):
-        yield frozenset(one.transfer_syntax for one in alike)
+        yield frozenset(one.transfer_syntax for one in alike) - _NOT_ON_THE_WEB
 
 
 def _form_of_instances(one: MediaRange, single: bool) -> Form | None:

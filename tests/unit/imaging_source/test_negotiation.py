@@ -214,3 +214,11 @@ def test_syntaxes_of_another_form_do_not_count():
     accept = f"{MULTIPART}, application/dicom; transfer-syntax=*; q=0.5"
 
     assert chosen(accept, JPEG_LS_LOSSLESS, single=True) == Transcode(EXPLICIT_LE)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2"])
+def test_what_is_not_used_on_the_web_is_not_given_to_who_asks_for_it(syntax):
+    accept = f"{MULTIPART}; transfer-syntax={syntax}"
+
+    assert isinstance(chosen(accept, "1.2.840.10008.1.2.1"), Impossible)
+    assert not isinstance(chosen(f"{accept}, {MULTIPART}", "1.2.840.10008.1.2.1"), Impossible)

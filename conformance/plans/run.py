@@ -1,0 +1,96 @@
+"""A run: probes asked of one target, one after the other, and what became of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lxml.etree import LxmlError
+from pydicom.errors import InvalidDicomError
+
+from conformance.plans.probe import NotOffered, Outcome, Probe, Unmet, Verdict
+from conformance.plans.stand import Stand, Target, Unreached
+from shared.attempts import attempted
+
+# What reading raises where something else stands than what the requirement asks for.
+_UNREADABLE = (LookupError, ValueError, AttributeError, EOFError, InvalidDicomError, LxmlError)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of the probes of a run, in their order."""
+
+    began: datetime
+    seconds: float
+    target: Target
+    folder: Path
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether none failed, and every one that was offered could be asked."""
+        return not self.count(Outcome.FAILED) and not self.count(Outcome.UNDECIDED)
+
+    def count(self, outcome: Outcome) -> int:
+        """How many ended so."""
+        return sum(verdict.outcome is outcome for verdict in self.verdicts)
+
+
+def run(
+    probes: Iterable[Probe],
+    target: Target,
+    folder: Path,
+    *,
+    report: Callable[[Verdict], None] = lambda verdict: None,
+) -> Run:
+    """Ask every probe; `told` learns each verdict as it is known. Exchanges are kept below `folder`."""
+    began, clock = datetime.now(UTC), time.perf_counter()
+    stand = Stand(target, folder)
+    verdicts = []
+    try:
+        for probe in probes:
+            verdict = judged(probe, stand)
+            verdicts.append(verdict)
+            report(verdict)
+    finally:
+        stand.close()
+    return Run(began, time.perf_counter() - clock, target, folder, tuple(verdicts))
+
+
+def judged(probe: Probe, stand: Stand) -> Verdict:
+    """Ask one probe. A mistake of the probe's own decides nothing about the system."""
+    clock = time.perf_counter()
+    with stand.of_probe(probe.id):
+        outcome, reason = _asked(probe, stand)
+        return Verdict(probe, outcome, reason, time.perf_counter() - clock, tuple(stand.exchanges))
+
+
+def _asked(probe: Probe, stand: Stand) -> tuple[Outcome, str]:
+    if probe.option and probe.option in stand.target.without:
+        return Outcome.NOT_OFFERED, f"the option {probe.option} is not claimed"
+    missing = [name for name in probe.needs if not stand.target.endpoints.get(name)]
+    if missing:
+        return Outcome.NOT_OFFERED, f"no address of {', '.join(missing)} was given"
+    mistake = attempted(lambda: probe.ask(stand))
+    match mistake:
+        case Unmet():
+            return Outcome.FAILED, str(mistake)
+        case NotOffered():
+            return Outcome.NOT_OFFERED, str(mistake)
+        case Unreached():
+            return Outcome.UNDECIDED, str(mistake)
+        case _ if isinstance(mistake, _UNREADABLE):
+            return Outcome.FAILED, f"the answer is not what can be read: {mistake!r}"
+        case Exception():
+            return Outcome.UNDECIDED, f"the probe failed: {type(mistake).__name__}: {mistake}"
+    return Outcome.PASSED, ""
+
+
+def chosen(probes: Iterable[Probe], names: Sequence[str]) -> Iterator[Probe]:
+    """The probes of the actors, or with the ids or beginnings of ids, that `names` name; all without."""
+    for probe in probes:
+        if not names or any(probe.actor == name or probe.id.startswith(name) for name in names):
+            yield probe

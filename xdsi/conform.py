@@ -1,0 +1,149 @@
+"""`xdsi conform`: test plans against any system, or against our own services."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from conformance.plans.catalogue import probes
+from conformance.plans.probe import Probe, Verdict
+from conformance.plans.run import Run, chosen, run
+from conformance.plans.stand import Target
+from conformance.reports.data import as_json, differences
+from conformance.reports.junit import junit
+from conformance.reports.page import page
+from conformance.reports.terminal import line, lines
+from xdsi.failures import WrongUsage
+
+
+def command(
+    plan: Annotated[
+        list[str],
+        typer.Argument(
+            help="Actors, ids or beginnings of ids, as registry or REG-18; all without.", metavar="PLAN…"
+        ),
+    ] = [],
+    target: Annotated[
+        list[str], typer.Option(help="ACTOR=URL of what is judged; may be repeated.", metavar="ACTOR=URL")
+    ] = [],
+    itself: Annotated[bool, typer.Option("--self", help="Judge our own services, started for it.")] = False,
+    names: Annotated[bool, typer.Option("--list", help="Print the requirements, and ask nothing.")] = False,
+    domain: Annotated[str, typer.Option(help="Assigning authority of patient ids (OID).")] = Target().domain,
+    home: Annotated[str, typer.Option(help="homeCommunityId of the system (urn:oid:…).")] = "",
+    repository: Annotated[str, typer.Option(help="repositoryUniqueId of the repository.")] = "",
+    retrieve_location: Annotated[str, typer.Option(help="Retrieve Location UID of the imaging source.")] = "",
+    without: Annotated[
+        list[str], typer.Option(help="Option that the system does not claim; may be repeated.")
+    ] = [],
+    certificate: Annotated[Path | None, typer.Option(help="Our certificate, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    trust: Annotated[Path | None, typer.Option(help="Authorities of the system, PEM.")] = None,
+    assertion: Annotated[Path | None, typer.Option(help="File with a signed assertion to send.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where what was sent and came is kept.")] = None,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write one HTML file.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write JSON.")] = None,
+    before: Annotated[Path | None, typer.Option(help="JSON of an earlier run to compare with.")] = None,
+) -> None:
+    """Ask a system for what the standards require of it, one probe for each requirement.
+
+    Data is made with fresh ids. Ends with status 1 when a requirement is not met.
+
+    Example: [bold]xdsi conform registry --target registry=http://host:8010/xds/registry --html a.html[/bold]
+    """
+    selected = list(chosen(probes(), plan))
+    if not selected:
+        raise WrongUsage(f"no requirement is named {', '.join(plan)}; xdsi conform --list prints them")
+    if names:
+        for probe in selected:
+            typer.echo(f"{probe.id:<13}  {probe.actor:<15}  {probe.purpose}  [{probe.clause}]")
+        return
+    earlier = _read(before) if before else None
+    place = folder or Path(tempfile.mkdtemp(prefix="xdsi-conform-"))
+    if itself:
+        from xdsi.own_system import own_system
+
+        system: Any = own_system(place / "system")
+    else:
+        system = nullcontext(
+            Target(
+                endpoints=_endpoints(target),
+                domain=domain,
+                home=home,
+                repository_unique_id=repository,
+                retrieve_location_uid=retrieve_location,
+                tls=_context(certificate, key, trust),
+                assertion=assertion.read_text("utf-8").strip() if assertion else "",
+                without=frozenset(without),
+            )
+        )
+    with system as judged:
+        outcome = _run(selected, judged, place)
+    _write(outcome, junit_file, html_file, json_file)
+    for text in lines(outcome):
+        typer.echo(text)
+    if earlier is not None:
+        for one in differences(earlier, as_json(outcome)):
+            typer.echo(
+                f"{one.id}: {one.before or 'not asked'} before, {one.after or 'not asked'} now: {one.reason}"
+            )
+    if not outcome.passed:
+        raise typer.Exit(1)
+
+
+def _run(selected: Sequence[Probe], target: Target, place: Path) -> Run:
+    def report(verdict: Verdict) -> None:
+        typer.echo(line(verdict), err=True)
+
+    return run(selected, target, place, report=report)
+
+
+def _write(outcome: Run, junit_file: Path | None, html_file: Path | None, json_file: Path | None) -> None:
+    if junit_file:
+        junit_file.write_bytes(junit(outcome))
+    if html_file:
+        html_file.write_text(page(outcome), "utf-8")
+    if json_file:
+        json_file.write_text(json.dumps(as_json(outcome), indent=2), "utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        earlier: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        earlier["verdicts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise WrongUsage(f"{path}: not the JSON of a run; xdsi conform --json writes it") from None
+    return earlier
+
+
+def _endpoints(target: list[str]) -> dict[str, str]:
+    endpoints = {}
+    for text in target:
+        actor, equals, url = text.partition("=")
+        if not (actor and equals and url):
+            raise WrongUsage(f"--target {text}: write ACTOR=URL, as registry=https://host:8010/xds/registry")
+        endpoints[actor] = url
+    if not endpoints:
+        raise WrongUsage("nothing to judge: name it with --target ACTOR=URL, or take --self")
+    return endpoints
+
+
+def _context(certificate: Path | None, key: Path | None, trust: Path | None) -> ssl.SSLContext | None:
+    if certificate is None and trust is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(trust) if trust else None)
+        # As in ATNA, a node is known by its certificate, and not by its place in the network.
+        context.check_hostname = False
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise WrongUsage(f"the certificates cannot be used: {error}") from None
+    return context

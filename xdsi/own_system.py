@@ -1,0 +1,58 @@
+"""Our own services, started to be judged: a community on loopback with its gateway."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from conformance.plans.stand import Target
+from imaging_source.settings import ImagingSourceSettings
+from repository.settings import RepositorySettings
+from xdsi.community import processes, start_all, stop_all
+from xdsi.services import Service
+from xdsi.stage import Stage, free_ports, write_toml
+
+HOME = "urn:oid:2.999.71"
+#: What our services do not claim (docs/conformance-statement.md).
+WITHOUT = frozenset({"Frames", "Rendered", "QIDO-RS", "WADO-URI"})
+
+
+@contextmanager
+def own_system(folder: Path) -> Iterator[Target]:
+    """The services, running until the end of the context."""
+    (port,) = free_ports(1)
+    stage = Stage(folder, tls=False, changes={"home_community_id": HOME, "gateway": {"port": port}})
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
+    config = write_toml(folder / "gateway.toml", stage.settings(stage.community))
+    gateway = list(processes((Service.GATEWAY,), environment, folder / "gateway", config=config))
+    try:
+        for _ in stage.start():
+            pass
+        for _ in start_all(gateway):
+            pass
+        yield _target(stage, f"http://127.0.0.1:{port}")
+    finally:
+        stop_all(gateway)
+        stage.stop()
+
+
+def _target(stage: Stage, gateway: str) -> Target:
+    source = stage.load(ImagingSourceSettings, stage.north)
+    return Target(
+        endpoints={
+            "registry": stage.url("registry", "/xds/registry"),
+            "repository": stage.url("repository", "/xds/repository"),
+            "source": stage.url("source", "/xds/imaging-source"),
+            "dicomweb": stage.url("source", "/dicomweb"),
+            "feed": f"127.0.0.1:{stage.ports['feed']}",
+            "initiating": f"{gateway}/xca/initiating",
+            "responding": f"{gateway}/xca/responding",
+        },
+        domain=source.affinity_domain,
+        home=HOME,
+        repository_unique_id=stage.load(RepositorySettings, stage.north).repository_unique_id,
+        retrieve_location_uid=source.retrieve_location_uid,
+        without=WITHOUT,
+    )
