@@ -27,7 +27,7 @@ from imaging_source.transactions import SERVED, SERVED_REST
 from imaging_source.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
-from shared.audit.recorder import AuditRecorder
+from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.background import BackgroundWork
 from shared.consent.sources import open_consent
 from shared.errors import Actor
@@ -44,9 +44,13 @@ from shared.security.once import open_once
 from shared.security.peer_certificate import own_node
 from shared.soap.client import SoapClient
 from shared.soap.pipeline import SoapService
+from shared.store.failures import DatabaseError
 from shared.store.folders import FolderHold
 from shared.store.opening import open_database
+from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics
+
+_log = logger("imaging_source.integrity")
 
 SOAP_PATH: Final = "/xds/imaging-source"
 #: How often it is looked for contents without a row.
@@ -60,6 +64,7 @@ class ImagingSource:
         self.parts = parts
         # The folders that are ours as long as we live.
         self.holds = ExitStack()
+        self._telling: set[asyncio.Task[None]] = set()
         self._transcoder = transcoder
         self._http = http
         self._metrics = Metrics("imaging_source")
@@ -159,6 +164,7 @@ class ImagingSource:
         await self.scrubbing.start()
         with self.parts.settings.listening("dimse_port"):
             await self.dimse.start()
+        self._watch_for_damage(asyncio.get_running_loop())
         await recorder.started()
         await self._forwarder.start()
         await self.publisher.start()
@@ -173,6 +179,8 @@ class ImagingSource:
         await self.dimse.stop()
         await self._watch.stop()
         await self.publisher.stop()
+        parts.instances.files.on_damage = lambda sha256: None
+        await asyncio.gather(*self._telling, return_exceptions=True)
         await parts.recorder.stopped()
         await self._forwarder.stop()
         await self._transcoder.close()
@@ -181,6 +189,27 @@ class ImagingSource:
         await parts.database.close()
         parts.instances.files.close()
         self.holds.close()
+
+    def _watch_for_damage(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let what shows to be damaged only while it is sent be told of at once."""
+
+        def tell(sha256: str) -> None:
+            task = asyncio.ensure_future(self._tell_damage(sha256))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+        def tell_from_any_thread(sha256: str) -> None:
+            loop.call_soon_threadsafe(tell, sha256)
+
+        self.parts.instances.files.on_damage = tell_from_any_thread
+
+    async def _tell_damage(self, sha256: str) -> None:
+        parts = self.parts
+        try:
+            await parts.damages.tell(await parts.instances.of_contents(sha256), parts.recorder)
+        except (DatabaseError, AuditUnavailable) as error:
+            # The next retrieval, or the next scrub, meets the same damage.
+            _log.error("damage is not told of yet", sha256=sha256, error=type(error).__name__)
 
     async def _adopt(self) -> None:
         parts = self.parts

@@ -6,6 +6,7 @@ decisions 1 and 9); what leaves is what was acknowledged.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,13 @@ class Contents(IncomingFolder, ABC):
     """
 
     settled_seconds: float = 0.0
+
+    #: Called with the digest of contents, in any thread, when they show to be damaged while they are sent.
+    on_damage: Callable[[str], None] = staticmethod(lambda sha256: None)
+
+    async def ready(self) -> None:
+        """Raise `StoreUnusable` when the next instance could not be kept."""
+        await asyncio.to_thread(self.check)
 
     # --- keeping -----------------------------------------------------------------------------------------
 

@@ -373,7 +373,12 @@ class InstanceStore(InstanceIndex):
     async def check(self) -> None:
         """Raise when the next instance could not be kept, for readiness."""
         await self._database.check()
-        await asyncio.to_thread(self.files.check)
+        await self.files.ready()
+
+    async def of_contents(self, sha256: str) -> list[Instance]:
+        """The instances that have these contents."""
+        uids = [uid for (uid,) in await self._database.fetch(_BY_SHA256, sha256=sha256)]
+        return list((await self.find_instances(uids)).values())
 
 
 def _other_data_set(known: Instance) -> Refused:

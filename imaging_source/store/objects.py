@@ -141,14 +141,19 @@ class ContentObjects(Contents):
         return Stream(of.size, partial(self._sending, of.sha256, of.size), min(of.size, RANGE_BYTES))
 
     def _sending(self, sha256: str, size: int) -> Sending:
-        return Sending(sha256, size, self._reading, self._suspect.add)
+        return Sending(sha256, size, self._reading, self._suspected)
+
+    def _suspected(self, sha256: str) -> None:
+        self._suspect.add(sha256)
+        self.on_damage(sha256)
 
     def _reading(self, sha256: str, size: int, *, again: bool) -> Reading:
         """The bytes of the copy at hand; of one that is looked for when that is gone."""
-        if again or sha256 not in self._noted:
+        if again:
             self._noted.pop(sha256, None)
-            if not self._find(sha256, size):
-                raise DamagedBlob(sha256)
+            self._suspect.add(sha256)
+        if sha256 not in self._noted and not self._find(sha256, size):
+            raise DamagedBlob(sha256)
         return self._objects.reading(self._noted[sha256])
 
     async def local(self, of: Instance) -> Path:
@@ -276,11 +281,11 @@ class ContentObjects(Contents):
                     if one != newest:
                         await self._objects.discard(one.key)
 
-    def check(self) -> None:
-        """Write, read back and remove a file where instances arrive, and an object where they stay."""
-        super().check()
+    async def ready(self) -> None:
+        """Look at the folder where instances arrive, and at the store where they stay."""
+        await super().ready()
         try:
-            self._objects.probe()
+            await self._objects.check()
         except ObjectsUnavailable as error:
             raise StoreUnusable(str(error)) from error
 
@@ -333,7 +338,6 @@ class Sending:
             return self._first()
         except (ObjectLost, DamagedBlob):
             # The copy that was noted may have been removed, or be damaged, beside another one.
-            self._suspect(self._sha256)
             self.close()
             self._reading = self._again()
             return self._first()

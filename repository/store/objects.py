@@ -70,7 +70,7 @@ class ObjectBlobs(Blobs):
     async def probe(self) -> None:
         """Write, read back and remove a small object."""
         try:
-            await in_thread(self._objects.probe)
+            await self._objects.check()
         except ObjectsUnavailable as error:
             raise OSError(str(error)) from None
 

@@ -138,6 +138,7 @@ class Objects:
 
     def __init__(self, url: str, access: S3Access, *, below: str = "", retries: int | None = None) -> None:
         self._store = _store(url, access, below, _RETRIES if retries is None else retries)
+        self._checking: asyncio.Future[None] | None = None
 
     # --- writing -----------------------------------------------------------------------------------------
 
@@ -195,6 +196,14 @@ class Objects:
 
         if self._asked(work) != b"probe":
             raise ObjectsUnavailable("gave back other bytes than it was given")
+
+    async def check(self) -> None:
+        """`probe`, aside from the event loop; whoever asks meanwhile gets the same answer: however often it
+        is asked, one waits for a store that is away."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.ensure_future(in_thread(self.probe))
+            self._checking.add_done_callback(lambda checked: checked.cancelled() or checked.exception())
+        await asyncio.shield(self._checking)
 
     # --- reading -----------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from tests.support.faulty_s3 import Fault, faulty
 from tests.support.imaging_source import Source, close_source, cx, open_source
 from tests.support.intake import a_transfer
 from tests.support.storages import Storage, Storages, object_access, storage, storages
+from tests.support.waiting import until
 from tests.transactions.imaging_source.test_rad69 import Ref, retrieve
 
 __all__ = ["object_access", "storage", "storages"]
@@ -225,6 +226,29 @@ async def test_a_scrub_finds_what_is_damaged(source: Source, storage: Storage):
 
     assert not await files.proved(damaged.sha256, damaged.size)
     assert await files.proved(whole.sha256, whole.size)
+
+
+async def test_damage_that_shows_while_an_instance_is_sent_is_told_of_at_once(
+    storages: Storages, tmp_path: Path
+):
+    storage = storages.objects()
+    source = await opened(storage, tmp_path / "data")
+    source.service._watch_for_damage(asyncio.get_running_loop())
+    try:
+        await source.keep(large_ct())
+        [name] = storage.kept()
+        storage.flip(name)
+        response = await retrieve(source, Ref(sop=OTHER))
+
+        with pytest.raises(DamagedBlob):
+            await asyncio.to_thread(octets_of, response.documents[0].content)
+
+        await until(lambda: len(source.parts.damages) == 1)
+        await asyncio.gather(*source.service._telling)
+        told = [event.objects[0].object_id for event in source.recorder.taken()]
+        assert told.count(f"urn:oid:{OTHER}") == 1
+    finally:
+        await close_source(source)
 
 
 async def test_the_service_scrubs_by_itself_and_shows_what_it_found(storage: Storage, tmp_path: Path):
