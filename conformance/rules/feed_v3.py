@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from conformance.findings import Finding
-from conformance.identifiers import OID
+from conformance.identifiers import OID, UUID
 from conformance.readers.xml import Element, local, place, text
 from conformance.requirements import finding
 from conformance.transactions import HL7
@@ -21,8 +21,9 @@ def interaction(element: Element) -> Iterator[Finding]:
         value = element.get("ITSVersion") or ""
         yield finding("HL7V3-001", place(element, "@ITSVersion"), "absent, or another", value)
     id = element.find(f"{HL7}id")
-    if id is None or not OID.match(id.get("root") or ""):
-        yield finding("HL7V3-002", place(element, "id"), "absent, or without an OID as root")
+    root = "" if id is None else id.get("root") or ""
+    if not OID.match(root) and not UUID.match(f"urn:uuid:{root.lower()}"):
+        yield finding("HL7V3-002", place(element, "id"), "absent, or no OID and no UUID as root", root)
     created = element.find(f"{HL7}creationTime")
     if created is None or not (created.get("value") or "")[:14].isdigit():
         yield finding("HL7V3-003", place(element, "creationTime"), "absent, or no time")
