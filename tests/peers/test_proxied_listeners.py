@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.transactions.iti20 import SyslogListener
@@ -274,6 +275,20 @@ async def test_a_proxy_calls_for_itself_too(tmp_path: Path, listener: Listener):
             assert await spoken(listening, True, PROXY, header)
 
     assert set(listening.seen) == {PROXY}
+
+
+@EVERY_LISTENER
+@PLAIN_AND_TLS
+def test_all_of_it_holds_on_the_event_loop_that_serves(tmp_path: Path, listener: Listener, secure: bool):
+    async def heard() -> set[str]:
+        async with listener(tmp_path, secure) as listening:
+            for header in (a_line("203.0.113.9"), a_binary("203.0.113.9")):
+                assert await spoken(listening, secure, PROXY, header)
+                assert not await spoken(listening, secure, PROXY)
+            return set(listening.seen)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(heard()) == {"203.0.113.9"}
 
 
 # --- HAProxy -------------------------------------------------------------------------------------------
