@@ -46,7 +46,7 @@ class Parts:
         """Make the parts; the HTTP clients are to be closed at the end."""
         spool_folder = settings.folder / "incoming"
         spool_folder.mkdir(parents=True, exist_ok=True)
-        known = _known(settings)
+        answerers = _known(settings)
         return cls(
             settings=settings,
             communities=Communities.of(settings.home_community_id, settings.gateways),
@@ -55,8 +55,8 @@ class Parts:
                 for home, entry in settings.community_gateways.items()
             },
             links=PatientLinks(settings.patient_links),
-            queries=http_client(settings.tls, peers=settings.peers, known=known),
-            retrievals=http_client(settings.tls, peers=settings.peers, known=known, relaying=True),
+            queries=http_client(settings.tls, peers=settings.peers, known=answerers),
+            retrievals=http_client(settings.tls, peers=settings.peers, known=answerers, relaying=True),
             relays=Gate(settings.relays),
             recorder=recorder,
             node=own_node(recorder.source.hostname, settings.tls.certificate),

@@ -63,9 +63,9 @@ class FileCache:
             if path not in self._making:
                 self._making[path] = asyncio.ensure_future(self._make(path, size, make))
             await asyncio.shield(self._making[path])
-        kept = self._kept[path]
-        kept.used = self._clock()
-        return FileRange(path, 0, kept.size)
+        file = self._kept[path]
+        file.used = self._clock()
+        return FileRange(path, 0, file.size)
 
     async def _make(self, path: Path, size: int, make: Callable[[Path], Awaitable[None]]) -> None:
         try:
@@ -84,9 +84,9 @@ class FileCache:
 
     def _make_room(self, size: int) -> None:
         """Remove what was not used for longest, until `size` bytes fit."""
-        total = sum(kept.size for kept in self._kept.values())
+        total = sum(file.size for file in self._kept.values())
         idle = sorted(
-            (kept.used, path) for path, kept in self._kept.items() if self._clock() - kept.used > KEPT_SECONDS
+            (file.used, path) for path, file in self._kept.items() if self._clock() - file.used > KEPT_SECONDS
         )
         while total + size > self._max_bytes and idle:
             _, path = idle.pop(0)

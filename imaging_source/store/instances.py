@@ -191,36 +191,36 @@ class InstanceStore(InstanceIndex):
     async def _keep(
         self, spooled: SpooledFile, part10: Part10, described: InstanceDescription, came_by: Transfer
     ) -> StoredInstance:
-        told = warnings(described.tolerated)
-        known = await self._known(described.instance)
-        if known is None:
+        tolerances = warnings(described.tolerated)
+        earlier = await self._known(described.instance)
+        if earlier is None:
             await self.files.keep(spooled)
             if await self._insert(described, came_by):
-                return StoredInstance(described.instance, new=True, warnings=told)
+                return StoredInstance(described.instance, new=True, warnings=tolerances)
             # Somebody else was first; our file stays only if it is theirs as well.
             await self._release(spooled)
-            known = await self._known(described.instance)
-            assert known is not None
-        if not await self._whole(known):
-            repaired = await self._repaired(known, described, spooled, came_by)
-            return StoredInstance(repaired, new=False, warnings=told)
-        if not await self._same(known, described.instance, part10):
-            raise _other_data_set(known)
-        await self._note(known, came_by, Fate.IDENTICAL)
-        return StoredInstance(known, new=False, warnings=told)
+            earlier = await self._known(described.instance)
+            assert earlier is not None
+        if not await self._whole(earlier):
+            repaired = await self._repaired(earlier, described, spooled, came_by)
+            return StoredInstance(repaired, new=False, warnings=tolerances)
+        if not await self._same(earlier, described.instance, part10):
+            raise _other_data_set(earlier)
+        await self._note(earlier, came_by, Fate.IDENTICAL)
+        return StoredInstance(earlier, new=False, warnings=tolerances)
 
     async def _repaired(
-        self, known: Instance, described: InstanceDescription, spooled: SpooledFile, came_by: Transfer
+        self, earlier: Instance, described: InstanceDescription, spooled: SpooledFile, came_by: Transfer
     ) -> Instance:
         """Put what came in the place of a file that is lost or damaged.
 
         The bytes prove themselves when they are those that were kept; else everything that the index knows of
         the data set must be as it was.
         """
-        if known.sha256 != described.instance.sha256 and not await self._alike(known, described):
-            raise _other_data_set(known)
+        if earlier.sha256 != described.instance.sha256 and not await self._alike(earlier, described):
+            raise _other_data_set(earlier)
         await self.files.keep(spooled)
-        repaired = known._replace(
+        repaired = earlier._replace(
             file=described.instance.file, size=described.instance.size, sha256=described.instance.sha256
         )
 
@@ -230,10 +230,10 @@ class InstanceStore(InstanceIndex):
 
         await self._database.write(work)
         _log.warning("the file of an instance was repaired: sha256 %s", repaired.sha256)
-        if known.sha256 != repaired.sha256:
-            await self._forget(known.sha256)
+        if earlier.sha256 != repaired.sha256:
+            await self._forget(earlier.sha256)
         for call in self.on_repaired:
-            call(known.sha256)
+            call(earlier.sha256)
         return repaired
 
     async def _whole(self, instance: Instance) -> bool:
@@ -244,15 +244,15 @@ class InstanceStore(InstanceIndex):
                 OUT_OF_RESOURCES, "instances cannot be kept at the moment", claim_of(instance)
             ) from error
 
-    async def _same(self, known: Instance, other: Instance, part10: Part10) -> bool:
+    async def _same(self, earlier: Instance, other: Instance, part10: Part10) -> bool:
         """Whether both files hold one content, in whatever encoding each came."""
-        if known.sha256 == other.sha256:
+        if earlier.sha256 == other.sha256:
             return True
         try:
-            path = await self.files.local(known)
+            path = await self.files.local(earlier)
         except OSError as error:
             raise Refused(
-                OUT_OF_RESOURCES, "instances cannot be read at the moment", claim_of(known)
+                OUT_OF_RESOURCES, "instances cannot be read at the moment", claim_of(earlier)
             ) from error
 
         def alike() -> bool:
@@ -260,13 +260,13 @@ class InstanceStore(InstanceIndex):
 
         return await asyncio.to_thread(alike)
 
-    async def _alike(self, known: Instance, described: InstanceDescription) -> bool:
-        uid = known.sop_instance_uid
+    async def _alike(self, earlier: Instance, described: InstanceDescription) -> bool:
+        uid = earlier.sop_instance_uid
         metadata, pixels = await self.metadata([uid]), await self.pixels(uid)
         lengths = [None if place is None else place.length for place in (pixels, described.pixels)]
         # What is too long to be kept proves nothing.
         return (
-            known.transfer_syntax_uid == described.instance.transfer_syntax_uid
+            earlier.transfer_syntax_uid == described.instance.transfer_syntax_uid
             and bool(described.metadata)
             and metadata.get(uid) == described.metadata
             and lengths[0] == lengths[1]
@@ -298,17 +298,19 @@ class InstanceStore(InstanceIndex):
 
         return await self._database.write(work)
 
-    async def _note(self, kept: Instance, came_by: Transfer, fate: Fate) -> None:
-        await self._database.write(lambda transaction: self._note_in(transaction, kept, came_by, fate))
+    async def _note(self, instance: Instance, came_by: Transfer, fate: Fate) -> None:
+        await self._database.write(lambda transaction: self._note_in(transaction, instance, came_by, fate))
 
-    async def _note_in(self, transaction: Transaction, kept: Instance, came_by: Transfer, fate: Fate) -> None:
-        issuer = kept.issuer_of_patient_id
+    async def _note_in(
+        self, transaction: Transaction, instance: Instance, came_by: Transfer, fate: Fate
+    ) -> None:
+        issuer = instance.issuer_of_patient_id
         await transfers.note(
             transaction,
             came_by,
-            study_instance_uid=kept.study_instance_uid,
-            patient_id=cx(kept.patient_id, self._patient_id_issuer if issuer == Issuer() else issuer),
-            sop_class_uid=kept.sop_class_uid,
+            study_instance_uid=instance.study_instance_uid,
+            patient_id=cx(instance.patient_id, self._patient_id_issuer if issuer == Issuer() else issuer),
+            sop_class_uid=instance.sop_class_uid,
             fate=fate,
         )
 
@@ -348,8 +350,8 @@ class InstanceStore(InstanceIndex):
         if not digests:
             return []
         rows = await self._database.fetch(_SHA256_BETWEEN, first=digests[0], last=digests[-1])
-        known = {sha256 for (sha256,) in rows}
-        return [sha256 for sha256 in digests if sha256 not in known]
+        digests_here = {sha256 for (sha256,) in rows}
+        return [sha256 for sha256 in digests if sha256 not in digests_here]
 
     async def take_back(self, sha256: str, came_by: Transfer) -> None:
         """Give a file without a row what it lacks; one that is torn or refused is removed.
@@ -381,7 +383,7 @@ class InstanceStore(InstanceIndex):
         return list((await self.find_instances(uids)).values())
 
 
-def _other_data_set(known: Instance) -> Refused:
+def _other_data_set(earlier: Instance) -> Refused:
     return Refused(
-        PROCESSING_FAILURE, "another data set has this SOP Instance UID; it stays", claim_of(known)
+        PROCESSING_FAILURE, "another data set has this SOP Instance UID; it stays", claim_of(earlier)
     )

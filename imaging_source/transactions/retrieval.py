@@ -58,9 +58,9 @@ async def files(unit: Unit, chosen: Sequence[tuple[Instance, Choice]]) -> Mappin
     """
     choices = [(instance, choice) for instance, choice in chosen if not isinstance(choice, Impossible)]
     unreadable = await _unreadable(unit, [instance for instance, _ in choices])
-    kept = unit.parts.instances.files
+    store = unit.parts.instances.files
     files_by_uid: dict[str, Piece | Unreadable] = {
-        instance.sop_instance_uid: unreadable.get(instance.sop_instance_uid) or kept.content(instance)
+        instance.sop_instance_uid: unreadable.get(instance.sop_instance_uid) or store.content(instance)
         for instance, _ in choices
     }
     transcodings = [

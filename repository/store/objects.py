@@ -120,10 +120,12 @@ class ObjectBlobs(Blobs):
         self, batch: list[tuple[str, list[ObjectCopy]]], referenced: Referenced, before: float
     ) -> int:
         old = {sha256: copies for sha256, copies in batch if any(one.written < before for one in copies)}
-        kept = await referenced(sorted(old)) if old else set()
+        referenced_digests = await referenced(sorted(old)) if old else set()
         removed = 0
         for sha256, copies in old.items():
-            unwanted = await in_thread(self._superseded, sha256, copies) if sha256 in kept else copies
+            unwanted = (
+                await in_thread(self._superseded, sha256, copies) if sha256 in referenced_digests else copies
+            )
             for one in unwanted:
                 if one.written < before:
                     await self._objects.discard(one.key)
