@@ -41,6 +41,7 @@ async def backup(settings: AuditRepositorySettings, folder: Path) -> BackupManif
             snapshot,
             metadata,
             folder,
+            migrations=MIGRATIONS,
             service=settings.service,
             identity=identity,
             contents=no_contents(),

@@ -48,6 +48,7 @@ async def backup(
             snapshot,
             metadata,
             folder,
+            migrations=MIGRATIONS,
             service=settings.service,
             identity=settings.retrieve_location_uid,
             contents=_files(snapshot),

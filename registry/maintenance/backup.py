@@ -26,6 +26,7 @@ async def backup(settings: RegistrySettings, folder: Path) -> BackupManifest:
             snapshot,
             METADATA,
             folder,
+            migrations=MIGRATIONS,
             service=settings.service,
             identity=settings.affinity_domain,
             contents=no_contents(),

@@ -46,6 +46,7 @@ async def backup(
             snapshot,
             metadata,
             folder,
+            migrations=MIGRATIONS,
             service=settings.service,
             identity=settings.repository_unique_id,
             contents=find_blobs(snapshot),

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sqlalchemy import MetaData
 
+from shared.store import schema
 from shared.store import snapshot as snapshots
 from shared.store.folders import sync
 from shared.store.snapshot import Snapshot
@@ -65,12 +66,26 @@ async def write_index(
     metadata: MetaData,
     folder: Path,
     *,
+    migrations: str,
     service: str,
     identity: str,
     contents: AsyncIterator[tuple[str, int]],
 ) -> BackupManifest:
     """Write the rows, and the SHA-256 and size of what they refer to; the manifest is given back and not yet
-    written."""
+    written.
+
+    Raises
+    ------
+    BackupError
+        The schema is of a newer release, of which this one knows a part.
+    """
+    revision, newest = await snapshots.revision(snapshot), schema.latest(migrations)
+    if revision > newest:
+        raise BackupError(
+            f"the schema of the {service.replace('_', '-')} is of a newer release (revision {revision}), and "
+            f"this one, which knows them up to {newest}, would leave a part out; back up with "
+            "the newer release"
+        )
     path = folder / f"index-{time.time_ns()}.jsonl"
     moment = time.time()
     number = 0
@@ -85,7 +100,7 @@ async def write_index(
         format=FORMAT,
         service=service,
         identity=identity,
-        revision=await snapshots.revision(snapshot),
+        revision=revision,
         taken=moment,
         index=path.name,
         sha256=await asyncio.to_thread(_digest, path),

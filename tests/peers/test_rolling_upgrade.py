@@ -16,6 +16,7 @@ import pytest
 
 import registry.app
 from registry.domain.stored_queries import FIND_SUBMISSION_SETS
+from registry.maintenance import backup
 from registry.settings import RegistrySettings
 from registry.store.tables import MIGRATIONS
 from shared.http.client import http_client
@@ -23,6 +24,7 @@ from shared.http.server import start_server
 from shared.settings import TlsSettings
 from shared.soap.client import SoapClient
 from shared.store import schema
+from shared.store.backup import BackupError
 from shared.store.failures import SchemaError
 from shared.store.inspection import inspect
 from tests.support.databases import DatabasePlace, database_place, postgres_url
@@ -94,6 +96,20 @@ async def test_doctor_says_that_a_release_can_live_with_a_newer_schema(postgres_
     assert str(found).endswith(
         f"revision {schema.latest(later)} of a newer release, with which this one can live"
     )
+
+
+@pytest.mark.parametrize("embedded", [True, False], ids=["sqlite", "postgresql"])
+async def test_a_release_backs_up_no_schema_of_which_it_knows_a_part(
+    request: pytest.FixtureRequest, tmp_path: Path, embedded: bool
+):
+    later = next_release(tmp_path, MIGRATIONS, (GROWTH, True))
+    url = None if embedded else await fresh_database(request.getfixturevalue("postgres_url"))
+    settings = RegistrySettings(data=tmp_path, database_url=url)
+    await (await registry.app.open_database(url, folder=settings.folder, migrations=later)).close()
+    (tmp_path / "backup").mkdir()
+
+    with pytest.raises(BackupError, match="back up with the newer release"):
+        await backup.backup(settings, tmp_path / "backup")
 
 
 #: What a step that only adds is made of.
