@@ -29,6 +29,7 @@ class Kind(StrEnum):
     CONSENT_DOCUMENT = "cda-consent"
     POLICY = "xacml-policy"
     TLS = "tls-endpoint"
+    TOGETHER = "files-together"
     UNKNOWN = "unknown"
 
 

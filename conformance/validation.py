@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,33 @@ def validate(path: Path) -> Report:
     """
     with path.open("rb") as file:
         return judge(Source(file), str(path))
+
+
+def validate_together(paths: Sequence[Path]) -> Report | None:
+    """Judge files against each other: manifests, their metadata, the instances that they reference.
+
+    None when nothing of them belongs together.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read.
+    """
+    from conformance.rules.collation import NamedFile, collated
+
+    with ExitStack() as opened:
+        files = [NamedFile(str(path), Source(opened.enter_context(path.open("rb")))) for path in paths]
+        outcome = attempted(lambda: _of_several(collated(files)))
+    name = f"{len(paths)} files together"
+    if isinstance(outcome, Exception):
+        mistake = finding("FILE-002", "files", f"the judge failed ({type(outcome).__name__})")
+        return Report(name, Kind.TOGETHER, name, (mistake,))
+    return None if outcome is None else Report(name, Kind.TOGETHER, "manifests, metadata, archive", outcome)
+
+
+def _of_several(collation: tuple[bool, Iterator[Finding]]) -> tuple[Finding, ...] | None:
+    belong_together, findings = collation
+    return bounded(findings) if belong_together else None
 
 
 def validate_endpoint(url: str) -> Report:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from conformance.findings import Finding, Report, Severity
-from conformance.validation import validate, validate_endpoint
+from conformance.validation import validate, validate_endpoint, validate_together
 from xdsi.failures import WrongUsage
 from xdsi.options import AsJson
 
@@ -32,6 +32,7 @@ def command(
 ) -> None:
     """Judge files by their standards: manifests, messages, metadata, audit records, assertions and more.
 
+    Manifests, their metadata and their instances are judged against each other when they are given together.
     Each finding names its requirement, the clause, the place, what is wrong and what would be right. Ends
     with status 1 when there is an error; warnings and notes alone end with 0.
 
@@ -45,6 +46,9 @@ def command(
             raise WrongUsage(f"{file}: {error.strerror}; name a file that can be read") from None
         except ValueError as error:
             raise WrongUsage(f"{file}: {error}; name a file, or an endpoint so") from None
+    named_files = [Path(file) for file in files if "://" not in file]
+    if len(named_files) > 1 and (together := validate_together(named_files)) is not None:
+        reports.append(together)
     if as_json:
         typer.echo(json.dumps([report.as_json() for report in reports], indent=2, ensure_ascii=False))
     else:
