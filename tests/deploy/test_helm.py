@@ -109,7 +109,8 @@ def test_every_pod_is_closed_and_asked_for_its_life_alone(values: Path):
     [
         ("small", "services.registry.replicas=2", "name database.secretName"),
         ("region", "s3.bucket=", "name s3.bucket"),
-        ("region", "services.imaging-source.replicas=2", "imaging-source"),
+        ("small", "services.imaging-source.replicas=2", "name database.secretName"),
+        ("region", "services.imaging-source.storage.size=,s3.bucket=", "needs s3.bucket"),
         ("region", "services.audit-repository.replicas=2", "audit-repository"),
         ("region", "s3.secretName=", "access-key and secret-key"),
         ("small", "tls.secretName=", "name a Secret with tls.crt, tls.key and ca.crt"),

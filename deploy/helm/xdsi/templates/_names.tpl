@@ -75,16 +75,16 @@ https://{{ include "xdsi.member" . }}:{{ $ports.https }}
 {{/* What several replicas need to share. */}}
 {{- define "xdsi.check" -}}
 {{- $several := or (gt (int .service.replicas) 1) (and .service.autoscaling .service.autoscaling.enabled) -}}
-{{- if and $several (has .name (list "registry" "repository")) (not .root.Values.database.secretName) -}}
+{{- if and $several (has .name (list "registry" "repository" "imaging-source")) (not .root.Values.database.secretName) -}}
 {{- fail (printf "services.%s.replicas: several need one database; name database.secretName" .name) -}}
 {{- end -}}
-{{- if and $several (eq .name "repository") (not .root.Values.s3.bucket) -}}
-{{- fail "services.repository.replicas: several need one store of documents; name s3.bucket" -}}
+{{- if and $several (has .name (list "repository" "imaging-source")) (not .root.Values.s3.bucket) -}}
+{{- fail (printf "services.%s.replicas: several need one object store; name s3.bucket" .name) -}}
 {{- end -}}
-{{- if and (not .service.storage.size) (has .name (list "registry" "repository")) (not .root.Values.database.secretName) -}}
+{{- if and (not .service.storage.size) (has .name (list "registry" "repository" "imaging-source")) (not .root.Values.database.secretName) -}}
 {{- fail (printf "services.%s.storage.size: without a volume it needs database.secretName" .name) -}}
 {{- end -}}
-{{- if and (not .service.storage.size) (eq .name "repository") (not .root.Values.s3.bucket) -}}
-{{- fail "services.repository.storage.size: without a volume it needs s3.bucket" -}}
+{{- if and (not .service.storage.size) (has .name (list "repository" "imaging-source")) (not .root.Values.s3.bucket) -}}
+{{- fail (printf "services.%s.storage.size: without a volume it needs s3.bucket" .name) -}}
 {{- end -}}
 {{- end }}

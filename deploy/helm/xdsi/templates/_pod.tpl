@@ -29,7 +29,7 @@
 {{- $_ := set $env "XDSI_DATABASE_WAIT_SECONDS" "300" -}}
 {{- $_ := set $env "XDSI_DATABASE_URL__FILE" (printf "/run/xdsi/database/%s" $values.database.key) -}}
 {{- end -}}
-{{- if and $values.s3.bucket (eq .name "repository") -}}
+{{- if and $values.s3.bucket (has .name (list "repository" "imaging-source")) -}}
 {{- $_ := set $env "XDSI_STORAGE_URL" (printf "s3://%s/%s" $values.s3.bucket $values.s3.prefix) -}}
 {{- $_ := set $env "XDSI_S3__REGION" $values.s3.region -}}
 {{- with $values.s3.endpoint }}{{ $_ := set $env "XDSI_S3__ENDPOINT" . }}{{ end -}}
@@ -64,7 +64,7 @@ failureThreshold: {{ .failures }}
 {{- $root := .root -}}
 {{- $values := .root.Values -}}
 {{- $hasDatabase := and $values.database.secretName (not (has .name (list "consumer" "gateway"))) -}}
-{{- $hasStore := and $values.s3.bucket (eq .name "repository") -}}
+{{- $hasStore := and $values.s3.bucket (has .name (list "repository" "imaging-source")) -}}
 metadata:
   labels: {{- include "xdsi.labels" (dict "root" $root "name" .name) | nindent 4 }}
   annotations:
