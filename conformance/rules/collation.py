@@ -1,19 +1,21 @@
-"""Files that are judged together: manifests against metadata, and against the instances of an archive."""
+"""Files that are judged together: manifests against metadata, an archive, and their twins in FHIR."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from conformance.codes import KEY_OBJECT_SELECTION
 from conformance.findings import Finding
 from conformance.readers.dicom import Item, read_dicom
+from conformance.readers.json import Node, NotJson, read_json
 from conformance.readers.source import MOST_HELD, Source
 from conformance.readers.xml import Element, NotXml, XmlReader
 from conformance.recognition import HEAD, Kind, recognise
 from conformance.requirements import finding
-from conformance.rules import imaging_metadata
+from conformance.rules import imaging_metadata, twins
 from conformance.rules.kos import Manifest, Reference
 from conformance.rules.metadata import RIM, identifier
 
@@ -35,6 +37,7 @@ class Collection:
     manifests: list[tuple[NamedFile, Manifest]] = field(default_factory=list)
     entries: list[Element] = field(default_factory=list)
     instances: dict[str, Item] = field(default_factory=dict)
+    bundles: list[Node] = field(default_factory=list)
 
     def add(self, file: NamedFile) -> None:
         """Look at one more file."""
@@ -47,6 +50,9 @@ class Collection:
                 self.instances[data_set.text(0x00080018)] = data_set
         elif kind in (Kind.METADATA, Kind.MESSAGE):
             self.entries += _entries(file.source)
+        elif kind is Kind.FHIR:
+            with suppress(NotJson):  # told where the file itself is judged
+                self.bundles.append(read_json(file.source, "Bundle"))
 
 
 def _entries(source: Source) -> Iterator[Element]:
@@ -76,13 +82,20 @@ def collated(files: Sequence[NamedFile]) -> tuple[bool, Iterator[Finding]]:
         for file, manifest in collection.manifests
         if studies & {study for study, _ in manifest.series_items}
     ]
-    return bool(pairs or archived), _findings(collection, pairs, archived)
+    both = [
+        (bundle, manifest)
+        for _, manifest in collection.manifests
+        for bundle in collection.bundles
+        if twins.study_of(bundle) == manifest.data_set.text(0x0020000D)
+    ]
+    return bool(pairs or archived or both), _findings(collection, pairs, archived, both)
 
 
 def _findings(
     collection: Collection,
     pairs: Sequence[tuple[NamedFile, Manifest, Element]],
     archived: Sequence[tuple[NamedFile, Manifest]],
+    both: Sequence[tuple[Node, Manifest]],
 ) -> Iterator[Finding]:
     for file, _, entry in pairs:
         digest = hashlib.sha1(usedforsecurity=False)
@@ -93,6 +106,8 @@ def _findings(
         yield from imaging_metadata.document(entry, octets, size, digest.hexdigest())
     for file, manifest in archived:
         yield from _archive(file.name, manifest, collection.instances)
+    for bundle, manifest in both:
+        yield from twins.twins(bundle, manifest)
 
 
 def _archive(name: str, manifest: Manifest, instances: dict[str, Item]) -> Iterator[Finding]:

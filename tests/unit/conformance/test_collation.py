@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from conformance.corpus import manifests, metadata
+from conformance.corpus import mado, mado_fhir, manifests, metadata
 from conformance.corpus.data_sets import DataSet, part10
 from conformance.corpus.messages import digest_of
 from conformance.validation import validate_together
@@ -90,3 +92,43 @@ def test_the_command_judges_files_together(tmp_path: Path):
     assert ran.exit_code == 1
     assert "files together: manifests, metadata, archive" in ran.output
     assert "XDSI-ARCH-001" in ran.output
+
+
+def in_fhir() -> dict[str, Any]:
+    """The manifest with description of the corpus, as FHIR."""
+    bundle = mado_fhir.bundle()
+    study = bundle["entry"][1]["resource"]
+    template = study["series"][0]
+    instances = {**manifests.SERIES, "2.25.504": ((manifests.KOS, mado.NOTE, "COMPOSITE"),)}
+    study["series"] = [
+        template | {"uid": uid, "instance": [{"uid": instance} for _, instance, _ in listed]}
+        for uid, listed in instances.items()
+    ]
+    return bundle
+
+
+def both(folder: Path, bundle: dict[str, Any]) -> list[Path]:
+    paths = [folder / "manifest.dcm", folder / "bundle.json"]
+    paths[0].write_bytes(part10(mado.described()))
+    paths[1].write_text(json.dumps(bundle), "utf-8")
+    return paths
+
+
+def test_both_encodings_of_a_manifest_that_agree_have_no_finding(tmp_path: Path):
+    assert ids(both(tmp_path, in_fhir())) == set()
+
+
+TWINS = {
+    "MADO-TWIN-001": mado_fhir.put("urn:oid:2.25.9", "identifier", "value"),
+    "MADO-TWIN-002": mado_fhir.drop("entry", 1, "resource", "series", 0),
+    "MADO-TWIN-003": mado_fhir.put("B9", "entry", 1, "resource", "basedOn", 0, "identifier", "value"),
+    "MADO-TWIN-004": mado_fhir.put("1.2.3.78", "entry", 5, "resource", "extension", 0, "valueString"),
+    "MADO-TWIN-005": mado_fhir.put("https://other.example.org", "entry", 5, "resource", "address"),
+}
+
+
+@pytest.mark.parametrize("id", TWINS)
+def test_what_differs_between_both_encodings_is_found(id: str, tmp_path: Path):
+    bundle = in_fhir()
+    TWINS[id](bundle)
+    assert ids(both(tmp_path, bundle)) == {id}

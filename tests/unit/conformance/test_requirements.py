@@ -15,7 +15,7 @@ NOT_SHOWN = {"FILE-001", "FILE-002"}
 #: What listens is no example; `tests/peers/test_tls_endpoints.py` shows these.
 BY_ENDPOINTS = {id for id in requirements() if id.startswith("TLS-")}
 #: Several files are no example; `test_collation.py` shows these.
-BY_SEVERAL = {id for id in requirements() if id.startswith("XDSI-ARCH-")}
+BY_SEVERAL = {id for id in requirements() if id.startswith(("XDSI-ARCH-", "MADO-TWIN-"))}
 
 
 def judged() -> set[str]:
