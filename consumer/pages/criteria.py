@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
 from consumer.domain.studies import Criteria, WrongCriterion
+from consumer.pages.forms import FormFields
 from shared.http.problem import Unprocessable
 
 _LONGEST = 256
 
 
-class StudySearch(BaseModel):
+class StudySearch(FormFields):
     """Whose studies, and which, as a person wrote it."""
-
-    model_config = ConfigDict(frozen=True)
 
     patient_id: str = ""
     modality: str = ""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from hashlib import sha256
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,22 +27,29 @@ from shared.http.raw_asgi import receive_body
 from shared.rest.message import HttpRequest
 from shared.security.xua import MAX_BYTES
 
-FIELD: Final = "token"
 URL_ENCODED: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
 MAX_BODY: Final = MAX_BYTES + 16 * 1024
 _MOST_FIELDS = 10
 
-Fields = TypeVar("Fields", bound=BaseModel)
+
+class FormFields(BaseModel):
+    """What stands in every form."""
+
+    model_config = ConfigDict(frozen=True)
+
+    token: str = Field("", description="as it stood in the form, on a page that this browser was given")
+
+
+Fields = TypeVar("Fields", bound=FormFields)
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form(Generic[Fields]):
-    """A form that was sent by a browser, with the token that stood in it."""
+    """A form that was sent by a browser."""
 
     browser: Browser
-    token: str
     fields: Fields
 
 
@@ -64,7 +71,7 @@ class Forms:
         Forbidden
             It is not.
         """
-        of_ours = hmac.compare_digest(form.token.encode(), self.token(form.browser).encode())
+        of_ours = hmac.compare_digest(form.fields.token.encode(), self.token(form.browser).encode())
         if form.browser.is_new or not of_ours:
             raise Forbidden("the form is not from a page of this browser, or too old; open the page again")
 
@@ -84,7 +91,7 @@ def of_our_pages(
 
 @dataclass(frozen=True, slots=True)
 class FormBody(Generic[Fields]):
-    """Decodes requests whose body is a form with the fields of `kind`, and the token.
+    """Decodes requests whose body is a form with the fields of `kind`.
 
     Raises
     ------
@@ -100,12 +107,15 @@ class FormBody(Generic[Fields]):
     async def __call__(self, request: HttpRequest) -> Form[Fields]:
         """Read the form."""
         _from_our_origin(request)
-        values = await _values(request, (FIELD, *self.kind.model_fields))
-        token = values.pop(FIELD, "")
-        return Form(browser=Browser.of(request), token=str(token), fields=self.kind.model_validate(values))
+        values = await _values(request, self.kind.model_fields)
+        try:
+            fields = self.kind.model_validate(values)
+        except ValidationError:
+            raise BadRequest("a field of the form does not hold what it is for") from None
+        return Form(browser=Browser.of(request), fields=fields)
 
 
-async def _values(request: HttpRequest, names: tuple[str, ...]) -> dict[str, str | bytes]:
+async def _values(request: HttpRequest, names: Iterable[str]) -> dict[str, str | bytes]:
     """Those of the fields with `names` that are there; files as their content."""
     octets = await receive_body(request.receive, limit=MAX_BODY)
     try:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from consumer.pages.browser import Browser, decode_browser
-from consumer.pages.forms import MULTIPART, Form, FormBody, of_our_pages
+from consumer.pages.forms import MULTIPART, Form, FormBody, FormFields, of_our_pages
 from consumer.pages.page import Page, PageUnit, page_served, see
 from consumer.pages.sessions import TooManySessions
 from consumer.pages.visitors import SignInNeeded, Visitor
@@ -22,16 +20,10 @@ from shared.security.speaker import Speaker
 _SIGN_IN = "POST /sign-in"
 
 
-class AssertionFile(BaseModel):
+class AssertionFile(FormFields):
     """The SAML 2.0 assertion (XML) that an identity provider signed for a person."""
 
-    model_config = ConfigDict(frozen=True)
-
     assertion: bytes = b""
-
-
-class NoFields(BaseModel):
-    """The token alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +74,7 @@ def encode_sign_in(signed_in: SignedIn) -> HttpResponse:
 
 
 @of_our_pages
-async def sign_out(unit: PageUnit, sent_form: Form[NoFields]) -> SignedOut:
+async def sign_out(unit: PageUnit, sent_form: Form[FormFields]) -> SignedOut:
     """End the session of the browser."""
     session = unit.parts.sessions.close(sent_form.browser.number)
     return SignedOut(browser=sent_form.browser, visitor=session.visitor if session else None)
@@ -134,7 +126,7 @@ SERVED = (
         right=None,
         speaker=Speaker.NODE,
         scheme=NodeAlone,
-        decode=FormBody(NoFields),
+        decode=FormBody(FormFields),
         handle=sign_out,
         audit=audit_sign_out,
         event=LOGOUT,

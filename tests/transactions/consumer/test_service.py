@@ -562,7 +562,9 @@ async def test_a_form_that_is_too_large_or_broken_is_refused(open_desk: Desk):
             "/sign-in", content=b"--x\r\nnothing", headers={"content-type": "multipart/form-data; boundary=y"}
         )
 
-    assert (large.status_code, broken.status_code) == (413, 400)
+        no_text = await browser.post("/sign-out", files={"token": ("token", b"\xff\xfe")})
+
+    assert (large.status_code, broken.status_code, no_text.status_code) == (413, 400, 400)
 
 
 # --- pages: signing in -------------------------------------------------------------------------------
