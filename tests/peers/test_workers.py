@@ -34,7 +34,9 @@ from tests.support.metadata import PATIENT, a_document_entry, a_submission
 from tests.support.postgres import fresh_database, postgres_url
 from tests.support.registry_process import RegistryClient, RegistryProcess, fed, running_registry
 from tests.support.trail import Told, told
+from tests.support.waiting import until
 from xdsi.patient import message
+from xdsi.stage import free_ports
 
 __all__ = ["postgres_url"]
 
@@ -264,6 +266,21 @@ async def test_the_counts_shown_by_any_worker_are_those_of_all(tmp_path: Path, d
 
     assert set(before) == set(after) == {CONNECTIONS}
     assert registered == CONNECTIONS
+
+
+async def test_every_worker_answers_at_the_port_for_probes(tmp_path: Path, database_url: str):
+    (port,) = free_ports(1)
+    base = f"http://127.0.0.1:{port}"
+    with workers(tmp_path, database_url, health_port=port) as registry:
+        for number in worker_pids(registry):
+            # The other one is still there.
+            pid = worker_pids(registry)[number]
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda pid=pid: not alive(pid))
+            async with http_client(TlsSettings(), peers=(base,)) as http:
+                page = (await http.get(f"{base}/health/live")).json()
+            assert page["status"] == "live"
+            await all_again(registry)
 
 
 async def counted(registry: RegistryProcess, transaction: str) -> float:
