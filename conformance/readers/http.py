@@ -17,6 +17,7 @@ _STATUS: Final = re.compile(rb"HTTP/(\d(?:\.\d)?) (\d{3})")
 _PARAMETER: Final = re.compile(
     r';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.ASCII | re.DOTALL
 )
+_LENGTH: Final = re.compile(r"\d{1,18}\Z", re.ASCII)
 _HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
 
 
@@ -139,7 +140,7 @@ def _headers(octets: bytes) -> Headers:
 def _body(source: Source, start: int, headers: Headers) -> tuple[Source, int]:
     """The body of a message, and where the next one begins."""
     length = headers.get("content-length") or ""
-    if length.isdigit() and start + int(length) <= len(source):
+    if _LENGTH.match(length) and start + int(length) <= len(source):
         return source.part(start, start + int(length)), start + int(length)
     following = source.find(b"\nHTTP/1.1 ", start)
     if (headers.get("transfer-encoding") or "").lower() == "chunked":

@@ -62,5 +62,7 @@ def read_json(source: Source, root: str) -> Node:
         raise NotJson(f"byte {error.start}: no UTF-8") from None
     except json.JSONDecodeError as error:
         raise NotJson(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except ValueError:
+        raise NotJson("document: a number of too many digits") from None
     except RecursionError:
         raise NotJson("document: nested too deep") from None

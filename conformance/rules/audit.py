@@ -37,6 +37,7 @@ _OBJECT_ORDER: Final = (
 _CODED: Final = frozenset(
     {"EventID", "EventTypeCode", "PurposeOfUse", "RoleIDCode", "ParticipantObjectIDTypeCode", "MediaType"}
 )
+_SMALL: Final = re.compile(r"\d{1,2}\Z", re.ASCII)
 _URI: Final = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -207,7 +208,7 @@ def _object(one: Element) -> Iterator[Finding]:
         ("ParticipantObjectDataLifeCycle", 15),
     ):
         value = one.get(name)
-        if value is not None and (not value.isascii() or not value.isdigit() or not 1 <= int(value) <= most):
+        if value is not None and (not _SMALL.match(value) or not 1 <= int(value) <= most):
             yield finding("AUDIT-015", place(one, f"@{name}"), "no value of the list", value)
     if one.find("ParticipantObjectIDTypeCode") is None:
         yield finding("AUDIT-016", place(one, "ParticipantObjectIDTypeCode"), "absent")

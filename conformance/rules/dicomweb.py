@@ -258,7 +258,7 @@ def _data_set(one: object, at: str) -> Iterator[Finding]:
             yield finding("WEB-021", here, "no tag of eight upper-case digits", name)
         elif name.startswith("0002"):
             yield finding("WEB-026", here, "an element of group 0002")
-        if not isinstance(attribute, dict) or attribute.get("vr") not in _VRS:
+        if not isinstance(attribute, dict) or str(attribute.get("vr")) not in _VRS:
             yield finding("WEB-023", here, "no vr", attribute)
             continue
         yield from _attribute(attribute, here)

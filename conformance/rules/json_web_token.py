@@ -38,7 +38,7 @@ def _token(source: Source) -> Iterator[Finding]:
     if header is None or claims is None or not parts[2]:
         yield finding("JWT-001", "token", "not two JSON objects and a signature in base64url")
         return
-    algorithm = header.get("alg")
+    algorithm = str(header.get("alg"))
     if algorithm not in _ALGORITHMS:
         yield finding("JWT-002", "header.alg", "no algorithm that is allowed", algorithm)
     if str(header.get("typ", "")).lower() not in ("at+jwt", "application/at+jwt", "jwt", "iua-jwt"):

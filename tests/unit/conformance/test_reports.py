@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.corpus import manifests
+from conformance.corpus import assertions, audit, dicomweb, mado_fhir, manifests
 from conformance.corpus.data_sets import part10
 from conformance.corpus.manifests import CT
 from conformance.findings import MOST_OF_A_REQUIREMENT, MOST_SHOWN, Severity
@@ -83,3 +84,55 @@ def test_an_example_with_some_bytes_changed_gives_a_report(example, data):
             return
     report = judge(bytes(octets), "x")
     assert "FILE-002" not in {finding.id for finding in report.findings}, report.findings
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(("vr", "Value", "code", "coding", "00081199", "x")), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+DOCUMENTS = [mado_fhir.bundle(), mado_fhir.document_reference(), [dicomweb.study()]]
+
+
+@given(st.sampled_from(DOCUMENTS), st.lists(st.integers(0, 30), min_size=1, max_size=8), JSON)
+def test_json_with_anything_in_any_place_gives_a_report(document, way, value):
+    changed = deepcopy(document)
+    node = changed
+    for step in way:
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+        if not keys:
+            break
+        key = keys[step % len(keys)]
+        parent, node = node, node[key]
+        if not isinstance(node, dict | list):
+            break
+    else:
+        parent[key] = value
+    report = judge(json.dumps(changed).encode(), "x")
+    assert "FILE-002" not in {finding.id for finding in report.findings}, report.findings
+
+
+@given(
+    JSON, JSON, st.sampled_from(("alg", "kid", "typ")), st.sampled_from(("aud", "exp", "iat", "extensions"))
+)
+def test_a_token_with_anything_in_its_claims_gives_a_report(header, claim, name, other):
+    octets = assertions.token({"alg": "ES256", name: header}, {"iss": "x", other: claim})
+    report = judge(octets, "x")
+    assert report.findings
+    assert "FILE-002" not in {finding.id for finding in report.findings}, report.findings
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "²", "-1", "1e400"])
+def test_a_number_that_is_too_long_gives_a_report(number: str):
+    for octets in (
+        f"POST /xds HTTP/1.1\r\nContent-Length: {number}\r\n\r\n",
+        f'{{"resourceType": "Bundle", "total": {number}}}',
+        audit.query().replace('TypeCodeRole="24"', f'TypeCodeRole="{number}"'),
+    ):
+        report = judge(octets.encode(), "x")
+        assert "FILE-002" not in {finding.id for finding in report.findings}
