@@ -132,3 +132,20 @@ async def test_a_sweep_that_meets_faults_removes_nothing_that_is_wanted_and_can_
             assert await asyncio.to_thread(_read, drill.direct, received) == octets
         else:
             assert not await drill.direct.is_intact(received.sha256, received.size)
+
+
+async def test_a_store_that_refuses_the_key_is_told_to_the_operator_and_not_to_who_submits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    told = "the object store refuses the key; correct XDSI_S3__ACCESS_KEY and XDSI_S3__SECRET_KEY"
+    with moto() as server:
+        async with faulty(server.settings, shares={Fault.REFUSED: 1.0}, codes=(403,)) as line:
+            blobs = ObjectBlobs(f"s3://{server.bucket}/drill", line.settings, tmp_path)
+            with pytest.raises(OutOfResources) as refused:
+                await kept(blobs, b"never kept")
+            with pytest.raises(OSError, match=told):
+                await blobs.probe()
+            with pytest.raises(StoreUnavailable):
+                await blobs.content(hashlib.sha256(b"never kept").hexdigest(), 10)
+    assert told in caplog.text
+    assert "XDSI_S3" not in refused.value.context

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
+from typer.testing import CliRunner, Result
 
 from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused
 from imaging_source.maintenance.backup import backup, restore
@@ -36,6 +37,7 @@ from tests.support.intake import a_transfer
 from tests.support.storages import Storage, Storages, object_access, storage, storages
 from tests.support.waiting import until
 from tests.transactions.imaging_source.test_rad69 import Ref, retrieve
+from xdsi import db
 
 __all__ = ["object_access", "storage", "storages"]
 
@@ -387,6 +389,33 @@ async def test_a_backup_of_either_is_restored_into_either(
         assert await given(elsewhere, Ref(), Ref(sop=OTHER)) == files
     finally:
         await close_source(elsewhere)
+
+
+def test_commands_verify_and_copy_either(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def filled() -> list[str]:
+        source = await opened(storage, tmp_path / "data")
+        kept = await source.keep(a_ct(), a_ct(SOPInstanceUID=OTHER))
+        await close_source(source)
+        return [one.sha256 for one in kept]
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(db.app, [*words, "--service", "imaging-source", "--json"])
+
+    monkeypatch.setenv("XDSI_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDSI_AUDIT__URL", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("XDSI_STORAGE_URL", storage.url)
+    for name, value in (storage.settings.get("s3") or {}).items():
+        monkeypatch.setenv(f"XDSI_S3__{name.upper()}", str(value))
+    damaged, _ = asyncio.run(filled())
+
+    assert json.loads(run("verify").stdout)["instances"]["whole"] == 2
+    [name] = [name for name in storage.kept() if damaged in name]
+    storage.flip(name)
+    found = json.loads(run("verify").stdout)["instances"]
+    copied = json.loads(run("backup", str(tmp_path / "backup")).stdout)["imaging-source"]
+
+    assert (found["whole"], found["not_whole"]) == (1, [{"sha256": damaged, "finding": "damaged"}])
+    assert copied["missing"] == [damaged]
 
 
 # --- a store that fails ------------------------------------------------------------------------------
