@@ -60,7 +60,8 @@ class ObjectBlobs(Blobs):
             whole = await in_thread(self._is_whole, self._copy(uploaded), received.sha256, received.size)
         except (ObjectsUnavailable, StoreUnavailable) as error:
             # What is wrong with the store is for its operator, not for whoever submits.
-            _log.error("upload failed", sha256=received.sha256, reason=str(error.__cause__ or error))
+            reason = error if isinstance(error, ObjectsUnavailable) else error.__cause__
+            _log.error("upload failed", sha256=received.sha256, reason=str(reason))
             raise OutOfResources("the document cannot be stored: the object store does not take it") from None
         if not whole:
             _log.error("upload kept other bytes", sha256=received.sha256)

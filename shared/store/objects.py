@@ -58,8 +58,9 @@ _REFUSED: Final = (BaseError, FileNotFoundError, PermissionError)
 # What its errors say, in words that are not told.
 _CERTIFICATE: Final = re.compile(r"invalid peer certificate|UnknownIssuer|certificate verify failed", re.I)
 _NO_SUCH_RANGE: Final = "416"
-_STATUS: Final = re.compile(r"status code:? (\d{3})|status: (?:\w+\()?(\d{3})")
+_STATUS: Final = re.compile(r"status code:? (\d{3})")
 _ABSENT: Final = (NotFoundError, FileNotFoundError)
+_FORBIDDEN: Final = (PermissionDeniedError, UnauthenticatedError, PermissionError)
 
 
 class ObjectsUnavailable(Exception):
@@ -388,27 +389,24 @@ def _deadline(size: int) -> float:
 
 def _unavailable(error: Exception) -> ObjectsUnavailable:
     """Why the store cannot be used, and which setting would be corrected."""
-    match error:
-        case NotFoundError() | FileNotFoundError():
-            return ObjectsUnavailable(
-                "has no such bucket; make it, or correct XDSI_STORAGE_URL", settled=True
-            )
-        case PermissionDeniedError() | UnauthenticatedError() | PermissionError():
-            return ObjectsUnavailable(
-                "refuses the key; correct XDSI_S3__ACCESS_KEY and XDSI_S3__SECRET_KEY",
-                settled=True,
-                setting="XDSI_S3__ACCESS_KEY",
-            )
+    found = _STATUS.search(str(error))
+    status = found[1] if found else ""
+    if isinstance(error, _ABSENT) or status == "404":
+        return ObjectsUnavailable("has no such bucket; make it, or correct XDSI_STORAGE_URL", settled=True)
+    if isinstance(error, _FORBIDDEN) or status in ("401", "403"):
+        return ObjectsUnavailable(
+            "refuses the key; correct XDSI_S3__ACCESS_KEY and XDSI_S3__SECRET_KEY",
+            settled=True,
+            setting="XDSI_S3__ACCESS_KEY",
+        )
     if _CERTIFICATE.search(str(error)):
         return ObjectsUnavailable(
             "shows a certificate that is not trusted; name its authority in XDSI_S3__TRUST",
             settled=True,
             setting="XDSI_S3__TRUST",
         )
-    if status := _STATUS.search(str(error)):
-        return ObjectsUnavailable(
-            f"answers with an error (HTTP {status[1]}); see its own log", status=status[1]
-        )
+    if status:
+        return ObjectsUnavailable(f"answers with an error (HTTP {status}); see its own log", status=status)
     return ObjectsUnavailable(
         f"does not answer ({type(error).__name__}); is it running? XDSI_S3__ENDPOINT names it"
     )
