@@ -11,13 +11,13 @@
 # KEYS      folder, somewhere else, for keys and settings: they must not lie beside what they open
 # PART      name of what this host has (host)
 # XDSI_DATA data folder of the services (/var/lib/xdsi)
-# XDSI_ETC  folder of their settings and keys (/etc/xdsi)
+# ETC       folder of their settings and keys (/etc/xdsi)
 # PGHOST, PGPORT, PGUSER, PGPASSFILE: the administrator of PostgreSQL
 set -eu
 umask 077
 : "${BACKUP:?name the folder of the backup}" "${KEYS:?name a folder for keys and settings, another one}"
 XDSI_DATA=${XDSI_DATA:-/var/lib/xdsi}
-XDSI_ETC=${XDSI_ETC:-/etc/xdsi}
+ETC=${ETC:-/etc/xdsi}
 PART=${PART:-host}
 name=${2:-}
 moment=$BACKUP/moments/$name
@@ -65,7 +65,7 @@ after() {
         rsync --archive --ignore-existing --exclude incoming "$XDSI_DATA/$folder/" "$BACKUP/contents/$folder/"
     done
     mkdir -p "$KEYS/$PART/etc" "$KEYS/$PART/data"
-    rsync --archive "$XDSI_ETC/" "$KEYS/$PART/etc/"
+    rsync --archive "$ETC/" "$KEYS/$PART/etc/"
     (cd "$XDSI_DATA" && find . -name audit-signing.key -print0) |
         rsync --archive --from0 --files-from - "$XDSI_DATA/" "$KEYS/$PART/data/"
     sync -f "$BACKUP" "$KEYS"

@@ -4,7 +4,7 @@
 #   restore.sh database [MOMENT]   PostgreSQL, as it was at the last moment of the backup, or at another one
 #   restore.sh files [MOMENT]      what lay in files; on each host, with its PART
 #
-# BACKUP, KEYS, PART, XDSI_DATA, XDSI_ETC: as for back-up.sh; the last two are where everything is to be, and are empty
+# BACKUP, KEYS, PART, XDSI_DATA, ETC: as for back-up.sh; the last two are where everything is to be, and are empty
 # PGDATA: folder for the data of PostgreSQL, which is empty; PG_BIN: the folder of its programs
 # PG_USER: the user that PostgreSQL runs as (postgres), where this is root
 # PG_OPTIONS: options for its first start, such as "-c port=5433"
@@ -60,7 +60,7 @@ END
 
 files() {
     [ -e "$moment/$part.whole" ] || refuse "$name is no moment of this backup of $part; $BACKUP/moments has them"
-    data=${XDSI_DATA:-/var/lib/xdsi} etc=${XDSI_ETC:-/etc/xdsi}
+    data=${XDSI_DATA:-/var/lib/xdsi} etc=${ETC:-/etc/xdsi}
     new "$data"
     new "$etc"
     rsync --archive "$BACKUP/contents/" "$moment/$part/" "$KEYS/$part/data/" "$data/"

@@ -389,8 +389,8 @@ def _deadline(size: int) -> float:
 
 def _unavailable(error: Exception) -> ObjectsUnavailable:
     """Why the store cannot be used, and which setting would be corrected."""
-    found = _STATUS.search(str(error))
-    status = found[1] if found else ""
+    match = _STATUS.search(str(error))
+    status = match[1] if match else ""
     if isinstance(error, _ABSENT) or status == "404":
         return ObjectsUnavailable("has no such bucket; make it, or correct XDSI_STORAGE_URL", settled=True)
     if isinstance(error, _FORBIDDEN) or status in ("401", "403"):

@@ -86,7 +86,7 @@ class Place:
             "BACKUP": str(backup / "backup"),
             "KEYS": str(backup / "keys"),
             "XDSI_DATA": str(self.data),
-            "XDSI_ETC": str(self.etc),
+            "ETC": str(self.etc),
             "PGHOST": str(self.database),
             "PGPORT": str(self.port),
             "PGUSER": "postgres",
