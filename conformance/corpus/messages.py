@@ -860,6 +860,15 @@ def examples() -> Iterator[Example]:
         .replace("urn:hl7-org:v3:PRPA_IN201301UV02", "urn:hl7-org:v3:PRPA_IN201304UV02")
         .encode("latin_1"),
     )
+    titled = manifest() | {0x00100010: "Doe^Jane^^Dr^PhD"}
+    octets = part10(titled)
+    provision = provide(octets, digest_of(octets)).replace("PID-5|Müller^Jane", "PID-5|Doe^Jane^^Dr^PhD")
+    yield Example(
+        "ITI-41: a name in the order of DICOM",
+        KIND,
+        exchange("ITI-41", provision, registry_response(), {"d1@x": octets}).encode("latin_1"),
+        "XDSI-DOC-012",
+    )
     unlocated = manifest()
     without(0x0040A375, 0, 0x00081115, 0, 0x0040E011)(unlocated)
     octets = part10(unlocated)

@@ -160,6 +160,18 @@ def _patient(entry: Element, main: Item) -> Iterator[Finding]:
             at = slot_place(entry, "sourcePatientInfo")
             wrong = f"{label} is not that of the manifest"
             yield finding("XDSI-DOC-011", at, wrong, info[label], right=main.text(number))
+    yield from _name(entry, info.get("PID-5", ""), main.text(0x00100010))
+
+
+def _name(entry: Element, stated: str, name: str) -> Iterator[Finding]:
+    """PID-5 as XPN has suffix and prefix in the other order than a name of DICOM."""
+    group = [*name.partition("=")[0].split("^"), *("",) * 5]
+    family, given_name, middle, prefix, suffix = group[:5]
+    right = "^".join((family, given_name, middle, suffix, prefix)).rstrip("^")
+    verbatim = "^".join(group[:5]).rstrip("^")
+    if (prefix or suffix) and stated.rstrip("^") == verbatim != right:
+        at = slot_place(entry, "sourcePatientInfo")
+        yield finding("XDSI-DOC-012", at, "prefix and suffix as in DICOM", stated, right=right)
 
 
 def _library(entry: Element, manifest: Manifest) -> Iterator[Finding]:
