@@ -18,7 +18,7 @@ from shared.messages.registry import (
     has_error,
     unexplained,
 )
-from shared.soap.mtom import Attachment, Content, MtomBody, Received, Relay, include, resolve
+from shared.soap.mtom import INCLUDE, Attachment, Content, MtomBody, Received, Relay, include, resolve
 from shared.xml import NS, Element, child, elements, escape, qname, text
 
 XDS = NS["xds"]
@@ -237,10 +237,22 @@ def document_content(document: Element, attachments: Mapping[str, Received]) -> 
     SenderFault
         The element holds something else than exactly one `xop:Include`.
     """
+    if (content_id := _only_include(document)) is not None:
+        at_hand = attachments.get(content_id)
+        return PartReference(content_id) if at_hand is None else at_hand
     if next(elements(document), None) is None and not text(document):
         return b""
     received = resolve(document, attachments)
     return PartReference(_content_id(document)) if received is None else received
+
+
+def _only_include(document: Element) -> str | None:
+    """The Content-ID in an element that holds an `xop:Include` and no blank beside it, as nearly all do."""
+    if len(document) != 1 or document.text:
+        return None
+    (only,) = document
+    href = only.get("href", "") if only.tag == INCLUDE and not (only.text or only.tail) else ""
+    return unquote(href[len("cid:") :]) if href[: len("cid:")].lower() == "cid:" else None
 
 
 def _content_id(document: Element) -> str:
