@@ -62,7 +62,7 @@ OBJECT_SECURITY_ATTRIBUTES_CHANGED = Coded("110135", "DCM", "Object Security Att
 
 APPLICATION_ROLE = Coded("110150", "DCM", "Application")
 SOURCE_ROLE = Coded("110153", "DCM", "Source Role ID")
-DESTINATION_ROLE = Coded("110152", "DCM", "AuditDestination Role ID")
+DESTINATION_ROLE = Coded("110152", "DCM", "Destination Role ID")
 
 PATIENT_NUMBER = Coded("2", "RFC-3881", "Patient Number")
 REPORT_NUMBER = Coded("9", "RFC-3881", "Report Number")

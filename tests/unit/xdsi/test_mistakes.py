@@ -318,7 +318,7 @@ OF_A_KIND: dict[Any, tuple[str, ...]] = {
     value_kinds._origin: ("rubbish", "http://a/b", "http://u@a", ""),
     value_kinds._database_url: ("rubbish", "mysql://a/b", "postgresql://a:port/b", ""),
     value_kinds._storage_url: ("rubbish", "file://host/a", "file:///", "s3://", "http://a/", ""),
-    value_kinds._syslog_url: ("rubbish", "http://a:1", "tls://", "tcp://192.0.2.1:1", "tls://a:0", ""),
+    value_kinds._syslog_urls: ("rubbish", "http://a:1", "tls://", "tcp://192.0.2.1:1", "tls://a:0", ""),
     value_kinds._oid: ("x", "1", "1.02", "3.1", "1.2.", "urn:oid:1.2", "1.40", "1." + "2" * 64, ""),
     value_kinds._oid_or_nothing: ("x", "1.02"),
     value_kinds._home_community_id: ("2.999", "urn:oid:", "urn:uuid:2.999", "URN:OID:2.999", ""),
