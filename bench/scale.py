@@ -184,7 +184,8 @@ async def _size(url: str) -> int:
         await connection.execute("VACUUM ANALYZE")
         size: int = await connection.fetchval(
             "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c "
-            "JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'registry' AND relkind IN ('r', 'm')"
+            "JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname !~ '^(pg_|information_schema)' "
+            "AND relkind = 'r'"
         )
         return size
     finally:
