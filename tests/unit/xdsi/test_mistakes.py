@@ -261,8 +261,8 @@ WRONG_EVERYWHERE = {
     "XDSI_AUDIT__URL": "rubbish",
     "XDSI_PROT": "1",
 }
-# They make something, and read no settings.
-WITHOUT_SETTINGS = frozenset({"certificates"})
+# They make or judge something, and read no settings.
+WITHOUT_SETTINGS = frozenset({"certificates", "conform", "validate"})
 # Looks at the backup that it is given first, and there is none.
 WITHOUT_BACKUP = frozenset({("db", "restore")})
 
