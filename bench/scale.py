@@ -161,7 +161,7 @@ def measure_queries(
     with ExitStack() as stack:
         url = stack.enter_context(postgresql(folder / "cluster"))
         asyncio.run(fill(url, folder / "fill", entries=entries, crowd=False))
-        size = asyncio.run(_size(url)) / entries
+        size = float(asyncio.run(_size(url))) / entries
         workers = []
         for number in range(max(PROCESSES)):
             place = folder / f"registry{number}"
