@@ -54,6 +54,12 @@ class StorageSettings(ServiceSettings):
                 f"XDSI_S3__ENDPOINT: {self.s3.endpoint} is not https; set XDSI_S3__ALLOW_HTTP on loopback "
                 "only"
             )
+        if bool(self.s3.access_key) != bool(self.s3.secret_key):
+            present, absent = ("ACCESS", "SECRET") if self.s3.access_key else ("SECRET", "ACCESS")
+            problems.append(
+                f"XDSI_S3__{present}_KEY: is set without the other key; set XDSI_S3__{absent}_KEY too, or "
+                "neither where the machine has a role of its own"
+            )
         return problems
 
 

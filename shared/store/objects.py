@@ -29,7 +29,7 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from obstore.store import S3Store
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig
+    from obstore.store import ClientConfig, S3Config
 
 PART_BYTES: Final = 8 * 1024**2
 RANGE_BYTES: Final = 4 * 1024**2
@@ -369,13 +369,16 @@ def _store(url: str, access: S3Access, below: str, retries: int) -> S3Store:
     }
     if access.trust:
         client["root_certificate"] = access.trust.read_bytes()
+    config: S3Config = {"region": access.region}
+    if access.endpoint:
+        config["endpoint"] = access.endpoint
+    # Without keys those of the machine are asked for, as in a cloud that gives its machines roles.
+    if access.access_key and access.secret_key:
+        config["access_key_id"], config["secret_access_key"] = access.access_key, access.secret_key
     return S3Store(
         parts.netloc,
         prefix="/".join(filter(None, (parts.path.strip("/"), below))) or None,
-        endpoint=access.endpoint,
-        region=access.region,
-        access_key_id=access.access_key,
-        secret_access_key=access.secret_key,
+        config=config,
         virtual_hosted_style_request=False,
         disable_bulk_delete=True,
         client_options=client,

@@ -116,6 +116,8 @@ SETTINGS = (
     given("AUDIT__URL", "tcp://192.0.2.1:6514", "write tls://host:6514"),
     given("STORAGE_URL", "documents", "write one of these forms"),
     given("S3__ENDPOINT", "http://127.0.0.1:9000", "XDSI_S3__ALLOW_HTTP"),
+    given("S3__ACCESS_KEY", "xdsi", "set XDSI_S3__SECRET_KEY too"),
+    given("S3__SECRET_KEY", "secret", "set XDSI_S3__ACCESS_KEY too"),
     given("ADMINISTRATOR_ROLES", '["ADMIN"]', "write code^^scheme"),
     given("DATABASE_URL", "mysql://db/xdsi", "write postgresql://"),
     given("DATABASE_URL__FILE", "/nowhere", "name another file"),
