@@ -19,6 +19,7 @@ from typing import IO
 
 _COMMAND = "xdsi"
 _SET_NAME = 15  # PR_SET_NAME of prctl(2); names have 15 octets
+_ARGUMENTS = (48, 49)  # where the command line begins and ends, of /proc/self/stat (proc(5))
 
 #: What forks; it starts with the first program, and ends with this process.
 SERVER = multiprocessing.get_context("forkserver")
@@ -101,6 +102,15 @@ def become(
         for number in (1, 2)
     )
     sys.argv[1:] = arguments
-    # Its command line is that of the process that forked it; this is what `ps` and `top` name it by.
-    ctypes.CDLL(None).prctl(_SET_NAME, f"{_COMMAND} {' '.join(arguments[1:2])}".encode(), 0, 0, 0)
+    _call_itself(module, arguments)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _call_itself(module: str, arguments: Sequence[str]) -> None:
+    """Be for `ps`, `top` and `pgrep` what this process is, and not the one that forked it."""
+    ctypes.CDLL(None).prctl(_SET_NAME, f"{_COMMAND} {' '.join(arguments[1:2])}".encode(), 0, 0, 0)
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = (int(fields[number - 3]) for number in _ARGUMENTS)
+    if size := end - start:
+        words = "\0".join((sys.executable, "-m", module, *arguments)).encode()
+        ctypes.memmove(start, words[: size - 1].ljust(size, b"\0"), size)

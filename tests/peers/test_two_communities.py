@@ -64,11 +64,12 @@ class Community:
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                # One process forks all of them.
+                up = parent_of(parent_of(int(folder.name)))
                 words = (folder / "cmdline").read_bytes().split(b"\0")
             except (OSError, IndexError, ValueError):
                 continue
-            if parent == self.process.pid and b"serve" in words:
+            if up == self.process.pid and b"serve" in words:
                 found[words[words.index(b"serve") + 1].decode()] = int(folder.name)
         return found
 
@@ -79,6 +80,10 @@ class Community:
             for name, port in PORTS.items()
             if not name.endswith("UDP_PORT")
         }
+
+
+def parent_of(process_id: int) -> int:
+    return int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _own_environment() -> dict[str, str]:
