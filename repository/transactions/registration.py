@@ -175,9 +175,12 @@ async def _record(
         elif iti42.is_passing(response):
             if may_happen(RegistrationEvent.NEVER_HEARD, state):
                 await documents.forget_provision(transaction, provision_id)
-        # Not where somebody else's attempt was carried out.
-        elif await documents.set_state(transaction, provision_id, RegistrationEvent.REFUSED, answer) and (
-            (alone and state is ProvisionState.PENDING) or not _is_duplicate(response)
+        # Not where another attempt may have been carried out: a registry that does not remember MessageIDs
+        # refuses the repetition of what it has, and the documents are visible.
+        elif (
+            await documents.set_state(transaction, provision_id, RegistrationEvent.REFUSED, answer)
+            and alone
+            and state is ProvisionState.PENDING
         ):
             await documents.release_documents(transaction, provision_id)
         await unit.insert_events(transaction, (own, *events) if succeeded else (own,))
@@ -193,14 +196,6 @@ async def _record(
 
     await unit.write(conclude, done=concluded)
     unit.audited = succeeded and bool(events)
-
-
-def _is_duplicate(response: RegistryResponse) -> bool:
-    # A registry without memory for MessageIDs answers so when an earlier attempt of ours was carried out: the
-    # documents may be visible, so they stay.
-    return any(
-        error.code_for(Actor.REGISTRY) == "XDSDuplicateUniqueIdInRegistry" for error in response.errors
-    )
 
 
 def _submission_of(provision: Provision) -> Submission:

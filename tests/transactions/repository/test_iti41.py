@@ -271,13 +271,19 @@ async def test_the_janitor_learns_the_outcome_from_the_registry(house: House):
     assert len({message_id for message_id, _ in house.registry.heard}) == 1
 
 
-async def test_a_registry_without_memory_that_says_duplicate_does_not_cost_the_bytes(house: House):
+@pytest.mark.parametrize(
+    "code",
+    ["XDSDuplicateUniqueIdInRegistry", "XDSRegistryMetadataError", "XDSRegistryDeprecatedDocumentError"],
+)
+async def test_a_registry_without_memory_that_refuses_the_repetition_does_not_cost_the_bytes(
+    house: House, code: str
+):
     entry = a_provided_entry()
-    house.registry.answers = [LOST, refusal("XDSDuplicateUniqueIdInRegistry")]
+    house.registry.answers = [LOST, refusal(code)]
 
     response = await provide(house, a_submission(entry), a=b"bytes")
 
-    assert codes(response) == ["XDSDuplicateUniqueIdInRegistry"]
+    assert codes(response) == [code]
     assert entry.unique_id in await documents.find_documents(house.parts.database, [entry.unique_id])
 
 
