@@ -17,7 +17,7 @@ from xml.parsers import expat
 
 from lxml import etree
 
-from conformance.readers.source import MOST_HELD
+from conformance.readers.source import MOST_HELD, Source
 
 Element = etree._Element
 
@@ -152,6 +152,14 @@ class XmlReader:
 
     def _doctype(self, *_declared: object) -> None:
         raise NotXml(f"line {self._parser.CurrentLineNumber}: a document type declaration")
+
+
+def document(source: Source) -> Element | None:
+    """The root of a document that is held whole; None where nothing came. Raises `NotXml`."""
+    reader = XmlReader()
+    list(reader.feed(source.read(0, MOST_HELD)))
+    list(reader.close())
+    return reader.root
 
 
 class _Base64:

@@ -16,8 +16,8 @@ from lxml import etree
 from conformance.findings import Finding
 from conformance.identifiers import OID, is_oid_urn, wrong_cx
 from conformance.judgement import Judgement
-from conformance.readers.source import MOST_HELD, Source
-from conformance.readers.xml import Element, NotXml, XmlReader, local, place, text
+from conformance.readers.source import Source
+from conformance.readers.xml import Element, NotXml, document, local, place, text
 from conformance.requirements import finding
 
 SAML: Final = "{urn:oasis:names:tc:SAML:2.0:assertion}"
@@ -57,16 +57,14 @@ def judged(source: Source) -> Judgement:
 
 
 def _alone(source: Source) -> Iterator[Finding]:
-    reader = XmlReader()
     try:
-        list(reader.feed(source.read(0, MOST_HELD)))
-        list(reader.close())
+        root = document(source)
     except NotXml as error:
         at, _, wrong = str(error).partition(": ")
         yield finding("XUA-001", at, wrong)
         return
-    if reader.root is not None:
-        yield from assertion(reader.root)
+    if root is not None:
+        yield from assertion(root)
 
 
 def assertion(root: Element) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ from typing import Final
 from conformance.findings import Finding
 from conformance.identifiers import OID, UUID
 from conformance.judgement import Judgement
-from conformance.readers.source import MOST_HELD, Source
-from conformance.readers.xml import Element, NotXml, XmlReader, local, place, text
+from conformance.readers.source import Source
+from conformance.readers.xml import Element, NotXml, document, local, place, text
 from conformance.requirements import finding
 
 _HL7: Final = "{urn:hl7-org:v3}"
@@ -42,15 +42,12 @@ def judged(source: Source) -> Judgement:
 
 
 def _document(source: Source, judgement: Judgement) -> Iterator[Finding]:
-    reader = XmlReader()
     try:
-        list(reader.feed(source.read(0, MOST_HELD)))
-        list(reader.close())
+        root = document(source)
     except NotXml as error:
         at, _, wrong = str(error).partition(": ")
         yield finding("CONSENT-001", at, wrong)
         return
-    root = reader.root
     if root is not None and root.tag == f"{_HL7}ClinicalDocument":
         judgement.title = "consent document (BPPC)"
         yield from _acknowledgement(root)

@@ -7,23 +7,20 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
 from shared.settings import S3Settings
-from tests.support.seaweedfs import BUCKET, KEY, SECRET, SeaweedFS, running_seaweedfs
+from tests.support.seaweedfs import BUCKET, KEY, SECRET, SeaweedFS, running_seaweedfs, wait_for
 from xdsi.stage import free_ports
 
 CEPH = Path(__file__).parents[2] / "../shared/tools/ceph-mini.sh"
-_START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def s3rver() -> Iterator[ObjectStore]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            _wait_for(port)
+            wait_for(port)
             yield ObjectStore(_settings(port, "S3RVER", "S3RVER"))
         finally:
             process.terminate()
@@ -142,20 +139,6 @@ def _variables(path: Path) -> dict[str, str]:
     lines = path.read_text("utf-8").splitlines()
     pairs = (line.removeprefix("export ").partition("=") for line in lines if "=" in line)
     return {name: value.strip("'\"") for name, _, value in pairs}
-
-
-def _wait_for(port: int) -> None:
-    until = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
-            return
-        except HTTPError:
-            return
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
 
 
 SERVERS = {"moto": moto, "s3rver": s3rver, "seaweedfs": seaweedfs, "ceph": ceph}

@@ -59,13 +59,13 @@ class SeaweedFS:
         )
         self._start("master", "master", f"-port={self.port}", f"-mdir={self._data('master')}",
                     "-defaultReplication=001", "-volumeSizeLimitMB=64")  # fmt: skip
-        _wait_for(self.port)
+        wait_for(self.port)
         for number in range(VOLUME_SERVERS):
             self.start_volume(number)
         self._start("filer", "filer", f"-master=127.0.0.1:{self.port}", f"-port={self.port + 1}",
                     f"-defaultStoreDir={self._data('filer')}", "-defaultReplicaPlacement=001",
                     "-s3", f"-s3.port={self.s3_port}", f"-s3.config={self.folder / 's3.json'}")  # fmt: skip
-        _wait_for(self.s3_port)
+        wait_for(self.s3_port)
         self._shell(f"s3.bucket.create -name {BUCKET}")
 
     def start_volume(self, number: int) -> None:
@@ -74,7 +74,7 @@ class SeaweedFS:
         name = f"volume-{number}"
         self._start(name, "volume", f"-master=127.0.0.1:{self.port}", f"-port={port}",
                     f"-dir={self._data(name)}", "-max=30", "-rack=r1", "-dataCenter=d1")  # fmt: skip
-        _wait_for(port)
+        wait_for(port)
 
     def kill_volume(self, number: int) -> None:
         """End one of the volume servers as a loss of power does."""
@@ -143,7 +143,8 @@ def _is_free(port: int) -> bool:
     return False
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Until somebody answers there, whatever the answer is."""
     until = time.monotonic() + _START_SECONDS
     while True:
         try:
