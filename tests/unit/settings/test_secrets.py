@@ -36,6 +36,7 @@ def test_a_secret_of_a_group_and_a_list_are_read_from_files(tmp_path: Path):
     (tmp_path / "command").write_text('["kms", "print"]')
     settings = RepositorySettings.load(
         environ={
+            "XDSI_S3__ACCESS_KEY": "xdsi",
             "XDSI_S3__SECRET_KEY__FILE": str(tmp_path / "key"),
             "XDSI_REPOSITORY__ENCRYPTION_KEY_COMMAND__FILE": str(tmp_path / "command"),
         }
@@ -56,6 +57,7 @@ def test_a_toml_file_names_the_file_of_a_secret_and_the_environment_wins(tmp_pat
 def test_credentials_of_systemd_are_settings_and_the_environment_wins(tmp_path: Path):
     (tmp_path / "xdsi_database_url").write_text(URL)
     (tmp_path / "XDSI_S3__SECRET_KEY").write_text("geheim")
+    (tmp_path / "xdsi_s3__access_key").write_text("xdsi")
     (tmp_path / "other").write_bytes(b"\xff")
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "XDSI_S3__SECRET_KEY": "stronger"}
     settings = RepositorySettings.load(environ=environ)
@@ -80,6 +82,7 @@ def test_no_way_of_showing_settings_shows_a_secret():
     settings = RepositorySettings.load(
         environ={
             "XDSI_DATABASE_URL": URL,
+            "XDSI_S3__ACCESS_KEY": "xdsi",
             "XDSI_S3__SECRET_KEY": "geheim",
             "XDSI_ENCRYPTION_KEY_COMMAND": '["print", "geheim"]',
         }

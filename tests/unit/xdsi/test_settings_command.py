@@ -86,6 +86,7 @@ def test_no_secret_is_printed(tmp_path: Path):
     (tmp_path / "key").write_text("geheim")
     given = {
         "XDSI_DATABASE_URL": "postgresql://a:geheim@db/x",
+        "XDSI_S3__ACCESS_KEY": "xdsi",
         "XDSI_S3__SECRET_KEY__FILE": str(tmp_path / "key"),
         "XDSI_ENCRYPTION_KEY_COMMAND": '["print", "geheim"]',
         "XDSI_REGISTRY_URL": "http://u:geheim@127.0.0.1:1/xds/registry",
