@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conformance.plans import gateway, imaging_source, registry, repository
+from conformance.plans import gateway, repository
+from conformance.plans.imaging_source import qido_rs, retrieve, stow_rs, wado_rs, wado_uri
 from conformance.plans.probe import Plan, Probe
+from conformance.plans.registry import (
+    identity_feed,
+    register_document_set,
+    relationships,
+    remove_metadata,
+    stored_query,
+    update_metadata,
+)
 
-PLANS: tuple[Plan, ...] = (registry.PLAN, repository.PLAN, imaging_source.PLAN, gateway.PLAN)
+PLANS: tuple[Plan, ...] = (
+    register_document_set.PLAN,
+    relationships.PLAN,
+    stored_query.PLAN,
+    identity_feed.PLAN,
+    remove_metadata.PLAN,
+    update_metadata.PLAN,
+    repository.PLAN,
+    retrieve.PLAN,
+    wado_rs.PLAN,
+    qido_rs.PLAN,
+    stow_rs.PLAN,
+    wado_uri.PLAN,
+    gateway.PLAN,
+)
 
 
 def probes() -> Iterator[Probe]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.plans import soap
 from conformance.plans.images import stored
-from conformance.plans.imaging_source import asked, delivered, location
+from conformance.plans.imaging_source.retrieve import asked, delivered, location
 from conformance.plans.message import Envelope, Reply
 from conformance.plans.metadata import (
     APPROVED,

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from conformance.plans.message import Reply
-from conformance.plans.probe import NotOffered, expect_equal
+from conformance.plans.probe import NotOffered, expect, expect_equal
 from conformance.plans.stand import Stand
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -128,3 +128,13 @@ def stored(stand: Stand) -> Study:
         stand.shared["study"] = Study(images, frames, compressed)
     study_stored: Study = stand.shared["study"]
     return study_stored
+
+
+def expect_same(matches: Dataset, image: Image) -> None:
+    """Raise `Unmet` unless the data set is that of the instance; the transfer syntax may be another."""
+    right = image.dataset
+    for element in right:
+        if element.keyword == "PixelData":
+            continue
+        expect(element.tag in matches, f"{element.keyword} is missing")
+        expect_equal(str(matches[element.tag].value), str(element.value), element.keyword)

@@ -1,0 +1,1 @@
+"""Imaging Document Source, one module for each transaction."""

@@ -1,0 +1,1 @@
+"""Document Registry, one module for each transaction."""
