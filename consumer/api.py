@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from consumer.domain.studies import Criteria, FoundStudy, WrongCriterion
 from consumer.pages.delivery import decode_handle, encode_instance
-from consumer.pages.visitors import Saml, Visitor
+from consumer.pages.saml import Saml
 from consumer.pages.workplace import MOST_STUDIES, FetchedInstance, OpenedSeries, OpenedStudy, Workplace
 from shared.http.problem import BadRequest
+from shared.pages.visitors import Visitor
 from shared.perform import UnitOfWork
 from shared.rest.message import JsonBody, json_response
 from shared.rest.served import ServedRest

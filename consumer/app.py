@@ -7,13 +7,8 @@ import shutil
 from functools import partial
 
 from consumer import api, pages
-from consumer.pages.forms import Forms
-from consumer.pages.handles import Handles
-from consumer.pages.headers import with_headers
-from consumer.pages.page import ErrorPage, PageParts, PageUnit
-from consumer.pages.session_cookie import SessionCookie
-from consumer.pages.sessions import Session, Sessions
-from consumer.pages.visitors import Reception, Saml
+from consumer.pages.page import TEMPLATES, ErrorPage, PageParts, PageUnit
+from consumer.pages.saml import Saml
 from consumer.pages.workplace import Workplace
 from consumer.settings import ConsumerSettings
 from consumer.unit import Parts
@@ -24,6 +19,12 @@ from shared.background import BackgroundWork
 from shared.http.application import application
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App
+from shared.pages.forms import Forms
+from shared.pages.handles import Handles
+from shared.pages.headers import as_site
+from shared.pages.session_cookie import SessionCookie
+from shared.pages.sessions import Session, Sessions
+from shared.pages.visitors import Reception
 from shared.perform import UnitOfWork
 from shared.rest.scheme import NodeAlone
 from shared.rest.service import RestService
@@ -44,11 +45,11 @@ class Consumer:
         self._sessions_end = BackgroundWork("sessions", self.end_sessions, rest_seconds=_SWEEP_SECONDS)
         self._metrics = Metrics(parts.settings.service)
         self._metrics.gauge("sessions", "People who are signed in", lambda: len(self.sessions))
-        self.asgi = with_headers(self._application(authenticator))
+        self.asgi = as_site(self._application(authenticator), parts.settings.service)
 
     def _application(self, authenticator: Authenticator) -> App:
         parts = self.parts
-        reception = Reception(authenticator, parts.recorder, parts.settings.endpoint)
+        reception = Reception(authenticator, parts.recorder.refusals, parts.settings.endpoint)
         workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check}
         works = (self._sessions_end,)
@@ -68,11 +69,17 @@ class Consumer:
         )
         programs = wing(unit=partial(UnitOfWork, workplace), schemes=(Saml(),))
         forms = Forms()
-        of_pages = PageParts(workplace=workplace, reception=reception, sessions=self.sessions, forms=forms)
+        of_pages = PageParts(
+            workplace=workplace,
+            reception=reception,
+            sessions=self.sessions,
+            forms=forms,
+            templates=TEMPLATES,
+        )
         people = wing(
             unit=partial(PageUnit, of_pages),
             schemes=(SessionCookie(self.sessions), NodeAlone()),
-            error_forms=(ErrorPage(forms, self.sessions),),
+            error_forms=(ErrorPage(TEMPLATES, forms, self.sessions),),
         )
         return application([*health, *programs.routes(api.SERVED_REST), *people.routes(pages.SERVED_REST)])
 

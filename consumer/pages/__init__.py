@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from consumer.pages import search, sign_in, study, style
+from consumer.pages import search, study
+from shared.pages import sign_in, style
 from shared.rest.served import ServedRest
+from shared.security.rights import Right
 
 __all__ = ["SERVED_REST"]
 
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     *search.SERVED,
     *study.SERVED,
-    *sign_in.SERVED,
+    *sign_in.served(Right.ASK),
     style.SERVED,
 )

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import field_validator
 
 from consumer.domain.studies import Criteria, WrongCriterion
-from consumer.pages.forms import FormFields
 from shared.http.problem import Unprocessable
+from shared.pages.forms import FormFields
 
 _LONGEST = 256
 

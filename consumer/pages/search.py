@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consumer.pages.browser import Browser, decode_browser
 from consumer.pages.criteria import StudySearch
-from consumer.pages.forms import Form, FormBody, of_our_pages
-from consumer.pages.page import Page, PageUnit, page_served, see
+from consumer.pages.page import PageUnit, page_served
+from shared.pages.browser import Browser, decode_browser
+from shared.pages.forms import Form, FormBody, of_our_pages
+from shared.pages.page import Page, see
 from shared.rest.message import HttpRequest
 
 

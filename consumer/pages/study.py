@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from consumer.pages.delivery import decode_handle, encode_instance
-from consumer.pages.page import Page, PageUnit, page_served
+from consumer.pages.page import PageUnit, page_served
 from consumer.pages.search import Link, decode_link
 from consumer.pages.workplace import FetchedInstance
+from shared.pages.page import Page
 
 
 async def study(unit: PageUnit, link: Link) -> Page:

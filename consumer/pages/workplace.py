@@ -24,9 +24,8 @@ from consumer.domain.study import (
     requested_instances,
 )
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
-from consumer.pages.handles import HandleKind, Handles, UnknownHandle
+from consumer.pages.handle_kind import HandleKind
 from consumer.pages.problems import NOT_FOUND, asking, of_errors
-from consumer.pages.visitors import Visitor
 from consumer.unit import Parts
 from shared.dicom.kos import Manifest
 from shared.ebrim.model import DocumentEntry
@@ -35,6 +34,8 @@ from shared.http.gate import Gate
 from shared.http.pieces import FileRange
 from shared.http.problem import HttpProblem, NotFound, Unavailable, Unprocessable
 from shared.http.raw_asgi import ServerBusy
+from shared.pages.handles import Handles, UnknownHandle
+from shared.pages.visitors import Visitor
 from shared.telemetry.metrics import Metrics, Result
 
 MOST_STUDIES = 1_000

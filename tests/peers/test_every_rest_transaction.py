@@ -16,11 +16,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from consumer.pages.forms import FormBody
-from consumer.pages.page import ErrorPage
 from shared.audit.bounds import MAX_RECORD
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
+from shared.pages.forms import FormBody
+from shared.pages.page import ErrorPage
 from shared.rest.error_form import ProblemDetails
 from shared.rest.message import JsonBody
 from shared.rest.served import ServedRest, unrecorded

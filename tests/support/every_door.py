@@ -30,7 +30,6 @@ import registry.app
 import repository.app
 from audit_repository.settings import AuditRepositorySettings
 from consumer.pages import SERVED_REST as SERVED_PAGES
-from consumer.pages.forms import MULTIPART, FormBody
 from consumer.settings import ConsumerSettings
 from gateway.settings import GatewaySettings
 from gateway.transactions import INITIATING, RESPONDING
@@ -44,6 +43,7 @@ from repository.transactions import SERVED as OF_REPOSITORY
 from shared.audit.syslog import frame
 from shared.http.client import http_client
 from shared.http.server import start_server
+from shared.pages.forms import MULTIPART, FormBody
 from shared.rest.served import ServedRest
 from shared.security.tls import client_context
 from shared.settings import ServiceSettings, TlsSettings

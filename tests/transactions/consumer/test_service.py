@@ -13,13 +13,13 @@ import httpx2
 import pytest
 
 from consumer.pages import workplace
-from consumer.pages.handles import LIFETIME_SECONDS
-from consumer.pages.headers import POLICY
-from consumer.pages.sessions import IDLE_SECONDS
 from shared.audit.events import Outcome
 from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
 from shared.ebrim.model import Code
 from shared.http.problem import Unprocessable
+from shared.pages.handles import LIFETIME_SECONDS
+from shared.pages.headers import POLICY
+from shared.pages.sessions import IDLE_SECONDS
 from tests.support.assertions import edited, without_signature
 from tests.support.certificates import assertion_for, communities, stranger
 from tests.support.consumer import Desk, desk, saml, search, sign_in, token_of

@@ -8,28 +8,18 @@ optional at all.
 from __future__ import annotations
 
 import json
-from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
 
 from lxml import etree
 
-from shared.audit.recorder import AuditRecorder
+from shared.audit.refusals import Refusals
 from shared.faults import SecurityFault
-from shared.http.problem import HttpProblem, Unauthorized
+from shared.http.problem import Unauthorized
 from shared.rest.entrance import proved
-from shared.rest.message import HttpRequest
 from shared.security.authenticator import Authenticator, assertion_of_bearer
 from shared.security.caller import Caller, Node, User
 from shared.security.rights import Right
-from shared.security.xua import MAX_BYTES
-
-HOW = (
-    "send the user's own SAML 2.0 assertion for this affinity domain: "
-    "Authorization: SAML <base64 of the assertion>"
-)
-_MOST_CHARACTERS = MAX_BYTES * 4 // 3 + 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +53,9 @@ class SignInNeeded(Unauthorized):
 class Reception:
     """Admits visitors; every refusal is recorded before it is told."""
 
-    def __init__(self, authenticator: Authenticator, recorder: AuditRecorder, endpoint: str) -> None:
+    def __init__(self, authenticator: Authenticator, refusals: Refusals, endpoint: str) -> None:
         self._authenticator = authenticator
-        self._recorder = recorder
+        self._refusals = refusals
         self._endpoint = endpoint
 
     async def admit(self, node: Node, assertion: bytes, *, door: str) -> Visitor:
@@ -89,7 +79,7 @@ class Reception:
         caller = await proved(
             proof,
             node,
-            refusals=self._recorder.refusals,
+            refusals=self._refusals,
             refusal=lambda _: SignInNeeded(
                 "The assertion in this file is not accepted. It may have expired."
             ),
@@ -141,38 +131,3 @@ def token_of(assertion: bytes) -> str:
 def _octets(token: str) -> bytes:
     """The assertion as it was verified, without what may stand around the element in a file."""
     return bytes(etree.tostring(assertion_of_bearer(token), with_tail=False))
-
-
-class Saml:
-    """`SAML <base64 of the assertion>`, by which programs name their user."""
-
-    name: ClassVar[str] = "saml"
-    description: ClassVar[Mapping[str, Any]] = {
-        "type": "http",
-        "scheme": "saml",
-        "description": "SAML 2.0 assertion of the user, base64 (RFC 4648 4)",
-    }
-    invites: ClassVar[bool] = False
-
-    def token(self, request: HttpRequest) -> str | None:
-        """What the header holds; what cannot be read becomes an assertion that nobody accepts."""
-        authorization = request.headers.get("authorization", "")
-        if not authorization:
-            return None
-        scheme, _, text = authorization.partition(" ")
-        readable = scheme.lower() == "saml" and len(text) <= _MOST_CHARACTERS
-        return _base64url(text.strip()) if readable else ""
-
-    def refusal(self, fault: SecurityFault, request: HttpRequest) -> HttpProblem:
-        """With what to send."""
-        if self.token(request) is None:
-            return Unauthorized(f"a user's assertion is needed; {HOW}")
-        reason = fault.subcode[1] if fault.subcode else ""
-        return Unauthorized(f"the assertion is not accepted ({reason}); {HOW}")
-
-
-def _base64url(text: str) -> str:
-    try:
-        return token_of(b64decode(text, validate=True))
-    except ValueError:
-        return ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from consumer.pages.browser import Browser
-from consumer.pages.sessions import Session, Sessions
-from consumer.pages.visitors import SignInNeeded, place_of, token_of
 from shared.faults import SecurityFault
 from shared.http.problem import HttpProblem
 from shared.http.raw_asgi import node_of
+from shared.pages.browser import Browser
+from shared.pages.sessions import Session, Sessions
+from shared.pages.visitors import SignInNeeded, place_of, token_of
 from shared.rest.message import HttpRequest
 
 
@@ -24,8 +24,8 @@ class SessionCookie:
     description: ClassVar[Mapping[str, Any]] = {
         "type": "apiKey",
         "in": "cookie",
-        "name": "xdsi-consumer",
-        "description": "of a session that a person began by signing in; `__Host-xdsi-consumer` under TLS",
+        "name": "xdsi-<service>",
+        "description": "of a session that a person began by signing in; `__Host-xdsi-<service>` under TLS",
     }
     invites: ClassVar[bool] = True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.pages.sessions import (
+from shared.pages.sessions import (
     IDLE_SECONDS,
     LONGEST_SECONDS,
     MOST,
@@ -12,7 +12,7 @@ from consumer.pages.sessions import (
     Sessions,
     TooManySessions,
 )
-from consumer.pages.visitors import Visitor
+from shared.pages.visitors import Visitor
 from shared.security.caller import Caller, Node, User
 
 

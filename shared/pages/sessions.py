@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from consumer.pages.visitors import Visitor
+from shared.pages.visitors import Visitor
 
 IDLE_SECONDS = 15 * 60.0
 LONGEST_SECONDS = 8 * 3600.0

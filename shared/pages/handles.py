@@ -2,7 +2,8 @@
 
 A handle names nothing to whoever reads it in a history or a log, cannot be made or changed by anybody else,
 and is worthless to another user or at another node: opened there it is as unknown as one that was made up.
-The key lives as long as the process.
+The key lives as long as the process. Each handle has a kind, of an enumeration of its service, and is never
+taken for one of another kind.
 """
 
 from __future__ import annotations
@@ -22,14 +23,6 @@ _NONCE_BYTES = 12
 _MOST_CHARACTERS = 8 * 1024
 
 
-class HandleKind(StrEnum):
-    """What a handle leads to; one kind is never taken for another."""
-
-    SEARCH = "search"
-    MANIFEST = "manifest"
-    INSTANCE = "instance"
-
-
 class UnknownHandle(Exception):
     """It was not given to who brings it, or not by this process, or too long ago; nobody learns which."""
 
@@ -41,14 +34,14 @@ class Handles:
         self._cipher = AESGCM(AESGCM.generate_key(256))
         self._clock = clock
 
-    def seal(self, kind: HandleKind, holder: str, *fields: str) -> str:
+    def seal(self, kind: StrEnum, holder: str, *fields: str) -> str:
         """A handle to `fields` for `holder`, in characters that stand in a URL as they are."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         content = json.dumps([self._clock() + LIFETIME_SECONDS, *fields]).encode()
         sealed = nonce + self._cipher.encrypt(nonce, content, _bound(kind, holder))
         return urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
-    def open(self, kind: HandleKind, holder: str, handle: str) -> tuple[str, ...]:
+    def open(self, kind: StrEnum, holder: str, handle: str) -> tuple[str, ...]:
         """What `seal` was given.
 
         Raises
@@ -69,5 +62,5 @@ class Handles:
         return tuple(fields)
 
 
-def _bound(kind: HandleKind, holder: str) -> bytes:
+def _bound(kind: StrEnum, holder: str) -> bytes:
     return json.dumps([kind, holder]).encode()

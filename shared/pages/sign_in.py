@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from consumer.pages.browser import Browser, decode_browser
-from consumer.pages.forms import MULTIPART, Form, FormBody, FormFields, of_our_pages
-from consumer.pages.page import Page, PageUnit, page_served, see
-from consumer.pages.sessions import TooManySessions
-from consumer.pages.visitors import SignInNeeded, Visitor
 from shared.audit.events import LOGIN, LOGOUT, AuditEvent, Outcome, user_authentication
 from shared.http.problem import BadRequest, Unavailable
+from shared.pages.browser import Browser, decode_browser
+from shared.pages.forms import MULTIPART, Form, FormBody, FormFields, of_our_pages
+from shared.pages.page import Page, PageParts, PageUnit, page_served, see
+from shared.pages.sessions import TooManySessions
+from shared.pages.visitors import SignInNeeded, Visitor
 from shared.rest.message import HttpResponse
 from shared.rest.scheme import NodeAlone
+from shared.rest.served import ServedRest
 from shared.security.caller import Caller
+from shared.security.rights import Right
 from shared.security.speaker import Speaker
 
 _SIGN_IN = "POST /sign-in"
@@ -43,13 +45,13 @@ class SignedOut:
     visitor: Visitor | None
 
 
-async def form(unit: PageUnit, browser: Browser) -> Page:
+async def form(unit: PageUnit[PageParts], browser: Browser) -> Page:
     """Give the form by which people sign in."""
     return await unit.page("sign_in.html", browser, reason="")
 
 
 @of_our_pages
-async def sign_in(unit: PageUnit, sent_form: Form[AssertionFile]) -> SignedIn:
+async def sign_in(unit: PageUnit[PageParts], sent_form: Form[AssertionFile]) -> SignedIn:
     """Begin a session with an assertion."""
     browser, parts = sent_form.browser, unit.parts
     if not sent_form.fields.assertion:
@@ -69,12 +71,12 @@ def audit_sign_in(
 
 
 def encode_sign_in(signed_in: SignedIn) -> HttpResponse:
-    """The search form, for the session that began."""
+    """The first page, for the session that began."""
     return see("/", signed_in.browser.keeping(signed_in.number))
 
 
 @of_our_pages
-async def sign_out(unit: PageUnit, sent_form: Form[FormFields]) -> SignedOut:
+async def sign_out(unit: PageUnit[PageParts], sent_form: Form[FormFields]) -> SignedOut:
     """End the session of the browser."""
     session = unit.parts.sessions.close(sent_form.browser.number)
     return SignedOut(browser=sent_form.browser, visitor=session.visitor if session else None)
@@ -98,38 +100,41 @@ def encode_sign_out(signed_out: SignedOut) -> HttpResponse:
     return see("/sign-in", signed_out.browser.forgetting())
 
 
-SERVED = (
-    page_served(
-        name="Sign-in form",
-        routes=("GET /sign-in",),
-        right=None,
-        speaker=Speaker.NODE,
-        scheme=NodeAlone,
-        decode=decode_browser,
-        handle=form,
-    ),
-    page_served(
-        name="Sign in",
-        routes=(_SIGN_IN,),
-        speaker=Speaker.NODE,
-        scheme=NodeAlone,
-        decode=FormBody(AssertionFile, MULTIPART),
-        handle=sign_in,
-        audit=audit_sign_in,
-        event=LOGIN,
-        encode=encode_sign_in,
-        problems={TooManySessions: Unavailable},
-    ),
-    page_served(
-        name="Sign out",
-        routes=("POST /sign-out",),
-        right=None,
-        speaker=Speaker.NODE,
-        scheme=NodeAlone,
-        decode=FormBody(FormFields),
-        handle=sign_out,
-        audit=audit_sign_out,
-        event=LOGOUT,
-        encode=encode_sign_out,
-    ),
-)
+def served(right: Right) -> tuple[ServedRest[Any, Any], ...]:
+    """The transactions, for people at nodes with `right`."""
+    return (
+        page_served(
+            name="Sign-in form",
+            routes=("GET /sign-in",),
+            right=None,
+            speaker=Speaker.NODE,
+            scheme=NodeAlone,
+            decode=decode_browser,
+            handle=form,
+        ),
+        page_served(
+            name="Sign in",
+            routes=(_SIGN_IN,),
+            right=right,
+            speaker=Speaker.NODE,
+            scheme=NodeAlone,
+            decode=FormBody(AssertionFile, MULTIPART),
+            handle=sign_in,
+            audit=audit_sign_in,
+            event=LOGIN,
+            encode=encode_sign_in,
+            problems={TooManySessions: Unavailable},
+        ),
+        page_served(
+            name="Sign out",
+            routes=("POST /sign-out",),
+            right=None,
+            speaker=Speaker.NODE,
+            scheme=NodeAlone,
+            decode=FormBody(FormFields),
+            handle=sign_out,
+            audit=audit_sign_out,
+            event=LOGOUT,
+            encode=encode_sign_out,
+        ),
+    )

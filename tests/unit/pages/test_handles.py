@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.pages.handles import LIFETIME_SECONDS, HandleKind, Handles, UnknownHandle
+from consumer.pages.handle_kind import HandleKind
+from shared.pages.handles import LIFETIME_SECONDS, Handles, UnknownHandle
 
 HANDLES = Handles()
 FIELDS = ("2.25.1", "P-1001^^^&1.2.3&ISO")

@@ -21,9 +21,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from consumer.pages.browser import Browser
 from shared.http.problem import BadRequest, Forbidden
 from shared.http.raw_asgi import receive_body
+from shared.pages.browser import Browser
 from shared.rest.message import HttpRequest
 from shared.security.xua import MAX_BYTES
 

@@ -1,5 +1,5 @@
-"""The headers that every answer of this service has, so that a browser shows its pages as they are meant and
-lends them to no other site."""
+"""A service as a site for browsers: the headers that its every answer has, so that a browser shows its pages
+as they are meant and lends them to no other site, and the name under which it keeps cookies."""
 
 from __future__ import annotations
 
@@ -23,14 +23,23 @@ _HEADERS: Final = (
 _FOR_MACHINES: Final = ("/health/", "/metrics")
 
 
-def with_headers(application: App) -> App:
-    """`application`, with our headers where an answer does not say otherwise."""
+_SITE: Final = "xdsi.site"
+
+
+def as_site(application: App, name: str) -> App:
+    """`application` as the site `name`, with our headers where an answer does not say otherwise."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        scope = {**scope, _SITE: name}
         for_people = not scope["path"].startswith(_FOR_MACHINES)
         await application(scope, receive, _completed(send) if for_people else send)
 
     return asgi
+
+
+def site_of(scope: Scope) -> str:
+    """The name of the site that is asked."""
+    return str(scope[_SITE])
 
 
 def _completed(send: Send) -> Send:

@@ -7,24 +7,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from consumer.pages.sessions import LONGEST_SECONDS
+from shared.pages.headers import site_of
+from shared.pages.sessions import LONGEST_SECONDS
 from shared.rest.message import HttpRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Browser:
-    """The browser of one request; `is_new` when it has no number yet and is to keep this one."""
+    """The browser of one request at one of our sites; `is_new` when it has no number there yet and is to keep
+    this one."""
 
     number: str
     is_new: bool
     over_tls: bool
+    site: str
 
     @classmethod
     def of(cls, request: HttpRequest) -> Self:
         """The browser with its number, or with a new one."""
-        over_tls = request.scope["scheme"] == "https"
-        number = request.cookies.get(_cookie(over_tls), "")
-        return cls(number=number or secrets.token_urlsafe(32), is_new=not number, over_tls=over_tls)
+        over_tls, site = request.scope["scheme"] == "https", site_of(request.scope)
+        number = request.cookies.get(_cookie(site, over_tls), "")
+        return cls(
+            number=number or secrets.token_urlsafe(32), is_new=not number, over_tls=over_tls, site=site
+        )
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -41,7 +46,9 @@ class Browser:
 
     def _set_cookie(self, number: str, seconds: int) -> Mapping[str, str]:
         secure = "; Secure" if self.over_tls else ""
-        cookie = f"{_cookie(self.over_tls)}={number}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=lax"
+        cookie = (
+            f"{_cookie(self.site, self.over_tls)}={number}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=lax"
+        )
         return {"set-cookie": cookie + secure}
 
 
@@ -50,7 +57,7 @@ async def decode_browser(request: HttpRequest) -> Browser:
     return Browser.of(request)
 
 
-def _cookie(over_tls: bool) -> str:
-    """Its name: under TLS the cookie is for this very host alone. Cookies know no ports: other services of
-    this host may have their own."""
-    return "__Host-xdsi-consumer" if over_tls else "xdsi-consumer"
+def _cookie(site: str, over_tls: bool) -> str:
+    """Its name: under TLS the cookie is for this very host alone. Cookies know no ports: the other sites of
+    this host have their own."""
+    return f"__Host-xdsi-{site}" if over_tls else f"xdsi-{site}"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
-from consumer.pages.browser import Browser, decode_browser
-from consumer.pages.page import PageUnit, page_served
+from shared.pages.browser import Browser, decode_browser
+from shared.pages.page import PageParts, PageUnit, page_served
 from shared.rest.message import HttpResponse
 from shared.rest.scheme import NodeAlone
 from shared.security.speaker import Speaker
 
-_STYLE: Final = files("consumer.pages").joinpath("style.css").read_bytes()
+_STYLE: Final = files("shared.pages").joinpath("style.css").read_bytes()
 
 
-async def style(_: PageUnit, __: Browser) -> bytes:
+async def style(_: PageUnit[PageParts], __: Browser) -> bytes:
     """Give the style sheet of the pages."""
     return _STYLE
 

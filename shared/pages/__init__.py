@@ -1,0 +1,1 @@
+"""Pages for people at browsers, as every service with pages has them: made by the server, without scripts."""
