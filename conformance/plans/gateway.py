@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from conformance.envelopes import Envelope
 from conformance.plans import soap
 from conformance.plans.images import stored
 from conformance.plans.imaging_source.retrieve import asked, delivered, location
-from conformance.plans.message import Envelope, Reply
+from conformance.plans.message import Reply
 from conformance.plans.metadata import (
     APPROVED,
     FIND_DOCUMENTS,

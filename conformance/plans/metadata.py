@@ -10,7 +10,8 @@ from typing import Any
 
 from lxml import etree
 
-from conformance.plans.message import DECLARED, NAMES, Element, Envelope, Reply
+from conformance.envelopes import DECLARED, NAMES, Element, Envelope
+from conformance.plans.message import Reply
 from conformance.plans.probe import Unmet, expect
 from conformance.plans.stand import Stand
 

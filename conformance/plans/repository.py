@@ -7,8 +7,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from conformance.envelopes import NAMES, Envelope, included, package
 from conformance.plans import soap
-from conformance.plans.message import NAMES, Envelope, Reply, included, package
+from conformance.plans.message import Reply
 from conformance.plans.metadata import (
     CODES,
     Entry,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from conformance.plans.message import SOAP, WSA, Envelope, Reply, parameter
+from conformance.envelopes import SOAP, WSA, Envelope, package, parameter
+from conformance.plans.message import Reply
 from conformance.plans.probe import Plan, expect, expect_equal
 from conformance.plans.stand import Stand
 
@@ -204,8 +205,6 @@ def _another_prefix(door: Door, stand: Stand) -> None:
     envelope = door.envelope(stand)
     xml = _PREFIX.sub(b"env", envelope.xml())
     if door.mtom:
-        from conformance.plans.message import package
-
         content_type, body = package(xml, {})
     else:
         content_type, body = "application/soap+xml", xml

@@ -15,7 +15,8 @@ from uuid import uuid4
 
 import httpx2
 
-from conformance.plans.message import SIMPLE, Envelope, Reply, package
+from conformance.envelopes import SIMPLE, Envelope, package
+from conformance.plans.message import Reply
 from conformance.plans.probe import Exchanged, NotOffered, Unmet
 
 SECONDS = 30.0

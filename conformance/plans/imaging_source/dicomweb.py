@@ -11,11 +11,10 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from conformance.plans.images import (
-    Image,
-    Study,
-)
-from conformance.plans.message import Reply, parameter
+from conformance.envelopes import parameter
+from conformance.instances import Image
+from conformance.plans.images import Study
+from conformance.plans.message import Reply
 from conformance.plans.probe import expect_equal
 from conformance.plans.stand import Stand
 

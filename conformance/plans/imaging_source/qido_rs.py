@@ -7,10 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from conformance.plans.images import (
-    Study,
-    stored,
-)
+from conformance.plans.images import Study, stored
 from conformance.plans.imaging_source.dicomweb import (
     JSON,
     WEB,

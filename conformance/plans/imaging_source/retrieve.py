@@ -8,19 +8,11 @@ from io import BytesIO
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from conformance.envelopes import Envelope
+from conformance.instances import COLUMNS, EXPLICIT, JPEG_LOSSLESS, RLE, ROWS, Image, pixels
 from conformance.plans import soap
-from conformance.plans.images import (
-    COLUMNS,
-    EXPLICIT,
-    JPEG_LOSSLESS,
-    RLE,
-    ROWS,
-    Image,
-    expect_same,
-    pixels,
-    stored,
-)
-from conformance.plans.message import Envelope, Reply
+from conformance.plans.images import expect_same, stored
+from conformance.plans.message import Reply
 from conformance.plans.probe import NotOffered, Plan, expect, expect_equal
 from conformance.plans.repository import requested
 from conformance.plans.stand import Stand

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 
-from conformance.plans.images import (
-    Image,
-    an_image,
-    stored,
-    stow,
-)
+from conformance.instances import Image, an_image
+from conformance.plans.images import stored, stow
 from conformance.plans.imaging_source.dicomweb import (
     JSON,
     WEB,

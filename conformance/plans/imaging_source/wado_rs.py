@@ -5,16 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from conformance.plans.images import (
-    COLUMNS,
-    EXPLICIT,
-    IMPLICIT,
-    RLE,
-    ROWS,
-    expect_same,
-    pixels,
-    stored,
-)
+from conformance.envelopes import parameter
+from conformance.instances import COLUMNS, EXPLICIT, IMPLICIT, RLE, ROWS, pixels
+from conformance.plans.images import expect_same, stored
 from conformance.plans.imaging_source.dicomweb import (
     DICOM_PARTS,
     WEB,
@@ -25,7 +18,6 @@ from conformance.plans.imaging_source.dicomweb import (
     parts_of,
     uids_of,
 )
-from conformance.plans.message import parameter
 from conformance.plans.probe import Plan, expect, expect_equal
 from conformance.plans.stand import Stand
 

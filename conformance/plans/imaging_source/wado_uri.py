@@ -7,11 +7,8 @@ from urllib.parse import quote, urlencode
 
 from pydicom import dcmread
 
-from conformance.plans.images import (
-    Image,
-    expect_same,
-    stored,
-)
+from conformance.instances import Image
+from conformance.plans.images import expect_same, stored
 from conformance.plans.message import Reply
 from conformance.plans.probe import Plan, expect, expect_equal
 from conformance.plans.stand import Stand

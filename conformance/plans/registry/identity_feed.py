@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from conformance.envelopes import NAMES
 from conformance.plans.feed import told
-from conformance.plans.message import NAMES
 from conformance.plans.metadata import (
     IDENTIFIERS,
     Entry,

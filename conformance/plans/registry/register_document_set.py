@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from conformance.plans.message import NAMES, Element
+from conformance.envelopes import NAMES, Element
 from conformance.plans.metadata import (
     APPROVED,
     CODES,

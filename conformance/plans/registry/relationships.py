@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.plans.message import NAMES
+from conformance.envelopes import NAMES
 from conformance.plans.metadata import (
     APND,
     APPROVED,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.plans.message import Envelope, Reply
+from conformance.envelopes import Envelope
+from conformance.plans.message import Reply
 from conformance.plans.metadata import (
     GET_SUBMISSION_SET_AND_CONTENTS,
     Parameters,

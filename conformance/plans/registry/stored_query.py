@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from conformance.envelopes import NAMES, Envelope
 from conformance.plans import soap
-from conformance.plans.message import NAMES, Envelope, Reply
+from conformance.plans.message import Reply
 from conformance.plans.metadata import (
     APND,
     APPROVED,

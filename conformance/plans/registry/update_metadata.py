@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.plans.message import NAMES, Reply
+from conformance.envelopes import NAMES
+from conformance.plans.message import Reply
 from conformance.plans.metadata import (
     APND,
     APPROVED,

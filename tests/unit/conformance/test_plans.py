@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from conformance.envelopes import Envelope, package
 from conformance.plans.catalogue import probes
-from conformance.plans.message import Envelope, Reply, package
+from conformance.plans.message import Reply
 from conformance.plans.metadata import a_submission, an_entry, without
 from conformance.plans.probe import NotOffered, Outcome, Plan, Probe, Unmet, Verdict, expect
 from conformance.plans.run import Run, chosen, run
