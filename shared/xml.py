@@ -95,7 +95,7 @@ def parse(octets: bytes) -> Element:
         raise XmlError(_DOCTYPE)
     if document.encoding and document.encoding.upper() not in _ENCODINGS:
         raise XmlError(_ENCODING)
-    _within_limits(root, large=len(octets) > PRESCAN_BYTES)
+    _within_limits(root, octets)
     return root
 
 
@@ -122,12 +122,14 @@ def _without_content(error: etree.XMLSyntaxError) -> str:
     return f"not well-formed XML: line {error.lineno}, column {error.offset}"
 
 
-def _within_limits(root: Element, *, large: bool) -> None:
-    if _TOO_DEEP(root):
+def _within_limits(root: Element, octets: bytes) -> None:
+    # Every level but the last is opened and closed, and every attribute has its sign: nearly every message
+    # has too few of them, in UTF-16 too, and needs no walk.
+    if octets.count(b"<") > 2 * MAX_DEPTH and _TOO_DEEP(root):
         raise XmlError(_DEPTH)
-    if _TOO_WIDE(root):
+    if octets.count(b"=") > MAX_ATTRIBUTES and _TOO_WIDE(root):
         raise XmlError(f"an element has more than {MAX_ATTRIBUTES} attributes")
-    if large and _TOO_MANY(root):
+    if len(octets) > PRESCAN_BYTES and _TOO_MANY(root):
         raise XmlError(f"more than {MAX_ELEMENTS} elements")
 
 

@@ -60,7 +60,7 @@ class Guard:
 
     def _problem(self, scope: Scope) -> HttpProblem | None:
         headers = dict(scope["headers"])
-        host, origin = headers.get(b"host"), headers.get(b"origin", b"").lower()
+        host, origin = headers.get(b"host"), headers.get(b"origin")
         server = scope.get("server")
         # Whoever speaks HTTP/1.0 without naming a host is a probe, and no browser.
         if host is not None and not self._is_ours(host, server[0] if server else ""):
@@ -68,12 +68,13 @@ class Guard:
                 "the Host of the request is none of this service: it is called by the host of "
                 "XDSI_PUBLIC_URL, a name in its certificate, its address, or a name in XDSI_HOST_NAMES"
             )
-        own = origin == b"%s://%s" % (scope.get("scheme", "http").encode(), (host or b"").lower())
-        if origin and not own and origin not in self._sites:
-            return Forbidden(
-                "no page of another site may ask here; XDSI_TRUSTED_ORIGINS names sites that may"
-            )
-        if not origin and _from_elsewhere(scope["method"], headers):
+        if origin:
+            own = b"%s://%s" % (scope.get("scheme", "http").encode(), (host or b"").lower())
+            if origin.lower() != own and origin.lower() not in self._sites:
+                return Forbidden(
+                    "no page of another site may ask here; XDSI_TRUSTED_ORIGINS names sites that may"
+                )
+        elif b"sec-fetch-site" in headers and _from_elsewhere(scope["method"], headers):
             return Forbidden("a page of another site may link here, and nothing more")
         return None
 
@@ -85,9 +86,8 @@ class Guard:
 
 
 def _from_elsewhere(method: str, headers: Mapping[bytes, bytes]) -> bool:
-    site = headers.get(b"sec-fetch-site", b"none")
     followed = method == "GET" and headers.get(b"sec-fetch-mode") == b"navigate"
-    return site not in _OWN and not followed
+    return headers[b"sec-fetch-site"] not in _OWN and not followed
 
 
 def host_in(authority: str) -> str:

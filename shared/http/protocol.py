@@ -37,7 +37,6 @@ MAX_LINGERING = 256
 
 # uri-host [ ":" port ] of RFC 9110 7.2, of which user information is no part.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _OF_AN_UPGRADE = frozenset((b"upgrade", b"http2-settings"))
 
 _log = logger(__name__)
@@ -235,8 +234,7 @@ class XdsiProtocol(HttpToolsProtocol):
                 raise RefusedRequest(self._refused(400))
             return
         self._in_header = False
-        self._check_framing()
-        self._check_host()
+        self._check_head()
         extensions: dict[str, Any] = {PEER_CERTIFICATE: self._certificate}
         if self._peer is not None and self._peer.relayed:
             extensions[RELAYED] = {}
@@ -284,21 +282,27 @@ class XdsiProtocol(HttpToolsProtocol):
         self._refusal = status
         return status
 
-    def _check_framing(self) -> None:
-        """Refuse a request whose end two readers could see in different places (RFC 9112 6.3)."""
-        framing = [header for header in self.headers if header[0] in _FRAMING]
-        codings = [value for name, value in framing if name == b"transfer-encoding"]
-        if len(framing) > 1 or any(coding.lower() != b"chunked" for coding in codings):
-            raise RefusedRequest(self._refused(400))
-        if codings and self.parser.get_http_version() != "1.1":
-            raise RefusedRequest(self._refused(400))
-
-    def _check_host(self) -> None:
-        """Refuse a request that names no host, or two (RFC 9112 3.2)."""
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
-            raise RefusedRequest(self._refused(400))
-        if not hosts and self.parser.get_http_version() == "1.1":
+    def _check_head(self) -> None:
+        """Refuse a request whose end two readers could see in different places (RFC 9112 6.3), and one that
+        names no host, or two (RFC 9112 3.2)."""
+        framing = hosts = 0
+        needs_version = False
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+                is_right = _HOST.fullmatch(value) is not None
+            elif name == b"content-length":
+                framing += 1
+                continue
+            elif name == b"transfer-encoding":
+                framing += 1
+                is_right = needs_version = value.lower() == b"chunked"
+            else:
+                continue
+            if not is_right:
+                raise RefusedRequest(self._refused(400))
+        is_latest = self.parser.get_http_version() == "1.1"
+        if framing > 1 or hosts > 1 or (needs_version and not is_latest) or (not hosts and is_latest):
             raise RefusedRequest(self._refused(400))
 
     # --- refusals ----------------------------------------------------------------------------------

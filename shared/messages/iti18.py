@@ -41,7 +41,7 @@ from shared.xml import NS, Element, attribute, child, escape, escape_attribute, 
 #: Parameters of a refused query that the trail is told.
 _TOLD = 20
 
-_VALUES = f"{qname('rim:ValueList')}/{qname('rim:Value')}"
+_SLOT, _VALUE_LIST, _VALUE = qname("rim:Slot"), qname("rim:ValueList"), qname("rim:Value")
 
 #: The values of one Slot are alternatives; Slots of the same name must all be met (ITI TF-2 3.18.4.1.2.3.5).
 Clauses = tuple[tuple[str, ...], ...]
@@ -146,7 +146,7 @@ def decode_request(body: Element, _: Attachments) -> StoredQueryRequest:
     return_type = None if option is None else option.get("returnType")
     slots = [
         (attribute(slot, "name"), _values(slot))
-        for slot in islice(adhoc_query.iterfind(qname("rim:Slot")), MAX_SLOTS + 1)
+        for slot in islice(adhoc_query.iterchildren(_SLOT), MAX_SLOTS + 1)
     ]
     refused = None
     try:
@@ -170,7 +170,8 @@ def decode_request(body: Element, _: Attachments) -> StoredQueryRequest:
 
 
 def _values(slot: Element) -> tuple[str, ...]:
-    return tuple(map(text, islice(slot.iterfind(_VALUES), MAX_ALTERNATIVES + 1)))
+    values = (value for values in slot.iterchildren(_VALUE_LIST) for value in values.iterchildren(_VALUE))
+    return tuple(map(text, islice(values, MAX_ALTERNATIVES + 1)))
 
 
 def _parameters(slots: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, Clauses]:

@@ -201,7 +201,7 @@ def _local(tag: str) -> str:
 
 
 def _check_reply_address(header: Element) -> None:
-    address = header.find(_ADDRESS)
+    address = next(header.iterchildren(_ADDRESS), None)
     if address is None:
         raise ActionFault("MissingAddressInEPR", f"wsa:{_local(header.tag)} has no wsa:Address")
     if text(address) not in (ANONYMOUS, NONE):

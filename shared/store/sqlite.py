@@ -125,8 +125,10 @@ class SqliteTransaction:
         """Carry out `statement` for each of `rows`."""
         if rows:
             compiled = self._statements.compiled(statement)
-            with _translated():
+            try:
                 self._connection.executemany(compiled.text, [compiled.arguments(row) for row in rows])
+            except sqlite3.Error as error:
+                raise _translated(error) from None
 
     async def insert(self, table: TableClause, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert `rows`; nothing is won by waiting."""
@@ -135,22 +137,18 @@ class SqliteTransaction:
 
     def _run(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
         compiled = self._statements.compiled(statement)
-        with _translated():
+        try:
             return self._connection.execute(compiled.text, compiled.arguments(parameters))
+        except sqlite3.Error as error:
+            raise _translated(error) from None
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        if "UNIQUE constraint" in str(error):
-            raise UniqueViolation(str(error)) from None
-        raise
-    except sqlite3.Error as error:
-        if failure := _failure(error):
-            raise _Fatal(failure) from error
-        raise
+def _translated(error: sqlite3.Error) -> Exception:
+    """What is raised for `error`, mostly itself."""
+    if isinstance(error, sqlite3.IntegrityError):
+        return UniqueViolation(str(error)) if "UNIQUE constraint" in str(error) else error
+    failure = _failure(error)
+    return error if failure is None else _Fatal(failure)
 
 
 def _drive(coroutine: Coroutine[Any, Any, Result]) -> Result:

@@ -14,7 +14,6 @@ import threading
 import time
 import traceback
 import warnings
-from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import IO, Any
 from uuid import uuid4
@@ -222,9 +221,14 @@ class _AnsweredLines:
     def tell(self, span: Span) -> None:
         line = self._line(span)
         # A log that cannot be written fails no request.
-        with suppress(OSError, ValueError), self._handler.lock or nullcontext():
+        self._handler.acquire()
+        try:
             self._handler.stream.write(line)
             self._handler.stream.flush()
+        except (OSError, ValueError):
+            pass
+        finally:
+            self._handler.release()
 
     def _line(self, span: Span) -> str:
         resource = f'"resource": "{span.resource}", ' if span.resource else ""

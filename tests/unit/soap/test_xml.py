@@ -64,6 +64,15 @@ def test_limits_hold_at_the_element(read, fine, too_much, says):
         read(too_much)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_the_shortest_document_beyond_a_limit_is_refused(encoding: str):
+    levels, attributes = MAX_DEPTH + 1, MAX_ATTRIBUTES + 1
+    deep = "<a>" * (levels - 1) + "<a/>" + "</a>" * (levels - 1)
+    for document, says in ((deep, "100 levels"), (wide(attributes).decode(), "64 attributes")):
+        with pytest.raises(XmlError, match=says):
+            parse(document.encode(encoding))
+
+
 def test_the_guard_counts_namespaces():
     def declaring(number: int) -> bytes:
         return ("<a " + " ".join(f'xmlns:b{n}="u{n}"' for n in range(number)) + "/>").encode()
