@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -16,6 +17,7 @@ from imaging_source.maintenance.scrub import scrub
 from imaging_source.peers.registrations import RegistryClient
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.adoption import adopt
+from imaging_source.store.catalogue import fill
 from imaging_source.store.frames import Transcoder
 from imaging_source.store.incoming import StoreUnusable
 from imaging_source.store.instances import InstanceStore
@@ -55,6 +57,8 @@ _log = logger("imaging_source.integrity")
 SOAP_PATH: Final = "/xds/imaging-source"
 #: How often it is looked for contents without a row.
 ADOPTION_SECONDS: Final = 24 * 3600.0
+#: How often it is looked for studies that another release took in, which does not enter them.
+CATALOGUE_SECONDS: Final = 300.0
 
 
 class ImagingSource:
@@ -103,6 +107,12 @@ class ImagingSource:
             rest_seconds=ADOPTION_SECONDS,
             sole=parts.database.sole("adoption"),
         )
+        self.catalogue = BackgroundWork(
+            "catalogue",
+            self._fill_catalogue,
+            rest_seconds=CATALOGUE_SECONDS,
+            sole=parts.database.sole("catalogue"),
+        )
         self.asgi = self._application()
 
     def _publications(self, state: PublicationState) -> float:
@@ -124,7 +134,8 @@ class ImagingSource:
             "instances": partial(_keeps, parts.instances),
             "audit": parts.recorder.check,
         }
-        works = [self.publisher.work, self.publisher.patients, self.publisher.census, self.adoption]
+        works = [self.publisher.work, self.publisher.patients, self.publisher.census]
+        works += [self.adoption, self.catalogue]
         works += self.scrubbing.works
         if parts.settings.auto_publish:
             works += self._watch.works
@@ -161,6 +172,7 @@ class ImagingSource:
         recorder = self.parts.recorder
         await self.parts.instances.recover(recorder.record)
         self.adoption.start()
+        self.catalogue.start()
         await self.scrubbing.start()
         with self.parts.settings.listening("dimse_port"):
             await self.dimse.start()
@@ -175,6 +187,7 @@ class ImagingSource:
         """End it; what is not done waits on disk for the next start."""
         parts = self.parts
         await self.scrubbing.stop()
+        await self.catalogue.stop()
         await self.adoption.stop()
         await self.dimse.stop()
         await self._watch.stop()
@@ -214,6 +227,11 @@ class ImagingSource:
     async def _adopt(self) -> None:
         parts = self.parts
         await adopt(parts.instances, parts.recorder.record, node=parts.settings.ae_title)
+
+    async def _fill_catalogue(self) -> None:
+        lately = datetime.now(UTC) - timedelta(seconds=2 * CATALOGUE_SECONDS)
+        while not await fill(self.parts.database, lately.isoformat()):
+            continue
 
     async def node_refused(self, address: str, reason: str) -> None:
         """Record, or count, that a node did not authenticate (ITI-19)."""

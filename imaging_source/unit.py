@@ -85,12 +85,16 @@ class Unit(UnitOfWork[Parts]):
 
     wake: Callable[[], None] = _nobody
 
-    async def decide(self, resources: Sequence[Resource]) -> Sequence[Decision]:
-        """Whether consent lets the caller retrieve each of `resources`."""
-        return await self.parts.consent.decide(self.caller, Action.RETRIEVE, tuple(resources))
+    async def decide(
+        self, resources: Sequence[Resource], action: Action = Action.RETRIEVE
+    ) -> Sequence[Decision]:
+        """Whether consent lets the caller do this with each of `resources`."""
+        return await self.parts.consent.decide(self.caller, action, tuple(resources))
 
-    async def access(self, instances: Sequence[Instance]) -> Mapping[str, Access]:
-        """Decide for each of `instances`, by SOP Instance UID, whether the caller may retrieve it.
+    async def access(
+        self, instances: Sequence[Instance], action: Action = Action.RETRIEVE
+    ) -> Mapping[str, Access]:
+        """Decide for each of `instances`, by SOP Instance UID, whether the caller may do this with it.
 
         The patient is the one for whom the study is published, as far as the instance names the same Patient
         ID, and else the one of the instance, where the department's ids are those of the affinity domain.
@@ -104,7 +108,7 @@ class Unit(UnitOfWork[Parts]):
             for patient, instance in alike.items()
         }
         distinct = tuple(dict.fromkeys(filter(None, resources.values())))
-        answers = await self.decide(distinct) if distinct else ()
+        answers = await self.decide(distinct, action) if distinct else ()
         decisions = dict(zip(distinct, answers, strict=True))
         access = {
             patient: Access("", NOBODY)

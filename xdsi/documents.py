@@ -120,7 +120,7 @@ _REPOSITORY = (
     "  is made again, so that older content never replaces newer.",
 )
 _NOT_YET = (
-    "ITI-81 as FHIR; QIDO-RS, WADO-URI (RAD-55), rendered and frame resources, C-FIND, C-MOVE, C-GET and",
+    "ITI-81 as FHIR; WADO-URI (RAD-55), rendered and frame resources, C-FIND, C-MOVE, C-GET and",
     "storage commitment at the imaging source; XCPD and PIX at the gateway, asynchronous exchange; a viewer",
     "and the pages for auditors.",
 )

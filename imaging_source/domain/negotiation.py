@@ -205,8 +205,11 @@ def _form_of_instances(one: MediaRange, single: bool) -> Form | None:
 _JSON: Final = frozenset({DICOM_JSON, "application/json", "application/*", "*/*"})
 
 
+_XML_PARTS: Final = frozenset({"", "*/*", "application/*", DICOM_XML})
+
+
 def metadata(header: str | None, query: str | None) -> Form:
-    """How metadata is given.
+    """How metadata, and matches of a search, are given: as JSON, or as parts in XML.
 
     Raises
     ------
@@ -214,9 +217,13 @@ def metadata(header: str | None, query: str | None) -> Form:
         400, 406.
     """
     for ranges in _offers(header, query):
-        if any(one.name in _JSON for one in ranges):
-            return Form.JSON
-    raise NotAcceptable(f"ask for {DICOM_JSON}")
+        for one in ranges:
+            if one.name in _JSON:
+                return Form.JSON
+            in_parts = one.name in (MULTIPART, "multipart/*") and one.part_type in _XML_PARTS
+            if in_parts or one.name == DICOM_XML:
+                return Form.XML
+    raise NotAcceptable(f'ask for {DICOM_JSON} or {MULTIPART}; type="{DICOM_XML}"')
 
 
 # --- bulk data ---------------------------------------------------------------------------------------

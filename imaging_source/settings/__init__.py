@@ -78,6 +78,11 @@ class ImagingSourceSettings(StorageSettings):
         " UTF-8 where they can be, else ISO 8859-1, with a warning",
     )
     max_instances_per_request: int = Field(5_000, ge=1, description="instances in one STOW-RS request")
+    fuzzy_names: bool = Field(
+        True,
+        description="names of persons by the beginnings of their words, without accents, where a search asks"
+        " for fuzzymatching; without it they are matched as they are written, with a warning",
+    )
     transcode_cache_bytes: Bytes = Field(
         4 * 1024**3,
         ge=0,

@@ -7,7 +7,8 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import bindparam, select
@@ -28,7 +29,7 @@ from imaging_source.domain.intake import (
 )
 from imaging_source.domain.selection import key_object
 from imaging_source.domain.transfer import Fate, cx
-from imaging_source.store import instance_rows, set_aside, transfers
+from imaging_source.store import catalogue, instance_rows, set_aside, transfers
 from imaging_source.store.contents import Contents
 from imaging_source.store.incoming import SpooledFile
 from imaging_source.store.index import InstanceIndex, claim_of
@@ -77,6 +78,7 @@ class InstanceStore(InstanceIndex):
         self.on_stored: list[Callable[[str], None]] = []
         self.on_repaired: list[Callable[[str], None]] = []
         self._patient_id_issuer = patient_id_issuer
+        self._latest = datetime.min.replace(tzinfo=UTC)
 
     async def recover(self, record: Record) -> None:
         """Clean up after processes that died; before anything arrives here.
@@ -195,8 +197,8 @@ class InstanceStore(InstanceIndex):
         earlier = await self._known(described.instance)
         if earlier is None:
             await self.files.keep(spooled)
-            if await self._insert(described, came_by):
-                return StoredInstance(described.instance, new=True, warnings=tolerances)
+            if newcomer := await self._insert(described, came_by):
+                return StoredInstance(newcomer, new=True, warnings=tolerances)
             # Somebody else was first; our file stays only if it is theirs as well.
             await self._release(spooled)
             earlier = await self._known(described.instance)
@@ -276,27 +278,38 @@ class InstanceStore(InstanceIndex):
         instances = await self.find_instances([described.sop_instance_uid])
         return instances.get(described.sop_instance_uid)
 
-    async def _insert(self, described: InstanceDescription, came_by: Transfer) -> bool:
+    async def _insert(self, described: InstanceDescription, came_by: Transfer) -> Instance | None:
+        """The instance as it has become visible; None when its UID is there."""
         rejects = (
             described.instance.sop_class_uid == KEY_OBJECT_SELECTION
             and key_object(json.loads(described.header)).rejects
         )
 
-        async def work(transaction: Transaction) -> bool:
-            if not await instance_rows.insert_instance(transaction, described):
-                return False
-            await set_aside.judge(
+        async def work(transaction: Transaction) -> Instance | None:
+            newcomer = described.instance._replace(received_at=self._now())
+            if not await instance_rows.insert_instance(transaction, replace(described, instance=newcomer)):
+                return None
+            changed = await set_aside.judge(
                 transaction,
-                described.instance.study_instance_uid,
-                described.instance.sop_instance_uid,
-                self.named_patient(described.instance),
+                newcomer.study_instance_uid,
+                newcomer.sop_instance_uid,
+                self.named_patient(newcomer),
                 self._patient_id_issuer,
                 stranger_rejects=rejects and not came_by.may_reject,
             )
-            await self._note_in(transaction, described.instance, came_by, Fate.CREATED)
-            return True
+            if changed or rejects:
+                await catalogue.renew(transaction, newcomer.study_instance_uid)
+            else:
+                await catalogue.enter(transaction, newcomer, described.header)
+            await self._note_in(transaction, newcomer, came_by, Fate.CREATED)
+            return newcomer
 
         return await self._database.write(work)
+
+    def _now(self) -> datetime:
+        """Later than before: matches of a search come in this order, and newcomers behind them."""
+        self._latest = max(datetime.now(UTC), self._latest + timedelta(microseconds=1))
+        return self._latest
 
     async def _note(self, instance: Instance, came_by: Transfer, fate: Fate) -> None:
         await self._database.write(lambda transaction: self._note_in(transaction, instance, came_by, fate))
@@ -316,9 +329,12 @@ class InstanceStore(InstanceIndex):
 
     async def settle(self, study_instance_uid: str) -> None:
         """Set aside what names another patient than the first instance of its study."""
-        await self._database.write(
-            lambda transaction: set_aside.settle(transaction, study_instance_uid, self._patient_id_issuer)
-        )
+
+        async def work(transaction: Transaction) -> None:
+            await set_aside.settle(transaction, study_instance_uid, self._patient_id_issuer)
+            await catalogue.renew(transaction, study_instance_uid)
+
+        await self._database.write(work)
 
     def named_patient(self, of: Instance) -> NamedPatient:
         """The patient whom an instance names."""
@@ -326,9 +342,14 @@ class InstanceStore(InstanceIndex):
 
     async def accept(self, sop_instance_uid: str) -> str:
         """Decide for an instance that is set aside (`set_aside.accept`); its study, or empty without one."""
-        study = await self._database.write(
-            lambda transaction: set_aside.accept(transaction, sop_instance_uid, self._patient_id_issuer)
-        )
+
+        async def work(transaction: Transaction) -> str:
+            study = await set_aside.accept(transaction, sop_instance_uid, self._patient_id_issuer)
+            if study:
+                await catalogue.renew(transaction, study)
+            return study
+
+        study = await self._database.write(work)
         for call in self.on_stored if study else ():
             call(study)
         return study

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +16,7 @@ from imaging_source.domain.instance import Instance, Issuer
 from imaging_source.domain.selection import KeyObject, hidden, key_object
 from imaging_source.store.tables import instance, instance_metadata, set_aside
 from shared.dicom.uids import KEY_OBJECT_SELECTION
-from shared.store.engine import Database
+from shared.store.engine import Database, Reader, Transaction
 from shared.store.statements import in_list
 
 _MAX_KEPT: Final = 1_000
@@ -71,23 +71,7 @@ class KeyObjects:
 
     async def of_studies(self, study_instance_uids: Iterable[str]) -> Remarks:
         """What is said about the instances of these studies."""
-        rows = await self._database.fetch(_OF_STUDIES, study_instance_uids=list(study_instance_uids))
-        aside = frozenset(row[1] for row in rows if row[5])
-        counting = [row for row in rows if not row[5] and row[1] not in aside]
-        read = await self._read([row[1] for row in counting])
-        return Remarks(
-            tuple(
-                replace(
-                    read[sop],
-                    sop_instance_uid=sop,
-                    study_instance_uid=study,
-                    patient_id=patient_id,
-                    issuer_of_patient_id=Issuer(local, universal_id),
-                )
-                for study, sop, patient_id, local, universal_id, _ in counting
-            ),
-            aside,
-        )
+        return await _remarks(self._database, study_instance_uids, self._read)
 
     async def hidden(self, instances: Sequence[Instance]) -> frozenset[str]:
         """SOP Instance UIDs among `instances` that rejection notes, or conflicts, hide from everybody."""
@@ -111,6 +95,43 @@ class KeyObjects:
         while len(self._kept) > _MAX_KEPT or self._references > _MAX_REFERENCES_KEPT:
             _, oldest = self._kept.popitem(last=False)
             self._references -= len(oldest.references)
+
+
+async def hidden_of_study(
+    transaction: Transaction, study_instance_uid: str, instances: Sequence[Instance]
+) -> frozenset[str]:
+    """As `KeyObjects.hidden`, for all `instances` of one study and within a transaction."""
+
+    async def read(sop_instance_uids: list[str]) -> Mapping[str, KeyObject]:
+        rows = await transaction.fetch(_METADATA, sop_instance_uids=sop_instance_uids)
+        return {uid: _read(octets) for uid, octets in rows}
+
+    remarks = await _remarks(transaction, [study_instance_uid], read)
+    return hidden(instances, remarks.notes) | remarks.set_aside
+
+
+async def _remarks(
+    reader: Reader,
+    study_instance_uids: Iterable[str],
+    read: Callable[[list[str]], Awaitable[Mapping[str, KeyObject]]],
+) -> Remarks:
+    rows = await reader.fetch(_OF_STUDIES, study_instance_uids=list(study_instance_uids))
+    aside = frozenset(row[1] for row in rows if row[5])
+    counting = [row for row in rows if not row[5] and row[1] not in aside]
+    notes = await read([row[1] for row in counting])
+    return Remarks(
+        tuple(
+            replace(
+                notes[sop],
+                sop_instance_uid=sop,
+                study_instance_uid=study,
+                patient_id=patient_id,
+                issuer_of_patient_id=Issuer(local, universal_id),
+            )
+            for study, sop, patient_id, local, universal_id, _ in counting
+        ),
+        aside,
+    )
 
 
 def _read(octets: bytes) -> KeyObject:

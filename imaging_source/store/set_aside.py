@@ -82,16 +82,18 @@ async def judge(
     default: Issuer,
     *,
     stranger_rejects: bool,
-) -> None:
-    """Set a new instance aside when it is in conflict with its study."""
+) -> bool:
+    """Set a new instance aside when it is in conflict with its study; whether anything changed by it."""
     owner = await _owner(transaction, study, default)
-    if not owner.patient_id and patient.patient_id:
+    first_named = not owner.patient_id and bool(patient.patient_id)
+    if first_named:
         await _give(transaction, study, patient, default)
     elif owner != patient:
         await _put(transaction, study, sop_instance_uid, Conflict.OTHER_PATIENT)
-        return
+        return True
     if stranger_rejects:
         await _put(transaction, study, sop_instance_uid, Conflict.NOTE_OF_STRANGER)
+    return first_named or stranger_rejects
 
 
 async def accept(transaction: Transaction, sop_instance_uid: str, default: Issuer) -> str:

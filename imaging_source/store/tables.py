@@ -87,6 +87,58 @@ set_aside = Table(
     Index("set_aside_of_study", "study_instance_uid"),
 )
 
+# What is compared by more or less, as bytes are.
+_ORDERED = Text().with_variant(Text(collation="C"), "postgresql")
+
+# Studies as they are searched, by what their first visible instance `sop_instance_uid` says: `attributes` are
+# DICOM JSON of those of the study and its patient. `patient_name` is folded, with an equals sign before the
+# name of several groups; `study_date` is YYYYMMDD, or empty. Of a study that is hidden
+# as a whole there is no row.
+study = Table(
+    "study",
+    metadata,
+    Column("study_instance_uid", _ORDERED, primary_key=True),
+    Column("received_at", _ORDERED, nullable=False),
+    Column("sop_instance_uid", Text, nullable=False),
+    Column("patient_id", Text, nullable=False),
+    Column("patient_name", _ORDERED, nullable=False),
+    Column("accession_number", Text, nullable=False),
+    Column("study_date", _ORDERED, nullable=False),
+    Column("attributes", LargeBinary, nullable=False),
+    # Matches come in this order, so that what arrives comes behind the pages that were read.
+    Index("study_by_arrival", "received_at", "study_instance_uid"),
+    # What is searched for most, in that order.
+    Index("study_of_patient", "patient_id", "received_at", "study_instance_uid"),
+    Index("study_by_name", "patient_name", "received_at"),
+    Index("study_by_accession", "accession_number", "received_at", "study_instance_uid"),
+    Index("study_by_date", "study_date", "received_at", "study_instance_uid"),
+)
+
+# Series likewise.
+series = Table(
+    "series",
+    metadata,
+    Column("study_instance_uid", _ORDERED, primary_key=True),
+    Column("series_instance_uid", _ORDERED, primary_key=True),
+    Column("received_at", _ORDERED, nullable=False),
+    Column("sop_instance_uid", Text, nullable=False),
+    Column("modality", Text, nullable=False),
+    Column("attributes", LargeBinary, nullable=False),
+    # A series without its study.
+    Index("series_by_uid", "series_instance_uid"),
+    # Matches come in this order.
+    Index("series_by_arrival", "received_at", "series_instance_uid"),
+    # Modalities in Study.
+    Index("series_of_modality", "modality", "study_instance_uid"),
+)
+
+# Studies that came before there were rows of studies, until they have theirs.
+uncatalogued_study = Table(
+    "uncatalogued_study",
+    metadata,
+    Column("study_instance_uid", Text, primary_key=True),
+)
+
 # What came in one association or request and stands in no audit event yet: written with the instances, in the
 # same transaction; removed when the event is durable. What a crash leaves becomes an event at the next start.
 transfer = Table(

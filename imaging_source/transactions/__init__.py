@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from imaging_source.transactions import publications, rad69, rad107_http, rad108
+from imaging_source.transactions import publications, rad69, rad107_http, rad108, rad129
 from shared.rest.served import ServedRest
 
 SERVED = (rad69.SERVED,)
-SERVED_REST: tuple[ServedRest[Any, Any], ...] = (rad107_http.SERVED, rad108.SERVED, *publications.SERVED)
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
+    rad107_http.SERVED,
+    rad108.SERVED,
+    rad129.SERVED,
+    *publications.SERVED,
+)

@@ -90,7 +90,9 @@ async def handle(unit: Unit, request: RetrieveRequest) -> RetrieveResponse:
     out else.
     """
     response = await _retrieved(unit, request)
-    metadata = unit.parts.instances.metadata_array(response.described) if response.described else None
+    in_xml, instances = request.form is Form.XML, unit.parts.instances
+    described = instances.metadata_objects if in_xml else instances.metadata_array
+    metadata = described(response.described) if response.described else None
     return replace(response, base=unit.parts.settings.dicomweb_url, metadata=metadata)
 
 

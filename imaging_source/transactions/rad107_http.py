@@ -5,6 +5,8 @@ Files leave by the zero-copy job of the server, metadata a few instances at a ti
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -14,7 +16,7 @@ from imaging_source.domain.bulk_data import BulkValue, path_of
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.negotiation import Acceptable, Form
 from imaging_source.transactions.rad107 import Given, RetrieveRequest, RetrieveResponse, audit, handle
-from shared.dicom import multipart
+from shared.dicom import multipart, native_xml
 from shared.dicom.json import with_base
 from shared.dicom.uids import UID_FORM, is_uid
 from shared.http.pieces import Piece
@@ -95,7 +97,7 @@ def encode(response: RetrieveResponse) -> HttpResponse:
     elif response.value is not None:
         media_type, pieces = _value(response, response.value)
     elif response.metadata is not None:
-        media_type, stream = negotiation.DICOM_JSON, _metadata(response.metadata, response.base)
+        media_type, stream = _metadata(response, response.metadata)
     return HttpResponse(
         status=response.status, media_type=media_type, headers=headers, pieces=pieces, stream=stream
     )
@@ -134,9 +136,28 @@ def _value(response: RetrieveResponse, value: BulkValue) -> tuple[str, list[Piec
     )
 
 
-async def _metadata(pieces: AsyncIterator[bytes], base: str) -> AsyncGenerator[bytes]:
+def _metadata(response: RetrieveResponse, pieces: AsyncIterator[bytes]) -> tuple[str, AsyncGenerator[bytes]]:
+    if response.request.form is not Form.XML:
+        return negotiation.DICOM_JSON, _as_json(pieces, response.base)
+    boundary = multipart.new_boundary()
+    media_type = multipart.content_type(boundary, negotiation.DICOM_XML)
+    return media_type, _as_xml(pieces, response.base, boundary)
+
+
+async def _as_json(pieces: AsyncIterator[bytes], base: str) -> AsyncGenerator[bytes]:
     async for octets in pieces:
         yield with_base(octets, base)
+
+
+async def _as_xml(pieces: AsyncIterator[bytes], base: str, boundary: str) -> AsyncGenerator[bytes]:
+    async for octets in pieces:
+        yield multipart.part_head(boundary, [("Content-Type", negotiation.DICOM_XML)])
+        yield await asyncio.to_thread(_xml, with_base(octets, base))
+    yield multipart.closing(boundary)
+
+
+def _xml(metadata: bytes) -> bytes:
+    return native_xml.encode(json.loads(metadata))
 
 
 def _part_type(instance: Given) -> str:

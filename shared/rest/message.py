@@ -66,7 +66,19 @@ class HttpRequest:
         BadRequest
             There are more than anybody needs.
         """
-        text = self.scope.get("query_string", b"").decode("latin-1").replace("+", "%2B")
+        return self._parameters(self._query_string.replace("+", "%2B"))
+
+    @property
+    def form(self) -> Mapping[str, Sequence[str]]:
+        """The query parameters as forms, and many clients, write them: a plus sign is a blank; raises as
+        `query`."""
+        return self._parameters(self._query_string)
+
+    @property
+    def _query_string(self) -> str:
+        return str(self.scope.get("query_string", b"").decode("latin-1"))
+
+    def _parameters(self, text: str) -> Mapping[str, Sequence[str]]:
         try:
             return parse_qs(text, max_num_fields=_MAX_QUERY_FIELDS)
         except ValueError:

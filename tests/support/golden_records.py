@@ -24,12 +24,15 @@ from gateway.transactions import SERVED as GATEWAY
 from gateway.transactions.trail import RequestedDocument, retrieval_event
 from imaging_source.dimse.c_store import RAD18
 from imaging_source.domain import transfer
+from imaging_source.domain.query.levels import QueryLevel
+from imaging_source.domain.query.query import Query
 from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import PublicationError
 from imaging_source.transactions import iti57 as source_iti57
-from imaging_source.transactions import on_demand, rad68, rad69, rad107_http, rad108
+from imaging_source.transactions import on_demand, rad68, rad69, rad107_http, rad108, rad129
 from imaging_source.transactions.rad107 import RetrieveRequest, RetrieveResponse
 from imaging_source.transactions.retrieval import InstanceResult
+from imaging_source.transactions.search import Search
 from registry.domain.feed import Event, FeedMessage, Header
 from registry.domain.removal import Item, Removal
 from registry.domain.submission import ObjectClass
@@ -491,6 +494,14 @@ def _imaging_source() -> dict[str, Described]:
     errors = (PublicationError("soap:Sender", "what"), PublicationError("unclear", "who"))
     parts: Any = _AsClient()
 
+    a_search = rad129.SearchRequest(
+        query=Query(level=QueryLevel.STUDY), octets=b"/dicomweb/studies?PatientID=P-1001"
+    )
+
+    def a_page(patients: set[str], withheld: dict[str, str]) -> rad129.SearchResponse:
+        search = Search(a_search.query, patients=patients, withheld=withheld)
+        return rad129.SearchResponse(matches=(), search=search, form=a_search.form)
+
     def answer(status: int, results: tuple[InstanceResult, ...]) -> RetrieveResponse:
         return RetrieveResponse(status=status, request=retrieve, results=results)  # type: ignore[arg-type]
 
@@ -513,6 +524,13 @@ def _imaging_source() -> dict[str, Described]:
             rad107_http.SERVED, retrieve, answer(404, _results()), BY_NODE, FAILED
         ),
         "imaging source RAD-107 failed": _served(rad107_http.SERVED, retrieve, None, BY_USER, FAILED),
+        "imaging source RAD-129": _served(
+            rad129.SERVED, a_search, a_page({PATIENT}, {OTHER_PATIENT: "policy opt-out"}), BY_USER, OK
+        ),
+        "imaging source RAD-129 of several": _served(
+            rad129.SERVED, a_search, a_page({PATIENT, OTHER_PATIENT}, {}), BY_USER, OK
+        ),
+        "imaging source RAD-129 failed": _served(rad129.SERVED, a_search, None, BY_USER, FAILED),
         "imaging source RAD-108": lambda: tuple(transfer.events(_sender(), _came())),
         "imaging source RAD-18": lambda: tuple(
             transfer.events(

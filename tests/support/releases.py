@@ -48,7 +48,7 @@ async def make_first_release(place: DatabasePlace, service: str, rows: Rows) -> 
     if place.url is not None:
         await place.execute([f"CREATE SCHEMA {place.name}"])
     await place.execute([statement for statement in script.split(";\n") if statement.strip()])
-    await place.fill({name: rows for name, rows in rows.items() if f"{name} (" in script}, without=LATER)
+    await place.fill({name: rows for name, rows in rows.items() if f" {name} (" in script}, without=LATER)
 
 
 @contextmanager

@@ -139,8 +139,20 @@ def test_metadata_is_json(accept):
 
 
 @pytest.mark.parametrize(
-    "accept", ["text/html", 'multipart/related; type="application/dicom+xml"', MULTIPART]
+    "accept",
+    [
+        'multipart/related; type="application/dicom+xml"',
+        "multipart/related; type=application/dicom+xml",
+        "multipart/related",
+        "application/dicom+xml",
+        'multipart/related; type="application/dicom+xml", application/dicom+json; q=0.1',
+    ],
 )
+def test_metadata_is_xml_where_that_is_liked_best(accept):
+    assert metadata(accept, None) is Form.XML
+
+
+@pytest.mark.parametrize("accept", ["text/html", 'multipart/related; type="application/json"', MULTIPART])
 def test_metadata_is_nothing_else(accept):
     with pytest.raises(NotAcceptable, match="json"):
         metadata(accept, None)
