@@ -27,7 +27,7 @@ _SYSLOG_TLS_PORT = 6514
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Spelling:
     """How values of a kind are written: an example, and the unit of a number."""
 
     example: str
@@ -173,27 +173,27 @@ def _code(text: str) -> str:
     raise ValueError("is no code; write code^^scheme, for example 106289002^^2.16.840.1.113883.6.96")
 
 
-HttpUrl = Annotated[str, AfterValidator(http_url), Form("https://host.example:8443/path")]
-Origin = Annotated[str, AfterValidator(_origin), Form("https://host.example:8443")]
-DatabaseUrl = Annotated[str, AfterValidator(_database_url), Form("postgresql://xdsi@db.example/xdsi")]
-StorageUrl = Annotated[str, AfterValidator(_storage_url), Form("s3://bucket/prefix")]
+HttpUrl = Annotated[str, AfterValidator(http_url), Spelling("https://host.example:8443/path")]
+Origin = Annotated[str, AfterValidator(_origin), Spelling("https://host.example:8443")]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url), Spelling("postgresql://xdsi@db.example/xdsi")]
+StorageUrl = Annotated[str, AfterValidator(_storage_url), Spelling("s3://bucket/prefix")]
 #: One, or several separated by commas.
 SyslogUrls = Annotated[
-    str, BeforeValidator(_joined), AfterValidator(_syslog_urls), Form("tls://audit.example:6514")
+    str, BeforeValidator(_joined), AfterValidator(_syslog_urls), Spelling("tls://audit.example:6514")
 ]
-Oid = Annotated[str, AfterValidator(_oid), Form("2.999.1.2")]
+Oid = Annotated[str, AfterValidator(_oid), Spelling("2.999.1.2")]
 #: An OID, or nothing.
-OptionalOid = Annotated[str, AfterValidator(_oid_or_nothing), Form("2.999.1.2")]
-HomeCommunityId = Annotated[str, AfterValidator(_home_community_id), Form("urn:oid:2.999.1.2")]
-Uri = Annotated[str, AfterValidator(_uri), Form("urn:oid:2.999.1.2")]
+OptionalOid = Annotated[str, AfterValidator(_oid_or_nothing), Spelling("2.999.1.2")]
+HomeCommunityId = Annotated[str, AfterValidator(_home_community_id), Spelling("urn:oid:2.999.1.2")]
+Uri = Annotated[str, AfterValidator(_uri), Spelling("urn:oid:2.999.1.2")]
 #: As it stands in assertions: a URI as a rule, and a DN in the field.
-Issuer = Annotated[str, AfterValidator(_issuer), Form("urn:oid:2.999.1.5")]
-Host = Annotated[str, AfterValidator(_host), Form("127.0.0.1")]
+Issuer = Annotated[str, AfterValidator(_issuer), Spelling("urn:oid:2.999.1.5")]
+Host = Annotated[str, AfterValidator(_host), Spelling("127.0.0.1")]
 #: An address, or the network that it is of.
-Network = Annotated[str, AfterValidator(_network), Form("10.0.0.0/24")]
-AeTitle = Annotated[str, AfterValidator(_ae_title), Form("HOSPITAL_PACS")]
-CodeWithScheme = Annotated[str, AfterValidator(_code), Form("106289002^^2.16.840.1.113883.6.96")]
-Port = Annotated[int, Field(ge=0, le=65535), Form("8443")]
-Bytes = Annotated[int, Form("1048576", "bytes")]
-Seconds = Annotated[float, Field(allow_inf_nan=False), Form("30", "s")]
-Days = Annotated[float, Field(allow_inf_nan=False), Form("7", "days")]
+Network = Annotated[str, AfterValidator(_network), Spelling("10.0.0.0/24")]
+AeTitle = Annotated[str, AfterValidator(_ae_title), Spelling("HOSPITAL_PACS")]
+CodeWithScheme = Annotated[str, AfterValidator(_code), Spelling("106289002^^2.16.840.1.113883.6.96")]
+Port = Annotated[int, Field(ge=0, le=65535), Spelling("8443")]
+Bytes = Annotated[int, Spelling("1048576", "bytes")]
+Seconds = Annotated[float, Field(allow_inf_nan=False), Spelling("30", "s")]
+Days = Annotated[float, Field(allow_inf_nan=False), Spelling("7", "days")]

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from shared.settings.error import SettingsError
 from shared.settings.group import is_secret
-from shared.settings.kinds import Form
+from shared.settings.kinds import Spelling
 
 PREFIX = "XDSI_"
 SEPARATOR = "__"
@@ -48,7 +48,7 @@ class Setting:
         return variable(self.path)
 
     @property
-    def form(self) -> Form | None:
+    def form(self) -> Spelling | None:
         """How its values are written, where its kind says so."""
         return next(_forms(*self.field.metadata, self.field.annotation), None)
 
@@ -64,10 +64,10 @@ class Setting:
         return get_origin(self.field.annotation) is dict
 
 
-def _forms(*of: Any) -> Iterator[Form]:
+def _forms(*of: Any) -> Iterator[Spelling]:
     """The forms in the metadata of a field and, below them, in its annotation."""
     for one in of:
-        if isinstance(one, Form):
+        if isinstance(one, Spelling):
             yield one
         elif get_origin(one) in (Annotated, Union, UnionType):
             yield from _forms(*getattr(one, "__metadata__", ()), *get_args(one))
