@@ -75,7 +75,7 @@ class ImagingSource:
         self._forwarder = Forwarder(
             parts.settings, parts.recorder, DatabaseOutbox(parts.database, audit_events)
         )
-        self.dimse = DimseListener(parts.instances, parts.recorder, parts.settings)
+        self.dimse = DimseListener(parts.instances, parts.recorder, parts.settings, self.unit)
         self.publisher = Publisher(parts)
         self._watch = StudyWatch(parts, self.publisher)
         self._metrics.gauge(

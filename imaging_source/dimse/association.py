@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from pynetdicom.association import MODE_ACCEPTOR, Association
 from pynetdicom.dimse_primitives import C_CANCEL, C_STORE, DimseServiceType
 from pynetdicom.service_class import StorageServiceClass
 
-from imaging_source.dimse.storage import COMMENT_LENGTH, RAD18, WHO_MAY_STORE, StorageService, result_of
+from imaging_source.dimse.command_set import Command, Element, command_set
+from imaging_source.dimse.parts import COMMENT_LENGTH, RAD18, AssociationParts, result_of, who_may
 from imaging_source.dimse.upper_layer import BoundedMachine, BoundedMessages, BoundedSocket, DataSetFile
+from imaging_source.domain.exchange import EntityAddress, Exchange
 from imaging_source.domain.intake import MISMATCH, NOT_AUTHORIZED, Refused
 from imaging_source.domain.transfer import Sender
+from imaging_source.settings.entities import DimseService
 from imaging_source.store.incoming import Incoming
 from imaging_source.store.transfers import Transfer
 from shared.attempts import attempted
-from shared.audit.events import DESTINATION_ROLE, SOURCE_ROLE, Participant, access_point
 from shared.audit.recorder import AuditUnavailable
 from shared.security.caller import Node
 from shared.security.rights import REJECTION_NOTE
@@ -35,17 +36,21 @@ _DATA_TRANSFER: Final = "Sta6"
 
 Result = TypeVar("Result")
 
+Serve = Callable[["AcceptedAssociation", Any, Any], None]
+"""Serves one request, of this association, in a presentation context; answers it."""
 
-class StorageAssociation(Association):  # type: ignore[misc]  # not typed
+
+class AcceptedAssociation(Association):  # type: ignore[misc]  # not typed
     """An association as acceptor; a thread, whose end concludes what came by it."""
 
     def __init__(
         self,
         ae: Any,
-        service: StorageService,
+        service: AssociationParts,
         connection: socket.socket,
         node: Node,
-        ended: Callable[[StorageAssociation], None],
+        ended: Callable[[AcceptedAssociation], None],
+        services: Mapping[type, Serve],
     ) -> None:
         super().__init__(ae, MODE_ACCEPTOR)
         settings = service.settings
@@ -56,7 +61,8 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
         self.traceparent = Span("DIMSE").traceparent.encode()
         # Where the peer reached us: the address that is listened on may be any.
         self.own_address = service.settings.public_host or str(connection.getsockname()[0])
-        self._may_store: bool | None = None
+        self._services = services
+        self._admitted: dict[DimseService, bool] = {}
         self.messages = BoundedMessages(self, self._new_file)
         self.dimse = self.messages
         self._ended = ended
@@ -75,11 +81,40 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
         return self._transfer
 
     @property
-    def may_store(self) -> bool:
-        """Whether the node may store here; a node that may not is recorded once."""
-        if self._may_store is None:
-            self._may_store = self.service.admits(self.node)
-        return self._may_store
+    def calling(self) -> str:
+        """The AE title that the peer calls itself."""
+        return str(self.requestor.ae_title)
+
+    def may(self, service: DimseService) -> bool:
+        """Whether the node may ask for this here; that it may not is recorded once."""
+        if service not in self._admitted:
+            self._admitted[service] = self.service.admits(self.calling, self.node, service)
+        return self._admitted[service]
+
+    @property
+    def may_any(self) -> bool:
+        """Whether the node may ask for anything here."""
+        entities = self.service.entities
+        if any(entities.may(self.calling, self.node, service) for service in DimseService):
+            return True
+        return self.may(DimseService.STORE)
+
+    def response(self) -> DimseServiceType | None:
+        """The answer to a request of ours; None when there is none in time, or the association has ended."""
+        return self.messages.get_msg(block=True)[1]
+
+    def answer(
+        self,
+        context: Any,
+        command: Command,
+        elements: Mapping[Element, str | int],
+        data_set: Iterable[bytes] | None = None,
+    ) -> bool:
+        """Send a message in a presentation context; false when the connection has ended."""
+        octets = command_set(command, elements, has_data_set=data_set is not None)
+        if data_set is None:
+            return self.messages.send_command(context.context_id, octets)
+        return self.messages.send(context.context_id, octets, data_set)
 
     def on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run `work` on the event loop of the service and wait for it."""
@@ -124,8 +159,18 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
             self._refuse(msg, context)
         elif isinstance(msg, C_STORE) and context is not None:
             StorageServiceClass(self).SCP(msg, context)
+        elif context is not None and (serve := self._services.get(type(msg))):
+            self._serve(serve, msg, context)
         else:
             super()._serve_request(msg, context_id)
+
+    def _serve(self, serve: Serve, msg: DimseServiceType, context: Any) -> None:
+        failure = attempted(lambda: serve(self, msg, context))
+        # A cancellation that came too late is of no other request.
+        self.messages.cancel_req = {}
+        if isinstance(failure, Exception):
+            _log.error("a request could not be answered; the association is aborted", exc_info=failure)
+            self.abort()
 
     def _refuse(self, msg: DimseServiceType, context: Any) -> None:
         """Answer what lacks an element of its command (PS3.7 9.3); a peer shall not wait for it."""
@@ -151,8 +196,8 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
         self.dimse.send_msg(answer, context.context_id)
 
     def _new_file(self) -> Incoming:
-        if not self.may_store:
-            raise Refused(NOT_AUTHORIZED, WHO_MAY_STORE)
+        if not self.may(DimseService.STORE):
+            raise Refused(NOT_AUTHORIZED, who_may(DimseService.STORE))
         return self.service.store.files.new(max_bytes=self.service.settings.max_instance_bytes)
 
     def _conclude(self) -> None:
@@ -164,19 +209,12 @@ class StorageAssociation(Association):  # type: ignore[misc]  # not typed
             _log.exception("the events of an association wait in the index")
 
     def _sender(self) -> Sender:
-        calling = self.requestor.ae_title
-        called = self.acceptor.ae_title
-        return Sender(
-            transaction=RAD18,
-            participants=(
-                Participant(
-                    user_id=calling, requestor=True, roles=(SOURCE_ROLE,), **access_point(self.address)
-                ),
-                Participant(
-                    user_id=called,
-                    alternative_user_id=str(os.getpid()),
-                    roles=(DESTINATION_ROLE,),
-                    **access_point(self.own_address),
-                ),
-            ),
+        return Sender(transaction=RAD18, participants=self.exchange().participants())
+
+    def exchange(self, destination: EntityAddress | None = None) -> Exchange:
+        """Who speaks here, under the names that were negotiated."""
+        return Exchange(
+            calling=EntityAddress(title=self.calling, host=self.address),
+            called=EntityAddress(title=str(self.acceptor.ae_title), host=self.own_address),
+            destination=destination,
         )

@@ -16,8 +16,8 @@ from pynetdicom import build_context
 from pynetdicom.events import Event
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
-from imaging_source.dimse.association import StorageAssociation
-from imaging_source.dimse.storage import COMMENT_LENGTH, RAD18, WHO_MAY_STORE, result_of
+from imaging_source.dimse.association import AcceptedAssociation
+from imaging_source.dimse.parts import COMMENT_LENGTH, RAD18, result_of, who_may
 from imaging_source.domain.intake import (
     NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
@@ -27,6 +27,7 @@ from imaging_source.domain.intake import (
     Refused,
     StoredInstance,
 )
+from imaging_source.settings.entities import DimseService
 from imaging_source.store.incoming import SpooledFile
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.uids import (
@@ -59,15 +60,20 @@ def contexts() -> list[PresentationContext]:
         if kind == "SOP Class" and uid.startswith("1.2.840.10008.5.1.4.1.1.") and "Storage" in name
     )
     storage_classes = (context.abstract_syntax for context in AllStoragePresentationContexts)
-    return [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in sorted({*uids, *storage_classes})]
+    return [_context(uid) for uid in sorted({*uids, *storage_classes})]
+
+
+def _context(uid: str) -> PresentationContext:
+    """One that may be used both ways: a requestor that proposes to be SCP gets instances by C-GET."""
+    context = build_context(uid, list(TRANSFER_SYNTAXES))
+    context.scu_role = context.scp_role = True
+    return context
 
 
 def private_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
     """Contexts for private SOP classes of `proposed`: vendors store what they alone read."""
     uids = {str(context.abstract_syntax) for context in proposed}
-    return [
-        build_context(uid, list(TRANSFER_SYNTAXES)) for uid in sorted(uids) if not uid.startswith(_STANDARD)
-    ]
+    return [_context(uid) for uid in sorted(uids) if not uid.startswith(_STANDARD)]
 
 
 def handle(event: Event) -> Dataset:
@@ -79,9 +85,9 @@ def handle(event: Event) -> Dataset:
 
 
 def _answer(event: Event) -> Dataset:
-    association: StorageAssociation = event.assoc
-    if not association.may_store:
-        return _status(NOT_AUTHORIZED, WHO_MAY_STORE)
+    association: AcceptedAssociation = event.assoc
+    if not association.may(DimseService.STORE):
+        return _status(NOT_AUTHORIZED, who_may(DimseService.STORE))
     claim = Claim(
         sop_class_uid=str(event.request.AffectedSOPClassUID),
         sop_instance_uid=str(event.request.AffectedSOPInstanceUID),
@@ -112,12 +118,12 @@ def verify(event: Event) -> int:
     """Answer C-ECHO: a node hears whether it would be served."""
     with Span("DIMSE", event.assoc.traceparent, transaction="C-ECHO") as span:
         span.quiet = True
-        status = 0x0000 if event.assoc.may_store else NOT_AUTHORIZED
+        status = 0x0000 if event.assoc.may_any else NOT_AUTHORIZED
         span.outcome = result_of(status)
         return status
 
 
-async def _keep(association: StorageAssociation, spooled: SpooledFile, claim: Claim) -> StoredInstance:
+async def _keep(association: AcceptedAssociation, spooled: SpooledFile, claim: Claim) -> StoredInstance:
     service = association.service
     try:
         await service.recorder.check()

@@ -13,19 +13,22 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from socketserver import BaseServer
 from typing import Any, Final, TypeVar
 
 from pynetdicom import AE, build_context, evt
+from pynetdicom.dimse_primitives import C_GET, C_MOVE
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
-from imaging_source.dimse import c_store
-from imaging_source.dimse.association import StorageAssociation
-from imaging_source.dimse.storage import StorageService
+from imaging_source.dimse import c_store, retrieve
+from imaging_source.dimse.association import AcceptedAssociation, Serve
+from imaging_source.dimse.parts import AssociationParts
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
+from imaging_source.unit import Unit
 from shared.attempts import attempted
 from shared.audit.recorder import AuditRecorder
 from shared.dicom.uids import (
@@ -35,9 +38,10 @@ from shared.dicom.uids import (
     IMPLICIT_LE,
     VERIFICATION,
 )
+from shared.faults import NodeRefused
 from shared.http.handshake import reason_of
 from shared.http.proxied import Entrance, Peer
-from shared.security.caller import Node
+from shared.security.caller import Caller, Node
 from shared.security.peer_certificate import node_from_der
 from shared.security.tls import server_context
 
@@ -46,8 +50,14 @@ _log = logging.getLogger(__name__)
 _ENDED_BEFORE: Final = "a DICOM connection ended before its association began"
 _SILENCE_SECONDS: Final = 10
 _STOP_SECONDS: Final = 30
+_PLAIN: Final = (EXPLICIT_LE, IMPLICIT_LE)
+_SOP_CLASSES: Final = (VERIFICATION, *retrieve.MOVE_ROOTS, *retrieve.GET_ROOTS)
+#: What is served beside C-ECHO and C-STORE.
+_SERVICES: Final[Mapping[type, Serve]] = {C_MOVE: retrieve.move, C_GET: retrieve.get}
 # A-ASSOCIATE-RJ: transient, by the presentation-related provider, local limit exceeded (PS3.8 9.3.4).
 _REJECTION: Final = bytes((0x03, 0, 0, 0, 0, 4, 0, 0x02, 0x03, 0x02))
+# Rejected permanently by the service user: calling AE title not recognized.
+_CALLING_NOT_RECOGNIZED: Final = (0x01, 0x01, 0x03)
 _REFUSED_SECONDS: Final = 1.0
 _MOST_REFUSED: Final = 64
 
@@ -55,12 +65,17 @@ Result = TypeVar("Result")
 
 
 class DimseListener:
-    """Verification and Storage SCP of the imaging source; started and stopped on the event loop."""
+    """Verification, Storage and Query/Retrieve SCP of the imaging source; started and stopped on the event
+    loop."""
 
     def __init__(
-        self, store: InstanceStore, recorder: AuditRecorder, settings: ImagingSourceSettings
+        self,
+        store: InstanceStore,
+        recorder: AuditRecorder,
+        settings: ImagingSourceSettings,
+        unit: Callable[[Caller], Unit],
     ) -> None:
-        self._service = StorageService(store, recorder, settings)
+        self._service = AssociationParts(store, recorder, settings, unit)
         self._server: _Server | None = None
 
     @property
@@ -108,12 +123,12 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
 
     daemon_threads = True
 
-    def __init__(self, service: StorageService) -> None:
+    def __init__(self, service: AssociationParts) -> None:
         settings = service.settings
         self.service = service
         self._tls = server_context(settings.tls) if settings.tls.enabled else None
         self._guard = threading.Lock()
-        self._open: set[StorageAssociation] = set()
+        self._open: set[AcceptedAssociation] = set()
         self.admission = Entrance(
             settings.proxies,
             connections=settings.max_associations,
@@ -121,10 +136,10 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         )
         self._refused: deque[tuple[float, socket.socket]] = deque()
         super().__init__(
-            _application_entity(settings),
+            _application_entity(settings, service.entities.titles),
             (settings.host, settings.dimse_port),
             settings.ae_title,
-            [*c_store.contexts(), build_context(VERIFICATION, [IMPLICIT_LE, EXPLICIT_LE])],
+            [*c_store.contexts(), *(build_context(uid, list(_PLAIN)) for uid in _SOP_CLASSES)],
             evt_handlers=[
                 (evt.EVT_C_STORE, c_store.handle),
                 (evt.EVT_C_ECHO, c_store.verify),
@@ -209,12 +224,12 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         """Note a connection that ended before its association began."""
         _log.info(_ENDED_BEFORE, exc_info=True)
 
-    def began(self, association: StorageAssociation) -> None:
+    def began(self, association: AcceptedAssociation) -> None:
         """Count an association as open."""
         with self._guard:
             self._open.add(association)
 
-    def ended(self, association: StorageAssociation) -> None:
+    def ended(self, association: AcceptedAssociation) -> None:
         """Count an association as over."""
         with self._guard:
             self._open.discard(association)
@@ -247,10 +262,15 @@ class _Connection(RequestHandler):  # type: ignore[misc]  # not typed
 
     server: _Server
 
-    def _create_association(self) -> StorageAssociation:
+    def _create_association(self) -> AcceptedAssociation:
         server = self.server
-        association = StorageAssociation(
-            self.ae, server.service, self.request, _node(self.request, self.client_address), server.ended
+        association = AcceptedAssociation(
+            self.ae,
+            server.service,
+            self.request,
+            _node(self.request, self.client_address),
+            server.ended,
+            _SERVICES,
         )
         association._server = server
         association.name = "AcceptorThread@dimse"
@@ -279,7 +299,7 @@ def _node(connection: socket.socket, peer: Peer) -> Node:
     return node_from_der(der, peer.address, relayed=peer.relayed)
 
 
-def _application_entity(settings: ImagingSourceSettings) -> AE:
+def _application_entity(settings: ImagingSourceSettings, calling: Sequence[str]) -> AE:
     entity = AE(settings.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -290,20 +310,27 @@ def _application_entity(settings: ImagingSourceSettings) -> AE:
     entity.dimse_timeout = settings.dimse_idle_seconds
     entity.network_timeout = settings.dimse_idle_seconds
     entity.require_called_aet = True
-    entity.require_calling_aet = list(settings.calling_ae_titles)
+    entity.require_calling_aet = list(calling)
     return entity
 
 
 def _requested(event: Event) -> None:
-    """Take private SOP classes as STOW-RS does."""
-    association: StorageAssociation = event.assoc
+    """Let nobody use the AE title of another node; take private SOP classes as STOW-RS does."""
+    association: AcceptedAssociation = event.assoc
+    try:
+        association.service.entities.check_identity(association.calling, association.node)
+    except NodeRefused as fault:
+        association.service.refused(association.node, fault)
+        association.acse.send_reject(*_CALLING_NOT_RECOGNIZED)
+        association.kill()
+        return
     if private := c_store.private_contexts(association.requestor.requested_contexts):
         association.acceptor.supported_contexts = [*association.acceptor.supported_contexts, *private]
 
 
 def _rejected(event: Event) -> None:
     """Record an association whose calling AE title is not on the list."""
-    association: StorageAssociation = event.assoc
+    association: AcceptedAssociation = event.assoc
     allowed = association.ae.require_calling_aet
     if allowed and association.requestor.ae_title not in allowed:
         association.service.not_authenticated(association.address, "the calling AE title is not known here")

@@ -9,11 +9,16 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import ssl
+import struct
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from itertools import islice
 from typing import Final
 
 from pynetdicom.association import Association
@@ -31,11 +36,15 @@ from shared.dicom.uids import is_uid
 
 _log = logging.getLogger(__name__)
 
+Buffer = bytes | bytearray | memoryview
+
 PDU_OVERHEAD: Final = 64 * 1024
 MAX_COMMAND_SET: Final = 64 * 1024
 MAX_IDENTIFIER: Final = 1024**2
 MAX_WAITING: Final = 8
 _READ_BYTES: Final = 64 * 1024
+# What one call of sendmsg takes is bounded by IOV_MAX.
+_BUFFERS_AT_ONCE: Final = 512
 # A PDU that is not worth so many bytes a second is not worth its thread either.
 _LEAST_RATE: Final = 10 * 1024
 
@@ -46,6 +55,15 @@ _IDLE, _AWAITS_CLOSE = "Sta1", "Sta13"
 INVALID_PDU: Final = "Evt19"
 CONNECTION_CLOSED: Final = "Evt17"
 
+# The header of a P-DATA-TF PDU with one presentation data value, and the message control header of that
+# (PS3.8 9.3.5, annex E).
+_FRAGMENT: Final = struct.Struct(">BxIIBB")
+_P_DATA_TF: Final = 0x04
+_FRAGMENT_OVERHEAD: Final = 6
+_OF_COMMAND, _LAST = 0x01, 0x02
+# Longer fragments are not faster, whatever the peer would take.
+_LONGEST_FRAGMENT: Final = 256 * 1024
+
 
 class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
     """A transport connection that reads no PDU that is too long and waits for none too long."""
@@ -54,6 +72,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
         """Set what a PDU may ask of us; before the association starts."""
         self._max_bytes = max_pdu_bytes + PDU_OVERHEAD
         self._idle_seconds = idle_seconds
+        # A connection is read in one thread and written in another, and one of TLS cannot be both at once.
+        self._turn = threading.Lock()
 
     @property
     def ready(self) -> bool:
@@ -71,8 +91,10 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
             ready = bool(poll.poll(0)) or bool(pending and pending())
             if not ready or self.assoc.dul.state_machine.current_state != _AWAITS_CLOSE:
                 return ready
-            if not self.socket.recv(_READ_BYTES):
-                self.event_queue.put(CONNECTION_CLOSED)
+            with self._turn:
+                self.socket.settimeout(self._idle_seconds)
+                if not self.socket.recv(_READ_BYTES):
+                    self.event_queue.put(CONNECTION_CLOSED)
         except (OSError, ValueError):
             self.event_queue.put(CONNECTION_CLOSED)
         return False
@@ -91,9 +113,31 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
             self.event_queue.put(INVALID_PDU)
             return received
         deadline = time.monotonic() + self._idle_seconds + nr_bytes / _LEAST_RATE
-        while len(received) < nr_bytes and (piece := self._piece(nr_bytes - len(received), deadline)):
-            received += piece
+        with self._turn:
+            while len(received) < nr_bytes and (piece := self._piece(nr_bytes - len(received), deadline)):
+                received += piece
         return received
+
+    def send(self, bytestream: bytes) -> None:
+        """Write a PDU; when it cannot be written the connection has ended."""
+        self.write([bytestream])
+
+    def write(self, buffers: Sequence[Buffer]) -> bool:
+        """Write PDUs whole, from any thread; false when the connection has ended, or the peer takes nothing
+        for too long."""
+        try:
+            with self._turn:
+                if self.socket is None:
+                    raise ConnectionError
+                self.socket.settimeout(self._idle_seconds)
+                if isinstance(self.socket, ssl.SSLSocket):
+                    self.socket.sendall(b"".join(buffers))
+                else:
+                    _send_all(self.socket, buffers)
+        except (OSError, ValueError):
+            self.event_queue.put(CONNECTION_CLOSED)
+            return False
+        return True
 
     def _shutdown_socket(self) -> None:
         """Close the connection, also when the peer was first and it cannot be shut down any more."""
@@ -109,6 +153,16 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
         self.socket.settimeout(remaining)
         piece: bytes = self.socket.recv(min(most, _READ_BYTES))
         return piece
+
+
+def _send_all(connection: socket.socket, buffers: Sequence[Buffer]) -> None:
+    views = deque(memoryview(buffer) for buffer in buffers)
+    while views:
+        sent_bytes = connection.sendmsg(list(islice(views, _BUFFERS_AT_ONCE)))
+        while views and sent_bytes >= len(views[0]):
+            sent_bytes -= len(views.popleft())
+        if sent_bytes:
+            views[0] = views[0][sent_bytes:]
 
 
 class BoundedMachine(StateMachine):  # type: ignore[misc]  # not typed
@@ -239,6 +293,47 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]  # not typed
         )
         file.write(octets)
         return file
+
+    def send_command(self, context_id: int, command: bytes) -> bool:
+        """Send a message without data set at once; false when the connection has ended."""
+        return self._socket.write(list(self._fragments(context_id, command, _OF_COMMAND, ends=True)))
+
+    def send(self, context_id: int, command: bytes, data_set: Iterable[Buffer]) -> bool:
+        """Send a message whose data set comes in pieces, of which one is in memory at a time; false when the
+        connection has ended.
+
+        Whoever sends so sends all of its messages so, and from one thread: fragments of two are never mixed
+        (PS3.7 annex E).
+        """
+        pending = list(self._fragments(context_id, command, _OF_COMMAND, ends=True))
+        pieces = iter(data_set)
+        piece = next(pieces, b"")
+        while True:
+            following = next(pieces, None)
+            pending += self._fragments(context_id, piece, 0, ends=following is None)
+            if not self._socket.write(pending):
+                return False
+            if following is None:
+                return True
+            pending, piece = [], following
+
+    @property
+    def _socket(self) -> BoundedSocket:
+        connection = self.dul.socket
+        assert isinstance(connection, BoundedSocket)
+        return connection
+
+    def _fragments(self, context_id: int, octets: Buffer, control: int, *, ends: bool) -> Iterator[Buffer]:
+        """The PDUs of a piece, each as its header and its octets."""
+        # A peer that names no length takes any (PS3.8 D.1.1).
+        longest = min(self.maximum_pdu_size or _LONGEST_FRAGMENT, _LONGEST_FRAGMENT) - _FRAGMENT_OVERHEAD
+        view = memoryview(octets)
+        for start in range(0, max(len(view), 1), longest):
+            fragment = view[start : start + longest]
+            last = _LAST if ends and start + longest >= len(view) else 0
+            length = len(fragment) + 2
+            yield _FRAGMENT.pack(_P_DATA_TF, length + 4, length, context_id, control | last)
+            yield fragment
 
     def _too_long(self, command_set: BytesIO, data_set: BytesIO) -> bool:
         return command_set.tell() > MAX_COMMAND_SET or data_set.tell() > MAX_IDENTIFIER

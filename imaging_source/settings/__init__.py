@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final
 
 from pydantic import Field, field_validator
 
+from imaging_source.settings.entities import DimseService, EntitySettings
 from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.character_sets import encodings_of
 from shared.dicom.data_set import Limits
-from shared.settings import StorageSettings
+from shared.settings import StorageSettings, is_loopback
 from shared.settings.kinds import AeTitle, Bytes, Oid, Port, Seconds
+
+#: The setting of the table of application entities, as it is told.
+ENTITIES_SETTING: Final = "XDSI_APPLICATION_ENTITIES"
 
 
 class ImagingSourceSettings(StorageSettings):
@@ -40,7 +44,26 @@ class ImagingSourceSettings(StorageSettings):
     calling_ae_titles: tuple[AeTitle, ...] = Field(
         (),
         examples=[["CT01", "PACS"]],
-        description="AE titles that may call; any may when empty (other addresses than loopback need TLS)",
+        description="AE titles that may call beside those of XDSI_APPLICATION_ENTITIES; any may when both "
+        "are empty (other addresses than loopback need TLS)",
+    )
+    application_entities: dict[AeTitle, EntitySettings] = Field(
+        default_factory=dict,
+        examples=[
+            {
+                "WORKSTATION": {
+                    "host": "ws.example",
+                    "port": 11112,
+                    "certificate": "CN=ws,O=Hospital North",
+                    "services": ["find", "move"],
+                    "destinations": ["WORKSTATION"],
+                }
+            }
+        ],
+        description="AE titles that are known, each with the keys host, port (104), tls (true), certificate "
+        "(subject DN or SHA-256 of its node), services (store, find, move, get, commit) and destinations (AE "
+        "titles to which it may move). One that stands here may do what stands here and nothing else, and "
+        "needs no user's assertion; one that does not may do what its node may",
     )
     max_associations: int = Field(64, ge=1, description="associations at a time")
     max_associations_per_peer: int = Field(8, ge=1, description="associations at a time from one address")
@@ -89,6 +112,36 @@ class ImagingSourceSettings(StorageSettings):
         description="disk space for instances in another transfer syntax, and as much again for instances of"
         " an object store that are read as files",
     )
+
+    def problems(self) -> list[str]:
+        """Contradictions between settings, each with its remedy."""
+        return [
+            *super().problems(),
+            *(
+                f"{ENTITIES_SETTING}: {title}: {problem}"
+                for title, entity in self.application_entities.items()
+                for problem in self._problems_of(entity)
+            ),
+        ]
+
+    def _problems_of(self, entity: EntitySettings) -> Iterator[str]:
+        for title in entity.destinations:
+            destination = self.application_entities.get(title)
+            if destination is None or destination.host is None:
+                yield f"the destination {title} has no address; add it to the table with host and port"
+        if DimseService.COMMIT in entity.services and entity.host is None:
+            yield "commit needs the address to which results are reported; name host and port"
+        if entity.port == 0:
+            yield "port 0 cannot be called; name the port on which it listens"
+        if entity.host is not None and not self.secures(entity) and not is_loopback(entity.host):
+            yield (
+                f"{entity.host} is not loopback and would be called without TLS; set up TLS here, and do not "
+                "switch it off there"
+            )
+
+    def secures(self, entity: EntitySettings) -> bool:
+        """Whether `entity` is called by TLS."""
+        return entity.tls and self.tls.enabled
 
     @field_validator("default_character_set")
     @classmethod

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from imaging_source.domain.header import study_header
 from imaging_source.domain.instance import Instance, StudyHeader
 from imaging_source.domain.intake import Claim, metadata_pieces
 from imaging_source.domain.pixels import PixelData
+from imaging_source.domain.retrieve_identifier import Level, RetrieveKeys
 from imaging_source.store.contents import Contents
 from imaging_source.store.instance_rows import INSTANCE_COLUMNS, PIXEL_COLUMNS, instance_of, pixels_of
 from imaging_source.store.tables import instance, instance_metadata, pixel_data
@@ -31,6 +33,11 @@ _IN_SERIES = instance.c.series_instance_uid == bindparam("series_instance_uid")
 
 _OF_STUDY = select(*INSTANCE_COLUMNS).where(_IN_STUDY)
 _OF_SERIES = select(*INSTANCE_COLUMNS).where(_IN_STUDY, _IN_SERIES)
+_OF_STUDIES = select(*INSTANCE_COLUMNS).where(in_list(instance.c.study_instance_uid, "study_instance_uids"))
+_OF_SEVERAL_SERIES = select(*INSTANCE_COLUMNS).where(
+    _IN_STUDY, in_list(instance.c.series_instance_uid, "series_instance_uids")
+)
+_OF_PATIENT = select(*INSTANCE_COLUMNS).where(instance.c.patient_id == bindparam("patient_id"))
 _BY_UID = select(*INSTANCE_COLUMNS).where(in_list(instance.c.sop_instance_uid, "sop_instance_uids"))
 _METADATA = select(instance_metadata.c.sop_instance_uid, instance_metadata.c.json).where(
     in_list(instance_metadata.c.sop_instance_uid, "sop_instance_uids")
@@ -108,6 +115,25 @@ class InstanceIndex:
             _OF_SERIES, study_instance_uid=study_instance_uid, series_instance_uid=series_instance_uid
         )
         return self._instances(rows)
+
+    async def find_retrieved(self, keys: RetrieveKeys) -> list[Instance]:
+        """The instances that C-MOVE or C-GET asks for, study by study, each in the order of `find_study`."""
+        fetch = self._database.fetch
+        match keys.level:
+            case Level.PATIENT:
+                rows = await fetch(_OF_PATIENT, patient_id=keys.patient_id)
+            case Level.STUDY:
+                rows = await fetch(_OF_STUDIES, study_instance_uids=list(keys.study_instance_uids))
+            case Level.SERIES:
+                rows = await fetch(
+                    _OF_SEVERAL_SERIES,
+                    study_instance_uid=keys.study_instance_uids[0],
+                    series_instance_uids=list(keys.series_instance_uids),
+                )
+            case Level.IMAGE:
+                rows = await fetch(_BY_UID, sop_instance_uids=list(keys.sop_instance_uids))
+        instances = [one for one in self._instances(rows) if _is_meant(one, keys)]
+        return sorted(instances, key=attrgetter("study_instance_uid"))
 
     async def find_instance(
         self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
@@ -232,6 +258,18 @@ class InstanceIndex:
 
     def _instance(self, row: Row) -> Instance:
         return instance_of(row, self.files.name)
+
+
+def _is_meant(one: Instance, keys: RetrieveKeys) -> bool:
+    """Whether an instance has the keys above the level at which it was found."""
+    return all(
+        not values or value in values
+        for value, values in (
+            (one.patient_id, (keys.patient_id,) if keys.patient_id else ()),
+            (one.study_instance_uid, keys.study_instance_uids),
+            (one.series_instance_uid, keys.series_instance_uids),
+        )
+    )
 
 
 def claim_of(instance: Instance) -> Claim:

@@ -67,6 +67,7 @@ DESTINATION_ROLE = Coded("110152", "DCM", "Destination Role ID")
 PATIENT_NUMBER = Coded("2", "RFC-3881", "Patient Number")
 REPORT_NUMBER = Coded("9", "RFC-3881", "Report Number")
 STUDY_INSTANCE_UID = Coded("110180", "DCM", "Study Instance UID")
+SOP_CLASS_UID = Coded("110181", "DCM", "SOP Class UID")
 NODE_ID = Coded("110182", "DCM", "Node ID")
 URI = Coded("12", "RFC-3881", "URI")
 SUBMISSION_SET = Coded(
@@ -208,6 +209,18 @@ def query_object(
     """The parameters of a query: the bytes as they came, never the answer."""
     return ParticipantObject(
         object_id=query_id, id_type=transaction, type_code=2, role=24, query=query, details=details
+    )
+
+
+def sop_class_object(sop_class_uid: str, query: bytes, transfer_syntax_uid: str) -> ParticipantObject:
+    """The identifier of a query by DIMSE, of which the SOP class is the kind (DICOM PS3.15 A.5.3.10)."""
+    return ParticipantObject(
+        object_id=sop_class_uid,
+        id_type=SOP_CLASS_UID,
+        type_code=2,
+        role=3,
+        query=query,
+        details=(("TransferSyntax", transfer_syntax_uid.encode()),),
     )
 
 
@@ -377,6 +390,34 @@ def feed_participants(
             **access_point(receiver_host),
         ),
     )
+
+
+def entity_participants(
+    *,
+    calling: tuple[str, str],
+    called: tuple[str, str],
+    destination: tuple[str, str] | None = None,
+    pull: bool = False,
+) -> tuple[Participant, ...]:
+    """Application entities by DIMSE, as the called one writes it: each as AE title and host (RAD-14, 16, 18).
+
+    `pull` tells that data flow from the called one: to whom it calls then, or to `destination` (C-MOVE).
+    """
+    ours, theirs = (SOURCE_ROLE, DESTINATION_ROLE) if pull else (DESTINATION_ROLE, SOURCE_ROLE)
+    us = Participant(
+        user_id=called[0], alternative_user_id=_process(), roles=(ours,), **access_point(called[1])
+    )
+    moves = destination is not None and destination[0] != calling[0]
+    caller = Participant(
+        user_id=calling[0],
+        requestor=True,
+        roles=() if moves else (theirs,),
+        **access_point(calling[1]),
+    )
+    if destination is None or not moves:
+        return caller, us
+    receiver = Participant(user_id=destination[0], roles=(theirs,), **access_point(destination[1]))
+    return caller, us, receiver
 
 
 # --- events of a node --------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from shared.audit.events import (
     ALERT_DESCRIPTION,
     AUDIT_LOG_NAME,
     AUDIT_LOG_USED,
+    BEGIN_TRANSFERRING,
     DOCUMENT_UNIQUE_ID,
     EXPORT,
     HOME_OF_DOCUMENT,
@@ -47,6 +48,7 @@ from shared.audit.events import (
     purposes,
     push_participants,
     query_object,
+    sop_class_object,
     study_object,
     submission_set_object,
 )
@@ -170,6 +172,28 @@ def log_used(transaction: Coded, caller: Caller, uri: str, outcome: Outcome = Ou
         participants=http_push_participants(caller, server=True),
         objects=(log,),
         purposes=purposes(caller.user),
+    )
+
+
+def query_by_dimse(
+    transaction: Coded,
+    participants: tuple[Participant, ...],
+    outcome: Outcome,
+    *,
+    sop_class_uid: str,
+    identifier: bytes,
+    transfer_syntax_uid: str,
+    description: str = "",
+) -> AuditEvent:
+    """A C-FIND with its identifier as it came (RAD-14; DICOM PS3.15 A.5.3.10)."""
+    return AuditEvent(
+        event_id=QUERY,
+        action="E",
+        outcome=outcome,
+        event_types=(transaction,),
+        participants=participants,
+        objects=(sop_class_object(sop_class_uid, identifier, transfer_syntax_uid),),
+        outcome_description=description,
     )
 
 
@@ -433,6 +457,29 @@ def instances_received(
         outcome_description=description,
         purposes=purposes_of_use,
         time=time,
+    )
+
+
+def instances_sent(
+    transaction: Coded,
+    participants: tuple[Participant, ...],
+    outcome: Outcome,
+    instances_of_request: Sequence[InstanceReference],
+    *,
+    begin: bool = False,
+    patient_id: str = "",
+    description: str = "",
+) -> AuditEvent:
+    """Instances that are sent by DIMSE, as their sender records it: at the `begin` (PS3.15 A.5.3.3), or when
+    it is known what became of them (RAD-16; A.5.3.7)."""
+    return AuditEvent(
+        event_id=BEGIN_TRANSFERRING if begin else INSTANCES_TRANSFERRED,
+        action="E" if begin else "R",
+        outcome=outcome,
+        event_types=(transaction,),
+        participants=participants,
+        objects=(*_patient(patient_id), *_studies(transaction, outcome, instances_of_request)),
+        outcome_description=description,
     )
 
 

@@ -127,6 +127,20 @@ def is_dicom(path: Path) -> bool:
     return False
 
 
+def data_set_offset(path: Path, limits: Limits = LIMITS) -> int:
+    """Where the data set of a file begins, behind its File Meta Information.
+
+    Raises
+    ------
+    DicomError
+        The file begins as no DICOM file does.
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb") as file:
+        return _file_meta(file.fileno(), os.fstat(file.fileno()).st_size, limits, {})[1]
+
+
 def scan(path: Path, limits: Limits = LIMITS) -> Part10:
     """Scan the whole structure of a file without reading its large values.
 

@@ -67,12 +67,16 @@ DOORS: Final[Mapping[str, Right]] = {
     # instances
     "C-ECHO": Right.STORE,
     "C-STORE": Right.STORE,
+    "N-ACTION": Right.STORE,
     REJECTION_NOTE: Right.REJECT,
     # queries and retrievals for a user, whom consent decides about
     "ITI-18": Right.ASK,
     "ITI-43": Right.ASK,
     "ITI-51": Right.ASK,
     "RAD-69": Right.ASK,
+    "C-FIND": Right.ASK,
+    "C-GET": Right.ASK,
+    "C-MOVE": Right.ASK,
     # gateways of other communities
     "ITI-38": Right.CROSS,
     "ITI-39": Right.CROSS,

@@ -35,7 +35,7 @@ ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 @asynccontextmanager
 async def a_listener(folder: Path, **changes):
     async with an_intake(folder, **changes) as intake:
-        listener = DimseListener(intake.store, intake.trail, intake.settings)
+        listener = DimseListener(intake.store, intake.trail, intake.settings, intake.unit)
         await listener.start()
         try:
             yield intake, listener

@@ -483,7 +483,7 @@ async def test_stopping_ends_open_associations_and_every_thread(tmp_path):
 async def test_the_trail_says_where_both_sides_were_and_not_what_is_listened_on(tmp_path, public_url, shown):
     async with an_intake(tmp_path) as intake:
         settings = intake.settings.model_copy(update={"host": "0.0.0.0", "public_url": public_url})
-        listener = DimseListener(intake.store, intake.trail, settings)
+        listener = DimseListener(intake.store, intake.trail, settings, intake.unit)
         await listener.start()
         try:
             peer = await asyncio.to_thread(Peer, listener.port)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -18,6 +19,8 @@ import numpy as np
 import pytest
 
 from imaging_source.settings import ImagingSourceSettings
+from imaging_source.settings.entities import DimseService
+from imaging_source.transactions import SERVED_DIMSE
 from shared.audit.bounds import MAX_RECORD
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
@@ -33,7 +36,8 @@ from shared.soap.transaction import SoapTransaction
 from tests.support.community import post
 from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10, with_pixels
-from tests.support.every_door import SERVICES, SOAP, House, a_house, acquainted
+from tests.support.dimse import Receiver, fetched, identifier, moved
+from tests.support.every_door import ENTITIES, SERVICES, SOAP, House, a_house, acquainted
 from tests.support.metadata import DOMAIN
 from xdsi.documents import served_rest
 from xdsi.import_ import import_files
@@ -96,6 +100,7 @@ class Shared:
     entry: DocumentEntry
     location: str
     handles: dict[str, str]
+    receiver: Receiver
 
     def soap_requests(self, home: str) -> dict[str, Any]:
         """A good request by the number of each transaction that gives documents; gateways need the home."""
@@ -161,7 +166,28 @@ class Shared:
                             path = path.replace(f"{{{name}}}", value)
                         url = self.house.url(service.value.replace("-", " "), path)
                         found.append((route, self._asked(method, url, self.bodies().get(served.name))))
+        found += [
+            (f"DIMSE {service}", self._by_dimse(service))
+            for served in SERVED_DIMSE
+            for service in served.services
+            if served.event_type.code not in GIVES_NOTHING
+        ]
         return found
+
+    def _by_dimse(self, service: DimseService) -> Callable[[], Any]:
+        port = self.house.listeners["DIMSE"]
+        study = identifier("STUDY", StudyInstanceUID=STUDY)
+
+        async def ask() -> SimpleNamespace:
+            if service is DimseService.MOVE:
+                self.receiver.data_sets.clear()
+                await moved(port, "XDSI", self.receiver.title, study)
+                return SimpleNamespace(content=b"".join(octets for _, octets in self.receiver.data_sets))
+            assert service is DimseService.GET, "a service class that is new has to be asked here"
+            _, data_sets = await fetched(port, "XDSI", study, [(SOP_CLASS, EXPLICIT_LE)])
+            return SimpleNamespace(content=b"".join(one.PixelData for one in data_sets))
+
+        return ask
 
     def _posted(self, transaction: SoapTransaction[Any, Any], url: str, request: Any) -> Callable[[], Any]:
         return lambda: post(self.http, transaction, url, request)
@@ -197,7 +223,7 @@ async def a_shared_study(folder: Path) -> AsyncIterator[Shared]:
         "consent": {"default": "permit", "max_age_seconds": 0},
     }
     taken = {key: value for key, value in changes.items() if key != "data"}
-    async with a_house(folder, **taken) as house:
+    async with Receiver().listening() as receiver, a_house(folder, **entities_of(receiver, taken)) as house:
         peers = [house.url(name) for name in SERVICES]
         async with http_client(TlsSettings(), peers=peers, timeout_seconds=30) as http:
             source = house.services["imaging source"].parts.settings
@@ -229,8 +255,16 @@ async def a_shared_study(folder: Path) -> AsyncIterator[Shared]:
                 http=http,
                 entry=entry,
                 location=source.retrieve_location_uid,
+                receiver=receiver,
                 handles=handles | await handles_at_the_pages(http, house.url("consumer")),
             )
+
+
+def entities_of(receiver: Receiver, changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings by which the receiver may be given what somebody moves."""
+    caller = {**ENTITIES["XDSI"], "destinations": [receiver.title]}
+    table = {"XDSI": caller, receiver.title: {"host": "127.0.0.1", "port": receiver.port}}
+    return {**changes, "imaging_source": {**changes["imaging_source"], "application_entities": table}}
 
 
 async def handles_at_the_pages(http: httpx2.AsyncClient, consumer: str) -> dict[str, str]:
@@ -263,7 +297,10 @@ def test_every_transaction_says_whether_it_gives_documents():
     giving |= {"RAD-107", "Find studies", "Open manifest", "Fetch instance"}
     giving |= {"Studies found", "Study", "Image"}
 
-    assert soap | rest == giving | GIVES_NOTHING.keys()
+    by_dimse = {served.event_type.code for served in SERVED_DIMSE}
+    giving |= {"RAD-16"}
+
+    assert soap | rest | by_dimse == giving | GIVES_NOTHING.keys()
 
 
 async def test_what_a_consent_denies_is_given_by_no_transaction(

@@ -80,7 +80,7 @@ def verdict(imported: Imported, path: Path) -> tuple[int, bool]:
 @asynccontextmanager
 async def a_source(folder: Path, **changes):
     async with an_intake(folder, **changes) as intake:
-        listener = DimseListener(intake.store, intake.trail, intake.settings)
+        listener = DimseListener(intake.store, intake.trail, intake.settings, intake.unit)
         await listener.start()
         app = stow_app(intake)
         async with serving(app) as server:

@@ -111,7 +111,7 @@ def without_group_lengths(data_set: pydicom.Dataset) -> pydicom.Dataset:
 
 async def test_it_sends_a_study_by_c_store(tmp_path, folder):
     async with an_intake(tmp_path / "us") as intake:
-        listener = DimseListener(intake.store, intake.trail, intake.settings)
+        listener = DimseListener(intake.store, intake.trail, intake.settings, intake.unit)
         await listener.start()
         try:
             async with orthanc(tmp_path / "orthanc", dimse_port=listener.port) as client:

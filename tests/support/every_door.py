@@ -34,6 +34,7 @@ from consumer.settings import ConsumerSettings
 from gateway.settings import GatewaySettings
 from gateway.transactions import INITIATING, RESPONDING
 from imaging_source.settings import ImagingSourceSettings
+from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import SERVED as OF_SOURCE
 from registry.mllp import framed
 from registry.settings import RegistrySettings
@@ -54,6 +55,7 @@ from tests.support.audit import SOURCE, an_event
 from tests.support.certificates import assertion_for
 from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10
+from tests.support.dimse import STUDY_GET, STUDY_MOVE, identifier
 from tests.support.metadata import PATIENT
 from xdsi.certificates import Community
 from xdsi.patient import message as adt
@@ -80,6 +82,8 @@ OF_PAGES: dict[str, ServedRest[Any, Any]] = {
     re.sub(r"\{[^}]*\}", "1", route): served for served in SERVED_PAGES for route in served.routes
 }
 ANYWHERE = {"port": 0, "mllp_port": 0, "dimse_port": 0, "syslog_port": 0}
+#: The one AE title that calls; it has no certificate, so that its node needs its rights itself.
+ENTITIES = {"XDSI": {"host": "127.0.0.1", "services": [service.value for service in DimseService]}}
 
 
 @dataclass
@@ -159,7 +163,14 @@ async def a_house(
 ) -> AsyncIterator[House]:
     """Every service of one community, in this process, on free ports."""
     house = House(scheme="https" if trust else "http")
-    given = {"data": folder, "audit": {"url": "tcp://127.0.0.1:9"}, **ANYWHERE, **(trust or {}), **changes}
+    given = {
+        "data": folder,
+        "audit": {"url": "tcp://127.0.0.1:9"},
+        "imaging_source": {"application_entities": ENTITIES},
+        **ANYWHERE,
+        **(trust or {}),
+        **changes,
+    }
     async with AsyncExitStack() as stack:
         for name, (module, settings_class) in SERVICES.items():
             own = {name: value for name, value in given.items() if name not in _TABLES}
@@ -272,7 +283,8 @@ class Visit:
         data_set = pydicom.dcmread(BytesIO(instance))
         entity = AE("XDSI")  # a name proves nothing
         entity.add_requested_context(data_set.SOPClassUID, data_set.file_meta.TransferSyntaxUID)
-        entity.add_requested_context("1.2.840.10008.1.1")
+        for model in ("1.2.840.10008.1.1", STUDY_MOVE, STUDY_GET):
+            entity.add_requested_context(model)
         association = entity.associate(
             "127.0.0.1",
             self.house.listeners["DIMSE"],
@@ -282,9 +294,15 @@ class Visit:
         assert association.is_established
         try:
             echoed, stored = association.send_c_echo(), association.send_c_store(data_set)
+            study = identifier("STUDY", StudyInstanceUID="2.25.999")
+            [*_, (moved, _)] = association.send_c_move(study, "NOBODY", STUDY_MOVE)
+            [*_, (fetched, _)] = association.send_c_get(study, STUDY_GET)
         finally:
             association.release()
         return {
             "C-ECHO": "XDSI_RIGHTS__STORE" if echoed.Status == 0x0124 else "",
-            "C-STORE": stored.ErrorComment if stored.Status == 0x0124 else "",
+            **{
+                door: answer.ErrorComment if answer.Status == 0x0124 else ""
+                for door, answer in (("C-STORE", stored), ("C-MOVE", moved), ("C-GET", fetched))
+            },
         }

@@ -24,6 +24,7 @@ from shared.audit.refusals import Refusals
 from shared.audit.spool import AuditUnavailable
 from shared.perform import EventRecorder
 from shared.security.authenticator import Authenticator
+from shared.security.caller import Caller
 from shared.store.engine import Database
 from shared.store.opening import open_database
 from tests.support.databases import DatabasePlace
@@ -57,6 +58,16 @@ class Intake:
     database: Database
     settings: ImagingSourceSettings
     trail: Trail = field(default_factory=Trail)
+
+    def unit(self, caller: Caller) -> Unit:
+        """The unit of work of one request."""
+        parts = SimpleNamespace(
+            instances=self.store,
+            settings=self.settings,
+            recorder=self.trail,
+            authenticator=Authenticator(self.settings),
+        )
+        return Unit(parts, caller)  # type: ignore[arg-type]  # what intake works with is there
 
     @property
     def incoming(self) -> list[Path]:

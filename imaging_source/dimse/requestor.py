@@ -1,0 +1,155 @@
+"""Associations that we request: with the destination of a C-MOVE, or who waits for a result.
+
+No thread of its own serves one: whoever opened it sends and waits for each answer.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
+from copy import copy
+from typing import Any, Final
+
+from pynetdicom import AE
+from pynetdicom.association import MODE_REQUESTOR, Association
+from pynetdicom.dimse_primitives import DimseServiceType
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AddressInformation
+
+from imaging_source.dimse.entities import Entity
+from imaging_source.dimse.upper_layer import BoundedMachine, BoundedMessages, BoundedSocket
+from imaging_source.domain.intake import NOT_AUTHORIZED, Refused
+from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store.incoming import Incoming
+from shared.attempts import attempted
+from shared.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from shared.security.peer_certificate import node_from_der
+from shared.security.tls import client_context
+
+CONNECT_SECONDS: Final = 10
+_JOIN_SECONDS: Final = 5.0
+
+
+class NotAssociated(Exception):
+    """No association with the entity; the text says why, and names no patient."""
+
+
+class RequestedAssociation(Association):  # type: ignore[misc]  # not typed
+    """An association that we requested; used by one thread, and closed by it."""
+
+    def __init__(self, ae: AE) -> None:
+        super().__init__(ae, MODE_REQUESTOR)
+        self.messages = BoundedMessages(self, _no_file)
+        self.dimse = self.messages
+        self.dul.state_machine = BoundedMachine(self.dul)
+        # There is no reactor that an answer could go to instead.
+        self._is_paused = True
+
+    def accepted(self) -> Sequence[PresentationContext]:
+        """The presentation contexts that the other side took."""
+        contexts: list[PresentationContext] = list(self._accepted_cx.values())
+        return contexts
+
+    def response(self) -> DimseServiceType | None:
+        """The next message; None when there is none in time, or the association has ended."""
+        return self.messages.get_msg(block=True)[1]
+
+    def close(self) -> None:
+        """Release the association, or abort it where that is no more possible; nothing of it stays open."""
+        attempted(self.release)
+        if self.dul.is_alive():
+            self.dul.kill_dul()
+            self.dul.join(_JOIN_SECONDS)
+        if isinstance(self.dul.socket, BoundedSocket):
+            self.dul.socket._shutdown_socket()
+        self.messages.close()
+
+    def cut(self) -> None:
+        """End the association without a word to be waited for."""
+        self.dul.state_machine.cut()
+
+
+def associate(
+    entity: Entity,
+    settings: ImagingSourceSettings,
+    contexts: Sequence[PresentationContext],
+    negotiation: Iterable[Any] = (),
+) -> RequestedAssociation:
+    """An association with `entity` for these presentation contexts; blocks.
+
+    Raises
+    ------
+    NotAssociated
+        It does not answer, does not take the association, or is another node than the table says.
+    """
+    assert entity.settings.host is not None
+    association = RequestedAssociation(_application_entity(settings))
+    try:
+        there = AddressInformation(entity.settings.host, entity.settings.port)
+        here = AddressInformation("" if there.is_ipv4 else "::", 0)
+        association.set_socket(_socket(association, here, entity, settings))
+    except OSError:
+        raise NotAssociated(f"the host of {entity.title} is not known") from None
+    association.acceptor.ae_title = entity.title
+    association.acceptor.address_info = there
+    association.requestor.address_info = here
+    association.requestor.ae_title = settings.ae_title
+    association.requestor.maximum_length = settings.max_pdu_bytes
+    association.requestor.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    association.requestor.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    for item in negotiation:
+        association.requestor.add_negotiation_item(item)
+    association.requestor.requested_contexts = [_numbered(one, at) for at, one in enumerate(contexts)]
+    failure = attempted(association.request)
+    if isinstance(failure, Exception) or not association.is_established:
+        association.close()
+        how = "rejects the association" if association.is_rejected else "takes no association"
+        raise NotAssociated(f"{entity.title} {how}")
+    if not _is_it(association, entity):
+        association.cut()
+        association.close()
+        raise NotAssociated(f"who answers for {entity.title} shows another certificate than the table names")
+    return association
+
+
+def _application_entity(settings: ImagingSourceSettings) -> AE:
+    ae = AE(settings.ae_title)
+    ae.connection_timeout = ae.acse_timeout = CONNECT_SECONDS
+    ae.dimse_timeout = ae.network_timeout = settings.dimse_idle_seconds
+    return ae
+
+
+def _socket(
+    association: RequestedAssociation,
+    here: AddressInformation,
+    entity: Entity,
+    settings: ImagingSourceSettings,
+) -> BoundedSocket:
+    connection = BoundedSocket(association, address=here)
+    connection.limit(max_pdu_bytes=settings.max_pdu_bytes, idle_seconds=settings.dimse_idle_seconds)
+    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if settings.secures(entity.settings):
+        context = client_context(settings.tls)
+        if entity.nodes is not None:
+            # It is known by its certificate, and not by its name.
+            context.check_hostname = False
+        connection.tls_args = (context, entity.settings.host)
+    return connection
+
+
+def _is_it(association: RequestedAssociation, entity: Entity) -> bool:
+    connection = association.dul.socket.socket
+    if entity.nodes is None or not isinstance(connection, ssl.SSLSocket):
+        return True
+    return node_from_der(connection.getpeercert(binary_form=True), "") in entity.nodes
+
+
+def _numbered(context: PresentationContext, at: int) -> PresentationContext:
+    numbered = copy(context)
+    numbered.context_id = 2 * at + 1
+    return numbered
+
+
+def _no_file() -> Incoming:
+    raise Refused(NOT_AUTHORIZED, "nothing is stored by an association that we requested")
