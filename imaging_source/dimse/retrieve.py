@@ -178,7 +178,7 @@ def _answered(
             UNKNOWN_DESTINATION,
             "the destination is not known, or not for this AE title",
         )
-    asked = rad16.ImagesRequest(
+    question = rad16.ImagesRequest(
         exchange=association.exchange(_address(destination)), keys=keys, refusal=refusal
     )
     service = association.service
@@ -188,21 +188,21 @@ def _answered(
         community_node=service.rights.community(association.node),
     )
     try:
-        found = association.on_loop(perform(rad16.SERVED, service.unit, asked, caller, service.recorder))
+        answer = association.on_loop(perform(rad16.SERVED, service.unit, question, caller, service.recorder))
     except (XdsError, AuditUnavailable) as error:
         _log.error("a retrieval was not begun: %s", type(error).__name__)
         return UNABLE_TO_PROCESS, "the service cannot do it now; try again later", None
     if keys is None:
         return status, refusal, None
-    counters = Counters(remaining=len(found.instances))
+    counters = Counters(remaining=len(answer.instances))
     transfer = _Transfer(
         association=association,
         request=request,
         context=context,
         command=command,
         destination=destination,
-        instances=found.instances,
-        patient_ids=found.patient_ids,
+        instances=answer.instances,
+        patient_ids=answer.patient_ids,
         counters=counters,
     )
     try:

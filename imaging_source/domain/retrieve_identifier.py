@@ -78,17 +78,17 @@ def retrieve_keys(root: Root, values: Mapping[int, Sequence[str]]) -> RetrieveKe
         There is no such level, a unique key is absent, has several values above its level, or is no UID.
     """
     level = level_of_identifier(root, values.get(LEVEL, ()))
-    found: dict[Level, tuple[str, ...]] = {}
+    uids: dict[Level, tuple[str, ...]] = {}
     for each in levels_of(root):
-        found[each] = _unique(each, values.get(UNIQUE_KEYS[each], ()), is_last=each is level)
+        uids[each] = _unique(each, values.get(UNIQUE_KEYS[each], ()), is_last=each is level)
         if each is level:
             break
     return RetrieveKeys(
         level=level,
-        patient_id=next(iter(found.get(Level.PATIENT, ())), ""),
-        study_instance_uids=found.get(Level.STUDY, ()),
-        series_instance_uids=found.get(Level.SERIES, ()),
-        sop_instance_uids=found.get(Level.IMAGE, ()),
+        patient_id=next(iter(uids.get(Level.PATIENT, ())), ""),
+        study_instance_uids=uids.get(Level.STUDY, ()),
+        series_instance_uids=uids.get(Level.SERIES, ()),
+        sop_instance_uids=uids.get(Level.IMAGE, ()),
     )
 
 
