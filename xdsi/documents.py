@@ -122,7 +122,7 @@ _REPOSITORY = (
 )
 _NOT_YET = (
     "ITI-81 as FHIR; WADO-URI (RAD-55), rendered and frame resources, C-FIND and storage commitment at the",
-    "imaging source; XCPD and PIX at the gateway, asynchronous exchange; a viewer and the pages for auditors.",
+    "imaging source; XCPD and PIX at the gateway, asynchronous exchange; a viewer and pages for auditors.",
 )
 
 
