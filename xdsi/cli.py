@@ -56,10 +56,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("xdsi.audit", "Search, verify and report the audit trail."),
     "db": ("xdsi.db", "Upgrade, back up, restore and verify databases and documents."),
     "conform": ("xdsi.conform", "Ask a system for what the standards require of it, and report."),
-    "simulate": (
-        "xdsi.simulate",
-        "Play peers that answer rightly, or wrongly by a script, for testing others.",
-    ),
+    "simulate": ("xdsi.simulate", "Play peers that answer rightly, or wrongly, for testing who asks them."),
+    "record": ("xdsi.record", "Stand between two systems: keep what passes, and judge it as it comes."),
     "validate": ("xdsi.validate", "Say what kind of thing a file is, and what is wrong with it, by clause."),
     "certificates": (
         "xdsi.make_certificates",

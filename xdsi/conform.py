@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from conformance.reports.junit import junit
 from conformance.reports.page import page
 from conformance.reports.terminal import line, lines
 from xdsi.failures import WrongUsage
+from xdsi.tls_contexts import client_context
 
 
 def command(
@@ -79,7 +79,7 @@ def command(
                 home=home,
                 repository_unique_id=repository,
                 retrieve_location_uid=retrieve_location,
-                tls=_context(certificate, key, trust),
+                tls=client_context(certificate, key, trust) if certificate or trust else None,
                 assertion=assertion.read_text("utf-8").strip() if assertion else "",
                 without=frozenset(without),
             )
@@ -133,17 +133,3 @@ def _endpoints(target: list[str]) -> dict[str, str]:
     if not endpoints:
         raise WrongUsage("nothing to judge: name it with --target ACTOR=URL, or take --self")
     return endpoints
-
-
-def _context(certificate: Path | None, key: Path | None, trust: Path | None) -> ssl.SSLContext | None:
-    if certificate is None and trust is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=str(trust) if trust else None)
-        # As in ATNA, a node is known by its certificate, and not by its place in the network.
-        context.check_hostname = False
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise WrongUsage(f"the certificates cannot be used: {error}") from None
-    return context

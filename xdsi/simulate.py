@@ -19,6 +19,7 @@ from conformance.simulators.world import World
 from shared.settings.loopback import is_loopback
 from xdsi.failures import Failed, WrongUsage
 from xdsi.stage import free_ports
+from xdsi.tls_contexts import server_context
 
 AUDIT_REPOSITORY = "audit-repository"
 _LOOK_SECONDS = 0.2
@@ -65,7 +66,7 @@ def command(
         return
     if certificate is None and not is_loopback(host):
         raise WrongUsage(f"--host {host}: give --certificate, --key and --trust, or listen on loopback alone")
-    tls = _context(certificate, key, trust)
+    tls = server_context(certificate, key, trust) if certificate else None
     scheme = "https" if tls else "http"
     port = port or free_ports(1)[0]
     world = World(domain=domain, dicomweb=dicomweb or f"{scheme}://{host}:{port}/dicomweb", home=home)
@@ -129,18 +130,3 @@ def _told(cast: Cast) -> Handler:
         return answer
 
     return handle
-
-
-def _context(certificate: Path | None, key: Path | None, trust: Path | None) -> ssl.SSLContext | None:
-    if certificate is None:
-        return None
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate, key)
-        if trust is not None:
-            context.load_verify_locations(trust)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise WrongUsage(f"the certificates cannot be used: {error}") from None
-    return context

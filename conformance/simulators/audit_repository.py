@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from conformance.simulators.server import SecuredServer
+
 _MOST_LENGTH: Final = 9
 _MOST_OCTETS: Final = 16 * 1024**2
 
@@ -58,8 +60,6 @@ def syslog_simulator(
     class SyslogConnection(socketserver.StreamRequestHandler):
         def setup(self) -> None:
             simulator.connections += 1
-            if tls is not None:
-                self.request = tls.wrap_socket(self.request, server_side=True)
             super().setup()
 
         def handle(self) -> None:
@@ -75,7 +75,8 @@ def syslog_simulator(
                 if reception is Reception.CLOSES:
                     return
 
-    server = _SyslogServer((host, port), SyslogConnection)
+    server = SecuredServer((host, port), SyslogConnection)
+    server.tls = tls
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     simulator.url = f"{'tls' if tls else 'tcp'}://{host}:{server.server_address[1]}"
@@ -104,11 +105,3 @@ def _frame(file: Any, simulator: SyslogSimulator) -> bytes | None:
         simulator.broken.append(record)
         return None
     return bytes(record)
-
-
-class _SyslogServer(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that breaks off ends alone."""

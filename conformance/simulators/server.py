@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import http.server
+import socket
+import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 SECONDS: Final = 60.0
@@ -102,11 +104,6 @@ def http_simulator(
         # Head and body leave together.
         wbufsize = 256 * 1024
 
-        def setup(self) -> None:
-            if tls is not None:
-                self.request = tls.wrap_socket(self.request, server_side=True)
-            super().setup()
-
         def _answer(self) -> None:
             request = HttpRequest(
                 self.command,
@@ -176,7 +173,8 @@ def http_simulator(
         def log_message(self, *arguments: object) -> None:
             """Say nothing: what came is in `requests`."""
 
-    server = _HttpServer((host, port), HttpConnection)
+    server = SecuredServer((host, port), HttpConnection)
+    server.tls = tls
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     simulator.url = f"{'https' if tls else 'http'}://{host}:{server.server_address[1]}"
@@ -189,9 +187,20 @@ def http_simulator(
         server.server_close()
 
 
-class _HttpServer(http.server.ThreadingHTTPServer):
+class SecuredServer(socketserver.ThreadingTCPServer):
+    """Threads for connections, with TLS when there is a context; the handshake is the connection's own."""
+
     daemon_threads = True
+    allow_reuse_address = True
     request_queue_size = 128
+    tls: ssl.SSLContext | None = None
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """The next connection."""
+        connection, address = super().get_request()
+        if self.tls is not None:
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A connection that breaks off, or shows no certificate, ends alone."""

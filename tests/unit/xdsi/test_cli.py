@@ -71,7 +71,7 @@ def test_a_shell_can_complete_commands_and_options(typed: str, offered: str):
 
 
 # They run until they are ended, or print lines for a shell.
-WITHOUT_JSON = {("demo",), ("up",), ("serve",), ("certificates",), ("assertion",)}
+WITHOUT_JSON = {("demo",), ("up",), ("serve",), ("simulate",), ("record",), ("certificates",), ("assertion",)}
 
 
 def test_every_command_that_ends_prints_json_when_it_is_asked_to():

@@ -1,0 +1,1 @@
+"""A proxy between two systems that keeps what passes, a message at a time, without holding it."""
