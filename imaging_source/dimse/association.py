@@ -23,7 +23,7 @@ from imaging_source.store.incoming import Incoming
 from imaging_source.store.transfers import Transfer
 from shared.attempts import attempted
 from shared.audit.recorder import AuditUnavailable
-from shared.security.caller import Node
+from shared.security.caller import Caller, Node
 from shared.security.rights import REJECTION_NOTE
 from shared.store.failures import DatabaseError
 from shared.telemetry.trace import Span
@@ -98,6 +98,14 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # not typed
         if any(entities.may(self.calling, self.node, service) for service in DimseService):
             return True
         return self.may(DimseService.STORE)
+
+    def caller(self) -> Caller:
+        """Who asks: the node, for no user."""
+        return Caller(
+            node=self.node,
+            endpoint=f"{self.own_address} {self.acceptor.ae_title}",
+            community_node=self.service.rights.community(self.node),
+        )
 
     def response(self) -> DimseServiceType | None:
         """The answer to a request of ours; None when there is none in time, or the association has ended."""

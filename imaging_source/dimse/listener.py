@@ -19,11 +19,11 @@ from socketserver import BaseServer
 from typing import Any, Final, TypeVar
 
 from pynetdicom import AE, build_context, evt
-from pynetdicom.dimse_primitives import C_GET, C_MOVE
+from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
-from imaging_source.dimse import c_store, retrieve
+from imaging_source.dimse import c_store, find, retrieve
 from imaging_source.dimse.association import AcceptedAssociation, Serve
 from imaging_source.dimse.parts import AssociationParts
 from imaging_source.settings import ImagingSourceSettings
@@ -51,9 +51,13 @@ _ENDED_BEFORE: Final = "a DICOM connection ended before its association began"
 _SILENCE_SECONDS: Final = 10
 _STOP_SECONDS: Final = 30
 _PLAIN: Final = (EXPLICIT_LE, IMPLICIT_LE)
-_SOP_CLASSES: Final = (VERIFICATION, *retrieve.MOVE_ROOTS, *retrieve.GET_ROOTS)
+_SOP_CLASSES: Final = (VERIFICATION, *find.ROOTS, *retrieve.MOVE_ROOTS, *retrieve.GET_ROOTS)
 #: What is served beside C-ECHO and C-STORE.
-_SERVICES: Final[Mapping[type, Serve]] = {C_MOVE: retrieve.move, C_GET: retrieve.get}
+_SERVICES: Final[Mapping[type, Serve]] = {
+    C_FIND: find.serve,
+    C_GET: retrieve.get,
+    C_MOVE: retrieve.move,
+}
 # A-ASSOCIATE-RJ: transient, by the presentation-related provider, local limit exceeded (PS3.8 9.3.4).
 _REJECTION: Final = bytes((0x03, 0, 0, 0, 0, 4, 0, 0x02, 0x03, 0x02))
 # Rejected permanently by the service user: calling AE title not recognized.
@@ -144,6 +148,7 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
                 (evt.EVT_C_STORE, c_store.handle),
                 (evt.EVT_C_ECHO, c_store.verify),
                 (evt.EVT_REQUESTED, _requested),
+                (evt.EVT_SOP_EXTENDED, _extended),
                 (evt.EVT_REJECTED, _rejected),
             ],
             request_handler=_Connection,
@@ -326,6 +331,12 @@ def _requested(event: Event) -> None:
         return
     if private := c_store.private_contexts(association.requestor.requested_contexts):
         association.acceptor.supported_contexts = [*association.acceptor.supported_contexts, *private]
+
+
+def _extended(event: Event) -> dict[str, bytes]:
+    """Agree to what of the extended negotiation is there."""
+    association: AcceptedAssociation = event.assoc
+    return find.negotiated(event.app_info, fuzzy=association.service.settings.fuzzy_names)
 
 
 def _rejected(event: Event) -> None:

@@ -28,7 +28,12 @@ RAD18: Final = ihe("RAD-18", "Creator Images Stored")
 COMMENT_LENGTH: Final = 64
 # Of warnings the first digit is this one.
 _WARNINGS: Final = 0xB
-_CANCELLED: Final = 0xFE00
+# Statuses of the Query/Retrieve Service Class (PS3.4 tables C.4-1 to C.4-3), beside those of intake.
+SUCCESS: Final = 0x0000
+PENDING: Final = 0xFF00
+CANCELLED: Final = 0xFE00
+IDENTIFIER_MISMATCH: Final = 0xA900
+UNABLE_TO_PROCESS: Final = 0xC000
 
 Answer = TypeVar("Answer")
 
@@ -89,5 +94,5 @@ def result_of(status: int) -> Result:
     """How a request ended that was answered with `status` (PS3.7 annex C)."""
     if status == NOT_AUTHORIZED:
         return Result.FAULT
-    well = status in (0x0000, _CANCELLED) or status >> 12 == _WARNINGS
+    well = status in (SUCCESS, CANCELLED) or status >> 12 == _WARNINGS
     return Result.SUCCESS if well else Result.FAILURE

@@ -25,7 +25,15 @@ from pynetdicom.presentation import PresentationContext
 from imaging_source.dimse.association import AcceptedAssociation
 from imaging_source.dimse.command_set import Command, Element
 from imaging_source.dimse.entities import Entity
-from imaging_source.dimse.parts import result_of, who_may
+from imaging_source.dimse.parts import (
+    CANCELLED,
+    IDENTIFIER_MISMATCH,
+    PENDING,
+    SUCCESS,
+    UNABLE_TO_PROCESS,
+    result_of,
+    who_may,
+)
 from imaging_source.dimse.requestor import NotAssociated, associate
 from imaging_source.dimse.sub_operations import Contexts, Counters, Peer, PeerGone, Store, proposals, store
 from imaging_source.domain.exchange import EntityAddress
@@ -63,14 +71,9 @@ GET_ROOTS: Final[Mapping[str, Root]] = {
     "1.2.840.10008.5.1.4.1.2.1.3": Root.PATIENT,
     "1.2.840.10008.5.1.4.1.2.2.3": Root.STUDY,
 }
-SUCCESS: Final = 0x0000
-PENDING: Final = 0xFF00
-CANCELLED: Final = 0xFE00
 ONE_OR_MORE_FAILED: Final = 0xB000
 NO_SUB_OPERATIONS: Final = 0xA702
 UNKNOWN_DESTINATION: Final = 0xA801
-IDENTIFIER_MISMATCH: Final = 0xA900
-UNABLE_TO_PROCESS: Final = 0xC000
 
 _PENDING_SECONDS: Final = 0.5
 _FILES_AT_ONCE: Final = 8
@@ -182,11 +185,7 @@ def _answered(
         exchange=association.exchange(_address(destination)), keys=keys, refusal=refusal
     )
     service = association.service
-    caller = Caller(
-        node=association.node,
-        endpoint=f"{association.own_address} {association.acceptor.ae_title}",
-        community_node=service.rights.community(association.node),
-    )
+    caller = association.caller()
     try:
         answer = association.on_loop(perform(rad16.SERVED, service.unit, question, caller, service.recorder))
     except (XdsError, AuditUnavailable) as error:

@@ -65,6 +65,12 @@ class ImagingSourceSettings(StorageSettings):
         "titles to which it may move). One that stands here may do what stands here and nothing else, and "
         "needs no user's assertion; one that does not may do what its node may",
     )
+    relational_queries: bool = Field(
+        False,
+        description="C-FIND without the unique keys above its level is answered, although relational queries "
+        "were not negotiated",
+    )
+    max_matches: int = Field(10_000, ge=1, le=100_000, description="matches of one C-FIND")
     max_associations: int = Field(64, ge=1, description="associations at a time")
     max_associations_per_peer: int = Field(8, ge=1, description="associations at a time from one address")
     max_pdu_bytes: Bytes = Field(

@@ -183,6 +183,7 @@ def query_by_dimse(
     sop_class_uid: str,
     identifier: bytes,
     transfer_syntax_uid: str,
+    patient_id: str = "",
     description: str = "",
 ) -> AuditEvent:
     """A C-FIND with its identifier as it came (RAD-14; DICOM PS3.15 A.5.3.10)."""
@@ -192,7 +193,7 @@ def query_by_dimse(
         outcome=outcome,
         event_types=(transaction,),
         participants=participants,
-        objects=(sop_class_object(sop_class_uid, identifier, transfer_syntax_uid),),
+        objects=(*_patient(patient_id), sop_class_object(sop_class_uid, identifier, transfer_syntax_uid)),
         outcome_description=description,
     )
 

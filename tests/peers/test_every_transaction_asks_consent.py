@@ -36,7 +36,7 @@ from shared.soap.transaction import SoapTransaction
 from tests.support.community import post
 from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10, with_pixels
-from tests.support.dimse import Receiver, fetched, identifier, moved
+from tests.support.dimse import Receiver, fetched, identifier, matched, moved
 from tests.support.every_door import ENTITIES, SERVICES, SOAP, House, a_house, acquainted
 from tests.support.metadata import DOMAIN
 from xdsi.documents import served_rest
@@ -183,6 +183,9 @@ class Shared:
                 self.receiver.data_sets.clear()
                 await moved(port, "XDSI", self.receiver.title, study)
                 return SimpleNamespace(content=b"".join(octets for _, octets in self.receiver.data_sets))
+            if service is DimseService.FIND:
+                matches, _, _ = await matched(port, "XDSI", identifier("STUDY", PatientName=""))
+                return SimpleNamespace(content=b"".join(str(one).encode() for one in matches))
             assert service is DimseService.GET, "a service class that is new has to be asked here"
             _, data_sets = await fetched(port, "XDSI", study, [(SOP_CLASS, EXPLICIT_LE)])
             return SimpleNamespace(content=b"".join(one.PixelData for one in data_sets))
@@ -298,7 +301,7 @@ def test_every_transaction_says_whether_it_gives_documents():
     giving |= {"Studies found", "Study", "Image"}
 
     by_dimse = {served.event_type.code for served in SERVED_DIMSE}
-    giving |= {"RAD-16"}
+    giving |= {"RAD-14", "RAD-16"}
 
     assert soap | rest | by_dimse == giving | GIVES_NOTHING.keys()
 

@@ -38,9 +38,15 @@ def folder(request: pytest.FixtureRequest, studies: Studies) -> Path:
 
 
 @asynccontextmanager
-async def orthanc(folder: Path, *, dimse_port: int = 1, dicomweb_url: str = "http://127.0.0.1:1/"):
+async def orthanc(
+    folder: Path,
+    *,
+    dimse_port: int = 1,
+    dicomweb_url: str = "http://127.0.0.1:1/",
+    ports: tuple[int, int] | None = None,
+):
     """A running Orthanc that knows us, and a client of its REST API."""
-    port, dicom_port = free_ports(2)
+    port, dicom_port = ports or free_ports(2)
     configuration = {
         "Name": "PEER",
         "StorageDirectory": str(folder / "storage"),

@@ -14,6 +14,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, build_context, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
 
@@ -89,17 +90,56 @@ class Receiver:
             await asyncio.to_thread(server.shutdown)
 
 
-def associated(port: int, title: str, *models: str, storage: Sequence[tuple[str, str]] = ()) -> Association:
-    """An association for these information models, and as SCP of storage for these SOP classes with transfer
-    syntaxes."""
+def associated(
+    port: int,
+    title: str,
+    *models: str,
+    storage: Sequence[tuple[str, str]] = (),
+    finding: tuple[str, str] | None = None,
+    extended: bytes = b"",
+) -> Association:
+    """An association for these information models, for `finding` in one transfer syntax with extended
+    negotiation, and as SCP of storage for these SOP classes with transfer syntaxes."""
     entity = AE(title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
     contexts = [build_context(model) for model in models]
     contexts += [build_context(sop_class, syntax) for sop_class, syntax in storage]
-    roles = [build_role(sop_class, scp_role=True) for sop_class in {sop_class for sop_class, _ in storage}]
-    association = entity.associate("127.0.0.1", port, contexts, ae_title="XDSI", ext_neg=roles)
+    negotiation: list[Any] = []
+    if finding is not None:
+        contexts.append(build_context(*finding))
+    if finding is not None and extended:
+        item = SOPClassExtendedNegotiation()
+        item.sop_class_uid, item.service_class_application_information = finding[0], extended
+        negotiation.append(item)
+    negotiation += [
+        build_role(sop_class, scp_role=True) for sop_class in {sop_class for sop_class, _ in storage}
+    ]
+    association = entity.associate("127.0.0.1", port, contexts, ae_title="XDSI", ext_neg=negotiation)
     assert association.is_established
     return association
+
+
+async def matched(
+    port: int,
+    title: str,
+    keys: Dataset,
+    model: str = STUDY_FIND,
+    *,
+    negotiation: bytes = b"",
+    syntax: str = EXPLICIT_LE,
+) -> tuple[list[Dataset], list[int], Dataset]:
+    """The matches of a C-FIND, the statuses that they came with, and the last response."""
+
+    def ask() -> list[Response]:
+        association = associated(port, title, finding=(model, syntax), extended=negotiation)
+        try:
+            return list(association.send_c_find(keys, model))
+        finally:
+            association.release()
+
+    *pending, (last, _) = await asyncio.to_thread(ask)
+    found = [match for _, match in pending if match is not None]
+    return found, [status.Status for status, _ in pending], last
 
 
 async def moved(port: int, title: str, to: str, keys: Dataset, model: str = STUDY_MOVE) -> list[Response]:

@@ -55,7 +55,7 @@ from tests.support.audit import SOURCE, an_event
 from tests.support.certificates import assertion_for
 from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10
-from tests.support.dimse import STUDY_GET, STUDY_MOVE, identifier
+from tests.support.dimse import STUDY_FIND, STUDY_GET, STUDY_MOVE, identifier
 from tests.support.metadata import PATIENT
 from xdsi.certificates import Community
 from xdsi.patient import message as adt
@@ -283,7 +283,7 @@ class Visit:
         data_set = pydicom.dcmread(BytesIO(instance))
         entity = AE("XDSI")  # a name proves nothing
         entity.add_requested_context(data_set.SOPClassUID, data_set.file_meta.TransferSyntaxUID)
-        for model in ("1.2.840.10008.1.1", STUDY_MOVE, STUDY_GET):
+        for model in ("1.2.840.10008.1.1", STUDY_FIND, STUDY_MOVE, STUDY_GET):
             entity.add_requested_context(model)
         association = entity.associate(
             "127.0.0.1",
@@ -295,6 +295,7 @@ class Visit:
         try:
             echoed, stored = association.send_c_echo(), association.send_c_store(data_set)
             study = identifier("STUDY", StudyInstanceUID="2.25.999")
+            [*_, (found, _)] = association.send_c_find(study, STUDY_FIND)
             [*_, (moved, _)] = association.send_c_move(study, "NOBODY", STUDY_MOVE)
             [*_, (fetched, _)] = association.send_c_get(study, STUDY_GET)
         finally:
@@ -303,6 +304,11 @@ class Visit:
             "C-ECHO": "XDSI_RIGHTS__STORE" if echoed.Status == 0x0124 else "",
             **{
                 door: answer.ErrorComment if answer.Status == 0x0124 else ""
-                for door, answer in (("C-STORE", stored), ("C-MOVE", moved), ("C-GET", fetched))
+                for door, answer in (
+                    ("C-STORE", stored),
+                    ("C-FIND", found),
+                    ("C-MOVE", moved),
+                    ("C-GET", fetched),
+                )
             },
         }
