@@ -68,14 +68,14 @@ async def handle(unit: Unit, request: FindRequest) -> FindResponse:
         return FindResponse(refusal=request.refusal)
     settings = unit.parts.settings
     search = Search(keys.query)
-    told: list[bytes] = []
+    encoded: list[bytes] = []
     limited = False
     try:
         async for attributes in _matches(unit, search, keys):
-            limited = len(told) == settings.max_matches
+            limited = len(encoded) == settings.max_matches
             if limited or request.cancelled():
                 break
-            told.append(
+            encoded.append(
                 encode_identifier(
                     keys.told(attributes, settings.ae_title),
                     implicit=request.transfer_syntax_uid == IMPLICIT_LE,
@@ -84,7 +84,7 @@ async def handle(unit: Unit, request: FindRequest) -> FindResponse:
             )
     except (CatalogueIncomplete, QueryTooWide) as error:
         return FindResponse(search=search, refusal=str(error))
-    return FindResponse(matches=tuple(told), search=search, limited=limited)
+    return FindResponse(matches=tuple(encoded), search=search, limited=limited)
 
 
 def _matches(unit: Unit, search: Search, keys: FindKeys) -> AsyncIterator[dict[str, Any]]:

@@ -50,6 +50,8 @@ pytestmark = [pytest.mark.heavy]
 CANARY = b"CANARY"
 PATIENT = f"P1^^^&{DOMAIN}&ISO"
 STUDY, SERIES, INSTANCE, SOP_CLASS = "2.25.11", "2.25.12", "2.25.13", "1.2.840.10008.5.1.4.1.1.2"
+#: What has to be asked for, by the number of a transaction that tells it not of itself.
+QUERIES = {"RAD-129": "?includefield=AccessionNumber"}
 HOME = "urn:oid:2.999.1"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
 FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
@@ -165,6 +167,7 @@ class Shared:
                         for name, value in {**values, "handle": self.handles.get(served.name, "")}.items():
                             path = path.replace(f"{{{name}}}", value)
                         url = self.house.url(service.value.replace("-", " "), path)
+                        url += QUERIES.get(served.number, "")
                         found.append((route, self._asked(method, url, self.bodies().get(served.name))))
         found += [
             (f"DIMSE {service}", self._by_dimse(service))
@@ -301,7 +304,7 @@ def test_every_transaction_says_whether_it_gives_documents():
     giving |= {"Studies found", "Study", "Image"}
 
     by_dimse = {served.event_type.code for served in SERVED_DIMSE}
-    giving |= {"RAD-14", "RAD-16"}
+    giving |= {"RAD-14", "RAD-16", "RAD-129"}
 
     assert soap | rest | by_dimse == giving | GIVES_NOTHING.keys()
 
