@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from conformance.plans.catalogue import probes
+from conformance.plans.catalogue import PACKS, probes
 from conformance.plans.probe import Probe, Verdict
 from conformance.plans.run import Run, chosen, run
 from conformance.plans.stand import Target
@@ -42,6 +42,9 @@ def command(
     without: Annotated[
         list[str], typer.Option(help="Option that the system does not claim; may be repeated.")
     ] = [],
+    pack: Annotated[
+        list[str], typer.Option(help=f"National pack to ask too: {', '.join(PACKS)}; may be repeated.")
+    ] = [],
     certificate: Annotated[Path | None, typer.Option(help="Our certificate, PEM.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     trust: Annotated[Path | None, typer.Option(help="Authorities of the system, PEM.")] = None,
@@ -58,7 +61,9 @@ def command(
 
     Example: [bold]xdsi conform registry --target registry=http://host:8010/xds/registry --html a.html[/bold]
     """
-    selected = list(chosen(probes(), plan))
+    if unknown := set(pack) - set(PACKS):
+        raise WrongUsage(f"--pack {', '.join(unknown)}: there is none; name {', '.join(PACKS)}")
+    selected = list(chosen(probes(), plan, pack))
     if not selected:
         raise WrongUsage(f"no requirement is named {', '.join(plan)}; xdsi conform --list prints them")
     if names:

@@ -47,6 +47,8 @@ def _target(stage: Stage, gateway: str) -> Target:
             "source": stage.url("source", "/xds/imaging-source"),
             "dicomweb": stage.url("source", "/dicomweb"),
             "feed": f"127.0.0.1:{stage.ports['feed']}",
+            "audit": f"127.0.0.1:{stage.ports['syslog']}",
+            "trail": stage.url("audit"),
             "initiating": f"{gateway}/xca/initiating",
             "responding": f"{gateway}/xca/responding",
         },

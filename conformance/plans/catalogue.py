@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from conformance.plans import gateway, repository
+from conformance.plans import audit_repository, gateway, repository
 from conformance.plans.imaging_source import qido_rs, retrieve, stow_rs, wado_rs, wado_uri
 from conformance.plans.probe import Plan, Probe
 from conformance.plans.registry import (
@@ -30,7 +30,12 @@ PLANS: tuple[Plan, ...] = (
     stow_rs.PLAN,
     wado_uri.PLAN,
     gateway.PLAN,
+    audit_repository.PLAN,
 )
+
+
+#: National packs: the name, and what it holds.
+PACKS: Mapping[str, str] = {"swiss": "CH:XUA, CH:ATC and CH:XDS of the Swiss patient record"}
 
 
 def probes() -> Iterator[Probe]:

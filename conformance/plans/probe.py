@@ -34,7 +34,8 @@ class Probe:
     """One requirement.
 
     `id` is permanent; `purpose` says what is right; `option` is the option of the actor whom it concerns,
-    empty for everybody; `needs` are the addresses without which it cannot be asked.
+    empty for everybody; `needs` are the addresses without which it cannot be asked; `pack` is the national pack
+    that it belongs to, empty for what is asked everywhere.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Probe:
     ask: Ask
     option: str = ""
     needs: tuple[str, ...] = ()
+    pack: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,13 @@ class Plan:
     probes: list[Probe] = field(default_factory=list)
 
     def requires(
-        self, id: str, clause: str, *, option: str = "", needs: Iterable[str] = ()
+        self, id: str, clause: str, *, option: str = "", needs: Iterable[str] = (), pack: str = ""
     ) -> Callable[[Ask], Ask]:
         """State that the function below asks the requirement `id`; its first line says what is right."""
 
         def state(ask: Ask) -> Ask:
             purpose = (ask.__doc__ or "").strip().splitlines()[0].rstrip(".")
-            self.add(id, clause, purpose, ask, option=option, needs=needs)
+            self.add(id, clause, purpose, ask, option=option, needs=needs, pack=pack)
             return ask
 
         return state
@@ -95,11 +97,12 @@ class Plan:
         *,
         option: str = "",
         needs: Iterable[str] = (),
+        pack: str = "",
     ) -> None:
         """State one row of a table."""
         if any(probe.id == id for probe in self.probes):
             raise ValueError(f"two probes are {id}")
-        self.probes.append(Probe(id, self.actor, clause, purpose, ask, option, (*self.needs, *needs)))
+        self.probes.append(Probe(id, self.actor, clause, purpose, ask, option, (*self.needs, *needs), pack))
 
     def __iter__(self) -> Iterator[Probe]:
         return iter(self.probes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,8 +89,13 @@ def _asked(probe: Probe, stand: Stand) -> tuple[Outcome, str]:
     return Outcome.PASSED, ""
 
 
-def chosen(probes: Iterable[Probe], names: Sequence[str]) -> Iterator[Probe]:
-    """The probes of the actors, or with the ids or beginnings of ids, that `names` name; all without."""
+def chosen(probes: Iterable[Probe], names: Sequence[str], packs: Collection[str] = ()) -> Iterator[Probe]:
+    """The probes of the actors, or with the ids or beginnings of ids, that `names` name; all without.
+
+    Those of national packs come only with their pack in `packs`.
+    """
     for probe in probes:
+        if probe.pack and probe.pack not in packs:
+            continue
         if not names or any(probe.actor == name or probe.id.startswith(name) for name in names):
             yield probe

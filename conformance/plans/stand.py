@@ -30,7 +30,7 @@ class Target:
     ----------
     endpoints
         URL, or host:port, of each actor by its name (`registry`, `repository`, `source`, `dicomweb`, `wado`,
-        `feed`, `initiating`, `responding`, `audit`).
+        `feed`, `initiating`, `responding`, `audit`, `atna`, `trail`).
     domain
         The assigning authority of patient ids.
     home

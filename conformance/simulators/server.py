@@ -115,7 +115,7 @@ def http_simulator(
             with suppress(OSError):  # who does not wait for the answer has gone
                 self._deliver(handler(request))
 
-        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer  # noqa: N815 - the names of the base class
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _answer  # noqa: N815 - the names of the base class
 
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
