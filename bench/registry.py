@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import uvloop
 
 from bench.support.load import Burst, Load
-from bench.support.peers import peak_rss_mb, postgresql
+from bench.support.peers import peak_rss_mb, postgresql, processor_seconds
 from bench.support.registry_content import (
     CROWD,
     DOMAIN,
@@ -44,7 +44,7 @@ from bench.support.registry_content import (
     queries,
     registrations,
 )
-from bench.support.registry_worker import ELEMENT_BY_ELEMENT, FLOOR, QUERY_ONLY
+from bench.support.registry_worker import ELEMENT_BY_ELEMENT, FLOOR, QUERY_ONLY, WITHOUT_RIGHTS
 from bench.support.report import Measure, options, show
 from shared.messages.iti18 import ReturnType
 from shared.security.issuer import AssertionContent, AssertionIssuer
@@ -205,6 +205,34 @@ async def against_floor(
     }
 
 
+async def rights(plan: Plan, of: Worker) -> Measure:
+    """Processor time of a query in microseconds, against the same query where no rights of the node are asked
+    for; of one process and by many short bursts in turns, because the difference is less than two starts
+    differ by.
+    """
+    loads = [await Load.open(of.port, CONNECTIONS, of.queries(path)) for path in (PATH, WITHOUT_RIGHTS)]
+    pairs = []
+    for turn in range(10 * plan.rounds + 1):
+        pair = [0.0, 0.0]
+        for at in (0, 1) if turn % 2 else (1, 0):
+            before = processor_seconds(of.process_id)
+            burst = await loads[at].run(plan.burst_seconds / 2)
+            pair[at] = (processor_seconds(of.process_id) - before) / len(burst.latencies) * 1e6
+        pairs.append(pair)
+    for load in loads:
+        load.close()
+    ratios = [ours / theirs for ours, theirs in pairs[1:]]
+    ours, theirs = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
+    return {
+        "value": round(ours, 1),
+        "unit": "us",
+        "against": f"no rights asked for: {theirs:.1f} us",
+        "ratio": round(statistics.mean(ratios), 4),
+        "standard_error": round(statistics.stdev(ratios) / len(ratios) ** 0.5, 4),
+        "peak_rss_mb": of.peak_rss_mb,
+    }
+
+
 async def beside_registrations(plan: Plan, of: Worker) -> Measure:
     """p99 of queries beside 16 durable registrations, against 16 that are only parsed."""
     asking = await Load.open(of.port, CONNECTIONS, of.queries())
@@ -332,6 +360,7 @@ async def measures_of(plan: Plan, name: str, large: Worker, small: Worker) -> di
         f"find_documents_query_only_{name}": await against_floor(
             plan, large, large.queries(QUERY_ONLY), large.queries(FLOOR)
         ),
+        f"find_documents_rights_{name}": await rights(plan, large),
         f"find_documents_p50_large_vs_{SMALL}_{name}": await at_another_size(plan, large, small),
         # By the small one: what builds its answers by elements shall not be in the other's memory.
         f"thousand_entries_{name}": await thick_file(plan, small),

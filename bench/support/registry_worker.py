@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lxml import etree
 
-from registry.app import MIGRATIONS, Registry
+from registry.app import MIGRATIONS, PATH, Registry
 from registry.settings import RegistrySettings
 from registry.store.consents import Given
 from registry.transactions import iti18
@@ -25,7 +26,9 @@ from shared.http.server import run_service
 from shared.messages.iti18 import ITI18, StoredQueryResponse
 from shared.messages.iti42 import ITI42
 from shared.messages.registry import RegistryResponse, Status
+from shared.security import authenticator
 from shared.security.caller import Caller, Node
+from shared.security.rights import Right, Rights
 from shared.soap.envelope import Envelope, encode_response, read_envelope
 from shared.soap.transaction import SoapTransaction
 from shared.store.opening import open_database
@@ -34,6 +37,7 @@ from shared.xml import NS, Element, parse
 FLOOR = "/floor"
 QUERY_ONLY = "/query-only"
 ELEMENT_BY_ELEMENT = "/element-by-element"
+WITHOUT_RIGHTS = "/without-rights"
 
 _MOST_BYTES = 1024 * 1024
 _EMPTY: dict[str, tuple[SoapTransaction[Any, Any], Any]] = {
@@ -47,6 +51,22 @@ Built = tuple[str, dict[str, str], str | None, list[Any]]
 
 
 _PERMITTED = Decision(True, "")
+
+
+_unasked: ContextVar[bool] = ContextVar("unasked", default=False)
+
+
+class Unasked(Rights):
+    """The rights of nodes, for which nobody is asked at one path."""
+
+    def community(self, node: Node) -> bool:
+        """Whether `node` belongs to our own community."""
+        return not _unasked.get() and super().community(node)
+
+    def check(self, node: Node, door: str, right: Right | None = None) -> None:
+        """Refuse a node without the right, where rights are asked for."""
+        if not _unasked.get():
+            super().check(node, door, right)
 
 
 class Trusting(Unit):
@@ -73,6 +93,9 @@ class Measured:
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application."""
         ours = self._paths.get(scope["path"])
+        if scope["path"] == WITHOUT_RIGHTS:
+            _unasked.set(True)
+            scope["path"] = PATH
         if ours is None:
             await self._registry.asgi(scope, receive, send)
             return
@@ -141,6 +164,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("settings", help="settings of the registry, JSON")
     settings = RegistrySettings.model_validate_json(options.parse_args().settings)
+
+    vars(authenticator)["Rights"] = Unasked
 
     async def build() -> Measured:
         database = await open_database(
