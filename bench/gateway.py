@@ -6,7 +6,7 @@ same request through nginx before it (`proxy_pass`); RAD-75 at the Responding Ga
 an Initiating Gateway of another community that asks there. Speeds are against nginx, first bytes against the
 source; memory is the peak of the gateways, and how far it rose from 20 instances to 500. Then FindDocuments
 at the registry and through both gateways. Consent is asked, and every audit event is durable, on the whole
-way.
+way. With --tls all of them speak TLS 1.3 with certificates of both sides.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import statistics
 import sys
 import tempfile
@@ -34,9 +35,11 @@ from shared.messages.documents import DocumentRequest
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.messages.rad75 import RAD75
+from shared.security.tls import client_context
 from shared.soap.envelope import encode_request
 from shared.soap.package import write_package
 from shared.soap.transaction import SoapTransaction
+from xdsi.certificates import Community, create_community
 from xdsi.community import Process, start_all, stop_all
 from xdsi.import_ import send_files
 from xdsi.services import Service
@@ -52,14 +55,16 @@ FEW = 20
 class Stage:
     """The West with its actors and a gateway, and the East with a gateway and a registry."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, community: Community | None) -> None:
+        self._scheme = "http" if community is None else "https"
         names = ("registry", "feed", "source", "dimse", "west", "east_registry", "east_feed", "east")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         own = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
         west = own | {
+            **_secured(community),
             "XDSI_DATA": str(folder / "west"),
             "XDSI_HOME_COMMUNITY_ID": WEST,
-            "XDSI_AUDIT__URL": "tcp://127.0.0.1:9",
+            "XDSI_AUDIT__URL": f"{'tcp' if community is None else 'tls'}://127.0.0.1:9",
             "XDSI_REGISTRY__PORT": str(self.ports["registry"]),
             "XDSI_REGISTRY__MLLP_PORT": str(self.ports["feed"]),
             "XDSI_REGISTRY_URL": self.url("registry", "/xds/registry"),
@@ -91,7 +96,20 @@ class Stage:
 
     def url(self, name: str, path: str) -> str:
         """An address on the stage."""
-        return f"http://127.0.0.1:{self.ports[name]}{path}"
+        return f"{self._scheme}://127.0.0.1:{self.ports[name]}{path}"
+
+
+def _secured(community: Community | None) -> dict[str, str]:
+    """The settings of nodes of one community that prove each other; whoever has none asks openly."""
+    if community is None:
+        return {}
+    return {
+        "XDSI_TLS__CERTIFICATE": str(community.node.certificate),
+        "XDSI_TLS__KEY": str(community.node.key),
+        "XDSI_TLS__TRUST": str(community.trust),
+        "XDSI_XUA": "optional",
+        "XDSI_CONSENT__DEFAULT": "permit",
+    }
 
 
 def message(transaction: SoapTransaction[Any, Any], url: str, request: Any) -> tuple[bytes, str]:
@@ -133,8 +151,10 @@ QUERY = StoredQueryRequest(
 class Client:
     """Asks again and again on one connection, and throws away what it gets."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext | None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
+        if context is not None:
+            self._socket = context.wrap_socket(self._socket, server_hostname="127.0.0.1")
         self._buffer = bytearray(1024 * 1024)
 
     def exchanged(self, request: bytes) -> tuple[float, float, int]:
@@ -196,9 +216,9 @@ def http_request(url: str, transaction: SoapTransaction[Any, Any], request: Any)
 Taken = dict[str, list[tuple[float, float, int]]]
 
 
-def in_turns(ways: dict[str, tuple[int, bytes]], rounds: int) -> Taken:
+def in_turns(ways: dict[str, tuple[int, bytes]], rounds: int, context: ssl.SSLContext | None) -> Taken:
     """What each way took, by port and request, after two rounds that warm everything."""
-    clients = {name: Client(port) for name, (port, _) in ways.items()}
+    clients = {name: Client(port, context) for name, (port, _) in ways.items()}
     taken: Taken = {name: [] for name in ways}
     for number in range(rounds + 2):
         for name, (_, request) in ways.items():
@@ -210,7 +230,13 @@ def in_turns(ways: dict[str, tuple[int, bytes]], rounds: int) -> Taken:
     return taken
 
 
-def compared(stage: Stage, content: tuple[str, str, list[str]], proxy: int, rounds: int) -> dict[str, Any]:
+def compared(
+    stage: Stage,
+    content: tuple[str, str, list[str]],
+    proxy: int,
+    rounds: int,
+    context: ssl.SSLContext | None,
+) -> dict[str, Any]:
     """All measures by name."""
     study, series, uids = content
     location = stage.source.retrieve_location_uid
@@ -232,9 +258,9 @@ def compared(stage: Stage, content: tuple[str, str, list[str]], proxy: int, roun
             ),
         }
 
-    in_turns(ways(uids[:FEW]), rounds)
+    in_turns(ways(uids[:FEW]), rounds, context)
     peak_of_few = [peak_rss_mb(pid) for pid in gateways]
-    retrieved = in_turns(ways(uids), rounds)
+    retrieved = in_turns(ways(uids), rounds, context)
     growth = max(peak_rss_mb(pid) - few for pid, few in zip(gateways, peak_of_few, strict=True))
     queries = in_turns(
         {
@@ -248,6 +274,7 @@ def compared(stage: Stage, content: tuple[str, str, list[str]], proxy: int, roun
             ),
         },
         rounds * QUERIES,
+        context,
     )
     speeds = {
         name: statistics.median(size / last for _, last, size in taken) / 1e6
@@ -301,28 +328,32 @@ def measure_of(value: float, unit: str, against: str, **more: float) -> dict[str
     }
 
 
-def measure(*, rounds: int) -> dict[str, Any]:
+def measure(*, rounds: int, tls: bool) -> dict[str, Any]:
     """Set the stage and measure."""
     with tempfile.TemporaryDirectory(prefix="xdsi-bench-") as name:
         folder = Path(name)
         (folder / "study").mkdir()
         study, series, uids, paths = write_study(folder / "study")
-        stage = Stage(folder)
+        community = create_community(folder / "certificates", "Bench") if tls else None
+        stage = Stage(folder, community)
         try:
             list(start_all(stage.members))
             stored = asyncio.run(send_files(stage.source, paths))
             assert stored == len(paths), f"{stored} instances were stored"
             (folder / "nginx").mkdir()
-            with nginx_before(folder / "nginx", stage.ports["source"]) as proxy:
-                return compared(stage, (study, series, uids), proxy, rounds)
+            context = client_context(stage.source.tls) if tls else None
+            with nginx_before(folder / "nginx", stage.ports["source"], community) as proxy:
+                return compared(stage, (study, series, uids), proxy, rounds, context)
         finally:
             stop_all(stage.members)
 
 
 def main() -> None:
     """Measure and print."""
-    given = options(__doc__, short="fewer rounds").parse_args()
-    show(measure(rounds=3 if given.short else 10), as_json=given.json)
+    asked = options(__doc__, short="fewer rounds")
+    asked.add_argument("--tls", action="store_true", help="speak TLS with certificates everywhere")
+    given = asked.parse_args()
+    show(measure(rounds=3 if given.short else 10, tls=given.tls), as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Unit(UnitOfWork[Parts]):
         )
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
-        """Keep events of what we sent ourselves; nothing of it is answered before."""
+        """Keep events of what becomes known while an answer is sent already."""
         await self.parts.recorder.record(events)
 
 

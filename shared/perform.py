@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
+from shared.attempts import to_its_end
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
 from shared.audit.refusals import Refusals
@@ -46,12 +47,14 @@ class UnitOfWork(Generic[Parts]):
     """What one request works with: the `parts` of the service, and who asks.
 
     `audited` tells that what became of the request is recorded already: a change commits its events with
-    itself.
+    itself. `events` are of what others were asked for it; they are recorded with the event of the request
+    itself, by one write.
     """
 
     parts: Parts
     caller: Caller
     audited: bool = field(default=False, init=False)
+    events: list[AuditEvent] = field(default_factory=list, init=False)
 
 
 UnitFactory = Callable[[Caller], UnitOfWork[Any]]
@@ -167,22 +170,31 @@ async def perform(
     except AuditUnavailable:
         raise
     except _ANSWERS + expected:
-        await recorder.record(served.audit(request, None, caller, Outcome.SERIOUS_FAILURE))
+        await recorder.record((*work.events, *served.audit(request, None, caller, Outcome.SERIOUS_FAILURE)))
         raise
     except Exception as error:
         answer = unexpected(error)
-        await recorder.record(served.audit(request, None, caller, Outcome.SERIOUS_FAILURE))
+        await recorder.record((*work.events, *served.audit(request, None, caller, Outcome.SERIOUS_FAILURE)))
         raise answer from error
-    if not work.audited:
-        await _recorded(served, request, response, caller, recorder)
+    except BaseException:
+        # The service stops, and nobody is answered; but others were asked.
+        await to_its_end(recorder.record(work.events))
+        raise
+    await _recorded(work, served, request, response, recorder)
     return response
 
 
 async def _recorded(
-    served: Performed[Any, Any], request: Any, response: Any, caller: Caller, recorder: EventRecorder
+    work: UnitOfWork[Any],
+    served: Performed[Any, Any],
+    request: Any,
+    response: Any,
+    recorder: EventRecorder,
 ) -> None:
     try:
-        await recorder.record(served.audit(request, response, caller, outcome_of(response)))
+        own = () if work.audited else served.audit(request, response, work.caller, outcome_of(response))
+        if work.events or own:
+            await recorder.record((*work.events, *own))
     except BaseException:
         # What will not be sent holds on to nothing.
         if relay := relay_of(response):

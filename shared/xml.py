@@ -67,7 +67,7 @@ _DEPTH = f"elements are nested deeper than {MAX_DEPTH} levels"
 
 # The same limits as the guard's, for a sixth of the price of a walk in Python.
 _TOO_DEEP = etree.XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
-_TOO_WIDE = etree.XPath(f"boolean(//*[@*[{MAX_ATTRIBUTES + 1}]])")
+_TOO_WIDE = etree.XPath(f"boolean(/descendant::*/@*[{MAX_ATTRIBUTES + 1}])")
 _TOO_MANY = etree.XPath(f"count(//*) > {MAX_ELEMENTS}")
 
 

@@ -38,7 +38,7 @@ PORTS: Mapping[str, int] = {
 }
 # A process that ended is told at once; one that lives may be on a machine with other work.
 READY_SECONDS = 180.0
-STOP_SECONDS = 35.0
+STOP_SECONDS = 45.0
 _SILENT = "it said nothing"
 
 

@@ -62,14 +62,21 @@ http {{
 _NGINX_PROXY = """
   upstream behind {{ server 127.0.0.1:{behind}; keepalive 8; }}
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{listen};
     client_max_body_size 0; client_body_buffer_size 4m;
+    {secure}
     location / {{
-      proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_pass {scheme}://behind; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host $host;
       proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 512k; proxy_max_temp_file_size 0;
     }}
   }}
+"""
+_OF_PROXY = """
+    ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;
+    ssl_client_certificate {trust}; ssl_verify_client on;
+    proxy_ssl_certificate {certificate}; proxy_ssl_certificate_key {key}; proxy_ssl_protocols TLSv1.3;
+    proxy_ssl_trusted_certificate {trust}; proxy_ssl_verify on; proxy_ssl_name 127.0.0.1;
 """
 _NGINX_TLS = """
   server {{
@@ -115,10 +122,16 @@ def _nginx(folder: Path, *, port: int, secure: str, waited_for: int) -> Iterator
 
 
 @contextmanager
-def nginx_before(folder: Path, behind: int) -> Iterator[int]:
-    """nginx that passes on (`proxy_pass`) to the local port `behind`; its port."""
+def nginx_before(folder: Path, behind: int, community: Community | None = None) -> Iterator[int]:
+    """nginx that passes on (`proxy_pass`) to the local port `behind`; its port. With a community's
+    certificates it speaks mutual TLS on both sides."""
     port, unused = free_ports(2)
-    proxy = _NGINX_PROXY.format(port=port, behind=behind)
+    scheme, listen, secure = "http", "", ""
+    if community is not None:
+        node = community.node
+        secure = _OF_PROXY.format(certificate=node.certificate, key=node.key, trust=community.trust)
+        scheme, listen = "https", " ssl"
+    proxy = _NGINX_PROXY.format(port=port, behind=behind, scheme=scheme, listen=listen, secure=secure)
     with _nginx(folder, port=unused, secure=proxy, waited_for=port):
         yield port
 

@@ -166,7 +166,7 @@ async def _ask(unit: Unit, place: _Place) -> RelayedAnswer:
         description = str(error)
         raise refusal from error
     finally:
-        await unit.record((_event(unit, place, outcome, description),))
+        unit.events.append(_event(unit, place, outcome, description))
 
 
 def _not_available(place: _Place) -> XdsError:

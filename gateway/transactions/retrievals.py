@@ -121,11 +121,17 @@ def sorted_by_place(
     """The documents by the place that has them; and an error for each that has none."""
     places: Places = {}
     errors: list[XdsError] = []
+    # A request has hundreds of documents and few places: each is looked for once.
+    groups: dict[tuple[str, str], list[RequestedDocument]] = {}
     for one in requests:
-        try:
-            places.setdefault(place(one.document), []).append(one)
-        except XdsError as error:
-            errors.append(error)
+        group = one.document.home_community_id, one.document.repository_unique_id
+        if (there := groups.get(group)) is None:
+            try:
+                there = groups[group] = places.setdefault(place(one.document), [])
+            except XdsError as error:
+                errors.append(error)
+                continue
+        there.append(one)
     return places, errors
 
 
@@ -204,7 +210,7 @@ async def relayed(
                 for place, documents_there in places.items()
             ]
         answers = [task.result() for task in tasks_of_places]
-        await unit.record([event for answer in answers for event in _events(unit, answer)])
+        unit.events += [event for answer in answers for event in _events(unit, answer)]
         documents = tuple(document for answer in answers for document in answer.documents)
         return RetrieveDocumentSetResponse(
             documents=documents,
@@ -276,8 +282,8 @@ def _documents(
     for document in head.documents:
         request = by_id.pop(document.document_unique_id, None)
         if request is not None:
-            yield replace(
-                document, home_community_id=place.home, repository_unique_id=request.repository_unique_id
+            yield document._replace(
+                home_community_id=place.home, repository_unique_id=request.repository_unique_id
             )
 
 

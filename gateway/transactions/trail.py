@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
@@ -20,8 +19,7 @@ from shared.soap.transaction import SoapTransaction
 _IMAGING = frozenset({RAD69.number, RAD75.number})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestedDocument:
+class RequestedDocument(NamedTuple):
     """A document or an instance as it was asked for; study and series are empty for a document."""
 
     document: DocumentRequest
@@ -48,7 +46,7 @@ def retrieval_event(
             side,
             caller,
             outcome,
-            [_instance(one) for one in requests],
+            [_instance(one) for one in _told(requests, outcome)],
             patient_id=patient_id,
             description=description,
         )
@@ -66,6 +64,18 @@ def retrieval_event(
 def _patient_of(caller: Caller) -> str:
     patient_ids = [one for one in caller.user.resource_ids if is_cx(one)] if caller.user is not None else []
     return patient_ids[0] if len(patient_ids) == 1 else ""
+
+
+def _told(requests: Sequence[RequestedDocument], outcome: Outcome) -> Iterable[RequestedDocument]:
+    """Each that did not come; of those that came one for each study and place, which is all that is told."""
+    if outcome is not Outcome.SUCCESS:
+        return requests
+    by_place: dict[tuple[str, str, str], RequestedDocument] = {}
+    for one in requests:
+        document = one.document
+        place = one.study_instance_uid, document.repository_unique_id, document.home_community_id
+        by_place.setdefault(place, one)
+    return by_place.values()
 
 
 def _instance(one: RequestedDocument) -> InstanceReference:

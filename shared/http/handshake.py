@@ -1,5 +1,5 @@
-"""What comes before HTTP: the header of a proxy, and the TLS handshake; counted, timed, and reported when a
-node fails to authenticate (ITI-19).
+"""What comes before HTTP: the accept, the header of a proxy, and the TLS handshake; counted, timed, and
+reported when a node fails to authenticate (ITI-19).
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from shared.attempts import to_its_end
-from shared.background import BackgroundWork
+from shared.http.backlog import turn_newcomers_away
 from shared.http.protocol import ServerParts, XdsiProtocol
 from shared.http.proxied import Peer
 from shared.telemetry.log import logger
@@ -20,6 +21,8 @@ from shared.telemetry.log import logger
 SHUTDOWN_SECONDS = 5.0
 # After an accept failed for want of descriptors or memory.
 PAUSE_SECONDS = 0.1
+# Connections that are accepted before others of the loop have their turn.
+AT_ONCE = 64
 
 OnTlsFailure = Callable[[str, str], Awaitable[None]]
 """Called with the peer's address and the reason, in words, when a handshake failed."""
@@ -30,8 +33,8 @@ _log = logger(__name__)
 class Acceptor:
     """Accepts connections and carries each past the header of a proxy, and to TLS, before HTTP sees it.
 
-    The loop's own TLS server drops failed handshakes without telling whose they were, and begins one for
-    whoever connects, however many connections there are.
+    The loop's own server drops failed handshakes without telling whose they were, begins one for whoever
+    connects, however many connections there are, and cuts at its end who waits to be accepted.
     """
 
     def __init__(
@@ -47,54 +50,92 @@ class Acceptor:
         self._context = context
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting = BackgroundWork("connections", self._accept)
-        self._accepting.start()
+        self._watch()
 
-    async def close(self) -> None:
-        """Accept no more, end the handshakes that are going on; failures already found are still reported."""
-        await self._accepting.stop()
+    async def close(self, *, settle_seconds: float, handshake_seconds: float) -> None:
+        """Accept those who have come, and nobody after them; let handshakes end, as long as they may.
+
+        Parameters
+        ----------
+        settle_seconds
+            For so long a connection that the kernel is just making may still arrive.
+        handshake_seconds
+            For so long handshakes may go on; failures already found are reported in any case.
+        """
+        if self._listening.fileno() >= 0:
+            turn_newcomers_away(self._listening)
+            await asyncio.sleep(settle_seconds)
+            asyncio.get_running_loop().remove_reader(self._listening)
+            while self._accept():
+                pass
+            self._listening.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=handshake_seconds)
         running = tuple(self._tasks)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        self._listening.close()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _watch(self) -> None:
+        if self._listening.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def _accept(self) -> bool:
+        """Accept some of those who wait; whether there may be more.
+
+        In a callback of the loop, not in a task: what ends a task between the accept and its next step would
+        lose the connection.
+        """
+        for _ in range(AT_ONCE):
+            try:
+                connection, at = self._listening.accept()
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                continue
+            except OSError as error:
+                _log.error("connections cannot be accepted", exc_info=error)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._listening)
+                loop.call_later(PAUSE_SECONDS, self._watch)
+                return False
+            connection.setblocking(False)
+            peer = Peer(str(at[0]), at[1])
+            admitted = self._parts.admission.admit(peer.address)
+            self._start(self._take(connection, peer) if admitted else self._refuse(connection, peer))
+        return True
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a connection could not be taken, or its failure not be reported", exc_info=error)
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, at = await loop.sock_accept(self._listening)
-            except OSError as error:
-                _log.error("connections cannot be accepted", exc_info=error)
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
-            accepted = Peer(str(at[0]), at[1])
-            if self._parts.admission.admit(accepted.address):
-                self._start(self._take(connection, accepted))
-            else:
-                connection.close()
-
     async def _take(self, connection: socket.socket, accepted: Peer) -> None:
-        if (peer := await self._parts.admission.client(connection, accepted)) is not None:
-            await self._secure(connection, peer)
+        peer = await self._parts.admission.caller(connection, accepted)
+        if peer is not None:
+            await (self._secure(connection, peer) if peer.admitted else self._refuse(connection, peer))
+
+    async def _refuse(self, connection: socket.socket, peer: Peer) -> None:
+        """End a connection that is one too many; with an answer where that needs no handshake."""
+        if self._context is not None:
+            connection.close()
+            return
+        with suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: XdsiProtocol(self._parts, peer._replace(admitted=False)), connection
+            )
 
     async def _secure(self, connection: socket.socket, peer: Peer) -> None:
         address, tls = peer.address, self._context
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: XdsiProtocol(self._parts, admitted=peer),
+                lambda: XdsiProtocol(self._parts, peer),
                 connection,
                 ssl=tls,
                 ssl_handshake_timeout=self._parts.limits.handshake_seconds if tls else None,

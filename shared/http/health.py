@@ -16,7 +16,7 @@ from shared.audit.forwarder import Forwarder
 from shared.audit.spool import AuditUnavailable
 from shared.background import BackgroundWork, sentence
 from shared.http.application import application
-from shared.http.raw_asgi import App, Receive, Scope, Send
+from shared.http.raw_asgi import LEAVING, App, Receive, Scope, Send
 from shared.security.peer_certificate import end_of
 from shared.store.usage import Usage
 from shared.telemetry.log import logger
@@ -81,12 +81,19 @@ def health_routes(
         )
     details = {} if trail is None else {"audit trail": trail.details}
 
-    async def live(_: Request) -> Response:
+    def leaving() -> Response:
+        return JSONResponse({"status": "stopping", **identity}, 503)
+
+    async def live(request: Request) -> Response:
         probed()
+        if LEAVING in request.scope.get("extensions", ()):
+            return leaving()
         return JSONResponse({"status": "live", **identity})
 
-    async def ready(_: Request) -> Response:
+    async def ready(request: Request) -> Response:
         probed()
+        if LEAVING in request.scope.get("extensions", ()):
+            return leaving()
         answers = await asyncio.gather(*(_reason(name, check) for name, check in checks.items()))
         reasons = {name: reason for name, reason in zip(checks, answers, strict=True) if reason}
         numbers = {"details": {name: read() for name, read in details.items()}} if details else {}
@@ -107,12 +114,18 @@ def health_routes(
 class ProbedAlone:
     """The pages of health and metrics of the application at hand, and nothing else of it.
 
-    Until there is one the process is live and says for what it waits.
+    Until there is one the process is live and says for what it waits; a process that is about to stop says
+    that, and is not live.
     """
 
     def __init__(self) -> None:
         self._starting: App = application(health_routes({"start": _starts}))
         self._application: App | None = None
+        self._leaving = False
+
+    def leave(self) -> None:
+        """Say from now on that the process is about to stop."""
+        self._leaving = True
 
     def show(self, application_at_hand: App) -> None:
         """Show the pages of `application_at_hand` from now on."""
@@ -120,6 +133,8 @@ class ProbedAlone:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if self._leaving:
+            scope["extensions"][LEAVING] = {}
         shown = self._application if scope["path"] in PAGES else None
         await (shown or self._starting)(scope, receive, send)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
-from socket import socket
+from socket import SO_RCVLOWAT, SOL_SOCKET, socket
 
 from shared.http.framing import BrokenFraming, Framing
 from shared.http.pieces import BodyBroken
@@ -42,6 +42,7 @@ class Incoming:
         """Take over `connection`, a duplicate that is non-blocking."""
         self.connection = connection
         self._framing = framing
+        self._wakes_at = 1
 
     @property
     def ended(self) -> bool:
@@ -94,6 +95,15 @@ class Incoming:
         self._framing.moved(count_moved)
         return count_moved
 
+    def wake_at(self, count: int) -> None:
+        """Let the socket count as readable from `count` bytes on, or when it ends: who moves much at once is
+        woken seldom. Bytes that are `movable`, so many at least, must be to come."""
+        if count != self._wakes_at:
+            self.connection.setsockopt(SOL_SOCKET, SO_RCVLOWAT, count)
+            self._wakes_at = count
+
     def close(self) -> None:
         """Close the duplicate."""
+        with suppress(OSError):
+            self.wake_at(1)
         self.connection.close()

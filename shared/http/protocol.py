@@ -26,7 +26,7 @@ from shared.http.limits import Cut, HttpLimits, Pace
 from shared.http.passage import Passage
 from shared.http.pieces import Piece, read_ahead, size
 from shared.http.proxied import Entrance, Peer
-from shared.http.raw_asgi import PASSAGE, PEER_CERTIFICATE, PIECES, RELAYED, ClientGone
+from shared.http.raw_asgi import LEAVING, PASSAGE, PEER_CERTIFICATE, PIECES, RELAYED, ClientGone
 from shared.http.transmission import ConnectionGone, PassageTransmission, PieceTransmission, Transmission
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Result
@@ -77,20 +77,21 @@ class ServerParts:
     admission: Entrance
     state: ServerState = field(default_factory=ServerState)
     lingering: int = 0
+    leaving: bool = False
+    """Whether the server is about to stop: each answer is the last one of its connection."""
 
 
 class XdsiProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, parts: ServerParts, *, admitted: Peer | None = None) -> None:
-        """Speak for one connection; `admitted` is whose it is when it was counted already."""
+    def __init__(self, parts: ServerParts, peer: Peer) -> None:
+        """Speak for one connection of `peer`, which is counted when it is admitted."""
         super().__init__(parts.config, parts.state, {}, asyncio.get_running_loop())
         self.url = b""
         self._parts = parts
         self._limits = parts.limits
-        self._peer = admitted
-        self._admitted = admitted is not None
-        self._address = ""
+        self._peer = peer
+        self._admitted = peer.admitted
         self._certificate: bytes | None = None
         # The request that is arriving: for how long, and whether its header still is.
         self._receiving = True
@@ -111,23 +112,18 @@ class XdsiProtocol(HttpToolsProtocol):
         self._refusal = 400
         self._lingering_seconds: float | None = None
         self._deaf = False
-        self._is_last = False
 
     # --- connection ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or answer 503 when there are too many."""
+        """Take the connection, or answer 503 to whom was not admitted."""
         super().connection_made(transport)
-        if self._peer is not None:
-            self.client = (self._peer.address, self._peer.port)
-        self._address = self.client[0] if self.client else ""
+        self.client = (self._peer.address, self._peer.port)
         secure: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secure is not None:
             self._certificate = secure.getpeercert(binary_form=True)
         if not self._admitted:
-            self._admitted = self._parts.admission.admit(self._address)
-            if not self._admitted:
-                self._refuse(503)
+            self._refuse(503)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free what the connection held; whoever is sending or receiving learns that the client is gone."""
@@ -135,7 +131,7 @@ class XdsiProtocol(HttpToolsProtocol):
         if self._answering is not None:
             self._tell_gone(self._answering)
         if self._admitted:
-            self._parts.admission.leave(self._address)
+            self._parts.admission.leave(self._peer.address)
             self._admitted = False
         if self._lingering_seconds is not None:
             self._parts.lingering -= 1
@@ -184,14 +180,14 @@ class XdsiProtocol(HttpToolsProtocol):
         return b"\r\n".join((*lines, b"", b""))
 
     def drain(self) -> None:
-        """Let the next answer that begins be the last: it says so, and the client does not ask in vain."""
-        self._is_last = True
+        """Let an answer that has not begun say that it is the last one, now that the server is leaving."""
         if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """Close when idle, or after the response that is under way."""
-        if self._lingering_seconds is None:
+        """Close when idle, or after the response that is under way, or to the request that is arriving."""
+        arriving = self._receiving and self._fed_bytes > 0
+        if self._lingering_seconds is None and not arriving:
             super().shutdown()
 
     # --- the parser's callbacks --------------------------------------------------------------------
@@ -236,13 +232,15 @@ class XdsiProtocol(HttpToolsProtocol):
         self._in_header = False
         self._check_head()
         extensions: dict[str, Any] = {PEER_CERTIFICATE: self._certificate}
-        if self._peer is not None and self._peer.relayed:
+        if self._peer.relayed:
             extensions[RELAYED] = {}
+        if self._parts.leaving:
+            extensions[LEAVING] = {}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
         self._arrived = False
         cycle = self.cycle
-        if self._is_last:
+        if self._parts.leaving:
             cycle.keep_alive = False
 
         async def send_pieces(pieces: Sequence[Piece]) -> None:
@@ -394,7 +392,7 @@ class XdsiProtocol(HttpToolsProtocol):
         return Cut.STALLED if self._unsent_seconds >= self._limits.stall_seconds else None
 
     def _log_cut(self, why: Cut, doing: str) -> None:
-        _log.info("connection cut", reason=why.value, while_doing=doing, peer=self._address)
+        _log.info("connection cut", reason=why.value, while_doing=doing, peer=self._peer.address)
 
     # --- pieces ------------------------------------------------------------------------------------
 

@@ -49,12 +49,13 @@ class Peer(NamedTuple):
     """Who calls: the peer of the socket, or the client that a proxy named.
 
     `relayed` when a proxy called and named nobody: the address is the proxy's own, and proves nothing about
-    who speaks.
+    who speaks. Who is not `admitted` has too many connections already.
     """
 
     address: str
     port: int
     relayed: bool = False
+    admitted: bool = True
 
 
 # --- the header --------------------------------------------------------------------------------------
@@ -220,7 +221,15 @@ class Entrance(Admission):
         return self._counted(address, in_all_alone=self._is_proxy(address))
 
     async def client(self, connection: socket.socket, accepted: Peer) -> Peer | None:
-        """Who calls by a connection that was admitted; None: nobody, and it is closed."""
+        """Who calls by a connection that was admitted; None: nobody who may, and it is closed."""
+        client = await self.caller(connection, accepted)
+        if client is not None and not client.admitted:
+            connection.close()
+            return None
+        return client
+
+    async def caller(self, connection: socket.socket, accepted: Peer) -> Peer | None:
+        """As `client`, but who is not admitted is told too, and the connection not closed then."""
         if not self._is_proxy(accepted.address):
             return accepted
         client = None
@@ -243,10 +252,10 @@ class Entrance(Admission):
         client = attempted(lambda: self._client(accepted, _read_in_thread(connection)))
         if isinstance(client, Exception):
             self._not_taken(accepted, client)
-            client = None
-        if client is None:
-            connection.close()
-        return client
+        elif client.admitted:
+            return client
+        connection.close()
+        return None
 
     def _is_proxy(self, address: str) -> bool:
         if not self._proxies:
@@ -254,7 +263,7 @@ class Entrance(Admission):
         peer = ip_address(_named(ip_address(address)))
         return any(peer in network for network in self._proxies)
 
-    def _client(self, accepted: Peer, header: bytes) -> Peer | None:
+    def _client(self, accepted: Peer, header: bytes) -> Peer:
         address = client_of(header)
         if address is None:
             return accepted._replace(relayed=True)
@@ -263,7 +272,7 @@ class Entrance(Admission):
         if self._counted(client.address, in_all_alone=False):
             return client
         _log.warning("a connection was refused at once: too many are open", peer=client.address)
-        return None
+        return client._replace(admitted=False)
 
     def _not_taken(self, accepted: Peer, error: Exception) -> None:
         self.leave(accepted.address)

@@ -50,6 +50,9 @@ message; absent where the connection is not plain."""
 PEER_CERTIFICATE = "xdsi.peer_certificate"
 """Extension of the scope: the client's certificate, DER; None without TLS."""
 
+LEAVING = "xdsi.leaving"
+"""Extension of the scope, present when the server is about to stop and should be sent nothing more."""
+
 RELAYED = "xdsi.relayed"
 """Extension of the scope, present when the address of the client is that of a proxy which named no client."""
 

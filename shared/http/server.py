@@ -40,8 +40,11 @@ BACKLOG = 2_048
 # Each sends for as long as its client takes, and waits at most 5 ms: more threads would not send more.
 SENDER_THREADS = 8
 GRACE_SECONDS = 30.0
-# For so long a connection that is kept and silent may bring one request more while the server stops.
-DRAIN_SECONDS = 0.5
+# While the server stops: for so long a connection that is kept and silent may bring one request more, a
+# handshake go on, and a connection that the kernel is making arrive.
+SILENT_SECONDS = 0.5
+HANDSHAKE_SECONDS = 2.0
+SETTLE_SECONDS = 0.2
 # A request makes thousands of objects, which go without the collector: looking at them as often as Python
 # does by itself costs a twelfth of a registration.
 COLLECT_AFTER = 20_000
@@ -67,9 +70,9 @@ class Service(Protocol):
 class RunningServer:
     """A server that accepts connections until it is stopped."""
 
-    def __init__(self, parts: ServerParts, listener: asyncio.Server | Acceptor, port: int) -> None:
+    def __init__(self, parts: ServerParts, acceptor: Acceptor, port: int) -> None:
         self._parts = parts
-        self._listener = listener
+        self._acceptor = acceptor
         self._stopped = asyncio.Event()
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
         self.port = port
@@ -95,18 +98,25 @@ class RunningServer:
         if self._sweeping.done() and not self._sweeping.cancelled():
             self._sweeping.result()
 
-    async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Accept nothing more, let requests in work end within `grace_seconds`, then cut them."""
+    async def stop(self, grace_seconds: float = GRACE_SECONDS, *, drain_seconds: float = 0.0) -> None:
+        """Take leave: nobody who was let in goes without an answer, unless it takes too long.
+
+        For `drain_seconds` new connections are still taken, but each answer is the last one of its
+        connection, and probes are told that we stop. Then nobody new is let in; what is in work may end
+        within `grace_seconds`, and is cut after that.
+        """
         if self._stopped.is_set():
             return
-        if isinstance(self._listener, Acceptor):
-            await self._listener.close()
-        else:
-            self._listener.close()
+        self._parts.leaving = True
         for connection in list(self._parts.state.connections):
             cast(XdsiProtocol, connection).drain()
+        await asyncio.sleep(drain_seconds)
+        await self._acceptor.close(
+            settle_seconds=min(SETTLE_SECONDS, drain_seconds),
+            handshake_seconds=min(HANDSHAKE_SECONDS, grace_seconds),
+        )
         # Whoever has just sent a request on a kept connection is answered, and told to come no more.
-        await self._ended(min(DRAIN_SECONDS, grace_seconds / 10))
+        await self._ended(min(SILENT_SECONDS, grace_seconds / 10))
         for connection in list(self._parts.state.connections):
             connection.shutdown()
         if not await self._ended(grace_seconds):
@@ -191,7 +201,7 @@ async def start_server(
     allow_open_files(2 * parts.limits.connections + 256)
     with settings.listening():
         listening = _listening(settings.host, settings.port, reuse_port)
-    return await _served(parts, listening, context, on_tls_failure)
+    return _served(parts, listening, context, on_tls_failure)
 
 
 async def start_probes(app: App, settings: ServiceSettings, *, reuse_port: bool = False) -> RunningServer:
@@ -201,22 +211,17 @@ async def start_probes(app: App, settings: ServiceSettings, *, reuse_port: bool 
     parts = _parts_of(Guard(app, settings, settings.health_host), HttpLimits.of(settings), ())
     with settings.listening("health_port"):
         listening = _listening(settings.health_host, settings.health_port, reuse_port)
-    return await _served(parts, listening, None, None)
+    return _served(parts, listening, None, None)
 
 
-async def _served(
+def _served(
     parts: ServerParts,
     listening: socket.socket,
     context: ssl.SSLContext | None,
     on_tls_failure: OnTlsFailure | None,
 ) -> RunningServer:
     port: int = listening.getsockname()[1]
-    if context is not None or parts.admission.has_proxies:
-        return RunningServer(parts, Acceptor(parts, listening, context, on_tls_failure), port)
-    listener = await asyncio.get_running_loop().create_server(
-        lambda: XdsiProtocol(parts), sock=listening, backlog=BACKLOG
-    )
-    return RunningServer(parts, listener, port)
+    return RunningServer(parts, Acceptor(parts, listening, context, on_tls_failure), port)
 
 
 def _listening(host: str, port: int, reuse_port: bool) -> socket.socket:
@@ -339,7 +344,7 @@ def run_service(
             _collect_seldom()
             if on_ready is not None:
                 on_ready(server.port)
-            await _until(signalled, server, grace_seconds)
+            await _until(signalled, server, probes, settings.drain_seconds, grace_seconds)
         finally:
             await service.stop()
 
@@ -395,16 +400,24 @@ def _signals() -> Iterator[asyncio.Queue[int]]:
             loop.remove_signal_handler(number)
 
 
-async def _until(signalled: asyncio.Queue[int], server: RunningServer, grace_seconds: float) -> None:
-    """Serve until the first signal, then stop; the second one ends the grace."""
+async def _until(
+    signalled: asyncio.Queue[int],
+    server: RunningServer,
+    probes: ProbedAlone,
+    drain_seconds: float,
+    grace_seconds: float,
+) -> None:
+    """Serve until the first signal, then stop; the second one ends drain and grace."""
     first, ended = asyncio.ensure_future(signalled.get()), asyncio.ensure_future(server.wait())
     await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
     first.cancel()
-    stopping = asyncio.ensure_future(server.stop(grace_seconds))
+    probes.leave()
+    stopping = asyncio.ensure_future(server.stop(grace_seconds, drain_seconds=drain_seconds))
     second = asyncio.ensure_future(signalled.get())
     await asyncio.wait((stopping, second), return_when=asyncio.FIRST_COMPLETED)
     second.cancel()
     if not stopping.done():
         stopping.cancel()
+        await asyncio.wait((stopping,))
         await server.stop(0)
     await ended

@@ -30,6 +30,9 @@ SLICE_BYTES = 64 * 1024 * 1024
 # One call for a whole large file sleeps on a full buffer while the client works, and sends half as fast.
 SEND_BYTES = 512 * 1024
 
+# What passes is waited for until so much of it is there: each waking costs as much as to move it.
+MOVE_BYTES = 256 * 1024
+
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN})
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -211,7 +214,7 @@ class PassageTransmission(Transmission):
                     return Stop.CLIENT
             elif self._moving:
                 count = self._incoming.move(self._pipe, self._moving)
-                if count is None and not self._readable.poll(PATIENCE_MILLISECONDS):
+                if count is None and not self._comes(min(self._moving, MOVE_BYTES)):
                     return Stop.SOURCE
                 self._moving -= count or 0
             elif (stop := self._step()) is not None:
@@ -224,12 +227,17 @@ class PassageTransmission(Transmission):
         except StopIteration:
             return Stop.END
         if step is None:
-            return None if self._readable.poll(PATIENCE_MILLISECONDS) else Stop.SOURCE
+            return None if self._comes(1) else Stop.SOURCE
         if isinstance(step, bytes):
             self._unsent = memoryview(step)
         else:
             self._unsent, self._moving = memoryview(step.head), step.length
         return None
+
+    def _comes(self, count: int) -> bool:
+        """Whether so many bytes are there in a moment."""
+        self._incoming.wake_at(count)
+        return bool(self._readable.poll(PATIENCE_MILLISECONDS))
 
     def _send_octets(self) -> int:
         count = self._connection.send(self._unsent, socket.MSG_MORE if self._moving else 0)
@@ -246,6 +254,8 @@ class PassageTransmission(Transmission):
         if stop is not Stop.SOURCE:
             await super()._wait(stop)
             return
+        # However slow the source is, each byte of it counts.
+        self._incoming.wake_at(1)
         loop, incoming = asyncio.get_running_loop(), self._incoming.connection
         readable = asyncio.Event()
         loop.add_reader(incoming, readable.set)

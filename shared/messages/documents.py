@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from shared.errors import Actor, XdsError
@@ -43,8 +44,7 @@ _REPOSITORY_UNIQUE_ID = qname("xds:RepositoryUniqueId")
 _DOCUMENT_UNIQUE_ID = qname("xds:DocumentUniqueId")
 
 
-@dataclass(frozen=True, slots=True)
-class PartReference:
+class PartReference(NamedTuple):
     """A document whose part has not been read: it follows in the stream, or is missing from the message.
 
     `content_id` is that of the part, without angle brackets.
@@ -53,8 +53,7 @@ class PartReference:
     content_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentRequest:
+class DocumentRequest(NamedTuple):
     """One document that is asked for; `home_community_id` is empty within one community."""
 
     repository_unique_id: str
@@ -62,8 +61,7 @@ class DocumentRequest:
     home_community_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrievedDocument:
+class RetrievedDocument(NamedTuple):
     """One document that is delivered.
 
     `mime_type` is the registered one, whatever the part's own type says. The `new_` ids are those of a stable

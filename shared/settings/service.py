@@ -85,6 +85,15 @@ class ServiceSettings(OwnedSettings):
         examples=["0.0.0.0"],  # noqa: S104  # what is shown there says nothing of patients
         description="address of health_port, which any network may be that asks",
     )
+    drain_seconds: Seconds = Field(
+        0.0,
+        ge=0,
+        le=10,
+        examples=[5],
+        description="for so long a service that is told to stop goes on to take requests, while /health/live "
+        "and /health/ready answer 503 and each answer closes its connection: at least what a balancer needs "
+        "to notice",
+    )
     connections: int = Field(2_000, ge=1, description="HTTP connections at a time, then 503")
     connections_per_peer: int = Field(
         200, ge=1, description="HTTP connections of one address at a time, counted from their accept"

@@ -300,6 +300,8 @@ def _content(
     if not transaction.mtom:
         return f'{SOAP_XML}; charset=UTF-8; action="{transaction.action}"', envelope, len(envelope)
     content_type, pieces = write_package(envelope, body.attachments, action=transaction.action)
+    if len(pieces) == 1 and isinstance(whole := pieces[0], bytes):
+        return content_type, whole, len(whole)
     return content_type, _from_files(pieces), sum(map(size, pieces))
 
 

@@ -196,6 +196,8 @@ def extract(root: Element, folder: Path) -> dict[str, Received]:
     documents: dict[str, Received] = {}
     try:
         for document in root.iter(f"{{{NS['xds']}}}Document"):
+            if _is_reference(document):
+                continue
             text = str(_STRING(document))
             if next(elements(document), None) is None:
                 content_id = _content_id()
@@ -210,6 +212,14 @@ def extract(root: Element, folder: Path) -> dict[str, Received]:
             forget(received)
         raise
     return documents
+
+
+def _is_reference(document: Element) -> bool:
+    """Whether the element holds an `xop:Include` and no blank beside it, as nearly all do."""
+    if len(document) != 1 or document.text:
+        return False
+    (only,) = document
+    return only.tag == INCLUDE and not only.tail
 
 
 def _decode(text: str, folder: Path) -> Received:

@@ -67,8 +67,7 @@ class RelayedBody(NamedTuple):
     scanner: DelimiterScanner
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
+class Destination(NamedTuple):
     """Under which name, and as what, a part goes on."""
 
     content_id: str

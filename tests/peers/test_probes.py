@@ -14,7 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.http.health import PAGES, ProbedAlone
+from shared.http.application import application
+from shared.http.health import PAGES, ProbedAlone, health_routes
 from shared.http.server import start_probes
 from shared.settings import ServiceSettings, SettingsError
 from tests.support.certificates import communities
@@ -115,6 +116,16 @@ async def test_a_registry_lives_while_its_database_is_away_and_says_that_it_is(p
 
             relay.refusal = None
             await told("/health/ready", 200)
+
+
+async def test_probes_are_told_that_a_service_takes_leave():
+    pages = ProbedAlone()
+    pages.show(application(health_routes({})))
+    server = await start_probes(pages, ServiceSettings(health_port=0))
+    assert [(await asked(server.port, page)).status_code for page in PAGES] == [200, 200, 200]
+    pages.leave()
+    assert [(await asked(server.port, page)).status_code for page in PAGES] == [503, 503, 200]
+    await server.stop(grace_seconds=0)
 
 
 async def test_a_port_for_probes_that_is_taken_is_told(tmp_path: Path):

@@ -291,6 +291,25 @@ def test_all_of_it_holds_on_the_event_loop_that_serves(tmp_path: Path, listener:
         assert runner.run(heard()) == {"203.0.113.9"}
 
 
+async def test_a_client_behind_a_proxy_that_has_too_many_connections_is_answered_503(tmp_path: Path):
+    async with http(tmp_path, False) as listening:
+
+        async def ask(client: str) -> bytes:
+            reader, writer = await asyncio.open_connection(PROXY, listening.port)
+            writer.write(a_line(client) + b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            held.append(writer)
+            return await reader.readuntil(b"\r\n\r\n")
+
+        held: list[asyncio.StreamWriter] = []
+        heads = [await ask("203.0.113.9") for _ in range(4)]
+        other = await ask("203.0.113.10")
+        for writer in held:
+            writer.close()
+
+    assert [head.split(b" ")[1] for head in (*heads, other)] == [b"200", b"200", b"200", b"503", b"200"]
+    assert b"retry-after: 1" in heads[-1]
+
+
 # --- HAProxy -------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.http.application import application
+from shared.http.health import health_routes
 from shared.http.raw_asgi import (
     BodyBroken,
     ClientGone,
@@ -29,12 +31,12 @@ from shared.http.raw_asgi import (
     send_body,
     send_pieces,
 )
-from shared.http.server import start_server
+from shared.http.server import SILENT_SECONDS, start_server
 from shared.security.peer_certificate import subject_of
 from shared.security.tls import client_context
 from shared.settings import ServiceSettings, SettingsError, TlsSettings
 from tests.support.certificates import communities, stranger
-from tests.support.http_server import connected, serving, until
+from tests.support.http_server import RawClient, connected, serving, until
 
 MULTIPART = [(b"content-type", b"multipart/related")]
 
@@ -966,6 +968,93 @@ async def test_who_asks_on_a_kept_connection_while_the_server_stops_is_answered_
         await stopping
 
 
+def asking(port: int, context: ssl.SSLContext | None, answers: list[bytes]) -> threading.Thread:
+    """Ask in a thread of its own, over a connection of its own; an empty answer is none."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+
+    def ask() -> None:
+        speaking = connection
+        try:
+            if context is not None:
+                speaking = context.wrap_socket(connection, server_hostname="127.0.0.1")
+            speaking.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            answers.append(b"".join(iter(lambda: speaking.recv(65536), b"")))
+        except OSError:
+            answers.append(b"")
+        finally:
+            speaking.close()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+async def test_whoever_the_kernel_let_in_before_the_server_stops_is_answered(secure: bool):
+    """They wait to be accepted when the listener closes; to them the server is there."""
+    north, _ = communities()
+    tls = TlsSettings(**north.settings()["tls"]) if secure else TlsSettings()
+    context = client_context(tls) if secure else None
+    server = await start_server(hello, ServiceSettings(tls=tls))
+    answers: list[bytes] = []
+    # Nothing is awaited here, so that the server accepts none of them before it is told to stop.
+    threads = [asking(server.port, context, answers) for _ in range(100)]
+    await server.stop()
+    await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in threads))
+    assert len(answers) == 100
+    assert all(b"200 OK" in answer and b"connection: close" in answer for answer in answers)
+
+
+async def test_a_handshake_that_has_begun_when_the_server_stops_ends_and_its_request_is_answered():
+    north, _ = communities()
+    tls = TlsSettings(**north.settings()["tls"])
+    server = await start_server(hello, ServiceSettings(tls=tls))
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    await until(lambda: server.connections == 1)
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0.05)
+    await writer.start_tls(client_context(tls), server_hostname="127.0.0.1")
+    answer = await RawClient(reader, writer).get()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    await stopping
+    writer.close()
+
+
+async def test_a_request_that_is_arriving_when_the_server_stops_is_answered():
+    server = await start_server(hello, ServiceSettings())
+    async with connected(server.port) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: ")
+        await until(lambda: server.connections == 1)
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(2 * SILENT_SECONDS)
+        await client.send(b"127.0.0.1\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        await stopping
+
+
+async def test_while_a_server_takes_leave_it_answers_whoever_comes_once_and_says_so_to_probes():
+    server = await start_server(application(health_routes({})), ServiceSettings())
+    async with connected(server.port) as kept:
+        assert (await kept.get("/health/live")).status == 200
+        stopping = asyncio.create_task(server.stop(drain_seconds=60))
+        await asyncio.sleep(0.05)
+        answers = [await kept.get("/health/ready")]
+        for page in ("/health/live", "/metrics"):
+            async with connected(server.port) as new:
+                answers.append(await new.get(page))
+                assert await new.ended()
+        assert [answer.status for answer in answers] == [503, 503, 200]
+        assert {answer.headers["connection"] for answer in answers} == {"close"}
+        assert b"stopping" in answers[0].body
+        assert not stopping.done()
+    stopping.cancel()
+    await server.stop(0)
+    with pytest.raises(ConnectionRefusedError):
+        async with connected(server.port):
+            pass
+
+
 async def test_an_answer_that_has_not_begun_when_the_server_stops_says_that_it_is_the_last():
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
@@ -1070,6 +1159,26 @@ async def test_a_second_signal_does_not_wait_for_requests():
         output, _ = await asyncio.wait_for(process.communicate(), 20)
     assert output.split() == [b"stopped", b"over"]
     assert process.returncode == 0
+
+
+async def test_a_service_takes_leave_first_and_a_second_signal_cuts_that_short():
+    root = Path(__file__).parents[3]
+    program = SERVICE.replace("asyncio.sleep(0.5)", "asyncio.sleep(0)")
+    program = program.replace("ServiceSettings()", "ServiceSettings(drain_seconds=10)")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=root, stdout=-1, stderr=-1
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    port = int(await process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.3)
+    async with connected(port) as client:
+        answer = await client.get()
+        assert (answer.body, answer.headers["connection"]) == (b"done", "close")
+    process.send_signal(signal.SIGTERM)
+    output, _ = await asyncio.wait_for(process.communicate(), 8)
+    assert output.split() == [b"request", b"stopped", b"over"]
 
 
 async def test_a_socket_closed_in_the_middle_of_a_request_frees_the_connection():

@@ -315,22 +315,31 @@ async def test_a_client_that_goes_away_frees_what_its_answer_held(tmp_path: Path
 
 async def test_nothing_leaves_when_nothing_can_be_recorded_and_nothing_stays_open(two: World, monkeypatch):
     keep(two, east={}, west={"2.1": b"two"})
-    recorder, real = two.initiating.recorder, two.initiating.recorder.record
-    calls = 0
 
-    async def full_at_the_end(events: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls > 1:
-            raise AuditUnavailable("full")
-        await real(events)
+    async def full(events: Any) -> None:
+        raise AuditUnavailable("full")
 
-    monkeypatch.setattr(recorder, "record", full_at_the_end)
+    monkeypatch.setattr(two.initiating.recorder, "record", full)
     response = await two.documents(at(WEST, "2.1"))
 
     assert response.documents == ()
     assert errors_of(response) == [("XDSRepositoryOutOfResources", "")]
     assert two.initiating.parts.relays.taken == 0
+
+
+async def test_what_was_asked_and_what_is_answered_is_recorded_by_one_write(two: World, monkeypatch):
+    """Each of them waits for a disk."""
+    keep(two, east={"1.1": b"one"}, west={"2.1": b"two"})
+    real, writes = two.initiating.recorder.record, []
+
+    async def counted(events: Any) -> None:
+        writes.append([event.event_types[0].code for event in events])
+        await real(events)
+
+    monkeypatch.setattr(two.initiating.recorder, "record", counted)
+    await two.documents(at(EAST, "1.1"), at(WEST, "2.1"))
+
+    assert [sorted(codes) for codes in writes] == [["ITI-39", "ITI-43", "ITI-43"]]
 
 
 @BOTH
@@ -468,8 +477,8 @@ async def test_an_answer_of_one_place_passes_as_if_it_had_been_read(
     passed, read_again = answers
 
     assert octets(passed) == octets(read_again) == contents
-    assert [replace(one, content=b"") for one in passed.documents] == [
-        replace(one, content=b"") for one in read_again.documents
+    assert [one._replace(content=b"") for one in passed.documents] == [
+        one._replace(content=b"") for one in read_again.documents
     ]
     assert errors_of(passed) == errors_of(read_again)
 

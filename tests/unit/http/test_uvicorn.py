@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from shared.http.limits import HttpLimits
 from shared.http.protocol import ServerParts, XdsiProtocol
-from shared.http.proxied import Entrance
+from shared.http.proxied import Entrance, Peer
 from shared.http.server import sweep_one
 
 
@@ -98,7 +98,8 @@ def parts(application):
 
 @pytest.fixture
 async def connection(parts, application):
-    protocol = XdsiProtocol(parts)
+    assert parts.admission.admit("127.0.0.1")
+    protocol = XdsiProtocol(parts, Peer("127.0.0.1", 4000))
     transport = Transport()
     protocol.connection_made(transport)
     yield protocol, transport

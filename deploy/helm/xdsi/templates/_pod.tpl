@@ -9,6 +9,7 @@
 {{- end -}}
 {{- $env := dict
       "XDSI_HOST" "0.0.0.0"
+      "XDSI_DRAIN_SECONDS" "5"
       "XDSI_HEALTH_HOST" "0.0.0.0"
       "XDSI_HEALTH_PORT" (include "xdsi.health-port" .)
       "XDSI_PUBLIC_URL" (.service.publicUrl | default (include "xdsi.url" .))
@@ -123,11 +124,6 @@ spec:
       # A service whose database is away for a while still answers, that it is busy: readiness by /health/ready would
       # take away all replicas at once.
       readinessProbe: {{- include "xdsi.probe" (dict "every" 10 "failures" 2) | nindent 8 }}
-      lifecycle:
-        preStop:
-          exec:
-            # Until no balancer sends new requests any more.
-            command: [sleep, "5"]
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
