@@ -16,7 +16,7 @@ from xdsi.stage import Stage, free_ports, write_toml
 
 HOME = "urn:oid:2.999.71"
 #: What our services do not claim (docs/conformance-statement.md).
-WITHOUT = frozenset({"Frames", "Rendered", "WADO-URI"})
+WITHOUT = frozenset({"Rendered", "WADO-URI"})
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from shared.http.pieces import FileRange, Piece, Stream
 OCTETS: Final = "application/octet-stream"
 
 _PATH: Final = re.compile(r"[0-9A-F]{8}(?:/[0-9]{1,9}/[0-9A-F]{8}){0,32}")
-_IMAGES: Final = {
+IMAGES: Final = {
     **dict.fromkeys((JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1), "image/jpeg"),
     **dict.fromkeys((JPEG_LS_LOSSLESS, JPEG_LS_NEAR), "image/jls"),
     **dict.fromkeys((JPEG_2000_LOSSLESS, JPEG_2000), "image/jp2"),
@@ -50,7 +50,7 @@ _WORDS: Final = {
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
 }
 _ARRAYS: Final = {2: "H", 4: "I", 8: "Q"}
-_MPEG2: Final = ("1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.4.101")
+MPEG2: Final = ("1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.4.101")
 
 
 def path_of(text: str) -> tuple[str, ...]:
@@ -120,8 +120,11 @@ def _item(element: DataElement, number: int) -> DataSet | None:
 
 def media_type(transfer_syntax_uid: str, bulk: Bulk) -> str:
     """Of the value of a file in this transfer syntax."""
-    if bulk.fragments is None:
-        return OCTETS
+    return OCTETS if bulk.fragments is None else media_type_of(transfer_syntax_uid)
+
+
+def media_type_of(transfer_syntax_uid: str) -> str:
+    """Of pixels in this transfer syntax."""
     if transfer_syntax_uid in VIDEO:
-        return "video/mpeg" if transfer_syntax_uid.startswith(_MPEG2) else "video/mp4"
-    return _IMAGES.get(transfer_syntax_uid, OCTETS)
+        return "video/mpeg" if transfer_syntax_uid.startswith(MPEG2) else "video/mp4"
+    return IMAGES.get(transfer_syntax_uid, OCTETS)

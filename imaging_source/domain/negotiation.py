@@ -14,16 +14,37 @@ from enum import Enum
 from itertools import groupby
 from typing import Final
 
-from imaging_source.domain.bulk_data import OCTETS
+from imaging_source.domain.bulk_data import MPEG2, OCTETS
 from imaging_source.domain.transfer_syntax import (
     ANY,
+    AsStored,
     Choice,
     Codecs,
     Impossible,
+    Transcode,
     choose,
     choose_default,
 )
-from shared.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from shared.dicom.uids import (
+    DEFLATED_LE,
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    HTJ2K,
+    HTJ2K_LOSSLESS,
+    HTJ2K_LOSSLESS_RPCL,
+    IMPLICIT_LE,
+    JPEG_2000,
+    JPEG_2000_LOSSLESS,
+    JPEG_BASELINE,
+    JPEG_EXTENDED,
+    JPEG_LOSSLESS,
+    JPEG_LOSSLESS_SV1,
+    JPEG_LS_LOSSLESS,
+    JPEG_LS_NEAR,
+    RLE,
+    UNCOMPRESSED,
+    VIDEO,
+)
 
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
@@ -246,6 +267,94 @@ def bulk_data(header: str | None, query: str | None) -> Form:
             if one.name in (OCTETS, "application/*"):
                 return Form.SINGLE_OCTETS
     raise NotAcceptable(f'ask for {MULTIPART}; type="{OCTETS}" or {OCTETS}')
+
+
+# --- frames ------------------------------------------------------------------------------------------
+
+# Media types of compressed frames, and their transfer syntaxes; the first one where none is asked for.
+_OF_FRAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "image/jpeg": (JPEG_LOSSLESS_SV1, JPEG_BASELINE, JPEG_EXTENDED, JPEG_LOSSLESS),
+    "image/jls": (JPEG_LS_LOSSLESS, JPEG_LS_NEAR),
+    "image/jp2": (JPEG_2000_LOSSLESS, JPEG_2000),
+    "image/jphc": (HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, HTJ2K),
+    "image/dicom-rle": (RLE,),
+    "video/mpeg": tuple(sorted(uid for uid in VIDEO if uid.startswith(MPEG2))),
+    "video/mp4": tuple(sorted(uid for uid in VIDEO if not uid.startswith(MPEG2))),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameForm:
+    """One way in which frames may be given: as parts or as the body, and the transfer syntaxes that are
+    acceptable; `*` for whatever is stored, empty for what is not compressed, or as it is stored where that
+    cannot be. `media_type` is empty where it is that of the transfer syntax."""
+
+    single: bool
+    media_type: str
+    transfer_syntaxes: frozenset[str]
+
+    @property
+    def takes_what_is_stored(self) -> bool:
+        """Whether what cannot be decoded may come as it is stored."""
+        return "" in self.transfer_syntaxes
+
+    def choose(self, stored: str, *, decoded_size: int, codecs: Codecs) -> Choice:
+        """How the frames of an instance with pixels are given."""
+        if stored in UNCOMPRESSED and not self.transfer_syntaxes.isdisjoint(("", ANY, EXPLICIT_LE)):
+            # Frames have no header: native ones are alike, but for the whole that is deflated.
+            return Transcode(EXPLICIT_LE) if stored == DEFLATED_LE else AsStored()
+        if "" in self.transfer_syntaxes:
+            return choose_default(stored, True, decoded_size=decoded_size, codecs=codecs)
+        if ANY in self.transfer_syntaxes or stored in self.transfer_syntaxes:
+            return AsStored()
+        return choose(stored, tuple(self.transfer_syntaxes), True, decoded_size=decoded_size, codecs=codecs)
+
+
+def frames(header: str | None, query: str | None, *, single: bool) -> tuple[FrameForm, ...]:
+    """How frames may be given, the best liked first; `single` tells that it is one.
+
+    Raises
+    ------
+    Malformed, NotAcceptable
+        400, 406.
+    """
+    for ranges in _offers(header, query):
+        if forms := tuple(form for one in ranges for form in _forms_of_frames(one, single)):
+            return forms
+    could = f'{MULTIPART}; type="{OCTETS}"' + (f" or {OCTETS}" if single else "")
+    raise NotAcceptable(f"ask for {could}, or one of {', '.join(_OF_FRAMES)} as that")
+
+
+def _forms_of_frames(one: MediaRange, single: bool) -> Iterator[FrameForm]:
+    in_parts = one.name in ("*/*", "multipart/*", MULTIPART)
+    if not in_parts and not single:
+        return
+    name = (one.part_type if one.name == MULTIPART else "") if in_parts else one.name
+    asked_for = one.transfer_syntax
+    if asked_for in _NOT_ON_THE_WEB:
+        return
+    if name in ("", "*/*"):
+        syntaxes = frozenset({asked_for})
+        yield FrameForm(single=not in_parts, media_type="", transfer_syntaxes=syntaxes)
+    elif name in (OCTETS, "application/*"):
+        syntaxes = frozenset({asked_for or EXPLICIT_LE})
+        yield FrameForm(single=not in_parts, media_type=OCTETS, transfer_syntaxes=syntaxes)
+    elif name in _OF_FRAMES:
+        yield from _of_kind((name,), asked_for, single=not in_parts)
+    elif name.endswith("/*"):
+        kind = name.removesuffix("*")
+        yield from _of_kind(
+            [one for one in _OF_FRAMES if one.startswith(kind)], asked_for, single=not in_parts
+        )
+
+
+def _of_kind(media_types: Sequence[str], asked_for: str, *, single: bool) -> Iterator[FrameForm]:
+    """Compressed frames of one of these media types, best as they are stored."""
+    listed = frozenset(uid for one in media_types for uid in _OF_FRAMES[one])
+    syntaxes = listed if asked_for in ("", ANY) else listed & {asked_for}
+    if syntaxes:
+        media_type = media_types[0] if len(media_types) == 1 else ""
+        yield FrameForm(single=single, media_type=media_type, transfer_syntaxes=syntaxes)
 
 
 # --- what was stored ---------------------------------------------------------------------------------

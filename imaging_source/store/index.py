@@ -102,7 +102,7 @@ class InstanceIndex:
     ) -> None:
         self.files = files
         self._database = database
-        self._limits = limits
+        self.limits = limits
         self._character_set = character_set
 
     async def find_study(self, study_instance_uid: str) -> list[Instance]:
@@ -237,7 +237,7 @@ class InstanceIndex:
         path = await self.files.local(instance)
 
         def begin() -> Iterator[bytes]:
-            part10 = scan(path, self._limits)
+            part10 = scan(path, self.limits)
             return metadata_pieces(part10, claim_of(instance), self._character_set)
 
         pieces = await asyncio.to_thread(begin)
@@ -246,7 +246,7 @@ class InstanceIndex:
 
     async def bulk_data(self, file: Path, path: Sequence[str]) -> BulkValue | None:
         """The value at `path` of a kept file, or of one made from it; raises as `bulk_value`."""
-        return await asyncio.to_thread(bulk_value, file, path, self._limits)
+        return await asyncio.to_thread(bulk_value, file, path, self.limits)
 
     async def pixels(self, sop_instance_uid: str) -> PixelData | None:
         """Where the pixel data of an instance lie in its file; None without, or in a deflated file."""

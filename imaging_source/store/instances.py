@@ -170,12 +170,12 @@ class InstanceStore(InstanceIndex):
     ) -> tuple[SpooledFile, Part10, InstanceDescription]:
         """The file scanned and described; written anew where what stands before its data set is wrong."""
         try:
-            part10 = scan(spooled.path, self._limits)
+            part10 = scan(spooled.path, self.limits)
             identity = identify(part10, claim)
             tolerated = tolerances(part10, identity)
             if (meta := right_meta(part10, identity)) is not None:
                 spooled = self.files.with_meta(spooled, meta, part10.data_set_offset)
-                part10 = scan(spooled.path, self._limits)
+                part10 = scan(spooled.path, self.limits)
         except DicomError as error:
             raise refusal(error, claim) from None
         described = describe(
@@ -258,7 +258,7 @@ class InstanceStore(InstanceIndex):
             ) from error
 
         def alike() -> bool:
-            return content_digest(scan(path, self._limits)) == content_digest(part10)
+            return content_digest(scan(path, self.limits)) == content_digest(part10)
 
         return await asyncio.to_thread(alike)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import resource
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from struct import pack
@@ -17,13 +19,14 @@ from typing import Any, BinaryIO, Final
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
+from imaging_source.domain.pixels import PixelData, misled
 from imaging_source.store import jpeg
 from shared.dicom.content import content_digest
 from shared.dicom.data_set import Bulk, DataSet, DicomError, LongSequence, Tolerance, name
@@ -166,7 +169,11 @@ def _decode(source: Path, part10: Part10, target: Path, to: str) -> None:
             length, frames = _native(file, pixels.value)
             vr = pixels.vr if to == EXPLICIT_LE else vr
         else:
-            decode = _inflated_frames if part10.transfer_syntax_uid == DEFLATED_FRAMES else _decoded
+            decode: Callable[..., tuple[int, Iterator[bytes]]] = (
+                _inflated_frames if part10.transfer_syntax_uid == DEFLATED_FRAMES else _decoded
+            )
+            if places := misled(part10, int(data_set.get("NumberOfFrames", None) or 1)):
+                decode = partial(_decoded_apart, places)
             length, frames = decode(file, pixels.value, data_set)
         out.write(_meta(part10, to))
         _write(out, data_set[:PIXEL_DATA], to)
@@ -212,6 +219,35 @@ def _decoded(file: BinaryIO, pixels: Bulk, data_set: Dataset) -> tuple[int, Iter
         data_set.PlanarConfiguration = image_pixel["planar_configuration"]
     length = first.nbytes * options["number_of_frames"]
     return length, (array.tobytes() for array, _ in chain(((first, image_pixel),), arrays))
+
+
+def _decoded_apart(
+    places: PixelData, file: BinaryIO, _: Bulk, data_set: Dataset
+) -> tuple[int, Iterator[bytes]]:
+    """Frames each by itself, where the table of offsets would mislead."""
+    count = int(data_set.NumberOfFrames)
+    ranges = places.ranges_of(range(1, count + 1))
+    if len(ranges) != count:
+        raise ValueError("there are fewer compressed frames than the attributes say")
+    stored = {
+        keyword: data_set.get(keyword) for keyword in ("PhotometricInterpretation", "PlanarConfiguration")
+    }
+
+    def decoded(number: int) -> tuple[int, Iterator[bytes]]:
+        # What decoding said of the frame before is no longer said of this one.
+        for keyword, value in stored.items():
+            if value is not None:
+                setattr(data_set, keyword, value)
+        data_set.NumberOfFrames = 1
+        try:
+            frame = encapsulate([b"".join(_pieces(file, ranges[number]))])
+            return _decoded(BytesIO(frame), Bulk(0, len(frame)), data_set)
+        finally:
+            data_set.NumberOfFrames = count
+
+    length, first = decoded(1)
+    others = (octets for number in range(2, count + 1) for octets in decoded(number)[1])
+    return length * count, chain(first, others)
 
 
 def _inflated_frames(file: BinaryIO, pixels: Bulk, data_set: Dataset) -> tuple[int, Iterator[bytes]]:

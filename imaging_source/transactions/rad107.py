@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 
-from imaging_source.domain.bulk_data import BulkValue
+from imaging_source.domain.bulk_data import BulkValue, media_type_of
 from imaging_source.domain.instance import Instance
-from imaging_source.domain.negotiation import Acceptable, Form
+from imaging_source.domain.negotiation import Acceptable, Form, FrameForm
 from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode, choose_default
 from imaging_source.transactions.retrieval import (
     InstanceResult,
@@ -22,11 +22,13 @@ from imaging_source.transactions.retrieval import (
     Unreadable,
     events,
     files,
+    frames_of,
     local_file,
     syntax_of,
 )
 from imaging_source.unit import Access, Unit
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
+from shared.dicom.uids import UNCOMPRESSED
 from shared.errors import XdsError
 from shared.http.pieces import Piece
 from shared.messages.rad107 import EVENT_TYPE
@@ -38,7 +40,8 @@ from shared.security.caller import Caller
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrieveRequest:
     """One resource, and how it may be given: instances as `acceptable`; the value at the path `bulk` of one
-    instance, or metadata without either, in the `form`. `location` is where it is, below the base."""
+    instance, or metadata without either, in the `form`; `frames` of one instance, from 1, in one of the
+    `frame_forms`. `location` is where it is, below the base. `range` and `if_range` are the headers."""
 
     study_instance_uid: str
     series_instance_uid: str = ""
@@ -47,7 +50,11 @@ class RetrieveRequest:
     form: Form | None = None
     acceptable: Acceptable | None = None
     bulk: tuple[str, ...] = ()
+    frames: tuple[int, ...] = ()
+    frame_forms: tuple[FrameForm, ...] = ()
     if_none_match: str = ""
+    range: str = ""
+    if_range: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,9 @@ class Given:
 class RetrieveResponse:
     """The answer, and for the trail what became of each instance.
 
-    `given` are the instances that are sent, `described` those whose metadata is, read as `metadata`; `value`
-    is the bulk data of one; `reason` is shown with an error status. `base` is the URL of DICOM web services.
+    `given` are the instances that are sent, `described` those whose metadata is, read as `metadata`; `values`
+    are the bulk data or the frames of one, as the body when `single`; `reason` is shown with an error status.
+    `base` is the URL of DICOM web services.
     """
 
     status: HTTPStatus
@@ -75,7 +83,8 @@ class RetrieveResponse:
     etag: str = ""
     given: tuple[Given, ...] = ()
     described: tuple[Instance, ...] = ()
-    value: BulkValue | None = None
+    values: tuple[BulkValue, ...] = ()
+    single: bool = False
     results: tuple[InstanceResult, ...] = ()
     errors: tuple[XdsError, ...] = ()
 
@@ -107,6 +116,8 @@ async def _retrieved(unit: Unit, request: RetrieveRequest) -> RetrieveResponse:
         return _not_found(request, refused)
     if request.bulk:
         return await _bulk_data(unit, request, permitted[0], access[permitted[0].sop_instance_uid])
+    if request.frames:
+        return await _frames(unit, request, permitted[0], access[permitted[0].sop_instance_uid])
     if request.acceptable is None:
         return _described(request, permitted, access, refused)
     return await _given(unit, request, request.acceptable, permitted, access, refused)
@@ -131,8 +142,11 @@ def _refusals(shown: Sequence[Instance], access: Mapping[str, Access]) -> Iterat
             yield _result(instance, answer, failure=f"{REFUSED_BY_CONSENT}{answer.decision.reason}")
 
 
-def _not_found(request: RetrieveRequest, refused: tuple[InstanceResult, ...]) -> RetrieveResponse:
-    reason = "there is no such study, series or instance here"
+def _not_found(
+    request: RetrieveRequest,
+    refused: tuple[InstanceResult, ...],
+    reason: str = "there is no such study, series or instance here",
+) -> RetrieveResponse:
     return RetrieveResponse(
         request=request,
         status=HTTPStatus.NOT_FOUND,
@@ -170,16 +184,80 @@ async def _bulk_data(unit: Unit, request: RetrieveRequest, one: Instance, access
     value, failure = await _value(unit, one, request.bulk)
     results = (_result(one, access, failure=failure),)
     if value is None and failure:
-        return RetrieveResponse(
-            request=request,
-            status=HTTPStatus.INTERNAL_SERVER_ERROR,
-            reason="what is stored cannot be read",
-            results=results,
-            errors=(XdsError(failure),),
-        )
+        return _unreadable(request, results[0])
     if value is None:
         return _not_found(request, ())
-    return RetrieveResponse(request=request, status=HTTPStatus.OK, etag=etag, value=value, results=results)
+    return RetrieveResponse(
+        request=request,
+        status=HTTPStatus.OK,
+        etag=etag,
+        values=(value,),
+        single=request.form is Form.SINGLE_OCTETS,
+        results=results,
+    )
+
+
+async def _frames(unit: Unit, request: RetrieveRequest, one: Instance, access: Access) -> RetrieveResponse:
+    """Frames in the first form that can be."""
+    reason, decoded_size = "", one.decoded_size
+    if not one.has_pixels or max(request.frames) > one.number_of_frames:
+        return _not_found(request, (), f"there are {one.number_of_frames if one.has_pixels else 0} frames")
+    for form in request.frame_forms:
+        choice = form.choose(
+            one.transfer_syntax_uid, decoded_size=decoded_size, codecs=unit.parts.transcoder.codecs
+        )
+        if isinstance(choice, Impossible):
+            reason = reason or choice.reason
+            continue
+        frames = await frames_of(unit, one, choice, request.frames)
+        if isinstance(frames, Undecodable) and not isinstance(choice, AsStored) and form.takes_what_is_stored:
+            choice = AsStored()
+            frames = await frames_of(unit, one, choice, request.frames)
+        if isinstance(frames, Undecodable):
+            reason = frames.reason
+        elif isinstance(frames, Unreadable):
+            return _unreadable(request, _result(one, access, failure=frames.reason))
+        else:
+            return _of_frames(request, one, access, form, syntax_of(one, choice), frames)
+    return RetrieveResponse(
+        request=request,
+        status=HTTPStatus.NOT_ACCEPTABLE,
+        reason=_impossible([reason]),
+        results=(_result(one, access, failure=reason),),
+        errors=(XdsError(reason),),
+    )
+
+
+def _of_frames(
+    request: RetrieveRequest,
+    one: Instance,
+    access: Access,
+    form: FrameForm,
+    syntax: str,
+    frames: Sequence[tuple[Piece, ...]],
+) -> RetrieveResponse:
+    media_type = form.media_type or media_type_of(syntax)
+    etag = _etag(iter([(one.sop_instance_uid, one.sha256, syntax, media_type, *map(str, request.frames))]))
+    unchanged = _matches(request.if_none_match, etag)
+    told_type = media_type if syntax in UNCOMPRESSED else f"{media_type}; transfer-syntax={syntax}"
+    return RetrieveResponse(
+        request=request,
+        status=HTTPStatus.NOT_MODIFIED if unchanged else HTTPStatus.OK,
+        etag=etag,
+        values=() if unchanged else tuple(BulkValue(told_type, frame) for frame in frames),
+        single=form.single,
+        results=(_result(one, access),),
+    )
+
+
+def _unreadable(request: RetrieveRequest, result: InstanceResult) -> RetrieveResponse:
+    return RetrieveResponse(
+        request=request,
+        status=HTTPStatus.INTERNAL_SERVER_ERROR,
+        reason="what is stored cannot be read",
+        results=(result,),
+        errors=(XdsError(result.failure),),
+    )
 
 
 async def _value(unit: Unit, one: Instance, path: tuple[str, ...]) -> tuple[BulkValue | None, str]:

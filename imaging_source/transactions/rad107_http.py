@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -19,7 +20,7 @@ from imaging_source.transactions.rad107 import Given, RetrieveRequest, RetrieveR
 from shared.dicom import multipart, native_xml
 from shared.dicom.json import with_base
 from shared.dicom.uids import UID_FORM, is_uid
-from shared.http.pieces import Piece
+from shared.http.pieces import Piece, size
 from shared.http.problem import (
     BadRequest,
     HttpProblem,
@@ -27,6 +28,7 @@ from shared.http.problem import (
     NotAcceptable,
     NotFound,
 )
+from shared.http.ranges import asked_range, part_of
 from shared.messages.rad107 import EVENT_TYPE
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.served import ServedRest
@@ -40,6 +42,8 @@ _PATHS: Final = (
 )
 _METADATA: Final = "/metadata"
 _BULK_DATA: Final = "/bulkdata/{bulk:path}"
+_FRAMES: Final = "/frames/{frames}"
+_MOST_FRAMES: Final = 1_000
 _UNANSWERED: Final[Mapping[HTTPStatus, type[HttpProblem]]] = {
     kind.status: kind for kind in (NotFound, NotAcceptable, InternalProblem)
 }
@@ -54,6 +58,7 @@ async def decode(request: HttpRequest) -> RetrieveRequest:
     bulk = path_of(uids.pop("bulk", ""))
     if request.route.endswith(_BULK_DATA) and not bulk:
         raise NotFound("there is no such value; metadata name those that are given apart")
+    frames = frame_numbers(uids.pop("frames")) if "frames" in uids else ()
     if not all(map(is_uid, uids.values())):
         raise BadRequest(f"the path holds something that is no UID: {UID_FORM}")
     headers = request.headers
@@ -66,12 +71,32 @@ async def decode(request: HttpRequest) -> RetrieveRequest:
         form=_form(request.route, header, query),
         acceptable=_acceptable(request.route, header, query, single="instance" in uids),
         bulk=bulk,
+        frames=frames,
+        frame_forms=negotiation.frames(header, query, single=len(frames) == 1) if frames else (),
         if_none_match=headers.get("if-none-match", ""),
+        range=headers.get("range", ""),
+        if_range=headers.get("if-range", ""),
     )
 
 
+def frame_numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a list of frames, from 1.
+
+    Raises
+    ------
+    BadRequest
+        It is no such list, or longer than anybody needs.
+    """
+    if not re.fullmatch(r"[1-9][0-9]{0,8}(?:,[1-9][0-9]{0,8})*", text, re.ASCII):
+        raise BadRequest("frames are numbers from 1, parted by commas")
+    numbers = tuple(map(int, text.split(",")))
+    if len(numbers) > _MOST_FRAMES:
+        raise BadRequest(f"more than {_MOST_FRAMES} frames; ask for the rest in another request")
+    return numbers
+
+
 def _acceptable(route: str, header: str | None, query: str | None, *, single: bool) -> Acceptable | None:
-    if route.endswith((_METADATA, _BULK_DATA)):
+    if route.endswith((_METADATA, _BULK_DATA, _FRAMES)):
         return None
     return negotiation.instances(header, query, single=single)
 
@@ -92,10 +117,12 @@ def encode(response: RetrieveResponse) -> HttpResponse:
         raise _UNANSWERED[response.status](response.reason)
     headers = {"etag": response.etag, "cache-control": "private, no-cache"}
     media_type, pieces, stream = "", list[Piece](), None
+    if response.single:
+        return _ranged(response, response.values[0], headers)
     if response.given:
         media_type, pieces = _instances(response, response.given)
-    elif response.value is not None:
-        media_type, pieces = _value(response, response.value)
+    elif response.values:
+        media_type, pieces = _values(response, response.values)
     elif response.metadata is not None:
         media_type, stream = _metadata(response, response.metadata)
     return HttpResponse(
@@ -123,16 +150,36 @@ def _location(base: str, instance: Instance) -> str:
     )
 
 
-def _value(response: RetrieveResponse, value: BulkValue) -> tuple[str, list[Piece]]:
-    if response.request.form is Form.SINGLE_OCTETS:
-        return value.media_type, list(value.pieces)
+def _values(response: RetrieveResponse, values: Sequence[BulkValue]) -> tuple[str, list[Piece]]:
     boundary = multipart.new_boundary()
-    location = f"{response.base}{response.request.location}"
-    headers = [("Content-Type", value.media_type), ("Content-Location", location)]
-    head = multipart.part_head(boundary, headers)
-    return (
-        multipart.content_type(boundary, value.media_type),
-        [head, *value.pieces, multipart.closing(boundary)],
+    pieces: list[Piece] = []
+    places = [response.request.location]
+    if frames := response.request.frames:
+        start = response.request.location.rpartition("/")[0]
+        places = [f"{start}/{frame}" for frame in frames]
+    for value, place in zip(values, places, strict=True):
+        headers = [("Content-Type", value.media_type), ("Content-Location", f"{response.base}{place}")]
+        pieces += [multipart.part_head(boundary, headers), *value.pieces]
+    part_type = values[0].media_type.partition(";")[0]
+    return multipart.content_type(boundary, part_type), [*pieces, multipart.closing(boundary)]
+
+
+def _ranged(response: RetrieveResponse, value: BulkValue, headers: dict[str, str]) -> HttpResponse:
+    """One value as the body, or the range of it that is asked for."""
+    total = sum(map(size, value.pieces))
+    request = response.request
+    headers |= {"accept-ranges": "bytes"}
+    is_current = request.if_range in ("", response.etag)
+    place = asked_range(request.range, total) if request.range and is_current else None
+    if place is None:
+        return HttpResponse(media_type=value.media_type, headers=headers, pieces=value.pieces)
+    start, length = place
+    headers |= {"content-range": f"bytes {start}-{start + length - 1}/{total}"}
+    return HttpResponse(
+        status=HTTPStatus.PARTIAL_CONTENT,
+        media_type=value.media_type,
+        headers=headers,
+        pieces=part_of(value.pieces, start, length),
     )
 
 
@@ -168,7 +215,12 @@ SERVED: Final = ServedRest(
     number=EVENT_TYPE.code,
     name=EVENT_TYPE.text,
     routes=tuple(
-        f"GET {path}" for path in (*(p + s for p in _PATHS for s in ("", _METADATA)), _PATHS[-1] + _BULK_DATA)
+        f"GET {path}"
+        for path in (
+            *(p + s for p in _PATHS for s in ("", _METADATA)),
+            _PATHS[-1] + _BULK_DATA,
+            _PATHS[-1] + _FRAMES,
+        )
     ),
     right=Right.ASK,
     speaker=Speaker.USER,

@@ -9,12 +9,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from imaging_source.domain.frames import FramesUnclear, scanned_frames, stored_frames
 from imaging_source.domain.instance import Instance
 from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode
 from imaging_source.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.audit.patterns import InstanceReference, Side
+from shared.dicom.part10 import DicomError
 from shared.http.checked import StoreUnavailable
 from shared.http.pieces import FileRange, Piece
 from shared.security.caller import Caller
@@ -106,6 +108,25 @@ async def local_file(unit: Unit, instance: Instance, choice: Choice) -> Path | U
         return await unit.parts.instances.files.local(instance)
     except OSError as error:
         _log.error("an instance cannot be read", sha256=instance.sha256, exc_info=error)
+        return Unreadable("what is stored cannot be read")
+
+
+async def frames_of(
+    unit: Unit, instance: Instance, choice: Choice, frames: Sequence[int]
+) -> Sequence[tuple[Piece, ...]] | Unreadable:
+    """The pieces of each of `frames`, from 1, of an instance as it was chosen to be given."""
+    file = await local_file(unit, instance, choice)
+    if isinstance(file, Unreadable):
+        return file
+    instances = unit.parts.instances
+    try:
+        if isinstance(choice, AsStored) and (pixels := await instances.pixels(instance.sop_instance_uid)):
+            return await asyncio.to_thread(stored_frames, file, instance, pixels, frames)
+        return await asyncio.to_thread(scanned_frames, file, frames, instances.limits)
+    except (FramesUnclear, DicomError) as error:
+        return Undecodable(str(error))
+    except OSError as error:
+        _log.error("frames cannot be read", sha256=instance.sha256, exc_info=error)
         return Unreadable("what is stored cannot be read")
 
 

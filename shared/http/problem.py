@@ -9,6 +9,7 @@ HttpProblem
   Conflict            409  it contradicts what is there
   TooLarge            413  more than is accepted
   WrongMediaType      415  another Content-Type is needed
+  RangeProblem        416  there is nothing in the range that was asked for
   Misdirected         421  it is meant for another host
   Unprocessable       422  it was read, and cannot be answered as it is
   InternalProblem     500  our mistake
@@ -102,6 +103,16 @@ class WrongMediaType(HttpProblem):
     """The body has another Content-Type than is read here."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class RangeProblem(HttpProblem):
+    """The range that was asked for begins behind the end of what there is, `total` bytes."""
+
+    status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+
+    def __init__(self, detail: str, total: int) -> None:
+        super().__init__(detail)
+        self.headers = {"content-range": f"bytes */{total}"}  # type: ignore[misc]  # of this answer alone
 
 
 class Misdirected(HttpProblem):
