@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from conformance.plans.assertions import Provider
 from conformance.plans.catalogue import PACKS, probes
 from conformance.plans.probe import Probe, Verdict
 from conformance.plans.run import Run, chosen, run
@@ -49,6 +50,12 @@ def command(
     key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     trust: Annotated[Path | None, typer.Option(help="Authorities of the system, PEM.")] = None,
     assertion: Annotated[Path | None, typer.Option(help="File with a signed assertion to send.")] = None,
+    issuer: Annotated[str, typer.Option(help="URI of an assertion provider that the system believes.")] = "",
+    issuer_key: Annotated[
+        Path | None, typer.Option(help="Its private key, PEM: assertions are signed.")
+    ] = None,
+    issuer_certificate: Annotated[Path | None, typer.Option(help="Its certificate, PEM.")] = None,
+    audience: Annotated[str, typer.Option(help="Audience of assertions; the domain when empty.")] = "",
     folder: Annotated[Path | None, typer.Option(help="Where what was sent and came is kept.")] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write one HTML file.")] = None,
@@ -86,6 +93,7 @@ def command(
                 retrieve_location_uid=retrieve_location,
                 tls=client_context(certificate, key, trust) if certificate or trust else None,
                 assertion=assertion.read_text("utf-8").strip() if assertion else "",
+                provider=_provider(issuer, audience or f"urn:oid:{domain}", issuer_key, issuer_certificate),
                 without=frozenset(without),
             )
         )
@@ -126,6 +134,17 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         raise WrongUsage(f"{path}: not the JSON of a run; xdsi conform --json writes it") from None
     return earlier
+
+
+def _provider(issuer: str, audience: str, key: Path | None, certificate: Path | None) -> Provider | None:
+    if not issuer:
+        return None
+    if key is None or certificate is None:
+        raise WrongUsage(f"--issuer {issuer}: name its --issuer-key and --issuer-certificate")
+    try:
+        return Provider.load(issuer, audience, key, certificate)
+    except (OSError, ValueError, TypeError) as error:
+        raise WrongUsage(f"--issuer {issuer}: {error}") from None
 
 
 def _endpoints(target: list[str]) -> dict[str, str]:

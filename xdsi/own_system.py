@@ -7,23 +7,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from conformance.plans.assertions import Provider
 from conformance.plans.stand import Target
 from imaging_source.settings import ImagingSourceSettings
 from repository.settings import RepositorySettings
+from xdsi.certificates import Community, create_community
 from xdsi.community import processes, start_all, stop_all
 from xdsi.services import Service
 from xdsi.stage import Stage, free_ports, write_toml
 
 HOME = "urn:oid:2.999.71"
 #: What our services do not claim (docs/conformance-statement.md).
-WITHOUT = frozenset({"Rendered", "WADO-URI"})
+WITHOUT = frozenset({"User Required", "Rendered", "WADO-URI"})
 
 
 @contextmanager
 def own_system(folder: Path) -> Iterator[Target]:
     """The services, running until the end of the context."""
     (port,) = free_ports(1)
-    stage = Stage(folder, tls=False, changes={"home_community_id": HOME, "gateway": {"port": port}})
+    users = create_community(folder / "users", "Users")
+    changes = {
+        "home_community_id": HOME,
+        "gateway": {"port": port},
+        "assertion": {"issuers": {users.issuer: str(users.provider.certificate)}},
+    }
+    stage = Stage(folder, tls=False, changes=changes)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
     config = write_toml(folder / "gateway.toml", stage.settings(stage.community))
     gateway = list(processes((Service.GATEWAY,), environment, folder / "gateway", config=config))
@@ -32,13 +40,13 @@ def own_system(folder: Path) -> Iterator[Target]:
             pass
         for _ in start_all(gateway):
             pass
-        yield _target(stage, f"http://127.0.0.1:{port}")
+        yield _target(stage, f"http://127.0.0.1:{port}", users)
     finally:
         stop_all(gateway)
         stage.stop()
 
 
-def _target(stage: Stage, gateway: str) -> Target:
+def _target(stage: Stage, gateway: str, users: Community) -> Target:
     source = stage.load(ImagingSourceSettings, stage.north)
     return Target(
         endpoints={
@@ -56,5 +64,6 @@ def _target(stage: Stage, gateway: str) -> Target:
         home=HOME,
         repository_unique_id=stage.load(RepositorySettings, stage.north).repository_unique_id,
         retrieve_location_uid=source.retrieve_location_uid,
+        provider=Provider.load(users.issuer, source.audience, users.provider.key, users.provider.certificate),
         without=WITHOUT,
     )

@@ -15,6 +15,7 @@ from conformance.plans.registry import (
     stored_query,
     update_metadata,
 )
+from conformance.plans.xua import provider
 
 PLANS: tuple[Plan, ...] = (
     register_document_set.PLAN,
@@ -31,6 +32,7 @@ PLANS: tuple[Plan, ...] = (
     wado_uri.PLAN,
     gateway.PLAN,
     audit_repository.PLAN,
+    provider.PLAN,
 )
 
 

@@ -43,33 +43,27 @@ def _nothing(unique_id: str) -> str:
     return query_body(GET_DOCUMENTS, {"XDSDocumentEntryUniqueId": several(unique_id)})
 
 
-soap.state(
-    PLAN,
-    "XCA",
-    soap.Door(
-        "responding",
-        CROSS_QUERY,
-        f"{CROSS_QUERY}Response",
-        False,
-        lambda stand: query_body(
-            GET_DOCUMENTS, {"XDSDocumentEntryUniqueId": several(stand.oid())}, home=home(stand)
-        ),
+DOOR = soap.Door(
+    "responding",
+    CROSS_QUERY,
+    f"{CROSS_QUERY}Response",
+    False,
+    lambda stand: query_body(
+        GET_DOCUMENTS, {"XDSDocumentEntryUniqueId": several(stand.oid())}, home=home(stand)
     ),
 )
-soap.state(
-    PLAN,
-    "XCAR",
-    soap.Door(
-        "responding",
-        CROSS_RETRIEVE,
-        f"{CROSS_RETRIEVE}Response",
-        True,
-        lambda stand: (
-            "<xds:RetrieveDocumentSetRequest>"
-            f"{requested(('2.999.404', stand.oid()), home=home(stand))}</xds:RetrieveDocumentSetRequest>"
-        ),
+soap.state(PLAN, "XCA", DOOR)
+RETRIEVE_DOOR = soap.Door(
+    "responding",
+    CROSS_RETRIEVE,
+    f"{CROSS_RETRIEVE}Response",
+    True,
+    lambda stand: (
+        "<xds:RetrieveDocumentSetRequest>"
+        f"{requested(('2.999.404', stand.oid()), home=home(stand))}</xds:RetrieveDocumentSetRequest>"
     ),
 )
+soap.state(PLAN, "XCAR", RETRIEVE_DOOR)
 
 
 def _cross_find(stand: Stand, patient_id: str, **more: str) -> Reply:

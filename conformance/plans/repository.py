@@ -47,20 +47,17 @@ def retrieve(stand: Stand, *documents: tuple[str, str], actor: str = "repository
     return stand.soap(actor, Envelope(action=RETRIEVE, body=body), parts={})
 
 
-soap.state(
-    PLAN,
-    "REP",
-    soap.Door(
-        "repository",
-        RETRIEVE,
-        "urn:ihe:iti:2007:RetrieveDocumentSetResponse",
-        True,
-        lambda stand: (
-            "<xds:RetrieveDocumentSetRequest>"
-            f"{requested(('2.999.404', stand.oid()))}</xds:RetrieveDocumentSetRequest>"
-        ),
+DOOR = soap.Door(
+    "repository",
+    RETRIEVE,
+    "urn:ihe:iti:2007:RetrieveDocumentSetResponse",
+    True,
+    lambda stand: (
+        "<xds:RetrieveDocumentSetRequest>"
+        f"{requested(('2.999.404', stand.oid()))}</xds:RetrieveDocumentSetRequest>"
     ),
 )
+soap.state(PLAN, "REP", DOOR)
 
 
 def bare(stand: Stand, content: bytes = CONTENT, **changes: Any) -> Entry:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx2
 
 from conformance.envelopes import SIMPLE, Envelope, package
+from conformance.plans.assertions import Provider
 from conformance.plans.message import Reply
 from conformance.plans.probe import Exchanged, NotOffered, Unmet
 
@@ -41,6 +42,9 @@ class Target:
         By which we show a certificate and know the system's; None without TLS.
     assertion
         What is sent as the user's assertion; empty for none.
+    provider
+        The assertion provider that the system believes, by which assertions are signed; None where users are not
+        asked about.
     without
         Options that the system does not claim.
     """
@@ -52,6 +56,7 @@ class Target:
     retrieve_location_uid: str = ""
     tls: ssl.SSLContext | None = None
     assertion: str = ""
+    provider: Provider | None = None
     without: frozenset[str] = frozenset()
 
 

@@ -24,7 +24,7 @@ from shared.errors import (
     UnavailableCommunity,
     XdsError,
 )
-from shared.faults import SoapFault
+from shared.faults import WSSE, SecurityFault, SoapFault
 from shared.http.client import EgressRefused
 from shared.messages.iti18 import (
     ITI18,
@@ -108,8 +108,10 @@ async def ask_registry(unit: Unit, request: StoredQueryRequest) -> RelayedAnswer
     ------
     RegistryNotAvailable
         It does not answer, or with nothing that can be used.
+    SecurityFault
+        It refused the user's assertion, such as one for one use that was used.
     SoapFault
-        It answered with a fault.
+        It answered with another fault.
     """
     place = _Place(
         transaction=ITI18,
@@ -119,7 +121,13 @@ async def ask_registry(unit: Unit, request: StoredQueryRequest) -> RelayedAnswer
         request=replace(request, home="", octets=b""),
         stamped=True,
     )
-    return await _ask(unit, place)
+    try:
+        return await _ask(unit, place)
+    except SoapFault as fault:
+        if fault.subcode == (WSSE, "InvalidSecurityToken"):
+            # The assertion is the caller's, whom we passed on: it is theirs to hear.
+            raise SecurityFault("InvalidSecurityToken", "our registry refused the assertion") from fault
+        raise
 
 
 def _across(community: Community, request: StoredQueryRequest, links: Links) -> _Place:

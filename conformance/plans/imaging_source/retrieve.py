@@ -82,17 +82,14 @@ def delivered(reply: Reply) -> dict[str, Dataset]:
     return matches
 
 
-soap.state(
-    PLAN,
-    "SRC",
-    soap.Door(
-        "source",
-        RETRIEVE,
-        RESPONSE,
-        True,
-        lambda stand: asked("2.25.1", [("2.25.2", "2.999.404", stand.oid())]),
-    ),
+DOOR = soap.Door(
+    "source",
+    RETRIEVE,
+    RESPONSE,
+    True,
+    lambda stand: asked("2.25.1", [("2.25.2", "2.999.404", stand.oid())]),
 )
+soap.state(PLAN, "SRC", DOOR)
 
 
 _CLAUSE = "RAD TF-2 4.69.4.2"

@@ -54,17 +54,14 @@ from conformance.plans.registry.registrations import (
 from conformance.plans.stand import Stand
 
 PLAN = Plan("registry", needs=("registry",))
-soap.state(
-    PLAN,
-    "REG",
-    soap.Door(
-        "registry",
-        QUERY,
-        f"{QUERY}Response",
-        False,
-        lambda stand: query_body(GET_DOCUMENTS, {"XDSDocumentEntryUniqueId": several(stand.oid())}),
-    ),
+DOOR = soap.Door(
+    "registry",
+    QUERY,
+    f"{QUERY}Response",
+    False,
+    lambda stand: query_body(GET_DOCUMENTS, {"XDSDocumentEntryUniqueId": several(stand.oid())}),
 )
+soap.state(PLAN, "REG", DOOR)
 
 
 _STATUS = several(APPROVED)
