@@ -27,6 +27,9 @@ from shared.audit.recorder import messages, source_of
 from shared.audit.refusals import Refusals
 from shared.http.application import application
 from shared.http.health import health_routes
+from shared.pages.handles import Handles
+from shared.rest.error_form import ProblemDetails
+from shared.rest.fhir import OperationOutcome
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
 from shared.security.peer_certificate import own_node
@@ -92,12 +95,21 @@ class AuditRepository:
             certificate=settings.tls.certificate,
         )
         self._settings = settings
+        parts = Parts(
+            settings=settings,
+            trail=trail,
+            sources=self._sources,
+            keep=self.keep,
+            record=self.record,
+            handles=Handles(),
+        )
         rest = RestService(
-            unit=partial(Unit, Parts(trail, self.record)),
+            unit=partial(Unit, parts),
             authenticator=authenticator,
             recorder=self._recorder,
             settings=settings,
             metrics=metrics,
+            error_forms=(ProblemDetails(), OperationOutcome()),
         )
         self.asgi = application([*health, *rest.routes(SERVED_REST)])
 

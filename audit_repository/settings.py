@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared.settings import ServiceSettings
-from shared.settings.kinds import Bytes, Port, Seconds
+from shared.settings.kinds import Bytes, CodeWithScheme, Port, Seconds
 
 
 class AuditRepositorySettings(ServiceSettings):
@@ -42,6 +42,17 @@ class AuditRepositorySettings(ServiceSettings):
     )
     syslog_connections_per_peer: int = Field(
         16, ge=1, description="most connections of one address at a time, counted from their accept"
+    )
+    auditor_roles: tuple[CodeWithScheme, ...] = Field(
+        (),
+        examples=[["AUDITOR^^2.999.40.1"]],
+        description="roles (code^^scheme) whose users may see the trail, beside nodes of the community that "
+        "come without a user",
+    )
+    patient_roles: tuple[CodeWithScheme, ...] = Field(
+        ("PAT^^2.16.756.5.30.1.127.3.10.6",),
+        description="roles (code^^scheme) of users who are the patient that the resource-id of their "
+        "assertion names: they may see who used their own data",
     )
     checkpoint_records: int = Field(1_000, ge=1, description="records after which a checkpoint is signed")
     checkpoint_seconds: Seconds = Field(60, gt=0, description="time after which one is signed for fewer")

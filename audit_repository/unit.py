@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from audit_repository.domain.record import Record
+from audit_repository.domain.sources import Sources
+from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
 from shared.audit.events import AuditEvent
+from shared.pages.handles import Handles
 from shared.perform import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The trail, and how an event of our own comes into it."""
+    """The trail, how records of others and events of our own come into it, and what seals where a search of
+    somebody goes on."""
 
+    settings: AuditRepositorySettings
     trail: Trail
+    sources: Sources
+    keep: Callable[[Sequence[Record]], Awaitable[int]]
     record: Callable[[AuditEvent], Awaitable[None]]
+    handles: Handles
 
 
 @dataclass(slots=True)

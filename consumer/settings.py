@@ -75,14 +75,6 @@ class ConsumerSettings(ServiceSettings):
         return self.gateway_url if home_community_id not in ("", self.home_community_id) else None
 
     @property
-    def endpoint(self) -> str:
-        """Where this service is reached; an assertion may name it as its audience or recipient."""
-        if self.public_url:
-            return self.public_url.rstrip("/")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls.enabled else 'http'}://{host}:{self.port}"
-
-    @property
     def peers(self) -> tuple[str, ...]:
         """Every endpoint that this consumer may connect to."""
         return (

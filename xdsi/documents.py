@@ -122,7 +122,7 @@ _REPOSITORY = (
     "  is made again, so that older content never replaces newer.",
 )
 _NOT_YET = (
-    "ITI-81 as FHIR; WADO-URI (RAD-55), rendered resources and storage commitment at the imaging source;",
+    "FHIR in XML; WADO-URI (RAD-55), rendered resources and storage commitment at the imaging source;",
     "XCPD and PIX at the gateway, asynchronous exchange; a viewer and pages for auditors.",
 )
 

@@ -12,17 +12,27 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
+from typing import Any
 
 from audit_repository.domain.identities import FedIdentity, fed_identities
 from audit_repository.domain.sources import Sources, Standing
 from shared.audit import dicom_xml, syslog
 from shared.audit.dicom_xml import AuditMessageError, ParsedAuditMessage
-from shared.audit.events import REFUSED, AuditEvent, Participant, ParticipantObject, is_refusal
-from shared.audit.syslog import Oversized, SyslogError
+from shared.audit.events import REFUSED, Participant, ParticipantObject, is_refusal
+from shared.audit.resource import message_of_resource, resource_of
+from shared.audit.structure import NoResource, flaws, read_resource
+from shared.audit.syslog import Oversized, SyslogError, SyslogMessage
 from shared.security.caller import Node
 
 #: Longer values are searched by their beginning; PostgreSQL's indexes hold no more than 2,700 octets.
 MAX_TERM = 500
+_BLANKS = b" \t\r\n\0" + syslog.BOM
+_BEGINNING = re.compile(rb"<\?xml\s|<(?:[\w.-]+:)?AuditMessage[\s>]")
+_DECLARED = re.compile(
+    rb"""<\?xml[^>]*?encoding\s*=\s*["'](iso-8859-1|iso-8859-15|windows-1252|latin1)["'][^>]*>""",
+    re.IGNORECASE,
+)
+_LONGEST_HEADER = 2_048
 _XUA_NAME = re.compile(r"[^<>]*<(.+)@[^@]*>")
 _CX = re.compile(r"([^^]+)\^\^\^[^&]*&([^&]+)&ISO")
 
@@ -123,9 +133,51 @@ def record_of(came: bytes | Oversized, *, node: Node, received: datetime, source
 
 
 def _read(came: bytes | Oversized) -> ParsedAuditMessage:
+    """What a record says, by whichever way it came: a syslog message, or a resource of the FHIR feed."""
     if isinstance(came, Oversized):
         raise AuditMessageError(_told(came))
-    return dicom_xml.parse(syslog.parse(came).body)
+    if is_resource(came):
+        return message_of_resource(_resource(came))
+    return dicom_xml.parse(_body(came))
+
+
+def is_resource(raw: bytes) -> bool:
+    """Whether a record came as a resource: a syslog message begins with its priority."""
+    return raw.lstrip(_BLANKS).startswith(b"{")
+
+
+def _resource(raw: bytes) -> dict[str, Any]:
+    try:
+        resource = read_resource(raw)
+    except NoResource as error:
+        raise AuditMessageError(str(error)) from None
+    if flaws_found := flaws(resource):
+        raise AuditMessageError(f"{flaws_found[0].expression}: {flaws_found[0].text}")
+    return resource
+
+
+def _body(message: bytes) -> bytes:
+    """The audit message in a syslog message.
+
+    Of a header that is not of RFC 5424 nothing is needed: old senders write that of RFC 3164, leave fields
+    out, put blanks into names or write none at all. Behind the message some end a line or a text (NUL).
+    """
+    try:
+        body = syslog.parse(message).body
+    except SyslogError:
+        begun = _BEGINNING.search(message, 0, _LONGEST_HEADER)
+        if begun is None:
+            raise
+        body = message[begun.start() :]
+    return _in_utf8(body.strip(_BLANKS))
+
+
+def _in_utf8(body: bytes) -> bytes:
+    """A message that declares one of the single-byte encodings that old systems write, in UTF-8."""
+    declared = _DECLARED.match(body)
+    if declared is None:
+        return body
+    return body[declared.end() :].decode(declared[1].decode(), "replace").encode()
 
 
 def _cut(frame: Oversized) -> bytes:
@@ -196,10 +248,28 @@ def patient_term(patient_id: str) -> str:
     return f"{match[1]}^^^&{match[2]}&ISO" if match else patient_id
 
 
-def message_of(record_raw: bytes) -> AuditEvent | None:
-    """The event in a record, or None when it is unparsed."""
+def syslog_message(record_raw: bytes) -> SyslogMessage | None:
+    """A record as the message of RFC 5424 that it is, or None."""
     try:
-        return _read(record_raw).event
+        return syslog.parse(record_raw)
+    except SyslogError:
+        return None
+
+
+def message_of(record_raw: bytes) -> ParsedAuditMessage | None:
+    """What a record says, or None when it is unparsed."""
+    try:
+        return _read(record_raw)
+    except (SyslogError, AuditMessageError):
+        return None
+
+
+def resource_in(record_raw: bytes) -> dict[str, Any] | None:
+    """A record as AuditEvent: the very one that came, or the one of its message; None when it is unparsed."""
+    try:
+        if is_resource(record_raw):
+            return _resource(record_raw)
+        return resource_of(_read(record_raw))
     except (SyslogError, AuditMessageError):
         return None
 

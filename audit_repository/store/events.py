@@ -62,6 +62,9 @@ _INSERT_CHECKPOINT = insert(audit_checkpoint).values(
     {column.name: bindparam(column.name) for column in audit_checkpoint.c}
 )
 _KNOWN = select(audit_record.c.digest).where(in_list(audit_record.c.digest, "digests"))
+_PLACES = select(audit_record.c.digest, audit_record.c.sequence).where(
+    in_list(audit_record.c.digest, "digests")
+)
 _HEAD = select(*audit_head.c).order_by(audit_head.c.number.desc()).limit(1)
 _LAST_CHECKPOINT = select(*audit_checkpoint.c).order_by(audit_checkpoint.c.sequence.desc()).limit(1)
 _CHECKPOINTS = (
@@ -315,6 +318,11 @@ class Trail:
             rows = await self.database.fetch(self._statement(criteria), **terms | {"patient": patient})
             places.update(map(tuple, rows))
         return sorted(places, reverse=True)[: criteria.limit]
+
+    async def places(self, records: Iterable[Record]) -> dict[str, int]:
+        """Where records stand that were appended, now or before: the sequence for each digest."""
+        rows = await self.database.fetch(_PLACES, digests=[record.digest for record in records])
+        return {row[0]: row[1] for row in rows}
 
     async def record(self, sequence: int) -> StoredRecord | None:
         """The record in this place."""

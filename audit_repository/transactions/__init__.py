@@ -1,10 +1,15 @@
-"""What the audit repository serves: ITI-20, and a search in the manner of ITI-81."""
+"""What the audit repository serves: ITI-20 by the FHIR feed, ITI-81, ITI-82, and a search of our own."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from audit_repository.transactions import iti81
+from audit_repository.transactions import iti20_feed, iti81, iti82, trail
 from shared.rest.served import ServedRest
 
-SERVED_REST: tuple[ServedRest[Any, Any], ...] = iti81.SERVED
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
+    *trail.SERVED,
+    *iti20_feed.SERVED,
+    *iti81.SERVED,
+    iti82.SERVED,
+)

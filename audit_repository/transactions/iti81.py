@@ -1,247 +1,407 @@
-"""The trail is asked: a search by what ITI-81 asks by, as JSON, for this product's own pages and command
-line.
+"""Retrieve ATNA Audit Event [ITI-81]: AuditEvents by what they say (RESTful ATNA; FHIR R4).
 
-Every use is itself an event, kept before the answer leaves (DICOM PS3.15 A.5.3.2, Audit Log Used). The
-trail is shown to nodes of this community, to those that have the right, and to users nowhere yet.
+Every use is itself an event, kept before the answer leaves. Auditors see the whole trail; a patient sees, at
+an address of its own, who used the data of that patient.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
-from datetime import datetime
-from typing import Any
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import urlencode
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-
-from audit_repository.domain.nodes import named_by
-from audit_repository.domain.record import instant, is_patient, message_of, name_id, patient_term, term
-from audit_repository.store.events import Search, StoredRecord
-from audit_repository.store.verification import verify
+from audit_repository.domain.parameters import PARAMETERS, Asked, Criterion, Kind, Token
+from audit_repository.domain.record import RecordState, instant, is_resource, patient_term, resource_in, term
+from audit_repository.domain.sources import Standing
+from audit_repository.store.events import StoredRecord
+from audit_repository.store.identities import identities
+from audit_repository.store.selection import Narrowing, Position, Selection, selected
+from audit_repository.transactions.iti20_feed import base_of
+from audit_repository.transactions.log_use import ITI81, check_auditor, own_patients, used
+from audit_repository.transactions.reading import continuation, refused, search_of
 from audit_repository.unit import Unit
-from shared.audit import patterns
-from shared.audit.events import (
-    REFUSED,
-    AuditEvent,
-    Coded,
-    Outcome,
-    Participant,
-    ParticipantObject,
-    ihe,
-    is_refusal,
-)
-from shared.http.problem import BadRequest, NotFound
-from shared.rest.message import HttpRequest, JsonBody, json_response
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.resource import Resource
+from shared.http.problem import NotFound
+from shared.pages.visitors import Visitor
+from shared.rest.fhir import OperationOutcome, check_format, resource_response, search_parameters
+from shared.rest.message import HttpRequest
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
 from shared.security.rights import Right
+from shared.security.speaker import Speaker
 
-ITI81 = ihe("ITI-81", "Retrieve ATNA Audit Event")
-MOST_RECORDS = 500
-#: Of the number of a record in decimal digits: numbers have 63 bits.
-_DIGITS = 18
-
-
-class Nothing(BaseModel):
-    """An object without members, or no body at all."""
+#: Records that one page looks at; beyond them it ends early, and the next goes on.
+MOST_SCANNED: Final = 5_000
+STANDING: Final = "urn:xdsi:standing"
+_LONGEST: Final = 4 * 1024
+_DIGITS: Final = 18
 
 
-class SearchRequest(BaseModel):
-    """What to find; everything that is given must hold."""
+class Continued(StrEnum):
+    """What is sealed into a link to the next page."""
 
-    model_config = ConfigDict(extra="forbid")
+    SEARCH = "audit search"
 
-    patient: str = Field("", max_length=1_000, description="CX of the patient")
-    user: str = Field("", max_length=1_000, description="NameID, or any UserID or UserName")
-    type: str = Field("", max_length=100, description="EventTypeCode or EventID, for example ITI-18")
-    object: str = Field(
-        "", max_length=1_000, description="uniqueId, Study Instance UID or another object's id"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """A search, and its parameters as they came."""
+
+    search: Asked
+    parameters: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """AuditEvents of one page, and where the search goes on."""
+
+    events: tuple[dict[str, Any], ...]
+    position: Position
+    more: bool
+
+
+# --- what is asked -----------------------------------------------------------------------------------
+
+
+async def decode_search(request: HttpRequest) -> Retrieval:
+    """The parameters of a search.
+
+    Raises
+    ------
+    BadRequest
+        One cannot be read, or is not supported.
+    """
+    check_format(request)
+    parameters = await search_parameters(request)
+    strict = "handling=strict" in request.headers.get("prefer", "").replace(" ", "")
+    if len(octets := urlencode(parameters).encode()) > _LONGEST:
+        raise refused("too-long", f"the parameters are longer than {_LONGEST} octets")
+    cursor = dict(parameters).get("_cursor", "")
+    return Retrieval(
+        search=Asked(cursor=cursor) if cursor else search_of(parameters, strict=strict), parameters=octets
     )
-    source: str = Field("", max_length=1_000, description="AuditSourceID")
-    address: str = Field("", max_length=1_000, description="NetworkAccessPointID")
-    node: str = Field(
-        "",
-        max_length=1_000,
-        description="the node that delivered the record: its subject DN, the SHA-256 of its certificate, "
-        "or its address",
-    )
-    standing: str = Field(
-        "",
-        pattern="^(|proved|claimed|mismatched|unknown)$",
-        description="whether the record's source is the node that delivered it",
-    )
-    outcome: str = Field(
-        "", pattern="^(|success|failure|refused)$", description="success, failure, refused or empty"
-    )
-    since: AwareDatetime | None = Field(None, description="EventDateTime from here on")
-    until: AwareDatetime | None = Field(None, description="EventDateTime before this")
-    unparsed: bool = Field(False, description="only records that could not be read")
-    before: int = Field(2**62, ge=1, le=2**62, description="only records below this sequence: the next page")
-    limit: int = Field(100, ge=1, le=MOST_RECORDS, description="most records in the answer")
-
-    def search(self) -> Search:
-        """As the store is asked."""
-        return Search(
-            patient=term(patient_term(self.patient)),
-            user=term(self.user),
-            type=term(self.type),
-            object=term(self.object),
-            source=term(self.source),
-            address=term(self.address),
-            **named_by(self.node),
-            standing=self.standing,
-            since=_bound(self.since),
-            until=_bound(self.until),
-            outcome=REFUSED if self.outcome == REFUSED else "",
-            failed={"failure": True, "success": False}.get(self.outcome),
-            unparsed=self.unparsed,
-            before=self.before,
-            limit=self.limit,
-        )
 
 
-def _bound(moment: datetime | None) -> str:
-    return "" if moment is None else instant(moment)
+async def decode_id(request: HttpRequest) -> int:
+    """Which AuditEvent is asked for; 0 is none."""
+    check_format(request)
+    text = request.parameters["id"]
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else 0
 
 
-# --- the three ---------------------------------------------------------------------------------------
+# --- what is done ------------------------------------------------------------------------------------
 
 
-async def search(unit: Unit, request: SearchRequest) -> dict[str, Any]:
-    """Find records, the latest first."""
-    await unit.used(_use(unit.caller))
-    records = await unit.parts.trail.search(request.search())
-    shown = await asyncio.to_thread(lambda: list(map(show, records)))
-    return {"records": shown, "before": records[-1].sequence if records else None}
+async def retrieve(unit: Unit, request: Retrieval) -> dict[str, Any]:
+    """Find AuditEvents, the latest first."""
+    check_auditor(unit.caller, unit.parts.settings.auditor_roles)
+    await unit.used(used(unit.caller, search=request.parameters))
+    return await _page(unit, request, ())
 
 
-async def raw(unit: Unit, sequence: int) -> dict[str, Any]:
-    """The octets of one record, as they came."""
-    await unit.used(_use(unit.caller))
+async def retrieve_own(unit: Unit, request: Retrieval) -> dict[str, Any]:
+    """Find the AuditEvents about the patient who asks, the latest first."""
+    own = own_patients(unit.caller, unit.parts.settings.patient_roles)
+    await unit.used(used(unit.caller, search=request.parameters))
+    return await _page(unit, request, own)
+
+
+async def read(unit: Unit, sequence: int) -> dict[str, Any]:
+    """Give one AuditEvent."""
+    check_auditor(unit.caller, unit.parts.settings.auditor_roles)
+    await unit.used(used(unit.caller))
     record = await unit.parts.trail.record(sequence)
-    if record is None:
-        raise NotFound(f"there is no record {sequence}")
-    return {**_head(record), "raw": record.record.raw.decode("utf-8", "backslashreplace")}
+    resource = None if record is None else event_of(record)
+    if resource is None:
+        raise NotFound("there is no AuditEvent of this id")
+    return resource
 
 
-async def verification(unit: Unit, _: Nothing) -> dict[str, Any]:
-    """Verify the chain of the whole trail, and its signatures."""
-    await unit.used(_use(unit.caller))
-    return asdict(await verify(unit.parts.trail.database, unit.parts.trail.folder))
+async def _page(unit: Unit, request: Retrieval, own: tuple[str, ...]) -> dict[str, Any]:
+    search, position = _continued(unit, request.search)
+    of_whom = search.with_patients([_token(patient_term(one)) for one in own]) if own else search
+    page = await find(unit, await with_merged(unit, of_whom), position, own=frozenset(own))
+    return _bundle(unit, search, page, first=not position.sequence)
 
 
-async def decode_sequence(request: HttpRequest) -> int:
-    """Which record is asked for."""
-    text = request.parameters["sequence"]
-    if not text.isascii() or not text.isdecimal() or len(text) > _DIGITS:
-        raise BadRequest("the number of a record is needed")
-    return int(text)
+def _continued(unit: Unit, search: Asked) -> tuple[Asked, Position]:
+    """What is asked, and from where on: by the link of a page before, or from the newest record on."""
+    if not search.cursor:
+        return search, Position(upto=unit.parts.trail.sequence)
+    parameters, upto, time, sequence = continuation(
+        unit.parts.handles, Continued.SEARCH, _holder(unit.caller), search.cursor
+    )
+    return (
+        search_of((name, value) for name, value in json.loads(parameters)),
+        Position(upto=int(upto), event_time=time, sequence=int(sequence)),
+    )
 
 
-def audit(_: Any, __: Any, caller: Caller, outcome: Outcome) -> tuple[AuditEvent, ...]:
-    """Describe a use that failed; its beginning is recorded before anything is found."""
-    return (_use(caller, outcome),)
+def _holder(caller: Caller) -> str:
+    return f"{caller.endpoint.removesuffix('/_search')} {Visitor.of(caller).holder}"
 
 
-def _use(caller: Caller, outcome: Outcome = Outcome.SUCCESS) -> AuditEvent:
-    return patterns.log_used(ITI81, caller, caller.endpoint, outcome)
+async def with_merged(unit: Unit, search: Asked) -> Asked:
+    """The search, also for ids that were merged into those of the patients it names."""
+    return replace(search, criteria=tuple([await _merged(unit, one) for one in search.criteria]))
 
 
-# --- how a record is shown ---------------------------------------------------------------------------
+async def _merged(unit: Unit, criterion: Criterion) -> Criterion:
+    if criterion.name != "patient.identifier":
+        return criterion
+    tokens = dict.fromkeys(criterion.tokens)
+    for token in criterion.tokens:
+        for patient in await identities(unit.parts.trail.database, term(_cx(token))):
+            tokens |= {_token(patient): None}
+    return replace(criterion, tokens=tuple(tokens))
 
 
-def show(item: StoredRecord) -> dict[str, Any]:
-    """A record as JSON; an unparsed one with its reason and no more."""
-    event = message_of(item.record.raw)
-    if event is None:
-        return {**_head(item), "reason": item.record.reason}
+def _cx(token: Token) -> str:
+    """The patient of a token as the index has it."""
+    if token.system and token.system.startswith("urn:oid:"):
+        return f"{token.code}^^^&{token.system.removeprefix('urn:oid:')}&ISO"
+    return patient_term(token.code)
+
+
+def _token(patient: str) -> Token:
+    identifier, _, authority = patient.partition("^^^&")
+    if not authority:
+        return Token(None, patient)
+    return Token(f"urn:oid:{authority.removesuffix('&ISO')}", identifier)
+
+
+async def find(unit: Unit, search: Asked, position: Position, *, own: frozenset[str] = frozenset()) -> Found:
+    """The AuditEvents of the next page."""
+    selection = Selection(
+        narrowings=tuple(_narrowings(search)),
+        since="" if search.since is None else instant(search.since),
+        until="9999" if search.until is None else instant(search.until),
+        newest_first=search.newest_first,
+        position=position,
+    )
+    events: list[dict[str, Any]] = []
+    scanned = 0
+    while scanned < MOST_SCANNED:
+        selection = replace(selection, position=position)
+        records = await selected(unit.parts.trail.database, selection)
+        room = search.count - len(events)
+        matching, last = await asyncio.to_thread(_matching, records, search, room, own)
+        events += matching
+        if last is not None:
+            position = replace(position, event_time=last.record.event_time, sequence=last.sequence)
+        full = len(events) == search.count
+        if full or len(records) < selection.limit:
+            more = len(records) == selection.limit or (full and records[-1] is not last)
+            return Found(events=tuple(events), position=position, more=more)
+        scanned += len(records)
+    return Found(events=tuple(events), position=position, more=True)
+
+
+def _matching(
+    records: list[StoredRecord], search: Asked, room: int, own: frozenset[str]
+) -> tuple[list[dict[str, Any]], StoredRecord | None]:
+    """At most `room` AuditEvents that match, and the last record that was looked at."""
+    events: list[dict[str, Any]] = []
+    last = None
+    for record in records:
+        if len(events) == room:
+            break
+        last = record
+        event = event_of(record)
+        if event is None or not search.matches(event):
+            continue
+        if not own:
+            events.append(event)
+        elif record.record.standing is not Standing.MISMATCHED:
+            events.append(_for_the_patient(event))
+    return events, last
+
+
+def _narrowings(search: Asked) -> Iterable[Narrowing]:
+    """By what the index finds all that can match, and little else."""
+    for criterion in search.criteria:
+        parameter = PARAMETERS[criterion.name]
+        if not parameter.terms or any(not token.code for token in criterion.tokens):
+            continue
+        if parameter.kind is Kind.STRING:
+            # The index knows cases, the parameter does not.
+            continue
+        patterns: list[str] = []
+        values: list[str] = []
+        for token in criterion.tokens:
+            values += {term(token.code), term(token.code.removeprefix("urn:oid:"))}
+            if "patient" in parameter.terms:
+                values.append(term(_cx(token)))
+                if not (token.system and token.system.startswith("urn:oid:")) and "^" not in token.code:
+                    patterns.append(f"{term(token.code)}^^^%")
+        yield Narrowing(kinds=parameter.terms, values=tuple(values), patterns=tuple(patterns))
+
+
+# --- what is answered --------------------------------------------------------------------------------
+
+
+def event_of(item: StoredRecord) -> dict[str, Any] | None:
+    """A record as AuditEvent with its id; None when it could not be read."""
+    if item.record.state is RecordState.UNPARSED:
+        return None
+    resource = resource_in(item.record.raw)
+    if resource is None:
+        return None
+    meta = resource.get("meta")
+    meta_of_sender = meta if isinstance(meta, Mapping) and is_resource(item.record.raw) else {}
+    tags = meta_of_sender.get("tag", ())
+    meta_of_ours = {
+        "lastUpdated": item.record.received,
+        "tag": [
+            *(tags if isinstance(tags, list) else ()),
+            {"system": STANDING, "code": item.record.standing.value},
+        ],
+    }
     return {
-        **_head(item),
-        "time": item.record.event_time,
-        "event": _coded(event.event_id),
-        "types": list(map(_coded, event.event_types)),
-        "action": event.action,
-        "outcome": int(event.outcome),
-        "description": event.outcome_description,
-        "refused": is_refusal(event),
-        "source": item.record.source,
-        "purposes": list(map(_coded, event.purposes)),
-        "participants": list(map(_participant, event.participants)),
-        "patients": [patient.object_id for patient in event.objects if is_patient(patient)],
-        "objects": [_object(other) for other in event.objects if not is_patient(other)],
+        "resourceType": "AuditEvent",
+        "id": str(item.sequence),
+        "meta": {**meta_of_sender, **meta_of_ours},
+        **{name: value for name, value in resource.items() if name not in ("resourceType", "id", "meta")},
     }
 
 
-def _head(item: StoredRecord) -> dict[str, Any]:
-    record = item.record
+def _for_the_patient(event: Resource) -> dict[str, Any]:
+    """An event as its patient sees it: what was searched by, and further patients, are left out."""
+    entities = [
+        {name: value for name, value in entity.items() if name not in ("query", "detail", "description")}
+        for entity in event.get("entity", ())
+        if entity.get("what", {}).get("type") != "Patient"
+    ]
+    members = {name: value for name, value in event.items() if name not in ("entity", "contained", "text")}
+    return {**members, **({"entity": entities} if entities else {})}
+
+
+def _bundle(unit: Unit, search: Asked, page: Found, *, first: bool) -> dict[str, Any]:
+    address = unit.caller.endpoint.removesuffix("/_search")
+    links = [{"relation": "self", "url": f"{address}?{urlencode(search.understood)}"}]
+    if page.more:
+        position = page.position
+        cursor = unit.parts.handles.seal(
+            Continued.SEARCH,
+            _holder(unit.caller),
+            json.dumps(search.understood),
+            str(position.upto),
+            position.event_time,
+            str(position.sequence),
+        )
+        links.append({"relation": "next", "url": f"{address}?_cursor={cursor}"})
+    entries = [
+        {
+            "fullUrl": f"{base_of(address)}/AuditEvent/{event['id']}",
+            "resource": event,
+            "search": {"mode": "match"},
+        }
+        for event in page.events
+    ]
     return {
-        "sequence": item.sequence,
-        "received": record.received,
-        "peer": record.peer,
-        "subject": record.subject,
-        "fingerprint": record.fingerprint,
-        "standing": record.standing.value,
-        "state": record.state.value,
+        "resourceType": "Bundle",
+        "type": "searchset",
+        **({"total": len(entries)} if first and not page.more else {}),
+        "link": links,
+        **({"entry": entries} if entries else {}),
     }
 
 
-def _coded(code: Coded) -> dict[str, str]:
-    return {"code": code.code, "system": code.system, "text": code.text}
+# --- what is served ----------------------------------------------------------------------------------
 
 
-def _participant(participant: Participant) -> dict[str, Any]:
+def audit(
+    request: Retrieval, _: dict[str, Any] | None, caller: Caller, outcome: Outcome
+) -> tuple[AuditEvent, ...]:
+    """Describe a search that failed; its beginning is recorded before anything is found."""
+    return (used(caller, outcome, search=request.parameters),)
+
+
+def audit_read(_: int, __: dict[str, Any] | None, caller: Caller, outcome: Outcome) -> tuple[AuditEvent, ...]:
+    """Describe a reading that failed."""
+    return (used(caller, outcome),)
+
+
+async def decode_nothing(request: HttpRequest) -> None:
+    """Nothing but the form of the answer."""
+    check_format(request)
+
+
+async def capabilities(unit: Unit, _: None) -> dict[str, Any]:
+    """Tell what is served here (CapabilityStatement)."""
+    parameters = [{"name": "date", "type": "date"}]
+    parameters += [{"name": name, "type": parameter.kind.value} for name, parameter in PARAMETERS.items()]
     return {
-        "user_id": participant.user_id,
-        "user_name": participant.user_name,
-        "name_id": name_id(participant.user_name or participant.user_id),
-        "process": participant.alternative_user_id,
-        "requestor": participant.requestor,
-        "roles": list(map(_coded, participant.roles)),
-        "address": participant.network_id,
-    }
-
-
-def _object(item: ParticipantObject) -> dict[str, Any]:
-    return {
-        "id": item.object_id,
-        "id_type": _coded(item.id_type),
-        "role": item.role,
-        "name": item.name,
-        "query": None if item.query is None else item.query.decode("utf-8", "backslashreplace"),
-        "details": {kind: value.decode("utf-8", "backslashreplace") for kind, value in item.details},
-        "instances": sum(number for _, number in item.sop_classes),
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": "2026-11-30",
+        "kind": "instance",
+        "implementation": {"description": "audit record repository", "url": base_of(unit.caller.endpoint)},
+        "fhirVersion": "4.0.1",
+        "format": ["json"],
+        "rest": [
+            {
+                "mode": "server",
+                "interaction": [{"code": "batch"}],
+                "resource": [
+                    {
+                        "type": "AuditEvent",
+                        "interaction": [{"code": "create"}, {"code": "read"}, {"code": "search-type"}],
+                        "searchParam": parameters,
+                    }
+                ],
+            }
+        ],
     }
 
 
 SERVED: tuple[ServedRest[Any, Any], ...] = (
     ServedRest(
-        name="Search the trail",
-        routes=("POST /api/search",),
+        number="ITI-81",
+        name="Retrieve ATNA Audit Event",
+        routes=("GET /fhir/AuditEvent", "POST /fhir/AuditEvent/_search"),
         right=Right.TRAIL,
-        decode=JsonBody(SearchRequest),
-        handle=search,
+        decode=decode_search,
+        handle=retrieve,
         audit=audit,
-        event=ITI81,
-        encode=json_response,
+        encode=resource_response,
+        error_form=OperationOutcome,
     ),
     ServedRest(
-        name="Record as received",
-        routes=("GET /api/records/{sequence}/raw",),
+        name="Read AuditEvent",
+        routes=("GET /fhir/AuditEvent/{id}",),
         right=Right.TRAIL,
-        decode=decode_sequence,
-        handle=raw,
-        audit=audit,
+        decode=decode_id,
+        handle=read,
+        audit=audit_read,
         event=ITI81,
-        encode=json_response,
+        encode=resource_response,
+        error_form=OperationOutcome,
     ),
     ServedRest(
-        name="Verify the trail",
-        routes=("POST /api/verify",),
-        right=Right.TRAIL,
-        decode=JsonBody(Nothing),
-        handle=verification,
+        name="Retrieve own AuditEvents",
+        routes=("GET /own/fhir/AuditEvent", "POST /own/fhir/AuditEvent/_search"),
+        right=Right.ASK,
+        speaker=Speaker.USER,
+        decode=decode_search,
+        handle=retrieve_own,
         audit=audit,
         event=ITI81,
-        encode=json_response,
+        encode=resource_response,
+        error_form=OperationOutcome,
+    ),
+    ServedRest(
+        name="Capabilities",
+        routes=("GET /fhir/metadata",),
+        right=None,
+        decode=decode_nothing,
+        handle=capabilities,
+        encode=resource_response,
+        error_form=OperationOutcome,
     ),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from consumer.pages.criteria import StudySearch
 from consumer.pages.page import PageUnit, page_served
 from shared.pages.browser import Browser, decode_browser
-from shared.pages.forms import Form, FormBody, of_our_pages
+from shared.pages.forms import FormBody, SentForm, of_our_pages
 from shared.pages.page import Page, see
 from shared.rest.message import HttpRequest
 
@@ -35,7 +35,7 @@ async def home(unit: PageUnit, browser: Browser) -> Page:
 
 
 @of_our_pages
-async def search(unit: PageUnit, form: Form[StudySearch]) -> str:
+async def search(unit: PageUnit, form: SentForm[StudySearch]) -> str:
     """Take the search form, and lead to what is found."""
     workplace = unit.parts.workplace
     criteria = form.fields.criteria(workplace.affinity_domain)

@@ -60,6 +60,8 @@ from shared.security.caller import Caller
 _ERASED = 15
 # Of the cross-gateway transactions this one alone spells the community as queries do (RAD TF-3 4.75.5).
 _SPELLS_HOME_AS_QUERIES = "RAD-75"
+# What was looked for in the trail.
+SEARCH = "Search"
 # An id is never absent from a record, whatever the request left out.
 _UNKNOWN = "unknown"
 
@@ -161,9 +163,24 @@ def search(
     )
 
 
-def log_used(transaction: Coded, caller: Caller, uri: str, outcome: Outcome = Outcome.SUCCESS) -> AuditEvent:
-    """The trail itself was read (DICOM PS3.15 A.5.3.2); `uri` is the search."""
-    log = ParticipantObject(object_id=uri, id_type=URI, type_code=2, role=13, name=AUDIT_LOG_NAME)
+def log_used(
+    transaction: Coded,
+    caller: Caller,
+    uri: str,
+    outcome: Outcome = Outcome.SUCCESS,
+    *,
+    search: bytes = b"",
+    description: str = "",
+) -> AuditEvent:
+    """The trail itself was read (DICOM PS3.15 A.5.3.2): at `uri`, by the parameters `search`."""
+    log = ParticipantObject(
+        object_id=uri,
+        id_type=URI,
+        type_code=2,
+        role=13,
+        name=AUDIT_LOG_NAME,
+        details=((SEARCH, search),) if search else (),
+    )
     return AuditEvent(
         event_id=AUDIT_LOG_USED,
         action="R",
@@ -171,6 +188,7 @@ def log_used(transaction: Coded, caller: Caller, uri: str, outcome: Outcome = Ou
         event_types=(transaction,),
         participants=http_push_participants(caller, server=True),
         objects=(log,),
+        outcome_description=description,
         purposes=purposes(caller.user),
     )
 

@@ -46,7 +46,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form(Generic[Fields]):
+class SentForm(Generic[Fields]):
     """A form that was sent by a browser."""
 
     browser: Browser
@@ -63,7 +63,7 @@ class Forms:
         """The token for forms in a browser."""
         return hmac.new(self._key, browser.number.encode(), sha256).hexdigest()
 
-    def check(self, form: Form[Any]) -> None:
+    def check(self, form: SentForm[Any]) -> None:
         """Let a form pass that is from one of our pages in its browser.
 
         Raises
@@ -77,12 +77,12 @@ class Forms:
 
 
 def of_our_pages(
-    handle: Callable[[Any, Form[Fields]], Awaitable[Answer]],
-) -> Callable[[Any, Form[Fields]], Awaitable[Answer]]:
+    handle: Callable[[Any, SentForm[Fields]], Awaitable[Answer]],
+) -> Callable[[Any, SentForm[Fields]], Awaitable[Answer]]:
     """`handle`, for forms of our own pages alone; the parts of its unit have the `forms`."""
 
     @wraps(handle)
-    async def checked(unit: Any, form: Form[Fields]) -> Answer:
+    async def checked(unit: Any, form: SentForm[Fields]) -> Answer:
         unit.parts.forms.check(form)
         return await handle(unit, form)
 
@@ -104,7 +104,7 @@ class FormBody(Generic[Fields]):
     kind: type[Fields]
     media_type: str = URL_ENCODED
 
-    async def __call__(self, request: HttpRequest) -> Form[Fields]:
+    async def __call__(self, request: HttpRequest) -> SentForm[Fields]:
         """Read the form."""
         _from_our_origin(request)
         values = await _values(request, self.kind.model_fields)
@@ -112,7 +112,7 @@ class FormBody(Generic[Fields]):
             fields = self.kind.model_validate(values)
         except ValidationError:
             raise BadRequest("a field of the form does not hold what it is for") from None
-        return Form(browser=Browser.of(request), fields=fields)
+        return SentForm(browser=Browser.of(request), fields=fields)
 
 
 async def _values(request: HttpRequest, names: Iterable[str]) -> dict[str, str | bytes]:

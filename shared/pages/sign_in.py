@@ -8,7 +8,7 @@ from typing import Any
 from shared.audit.events import LOGIN, LOGOUT, AuditEvent, Outcome, user_authentication
 from shared.http.problem import BadRequest, Unavailable
 from shared.pages.browser import Browser, decode_browser
-from shared.pages.forms import MULTIPART, Form, FormBody, FormFields, of_our_pages
+from shared.pages.forms import MULTIPART, FormBody, FormFields, SentForm, of_our_pages
 from shared.pages.page import Page, PageParts, PageUnit, page_served, see
 from shared.pages.sessions import TooManySessions
 from shared.pages.visitors import SignInNeeded, Visitor
@@ -51,7 +51,7 @@ async def form(unit: PageUnit[PageParts], browser: Browser) -> Page:
 
 
 @of_our_pages
-async def sign_in(unit: PageUnit[PageParts], sent_form: Form[AssertionFile]) -> SignedIn:
+async def sign_in(unit: PageUnit[PageParts], sent_form: SentForm[AssertionFile]) -> SignedIn:
     """Begin a session with an assertion."""
     browser, parts = sent_form.browser, unit.parts
     if not sent_form.fields.assertion:
@@ -76,7 +76,7 @@ def encode_sign_in(signed_in: SignedIn) -> HttpResponse:
 
 
 @of_our_pages
-async def sign_out(unit: PageUnit[PageParts], sent_form: Form[FormFields]) -> SignedOut:
+async def sign_out(unit: PageUnit[PageParts], sent_form: SentForm[FormFields]) -> SignedOut:
     """End the session of the browser."""
     session = unit.parts.sessions.close(sent_form.browser.number)
     return SignedOut(browser=sent_form.browser, visitor=session.visitor if session else None)

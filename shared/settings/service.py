@@ -213,6 +213,14 @@ class ServiceSettings(OwnedSettings):
         return self.registry_urls.get(transaction, self.registry_url)
 
     @property
+    def endpoint(self) -> str:
+        """Where this service is reached; an assertion may name it as its audience or recipient."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls.enabled else 'http'}://{host}:{self.port}"
+
+    @property
     def registry_endpoints(self) -> tuple[str, ...]:
         """Every address of the registry."""
         return (self.registry_url, *self.registry_urls.values())

@@ -229,8 +229,9 @@ def an_empty_query() -> bytes:
     return b'<AdhocQueryRequest xmlns="urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0"/>'
 
 
-def test_what_needs_no_right_is_the_way_in_and_nothing_else():
+def test_what_needs_no_right_is_the_way_in_or_a_description():
     assert {route for route, right in RIGHTS.items() if right is None} == {
+        "GET /fhir/metadata",
         "GET /sign-in",
         "GET /style.css",
         "POST /sign-out",

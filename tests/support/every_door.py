@@ -52,7 +52,7 @@ from shared.soap.envelope import encode_request
 from shared.soap.package import write_package
 from shared.soap.served import Served
 from tests.support.audit import SOURCE, an_event
-from tests.support.certificates import assertion_for
+from tests.support.certificates import RADIOLOGIST, assertion_for
 from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10
 from tests.support.dimse import STUDY_FIND, STUDY_GET, STUDY_MOVE, identifier
@@ -171,6 +171,7 @@ async def a_house(
         **(trust or {}),
         **changes,
     }
+    given["audit_repository"] = {"auditor_roles": (str(RADIOLOGIST),), **given.get("audit_repository", {})}
     async with AsyncExitStack() as stack:
         for name, (module, settings_class) in SERVICES.items():
             own = {name: value for name, value in given.items() if name not in _TABLES}

@@ -15,7 +15,9 @@ from typing import Any
 
 from lxml import etree
 
-from audit_repository.transactions import iti81
+from audit_repository.domain.parameters import Asked
+from audit_repository.transactions import SERVED_REST as TRAIL_REST
+from audit_repository.transactions.iti81 import Retrieval
 from consumer.domain.study import RequestedInstance
 from consumer.transactions import access
 from consumer.transactions import iti18 as consumer_iti18
@@ -71,7 +73,7 @@ from shared.messages.on_demand import MadeManifest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.messages.rad75 import RAD75
 from shared.messages.rad107 import EVENT_TYPE
-from shared.rest.served import ServedRest
+from shared.rest.served import ServedRest, unrecorded
 from shared.security.caller import Caller
 from shared.soap.served import Served
 from tests.support.audit import CLINICIAN, SOURCE, a_caller
@@ -575,9 +577,11 @@ def _consumer() -> dict[str, Described]:
 
 
 def _audit_repository() -> dict[str, Described]:
+    request = Retrieval(search=Asked(), parameters=b"date=ge2030-05-04")
     return {
-        f"audit repository {served.name}": _served(served, None, None, BY_NODE, FAILED)
-        for served in iti81.SERVED
+        f"audit repository {served.number or served.name}": _served(served, request, None, BY_NODE, FAILED)
+        for served in TRAIL_REST
+        if served.audit is not unrecorded
     }
 
 

@@ -1,211 +1,255 @@
-"""The trail is asked over HTTP: what is found, who may ask, and that asking is itself recorded."""
+"""Retrieve ATNA Audit Event [ITI-81]: every parameter finds what it means, pages stand still while records
+come in, and every look is recorded."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-
-import httpx2
 import pytest
 
-from audit_repository.app import build
-from audit_repository.domain.record import record_of
-from audit_repository.settings import AuditRepositorySettings
-from shared.audit.events import Outcome
-from shared.audit.recorder import message
-from shared.http.raw_asgi import PEER_CERTIFICATE
-from shared.security.caller import Node
-from shared.security.peer_certificate import fingerprint_of
-from shared.settings import TlsSettings
-from tests.support.audit import PATIENT, SOURCE, SOURCES, an_event
-from tests.support.certificates import communities
+from shared.audit.events import AuditSource, Outcome, study_object
+from shared.ebrim.model import Code
+from tests.support.audit import CLINICIAN, PATIENT, a_caller
+from tests.support.certificates import assertion_for, bearer, communities
+from tests.transactions.audit_repository.served import a_record, asked
 
-NOW = datetime(2030, 5, 4, tzinfo=UTC)
+DAY = {"date": ["ge2030-05-04", "le2030-05-04"]}
+DCM = "http://dicom.nema.org/resources/ontology/DCM"
+DOMAIN = "urn:oid:1.3.6.1.4.1.21367.2005.13.20.1000"
 
 
-def a_record(**changes):
-    node = Node(address="192.0.2.17", subject="CN=n", fingerprint="ab" * 32)
-    return record_of(message(an_event(**changes), SOURCE), node=node, received=NOW, sources=SOURCES)
+async def found(http, path="/fhir/AuditEvent", **parameters):
+    answer = await http.get(path, params=DAY | parameters)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
-def presenting(app, certificate: bytes | None):
-    """The application as a server with TLS calls it."""
-
-    async def called(scope, receive, send):
-        await app(scope | {"extensions": {PEER_CERTIFICATE: certificate}}, receive, send)
-
-    return called
-
-
-@asynccontextmanager
-async def asked(folder, *, certificate: bytes | None = None, client: str = "127.0.0.1", **changes):
-    service = await build(AuditRepositorySettings(data=folder, port=0, syslog_port=0, **changes))
-    await service.start()
-    transport = httpx2.ASGITransport(app=presenting(service.asgi, certificate), client=(client, 4711))
-    try:
-        async with httpx2.AsyncClient(transport=transport, base_url="http://audit.example:8050") as http:
-            yield service, http
-    finally:
-        await service.stop()
-
-
-async def search(http, **wanted):
-    response = await http.post("/api/search", json=wanted)
-    assert response.status_code == 200, response.text
-    return response.json()["records"]
-
-
-async def test_a_record_is_shown_with_what_it_says(tmp_path):
-    async with asked(tmp_path) as (service, http):
-        await service.trail.append([a_record(outcome=Outcome.SERIOUS_FAILURE, outcome_description="refused")])
-
-        (shown,) = await search(http, patient=PATIENT)
-
-        assert shown["event"]["code"] == "110112"
-        assert [code["code"] for code in shown["types"]] == ["ITI-18"]
-        assert (shown["outcome"], shown["description"]) == (8, "refused")
-        assert shown["patients"] == [PATIENT]
-        assert [user["name_id"] for user in shown["participants"] if user["requestor"]] == ["u-778"]
-        (query,) = shown["objects"]
-        assert query["query"] == "<query:AdhocQueryRequest/>"
-        assert query["details"] == {"QueryEncoding": "UTF-8"}
-        assert (shown["source"], shown["peer"]) == ("xdsi-test", "192.0.2.17")
-        assert (shown["subject"], shown["fingerprint"]) == ("CN=n", "ab" * 32)
-        assert shown["standing"] == "proved"
+def entries(bundle):
+    return [entry["resource"] for entry in bundle.get("entry", ())]
 
 
 @pytest.mark.parametrize(
-    ("node", "number"),
+    ("parameters", "number"),
     [
-        ("CN=n", 1),
-        (" CN=n ", 1),
-        ("ab" * 32, 1),
-        (":".join(["AB"] * 32), 1),
-        ("192.0.2.17", 1),
-        ("CN=other", 0),
-        ("cd" * 32, 0),
-        ("192.0.2.18", 0),
-        ("no DN at all", 0),
+        ({}, 2),
+        ({"patient.identifier": f"{DOMAIN}|P0001"}, 1),
+        ({"patient.identifier": "P0001"}, 1),
+        ({"patient": f"{DOMAIN}|P0001"}, 1),
+        ({"patient:identifier": f"{DOMAIN}|P0001"}, 1),
+        ({"patient.identifier": f"{DOMAIN}|"}, 1),
+        ({"patient.identifier": "urn:oid:2.999|P0001"}, 0),
+        ({"patient.identifier": f"{DOMAIN}|P0002,{DOMAIN}|P0001"}, 1),
+        ({"entity.identifier": "2.999.5.100"}, 1),
+        ({"entity.identifier": "urn:ietf:rfc:3986|urn:oid:2.999.5.100"}, 1),
+        ({"entity": f"{DOMAIN}|P0001"}, 1),
+        ({"agent.identifier": "u-778"}, 1),
+        ({"agent:identifier": "https://idp.north.example|u-778"}, 1),
+        ({"user": "u-778"}, 1),
+        ({"agent.identifier": "https://idp.south.example|u-778"}, 0),
+        ({"address": "192.0.2."}, 2),
+        ({"address": "REGISTRY.hub"}, 2),
+        ({"address": "2.17"}, 0),
+        ({"source.identifier": "xdsi-test"}, 1),
+        ({"source": "far-away"}, 1),
+        ({"type": "110112"}, 2),
+        ({"type": f"{DCM}|110112"}, 2),
+        ({"type": "urn:other|110112"}, 0),
+        ({"subtype": "urn:ihe:event-type-code|ITI-18"}, 2),
+        ({"subtype": "ITI-43"}, 0),
+        ({"outcome": "8"}, 1),
+        ({"outcome": "0,8"}, 2),
+        ({"action": "E"}, 2),
+        ({"action": "R"}, 0),
+        ({"entity-type": "1"}, 1),
+        ({"entity-role": "24"}, 1),
+        ({"role": "3"}, 1),
+        ({"object-type": "2"}, 2),
+        ({"agent-role": "RAD-PHYS"}, 1),
+        ({"agent-role": "urn:oid:2.999.40.1|RAD-PHYS"}, 1),
+        ({"site": "2.999.7"}, 1),
+        ({"type": "110112", "outcome": "0"}, 1),
+        ({"nonsense": "1"}, 2),
+        ({"date": ["ge2030-05-04T09:01:00Z", "le2030-05-04"]}, 1),
+        ({"date": ["2030-05-04"]}, 2),
+        ({"date": ["2030-05"]}, 2),
+        ({"date": ["gt2030-05-04"]}, 0),
+        ({"date": ["ge2030", "lt2030-05-04T09:01:00Z"]}, 1),
+        ({"date": ["2030-05-04T11:00:00+02:00"]}, 1),
     ],
 )
-async def test_records_are_found_by_any_name_of_the_node_that_delivered_them(tmp_path, node, number):
-    async with asked(tmp_path) as (service, http):
-        await service.trail.append([a_record()])
-
-        assert len(await search(http, node=node)) == number
-
-
-async def test_a_record_that_could_not_be_read_is_shown_with_the_reason_and_its_octets(tmp_path):
+async def test_every_parameter_finds_what_it_means(tmp_path, parameters, number):
     async with asked(tmp_path) as (service, http):
         await service.trail.append(
-            [record_of(b"what \xff", node=Node(address="p"), received=NOW, sources=SOURCES)]
+            [
+                a_record(),
+                a_record(
+                    5,
+                    AuditSource(source_id="far-away", hostname="h"),
+                    outcome=Outcome.SERIOUS_FAILURE,
+                    caller=a_caller(user=None),
+                    objects=(study_object("2.999.5.100"),),
+                ),
+            ]
+        )
+        bundle = await found(http, **parameters)
+
+        assert len(entries(bundle)) == number
+        assert bundle["total"] == number
+        assert ("entry" in bundle) is (number > 0)
+
+
+async def test_pages_stand_still_while_records_come_in(tmp_path):
+    async with asked(tmp_path) as (service, http):
+        # Two of each minute, so that times alone do not order them.
+        await service.trail.append(
+            [a_record(number // 2, outcome_description=str(number)) for number in range(25)]
+        )
+        bundle = await found(http, _count="10", subtype="ITI-18")
+        seen = entries(bundle)
+        while len(following := [one["url"] for one in bundle["link"] if one["relation"] == "next"]):
+            await service.trail.append([a_record(3, outcome_description=f"late {len(seen)}")])
+            bundle = (await http.get(following[0])).json()
+            seen += entries(bundle)
+
+    assert [event["outcomeDesc"] for event in seen] == [str(number) for number in reversed(range(25))]
+
+
+async def test_the_oldest_come_first_where_that_is_asked(tmp_path):
+    async with asked(tmp_path) as (service, http):
+        await service.trail.append(
+            [a_record(minutes, outcome_description=str(minutes)) for minutes in (5, 1, 3)]
         )
 
-        (shown,) = await search(http, unparsed=True)
-        raw = (await http.get(f"/api/records/{shown['sequence']}/raw")).json()
+        events = entries(await found(http, _sort="date"))
 
-        assert "RFC 5424" in shown["reason"]
-        assert raw["raw"] == "what \\xff"
-        assert (await http.get("/api/records/4711/raw")).status_code == 404
+    assert [event["outcomeDesc"] for event in events] == ["1", "3", "5"]
 
 
-async def test_pages_follow_each_other_without_gap(tmp_path):
+async def test_a_link_to_the_next_page_names_nobody_and_leads_nobody_else(tmp_path):
     async with asked(tmp_path) as (service, http):
-        await service.trail.append([a_record() for _ in range(7)])
-        seen, before = [], None
-        while True:
-            page = {"type": "ITI-18", "limit": 3} | ({"before": before} if before else {})
-            answer = (await http.post("/api/search", json=page)).json()
-            if not answer["records"]:
-                break
-            seen += [record["sequence"] for record in answer["records"]]
-            before = answer["before"]
+        await service.trail.append([a_record(minutes) for minutes in range(3)])
+        form = {"date": "2030-05-04", "patient.identifier": f"{DOMAIN}|P0001", "_count": "2"}
+        bundle = (await http.post("/fhir/AuditEvent/_search", data=form)).json()
+        (following,) = [one["url"] for one in bundle["link"] if one["relation"] == "next"]
 
-        assert len(seen) == 7
-        assert seen == sorted(seen, reverse=True)
-
-
-async def test_every_use_is_recorded_before_the_answer(tmp_path):
-    async with asked(tmp_path) as (_, http):
-        await search(http, patient=PATIENT)
-        await http.post("/api/verify")
-
-        used = await search(http, type="110101")
-
-        assert len(used) == 3
-        (log,) = used[-1]["objects"]
-        assert log["id"] == "http://audit.example:8050/api/search"
-        assert log["name"] == "Security Audit Log"
-
-
-async def test_a_trail_that_is_whole_verifies(tmp_path):
-    async with asked(tmp_path) as (service, http):
-        await service.trail.append([a_record() for _ in range(3)])
-
-        report = (await http.post("/api/verify")).json()
-
-        assert report["problems"] == []
-        assert report["records"] == 5
-
-
-async def test_without_tls_another_machine_is_refused(tmp_path):
-    async with asked(tmp_path, client="192.0.2.9") as (_, http):
-        assert (await http.post("/api/search", json={})).status_code == 403
-
-
-def tls_of(community):
-    return TlsSettings(certificate=community.node.certificate, key=community.node.key, trust=community.trust)
-
-
-def der_of(community) -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    certificate = x509.load_pem_x509_certificate(community.node.certificate.read_bytes())
-    return certificate.public_bytes(Encoding.DER)
-
-
-async def test_with_tls_nodes_of_the_community_may_ask_and_those_that_are_named(tmp_path):
-    north, south = communities()
-    for folder, certificate, status in (
-        ("own", der_of(north), 200),
-        ("other", der_of(south), 403),
-        ("named", der_of(south), 200),
-        ("none", None, 401),
-    ):
-        rights = {"trail": (fingerprint_of(south.node.certificate),)} if folder == "named" else {}
-        settings = {"tls": tls_of(north), "rights": rights}
-        async with asked(tmp_path / folder, certificate=certificate, **settings) as (service, http):
-            await service.trail.append([a_record()])
-            for path in ("/api/search", "/api/verify"):
-                response = await http.post(path, json={})
-                assert response.status_code == status
-                assert (PATIENT in response.text) == (status == 200 and path == "/api/search")
-            assert (await http.get("/api/records/1/raw")).status_code == status
+        assert "P0001" not in following
+        assert len(entries((await http.get(following)).json())) == 1
+        changed = await http.get(following[:-4] + "AAAA")
+    assert changed.status_code == 400
+    assert "search again" in changed.json()["issue"][0]["diagnostics"]
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "says"),
+    ("query", "code"),
     [
-        (b"{", 400, "Invalid JSON"),
-        (b'{"nonsense": 1}', 400, "nonsense"),
-        (b'{"limit": 100000}', 400, "limit"),
-        (b'{"outcome": "maybe"}', 400, "outcome"),
-        (b'{"since": "2030-01-01T00:00:00"}', 400, "since"),
-        (b'{"patient": "' + b"x" * 70_000 + b'"}', 413, "longer"),
+        ("patient=P1", "required"),
+        ("date=yesterday", "invalid"),
+        ("date=ap2030", "not-supported"),
+        ("date=2030-13-01", "invalid"),
+        ("date=2030&type:not=110112", "not-supported"),
+        ("date=2030&_count=none", "invalid"),
+        ("date=2030&_sort=type", "not-supported"),
+        ("date=2030&type=", "invalid"),
     ],
 )
-async def test_a_search_that_makes_no_sense_is_told_what_is_wrong(tmp_path, body, status, says):
+async def test_a_search_that_cannot_be_carried_out_is_told_why(tmp_path, query, code):
     async with asked(tmp_path) as (_, http):
-        response = await http.post("/api/search", content=body, headers={"content-type": "application/json"})
+        answer = await http.get(f"/fhir/AuditEvent?{query}")
 
-        assert response.status_code == status
-        assert says in response.text
+        assert answer.status_code == 400
+        assert answer.json()["issue"][0]["code"] == code
 
 
-async def test_the_service_says_when_it_is_ready(tmp_path):
+async def test_a_strict_search_refuses_what_is_not_known(tmp_path):
+    async with asked(tmp_path) as (_, http):
+        answer = await http.get(
+            "/fhir/AuditEvent?date=2030&nonsense=1", headers={"prefer": "handling=strict"}
+        )
+
+        assert answer.status_code == 400
+
+
+async def test_an_audit_event_is_read_by_its_id(tmp_path):
     async with asked(tmp_path) as (service, http):
-        assert (await http.get("/health/ready")).status_code == 200
-        assert "xdsi_audit_records" in (await http.get("/metrics")).text
-        await service.syslog.stop()
-        assert (await http.get("/health/ready")).status_code == 503
+        await service.trail.append([a_record()])
+        (entry,) = (await found(http))["entry"]
+
+        assert (await http.get(entry["fullUrl"])).json() == entry["resource"]
+        for none in ("4711", "x", "1" * 30):
+            assert (await http.get(f"/fhir/AuditEvent/{none}")).status_code == 404
+
+
+async def test_every_look_is_recorded_with_what_was_looked_for(tmp_path):
+    async with asked(tmp_path) as (_, http):
+        await found(http, **{"patient.identifier": "P0001"})
+
+        bundle = (await http.get("/fhir/AuditEvent?date=ge2020&type=110101")).json()
+
+    (first,) = entries(bundle)[1:]
+    (log,) = first["entity"]
+    assert "patient.identifier=P0001" in log["detail"][0]["valueString"]
+    assert [one["code"] for one in first["subtype"]] == ["ITI-81"]
+
+
+AUDITOR = Code("AUDITOR", "2.999.40.1")
+PATIENT_ROLE = Code("PAT", "2.16.756.5.30.1.127.3.10.6")
+
+
+def trusting(**changes):
+    return {
+        "assertion": communities()[0].settings()["assertion"],
+        "auditor_roles": (str(AUDITOR),),
+    } | changes
+
+
+def speaking(name_id, **content):
+    return {"authorization": f"Bearer {bearer(assertion_for(name_id, **content))}"}
+
+
+async def test_a_user_sees_the_trail_in_the_role_of_an_auditor_alone(tmp_path):
+    async with asked(tmp_path, **trusting()) as (service, http):
+        await service.trail.append([a_record()])
+        clinician = await http.get("/fhir/AuditEvent", params=DAY, headers=speaking("dr.roe"))
+        auditor = await http.get("/fhir/AuditEvent", params=DAY, headers=speaking("o.lang", roles=(AUDITOR,)))
+
+        assert (clinician.status_code, auditor.status_code) == (403, 200)
+        assert "AUDITOR_ROLES" in clinician.text
+        assert PATIENT.partition("^")[0] not in clinician.text
+        (refused,) = entries(await found(http, date="ge2020", type="110101", outcome="8"))
+        assert any("dr.roe" in str(agent) for agent in refused["agent"])
+
+
+@pytest.mark.parametrize(
+    ("name_id", "content", "sees"),
+    [
+        ("p.mueller", {"roles": (PATIENT_ROLE,), "resource_ids": (PATIENT,)}, [PATIENT]),
+        (PATIENT, {"roles": (), "resource_ids": (PATIENT,)}, [PATIENT]),
+        ("p.other", {"roles": (PATIENT_ROLE,), "resource_ids": (PATIENT.replace("P0001", "P0002"),)}, []),
+        ("dr.roe", {"resource_ids": (PATIENT,)}, None),
+        ("p.mueller", {"roles": (PATIENT_ROLE,)}, None),
+    ],
+)
+async def test_patients_see_who_used_their_own_data_and_nobody_elses(tmp_path, name_id, content, sees):
+    async with asked(tmp_path, **trusting()) as (service, http):
+        await service.trail.append([a_record(), a_record(1, objects=(study_object("2.999.5.1"),))])
+        answer = await http.get("/own/fhir/AuditEvent", params=DAY, headers=speaking(name_id, **content))
+
+        if sees is None:
+            assert answer.status_code == 403
+            return
+        events = entries(answer.json())
+        assert len(events) == len(sees)
+        # What was searched by is not theirs to know, who searched is.
+        assert all("query" not in entity for event in events for entity in event["entity"])
+        assert all(CLINICIAN.name_id in str(event["agent"]) for event in events)
+
+
+async def test_nobody_sees_a_patients_log_without_being_named(tmp_path):
+    async with asked(tmp_path, **trusting()) as (_, http):
+        assert (await http.get("/own/fhir/AuditEvent", params=DAY)).status_code == 403
+
+
+async def test_what_is_served_is_told(tmp_path):
+    async with asked(tmp_path) as (_, http):
+        statement = (await http.get("/fhir/metadata")).json()
+
+    (resource,) = statement["rest"][0]["resource"]
+    assert {one["name"] for one in resource["searchParam"]} >= {"date", "patient.identifier", "outcome"}
