@@ -10,6 +10,7 @@ from typing import Final
 
 import httpx2
 
+from imaging_source.background.commitments import Commitments
 from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.domain.instance import Issuer
@@ -78,6 +79,8 @@ class ImagingSource:
         self.dimse = DimseListener(parts.instances, parts.recorder, parts.settings, self.unit)
         self.publisher = Publisher(parts)
         self._watch = StudyWatch(parts, self.publisher)
+        self._commitments = Commitments(parts)
+        self.dimse.on_commitment(self._commitments.work.wake)
         self._metrics.gauge(
             "publication_oldest_seconds",
             "Age of the oldest manifest that waits to be registered",
@@ -136,7 +139,7 @@ class ImagingSource:
         }
         works = [self.publisher.work, self.publisher.patients, self.publisher.census]
         works += [self.adoption, self.catalogue]
-        works += self.scrubbing.works
+        works += [self._commitments.work, *self.scrubbing.works]
         if parts.settings.auto_publish:
             works += self._watch.works
         health = health_routes(
@@ -172,6 +175,7 @@ class ImagingSource:
         recorder = self.parts.recorder
         await self.parts.instances.recover(recorder.record)
         self.adoption.start()
+        self._commitments.work.start()
         self.catalogue.start()
         await self.scrubbing.start()
         with self.parts.settings.listening("dimse_port"):
@@ -189,6 +193,7 @@ class ImagingSource:
         await self.scrubbing.stop()
         await self.catalogue.stop()
         await self.adoption.stop()
+        await self._commitments.work.stop()
         await self.dimse.stop()
         await self._watch.stop()
         await self.publisher.stop()

@@ -25,6 +25,14 @@ from xdsi.settings_page import WRITTEN, settings_page
 # What is served or initiated beside SOAP: service, transaction, name, encoding, speaker, action.
 _OTHERS = (
     ("imaging-source", "RAD-18", "Creator Images Stored", "DIMSE", "node", "C-ECHO, C-STORE; AE `XDSI`"),
+    (
+        "imaging-source",
+        "RAD-10",
+        "Storage Commitment",
+        "DIMSE",
+        "node",
+        "N-ACTION; push model, N-EVENT-REPORT",
+    ),
     ("imaging-source", "RAD-14", "Query Images", "DIMSE", "node", "C-FIND; Patient and Study Root"),
     ("imaging-source", "RAD-16", "Retrieve Images", "DIMSE", "node", "C-MOVE, C-GET; Patient and Study Root"),
     (
@@ -122,8 +130,8 @@ _REPOSITORY = (
     "  is made again, so that older content never replaces newer.",
 )
 _NOT_YET = (
-    "FHIR in XML; WADO-URI (RAD-55), rendered resources and storage commitment at the imaging source;",
-    "XCPD and PIX at the gateway, asynchronous exchange; a viewer and pages for auditors.",
+    "FHIR in XML; WADO-URI (RAD-55) and rendered resources at the imaging source; XCPD and PIX at the",
+    "gateway, asynchronous exchange; a viewer and pages for auditors.",
 )
 
 

@@ -6,10 +6,12 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from queue import Empty
 from typing import Any, Final, TypeVar
 
 from pynetdicom.association import MODE_ACCEPTOR, Association
 from pynetdicom.dimse_primitives import C_CANCEL, C_STORE, DimseServiceType
+from pynetdicom.pdu_primitives import A_RELEASE
 from pynetdicom.service_class import StorageServiceClass
 
 from imaging_source.dimse.command_set import Command, Element, command_set
@@ -32,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 _JOIN_SECONDS: Final = 5.0
 _ABORT_SECONDS: Final = 1.0
+_GLANCE_SECONDS: Final = 0.25
 _DATA_TRANSFER: Final = "Sta6"
 
 Result = TypeVar("Result")
@@ -108,8 +111,18 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # not typed
         )
 
     def response(self) -> DimseServiceType | None:
-        """The answer to a request of ours; None when there is none in time, or the association has ended."""
-        return self.messages.get_msg(block=True)[1]
+        """The answer to a request of ours; None when there is none in time, or the association ends."""
+        deadline = time.monotonic() + self.service.settings.dimse_idle_seconds
+        while time.monotonic() < deadline:
+            try:
+                response: DimseServiceType | None = self.messages.msg_queue.get(timeout=_GLANCE_SECONDS)[1]
+            except Empty:
+                # Whoever wants to release the association answers no more (PS3.8 7.2.2).
+                if isinstance(self.dul.peek_next_pdu(), A_RELEASE):
+                    break
+            else:
+                return response
+        return None
 
     def answer(
         self,

@@ -19,13 +19,14 @@ from socketserver import BaseServer
 from typing import Any, Final, TypeVar
 
 from pynetdicom import AE, build_context, evt
-from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE
+from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, N_ACTION
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
-from imaging_source.dimse import c_store, find, retrieve
+from imaging_source.dimse import c_store, commitment, find, retrieve
 from imaging_source.dimse.association import AcceptedAssociation, Serve
 from imaging_source.dimse.parts import AssociationParts
+from imaging_source.domain.commitment import SOP_CLASS
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
 from imaging_source.unit import Unit
@@ -51,12 +52,13 @@ _ENDED_BEFORE: Final = "a DICOM connection ended before its association began"
 _SILENCE_SECONDS: Final = 10
 _STOP_SECONDS: Final = 30
 _PLAIN: Final = (EXPLICIT_LE, IMPLICIT_LE)
-_SOP_CLASSES: Final = (VERIFICATION, *find.ROOTS, *retrieve.MOVE_ROOTS, *retrieve.GET_ROOTS)
+_SOP_CLASSES: Final = (VERIFICATION, *find.ROOTS, *retrieve.MOVE_ROOTS, *retrieve.GET_ROOTS, SOP_CLASS)
 #: What is served beside C-ECHO and C-STORE.
 _SERVICES: Final[Mapping[type, Serve]] = {
     C_FIND: find.serve,
     C_GET: retrieve.get,
     C_MOVE: retrieve.move,
+    N_ACTION: commitment.serve,
 }
 # A-ASSOCIATE-RJ: transient, by the presentation-related provider, local limit exceeded (PS3.8 9.3.4).
 _REJECTION: Final = bytes((0x03, 0, 0, 0, 0, 4, 0, 0x02, 0x03, 0x02))
@@ -87,6 +89,16 @@ class DimseListener:
         """The port that is listened on, once started."""
         assert self._server is not None
         return int(self._server.server_address[1])
+
+    def on_commitment(self, wake: Callable[[], None]) -> None:
+        """Let `wake` be called on the event loop when storage commitment was asked for."""
+        service = self._service
+
+        def wake_from_any_thread() -> None:
+            assert service.loop is not None
+            service.loop.call_soon_threadsafe(wake)
+
+        service.on_commitment = wake_from_any_thread
 
     @property
     def open_associations(self) -> int:

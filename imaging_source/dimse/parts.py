@@ -38,6 +38,10 @@ UNABLE_TO_PROCESS: Final = 0xC000
 Answer = TypeVar("Answer")
 
 
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
 class AssociationParts:
     """The store, the recorder, the rights and the units of work, for threads of associations; `loop` is the
     service's, once it is started."""
@@ -55,6 +59,7 @@ class AssociationParts:
         self.unit = unit
         self.rights = Rights(settings)
         self.entities = ApplicationEntities(settings, self.rights)
+        self.on_commitment: Callable[[], None] = _nothing
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def on_loop(self, work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -61,14 +61,20 @@ class ImagingSourceSettings(StorageSettings):
             }
         ],
         description="AE titles that are known, each with the keys host, port (104), tls (true), certificate "
-        "(subject DN or SHA-256 of its node), services (store, find, move, get, commit) and destinations (AE "
-        "titles to which it may move). One that stands here may do what stands here and nothing else, and "
+        "(subject DN or SHA-256 of its node), services (store, find, move, get, commit), destinations (AE "
+        "titles to which it may move) and same_association (false: results of storage commitment go by an "
+        "association of ours). One that stands here may do what stands here and nothing else, and "
         "needs no user's assertion; one that does not may do what its node may",
     )
     relational_queries: bool = Field(
         False,
         description="C-FIND without the unique keys above its level is answered, although relational queries "
         "were not negotiated",
+    )
+    commitment_grace_seconds: Seconds = Field(
+        600.0,
+        ge=0,
+        description="how long storage commitment waits for instances that were not stored when it was asked",
     )
     max_matches: int = Field(10_000, ge=1, le=100_000, description="matches of one C-FIND")
     max_associations: int = Field(64, ge=1, description="associations at a time")

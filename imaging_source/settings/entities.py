@@ -35,6 +35,11 @@ class EntitySettings(Group):
         "title, and it needs no other right; without it the node that uses the title needs its rights itself",
     )
     services: tuple[DimseService, ...] = Field((), description="what it may ask for")
+    same_association: bool = Field(
+        False,
+        description="results of storage commitment are reported by the association of the request where that "
+        "can be done at once, and by one of ours else",
+    )
     destinations: tuple[AeTitle, ...] = Field(
         (), description="AE titles of this table to which it may have instances moved (C-MOVE)"
     )

@@ -158,3 +158,23 @@ transfer_content = Table(
     Column("number", Integer, nullable=False),
     Column("last_at", Text, nullable=False),
 )
+
+# Requests for storage commitment (RAD-10): which instances, the result once it is decided, and when it is due
+# to be looked at or reported next; NULL when it was reported, or given up. `commitment_id` is made of all
+# that was asked, so that a request that comes again is the same one.
+commitment = Table(
+    "commitment",
+    metadata,
+    Column("commitment_id", Text, primary_key=True),
+    Column("ae_title", Text, nullable=False),
+    Column("transaction_uid", Text, nullable=False),
+    Column("received_at", Text, nullable=False),
+    Column("due_at", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("instances", LargeBinary, nullable=False),
+    Column("result", LargeBinary),
+    # What is due.
+    Index("commitment_by_time", "due_at"),
+    # Whether a Transaction UID was used for other instances.
+    Index("commitment_of_transaction", "transaction_uid", "ae_title"),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from imaging_source.transactions import publications, rad14, rad16, rad69, rad107_http, rad108, rad129
+from imaging_source.transactions import publications, rad10, rad14, rad16, rad69, rad107_http, rad108, rad129
 from imaging_source.transactions.served import ServedDimse
 from shared.rest.served import ServedRest
 
@@ -15,4 +15,4 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     rad129.SERVED,
     *publications.SERVED,
 )
-SERVED_DIMSE: tuple[ServedDimse[Any, Any], ...] = (rad14.SERVED, rad16.SERVED)
+SERVED_DIMSE: tuple[ServedDimse[Any, Any], ...] = (rad10.SERVED, rad14.SERVED, rad16.SERVED)

@@ -85,6 +85,7 @@ GIVES_NOTHING = {
         ),
         OF_NODES,
     ),
+    "RAD-10": "tells who stores of UIDs that it names whether they are kept, and nothing of them",
     **dict.fromkeys(("Search the trail", "Record as received", "Verify the trail"), OF_THE_TRAIL),
     **dict.fromkeys(
         ("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"), OF_FORMS

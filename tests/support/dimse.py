@@ -20,6 +20,7 @@ from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
 
 STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 PATIENT_FIND, PATIENT_MOVE, PATIENT_GET = (f"1.2.840.10008.5.1.4.1.2.1.{number}" for number in (1, 2, 3))
+COMMITMENT = "1.2.840.10008.1.20.1"
 # Without it Debian's DCMTK waits 40 ms for an acknowledgement of every PDU.
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 

@@ -55,7 +55,7 @@ from tests.support.audit import SOURCE, an_event
 from tests.support.certificates import RADIOLOGIST, assertion_for
 from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10
-from tests.support.dimse import STUDY_FIND, STUDY_GET, STUDY_MOVE, identifier
+from tests.support.dimse import COMMITMENT, STUDY_FIND, STUDY_GET, STUDY_MOVE, identifier
 from tests.support.metadata import PATIENT
 from xdsi.certificates import Community
 from xdsi.patient import message as adt
@@ -284,7 +284,7 @@ class Visit:
         data_set = pydicom.dcmread(BytesIO(instance))
         entity = AE("XDSI")  # a name proves nothing
         entity.add_requested_context(data_set.SOPClassUID, data_set.file_meta.TransferSyntaxUID)
-        for model in ("1.2.840.10008.1.1", STUDY_FIND, STUDY_MOVE, STUDY_GET):
+        for model in ("1.2.840.10008.1.1", COMMITMENT, STUDY_FIND, STUDY_MOVE, STUDY_GET):
             entity.add_requested_context(model)
         association = entity.associate(
             "127.0.0.1",
@@ -297,6 +297,7 @@ class Visit:
             echoed, stored = association.send_c_echo(), association.send_c_store(data_set)
             study = identifier("STUDY", StudyInstanceUID="2.25.999")
             [*_, (found, _)] = association.send_c_find(study, STUDY_FIND)
+            committed, _ = association.send_n_action(study, 1, COMMITMENT, f"{COMMITMENT}.1")
             [*_, (moved, _)] = association.send_c_move(study, "NOBODY", STUDY_MOVE)
             [*_, (fetched, _)] = association.send_c_get(study, STUDY_GET)
         finally:
@@ -308,6 +309,7 @@ class Visit:
                 for door, answer in (
                     ("C-STORE", stored),
                     ("C-FIND", found),
+                    ("N-ACTION", committed),
                     ("C-MOVE", moved),
                     ("C-GET", fetched),
                 )

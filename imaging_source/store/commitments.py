@@ -1,0 +1,162 @@
+"""Requests for storage commitment that wait: for instances that are on their way, or for who asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import bindparam, delete, null, select, update
+
+from imaging_source.domain.commitment import (
+    KEPT,
+    CommitmentRequest,
+    CommitmentResult,
+    FailureReason,
+    ReferencedInstance,
+    refused,
+)
+from imaging_source.store.tables import commitment
+from shared.store.engine import Database, Transaction
+from shared.store.statements import insert_or_ignore
+
+_AT_ONCE: Final = 100
+
+_INSERT = insert_or_ignore(commitment).values(
+    commitment_id=bindparam("commitment_id"),
+    ae_title=bindparam("ae_title"),
+    transaction_uid=bindparam("transaction_uid"),
+    received_at=bindparam("received_at"),
+    due_at=bindparam("due_at"),
+    attempts=0,
+    instances=bindparam("instances"),
+    result=bindparam("result"),
+)
+_OTHERS = select(commitment.c.commitment_id).where(
+    commitment.c.transaction_uid == bindparam("transaction_uid"),
+    commitment.c.ae_title == bindparam("ae_title"),
+)
+_DUE = (
+    select(
+        commitment.c.commitment_id,
+        commitment.c.ae_title,
+        commitment.c.transaction_uid,
+        commitment.c.received_at,
+        commitment.c.attempts,
+        commitment.c.instances,
+        commitment.c.result,
+    )
+    .where(commitment.c.due_at <= bindparam("now"))
+    .order_by(commitment.c.due_at)
+    .limit(_AT_ONCE)
+)
+_ONE = commitment.c.commitment_id == bindparam("which")
+_AGAIN = update(commitment).where(_ONE).values(due_at=bindparam("at"), attempts=0)
+_LATER = update(commitment).where(_ONE).values(due_at=bindparam("at"), attempts=bindparam("number"))
+_DECIDE = update(commitment).where(_ONE).values(result=bindparam("octets"))
+_DONE = update(commitment).where(_ONE).values(due_at=null())
+_FORGET = delete(commitment).where(
+    commitment.c.due_at.is_(None), commitment.c.received_at < bindparam("before")
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commitment:
+    """A request with when it came, in UTC, how often its result was reported in vain, and the result once it
+    is decided."""
+
+    request: CommitmentRequest
+    received_at: datetime
+    attempts: int = 0
+    result: CommitmentResult | None = None
+
+
+async def note(database: Database, request: CommitmentRequest, now: datetime) -> Commitment:
+    """Keep a request durably; one that comes again is reported again, with the result that it had."""
+    commitment_id = request.commitment_id
+
+    async def keep(transaction: Transaction) -> None:
+        ids = {
+            row[0]
+            for row in await transaction.fetch(
+                _OTHERS, transaction_uid=request.transaction_uid, ae_title=request.ae_title
+            )
+        }
+        if commitment_id in ids:
+            await transaction.execute(_AGAIN, which=commitment_id, at=_text(now))
+            return
+        result = refused(request.instances, FailureReason.DUPLICATE_TRANSACTION_UID) if ids else None
+        await transaction.execute(
+            _INSERT,
+            commitment_id=commitment_id,
+            ae_title=request.ae_title,
+            transaction_uid=request.transaction_uid,
+            received_at=_text(now),
+            due_at=_text(now),
+            instances=json.dumps(request.instances).encode(),
+            result=None if result is None else result.to_json(),
+        )
+
+    await database.write(keep)
+    return Commitment(request=request, received_at=now)
+
+
+async def due(database: Database, now: datetime) -> Sequence[Commitment]:
+    """Those that are to be decided or reported now, at most a hundred."""
+    return [
+        Commitment(
+            request=CommitmentRequest(
+                ae_title=ae_title,
+                transaction_uid=transaction_uid,
+                instances=tuple(ReferencedInstance(*one) for one in json.loads(instances)),
+            ),
+            received_at=datetime.fromisoformat(received_at),
+            attempts=attempts,
+            result=None if result is None else CommitmentResult.from_json(result),
+        )
+        for _, ae_title, transaction_uid, received_at, attempts, instances, result in await database.fetch(
+            _DUE, now=_text(now)
+        )
+    ]
+
+
+async def decide(database: Database, one: Commitment, result: CommitmentResult) -> None:
+    """Keep the result; every report says the same."""
+
+    async def keep(transaction: Transaction) -> None:
+        await transaction.execute(_DECIDE, which=one.request.commitment_id, octets=result.to_json())
+
+    await database.write(keep)
+
+
+async def postpone(database: Database, one: Commitment, until: datetime, *, attempts: int) -> None:
+    """Look at it again later."""
+
+    async def keep(transaction: Transaction) -> None:
+        await transaction.execute(_LATER, which=one.request.commitment_id, at=_text(until), number=attempts)
+
+    await database.write(keep)
+
+
+async def end(database: Database, one: Commitment) -> None:
+    """It was reported, or is given up."""
+
+    async def keep(transaction: Transaction) -> None:
+        await transaction.execute(_DONE, which=one.request.commitment_id)
+
+    await database.write(keep)
+
+
+async def forget(database: Database, now: datetime) -> None:
+    """Remove what ended long ago; its Transaction UID may be used again."""
+
+    async def remove(transaction: Transaction) -> None:
+        await transaction.execute(_FORGET, before=_text(now - KEPT))
+
+    await database.write(remove)
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
