@@ -67,10 +67,10 @@ class Commitments:
 
     async def _failed(self, one: Commitment, reason: str) -> None:
         now, attempts = datetime.now(UTC), one.attempts + 1
-        told = {"ae_title": one.request.ae_title, "reason": reason, "attempts": attempts}
+        details = {"ae_title": one.request.ae_title, "reason": reason, "attempts": attempts}
         if now - one.received_at > KEPT:
-            _log.error("a result of storage commitment is given up", **told)
+            _log.error("a result of storage commitment is given up", **details)
             await commitments.end(self._parts.database, one)
             return
-        _log.warning("a result of storage commitment waits", **told)
+        _log.warning("a result of storage commitment waits", **details)
         await commitments.postpone(self._parts.database, one, now + pause(attempts), attempts=attempts)

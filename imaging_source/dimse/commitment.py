@@ -120,9 +120,9 @@ def _noted(association: AcceptedAssociation, request: N_ACTION, context: Any) ->
     if entity is None or entity.settings.host is None:
         setting = ENTITIES_SETTING.partition("_")[2]
         raise _Refusal(PROCESSING_FAILURE, f"{setting} has no address for the result")
-    asked = _request(association.calling, request, context)
+    question = _request(association.calling, request, context)
     try:
-        work = perform(rad10.SERVED, service.unit, asked, association.caller(), service.recorder)
+        work = perform(rad10.SERVED, service.unit, question, association.caller(), service.recorder)
         noted: Commitment = association.on_loop(work)
     except (XdsError, AuditUnavailable) as error:
         _log.error("a request for storage commitment was not noted: %s", type(error).__name__)
@@ -210,10 +210,10 @@ def report(
     except NotAssociated as error:
         raise NotReported(str(error)) from None
     try:
-        taken = _first(association.accepted())
-        if taken is None:
+        context = _first(association.accepted())
+        if context is None:
             raise NotReported(f"{entity.title} takes no results of storage commitment")
-        _send(association, taken.context_id, str(taken.transfer_syntax[0]), one, result, settings)
+        _send(association, context.context_id, str(context.transfer_syntax[0]), one, result, settings)
     finally:
         association.close()
 
