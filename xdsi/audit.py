@@ -20,7 +20,14 @@ from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
 from shared.http.client import EgressRefused, http_client
 from xdsi.accesses import Manner, accesses
-from xdsi.audit_tables import show_access, show_accesses, show_records, write_accesses, write_records
+from xdsi.audit_tables import (
+    show_access,
+    show_accesses,
+    show_gaps,
+    show_records,
+    write_accesses,
+    write_records,
+)
 from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage
 from xdsi.listing import counted
@@ -184,6 +191,35 @@ def report(
                 show_accesses(of_manner, settings.affinity_domain)
 
 
+@app.command(name="gaps")
+def missing(
+    since: Since = "1d",
+    until: Until = "",
+    silence: Annotated[float, typer.Option(help="Hours that a source may say nothing.", min=0.01)] = 24,
+    as_json: AsJson = False,
+    url: Url = "",
+    config: Config = None,
+) -> None:
+    """Tell what is not in the trail and should be. Exit status 1 when something is.
+
+    A transaction of which one side alone tells; a source that fell silent, or began anew without having
+    ended; a hole in what a sender counts; a clock that runs off. Looking is itself recorded.
+
+    Example: [bold]xdsi audit gaps --since 7d[/bold]
+    """
+    settings = load(AuditRepositorySettings, config)
+    criteria = _wanted(since=moment(since, "--since"), until=moment(until, "--until"), silence_hours=silence)
+    gaps = asyncio.run(_gaps(settings, url, criteria))
+    if as_json:
+        sys.stdout.write(json.dumps(gaps, ensure_ascii=False, indent=1) + "\n")
+    elif not gaps:
+        typer.echo("no gaps: nothing is missing that these records tell of")
+    else:
+        show_gaps(gaps)
+    if gaps:
+        raise typer.Exit(1)
+
+
 @app.command(name="resend")
 def send_again(as_json: AsJson = False, config: Config = None) -> None:
     """Send again the audit records of this machine that the audit repository did not take.
@@ -270,6 +306,15 @@ async def _pages(
             yield record
         limit -= len(answer["records"])
         page["before"] = answer["before"]
+
+
+async def _gaps(
+    settings: AuditRepositorySettings, url: str, criteria: dict[str, Any]
+) -> list[dict[str, Any]]:
+    base = _base(settings, url)
+    async with http_client(settings.tls, peers=[base], timeout_seconds=VERIFY_SECONDS) as http:
+        gaps: list[dict[str, Any]] = (await _post(http, f"{base}/api/gaps", criteria))["gaps"]
+    return gaps
 
 
 async def verified_by_service(settings: AuditRepositorySettings, url: str) -> dict[str, Any]:

@@ -38,6 +38,13 @@ _ACCESSES = (
     Column("recorded under", is_id=True),
     Column("study", is_id=True),
 )
+_GAPS = (
+    Column("record"),
+    Column("time"),
+    Column("what"),
+    Column("more"),
+    Column("source", is_id=True),
+)
 # EventOutcomeIndicator (DICOM PS3.15 A.5.1).
 _OUTCOMES = {0: "success", 4: "minor failure", 8: "serious failure", 12: "major failure"}
 # A spreadsheet takes a cell that begins so as a formula; the trail holds what strangers wrote.
@@ -58,6 +65,15 @@ def show_accesses(accesses: Iterable[Access], affinity_domain: str) -> None:
         alike[told_as].append(access)
     groups = sorted(alike.values(), key=lambda group: max(each.time for each in group), reverse=True)
     show(_ACCESSES, (_group(group, affinity_domain) for group in groups))
+
+
+def show_gaps(gaps: Sequence[dict[str, Any]]) -> None:
+    """Print gaps as a list."""
+    typer.echo(counted(len(gaps), "gap"))
+    show(
+        _GAPS,
+        ((gap["record"], _local(gap["time"]), gap["meaning"], gap["text"], gap["source"]) for gap in gaps),
+    )
 
 
 def show_access(access: Access) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from audit_repository.transactions import iti20_feed, iti81, iti82, trail
+from audit_repository.transactions import gaps, iti20_feed, iti81, iti82, trail
 from shared.rest.served import ServedRest
 
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
@@ -12,4 +12,5 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     *iti20_feed.SERVED,
     *iti81.SERVED,
     iti82.SERVED,
+    gaps.SERVED,
 )

@@ -33,8 +33,9 @@ from xdsi.services import Service
 
 pytestmark = [pytest.mark.heavy]
 
+THEN = "2030-01-01T00:00:00Z"
 #: What is sent for a member of a body by its name, and for any other.
-MEMBERS = {"patient_id": PATIENT, "key": "0" * 64, "until": "2030-01-01T00:00:00Z", "effect": "deny"}
+MEMBERS = {"patient_id": PATIENT, "key": "0" * 64, "since": THEN, "until": THEN, "effect": "deny"}
 #: What stands in a path for a parameter that takes no UID.
 PARAMETERS = {"sequence": "1", "bulk:path": "7FE00010"}
 #: What is asked where the address, or a form, holds parameters that are needed.
