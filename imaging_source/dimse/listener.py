@@ -26,6 +26,7 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 from imaging_source.dimse import c_store, commitment, find, retrieve
 from imaging_source.dimse.association import AcceptedAssociation, Serve
 from imaging_source.dimse.parts import AssociationParts
+from imaging_source.dimse.places import Place, Places
 from imaging_source.domain.commitment import SOP_CLASS
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
@@ -108,7 +109,7 @@ class DimseListener:
     @property
     def open_connections(self) -> int:
         """How many connections count, with and without an association."""
-        return 0 if self._server is None else self._server.admission.open
+        return 0 if self._server is None else self._server.places.entrance.open
 
     async def start(self) -> None:
         """Listen.
@@ -138,6 +139,8 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
     """Accepts connections; what a peer can delay happens in the connection's own thread."""
 
     daemon_threads = True
+    # What finds no room here is tried again by its host a second later, and then three.
+    request_queue_size = 128
 
     def __init__(self, service: AssociationParts) -> None:
         settings = service.settings
@@ -145,11 +148,16 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         self._tls = server_context(settings.tls) if settings.tls.enabled else None
         self._guard = threading.Lock()
         self._open: set[AcceptedAssociation] = set()
-        self.admission = Entrance(
-            settings.proxies,
-            connections=settings.max_associations,
-            per_peer=settings.max_associations_per_peer,
+        self.places = Places(
+            Entrance(
+                settings.proxies,
+                connections=settings.max_associations,
+                per_peer=settings.max_associations_per_peer,
+            )
         )
+        self._arriving: dict[socket.socket, Place] = {}
+        #: The place of the connection that a thread is about.
+        self.of_thread = threading.local()
         self._refused: deque[tuple[float, socket.socket]] = deque()
         super().__init__(
             _application_entity(settings, service.entities.titles),
@@ -173,27 +181,31 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
 
     def process_request(self, request: Any, client_address: Peer) -> None:
         """Give a connection its thread, unless there are too many, in all or of its peer."""
-        address = client_address.address
-        if not self.admission.admit(address):
+        place = self.places.take(client_address.address, request)
+        if place is None:
             _log.warning("a connection was refused at once: too many are open")
             self._refuse(request)
             return
+        self._arriving[request] = place
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self.admission.leave(address)
+            self._arriving.pop(request).leave()
             raise
 
     def process_request_thread(self, request: Any, client_address: Peer) -> None:
-        """Make the association of a connection, which counts until either has ended."""
-        peer = self.admission.client_in_thread(request, client_address)
+        """Make the association of a connection, which has its place until either has ended."""
+        place = self.of_thread.place = self._arriving.pop(request)
+        peer = self.places.entrance.client_in_thread(request, client_address)
         if peer is None:
+            place.close()
             return
+        self.places.settle(place, peer.address)
         failure = attempted(lambda: self.finish_request(request, peer))
         if isinstance(failure, Exception):
             _log.info(_ENDED_BEFORE, exc_info=failure)
             self.shutdown_request(request)
-            self.admission.leave(peer.address)
+            self.places.leave(place)
 
     def service_actions(self) -> None:
         """Close connections that were refused, once their peers could read why."""
@@ -250,7 +262,7 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         """Count an association as over."""
         with self._guard:
             self._open.discard(association)
-        self.admission.leave(association.address)
+        self.places.leave(association.place)
 
     def open_count(self) -> int:
         """How many associations are open."""
@@ -290,6 +302,7 @@ class _Connection(RequestHandler):  # type: ignore[misc]  # not typed
             _SERVICES,
         )
         association._server = server
+        association.place = server.of_thread.place
         association.name = "AcceptorThread@dimse"
         association.acceptor.maximum_length = self.ae.maximum_pdu_size
         association.acceptor.ae_title = server.ae_title
@@ -334,6 +347,7 @@ def _application_entity(settings: ImagingSourceSettings, calling: Sequence[str])
 def _requested(event: Event) -> None:
     """Let nobody use the AE title of another node; take private SOP classes as STOW-RS does."""
     association: AcceptedAssociation = event.assoc
+    association._server.places.heard(association.place)
     try:
         association.service.entities.check_identity(association.calling, association.node)
     except NodeRefused as fault:

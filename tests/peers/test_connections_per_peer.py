@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from audit_repository.app import build
 from audit_repository.settings import AuditRepositorySettings
+from imaging_source.dimse import places
 from registry.mllp import MllpLimits, MllpListener
 from shared.http.raw_asgi import send_body
 from shared.http.server import start_server
@@ -88,10 +90,12 @@ async def syslog(folder: Path, secure: bool) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def dimse(folder: Path, secure: bool) -> AsyncIterator[int]:
-    async with a_listener(
-        folder, tls=tls_of(secure), max_associations=IN_ALL, max_associations_per_peer=PER_PEER
-    ) as (_, listener):
-        yield listener.port
+    # Who shares an address with the silent is served after a while (tests/peers/test_silent_peers.py).
+    with patch.object(places, "SILENT_SECONDS", 60.0):
+        async with a_listener(
+            folder, tls=tls_of(secure), max_associations=IN_ALL, max_associations_per_peer=PER_PEER
+        ) as (_, listener):
+            yield listener.port
 
 
 Listener = Callable[[Path, bool], AbstractAsyncContextManager[int]]
