@@ -20,6 +20,7 @@ from conformance.reports.data import as_json, differences
 from conformance.reports.junit import junit
 from conformance.reports.page import page
 from conformance.reports.terminal import line, lines
+from shared.settings.loopback import is_loopback
 from xdsi.failures import WrongUsage
 from xdsi.tls_contexts import client_context
 
@@ -50,6 +51,10 @@ def command(
     key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     trust: Annotated[Path | None, typer.Option(help="Authorities of the system, PEM.")] = None,
     assertion: Annotated[Path | None, typer.Option(help="File with a signed assertion to send.")] = None,
+    peers: Annotated[
+        str, typer.Option(help="host:port at which the consumer asks the peers that we play.")
+    ] = "",
+    peers_syslog: Annotated[str, typer.Option(help="Port at which it reports to their syslog.")] = "",
     issuer: Annotated[str, typer.Option(help="URI of an assertion provider that the system believes.")] = "",
     issuer_key: Annotated[
         Path | None, typer.Option(help="Its private key, PEM: assertions are signed.")
@@ -93,6 +98,8 @@ def command(
                 retrieve_location_uid=retrieve_location,
                 tls=client_context(certificate, key, trust) if certificate or trust else None,
                 assertion=assertion.read_text("utf-8").strip() if assertion else "",
+                peers=_peers(peers),
+                peers_syslog=peers_syslog,
                 provider=_provider(issuer, audience or f"urn:oid:{domain}", issuer_key, issuer_certificate),
                 without=frozenset(without),
             )
@@ -134,6 +141,13 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         raise WrongUsage(f"{path}: not the JSON of a run; xdsi conform --json writes it") from None
     return earlier
+
+
+def _peers(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if address and not (is_loopback(host) and port.isdigit()):
+        raise WrongUsage(f"--peers {address}: write host:port on loopback, as 127.0.0.1:8200")
+    return address
 
 
 def _provider(issuer: str, audience: str, key: Path | None, certificate: Path | None) -> Provider | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from conformance.plans.assertions import Provider
 from conformance.plans.stand import Target
+from conformance.simulators.documents import SimulatedImagingSource, SimulatedRepository
+from conformance.simulators.registry import SimulatedRegistry
 from imaging_source.settings import ImagingSourceSettings
 from repository.settings import RepositorySettings
 from xdsi.certificates import Community, create_community
@@ -18,13 +22,13 @@ from xdsi.stage import Stage, free_ports, write_toml
 
 HOME = "urn:oid:2.999.71"
 #: What our services do not claim (docs/conformance-statement.md).
-WITHOUT = frozenset({"User Required", "Rendered", "WADO-URI"})
+WITHOUT = frozenset({"User Required", "Patient Check", "Rendered", "WADO-URI"})
 
 
 @contextmanager
 def own_system(folder: Path) -> Iterator[Target]:
     """The services, running until the end of the context."""
-    (port,) = free_ports(1)
+    port, consumer, peers, syslog = free_ports(4)
     users = create_community(folder / "users", "Users")
     changes = {
         "home_community_id": HOME,
@@ -34,16 +38,39 @@ def own_system(folder: Path) -> Iterator[Target]:
     stage = Stage(folder, tls=False, changes=changes)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
     config = write_toml(folder / "gateway.toml", stage.settings(stage.community))
-    gateway = list(processes((Service.GATEWAY,), environment, folder / "gateway", config=config))
+    others = list(processes((Service.GATEWAY,), environment, folder / "gateway", config=config))
+    of_peers = write_toml(folder / "consumer.toml", _consumer(folder, changes, consumer, peers, syslog))
+    others += processes((Service.CONSUMER,), environment, folder / "consumer", config=of_peers)
     try:
         for _ in stage.start():
             pass
-        for _ in start_all(gateway):
+        for _ in start_all(others):
             pass
-        yield _target(stage, f"http://127.0.0.1:{port}", users)
+        target = _target(stage, f"http://127.0.0.1:{port}", users)
+        yield replace(
+            target,
+            endpoints={**target.endpoints, "consumer": f"http://127.0.0.1:{consumer}"},
+            peers=f"127.0.0.1:{peers}",
+            peers_syslog=str(syslog),
+        )
     finally:
-        stop_all(gateway)
+        stop_all(others)
         stage.stop()
+
+
+def _consumer(folder: Path, changes: Mapping[str, Any], port: int, peers: int, syslog: int) -> dict[str, Any]:
+    """The settings of a consumer whose peers are played."""
+    base = f"http://127.0.0.1:{peers}"
+    return {
+        "data": str(folder / "consumer" / "data"),
+        "assertion": changes["assertion"],
+        "registry_url": f"{base}{SimulatedRegistry.path}",
+        "repository_url": f"{base}{SimulatedRepository.path}",
+        "imaging_source_url": f"{base}{SimulatedImagingSource.path}",
+        "dicomweb_peers": [base],
+        "audit": {"url": f"tcp://127.0.0.1:{syslog}"},
+        "consumer": {"port": port},
+    }
 
 
 def _target(stage: Stage, gateway: str, users: Community) -> Target:

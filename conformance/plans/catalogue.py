@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from conformance.plans import audit_repository, gateway, repository
+from conformance.plans.consumer import retrieving
 from conformance.plans.imaging_source import qido_rs, retrieve, stow_rs, wado_rs, wado_uri
 from conformance.plans.probe import Plan, Probe
 from conformance.plans.registry import (
@@ -33,6 +34,7 @@ PLANS: tuple[Plan, ...] = (
     gateway.PLAN,
     audit_repository.PLAN,
     provider.PLAN,
+    retrieving.PLAN,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -42,6 +42,9 @@ class Target:
         By which we show a certificate and know the system's; None without TLS.
     assertion
         What is sent as the user's assertion; empty for none.
+    peers, peers_syslog
+        host:port at which a consumer that is judged asks the peers that we play, and the port at which it reports
+        to their audit repository.
     provider
         The assertion provider that the system believes, by which assertions are signed; None where users are not
         asked about.
@@ -56,6 +59,8 @@ class Target:
     retrieve_location_uid: str = ""
     tls: ssl.SSLContext | None = None
     assertion: str = ""
+    peers: str = ""
+    peers_syslog: str = ""
     provider: Provider | None = None
     without: frozenset[str] = frozenset()
 
@@ -63,13 +68,14 @@ class Target:
 class Stand:
     """What the probes of one run share, and the exchanges of the one that runs now.
 
-    `shared` are things made once for all probes that need them, by name.
+    `shared` are things made once for all probes that need them, by name; `lasting` ends with the run.
     """
 
     def __init__(self, target: Target, folder: Path) -> None:
         self.target = target
         self.folder = folder
         self.shared: dict[str, Any] = {}
+        self.lasting = ExitStack()
         self.exchanges: list[Exchanged] = []
         self._probe = "setup"
         self._numbers = count(1)
@@ -81,7 +87,8 @@ class Stand:
         )
 
     def close(self) -> None:
-        """End the connections."""
+        """End the connections, and what was started for the run."""
+        self.lasting.close()
         self._http.close()
 
     @contextmanager

@@ -20,6 +20,8 @@ from conformance.simulators.soap import SoapActor
 from conformance.simulators.world import World
 
 RIGHT: Final = "right"
+#: Where a peer redirects, and nobody should follow.
+ELSEWHERE: Final = "/elsewhere"
 _HUGE_OCTETS: Final = 64 * 1024**2
 _BOMB: Final = b'<!DOCTYPE s [<!ENTITY a "aaaaaaaaaa">%s]>' % b"".join(
     b'<!ENTITY %c "%s">' % (98 + number, b"&%c;" % (97 + number) * 10) for number in range(9)
@@ -76,8 +78,8 @@ DELIVERIES: Final[Mapping[str, tuple[str, Answers]]] = {
     "error": ("HTTP 500 with a web page", lambda answer: HttpAnswer(b"<html/>", "text/html", 500)),
     "busy": ("HTTP 503", lambda answer: HttpAnswer(b"", "text/plain", 503, {"Retry-After": "1"})),
     "redirects": (
-        "HTTP 307 to 127.0.0.1:9",
-        lambda answer: HttpAnswer(b"", "text/plain", 307, {"Location": "http://127.0.0.1:9/"}),
+        f"HTTP 307 to {ELSEWHERE}",
+        lambda answer: HttpAnswer(b"", "text/plain", 307, {"Location": ELSEWHERE}),
     ),
 }
 _REGISTRIES: Final[Mapping[str, type[SimulatedRegistry]]] = {

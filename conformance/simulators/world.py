@@ -28,13 +28,15 @@ OTHER_PATIENT: Final = "P-2"
 
 @dataclass(frozen=True)
 class World:
-    """The patient's assigning authority, the base address of the imaging source's DICOMweb service, and the
-    homeCommunityId where gateways are played."""
+    """The patient's assigning authority, the base address of the imaging source's DICOMweb service, the
+    homeCommunityId where gateways are played, and the Retrieve Location UID, which the manifest lacks when it
+    is empty."""
 
     domain: str
     dicomweb: str = "http://127.0.0.1:8200/dicomweb"
     home: str = ""
     patient: str = "P-1"
+    location: str = LOCATION
 
     @property
     def patient_id(self) -> str:
@@ -65,13 +67,14 @@ class World:
         return part10(data_set)
 
     def _series(self, uid: str) -> DataSet:
-        return {
+        series: DataSet = {
             0x0020000E: uid,
             0x00080054: "SIMULATOR",
-            0x0040E011: LOCATION,
+            0x0040E011: self.location,
             0x00081190: self.dicomweb,
             0x00081199: [reference(CT, instance) for instance in SERIES[uid]],
         }
+        return series if self.location else {tag: series[tag] for tag in series if tag != 0x0040E011}
 
     @cached_property
     def documents(self) -> Mapping[str, bytes]:

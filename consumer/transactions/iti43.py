@@ -11,7 +11,7 @@ from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import Side
 from shared.ebrim.model import DocumentEntry
 from shared.errors import Rejected, XdsError
-from shared.messages.documents import DocumentRequest
+from shared.messages.documents import DocumentRequest, RetrievedDocument
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 from shared.security.caller import Caller
 from shared.soap.mtom import Received
@@ -33,7 +33,7 @@ async def retrieve_document(unit: Unit, entry: DocumentEntry) -> bytes:
     Rejected
         The repository did not deliver it; with its errors.
     NotAsRegistered
-        Its hash is another one, or it has more than `MAX_BYTES`.
+        It is another document, its hash is another one, or it has more than `MAX_BYTES`.
     SoapFault, PeerError
         The repository answered with a fault, or not at all.
     """
@@ -53,11 +53,16 @@ async def retrieve_document(unit: Unit, entry: DocumentEntry) -> bytes:
         await unit.record(audit(unit.caller(url), request, entry.patient_id, outcome))
     if not response.documents:
         raise Rejected(*response.errors)
-    return await asyncio.to_thread(_checked, entry, response.documents[0].content)
+    return await asyncio.to_thread(_checked, entry, response.documents[0])
 
 
-def _checked(entry: DocumentEntry, content: object) -> bytes:
-    octets = _octets(entry, content)
+def _checked(entry: DocumentEntry, document: RetrievedDocument) -> bytes:
+    octets = _octets(entry, document.content)
+    if document.document_unique_id != entry.unique_id:
+        raise NotAsRegistered(
+            f"document {document.document_unique_id} came in place of {entry.unique_id}",
+            location=entry.unique_id,
+        )
     digest = hashlib.sha1(octets, usedforsecurity=False).hexdigest()
     if entry.hash and entry.hash.lower() not in (digest, _DELAYED):
         raise NotAsRegistered(
