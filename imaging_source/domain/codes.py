@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from shared.ebrim.model import Code
@@ -76,6 +77,33 @@ MODALITIES: Final[Mapping[str, str]] = {
     "VA": "Visual Acuity",
     "XA": "X-Ray Angiography",
     "XC": "External-camera Photography",
+}
+
+# CID 33 without those: what is no acquisition, and has series of its own.
+_OTHER_MODALITIES: Final[Mapping[str, str]] = {
+    "ASMT": "Content Assessment Results",
+    "AU": "Audio",
+    "CTPROTOCOL": "CT Protocol",
+    "DOC": "Document",
+    "FID": "Fiducials",
+    "HC": "Hard Copy",
+    "IOL": "Intraocular Lens Data",
+    "KO": "Key Object Selection",
+    "M3D": "Model for 3D Manufacturing",
+    "OT": "Other",
+    "PLAN": "Plan",
+    "PR": "Presentation State",
+    "REG": "Registration",
+    "RTDOSE": "RT Dose",
+    "RTPLAN": "RT Plan",
+    "RTRECORD": "RT Treatment Record",
+    "RTSTRUCT": "RT Structure Set",
+    "RWV": "Real World Value Map",
+    "SEG": "Segmentation",
+    "SMR": "Stereometric Relationship",
+    "SR": "Structured Report Document",
+    "STAIN": "Automated Slide Stainer",
+    "TEXTUREMAP": "Texture Map",
 }
 
 _REGIONS: Final = """
@@ -181,6 +209,14 @@ BODY_PARTS: Final[Mapping[str, Code]] = _regions()
 """Body Part Examined (annex L) by the SNOMED CT code of its region."""
 
 
+def of_body_parts(body_parts: Iterable[str], own: Mapping[str, Code]) -> Iterator[Code]:
+    """What values of Body Part Examined stand for; a site's `own` codes go before those of DICOM."""
+    for body_part in body_parts:
+        key = body_part.strip().upper()
+        if code := own.get(key) or BODY_PARTS.get(key.replace(" ", "").replace("_", "")):
+            yield code
+
+
 def in_metadata(code: Code) -> Code:
     """`code` as metadata spells it: the scheme by OID where its designator is known, never without a name."""
     return Code(code.value, SCHEMES.get(code.scheme, code.scheme), code.display_name or code.value)
@@ -191,3 +227,62 @@ def modality(value: str) -> Code | None:
     code = value.strip().upper()
     name = MODALITIES.get(code)
     return Code(code, DCM_OID, name) if name else None
+
+
+def series_modality(value: str) -> Code:
+    """The code of the modality of a series of any kind (CID 33); `OT` where the value is none of them."""
+    code = value.strip().upper()
+    name = MODALITIES.get(code) or _OTHER_MODALITIES.get(code)
+    return Code(code, "DCM", name) if name else Code("OT", "DCM", _OTHER_MODALITIES["OT"])
+
+
+_DESIGNATORS: Final = {oid: designator for designator, oid in reversed(list(SCHEMES.items()))}
+
+
+def in_data_set(code: Code) -> Code:
+    """`code` as a data set spells it: the scheme by its designator where that is known."""
+    return Code(code.value, _DESIGNATORS.get(code.scheme, code.scheme), code.display_name or code.value)
+
+
+# RAD MADO, value set 1.3.6.1.4.1.19376.1.1.86.1, by the keys of the table above.
+_TARGET_REGIONS: Final = """
+774007 Head and neck: BRAIN CAROTID EYE HEAD HEADNECK JAW LARYNX MANDIBLE MAXILLA NECK NECKCHEST
+    NECKCHESTABDOMEN NECKCHESTABDPELV ORBIT PAROTID SELLA SINUS SKULL THYROID TMJ ZYGOMA
+67734004 Upper trunk: CHEST CHESTABDOMEN CHESTABDPELVIS CLAVICLE ESOPHAGUS LUNG MEDIASTINUM NECKCHEST
+    NECKCHESTABDOMEN NECKCHESTABDPELV RIB SCAPULA STERNUM TRACHEA
+63337009 Lower trunk: ABDOMEN ABDOMENPELVIS ADRENAL BILEDUCT BLADDER CHESTABDOMEN CHESTABDPELVIS COLON
+    DUODENUM GALLBLADDER KIDNEY LIVER NECKCHESTABDOMEN NECKCHESTABDPELV OVARY PANCREAS PELVIS
+    PELVISLOWEXTREMT PROSTATE RECTUM SIJOINT SPLEEN STOMACH UPRURINARYTRACT URETER URETHRA UTERUS
+53120007 Upper limb: ARM ELBOW EXTREMITY FINGER FOREARM HAND HUMERUS SHOULDER THUMB WRIST
+61685007 Lower limb: ANKLE CALCANEUS EXTREMITY FEMUR FIBULA FOOT HIP KNEE LEG PATELLA PELVISLOWEXTREMT THIGH
+    TIBIA TOE
+113257007 Cardiovascular system: AORTA CAROTID HEART
+80891009 Heart: HEART
+76752008 Breast: BREAST
+1141981001 Vertebral column: COCCYX CSPINE CTSPINE LSPINE LSSPINE SPINE SSPINE TLSPINE TSPINE
+38266002 Entire body: WHOLEBODY
+"""
+ENTIRE_BODY: Final = Code("38266002", "SCT", "Entire body")
+
+
+def _coarse() -> dict[str, tuple[Code, ...]]:
+    """The coarse regions by the SNOMED CT code of a fine one, and of itself."""
+    regions: dict[str, tuple[Code, ...]] = {}
+    for entry in re.split(r"\n(?=[0-9])", _TARGET_REGIONS.strip()):
+        head, _, keys = entry.partition(":")
+        value, _, name = head.partition(" ")
+        region = Code(value, "SCT", name)
+        regions[value] = (region,)
+        for key in keys.split():
+            fine = BODY_PARTS[key].value
+            if fine != value:
+                regions[fine] = (*regions.get(fine, ()), region)
+    return regions
+
+
+_COARSE: Final = _coarse()
+
+
+def target_regions(fine: Iterable[Code]) -> tuple[Code, ...]:
+    """The coarse regions by which a study is searched, each once; empty when none of the codes is known."""
+    return tuple(dict.fromkeys(region for code in fine for region in _COARSE.get(code.value, ())))

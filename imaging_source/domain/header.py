@@ -10,7 +10,13 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from imaging_source.domain import legal
-from imaging_source.domain.instance import Issuer, RequestReference, StudyHeader
+from imaging_source.domain.instance import (
+    Issuer,
+    KeyObjectHeader,
+    RequestReference,
+    SeriesHeader,
+    StudyHeader,
+)
 from shared.dicom.character_sets import encoding_of
 from shared.dicom.json import CHARACTER_SET, Attributes, items, text, texts
 from shared.ebrim.model import Code
@@ -76,8 +82,18 @@ HEADER_TAGS: Final = frozenset(
 )
 
 
-def study_header(study_instance_uid: str, headers: Sequence[Attributes]) -> StudyHeader:
-    """Gather the attributes of one study from headers of its instances, the first that has a value first."""
+_CONCEPT_NAME: Final = 0x0040A043
+_KEY_OBJECT_DESCRIPTION: Final = "113012"
+
+
+def study_header(
+    study_instance_uid: str, headers: Sequence[Attributes], key_objects: Iterable[Attributes] = ()
+) -> StudyHeader:
+    """Gather the attributes of one study from headers of its instances, the first that has a value first.
+
+    `headers` are of one instance of each series, `key_objects` the metadata of each Key Object Selection
+    Document.
+    """
     requests = tuple(dict.fromkeys(_requests(study_instance_uid, headers)))
     return StudyHeader(
         study_instance_uid=study_instance_uid,
@@ -95,11 +111,6 @@ def study_header(study_instance_uid: str, headers: Sequence[Attributes]) -> Stud
         study_id=_first(headers, 0x00200010),
         study_description=_first(headers, 0x00081030),
         series_descriptions=_each(headers, 0x0008103E),
-        descriptions=tuple(
-            (text(header, 0x0020000E), description)
-            for header in headers
-            if (description := text(header, 0x0008103E))
-        ),
         protocol_names=_each(headers, 0x00181030),
         procedure_codes=_codes(headers, 0x00081032),
         accession_numbers=_accession_numbers(headers, requests),
@@ -110,7 +121,32 @@ def study_header(study_instance_uid: str, headers: Sequence[Attributes]) -> Stud
         modalities=tuple(dict.fromkeys(map(legal.code_string, _each(headers, 0x00080060)))),
         body_parts=_each(headers, 0x00180015),
         anatomic_regions=_codes(headers, 0x00082218),
+        series=tuple(map(_series, headers)),
+        key_objects=tuple(map(_key_object, key_objects)),
         misread=any(map(_may_be_misread, headers)),
+    )
+
+
+def _series(header: Attributes) -> SeriesHeader:
+    return SeriesHeader(
+        series_instance_uid=text(header, 0x0020000E),
+        description=text(header, 0x0008103E),
+        date=text(header, 0x00080021),
+        time=text(header, 0x00080031),
+        regions=_codes((header,), 0x00082218),
+        body_parts=_each((header,), 0x00180015),
+    )
+
+
+def _key_object(document: Attributes) -> KeyObjectHeader:
+    title = next(map(code, items(document, _CONCEPT_NAME)), Code("", ""))
+    descriptions = (
+        text(item, 0x0040A160)
+        for item in items(document, 0x0040A730)
+        if any(text(name, 0x00080100) == _KEY_OBJECT_DESCRIPTION for name in items(item, _CONCEPT_NAME))
+    )
+    return KeyObjectHeader(
+        sop_instance_uid=text(document, 0x00080018), title=title, description=next(descriptions, "")
     )
 
 

@@ -82,6 +82,27 @@ class RequestReference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesHeader:
+    """What is told of one series; `regions` and `body_parts` are what it shows."""
+
+    series_instance_uid: str
+    description: str = ""
+    date: str = ""
+    time: str = ""
+    regions: tuple[Code, ...] = ()
+    body_parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyObjectHeader:
+    """What a Key Object Selection Document of a study says of itself: its title, and its description."""
+
+    sop_instance_uid: str
+    title: Code
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyHeader:
     """Patient and study attributes of a study, as its instances tell them.
 
@@ -90,9 +111,9 @@ class StudyHeader:
     Designator. Where instances differ, the value of the first (by series number, then instance number) that
     has one stands; what may be several is collected in that order, each value once. `accession_numbers` are
     those of the study level and of every request, with their issuers. `other_dates` are dates and times of
-    series, acquisitions, contents and performed steps. `descriptions` has the Series Description of each
-    Series Instance UID that has one. `misread` tells that some text may not be what was
-    meant: its character set is not named, not known, or not the one that it is in.
+    series, acquisitions, contents and performed steps. `series` and `key_objects` tell of each one of the
+    study. `misread` tells that some text may not be what was meant: its character set is not named, not
+    known, or not the one that it is in.
     """
 
     study_instance_uid: str
@@ -110,7 +131,6 @@ class StudyHeader:
     study_id: str = ""
     study_description: str = ""
     series_descriptions: tuple[str, ...] = ()
-    descriptions: tuple[tuple[str, str], ...] = ()
     protocol_names: tuple[str, ...] = ()
     procedure_codes: tuple[Code, ...] = ()
     accession_numbers: tuple[tuple[str, Issuer], ...] = ()
@@ -121,4 +141,6 @@ class StudyHeader:
     modalities: tuple[str, ...] = ()
     body_parts: tuple[str, ...] = ()
     anatomic_regions: tuple[Code, ...] = ()
+    series: tuple[SeriesHeader, ...] = ()
+    key_objects: tuple[KeyObjectHeader, ...] = ()
     misread: bool = False

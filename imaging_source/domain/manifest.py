@@ -25,6 +25,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
 from imaging_source.domain import legal
+from imaging_source.domain.content_items import code_item, code_items, reference_item
+from imaging_source.domain.image_library import image_library, procedures
 from imaging_source.domain.instance import Instance, Issuer, RequestReference, StudyHeader
 from imaging_source.domain.value_types import value_type
 from shared.dicom.uids import (
@@ -36,6 +38,7 @@ from shared.dicom.uids import (
 from shared.ebrim.model import Code
 
 MANIFEST: Final = Code("113030", "DCM", "Manifest")
+DESCRIBED: Final = Code("131560", "DCM", "Manifest with Description")
 MANUFACTURER: Final = "xdsi"
 SERIES_NUMBER: Final = 59
 
@@ -108,6 +111,7 @@ def build(
     place: Place,
     issuers: Issuers = NO_ISSUERS,
     zone: tzinfo = UTC,
+    library: Mapping[str, Code] | None = None,
 ) -> Dataset:
     """Build the manifest of one study.
 
@@ -117,6 +121,9 @@ def build(
         The instances to share, in any order, of the study that `header` describes.
     zone
         The zone of local times of instances without Timezone Offset From UTC.
+    library
+        For a Manifest with Description (RAD MADO), which has an Image Library: a site's own codes by Body
+        Part Examined. `header` is then one that `mado.completed` made.
 
     Raises
     ------
@@ -132,13 +139,18 @@ def build(
     _patient(dataset, header, issuers)
     _general_study(dataset, header, issuers)
     _series_and_equipment(dataset, header, identity, _free_series_number(ordered))
-    _document(dataset, identity, offset)
+    _document(dataset, identity, offset, MANIFEST if library is None else DESCRIBED)
     if header.requests:
         dataset.ReferencedRequestSequence = Sequence(_request(item, issuers) for item in header.requests)
     dataset.CurrentRequestedProcedureEvidenceSequence = evidence(
-        ordered, place=place, descriptions=dict(header.descriptions)
+        ordered,
+        place=place,
+        descriptions={each.series_instance_uid: each.description for each in header.series},
     )
     dataset.ContentSequence = content(ordered)
+    if library is not None:
+        described = (*procedures(header), image_library(header, ordered, body_parts=library))
+        dataset.ContentSequence = Sequence((*described, *dataset.ContentSequence))
     return dataset
 
 
@@ -249,15 +261,8 @@ def _series(uid: str, instances: list[Instance], place: Place, description: str)
     series.RetrieveAETitle = place.ae_title
     series.RetrieveLocationUID = place.location_uid
     series.RetrieveURL = place.url
-    series.ReferencedSOPSequence = Sequence(map(_reference, instances))
+    series.ReferencedSOPSequence = Sequence(map(reference_item, instances))
     return series
-
-
-def _reference(instance: Instance) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = instance.sop_class_uid
-    reference.ReferencedSOPInstanceUID = instance.sop_instance_uid
-    return reference
 
 
 def content(instances: Iterable[Instance]) -> Sequence:
@@ -269,7 +274,7 @@ def _content_item(instance: Instance) -> Dataset:
     item = Dataset()
     item.RelationshipType = "CONTAINS"
     item.ValueType = value_type(instance.sop_class_uid)
-    item.ReferencedSOPSequence = Sequence([_reference(instance)])
+    item.ReferencedSOPSequence = Sequence([reference_item(instance)])
     return item
 
 
@@ -333,7 +338,7 @@ def _general_study(dataset: Dataset, header: StudyHeader, issuers: Issuers) -> N
         dataset.IssuerOfAccessionNumberSequence = Sequence([entity])
     if description := legal.text(header.study_description):
         dataset.StudyDescription = description
-    if codes := _codes(header.procedure_codes):
+    if codes := code_items(header.procedure_codes):
         dataset.ProcedureCodeSequence = codes
 
 
@@ -352,7 +357,7 @@ def _free_series_number(instances: Iterable[Instance]) -> int:
     return next(number for number in count(SERIES_NUMBER) if number not in used)
 
 
-def _document(dataset: Dataset, identity: Identity, offset: timedelta) -> None:
+def _document(dataset: Dataset, identity: Identity, offset: timedelta, title: Code) -> None:
     created = identity.created.astimezone(timezone(offset))
     dataset.SOPClassUID = KEY_OBJECT_SELECTION
     dataset.SOPInstanceUID = identity.sop_instance_uid
@@ -361,7 +366,7 @@ def _document(dataset: Dataset, identity: Identity, offset: timedelta) -> None:
     dataset.InstanceCreationTime = dataset.ContentTime = f"{created:%H%M%S}"
     dataset.TimezoneOffsetFromUTC = f"{created:%z}"
     dataset.ValueType = "CONTAINER"
-    dataset.ConceptNameCodeSequence = Sequence([_code(MANIFEST)])
+    dataset.ConceptNameCodeSequence = Sequence([code_item(title)])
     dataset.ContinuityOfContent = "SEPARATE"
     template = Dataset()
     template.MappingResource = "DCMR"
@@ -378,7 +383,7 @@ def _request(request: RequestReference, issuers: Issuers) -> Dataset:
     item.FillerOrderNumberImagingServiceRequest = legal.identifier(request.filler_order_number, legal.LONG)
     item.RequestedProcedureID = legal.identifier(request.requested_procedure_id, legal.SHORT)
     item.RequestedProcedureDescription = legal.text(request.requested_procedure_description)
-    item.RequestedProcedureCodeSequence = _codes(request.requested_procedure_codes)
+    item.RequestedProcedureCodeSequence = code_items(request.requested_procedure_codes)
     for keyword, entity in _request_issuers(request, issuers):
         setattr(item, keyword, Sequence([entity]))
     return item
@@ -407,32 +412,6 @@ def _request_issuers(request: RequestReference, issuers: Issuers) -> Iterator[tu
     ):
         if legal.plain(number) and (entity := _entity(issuer, default)):
             yield keyword, entity
-
-
-def _codes(codes: Iterable[Code]) -> Sequence:
-    """Items for those codes that a code sequence can name (PS3.3 8.8): without a scheme nobody knows one."""
-    return Sequence(_code(code) for code in codes if _is_named(code))
-
-
-def _is_named(code: Code) -> bool:
-    return bool(legal.plain(code.value)) and (
-        code.value.startswith("urn:") or bool(legal.identifier(code.scheme, legal.SHORT))
-    )
-
-
-def _code(code: Code) -> Dataset:
-    item = Dataset()
-    value = legal.plain(code.value)
-    if len(value) <= legal.SHORT:
-        item.CodeValue = value
-    elif value.startswith("urn:"):
-        item.URNCodeValue = value
-    else:
-        item.LongCodeValue = value
-    if code.scheme and "URNCodeValue" not in item:
-        item.CodingSchemeDesignator = legal.identifier(code.scheme, legal.SHORT)
-    item.CodeMeaning = legal.text(code.display_name) or legal.text(value)
-    return item
 
 
 # --- dates and times ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timezone, tzinfo
+from enum import StrEnum
 from typing import Final
 
 from imaging_source.domain import codes, legal
@@ -48,6 +49,13 @@ class NotPublishable(ValueError):
     """The study cannot be published as it is; the text says why, and what would help. It names no patient."""
 
 
+class ManifestForm(StrEnum):
+    """What a manifest says beside what there is; the value is its name in settings."""
+
+    XDS_I = "xds-i"
+    MADO = "mado"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coding:
     """The codes and names of this site, from its settings."""
@@ -64,6 +72,7 @@ class Coding:
     # A procedure code, as `designator:value`, by the typeCode that stands for it.
     type_codes: Mapping[str, Code] = field(default_factory=dict)
     body_parts: Mapping[str, Code] = field(default_factory=dict)
+    form: ManifestForm = ManifestForm.XDS_I
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,30 +188,30 @@ def _reference(number: str, issuer: Issuer, default: str, type_code: str) -> Ite
         yield CXi(plain, type_code, default)
 
 
-def event_codes(header: StudyHeader, body_parts: Mapping[str, Code]) -> tuple[Code, ...]:
+def event_codes(header: StudyHeader, coding: Coding) -> tuple[Code, ...]:
     """eventCodeList: each acquisition modality once, then the anatomic regions.
 
     Regions are those of Anatomic Region Sequence; without one, those that Body Part Examined stands for. A
-    site's own table goes before that of DICOM.
+    site's own table goes before that of DICOM. With MADO the coarse regions and the procedures follow.
     """
     modalities = filter(None, map(codes.modality, header.modalities))
     regions = map(codes.in_metadata, header.anatomic_regions)
-    regional_codes = tuple(dict.fromkeys(regions)) or tuple(_regions(header.body_parts, body_parts))
-    return tuple(dict.fromkeys((*modalities, *regional_codes)))
-
-
-def _regions(body_parts: tuple[str, ...], own: Mapping[str, Code]) -> Iterator[Code]:
-    for body_part in body_parts:
-        key = body_part.strip().upper()
-        if code := own.get(key) or codes.BODY_PARTS.get(key.replace(" ", "").replace("_", "")):
-            yield code
+    regional_codes = tuple(dict.fromkeys(regions)) or tuple(
+        codes.of_body_parts(header.body_parts, coding.body_parts)
+    )
+    searched: tuple[Code, ...] = ()
+    if coding.form is ManifestForm.MADO:
+        searched = (*codes.target_regions(regional_codes), *header.procedure_codes)
+    return tuple(dict.fromkeys((*modalities, *regional_codes, *map(codes.in_metadata, searched))))
 
 
 def type_code(header: StudyHeader, coding: Coding) -> Code:
     """typeCode: what the site's table says of a procedure code; else the first procedure code itself.
 
-    A study without procedure code has the site's fallback.
+    A study without procedure code has the site's fallback; with MADO, whose procedures are events, every one.
     """
+    if coding.form is ManifestForm.MADO:
+        return coding.type_code
     for code in header.procedure_codes:
         if mapped := coding.type_codes.get(f"{code.scheme}:{code.value}"):
             return mapped
@@ -294,7 +303,7 @@ def submission(
         source_patient_info=source_patient_info(header, source_id),
         creation_time=Timestamp.of(created),
         service_start_time=start_time(header, zone),
-        event_codes=event_codes(header, coding.body_parts),
+        event_codes=event_codes(header, coding),
         reference_ids=reference_ids(header, issuers),
         authors=(made_by,),
         hash=hashlib.sha1(document, usedforsecurity=False).hexdigest(),

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator
 
 from imaging_source.domain.manifest import Issuers
-from imaging_source.domain.publishing import Coding
+from imaging_source.domain.publishing import Coding, ManifestForm
 from shared.ebrim.model import Code
 from shared.settings import Group
 from shared.settings.kinds import OptionalOid
@@ -38,6 +38,14 @@ _IMAGING_STUDY = _code("18748-4", "2.16.840.1.113883.6.1", "Diagnostic imaging s
 class PublishingSettings(Group):
     """How manifests are described, and whose identifiers the instances carry."""
 
+    form: ManifestForm = Field(
+        default=ManifestForm.XDS_I,
+        description="`xds-i` names what there is; `mado` also describes each series and instance (RAD MADO "
+        "1.0.0), and is read by XDS-I.b consumers as the other",
+    )
+    institution: str = Field(
+        default="", max_length=64, description="name of the institution, for studies that name none"
+    )
     class_code: CodeSetting = Field(
         default=_code("IMAGES", "1.3.6.1.4.1.19376.1.2.6.1", "Images"), description="classCode of manifests"
     )
@@ -132,6 +140,7 @@ class PublishingSettings(Group):
             institution_oid=self.institution_oid,
             type_codes={name: setting.code for name, setting in self.type_codes.items()},
             body_parts={name.upper(): setting.code for name, setting in self.body_parts.items()},
+            form=self.form,
         )
 
     def issuers(self, affinity_domain: str) -> Issuers:

@@ -23,6 +23,7 @@ from imaging_source.store.contents import Contents
 from imaging_source.store.instance_rows import INSTANCE_COLUMNS, PIXEL_COLUMNS, instance_of, pixels_of
 from imaging_source.store.tables import instance, instance_metadata, pixel_data
 from shared.dicom.part10 import Limits, scan
+from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.store.engine import Database, Row
 from shared.store.statements import in_list
 
@@ -193,7 +194,14 @@ class InstanceIndex:
             for one in instances
             if first[one.series_instance_uid] == one.sop_instance_uid
         ]
-        return study_header(instances[0].study_instance_uid, [json.loads(rows[uid]) for uid in ordered])
+        notes = await self.metadata(
+            [one.sop_instance_uid for one in instances if one.sop_class_uid == KEY_OBJECT_SELECTION]
+        )
+        return study_header(
+            instances[0].study_instance_uid,
+            [json.loads(rows[uid]) for uid in ordered],
+            [json.loads(document) for document in notes.values() if document],
+        )
 
     async def metadata(self, sop_instance_uids: Sequence[str]) -> dict[str, bytes]:
         """DICOM JSON of these instances, an object each; empty where it is too long to be kept.

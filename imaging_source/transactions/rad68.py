@@ -17,8 +17,9 @@ from uuid import uuid4
 
 from imaging_source.domain import manifest, publishing
 from imaging_source.domain.instance import Instance, StudyHeader
+from imaging_source.domain.mado import completed
 from imaging_source.domain.manifest import Identity, NothingToShare, Place
-from imaging_source.domain.publishing import Names, NotPublishable
+from imaging_source.domain.publishing import ManifestForm, Names, NotPublishable
 from imaging_source.domain.reconciliation import (
     UNKNOWN_PATIENT,
     AwaitPatient,
@@ -276,6 +277,11 @@ def described(
     """
     settings = parts.settings
     issuers = settings.publishing.issuers(settings.affinity_domain)
+    coding = settings.publishing.coding
+    library = None
+    if coding.form is ManifestForm.MADO:
+        library = coding.body_parts
+        header = completed(header, issuers, settings.publishing.institution, identity.created)
     place = Place(
         ae_title=settings.ae_title, location_uid=settings.retrieve_location_uid, url=settings.dicomweb_url
     )
@@ -287,6 +293,7 @@ def described(
             place=place,
             issuers=issuers,
             zone=settings.publishing.zone,
+            library=library,
         )
     except NothingToShare as error:
         raise NotPublishable(str(error)) from None
@@ -297,7 +304,7 @@ def described(
         document=document,
         patient_id=patient_id,
         created=identity.created,
-        coding=settings.publishing.coding,
+        coding=coding,
         issuers=issuers,
         zone=settings.publishing.zone,
     )

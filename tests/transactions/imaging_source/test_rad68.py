@@ -12,8 +12,9 @@ import httpx2
 import pytest
 from sqlalchemy import update
 
+from conformance.validation import validate
 from imaging_source.background.publisher import Publisher, StudyWatch
-from imaging_source.domain.publishing import NotPublishable
+from imaging_source.domain.publishing import ManifestForm, NotPublishable
 from imaging_source.store import outbox
 from imaging_source.store.publications import (
     PublicationState,
@@ -118,6 +119,23 @@ async def test_the_metadata_speak_of_the_study(source):
     assert "A123^^^&1.3.6.1.4.1.21367.2026.10.33&ISO^urn:ihe:iti:xds:2013:accession" in entry.reference_ids
     assert str(entry.service_start_time) == "20260228093000"
     assert "PID-5|Müller^Jürgen" in entry.source_patient_info
+
+
+async def test_a_manifest_with_description_is_published_where_a_setting_says_so(source, tmp_path):
+    settings = source.parts.settings
+    mado = settings.publishing.model_copy(update={"form": ManifestForm.MADO})
+    parts = replace(source.parts, settings=settings.model_copy(update={"publishing": mado}))
+    await source.keep(a_ct(BodyPartExamined="CHEST", SeriesDescription="Axial"), an_sr())
+    await rad68.publish(parts, STUDY)
+    await send_due(source)
+
+    _, request = source.repository.heard[0]
+    manifest = tmp_path / "manifest.dcm"
+    manifest.write_bytes(request.documents[0].content)
+    report = validate(manifest)
+    assert "MADO" in report.title
+    assert report.passed, report.findings
+    assert [code.value for code in entry_of(request).event_codes] == ["CT", "816094009", "67734004"]
 
 
 @asynccontextmanager

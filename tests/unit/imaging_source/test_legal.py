@@ -19,6 +19,7 @@ from imaging_source.domain.header import study_header
 from imaging_source.domain.instance import Issuer, RequestReference, StudyHeader
 from imaging_source.domain.manifest import build, encode
 from imaging_source.domain.publishing import event_codes, source_patient_info, start_time, title
+from imaging_source.settings.publishing import PublishingSettings
 from shared.ebrim.model import Code
 from tests.support.dicom import a_ct, changed
 from tests.support.studies import IDENTITY, PLACE, STUDY, a_study_header, an_instance
@@ -267,4 +268,6 @@ def test_a_code_with_control_characters_is_read_without_them():
 
 
 def test_a_modality_in_lower_case_is_that_modality():
-    assert [code.value for code in event_codes(header_of(Modality="ct"), {})] == ["CT"]
+    assert [code.value for code in event_codes(header_of(Modality="ct"), PublishingSettings().coding)] == [
+        "CT"
+    ]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging_source.domain.instance import Issuer, RequestReference
+from imaging_source.domain.instance import Issuer, RequestReference, SeriesHeader
 from imaging_source.domain.manifest import (
     Identity,
     Issuers,
@@ -146,7 +146,7 @@ def test_instances_of_equal_numbers_are_in_the_order_of_their_uids():
 
 
 def test_a_series_is_described_for_whoever_shows_it():
-    header = a_study_header(descriptions=((SERIES, "Thorax, größer"),))
+    header = a_study_header(series=(SeriesHeader(series_instance_uid=SERIES, description="Thorax, größer"),))
 
     manifest = read_manifest(encode(a_manifest(header, [an_instance(series_number=3, modality="CT")])))
 

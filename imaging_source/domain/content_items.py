@@ -1,0 +1,47 @@
+"""Items that stand in sequences of a manifest: codes, and references to instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from imaging_source.domain import legal
+from imaging_source.domain.instance import Instance
+from shared.ebrim.model import Code
+
+
+def code_items(codes: Iterable[Code]) -> Sequence:
+    """Items for those codes that a code sequence can name (PS3.3 8.8): without a scheme nobody knows one."""
+    return Sequence(code_item(code) for code in codes if _is_named(code))
+
+
+def _is_named(code: Code) -> bool:
+    return bool(legal.plain(code.value)) and (
+        code.value.startswith("urn:") or bool(legal.identifier(code.scheme, legal.SHORT))
+    )
+
+
+def code_item(code: Code) -> Dataset:
+    """The item of a code sequence (PS3.3 8.8), with a value of any length where it fits."""
+    item = Dataset()
+    value = legal.plain(code.value)
+    if len(value) <= legal.SHORT:
+        item.CodeValue = value
+    elif value.startswith("urn:"):
+        item.URNCodeValue = value
+    else:
+        item.LongCodeValue = value
+    if code.scheme and "URNCodeValue" not in item:
+        item.CodingSchemeDesignator = legal.identifier(code.scheme, legal.SHORT)
+    item.CodeMeaning = legal.text(code.display_name) or legal.text(value)
+    return item
+
+
+def reference_item(instance: Instance) -> Dataset:
+    """The item of a Referenced SOP Sequence (PS3.3 10.8)."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = instance.sop_class_uid
+    reference.ReferencedSOPInstanceUID = instance.sop_instance_uid
+    return reference
