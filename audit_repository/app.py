@@ -8,8 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from audit_repository import pages
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources, Standing
+from audit_repository.pages.page import TEMPLATES, PageParts, PageUnit
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
 from audit_repository.store.tables import MIGRATIONS
@@ -27,9 +29,17 @@ from shared.audit.recorder import messages, source_of
 from shared.audit.refusals import Refusals
 from shared.http.application import application
 from shared.http.health import health_routes
+from shared.pages.forms import Forms
 from shared.pages.handles import Handles
+from shared.pages.headers import as_site
+from shared.pages.page import ErrorPage
+from shared.pages.session_cookie import SessionCookie
+from shared.pages.session_end import SessionEnd
+from shared.pages.sessions import Sessions
+from shared.pages.visitors import Reception
 from shared.rest.error_form import ProblemDetails
 from shared.rest.fhir import OperationOutcome
+from shared.rest.scheme import NodeAlone
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
 from shared.security.peer_certificate import own_node
@@ -40,6 +50,8 @@ from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics
 
 _log = logger(__name__)
+
+_SITE = "audit"
 
 
 class TrailRecorder:
@@ -83,7 +95,9 @@ class AuditRepository:
             "audit_records_mismatched", "Records whose source is not the node that delivered them"
         )
         metrics.gauge("audit_records", "Records in the trail", lambda: trail.sequence)
-        works = [trail.work, self.syslog.work]
+        self.sessions = Sessions()
+        self._session_end = SessionEnd(self.sessions, self._recorder.record)
+        works = [trail.work, self.syslog.work, self._session_end.work]
         if self.datagrams is not None:
             works.append(self.datagrams.work)
         checks = {"database": trail.database.check}
@@ -111,11 +125,31 @@ class AuditRepository:
             metrics=metrics,
             error_forms=(ProblemDetails(), OperationOutcome()),
         )
-        self.asgi = application([*health, *rest.routes(SERVED_REST)])
+        people = self._people(parts, authenticator, metrics)
+        routes = [*health, *rest.routes(SERVED_REST), *people.routes(pages.SERVED_REST)]
+        self.asgi = as_site(application(routes), _SITE)
+
+    def _people(self, parts: Parts, authenticator: Authenticator, metrics: Metrics) -> RestService:
+        """The wing for people at browsers."""
+        forms = Forms()
+        reception = Reception(authenticator, self._refusals, self._settings.endpoint)
+        of_pages = PageParts(
+            service=parts, reception=reception, sessions=self.sessions, forms=forms, templates=TEMPLATES
+        )
+        return RestService(
+            unit=partial(PageUnit, of_pages),
+            authenticator=reception,
+            recorder=self._recorder,
+            settings=self._settings,
+            metrics=metrics,
+            schemes=(SessionCookie(self.sessions), NodeAlone()),
+            error_forms=(ErrorPage(TEMPLATES, forms, self.sessions),),
+        )
 
     async def start(self) -> None:
         """Open the trail and listen for records."""
         await self.trail.start()
+        self._session_end.work.start()
         await self.record(started(self._source))
         with self._settings.listening("syslog_port"):
             await self.syslog.start()
@@ -125,6 +159,7 @@ class AuditRepository:
 
     async def stop(self) -> None:
         """Listen no more, keep what was read, sign the last records and close the trail."""
+        await self._session_end.work.stop()
         await self.syslog.stop()
         if self.datagrams is not None:
             await self.datagrams.stop()

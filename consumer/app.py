@@ -12,10 +12,8 @@ from consumer.pages.saml import Saml
 from consumer.pages.workplace import Workplace
 from consumer.settings import ConsumerSettings
 from consumer.unit import Parts
-from shared.audit.events import LOGOUT, user_authentication
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
-from shared.background import BackgroundWork
 from shared.http.application import application
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App
@@ -23,15 +21,14 @@ from shared.pages.forms import Forms
 from shared.pages.handles import Handles
 from shared.pages.headers import as_site
 from shared.pages.session_cookie import SessionCookie
-from shared.pages.sessions import Session, Sessions
+from shared.pages.session_end import SessionEnd
+from shared.pages.sessions import Sessions
 from shared.pages.visitors import Reception
 from shared.perform import UnitOfWork
 from shared.rest.scheme import NodeAlone
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
 from shared.telemetry.metrics import Metrics
-
-_SWEEP_SECONDS = 30.0
 
 
 class Consumer:
@@ -41,8 +38,7 @@ class Consumer:
         self.parts = parts
         self.sessions = Sessions()
         self._forwarder = Forwarder(parts.settings, parts.recorder)
-        self._ended: list[Session] = []
-        self._sessions_end = BackgroundWork("sessions", self.end_sessions, rest_seconds=_SWEEP_SECONDS)
+        self.session_end = SessionEnd(self.sessions, parts.recorder.record)
         self._metrics = Metrics(parts.settings.service)
         self._metrics.gauge("sessions", "People who are signed in", lambda: len(self.sessions))
         self.asgi = as_site(self._application(authenticator), parts.settings.service)
@@ -52,7 +48,7 @@ class Consumer:
         reception = Reception(authenticator, parts.recorder.refusals, parts.settings.endpoint)
         workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check}
-        works = (self._sessions_end,)
+        works = (self.session_end.work,)
         health = health_routes(
             checks,
             self._metrics,
@@ -89,12 +85,12 @@ class Consumer:
         recorder = self.parts.recorder
         await recorder.started()
         await self._forwarder.start()
-        self._sessions_end.start()
+        self.session_end.work.start()
 
     async def stop(self) -> None:
         """End it; events that were not sent wait on disk for the next start."""
         recorder = self.parts.recorder
-        await self._sessions_end.stop()
+        await self.session_end.work.stop()
         await recorder.stopped()
         await self._forwarder.stop()
         await self.parts.http.aclose()
@@ -103,20 +99,6 @@ class Consumer:
     async def node_refused(self, address: str, reason: str) -> None:
         """Record, or count, that a node did not authenticate (ITI-19)."""
         await self.parts.recorder.refusals.node(address, reason)
-
-    async def end_sessions(self) -> None:
-        """Forget sessions whose time is over, and record that their users went (Logout by inactivity)."""
-        # What cannot be recorded now is recorded with those that end next.
-        self._ended += self.sessions.take_ended()
-        ended, visitors = len(self._ended), [session.visitor for session in self._ended]
-        await self.parts.recorder.record(
-            [
-                user_authentication(visitor.user, visitor.caller.node, LOGOUT, requested=False)
-                for visitor in visitors
-                if visitor.user is not None
-            ]
-        )
-        del self._ended[:ended]
 
 
 def _empty(parts: Parts) -> None:

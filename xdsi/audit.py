@@ -16,10 +16,10 @@ import httpx2
 import typer
 from rich.console import Console
 
+from audit_repository.domain.accesses import Manner, accesses
 from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
 from shared.http.client import EgressRefused, http_client
-from xdsi.accesses import Manner, accesses
 from xdsi.audit_tables import (
     show_access,
     show_accesses,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -10,9 +9,10 @@ from typing import Any, TextIO
 
 import typer
 
+from audit_repository.domain.accesses import Access, in_words, reporter, studies_of
 from audit_repository.domain.record import RecordState, name_id
+from audit_repository.domain.spreadsheet import write_csv
 from shared.ebrim.identifiers import CX
-from xdsi.accesses import Access, in_words, reporter, studies_of
 from xdsi.listing import Cell, Column, counted, show
 
 _RECORDS = (
@@ -47,8 +47,6 @@ _GAPS = (
 )
 # EventOutcomeIndicator (DICOM PS3.15 A.5.1).
 _OUTCOMES = {0: "success", 4: "minor failure", 8: "serious failure", 12: "major failure"}
-# A spreadsheet takes a cell that begins so as a formula; the trail holds what strangers wrote.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def show_records(records: Sequence[dict[str, Any]], affinity_domain: str) -> None:
@@ -97,13 +95,13 @@ def show_access(access: Access) -> dict[str, Any]:
 
 def write_records(file: TextIO, records: Iterable[dict[str, Any]]) -> None:
     """Write records as CSV (RFC 4180) with a heading; several values of a cell are joined by `; `."""
-    _write(file, _CSV_OF_RECORD, (_flat(record) for record in records))
+    write_csv(file, _CSV_OF_RECORD, (_flat(record) for record in records))
 
 
 def write_accesses(file: TextIO, accesses: Iterable[Access]) -> None:
     """Write accesses as CSV (RFC 4180) with a heading; several values of a cell are joined by `; `."""
     shown = (show_access(access) for access in accesses)
-    _write(file, _CSV_OF_ACCESS, shown)
+    write_csv(file, _CSV_OF_ACCESS, shown)
 
 
 # --- records -----------------------------------------------------------------------------------------
@@ -244,15 +242,3 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
         "objects": [item["id"] for item in record["objects"]],
         "source": record["source"],
     }
-
-
-def _write(file: TextIO, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    writer = csv.writer(file)
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(column, "")) for column in columns])
-
-
-def _cell(value: Any) -> str:
-    text = "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return f"'{text}" if text.startswith(_FORMULAS) else text

@@ -131,7 +131,7 @@ _REPOSITORY = (
 )
 _NOT_YET = (
     "FHIR in XML; WADO-URI (RAD-55) and rendered resources at the imaging source; XCPD and PIX at the",
-    "gateway, asynchronous exchange; a viewer and pages for auditors.",
+    "gateway, asynchronous exchange; a viewer.",
 )
 
 
@@ -203,8 +203,10 @@ def doors() -> dict[str, Right]:
 
 def served_rest(service: Service) -> tuple[ServedRest[Any, Any], ...]:
     """What a service serves over REST."""
-    rooms = ("api", "pages") if service is Service.CONSUMER else ("transactions",)
-    modules = [importlib.import_module(f"{service.package}.{room}") for room in rooms]
+    rooms = {Service.CONSUMER: ("api", "pages"), Service.AUDIT_REPOSITORY: ("transactions", "pages")}
+    modules = [
+        importlib.import_module(f"{service.package}.{room}") for room in rooms.get(service, ("transactions",))
+    ]
     return tuple(one for module in modules for one in getattr(module, "SERVED_REST", ()))
 
 

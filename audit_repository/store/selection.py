@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, exists, literal, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from audit_repository.domain.record import RecordState
 from audit_repository.store.events import StoredRecord, stored
@@ -74,6 +85,20 @@ async def selected(reader: Reader, selection: Selection) -> list[StoredRecord]:
         if one.patterns:
             parameters[f"patterns{number}"] = list(one.patterns)
     return [stored(row) for row in await reader.fetch(statement, **parameters)]
+
+
+_DAY = func.substr(audit_record.c.event_time, 1, 10)
+_NUMBERS = (
+    select(_DAY, func.count())
+    .where(audit_record.c.event_time >= bindparam("since"))
+    .group_by(_DAY)
+    .order_by(_DAY)
+)
+
+
+async def numbers_by_day(reader: Reader, since: str) -> list[tuple[str, int]]:
+    """How many records each day has, from then on; those that could not be read have none."""
+    return [(str(day), int(number)) for day, number in await reader.fetch(_NUMBERS, since=since)]
 
 
 @lru_cache(maxsize=256)

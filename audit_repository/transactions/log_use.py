@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from shared.audit import patterns
-from shared.audit.events import REFUSED, AuditEvent, Outcome, ihe
+from shared.audit.events import AuditEvent, Outcome, ihe
 from shared.http.problem import Forbidden
 from shared.security.caller import Caller, User
 
@@ -17,13 +17,6 @@ def used(caller: Caller, outcome: Outcome = Outcome.SUCCESS, *, search: bytes = 
     return patterns.log_used(ITI81, caller, caller.endpoint, outcome, search=search)
 
 
-def refused(caller: Caller) -> AuditEvent:
-    """Who may not look into the trail tried to."""
-    return patterns.log_used(
-        ITI81, caller, caller.endpoint, Outcome.SERIOUS_FAILURE, description=f"{REFUSED}: the role may not"
-    )
-
-
 def check_auditor(caller: Caller, auditor_roles: Collection[str]) -> None:
     """See that the trail is for who asks: a node with the right that comes without a user, or an auditor.
 
@@ -32,11 +25,16 @@ def check_auditor(caller: Caller, auditor_roles: Collection[str]) -> None:
     Forbidden
         The user has none of the roles, which are spelled `code^^scheme`.
     """
-    if caller.user is not None and not _in_a_role(caller.user, auditor_roles):
+    if not is_auditor(caller, auditor_roles):
         raise Forbidden(
             "the trail is shown to auditors; your assertion names no role of "
             "XDSI_AUDIT_REPOSITORY__AUDITOR_ROLES"
         )
+
+
+def is_auditor(caller: Caller, auditor_roles: Collection[str]) -> bool:
+    """Whether it is a node that comes without a user, or a user in one of the roles."""
+    return caller.user is None or _in_a_role(caller.user, auditor_roles)
 
 
 def own_patients(caller: Caller, patient_roles: Collection[str]) -> tuple[str, ...]:

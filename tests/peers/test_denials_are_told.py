@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from audit_repository.domain.accesses import Manner, accesses
 from consumer.imaging_document_consumer import Via
 from shared.errors import Rejected
 from tests.support.community import (
@@ -22,7 +23,6 @@ from tests.support.community import (
     studies_in,
     trail_until,
 )
-from xdsi.accesses import Manner, accesses
 from xdsi.builtin_study import write_study
 from xdsi.stage import Stage
 

@@ -37,7 +37,7 @@ THEN = "2030-01-01T00:00:00Z"
 #: What is sent for a member of a body by its name, and for any other.
 MEMBERS = {"patient_id": PATIENT, "key": "0" * 64, "since": THEN, "until": THEN, "effect": "deny"}
 #: What stands in a path for a parameter that takes no UID.
-PARAMETERS = {"sequence": "1", "bulk:path": "7FE00010"}
+PARAMETERS = {"sequence": "1", "frames": "1", "bulk:path": "7FE00010"}
 #: What is asked where the address, or a form, holds parameters that are needed.
 QUESTIONS = {"AuditEvent": "date=2030", "syslogsearch": "date=2030", "_search": "date=2030"}
 FORM = "application/x-www-form-urlencoded"

@@ -28,8 +28,9 @@ import gateway.app
 import imaging_source.app
 import registry.app
 import repository.app
+from audit_repository.pages import SERVED_REST as PAGES_OF_TRAIL
 from audit_repository.settings import AuditRepositorySettings
-from consumer.pages import SERVED_REST as SERVED_PAGES
+from consumer.pages import SERVED_REST as PAGES_OF_CONSUMER
 from consumer.settings import ConsumerSettings
 from gateway.settings import GatewaySettings
 from gateway.transactions import INITIATING, RESPONDING
@@ -77,9 +78,10 @@ SOAP: tuple[tuple[str, str, tuple[Served[Any, Any], ...]], ...] = (
     ("gateway", "/xca/responding", RESPONDING),
 )
 _TABLES = {settings_class.service for _, settings_class in SERVICES.values()}
-#: The pages of the consumer by their routes, ids filled in.
-OF_PAGES: dict[str, ServedRest[Any, Any]] = {
-    re.sub(r"\{[^}]*\}", "1", route): served for served in SERVED_PAGES for route in served.routes
+#: The pages of services by their routes, ids filled in.
+OF_PAGES: dict[str, dict[str, ServedRest[Any, Any]]] = {
+    service: {re.sub(r"\{[^}]*\}", "1", route): one for one in served for route in one.routes}
+    for service, served in (("consumer", PAGES_OF_CONSUMER), ("audit repository", PAGES_OF_TRAIL))
 }
 ANYWHERE = {"port": 0, "mllp_port": 0, "dimse_port": 0, "syslog_port": 0}
 #: The one AE title that calls; it has no certificate, so that its node needs its rights itself.
@@ -138,7 +140,7 @@ async def form_for(
     """What a browser sends for a page or a form of the consumer at which `http` is: a form is filled in."""
     if not isinstance(served.decode, FormBody):
         return {}
-    fields = {"token": token_of(await http.get("/sign-in")), "patient_id": "P-1001"}
+    fields = {"token": token_of(await http.get("/sign-in")), "patient_id": "P-1001", "patient": "P-1001"}
     if served.decode.media_type == MULTIPART:
         return {"data": fields, "files": {"assertion": ("me.xml", assertion, "text/xml")}}
     return {"data": fields}
@@ -171,7 +173,12 @@ async def a_house(
         **(trust or {}),
         **changes,
     }
-    given["audit_repository"] = {"auditor_roles": (str(RADIOLOGIST),), **given.get("audit_repository", {})}
+    roles = (str(RADIOLOGIST),)
+    given["audit_repository"] = {
+        "auditor_roles": roles,
+        "patient_roles": roles,
+        **given.get("audit_repository", {}),
+    }
     async with AsyncExitStack() as stack:
         for name, (module, settings_class) in SERVICES.items():
             own = {name: value for name, value in given.items() if name not in _TABLES}
@@ -215,7 +222,8 @@ class Visit:
             for service, method, path, headers in self._rest():
                 answer = await http.request(method, self.house.url(service, path), headers=headers)
                 found[f"{method} {path}"] = _refusal(answer)
-            found |= await self._at_the_pages(http)
+            for service in OF_PAGES:
+                found |= await self._at_the_pages(http, service)
         found["ITI-8"] = await self._fed()
         found |= await asyncio.to_thread(self._associated)
         found["ITI-20"] = await self._recorded()
@@ -242,18 +250,19 @@ class Visit:
         saml = {"authorization": f"SAML {b64encode(assertion).decode()}"}
         endpoints = {path for _, path, _ in SOAP}
         for service, method, path in self.house.routes():
-            if path not in endpoints and f"{method} {path}" not in OF_PAGES:
+            if path not in endpoints and f"{method} {path}" not in OF_PAGES.get(service, {}):
                 yield service, method, path, saml if service == "consumer" else bearer
 
-    async def _at_the_pages(self, http: httpx2.AsyncClient) -> dict[str, str]:
+    async def _at_the_pages(self, http: httpx2.AsyncClient, service: str) -> dict[str, str]:
         """The pages, for a person who signs in first, where that is let be, and out at the end."""
-        http.base_url = httpx2.URL(self.house.url("consumer"))
+        http.base_url = httpx2.URL(self.house.url(service))
+        pages = OF_PAGES[service]
+        # Who is the patient may see that patient's own log.
+        assertion = assertion_for("dr.south", self.node, resource_ids=(PATIENT,))
         found: dict[str, str] = {}
-        for route in sorted(
-            OF_PAGES, key=lambda route: (route != "POST /sign-in", route == "POST /sign-out")
-        ):
+        for route in sorted(pages, key=lambda route: (route != "POST /sign-in", route == "POST /sign-out")):
             method, _, path = route.partition(" ")
-            sent = await form_for(http, OF_PAGES[route], assertion_for("dr.south", self.node))
+            sent = await form_for(http, pages[route], assertion)
             found[route] = _refusal(await http.request(method, path, **sent))
         return found
 

@@ -652,7 +652,7 @@ async def test_a_session_left_alone_is_forgotten_and_recorded(strict_desk: Desk,
     await sign_in(viewer, assertion_for("dr.roe"))
     sessions = strict_desk.consumer.sessions
     monkeypatch.setattr(sessions, "_clock", lambda: IDLE_SECONDS + 1e9)
-    await strict_desk.consumer.end_sessions()
+    await strict_desk.consumer.session_end.end()
 
     assert len(sessions) == 0
     event = strict_desk.told("110114")[-1]

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from audit_repository.domain.accesses import Manner, accesses
 from audit_repository.settings import AuditRepositorySettings
-from xdsi.accesses import Manner, accesses
 from xdsi.audit import complete, moment
 from xdsi.failures import Failed
 from xdsi.listing import plain
@@ -25,6 +25,7 @@ def a_record(
     }
     node = {"user_id": "CN=viewer", "user_name": "", "name_id": "", "requestor": not human, "roles": []}
     return {
+        "sequence": 1,
         "time": at.isoformat(),
         "event": {"code": event, "system": "DCM", "text": ""},
         "types": [{"code": transaction, "system": "IHE Transactions", "text": ""}],

@@ -113,7 +113,7 @@ def loaded_by(service: str) -> set[str]:
     [
         ("registry", {"sqlalchemy"}),
         ("repository", {"sqlalchemy"}),
-        ("audit_repository", {"sqlalchemy"}),
+        ("audit_repository", {"jinja2", "sqlalchemy"}),
         ("gateway", set()),
         ("consumer", {"jinja2"}),
         ("imaging_source", {"sqlalchemy", "pydicom", "numpy"}),

@@ -12,13 +12,13 @@ import xdsi.fetch
 import xdsi.find
 import xdsi.publications
 import xdsi.publish
+from audit_repository.domain.accesses import accesses
 from consumer.imaging_document_consumer import Retrieval
 from consumer.settings import ConsumerSettings
 from shared.dicom.kos import Manifest, ReferencedInstance, ReferencedSeries, ReferencedStudy
 from shared.ebrim.model import Timestamp
 from tests.support.metadata import a_document_entry, an_on_demand_entry
 from xdsi import audit_tables, doctor, kpi, listing, settings
-from xdsi.accesses import accesses
 from xdsi.checks.finding import doubtful, well, wrong
 
 STUDY = "1.3.6.1.4.1.14519.5.2.1.7009.2403.334219107373090212345678901234"

@@ -46,7 +46,7 @@ class Access:
     named, else `who` is the system that asked.
 
     `patients` are the ids under which it was recorded, as they were then. `reported_by` are the sources of
-    its records, with what is known of each (`reporter`).
+    its records, with what is known of each (`reporter`), and `records` their places.
     """
 
     time: datetime
@@ -63,6 +63,7 @@ class Access:
     patients: tuple[str, ...]
     studies: tuple[str, ...]
     reported_by: tuple[str, ...]
+    records: tuple[int, ...] = ()
 
 
 def accesses(records: Iterable[dict[str, Any]]) -> list[Access]:
@@ -97,6 +98,7 @@ def _access(record: dict[str, Any]) -> Access:
         patients=tuple(record["patients"]),
         studies=studies_of(record),
         reported_by=(reporter(record),),
+        records=(record["sequence"],),
     )
 
 
@@ -195,4 +197,5 @@ def _merged(one: Access, other: Access) -> Access:
         patients=tuple(dict.fromkeys((*one.patients, *other.patients))),
         studies=one.studies or other.studies,
         reported_by=(*one.reported_by, *other.reported_by),
+        records=(*one.records, *other.records),
     )

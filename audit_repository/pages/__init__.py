@@ -1,0 +1,22 @@
+"""The pages for auditors, and the one for patients: made by the server, without scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from audit_repository.pages import gaps, home, own, patient, records
+from shared.pages import sign_in, style
+from shared.rest.served import ServedRest
+from shared.security.rights import Right
+
+__all__ = ["SERVED_REST"]
+
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
+    *home.SERVED,
+    *patient.SERVED,
+    *records.SERVED,
+    gaps.SERVED,
+    own.SERVED,
+    *sign_in.served(Right.ASK),
+    style.SERVED,
+)

@@ -1,0 +1,47 @@
+"""A patient's own log: who used the data of that patient, from where, when and what for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audit_repository.domain.accesses import Access, Manner
+from audit_repository.pages.page import PageUnit, days_of, page_served
+from audit_repository.pages.patient import accesses_of
+from audit_repository.transactions.log_use import own_patients
+from shared.pages.browser import Browser
+from shared.pages.page import Page
+from shared.rest.message import HttpRequest
+from shared.security.rights import Right
+
+#: What was used, in a patient's words, by the transaction.
+_CATEGORIES = {"RAD": "images", "ITI-18": "the list of documents", "ITI-43": "a document"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnLook:
+    """Of which time."""
+
+    browser: Browser
+    days: int
+
+
+async def decode(request: HttpRequest) -> OwnLook:
+    """What the address says."""
+    return OwnLook(browser=Browser.of(request), days=days_of(request))
+
+
+async def own(unit: PageUnit, look: OwnLook) -> Page:
+    """Show the patient who asks who used the data of that patient."""
+    ids = own_patients(unit.caller, unit.parts.service.settings.patient_roles)
+    trail = await unit.recorded_look(b"own")
+    entries = [one for identifier in ids for one in await accesses_of(trail, identifier, look.days)]
+    shown = [(one, _category(one)) for one in entries if one.manner is not Manner.DOUBTFUL]
+    return await unit.page("own.html", look.browser, accesses=shown, look=look)
+
+
+def _category(access: Access) -> str:
+    code = access.transaction
+    return _CATEGORIES.get(code) or _CATEGORIES.get(code.partition("-")[0]) or access.named
+
+
+SERVED = page_served(name="Own data", routes=("GET /own",), right=Right.ASK, decode=decode, handle=own)
