@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
@@ -17,13 +14,10 @@ from tests.support.dicom import real_files
 from tests.support.http_server import serving
 from tests.support.intake import an_intake, stow_app
 from tests.support.made_studies import Studies, studies
-from xdsi.stage import free_ports
+from tests.support.orthanc import DICOMWEB, ORTHANC, orthanc
 
 __all__ = ["studies"]
 
-
-ORTHANC = Path("/usr/sbin/Orthanc")
-DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 pytestmark = [
     pytest.mark.peer,
@@ -35,60 +29,6 @@ pytestmark = [
 def folder(request: pytest.FixtureRequest, studies: Studies) -> Path:
     """A study."""
     return studies.study(studies.plain if request.param == "plain" else studies.jpeg)
-
-
-@asynccontextmanager
-async def orthanc(
-    folder: Path,
-    *,
-    dimse_port: int = 1,
-    dicomweb_url: str = "http://127.0.0.1:1/",
-    ports: tuple[int, int] | None = None,
-):
-    """A running Orthanc that knows us, and a client of its REST API."""
-    port, dicom_port = ports or free_ports(2)
-    configuration = {
-        "Name": "PEER",
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "HttpPort": port,
-        "DicomPort": dicom_port,
-        "DicomAet": "ORTHANC",
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [str(DICOMWEB)] if DICOMWEB.exists() else [],
-        "DicomModalities": {"us": ["XDSI", "127.0.0.1", dimse_port]},
-        "DicomWeb": {"Enable": True, "Servers": {"us": {"Url": dicomweb_url, "ChunkedTransfers": True}}},
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "orthanc.json").write_text(json.dumps(configuration))
-    process = await asyncio.create_subprocess_exec(
-        str(ORTHANC),
-        str(folder / "orthanc.json"),
-        env={**os.environ, "TCP_NODELAY": "1"},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with httpx2.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
-        ) as client:
-            await _ready(client)
-            yield client
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _ready(client: httpx2.AsyncClient) -> None:
-    for _ in range(200):
-        try:
-            if (await client.get("/system")).status_code == 200:
-                return
-        except httpx2.TransportError:
-            pass
-        await asyncio.sleep(0.05)
-    raise AssertionError("Orthanc did not start")
 
 
 async def give(client: httpx2.AsyncClient, folder: Path) -> list[str]:

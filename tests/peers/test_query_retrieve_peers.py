@@ -14,11 +14,11 @@ import pydicom
 import pytest
 
 from shared.dicom.uids import JPEG_LS_LOSSLESS
-from tests.peers.test_orthanc_store import ORTHANC, orthanc
 from tests.support.databases import DatabasePlace
 from tests.support.dicom import a_ct, a_multi_frame
 from tests.support.dimse import run
 from tests.support.imaging_source import Source, close_source, open_source
+from tests.support.orthanc import ORTHANC, orthanc
 from tests.support.waiting import until
 from xdsi.stage import free_ports
 
