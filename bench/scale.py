@@ -2,8 +2,11 @@
 
 ITI-18: FindDocuments by 1, 2 and 4 registries on one PostgreSQL. RAD-69: a study by 1, 2 and 4 imaging
 sources. Processor time of services, PostgreSQL and load is read from the system. With the times of one
-process alone a queueing model predicts the rates of 2 and 4; the ratio is predicted to measured. Everything
-is on one machine, load included: rates are those of its processors, the times per request are what counts.
+process alone a queueing model predicts the rates of 2 and 4; the ratio is predicted to measured. What a query
+takes depends on how many come at once, because one turn of a process answers all that have come, and on
+whether processors are shared: one registry alone is asked over as many connections as it will have, on an
+idle machine and beside programs that use all processors. Everything is on one machine, load included: rates
+are those of its processors, the times per request are what counts.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -61,6 +65,14 @@ class Seen:
     load: float
     others: float
     """Processors that were at work for somebody else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What one process was seen to take: with processors to itself, and where it had to share them."""
+
+    alone: Seen
+    crowded: Seen
 
 
 # --- processor time -----------------------------------------------------------------------------------------
@@ -124,9 +136,11 @@ class Meter:
 # --- ITI-18 -------------------------------------------------------------------------------------------------
 
 
-async def queried(workers: Sequence[Worker], meter: Meter, seconds: float) -> Seen:
+async def queried(
+    workers: Sequence[Worker], meter: Meter, seconds: float, connections: int = CONNECTIONS
+) -> Seen:
     """FindDocuments over so many connections, dealt out evenly."""
-    loads = [await Load.open(one.port, CONNECTIONS // len(workers), one.queries()) for one in workers]
+    loads = [await Load.open(one.port, connections // len(workers), one.queries()) for one in workers]
     await asyncio.gather(*(load.run(seconds / 4) for load in loads))
     before, began = meter.read(), time.perf_counter()
     bursts = await asyncio.gather(*(load.run(seconds) for load in loads))
@@ -136,18 +150,55 @@ async def queried(workers: Sequence[Worker], meter: Meter, seconds: float) -> Se
     return seen
 
 
-def query_ways(seen: Seen, processes: int) -> list[list[Visit]]:
+_SPIN = "octets = bytearray(8 << 20)\nwhile True: octets[::64].count(1)"
+
+
+@contextmanager
+def crowd() -> Iterator[None]:
+    """Programs that use every processor, and its caches."""
+    spinning = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in range(PROCESSORS)]
+    try:
+        yield
+    finally:
+        for each in spinning:
+            each.kill()
+            each.wait()
+
+
+def middle(seen: Sequence[Seen]) -> Seen:
+    """The one whose answers took the median of the service's time."""
+    return sorted(seen, key=lambda one: one.service)[len(seen) // 2]
+
+
+def calibrated(worker: Worker, meter: Meter, seconds: float, rounds: int) -> dict[int, Calibration]:
+    """What one registry takes for a query, by how many there will be."""
+    alone: dict[int, list[Seen]] = {number: [] for number in PROCESSES}
+    crowded: dict[int, list[Seen]] = {number: [] for number in PROCESSES}
+    for _ in range(rounds):
+        for number in PROCESSES:
+            share = CONNECTIONS // number
+            alone[number].append(uvloop.run(queried([worker], meter, seconds, share)))
+            with crowd():
+                crowded[number].append(uvloop.run(queried([worker], meter, seconds, share)))
+    return {
+        number: Calibration(alone=middle(alone[number]), crowded=middle(crowded[number]))
+        for number in PROCESSES
+    }
+
+
+def query_ways(seen: Calibration, processes: int) -> list[list[Visit]]:
     """The way of each connection: the load, its registry, a backend of PostgreSQL, the registry again."""
+    alone, crowded = seen.alone, seen.crowded
     ways = []
     for number in range(CONNECTIONS):
         registry = f"registry{number % processes}"
         backends = tuple(f"backend{number % processes}.{one}" for one in range(16))
         ways.append(
             [
-                Visit(("load",), seen.load),
-                Visit((registry,), seen.service / 2),
-                Visit(backends, max(seen.database, 1e-6)),
-                Visit((registry,), seen.service / 2),
+                Visit(("load",), alone.load, crowded.load),
+                Visit((registry,), alone.service / 2, crowded.service / 2),
+                Visit(backends, max(alone.database, 1e-6), max(crowded.database, 1e-6)),
+                Visit((registry,), alone.service / 2, crowded.service / 2),
             ]
         )
     return ways
@@ -155,8 +206,9 @@ def query_ways(seen: Seen, processes: int) -> list[list[Visit]]:
 
 def measure_queries(
     folder: Path, entries: int, seconds: float, rounds: int
-) -> tuple[dict[int, list[Seen]], float]:
-    """What was seen with each number of registries, in turns; and the bytes of an entry in PostgreSQL."""
+) -> tuple[dict[int, list[Seen]], dict[int, Calibration], float]:
+    """What was seen with each number of registries, in turns; what one of them takes; and the bytes of an
+    entry in PostgreSQL."""
     seen: dict[int, list[Seen]] = {number: [] for number in PROCESSES}
     with ExitStack() as stack:
         url = stack.enter_context(postgresql(folder / "cluster"))
@@ -173,7 +225,8 @@ def measure_queries(
                 some = workers[:number]
                 meter = Meter([one.process_id for one in some], [postmaster])
                 seen[number].append(uvloop.run(queried(some, meter, seconds)))
-    return seen, size
+        one = calibrated(workers[0], Meter([workers[0].process_id], [postmaster]), seconds / 2, rounds)
+    return seen, one, size
 
 
 async def _size(url: str) -> int:
@@ -253,10 +306,13 @@ def retrieved(ports: Sequence[int], requests: Sequence[bytes], meter: Meter, sec
     return meter.seen(before, round(sum(megabytes)), time.perf_counter() - began)
 
 
-def retrieval_ways(seen: Seen, processes: int) -> list[list[Visit]]:
+def retrieval_ways(seen: Calibration, processes: int) -> list[list[Visit]]:
     """The way of each reader, for a megabyte: its own thread, and its imaging source."""
     return [
-        [Visit((f"reader{number}",), seen.load), Visit((f"source{number % processes}",), seen.service)]
+        [
+            Visit((f"reader{number}",), seen.alone.load),
+            Visit((f"source{number % processes}",), seen.alone.service),
+        ]
         for number in range(READERS)
     ]
 
@@ -286,14 +342,17 @@ def measure_retrievals(folder: Path, seconds: float, rounds: int) -> dict[int, l
 
 
 def told(
-    seen: dict[int, list[Seen]], ways: Callable[[Seen, int], list[list[Visit]]], unit: str
+    seen: dict[int, list[Seen]],
+    of_one: dict[int, Calibration],
+    ways: Callable[[Calibration, int], list[list[Visit]]],
+    unit: str,
 ) -> dict[int, Measure]:
     """By number of processes, what was measured and what the times of one process had predicted."""
-    middle = {number: sorted(of, key=lambda one: one.rate)[len(of) // 2] for number, of in seen.items()}
     shown: dict[int, Measure] = {}
-    for number, one in middle.items():
-        free = PROCESSORS - statistics.median(each.others for each in seen[number])
-        predicted = simulate(ways(middle[1], number), processors=free, rounds=SIMULATED_ROUNDS).rate
+    for number, of in seen.items():
+        one = sorted(of, key=lambda each: each.rate)[len(of) // 2]
+        free = PROCESSORS - statistics.median(each.others for each in of)
+        predicted = simulate(ways(of_one[number], number), processors=free, rounds=SIMULATED_ROUNDS).rate
         shown[number] = {
             "value": round(one.rate),
             "unit": unit,
@@ -302,6 +361,8 @@ def told(
             "service_ms": round(one.service * 1e3, 3),
             "database_ms": round(one.database * 1e3, 3),
             "load_ms": round(one.load * 1e3, 3),
+            "one_alone_ms": round(of_one[number].alone.service * 1e3, 3),
+            "one_crowded_ms": round(of_one[number].crowded.service * 1e3, 3),
             "others_processors": round(one.others, 2),
         }
     return shown
@@ -332,11 +393,13 @@ def main() -> None:
         folder = Path(name)
         for part in ("queries", "retrievals"):
             (folder / part).mkdir()
-        queries, size = measure_queries(folder / "queries", entries, seconds, rounds)
+        queries, of_one, size = measure_queries(folder / "queries", entries, seconds, rounds)
         retrievals = measure_retrievals(folder / "retrievals", seconds, rounds)
-    by_processes = told(queries, query_ways, "1/s")
+    by_processes = told(queries, of_one, query_ways, "1/s")
     result = {f"iti18_{number}_registries": one for number, one in by_processes.items()}
-    for number, one in told(retrievals, retrieval_ways, "MB/s").items():
+    of_source = middle(retrievals[1])
+    same = dict.fromkeys(PROCESSES, Calibration(alone=of_source, crowded=of_source))
+    for number, one in told(retrievals, same, retrieval_ways, "MB/s").items():
         result[f"rad69_{number}_sources"] = one
     heading = (
         f"{entries} entries of {size:.0f} bytes, {CONNECTIONS} connections, {PROCESSORS} processors; "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -35,9 +36,11 @@ from shared.errors import OutOfResources
 from shared.settings import ServiceSettings
 from shared.store.backup import BackupError
 from shared.store.failures import DatabaseError
+from shared.store.mirror import Mirrored
+from shared.store.objects import ObjectsUnavailable
 from shared.store.scrub import Finding, Report
 from shared.store.snapshot import open_reader
-from xdsi import copies, schemas
+from xdsi import copies, object_copies, schemas
 from xdsi.configuration import load
 from xdsi.copies import Copied
 from xdsi.failures import Failed
@@ -153,10 +156,57 @@ def restore(folder: Folder, service: Of = None, as_json: AsJson = False, config:
         raise Failed("something in the backup is damaged")
 
 
+@app.command("save-objects")
+def save_objects(folder: Folder, service: Of = None, as_json: AsJson = False, config: Config = None) -> None:
+    """Copy documents and instances that lie in an S3-compatible store into a folder, each compared with its
+    digest; beside the running services.
+
+    What is in the folder already is not copied again. Rows are not copied: this is for a database that is
+    backed up by its own means (docs/restore-drill.md). Exit status 1 when an object is damaged, and left out.
+
+    Example: [bold]xdsi db save-objects /mnt/backup/objects[/bold]
+    """
+    _show_mirrored(_run(_mirrored(object_copies.save_objects, config, service, folder)), as_json, "copied")
+
+
+@app.command("load-objects")
+def load_objects(folder: Folder, service: Of = None, as_json: AsJson = False, config: Config = None) -> None:
+    """Copy what save-objects put into a folder to the store that the settings name, which may be a new one.
+
+    What is there already is not copied again. Exit status 1 when a file is damaged, and left out.
+
+    Example: [bold]xdsi db load-objects /mnt/backup/objects[/bold]
+    """
+    _show_mirrored(_run(_mirrored(object_copies.load_objects, config, service, folder)), as_json, "restored")
+
+
+async def _mirrored(
+    copy: Callable[[Service, Path | None, Path], Awaitable[Mirrored | None]],
+    config: Path | None,
+    selection: list[Service] | None,
+    folder: Path,
+) -> dict[Service, Mirrored]:
+    if other := [service for service in selection or () if service not in object_copies.SERVICES]:
+        raise Failed(f"the {other[0]} keeps no objects; {', '.join(object_copies.SERVICES)} do")
+    reports = {one: await copy(one, config, folder) for one in selection or object_copies.SERVICES}
+    return {service: report for service, report in reports.items() if report is not None}
+
+
+def _show_mirrored(reports: dict[Service, Mirrored], as_json: bool, done: str) -> None:
+    lines = [
+        f"{service}: {counted(one.copied, 'object')}, {one.bytes / 1e6:.1f} MB {done}, {one.present} there "
+        f"already, {len(one.damaged)} damaged"
+        for service, one in reports.items()
+    ]
+    _show(as_json, {service: asdict(one) for service, one in reports.items()}, lines or ["no objects here"])
+    if any(one.damaged for one in reports.values()):
+        raise Failed("something is damaged and was left out; xdsi db verify tells more of what is in use")
+
+
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(work)
-    except (BackupError, DatabaseError, AuditUnavailable, OSError) as error:
+    except (BackupError, DatabaseError, AuditUnavailable, ObjectsUnavailable, OSError) as error:
         raise Failed(str(error)) from None
     except OutOfResources as error:
         raise Failed(error.context) from None

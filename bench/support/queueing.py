@@ -17,10 +17,19 @@ SEED = 20_260_504
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Work of so many seconds on a processor, at one of `threads`: the one that has least to do."""
+    """Work of so many seconds on a processor, at one of `threads`: the one that has least to do.
+
+    It takes `crowded_seconds` when it begins while more threads have work than there are processors: they
+    take turns, and find less of theirs in the caches.
+    """
 
     threads: tuple[str, ...]
     seconds: float
+    crowded_seconds: float | None = None
+
+    def mean(self, *, crowded: bool) -> float:
+        """Seconds on the average."""
+        return self.crowded_seconds if crowded and self.crowded_seconds is not None else self.seconds
 
 
 @dataclass(slots=True)
@@ -45,12 +54,16 @@ def simulate(ways: Sequence[Sequence[Visit]], *, processors: float, rounds: int)
     now, began, done, counted = 0.0, 0.0, 0, 0
     busy = dict.fromkeys(threads, 0.0)
 
+    def work_of(visit: Visit) -> float:
+        working = sum(1 for thread in threads.values() if thread.queue)
+        return choice.expovariate(1 / visit.mean(crowded=working > processors))
+
     def arrive(customer: int) -> None:
         visit = ways[customer][at[customer]]
         thread = threads[min(visit.threads, key=lambda name: len(threads[name].queue))]
         thread.queue.append(customer)
         if len(thread.queue) == 1:
-            thread.left = choice.expovariate(1 / visit.seconds)
+            thread.left = work_of(visit)
 
     for customer in range(len(ways)):
         arrive(customer)
@@ -67,7 +80,7 @@ def simulate(ways: Sequence[Sequence[Visit]], *, processors: float, rounds: int)
         customer = first.queue.popleft()
         if first.queue:
             following = first.queue[0]
-            first.left = choice.expovariate(1 / ways[following][at[following]].seconds)
+            first.left = work_of(ways[following][at[following]])
         at[customer] = (at[customer] + 1) % len(ways[customer])
         if at[customer] == 0:
             done += 1

@@ -2,7 +2,7 @@
 # Backs up a whole community beside its running services: database, documents, instances, trail, keys and settings.
 #
 #   back-up.sh base    a copy of PostgreSQL, from which its log is replayed; once a week
-#   back-up.sh files   what lies in files, and a moment to which all of it can be restored; every hour
+#   back-up.sh files   what lies in files and object stores, and a moment to which all of it can be restored; every hour
 #
 # Where services are on several hosts, `files` is three steps, with a name for the moment: `before NAME` on each host,
 # then `moment NAME` on one, then `after NAME` on each.
@@ -12,12 +12,14 @@
 # PART      name of what this host has (host)
 # XDSI_DATA data folder of the services (/var/lib/xdsi)
 # ETC       folder of their settings and keys (/etc/xdsi)
+# CONFIG    settings that name an object store (ETC/xdsi.toml); XDSI: the command that copies from it (xdsi)
 # PGHOST, PGPORT, PGUSER, PGPASSFILE: the administrator of PostgreSQL
 set -eu
 umask 077
 : "${BACKUP:?name the folder of the backup}" "${KEYS:?name a folder for keys and settings, another one}"
 XDSI_DATA=${XDSI_DATA:-/var/lib/xdsi}
 ETC=${ETC:-/etc/xdsi}
+CONFIG=${CONFIG:-$ETC/xdsi.toml}
 PART=${PART:-host}
 name=${2:-}
 moment=$BACKUP/moments/$name
@@ -34,6 +36,11 @@ base() {
     if [ -d "$BACKUP/base" ]; then mv "$BACKUP/base" "$BACKUP/base.before"; fi
     mv "$BACKUP/base.part" "$BACKUP/base"
     sync -f "$BACKUP"
+}
+
+# The secrets of a service, where they are files.
+credentials() {
+    if [ -d "$ETC/credentials/$1" ]; then echo "$ETC/credentials/$1"; fi
 }
 
 # What is appended to, before the moment: an audit record is then in a copied spool, or in the trail, or in both, and
@@ -64,6 +71,12 @@ after() {
         mkdir -p "$BACKUP/contents/$folder"
         rsync --archive --ignore-existing --exclude incoming "$XDSI_DATA/$folder/" "$BACKUP/contents/$folder/"
     done
+    if grep -qs '^[^#]*s3://' "$CONFIG"; then
+        for service in repository imaging-source; do
+            CREDENTIALS_DIRECTORY=$(credentials "$service") "${XDSI:-xdsi}" db save-objects "$BACKUP/objects" \
+                --service "$service" --config "$CONFIG"
+        done
+    fi
     mkdir -p "$KEYS/$PART/etc" "$KEYS/$PART/data"
     rsync --archive "$ETC/" "$KEYS/$PART/etc/"
     (cd "$XDSI_DATA" && find . -name audit-signing.key -print0) |
@@ -87,5 +100,5 @@ files)
     moment
     after
     ;;
-*) sed -n '2,17s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

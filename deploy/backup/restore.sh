@@ -3,8 +3,10 @@
 #
 #   restore.sh database [MOMENT]   PostgreSQL, as it was at the last moment of the backup, or at another one
 #   restore.sh files [MOMENT]      what lay in files; on each host, with its PART
+#   restore.sh objects             what lay in object stores, into those that CONFIG names now; on one host
 #
 # BACKUP, KEYS, PART, XDSI_DATA, ETC: as for back-up.sh; the last two are where everything is to be, and are empty
+# CONFIG: settings that name the object stores (ETC/xdsi.toml); XDSI: the command that copies to them (xdsi)
 # PGDATA: folder for the data of PostgreSQL, which is empty; PG_BIN: the folder of its programs
 # PG_USER: the user that PostgreSQL runs as (postgres), where this is root
 # PG_OPTIONS: options for its first start, such as "-c port=5433"
@@ -68,7 +70,17 @@ files() {
     echo "$data and $etc are as they were at $name"
 }
 
+objects() {
+    etc=${ETC:-/etc/xdsi}
+    for service in repository imaging-source; do
+        credentials=
+        if [ -d "$etc/credentials/$service" ]; then credentials=$etc/credentials/$service; fi
+        CREDENTIALS_DIRECTORY=$credentials "${XDSI:-xdsi}" db load-objects "$BACKUP/objects" \
+            --service "$service" --config "${CONFIG:-$etc/xdsi.toml}"
+    done
+}
+
 case ${1:-} in
-database | files) "$1" ;;
+database | files | objects) "$1" ;;
 *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

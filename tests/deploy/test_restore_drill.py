@@ -6,13 +6,15 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from lxml import etree
 
 from shared.audit import syslog
 from tests.support.community import cx, permit, settings_of, started
+from tests.support.object_stores import ObjectStore, moto, reset, seaweedfs
 from tests.support.postgres import binaries, running
 from tests.support.trail import told
 from tests.support.waiting import until
@@ -30,7 +33,7 @@ from tests.support.workload import SentStudy, Workload
 from xdsi.audit import verified_by_service
 from xdsi.consent import ask_registry
 from xdsi.services import Service
-from xdsi.stage import Stage, free_ports
+from xdsi.stage import Stage, free_ports, write_toml
 
 pytestmark = [
     pytest.mark.heavy,
@@ -55,6 +58,12 @@ class Place:
     folder: Path
     database: Path
     port: int
+    store: ObjectStore
+
+    @property
+    def config(self) -> Path:
+        """The settings of the services that keep documents and instances."""
+        return self.etc / "north.toml"
 
     @property
     def data(self) -> Path:
@@ -74,6 +83,11 @@ class Place:
             "data": str(self.data),
             "database_url": self.url,
             "consent": {"default": "permit"},
+            # Documents are objects, and instances files.
+            "repository": {
+                "storage_url": f"s3://{self.store.bucket}/documents",
+                "s3": self.store.settings.model_dump(exclude_none=True),
+            },
         }
         return Stage(self.etc, changes=changes)
 
@@ -87,6 +101,8 @@ class Place:
             "KEYS": str(backup / "keys"),
             "XDSI_DATA": str(self.data),
             "ETC": str(self.etc),
+            "CONFIG": str(self.config),
+            "XDSI": str(Path(sys.executable).with_name("xdsi")),
             "PGHOST": str(self.database),
             "PGPORT": str(self.port),
             "PGUSER": "postgres",
@@ -200,31 +216,43 @@ def is_busy(workload: Workload, times: int) -> bool:
 
 
 async def test_a_community_that_is_destroyed_is_restored_elsewhere_with_all_that_was_acknowledged(long: bool):
-    with folder_of_postgres() as folder:
+    stores = seaweedfs if long else moto
+    with folder_of_postgres() as folder, ExitStack() as stack:
         backup = folder / "kept"
         backup.mkdir()
-        sent, before = await destroyed_after_a_backup(folder, backup, 20 if long else 3)
+        with moto() as store:
+            sent, before = await destroyed_after_a_backup(folder, backup, store, 20 if long else 3)
+            # All stores of moto in one process have the same contents.
+            await asyncio.to_thread(reset, store)
+        new_store = stack.enter_context(stores())
         began = time.monotonic()
-        new = Place(folder / "new", folder / "new-database", free_ports(1)[0])
+        new = Place(folder / "new", folder / "new-database", free_ports(1)[0], new_store)
         new.database.mkdir()
         shutil.chown(new.database, "postgres", "postgres")
         try:
             environment = new.environment(backup)
             await script("restore.sh", "database", environment=environment)
             await script("restore.sh", "files", environment=environment)
-            with started(new.stage()) as stage:
+            # The store is another one now, which is to be named before it is filled.
+            restored = new.stage()
+            write_toml(new.config, restored.settings(restored.north))
+            said = await script("restore.sh", "objects", environment=environment)
+            assert re.search(r"repository: [1-9]\d* objects?, .* 0 damaged", said)
+            with started(restored) as stage:
                 print(f"restored and ready after {time.monotonic() - began:.1f} s")
                 await all_of_it_is_there(new, stage, sent, before)
         finally:
             stop_database(new)
 
 
-async def destroyed_after_a_backup(folder: Path, backup: Path, times: int) -> tuple[Workload, Acknowledged]:
+async def destroyed_after_a_backup(
+    folder: Path, backup: Path, store: ObjectStore, times: int
+) -> tuple[Workload, Acknowledged]:
     """What was sent to a community until it was destroyed, and what was acknowledged before its backup, by
     when people had done everything so many times."""
     [port] = free_ports(1)
     with archiving_database(backup, port) as database:
-        old = Place(folder / "old", database, port)
+        old = Place(folder / "old", database, port, store)
         environment = old.environment(backup)
         stage = old.stage()
         for _ in stage.start():

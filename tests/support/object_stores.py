@@ -66,6 +66,11 @@ def moto(address: str = "127.0.0.1") -> Iterator[ObjectStore]:
         server.stop()
 
 
+def reset(store: ObjectStore) -> None:
+    """Let moto's server lose everything."""
+    urlopen(Request(f"{store.settings.endpoint}/moto-api/reset", method="POST")).close()
+
+
 @contextmanager
 def s3rver() -> Iterator[ObjectStore]:
     """s3rver, a program for node."""

@@ -32,6 +32,16 @@ def test_processors_that_are_all_at_work_are_shared():
     assert simulated.rate == pytest.approx(1 / (CLIENT + SERVICE), rel=0.03)
 
 
+def test_work_that_has_to_take_turns_takes_what_it_takes_then():
+    [client, service] = way("a")
+    crowded = [client, Visit(("b",), SERVICE, crowded_seconds=3 * SERVICE)]
+    alone = simulate([crowded], processors=8, rounds=20_000)
+    assert alone.rate == pytest.approx(1 / (CLIENT + SERVICE), rel=0.03)
+    ways = [[client, service], crowded] * 8
+    shared = simulate(ways, processors=1, rounds=20_000)
+    assert shared.rate < 0.9 * simulate([way("a"), way("b")] * 8, processors=1, rounds=20_000).rate
+
+
 @settings(max_examples=15)
 @given(seconds, seconds, st.integers(1, 20), st.floats(0.5, 4))
 def test_no_more_is_done_than_threads_and_processors_can(
