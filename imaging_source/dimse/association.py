@@ -16,7 +16,7 @@ from pynetdicom.service_class import StorageServiceClass
 
 from imaging_source.dimse.command_set import Command, Element, command_set
 from imaging_source.dimse.parts import COMMENT_LENGTH, RAD18, AssociationParts, result_of, who_may
-from imaging_source.dimse.places import Place
+from imaging_source.dimse.places import ConnectionPlace
 from imaging_source.dimse.upper_layer import BoundedMachine, BoundedMessages, BoundedSocket, DataSetFile
 from imaging_source.domain.exchange import EntityAddress, Exchange
 from imaging_source.domain.intake import MISMATCH, NOT_AUTHORIZED, Refused
@@ -61,7 +61,7 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # not typed
         self.service = service
         self.node = node
         self.address = node.address
-        self.place: Place
+        self.place: ConnectionPlace
         # What comes by one association is one trace.
         self.traceparent = Span("DIMSE").traceparent.encode()
         # Where the peer reached us: the address that is listened on may be any.
