@@ -210,8 +210,8 @@ def _of_source(mentions: Sequence[Mention], until: datetime, silence: timedelta)
     for kind, several in ((GapKind.AHEAD, ahead), (GapKind.LATE, late)):
         if several:
             worst = max(several, key=lambda one: abs(one.time - one.received))
-            minutes = abs(worst.time - worst.received).total_seconds() / 60
-            yield _gap(kind, worst, f"{len(several)} records, by up to {minutes:.0f} minutes")
+            apart = timedelta(seconds=round(abs(worst.time - worst.received).total_seconds()))
+            yield _gap(kind, worst, f"{len(several)} records, by up to {apart} hours")
 
 
 def _holes(mentions: Sequence[Mention]) -> Iterator[Gap]:

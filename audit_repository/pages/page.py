@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from audit_repository.domain.record import name_id
 from audit_repository.transactions.log_use import ITI81, check_auditor, used
 from audit_repository.unit import Parts, Unit
 from shared.audit.events import AuditEvent, Outcome
@@ -77,9 +78,19 @@ def _moment(text: str) -> str:
     return f"{datetime.fromisoformat(str(text)).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
+def _person(who: str) -> str:
+    """The user of `alias<user@issuer>`; of a system its name."""
+    return name_id(who) or who
+
+
+def _issuer(who: str) -> str:
+    """Who vouches for that user; nobody for a system."""
+    return who.rpartition("@")[2].removesuffix(">") if name_id(who) else ""
+
+
 TEMPLATES: Final = Templates(
     "audit_repository.pages",
     brand="Audit trail",
     purpose="The trail is shown to auditors, and to patients what happened with their own data.",
-    filters={"moment": _moment},
+    filters={"moment": _moment, "person": _person, "issuer": _issuer},
 )

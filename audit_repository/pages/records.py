@@ -121,7 +121,7 @@ def _line(item: StoredRecord) -> Line:
         sequence=item.sequence,
         time=shown["time"],
         what=", ".join(in_words(code) for code in shown["types"] or [shown["event"]]),
-        outcome=": ".join(filter(None, (outcome, shown["description"]))),
+        outcome=": ".join(filter(None, (outcome, shown["description"].removeprefix("refused ")))),
         who="; ".join(dict.fromkeys(one["name_id"] or one["user_name"] or one["user_id"] for one in asking)),
         reported_by=reporter(shown),
     )
