@@ -65,6 +65,11 @@ class ApplicationEntities:
         """The AE titles that may call; any may when there are none."""
         return [*self._table, *self._settings.calling_ae_titles]
 
+    @property
+    def with_address(self) -> list[Entity]:
+        """Those that can be called."""
+        return [entity for entity in self._table.values() if entity.settings.host is not None]
+
     def __getitem__(self, title: str) -> Entity | None:
         return self._table.get(title)
 

@@ -26,7 +26,7 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 from imaging_source.dimse import c_store, commitment, find, retrieve
 from imaging_source.dimse.association import AcceptedAssociation, Serve
 from imaging_source.dimse.parts import AssociationParts
-from imaging_source.dimse.places import Place, Places
+from imaging_source.dimse.places import ConnectionPlace, Places
 from imaging_source.domain.commitment import SOP_CLASS
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
@@ -155,7 +155,7 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
                 per_peer=settings.max_associations_per_peer,
             )
         )
-        self._arriving: dict[socket.socket, Place] = {}
+        self._arriving: dict[socket.socket, ConnectionPlace] = {}
         #: The place of the connection that a thread is about.
         self.of_thread = threading.local()
         self._refused: deque[tuple[float, socket.socket]] = deque()

@@ -19,7 +19,7 @@ from shared.http.proxied import Entrance
 SILENT_SECONDS: Final = 2.0
 
 
-class Place:
+class ConnectionPlace:
     """The place of one connection; any thread may leave it, and it is left once."""
 
     def __init__(self, entrance: Entrance, address: str, connection: socket.socket) -> None:
@@ -53,10 +53,10 @@ class Places:
 
     def __init__(self, entrance: Entrance) -> None:
         self.entrance = entrance
-        self._silent: dict[Place, None] = {}
+        self._silent: dict[ConnectionPlace, None] = {}
         self._guard = threading.Lock()
 
-    def take(self, address: str, connection: socket.socket) -> Place | None:
+    def take(self, address: str, connection: socket.socket) -> ConnectionPlace | None:
         """A place for a connection of a peer; None when there is none."""
         if not self.entrance.admit(address):
             silent = self._longest_silent(address)
@@ -65,25 +65,25 @@ class Places:
             silent.leave(end=True)
             if not self.entrance.admit(address):
                 return None
-        return Place(self.entrance, address, connection)
+        return ConnectionPlace(self.entrance, address, connection)
 
-    def settle(self, place: Place, address: str) -> None:
+    def settle(self, place: ConnectionPlace, address: str) -> None:
         """It is known for whom the connection counts: the peer, or the client that a proxy named."""
         place.address = address
         with self._guard:
             self._silent[place] = None
 
-    def heard(self, place: Place) -> None:
+    def heard(self, place: ConnectionPlace) -> None:
         """Its peer has asked for an association."""
         with self._guard:
             self._silent.pop(place, None)
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: ConnectionPlace) -> None:
         """The connection has ended."""
         self.heard(place)
         place.leave()
 
-    def _longest_silent(self, address: str) -> Place | None:
+    def _longest_silent(self, address: str) -> ConnectionPlace | None:
         until = time.monotonic() - SILENT_SECONDS
         with self._guard:
             for place in self._silent:

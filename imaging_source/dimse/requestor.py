@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any, Final
 
-from pynetdicom import AE
+from pynetdicom import AE, build_context
 from pynetdicom.association import MODE_REQUESTOR, Association
 from pynetdicom.dimse_primitives import DimseServiceType
 from pynetdicom.presentation import PresentationContext
@@ -23,7 +23,13 @@ from imaging_source.domain.intake import NOT_AUTHORIZED, Refused
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.incoming import Incoming
 from shared.attempts import attempted
-from shared.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from shared.dicom.uids import (
+    EXPLICIT_LE,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    IMPLICIT_LE,
+    VERIFICATION,
+)
 from shared.security.peer_certificate import node_from_der
 from shared.security.tls import client_context
 
@@ -111,6 +117,21 @@ def associate(
         association.close()
         raise NotAssociated(f"who answers for {entity.title} shows another certificate than the table names")
     return association
+
+
+def unechoed(entity: Entity, settings: ImagingSourceSettings) -> str:
+    """Why an entity does not answer C-ECHO (PS3.4 annex A), or nothing; blocks."""
+    try:
+        association = associate(entity, settings, [build_context(VERIFICATION, [IMPLICIT_LE, EXPLICIT_LE])])
+    except NotAssociated as error:
+        return str(error)
+    try:
+        status = association.send_c_echo().get("Status") if association.accepted() else None
+    except (RuntimeError, ValueError):
+        status = None
+    finally:
+        association.close()
+    return "" if status == 0 else f"{entity.title} does not answer C-ECHO with success"
 
 
 def _application_entity(settings: ImagingSourceSettings) -> AE:

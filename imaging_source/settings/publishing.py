@@ -44,7 +44,10 @@ class PublishingSettings(Group):
         "1.0.0), and is read by XDS-I.b consumers as the other",
     )
     institution: str = Field(
-        default="", max_length=64, description="name of the institution, for studies that name none"
+        default="",
+        max_length=64,
+        examples=["Example Hospital"],
+        description="name of the institution, for studies that name none",
     )
     class_code: CodeSetting = Field(
         default=_code("IMAGES", "1.3.6.1.4.1.19376.1.2.6.1", "Images"), description="classCode of manifests"

@@ -130,7 +130,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     sys.excepthook = hook
 
 
-async def _at_once(signalled: Any, running: server.RunningServer, grace_seconds: float) -> None:
+async def _at_once(signalled: Any, running: server.RunningServer, *_: object) -> None:
     """As if the signal to stop came as soon as the service is ready."""
     await running.stop(0)
 

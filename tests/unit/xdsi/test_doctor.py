@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pynetdicom import AE
 from typer.testing import CliRunner
 
 from xdsi.checks import machine
@@ -104,3 +105,24 @@ def test_two_listeners_at_one_port_are_found(env):
     [wrong] = [one for one in findings if one["severity"] == "error"]
     assert wrong["subject"] == "XDSI_CONSUMER__PORT"
     assert wrong["found"].endswith("is that of XDSI_REGISTRY__PORT too")
+
+
+def test_each_ae_title_with_an_address_is_called(env):
+    entity = AE("PACS")
+    entity.add_supported_context("1.2.840.10008.1.1")
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    [nobody] = free_ports(1)
+    table = {
+        "PACS": {"host": "127.0.0.1", "port": server.server_address[1]},
+        "AWAY": {"host": "127.0.0.1", "port": nobody},
+        "CT01": {"services": ["store"]},
+    }
+    try:
+        _, findings = examined(
+            {**env, "XDSI_APPLICATION_ENTITIES": json.dumps(table)}, "--service", "imaging-source"
+        )
+    finally:
+        server.shutdown()
+
+    told = {one["subject"]: one["severity"] for one in findings if one["id"] == "entity"}
+    assert told == {"XDSI_APPLICATION_ENTITIES PACS": "ok", "XDSI_APPLICATION_ENTITIES AWAY": "warning"}
