@@ -10,6 +10,7 @@ import httpx2
 
 from imaging_source.domain import publishing
 from imaging_source.domain.instance import Instance, Issuer, StudyHeader
+from imaging_source.domain.rendering import Rendering
 from imaging_source.domain.transfer_syntax import Codecs
 from imaging_source.peers.registrations import RegistryView
 from imaging_source.settings import ImagingSourceSettings
@@ -31,12 +32,16 @@ NOBODY = Decision(False, "the patient of the study is not known in the affinity 
 
 
 class TranscoderView(Protocol):
-    """Makes instances available in another transfer syntax; `codecs` is what this installation can do."""
+    """Makes instances available in another transfer syntax, and as images; `codecs` is what it can do."""
 
     codecs: Codecs
 
     async def transcoded(self, instance: Instance, to: str) -> FileRange:
         """The whole Part 10 file of `instance` in the transfer syntax `to`."""
+        ...
+
+    async def rendered(self, instance: Instance, rendering: Rendering) -> FileRange:
+        """What `rendering` asks for of `instance`."""
         ...
 
 

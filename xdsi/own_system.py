@@ -22,7 +22,7 @@ from xdsi.stage import Stage, free_ports, write_toml
 
 HOME = "urn:oid:2.999.71"
 #: What our services do not claim (docs/conformance-statement.md).
-WITHOUT = frozenset({"User Required", "Patient Check", "Rendered", "WADO-URI"})
+WITHOUT = frozenset({"User Required", "Patient Check"})
 
 
 @contextmanager
@@ -81,6 +81,7 @@ def _target(stage: Stage, gateway: str, users: Community) -> Target:
             "repository": stage.url("repository", "/xds/repository"),
             "source": stage.url("source", "/xds/imaging-source"),
             "dicomweb": stage.url("source", "/dicomweb"),
+            "wado": stage.url("source", "/wado"),
             "feed": f"127.0.0.1:{stage.ports['feed']}",
             "audit": f"127.0.0.1:{stage.ports['syslog']}",
             "trail": stage.url("audit"),

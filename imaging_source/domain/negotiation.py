@@ -195,7 +195,7 @@ def instances(header: str | None, query: str | None, *, single: bool) -> Accepta
     Malformed, NotAcceptable
         400, 406.
     """
-    for ranges in _offers(header, query):
+    for ranges in offers(header, query):
         listed = [(_form_of_instances(one, single), one) for one in ranges]
         fitting = [(form, one) for form, one in listed if form is not None]
         if fitting:
@@ -237,7 +237,7 @@ def metadata(header: str | None, query: str | None) -> Form:
     Malformed, NotAcceptable
         400, 406.
     """
-    for ranges in _offers(header, query):
+    for ranges in offers(header, query):
         for one in ranges:
             if one.name in _JSON:
                 return Form.JSON
@@ -258,7 +258,7 @@ def bulk_data(header: str | None, query: str | None) -> Form:
     Malformed, NotAcceptable
         400, 406.
     """
-    for ranges in _offers(header, query):
+    for ranges in offers(header, query):
         for one in ranges:
             if one.name in ("*/*", "multipart/*"):
                 return Form.MULTIPART_OCTETS
@@ -318,7 +318,7 @@ def frames(header: str | None, query: str | None, *, single: bool) -> tuple[Fram
     Malformed, NotAcceptable
         400, 406.
     """
-    for ranges in _offers(header, query):
+    for ranges in offers(header, query):
         if forms := tuple(form for one in ranges for form in _forms_of_frames(one, single)):
             return forms
     could = f'{MULTIPART}; type="{OCTETS}"' + (f" or {OCTETS}" if single else "")
@@ -380,7 +380,7 @@ def stored(header: str | None) -> Form:
     raise NotAcceptable(f"the answer is {DICOM_JSON} or {DICOM_XML}")
 
 
-def _offers(header: str | None, query: str | None) -> Iterator[Sequence[MediaRange]]:
+def offers(header: str | None, query: str | None) -> Iterator[Sequence[MediaRange]]:
     """What is asked for: first by the query parameter, which has no wildcards, then by the header."""
     if query:
         ranges = media_ranges(query)

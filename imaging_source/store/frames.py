@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from imaging_source.domain.instance import Instance
+from imaging_source.domain.rendering import Rendering
 from imaging_source.domain.transfer_syntax import SHIPPED
 from imaging_source.store import transcode
 from imaging_source.store.cache import FileCache
@@ -23,6 +24,15 @@ from shared.http.pieces import FileRange
 _WORKERS: Final = 2
 _WORKER_MEMORY: Final = 4 * 1024**3
 _TIMEOUT_SECONDS: Final = 10 * 60.0
+# What one may take, before it is made.
+_RENDERED_BYTES: Final = 256 * 1024
+
+
+def _render(source: Path, target: Path, rendering: Rendering) -> None:
+    # Not in the service, which encodes no images.
+    from imaging_source.store.rendering import render
+
+    render(source, target, rendering)
 
 
 async def _own_file(instance: Instance) -> Path:
@@ -69,6 +79,19 @@ class Transcoder:
         size = instance.decoded_size or instance.size
         return await self._cache.file(name, size, partial(self._make, instance, to))
 
+    async def rendered(self, instance: Instance, rendering: Rendering) -> FileRange:
+        """What `rendering` asks for of `instance`, whose pixels are decoded in a worker.
+
+        Raises
+        ------
+        ValueError
+            Its pixels cannot be decoded or are too many, or the frame is not there.
+        OSError
+            A file cannot be read or written, or the cache is full of what is in use.
+        """
+        name = f"{hashlib.sha256(f'{instance.sha256} {rendering}'.encode()).hexdigest()}.shown"
+        return await self._cache.file(name, _RENDERED_BYTES, partial(self._render, instance, rendering))
+
     async def close(self) -> None:
         """End the worker processes."""
         if self._pool is not None:
@@ -76,13 +99,16 @@ class Transcoder:
             self._pool = None
 
     async def _make(self, instance: Instance, to: str, target: Path) -> None:
-        await self._run(await self._local(instance), target, to)
+        await self._run(transcode.transcode, await self._local(instance), target, to)
 
-    async def _run(self, source: Path, target: Path, to: str) -> None:
+    async def _render(self, instance: Instance, rendering: Rendering, target: Path) -> None:
+        await self._run(_render, await self._local(instance), target, rendering)
+
+    async def _run(self, work: Callable[..., None], *arguments: object) -> None:
         loop = asyncio.get_running_loop()
         pool = self._pool = self._pool or _new_pool()
         try:
-            done = loop.run_in_executor(pool, transcode.transcode, source, target, to)
+            done = loop.run_in_executor(pool, work, *arguments)
             await asyncio.wait_for(done, _TIMEOUT_SECONDS)
         except (BrokenProcessPool, TimeoutError) as error:
             if self._pool is pool:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from imaging_source.transactions import publications, rad10, rad14, rad16, rad69, rad107_http, rad108, rad129
+from imaging_source.transactions import (
+    publications,
+    rad10,
+    rad14,
+    rad16,
+    rad55,
+    rad69,
+    rad107_http,
+    rad107_rendered,
+    rad108,
+    rad129,
+)
 from imaging_source.transactions.served import ServedDimse
 from shared.rest.served import ServedRest
 
 SERVED = (rad69.SERVED,)
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     rad107_http.SERVED,
+    rad107_rendered.SERVED,
+    rad55.SERVED,
     rad108.SERVED,
     rad129.SERVED,
     *publications.SERVED,

@@ -27,7 +27,7 @@ from imaging_source.transactions.retrieval import (
     syntax_of,
 )
 from imaging_source.unit import Access, Unit
-from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
+from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Coded, Outcome
 from shared.dicom.uids import UNCOMPRESSED
 from shared.errors import XdsError
 from shared.http.pieces import Piece
@@ -71,7 +71,8 @@ class RetrieveResponse:
     """The answer, and for the trail what became of each instance.
 
     `given` are the instances that are sent, `described` those whose metadata is, read as `metadata`; `values`
-    are the bulk data or the frames of one, as the body when `single`; `reason` is shown with an error status.
+    are the bulk data or the frames of one, as the body when `single`, and else each at one of the
+    `places` below the base, where that is not the resource itself; `reason` is shown with an error status.
     `base` is the URL of DICOM web services.
     """
 
@@ -84,6 +85,7 @@ class RetrieveResponse:
     given: tuple[Given, ...] = ()
     described: tuple[Instance, ...] = ()
     values: tuple[BulkValue, ...] = ()
+    places: tuple[str, ...] = ()
     single: bool = False
     results: tuple[InstanceResult, ...] = ()
     errors: tuple[XdsError, ...] = ()
@@ -105,15 +107,22 @@ async def handle(unit: Unit, request: RetrieveRequest) -> RetrieveResponse:
     return replace(response, base=unit.parts.settings.dicomweb_url, metadata=metadata)
 
 
-async def _retrieved(unit: Unit, request: RetrieveRequest) -> RetrieveResponse:
+async def permitted_instances(
+    unit: Unit, request: RetrieveRequest
+) -> tuple[list[Instance], Mapping[str, Access], tuple[InstanceResult, ...]]:
+    """What of the resource the caller may have, by what decision, and what is refused."""
     instances = await _find(unit, request)
     hidden = await unit.hidden(instances)
     shown = [instance for instance in instances if instance.sop_instance_uid not in hidden]
     access = await unit.access(shown)
     permitted = [one for one in shown if access[one.sop_instance_uid].decision.permitted]
-    refused = tuple(_refusals(shown, access))
+    return permitted, access, tuple(_refusals(shown, access))
+
+
+async def _retrieved(unit: Unit, request: RetrieveRequest) -> RetrieveResponse:
+    permitted, access, refused = await permitted_instances(unit, request)
     if not permitted:
-        return _not_found(request, refused)
+        return not_found(request, refused)
     if request.bulk:
         return await _bulk_data(unit, request, permitted[0], access[permitted[0].sop_instance_uid])
     if request.frames:
@@ -139,14 +148,15 @@ def _refusals(shown: Sequence[Instance], access: Mapping[str, Access]) -> Iterat
     for instance in shown:
         answer = access[instance.sop_instance_uid]
         if not answer.decision.permitted:
-            yield _result(instance, answer, failure=f"{REFUSED_BY_CONSENT}{answer.decision.reason}")
+            yield result_of(instance, answer, failure=f"{REFUSED_BY_CONSENT}{answer.decision.reason}")
 
 
-def _not_found(
+def not_found(
     request: RetrieveRequest,
     refused: tuple[InstanceResult, ...],
     reason: str = "there is no such study, series or instance here",
 ) -> RetrieveResponse:
+    """404: `reason` is shown, and what is `refused` stands in the trail."""
     return RetrieveResponse(
         request=request,
         status=HTTPStatus.NOT_FOUND,
@@ -162,9 +172,9 @@ def _described(
     access: Mapping[str, Access],
     refused: tuple[InstanceResult, ...],
 ) -> RetrieveResponse:
-    etag = _etag((instance.sop_instance_uid, instance.sha256) for instance in permitted)
-    delivered = tuple(_result(one, access[one.sop_instance_uid]) for one in permitted)
-    unchanged = _matches(request.if_none_match, etag)
+    etag = etag_of((instance.sop_instance_uid, instance.sha256) for instance in permitted)
+    delivered = tuple(result_of(one, access[one.sop_instance_uid]) for one in permitted)
+    unchanged = matches(request.if_none_match, etag)
     return RetrieveResponse(
         request=request,
         status=HTTPStatus.NOT_MODIFIED if unchanged else HTTPStatus.OK,
@@ -176,17 +186,17 @@ def _described(
 
 async def _bulk_data(unit: Unit, request: RetrieveRequest, one: Instance, access: Access) -> RetrieveResponse:
     """The value at the path, from the file or from what its pixels are decoded to."""
-    etag = _etag(iter([(one.sop_instance_uid, one.sha256, *request.bulk)]))
-    if _matches(request.if_none_match, etag):
+    etag = etag_of(iter([(one.sop_instance_uid, one.sha256, *request.bulk)]))
+    if matches(request.if_none_match, etag):
         return RetrieveResponse(
-            request=request, status=HTTPStatus.NOT_MODIFIED, etag=etag, results=(_result(one, access),)
+            request=request, status=HTTPStatus.NOT_MODIFIED, etag=etag, results=(result_of(one, access),)
         )
     value, failure = await _value(unit, one, request.bulk)
-    results = (_result(one, access, failure=failure),)
+    results = (result_of(one, access, failure=failure),)
     if value is None and failure:
-        return _unreadable(request, results[0])
+        return unreadable(request, results[0])
     if value is None:
-        return _not_found(request, ())
+        return not_found(request, ())
     return RetrieveResponse(
         request=request,
         status=HTTPStatus.OK,
@@ -201,7 +211,7 @@ async def _frames(unit: Unit, request: RetrieveRequest, one: Instance, access: A
     """Frames in the first form that can be."""
     reason, decoded_size = "", one.decoded_size
     if not one.has_pixels or max(request.frames) > one.number_of_frames:
-        return _not_found(request, (), f"there are {one.number_of_frames if one.has_pixels else 0} frames")
+        return not_found(request, (), f"there are {one.number_of_frames if one.has_pixels else 0} frames")
     for form in request.frame_forms:
         choice = form.choose(
             one.transfer_syntax_uid, decoded_size=decoded_size, codecs=unit.parts.transcoder.codecs
@@ -216,14 +226,14 @@ async def _frames(unit: Unit, request: RetrieveRequest, one: Instance, access: A
         if isinstance(frames, Undecodable):
             reason = frames.reason
         elif isinstance(frames, Unreadable):
-            return _unreadable(request, _result(one, access, failure=frames.reason))
+            return unreadable(request, result_of(one, access, failure=frames.reason))
         else:
             return _of_frames(request, one, access, form, syntax_of(one, choice), frames)
     return RetrieveResponse(
         request=request,
         status=HTTPStatus.NOT_ACCEPTABLE,
         reason=_impossible([reason]),
-        results=(_result(one, access, failure=reason),),
+        results=(result_of(one, access, failure=reason),),
         errors=(XdsError(reason),),
     )
 
@@ -237,20 +247,22 @@ def _of_frames(
     frames: Sequence[tuple[Piece, ...]],
 ) -> RetrieveResponse:
     media_type = form.media_type or media_type_of(syntax)
-    etag = _etag(iter([(one.sop_instance_uid, one.sha256, syntax, media_type, *map(str, request.frames))]))
-    unchanged = _matches(request.if_none_match, etag)
+    etag = etag_of(iter([(one.sop_instance_uid, one.sha256, syntax, media_type, *map(str, request.frames))]))
+    unchanged = matches(request.if_none_match, etag)
     told_type = media_type if syntax in UNCOMPRESSED else f"{media_type}; transfer-syntax={syntax}"
     return RetrieveResponse(
         request=request,
         status=HTTPStatus.NOT_MODIFIED if unchanged else HTTPStatus.OK,
         etag=etag,
         values=() if unchanged else tuple(BulkValue(told_type, frame) for frame in frames),
+        places=tuple(f"{request.location.rpartition('/')[0]}/{frame}" for frame in request.frames),
         single=form.single,
-        results=(_result(one, access),),
+        results=(result_of(one, access),),
     )
 
 
-def _unreadable(request: RetrieveRequest, result: InstanceResult) -> RetrieveResponse:
+def unreadable(request: RetrieveRequest, result: InstanceResult) -> RetrieveResponse:
+    """500: it is there, and its bytes are not what they were."""
     return RetrieveResponse(
         request=request,
         status=HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -295,13 +307,13 @@ async def _given(
         )
         for one in permitted
     ]
-    etag = _etag((one.sop_instance_uid, one.sha256, syntax_of(one, choice)) for one, choice in chosen)
-    if _matches(request.if_none_match, etag):
+    etag = etag_of((one.sop_instance_uid, one.sha256, syntax_of(one, choice)) for one, choice in chosen)
+    if matches(request.if_none_match, etag):
         return RetrieveResponse(
             request=request,
             status=HTTPStatus.NOT_MODIFIED,
             etag=etag,
-            results=(*(_result(one, access[one.sop_instance_uid]) for one in permitted), *refused),
+            results=(*(result_of(one, access[one.sop_instance_uid]) for one in permitted), *refused),
         )
     contents = dict(await files(unit, chosen))
     if acceptable.takes_what_is_stored and (failed := _failed(chosen, contents)):
@@ -315,7 +327,7 @@ async def _given(
         if content is not None and not isinstance(content, Unreadable):
             given.append(Given(one, syntax_of(one, choice), content))
         failure = _failure(choice, content)
-        results.append(_result(one, access[one.sop_instance_uid], failure=failure))
+        results.append(result_of(one, access[one.sop_instance_uid], failure=failure))
     return _answer(request, tuple(given), chosen, contents, etag, (*results, *refused))
 
 
@@ -365,14 +377,16 @@ def _impossible(failures: Sequence[str]) -> str:
     return "; ".join(list(reasons)[:3]) + "; transfer-syntax=* gives what is stored"
 
 
-def _etag(parts: Iterator[tuple[str, ...]]) -> str:
+def etag_of(parts: Iterator[tuple[str, ...]]) -> str:
+    """The entity tag of what is made of these."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(" ".join(part).encode() + b"\n")
     return f'"{digest.hexdigest()[:32]}"'
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
+def matches(if_none_match: str, etag: str) -> bool:
+    """Whether who asks has what `etag` stands for."""
     tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
     return bool(if_none_match) and any(tag in (etag, "*") for tag in tags)
 
@@ -383,7 +397,18 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def audit(
     request: RetrieveRequest, response: RetrieveResponse | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
-    """Describe the transfer, one event for each patient and outcome; without a response all of it failed.
+    """Describe the transfer."""
+    return transfer_events(EVENT_TYPE, request, response, caller, outcome)
+
+
+def transfer_events(
+    transaction: Coded,
+    request: RetrieveRequest,
+    response: RetrieveResponse | None,
+    caller: Caller,
+    outcome: Outcome,
+) -> tuple[AuditEvent, ...]:
+    """Describe a transfer, one event for each patient and outcome; without a response all of it failed.
 
     What is simply not there, or not in an acceptable form, is a minor failure; a refusal that looks like it
     is not.
@@ -406,14 +431,15 @@ def audit(
         for event in events(
             graded,
             caller,
-            transaction=EVENT_TYPE,
+            transaction=transaction,
             over_http=True,
             failure=grade,
         )
     )
 
 
-def _result(instance: Instance, access: Access, *, failure: str = "") -> InstanceResult:
+def result_of(instance: Instance, access: Access, *, failure: str = "") -> InstanceResult:
+    """What became of an instance, for the trail."""
     return InstanceResult(
         study_instance_uid=instance.study_instance_uid,
         series_instance_uid=instance.series_instance_uid,

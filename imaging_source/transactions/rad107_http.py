@@ -35,7 +35,7 @@ from shared.rest.served import ServedRest
 from shared.security.rights import Right
 from shared.security.speaker import Speaker
 
-_PATHS: Final = (
+PATHS: Final = (
     "/dicomweb/studies/{study}",
     "/dicomweb/studies/{study}/series/{series}",
     "/dicomweb/studies/{study}/series/{series}/instances/{instance}",
@@ -59,14 +59,13 @@ async def decode(request: HttpRequest) -> RetrieveRequest:
     if request.route.endswith(_BULK_DATA) and not bulk:
         raise NotFound("there is no such value; metadata name those that are given apart")
     frames = frame_numbers(uids.pop("frames")) if "frames" in uids else ()
-    if not all(map(is_uid, uids.values())):
-        raise BadRequest(f"the path holds something that is no UID: {UID_FORM}")
+    study, series, instance = uids_of(uids)
     headers = request.headers
     header, query = headers.get("accept"), ", ".join(request.query.get("accept", ())) or None
     return RetrieveRequest(
-        study_instance_uid=uids["study"],
-        series_instance_uid=uids.get("series", ""),
-        sop_instance_uid=uids.get("instance", ""),
+        study_instance_uid=study,
+        series_instance_uid=series,
+        sop_instance_uid=instance,
         location=request.path[request.path.find("/studies/") :],
         form=_form(request.route, header, query),
         acceptable=_acceptable(request.route, header, query, single="instance" in uids),
@@ -77,6 +76,19 @@ async def decode(request: HttpRequest) -> RetrieveRequest:
         range=headers.get("range", ""),
         if_range=headers.get("if-range", ""),
     )
+
+
+def uids_of(uids: Mapping[str, str]) -> tuple[str, str, str]:
+    """The UIDs of study, series and instance in a path; empty where it has none.
+
+    Raises
+    ------
+    BadRequest
+        One is no UID.
+    """
+    if not all(map(is_uid, uids.values())):
+        raise BadRequest(f"the path holds something that is no UID: {UID_FORM}")
+    return uids["study"], uids.get("series", ""), uids.get("instance", "")
 
 
 def frame_numbers(text: str) -> tuple[int, ...]:
@@ -153,10 +165,7 @@ def _location(base: str, instance: Instance) -> str:
 def _values(response: RetrieveResponse, values: Sequence[BulkValue]) -> tuple[str, list[Piece]]:
     boundary = multipart.new_boundary()
     pieces: list[Piece] = []
-    places = [response.request.location]
-    if frames := response.request.frames:
-        start = response.request.location.rpartition("/")[0]
-        places = [f"{start}/{frame}" for frame in frames]
+    places = response.places or (response.request.location,)
     for value, place in zip(values, places, strict=True):
         headers = [("Content-Type", value.media_type), ("Content-Location", f"{response.base}{place}")]
         pieces += [multipart.part_head(boundary, headers), *value.pieces]
@@ -217,9 +226,9 @@ SERVED: Final = ServedRest(
     routes=tuple(
         f"GET {path}"
         for path in (
-            *(p + s for p in _PATHS for s in ("", _METADATA)),
-            _PATHS[-1] + _BULK_DATA,
-            _PATHS[-1] + _FRAMES,
+            *(p + s for p in PATHS for s in ("", _METADATA)),
+            PATHS[-1] + _BULK_DATA,
+            PATHS[-1] + _FRAMES,
         )
     ),
     right=Right.ASK,

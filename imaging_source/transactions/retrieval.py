@@ -11,6 +11,7 @@ from typing import Final
 
 from imaging_source.domain.frames import FramesUnclear, scanned_frames, stored_frames
 from imaging_source.domain.instance import Instance
+from imaging_source.domain.rendering import Rendering, TooManyPixels
 from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode
 from imaging_source.unit import Unit
 from shared.audit import patterns
@@ -128,6 +129,27 @@ async def frames_of(
     except OSError as error:
         _log.error("frames cannot be read", sha256=instance.sha256, exc_info=error)
         return Unreadable("what is stored cannot be read")
+
+
+async def rendered(unit: Unit, instance: Instance, rendering: Rendering) -> FileRange | Unreadable:
+    """An instance as an image.
+
+    Raises
+    ------
+    TooManyPixels
+        It is larger than may be rendered.
+    """
+    if broken := await _unreadable(unit, [instance]):
+        return broken[instance.sop_instance_uid]
+    try:
+        return await unit.parts.transcoder.rendered(instance, rendering)
+    except TooManyPixels:
+        raise
+    except (ValueError, OSError) as error:
+        _log.error("an instance cannot be rendered", sha256=instance.sha256, exc_info=error)
+        if isinstance(error, OSError):
+            return Unreadable("there is no room to render it, or what is stored cannot be read")
+        return Undecodable("what is stored cannot be rendered")
 
 
 async def _transcoded(unit: Unit, instance: Instance, to: str) -> Piece | Unreadable:

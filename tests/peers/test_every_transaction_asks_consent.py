@@ -54,6 +54,8 @@ STUDY, SERIES, INSTANCE, SOP_CLASS = "2.25.11", "2.25.12", "2.25.13", "1.2.840.1
 QUERIES = {"RAD-129": "?includefield=AccessionNumber"}
 HOME = "urn:oid:2.999.1"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
+#: What has to stand behind the paths of those that name their instance in the query.
+QUERIES = {"/wado": f"?requestType=WADO&studyUID={STUDY}&seriesUID={SERIES}&objectUID={INSTANCE}"}
 FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
 FIND_FOR_PATIENTS = "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f"
 APPROVED = "urn:oasis:names:tc:ebxml-regrep:StatusType:Approved"
@@ -173,6 +175,7 @@ class Shared:
                         method, _, path = route.partition(" ")
                         for name, value in {**values, "handle": self.handles.get(served.name, "")}.items():
                             path = path.replace(f"{{{name}}}", value)
+                        path += QUERIES.get(path, "")
                         url = self.house.url(service.value.replace("-", " "), path)
                         url += QUERIES.get(served.number, "")
                         found.append((route, self._asked(method, url, self.bodies().get(served.name))))
@@ -313,7 +316,7 @@ def test_every_transaction_says_whether_it_gives_documents():
     soap = {served.transaction.number for _, _, all_served in SOAP for served in all_served}
     rest = set().union(*(names(served_rest(service)) for service in Service))
     giving = {"ITI-18", "ITI-38", "ITI-39", "ITI-43", "ITI-51", "RAD-69", "RAD-75"}
-    giving |= {"RAD-107", "RAD-129", "Find studies", "Open manifest", "Fetch instance"}
+    giving |= {"RAD-55", "RAD-107", "RAD-129", "Find studies", "Open manifest", "Fetch instance"}
     giving |= {"Studies found", "Study", "Image"}
 
     by_dimse = {served.event_type.code for served in SERVED_DIMSE}

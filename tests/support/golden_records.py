@@ -31,7 +31,7 @@ from imaging_source.domain.query.query import Query
 from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import PublicationError
 from imaging_source.transactions import iti57 as source_iti57
-from imaging_source.transactions import on_demand, rad68, rad69, rad107_http, rad108, rad129
+from imaging_source.transactions import on_demand, rad55, rad68, rad69, rad107_http, rad108, rad129
 from imaging_source.transactions.rad107 import RetrieveRequest, RetrieveResponse
 from imaging_source.transactions.retrieval import InstanceResult
 from imaging_source.transactions.search import Search
@@ -526,6 +526,12 @@ def _imaging_source() -> dict[str, Described]:
             rad107_http.SERVED, retrieve, answer(404, _results()), BY_NODE, FAILED
         ),
         "imaging source RAD-107 failed": _served(rad107_http.SERVED, retrieve, None, BY_USER, FAILED),
+        "imaging source RAD-55": _served(
+            rad55.SERVED, rad55.WadoRequest(resource=retrieve), answer(200, _results()), BY_USER, OK
+        ),
+        "imaging source RAD-55 failed": _served(
+            rad55.SERVED, rad55.WadoRequest(resource=retrieve), None, BY_USER, FAILED
+        ),
         "imaging source RAD-129": _served(
             rad129.SERVED, a_search, a_page({PATIENT}, {OTHER_PATIENT: "policy opt-out"}), BY_USER, OK
         ),
