@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -137,8 +137,8 @@ def nginx_before(folder: Path, behind: int, community: Community | None = None) 
 
 
 @contextmanager
-def orthanc(folder: Path, files: Sequence[Path]) -> Iterator[int]:
-    """Orthanc with its DICOMweb plugin, holding `files`; its HTTP port."""
+def orthanc(folder: Path, files: Sequence[Path], more: Mapping[str, object] | None = None) -> Iterator[int]:
+    """Orthanc with its DICOMweb plugin, holding `files`; its HTTP port. `more` is further configuration."""
     if shutil.which("Orthanc") is None or not DICOMWEB_PLUGIN.exists():
         raise SystemExit("Orthanc is not installed; apt install orthanc orthanc-dicomweb")
     http, dicom = free_ports(2)
@@ -157,6 +157,7 @@ def orthanc(folder: Path, files: Sequence[Path]) -> Iterator[int]:
                 "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
                 "KeepAlive": True,
                 "TcpNoDelay": True,
+                **(more or {}),
             }
         ),
         "ascii",
