@@ -348,8 +348,10 @@ def _requested(event: Event) -> None:
     """Let nobody use the AE title of another node; take private SOP classes as STOW-RS does."""
     association: AcceptedAssociation = event.assoc
     association._server.places.heard(association.place)
+    # The association takes its names from the request only afterwards.
+    calling = str(association.requestor.primitive.calling_ae_title).strip()
     try:
-        association.service.entities.check_identity(association.calling, association.node)
+        association.service.entities.check_identity(calling, association.node)
     except NodeRefused as fault:
         association.service.refused(association.node, fault)
         association.acse.send_reject(*_CALLING_NOT_RECOGNIZED)
