@@ -14,5 +14,8 @@ if [ ! -e secrets/s3-secret-key ]; then
     printf '{"identities": [{"name": "xdsi", "actions": ["Admin", "Read", "Write", "List", "Tagging"], "credentials": [{"accessKey": "%s", "secretKey": "%s"}]}]}' \
         "$(cat secrets/s3-access-key)" "$(cat secrets/s3-secret-key)" >secrets/s3.json
 fi
+if [ ! -e secrets/grafana-password ]; then
+    od -An -N 24 -t x1 /dev/urandom | tr -d ' \n' >secrets/grafana-password
+fi
 # The folder is closed; in the containers other users read them.
 chmod 0444 secrets/*

@@ -18,7 +18,7 @@ from xdsi.services import Service
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE = DEPLOY / "compose"
 FILES = ("compose.yaml", "compose.demo.yaml")
-OTHERS = {"database", "prometheus"}
+OTHERS = {"database", "prometheus", "grafana"}
 #: Makes what the parties of the demo are given, and gives it away.
 ROOT = {"prepare"}
 PROMTOOL = shutil.which("promtool")
@@ -94,6 +94,22 @@ def test_the_key_of_the_authority_is_seen_by_no_service():
     for name, container in services("compose.yaml").items():
         seen = any(volume.startswith("authority:") for volume in container.get("volumes", []))
         assert seen == (name in {"authority", "tools"})
+
+
+def test_the_dashboard_is_there_and_finds_prometheus():
+    container = services("compose.yaml")["grafana"]
+    mounts = {
+        at: source for source, at, _ in (one.split(":") for one in container["volumes"] if ":ro" in one)
+    }
+    dashboards = (COMPOSE / mounts["/etc/grafana/provisioning"] / "dashboards/xdsi.yaml").read_text("utf-8")
+    [provider] = yaml.safe_load(dashboards)["providers"]
+    assert (COMPOSE / mounts[f"{provider['options']['path']}/xdsi.json"]).is_file()
+    sources = (COMPOSE / mounts["/etc/grafana/provisioning"] / "datasources/prometheus.yaml").read_text(
+        "utf-8"
+    )
+    [source] = yaml.safe_load(sources)["datasources"]
+    assert (source["type"], source["url"]) == ("prometheus", "http://prometheus:9090")
+    assert container["secrets"] == ["grafana-password"]
 
 
 def test_secrets_are_made_once_and_by_chance(tmp_path: Path):

@@ -6,13 +6,16 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import bindparam, delete, literal, select, update
 
+from audit_repository.app import build
 from audit_repository.domain.chain import Checkpoint
 from audit_repository.domain.record import RecordState, record_of
 from audit_repository.domain.sources import Standing
+from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search, Trail
 from audit_repository.store.signing import PRIVATE, PUBLISHED, Signer, SigningKeyError
 from audit_repository.store.tables import (
@@ -27,6 +30,7 @@ from audit_repository.store.verification import verify
 from shared.audit.events import IMPORT, Outcome, Participant, ihe
 from shared.audit.recorder import message
 from shared.security.caller import Node
+from shared.store.folders import FolderHeld
 from tests.support.audit import PATIENT, SOURCE, SOURCES, an_event
 from tests.support.databases import DatabasePlace
 from tests.support.releases import make_first_release, rows_of
@@ -466,3 +470,18 @@ async def test_what_was_not_known_of_an_older_record_cannot_be_put_in(database_p
     finally:
         await trail.stop()
         await database.close()
+
+
+async def test_a_folder_that_another_process_signs_in_is_refused_and_free_again_when_that_has_ended(
+    tmp_path: Path,
+):
+    """Two who sign checkpoints by one key would each vouch for a chain that the other goes on with."""
+    settings = AuditRepositorySettings(data=tmp_path, port=0, syslog_port=0)
+    first = await build(settings)
+    await first.start()
+    with pytest.raises(FolderHeld, match="another process"):
+        await build(settings)
+    await first.stop()
+    second = await build(settings)
+    await second.start()
+    await second.stop()

@@ -9,8 +9,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from repository.app import Repository
 from repository.background.janitor import Janitor
 from repository.maintenance.scrub import scrub
 from repository.store.files import FileBlobs
@@ -20,6 +22,7 @@ from shared.audit.events import AuditEvent, Outcome
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor
 from shared.http.checked import StoreUnavailable
+from shared.http.client import http_client
 from shared.http.raw_asgi import BodyBroken
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti43 import RetrieveDocumentSetRequest
@@ -207,6 +210,31 @@ async def test_the_scrub_repairs_from_the_replica(house: House, trail, replica):
 
     assert (await scrubbed(house)).counts[Finding.REPAIRED] == 1
     assert (await scrubbed(house)).counts == {**dict.fromkeys(Finding, 0), Finding.WHOLE: 3}
+
+
+async def test_the_service_scrubs_by_itself_and_shows_what_it_found(house: House, trail: Trail):
+    for number in range(5):
+        await kept(house, f"document {number}".encode())
+    damaged = blobs_of(house)[2]
+    flip_a_bit(damaged)
+    settings = house.parts.settings.model_copy(update={"scrub_days": 30.0})
+    house.parts = replace(house.parts, settings=settings)
+    async with http_client(settings.tls, peers=()) as peers:
+        service = Repository(house.parts, peers)
+        [work] = service._scrubbing.works
+        await service._scrubbing.start()
+        await until(lambda: bool(work.last_success))
+        await service._scrubbing.stop()
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(service.asgi), base_url="http://test"
+        ) as http:
+            metrics = (await http.get("/metrics")).text
+
+    assert [one.object_id for event in trail.events for one in event.objects] == [
+        f"urn:sha256:{damaged.name}"
+    ]
+    assert "xdsi_scrub_damaged 1.0" in metrics
+    assert "xdsi_scrub_ended_timestamp_seconds 0.0" not in metrics
 
 
 async def test_a_rate_is_kept():
