@@ -97,6 +97,11 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # not typed
         return self._admitted[service]
 
     @property
+    def transfers(self) -> bool:
+        """Whether data go by it still: nobody has ended it, or wishes to (PS3.8 table 9-6)."""
+        return bool(self.is_established and self.dul.state_machine.current_state == _DATA_TRANSFER)
+
+    @property
     def may_any(self) -> bool:
         """Whether the node may ask for anything here."""
         entities = self.service.entities

@@ -104,8 +104,9 @@ class _Transfer:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller has cancelled it (C-CANCEL)."""
-        return self.request.MessageID in self.association.messages.cancel_req
+        """Whether the caller has cancelled it (C-CANCEL), or has gone."""
+        association = self.association
+        return self.request.MessageID in association.messages.cancel_req or not association.transfers
 
     @property
     def originator(self) -> tuple[str, int] | None:
@@ -320,7 +321,7 @@ async def _files_of(
 def _conclude(transfer: _Transfer) -> None:
     """Record what became of the instances; of those that were not begun it is told, too."""
     ended = {result.sop_instance_uid for result in transfer.results}
-    reason = "cancelled" if transfer.cancelled else "the association ended"
+    reason = "cancelled, or the association ended"
     missing = (
         rad16.result_of(one, transfer.patient_ids[one.sop_instance_uid], reason)
         for one in transfer.instances

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.support.dimse import (
     moved,
 )
 from tests.support.imaging_source import Source, a_rejection_note, close_source, cx, open_source
+from tests.support.waiting import until
 
 SR = "1.2.840.10008.5.1.4.1.1.88.11"
 STUDY = identifier("STUDY", StudyInstanceUID="2.25.11")
@@ -325,3 +327,27 @@ async def test_a_cancelled_retrieval_stops_and_tells_what_remains(tmp_path):
     assert last.Status == 0xFE00
     assert number < 20
     assert last.NumberOfRemainingSuboperations + sum(counts(last)) == 20
+
+
+async def test_nothing_more_is_moved_for_who_has_gone(tmp_path):
+    class Slow(Receiver):
+        def store(self, event) -> int:
+            time.sleep(0.05)
+            return super().store(event)
+
+    async with Slow().listening() as receiver, serving(tmp_path, receiver) as (source, port):
+        await source.keep(*several(40))
+        source.recorder.taken()
+
+        def ask() -> None:
+            association = associated(port, "WORKSTATION", STUDY_MOVE)
+            for _ in association.send_c_move(STUDY, receiver.title, STUDY_MOVE):
+                association.abort()
+                break
+
+        await asyncio.to_thread(ask)
+        await until(lambda: source.service.dimse.open_associations == 0)
+        told = events(source)
+
+    assert 0 < len(receiver.requests) < 40
+    assert told == [("110102", 0, cx("P1")), ("110104", 0, cx("P1")), ("110104", 8, cx("P1"))]
