@@ -76,7 +76,7 @@ _OF_PROXY = """
     ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;
     ssl_client_certificate {trust}; ssl_verify_client on;
     proxy_ssl_certificate {certificate}; proxy_ssl_certificate_key {key}; proxy_ssl_protocols TLSv1.3;
-    proxy_ssl_trusted_certificate {trust}; proxy_ssl_verify on; proxy_ssl_name 127.0.0.1;
+    proxy_ssl_trusted_certificate {trust}; proxy_ssl_verify on; proxy_ssl_name localhost;
 """
 _NGINX_TLS = """
   server {{
