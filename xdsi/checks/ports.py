@@ -196,8 +196,8 @@ def _echo(host: str, port: int, settings: Any) -> str:
 
     from shared.dicom.uids import VERIFICATION
 
-    known = settings.application_entities
-    titles = [title for title in known if known[title].certificate is None] + [*settings.calling_ae_titles]
+    table = settings.application_entities
+    titles = [title for title in table if table[title].certificate is None] + [*settings.calling_ae_titles]
     entity = ApplicationEntity(titles[0] if titles else settings.ae_title)
     entity.add_requested_context(VERIFICATION)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = (
@@ -209,7 +209,7 @@ def _echo(host: str, port: int, settings: Any) -> str:
         context.check_hostname = False
         tls = (context, host)
     association = entity.associate(host, port, ae_title=settings.ae_title, tls_args=tls)
-    if association.is_rejected and not titles and known:
+    if association.is_rejected and not titles and table:
         return ""  # every title belongs to a node, and none of them is this one; who rejects so speaks DICOM
     if not association.is_established:
         return f"who listens at {host} port {port} takes no association for {settings.ae_title}"
