@@ -128,8 +128,14 @@ def test_a_step_that_says_so_only_adds(step: Path):
     ]
     if not says_so:
         return
-    assert {call.func.attr for call in calls} <= ADDING
+    added = {call.args[0].value for call in calls if call.func.attr == "create_table"}
     for call in calls:
+        if call.func.attr == "execute":
+            # What nobody knows yet may be filled.
+            assert call.args[0].value.split()[:2] == ["INSERT", "INTO"]
+            assert call.args[0].value.split()[2] in added
+            continue
+        assert call.func.attr in ADDING
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
         if call.func.attr == "create_index":
             assert given.get("unique", "False") == "False"
