@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -31,9 +31,25 @@ JUDGES: Final = {
     Kind.POLICY: "consent_document",
 }
 
+#: What each validator judges, for people who choose one.
+VALIDATORS: Final[Mapping[Kind, str]] = {
+    Kind.DICOM: "DICOM file: manifest (KOS) of XDS-I.b or MADO, or instance",
+    Kind.METADATA: "XDS metadata as ebRIM",
+    Kind.MESSAGE: "SOAP message of a transaction of XDS, XCA, XDS-I or PIX",
+    Kind.CAPTURE: "HTTP request, answer or both: SOAP with MTOM, DICOMweb",
+    Kind.AUDIT: "Audit message (ATNA), alone or in syslog",
+    Kind.ASSERTION: "SAML assertion about a user (XUA)",
+    Kind.JWT: "JSON Web Token (IUA)",
+    Kind.ADT: "HL7 v2 message of a patient identity feed (ITI-8)",
+    Kind.FHIR: "FHIR resource or Bundle: MADO, AuditEvent",
+    Kind.DICOM_JSON: "DICOM JSON of QIDO-RS, STOW-RS or WADO-RS metadata",
+    Kind.CONSENT_DOCUMENT: "Consent document (BPPC, APPC) as CDA",
+    Kind.POLICY: "Consent policy as XACML (APPC)",
+}
 
-def validate(path: Path) -> Report:
-    """Judge a file.
+
+def validate(path: Path, *, name: str = "", kind: Kind | None = None) -> Report:
+    """Judge a file; `name` and `kind` as `judge` takes them, and the path where there is no name.
 
     Raises
     ------
@@ -41,7 +57,7 @@ def validate(path: Path) -> Report:
         The file cannot be read.
     """
     with path.open("rb") as file:
-        return judge(Source(file), str(path))
+        return judge(Source(file), name or str(path), kind)
 
 
 def validate_together(paths: Sequence[Path]) -> Report | None:
@@ -90,11 +106,14 @@ def validate_endpoint(url: str) -> Report:
     return Report(url, Kind.TLS, "TLS endpoint", findings)
 
 
-def judge(source: Source | bytes, name: str) -> Report:
-    """Judge some bytes; `name` says to people where they are from."""
+def judge(source: Source | bytes, name: str, kind: Kind | None = None) -> Report:
+    """Judge some bytes; `name` says to people where they are from.
+
+    They are judged as what they are recognised for, or as `kind`, one of `JUDGES`, where it is said.
+    """
     if isinstance(source, bytes):
         source = Source.of(source)
-    kind = recognise(source.read(0, HEAD))
+    kind = kind or recognise(source.read(0, HEAD))
     if kind not in JUDGES:
         wrong = "none of the kinds that are judged" if len(source) else "nothing"
         return Report(name, Kind.UNKNOWN, "unknown", (finding("FILE-001", "file", wrong),))

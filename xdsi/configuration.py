@@ -26,6 +26,7 @@ _SEARCHED = (
     Service.REGISTRY,
     Service.GATEWAY,
     Service.AUDIT_REPOSITORY,
+    Service.CONFORMANCE,
     Service.IMAGING_SOURCE,
 )
 

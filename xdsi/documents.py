@@ -203,7 +203,11 @@ def doors() -> dict[str, Right]:
 
 def served_rest(service: Service) -> tuple[ServedRest[Any, Any], ...]:
     """What a service serves over REST."""
-    rooms = {Service.CONSUMER: ("api", "pages"), Service.AUDIT_REPOSITORY: ("transactions", "pages")}
+    rooms = {
+        Service.CONSUMER: ("api", "pages"),
+        Service.AUDIT_REPOSITORY: ("transactions", "pages"),
+        Service.CONFORMANCE: ("api", "pages"),
+    }
     modules = [
         importlib.import_module(f"{service.package}.{room}") for room in rooms.get(service, ("transactions",))
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from enum import StrEnum
+from typing import Final
 
 from shared.settings import ServiceSettings
 
@@ -17,6 +18,7 @@ class Service(StrEnum):
     CONSUMER = "consumer"
     AUDIT_REPOSITORY = "audit-repository"
     GATEWAY = "gateway"
+    CONFORMANCE = "conformance"
 
     @property
     def package(self) -> str:
@@ -27,3 +29,7 @@ class Service(StrEnum):
         """The class of its settings."""
         settings: type[ServiceSettings] = importlib.import_module(f"{self.package}.settings").SETTINGS
         return settings
+
+
+#: The services that a community is made of.
+COMMUNITY: Final = tuple(service for service in Service if service is not Service.CONFORMANCE)

@@ -106,7 +106,7 @@ class FormBody(Generic[Fields]):
 
     async def __call__(self, request: HttpRequest) -> SentForm[Fields]:
         """Read the form."""
-        _from_our_origin(request)
+        from_our_origin(request)
         values = await _values(request, self.kind.model_fields)
         try:
             fields = self.kind.model_validate(values)
@@ -132,7 +132,8 @@ async def _value(field: UploadFile | str) -> str | bytes:
     return await field.read() if isinstance(field, UploadFile) else field
 
 
-def _from_our_origin(request: HttpRequest) -> None:
+def from_our_origin(request: HttpRequest) -> None:
+    """Let a request pass that no page of another site sent; raises Forbidden for one that did."""
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise Forbidden("the form is from a page of another site")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from xdsi.certificates import create_community
-from xdsi.services import Service
+from xdsi.services import COMMUNITY
 from xdsi.stage import free_ports
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -98,7 +98,7 @@ def test_the_image_sets_the_port_for_probes_that_prometheus_and_the_chart_ask():
     (port,) = re.findall(r"XDSI_HEALTH_PORT=(\d+)", last_stage())
     asked = (DEPLOY / "prometheus/prometheus.yaml").read_text("utf-8")
     assert set(re.findall(r"- ([a-z-]+):(\d+)$", asked, re.MULTILINE)) == {
-        (one.value, port) for one in Service
+        (one.value, port) for one in COMMUNITY
     }
     assert port in (DEPLOY / "helm/xdsi/templates/_names.tpl").read_text("utf-8").splitlines()
 

@@ -14,7 +14,7 @@ import pytest
 from registry.settings import RegistrySettings
 from shared.settings.loading import loaded
 from shared.settings.sources import layers
-from xdsi.services import Service
+from xdsi.services import COMMUNITY, Service
 
 SYSTEMD = Path(__file__).parents[2] / "deploy" / "systemd"
 INSTALL = SYSTEMD / "install.sh"
@@ -107,7 +107,7 @@ def test_the_units_are_clean_and_show_little(host: Path, service: Service):
 def test_every_service_is_started_with_the_target_and_has_a_folder_for_its_secrets():
     target = (SYSTEMD / "xdsi.target").read_text("utf-8")
     folders = (SYSTEMD / "tmpfiles.conf").read_text("utf-8")
-    for service in Service:
+    for service in COMMUNITY:
         assert f"xdsi@{service}.service" in target
         assert f"/etc/xdsi/credentials/{service} 0700 root" in folders
 

@@ -23,6 +23,7 @@ from pynetdicom import AE
 from starlette.applications import Starlette
 
 import audit_repository.app
+import conformance.app
 import consumer.app
 import gateway.app
 import imaging_source.app
@@ -30,6 +31,7 @@ import registry.app
 import repository.app
 from audit_repository.pages import SERVED_REST as PAGES_OF_TRAIL
 from audit_repository.settings import AuditRepositorySettings
+from conformance.settings import ConformanceSettings
 from consumer.pages import SERVED_REST as PAGES_OF_CONSUMER
 from consumer.settings import ConsumerSettings
 from gateway.settings import GatewaySettings
@@ -69,6 +71,7 @@ SERVICES: dict[str, tuple[Any, type[ServiceSettings]]] = {
     "consumer": (consumer.app, ConsumerSettings),
     "gateway": (gateway.app, GatewaySettings),
     "audit repository": (audit_repository.app, AuditRepositorySettings),
+    "conformance": (conformance.app, ConformanceSettings),
 }
 SOAP: tuple[tuple[str, str, tuple[Served[Any, Any], ...]], ...] = (
     ("registry", "/xds/registry", OF_REGISTRY),

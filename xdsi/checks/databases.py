@@ -10,7 +10,7 @@ from xdsi.checks.finding import Finding, of_problem, well
 from xdsi.services import Service
 
 #: The services that keep nothing in a database.
-WITHOUT = frozenset({Service.CONSUMER, Service.GATEWAY})
+WITHOUT = frozenset({Service.CONSUMER, Service.GATEWAY, Service.CONFORMANCE})
 
 
 def setting_of(service: Service) -> str:

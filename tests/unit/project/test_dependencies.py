@@ -116,6 +116,7 @@ def loaded_by(service: str) -> set[str]:
         ("audit_repository", {"jinja2", "sqlalchemy"}),
         ("gateway", set()),
         ("consumer", {"jinja2"}),
+        ("conformance", {"jinja2"}),
         ("imaging_source", {"sqlalchemy", "pydicom", "numpy"}),
     ],
 )

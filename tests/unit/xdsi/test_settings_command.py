@@ -102,7 +102,7 @@ def test_what_all_services_share_is_printed_once():
     assert told[0] == "# every service"
     assert sum(line.startswith("XDSI_HOST=") for line in told) == 1
     assert [line for line in told if line.startswith("XDSI_PORT=")] == [
-        f"XDSI_PORT={port}  (default)" for port in (8010, 8020, 8030, 8040, 8050, 8060)
+        f"XDSI_PORT={port}  (default)" for port in (8010, 8020, 8030, 8040, 8050, 8060, 8090)
     ]
 
 

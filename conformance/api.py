@@ -1,0 +1,202 @@
+"""The conformance service for programs, in the manner of Gazelle's EVS: `POST /rest/validations` with a file,
+or with one in base64 within JSON; the answer names where its report stays."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from conformance.recognition import Kind
+from conformance.unit import Judged, Unit
+from conformance.validation import VALIDATORS
+from shared.http.problem import BadRequest, TooLarge, Unprocessable, WrongMediaType
+from shared.http.raw_asgi import BodyTooLarge, receive_body
+from shared.rest.message import JSON, HttpRequest, HttpResponse, json_response
+from shared.rest.scheme import NodeAlone
+from shared.rest.served import ServedRest
+from shared.security.rights import Right
+
+PREFIX: Final = "/rest"
+#: Bytes of a request that holds its file in base64; a file that is sent as it is may be longer.
+_MOST_JSON: Final = 16 * 1024**2
+_MOST_NAME: Final = 200
+#: What pages of other sites may send without asking first.
+_OF_FORMS: Final = frozenset({"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")  # EVS has more members than are looked at
+
+
+class ValidationService(_Body):
+    """Which validator; the file is recognised where none is named."""
+
+    validator: str = ""
+
+
+class ValidationObject(_Body):
+    """One file, in base64."""
+
+    originalFileName: str = Field("object", max_length=_MOST_NAME)  # noqa: N815  # as EVS spells it
+    content: str
+
+
+class ValidationRequest(_Body):
+    """What EVS is sent."""
+
+    validationService: ValidationService = ValidationService()  # noqa: N815  # as EVS spells it
+    objects: tuple[ValidationObject, ...] = Field(min_length=1, max_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file as it arrives, and as which kind it is to be judged; None when it is to be recognised."""
+
+    name: str
+    kind: Kind | None
+    chunks: AsyncIterator[bytes]
+
+
+def kind_of(validator: str) -> Kind | None:
+    """The kind that a validator judges; None without one.
+
+    Raises
+    ------
+    Unprocessable
+        There is no such validator.
+    """
+    if not validator:
+        return None
+    for kind in VALIDATORS:
+        if kind.value == validator:
+            return kind
+    raise Unprocessable(f"there is no validator of this name; name {', '.join(VALIDATORS)}, or none")
+
+
+def displayed(name: str) -> str:
+    """The name of a file as reports show it: without folders, control characters, and of bounded length."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(one for one in last if one.isprintable())[:_MOST_NAME] or "object"
+
+
+async def decode_file(request: HttpRequest) -> SentFile:
+    """Read what is to be judged, and by which validator: `?validator=`, `?name=` beside a file."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in _OF_FORMS:
+        raise WrongMediaType("send the file as application/octet-stream, or as the type that it is of")
+    if media_type == JSON and "validator" not in request.query:
+        return await _of_json(request)
+    (validator,), (name,) = (
+        request.query.get("validator", [""])[:1],
+        request.query.get("name", ["object"])[:1],
+    )
+    return SentFile(displayed(name), kind_of(validator), request.chunks())
+
+
+async def _of_json(request: HttpRequest) -> SentFile:
+    try:
+        octets = await receive_body(request.receive, limit=_MOST_JSON)
+    except BodyTooLarge:
+        raise TooLarge(f"JSON is read up to {_MOST_JSON} bytes; send the file itself as the body") from None
+    try:
+        message = json.loads(octets)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is no JSON; correct it, or send a file by another Content-Type") from None
+    if not (isinstance(message, dict) and "objects" in message):
+        return SentFile("object", None, _piece(octets))
+    try:
+        of_evs = ValidationRequest.model_validate(message)
+        content = b64decode(of_evs.objects[0].content, validate=True)
+    except ValidationError as error:
+        where = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
+        raise BadRequest(f"the request cannot be read: {where}") from None
+    except (binascii.Error, ValueError):
+        raise BadRequest("objects.0.content is no base64") from None
+    name = displayed(of_evs.objects[0].originalFileName)
+    return SentFile(name, kind_of(of_evs.validationService.validator), _piece(content))
+
+
+async def _piece(octets: bytes) -> AsyncIterator[bytes]:
+    yield octets
+
+
+async def decode_id(request: HttpRequest) -> str:
+    """Which report is asked for."""
+    return request.parameters["report"]
+
+
+async def decode_nothing(_: HttpRequest) -> None:
+    """Nothing is said."""
+
+
+async def validation(unit: Unit, file: SentFile) -> Judged:
+    """Judge a file, and keep the report."""
+    return await unit.parts.judge(unit.caller, file.chunks, file.name, file.kind)
+
+
+async def report(unit: Unit, id: str) -> Judged:
+    """Give a report again."""
+    return await unit.parts.report(id)
+
+
+async def validators(_: Unit, __: None) -> list[dict[str, str]]:
+    """List the validators."""
+    return [{"name": kind.value, "description": text} for kind, text in VALIDATORS.items()]
+
+
+def encode_report(judged: Judged) -> HttpResponse:
+    """The report, with its id."""
+    return json_response({"id": judged.id, **judged.report})
+
+
+def encode_created(judged: Judged) -> HttpResponse:
+    """The report, and where it stays: for programs, and as a page."""
+    octets = json.dumps({"id": judged.id, **judged.report}, ensure_ascii=False).encode()
+    return HttpResponse(
+        status=HTTPStatus.CREATED,
+        media_type=JSON,
+        headers={
+            "location": f"{PREFIX}/validations/{quote(judged.id)}/report",
+            "x-validation-report-redirect": f"/reports/{quote(judged.id)}",
+        },
+        pieces=(octets,),
+    )
+
+
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
+    ServedRest(
+        name="Validate",
+        routes=(f"POST {PREFIX}/validations",),
+        right=Right.ASK,
+        scheme=NodeAlone,
+        decode=decode_file,
+        handle=validation,
+        encode=encode_created,
+    ),
+    ServedRest(
+        name="Validation report",
+        routes=(f"GET {PREFIX}/validations/{{report}}/report",),
+        right=Right.ASK,
+        scheme=NodeAlone,
+        decode=decode_id,
+        handle=report,
+        encode=encode_report,
+    ),
+    ServedRest(
+        name="Validators",
+        routes=(f"GET {PREFIX}/validators",),
+        right=Right.ASK,
+        scheme=NodeAlone,
+        decode=decode_nothing,
+        handle=validators,
+        encode=json_response,
+    ),
+)
