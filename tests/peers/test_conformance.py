@@ -25,7 +25,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 
 def test_our_own_services_meet_every_requirement(system: Target, tmp_path: Path):
-    outcome = run(probes(), system, tmp_path)
+    outcome = run(chosen(probes(), []), system, tmp_path)
 
     assert [
         (verdict.probe.id, verdict.probe.purpose, verdict.reason)

@@ -12,6 +12,7 @@ SUCCESS, FAILURE = f"{OASIS}:ResponseStatusType:Success", f"{OASIS}:ResponseStat
 PARTIAL = "urn:ihe:iti:2007:ResponseStatusType:PartialSuccess"
 APPROVED, DEPRECATED = f"{OASIS}:StatusType:Approved", f"{OASIS}:StatusType:Deprecated"
 SOAP, REG42, REG18, REP41, REP43 = ("REG-SOAP",), ("REG-42",), ("REG-18",), ("REP-41",), ("REP-43",)
+QIDO, XUA = ("IMG-129",), ("XUA-REG",)
 IMG69, IMG107, STOW, XCA = ("IMG-69",), ("IMG-107",), ("IMG-108",), ("XCA-38", "XCA-39", "XCA-75", "XCA-18")
 
 
@@ -134,6 +135,16 @@ FAULTS = (
     Fault("what is half stored is stored", STOW, answer=status(202, 200)),
     Fault("failures are not named", STOW, answer=body('"00081198"', '"00081197"')),
     Fault("any body is malformed", STOW, answer=status(415, 400)),
+    Fault("matches are of another study", QIDO, answer=body('"0020000D"', '"0020000C"')),
+    Fault("matches have no date", QIDO, answer=body('"00080020"', '"00080021"')),
+    Fault("nothing is found", QIDO, answer=lambda answer: replace(answer, body=b"[]") if answer.body[:1] == b"[" else answer),
+    Fault("a wrong limit is no mistake", QIDO, answer=status(400, 200)),
+    # --- users ------------------------------------------------------------------------------------------
+    Fault("assertions are not looked at", XUA, request=sent("<w:Security.*</w:Security>", "")),
+    Fault("one fault for every assertion", XUA, answer=body("wsse:(?:InvalidSecurityToken|FailedCheck|UnsupportedAlgorithm|UnsupportedSecurityToken|InvalidSecurity)<", "wsse:FailedAuthentication<")),
+    Fault("what was used is used again", XUA, request=sent("<s:OneTimeUse/>", "")),
+    Fault("no assertion is accepted", XUA, request=sent("<ds:SignatureValue>[^<]*", "<ds:SignatureValue>AAAA")),
+    Fault("faults tell what is there", XUA, answer=body("(</soap:Reason>)", r"\1<soap:Detail><rim:RegistryObjectList xmlns:rim='urn:x'/></soap:Detail>")),
     # --- gateways ---------------------------------------------------------------------------------------
     Fault("home is lost", XCA, answer=body(' home="[^"]*"', "")),
     Fault("HomeCommunityId is lost", XCA, answer=body(r"<xds:HomeCommunityId>[^<]*</xds:HomeCommunityId>", "")),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from conformance.plans.consumer.driving import Driver, driver
 from conformance.plans.consumer.retrieving import PLAN
-from conformance.plans.probe import Outcome
+from conformance.plans.probe import NotOffered, Outcome
 from conformance.plans.run import run
-from conformance.plans.stand import Target
+from conformance.plans.stand import Stand, Target
 from conformance.simulators.server import HttpAnswer, HttpRequest, http_simulator
-from conformance.simulators.world import MANIFEST, REPOSITORY, SERIES
+from conformance.simulators.world import MANIFEST, REPOSITORY, SERIES, World
 from xdsi.stage import free_ports
 
 QUERY = """<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" xmlns:a="http://www.w3.org/2005/08/addressing"
@@ -111,3 +114,46 @@ def test_without_peers_nothing_is_asked(tmp_path: Path):
     target = Target(endpoints={"consumer": "http://127.0.0.1:9"})
 
     assert {one.outcome for one in run(PLAN, target, tmp_path).verdicts} == {Outcome.NOT_OFFERED}
+
+
+# --- how a consumer is made to act ----------------------------------------------------------------------
+
+SCRIPT = """
+import pathlib, sys
+verb, patient, *more = sys.argv[1:]
+if verb == "fetch":
+    manifest, repository, folder = more
+    (pathlib.Path(folder) / "one.dcm").write_bytes(f"{patient} {manifest} {repository}".encode())
+sys.exit(0 if patient.startswith("P-1^^^&") else 1)
+"""
+
+
+def _driver(consumer: str, folder: Path) -> Driver:
+    stand = Stand(Target(endpoints={"consumer": consumer}), folder)
+    stand.close()
+    return driver(stand, "")
+
+
+def test_a_command_is_called_with_the_patient_and_its_files_are_the_images(tmp_path: Path):
+    script = tmp_path / "drive.py"
+    script.write_text(SCRIPT)
+    driving = _driver(f"exec:{sys.executable} {script}", tmp_path)
+    world, other = World("1.2.3"), World("1.2.3", patient="P-2")
+
+    assert driving.find(world)
+    assert driving.fetch(world) == [f"P-1^^^&1.2.3&ISO {MANIFEST} {REPOSITORY}".encode()]
+    assert not driving.find(other)
+    assert driving.fetch(other) == []
+
+
+def test_a_person_says_what_came_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\nn\n"))
+    driving = _driver("person", tmp_path)
+
+    assert driving.find(World("1.2.3"))
+    assert driving.fetch(World("1.2.3")) == []
+
+
+def test_what_is_no_way_to_make_it_act_is_told(tmp_path: Path):
+    with pytest.raises(NotOffered, match="exec:COMMAND"):
+        _driver("somehow", tmp_path)
