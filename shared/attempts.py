@@ -24,6 +24,19 @@ def attempted(work: Callable[[], Result]) -> Result | Exception:
         return error
 
 
+def attempted_without_panic(work: Callable[[], Result]) -> Result | Exception:
+    """As `attempted`; a panic of a library written in Rust, which is no Exception and cannot be pickled, is a
+    ValueError. What ends the process goes on."""
+    try:
+        return work()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except Exception as error:
+        return error
+    except BaseException as panic:
+        return ValueError(type(panic).__name__)
+
+
 async def awaited(work: Awaitable[Result]) -> Result | Exception:
     """As `attempted`, for what is awaited; a cancellation goes on."""
     try:

@@ -28,6 +28,7 @@ from imaging_source.domain.rendering import (
     WindowFunction,
 )
 from imaging_source.store import jpeg
+from shared.attempts import attempted_without_panic
 from shared.dicom.uids import DEFLATED_LE
 
 #: Most pixels of one image, and of all frames together.
@@ -49,17 +50,14 @@ def render(source: Path, target: Path, rendering: Rendering) -> None:
     OSError
         A file cannot be read or written.
     """
-    try:
-        images = list(_images(source, rendering))
-    except (ValueError, KeyboardInterrupt, SystemExit):
-        raise
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise ValueError("the data set cannot be read element by element") from error
-    except BaseException as error:
-        # Decoders written in Rust panic, which is no Exception and cannot be pickled.
-        raise ValueError(f"the pixels cannot be rendered: {type(error).__name__}") from error
+    images = attempted_without_panic(lambda: list(_images(source, rendering)))
+    match images:
+        case OSError(errno=None):
+            raise ValueError("the data set cannot be read element by element") from images
+        case ValueError() | OSError():
+            raise images
+        case Exception():
+            raise ValueError(f"the pixels cannot be rendered: {type(images).__name__}") from images
     first, *others = images
     out = BytesIO()
     options: dict[str, Any] = {}

@@ -39,7 +39,12 @@ MEMBERS = {"patient_id": PATIENT, "key": "0" * 64, "since": THEN, "until": THEN,
 #: What stands in a path for a parameter that takes no UID.
 PARAMETERS = {"sequence": "1", "frames": "1", "bulk:path": "7FE00010"}
 #: What is asked where the address, or a form, holds parameters that are needed.
-QUESTIONS = {"AuditEvent": "date=2030", "syslogsearch": "date=2030", "_search": "date=2030"}
+QUESTIONS = {
+    "AuditEvent": "date=2030",
+    "syslogsearch": "date=2030",
+    "_search": "date=2030",
+    "wado": "requestType=WADO&studyUID=2.25.1&seriesUID=2.25.2&objectUID=2.25.3",
+}
 FORM = "application/x-www-form-urlencoded"
 TEXT = "2.25.1"
 NONSENSE = b'{"nonsense": '

@@ -50,12 +50,14 @@ pytestmark = [pytest.mark.heavy]
 CANARY = b"CANARY"
 PATIENT = f"P1^^^&{DOMAIN}&ISO"
 STUDY, SERIES, INSTANCE, SOP_CLASS = "2.25.11", "2.25.12", "2.25.13", "1.2.840.10008.5.1.4.1.1.2"
-#: What has to be asked for, by the number of a transaction that tells it not of itself.
-QUERIES = {"RAD-129": "?includefield=AccessionNumber"}
 HOME = "urn:oid:2.999.1"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
-#: What has to stand behind the paths of those that name their instance in the query.
-QUERIES = {"/wado": f"?requestType=WADO&studyUID={STUDY}&seriesUID={SERIES}&objectUID={INSTANCE}"}
+#: What stands behind the path, by the number of the transaction: what it tells not of itself, and what it is
+#: that is asked for.
+QUERIES = {
+    "RAD-129": "?includefield=AccessionNumber",
+    "RAD-55": f"?requestType=WADO&studyUID={STUDY}&seriesUID={SERIES}&objectUID={INSTANCE}",
+}
 FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
 FIND_FOR_PATIENTS = "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f"
 APPROVED = "urn:oasis:names:tc:ebxml-regrep:StatusType:Approved"
@@ -89,7 +91,15 @@ GIVES_NOTHING = {
         OF_NODES,
     ),
     "RAD-10": "tells who stores of UIDs that it names whether they are kept, and nothing of them",
-    **dict.fromkeys(("Search the trail", "Record as received", "Verify the trail"), OF_THE_TRAIL),
+    **dict.fromkeys(
+        (
+            *("Search the trail", "Record as received", "Verify the trail", "Gaps in the trail"),
+            *("ITI-20", "ITI-81", "ITI-82", "Read AuditEvent", "Retrieve own AuditEvents", "Capabilities"),
+            *("Entrance", "Questions", "Patient", "Accesses of a patient", "Accesses of a patient as CSV"),
+            *("Records", "Record", "Gaps", "Own data"),
+        ),
+        OF_THE_TRAIL,
+    ),
     **dict.fromkeys(
         ("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"), OF_FORMS
     ),
@@ -179,7 +189,6 @@ class Shared:
                         method, _, path = route.partition(" ")
                         for name, value in {**values, "handle": self.handles.get(served.name, "")}.items():
                             path = path.replace(f"{{{name}}}", value)
-                        path += QUERIES.get(path, "")
                         url = self.house.url(service.value.replace("-", " "), path)
                         url += QUERIES.get(served.number, "")
                         found.append((route, self._asked(method, url, self.bodies().get(served.name))))
@@ -228,7 +237,9 @@ class Shared:
 
 def gives(answer: Any) -> bool:
     """Whether an answer has something of the study: a word of it, its pixels as an image, or that it is."""
-    is_image = isinstance(answer, httpx2.Response) and answer.headers["content-type"].startswith("image/")
+    is_image = isinstance(answer, httpx2.Response) and answer.headers.get("content-type", "").startswith(
+        "image/"
+    )
     return is_image or CANARY in answer.content or f'"{STUDY}"'.encode() in answer.content
 
 
