@@ -61,6 +61,19 @@ class RegistrySettings(ServiceSettings):
         description="roles (code^^scheme) whose users may change or remove metadata, beside nodes of the "
         "community",
     )
+    break_glass_roles: tuple[CodeWithScheme, ...] = Field(
+        (),
+        examples=[["106289002^^2.16.840.1.113883.6.96"]],
+        description="roles (code^^scheme) whose users may break the glass in an emergency; empty: nobody",
+    )
+    break_glass_purposes: tuple[CodeWithScheme, ...] = Field(
+        ("BTG^^2.16.840.1.113883.5.8",),
+        description="purposes of use (code^^scheme), of which an assertion must name one to break the glass, "
+        "and to see what that opens",
+    )
+    break_glass_seconds: Seconds = Field(
+        3600.0, gt=0, le=12 * 3600, description="how long a break holds; then the user has to declare another"
+    )
     fixed_attributes: tuple[str, ...] = Field(
         (),
         examples=[["hash", "size"]],

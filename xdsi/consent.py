@@ -29,12 +29,22 @@ _COLUMNS = (
     Column("description"),
     Column("policy", is_id=True),
 )
+_BREAK_COLUMNS = (
+    Column("declared"),
+    Column("until"),
+    Column("user"),
+    Column("patient"),
+    Column("reason"),
+    Column("policy", is_id=True),
+)
+_BREAK_FIELDS = ("created", "valid_until", "author", "patient_id", "description", "policy_id")
 Patient = Annotated[str, typer.Argument(metavar="PATIENT", help="Id in the affinity domain, or a whole CX.")]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="CODE or CODE^^SCHEME; may be repeated.")]
 Organizations = Annotated[list[str] | None, typer.Option("--organization", help="Id; may be repeated.")]
 Purposes = Annotated[
     list[str] | None, typer.Option("--purpose", help="CODE or CODE^^SCHEME; may be repeated.")
 ]
+Users = Annotated[list[str] | None, typer.Option("--user", help="USER@ISSUER; may be repeated.")]
 Confidentiality = Annotated[
     list[str] | None, typer.Option("--confidentiality", help="CODE or CODE^^SCHEME; may be repeated.")
 ]
@@ -47,7 +57,9 @@ def set_policy(
     role: Roles = None,
     organization: Organizations = None,
     purpose: Purposes = None,
+    user: Users = None,
     confidentiality: Confidentiality = None,
+    absolute: Annotated[bool, typer.Option(help="A deny that breaking the glass does not override.")] = False,
     until: Annotated[str, typer.Option(help="End, for example 2030-05-04T00:00:00Z.")] = "",
     description: Annotated[str, typer.Option(help="Free text for whoever reads it later.")] = "",
     replace: Annotated[str, typer.Option(help="policy_id of the policy that this one replaces.")] = "",
@@ -60,7 +72,7 @@ def set_policy(
 
     Example: [bold]xdsi consent set P-1001 deny --role RAD-PHYS^^2.999.40.1[/bold]
     """
-    content = {
+    content: dict[str, Any] = {
         "effect": effect,
         "roles": role or [],
         "organizations": organization or [],
@@ -68,6 +80,8 @@ def set_policy(
         "confidentiality": confidentiality or [],
         "description": description,
     }
+    content |= {"users": user} if user else {}
+    content |= {"absolute": True} if absolute else {}
     content |= {"valid_until": until} if until else {}
     content |= {"policy_id": replace} if replace else {}
     policy = ask(config, "set", patient, content)
@@ -126,6 +140,7 @@ def why(
     role: Roles = None,
     organization: Organizations = None,
     purpose: Purposes = None,
+    user: Annotated[str, typer.Option(help="USER@ISSUER.")] = "",
     confidentiality: Confidentiality = None,
     action: Annotated[str, typer.Option(help="query or retrieve.")] = "query",
     as_json: AsJson = False,
@@ -145,6 +160,7 @@ def why(
             "organizations": organization or [],
             "purposes": purpose or [],
             "confidentiality": confidentiality or [],
+            "user_id": user,
         },
     )
     if as_json:
@@ -160,13 +176,44 @@ def why(
         )
 
 
+@app.command()
+def breaks(
+    sign_off: Annotated[
+        str, typer.Option(metavar="POLICY_ID", help="Sign this break off; one in force ends.")
+    ] = "",
+    note: Annotated[str, typer.Option(help="What the review found; for the trail.")] = "",
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """List who broke the glass and waits for a review, or sign one off.
+
+    Example: [bold]xdsi consent breaks --sign-off urn:uuid:… --note "unconscious, on call"[/bold]
+    """
+    if sign_off and not note.strip():
+        raise Failed("--note: say what the review found; it goes into the trail")
+    settings = load(ServiceSettings, config)
+    action, content = ("sign-off", {"policy_id": sign_off, "note": note}) if sign_off else ("breaks", {})
+    answer = asyncio.run(ask_registry(settings, action, content))
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+    elif sign_off:
+        typer.echo(f"signed off {answer['policy_id']}")
+    else:
+        typer.echo(f"{counted(len(answer['breaks']), 'break', 'breaks')} to review")
+        show_list(
+            _BREAK_COLUMNS,
+            (tuple(one[name] for name in _BREAK_FIELDS) for one in answer["breaks"]),
+        )
+
+
 def _conditions(policy: Mapping[str, Any]) -> str:
     conditions = (
         f"{name} {' or '.join(policy[name])}"
-        for name in ("roles", "organizations", "purposes", "confidentiality")
-        if policy[name]
+        for name in ("roles", "organizations", "purposes", "users", "confidentiality")
+        if policy.get(name)
     )
-    return ", ".join(conditions) or "everyone"
+    always = ", never overridden" if policy.get("absolute") else ""
+    return (", ".join(conditions) or "everyone") + always
 
 
 def ask(config: Path | None, action: str, patient: str, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +224,7 @@ def ask(config: Path | None, action: str, patient: str, content: Mapping[str, An
 
 
 async def ask_registry(settings: ServiceSettings, action: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """The registry's answer to `content` (with its `patient_id`), or `Failed`."""
+    """The registry's answer to `content`, or `Failed`."""
     url = settings.registry_url.removesuffix("/").removesuffix("/xds/registry") + f"/consent/{action}"
     try:
         async with http_client(settings.tls, peers=(url,)) as http:

@@ -40,6 +40,10 @@ _IDENTITIES = select(patient.c.survivor, _identity(patient)).where(in_list(patie
 _KEPT = select(consent.c.patient_id, consent.c.policy).where(consent.c.policy_id == bindparam("policy_id"))
 _INSERT = insert(consent)
 _UPDATE = update(consent).where(consent.c.policy_id == bindparam("which")).values(policy=bindparam("policy"))
+#: How a break is told in its text, where no value can hold it: quotes are escaped inside of values.
+_IS_BREAK = consent.c.policy.contains('"effect": "break"')
+_BREAKS = select(consent.c.policy).where(consent.c.patient_id == bindparam("patient_id"), _IS_BREAK)
+_ALL_BREAKS = select(consent.c.policy).where(_IS_BREAK)
 _REMOVE = delete(consent).where(
     consent.c.policy_id == bindparam("policy_id"), consent.c.patient_id == bindparam("patient_id")
 )
@@ -100,10 +104,20 @@ async def find_given(database: Reader, patients: Iterable[str]) -> dict[str, Giv
     return {patient_id: consents[survivors.get(patient_id, patient_id)] for patient_id in patient_ids}
 
 
-async def find_kept(transaction: Transaction, policy_id: str) -> tuple[str, str] | None:
+async def find_kept(database: Reader, policy_id: str) -> tuple[str, str] | None:
     """The patient whose policy has this id, and the policy; None when there is none."""
-    rows = await transaction.fetch(_KEPT, policy_id=policy_id)
+    rows = await database.fetch(_KEPT, policy_id=policy_id)
     return (rows[0][0], rows[0][1]) if rows else None
+
+
+async def find_breaks(transaction: Transaction, patient_id: str) -> list[str]:
+    """The breaks of a patient."""
+    return [row[0] for row in await transaction.fetch(_BREAKS, patient_id=patient_id)]
+
+
+async def find_all_breaks(database: Reader) -> list[str]:
+    """The breaks of all patients; reads every policy."""
+    return [row[0] for row in await database.fetch(_ALL_BREAKS)]
 
 
 async def keep_policy(

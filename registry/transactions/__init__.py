@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from registry.settings import RegistrySettings
 from registry.transactions import (
     assertions,
+    break_glass,
     consent,
     iti18,
     iti42,
@@ -40,7 +41,12 @@ SERVED: tuple[Served[Any, Any], ...] = (
     *iti44.SERVED,
 )
 
-SERVED_REST: tuple[ServedRest[Any, Any], ...] = (*consent.SERVED, registrations.SERVED, assertions.SERVED)
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
+    *consent.SERVED,
+    *break_glass.SERVED,
+    registrations.SERVED,
+    assertions.SERVED,
+)
 
 
 def served_by(settings: RegistrySettings) -> list[Served[Any, Any]]:

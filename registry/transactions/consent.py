@@ -29,6 +29,7 @@ from shared.audit.patterns import Side
 from shared.consent.decision import Action, Resource
 from shared.consent.evaluation import explain
 from shared.consent.policy import (
+    Effect,
     PatientPolicies,
     Policy,
     PolicyError,
@@ -47,6 +48,7 @@ from shared.settings import PatientPolicy
 from shared.store.engine import Reader, Transaction
 
 Text = Field(min_length=1, max_length=1_000)
+IS_A_BREAK = "the policy_id is of a break, which stays until it is signed off (POST /consent/sign-off)"
 
 
 class PoliciesRequest(BaseModel):
@@ -70,21 +72,23 @@ class RemovalRequest(PoliciesRequest):
 
 
 class ExplanationRequest(PoliciesRequest):
-    """What is asked about: codes are written `code^^scheme`."""
+    """What is asked about: codes are written `code^^scheme`, a user `user@issuer`."""
 
     action: Literal["query", "retrieve"] = "query"
     roles: tuple[str, ...] = ()
     organizations: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ()
+    user_id: str = ""
     confidentiality: tuple[str, ...] = ()
 
     def user(self) -> User | None:
         """The user who is described; nobody, when nothing is said of one."""
-        if not (self.roles or self.purposes or self.organizations):
+        if not (self.roles or self.purposes or self.organizations or self.user_id):
             return None
+        name_id, _, issuer = self.user_id.rpartition("@")
         return User(
-            name_id="",
-            issuer="",
+            name_id=name_id,
+            issuer=issuer,
             assertion_id="",
             roles=_codes(self.roles),
             purposes=_codes(self.purposes),
@@ -100,6 +104,9 @@ async def policies(unit: Unit, request: PoliciesRequest) -> bytes:
     database = unit.parts.database
     patient = await _patient(unit.parts, request)
     records, identities = await _of(database, patient)
+    now = unit.parts.now()
+    # A break that is over decides nothing; it waits for its review here alone.
+    records = tuple(one for one in records if one.effect is not Effect.BREAK or one.in_force(now))
     updated = await updates.find_updated_documents(database, patient.survivor)
     return encode_patient_policies(PatientPolicies(patient.survivor, records, identities, updated))
 
@@ -107,7 +114,7 @@ async def policies(unit: Unit, request: PoliciesRequest) -> bytes:
 async def set_policy(unit: Unit, request: PolicyRequest) -> dict[str, Any]:
     """Keep the policy; who wrote it and when is what we saw, whatever the body says."""
     parts = unit.parts
-    patient = await _known_patient(parts, request)
+    patient = await known_patient(parts, request)
     caller = unit.caller
     author = caller.user.audit_name if caller.user else caller.node.subject or caller.node.address
     fields: dict[str, Any] = {
@@ -133,6 +140,8 @@ async def set_policy(unit: Unit, request: PolicyRequest) -> dict[str, Any]:
             raise Conflict(f"{policy.policy_id} is a policy of another patient")
         if policy_kept and read_policy(policy_kept[1]).patient_id != policy.patient_id:
             raise Conflict(f"{policy.policy_id} was given for another id of the patient; name that one")
+        if policy_kept and read_policy(policy_kept[1]).effect is Effect.BREAK:
+            raise Conflict(IS_A_BREAK)
         await consents.keep_policy(
             transaction,
             policy_id=policy.policy_id,
@@ -157,6 +166,9 @@ async def remove_policy(unit: Unit, request: RemovalRequest) -> dict[str, str]:
         return policy_kept is None or policy_kept[0] != patient.survivor or None
 
     async def work(transaction: Transaction) -> bool:
+        policy_kept = await consents.find_kept(transaction, policy_id)
+        if policy_kept and read_policy(policy_kept[1]).effect is Effect.BREAK:
+            raise Conflict(IS_A_BREAK)
         if not await consents.remove_policy(transaction, policy_id=policy_id, patient_id=patient.survivor):
             raise NotFound("the patient has no policy of this id")
         return True
@@ -202,7 +214,8 @@ async def _patient(parts: Parts, request: PoliciesRequest) -> Patient:
     return await patients.find_patient(parts.database, patient_id) or Patient(patient_id, patient_id)
 
 
-async def _known_patient(parts: Parts, request: PoliciesRequest) -> Patient:
+async def known_patient(parts: Parts, request: PoliciesRequest) -> Patient:
+    """The patient that is meant, who has to be known where submissions need that."""
     patient = await _patient(parts, request)
     holder = await patients.find_patient(parts.database, patient.survivor)
     if holder is None and parts.settings.patients is PatientPolicy.KNOWN:

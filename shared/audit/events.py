@@ -55,6 +55,8 @@ APPLICATION_STOP = Coded("110121", "DCM", "Application Stop")
 LOGIN = Coded("110122", "DCM", "Login")
 LOGOUT = Coded("110123", "DCM", "Logout")
 NODE_AUTHENTICATION = Coded("110126", "DCM", "Node Authentication")
+EMERGENCY_OVERRIDE_STARTED = Coded("110127", "DCM", "Emergency Override Started")
+EMERGENCY_OVERRIDE_STOPPED = Coded("110138", "DCM", "Emergency Override Stopped")
 AUDIT_RECORDING_STOPPED = Coded("110133", "DCM", "Audit Recording Stopped")
 
 SECURITY_CONFIGURATION = Coded("110129", "DCM", "Security Configuration")

@@ -566,5 +566,38 @@ def consent_changed(
     )
 
 
+def break_glass(
+    side: Side,
+    caller: Caller,
+    outcome: Outcome,
+    *,
+    kind: Coded,
+    policy_id: str,
+    patient_id: str,
+    reason: str,
+) -> AuditEvent:
+    """Policies of a patient were overridden in an emergency, or that was looked at (DICOM PS3.15 A.5.3.11).
+
+    `kind` is EMERGENCY_OVERRIDE_STARTED or EMERGENCY_OVERRIDE_STOPPED; `policy_id` is empty for what
+    was refused.
+    """
+    declared = ParticipantObject(
+        object_id=policy_id or kind.text,
+        id_type=URI,
+        type_code=2,
+        role=13,
+        details=((ALERT_DESCRIPTION, reason.encode()),),
+    )
+    return AuditEvent(
+        event_id=SECURITY_ALERT,
+        action="E",
+        outcome=outcome,
+        event_types=(kind,),
+        participants=http_push_participants(caller, server=side is Side.SERVER),
+        objects=(*_patient(patient_id), declared),
+        purposes=purposes(caller.user),
+    )
+
+
 def _patient(patient_id: str) -> tuple[ParticipantObject, ...]:
     return (patient_object(patient_id),) if patient_id else ()

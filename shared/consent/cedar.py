@@ -24,7 +24,7 @@ _SCHEMA = cedarpy.Schema.from_str(SCHEMA_TEXT)
 _NO_ENTITIES = cedarpy.Entities.from_json_str("[]")
 _CALLER = {"type": "Caller", "id": "caller"}
 _RECORD = {"type": "Record", "id": "record"}
-_EFFECTS = {Effect.PERMIT: "permit", Effect.DENY: "forbid"}
+_EFFECTS = {Effect.PERMIT: "permit", Effect.BREAK: "permit", Effect.DENY: "forbid"}
 
 # One call holds the interpreter for its whole batch; other threads get their turn between two calls.
 _EVALUATIONS_PER_CALL = 200
@@ -32,11 +32,15 @@ _EVALUATIONS_PER_CALL = 200
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The caller's attributes that policies may read; whoever has the same is decided alike."""
+    """The caller's attributes that policies may read; whoever has the same is decided alike.
+
+    `user` is `user@issuer`, empty where no policy asks for it.
+    """
 
     roles: frozenset[str] = frozenset()
     organizations: frozenset[str] = frozenset()
     purposes: frozenset[str] = frozenset()
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ def subject_of(user: User | None) -> Subject:
         roles=frozenset(spelling for role in user.roles for spelling in _spellings(role)),
         organizations=frozenset(map(organization, user.organization_ids)),
         purposes=frozenset(spelling for purpose in user.purposes for spelling in _spellings(purpose)),
+        user=user.identity,
     )
 
 
@@ -141,6 +146,8 @@ def conditions(policy: Policy) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "organizations", _any_of("organizations", map(organization, policy.organizations))
     if policy.purposes:
         yield "purposes", _any_of("purposes", map(code, policy.purposes))
+    if policy.users:
+        yield "users", {"contains": {"left": _set(iter(policy.users)), "right": _attribute("user")}}
     if policy.confidentiality:
         yield "confidentiality", _confidentiality(policy)
 
@@ -202,6 +209,7 @@ def _request(subject: Subject, action: Action, confidentiality: frozenset[str]) 
             "roles": list(subject.roles),
             "organizations": list(subject.organizations),
             "purposes": list(subject.purposes),
+            "user": subject.user,
             "confidentiality": list(codes),
             "confidentiality_values": list({_value(spelled) for spelled in codes}),
         },

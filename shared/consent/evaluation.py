@@ -5,12 +5,14 @@ Of the policies in force that concern the action:
 1. One that denies and applies to caller and document: no. 2. Else one that permits and applies: yes. 3. Else,
 when any of them permits somebody: no. Permissions are the closed list of who may; denials alone only exclude.
 4. Else the domain's default.
+5. A break in force that applies turns a no into a yes, but where a denial that is absolute applies, and where
+nothing could be evaluated.
 
 A permission to query or to retrieve closes the list for both: who may not find a document may not fetch it
 either. What expired is as if it had never been. Of identities that were merged each is decided by itself, by
 its own policies and the default, and every one of them must permit: one without a policy is as closed as the
-default. A caller without a user has no role, organisation or
-purpose.
+default. A break is for the person, and so for all of them. A caller without a user has no role, organisation
+or purpose.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -27,7 +29,7 @@ import cedarpy
 from shared.consent.cedar import Answer, Subject, ask, condition_set, policy_set, subject_of
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.policy import DISCLOSURES, Effect, Policy, PolicyError, read_policy
-from shared.security.caller import Caller
+from shared.security.caller import Caller, User
 from shared.settings import Default
 
 UNREADABLE = Decision(False, "policies cannot be read")
@@ -39,7 +41,14 @@ ASKED_ON_THE_LOOP = 50
 REMEMBERED_SETS = 1_000
 REMEMBERED_DECISIONS_OF_A_SET = 256
 
-_subject_of = lru_cache(maxsize=1_024)(subject_of)
+_person_of = lru_cache(maxsize=1_024)(subject_of)
+
+
+@lru_cache(maxsize=1_024)
+def _subject_of(user: User | None) -> Subject:
+    """Whom policies decide alike that name no person."""
+    return replace(subject_of(user), user="")
+
 
 Codes = frozenset[str]
 #: Policies, and the ids that merges made one.
@@ -102,7 +111,7 @@ class PolicyDecisions:
             ready = self._ready(policies, identities)
         except PolicyError:
             return (UNREADABLE,) * len(codes)
-        subject = _subject_of(caller.user)
+        subject = (_person_of if ready.looks_at_persons else _subject_of)(caller.user)
         if ready.unseen(subject, action, codes) > ASKED_ON_THE_LOOP:
             return await asyncio.to_thread(ready.decide, subject, action, codes)
         return ready.decide(subject, action, codes)
@@ -136,7 +145,10 @@ class _Ready:
     def __init__(
         self, policies: Sequence[Policy], identities: Sequence[str], default: Default, now: datetime
     ) -> None:
-        in_force = [policy for policy in policies if policy.in_force(now)]
+        all_in_force = [policy for policy in policies if policy.in_force(now)]
+        in_force = [policy for policy in all_in_force if policy.effect is not Effect.BREAK]
+        self._breaks = _Breaks(all_in_force) if len(all_in_force) > len(in_force) else None
+        self.looks_at_persons = any(policy.users for policy in all_in_force)
         self._identities = [_Identity(each) for each in _by_identity(in_force)]
         self.looks_at_documents = any(policy.confidentiality for policy in in_force)
         self._one_has_none = not {policy.patient_id for policy in in_force}.issuperset(identities)
@@ -151,14 +163,15 @@ class _Ready:
 
     def unseen(self, subject: Subject, action: Action, codes: Iterable[Codes]) -> int:
         """How many questions `decide` would ask."""
-        if not self._identities:
+        if not self._identities and self._breaks is None:
             return 0
         known = self._known.get((subject, action), {})
-        return len({each for each in codes if each not in known}) * len(self._identities)
+        sets = len(self._identities) + (self._breaks is not None)
+        return len({each for each in codes if each not in known}) * sets
 
     def decide(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> tuple[Decision, ...]:
         """One decision for each set of confidentiality codes, in order."""
-        if not self._identities:
+        if not self._identities and self._breaks is None:
             return (self._default,) * len(codes)
         known = self._known.get((subject, action), {})
         undecided = [each for each in dict.fromkeys(codes) if each not in known]
@@ -175,11 +188,18 @@ class _Ready:
 
     def _answers(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> list[Decision]:
         decided = [identity.decide(subject, action, codes) for identity in self._identities]
-        return [self._together(each) for each in zip(*decided, strict=True)]
+        decisions = [self._together([each[at] for each in decided]) for at in range(len(codes))]
+        if self._breaks is None or all(decision.permitted for decision in decisions):
+            return decisions
+        overrides = self._breaks.decide(subject, action, codes)
+        return [
+            decision if decision.permitted or decision is FAILED else override or decision
+            for decision, override in zip(decisions, overrides, strict=True)
+        ]
 
     def _together(self, decisions: Sequence[Decision | None]) -> Decision:
         effective = [decision or self._default for decision in decisions]
-        if self._one_has_none:
+        if self._one_has_none or not effective:
             effective.append(self._default)
         return next((decision for decision in effective if not decision.permitted), effective[0])
 
@@ -203,6 +223,26 @@ class _Identity:
             deciding = min((self._policies[each] for each in answer.policy_ids), key=_age)
             return Decision(answer.permitted, f"policy {deciding.policy_id}: {deciding}")
         return CLOSED_LIST if self._closed else None
+
+
+class _Breaks:
+    """The breaks in force, and the denials that none of them overrides; of all identities of a patient."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._breaks = {policy.policy_id: policy for policy in policies if policy.effect is Effect.BREAK}
+        absolute = [policy for policy in policies if policy.absolute]
+        # As one set, so that Cedar's own precedence of denials holds.
+        self._set: cedarpy.PolicySet = policy_set([*self._breaks.values(), *absolute])
+
+    def decide(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> list[Decision | None]:
+        """A permission where a break applies and nothing forbids it; else None."""
+        return [self._decision(answer) for answer in ask(self._set, subject, action, codes)]
+
+    def _decision(self, answer: Answer) -> Decision | None:
+        if answer.failed or not answer.permitted:
+            return None
+        deciding = min((self._breaks[each] for each in answer.policy_ids), key=_age)
+        return Decision(True, f"break-glass {deciding.policy_id}: {deciding}")
 
 
 def closes(policy: Policy) -> bool:
@@ -287,5 +327,7 @@ def _unmet(policy: Policy, subject: Subject, action: Action, codes: Codes, now: 
 
 def _names(policy: Policy) -> Iterable[str]:
     return (
-        name for name in ("roles", "organizations", "purposes", "confidentiality") if getattr(policy, name)
+        name
+        for name in ("roles", "organizations", "purposes", "users", "confidentiality")
+        if getattr(policy, name)
     )

@@ -1,6 +1,7 @@
 """A patient's consent policy as a value, and its JSON form on the wire and in the registry's table.
 
-A policy permits or denies callers by role, organisation and purpose of use, for documents by confidentiality.
+A policy permits or denies callers by person, role, organisation and purpose of use, for documents by
+confidentiality. A break is what a user declared who must see in an emergency what policies deny.
 What it leaves empty does not matter to it: a deny policy that names nothing is an opt-out. What several
 policies, or none, mean together stands in `shared.consent.evaluation`.
 """
@@ -41,6 +42,7 @@ class Effect(StrEnum):
 
     PERMIT = "permit"
     DENY = "deny"
+    BREAK = "break"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,10 @@ class Policy:
     `confidentiality` is all `value^^scheme` or all bare: a permit applies to documents whose codes are all
     listed, a deny to documents that bear a listed one, and to retrievals of what bears none. Without
     `actions` a policy is about queries and retrievals. `valid_from` and `valid_until` are aware and
-    half-open; None is open.
+    half-open; None is open. `users` are `user@issuer`. A deny that is `absolute` is never overridden.
+
+    A break gives its user, for a time, what denials that are not absolute keep back; `description` is the
+    reason. It is made by `new_break`.
     """
 
     policy_id: str
@@ -62,7 +67,9 @@ class Policy:
     roles: tuple[str, ...] = ()
     organizations: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
     confidentiality: tuple[str, ...] = ()
+    absolute: bool = False
     actions: tuple[Action, ...] = DISCLOSURES
     valid_from: datetime | None = None
     valid_until: datetime | None = None
@@ -82,11 +89,13 @@ class Policy:
                 ("role", self.roles),
                 ("organization", self.organizations),
                 ("purpose", self.purposes),
+                ("user", self.users),
                 ("confidentiality", self.confidentiality),
             )
             if values
         )
-        return f"{self.effect} {conditions or 'everyone'}"
+        always = " always" if self.absolute else ""
+        return f"{self.effect}{always} {conditions or 'everyone'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +128,11 @@ def new_policy(*, patient_id: str, effect: Effect | str, **fields: Any) -> Polic
     Raises
     ------
     PolicyError
-        A field is malformed, or `actions` names what nobody asks consent for.
+        A field is malformed, `actions` names what nobody asks consent for, or it would be a break.
     """
-    made = {
-        "policy_id": uuid4().urn,
-        "created": datetime.now(UTC),
-        "patient_id": patient_id,
-        "effect": effect,
-    }
-    policy = decode_policy(made | fields)
+    policy = _made(patient_id=patient_id, effect=effect, **fields)
+    if policy.effect is Effect.BREAK:
+        raise PolicyError("effect: must be permit or deny; a break is declared by the user whom it is for")
     if not set(policy.actions) <= set(DISCLOSURES):
         raise PolicyError(
             f"actions: consent is asked for {' and '.join(DISCLOSURES)} alone; no service holds a submission "
@@ -136,12 +141,41 @@ def new_policy(*, patient_id: str, effect: Effect | str, **fields: Any) -> Polic
     return policy
 
 
+def new_break(*, patient_id: str, user: str, reason: str, until: datetime, **fields: Any) -> Policy:
+    """A break for `user` until that moment; `roles` and `purposes` are those that it holds with.
+
+    Raises
+    ------
+    PolicyError
+        A field is malformed, or there is no reason.
+    """
+    return _made(
+        patient_id=patient_id,
+        effect=Effect.BREAK,
+        users=(user,),
+        description=reason.strip(),
+        valid_until=until,
+        **fields,
+    )
+
+
+def _made(**fields: Any) -> Policy:
+    return decode_policy({"policy_id": uuid4().urn, "created": datetime.now(UTC)} | fields)
+
+
 # --- JSON ---------------------------------------------------------------------------------------------
 
 
 def encode_policy(policy: Policy) -> dict[str, Any]:
-    """The policy as a JSON object; absent times are null."""
+    """The policy as a JSON object; absent times are null.
+
+    What earlier releases do not know stands in it only where it says something: others they can still read.
+    """
+    users = {"users": list(policy.users)} if policy.users else {}
+    absolute = {"absolute": True} if policy.absolute else {}
     return {
+        **users,
+        **absolute,
         "policy_id": policy.policy_id,
         "patient_id": policy.patient_id,
         "effect": policy.effect.value,
@@ -256,6 +290,8 @@ def decode_policy(content: Mapping[str, Any]) -> Policy:
         roles=_codes(content, "roles"),
         organizations=_values(content, "organizations", _PLAIN, "an organisation id"),
         purposes=_codes(content, "purposes"),
+        users=_values(content, "users", _PLAIN, "user@issuer"),
+        absolute=_yes_or_no(content, "absolute"),
         confidentiality=_codes(content, "confidentiality"),
         actions=_actions(content),
         valid_from=_moment(content, "valid_from"),
@@ -344,7 +380,18 @@ def _text(content: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _yes_or_no(content: Mapping[str, Any], name: str) -> bool:
+    value = content.get(name, False)
+    if not isinstance(value, bool):
+        raise PolicyError(f"{name}: must be true or false")
+    return value
+
+
 def _agree(policy: Policy) -> None:
+    if policy.absolute and policy.effect is not Effect.DENY:
+        raise PolicyError("absolute: only a deny can be kept from being overridden")
+    if policy.effect is Effect.BREAK and not (policy.users and policy.valid_until and policy.description):
+        raise PolicyError("a break needs users, valid_until, and its reason as description")
     begins, ends = policy.valid_from, policy.valid_until
     if begins is not None and ends is not None and begins >= ends:
         raise PolicyError("valid_until: must be after valid_from")

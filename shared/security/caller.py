@@ -50,9 +50,14 @@ class User:
     resource_ids: tuple[str, ...] = ()
 
     @property
+    def identity(self) -> str:
+        """`user@issuer`: one person, whatever the alias."""
+        return f"{self.name_id}@{self.issuer}"
+
+    @property
     def audit_name(self) -> str:
         """`alias<user@issuer>` (ITI TF-2 3.40.4.2)."""
-        return f"{self.alias}<{self.name_id}@{self.issuer}>"
+        return f"{self.alias}<{self.identity}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

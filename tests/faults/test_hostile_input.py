@@ -918,6 +918,8 @@ JSON_PATHS = {
     "/consent/set": "registry",
     "/consent/policies": "registry",
     "/consent/why": "registry",
+    "/consent/break": "registry",
+    "/consent/sign-off": "registry",
     "/api/publish": "source",
     "/api/publications": "source",
     "/api/search": "audit",

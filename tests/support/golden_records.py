@@ -38,7 +38,19 @@ from imaging_source.transactions.search import Search
 from registry.domain.feed import Event, FeedMessage, Header
 from registry.domain.removal import Item, Removal
 from registry.domain.submission import ObjectClass
-from registry.transactions import consent, iti8, iti18, iti42, iti44, iti51, iti57, iti61, iti62, iti92
+from registry.transactions import (
+    break_glass,
+    consent,
+    iti8,
+    iti18,
+    iti42,
+    iti44,
+    iti51,
+    iti57,
+    iti61,
+    iti62,
+    iti92,
+)
 from repository.domain.provision import ProvisionState
 from repository.transactions import iti41, iti43, iti86
 from repository.transactions import iti42 as repository_iti42
@@ -445,6 +457,22 @@ def _registry() -> dict[str, Described]:
         "registry policy not removed": _served(
             consent.SERVED[2],
             consent.RemovalRequest(patient_id=PATIENT, policy_id="policy-7"),
+            None,
+            BY_NODE,
+            FAILED,
+        ),
+    }
+    described |= {
+        "registry glass not broken": _served(
+            break_glass.SERVED[0],
+            break_glass.BreakRequest(patient_id=PATIENT, reason="unconscious"),
+            None,
+            BY_USER,
+            FAILED,
+        ),
+        "registry break not signed off": _served(
+            break_glass.SERVED[2],
+            break_glass.SignOffRequest(policy_id="policy-7", note="seen"),
             None,
             BY_NODE,
             FAILED,

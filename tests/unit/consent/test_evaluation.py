@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from shared.consent.policy import (
     PolicyError,
     decode_policy,
     encode_policy,
+    new_break,
     new_policy,
 )
 from shared.ebrim.model import Code
@@ -65,6 +67,13 @@ def naive(
     identities: Sequence[str] = (),
 ):
     """The rules of the module in plain loops, without memory, translation or Cedar."""
+    breaks = [policy for policy in policies if policy.effect is Effect.BREAK and naive_in_force(policy, now)]
+    absolute = [policy for policy in policies if policy.absolute and naive_in_force(policy, now)]
+    if any(naive_applies(policy, caller, action, resource) for policy in breaks) and not any(
+        naive_applies(policy, caller, action, resource) for policy in absolute
+    ):
+        return True
+    policies = [policy for policy in policies if policy.effect is not Effect.BREAK]
     named = {policy.patient_id for policy in policies if naive_in_force(policy, now)} | set(identities)
     verdicts = []
     for identity in named:
@@ -99,6 +108,8 @@ def naive_applies(policy: Policy, caller: Caller, action: Action, resource: Reso
         return False
     if policy.purposes and not (user and any(naive_match(each, policy.purposes) for each in user.purposes)):
         return False
+    if policy.users and not (user and f"{user.name_id}@{user.issuer}" in policy.users):
+        return False
     if policy.organizations:
         ours = [naive_bare(each) for each in policy.organizations]
         if not (user and any(naive_bare(each) in ours for each in user.organization_ids)):
@@ -132,16 +143,32 @@ spelled = st.one_of(values, full)
 organizations = st.sampled_from(["2.999.7", "urn:oid:2.999.7", "urn:oid:2.999.8", "https://north.example"])
 moments = st.one_of(st.none(), st.sampled_from([NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)]))
 
+persons = st.sampled_from(["u@i", "u@j", "v@i"])
+
+
+def a_break(**changes):
+    fields = {"patient_id": PATIENT, "user": "u-778@urn:idp", "reason": "unconscious"}
+    return new_break(**{**fields, "until": NOW + timedelta(hours=1), **changes})
+
 
 @st.composite
 def some_policies(draw):
     made = []
     for _ in range(draw(st.integers(0, 5))):
         begins, ends = draw(moments), draw(moments)
+        effect = draw(st.sampled_from(["permit", "deny", "break"]))
+        patient_id = draw(st.sampled_from([PATIENT, PATIENT, PATIENT, OTHER_PATIENT]))
+        if effect == "break":
+            until, purposes = draw(moments) or NOW, draw(st.lists(spelled, max_size=1))
+            user = draw(persons)
+            made.append(a_break(patient_id=patient_id, user=user, until=until, purposes=purposes))
+            continue
         made.append(
             new_policy(
-                patient_id=draw(st.sampled_from([PATIENT, PATIENT, PATIENT, OTHER_PATIENT])),
-                effect=draw(st.sampled_from(["permit", "deny"])),
+                patient_id=patient_id,
+                effect=effect,
+                users=draw(st.lists(persons, max_size=1)),
+                absolute=effect == "deny" and draw(st.booleans()),
                 roles=draw(st.lists(spelled, max_size=2)),
                 organizations=draw(st.lists(organizations, max_size=2)),
                 purposes=draw(st.lists(spelled, max_size=1)),
@@ -157,7 +184,7 @@ def some_policies(draw):
 codes = st.builds(Code, values, schemes)
 users = st.builds(
     User,
-    name_id=st.just("u"),
+    name_id=st.sampled_from(["u", "v"]),
     issuer=st.just("i"),
     assertion_id=st.just("_1"),
     roles=st.lists(codes, max_size=2).map(tuple),
@@ -264,6 +291,83 @@ def test_what_an_earlier_release_took_about_submissions_alone_neither_permits_no
 
     assert decided([old], a_caller("RAD"), default=Default.PERMIT).reason == "default: permit"
     assert not decided([old], a_caller("RAD"), default=Default.DENY).permitted
+
+
+BTG = "BTG^^2.16.840.1.113883.5.8"
+
+
+def test_a_break_opens_what_a_denial_closes_for_its_user_its_purpose_and_its_time_alone():
+    policies = [deny(), a_break(purposes=[BTG])]
+    ours, other = a_caller("RAD", purposes=("BTG",)), a_caller("RAD", purposes=("TREAT",))
+    stranger = replace(ours, user=replace(ours.user, name_id="u-779"))
+
+    for default in Default:
+        assert decided(policies, ours, default=default).reason.startswith("break-glass urn:uuid:")
+        assert not decided(policies, other, default=default).permitted
+        assert not decided(policies, stranger, default=default).permitted
+        assert not decided(policies, a_caller(node_alone=True), default=default).permitted
+        assert not decided(policies, ours, default=default, now=NOW + timedelta(hours=1)).permitted
+
+
+@pytest.mark.parametrize("closed", [[], [permit(roles=["NURSE"])], [deny(confidentiality=["N"])]])
+def test_a_break_opens_whatever_closed(closed):
+    assert decided([*closed, a_break()], a_caller("RAD")).permitted
+
+
+def test_an_absolute_denial_is_not_overridden_and_closes_no_more_than_it_says():
+    policies = [deny(), deny(absolute=True, confidentiality=["V"]), a_break()]
+
+    for action in DISCLOSURES:
+        assert decided(policies, a_caller("RAD"), action=action).permitted
+        assert not decided(policies, a_caller("RAD"), a_document("V^^x"), action=action).permitted
+    assert decided([deny(absolute=True, users=["u-9@urn:idp"]), a_break()], a_caller("RAD")).permitted
+    assert not decided([deny(absolute=True, users=["u-778@urn:idp"]), a_break()], a_caller("RAD")).permitted
+
+
+def test_a_break_overrides_nothing_that_could_not_be_evaluated(monkeypatch):
+    monkeypatch.setattr(evaluation, "ask", lambda *asked: [Answer(False, (), failed=True)])
+
+    assert not decided([deny(), a_break()], a_caller("RAD")).permitted
+
+
+def test_a_break_of_one_identity_is_for_the_person_that_merges_made_one():
+    assert decided([deny(patient_id=OTHER_PATIENT), deny(), a_break()], a_caller("RAD")).permitted
+
+
+async def test_what_is_remembered_of_one_person_is_not_told_another():
+    decisions = PolicyDecisions(Default.DENY, clock=lambda: NOW)
+    ours = a_caller("RAD")
+    stranger = replace(ours, user=replace(ours.user, name_id="u-779"))
+
+    for policies in ((a_break(),), (permit(users=["u-778@urn:idp"]),)):
+        for caller, may in ((ours, True), (stranger, False), (ours, True)):
+            (answer,) = await decisions.decide(policies, caller, Action.QUERY, [a_document()])
+            assert answer.permitted is may
+
+
+def test_what_names_nothing_new_is_written_as_earlier_releases_read_it():
+    assert not {"users", "absolute"} & set(encode_policy(deny()))
+    for policy in (deny(absolute=True), permit(users=["u@i"]), a_break()):
+        assert decode_policy(encode_policy(policy)) == policy
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"effect": "break", "users": ["u@i"], "valid_until": NOW, "description": "x"},
+        {"effect": "permit", "absolute": True},
+        {"effect": "deny", "absolute": "yes"},
+        {"effect": "deny", "users": "u@i"},
+    ],
+)
+def test_what_cannot_be_written_is_refused(fields):
+    with pytest.raises(PolicyError):
+        new_policy(patient_id=PATIENT, **fields)
+
+
+def test_a_break_has_a_reason():
+    with pytest.raises(PolicyError, match="reason"):
+        a_break(reason=" ")
 
 
 def test_an_expired_policy_is_as_if_it_had_never_been():
