@@ -573,7 +573,6 @@ async def _alerts(case: Case, reporter: str, more_than: int = -1) -> list[dict[s
         ("registry", "/consent/set", {"effect": "permit"}),
         ("registry", "/consent/remove", {"policy_id": "urn:uuid:00000000-0000-4000-8000-000000000003"}),
         ("registry", "/consent/why", {}),
-        ("registry", "/consent/break", {"reason": "unconscious"}),
         ("registry", "/consent/breaks", {}),
         ("registry", "/consent/sign-off", {"policy_id": "x", "note": "y"}),
         ("audit", "/api/search", {}),
