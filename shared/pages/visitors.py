@@ -113,6 +113,8 @@ class Reception:
             fault = SecurityFault("InvalidSecurity", "a node of another community came without a user")
             fault.of_a_known_node = True
             raise fault
+        # What the trail names is the address that was called, which may be another than where we listen.
+        caller = replace(caller, endpoint=endpoint)
         if caller.user is None or not bearer:
             return caller
         return replace(caller, assertion=_octets(bearer))

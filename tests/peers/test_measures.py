@@ -19,7 +19,7 @@ pytestmark = pytest.mark.peer
 NORTH, _ = communities()
 #: What they are not for: the trail itself sends nothing, and these keep nothing in a database.
 WITHOUT_TRAIL = {"audit repository"}
-WITHOUT_DATABASE = {"consumer", "gateway"}
+WITHOUT_DATABASE = {"conformance", "consumer", "gateway"}
 
 EVERYWHERE = {
     "xdsi_service",

@@ -49,6 +49,8 @@ def test_every_rest_transaction_that_records_has_a_record(served):
     titles = {
         "Set consent policy": "registry policy set",
         "Remove consent policy": "registry policy not removed",
+        "Break glass": "registry glass not broken",
+        "Sign off break": "registry break not signed off",
     }
     named = titles.get(served.name) or served.number or f"audit repository {served.name}"
     assert any(named in name for name in RECORDS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xdsi.community import PORTS, Addresses, environment
-from xdsi.services import Service
+from xdsi.services import COMMUNITY, Service
 
 
 def ports_of(service: Service) -> dict[str, int]:
@@ -20,7 +20,7 @@ def ports_of(service: Service) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", COMMUNITY)
 def test_every_port_of_a_service_is_moved(service: Service):
     made = environment(Addresses(offset=1000), Path("var"))
     assert {name: int(made[name]) for name in ports_of(service)} == {
