@@ -13,6 +13,7 @@ from shared.security.peer_certificate import end_of
 from shared.settings import TlsSettings
 from tests.support.certificates import communities
 from tests.support.every_door import House, a_house
+from xdsi.services import Service
 
 pytestmark = pytest.mark.peer
 
@@ -76,7 +77,7 @@ async def test_every_service_shows_ages_pools_work_and_the_end_of_its_certificat
             assert places == {(("place", "outbox"),), (("place", "spool"),)}
             of = {labels for metric, labels in measures if metric == "xdsi_audit_destination_unsent_seconds"}
             assert of == {(("destination", "127.0.0.1:9"),), (("destination", "localhost:9"),)}
-    assert len(shown) == 6
+    assert len(shown) == len(Service)
 
 
 async def test_work_beside_the_requests_tells_when_it_succeeded_last(tmp_path: Path):
