@@ -39,7 +39,9 @@ PLANS: tuple[Plan, ...] = (
 
 
 #: National packs: the name, and what it holds.
-PACKS: Mapping[str, str] = {"swiss": "CH:XUA, and CH:ATC for searches of the trail, of the Swiss patient record"}
+PACKS: Mapping[str, str] = {
+    "swiss": "CH:XUA, and CH:ATC for searches of the trail, of the Swiss patient record"
+}
 
 
 def probes() -> Iterator[Probe]:
