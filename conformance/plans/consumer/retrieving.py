@@ -26,7 +26,8 @@ from conformance.validation import judge
 PLAN = Plan("consumer", needs=("consumer",))
 _QUERY, _RETRIEVE, _IMAGES = "ITI TF-2 3.18.4.1.2", "ITI TF-2 3.43.4.1.2", "RAD TF-2 4.69.4.1.2"
 _WADO, _AUDIT, _XUA = "DICOM PS3.18 10.4.1", "ITI TF-2 3.20.4.1.2", "ITI TF-2 3.40.4.1.2"
-_LOOKS, _LOOK_SECONDS = 50, 0.1
+# A consumer may send its records some seconds later.
+_LOOKS, _LOOK_SECONDS = 200, 0.1
 _CODE = re.compile(r"\((?:'[^']+\^\^[^']+'(?:,\s*)?)+\)")
 
 To = Callable[[Stand], list[HttpRequest]]
