@@ -3,6 +3,7 @@ Source (RAD-69, WADO-RS)."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -48,9 +49,9 @@ class DocumentActor(SoapActor):
 
     media_type: ClassVar[str] = "application/dicom"
 
+    @abstractmethod
     def content(self, unique_id: str) -> bytes | None:
         """A document; None when nobody knows it."""
-        raise NotImplementedError
 
     def delivered(self, references: list[DocumentReference]) -> list[DocumentPart]:
         """The documents that come."""

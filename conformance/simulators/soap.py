@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -70,7 +71,7 @@ class SoapAnswer:
     action: str = ""
 
 
-class SoapActor:
+class SoapActor(ABC):
     """An actor at one address."""
 
     path: ClassVar[str]
@@ -90,9 +91,9 @@ class SoapActor:
         content_type, content = package(envelope.xml(), attachments, action=envelope.action)
         return HttpAnswer(content, content_type)
 
+    @abstractmethod
     def respond(self, message: SoapMessage) -> SoapAnswer:
         """What the Body of the answer is."""
-        raise NotImplementedError
 
     def envelope(self, message: SoapMessage, answer: SoapAnswer) -> tuple[Envelope, Mapping[str, bytes]]:
         """The message around it."""
