@@ -22,11 +22,11 @@ from typing import BinaryIO, Final
 from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused, TooLong
 from shared.dicom.part10 import PREAMBLE
 from shared.store.folders import lock_file, make_folder
+from shared.store.space import space_of
 
 _CHUNK: Final = 1024**2
 _LOCK: Final = ".lock"
 _PREFIX: Final = b"DICM"
-_LEAST_FREE: Final = 0.05
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -179,7 +179,7 @@ class IncomingFolder:
         """
         if self.unusable:
             raise Refused(OUT_OF_RESOURCES, "instances cannot be kept at the moment")
-        if expected_bytes > self._free()[0]:
+        if expected_bytes > space_of(self._shared).free_bytes:
             raise Refused(OUT_OF_RESOURCES, "no space is left to keep instances")
 
     def new(self, *, max_bytes: int) -> Incoming:
@@ -242,9 +242,8 @@ class IncomingFolder:
         StoreUnusable
             With the reason, for readiness and the log.
         """
-        free, total = self._free()
-        if free < total * _LEAST_FREE:
-            raise StoreUnusable(f"less than {_LEAST_FREE:.0%} of the disk is free")
+        if (space := space_of(self._shared)).is_short:
+            raise StoreUnusable(f"less than {space.reserved_bytes / 1024**3:.2g} GiB of the disk are free")
         with self._checking:
             try:
                 self._probe()
@@ -263,10 +262,6 @@ class IncomingFolder:
         if path.read_bytes() != octets:
             raise OSError(errno.EIO, "other bytes were read than written")
         path.unlink()
-
-    def _free(self) -> tuple[int, int]:
-        space = os.statvfs(self._shared)
-        return space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
 
 
 class AbandonedFolder:

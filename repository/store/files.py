@@ -23,14 +23,11 @@ from shared.errors import OutOfResources
 from shared.http.raw_asgi import FileRange, Stream
 from shared.soap.mtom import Content, Received
 from shared.store.folders import make_folder, sync
+from shared.store.space import space_of
 
 ENCODED = ".x"
 TRUSTED_SECONDS = 3600.0
 """For so long a large file that was compared with its digest, and was not touched since, is sent without."""
-
-RESERVED_SHARE, RESERVED_BYTES = 20, 1024**3
-"""A twentieth of the file system, at most this, is left free: the index and the trail stand there too, and
-without them nothing could be read."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAX_TRUSTED = 10_000
@@ -187,8 +184,7 @@ def _chunks(path: Path) -> Generator[bytes, None, None]:
 
 
 def _check_space(folder: Path) -> None:
-    space = os.statvfs(folder)
-    if space.f_bavail < min(space.f_blocks // RESERVED_SHARE, RESERVED_BYTES // space.f_frsize):
+    if space_of(folder).is_short:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

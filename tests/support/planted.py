@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from shared.http import server
+from shared.store.space import Space
+from xdsi.checks import storage
 from xdsi.cli import main
 from xdsi.community import PORTS, Addresses, environment
 from xdsi.stage import free_ports
@@ -107,6 +109,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setattr("shared.store.objects._RETRIES", 0)
     monkeypatch.setattr(server, "_until", _at_once)
     monkeypatch.setattr(server, "_collect_seldom", lambda: None)
+    # However full the disk of this machine is.
+    monkeypatch.setattr(storage, "space_of", lambda _: Space(free_bytes=2 * 1024**3, total_bytes=1024**4))
     monkeypatch.chdir(tmp_path)
     before, hook = os.umask(0o077), sys.excepthook
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.settings import ServiceSettings
 from shared.settings.storage import is_object_store, storage_folder
+from shared.store.space import space_of
 from xdsi import data_folder
 from xdsi.checks.finding import Finding, of_problem, well, wrong
 
 if TYPE_CHECKING:
     from shared.store.objects import S3Access
-
-ENOUGH_SPACE = 0.05
 
 
 def folders(settings: ServiceSettings) -> Iterator[Finding]:
@@ -34,11 +32,12 @@ def _folder(subject: str, folder: Path) -> Finding:
         return of_problem("folder", problem)
     absolute = folder.absolute()
     place = next(parent for parent in (absolute, *absolute.parents) if parent.exists())
-    usage = shutil.disk_usage(place)
-    share = usage.free / usage.total if usage.total else 0.0
-    state = f"{absolute}: writable, {usage.free / 1024**3:.0f} GiB free ({share:.0%})"
-    if share < ENOUGH_SPACE:
-        remedy = f"free space, or name another folder in {subject}: services are not ready below 5 %"
+    space = space_of(place)
+    share = space.free_bytes / space.total_bytes if space.total_bytes else 0.0
+    state = f"{absolute}: writable, {space.free_bytes / 1024**3:.1f} GiB free ({share:.0%})"
+    if space.is_short:
+        least = f"{space.reserved_bytes / 1024**3:.2g} GiB"
+        remedy = f"free space, or name another folder in {subject}: nothing new is kept below {least}"
         return wrong("space", subject, state, remedy)
     return well("folder", subject, state)
 

@@ -16,6 +16,7 @@ from imaging_source.store.incoming import StoreUnusable
 from imaging_source.store.instances import InstanceStore
 from shared.dicom.part10 import CANNOT_UNDERSTAND
 from shared.dicom.uids import DEFLATED_LE, EXPLICIT_BE, IMPLICIT_LE, RLE
+from shared.store.space import Space
 from tests.support.databases import database_place, postgres_url
 from tests.support.dicom import (
     a_ct,
@@ -243,6 +244,17 @@ async def test_a_failed_sync_closes_the_store_until_a_check_succeeds(intake, mon
         intake.store.files.new(max_bytes=10)
     intake.store.files.check()
     assert (await keep(intake, part10(a_ct()))).new
+
+
+def test_a_disk_that_is_nearly_full_is_told(tmp_path, monkeypatch):
+    from imaging_source.store.files import ContentFiles
+
+    files = ContentFiles(tmp_path)
+    monkeypatch.setattr(
+        "imaging_source.store.incoming.space_of", lambda _: Space(free_bytes=4, total_bytes=100)
+    )
+    with pytest.raises(StoreUnusable, match="of the disk are free"):
+        files.check()
 
 
 def test_what_is_announced_to_be_longer_than_the_disk_is_refused_at_once(tmp_path):

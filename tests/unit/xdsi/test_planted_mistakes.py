@@ -22,6 +22,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from audit_repository.store.signing import PRIVATE
+from shared.store.space import Space
 from tests.support.planted import World, authority_of, issued, pem_of, world
 from xdsi.checks import storage
 from xdsi.services import Service
@@ -617,6 +618,6 @@ def test_a_clock_that_differs_is_found(world: World, hours: float, told: str):
 
 
 def test_a_disk_that_is_nearly_full_is_found(world: World, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(storage, "ENOUGH_SPACE", 1.1)
+    monkeypatch.setattr(storage, "space_of", lambda _: Space(free_bytes=1024**3 - 1, total_bytes=1024**4))
     planted = Planted("full", lambda _: None, "XDSI_DATA", "free space", "space")
     assert found_by(world, planted)
