@@ -236,7 +236,7 @@ def text(element: Element) -> str:
 
 def elements(element: Element) -> Iterator[Element]:
     """The element children, without comments."""
-    return (node for node in element if isinstance(node.tag, str))
+    return element.iterchildren("*")
 
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"})

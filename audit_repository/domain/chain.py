@@ -70,31 +70,49 @@ def partition_of(received: str) -> str:
 
 def link(previous: str, sequence: int, partition: str, record: Record) -> str:
     """The chain value of a record."""
-    return sha256(bytes.fromhex(previous) + canonical(sequence, partition, record)).hexdigest()
+    return link_of(previous, canonical(sequence, partition, record))
+
+
+def link_of(previous: str, stored: bytes) -> str:
+    """The chain value of a record whose stored values have this form."""
+    return sha256(bytes.fromhex(previous) + stored).hexdigest()
 
 
 def canonical(sequence: int, partition: str, record: Record) -> bytes:
-    """Every stored value of a record in one unambiguous form, each field with its length before it.
+    """Every stored value of a record in one unambiguous form."""
+    return canonical_of(
+        sequence,
+        partition,
+        record.received,
+        record.peer,
+        record.subject,
+        record.raw,
+        record.digest,
+        record.state.value,
+        record.reason,
+        record.event_time,
+        record.event,
+        record.outcome,
+        encode_terms(record.terms),
+        record.fingerprint,
+        record.standing.value,
+    )
+
+
+_NOT_COMPARED = ("", Standing.UNKNOWN.value)
+
+
+def canonical_of(*values: str | int | bytes | None) -> bytes:
+    """The form of stored values, in the order of their columns and without the link: each with its length
+    before it.
 
     Records of releases that did not compare nodes have two fields less.
     """
-    compared = (record.fingerprint, record.standing) != ("", Standing.UNKNOWN)
-    fields = (
-        str(sequence).encode(),
-        partition.encode(),
-        record.received.encode(),
-        record.peer.encode(),
-        record.subject.encode(),
-        record.raw,
-        record.digest.encode(),
-        record.state.value.encode(),
-        record.reason.encode(),
-        record.event_time.encode(),
-        record.event.encode(),
-        b"" if record.outcome is None else str(record.outcome).encode(),
-        encode_terms(record.terms).encode(),
-        *((record.fingerprint.encode(), record.standing.value.encode()) if compared else ()),
-    )
+    compared = values if values[-2:] != _NOT_COMPARED else values[:-2]
+    fields = [
+        value if isinstance(value, bytes) else b"" if value is None else str(value).encode()
+        for value in compared
+    ]
     return b"".join([b"%d:%s" % (len(field), field) for field in fields])
 
 

@@ -7,10 +7,11 @@ kept all the same, as `UNPARSED`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -18,7 +19,7 @@ from audit_repository.domain.identities import FedIdentity, fed_identities
 from audit_repository.domain.sources import Sources, Standing
 from shared.audit import dicom_xml, syslog
 from shared.audit.dicom_xml import AuditMessageError, ParsedAuditMessage
-from shared.audit.events import REFUSED, Participant, ParticipantObject, is_refusal
+from shared.audit.events import REFUSED, Coded, Participant, ParticipantObject, is_refusal
 from shared.audit.resource import message_of_resource, resource_of
 from shared.audit.structure import NoResource, flaws, read_resource
 from shared.audit.syslog import Oversized, SyslogError, SyslogMessage
@@ -91,8 +92,12 @@ class Record:
     @property
     def digest(self) -> str:
         """The same for the same octets of the same sender: by it a record that is sent again is known."""
-        sender = self.subject or self.peer
-        return sha256(b"%s\0%s" % (sender.encode("utf-8", "replace"), self.raw)).hexdigest()
+        return digest_of(self.subject or self.peer, self.raw)
+
+
+def digest_of(sender: str, raw: bytes) -> str:
+    """The digest of these octets of this sender."""
+    return sha256(b"%s\0%s" % (sender.encode("utf-8", "replace"), raw)).hexdigest()
 
 
 def instant(moment: datetime) -> str:
@@ -127,7 +132,7 @@ def record_of(came: bytes | Oversized, *, node: Node, received: datetime, source
         event=event.event_id.code,
         outcome=int(event.outcome),
         standing=sources.standing(message.source.source_id, node),
-        terms=tuple(sorted({(kind.value, term(value)) for kind, value in _terms(message) if value})),
+        terms=tuple(sorted(set(_terms(message)))),
         fed=_fed(message),
     )
 
@@ -163,7 +168,7 @@ def _body(message: bytes) -> bytes:
     out, put blanks into names or write none at all. Behind the message some end a line or a text (NUL).
     """
     try:
-        body = syslog.parse(message).body
+        body = syslog.body_of(message)
     except SyslogError:
         begun = _BEGINNING.search(message, 0, _LONGEST_HEADER)
         if begun is None:
@@ -199,29 +204,48 @@ def term(value: str) -> str:
 
 def _clean(value: str) -> str:
     # PostgreSQL's text holds no NUL, and UTF-8 no surrogates; the raw message keeps whatever came.
+    if value.isascii() and "\0" not in value:
+        return value
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _terms(message: ParsedAuditMessage) -> Iterator[tuple[IndexKind, str]]:
+def _terms(message: ParsedAuditMessage) -> Iterator[tuple[str, str]]:
     event = message.event
-    yield IndexKind.SOURCE, message.source.source_id
-    yield IndexKind.TYPE, event.event_id.code
-    yield from ((IndexKind.TYPE, code.code) for code in event.event_types)
-    yield from ((IndexKind.PURPOSE, code.code) for code in event.purposes)
+    yield from _indexed((IndexKind.SOURCE, message.source.source_id))
+    yield from _of_codes(event.event_id, event.event_types, event.purposes)
     if is_refusal(event):
-        yield IndexKind.OUTCOME, REFUSED
+        yield from _indexed((IndexKind.OUTCOME, REFUSED))
     for participant in event.participants:
         yield from _of_participant(participant)
     for item in event.objects:
         yield from _of_object(item)
 
 
-def _of_participant(participant: Participant) -> Iterator[tuple[IndexKind, str]]:
-    for name in (participant.user_id, participant.user_name):
-        yield IndexKind.USER, name
-        yield IndexKind.USER, name_id(name)
-    yield IndexKind.ADDRESS, participant.network_id
-    yield from ((IndexKind.ROLE, role.code) for role in participant.roles)
+def _indexed(*terms: tuple[IndexKind, str]) -> tuple[tuple[str, str], ...]:
+    return tuple([(kind.value, term(value)) for kind, value in terms if value])
+
+
+# Codes, users and addresses come again with every message; patients do not, and are not kept here.
+@lru_cache(maxsize=1024)
+def _of_codes(
+    event_id: Coded, event_types: Sequence[Coded], purposes: Sequence[Coded]
+) -> tuple[tuple[str, str], ...]:
+    return _indexed(
+        (IndexKind.TYPE, event_id.code),
+        *((IndexKind.TYPE, code.code) for code in event_types),
+        *((IndexKind.PURPOSE, code.code) for code in purposes),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _of_participant(participant: Participant) -> tuple[tuple[str, str], ...]:
+    names = (participant.user_id, participant.user_name)
+    return _indexed(
+        *((IndexKind.USER, name) for name in names),
+        *((IndexKind.USER, name_id(name)) for name in names),
+        (IndexKind.ADDRESS, participant.network_id),
+        *((IndexKind.ROLE, role.code) for role in participant.roles),
+    )
 
 
 def name_id(name: str) -> str:
@@ -230,11 +254,10 @@ def name_id(name: str) -> str:
     return match[1] if match else ""
 
 
-def _of_object(item: ParticipantObject) -> Iterator[tuple[IndexKind, str]]:
+def _of_object(item: ParticipantObject) -> tuple[tuple[str, str], ...]:
     if is_patient(item):
-        yield IndexKind.PATIENT, patient_term(item.object_id)
-        return
-    yield IndexKind.OBJECT, item.object_id
+        return _indexed((IndexKind.PATIENT, patient_term(item.object_id)))
+    return _indexed((IndexKind.OBJECT, item.object_id))
 
 
 def is_patient(item: ParticipantObject) -> bool:

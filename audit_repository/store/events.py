@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ _INSERT_RECORD = insert(audit_record).values(
     {column.name: bindparam(column.name) for column in audit_record.c}
 )
 _INSERT_TERM = insert(audit_term).values({column.name: bindparam(column.name) for column in audit_term.c})
+_PLACE_OF_TERM = itemgetter("kind", "value", "sequence")
 _INSERT_HEAD = insert(audit_head).values({column.name: bindparam(column.name) for column in audit_head.c})
 _MOVE_HEAD = (
     update(audit_head)
@@ -234,6 +236,8 @@ class Trail:
             if head.sequence % self._every == 0:
                 checkpoints.append(head)
         await transaction.execute_many(_INSERT_RECORD, rows)
+        # In the order of its index, which then is written page after page.
+        terms.sort(key=_PLACE_OF_TERM)
         await transaction.execute_many(_INSERT_TERM, terms)
         await insert_identities(transaction, fed)
         await self._set_heads(transaction, before, heads.values())

@@ -20,12 +20,14 @@ from audit_repository.domain.chain import (
     Checkpoint,
     Head,
     begin_of,
+    canonical_of,
+    encode_terms,
     head_statement,
-    link,
+    link_of,
 )
-from audit_repository.domain.record import identities_in
+from audit_repository.domain.record import RecordState, digest_of, identities_in
 from audit_repository.domain.sources import Standing
-from audit_repository.store.events import StoredRecord, checkpoint_of, head_of, stored
+from audit_repository.store.events import checkpoint_of, head_of, stored
 from audit_repository.store.identities import rows_of
 from audit_repository.store.signing import PublishedCheckpoint, Verifier, published
 from audit_repository.store.tables import (
@@ -45,6 +47,13 @@ MOST_MISMATCHED = 1_000
 
 _FED = [column.name for column in audit_identity.columns]
 _CHAIN = audit_record.c.keys().index("chain")
+# SQLite lets a text be octets, whose form would be the same. Where nothing was read there is no outcome.
+_KINDS = frozenset(
+    tuple(
+        outcome if column is audit_record.c.outcome else column.type.python_type for column in audit_record.c
+    )
+    for outcome in (int, type(None))
+)
 _HEADS = select(*audit_head.c).order_by(audit_head.c.number)
 _CHECKPOINTS = select(*audit_checkpoint.c).order_by(audit_checkpoint.c.sequence)
 _SIZES = (
@@ -226,7 +235,7 @@ class _Partition:
                 fed[row[0]].append(tuple(row))
             for row in await self._database.fetch(_RECORDS, first=first, last=last):
                 try:
-                    self._record(stored(row), indexed.pop(row[0], []), fed.pop(row[0], []))
+                    self._record(row, indexed.pop(row[0], []), fed.pop(row[0], []))
                 except (ValueError, TypeError):
                     self._damaged(row[0], str(row[_CHAIN]))
             for sequence in indexed.keys() | fed.keys():
@@ -254,19 +263,26 @@ class _Partition:
             yield first, last
             first = last + 1
 
-    def _record(self, item: StoredRecord, indexed: list[tuple[str, str]], fed: list[Row]) -> None:
-        self._missing(item.sequence)
+    def _record(self, row: Row, indexed: list[tuple[str, str]], fed: list[Row]) -> None:
+        """Look at one row as it stands: no value is made of it, for there are millions."""
+        if tuple(map(type, row)) not in _KINDS:
+            raise TypeError("a column holds a value of another type")
+        sequence, partition, _, peer, subject, raw, digest, state = row[:8]
+        terms, link, standing = row[12], row[13], row[15]
+        RecordState(state)
+        known = Standing(standing)
+        self._missing(sequence)
         self._report.records += 1
-        self._report.stands(item.sequence, item.record.standing)
-        expected = item.chain
+        self._report.stands(sequence, known)
+        expected = link
         if self._chain is not None:
-            expected = link(self._chain, item.sequence, self._head.partition, item.record)
-        columns = (item.chain, item.partition, item.digest)
-        if columns != (expected, self._head.partition, item.record.digest):
-            self._report.found(f"record {item.sequence} was changed, or is not in its place")
-        elif (tuple(sorted(indexed)), sorted(fed)) != (item.record.terms, _fed(item)):
-            self._report.found(f"record {item.sequence}: the search index was changed")
-        self._linked(item.sequence, item.chain)
+            expected = link_of(self._chain, canonical_of(*row[:_CHAIN], *row[_CHAIN + 1 :]))
+        recomputed = (expected, self._head.partition, digest_of(subject or peer, raw))
+        if (link, partition, digest) != recomputed:
+            self._report.found(f"record {sequence} was changed, or is not in its place")
+        elif (encode_terms(sorted(indexed)), sorted(fed)) != (terms, _fed(row)):
+            self._report.found(f"record {sequence}: the search index was changed")
+        self._linked(sequence, link)
 
     def _damaged(self, sequence: int, chain: str) -> None:
         self._missing(sequence)
@@ -286,10 +302,11 @@ class _Partition:
             self._chain = None
 
 
-def _fed(item: StoredRecord) -> list[Row]:
+def _fed(row: Row) -> list[Row]:
     """What must be kept beside a record of what it says of ids."""
-    record = item.record
-    if (record.event, record.outcome) != (PATIENT_RECORD.code, Outcome.SUCCESS):
+    event, outcome = row[10:12]
+    if (event, outcome) != (PATIENT_RECORD.code, Outcome.SUCCESS):
         return []
-    rows = rows_of(item.sequence, record.standing, identities_in(record.raw))
+    item = stored(row)
+    rows = rows_of(item.sequence, item.record.standing, identities_in(item.record.raw))
     return sorted(tuple(row[column] for column in _FED) for row in rows)

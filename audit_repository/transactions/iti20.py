@@ -41,7 +41,7 @@ HANDSHAKE_SECONDS = 10.0
 BACKLOG = 128
 PAUSE_SECONDS = 0.5
 # Reading larger batches goes to a thread.
-INLINE_BYTES = 256 * 1024
+INLINE_BYTES = 32 * 1024
 UDP_WAITING = 2_000
 
 Append = Callable[[Sequence[Record]], Awaitable[int]]

@@ -201,7 +201,7 @@ def parse(octets: bytes) -> ParsedAuditMessage:
         root = parse_xml(octets)
     except XmlError as error:
         raise AuditMessageError(str(error)) from None
-    if _local(root) != "AuditMessage":
+    if _local(str(root.tag)) != "AuditMessage":
         raise AuditMessageError("the root element is not AuditMessage")
     children = _children(root)
     return ParsedAuditMessage(event=_read_event(children), source=_read_source(children))
@@ -210,15 +210,17 @@ def parse(octets: bytes) -> ParsedAuditMessage:
 Children = dict[str, list[Element]]
 
 
-def _local(element: Element) -> str:
-    return str(element.tag).rpartition("}")[2]
+# The same few names appear in every message.
+@lru_cache(maxsize=256)
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
 
 
 def _children(element: Element) -> Children:
     """The element children by local name."""
     children: Children = {}
     for child in elements(element):
-        children.setdefault(_local(child), []).append(child)
+        children.setdefault(_local(str(child.tag)), []).append(child)
     return children
 
 
@@ -277,23 +279,36 @@ def _read_time(value: str | None) -> datetime:
 
 
 def _read_coded(element: Element) -> Coded:
-    code = _token(element.get("csd-code") or element.get("code"))
-    return Coded(
-        code,
-        _token(element.get("codeSystemName") or element.get("codeSystem")),
-        _token(element.get("originalText") or element.get("displayName")) or code,
+    return _coded_of(
+        element.get("csd-code") or element.get("code"),
+        element.get("codeSystemName") or element.get("codeSystem"),
+        element.get("originalText") or element.get("displayName"),
     )
 
 
+# As in writing: codes, users and addresses come again with every message, patients do not.
+@lru_cache(maxsize=1024)
+def _coded_of(code: str | None, system: str | None, meaning: str | None) -> Coded:
+    token = _token(code)
+    return Coded(token, _token(system), _token(meaning) or token)
+
+
 def _read_participant(element: Element) -> Participant:
+    roles = _all(_children(element), "RoleIDCode") if len(element) else ()
+    return _participant_of(tuple(element.items()), tuple(map(_read_coded, roles)))
+
+
+@lru_cache(maxsize=1024)
+def _participant_of(attributes: tuple[tuple[str, str], ...], roles: tuple[Coded, ...]) -> Participant:
+    said = dict(attributes)
     return Participant(
-        user_id=element.get("UserID") or "",
-        alternative_user_id=element.get("AlternativeUserID") or "",
-        user_name=element.get("UserName") or "",
-        requestor=_token(element.get("UserIsRequestor")).lower() in ("true", "1"),
-        roles=tuple(map(_read_coded, _all(_children(element), "RoleIDCode"))),
-        network_id=_token(element.get("NetworkAccessPointID")),
-        network_type=_read_number(element.get("NetworkAccessPointTypeCode")),
+        user_id=said.get("UserID", ""),
+        alternative_user_id=said.get("AlternativeUserID", ""),
+        user_name=said.get("UserName", ""),
+        requestor=_token(said.get("UserIsRequestor")).lower() in ("true", "1"),
+        roles=roles,
+        network_id=_token(said.get("NetworkAccessPointID")),
+        network_type=_read_number(said.get("NetworkAccessPointTypeCode")),
     )
 
 
@@ -306,10 +321,19 @@ def _read_source(root: Children) -> AuditSource:
     element = _first(root, "AuditSourceIdentification")
     if element is None:
         return AuditSource(source_id="", type_codes=(), hostname="")
-    types = (_read_coded(code).code or text(code) for code in _all(_children(element), "AuditSourceTypeCode"))
+    types = _all(_children(element), "AuditSourceTypeCode")
+    return _source_of(
+        element.get("AuditSourceID"),
+        element.get("AuditEnterpriseSiteID"),
+        tuple([_read_coded(code).code or text(code) for code in types]),
+    )
+
+
+@lru_cache(maxsize=256)
+def _source_of(source_id: str | None, site_id: str | None, types: tuple[str, ...]) -> AuditSource:
     return AuditSource(
-        source_id=_token(element.get("AuditSourceID")),
-        enterprise_site_id=_token(element.get("AuditEnterpriseSiteID")),
+        source_id=_token(source_id),
+        enterprise_site_id=_token(site_id),
         type_codes=tuple(filter(None, types)),
         hostname="",
     )

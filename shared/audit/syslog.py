@@ -201,17 +201,10 @@ def parse(octets: bytes) -> SyslogMessage:
     SyslogError
         The header is not in order.
     """
-    header = _HEADER.match(octets)
-    if header is None:
-        raise SyslogError("the header is not <PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID of RFC 5424")
+    header, structured = _divided(octets)
     priority = int(header[1])
     if priority > 191:
         raise SyslogError("PRI is above 191")
-    structured = _STRUCTURED.match(octets, header.end())
-    if structured is None:
-        raise SyslogError("STRUCTURED-DATA is neither - nor elements in brackets")
-    if structured.end() < len(octets) and octets[structured.end()] != 0x20:
-        raise SyslogError("after STRUCTURED-DATA comes one space")
     hostname, app_name, procid, msgid = (_text(field) for field in header.groups()[2:])
     return SyslogMessage(
         facility=priority // 8,
@@ -222,8 +215,29 @@ def parse(octets: bytes) -> SyslogMessage:
         procid=procid,
         msgid=msgid,
         structured_data=structured[0].decode("utf-8", "replace"),
-        body=octets[structured.end() + 1 :].removeprefix(BOM),
+        body=_body(octets, structured),
     )
+
+
+def body_of(octets: bytes) -> bytes:
+    """What `parse` gives as the body, without a reading of the header's values; raises `SyslogError`."""
+    return _body(octets, _divided(octets)[1])
+
+
+def _divided(octets: bytes) -> tuple[re.Match[bytes], re.Match[bytes]]:
+    header = _HEADER.match(octets)
+    if header is None:
+        raise SyslogError("the header is not <PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID of RFC 5424")
+    structured = _STRUCTURED.match(octets, header.end())
+    if structured is None:
+        raise SyslogError("STRUCTURED-DATA is neither - nor elements in brackets")
+    if structured.end() < len(octets) and octets[structured.end()] != 0x20:
+        raise SyslogError("after STRUCTURED-DATA comes one space")
+    return header, structured
+
+
+def _body(octets: bytes, structured: re.Match[bytes]) -> bytes:
+    return octets[structured.end() + 1 :].removeprefix(BOM)
 
 
 def stamp_of(octets: bytes) -> datetime | None:

@@ -341,7 +341,7 @@ def run_service(
         try:
             hook = on_tls_failure(service) if on_tls_failure else None
             server = await start_server(service.asgi, settings, on_tls_failure=hook, reuse_port=reuse_port)
-            _collect_seldom()
+            collect_seldom()
             if on_ready is not None:
                 on_ready(server.port)
             await _until(signalled, server, probes, settings.drain_seconds, grace_seconds)
@@ -379,7 +379,7 @@ async def _built(build: Awaitable[AnyService], signalled: asyncio.Queue[int]) ->
     return None
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """Let the collector pass over what was made at the start, and come less often."""
     gc.collect()
     gc.freeze()

@@ -108,7 +108,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setattr("xdsi.community.PORTS", ports)
     monkeypatch.setattr("shared.store.objects._RETRIES", 0)
     monkeypatch.setattr(server, "_until", _at_once)
-    monkeypatch.setattr(server, "_collect_seldom", lambda: None)
+    monkeypatch.setattr(server, "collect_seldom", lambda: None)
     # However full the disk of this machine is.
     monkeypatch.setattr(storage, "space_of", lambda _: Space(free_bytes=2 * 1024**3, total_bytes=1024**4))
     monkeypatch.chdir(tmp_path)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import bindparam, delete, literal, select, update
+from sqlalchemy import LargeBinary, bindparam, cast, delete, literal, select, update
 
 from audit_repository.app import build
 from audit_repository.domain.chain import Checkpoint
@@ -164,6 +164,19 @@ async def test_any_changed_value_of_any_record_is_found_there(opened):
                 assert any(f"record {sequence} was changed" in problem for problem in problems), column
                 await change(trail, statement, place=sequence, value=before)
         assert (await verify(trail.database, trail.folder)).problems == []
+
+
+async def test_a_text_that_became_the_same_octets_is_found(opened):
+    async with opened() as trail:
+        if trail.database.dialect != "sqlite":
+            pytest.skip("columns of PostgreSQL keep their type")
+        await filled(trail)
+        octets = update(audit_record).where(at(3)).values(event=cast(audit_record.c.event, LargeBinary))
+        await change(trail, octets)
+
+        problems = (await verify(trail.database, trail.folder)).problems
+
+        assert any("record 3 was changed" in problem for problem in problems)
 
 
 async def test_any_deleted_record_is_found(opened):
