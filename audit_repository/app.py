@@ -221,6 +221,7 @@ def sources_of(settings: AuditRepositorySettings, authenticator: Authenticator, 
         ours=(own.source_id,),
         of_the_community=authenticator.rights.community,
         proves_nodes=settings.tls.enabled,
+        register=lambda: authenticator.rights.register,
     )
 
 

@@ -32,6 +32,7 @@ class Parts:
 
     settings: GatewaySettings
     communities: Communities
+    rights: Rights
     gateways: dict[str, NodeList]
     links: PatientLinks
     queries: httpx2.AsyncClient
@@ -50,6 +51,7 @@ class Parts:
         return cls(
             settings=settings,
             communities=Communities.of(settings.home_community_id, settings.gateways),
+            rights=Rights(settings),
             gateways={
                 home: NodeList((entry,), "XDSI_COMMUNITY_GATEWAYS")
                 for home, entry in settings.community_gateways.items()

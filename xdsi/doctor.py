@@ -14,7 +14,7 @@ import typer
 
 from shared.attempts import awaited
 from shared.settings import ServiceSettings, SettingsError, is_loopback
-from xdsi.checks import certificates, databases, entities, machine, peers, ports, start, storage
+from xdsi.checks import certificates, databases, entities, machine, nodes, peers, ports, start, storage
 from xdsi.checks.finding import Finding, Severity, doubtful, of_problem, well, wrong
 from xdsi.configuration import load
 from xdsi.options import AsJson, Config
@@ -111,6 +111,7 @@ Look = Callable[[], Iterable[Finding] | Awaitable[Iterable[Finding]]]
 def _looks(service: Service, settings: Any) -> Iterator[Look]:
     """What is looked at for one service, peers apart."""
     yield partial(certificates.certificates, settings)
+    yield partial(nodes.nodes, settings)
     yield partial(storage.folders, settings)
     yield partial(_assertions, settings)
     yield partial(_open, settings)

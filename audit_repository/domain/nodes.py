@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from shared.security.rights import is_fingerprint, normal_dn
+from shared.security.node_list import is_fingerprint, normal_dn
 
 
 def named_by(node: str) -> dict[str, str]:

@@ -218,6 +218,8 @@ class SyslogListener:
         while True:
             was_inside = frames.inside
             octets = await self._read(reader, frames, began)
+            # A connection lasts for days; a node may have lost its right since it began.
+            self._rights.check(node, "ITI-20")
             if not octets:
                 if frames.inside:
                     _log.info("syslog connection ended inside a record", peer=node.address)

@@ -28,7 +28,9 @@ def admit_gateway(unit: Unit) -> None:
     SecurityFault
         The node is none of them, or the assertion is of another community.
     """
-    if not unit.parts.gateways:
+    if not (unit.parts.gateways or unit.parts.rights.register):
+        return
+    if unit.parts.rights.register and unit.caller.community_node:
         return
     homes = _homes(unit)
     if not homes:
@@ -40,4 +42,7 @@ def admit_gateway(unit: Unit) -> None:
 
 def _homes(unit: Unit) -> list[str]:
     node = unit.caller.node
+    if unit.parts.rights.register:
+        entry = unit.parts.rights.entry(node)
+        return [] if entry is None else list(entry.asks_for)
     return [home for home, nodes in unit.parts.gateways.items() if node in nodes]

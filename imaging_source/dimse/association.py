@@ -92,7 +92,8 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # not typed
 
     def may(self, service: DimseService) -> bool:
         """Whether the node may ask for this here; that it may not is recorded once."""
-        if service not in self._admitted:
+        # Asked anew each time: the node may lose its right while the association lasts.
+        if self._admitted.get(service, True):
             self._admitted[service] = self.service.admits(self.calling, self.node, service)
         return self._admitted[service]
 

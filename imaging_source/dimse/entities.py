@@ -83,6 +83,7 @@ class ApplicationEntities:
         """
         entity = self._table.get(title)
         if entity is None:
+            self.check_identity(title, node)
             self._rights.check(node, DOOR_OF[service])
             if service in _FOR_USERS and self._settings.xua_mode is XuaMode.REQUIRED:
                 raise _refused(
@@ -92,11 +93,12 @@ class ApplicationEntities:
         self.check_identity(title, node)
         if service not in entity.settings.services:
             raise _refused(service, "has an AE title to which the table does not give it")
-        if entity.nodes is None:
+        if entity.nodes is None or self._rights.register:
             self._rights.check(node, DOOR_OF[service])
 
     def check_identity(self, title: str, node: Node) -> None:
         """Refuse a node that is not the one to which its AE title belongs; raises `NodeRefused`."""
+        self._rights.check_title(node, title)
         entity = self._table.get(title)
         if entity is not None and not entity.is_used_by(node):
             raise NodeRefused(

@@ -29,6 +29,7 @@ from shared.messages.registry import (
     encode_registry_response,
 )
 from shared.security.caller import Caller
+from shared.security.nodes import check_bound
 from shared.security.speaker import Speaker
 from shared.settings import PatientPolicy
 from shared.soap.served import Served
@@ -60,8 +61,19 @@ async def register(
     events: Sequence[AuditEvent],
     rules: Sequence[Rule],
 ) -> RegistryResponse:
-    """Register by the rules of a transaction; raises `Rejected`."""
+    """Register by the rules of a transaction.
+
+    Raises
+    ------
+    Rejected
+        Nothing was stored.
+    NodeRefused
+        The node registers for a repository for which it is not registered itself.
+    """
     decoded = request.decoded
+    if decoded.submission is not None:
+        repositories = (entry.repository_unique_id for entry in decoded.submission.document_entries)
+        check_bound(unit.caller.repositories, filter(None, repositories), "registers for the repository")
     errors = list(decoded.errors)
     if decoded.submission is not None:
         message = SubmissionIndex(decoded.submission)

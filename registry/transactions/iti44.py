@@ -26,6 +26,7 @@ from shared.messages.iti44 import (
     encode_response,
 )
 from shared.security.caller import Caller
+from shared.security.nodes import check_bound
 from shared.security.speaker import Speaker
 from shared.soap.served import Served
 from shared.store.engine import Transaction
@@ -50,8 +51,10 @@ async def handle(unit: Unit, request: PatientFeedRequest) -> Acknowledgement:
     The same message again, by its id and content, is acknowledged as before. Whatever goes wrong becomes CE
     with its reason, and changes nothing.
     """
+    domain = unit.parts.settings.affinity_domain
+    check_bound(unit.caller.domains, (domain,), "feeds the domain")
     try:
-        content = _read(request, unit.parts.settings.affinity_domain)
+        content = _read(request, domain)
         return await _taken(unit, request, content)
     except PatientRefused as refused:
         return Acknowledgement.to(request, SubmissionError(str(refused)))

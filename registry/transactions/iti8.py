@@ -20,6 +20,7 @@ from shared.audit.recorder import AuditUnavailable
 from shared.errors import UnavailableError
 from shared.faults import NodeRefused
 from shared.security.caller import Caller, Node
+from shared.security.nodes import check_bound
 from shared.security.rights import Rights
 from shared.store.engine import Transaction
 from shared.telemetry.log import logger
@@ -56,6 +57,8 @@ class FeedReceiver:
     def _read(self, octets: bytes, node: Node) -> FeedMessage:
         self.rights.check(node, "ITI-8")
         settings = self.parts.settings
+        if (entry := self.rights.entry(node)) is not None:
+            check_bound(entry.domains, (settings.affinity_domain,), "feeds the domain")
         return feed.decode(
             octets,
             domain=settings.affinity_domain,

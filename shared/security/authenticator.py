@@ -94,6 +94,7 @@ class Authenticator:
         except SecurityFault as fault:
             fault.of_a_known_node = True
             raise
+        entry = self.rights.entry(node)
         return Caller(
             node=node,
             endpoint=endpoint,
@@ -101,6 +102,8 @@ class Authenticator:
             reply_to=reply_to,
             community_node=self.rights.community(node),
             message_id=message_id,
+            repositories=entry.repositories if entry else (),
+            domains=entry.domains if entry else (),
             assertion=octets,
         )
 

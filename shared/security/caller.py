@@ -12,14 +12,16 @@ from shared.settings import is_loopback
 class Node:
     """The system at the other end of the connection.
 
-    `subject` is the subject DN of its certificate as an RFC 4514 string, `fingerprint` the hexadecimal
-    SHA-256 of the certificate; both are empty on loopback without TLS. `address` is the TCP peer, or the
-    client that a proxy named; `relayed` when a proxy named none, whose own address it is then.
+    `subject` is the subject DN of its certificate as an RFC 4514 string, `issuer` that of its issuer,
+    `fingerprint` the hexadecimal SHA-256 of the certificate; they are empty on loopback without TLS.
+    `address` is the TCP peer, or the client that a proxy named; `relayed` when a proxy named none, whose own
+    address it is then.
     """
 
     address: str
     subject: str = ""
     fingerprint: str = ""
+    issuer: str = ""
     relayed: bool = False
 
     @property
@@ -69,6 +71,8 @@ class Caller:
     it may register, feed and read policies without a user, and never receives patient data without one.
     `message_id` is the request's `wsa:MessageID`, or empty: a submission that comes again with it is answered
     as before. `assertion` is what proved the user, as it was received, where it is to be passed on.
+    `repositories` and `domains` are those to which the register of nodes binds the node: for which it
+    registers, whose patients it feeds; empty, it binds nothing.
     """
 
     node: Node
@@ -77,4 +81,6 @@ class Caller:
     reply_to: str = ""
     community_node: bool = False
     message_id: str = ""
+    repositories: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
     assertion: bytes = field(default=b"", repr=False, compare=False)

@@ -22,12 +22,12 @@ def node_from_der(der: bytes | None, address: str, *, relayed: bool = False) -> 
     Raises
     ------
     SecurityFault
-        FailedAuthentication: the certificate's subject cannot be read.
+        FailedAuthentication: a name in the certificate cannot be read.
     """
     if der is None:
         return Node(address=address, relayed=relayed)
-    subject, fingerprint = _identity(der)
-    return Node(address=address, subject=subject, fingerprint=fingerprint, relayed=relayed)
+    subject, issuer, fingerprint = _identity(der)
+    return Node(address=address, subject=subject, issuer=issuer, fingerprint=fingerprint, relayed=relayed)
 
 
 def own_node(address: str, certificate: Path | None) -> Node:
@@ -101,12 +101,11 @@ def _first(pem_path: Path) -> x509.Certificate:
 
 
 @lru_cache(maxsize=CACHED_CERTIFICATES)
-def _identity(der: bytes) -> tuple[str, str]:
+def _identity(der: bytes) -> tuple[str, str, str]:
     # A pure function of the certificate's bytes: once per certificate instead of once per connection.
     try:
-        subject = x509.load_der_x509_certificate(der).subject.rfc4514_string()
+        certificate = x509.load_der_x509_certificate(der)
+        subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
     except ValueError:
-        raise SecurityFault(
-            "FailedAuthentication", "the subject of the peer certificate is unreadable"
-        ) from None
-    return subject, sha256(der).hexdigest()
+        raise SecurityFault("FailedAuthentication", "a name in the peer certificate is unreadable") from None
+    return subject, issuer, sha256(der).hexdigest()

@@ -1,117 +1,78 @@
-"""Which node may do what: one table for every door of every service (ITI TF-1 9, TF-2 3.19).
+"""Which node may do what: one place for every door of every service (ITI TF-1 9, TF-2 3.19).
 
 A certificate of a trusted authority says who a node is, and not what it may do: with two joined communities
-the authorities of both are trusted. So each door needs a right. The nodes of our own community have all of
-them; other nodes have those for which a setting names them; whom nobody names has none.
+the authorities of both are trusted. So each door needs a right (`shared.security.doors`). Where nodes are
+registered (`shared.security.nodes`), their entries alone give it. Without a register the nodes of our own
+community have all rights; other nodes have those for which a setting names them; whom nobody names has none.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from enum import StrEnum
-from typing import Final
-
-from cryptography import x509
+from collections.abc import Iterator
 
 from shared.faults import NodeRefused
 from shared.security.caller import Node
+from shared.security.doors import DOORS, REJECTION_NOTE, Right
+from shared.security.node_list import NodeList, is_fingerprint, normal_dn
+from shared.security.nodes import NodeRegister, RegisteredNode, RegisterError, WatchedRegister, refusal
 from shared.security.peer_certificate import fingerprint_of
 from shared.settings import ServiceSettings, SettingsError
 
-_AFTER_COMMA = re.compile(r"(?<!\\),\s+")
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-
-
-class Right(StrEnum):
-    """What a node may do; the value is its name among the settings `XDSI_RIGHTS__…`."""
-
-    FEED = "feed"
-    SUBMIT = "submit"
-    UPDATE = "update"
-    STORE = "store"
-    REJECT = "reject"
-    PUBLISH = "publish"
-    ASK = "ask"
-    CROSS = "cross"
-    POLICIES = "policies"
-    CONSENT = "consent"
-    TRAIL = "trail"
-    RECORD = "record"
-
-    @property
-    def setting(self) -> str:
-        """The setting that names further nodes with this right."""
-        return "XDSI_COMMUNITY_GATEWAYS" if self is Right.CROSS else f"XDSI_RIGHTS__{self.upper()}"
-
-
-#: The door of a rejection note (IOCM), which comes as an instance.
-REJECTION_NOTE: Final = "rejection note"
-
-#: The right that each door needs: a transaction by its number, a DIMSE service by its name. What is served
-#: over REST names its right itself (`shared.rest.served`). What has none is open to every node that TLS let
-#: in: health, metrics, descriptions, and the form by which people sign in.
-DOORS: Final[Mapping[str, Right]] = {
-    # patient identities
-    "ITI-8": Right.FEED,
-    "ITI-44": Right.FEED,
-    # documents and their metadata; RAD-68 is an ITI-41
-    "ITI-41": Right.SUBMIT,
-    "ITI-42": Right.SUBMIT,
-    "ITI-61": Right.SUBMIT,
-    # changing and removing what is there; a user's role is asked for beside it
-    "ITI-57": Right.UPDATE,
-    "ITI-62": Right.UPDATE,
-    "ITI-86": Right.UPDATE,
-    "ITI-92": Right.UPDATE,
-    # instances
-    "C-ECHO": Right.STORE,
-    "C-STORE": Right.STORE,
-    "N-ACTION": Right.STORE,
-    REJECTION_NOTE: Right.REJECT,
-    # queries and retrievals for a user, whom consent decides about
-    "ITI-18": Right.ASK,
-    "ITI-43": Right.ASK,
-    "ITI-51": Right.ASK,
-    "RAD-69": Right.ASK,
-    "C-FIND": Right.ASK,
-    "C-GET": Right.ASK,
-    "C-MOVE": Right.ASK,
-    # gateways of other communities
-    "ITI-38": Right.CROSS,
-    "ITI-39": Right.CROSS,
-    "RAD-75": Right.CROSS,
-    # the trail
-    "ITI-20": Right.RECORD,
-}
+__all__ = ["DOORS", "REJECTION_NOTE", "NodeList", "Right", "Rights", "is_fingerprint", "normal_dn"]
 
 
 class Rights:
-    """The rights of nodes at one service.
+    """The rights of nodes at one service, as they are now.
 
-    A node belongs to the community when it shows the very certificate of this service, when `community_nodes`
-    names its subject DN (RFC 4514) or the hexadecimal SHA-256 of its certificate, or when it calls from this
-    machine while no TLS is set up. With several trusted authorities a fingerprint is safer than a DN: any of
-    them can write any DN.
+    Without a register a node belongs to the community when it shows the very certificate of this service,
+    when `community_nodes` names its subject DN (RFC 4514) or the hexadecimal SHA-256 of its certificate, or
+    when it calls from this machine while no TLS is set up. With several trusted authorities a fingerprint is
+    safer than a DN: any of them can write any DN. With a register it is our own certificate, unless that is
+    revoked, and what is registered as a service of the community.
 
     Raises
     ------
     SettingsError
-        An entry names no node.
+        An entry names no node, or the register cannot be used.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._tls = settings.tls.enabled
-        self._community = NodeList(settings.community_nodes, "XDSI_COMMUNITY_NODES", own=_own(settings))
+        self._own = frozenset(_own(settings))
+        self._community = NodeList(settings.community_nodes, "XDSI_COMMUNITY_NODES", own=self._own)
         self._named = {right: NodeList(settings.named_nodes(right), right.setting) for right in Right}
+        try:
+            self._watched = WatchedRegister(settings.nodes)
+        except RegisterError as error:
+            raise SettingsError(
+                (f"XDSI_NODES: {error}; correct it, `xdsi node` writes it as it has to be",)
+            ) from None
+
+    @property
+    def register(self) -> NodeRegister:
+        """The registered nodes; none where settings alone say who may, and without TLS."""
+        return self._watched.now if self._tls else _NONE
 
     def community(self, node: Node) -> bool:
         """Whether `node` belongs to our own community."""
-        return node in self._community if self._tls else node.is_on_this_machine
+        if not self._tls:
+            return node.is_on_this_machine
+        if not (register := self.register):
+            return node in self._community
+        entry = register.entry(node)
+        if entry is None:
+            return node.fingerprint in self._own
+        return entry.speaks_for_community
 
     def may(self, node: Node, door: str, right: Right | None = None) -> bool:
         """Whether `node` has the right that `door` needs: `right`, or what the table says."""
-        return self.community(node) or (self._tls and node in self._named[right or DOORS[door]])
+        needed = right or DOORS[door]
+        if self.community(node):
+            return True
+        if register := self.register:
+            entry = register.entry(node)
+            return entry is not None and needed in entry.granted
+        return self._tls and node in self._named[needed]
 
     def check(self, node: Node, door: str, right: Right | None = None) -> None:
         """Refuse a node without the right that `door` needs: `right`, or what the table says.
@@ -119,44 +80,43 @@ class Rights:
         Raises
         ------
         NodeRefused
-            Its reason names the setting that would let the node in.
+            Its reason names what would let the node in.
         """
-        if not self.may(node, door, right):
-            right = right or DOORS[door]
+        if self.may(node, door, right):
+            return
+        right = right or DOORS[door]
+        if register := self.register:
+            raise refusal(node, register.entry(node), door, right)
+        raise NodeRefused(
+            f"this node may not use {door} here; nodes of the community may, and those whose subject or "
+            f"SHA-256 of the certificate {right.setting} names",
+            f"{door} needs the right {right}, which {_shown(node)} has not",
+        )
+
+    def entry(self, node: Node) -> RegisteredNode | None:
+        """What is registered of a node; None where nothing binds it."""
+        return self.register.entry(node)
+
+    def check_title(self, node: Node, ae_title: str) -> None:
+        """Refuse a node under an AE title that is registered for others, or of which its entry says nothing
+        while it names some; raises `NodeRefused`."""
+        register = self.register
+        owners, entry = register.of_title(ae_title), register.entry(node)
+        if (owners and entry not in owners) or (entry is not None and entry.ae_titles and not owners):
             raise NodeRefused(
-                f"this node may not use {door} here; nodes of the community may, and those whose subject or "
-                f"SHA-256 of the certificate {right.setting} names",
-                f"{door} needs the right {right}, which {_shown(node)} has not",
+                "this node may not use that AE title; the register of nodes names another certificate for it",
+                f"the AE title belongs to another certificate (register of nodes: "
+                f"{', '.join(one.name for one in owners) or 'nobody'})",
             )
 
 
-class NodeList:
-    """Nodes by their subject DN (RFC 4514) or the hexadecimal SHA-256 of their certificate.
-
-    Raises
-    ------
-    SettingsError
-        An entry is neither; `setting` is where it was given.
-    """
-
-    def __init__(self, entries: Iterable[str], setting: str, *, own: Iterable[str] = ()) -> None:
-        nodes = [entry.strip() for entry in entries]
-        self._fingerprints = {entry.lower() for entry in nodes if is_fingerprint(entry)} | set(own)
-        self._subjects = {_dn(entry, setting) for entry in nodes if not is_fingerprint(entry)}
-
-    def __contains__(self, node: Node) -> bool:
-        return node.subject in self._subjects or node.fingerprint in self._fingerprints
+_NONE = NodeRegister()
 
 
 def _shown(node: Node) -> str:
     if not node.fingerprint:
         return "a node without certificate"
     return f"{node.subject} (SHA-256 {node.fingerprint})"
-
-
-def is_fingerprint(entry: str) -> bool:
-    """Whether `entry` is the hexadecimal SHA-256 of a certificate, and no DN."""
-    return _FINGERPRINT.fullmatch(entry.lower()) is not None
 
 
 def _own(settings: ServiceSettings) -> Iterator[str]:
@@ -168,29 +128,3 @@ def _own(settings: ServiceSettings) -> Iterator[str]:
         raise SettingsError(
             (f"XDSI_TLS__CERTIFICATE: {settings.tls.certificate} holds no readable PEM certificate",)
         ) from None
-
-
-def normal_dn(entry: str) -> str:
-    """A DN (RFC 4514) as certificates are compared by it; `CN=a, O=b` is as good as `CN=a,O=b`.
-
-    Raises
-    ------
-    ValueError
-        It is no DN; the empty text is one of no node.
-    """
-    return x509.Name.from_rfc4514_string(_AFTER_COMMA.sub(",", entry)).rfc4514_string()
-
-
-def _dn(entry: str, setting: str) -> str:
-    try:
-        name = normal_dn(entry)
-    except ValueError:
-        raise SettingsError(
-            (
-                f"{setting}: {entry!r} is neither a DN (RFC 4514, for example CN=a,O=b) nor the "
-                "hexadecimal SHA-256 of a certificate",
-            )
-        ) from None
-    if not name:
-        raise SettingsError((f"{setting}: an entry is empty; name a DN or a fingerprint",))
-    return name

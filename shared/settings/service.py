@@ -169,6 +169,14 @@ class ServiceSettings(OwnedSettings):
         "(RFC 4514) or SHA-256 of certificates",
     )
     rights: RightsSettings = RightsSettings()
+    nodes: Path | None = Field(
+        None,
+        examples=["/etc/xdsi/nodes.json"],
+        description="the register of nodes, a JSON file that `xdsi node` writes and each service reads again "
+        "when it was changed: which certificate is which actor of which community, and what it may do. Once "
+        "a node stands in it, community_nodes, rights and community_gateways give nobody anything; absent or "
+        "empty, they alone do",
+    )
     registry_url: HttpUrl = Field("http://127.0.0.1:8010/xds/registry", description="where the registry is")
     registry_urls: dict[str, HttpUrl] = Field(
         default_factory=dict,

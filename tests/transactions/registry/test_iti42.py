@@ -6,12 +6,14 @@ from lxml import etree
 
 from registry.domain import stored_queries as queries
 from registry.store import objects
-from registry.transactions import iti62, patient_feed
+from registry.transactions import iti42, iti61, iti62, patient_feed
 from shared.ebrim import schemes
 from shared.ebrim.codec import decode_submission
 from shared.ebrim.identifiers import is_uuid, new_oid, new_uuid
 from shared.ebrim.model import AssociationType, AvailabilityStatus, LocalizedText, Slot, Submission, Timestamp
 from shared.errors import Rejected, UnavailableError
+from shared.faults import NodeRefused
+from shared.messages.iti42 import RegisterRequest
 from shared.messages.iti62 import RemoveMetadataRequest
 from shared.store.failures import DatabaseBusy, DatabaseFull, DatabaseUnavailable, OutcomeUnknown
 from tests.support.metadata import (
@@ -24,7 +26,7 @@ from tests.support.metadata import (
     a_submission_set,
     an_association,
 )
-from tests.support.registry import APPROVED, DEPRECATED, Registry, codes, is_success
+from tests.support.registry import APPROVED, DEPRECATED, REPOSITORY, Registry, codes, is_success
 
 T = AssociationType
 
@@ -518,3 +520,18 @@ async def test_titles_and_comments_come_back_in_their_languages(registry):
     for thing in (*found.document_entries, *found.submission_sets, *found.folders):
         assert thing.title.strings == title.strings
     assert found.document_entries[0].comments.strings == comments.strings
+
+
+# --- the register of nodes -------------------------------------------------------------------------------
+
+
+async def test_a_node_registers_for_no_other_repository_than_it_is_registered_for(registry):
+    submission = a_submission(a_document_entry())
+    [other] = {entry.repository_unique_id for entry in submission.document_entries}
+    bound = replace(REPOSITORY, repositories=("2.999.1.1",))
+
+    for served in (iti42.SERVED, iti61.SERVED):
+        with pytest.raises(NodeRefused) as refused:
+            await registry.perform(served, RegisterRequest.of(submission), caller=bound)
+        assert f"registers for the repository {other}" in refused.value.reason
+    assert is_success(await registry.register(submission, caller=replace(bound, repositories=(other,))))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from audit_repository.domain.sources import Sources, Standing
 from shared.security.caller import Node
+from shared.security.nodes import NodeActor, NodeRegister, RegisteredNode
 from shared.security.rights import NodeList
 
 OURS = Node(address="192.0.2.1", subject="CN=registry,O=Hub", fingerprint="11" * 32)
@@ -80,3 +81,20 @@ def test_a_node_that_is_neither_ours_nor_bound_proves_nothing_whatever_it_writes
     proved = SOURCES.standing(source_id, node) is Standing.PROVED
     assert not proved or node in (OURS, PACS)
     assert not proved or node == OURS or source_id.strip().casefold() in ("pacs-north", "xdsi-consumer")
+
+
+# --- the register of nodes ------------------------------------------------------------------------------
+
+
+def test_a_registered_source_is_of_its_node_alone_and_a_bound_node_uses_no_other():
+    theirs = RegisteredNode(
+        name="north", sha256="a" * 64, actors=(NodeActor.MODALITY,), audit_sources=("north-pacs",)
+    )
+    register = NodeRegister((theirs,))
+    found = Sources({}, of_the_community=lambda _: True, proves_nodes=True, register=lambda: register)
+    north, other = (Node(address="192.0.2.7", fingerprint=digit * 64) for digit in "ab")
+
+    assert found.standing("North-PACS", north) is Standing.PROVED
+    assert found.standing("north-pacs", other) is Standing.MISMATCHED
+    assert found.standing("else", north) is Standing.MISMATCHED
+    assert found.standing("else", other) is Standing.PROVED
