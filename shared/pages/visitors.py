@@ -17,9 +17,10 @@ from shared.audit.refusals import Refusals
 from shared.faults import SecurityFault
 from shared.http.problem import Unauthorized
 from shared.rest.entrance import proved
-from shared.security.authenticator import Authenticator, assertion_of_bearer
+from shared.security.authenticator import Authenticator, assertion_of_bearer, is_jwt
 from shared.security.caller import Caller, Node, User
 from shared.security.rights import Right
+from shared.security.scopes import OF_OUR_OWN, NeededScope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ class Reception:
             endpoint=self._endpoint,
             bearer=token_of(assertion),
             speaker_is_user=True,
+            needed=OF_OUR_OWN,
         )
         caller = await proved(
             proof,
@@ -96,11 +98,15 @@ class Reception:
         endpoint: str,
         bearer: str | None,
         speaker_is_user: bool,
+        needed: NeededScope,
     ) -> Caller:
         """The caller of a request, with the assertion that is passed on; raises `SecurityFault`.
 
         Assertions are for this service, whatever is asked of it.
         """
+        if bearer is not None and is_jwt(bearer):
+            # It could not be passed on to those who keep the documents.
+            raise SecurityFault("UnsupportedSecurityToken", "here a person is named by an assertion")
         caller = await self._authenticator.caller(
             node,
             door=door,
@@ -108,6 +114,7 @@ class Reception:
             endpoint=self._endpoint,
             bearer=bearer,
             speaker_is_user=speaker_is_user,
+            needed=needed,
         )
         if speaker_is_user and caller.user is None and not caller.community_node:
             fault = SecurityFault("InvalidSecurity", "a node of another community came without a user")

@@ -7,11 +7,14 @@ for example.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from shared.faults import SecurityFault
-from shared.http.problem import HttpProblem, Unauthorized
+from shared.http.problem import Forbidden, HttpProblem, Unauthorized
 from shared.rest.message import HttpRequest
+from shared.rest.protected_resource import metadata_of, resource_of
+from shared.security.scopes import ScopeInsufficient
 
 
 class Scheme(Protocol):
@@ -26,8 +29,8 @@ class Scheme(Protocol):
     invites: ClassVar[bool]
 
     def token(self, request: HttpRequest) -> str | None:
-        """The assertion that comes with a request, base64url without padding; None when there is none, and
-        what nobody accepts when it cannot be read."""
+        """The token that comes with a request, a JWT or an assertion in base64url without padding; None when
+        there is none, and what nobody accepts when it cannot be read."""
         ...
 
     def refusal(self, fault: SecurityFault, request: HttpRequest) -> HttpProblem:
@@ -36,27 +39,39 @@ class Scheme(Protocol):
 
 
 class TokenNeeded(Unauthorized):
-    """Nobody is named."""
+    """Nobody is named, or by a token that is not accepted; `challenge` says which (RFC 6750 3)."""
 
-    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": 'Bearer realm="xdsi"'}
-
-
-class TokenRefused(Unauthorized):
-    """The token that came is not accepted."""
-
-    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": 'Bearer realm="xdsi", error="invalid_token"'}
+    def __init__(self, detail: str, challenge: str) -> None:
+        super().__init__(detail)
+        self.headers = {"www-authenticate": challenge}  # type: ignore[misc]  # of this answer alone
 
 
+class ScopeNeeded(Forbidden):
+    """The token is for something else; `challenge` names the scope that would do."""
+
+    def __init__(self, detail: str, challenge: str) -> None:
+        super().__init__(detail)
+        self.headers = {"www-authenticate": challenge}  # type: ignore[misc]  # of this answer alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bearer:
-    """`Bearer`, with a SAML assertion as the token (ITI-72, SAML Token option)."""
+    """`Bearer`, with a JWT or a SAML assertion as the token (ITI-72).
+
+    A challenge names the `resource_metadata` of the service that stands below `public_url` (RFC 9728 5.1),
+    where it `has_metadata`.
+    """
 
     name: ClassVar[str] = "user"
     description: ClassVar[Mapping[str, Any]] = {
         "type": "http",
         "scheme": "bearer",
-        "bearerFormat": "SAML 2.0 assertion, base64url without padding (ITI-72)",
+        "bearerFormat": "JWT (at+jwt), or SAML 2.0 assertion in base64url without padding (ITI-72)",
     }
     invites: ClassVar[bool] = False
+
+    public_url: str | None = None
+    has_metadata: bool = False
 
     def token(self, request: HttpRequest) -> str | None:
         """What follows `Bearer`."""
@@ -65,7 +80,17 @@ class Bearer:
 
     def refusal(self, fault: SecurityFault, request: HttpRequest) -> HttpProblem:
         """By the challenge of RFC 6750 3."""
-        return (TokenNeeded if self.token(request) is None else TokenRefused)(fault.reason)
+        if isinstance(fault, ScopeInsufficient):
+            error = f'error="insufficient_scope", scope="{fault.scope}"'
+            return ScopeNeeded(fault.reason, self._challenge(request, error))
+        error = "" if self.token(request) is None else 'error="invalid_token"'
+        return TokenNeeded(fault.reason, self._challenge(request, error))
+
+    def _challenge(self, request: HttpRequest, error: str) -> str:
+        parts = ['realm="xdsi"', *filter(None, (error,))]
+        if self.has_metadata:
+            parts.append(f'resource_metadata="{metadata_of(resource_of(request.scope, self.public_url))}"')
+        return f"Bearer {', '.join(parts)}"
 
 
 class NodeAlone:

@@ -13,6 +13,7 @@ from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.scheme import Bearer, Scheme
 from shared.security.caller import Caller
 from shared.security.rights import Right
+from shared.security.scopes import NeededScope
 from shared.security.speaker import Speaker
 
 Request = TypeVar("Request")
@@ -62,6 +63,11 @@ class ServedRest(Generic[Request, Response]):
         if self.number:
             return ihe(self.number, self.name)
         return Coded(self.name.lower().replace(" ", "-"), "xdsi", self.name)
+
+    @property
+    def needed(self) -> NeededScope:
+        """What the scopes of an access token must cover."""
+        return NeededScope(self.number)
 
     def door(self, route: str) -> str:
         """Under what name one of the routes is refused and recorded."""

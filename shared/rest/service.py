@@ -36,10 +36,12 @@ from shared.rest.entrance import entered
 from shared.rest.error_form import ErrorForm, ProblemDetails
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.problems import problem_of
+from shared.rest.protected_resource import metadata_route
 from shared.rest.scheme import Bearer, Scheme
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller, Node
 from shared.security.rights import Right
+from shared.security.scopes import NeededScope
 from shared.security.speaker import Speaker
 from shared.settings import ServiceSettings
 from shared.telemetry.log import logger
@@ -63,6 +65,7 @@ class RestAuthenticator(Protocol):
         endpoint: str,
         bearer: str | None,
         speaker_is_user: bool,
+        needed: NeededScope,
     ) -> Caller:
         """The caller, or a `SecurityFault`."""
         ...
@@ -72,7 +75,7 @@ class RestAuthenticator(Protocol):
 class RestService:
     """The REST endpoints of one service; wired in its `app.py`, where `routes` go to the router.
 
-    `schemes` and `error_forms` are what its transactions name, one value of each.
+    `schemes`, beside `Bearer`, and `error_forms` are what its transactions name, one value of each.
     """
 
     unit: UnitFactory
@@ -80,7 +83,7 @@ class RestService:
     recorder: EventRecorder
     settings: ServiceSettings
     metrics: Metrics
-    schemes: Sequence[Scheme] = (Bearer(),)
+    schemes: Sequence[Scheme] = ()
     error_forms: Sequence[ErrorForm] = (ProblemDetails(),)
 
     def routes(self, served: Sequence[ServedRest[Any, Any]]) -> list[BaseRoute]:
@@ -90,7 +93,15 @@ class RestService:
             for route in one.routes:
                 method, _, path = route.partition(" ")
                 routes.append(Route(path, _Endpoint(self, one, route), methods=[method]))
+        scopes = sorted({one.needed.name for one in served if one.scheme is Bearer})
+        if scopes and self.settings.token.issuers:
+            routes.append(metadata_route(self.settings, scopes))
         return routes
+
+    @property
+    def bearer(self) -> Bearer:
+        """How tokens come to this service."""
+        return Bearer(public_url=self.settings.public_url, has_metadata=bool(self.settings.token.issuers))
 
 
 @dataclass(slots=True)
@@ -112,7 +123,7 @@ class _Endpoint:
         self._served = served
         self._route = route
         self._door = served.door(route)
-        self._scheme = _value_of(served.scheme, service.schemes)
+        self._scheme = _value_of(served.scheme, (*service.schemes, service.bearer))
         self._error_form = _value_of(served.error_form, service.error_forms)
         self._expected = (HttpProblem, ClientGone, *served.problems)
         self._metrics = service.metrics.transaction(served.number or served.name)
@@ -178,6 +189,7 @@ class _Endpoint:
             endpoint=endpoint,
             bearer=token,
             speaker_is_user=served.speaker is Speaker.USER,
+            needed=served.needed,
         )
 
     async def _send(self, exchange: _Exchange, response: HttpResponse, send: Send) -> None:

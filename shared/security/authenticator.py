@@ -1,4 +1,5 @@
-"""Who is calling: the node that TLS proved and the user that an assertion proves (ITI-19, ITI-40)."""
+"""Who is calling: the node that TLS proved, and the user that an assertion or a token proves (ITI-19, ITI-40,
+ITI-72)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from lxml import etree
 
@@ -14,10 +16,14 @@ from shared.security.caller import Caller, Node, User
 from shared.security.once import Nowhere, Once, key_of
 from shared.security.rights import Right, Rights
 from shared.security.saml import VerifiedAssertion, claimed_name
+from shared.security.scopes import OF_OUR_OWN, NeededScope
 from shared.security.xua import MAX_BYTES, AssertionVerifier, assertion_of, check_timestamp
 from shared.settings import ServiceSettings, XuaMode
 from shared.telemetry.trace import asked_for
 from shared.xml import Element, XmlError, parse
+
+if TYPE_CHECKING:
+    from shared.security.access_token import TokenVerifier
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -45,6 +51,7 @@ class Authenticator:
         self._once = once or Nowhere()
         self._passes_on = passes_on
         self._verifier = AssertionVerifier(settings.assertion, settings.audience, settings.home_community_id)
+        self._tokens = _token_verifier(settings)
 
     async def caller(
         self,
@@ -56,6 +63,7 @@ class Authenticator:
         security_header: Element | None = None,
         bearer: str | None = None,
         speaker_is_user: bool,
+        needed: NeededScope = OF_OUR_OWN,
         reply_to: str = "",
         message_id: str = "",
     ) -> Caller:
@@ -72,10 +80,12 @@ class Authenticator:
         security_header
             The `wsse:Security` header addressed to us, in its message.
         bearer
-            What follows `Bearer` in the Authorization header of a REST request: a SAML assertion, base64url
-            without padding (ITI-72, SAML Token option).
+            What follows `Bearer` in the Authorization header of a REST request (ITI-72): a JWT, or a SAML
+            assertion, base64url without padding.
         speaker_is_user
             Whether the transaction needs a user when assertions are required.
+        needed
+            What the scopes of a JWT must cover.
 
         Raises
         ------
@@ -88,7 +98,10 @@ class Authenticator:
         self._check(node)
         self.rights.check(node, door, right)
         try:
-            user, octets = await self._user(endpoint, security_header, bearer)
+            if bearer is not None and security_header is None and is_jwt(bearer):
+                user, octets = await self._user_of_token(bearer, endpoint, node, needed), b""
+            else:
+                user, octets = await self._user(endpoint, security_header, bearer)
             if user is None and speaker_is_user and self._mode is XuaMode.REQUIRED:
                 raise SecurityFault("InvalidSecurity", "this transaction needs a user assertion")
         except SecurityFault as fault:
@@ -131,6 +144,20 @@ class Authenticator:
                 raise
         return user_assertion.user, b""
 
+    async def _user_of_token(self, token: str, endpoint: str, node: Node, needed: NeededScope) -> User | None:
+        if self._mode is XuaMode.OFF:
+            return None
+        if self._passes_on:
+            raise SecurityFault("UnsupportedSecurityToken", "an assertion is needed, which can be passed on")
+        if self._tokens is None:
+            raise SecurityFault(
+                "FailedAuthentication", "no issuer of tokens is believed (XDSI_TOKEN__ISSUERS)"
+            )
+        verified = await self._tokens.verify(
+            token, self._clock(), endpoint=endpoint, node=node, needed=needed
+        )
+        return verified.user
+
     async def _use(self, verified: VerifiedAssertion, now: datetime) -> None:
         ends = (verified.window.not_on_or_after or now) + self._verifier.skew
         if not await self._once.use(key_of(verified.user.issuer, verified.user.assertion_id), ends):
@@ -148,20 +175,30 @@ class Authenticator:
         return assertion
 
 
+def is_jwt(token: str) -> bool:
+    """Whether a bearer token is a JWT: it has two dots, and an assertion in base64url none."""
+    return token.count(".") == 2
+
+
+def _token_verifier(settings: ServiceSettings) -> TokenVerifier | None:
+    """What verifies tokens, where an issuer of them is believed; its libraries are read there alone."""
+    if not settings.token.issuers:
+        return None
+    from shared.security.access_token import TokenVerifier
+
+    return TokenVerifier(settings)
+
+
 def assertion_of_bearer(token: str) -> Element:
     """The assertion in a bearer token (IUA, SAML Token option): base64url without padding.
 
     Raises
     ------
     SecurityFault
-        InvalidSecurity: not readable; UnsupportedSecurityToken: a token of another kind, for example a JWT.
+        InvalidSecurity: it cannot be read.
     """
     if len(token) > MAX_BYTES * 4 // 3 + 4:
         raise SecurityFault("InvalidSecurityToken", f"the assertion is larger than {MAX_BYTES} bytes")
-    if token.count(".") == 2:
-        raise SecurityFault(
-            "UnsupportedSecurityToken", "JSON web tokens are not accepted; send a SAML assertion"
-        )
     if not _BASE64URL.fullmatch(token) or len(token) % 4 == 1:
         raise SecurityFault("InvalidSecurity", "the bearer token is not base64url without padding")
     try:

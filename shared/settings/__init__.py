@@ -17,6 +17,7 @@ from shared.settings.rights import RightsSettings
 from shared.settings.service import LogLevel, PatientPolicy, ServiceSettings, XuaMode
 from shared.settings.storage import S3Settings, StorageSettings
 from shared.settings.tls import TlsSettings
+from shared.settings.token import TokenSettings
 
 __all__ = [
     "HIDDEN",
@@ -38,6 +39,7 @@ __all__ = [
     "SettingsError",
     "StorageSettings",
     "TlsSettings",
+    "TokenSettings",
     "VoiceSettings",
     "XuaMode",
     "is_loopback",

@@ -37,6 +37,7 @@ from shared.settings.names import PREFIX, SEPARATOR
 from shared.settings.rights import RightsSettings
 from shared.settings.sources import layers
 from shared.settings.tls import TlsSettings
+from shared.settings.token import TokenSettings
 
 
 class XuaMode(StrEnum):
@@ -190,6 +191,7 @@ class ServiceSettings(OwnedSettings):
     tls: TlsSettings = TlsSettings()
     consent: ConsentSettings = ConsentSettings()
     assertion: AssertionSettings = AssertionSettings()
+    token: TokenSettings = TokenSettings()
     audit: AuditSettings = AuditSettings()
 
     @property

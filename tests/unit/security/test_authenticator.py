@@ -123,7 +123,7 @@ def test_a_header_and_a_bearer_token_together_are_refused():
         ("AAAA", "InvalidSecurity"),
         ("äöü", "InvalidSecurity"),
         (bearer(GENUINE)[:-8], "InvalidSecurity"),
-        ("eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.", "UnsupportedSecurityToken"),
+        ("eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.", "FailedAuthentication"),
         (bearer(b"<Response/>"), "UnsupportedSecurityToken"),
         (bearer(b"<Response>" + GENUINE + b"</Response>"), "UnsupportedSecurityToken"),
         (bearer(b"x" * 70_000), "InvalidSecurityToken"),

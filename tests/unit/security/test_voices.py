@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.faults import WSSE, SecurityFault
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Node, User
-from shared.security.xua import Voices
+from shared.security.voices import Voices
 from shared.settings import ServiceSettings, VoiceSettings
 from tests.support.certificates import HOME, assertion_for, bearer, communities
 
