@@ -11,7 +11,9 @@ from typing import Final
 import httpx2
 
 from imaging_source.background.commitments import Commitments
+from imaging_source.background.drift_watch import DriftWatch
 from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
+from imaging_source.background.retention import Retention
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.domain.instance import Issuer
 from imaging_source.maintenance.scrub import scrub
@@ -79,6 +81,8 @@ class ImagingSource:
         self.dimse = DimseListener(parts.instances, parts.recorder, parts.settings, self.unit)
         self.publisher = Publisher(parts)
         self._watch = StudyWatch(parts, self.publisher)
+        self._drift_watch = DriftWatch(parts, self.publisher, self._metrics)
+        self._retention = Retention(parts)
         self._commitments = Commitments(parts)
         self.dimse.on_commitment(self._commitments.work.wake)
         self._metrics.gauge(
@@ -139,7 +143,8 @@ class ImagingSource:
         }
         works = [self.publisher.work, self.publisher.patients, self.publisher.census]
         works += [self.adoption, self.catalogue]
-        works += [self._commitments.work, *self.scrubbing.works]
+        works += [self._commitments.work, *self._drift_watch.works]
+        works += [*self._retention.works, *self.scrubbing.works]
         if parts.settings.auto_publish:
             works += self._watch.works
         health = health_routes(
@@ -184,6 +189,8 @@ class ImagingSource:
         await recorder.started()
         await self._forwarder.start()
         await self.publisher.start()
+        self._drift_watch.start()
+        self._retention.start()
         if self.parts.settings.auto_publish:
             await self._watch.start()
 
@@ -196,6 +203,8 @@ class ImagingSource:
         await self._commitments.work.stop()
         await self.dimse.stop()
         await self._watch.stop()
+        await self._retention.stop()
+        await self._drift_watch.stop()
         await self.publisher.stop()
         parts.instances.files.on_damage = lambda sha256: None
         await asyncio.gather(*self._telling, return_exceptions=True)
@@ -296,6 +305,7 @@ async def _built(settings: ImagingSourceSettings) -> ImagingSource:
             ),
             limits=settings.intake_limits,
             character_set=settings.character_set,
+            corrections=settings.corrections,
         ),
         key_objects=KeyObjects(database),
         transcoder=transcoder,

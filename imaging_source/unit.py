@@ -40,6 +40,10 @@ class TranscoderView(Protocol):
         """The whole Part 10 file of `instance` in the transfer syntax `to`."""
         ...
 
+    async def clear(self) -> None:
+        """Remove what was made of instances."""
+        ...
+
     async def rendered(self, instance: Instance, rendering: Rendering) -> FileRange:
         """What `rendering` asks for of `instance`."""
         ...

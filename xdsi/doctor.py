@@ -14,7 +14,18 @@ import typer
 
 from shared.attempts import awaited
 from shared.settings import ServiceSettings, SettingsError, is_loopback
-from xdsi.checks import certificates, databases, entities, machine, nodes, peers, ports, start, storage
+from xdsi.checks import (
+    certificates,
+    databases,
+    entities,
+    machine,
+    manifests,
+    nodes,
+    peers,
+    ports,
+    start,
+    storage,
+)
 from xdsi.checks.finding import Finding, Severity, doubtful, of_problem, well, wrong
 from xdsi.configuration import load
 from xdsi.options import AsJson, Config
@@ -161,7 +172,11 @@ async def _asked(service: Service, settings: ServiceSettings, own: peers.Install
         *(peers.asked(settings, peer, own) for peer in every),
         peers.policies(service, settings, own),
         peers.trail(service, settings, own),
-        *((entities.entities(settings),) if service is Service.IMAGING_SOURCE else ()),
+        *(
+            (entities.entities(settings), manifests.manifests(settings))
+            if service is Service.IMAGING_SOURCE
+            else ()
+        ),
     )
     return [finding for findings in answers for finding in findings]
 

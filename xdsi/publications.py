@@ -39,7 +39,9 @@ def command(
     drifted: Annotated[
         bool,
         typer.Option(
-            "--drifted", help="What others deprecated or removed, or was withdrawn; asks the registry."
+            "--drifted",
+            help="What others deprecated or removed, or was withdrawn, and what the drift watch mended; asks"
+            " the registry.",
         ),
     ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try it again, or publish it anew.")] = False,
@@ -76,7 +78,7 @@ def command(
     states = [
         *(_FAILED if failed else ()),
         *((PublicationState.WAITING,) if pending else ()),
-        *((PublicationState.WITHDRAWN,) if drifted else ()),
+        *((PublicationState.WITHDRAWN, PublicationState.PUBLISHED) if drifted else ()),
     ] or [state for state in PublicationState if state not in _ENDED]
     settings = load(ImagingSourceSettings, config)
     publications, problems = asyncio.run(
@@ -99,8 +101,16 @@ def _row(publication: dict[str, Any]) -> tuple[str, ...]:
         publication["state"],
         publication.get("document_unique_id", ""),
         publication.get("sop_instance_uid", ""),
-        publication["explanation"],
+        publication["explanation"] or _drift_of(publication).get("explanation", ""),
     )
+
+
+def _drift_of(publication: dict[str, Any]) -> dict[str, Any]:
+    return publication.get("drift") or {}
+
+
+def _drifted(publication: dict[str, Any]) -> bool:
+    return publication["state"] != PublicationState.PUBLISHED or bool(_drift_of(publication))
 
 
 async def _work(
@@ -117,6 +127,8 @@ async def _work(
     async with Source.open(settings) as source:
         problems = [f"{uid}: {problem}" for uid in accept if (problem := await source.accept(uid))]
         publications = _of(studies, await source.publications(question))
+        if learn:
+            publications = list(filter(_drifted, publications))
         if withdraw:
             problems += [
                 f"{study}: {problem}" for study in studies if (problem := await source.withdraw(study))

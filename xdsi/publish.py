@@ -35,6 +35,10 @@ _COLUMNS = (Column("study", is_id=True), Column("outcome"), Column("manifest", i
 
 # What became of a study that is published now, in a word.
 PUBLISHED, UNCHANGED, REPLACED = "published", "unchanged", "replaced"
+# How one stands that is withdrawn, or of which nothing was published.
+WITHDRAWN, UNPUBLISHED = "withdrawn", "unpublished"
+# What tells how a study stands; what was overtaken does not.
+_TELLING = ["waiting", "published", "withdrawn", "refused", "abandoned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,12 @@ def command(
         bool,
         typer.Option("--delayed", help="The same, with manifests made at the first retrieval and kept."),
     ] = False,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Withdraw the manifests of the studies; the images stay.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Tell what is published of the studies, and change nothing.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     config: Config = None,
@@ -84,22 +94,31 @@ def command(
     added. With --on-demand or --delayed the repository registers entries (ITI-61, ITI-42) and asks the source
     when somebody retrieves.
 
+    With --withdraw they are withdrawn instead: the registry deprecates the entries (ITI-57), and nothing that
+    waits is sent any more. With --status each is told as it is, with the reason of what waits or failed and
+    the command that helps; nothing is changed.
+
     Example: [bold]xdsi publish ct-study/ --patient P-1001[/bold]
     """
     settings = load(ImagingSourceSettings, config)
     studies = study_uids(what)
     patient_id = domain_patient_id(patient, settings.affinity_domain) if patient else ""
-    if on_demand and delayed:
-        raise typer.BadParameter("a manifest is made at each retrieval or at the first: give one of the two")
+    if withdraw + status + on_demand + delayed > 1:
+        raise typer.BadParameter("--withdraw, --status, --on-demand and --delayed exclude each other")
     tell = _keep_quiet if as_json else _show_id if quiet else _show
     if on_demand or delayed:
         kind = AssemblyKind.ON_DEMAND if on_demand else AssemblyKind.DELAYED
         outcomes = asyncio.run(_enter(settings, studies, patient_id, kind, tell))
+    elif withdraw or status:
+        outcomes = asyncio.run(_stand(settings, studies, withdraw, _show_why if tell is _show else tell))
     else:
         outcomes = asyncio.run(_publish(settings, studies, patient_id, wait, tell))
     if as_json:
         typer.echo(json.dumps([_json(outcome) for outcome in outcomes], indent=2))
-    if failed := [one for one in outcomes if one.state not in ("published", "waiting", *AssemblyKind)]:
+    if status:
+        return
+    right = (WITHDRAWN, UNPUBLISHED) if withdraw else (PUBLISHED, "waiting", *AssemblyKind)
+    if failed := [one for one in outcomes if one.state not in right]:
         raise Failed("\n".join(f"{one.study_instance_uid}: {one}" for one in failed))
     if wait and (waiting := [one for one in outcomes if one.state == "waiting"]):
         raise Failed("\n".join(f"{one.study_instance_uid}: {one}" for one in waiting))
@@ -108,6 +127,11 @@ def command(
 def _show(outcome: Published) -> None:
     row = (outcome.study_instance_uid, outcome.outcome, outcome.document_unique_id)
     show(_COLUMNS, (row,), headings=False)
+
+
+def _show_why(outcome: Published) -> None:
+    row = (outcome.study_instance_uid, outcome.outcome, outcome.document_unique_id, outcome.reason)
+    show((*_COLUMNS, Column("why")), (row,), headings=False)
 
 
 def _show_id(outcome: Published) -> None:
@@ -145,6 +169,40 @@ async def _enter(
         )
         tell(outcomes[-1])
     return outcomes
+
+
+async def _stand(
+    settings: ImagingSourceSettings,
+    studies: Sequence[str],
+    withdraw: bool,
+    tell: Callable[[Published], None],
+) -> list[Published]:
+    """How studies stand, after they are withdrawn if that is asked for."""
+    outcomes = []
+    async with Source.open(settings) as source:
+        for study in studies:
+            problem = await source.withdraw(study) if withdraw else ""
+            question = {"study_instance_uid": study, "states": _TELLING, "limit": 1}
+            publications = await source.publications(question)
+            outcomes.append(_standing(study, next(iter(publications), {}), withdraw, problem))
+            tell(outcomes[-1])
+    return outcomes
+
+
+def _standing(study: str, publication: dict[str, Any], withdraw: bool, problem: str) -> Published:
+    """`problem` is why it could not be withdrawn."""
+    state = publication.get("state", UNPUBLISHED)
+    if withdraw and publication:
+        state = "refused" if problem else WITHDRAWN
+    drift = publication.get("drift") or {}
+    needed = drift.get("explanation", "") if drift.get("needs_person") else ""
+    return Published(
+        study_instance_uid=study,
+        state=state,
+        outcome=state,
+        document_unique_id=publication.get("document_unique_id", ""),
+        reason=problem if withdraw else needed or publication.get("explanation", ""),
+    )
 
 
 def _tell(text: str) -> None:
@@ -286,6 +344,18 @@ class Source:
         """Try a publication again; why not, where that cannot be."""
         status, answer = await self._post("/api/publications/retry", {"publication_id": publication_id})
         return "" if status == httpx2.codes.ACCEPTED else str(answer.get("detail", f"HTTP {status}"))
+
+    async def erase(self, study: str, sop_instance_uids: Sequence[str], reason: str) -> tuple[int, str]:
+        """Erase a study, or of it these instances; their number, or why not."""
+        content = {
+            "study_instance_uid": study,
+            "sop_instance_uids": list(sop_instance_uids),
+            "reason": reason,
+        }
+        status, answer = await self._post("/api/erase", content)
+        if status != httpx2.codes.OK:
+            return 0, str(answer.get("detail", f"HTTP {status}"))
+        return int(answer["erased"]), ""
 
     async def withdraw(self, study_instance_uid: str) -> str:
         """Withdraw a study; why not, where that cannot be."""

@@ -135,7 +135,7 @@ class InstanceDescription:
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """An instance that is kept; `new` is False when the same content was kept before.
+    """An instance that is kept; `new` is False when the same content was kept before, or other content stays.
 
     `warnings` are sentences on what had to be tolerated of what came now.
     """

@@ -21,15 +21,15 @@ from imaging_source.domain.manifest import MANUFACTURER, Issuers, began
 _MIDNIGHT: Final = "000000"
 
 
-def completed(header: StudyHeader, issuers: Issuers, institution: str, created: datetime) -> StudyHeader:
+def completed(header: StudyHeader, issuers: Issuers, institution: str, arrived: datetime) -> StudyHeader:
     """`header` with all that the manifest needs.
 
     Parameters
     ----------
     institution
         Named for a study that names none.
-    created
-        The day of a study of which no date is known.
+    arrived
+        When the first instance came: the day of a study of which no date is known.
     """
     issuer = _patient_issuer(header, issuers)
     own = (header.patient_id, issuer)
@@ -42,8 +42,8 @@ def completed(header: StudyHeader, issuers: Issuers, institution: str, created: 
         header,
         issuer_of_patient_id=issuer,
         other_patient_ids=(own, *(_named(other, issuers) for other in others)),
-        study_date=date or f"{created:%Y%m%d}",
-        study_time=time or _earliest(header, date) or (_MIDNIGHT if date else f"{created:%H%M%S}"),
+        study_date=date or f"{arrived:%Y%m%d}",
+        study_time=time or _earliest(header, date) or (_MIDNIGHT if date else f"{arrived:%H%M%S}"),
         accession_numbers=accession_numbers,
         requests=tuple(_unique(_requests(header, accession_numbers), issuers)),
         institution=legal.text(header.institution) or institution or MANUFACTURER,

@@ -22,15 +22,26 @@ from shared.audit.events import AuditEvent, Coded, Outcome, Participant
 
 
 class Fate(StrEnum):
-    """What became of an instance that came; all but the last are actions of the audit event.
+    """What became of an instance that came.
 
-    `REPAIRED` was there already, and what was stored of it was lost or damaged: it is whole again.
+    `REPAIRED` was there already, and what was stored of it was lost or damaged: it is whole again. Of two
+    data sets under one SOP Instance UID `REPLACED` took the place of the first, and `KEPT_BESIDE` did not.
     """
 
     CREATED = "C"
     IDENTICAL = "R"
     REPAIRED = "U"
+    REPLACED = "V"
+    KEPT_BESIDE = "B"
     REFUSED = "F"
+
+    @property
+    def action(self) -> str:
+        """The action of its audit event."""
+        return _ACTIONS.get(self, self.value)
+
+
+_ACTIONS = {Fate.REPLACED: "U", Fate.KEPT_BESIDE: "C", Fate.REFUSED: "C"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +99,7 @@ def events(sender: Sender, received: Iterable[Received]) -> Iterator[AuditEvent]
             sender.participants,
             Outcome.SERIOUS_FAILURE if fate is Fate.REFUSED else Outcome.SUCCESS,
             number_of,
-            action="C" if fate is Fate.REFUSED else fate.value,
+            action=fate.action,
             study_instance_uid=study_instance_uid,
             patient_id=patient_id,
             description=_described(fate, instances),
@@ -104,6 +115,10 @@ def _described(fate: Fate, instances: list[Received]) -> str:
             return f"{number} instances were refused"
         case Fate.REPAIRED:
             return f"{number} instances were stored anew: their files were lost or damaged"
+        case Fate.REPLACED:
+            return f"{number} instances took the place of others under their UIDs, which are kept"
+        case Fate.KEPT_BESIDE:
+            return f"{number} instances are kept beside others under their UIDs, which are given as before"
         case _:
             return ""
 

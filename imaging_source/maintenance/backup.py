@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 
 import imaging_source.store.publications as publications
 from imaging_source.domain.intake import Refused, TooLong
@@ -19,6 +19,7 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.contents import FOLDER as FILES
 from imaging_source.store.contents import Contents
 from imaging_source.store.files import ContentFiles
+from imaging_source.store.kept_files import walk
 from imaging_source.store.tables import MIGRATIONS, instance, metadata
 from shared.http.checked import DamagedBlob, StoreUnavailable
 from shared.store import snapshot as snapshots
@@ -28,14 +29,9 @@ from shared.store.opening import open_database
 from shared.store.snapshot import open_snapshot
 
 _TABLES = (instance, publications.publication)
+# Behind every digest.
+_LAST = "g"
 _COUNTS = tuple(select(func.count()).select_from(table) for table in _TABLES)
-_FILES_OF = (
-    select(instance.c.sha256, instance.c.size)
-    .where(instance.c.sha256 > bindparam("after"))
-    .distinct()
-    .order_by(instance.c.sha256)
-    .limit(1000)
-)
 
 
 async def backup(
@@ -96,12 +92,12 @@ async def restore(
 
 
 async def _files(index: Reader) -> AsyncIterator[tuple[str, int]]:
-    """SHA-256 and size of every file that an instance has, by digest."""
-    after = ""
-    while rows := await index.fetch(_FILES_OF, after=after):
-        for sha256, size in rows:
+    """SHA-256 and size of every file that an instance has or had, by digest."""
+    before = ""
+    async for sha256, size, _ in walk(index, "", _LAST):
+        if sha256 != before:
             yield sha256, size
-        after = rows[-1][0]
+        before = sha256
 
 
 async def _files_below(folder: Path) -> ContentFiles:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 
 from imaging_source.store.contents import Contents
 from imaging_source.store.integrity import damage_event
+from imaging_source.store.kept_files import walk
 from imaging_source.store.tables import instance
 from shared.audit.recorder import AuditRecorder
 from shared.http.checked import StoreUnavailable
 from shared.store.engine import Reader
 from shared.store.scrub import Finding, RateLimit, legs
 
-_FILES = (
-    select(instance.c.sha256, instance.c.size, instance.c.sop_instance_uid)
-    .where(instance.c.sha256 > bindparam("after"), instance.c.sha256 <= bindparam("last"))
-    .order_by(instance.c.sha256)
-    .limit(1000)
-)
 _BYTES = select(func.sum(instance.c.size))
 
 
@@ -37,14 +32,12 @@ async def scrub(
     anew before it gives it away."""
     limit = RateLimit(bytes_per_second)
     for after, last in legs(first):
-        while rows := await index.fetch(_FILES, after=after, last=last):
-            for sha256, size, sop_instance_uid in rows:
-                finding = await _finding(files, sha256, size, limit)
-                if finding is Finding.DAMAGED:
-                    files.distrust(sha256)
-                    await recorder.record((damage_event(sop_instance_uid),))
-                yield sha256, size, finding
-            after = rows[-1][0]
+        async for sha256, size, sop_instance_uid in walk(index, after, last):
+            finding = await _finding(files, sha256, size, limit)
+            if finding is Finding.DAMAGED:
+                files.distrust(sha256)
+                await recorder.record((damage_event(sop_instance_uid),))
+            yield sha256, size, finding
 
 
 async def _finding(files: Contents, sha256: str, size: int, limit: RateLimit) -> Finding:

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 from pydantic import Field, field_validator
 
+from imaging_source.domain.corrections import CorrectionPolicy
 from imaging_source.settings.entities import DimseService, EntitySettings
 from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.character_sets import encodings_of
@@ -35,6 +36,14 @@ class ImagingSourceSettings(StorageSettings):
     auto_publish: bool = Field(False, description="publish a manifest when a study has stopped growing")
     publish_delay_seconds: Seconds = Field(
         60.0, ge=0, description="time without a new instance after which a study has stopped growing"
+    )
+
+    drift_checks_per_minute: int = Field(
+        60,
+        ge=0,
+        le=60_000,
+        description="published manifests that are compared with the archive and the registry in a minute, and"
+        " mended; 0 for none",
     )
 
     publishing: PublishingSettings = PublishingSettings()
@@ -113,6 +122,19 @@ class ImagingSourceSettings(StorageSettings):
         " UTF-8 where they can be, else ISO 8859-1, with a warning",
     )
     max_instances_per_request: int = Field(5_000, ge=1, description="instances in one STOW-RS request")
+    corrections: CorrectionPolicy = Field(
+        CorrectionPolicy.REFUSE,
+        description="what comes of another data set under a known SOP Instance UID: `refuse`; `keep-first`"
+        " keeps it beside the first, which is given as before, and warns its sender; `replace` lets it take"
+        " the place, where class, study, series and patient are the same, and keeps the first beside it",
+    )
+    retention_days: int | None = Field(
+        None,
+        ge=1,
+        examples=[3650],
+        description="days after its last instance came when a study is erased with its manifests; never"
+        " without",
+    )
     fuzzy_names: bool = Field(
         True,
         description="names of persons by the beginnings of their words, without accents, where a search asks"

@@ -34,7 +34,8 @@ async def adopt(store: InstanceStore, record: Record, *, node: str) -> int:
         The store or the index cannot be asked; what was adopted until then is.
     """
     participant = Participant(user_id=node, requestor=True, roles=(DESTINATION_ROLE,))
-    came_by = Transfer(sender=Sender(transaction=ADOPTED, participants=(participant,)))
+    sender = Sender(transaction=ADOPTED, participants=(participant,))
+    came_by = Transfer(sender=sender, may_replace=False)
     before, adopted = time.time() - store.files.settled_seconds, 0
     for folder in await store.files.folders():
         for sha256 in await store.without_row(folder, before=before):

@@ -67,6 +67,12 @@ class FileCache:
         file.used = self._clock()
         return FileRange(path, 0, file.size)
 
+    def clear(self) -> None:
+        """Remove all files; an answer that is about to send one is broken off."""
+        for path in list(self._kept):
+            path.unlink(missing_ok=True)
+            self._kept.pop(path, None)
+
     async def _make(self, path: Path, size: int, make: Callable[[Path], Awaitable[None]]) -> None:
         try:
             self._make_room(size)

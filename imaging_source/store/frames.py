@@ -92,6 +92,10 @@ class Transcoder:
         name = f"{hashlib.sha256(f'{instance.sha256} {rendering}'.encode()).hexdigest()}.shown"
         return await self._cache.file(name, _RENDERED_BYTES, partial(self._render, instance, rendering))
 
+    async def clear(self) -> None:
+        """Remove what was made of instances: some of them were erased."""
+        await asyncio.to_thread(self._cache.clear)
+
     async def close(self) -> None:
         """End the worker processes."""
         if self._pool is not None:

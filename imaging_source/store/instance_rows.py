@@ -26,6 +26,10 @@ _MOVE = (
     .where(instance.c.sop_instance_uid == bindparam("uid"))
     .values(sha256=bindparam("new_sha256"), size=bindparam("new_size"))
 )
+_REMOVE = delete(instance).where(
+    instance.c.sop_instance_uid == bindparam("uid"), instance.c.sha256 == bindparam("as_seen")
+)
+_FORGET_METADATA = delete(instance_metadata).where(instance_metadata.c.sop_instance_uid == bindparam("uid"))
 _FORGET_PIXELS = delete(pixel_data).where(pixel_data.c.sop_instance_uid == bindparam("uid"))
 
 #: What `instance_of` is given, by the same names.
@@ -168,6 +172,16 @@ async def insert_instance(transaction: Transaction, described: InstanceDescripti
     await transaction.execute(_INSERT_METADATA, sop_instance_uid=uid, json=described.metadata)
     if described.pixels is not None:
         await transaction.execute(_INSERT_PIXELS, **_pixel_values(uid, described.pixels))
+    return True
+
+
+async def remove(transaction: Transaction, instance: Instance) -> bool:
+    """Remove the rows of an instance; False when it is not there as it was seen."""
+    uid = instance.sop_instance_uid
+    if not await transaction.execute(_REMOVE, uid=uid, as_seen=instance.sha256):
+        return False
+    await transaction.execute(_FORGET_METADATA, uid=uid)
+    await transaction.execute(_FORGET_PIXELS, uid=uid)
     return True
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
+from imaging_source.domain.corrections import KEPT_BESIDE, REPLACED, CorrectionPolicy, objection
 from imaging_source.domain.instance import Instance, Issuer
 from imaging_source.domain.intake import (
     OUT_OF_RESOURCES,
@@ -29,14 +30,18 @@ from imaging_source.domain.intake import (
 )
 from imaging_source.domain.selection import key_object
 from imaging_source.domain.transfer import Fate, cx
-from imaging_source.store import catalogue, instance_rows, set_aside, transfers
+from imaging_source.store import catalogue, erasure, instance_rows, set_aside, transfers, versions
 from imaging_source.store.contents import Contents
 from imaging_source.store.incoming import SpooledFile
 from imaging_source.store.index import InstanceIndex, claim_of
+from imaging_source.store.kept_files import have_row, were_erased, with_row
 from imaging_source.store.set_aside import NamedPatient
 from imaging_source.store.tables import instance
 from imaging_source.store.transfers import Record, Transfer
 from shared.attempts import to_its_end
+from shared.audit.events import AuditEvent
+from shared.audit.outbox import insert_events
+from shared.audit.recorder import AuditRecorder
 from shared.dicom.character_sets import UNDECLARED
 from shared.dicom.content import content_digest
 from shared.dicom.data_set import warnings
@@ -50,9 +55,6 @@ _log = logging.getLogger(__name__)
 
 _BATCH: Final = 100
 
-_SHA256_BETWEEN = select(instance.c.sha256).where(
-    instance.c.sha256 >= bindparam("first"), instance.c.sha256 <= bindparam("last")
-)
 _BY_SHA256 = select(instance.c.sop_instance_uid).where(instance.c.sha256 == bindparam("sha256")).limit(1)
 
 
@@ -62,7 +64,8 @@ class InstanceStore(InstanceIndex):
     `on_stored` holds what is called with the Study Instance UID after each instance that is new; it must be
     quick and must not raise; `on_repaired` likewise, with the SHA-256 of a file that was lost or damaged.
     `patient_id_issuer` is whose Patient IDs are that name no issuer, `limits` what one file may ask of us,
-    `character_set` the encodings of those that name none.
+    `character_set` the encodings of those that name none, `corrections` what becomes of another data set
+    under a UID that is known.
     """
 
     def __init__(
@@ -73,11 +76,13 @@ class InstanceStore(InstanceIndex):
         patient_id_issuer: Issuer = Issuer(),  # noqa: B008  # frozen
         limits: Limits = LIMITS,
         character_set: Sequence[str] = UNDECLARED,
+        corrections: CorrectionPolicy = CorrectionPolicy.REFUSE,
     ) -> None:
         super().__init__(database, files, limits=limits, character_set=character_set)
         self.on_stored: list[Callable[[str], None]] = []
         self.on_repaired: list[Callable[[str], None]] = []
         self._patient_id_issuer = patient_id_issuer
+        self._corrections = corrections
         self._latest = datetime.min.replace(tzinfo=UTC)
 
     async def recover(self, record: Record) -> None:
@@ -207,9 +212,89 @@ class InstanceStore(InstanceIndex):
             repaired = await self._repaired(earlier, described, spooled, came_by)
             return StoredInstance(repaired, new=False, warnings=tolerances)
         if not await self._same(earlier, described.instance, part10):
-            raise _other_data_set(earlier)
+            return await self._corrected(earlier, spooled, part10, described, came_by)
         await self._note(earlier, came_by, Fate.IDENTICAL)
         return StoredInstance(earlier, new=False, warnings=tolerances)
+
+    async def _corrected(
+        self,
+        earlier: Instance,
+        spooled: SpooledFile,
+        part10: Part10,
+        described: InstanceDescription,
+        came_by: Transfer,
+    ) -> StoredInstance:
+        """Do with another data set under a known UID what the settings say."""
+        tolerances = warnings(described.tolerated)
+        policy = self._corrections
+        if policy is CorrectionPolicy.REPLACE and not came_by.may_replace:
+            policy = CorrectionPolicy.KEEP_FIRST
+        match policy:
+            case CorrectionPolicy.REFUSE:
+                raise _other_data_set(earlier)
+            case CorrectionPolicy.KEEP_FIRST:
+                await self.files.keep(spooled)
+                await self._keep_beside(described.instance, came_by)
+                return StoredInstance(earlier, new=False, warnings=(KEPT_BESIDE, *tolerances))
+            case CorrectionPolicy.REPLACE:
+                if problem := objection(earlier, described.instance):
+                    raise Refused(PROCESSING_FAILURE, problem, claim_of(earlier))
+                await self.files.keep(spooled)
+                if (newcomer := await self._replace(earlier, described, came_by)) is None:
+                    # Somebody else was faster.
+                    return await self._keep(spooled, part10, described, came_by)
+                return StoredInstance(newcomer, warnings=(REPLACED, *tolerances))
+
+    async def _keep_beside(self, other: Instance, came_by: Transfer) -> None:
+        async def work(transaction: Transaction) -> None:
+            await versions.note(transaction, other, Fate.KEPT_BESIDE)
+            await self._note_in(transaction, other, came_by, Fate.KEPT_BESIDE)
+
+        await self._database.write(work)
+
+    async def _replace(
+        self, earlier: Instance, described: InstanceDescription, came_by: Transfer
+    ) -> Instance | None:
+        """Let an instance be another data set from now on; None when it is no longer `earlier`."""
+
+        async def work(transaction: Transaction) -> Instance | None:
+            if not await instance_rows.remove(transaction, earlier):
+                return None
+            newcomer = described.instance._replace(received_at=self._now())
+            await versions.note(transaction, earlier, Fate.REPLACED)
+            await versions.forget(transaction, newcomer)
+            await instance_rows.insert_instance(transaction, replace(described, instance=newcomer))
+            await catalogue.renew(transaction, newcomer.study_instance_uid)
+            await self._note_in(transaction, newcomer, came_by, Fate.REPLACED)
+            return newcomer
+
+        return await self._database.write(work)
+
+    async def erase(
+        self,
+        instances: Sequence[Instance],
+        events: Sequence[AuditEvent],
+        recorder: AuditRecorder,
+    ) -> None:
+        """Remove instances of one study with all their versions; it and `events` are one, and durable.
+
+        Contents go afterwards: what a crash leaves of them is removed with what else has no row.
+
+        Raises
+        ------
+        AuditUnavailable
+            The events cannot be kept; nothing was removed.
+        """
+        study = instances[0].study_instance_uid
+
+        async def work(transaction: Transaction) -> frozenset[str]:
+            digests = await erasure.erase(transaction, instances)
+            await catalogue.renew(transaction, study)
+            await insert_events(transaction, events, recorder)
+            return digests
+
+        for sha256 in await self._database.write(work):
+            await self._forget(sha256)
 
     async def _repaired(
         self, earlier: Instance, described: InstanceDescription, spooled: SpooledFile, came_by: Transfer
@@ -356,12 +441,12 @@ class InstanceStore(InstanceIndex):
 
     async def _release(self, spooled: SpooledFile) -> None:
         """Remove what was made of a file aside unless a row refers to it."""
-        if not await self._database.fetch(_BY_SHA256, sha256=spooled.sha256):
+        if not await have_row(self._database, spooled.sha256):
             await self.files.take_away(spooled)
 
     async def _forget(self, sha256: str) -> None:
         """Remove contents unless a row refers to them."""
-        if not await self._database.fetch(_BY_SHA256, sha256=sha256):
+        if not await have_row(self._database, sha256):
             await self.files.forget(sha256)
 
     async def without_row(self, folder: str, *, before: float) -> list[str]:
@@ -370,18 +455,20 @@ class InstanceStore(InstanceIndex):
         digests = await self.files.digests(folder, before=before)
         if not digests:
             return []
-        rows = await self._database.fetch(_SHA256_BETWEEN, first=digests[0], last=digests[-1])
-        digests_here = {sha256 for (sha256,) in rows}
+        digests_here = await with_row(self._database, digests[0], digests[-1])
         return [sha256 for sha256 in digests if sha256 not in digests_here]
 
     async def take_back(self, sha256: str, came_by: Transfer) -> None:
-        """Give a file without a row what it lacks; one that is torn or refused is removed.
+        """Give a file without a row what it lacks; one that is torn, refused or was erased is removed.
 
         Raises
         ------
         Refused, OSError, BodyBroken, DatabaseError
             As `store_part10`; the contents cannot be read.
         """
+        if await were_erased(self._database, sha256):
+            await self._forget(sha256)
+            raise Refused(PROCESSING_FAILURE, "the instance was erased")
         spooled = await self.files.take_back(sha256)
         try:
             if spooled.sha256 != sha256:

@@ -212,6 +212,7 @@ _LAST = ~exists().where(
 _LIST_LAST = select(*_STATUS).where(_IN_STATES, _LAST).order_by(*_NEWEST_FIRST).limit(bindparam("limit"))
 _COUNT_LAST = select(publication.c.state, func.count()).where(_IN_STATES, _LAST).group_by(publication.c.state)
 _ONE = select(*_STATUS).where(publication.c.publication_id == bindparam("publication_id"))
+_DOCUMENT = select(publication.c.document).where(publication.c.publication_id == bindparam("publication_id"))
 _OF_STUDIES = (
     select(
         publication.c.study_instance_uid,
@@ -265,6 +266,12 @@ async def find_publication(database: Database, publication_id: str) -> Publicati
     """One publication, or None when there is none of this id."""
     rows = await database.fetch(_ONE, publication_id=publication_id)
     return _status(rows[0]) if rows else None
+
+
+async def find_document(database: Database, publication_id: str) -> bytes:
+    """The manifest of a publication, which is there."""
+    [(document,)] = await database.fetch(_DOCUMENT, publication_id=publication_id)
+    return bytes(document)
 
 
 async def find_last_publications(

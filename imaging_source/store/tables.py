@@ -159,6 +159,45 @@ transfer_content = Table(
     Column("last_at", Text, nullable=False),
 )
 
+# Other data sets that came under the UID of an instance: `replaced` ones were the instance until another took
+# their place, `refused` ones never were. Their contents are kept, and given to nobody.
+other_version = Table(
+    "other_version",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("fate", Text, nullable=False),
+    Column("noted_at", Text, nullable=False),
+    # Whether another row keeps a file.
+    Index("other_version_by_sha256", "sha256"),
+)
+
+# Instances that were erased. What a crash left of their contents is not adopted.
+erased_instance = Table(
+    "erased_instance",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("erased_at", Text, nullable=False),
+    # Contents without a row.
+    Index("erased_instance_by_sha256", "sha256"),
+)
+
+# What the drift watch found last of a study: `kinds` with blanks between, `noticed_at` ISO 8601 in UTC.
+drift = Table(
+    "drift",
+    metadata,
+    Column("study_instance_uid", Text, primary_key=True),
+    Column("kinds", Text, nullable=False),
+    Column("noticed_at", Text, nullable=False),
+    Column("needs_person", Integer, nullable=False),
+    # What waits for a decision.
+    Index("drift_for_persons", "needs_person"),
+)
+
 # Requests for storage commitment (RAD-10): which instances, the result once it is decided, and when it is due
 # to be looked at or reported next; NULL when it was reported, or given up. `commitment_id` is made of all
 # that was asked, so that a request that comes again is the same one.

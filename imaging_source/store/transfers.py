@@ -52,10 +52,11 @@ _FORGET = delete(transfer).where(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """One association or request by which instances come; `may_reject` tells that rejection notes of its
-    sender count."""
+    sender count, `may_replace` that what it brings is newer than what is here."""
 
     sender: Sender
     may_reject: bool = False
+    may_replace: bool = True
     transfer_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from imaging_source.transactions import (
+    erasure,
     publications,
     rad10,
     rad14,
@@ -27,5 +28,6 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     rad108.SERVED,
     rad129.SERVED,
     *publications.SERVED,
+    erasure.SERVED,
 )
 SERVED_DIMSE: tuple[ServedDimse[Any, Any], ...] = (rad10.SERVED, rad14.SERVED, rad16.SERVED)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from imaging_source.domain.publishing import NotPublishable
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
+from imaging_source.store.drift import DriftReport, find_open, find_reports
 from imaging_source.store.publications import (
     PublicationState,
     PublicationStatus,
@@ -49,11 +50,13 @@ class PublicationsRequest(_Body):
     """Publications by id, of one study, or in some states; the newest first.
 
     With `last` the last one of each study alone; with `learn` the registry is asked before what became of
-    those that it had.
+    those that it had; with `for_persons` the last one of those studies alone whose manifest drifted, and a
+    person has to decide.
     """
 
     last: bool = False
     learn: bool = False
+    for_persons: bool = False
     publication_id: str = Field("", max_length=64)
     study_instance_uid: str = Field("", pattern=r"^$|" + UID_PATTERN, max_length=MAX_UID)
     states: tuple[PublicationState, ...] = tuple(PublicationState)
@@ -113,7 +116,7 @@ async def make(unit: Unit, request: MakeRequest) -> bytes:
 async def publications(unit: Unit, request: PublicationsRequest) -> dict[str, Any]:
     """What became of publications, and what is set aside."""
     parts = unit.parts
-    listed = [shown(publication) for publication in await _publications(parts, request)]
+    listed = await _reported(parts, await _publications(parts, request))
     aside = await find_set_aside(parts.database, limit=request.limit)
     return {"publications": listed, "set_aside": [*map(_shown_aside, aside)]}
 
@@ -153,6 +156,13 @@ async def _retried(parts: Parts, publication_id: str) -> str:
 async def _publications(parts: Parts, request: PublicationsRequest) -> list[PublicationStatus]:
     if request.learn:
         await _learn(parts, request.limit)
+    if request.for_persons:
+        studies = await find_open(parts.database, limit=request.limit)
+        return [
+            one
+            for study in studies
+            for one in await find_publications(parts.database, study_instance_uid=study, limit=1)
+        ]
     if request.last:
         return await find_last_publications(parts.database, states=request.states, limit=request.limit)
     if request.publication_id:
@@ -172,6 +182,23 @@ async def _learn(parts: Parts, limit: int) -> None:
     )
     for each in published:
         await reconciliation.learn(parts, each.study_instance_uid)
+
+
+async def _reported(parts: Parts, statuses: list[PublicationStatus]) -> list[dict[str, Any]]:
+    """As `shown`, with what the drift watch found of each study last."""
+    reports = await find_reports(parts.database, sorted({one.study_instance_uid for one in statuses}))
+    return [shown(one) | {"drift": _shown_drift(reports.get(one.study_instance_uid))} for one in statuses]
+
+
+def _shown_drift(report: DriftReport | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return {
+        "kinds": [str(kind) for kind in report.kinds],
+        "explanation": "; ".join(kind.explanation for kind in report.kinds),
+        "noticed_at": report.noticed_at.isoformat(timespec="milliseconds"),
+        "needs_person": report.needs_person,
+    }
 
 
 def shown(publication: PublicationStatus) -> dict[str, Any]:
@@ -195,7 +222,8 @@ def _away(reason: str) -> Unavailable:
     return Unavailable(f"{reason}; try again later")
 
 
-_PUBLISHING: Mapping[type[Exception], Callable[[str], HttpProblem]] = {
+#: Why something about a publication cannot be done.
+PUBLISHING: Mapping[type[Exception], Callable[[str], HttpProblem]] = {
     rad68.UnknownStudy: NotFound,
     NotPublishable: Conflict,
     rad68.NotWithdrawn: Conflict,
@@ -210,7 +238,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=JsonBody(PublishRequest),
         handle=publish,
         encode=json_accepted,
-        problems=_PUBLISHING,
+        problems=PUBLISHING,
     ),
     ServedRest(
         name="Manifest on demand",
@@ -220,7 +248,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         handle=make,
         event=on_demand.MANIFEST_ON_DEMAND,
         encode=json_response,
-        problems=_PUBLISHING,
+        problems=PUBLISHING,
     ),
     ServedRest(
         name="Publications",
@@ -229,7 +257,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=JsonBody(PublicationsRequest),
         handle=publications,
         encode=json_response,
-        problems=_PUBLISHING,
+        problems=PUBLISHING,
     ),
     ServedRest(
         name="Retry publication",
@@ -238,7 +266,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=JsonBody(RetryRequest),
         handle=retry,
         encode=json_accepted,
-        problems=_PUBLISHING,
+        problems=PUBLISHING,
     ),
     ServedRest(
         name="Withdraw publication",
@@ -247,7 +275,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=JsonBody(WithdrawRequest),
         handle=withdraw,
         encode=json_response,
-        problems=_PUBLISHING,
+        problems=PUBLISHING,
     ),
     ServedRest(
         name="Accept what is set aside",

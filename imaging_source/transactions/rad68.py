@@ -33,6 +33,7 @@ from imaging_source.domain.reconciliation import (
 from imaging_source.domain.selection import shareable
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
+from imaging_source.store.drift import note as note_drift
 from imaging_source.store.outbox import Enqueued, LeasedPublication
 from imaging_source.store.publications import (
     NewPublication,
@@ -169,6 +170,7 @@ async def withdraw(parts: Parts, study_instance_uid: str) -> int:
             "a manifest of the study is being sent, or nobody knows whether it was registered;"
             " withdraw again when its outcome is known"
         )
+    await note_drift(parts.database, study_instance_uid, ())
     return len(registered)
 
 
@@ -281,7 +283,8 @@ def described(
     library = None
     if coding.form is ManifestForm.MADO:
         library = coding.body_parts
-        header = completed(header, issuers, settings.publishing.institution, identity.created)
+        arrived = min(one.received_at for one in instances)
+        header = completed(header, issuers, settings.publishing.institution, arrived)
     place = Place(
         ae_title=settings.ae_title, location_uid=settings.retrieve_location_uid, url=settings.dicomweb_url
     )

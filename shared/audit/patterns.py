@@ -34,6 +34,7 @@ from shared.audit.events import (
     SECURITY_ALERT,
     SECURITY_CONFIGURATION,
     SERIES_INSTANCE_UID,
+    STUDY_DELETED,
     URI,
     AuditEvent,
     Coded,
@@ -476,6 +477,30 @@ def instances_received(
         outcome_description=description,
         purposes=purposes_of_use,
         time=time,
+    )
+
+
+def instances_deleted(
+    transaction: Coded,
+    caller: Caller,
+    outcome: Outcome,
+    number_of: Mapping[str, int],
+    *,
+    study_instance_uid: str,
+    patient_id: str,
+    description: str,
+) -> AuditEvent:
+    """Instances of one study that are erased (PS3.15 A.5.3.8); `number_of` counts them by SOP class."""
+    study = replace(study_object(study_instance_uid, sop_classes=_counts(number_of)), life_cycle=_ERASED)
+    return AuditEvent(
+        event_id=STUDY_DELETED,
+        action="D",
+        outcome=outcome,
+        event_types=(transaction,),
+        participants=http_push_participants(caller, server=True),
+        objects=(study, *_patient(patient_id)),
+        outcome_description=description,
+        purposes=purposes(caller.user),
     )
 
 

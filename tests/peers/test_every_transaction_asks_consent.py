@@ -89,7 +89,7 @@ GIVES_NOTHING = {
     **dict.fromkeys(
         (
             *("Registrations", "Register entry", "Publish", "Manifest on demand", "Publications"),
-            *("Retry publication", "Withdraw publication", "Accept what is set aside"),
+            *("Retry publication", "Withdraw publication", "Accept what is set aside", "Erase images"),
         ),
         OF_NODES,
     ),

@@ -232,8 +232,8 @@ async def close_source(opened: Source) -> None:
     opened.parts.instances.files.close()
 
 
-def a_rejection_note(title: str = "113001"):
-    """A Key Object Selection Document that rejects the CT of these tests."""
+def a_rejection_note(title: str = "113001", rejected: Sequence[str] = ("2.25.13",), **changes: str):
+    """A Key Object Selection Document that rejects CTs; the one of these tests without saying which."""
     note = an_sr(
         SOPClassUID="1.2.840.10008.5.1.4.1.1.88.59",
         SOPInstanceUID="2.25.40",
@@ -242,13 +242,16 @@ def a_rejection_note(title: str = "113001"):
     )
     note.ConceptNameCodeSequence[0].CodeValue = title
     note.ConceptNameCodeSequence[0].CodingSchemeDesignator = "DCM"
-    reference = pydicom.Dataset()
-    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = (
-        "1.2.840.10008.5.1.4.1.1.2",
-        "2.25.13",
-    )
+    for keyword, value in changes.items():
+        setattr(note, keyword, value)
+    references = []
+    for uid in rejected:
+        reference = pydicom.Dataset()
+        reference.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+        reference.ReferencedSOPInstanceUID = uid
+        references.append(reference)
     series = pydicom.Dataset()
-    series.SeriesInstanceUID, series.ReferencedSOPSequence = "2.25.12", [reference]
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = "2.25.12", references
     study = pydicom.Dataset()
     study.StudyInstanceUID, study.ReferencedSeriesSequence = "2.25.11", [series]
     note.CurrentRequestedProcedureEvidenceSequence = [study]

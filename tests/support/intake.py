@@ -113,6 +113,7 @@ async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes)
                 contents,
                 limits=settings.intake_limits,
                 character_set=settings.character_set,
+                corrections=settings.corrections,
             ),
             database,
             settings,

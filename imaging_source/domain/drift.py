@@ -1,0 +1,69 @@
+"""What became untrue of a published manifest, and who mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from enum import StrEnum
+
+
+class Drift(StrEnum):
+    """How a manifest and what it speaks of came apart."""
+
+    INSTANCES_ADDED = "instances-added"
+    INSTANCES_GONE = "instances-gone"
+    DESCRIBED_OTHERWISE = "described-otherwise"
+    NOTHING_LEFT = "nothing-left"
+    OTHER_PATIENT = "other-patient"
+    NEW_VERSION = "new-version"
+    ENDED_BY_OTHERS = "ended-by-others"
+    STUDY_LOST = "study-lost"
+    NOT_PUBLISHABLE = "not-publishable"
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether it is for a person to decide what is right."""
+        return self in _FOR_PERSONS
+
+    @property
+    def explanation(self) -> str:
+        """What happened, and what was done about it or would help, with its command."""
+        return _EXPLANATIONS[self]
+
+
+_FOR_PERSONS = frozenset({Drift.ENDED_BY_OTHERS, Drift.STUDY_LOST, Drift.NOT_PUBLISHABLE})
+_EXPLANATIONS = {
+    Drift.INSTANCES_ADDED: "instances came after the manifest was made; it is replaced",
+    Drift.INSTANCES_GONE: "instances of the manifest were rejected, set aside or erased; it is replaced",
+    Drift.DESCRIBED_OTHERWISE: (
+        "patient, study or settings are described otherwise than when the manifest was made; it is replaced"
+    ),
+    Drift.NOTHING_LEFT: "every instance of the manifest was rejected or set aside; it is withdrawn",
+    Drift.OTHER_PATIENT: "its entry was given to another patient, or its patient merged; that is followed",
+    Drift.NEW_VERSION: "others made a new version of its entry; the next manifest replaces that",
+    Drift.ENDED_BY_OTHERS: (
+        "others deprecated or removed its entry, which may have been meant;"
+        " xdsi publications STUDY_UID --retry publishes the study anew, xdsi publish STUDY_UID --withdraw"
+        " lets it be"
+    ),
+    Drift.STUDY_LOST: (
+        "it is registered, and no instance of its study is here; send the study again, or withdraw it:"
+        " xdsi publish STUDY_UID --withdraw"
+    ),
+    Drift.NOT_PUBLISHABLE: (
+        "its manifest cannot be made anew, because its instances name no patient of the affinity domain;"
+        " name the patient: xdsi publish STUDY_UID --patient ID"
+    ),
+}
+
+
+def of_references(registered: Set[str], shareable: Set[str]) -> Iterator[Drift]:
+    """How a manifest that names `registered` differs from one of what can be shared now.
+
+    For one that has to be made anew: where both name the same, they are described otherwise.
+    """
+    if shareable - registered:
+        yield Drift.INSTANCES_ADDED
+    if registered - shareable:
+        yield Drift.INSTANCES_GONE
+    if registered == shareable:
+        yield Drift.DESCRIBED_OTHERWISE

@@ -1,0 +1,171 @@
+"""Another data set under a known SOP Instance UID: a named outcome by setting, and never a silent loss."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from imaging_source.domain.corrections import CorrectionPolicy
+from imaging_source.domain.intake import Claim, Refused
+from imaging_source.maintenance.backup import _files
+from imaging_source.maintenance.scrub import scrub
+from imaging_source.store.adoption import adopt
+from imaging_source.store.catalogue import is_filled
+from imaging_source.store.tables import study
+from shared.dicom.uids import IMPLICIT_LE
+from tests.support.databases import database_place, postgres_url
+from tests.support.dicom import a_ct, part10
+from tests.support.imaging_source import a_rejection_note
+from tests.support.intake import a_transfer, an_intake
+
+__all__ = ["database_place", "postgres_url"]
+
+STUDY = "2.25.11"
+
+
+@pytest.fixture
+async def intake(tmp_path, database_place, request):
+    async with an_intake(tmp_path, database_place, corrections=request.param) as made:
+        yield made
+
+
+def by(policy: CorrectionPolicy):
+    return pytest.mark.parametrize("intake", [policy], indirect=True)
+
+
+async def keep(intake, data_set, came_by=None):
+    octets = part10(data_set)
+    return await intake.store.store_part10(intake.spooled(octets), came_by or a_transfer(), Claim())
+
+
+async def events_of(intake, came_by):
+    await intake.store.conclude(came_by, intake.trail.record)
+    return [(event.action, event.outcome.value) for event in intake.trail.events]
+
+
+async def only(intake):
+    [instance] = await intake.store.find_study(STUDY)
+    return instance
+
+
+@by(CorrectionPolicy.KEEP_FIRST)
+async def test_the_first_stays_the_other_is_kept_beside_it_and_the_sender_is_warned(intake):
+    first = await keep(intake, a_ct())
+    came_by = a_transfer()
+
+    again = await keep(intake, a_ct(PatientName="Roe^Corrected"), came_by)
+
+    assert (again.instance, again.new) == (first.instance, False)
+    assert "kept beside it" in again.warnings[0]
+    assert await only(intake) == first.instance
+    assert len(intake.kept) == 2
+    assert await events_of(intake, came_by) == [("C", 0)]
+    assert "kept beside others" in intake.trail.events[0].outcome_description
+
+
+@by(CorrectionPolicy.REPLACE)
+async def test_a_corrected_instance_takes_the_place_and_the_first_is_kept(intake):
+    await keep(intake, a_ct(StudyDescription="wrong"))
+    changed: list[str] = []
+    intake.store.on_stored.append(changed.append)
+    came_by = a_transfer()
+
+    corrected = await keep(intake, a_ct(StudyDescription="right"), came_by)
+
+    assert await only(intake) == corrected.instance
+    assert "took the place" in corrected.warnings[0]
+    assert changed == [STUDY]
+    assert len(intake.kept) == 2
+    metadata = await intake.store.metadata([corrected.instance.sop_instance_uid])
+    assert b"right" in next(iter(metadata.values()))
+    [(attributes,)] = await intake.database.fetch(study.select().with_only_columns(study.c.attributes))
+    assert b"right" in attributes
+    assert await events_of(intake, came_by) == [("U", 0)]
+    assert await is_filled(intake.database)
+
+
+@by(CorrectionPolicy.REPLACE)
+async def test_the_same_content_in_another_encoding_is_no_correction(intake):
+    first = await keep(intake, a_ct())
+
+    octets = part10(a_ct(), IMPLICIT_LE)
+    again = await intake.store.store_part10(intake.spooled(octets), a_transfer(), Claim())
+
+    assert (again.instance, again.warnings) == (first.instance, ())
+
+
+@by(CorrectionPolicy.REPLACE)
+async def test_a_correction_that_is_taken_back_ends_where_it_began(intake):
+    first = await keep(intake, a_ct())
+    await keep(intake, a_ct(StudyDescription="other"))
+
+    await keep(intake, a_ct())
+
+    assert (await only(intake)).sha256 == first.instance.sha256
+    assert len(intake.kept) == 2
+
+
+@by(CorrectionPolicy.REPLACE)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PatientID": "P2"},
+        {"StudyInstanceUID": "2.25.99"},
+        {"SeriesInstanceUID": "2.25.98"},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"},
+    ],
+)
+async def test_what_is_of_another_patient_or_place_replaces_nothing(intake, changes):
+    first = await keep(intake, a_ct())
+
+    with pytest.raises(Refused, match="under this SOP Instance UID"):
+        await keep(intake, a_ct(**changes))
+
+    assert await only(intake) == first.instance
+    assert len(intake.kept) == 1
+
+
+@by(CorrectionPolicy.REPLACE)
+async def test_a_rejection_note_is_not_replaced(intake):
+    await keep(intake, a_rejection_note())
+
+    with pytest.raises(Refused, match="key objects are not replaced"):
+        await keep(intake, a_rejection_note("113037"))
+
+
+@by(CorrectionPolicy.REPLACE)
+async def test_of_many_corrections_at_once_one_is_the_instance_and_none_is_lost(intake):
+    await keep(intake, a_ct())
+
+    await asyncio.gather(*(keep(intake, a_ct(StudyDescription=f"number {n}")) for n in range(6)))
+
+    await only(intake)
+    assert len(intake.kept) == 7
+
+
+@by(CorrectionPolicy.REPLACE)
+async def test_what_is_kept_beside_is_no_file_without_a_row_and_is_backed_up_and_scrubbed(intake):
+    await keep(intake, a_ct())
+    await keep(intake, a_ct(StudyDescription="other"))
+
+    assert await adopt(intake.store, intake.trail.record, node="XDSI") == 0
+
+    assert len(intake.kept) == 2
+    digests = {path.stem for path in intake.kept}
+    assert {sha256 async for sha256, _ in _files(intake.database)} == digests
+    walk = scrub(intake.database, intake.store.files, intake.trail)
+    assert {sha256 async for sha256, _, _ in walk} == digests
+
+
+@by(CorrectionPolicy.REPLACE)
+async def test_an_adopted_file_replaces_nothing(intake):
+    first = await keep(intake, a_ct())
+    spooled = intake.spooled(part10(a_ct(StudyDescription="of an older day")))
+    intake.store.files.place(spooled)
+    spooled.path.unlink()
+
+    await adopt(intake.store, intake.trail.record, node="XDSI")
+
+    assert await only(intake) == first.instance
+    assert len(intake.kept) == 2
