@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +13,10 @@ from hypothesis import settings
 from tests.support.timeouts import pytest_timeout_cancel_timer, pytest_timeout_set_timer
 
 __all__ = ["pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
+
+# What is compiled once need not be again by each of the hundreds of processes that tests start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A slow machine is no failure: nothing here is asserted about time.
 settings.register_profile("xdsi", deadline=None)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from cryptography import x509
@@ -18,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from shared.ebrim.model import Code
 from shared.security.issuer import AssertionContent, AssertionIssuer
 from shared.security.peer_certificate import node_from_der
+from tests.support.own_folders import own_folder
 from xdsi.certificates import Community, create_community, trust_each_other
 
 AUDIENCE = "urn:oid:1.3.6.1.4.1.21367.2005.13.20.1000"
@@ -30,16 +28,10 @@ NURSE = Code("NURSE", LOCAL_ROLES, "Nurse")
 TREATMENT = Code("TREAT", "2.16.840.1.113883.5.8", "treatment")
 
 
-def _folder() -> Path:
-    folder = Path(mkdtemp(prefix="xdsi-certificates-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 @cache
 def communities() -> tuple[Community, Community]:
     """North and South, which trust each other's authorities; made once per process."""
-    folder = _folder()
+    folder = own_folder("xdsi-certificates-")
     north, south = (create_community(folder / name, name.title()) for name in ("north", "south"))
     trust_each_other(north, south)
     return north, south
@@ -48,7 +40,7 @@ def communities() -> tuple[Community, Community]:
 @cache
 def stranger() -> Community:
     """A community that nobody trusts."""
-    return create_community(_folder(), "Stranger")
+    return create_community(own_folder("xdsi-certificates-"), "Stranger")
 
 
 @cache

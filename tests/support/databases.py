@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ import pytest
 from shared.store import migration, schema
 from shared.store.engine import Database
 from shared.store.opening import open_database
-from tests.support.postgres import postgres_url
+from tests.support.own_folders import own_folder
+from tests.support.postgres import copy_database, database_url, drop_later, postgres_url
 
 __all__ = ["THINGS", "DatabasePlace", "database_place", "postgres_url"]
 
@@ -28,19 +28,24 @@ THINGS = "tests.support:migrations"
 
 @dataclass(frozen=True)
 class DatabasePlace:
-    """Where a test's database is: its own file, or a schema of its own in the shared cluster."""
+    """Where a test's database is: its own file, or the schema `name` at `url`.
+
+    Where a `cluster` is given, the database at `url` is made in it with its first use.
+    """
 
     url: str | None
     folder: Path
     name: str
+    cluster: str | None = None
 
     async def open(self, migrations: str, *, plans_kept: bool = False) -> Database:
         """Open the database; what it holds stays between two openings.
 
-        A new file is a copy of one that the revisions made: they are carried out once, not for every test.
+        A new one is a copy of what the revisions made: they are carried out once, not for every test.
         """
         if self.url is None and not self.folder.exists():
             await _copy(migrations, self.folder, self.name)
+        await self._make(migrations)
         return await open_database(
             self.url,
             folder=self.folder,
@@ -49,6 +54,12 @@ class DatabasePlace:
             plans_kept=plans_kept,
         )
 
+    async def _make(self, migrations: str | None = None) -> None:
+        if self.cluster is not None and self.url is not None and self.url not in _DATABASES:
+            template = None if migrations is None else await _template(self.cluster, migrations, self.name)
+            await copy_database(self.cluster, self.url, template)
+            _DATABASES.add(self.url)
+
     async def execute(self, statements: Sequence[str]) -> None:
         """Carry out statements behind the back of a database that is closed."""
         if self.url is None:
@@ -56,6 +67,7 @@ class DatabasePlace:
                 for statement in statements:
                     file.execute(statement)
             return
+        await self._make()
         connection = await asyncpg.connect(self.url, server_settings={"search_path": self.name})
         try:
             for statement in statements:
@@ -79,6 +91,7 @@ class DatabasePlace:
                 with closing(sqlite3.connect(self.folder / f"{self.name}.sqlite3")) as file, file:
                     file.executemany(statement, values)
                 continue
+            await self._make()
             connection = await asyncpg.connect(self.url, server_settings={"search_path": self.name})
             try:
                 await connection.executemany(statement, values)
@@ -86,24 +99,49 @@ class DatabasePlace:
                 await connection.close()
 
 
-#: Files that the revisions made, by the revisions and the last of them; for the life of the test process.
-_MADE: dict[tuple[str, str, str], Path] = {}
-_KEPT = tempfile.TemporaryDirectory(prefix="xdsi-databases-")
+#: Files and databases that the revisions made, by the revisions and the last of them; for the life of the
+#: test process.
+_MADE: dict[tuple[str, ...], Path] = {}
+_TEMPLATES: dict[tuple[str, ...], str] = {}
+#: URLs of the databases that exist.
+_DATABASES: set[str] = set()
+
+
+def _made_by(migrations: str) -> tuple[str, ...]:
+    return (migrations, schema.latest(migrations), migration.HEAD)
 
 
 async def _copy(migrations: str, folder: Path, name: str) -> None:
-    made_by = (migrations, schema.latest(migrations), migration.HEAD)
+    made_by = _made_by(migrations)
     made = _MADE.get(made_by)
     if made is None:
-        place = Path(_KEPT.name) / "-".join(made_by).replace(":", ".")
+        place = own_folder("xdsi-databases-") / "made"
         await (await open_database(None, folder=place, migrations=migrations, name="made")).close()
         made = _MADE[made_by] = place / "made.sqlite3"
     folder.mkdir(mode=0o700, parents=True)
     shutil.copyfile(made, folder / f"{name}.sqlite3")
 
 
+async def _template(cluster: str, migrations: str, name: str) -> str:
+    made_by = (cluster, name, *_made_by(migrations))
+    if made_by not in _TEMPLATES:
+        url = database_url(cluster, f"template_{len(_TEMPLATES)}")
+        await copy_database(cluster, url, None)
+        await (await open_database(url, folder=Path(), migrations=migrations, name=name)).close()
+        _TEMPLATES[made_by] = url
+    return _TEMPLATES[made_by]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_place(request: pytest.FixtureRequest, tmp_path: Path) -> DatabasePlace:
+def database_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DatabasePlace]:
     """A fresh, empty place."""
-    url = None if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    return DatabasePlace(url=url, folder=tmp_path / "database", name=f"test_{uuid.uuid4().hex}")
+    folder = tmp_path / "database"
+    if request.param == "sqlite":
+        yield DatabasePlace(url=None, folder=folder, name="test")
+        return
+    cluster = request.getfixturevalue("postgres_url")
+    url = database_url(cluster, f"test_{uuid.uuid4().hex}")
+    yield DatabasePlace(url=url, folder=folder, name="test", cluster=cluster)
+    if url in _DATABASES:
+        _DATABASES.remove(url)
+        drop_later(url)

@@ -97,6 +97,9 @@ class Registrations(RuleBasedStateMachine):
     def attempt(self, which: list[tuple[Provision, str]], names: list[str], *, first: bool) -> None:
         """Attempts at the same time, all answered by the answers of `names` in turn."""
         self.house.registry.answers = [ANSWERS[name] for name in names]
+        if first and names[0] == "duplicate":
+            # It has another one of this id, and not this one: nothing was asked before.
+            self.refused.add(which[0][0].provision_id)
         unit = self.house.unit
 
         async def together() -> list[registration.RegistrationOutcome]:
