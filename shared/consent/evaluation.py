@@ -12,7 +12,7 @@ A permission to query or to retrieve closes the list for both: who may not find 
 either. What expired is as if it had never been. Of identities that were merged each is decided by itself, by
 its own policies and the default, and every one of them must permit: one without a policy is as closed as the
 default. A break is for the person, and so for all of them. A caller without a user has no role, organisation
-or purpose.
+or purpose. An assertion that is bound to another patient is a no before all of these.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from functools import lru_cache
 
 import cedarpy
 
+from shared.consent.binding import bound
 from shared.consent.cedar import Answer, Subject, ask, condition_set, policy_set, subject_of
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.policy import DISCLOSURES, Effect, Policy, PolicyError, read_policy
@@ -74,8 +75,10 @@ def decide_with(
     PolicyError
         Two of the policies have the same id.
     """
-    codes = [resource.confidentiality for resource in resources]
-    return _Ready(policies, identities, default, now).decide(subject_of(caller.user), action, codes)
+    listed = tuple(resources)
+    codes = [resource.confidentiality for resource in listed]
+    decisions = _Ready(policies, identities, default, now).decide(subject_of(caller.user), action, codes)
+    return bound(decisions, listed, caller, identities)
 
 
 class PolicyDecisions:
@@ -113,8 +116,10 @@ class PolicyDecisions:
             return (UNREADABLE,) * len(codes)
         subject = (_person_of if ready.looks_at_persons else _subject_of)(caller.user)
         if ready.unseen(subject, action, codes) > ASKED_ON_THE_LOOP:
-            return await asyncio.to_thread(ready.decide, subject, action, codes)
-        return ready.decide(subject, action, codes)
+            decisions = await asyncio.to_thread(ready.decide, subject, action, codes)
+        else:
+            decisions = ready.decide(subject, action, codes)
+        return bound(decisions, resources, caller, identities)
 
     def look_at_documents(
         self, policies: tuple[Policy, ...] | tuple[str, ...], identities: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import httpx2
 
+from shared.consent.binding import bound
 from shared.consent.decision import Action, Consent, Decision, Resource
 from shared.consent.directory import ConsentDecisions, Fetch, registry_policies
 from shared.consent.policy import MAX_POLICIES, PatientPolicies, Policy, PolicyError, new_policy
@@ -34,8 +35,8 @@ class Unasked:
     async def decide(
         self, caller: Caller, action: Action, resources: tuple[Resource, ...]
     ) -> tuple[Decision, ...]:
-        """Permit each resource."""
-        return (UNASKED,) * len(resources)
+        """Permit each resource, but of another patient than the assertion is bound to."""
+        return bound((UNASKED,) * len(resources), resources, caller)
 
 
 def open_consent(settings: ServiceSettings, http: httpx2.AsyncClient) -> Consent:

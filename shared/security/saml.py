@@ -1,7 +1,12 @@
 """What an assertion says (SAML 2.0 core 2; ITI TF-2 3.40.4.1.2), read from verified octets.
 
 Values are collected across statements and attributes of the same name; a mandatory part that is absent or
-malformed is InvalidSecurityToken. `xsi:type` is not looked at: senders spell it in every way.
+malformed is InvalidSecurityToken.
+
+What is read beside the form of ITI TF-2 3.40, each in one place: `xsi:type` is not looked at, senders spell
+it in every way; `PurposeForUse` and the home community of the United States (`_PURPOSES`, `_OTHER_NAMES`);
+the structure of a French VIHF (`_OTHER_NAMES`) and the type of its patient's id (`_patient`); a role or
+purpose as plain text (`_plain`); the delegate of a Swiss assistant (`_conditions`).
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from shared.ebrim.identifiers import is_cx
 from shared.ebrim.model import Code
 from shared.faults import SecurityFault
 from shared.security.caller import User
@@ -26,9 +32,20 @@ ROLE = "urn:oasis:names:tc:xacml:2.0:subject:role"
 PURPOSE_OF_USE = "urn:oasis:names:tc:xspa:1.0:subject:purposeofuse"
 RESOURCE_ID = "urn:oasis:names:tc:xacml:2.0:resource:resource-id"
 
+#: Other names of attributes, read where the own one has no value.
+_OTHER_NAMES = {
+    HOME_COMMUNITY_ID: "urn:nhin:names:saml:homeCommunityId",
+    ORGANIZATION_ID: "Identifiant_Structure",
+}
+
 _ROLES = (qname("hl7:Role"),)
 # Senders of the older United States profiles write PurposeForUse.
 _PURPOSES = (qname("hl7:PurposeOfUse"), qname("hl7:PurposeForUse"))
+
+#: Conditions that are looked at, or bind somebody else than who relies on an assertion (SAML 2.0 core 2.5.1).
+_CONDITIONS = frozenset(map(qname, ("saml:AudienceRestriction", "saml:OneTimeUse", "saml:ProxyRestriction")))
+#: It says who acts for the subject, and asks nothing of who relies on it.
+_DELEGATE = "{urn:oasis:names:tc:SAML:2.0:conditions:delegation}Delegate"
 
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})")
 
@@ -76,7 +93,7 @@ def read(root: Element) -> VerifiedAssertion:
     SecurityFault
         InvalidSecurityToken: a mandatory part is absent or malformed.
     """
-    conditions = _one(root, "saml:Conditions")
+    conditions = _conditions(root)
     _authentication(root)
     return VerifiedAssertion(
         user=_user(root),
@@ -88,6 +105,15 @@ def read(root: Element) -> VerifiedAssertion:
         confirmations=_confirmations(root),
         one_time_use=conditions.find("saml:OneTimeUse", NS) is not None,
     )
+
+
+def _conditions(root: Element) -> Element:
+    conditions = _one(root, "saml:Conditions")
+    for condition in elements(conditions):
+        delegates = [child.tag == _DELEGATE for child in elements(condition)]
+        if condition.tag not in _CONDITIONS and not (delegates and all(delegates)):
+            raise _invalid("a condition that is not understood; nothing is taken under it")
+    return conditions
 
 
 def confirmation_methods(root: Element) -> frozenset[str]:
@@ -193,19 +219,19 @@ def _confirmation(data: Element | None) -> Confirmation:
 
 def _user(root: Element) -> User:
     name_id = _one(root, "saml:Subject/saml:NameID")
-    attributes = _attributes(root)
+    attributes, issuer = _attributes(root), issuer_of(root)
     return User(
         name_id=_text(name_id),
-        issuer=issuer_of(root),
+        issuer=issuer,
         assertion_id=root.get("ID", ""),
         alias=name_id.get("SPProvidedID", ""),
         subject_id=", ".join(_texts(attributes, SUBJECT_ID)),
         organization=", ".join(_texts(attributes, ORGANIZATION)),
         organization_ids=_texts(attributes, ORGANIZATION_ID),
         home_community_id=_single(attributes, HOME_COMMUNITY_ID),
-        roles=tuple(_codes(attributes.get(ROLE, ()), _ROLES)),
-        purposes=tuple(_codes(attributes.get(PURPOSE_OF_USE, ()), _PURPOSES)),
-        resource_ids=_texts(attributes, RESOURCE_ID),
+        roles=tuple(_codes(attributes.get(ROLE, ()), _ROLES, issuer)),
+        purposes=tuple(_codes(attributes.get(PURPOSE_OF_USE, ()), _PURPOSES, issuer)),
+        resource_ids=tuple(map(_patient, _texts(attributes, RESOURCE_ID))),
     )
 
 
@@ -214,7 +240,14 @@ def _attributes(root: Element) -> dict[str, list[Element]]:
     for attribute in root.iterfind("saml:AttributeStatement/saml:Attribute", NS):
         values = attribute.findall("saml:AttributeValue", NS)
         collected.setdefault(attribute.get("Name", ""), []).extend(values)
+    for name, other in _OTHER_NAMES.items():
+        if not _says_something(collected.get(name, ())):
+            collected[name] = collected.get(other, [])
     return collected
+
+
+def _says_something(values: Sequence[Element]) -> bool:
+    return any(len(value) or text(value) for value in values)
 
 
 def _texts(attributes: dict[str, list[Element]], name: str) -> tuple[str, ...]:
@@ -230,9 +263,25 @@ def _single(attributes: dict[str, list[Element]], name: str) -> str:
     return values[0] if values else ""
 
 
-def _codes(values: Sequence[Element], tags: tuple[str, ...]) -> Iterator[Code]:
+def _patient(resource_id: str) -> str:
+    """A CX without the type of its id, `…&ISO^NH`, which a French one has."""
+    untyped = re.sub(r"(&ISO)\^[^^&]*", r"\1", resource_id)
+    return untyped if is_cx(untyped) else resource_id
+
+
+def _plain(value: str, issuer: str) -> Code:
+    """A role or purpose as plain text, in a code system that is its issuer's own: `physician^^<issuer>`."""
+    if "^" in value or not value.isprintable():
+        raise _invalid("a role or purpose as plain text holds a character that no code has")
+    return Code(value, issuer)
+
+
+def _codes(values: Sequence[Element], tags: tuple[str, ...], issuer: str) -> Iterator[Code]:
     for value in values:
         coded = list(elements(value))
+        if not coded and (plain := text(value)):
+            yield _plain(plain, issuer)
+            continue
         if len(coded) != 1 or coded[0].tag not in tags:
             raise _invalid("a role or purpose must be one CE element of urn:hl7-org:v3")
         yield _code(coded[0])

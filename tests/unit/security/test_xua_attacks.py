@@ -543,7 +543,24 @@ CASES: dict[str, tuple[str, bytes]] = {
     "a role without code": ("InvalidSecurityToken", alone(again(b'code="RAD-PHYS"', b'code=""'))),
     "a role without system": ("InvalidSecurityToken", alone(again(b' codeSystem="2.999.40.1"', b""))),
     "two home communities": ("InvalidSecurityToken", alone(again(AUTHN, AUTHN + TWO_COMMUNITIES))),
-    "a role as text": ("InvalidSecurityToken", alone(again(ROLE, b"RAD-PHYS"))),
+    "a role as text that names a code system": (
+        "InvalidSecurityToken",
+        alone(again(ROLE, b"RAD-PHYS^^2.999.40.1")),
+    ),
+    "an empty role": ("InvalidSecurityToken", alone(again(ROLE, b" "))),
+    "a condition that nobody knows": (
+        "InvalidSecurityToken",
+        alone(
+            again(
+                b"</saml:Conditions>",
+                b'<saml:Condition><x xmlns="urn:x"/></saml:Condition></saml:Conditions>',
+            )
+        ),
+    ),
+    "a condition without a word": (
+        "InvalidSecurityToken",
+        alone(again(b"</saml:Conditions>", b"<saml:Condition/></saml:Conditions>")),
+    ),
     "a role of another namespace": (
         "InvalidSecurityToken",
         alone(again(ROLE, ROLE.replace(b"urn:hl7-org:v3", b"urn:other"))),
