@@ -22,9 +22,11 @@ OPENING_SYNCS = 7
 
 
 def places(long: bool) -> list[dict[str, object]]:
+    """Each point, before or after it; both in the long form, and where the answer leaves."""
     found: list[dict[str, object]] = []
     for point in POINTS:
-        for when in ("before", "after"):
+        both = long or point == POINTS[-1]
+        for when in ("before", "after") if both else (random.choice(("before", "after")),):
             hits = {1, random.randint(1, 4)} if long or point.endswith("Sink.write") else {1}
             if point.endswith(":sync"):
                 hits = {OPENING_SYNCS + number for number in (1, 2, 3)}
