@@ -38,6 +38,8 @@ HOSTS = ("localhost", "127.0.0.1", "::1")
 AUTHORITY_LIFETIME = timedelta(days=3650)
 CERTIFICATE_LIFETIME = timedelta(days=730)
 RENEWAL = timedelta(days=30)
+#: For how long a revocation list holds; to be made anew before.
+LIST_LIFETIME = timedelta(days=90)
 # Browsers import nothing without one. It keeps no secret: the same key lies beside without.
 PASSWORD = "xdsi"  # noqa: S105
 # Clocks of machines that try things out together differ by more than those of a hospital.
@@ -151,35 +153,120 @@ def create_node(
     pair = Pair(certificate=folder / f"{file_name}.pem", key=folder / f"{file_name}.key")
     issuer = _certificate(authority.certificate)
     if not _good(pair, issuer, hosts):
-        key = _key(pair.key)
-        builder = _builder(
-            _name(_organization(issuer), common_name), issuer.subject, key, CERTIFICATE_LIFETIME
-        )
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_usage(), critical=True)
-        builder = builder.add_extension(
-            x509.ExtendedKeyUsage((ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)),
-            critical=False,
-        )
-        builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_host, hosts))), critical=False)
-        builder = builder.add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(_public(issuer)), critical=False
-        )
-        certificate = builder.sign(_private(authority.key), SHA256())
-        _write(pair.certificate, certificate.public_bytes(Encoding.PEM), mode=0o644)
+        _write_node(pair, common_name, _key(pair.key), authority=authority, hosts=hosts)
     return pair
+
+
+def _write_node(
+    pair: Pair, common_name: str, key: ec.EllipticCurvePrivateKey, *, authority: Pair, hosts: Sequence[str]
+) -> None:
+    issuer = _certificate(authority.certificate)
+    builder = _builder(_name(_organization(issuer), common_name), issuer.subject, key, CERTIFICATE_LIFETIME)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(), critical=True)
+    builder = builder.add_extension(
+        x509.ExtendedKeyUsage((ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)),
+        critical=False,
+    )
+    builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_host, hosts))), critical=False)
+    builder = builder.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(_public(issuer)), critical=False
+    )
+    certificate = builder.sign(_private(authority.key), SHA256())
+    _write(pair.certificate, certificate.public_bytes(Encoding.PEM), mode=0o644)
+
+
+def renew(folder: Path, *, new_key: bool = False) -> tuple[Path, ...]:
+    """Make the certificates of the node and the assertion provider in `folder` anew, before their time; what
+    was made. With `new_key` their keys too. Hosts stay as they were.
+
+    Raises
+    ------
+    OSError, ValueError
+        There is no authority with its key, or a PEM file cannot be read.
+    """
+    authority = Pair(certificate=folder / "ca.pem", key=folder / "ca.key")
+    issuer = _certificate(authority.certificate)
+    _private(authority.key)
+    name = _organization(issuer)
+    renewed = []
+    for file_name in ("node", "idp"):
+        certificate, key = folder / f"{file_name}.pem", folder / f"{file_name}.key"
+        if not certificate.exists():
+            continue
+        pair = Pair(certificate=certificate, key=key)
+        private = _new_key(key) if new_key else _key(key)
+        if file_name == "node":
+            hosts = [str(host.value) for host in sorted(_named(_certificate(certificate)), key=repr)]
+            _write_node(pair, f"{name} node", private, authority=authority, hosts=hosts)
+        else:
+            _write_provider(pair, name, private)
+        renewed.append(certificate)
+    create_community(folder, name, ())
+    return tuple(renewed)
+
+
+def revoke(folder: Path, *certificates: Path, now: datetime | None = None) -> Path:
+    """Take certificates back: add them to the revocation list of the authority in `folder`, `crl.pem`, which
+    is signed anew for `LIST_LIFETIME` in any case; its path.
+
+    Raises
+    ------
+    OSError, ValueError
+        There is no authority with its key, a PEM file cannot be read, or a certificate is of another one.
+    """
+    now = now or datetime.now(UTC)
+    issuer, key = _certificate(folder / "ca.pem"), _private(folder / "ca.key")
+    path = folder / "crl.pem"
+    before = x509.load_pem_x509_crl(path.read_bytes()) if path.exists() else None
+    revoked = {one.serial_number: one for one in before or ()}
+    for each in map(_certificate, certificates):
+        if not _issued_by(each, issuer):
+            raise ValueError(f"{each.subject.rfc4514_string()} was not issued by the authority in {folder}")
+        revoked.setdefault(
+            each.serial_number,
+            x509.RevokedCertificateBuilder().serial_number(each.serial_number).revocation_date(now).build(),
+        )
+    number = (
+        1
+        if before is None
+        else before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number + 1
+    )
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(now)
+        .next_update(now + LIST_LIFETIME)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(_public(issuer)), critical=False)
+    )
+    for one in revoked.values():
+        builder = builder.add_revoked_certificate(one)
+    _write(path, builder.sign(key, SHA256()).public_bytes(Encoding.PEM), mode=0o644)
+    return path
+
+
+def revoked_serials(folder: Path) -> frozenset[int]:
+    """The serial numbers that the authority in `folder` took back; raises OSError, ValueError."""
+    path = folder / "crl.pem"
+    if not path.exists():
+        return frozenset()
+    return frozenset(one.serial_number for one in x509.load_pem_x509_crl(path.read_bytes()))
 
 
 def _create_provider(folder: Path, name: str) -> Pair:
     pair = Pair(certificate=folder / "idp.pem", key=folder / "idp.key")
     if not _current(pair):
-        key = _key(pair.key)
-        subject = _name(name, "assertion provider")
-        builder = _builder(subject, subject, key, CERTIFICATE_LIFETIME)
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_usage(), critical=True)
-        _write(pair.certificate, builder.sign(key, SHA256()).public_bytes(Encoding.PEM), mode=0o644)
+        _write_provider(pair, name, _key(pair.key))
     return pair
+
+
+def _write_provider(pair: Pair, name: str, key: ec.EllipticCurvePrivateKey) -> None:
+    subject = _name(name, "assertion provider")
+    builder = _builder(subject, subject, key, CERTIFICATE_LIFETIME)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(), critical=True)
+    _write(pair.certificate, builder.sign(key, SHA256()).public_bytes(Encoding.PEM), mode=0o644)
 
 
 def _bundled(node: Pair, authority: Pair) -> bytes:
@@ -314,8 +401,10 @@ def _private(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:
     """The private key in `path`, made when absent: a renewed certificate keeps its key."""
-    if path.exists():
-        return _private(path)
+    return _private(path) if path.exists() else _new_key(path)
+
+
+def _new_key(path: Path) -> ec.EllipticCurvePrivateKey:
     key = ec.generate_private_key(ec.SECP256R1())
     _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
     return key

@@ -63,7 +63,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("xdsi.validate", "Say what kind of thing a file is, and what is wrong with it, by clause."),
     "certificates": (
         "xdsi.make_certificates",
-        "Certificates for trying out: an authority, nodes, an assertion provider.",
+        "A small authority: make, renew, revoke and list certificates of nodes and an assertion provider.",
     ),
     "assertion": ("xdsi.assertion", "An assertion about a user, for trying out: the pages and curl take it."),
 }

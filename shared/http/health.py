@@ -76,8 +76,8 @@ def health_routes(
     if certificate is not None:
         shown.gauge(
             "certificate_end_seconds",
-            "When our certificate ends, seconds since 1970",
-            partial(float, end_of(certificate).timestamp()),
+            "When our certificate ends, seconds since 1970; 0 when its file cannot be read",
+            partial(_end, certificate),
         )
     details = {} if trail is None else {"audit trail": trail.details}
 
@@ -109,6 +109,14 @@ def health_routes(
 
     pages = zip(PAGES, (live, ready, show_metrics), strict=True)
     return [Route(path, page, methods=["GET"]) for path, page in pages]
+
+
+def _end(certificate: Path) -> float:
+    # Read each time, as a few kilobytes: a renewed one is in use without a restart.
+    try:
+        return end_of(certificate).timestamp()
+    except (OSError, ValueError):
+        return 0.0
 
 
 class ProbedAlone:

@@ -23,9 +23,9 @@ class NodeList:
         An entry is neither; `setting` is where it was given.
     """
 
-    def __init__(self, entries: Iterable[str], setting: str, *, own: Iterable[str] = ()) -> None:
+    def __init__(self, entries: Iterable[str], setting: str) -> None:
         nodes = [entry.strip() for entry in entries]
-        self._fingerprints = {entry.lower() for entry in nodes if is_fingerprint(entry)} | set(own)
+        self._fingerprints = {entry.lower() for entry in nodes if is_fingerprint(entry)}
         self._subjects = {_dn(entry, setting) for entry in nodes if not is_fingerprint(entry)}
 
     def __contains__(self, node: Node) -> bool:

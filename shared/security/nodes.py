@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shared.faults import NodeRefused
 from shared.security.caller import Node
 from shared.security.doors import Right
+from shared.security.file_watch import FileWatch
 from shared.security.node_list import normal_dn
 from shared.settings.kinds import HomeCommunityId, Oid
 from shared.telemetry.log import logger
@@ -238,40 +238,23 @@ class WatchedRegister:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._looked = monotonic()
-        self._stamp = _stamp(path)
+        self._watch = FileWatch([path], look_seconds=LOOK_SECONDS)
         self._register = NodeRegister() if path is None else read_register(path)
 
     @property
     def now(self) -> NodeRegister:
         """The register; a file that was changed is read first."""
-        if self._path is not None and monotonic() - self._looked >= LOOK_SECONDS:
-            self._looked = monotonic()
-            self._look(self._path)
+        if self._path is not None and self._watch.changed():
+            self._read_again(self._path)
         return self._register
 
-    def _look(self, path: Path) -> None:
-        stamp = _stamp(path)
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
+    def _read_again(self, path: Path) -> None:
         try:
             self._register = read_register(path)
         except RegisterError as error:
             _log.error("the register of nodes cannot be read; the one before holds on", reason=str(error))
         else:
             _log.warning("the register of nodes was changed", nodes=len(self._register.nodes))
-
-
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """By what a changed file is known: a new one in its place has another number."""
-    if path is None:
-        return None
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def refusal(node: Node, entry: RegisteredNode | None, door: str, right: Right) -> NodeRefused:

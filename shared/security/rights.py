@@ -9,12 +9,21 @@ community have all rights; other nodes have those for which a setting names them
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from shared.faults import NodeRefused
 from shared.security.caller import Node
 from shared.security.doors import DOORS, REJECTION_NOTE, Right
+from shared.security.file_watch import FileWatch
 from shared.security.node_list import NodeList, is_fingerprint, normal_dn
-from shared.security.nodes import NodeRegister, RegisteredNode, RegisterError, WatchedRegister, refusal
+from shared.security.nodes import (
+    LOOK_SECONDS,
+    NodeRegister,
+    RegisteredNode,
+    RegisterError,
+    WatchedRegister,
+    refusal,
+)
 from shared.security.peer_certificate import fingerprint_of
 from shared.settings import ServiceSettings, SettingsError
 
@@ -38,8 +47,10 @@ class Rights:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._tls = settings.tls.enabled
+        self._certificate = settings.tls.certificate
+        self._renewal = FileWatch([self._certificate], look_seconds=LOOK_SECONDS)
         self._own = frozenset(_own(settings))
-        self._community = NodeList(settings.community_nodes, "XDSI_COMMUNITY_NODES", own=self._own)
+        self._community = NodeList(settings.community_nodes, "XDSI_COMMUNITY_NODES")
         self._named = {right: NodeList(settings.named_nodes(right), right.setting) for right in Right}
         try:
             self._watched = WatchedRegister(settings.nodes)
@@ -58,11 +69,18 @@ class Rights:
         if not self._tls:
             return node.is_on_this_machine
         if not (register := self.register):
-            return node in self._community
+            return self._is_own(node) or node in self._community
         entry = register.entry(node)
         if entry is None:
-            return node.fingerprint in self._own
+            return self._is_own(node)
         return entry.speaks_for_community
+
+    def _is_own(self, node: Node) -> bool:
+        """Whether it shows our certificate: the present one, or one before, by which connections are open."""
+        if self._certificate is not None and self._renewal.changed():
+            with suppress(OSError, ValueError):
+                self._own |= {fingerprint_of(self._certificate)}
+        return node.fingerprint in self._own
 
     def may(self, node: Node, door: str, right: Right | None = None) -> bool:
         """Whether `node` has the right that `door` needs: `right`, or what the table says."""

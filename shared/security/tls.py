@@ -8,14 +8,17 @@ accepted itself, as an authority's signature is (both models of 3.19.6.1).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
 from shared.security.caller import Node
+from shared.security.file_watch import FileWatch
 from shared.security.peer_certificate import node_from_der
+from shared.security.revocation import CertificateRefusedError, Revocations
 from shared.settings import SettingsError, TlsSettings
 from shared.telemetry.log import logger
 
@@ -23,6 +26,15 @@ _log = logger(__name__)
 
 # TLS 1.3 brings its own suites; these are for 1.2. No CBC, no static key exchange.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+_OF_BOTH = ("check_hostname", "minimum_version", "maximum_version")
+
+#: How often it is looked whether a file was changed.
+LOOK_SECONDS = 2.0
+
+#: Tells by its certificate whether a node may answer where it is called.
+Known = Callable[[Node], bool]
 
 
 def server_context(tls: TlsSettings) -> ssl.SSLContext:
@@ -33,13 +45,7 @@ def server_context(tls: TlsSettings) -> ssl.SSLContext:
     SettingsError
         A file is absent, unreadable, expired, or key and certificate do not belong together.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER, tls)
-    context.num_tickets = 0
-    return context
-
-
-#: Tells by its certificate whether a node may answer where it is called.
-Known = Callable[[Node], bool]
+    return WatchedContext(ssl.PROTOCOL_TLS_SERVER, tls=tls)
 
 
 def client_context(tls: TlsSettings, *, known: Known | None = None) -> ssl.SSLContext:
@@ -55,33 +61,113 @@ def client_context(tls: TlsSettings, *, known: Known | None = None) -> ssl.SSLCo
     SettingsError
         As for `server_context`.
     """
-    context = _context(ssl.PROTOCOL_TLS_CLIENT, tls)
-    context.hostname_checks_common_name = False
+    context = WatchedContext(ssl.PROTOCOL_TLS_CLIENT, tls=tls, known=known)
     context.check_hostname = tls.check_host_names
-    if known is not None:
-        context.sslobject_class = _knowing(known)
     return context
 
 
-def _knowing(known: Known) -> type[ssl.SSLObject]:
-    class Knowing(ssl.SSLObject):
+class WatchedContext(ssl.SSLContext):
+    """A context whose files may change: each handshake that begins is by what they hold then.
+
+    Connections that are open go on. Files that cannot be used are an error of the log, and what was read
+    before holds on. What is set of this context (ALPN, suites, versions, whether host names are checked)
+    holds for connections that begin after.
+    """
+
+    def __new__(cls, protocol: int, **_: Any) -> WatchedContext:  # noqa: D102  # as its base is made
+        return super().__new__(cls, protocol)
+
+    def __init__(self, protocol: int, *, tls: TlsSettings, known: Known | None = None) -> None:
+        self._protocol = protocol
+        self._tls = tls
+        self._known = known
+        self._set: dict[str, Any] = {}
+        self._watch = FileWatch(
+            [tls.certificate, tls.key, tls.trust, tls.revocation_lists], look_seconds=LOOK_SECONDS
+        )
+        self._current = _context(protocol, tls, known)
+        # Looked at from outside it is as strict as what it hands on to.
+        _restrict(self)
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        """Begin a connection, as `ssl.SSLContext.wrap_bio` does."""
+        return self._now().wrap_bio(*args, **options)
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """Begin a connection, as `ssl.SSLContext.wrap_socket` does."""
+        return self._now().wrap_socket(*args, **options)
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        """Offer these protocols."""
+        self._hand_on("set_alpn_protocols", list(alpn_protocols))
+
+    def set_ciphers(self, ciphers: str) -> None:
+        """Offer these suites."""
+        self._hand_on("set_ciphers", ciphers)
+
+    def _hand_on(self, method: str, value: Any) -> None:
+        self._set[method] = value
+        getattr(self._current, method)(value)
+
+    def _now(self) -> ssl.SSLContext:
+        if self._watch.changed():
+            try:
+                self._current = _context(self._protocol, self._tls, self._known)
+                for method, value in self._set.items():
+                    getattr(self._current, method)(value)
+            except SettingsError as error:
+                _log.error("changed TLS files cannot be used; those before hold on", reason=str(error))
+            else:
+                _log.warning("TLS files were changed, and are in use")
+        current = self._current
+        for name in _OF_BOTH:
+            if getattr(current, name) != getattr(self, name):
+                setattr(current, name, getattr(self, name))
+        return current
+
+
+def _checking(
+    revocations: Revocations, known: Known | None
+) -> tuple[type[ssl.SSLObject], type[ssl.SSLSocket]]:
+    """What checks a peer further when its chain was found good, for coroutines and for threads."""
+
+    def check(der: bytes | None) -> None:
+        revocations.check(der)
+        if known is not None and not known(node := node_from_der(der, "")):
+            _log.error(
+                "a node that may not answer here; XDSI_COMMUNITY_NODES or XDSI_NODES names those of this "
+                "community",
+                subject=node.subject,
+                fingerprint=node.fingerprint,
+            )
+            raise CertificateRefusedError("the certificate is of no node that may answer here")
+
+    class CheckedObject(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
-            node = node_from_der(self.getpeercert(binary_form=True), "")
-            if not known(node):
-                _log.error(
-                    "a node that may not answer here; XDSI_COMMUNITY_NODES names those of this community",
-                    subject=node.subject,
-                    fingerprint=node.fingerprint,
-                )
-                raise ssl.SSLCertVerificationError("the certificate is of no node that may answer here")
+            check(self.getpeercert(binary_form=True))
 
-    return Knowing
+    class CheckedSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            check(self.getpeercert(binary_form=True))
+
+    return CheckedObject, CheckedSocket
 
 
-def _context(protocol: int, tls: TlsSettings) -> ssl.SSLContext:
+def _context(protocol: int, tls: TlsSettings, known: Known | None) -> ssl.SSLContext:
     certificate, key, trust = _files(tls)
     context = ssl.SSLContext(protocol)
+    _restrict(context)
+    _load_own(context, certificate, key)
+    trusted = _load_trust(context, trust)
+    revocations = Revocations(tls.revocation, tls.revocation_lists, trusted)
+    context.sslobject_class, context.sslsocket_class = _checking(revocations, known)
+    return context
+
+
+def _restrict(context: ssl.SSLContext) -> None:
+    """What BCP 195 asks for, whichever side it is."""
     context.check_hostname = False
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
@@ -93,10 +179,10 @@ def _context(protocol: int, tls: TlsSettings) -> ssl.SSLContext:
         | ssl.OP_SINGLE_ECDH_USE
         | ssl.OP_CIPHER_SERVER_PREFERENCE
     )
+    context.hostname_checks_common_name = False
     context.set_ciphers(CIPHERS)
-    _load_own(context, certificate, key)
-    _load_trust(context, trust)
-    return context
+    if context.protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0
 
 
 def _files(tls: TlsSettings) -> tuple[Path, Path, Path]:
@@ -142,14 +228,15 @@ def _in_time(path: Path) -> None:
         )
 
 
-def _load_trust(context: ssl.SSLContext, trust: Path) -> None:
-    certificates_of("XDSI_TLS__TRUST", trust)
+def _load_trust(context: ssl.SSLContext, trust: Path) -> list[x509.Certificate]:
+    trusted = certificates_of("XDSI_TLS__TRUST", trust)
     try:
         context.load_verify_locations(cafile=trust)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
             (f"XDSI_TLS__TRUST: {trust} cannot be used ({_reason(error)}); name a PEM file of certificates",)
         ) from None
+    return trusted
 
 
 def certificates_of(setting: str, path: Path) -> list[x509.Certificate]:

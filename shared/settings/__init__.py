@@ -16,7 +16,7 @@ from shared.settings.names import PREFIX, SEPARATOR, nested
 from shared.settings.rights import RightsSettings
 from shared.settings.service import LogLevel, PatientPolicy, ServiceSettings, XuaMode
 from shared.settings.storage import S3Settings, StorageSettings
-from shared.settings.tls import TlsSettings
+from shared.settings.tls import Revocation, TlsSettings
 from shared.settings.token import TokenSettings
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "LogLevel",
     "OnFull",
     "PatientPolicy",
+    "Revocation",
     "RightsSettings",
     "S3Settings",
     "ServiceSettings",

@@ -36,7 +36,7 @@ from shared.settings.loopback import is_loopback
 from shared.settings.names import PREFIX, SEPARATOR
 from shared.settings.rights import RightsSettings
 from shared.settings.sources import layers
-from shared.settings.tls import TlsSettings
+from shared.settings.tls import Revocation, TlsSettings
 from shared.settings.token import TokenSettings
 
 
@@ -305,10 +305,15 @@ class ServiceSettings(OwnedSettings):
             problems.append(
                 "XDSI_TLS__KEY and XDSI_TLS__TRUST: needed beside XDSI_TLS__CERTIFICATE; name all three"
             )
-        for name in ("certificate", "key", "trust"):
+        for name in ("certificate", "key", "trust", "revocation_lists"):
             path = getattr(tls, name)
             if path is not None and not path.is_file():
                 problems.append(f"XDSI_TLS__{name.upper()}: {path} is not a file; name a PEM file")
+        if tls.revocation is not Revocation.OFF and tls.revocation_lists is None:
+            problems.append(
+                f"XDSI_TLS__REVOCATION_LISTS: needed where XDSI_TLS__REVOCATION is {tls.revocation}; name "
+                "the PEM file of the authorities' lists"
+            )
         if not tls.enabled and not is_loopback(self.host):
             problems.append(
                 f"XDSI_HOST: {self.host} is not loopback and TLS is not set up; set XDSI_TLS__CERTIFICATE, "
