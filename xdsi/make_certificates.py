@@ -100,7 +100,7 @@ def revoke(
     folder: Folder,
     certificate: Annotated[list[Path] | None, typer.Argument(help="PEM files of what is taken back.")] = None,
 ) -> None:
-    """Take certificates back, and sign the authority's revocation list anew; without any, sign the list alone.
+    """Take certificates back, and sign the authority's revocation list anew; without any, do the latter.
 
     Services read it as XDSI_TLS__REVOCATION_LISTS, without a restart.
 

@@ -94,7 +94,7 @@ def _read(path: Path, trusted: Iterable[x509.Certificate]) -> dict[bytes, Revoca
         raise SettingsError(
             (f"XDSI_TLS__REVOCATION_LISTS: {path} holds no readable revocation list (PEM, or one in DER)",)
         ) from None
-    found: dict[bytes, RevocationList] = {}
+    by_issuer: dict[bytes, RevocationList] = {}
     for one in lists:
         if not any(_signed(one, authority) for authority in trusted):
             raise SettingsError(
@@ -105,11 +105,11 @@ def _read(path: Path, trusted: Iterable[x509.Certificate]) -> dict[bytes, Revoca
             )
         serials = frozenset(revoked.serial_number for revoked in one)
         name = one.issuer.public_bytes()
-        if name in found:
+        if name in by_issuer:
             # Two lists of one authority count together, for as long as the shorter holds.
-            serials |= found[name].serials
-        found[name] = RevocationList(serials, one.next_update_utc)
-    return found
+            serials |= by_issuer[name].serials
+        by_issuer[name] = RevocationList(serials, one.next_update_utc)
+    return by_issuer
 
 
 def _signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:

@@ -61,7 +61,7 @@ def client_context(tls: TlsSettings, *, known: Known | None = None) -> ssl.SSLCo
     SettingsError
         As for `server_context`.
     """
-    context = WatchedContext(ssl.PROTOCOL_TLS_CLIENT, tls=tls, known=known)
+    context = WatchedContext(ssl.PROTOCOL_TLS_CLIENT, tls=tls, may_answer=known)
     context.check_hostname = tls.check_host_names
     return context
 
@@ -77,15 +77,15 @@ class WatchedContext(ssl.SSLContext):
     def __new__(cls, protocol: int, **_: Any) -> WatchedContext:  # noqa: D102  # as its base is made
         return super().__new__(cls, protocol)
 
-    def __init__(self, protocol: int, *, tls: TlsSettings, known: Known | None = None) -> None:
+    def __init__(self, protocol: int, *, tls: TlsSettings, may_answer: Known | None = None) -> None:
         self._protocol = protocol
         self._tls = tls
-        self._known = known
+        self._may_answer = may_answer
         self._set: dict[str, Any] = {}
         self._watch = FileWatch(
             [tls.certificate, tls.key, tls.trust, tls.revocation_lists], look_seconds=LOOK_SECONDS
         )
-        self._current = _context(protocol, tls, known)
+        self._current = _context(protocol, tls, may_answer)
         # Looked at from outside it is as strict as what it hands on to.
         _restrict(self)
 
@@ -112,7 +112,7 @@ class WatchedContext(ssl.SSLContext):
     def _now(self) -> ssl.SSLContext:
         if self._watch.changed():
             try:
-                self._current = _context(self._protocol, self._tls, self._known)
+                self._current = _context(self._protocol, self._tls, self._may_answer)
                 for method, value in self._set.items():
                     getattr(self._current, method)(value)
             except SettingsError as error:
@@ -127,13 +127,13 @@ class WatchedContext(ssl.SSLContext):
 
 
 def _checking(
-    revocations: Revocations, known: Known | None
+    revocations: Revocations, may_answer: Known | None
 ) -> tuple[type[ssl.SSLObject], type[ssl.SSLSocket]]:
     """What checks a peer further when its chain was found good, for coroutines and for threads."""
 
     def check(der: bytes | None) -> None:
         revocations.check(der)
-        if known is not None and not known(node := node_from_der(der, "")):
+        if may_answer is not None and not may_answer(node := node_from_der(der, "")):
             _log.error(
                 "a node that may not answer here; XDSI_COMMUNITY_NODES or XDSI_NODES names those of this "
                 "community",
@@ -155,14 +155,14 @@ def _checking(
     return CheckedObject, CheckedSocket
 
 
-def _context(protocol: int, tls: TlsSettings, known: Known | None) -> ssl.SSLContext:
+def _context(protocol: int, tls: TlsSettings, may_answer: Known | None) -> ssl.SSLContext:
     certificate, key, trust = _files(tls)
     context = ssl.SSLContext(protocol)
     _restrict(context)
     _load_own(context, certificate, key)
     trusted = _load_trust(context, trust)
     revocations = Revocations(tls.revocation, tls.revocation_lists, trusted)
-    context.sslobject_class, context.sslsocket_class = _checking(revocations, known)
+    context.sslobject_class, context.sslsocket_class = _checking(revocations, may_answer)
     return context
 
 
