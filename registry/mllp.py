@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from shared.background import BackgroundWork
 from shared.faults import SecurityFault
+from shared.http.backlog import SILENT_SECONDS, last_callers
 from shared.http.handshake import reason_of
 from shared.http.proxied import Entrance, Peer
 from shared.security.caller import Node
@@ -153,12 +154,17 @@ class MllpListener:
         self.work.start()
 
     async def stop(self) -> None:
-        """Accept nothing more, let messages in work be answered, close every connection."""
-        if self._listening is None:
+        """Accept who has come, and nobody after them; answer what they say at once, and what is in work;
+        close every connection."""
+        listening, self._listening = self._listening, None
+        if listening is None:
             return
-        self._stopping = True
         await self.work.stop()
-        self._listening.close()
+        for connection, accepted in await last_callers(listening):
+            self._admit(connection, accepted)
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=SILENT_SECONDS)
+        self._stopping = True
         if self._answering:
             await asyncio.wait(set(self._answering), timeout=STOP_SECONDS)
         waiting = set(self._connections)
@@ -177,16 +183,17 @@ class MllpListener:
                 _log.error("feed connections cannot be accepted", exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            accepted = Peer(str(at[0]), at[1])
-            if not self._entrance.admit(accepted.address):
-                _log.warning(
-                    "feed connection refused", peer=accepted.address, connections=self._entrance.open
-                )
-                connection.close()
-                continue
-            task = asyncio.create_task(self._arrived(connection, accepted))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+            self._admit(connection, Peer(str(at[0]), at[1]))
+
+    def _admit(self, connection: socket.socket, accepted: Peer) -> None:
+        connection.setblocking(False)
+        if not self._entrance.admit(accepted.address):
+            _log.warning("feed connection refused", peer=accepted.address, connections=self._entrance.open)
+            connection.close()
+            return
+        task = asyncio.create_task(self._arrived(connection, accepted))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
 
     async def _arrived(self, connection: socket.socket, accepted: Peer) -> None:
         if (peer := await self._entrance.client(connection, accepted)) is not None:

@@ -22,6 +22,7 @@ from shared.attempts import to_its_end
 from shared.audit.syslog import FrameReader, FramingError, Oversized
 from shared.background import BackgroundWork
 from shared.faults import SecurityFault
+from shared.http.backlog import SILENT_SECONDS, last_callers
 from shared.http.handshake import reason_of
 from shared.http.proxied import Entrance, Peer
 from shared.security.caller import Node
@@ -102,10 +103,14 @@ class SyslogListener:
         self.work.start()
 
     async def stop(self) -> None:
-        """Listen no more and close what is open; what was read is kept first."""
+        """Accept who has come, and nobody after them; read on for a moment, keep what was read, and close."""
         await self.work.stop()
-        if self._listening is not None:
-            self._listening.close()
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            for connection, accepted in await last_callers(listening):
+                self._admit(connection, accepted)
+        if self._running:
+            await asyncio.wait(self._running, timeout=SILENT_SECONDS)
         running = tuple(self._running)
         for task in running:
             task.cancel()
@@ -123,16 +128,19 @@ class SyslogListener:
                 _log.error("a syslog connection was not accepted", exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            accepted = Peer(str(at[0]), at[1])
-            if not self._entrance.admit(accepted.address):
-                _log.warning(
-                    "too many syslog connections", peer=accepted.address, connections=self._entrance.open
-                )
-                connection.close()
-                continue
-            task = asyncio.create_task(self._arrived(connection, accepted), name="syslog-connection")
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+            self._admit(connection, Peer(str(at[0]), at[1]))
+
+    def _admit(self, connection: socket.socket, accepted: Peer) -> None:
+        connection.setblocking(False)
+        if not self._entrance.admit(accepted.address):
+            _log.warning(
+                "too many syslog connections", peer=accepted.address, connections=self._entrance.open
+            )
+            connection.close()
+            return
+        task = asyncio.create_task(self._arrived(connection, accepted), name="syslog-connection")
+        self._running.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -41,6 +41,7 @@ from shared.dicom.uids import (
     VERIFICATION,
 )
 from shared.faults import NodeRefused
+from shared.http.backlog import SILENT_SECONDS, last_callers_in_thread
 from shared.http.handshake import reason_of
 from shared.http.proxied import Entrance, Peer
 from shared.security.caller import Caller, Node
@@ -270,9 +271,14 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
             return len(self._open)
 
     def stop(self) -> None:
-        """Stop accepting, abort what is open, wait for its end."""
+        """Accept who has come, and nobody after them; abort what is open in a moment, wait for its end."""
         # The server is not in the entity's own list, from which its shutdown would take it.
         BaseServer.shutdown(self)
+        for connection, peer in last_callers_in_thread(self.socket):
+            self.process_request(connection, peer)
+        until = time.monotonic() + SILENT_SECONDS
+        while self.places.entrance.open and time.monotonic() < until:
+            time.sleep(0.02)
         self.server_close()
         while self._refused:
             self._refused.popleft()[1].close()

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import socket
 import struct
+import time
+from collections.abc import Iterator
 from typing import Final
+
+from shared.http.proxied import Peer
+
+#: For so long, at the end of a listener, a connection that the kernel is just making may still arrive.
+SETTLE_SECONDS: Final = 0.2
+#: For so long whoever was let in last, or is silent between two messages, may still say something.
+SILENT_SECONDS: Final = 0.5
 
 #: Of <asm/socket.h>; Python does not name it.
 _SO_ATTACH_FILTER: Final = 26
@@ -30,3 +40,37 @@ def turn_newcomers_away(listening: socket.socket) -> None:
     octets = ctypes.create_string_buffer(program, len(program))
     described = struct.pack("HP", len(_NO_SYN), ctypes.addressof(octets))
     listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+
+
+def waiting(listening: socket.socket) -> Iterator[tuple[socket.socket, Peer]]:
+    """Accept everybody who waits at a non-blocking socket."""
+    while True:
+        try:
+            connection, at = listening.accept()
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            continue
+        yield connection, Peer(str(at[0]), at[1])
+
+
+async def last_callers(
+    listening: socket.socket, settle_seconds: float = SETTLE_SECONDS
+) -> list[tuple[socket.socket, Peer]]:
+    """Close a non-blocking listener; who has come until then is accepted, and nobody comes after them.
+
+    Nobody else may accept from it any more.
+    """
+    turn_newcomers_away(listening)
+    await asyncio.sleep(settle_seconds)
+    callers = list(waiting(listening))
+    listening.close()
+    return callers
+
+
+def last_callers_in_thread(listening: socket.socket) -> list[tuple[socket.socket, Peer]]:
+    """As `last_callers`, which leaves the closing to its owner; blocks."""
+    turn_newcomers_away(listening)
+    time.sleep(SETTLE_SECONDS)
+    listening.setblocking(False)
+    return list(waiting(listening))

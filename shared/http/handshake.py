@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from shared.attempts import to_its_end
-from shared.http.backlog import turn_newcomers_away
+from shared.http.backlog import last_callers
 from shared.http.protocol import ServerParts, XdsiProtocol
 from shared.http.proxied import Peer
 from shared.telemetry.log import logger
@@ -63,12 +63,9 @@ class Acceptor:
             For so long handshakes may go on; failures already found are reported in any case.
         """
         if self._listening.fileno() >= 0:
-            turn_newcomers_away(self._listening)
-            await asyncio.sleep(settle_seconds)
             asyncio.get_running_loop().remove_reader(self._listening)
-            while self._accept():
-                pass
-            self._listening.close()
+            for connection, peer in await last_callers(self._listening, settle_seconds):
+                self._admit(connection, peer)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=handshake_seconds)
         running = tuple(self._tasks)
@@ -80,8 +77,8 @@ class Acceptor:
         if self._listening.fileno() >= 0:
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
-    def _accept(self) -> bool:
-        """Accept some of those who wait; whether there may be more.
+    def _accept(self) -> None:
+        """Accept some of those who wait.
 
         In a callback of the loop, not in a task: what ends a task between the accept and its next step would
         lose the connection.
@@ -90,7 +87,7 @@ class Acceptor:
             try:
                 connection, at = self._listening.accept()
             except BlockingIOError:
-                return False
+                return
             except ConnectionError:
                 continue
             except OSError as error:
@@ -98,12 +95,13 @@ class Acceptor:
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._listening)
                 loop.call_later(PAUSE_SECONDS, self._watch)
-                return False
-            connection.setblocking(False)
-            peer = Peer(str(at[0]), at[1])
-            admitted = self._parts.admission.admit(peer.address)
-            self._start(self._take(connection, peer) if admitted else self._refuse(connection, peer))
-        return True
+                return
+            self._admit(connection, Peer(str(at[0]), at[1]))
+
+    def _admit(self, connection: socket.socket, peer: Peer) -> None:
+        connection.setblocking(False)
+        admitted = self._parts.admission.admit(peer.address)
+        self._start(self._take(connection, peer) if admitted else self._refuse(connection, peer))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

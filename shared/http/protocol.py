@@ -34,6 +34,8 @@ from shared.telemetry.trace import Span
 
 LINGER_SECONDS = 2.0
 MAX_LINGERING = 256
+# While the server stops: what a busy client needs between its handshake and its request.
+FIRST_WORD_SECONDS = 2.0
 
 # uri-host [ ":" port ] of RFC 9110 7.2, of which user information is no part.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
@@ -185,10 +187,18 @@ class XdsiProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """Close when idle, or after the response that is under way, or to the request that is arriving."""
-        arriving = self._receiving and self._fed_bytes > 0
-        if self._lingering_seconds is None and not arriving:
+        """Close when idle, or after the response that is under way, or to the request that is arriving; who
+        was just let in and has not spoken yet has a little longer."""
+        if self._lingering_seconds is not None:
+            return
+        if not self._receiving:
             super().shutdown()
+        elif not self._fed_bytes:
+            self.loop.call_later(FIRST_WORD_SECONDS, self._hush)
+
+    def _hush(self) -> None:
+        if not self._fed_bytes:
+            self.transport.close()
 
     # --- the parser's callbacks --------------------------------------------------------------------
 

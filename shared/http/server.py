@@ -19,6 +19,7 @@ import uvloop
 from uvicorn.config import Config
 
 from shared.attempts import attempted
+from shared.http.backlog import SETTLE_SECONDS, SILENT_SECONDS
 from shared.http.guard import Guard
 from shared.http.handshake import Acceptor, OnTlsFailure
 from shared.http.health import ProbedAlone
@@ -40,11 +41,8 @@ BACKLOG = 2_048
 # Each sends for as long as its client takes, and waits at most 5 ms: more threads would not send more.
 SENDER_THREADS = 8
 GRACE_SECONDS = 30.0
-# While the server stops: for so long a connection that is kept and silent may bring one request more, a
-# handshake go on, and a connection that the kernel is making arrive.
-SILENT_SECONDS = 0.5
-HANDSHAKE_SECONDS = 2.0
-SETTLE_SECONDS = 0.2
+# While the server stops, for so long a handshake may go on: a busy client needs its time.
+HANDSHAKE_SECONDS = 5.0
 # A request makes thousands of objects, which go without the collector: looking at them as often as Python
 # does by itself costs a twelfth of a registration.
 COLLECT_AFTER = 20_000

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 
 from shared.settings.loading import variables
-from tests.support.patroni import DEPLOY
+from tests.support.hosts import Daemon, hosts, impossible
+from tests.support.patroni import DEPLOY, wait_until
+from xdsi.certificates import create_community
 from xdsi.services import Service
 
+ROOT = Path(__file__).parents[2]
 ADDRESSES = (
     "n1=192.0.2.1",
     "n2=192.0.2.2",
@@ -77,6 +82,71 @@ def test_both_balancers_have_the_same_and_ask_for_life_with_a_certificate(made: 
     assert "check-ssl verify required" in services
     assert "/health/ready" not in texts[0]
     assert "ssl crt" not in texts[0], "TLS passes through"
+
+
+FAILS_CHECKS = """
+import sys
+from shared.http.raw_asgi import send_body
+from shared.http.server import run_service
+from shared.settings import ServiceSettings, TlsSettings
+
+host, proxy, certificate, key, trust = sys.argv[1:]
+tls = TlsSettings(certificate=certificate, key=key, trust=trust)
+
+class Service:
+    async def asgi(self, scope, receive, send):
+        status = 503 if scope["path"].startswith("/health") else 200
+        await send_body(send, status=status, headers=[], body=b"done")
+    async def start(self):
+        pass
+    async def stop(self):
+        pass
+
+async def build():
+    return Service()
+
+run_service(build, ServiceSettings(host=host, port=8010, tls=tls, proxies=(f"{proxy}/32",)),
+            on_ready=lambda port: print("ready", flush=True))
+"""
+
+
+def wait_for(log: Path, words: str) -> None:
+    """Wait until a log has these words."""
+    wait_until(lambda: words in log.read_text("utf-8"), 60, lambda: log.read_text("utf-8"))
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+def test_while_one_host_restarts_the_other_is_asked_though_it_misses_its_checks(tmp_path: Path):
+    """Busy as it is then, a handshake of a check may take too long; what is asked for is done even so."""
+    if reason := impossible():
+        pytest.skip(reason)
+    nodes = [f"{name}=127.0.0.1" for name in ("n1", "n2", "n3")]
+    assert prepare(tmp_path, *nodes, "a=127.0.0.2", "b=127.0.0.3", "services=127.0.0.9").returncode == 0
+    community = create_community(tmp_path / "made", "Community", hosts=["127.0.0.3", "127.0.0.9"])
+    node = (community.node.certificate, community.node.key, community.trust)
+    (tmp_path / "haproxy.pem").write_bytes(node[0].read_bytes() + node[1].read_bytes())
+    shutil.copy(community.trust, tmp_path / "trust.pem")
+    balancer = tmp_path / "hosts" / "a" / "haproxy.cfg"
+    balancer.write_text(balancer.read_text("utf-8").replace("/etc/xdsi/", f"{tmp_path}/"), "utf-8")
+    log = tmp_path / "haproxy.log"
+    with ExitStack() as stack:
+        host = stack.enter_context(hosts("one"))["one"]
+        service = (sys.executable, "-c", FAILS_CHECKS, "127.0.0.3", "127.0.0.9", *node)
+        for words, its_log, awaited in (
+            (service, tmp_path / "service.log", "ready"),
+            (("haproxy", "-db", "-f", balancer), log, "registry/b is DOWN, reason: Layer7 wrong status"),
+        ):
+            daemon = Daemon(host, words, its_log, environment={"PYTHONPATH": str(ROOT)})
+            stack.callback(daemon.kill)
+            daemon.start()
+            wait_for(its_log, awaited)
+        certificate, key, trust = node
+        shown = ("--cacert", trust, "--cert", certificate, "--key", key)
+        ask = host.command("curl", "--silent", "--show-error", *shown, "https://127.0.0.9:8010/")
+        for _ in range(4):
+            done = subprocess.run(ask, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout) == (0, "done"), done.stderr
 
 
 @pytest.mark.parametrize("name", ["a", "b"])

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.http import protocol
 from shared.http.application import application
+from shared.http.backlog import SILENT_SECONDS
 from shared.http.health import health_routes
 from shared.http.raw_asgi import (
     BodyBroken,
@@ -31,7 +33,7 @@ from shared.http.raw_asgi import (
     send_body,
     send_pieces,
 )
-from shared.http.server import SILENT_SECONDS, start_server
+from shared.http.server import start_server
 from shared.security.peer_certificate import subject_of
 from shared.security.tls import client_context
 from shared.settings import ServiceSettings, SettingsError, TlsSettings
@@ -1031,6 +1033,26 @@ async def test_a_request_that_is_arriving_when_the_server_stops_is_answered():
         answer = await client.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         await stopping
+
+
+async def test_who_was_let_in_last_and_takes_a_moment_to_speak_is_answered():
+    server = await start_server(hello, ServiceSettings())
+    async with connected(server.port) as client:
+        await until(lambda: server.connections == 1)
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(1.5 * SILENT_SECONDS)
+        answer = await client.get()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        await stopping
+
+
+async def test_who_was_let_in_and_says_nothing_holds_up_nobody(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(protocol, "FIRST_WORD_SECONDS", 0.1)
+    server = await start_server(hello, ServiceSettings())
+    async with connected(server.port) as client:
+        await until(lambda: server.connections == 1)
+        await server.stop()
+        assert await client.ended()
 
 
 async def test_while_a_server_takes_leave_it_answers_whoever_comes_once_and_says_so_to_probes():
