@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-INPUTS, LONG_INPUTS = 20_000, 1_000_000
+INPUTS, LONG_INPUTS = 5_000, 1_000_000
 MAX_GROWTH_MB = 50
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(3600)]
