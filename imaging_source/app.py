@@ -15,13 +15,11 @@ from imaging_source.background.drift_watch import DriftWatch
 from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
 from imaging_source.background.retention import Retention
 from imaging_source.dimse.listener import DimseListener
-from imaging_source.domain.instance import Issuer
 from imaging_source.maintenance.scrub import scrub
 from imaging_source.peers.registrations import RegistryClient
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.adoption import adopt
 from imaging_source.store.catalogue import fill
-from imaging_source.store.frames import Transcoder
 from imaging_source.store.incoming import StoreUnusable
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import PublicationState, audit_events
@@ -40,6 +38,8 @@ from shared.http.application import application
 from shared.http.client import http_client
 from shared.http.health import Check, NotReady, health_routes
 from shared.http.raw_asgi import App, raw_first
+from shared.imaging.instance import Issuer
+from shared.imaging.transcoder import Transcoder
 from shared.rest.service import RestService
 from shared.scrubbing import Scrubbing
 from shared.security import own_registry
@@ -285,7 +285,10 @@ async def _built(settings: ImagingSourceSettings) -> ImagingSource:
     http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
     contents = await asyncio.to_thread(open_contents, settings)
     transcoder = Transcoder(
-        settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes, local=contents.local
+        settings.folder / "transcoded",
+        service="imaging-source",
+        max_bytes=settings.transcode_cache_bytes,
+        local=contents.local,
     )
     database = await open_database(
         settings.database_url,

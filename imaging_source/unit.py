@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import httpx2
 
 from imaging_source.domain import publishing
-from imaging_source.domain.instance import Instance, Issuer, StudyHeader
-from imaging_source.domain.rendering import Rendering
-from imaging_source.domain.transfer_syntax import Codecs
+from imaging_source.domain.instance import StudyHeader
 from imaging_source.peers.registrations import RegistryView
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
@@ -20,8 +17,10 @@ from imaging_source.store.publications import PublishedStudy, find_published_stu
 from imaging_source.store.rejections import KeyObjects
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Consent, Decision, Resource
+from shared.http.checked import StoreUnavailable
 from shared.http.client import ourselves
-from shared.http.pieces import FileRange
+from shared.imaging.holding import Access, TranscoderView
+from shared.imaging.instance import Instance, Issuer
 from shared.perform import UnitOfWork
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
@@ -29,24 +28,6 @@ from shared.soap.client import SoapClient
 from shared.store.engine import Database
 
 NOBODY = Decision(False, "the patient of the study is not known in the affinity domain")
-
-
-class TranscoderView(Protocol):
-    """Makes instances available in another transfer syntax, and as images; `codecs` is what it can do."""
-
-    codecs: Codecs
-
-    async def transcoded(self, instance: Instance, to: str) -> FileRange:
-        """The whole Part 10 file of `instance` in the transfer syntax `to`."""
-        ...
-
-    async def clear(self) -> None:
-        """Remove what was made of instances."""
-        ...
-
-    async def rendered(self, instance: Instance, rendering: Rendering) -> FileRange:
-        """What `rendering` asks for of `instance`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +51,15 @@ class Parts:
     http: httpx2.AsyncClient | None = None
     damages: Damages = field(default_factory=Damages)
 
+    @property
+    def dicomweb_url(self) -> str:
+        """The URL of our DICOM web services."""
+        return self.settings.dicomweb_url
+
     def as_client(self, url: str = "") -> Caller:
         """Ourselves, as the service at `url` sees us; the repository without."""
         url = url or self.settings.repository_url
         return Caller(node=ourselves(self.node, self.http, url), endpoint=url)
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Whether the caller may have an instance; `patient_id` is the CX asked about, empty when unknown."""
-
-    patient_id: str
-    decision: Decision
 
 
 def _nobody() -> None:
@@ -155,6 +133,23 @@ class Unit(UnitOfWork[Parts]):
             class_code=str(coding.class_code),
             type_code=str(coding.type_code),
         )
+
+    async def unreadable(self, instances: Sequence[Instance]) -> Mapping[str, str]:
+        """Why the bytes of some of `instances` cannot be given, by UID; damage is told of in the trail."""
+        damages = self.parts.damages
+        try:
+            damaged = await self.parts.instances.files.damaged(instances)
+        except StoreUnavailable:
+            away = "the object store does not answer; ask again later"
+            return {instance.sop_instance_uid: away for instance in instances}
+        uids = {instance.sop_instance_uid for instance in damaged}
+        if damages:
+            for instance in instances:
+                if instance.sop_instance_uid not in uids:
+                    damages.forget(instance.sha256)
+        if damaged:
+            await damages.tell(damaged, self.parts.recorder)
+        return dict.fromkeys(uids, "the stored file is lost or damaged")
 
     async def hidden(self, instances: Sequence[Instance]) -> frozenset[str]:
         """What of `instances` is rejected or set aside, and the notes that reject, by UID."""

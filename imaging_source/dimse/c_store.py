@@ -18,15 +18,7 @@ from pynetdicom.presentation import AllStoragePresentationContexts, Presentation
 
 from imaging_source.dimse.association import AcceptedAssociation
 from imaging_source.dimse.parts import COMMENT_LENGTH, RAD18, result_of, who_may
-from imaging_source.domain.intake import (
-    NOT_AUTHORIZED,
-    OUT_OF_RESOURCES,
-    SOP_CLASS_NOT_SUPPORTED,
-    WARNING,
-    Claim,
-    Refused,
-    StoredInstance,
-)
+from imaging_source.domain.intake import NOT_AUTHORIZED, OUT_OF_RESOURCES, SOP_CLASS_NOT_SUPPORTED, WARNING, Refused, StoredInstance
 from imaging_source.settings.entities import DimseService
 from imaging_source.store.incoming import SpooledFile
 from shared.audit.recorder import AuditUnavailable
@@ -41,6 +33,7 @@ from shared.dicom.uids import (
     JPEG_LS_LOSSLESS,
     RLE,
 )
+from shared.imaging.description import Claim
 from shared.telemetry.trace import Span
 
 # The first that a sender offers as well is taken: what every receiver can take, then what keeps every pixel.

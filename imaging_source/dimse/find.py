@@ -28,7 +28,6 @@ from imaging_source.dimse.parts import (
 )
 from imaging_source.domain.find_identifier import Elements, FindKeys, find_keys
 from imaging_source.domain.intake import NOT_AUTHORIZED, OUT_OF_RESOURCES, SOP_CLASS_NOT_SUPPORTED
-from imaging_source.domain.query.matching import MAX_DEPTH
 from imaging_source.domain.retrieve_identifier import IdentifierMismatch, Root
 from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import rad14
@@ -36,6 +35,7 @@ from shared.attempts import attempted
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.uids import EXPLICIT_BE, IMPLICIT_LE
 from shared.errors import XdsError
+from shared.imaging.query.matching import MAX_DEPTH
 from shared.perform import perform
 from shared.telemetry.trace import Span
 

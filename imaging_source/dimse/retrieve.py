@@ -37,7 +37,6 @@ from imaging_source.dimse.parts import (
 from imaging_source.dimse.requestor import NotAssociated, associate
 from imaging_source.dimse.sub_operations import Contexts, Counters, Peer, PeerGone, Store, proposals, store
 from imaging_source.domain.exchange import EntityAddress
-from imaging_source.domain.instance import Instance
 from imaging_source.domain.intake import NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED
 from imaging_source.domain.retrieve_identifier import (
     LEVEL,
@@ -47,16 +46,17 @@ from imaging_source.domain.retrieve_identifier import (
     Root,
     retrieve_keys,
 )
-from imaging_source.domain.transfer_syntax import Choice, Impossible
 from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import rad16
-from imaging_source.transactions.retrieval import InstanceResult, Unreadable, files, local_file, syntax_of
 from imaging_source.unit import Unit
 from shared.attempts import attempted
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.uids import EXPLICIT_BE, IMPLICIT_LE
 from shared.errors import XdsError
 from shared.http.pieces import FileRange
+from shared.imaging.instance import Instance
+from shared.imaging.retrieval import InstanceResult, Unreadable, files, local_file, syntax_of
+from shared.imaging.transfer_syntax import Choice, Impossible
 from shared.perform import perform
 from shared.security.caller import Caller
 from shared.telemetry.trace import Span

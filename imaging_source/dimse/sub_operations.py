@@ -16,11 +16,11 @@ from pynetdicom.presentation import PresentationContext
 
 from imaging_source.dimse.command_set import Command, Element, command_set
 from imaging_source.dimse.upper_layer import BoundedMessages
-from imaging_source.domain.instance import Instance
-from imaging_source.domain.transfer_syntax import Choice, Codecs, Impossible, choose
 from shared.dicom.data_set import DicomError
 from shared.dicom.part10 import data_set_offset
 from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
+from shared.imaging.instance import Instance
+from shared.imaging.transfer_syntax import Choice, Codecs, Impossible, choose
 
 _PIECE: Final = 1024**2
 _PLAIN: Final = (EXPLICIT_LE, IMPLICIT_LE)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from imaging_source.domain import legal
-from imaging_source.domain.instance import Instance
 from shared.ebrim.model import Code
+from shared.imaging import legal
+from shared.imaging.instance import Instance
 
 
 def code_items(codes: Iterable[Code]) -> Sequence:

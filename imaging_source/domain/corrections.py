@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from imaging_source.domain.instance import Instance
+from shared.imaging.instance import Instance
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 
 #: Of what is kept beside, to its sender.

@@ -6,9 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from imaging_source.domain.query.levels import QueryLevel, level_of
-from imaging_source.domain.query.matching import Match, QueryError, key_of
-from imaging_source.domain.query.query import Query, is_matched
 from imaging_source.domain.retrieve_identifier import (
     LEVEL,
     UNIQUE_KEYS,
@@ -19,6 +16,9 @@ from imaging_source.domain.retrieve_identifier import (
     levels_of,
 )
 from shared.dicom.scanner import implicit_vr
+from shared.imaging.query.levels import QueryLevel, level_of
+from shared.imaging.query.matching import Match, WrongKey, key_of
+from shared.imaging.query.query import Query, is_matched
 
 Elements = Mapping[int, "str | Sequence[Elements]"]
 """An identifier: values of an attribute as one text, or the items of a sequence."""
@@ -126,7 +126,7 @@ def _keys_of(value: str | Sequence[Elements], path: tuple[int, ...], fuzzy: bool
         return
     try:
         key = key_of(path, value, fuzzy=fuzzy)
-    except QueryError as error:
+    except WrongKey as error:
         raise IdentifierMismatch(f"{_name(path[0])}: {error}") from None
     if key is not None:
         yield key

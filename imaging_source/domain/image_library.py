@@ -12,11 +12,13 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from imaging_source.domain import codes, legal
+from imaging_source.domain import codes
 from imaging_source.domain.content_items import code_item, reference_item
-from imaging_source.domain.instance import Instance, KeyObjectHeader, SeriesHeader, StudyHeader
+from imaging_source.domain.instance import KeyObjectHeader, SeriesHeader, StudyHeader
 from imaging_source.domain.value_types import value_type
 from shared.ebrim.model import Code
+from shared.imaging import legal
+from shared.imaging.instance import Instance
 
 _LIBRARY: Final = Code("111028", "DCM", "Image Library")
 _GROUP: Final = Code("126200", "DCM", "Image Library Group")

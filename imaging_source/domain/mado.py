@@ -14,9 +14,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from imaging_source.domain import legal
-from imaging_source.domain.instance import Issuer, RequestReference, StudyHeader
+from imaging_source.domain.instance import RequestReference, StudyHeader
 from imaging_source.domain.manifest import MANUFACTURER, Issuers, began
+from shared.imaging import legal
+from shared.imaging.instance import Issuer
 
 _MIDNIGHT: Final = "000000"
 

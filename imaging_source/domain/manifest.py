@@ -2,7 +2,7 @@
 
 The same study, identity and place give the same bytes. Text is encoded anew in UTF-8, whatever the instances
 use; dates and times stay local times with their Timezone Offset From UTC. What an instance has in a form that
-PS3.5 forbids is written in the form that it allows, or left out (`imaging_source.domain.legal`).
+PS3.5 forbids is written in the form that it allows, or left out (`shared.imaging.legal`).
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
-from imaging_source.domain import legal
 from imaging_source.domain.content_items import code_item, code_items, reference_item
 from imaging_source.domain.image_library import image_library, procedures
-from imaging_source.domain.instance import Instance, Issuer, RequestReference, StudyHeader
+from imaging_source.domain.instance import RequestReference, StudyHeader
 from imaging_source.domain.value_types import value_type
 from shared.dicom.uids import (
     EXPLICIT_LE,
@@ -36,6 +35,8 @@ from shared.dicom.uids import (
     KEY_OBJECT_SELECTION,
 )
 from shared.ebrim.model import Code
+from shared.imaging import legal
+from shared.imaging.instance import Instance, Issuer
 
 MANIFEST: Final = Code("113030", "DCM", "Manifest")
 DESCRIBED: Final = Code("131560", "DCM", "Manifest with Description")

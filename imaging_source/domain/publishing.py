@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timezone, tzinfo
 from enum import StrEnum
 from typing import Final
 
-from imaging_source.domain import codes, legal
-from imaging_source.domain.instance import Issuer, StudyHeader
+from imaging_source.domain import codes
+from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.manifest import (
     NO_ISSUERS,
     Issuers,
@@ -31,6 +31,8 @@ from shared.ebrim.model import (
     SubmissionSet,
     Timestamp,
 )
+from shared.imaging import legal
+from shared.imaging.instance import Issuer
 
 MIME_TYPE: Final = "application/dicom"
 FORMAT: Final = Code(KEY_OBJECT_SELECTION, "1.2.840.10008.2.6.1", "Key Object Selection Document")

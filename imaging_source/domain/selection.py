@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from imaging_source.domain.instance import Instance, Issuer
 from shared.dicom import json
 from shared.dicom.json import Attributes
 from shared.dicom.uids import KEY_OBJECT_SELECTION, is_uid
+from shared.imaging.instance import Instance, Issuer
 
 _SOP_INSTANCE_UID: Final = 0x00080018
 _CODE_VALUE: Final = 0x00080100

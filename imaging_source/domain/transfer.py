@@ -16,9 +16,9 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from imaging_source.domain.instance import Issuer
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome, Participant
+from shared.imaging.instance import Issuer
 
 
 class Fate(StrEnum):

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, exists, literal, or_, select
 
-from imaging_source.domain.instance import Instance
-from imaging_source.domain.query.levels import QueryLevel, of_level
-from imaging_source.domain.query.matching import folded, plain_name, sortable_date
 from imaging_source.store.instance_rows import INSTANCE_COLUMNS, instance_of
 from imaging_source.store.rejections import hidden_of_study
 from imaging_source.store.tables import instance, series, set_aside, study, uncatalogued_study
 from shared.dicom.json import Attributes, text
 from shared.dicom.uids import KEY_OBJECT_SELECTION
+from shared.imaging.instance import Instance
+from shared.imaging.query.levels import QueryLevel, of_level
+from shared.imaging.query.matching import folded, plain_name, sortable_date
 from shared.store.engine import Database, Transaction
 from shared.store.statements import in_list, insert_or_ignore
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from imaging_source.domain.instance import Instance
 from imaging_source.store.incoming import IncomingFolder, SpooledFile
 from shared.http.pieces import Piece
+from shared.imaging.instance import Instance
 
 #: Below a storage that a repository may share.
 FOLDER: Final = "instances"

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, literal, select
 
-from imaging_source.domain.instance import Instance
+from shared.imaging.instance import Instance
 from imaging_source.store import instance_rows
 from imaging_source.store.publications import described_study, publication
 from imaging_source.store.tables import (

@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from imaging_source.domain.instance import Instance
 from imaging_source.store.contents import Contents, Pace, at_once
 from imaging_source.store.incoming import SpooledFile, digest_of, spooled
 from shared.http.checked import checked
 from shared.http.pieces import FileRange
+from shared.imaging.instance import Instance
 from shared.store.folders import sync
 
 _CHUNK: Final = 1024**2

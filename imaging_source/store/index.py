@@ -13,17 +13,18 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select
 
-from imaging_source.domain.bulk_data import BulkValue, bulk_value
 from imaging_source.domain.header import study_header
-from imaging_source.domain.instance import Instance, StudyHeader
-from imaging_source.domain.intake import Claim, metadata_pieces
-from imaging_source.domain.pixels import PixelData
+from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.retrieve_identifier import Level, RetrieveKeys
 from imaging_source.store.contents import Contents
 from imaging_source.store.instance_rows import INSTANCE_COLUMNS, PIXEL_COLUMNS, instance_of, pixels_of
 from imaging_source.store.tables import instance, instance_metadata, pixel_data
 from shared.dicom.part10 import Limits, scan
 from shared.dicom.uids import KEY_OBJECT_SELECTION
+from shared.imaging.bulk_data import BulkValue, bulk_value
+from shared.imaging.description import Claim, metadata_pieces
+from shared.imaging.instance import Instance
+from shared.imaging.pixels import PixelData
 from shared.store.engine import Database, Row
 from shared.store.statements import in_list
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, update
 
-from imaging_source.domain.instance import Instance, Issuer
-from imaging_source.domain.intake import InstanceDescription
-from imaging_source.domain.pixels import Fragments, PixelData
 from imaging_source.store.tables import instance, instance_metadata, pixel_data
+from shared.imaging.description import InstanceDescription
+from shared.imaging.instance import Instance, Issuer
+from shared.imaging.pixels import FrameFragments, PixelData
 from shared.store.engine import Row, Transaction
 from shared.store.statements import insert_or_ignore
 
@@ -152,7 +152,7 @@ def _instance_values(described: InstanceDescription) -> dict[str, Any]:
 def pixels_of(row: Row) -> PixelData:
     """The place of pixel data, of a row of `PIXEL_COLUMNS`."""
     offset, length, fragments = row
-    return PixelData(offset, length, None if fragments is None else Fragments(fragments))
+    return PixelData(offset, length, None if fragments is None else FrameFragments(fragments))
 
 
 def _pixel_values(sop_instance_uid: str, pixels: PixelData) -> dict[str, Any]:

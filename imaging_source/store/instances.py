@@ -14,20 +14,7 @@ from typing import Final
 from sqlalchemy import bindparam, select
 
 from imaging_source.domain.corrections import KEPT_BESIDE, REPLACED, CorrectionPolicy, objection
-from imaging_source.domain.instance import Instance, Issuer
-from imaging_source.domain.intake import (
-    OUT_OF_RESOURCES,
-    PROCESSING_FAILURE,
-    Claim,
-    InstanceDescription,
-    Refused,
-    StoredInstance,
-    describe,
-    identify,
-    refusal,
-    right_meta,
-    tolerances,
-)
+from imaging_source.domain.intake import OUT_OF_RESOURCES, PROCESSING_FAILURE, Refused, StoredInstance, identify, refusal, right_meta, tolerances
 from imaging_source.domain.selection import key_object
 from imaging_source.domain.transfer import Fate, cx
 from imaging_source.store import catalogue, erasure, instance_rows, set_aside, transfers, versions
@@ -48,6 +35,8 @@ from shared.dicom.data_set import warnings
 from shared.dicom.part10 import LIMITS, DicomError, Limits, Part10, scan
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.http.checked import StoreUnavailable
+from shared.imaging.description import Claim, InstanceDescription, describe
+from shared.imaging.instance import Instance, Issuer
 from shared.store.engine import Database, Transaction
 from shared.store.failures import DatabaseError
 
@@ -181,18 +170,19 @@ class InstanceStore(InstanceIndex):
             if (meta := right_meta(part10, identity)) is not None:
                 spooled = self.files.with_meta(spooled, meta, part10.data_set_offset)
                 part10 = scan(spooled.path, self.limits)
+            claim = identity
+            described = describe(
+                part10,
+                identity,
+                file=self.files.name(spooled.sha256),
+                size=spooled.size,
+                sha256=spooled.sha256,
+                received_at=datetime.now(UTC),
+                tolerated=tolerated,
+                character_set=self._character_set,
+            )
         except DicomError as error:
             raise refusal(error, claim) from None
-        described = describe(
-            part10,
-            identity,
-            file=self.files.name(spooled.sha256),
-            size=spooled.size,
-            sha256=spooled.sha256,
-            received_at=datetime.now(UTC),
-            tolerated=tolerated,
-            character_set=self._character_set,
-        )
         return spooled, part10, described
 
     async def _keep(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from imaging_source.domain.instance import Instance
 from shared.audit.events import AuditEvent, Outcome, object_damaged
 from shared.audit.recorder import AuditRecorder
+from shared.imaging.instance import Instance
 from shared.telemetry.log import logger
 
 _log = logger("imaging_source.integrity")

@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from imaging_source.domain.instance import Instance
 from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused, TooLong
-from imaging_source.store.cache import FileCache
 from imaging_source.store.contents import FOLDER, Contents, Pace, at_once
 from imaging_source.store.incoming import SpooledFile, StoreUnusable
 from shared.http.checked import DamagedBlob, StoreUnavailable, checked
 from shared.http.pieces import Stream
+from shared.imaging.cache import FileCache
+from shared.imaging.instance import Instance
 from shared.store.objects import (
     RANGE_BYTES,
     ObjectCopy,

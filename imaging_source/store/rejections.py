@@ -12,10 +12,10 @@ from typing import Final
 
 from sqlalchemy import literal, select, union_all
 
-from imaging_source.domain.instance import Instance, Issuer
 from imaging_source.domain.selection import KeyObject, hidden, key_object
 from imaging_source.store.tables import instance, instance_metadata, set_aside
 from shared.dicom.uids import KEY_OBJECT_SELECTION
+from shared.imaging.instance import Instance, Issuer
 from shared.store.engine import Database, Reader, Transaction
 from shared.store.statements import in_list
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 
-from imaging_source.domain.query.levels import QueryLevel, of_level
-from imaging_source.domain.query.matching import (
+from imaging_source.store.tables import instance, series, study
+from shared.imaging.query.levels import QueryLevel, of_level
+from shared.imaging.query.matching import (
     AnyRule,
     Match,
     NameRule,
@@ -27,8 +28,7 @@ from imaging_source.domain.query.matching import (
     folded,
     plain_name,
 )
-from imaging_source.domain.query.query import Query
-from imaging_source.store.tables import instance, series, study
+from shared.imaging.query.query import Query
 from shared.store.engine import Reader
 from shared.store.statements import in_list
 

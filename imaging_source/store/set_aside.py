@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from imaging_source.domain.instance import Issuer
 from imaging_source.domain.selection import Conflict
 from imaging_source.store.tables import instance, set_aside, study_patient
+from shared.imaging.instance import Issuer
 from shared.store.engine import Reader, Transaction
 from shared.store.statements import insert_or_ignore
 

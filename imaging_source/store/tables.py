@@ -57,7 +57,7 @@ instance_metadata = Table(
     Column("json", LargeBinary, nullable=False),
 )
 
-# Where the pixels are in the file: native from `offset`, or fragments (`imaging_source.store.frames`).
+# Where the pixels are in the file: native from `offset`, or fragments (`shared.imaging.transcoder`).
 pixel_data = Table(
     "pixel_data",
     metadata,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import bindparam, delete
 
-from imaging_source.domain.instance import Instance
+from shared.imaging.instance import Instance
 from imaging_source.domain.transfer import Fate
 from imaging_source.store.tables import other_version
 from shared.store.engine import Transaction

@@ -12,8 +12,7 @@ from imaging_source.transactions import (
     rad16,
     rad55,
     rad69,
-    rad107_http,
-    rad107_rendered,
+    rad107,
     rad108,
     rad129,
 )
@@ -22,8 +21,7 @@ from shared.rest.served import ServedRest
 
 SERVED = (rad69.SERVED,)
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
-    rad107_http.SERVED,
-    rad107_rendered.SERVED,
+    *rad107.SERVED,
     rad55.SERVED,
     rad108.SERVED,
     rad129.SERVED,

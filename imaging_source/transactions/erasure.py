@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imaging_source.domain.instance import Instance
+from shared.imaging.instance import Instance
 from imaging_source.domain.publishing import NotPublishable
 from imaging_source.domain.transfer import cx
 from imaging_source.peers.registrations import RegistryAway

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from imaging_source.domain import manifest, publishing
-from imaging_source.domain.instance import Instance, StudyHeader
+from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.manifest import Identity
 from imaging_source.domain.publishing import Names
 from imaging_source.store.publications import PublishedStudy, note_described
@@ -19,6 +19,7 @@ from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.audit.patterns import Side
 from shared.ebrim.model import Submission, Timestamp
+from shared.imaging.instance import Instance
 from shared.messages.on_demand import MadeManifest, ManifestRequest
 from shared.security.caller import Caller
 

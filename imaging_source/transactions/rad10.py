@@ -15,13 +15,13 @@ from imaging_source.domain.commitment import (
     FailureReason,
     ReferencedInstance,
 )
-from imaging_source.domain.instance import Instance
 from imaging_source.settings.entities import DimseService
 from imaging_source.store import commitments
 from imaging_source.store.commitments import Commitment
 from imaging_source.transactions.served import ServedDimse
 from imaging_source.unit import Parts, Unit
 from shared.audit.events import AuditEvent, Outcome, ihe
+from shared.imaging.instance import Instance
 from shared.security.caller import Caller
 
 EVENT_TYPE: Final = ihe("RAD-10", "Storage Commitment")

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from imaging_source.domain import negotiation
-from imaging_source.domain.intake import Claim, Refused
-from imaging_source.domain.negotiation import Form
+from imaging_source.domain.intake import Refused
 from imaging_source.domain.stow import Results, results_module, status_of
 from imaging_source.domain.transfer import Sender
 from imaging_source.store.transfers import Transfer
@@ -32,6 +30,9 @@ from shared.http.problem import (
     StorageFull,
     WrongMediaType,
 )
+from shared.imaging import negotiation
+from shared.imaging.description import Claim
+from shared.imaging.negotiation import Form
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
@@ -169,7 +170,7 @@ SERVED: Final[ServedRest[Any, Any]] = ServedRest(
     handle=handle,
     encode=encode,
     problems={
-        negotiation.NotAcceptable: NotAcceptable,
+        negotiation.NothingAcceptable: NotAcceptable,
         SenderFault: lambda _: WrongMediaType(_WANTED),
         Refused: StorageFull,
     },

@@ -16,11 +16,6 @@ from typing import Any, Final
 
 from pydicom.datadict import tag_for_keyword
 
-from imaging_source.domain import negotiation
-from imaging_source.domain.negotiation import Form
-from imaging_source.domain.query.levels import QueryLevel
-from imaging_source.domain.query.matching import MAX_DEPTH, Match, QueryError, key_of, without_value
-from imaging_source.domain.query.query import Query, is_matched
 from imaging_source.transactions.search import CatalogueIncomplete, QueryTooWide, Search, matches
 from imaging_source.unit import Unit
 from shared.audit import patterns
@@ -30,6 +25,11 @@ from shared.dicom import multipart, native_xml
 from shared.dicom.uids import UID_FORM, is_uid
 from shared.http.pieces import Piece
 from shared.http.problem import BadRequest, NotAcceptable, TooLarge, Unavailable
+from shared.imaging import negotiation
+from shared.imaging.negotiation import Form
+from shared.imaging.query.levels import QueryLevel
+from shared.imaging.query.matching import MAX_DEPTH, Match, WrongKey, key_of, without_value
+from shared.imaging.query.query import Query, is_matched
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
@@ -304,8 +304,8 @@ SERVED: Final[ServedRest[SearchRequest, SearchResponse]] = ServedRest(
     encode=encode,
     problems={
         negotiation.Malformed: BadRequest,
-        negotiation.NotAcceptable: NotAcceptable,
-        QueryError: BadRequest,
+        negotiation.NothingAcceptable: NotAcceptable,
+        WrongKey: BadRequest,
         CatalogueIncomplete: Unavailable,
         QueryTooWide: TooLarge,
     },

@@ -12,14 +12,14 @@ from itertools import groupby
 from typing import Final
 
 from imaging_source.domain.exchange import Exchange
-from imaging_source.domain.instance import Instance
 from imaging_source.domain.retrieve_identifier import Level, RetrieveKeys
 from imaging_source.settings.entities import DimseService
-from imaging_source.transactions.retrieval import InstanceResult
 from imaging_source.transactions.served import ServedDimse
 from imaging_source.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome, ihe
+from shared.imaging.instance import Instance
+from shared.imaging.retrieval import InstanceResult
 from shared.security.caller import Caller
 
 EVENT_TYPE: Final = ihe("RAD-16", "Retrieve Images")

@@ -9,10 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from imaging_source.domain import negotiation
-from imaging_source.domain.bulk_data import BulkValue
-from imaging_source.domain.negotiation import DICOM, Acceptable, Form
-from imaging_source.domain.rendering import (
+from imaging_source.unit import Unit
+from shared.audit.events import AuditEvent, Outcome
+from shared.dicom.uids import EXPLICIT_BE, IMPLICIT_LE, UID_FORM, is_uid
+from shared.http.problem import BadRequest, NotAcceptable, TooLarge
+from shared.imaging import negotiation
+from shared.imaging import wado_rs as rad107
+from shared.imaging.bulk_data import BulkValue
+from shared.imaging.negotiation import DICOM, Acceptable, Form
+from shared.imaging.rendered import RenderRequest
+from shared.imaging.rendered import handle as rendered
+from shared.imaging.rendering import (
     MAX_SIDE,
     RENDERED,
     Rendering,
@@ -25,16 +32,9 @@ from imaging_source.domain.rendering import (
     quality_of,
     window_of,
 )
-from imaging_source.domain.transfer_syntax import ANY
-from imaging_source.transactions import rad107
-from imaging_source.transactions.rad107 import RetrieveRequest, RetrieveResponse, permitted_instances
-from imaging_source.transactions.rad107_http import encode
-from imaging_source.transactions.rad107_rendered import RenderRequest
-from imaging_source.transactions.rad107_rendered import handle as rendered
-from imaging_source.unit import Unit
-from shared.audit.events import AuditEvent, Outcome
-from shared.dicom.uids import EXPLICIT_BE, IMPLICIT_LE, UID_FORM, is_uid
-from shared.http.problem import BadRequest, NotAcceptable, TooLarge
+from shared.imaging.transfer_syntax import ANY
+from shared.imaging.wado_rs import RetrieveRequest, RetrieveResponse, permitted_instances
+from shared.imaging.wado_rs_http import encode
 from shared.rest.message import HttpRequest
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
@@ -208,7 +208,7 @@ SERVED: Final[ServedRest[WadoRequest, RetrieveResponse]] = ServedRest(
     encode=encode,
     problems={
         negotiation.Malformed: BadRequest,
-        negotiation.NotAcceptable: NotAcceptable,
+        negotiation.NothingAcceptable: NotAcceptable,
         RenderingError: BadRequest,
         TooManyPixels: TooLarge,
     },

@@ -16,7 +16,7 @@ from typing import Final
 from uuid import uuid4
 
 from imaging_source.domain import manifest, publishing
-from imaging_source.domain.instance import Instance, StudyHeader
+from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.mado import completed
 from imaging_source.domain.manifest import Identity, NothingToShare, Place
 from imaging_source.domain.publishing import ManifestForm, Names, NotPublishable
@@ -51,6 +51,7 @@ from shared.ebrim.codec import decode_submission, encode_submission
 from shared.ebrim.model import Submission
 from shared.errors import Actor, Severity, XdsError
 from shared.faults import WSSE, ReceiverFault
+from shared.imaging.instance import Instance
 from shared.messages.iti41 import ITI41, RAD68, ProvideAndRegisterRequest, ProvidedDocument
 from shared.messages.registrations import RegisteredDocument
 from shared.messages.registry import RegistryResponse, Status

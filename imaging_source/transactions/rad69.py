@@ -6,10 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from imaging_source.domain.instance import Instance
-from imaging_source.domain.transfer_syntax import Choice, Impossible, choose
-from imaging_source.transactions.retrieval import InstanceResult, Unreadable, events, files
-from imaging_source.unit import Access, Unit
+from imaging_source.unit import Unit
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.dicom.uids import UID_FORM, is_uid
 from shared.errors import (
@@ -20,6 +17,10 @@ from shared.errors import (
     XdsError,
 )
 from shared.http.pieces import FileRange, Piece
+from shared.imaging.holding import Access
+from shared.imaging.instance import Instance
+from shared.imaging.retrieval import InstanceResult, Unreadable, events, files
+from shared.imaging.transfer_syntax import Choice, Impossible, choose
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest
 from shared.security.caller import Caller

@@ -7,12 +7,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from imaging_source.domain.header import HEADER_TAGS
-from imaging_source.domain.instance import Instance
-from imaging_source.domain.query.levels import QueryLevel, level_of
-from imaging_source.domain.query.matching import match
-from imaging_source.domain.query.query import Query
-from imaging_source.domain.transfer_syntax import choose_default
 from imaging_source.store.catalogue import is_filled
 from imaging_source.store.search import (
     Candidate,
@@ -21,10 +15,17 @@ from imaging_source.store.search import (
     find_candidates,
     modalities_of,
 )
-from imaging_source.transactions.retrieval import syntax_of
-from imaging_source.unit import Access, Unit
+from imaging_source.unit import Unit
 from shared.consent.decision import Action
 from shared.dicom.json import Attributes, with_base
+from shared.imaging.description import HEADER_TAGS
+from shared.imaging.holding import Access
+from shared.imaging.instance import Instance
+from shared.imaging.query.levels import QueryLevel, level_of
+from shared.imaging.query.matching import match
+from shared.imaging.query.query import Query
+from shared.imaging.retrieval import syntax_of
+from shared.imaging.transfer_syntax import choose_default
 
 #: Candidates that one query looks at; then it has to be narrowed.
 MAX_CANDIDATES: Final = 100_000

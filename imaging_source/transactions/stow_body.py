@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Final
 
-from imaging_source.domain.intake import PROCESSING_FAILURE, Claim, Refused
+from imaging_source.domain.intake import PROCESSING_FAILURE, Refused
 from imaging_source.domain.stow import Outcome, Results
 from imaging_source.store.incoming import Incoming
 from imaging_source.store.transfers import Transfer
@@ -21,6 +21,7 @@ from shared.http.media_type import MediaType
 from shared.http.multipart import Parts
 from shared.http.problem import BadRequest, HttpProblem, TooLarge
 from shared.http.raw_asgi import ClientGone
+from shared.imaging.description import Claim
 
 _BATCH_BYTES: Final = 1024**2
 _STORING_AT_ONCE: Final = 4

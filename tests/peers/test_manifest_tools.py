@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from imaging_source.domain.instance import Issuer, RequestReference
+from imaging_source.domain.instance import RequestReference
 from imaging_source.domain.manifest import Issuers, build, encode
 from imaging_source.store.publications import publication
 from imaging_source.transactions import rad68
 from shared.ebrim.model import Code
+from shared.imaging.instance import Issuer
 from tests.support.databases import DatabasePlace
 from tests.support.imaging_source import close_source, open_source
 from tests.support.made_studies import Studies, studies

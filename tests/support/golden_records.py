@@ -26,14 +26,10 @@ from gateway.transactions import SERVED as GATEWAY
 from gateway.transactions.trail import RequestedDocument, retrieval_event
 from imaging_source.dimse.c_store import RAD18
 from imaging_source.domain import transfer
-from imaging_source.domain.query.levels import QueryLevel
-from imaging_source.domain.query.query import Query
 from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import PublicationError
 from imaging_source.transactions import iti57 as source_iti57
-from imaging_source.transactions import on_demand, rad55, rad68, rad69, rad107_http, rad108, rad129
-from imaging_source.transactions.rad107 import RetrieveRequest, RetrieveResponse
-from imaging_source.transactions.retrieval import InstanceResult
+from imaging_source.transactions import on_demand, rad55, rad68, rad69, rad108, rad129
 from imaging_source.transactions.search import Search
 from registry.domain.feed import Event, FeedMessage, Header
 from registry.domain.removal import Item, Removal
@@ -70,6 +66,11 @@ from shared.ebrim import schemes
 from shared.ebrim.codec import DecodedSubmission
 from shared.ebrim.model import Submission
 from shared.errors import DocumentUniqueIdError, SubmissionError
+from shared.imaging import wado_rs_http
+from shared.imaging.query.levels import QueryLevel
+from shared.imaging.query.query import Query
+from shared.imaging.retrieval import InstanceResult
+from shared.imaging.wado_rs import RetrieveRequest, RetrieveResponse
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.iti18 import ReturnType, StoredQueryRequest, StoredQueryResponse
 from shared.messages.iti38 import ITI38
@@ -544,16 +545,16 @@ def _imaging_source() -> dict[str, Described]:
         ),
         "imaging source RAD-69 failed": _served(rad69.SERVED, _IMAGES, None, BY_USER, FAILED),
         "imaging source RAD-107": _served(
-            rad107_http.SERVED,
+            wado_rs_http.SERVED,
             retrieve,
             answer(200, _results(repository_unique_id="", home_community_id="")),
             BY_USER,
             OK,
         ),
         "imaging source RAD-107 not found": _served(
-            rad107_http.SERVED, retrieve, answer(404, _results()), BY_NODE, FAILED
+            wado_rs_http.SERVED, retrieve, answer(404, _results()), BY_NODE, FAILED
         ),
-        "imaging source RAD-107 failed": _served(rad107_http.SERVED, retrieve, None, BY_USER, FAILED),
+        "imaging source RAD-107 failed": _served(wado_rs_http.SERVED, retrieve, None, BY_USER, FAILED),
         "imaging source RAD-55": _served(
             rad55.SERVED, rad55.WadoRequest(resource=retrieve), answer(200, _results()), BY_USER, OK
         ),

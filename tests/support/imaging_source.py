@@ -14,11 +14,9 @@ from pydicom.dataset import Dataset
 
 import imaging_source.store.publications
 from imaging_source.app import ImagingSource
-from imaging_source.domain.instance import Instance
 from imaging_source.domain.transfer import Sender
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.settings import ImagingSourceSettings
-from imaging_source.store.frames import Transcoder
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.rejections import KeyObjects
 from imaging_source.store.stores import open_contents
@@ -29,6 +27,8 @@ from shared.audit.events import AuditEvent, ihe
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
 from shared.ebrim.identifiers import CX
+from shared.imaging.instance import Instance
+from shared.imaging.transcoder import Transcoder
 from shared.messages.iti41 import ProvideAndRegisterRequest
 from shared.messages.registrations import RegisteredDocument, Registrations
 from shared.messages.registry import RegistryResponse, Status
@@ -197,7 +197,10 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
     registry = ScriptedRegistry()
     contents = open_contents(loaded)
     transcoder = Transcoder(
-        loaded.folder / "transcoded", max_bytes=loaded.transcode_cache_bytes, local=contents.local
+        loaded.folder / "transcoded",
+        service="imaging-source",
+        max_bytes=loaded.transcode_cache_bytes,
+        local=contents.local,
     )
     parts = Parts(
         settings=loaded,

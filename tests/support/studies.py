@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from imaging_source.domain.instance import Instance, Issuer, StudyHeader
+from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.manifest import Identity, Place
 from shared.dicom.uids import EXPLICIT_LE
+from shared.imaging.instance import Instance, Issuer
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 GRAYSCALE_PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"

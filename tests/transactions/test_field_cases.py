@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 
 from consumer.domain.study import NoRoad, Via, requested_instances, road
-from imaging_source.domain import negotiation
-from imaging_source.domain.negotiation import Form
 from registry.domain import feed
 from shared.dicom.kos import read_manifest
+from shared.imaging import negotiation
+from shared.imaging.negotiation import Form
 from tests.support.field_cases import field_cases
 from tests.support.metadata import DOMAIN
 

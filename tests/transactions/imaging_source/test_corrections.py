@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from imaging_source.domain.corrections import CorrectionPolicy
-from imaging_source.domain.intake import Claim, Refused
+from imaging_source.domain.intake import Refused
+from shared.imaging.description import Claim
 from imaging_source.maintenance.backup import _files
 from imaging_source.maintenance.scrub import scrub
 from imaging_source.store.adoption import adopt

@@ -9,13 +9,14 @@ import os
 
 import pytest
 
-from imaging_source.domain.instance import Issuer
-from imaging_source.domain.intake import OUT_OF_RESOURCES, PROCESSING_FAILURE, Claim, Refused, TooLong
+from imaging_source.domain.intake import OUT_OF_RESOURCES, PROCESSING_FAILURE, Refused, TooLong
 from imaging_source.domain.transfer import Fate
 from imaging_source.store.incoming import StoreUnusable
 from imaging_source.store.instances import InstanceStore
 from shared.dicom.part10 import CANNOT_UNDERSTAND
 from shared.dicom.uids import DEFLATED_LE, EXPLICIT_BE, IMPLICIT_LE, RLE
+from shared.imaging.description import Claim
+from shared.imaging.instance import Issuer
 from shared.store.space import Space
 from tests.support.databases import database_place, postgres_url
 from tests.support.dicom import (

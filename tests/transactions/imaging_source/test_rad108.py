@@ -414,8 +414,8 @@ async def test_a_sender_that_hangs_up_leaves_its_whole_instances_and_their_event
 
 
 def test_the_answer_is_json_that_ascends_by_tag_in_every_item():
-    from imaging_source.domain.intake import Claim
     from imaging_source.domain.stow import Results, results_module
+    from shared.imaging.description import Claim
 
     refused = Refused(MISMATCH, "why", Claim(sop_class_uid="1.2", sop_instance_uid="1.3"))
 

@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import UID
 
-from imaging_source.store import rendering
 from shared.audit.events import Outcome
 from shared.dicom.uids import DEFLATED_LE, EXPLICIT_LE, JPEG_LS_LOSSLESS, RLE
+from shared.imaging import drawing as rendering
 from tests.support.dicom import a_color_image, a_ct, a_multi_frame, an_sr, changed, part10, with_pixels
 from tests.support.imaging_source import Source, a_rejection_note, cx, source
 from tests.transactions.imaging_source.test_rad107 import INSTANCE, SERIES, STUDY, get, parts

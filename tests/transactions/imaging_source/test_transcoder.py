@@ -10,10 +10,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from imaging_source.store import frames
-from imaging_source.store.cache import KEPT_SECONDS
-from imaging_source.store.frames import Transcoder
 from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, RLE
+from shared.imaging import transcoder as frames
+from shared.imaging.cache import KEPT_SECONDS
+from shared.imaging.transcoder import Transcoder
 from tests.support.dicom import a_multi_frame, part10
 from tests.support.intake import a_transfer, an_intake
 
@@ -39,7 +39,7 @@ async def instances(tmp_path):
 
 @pytest.fixture
 async def transcoder(tmp_path):
-    made = Transcoder(tmp_path / "cache", max_bytes=4096, clock=Clock())
+    made = Transcoder(tmp_path / "cache", service="imaging-source", max_bytes=4096, clock=Clock())
     yield made
     await made.close()
 
@@ -100,7 +100,7 @@ async def test_the_cache_is_empty_at_the_start(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "half.dcm").write_bytes(b"half")
 
-    Transcoder(tmp_path / "cache", max_bytes=4096)
+    Transcoder(tmp_path / "cache", service="imaging-source", max_bytes=4096)
 
     assert list((tmp_path / "cache").iterdir()) == []
 

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imaging_source.domain.header import study_header
-from imaging_source.domain.intake import Claim, describe, identify
+from imaging_source.domain.intake import identify
 from imaging_source.settings import ImagingSourceSettings
 from shared.dicom.character_sets import UNDECLARED, decode, encoding_of, encodings_of
 from shared.dicom.data_set import Tolerance
 from shared.dicom.part10 import scan
+from shared.imaging.description import Claim, describe
 from shared.settings import SettingsError
 from tests.support.faulty_files import a_data_set, a_file, element
 

@@ -6,10 +6,11 @@ import struct
 
 import pytest
 
-from imaging_source.domain.intake import Claim, Refused, describe, identify, right_meta, tolerances
+from imaging_source.domain.intake import Refused, identify, right_meta, tolerances
 from shared.dicom.data_set import Tolerance
 from shared.dicom.part10 import DicomError, file_meta, is_dicom, scan, uid_of
 from shared.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from shared.imaging.description import Claim, describe
 from tests.support.dicom import CT, a_ct, part10
 from tests.support.faulty_files import (
     OTHER_ENCODINGS,

@@ -10,22 +10,15 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
-from imaging_source.domain.header import HEADER_TAGS, study_header
-from imaging_source.domain.instance import Issuer
-from imaging_source.domain.intake import (
-    MISMATCH,
-    Claim,
-    Refused,
-    describe,
-    identify,
-    right_meta,
-    tolerances,
-)
-from imaging_source.domain.pixels import UNKNOWN_FRAME, Fragments
+from imaging_source.domain.header import study_header
+from imaging_source.domain.intake import MISMATCH, Refused, identify, right_meta, tolerances
 from shared.dicom.data_set import Tolerance
 from shared.dicom.part10 import DicomError, scan
 from shared.dicom.uids import DEFLATED_LE, MEDIA_STORAGE_DIRECTORY, RLE
 from shared.ebrim.model import Code
+from shared.imaging.description import HEADER_TAGS, Claim, describe
+from shared.imaging.instance import Issuer
+from shared.imaging.pixels import UNKNOWN_FRAME, FrameFragments
 from tests.support.dicom import a_color_image, a_ct, a_multi_frame, an_sr, changed, part10
 
 
@@ -192,7 +185,7 @@ def test_without_an_offset_table_nobody_guesses_which_frame_a_fragment_is_of(des
     fragments = described(fragmented(table=False)).pixels.fragments
 
     assert {fragment.frame for fragment in fragments} == {UNKNOWN_FRAME}
-    assert Fragments(fragments.packed)[:6] == list(fragments)
+    assert FrameFragments(fragments.packed)[:6] == list(fragments)
 
 
 def test_a_deflated_file_has_no_places_of_frames(described):

@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from imaging_source.domain import legal
 from imaging_source.domain.header import study_header
-from imaging_source.domain.instance import Issuer, RequestReference, StudyHeader
+from imaging_source.domain.instance import RequestReference, StudyHeader
 from imaging_source.domain.manifest import build, encode
 from imaging_source.domain.publishing import event_codes, source_patient_info, start_time, title
 from imaging_source.settings.publishing import PublishingSettings
 from shared.ebrim.model import Code
+from shared.imaging import legal
+from shared.imaging.instance import Issuer
 from tests.support.dicom import a_ct, changed
 from tests.support.studies import IDENTITY, PLACE, STUDY, a_study_header, an_instance
 

@@ -14,14 +14,7 @@ from hypothesis import strategies as st
 from conformance.findings import Severity
 from conformance.validation import validate
 from imaging_source.domain import codes
-from imaging_source.domain.instance import (
-    Instance,
-    Issuer,
-    KeyObjectHeader,
-    RequestReference,
-    SeriesHeader,
-    StudyHeader,
-)
+from imaging_source.domain.instance import KeyObjectHeader, RequestReference, SeriesHeader, StudyHeader
 from imaging_source.domain.mado import completed
 from imaging_source.domain.manifest import Issuers, build, encode
 from imaging_source.domain.publishing import ManifestForm, event_codes, reference_ids, type_code
@@ -29,6 +22,7 @@ from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.kos import read_manifest
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.ebrim.model import Code
+from shared.imaging.instance import Instance, Issuer
 from tests.support.studies import CT_IMAGE, IDENTITY, PLACE, SERIES, STUDY, a_study_header, an_instance
 
 ISSUERS = Issuers(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging_source.domain.instance import Issuer, RequestReference, SeriesHeader
+from imaging_source.domain.instance import RequestReference, SeriesHeader
 from imaging_source.domain.manifest import (
     Identity,
     Issuers,
@@ -28,6 +28,7 @@ from imaging_source.domain.manifest import (
 from shared.dicom.kos import read_manifest
 from shared.dicom.uids import is_uid
 from shared.ebrim.model import Code
+from shared.imaging.instance import Issuer
 from tests.support.studies import (
     CT_IMAGE,
     GRAYSCALE_PRESENTATION_STATE,

@@ -6,15 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging_source.domain.negotiation import (
-    Form,
-    Malformed,
-    NotAcceptable,
-    instances,
-    media_ranges,
-    metadata,
-)
-from imaging_source.domain.transfer_syntax import SHIPPED, AsStored, Impossible, Transcode
 from shared.dicom.uids import (
     EXPLICIT_LE,
     JPEG_2000_LOSSLESS,
@@ -24,6 +15,15 @@ from shared.dicom.uids import (
     JPEG_XL,
     RLE,
 )
+from shared.imaging.negotiation import (
+    Form,
+    Malformed,
+    NothingAcceptable,
+    instances,
+    media_ranges,
+    metadata,
+)
+from shared.imaging.transfer_syntax import SHIPPED, AsStored, Impossible, Transcode
 
 VIDEO = "1.2.840.10008.1.2.4.102"
 MULTIPART = 'multipart/related; type="application/dicom"'
@@ -67,7 +67,7 @@ def test_an_instance_is_given_in_the_form_that_is_liked_best(accept, form):
 
 @pytest.mark.parametrize("accept", ["application/dicom", "application/*"])
 def test_several_instances_are_never_a_single_part(accept):
-    with pytest.raises(NotAcceptable, match="multipart/related"):
+    with pytest.raises(NothingAcceptable, match="multipart/related"):
         instances(accept, None, single=False)
 
 
@@ -83,7 +83,7 @@ def test_several_instances_are_never_a_single_part(accept):
     ],
 )
 def test_what_does_not_exist_is_not_acceptable(accept):
-    with pytest.raises(NotAcceptable):
+    with pytest.raises(NothingAcceptable):
         instances(accept, None, single=True)
 
 
@@ -154,7 +154,7 @@ def test_metadata_is_xml_where_that_is_liked_best(accept):
 
 @pytest.mark.parametrize("accept", ["text/html", 'multipart/related; type="application/json"', MULTIPART])
 def test_metadata_is_nothing_else(accept):
-    with pytest.raises(NotAcceptable, match="json"):
+    with pytest.raises(NothingAcceptable, match="json"):
         metadata(accept, None)
 
 

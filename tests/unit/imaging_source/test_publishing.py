@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging_source.domain.instance import Issuer, RequestReference
+from imaging_source.domain.instance import RequestReference
 from imaging_source.domain.manifest import Issuers
 from imaging_source.domain.publishing import (
     Coding,
@@ -24,6 +24,7 @@ from imaging_source.domain.publishing import (
 from shared.ebrim.codec import decode_submission, encode_submission
 from shared.ebrim.identifiers import is_cx, is_cxi, is_patient_info, is_xcn, is_xon
 from shared.ebrim.model import AssociationType, Code, Timestamp
+from shared.imaging.instance import Issuer
 from shared.xml import NS, parse
 from tests.support.studies import STUDY, a_study_header
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging_source.domain.query.matching import Match, QueryError, key_of, match, without_value
 from shared.dicom.json import Attributes
+from shared.imaging.query.matching import Match, WrongKey, key_of, match, without_value
 
 NAME, PATIENT_ID, DATE, TIME = 0x00100010, 0x00100020, 0x00080020, 0x00080030
 STUDY, MODALITIES, NUMBER = 0x0020000D, 0x00080061, 0x00200011
@@ -112,7 +112,7 @@ def test_a_key_without_a_value_is_no_key(tag, text):
     ],
 )
 def test_what_no_value_of_the_attribute_can_be_is_no_key(tag, text):
-    with pytest.raises(QueryError):
+    with pytest.raises(WrongKey):
         key_of((tag,), text)
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from imaging_source.domain.instance import Issuer
 from imaging_source.domain.selection import KeyObject, hidden, key_object, key_objects, shareable
 from shared.dicom.uids import KEY_OBJECT_SELECTION
+from shared.imaging.instance import Issuer
 from tests.support.studies import an_instance
 
 IMAGE = an_instance()

@@ -15,7 +15,6 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
-from imaging_source.store.transcode import transcode
 from shared.dicom.part10 import scan
 from shared.dicom.uids import (
     DEFLATED_FRAMES,
@@ -30,6 +29,7 @@ from shared.dicom.uids import (
     JPEG_LS_LOSSLESS,
     RLE,
 )
+from shared.imaging.transcode import transcode
 from tests.support.dicom import (
     a_color_image,
     a_ct,

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from imaging_source.domain.instance import Issuer
 from imaging_source.domain.transfer import Fate, Received, Sender, cx, events
 from shared.audit.dicom_xml import encode
 from shared.audit.events import (
@@ -18,6 +17,7 @@ from shared.audit.events import (
     Participant,
     ihe,
 )
+from shared.imaging.instance import Issuer
 from tests.support.schemas import AUDIT, assert_valid
 
 SENDER = Sender(

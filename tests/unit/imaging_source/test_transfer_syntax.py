@@ -8,16 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging_source.domain.transfer_syntax import (
-    MAX_ENCODED_SIZE,
-    MAX_EXPLICIT_LENGTH,
-    SHIPPED,
-    AsStored,
-    Impossible,
-    Transcode,
-    choose,
-    choose_default,
-)
 from shared.dicom.uids import (
     DEFLATED_LE,
     ENCAPSULATED_UNCOMPRESSED,
@@ -36,6 +26,16 @@ from shared.dicom.uids import (
     RLE,
     TRANSFER_SYNTAXES,
     VIDEO,
+)
+from shared.imaging.transfer_syntax import (
+    MAX_ENCODED_SIZE,
+    MAX_EXPLICIT_LENGTH,
+    SHIPPED,
+    AsStored,
+    Impossible,
+    Transcode,
+    choose,
+    choose_default,
 )
 
 H264 = "1.2.840.10008.1.2.4.102"

@@ -16,7 +16,7 @@ TREES = {
 ROADS = ["shared/perform.py", "shared/rest/service.py", "shared/soap/pipeline.py"]
 HELPER = "shared/attempts.py"
 #: Decoders written in Rust panic, which is no Exception: told as what they mean, in a process of their own.
-PANICS = "imaging_source/store/transcode.py"
+PANICS = "shared/imaging/transcode.py"
 ANYTHING = {"Exception", "BaseException"}
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from imaging_source.domain.header import HEADER_TAGS
-from imaging_source.domain.query.levels import RETURNED, WHEN_PRESENT, QueryLevel, level_of
-from imaging_source.domain.query.matching import Match
 from shared.dicom.scanner import implicit_vr
+from shared.imaging.description import HEADER_TAGS
+from shared.imaging.query.levels import RETURNED, WHEN_PRESENT, QueryLevel, level_of
+from shared.imaging.query.matching import Match
 
 #: What follows from all that a study holds, and is matched as what instances say.
 GATHERED: Final = frozenset({0x00080061, 0x00080062})

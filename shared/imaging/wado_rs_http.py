@@ -12,11 +12,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
-from imaging_source.domain import negotiation
-from imaging_source.domain.bulk_data import BulkValue, path_of
-from imaging_source.domain.instance import Instance
-from imaging_source.domain.negotiation import Acceptable, Form
-from imaging_source.transactions.rad107 import Given, RetrieveRequest, RetrieveResponse, audit, handle
 from shared.dicom import multipart, native_xml
 from shared.dicom.json import with_base
 from shared.dicom.uids import UID_FORM, is_uid
@@ -29,6 +24,11 @@ from shared.http.problem import (
     NotFound,
 )
 from shared.http.ranges import asked_range, part_of
+from shared.imaging import negotiation
+from shared.imaging.bulk_data import BulkValue, path_of
+from shared.imaging.instance import Instance
+from shared.imaging.negotiation import Acceptable, Form
+from shared.imaging.wado_rs import Given, RetrieveRequest, RetrieveResponse, audit, handle
 from shared.messages.rad107 import EVENT_TYPE
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.served import ServedRest
@@ -237,5 +237,5 @@ SERVED: Final = ServedRest(
     handle=handle,
     audit=audit,
     encode=encode,
-    problems={negotiation.Malformed: BadRequest, negotiation.NotAcceptable: NotAcceptable},
+    problems={negotiation.Malformed: BadRequest, negotiation.NothingAcceptable: NotAcceptable},
 )

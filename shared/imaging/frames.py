@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from imaging_source.domain.instance import Instance
-from imaging_source.domain.pixels import PixelData, pixel_data
 from shared.dicom.data_set import DataSet
 from shared.dicom.part10 import LIMITS, PIXEL_DATA, Limits, scan
 from shared.dicom.uids import EXPLICIT_BE
 from shared.http.pieces import FileRange, Piece, Stream
+from shared.imaging.instance import Instance
+from shared.imaging.pixels import PixelData, pixel_data
 
 _MOST_AT_ONCE = 1024**2
 _SUBSAMPLED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})

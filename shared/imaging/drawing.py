@@ -17,19 +17,19 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder, pixel_array
 
-from imaging_source.domain.rendering import (
+from shared.attempts import attempted_without_panic
+from shared.dicom.uids import DEFLATED_LE
+from shared.imaging import jpeg
+from shared.imaging.rendering import (
     GIF,
     JPEG,
     PNG,
     Rendering,
     TooManyPixels,
     Viewport,
-    Window,
+    VoiWindow,
     WindowFunction,
 )
-from imaging_source.store import jpeg
-from shared.attempts import attempted_without_panic
-from shared.dicom.uids import DEFLATED_LE
 
 #: Most pixels of one image, and of all frames together.
 MAX_PIXELS: Final = 64 * 1024**2
@@ -104,7 +104,7 @@ def _frames(data_set: Dataset, rendering: Rendering, count: int) -> list[int]:
 # --- values ------------------------------------------------------------------------------------------
 
 
-def _eight_bits(source: Path, data_set: Dataset, frame: int, window: Window | None) -> np.ndarray:
+def _eight_bits(source: Path, data_set: Dataset, frame: int, window: VoiWindow | None) -> np.ndarray:
     """The pixels of one frame as they are shown, from 0 to 255."""
     jpeg.install()
     syntax = data_set.file_meta.TransferSyntaxUID
@@ -138,7 +138,7 @@ def _eight_of(array: np.ndarray, bits: int) -> np.ndarray:
     return scaled.astype(np.uint8)
 
 
-def _grey(array: np.ndarray, attributes: Dataset, window: Window | None) -> np.ndarray:
+def _grey(array: np.ndarray, attributes: Dataset, window: VoiWindow | None) -> np.ndarray:
     values = apply_modality_lut(array, attributes).astype(np.float64)
     if window is None and "VOILUTSequence" in attributes and _has_lut(attributes):
         item = attributes.VOILUTSequence[0]
@@ -157,14 +157,14 @@ def _has_lut(attributes: Dataset) -> bool:
     return bool(attributes.VOILUTSequence) and "LUTData" in attributes.VOILUTSequence[0]
 
 
-def _own_window(attributes: Dataset) -> Window | None:
+def _own_window(attributes: Dataset) -> VoiWindow | None:
     """The first window of the image; None when it has none that can be applied."""
     center, width = (_first(attributes.get(name, None)) for name in ("WindowCenter", "WindowWidth"))
     if center is None or width is None or width <= 0:
         return None
     keyword = str(attributes.get("VOILUTFunction", "") or "LINEAR").lower().replace("_", "-")
     function = WindowFunction(keyword) if keyword in set(WindowFunction) else WindowFunction.LINEAR
-    return Window(center, max(width, 1.0) if function is WindowFunction.LINEAR else width, function)
+    return VoiWindow(center, max(width, 1.0) if function is WindowFunction.LINEAR else width, function)
 
 
 def _first(value: Any) -> float | None:
@@ -173,7 +173,7 @@ def _first(value: Any) -> float | None:
     return None if value in (None, "") else float(value)
 
 
-def _windowed(values: np.ndarray, window: Window) -> np.ndarray:
+def _windowed(values: np.ndarray, window: VoiWindow) -> np.ndarray:
     """Values through a window to 0 to 255 (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
     center, width = window.center, window.width
     if window.function is WindowFunction.SIGMOID:

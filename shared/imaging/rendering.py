@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from imaging_source.domain.negotiation import NotAcceptable, offers
+from shared.imaging.negotiation import NothingAcceptable, offers
 
 JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"
@@ -38,7 +38,7 @@ class WindowFunction(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class VoiWindow:
     """A window; `width` is more than 0, and 1 at least for the linear function."""
 
     center: float
@@ -71,7 +71,7 @@ class Rendering:
     quality: int = DEFAULT_QUALITY
     viewport: Viewport | None = None
     region: tuple[float, float, float, float] | None = None
-    window: Window | None = None
+    window: VoiWindow | None = None
     annotation: tuple[str, ...] = ()
 
 
@@ -80,7 +80,7 @@ def rendered_type(header: str | None, query: str | None) -> tuple[str, bool]:
 
     Raises
     ------
-    Malformed, NotAcceptable
+    Malformed, NothingAcceptable
         400, 406.
     """
     for ranges in offers(header, query):
@@ -90,7 +90,7 @@ def rendered_type(header: str | None, query: str | None) -> tuple[str, bool]:
             for media_type in RENDERED:
                 if name in (media_type, "image/*", "*/*"):
                     return media_type, in_parts
-    raise NotAcceptable(f"ask for {', '.join(RENDERED)}")
+    raise NothingAcceptable(f"ask for {', '.join(RENDERED)}")
 
 
 def rendering_of(
@@ -131,7 +131,7 @@ def quality_of(text: str) -> int:
     return int(text)
 
 
-def window_of(center: str, width: str, function: str = "linear") -> Window:
+def window_of(center: str, width: str, function: str = "linear") -> VoiWindow:
     """A window by its numbers."""
     form = "a window is center,width,function: two numbers, and linear, linear-exact or sigmoid"
     values = number_of(center, form), number_of(width, form)
@@ -140,7 +140,7 @@ def window_of(center: str, width: str, function: str = "linear") -> Window:
     least = 1.0 if function == WindowFunction.LINEAR else math.ulp(0.0)
     if values[1] < least:
         raise RenderingError("the width of a window is 1 at least for linear, and more than 0 else")
-    return Window(*values, WindowFunction(function))
+    return VoiWindow(*values, WindowFunction(function))
 
 
 def number_of(text: str, form: str) -> float:
@@ -169,7 +169,7 @@ def _single(query: Mapping[str, Sequence[str]], name: str) -> str:
     return values[0].strip()
 
 
-def _window(text: str) -> Window | None:
+def _window(text: str) -> VoiWindow | None:
     if not text:
         return None
     parts = [part.strip() for part in text.split(",")]

@@ -14,17 +14,6 @@ from enum import Enum
 from itertools import groupby
 from typing import Final
 
-from imaging_source.domain.bulk_data import MPEG2, OCTETS
-from imaging_source.domain.transfer_syntax import (
-    ANY,
-    AsStored,
-    Choice,
-    Codecs,
-    Impossible,
-    Transcode,
-    choose,
-    choose_default,
-)
 from shared.dicom.uids import (
     DEFLATED_LE,
     EXPLICIT_BE,
@@ -45,6 +34,17 @@ from shared.dicom.uids import (
     UNCOMPRESSED,
     VIDEO,
 )
+from shared.imaging.bulk_data import MPEG2, OCTETS
+from shared.imaging.transfer_syntax import (
+    ANY,
+    AsStored,
+    Choice,
+    Codecs,
+    Impossible,
+    Transcode,
+    choose,
+    choose_default,
+)
 
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
@@ -64,7 +64,7 @@ class Malformed(ValueError):
     """The Accept header or the query parameter cannot be read; the answer is 400."""
 
 
-class NotAcceptable(ValueError):
+class NothingAcceptable(ValueError):
     """No representation fits; the answer is 406. The text tells what could be asked for."""
 
 
@@ -192,7 +192,7 @@ def instances(header: str | None, query: str | None, *, single: bool) -> Accepta
 
     Raises
     ------
-    Malformed, NotAcceptable
+    Malformed, NothingAcceptable
         400, 406.
     """
     for ranges in offers(header, query):
@@ -202,7 +202,7 @@ def instances(header: str | None, query: str | None, *, single: bool) -> Accepta
             form = fitting[0][0]
             return Acceptable(form, tuple(_groups(one for of, one in fitting if of is form)))
     could = f'{MULTIPART}; type="{DICOM}"' + (f" or {DICOM}" if single else "")
-    raise NotAcceptable(f"ask for {could}")
+    raise NothingAcceptable(f"ask for {could}")
 
 
 def _groups(ranges: Iterable[MediaRange]) -> Iterator[frozenset[str]]:
@@ -234,7 +234,7 @@ def metadata(header: str | None, query: str | None) -> Form:
 
     Raises
     ------
-    Malformed, NotAcceptable
+    Malformed, NothingAcceptable
         400, 406.
     """
     for ranges in offers(header, query):
@@ -244,7 +244,7 @@ def metadata(header: str | None, query: str | None) -> Form:
             in_parts = one.name in (MULTIPART, "multipart/*") and one.part_type in _XML_PARTS
             if in_parts or one.name == DICOM_XML:
                 return Form.XML
-    raise NotAcceptable(f'ask for {DICOM_JSON} or {MULTIPART}; type="{DICOM_XML}"')
+    raise NothingAcceptable(f'ask for {DICOM_JSON} or {MULTIPART}; type="{DICOM_XML}"')
 
 
 # --- bulk data ---------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def bulk_data(header: str | None, query: str | None) -> Form:
 
     Raises
     ------
-    Malformed, NotAcceptable
+    Malformed, NothingAcceptable
         400, 406.
     """
     for ranges in offers(header, query):
@@ -266,7 +266,7 @@ def bulk_data(header: str | None, query: str | None) -> Form:
                 return Form.MULTIPART_OCTETS
             if one.name in (OCTETS, "application/*"):
                 return Form.SINGLE_OCTETS
-    raise NotAcceptable(f'ask for {MULTIPART}; type="{OCTETS}" or {OCTETS}')
+    raise NothingAcceptable(f'ask for {MULTIPART}; type="{OCTETS}" or {OCTETS}')
 
 
 # --- frames ------------------------------------------------------------------------------------------
@@ -315,14 +315,14 @@ def frames(header: str | None, query: str | None, *, single: bool) -> tuple[Fram
 
     Raises
     ------
-    Malformed, NotAcceptable
+    Malformed, NothingAcceptable
         400, 406.
     """
     for ranges in offers(header, query):
         if forms := tuple(form for one in ranges for form in _forms_of_frames(one, single)):
             return forms
     could = f'{MULTIPART}; type="{OCTETS}"' + (f" or {OCTETS}" if single else "")
-    raise NotAcceptable(f"ask for {could}, or one of {', '.join(_OF_FRAMES)} as that")
+    raise NothingAcceptable(f"ask for {could}, or one of {', '.join(_OF_FRAMES)} as that")
 
 
 def _forms_of_frames(one: MediaRange, single: bool) -> Iterator[FrameForm]:
@@ -367,7 +367,7 @@ def stored(header: str | None) -> Form:
 
     Raises
     ------
-    NotAcceptable
+    NothingAcceptable
         406.
     """
     try:
@@ -377,7 +377,7 @@ def stored(header: str | None) -> Form:
     for one in ranges:
         if one.name in _JSON or one.name == DICOM_XML:
             return Form.XML if one.name == DICOM_XML else Form.JSON
-    raise NotAcceptable(f"the answer is {DICOM_JSON} or {DICOM_XML}")
+    raise NothingAcceptable(f"the answer is {DICOM_JSON} or {DICOM_XML}")
 
 
 def offers(header: str | None, query: str | None) -> Iterator[Sequence[MediaRange]]:

@@ -26,8 +26,6 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
-from imaging_source.domain.pixels import PixelData, misled
-from imaging_source.store import jpeg
 from shared.dicom.content import content_digest
 from shared.dicom.data_set import Bulk, DataSet, DicomError, LongSequence, Tolerance, name
 from shared.dicom.part10 import PIXEL_DATA, PIXEL_TAGS, Part10, file_meta, inflated, scan
@@ -39,6 +37,8 @@ from shared.dicom.uids import (
     IMPLICIT_LE,
     UNCOMPRESSED,
 )
+from shared.imaging import jpeg
+from shared.imaging.pixels import PixelData, misled
 from shared.telemetry.log import configure
 
 _PLAIN: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE})
@@ -46,9 +46,9 @@ _COPY: Final = 1024**2
 _LARGE: Final = 64 * 1024
 
 
-def confine(max_memory_bytes: int, log_level: str) -> None:
-    """Bound the memory of this process, and log as the one that asks does; for the start of a worker."""
-    configure("imaging-source", level=log_level)
+def confine(service: str, max_memory_bytes: int, log_level: str) -> None:
+    """Bound the memory of this process, and log as the `service` that asks does; at its start."""
+    configure(service, level=log_level)
     resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
 
 

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from imaging_source.domain.instance import Instance
-from imaging_source.domain.rendering import Rendering
-from imaging_source.domain.transfer_syntax import SHIPPED
-from imaging_source.store import transcode
-from imaging_source.store.cache import FileCache
 from shared.http.pieces import FileRange
+from shared.imaging import transcode
+from shared.imaging.cache import FileCache
+from shared.imaging.instance import Instance
+from shared.imaging.rendering import Rendering
+from shared.imaging.transfer_syntax import SHIPPED
 
 _WORKERS: Final = 2
 _WORKER_MEMORY: Final = 4 * 1024**3
@@ -30,7 +30,7 @@ _RENDERED_BYTES: Final = 256 * 1024
 
 def _render(source: Path, target: Path, rendering: Rendering) -> None:
     # Not in the service, which encodes no images.
-    from imaging_source.store.rendering import render
+    from shared.imaging.drawing import render
 
     render(source, target, rendering)
 
@@ -46,6 +46,8 @@ class Transcoder:
     ----------
     folder
         Its own folder, which is emptied.
+    service
+        Its name, under which the workers log.
     max_bytes
         Most that the cache may take on disk.
     local
@@ -56,11 +58,13 @@ class Transcoder:
         self,
         folder: Path,
         *,
+        service: str,
         max_bytes: int,
         local: Callable[[Instance], Awaitable[Path]] = _own_file,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.codecs = SHIPPED
+        self._service = service
         self._cache = FileCache(folder, max_bytes=max_bytes, clock=clock)
         self._local = local
         self._pool: ProcessPoolExecutor | None = None
@@ -110,7 +114,7 @@ class Transcoder:
 
     async def _run(self, work: Callable[..., None], *arguments: object) -> None:
         loop = asyncio.get_running_loop()
-        pool = self._pool = self._pool or _new_pool()
+        pool = self._pool = self._pool or _new_pool(self._service)
         try:
             done = loop.run_in_executor(pool, work, *arguments)
             await asyncio.wait_for(done, _TIMEOUT_SECONDS)
@@ -121,12 +125,12 @@ class Transcoder:
             raise ValueError("the decoder failed or took too long") from error
 
 
-def _new_pool() -> ProcessPoolExecutor:
+def _new_pool(service: str) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         _WORKERS,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=transcode.confine,
-        initargs=(_WORKER_MEMORY, logging.getLevelName(logging.getLogger().level)),
+        initargs=(service, _WORKER_MEMORY, logging.getLevelName(logging.getLogger().level)),
     )
 
 

@@ -55,8 +55,8 @@ class Fragment:
 
 
 @dataclass(frozen=True, slots=True)
-class Fragments(Sequence[Fragment]):
-    """Fragments as the index keeps them, 16 bytes for each: a slide has hundreds of thousands."""
+class FrameFragments(Sequence[Fragment]):
+    """FrameFragments as the index keeps them, 16 bytes for each: a slide has hundreds of thousands."""
 
     packed: bytes
 
@@ -86,7 +86,7 @@ class PixelData:
 
     offset: int
     length: int
-    fragments: Fragments | None = None
+    fragments: FrameFragments | None = None
 
     def ranges_of(self, frames: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
         """Where the fragments of each of `frames` lie, as (offset, length); a frame without is left out.
@@ -117,7 +117,7 @@ def pixel_data(part10: Part10, number_of_frames: int) -> PixelData | None:
     packed = bytearray()
     for (offset, length), frame in zip(bulk.fragments, frames, strict=True):
         packed += _FRAGMENT.pack(offset, length, frame)
-    return PixelData(bulk.offset, bulk.length, Fragments(bytes(packed)))
+    return PixelData(bulk.offset, bulk.length, FrameFragments(bytes(packed)))
 
 
 def _frames(part10: Part10, bulk: Bulk, number_of_frames: int) -> Iterator[int]:

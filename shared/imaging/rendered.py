@@ -12,18 +12,24 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
-from imaging_source.domain import negotiation
-from imaging_source.domain.bulk_data import BulkValue
-from imaging_source.domain.instance import Instance
-from imaging_source.domain.rendering import (
+from shared.audit.events import AuditEvent, Outcome
+from shared.errors import XdsError
+from shared.http.pieces import FileRange
+from shared.http.problem import BadRequest, NotAcceptable, TooLarge
+from shared.imaging import negotiation
+from shared.imaging import wado_rs as rad107
+from shared.imaging.bulk_data import BulkValue
+from shared.imaging.holding import Access, HoldingUnit
+from shared.imaging.instance import Instance
+from shared.imaging.rendering import (
     Rendering,
     RenderingError,
     TooManyPixels,
     rendered_type,
     rendering_of,
 )
-from imaging_source.transactions import rad107
-from imaging_source.transactions.rad107 import (
+from shared.imaging.retrieval import InstanceResult, Undecodable, Unreadable, rendered
+from shared.imaging.wado_rs import (
     RetrieveRequest,
     RetrieveResponse,
     etag_of,
@@ -33,13 +39,7 @@ from imaging_source.transactions.rad107 import (
     result_of,
     unreadable,
 )
-from imaging_source.transactions.rad107_http import PATHS, encode, frame_numbers, uids_of
-from imaging_source.transactions.retrieval import InstanceResult, Undecodable, Unreadable, rendered
-from imaging_source.unit import Access, Unit
-from shared.audit.events import AuditEvent, Outcome
-from shared.errors import XdsError
-from shared.http.pieces import FileRange
-from shared.http.problem import BadRequest, NotAcceptable, TooLarge
+from shared.imaging.wado_rs_http import PATHS, encode, frame_numbers, uids_of
 from shared.messages.rad107 import EVENT_TYPE
 from shared.rest.message import HttpRequest
 from shared.rest.served import ServedRest
@@ -97,7 +97,7 @@ async def decode(request: HttpRequest) -> RenderRequest:
 # --- expected actions --------------------------------------------------------------------------------
 
 
-async def handle(unit: Unit, request: RenderRequest) -> RetrieveResponse:
+async def handle(unit: HoldingUnit, request: RenderRequest) -> RetrieveResponse:
     """Render what of the resource the caller may have."""
     resource = request.resource
     permitted, access, refused = await permitted_instances(unit, resource)
@@ -115,7 +115,7 @@ async def handle(unit: Unit, request: RenderRequest) -> RetrieveResponse:
     if resource.frames and max(resource.frames) > images[0].number_of_frames:
         return not_found(resource, (), f"there are {images[0].number_of_frames} frames")
     response = await _rendered(unit, request, images, access)
-    return replace(response, base=unit.parts.settings.dicomweb_url, results=(*response.results, *refused))
+    return replace(response, base=unit.parts.dicomweb_url, results=(*response.results, *refused))
 
 
 def _representative(images: Sequence[Instance]) -> Instance:
@@ -125,7 +125,7 @@ def _representative(images: Sequence[Instance]) -> Instance:
 
 
 async def _rendered(
-    unit: Unit, request: RenderRequest, images: Sequence[Instance], access: Mapping[str, Access]
+    unit: HoldingUnit, request: RenderRequest, images: Sequence[Instance], access: Mapping[str, Access]
 ) -> RetrieveResponse:
     resource, asked_frames = request.resource, request.resource.frames or (0,)
     orders = [(one, replace(request.rendering, frame=frame)) for one in images for frame in asked_frames]
@@ -216,7 +216,7 @@ SERVED: Final = ServedRest(
     encode=encode,
     problems={
         negotiation.Malformed: BadRequest,
-        negotiation.NotAcceptable: NotAcceptable,
+        negotiation.NothingAcceptable: NotAcceptable,
         RenderingError: BadRequest,
         TooManyPixels: TooLarge,
     },

@@ -9,17 +9,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from imaging_source.domain.frames import FramesUnclear, scanned_frames, stored_frames
-from imaging_source.domain.instance import Instance
-from imaging_source.domain.rendering import Rendering, TooManyPixels
-from imaging_source.domain.transfer_syntax import AsStored, Choice, Impossible, Transcode
-from imaging_source.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.audit.patterns import InstanceReference, Side
 from shared.dicom.part10 import DicomError
-from shared.http.checked import StoreUnavailable
 from shared.http.pieces import FileRange, Piece
+from shared.imaging.frames import FramesUnclear, scanned_frames, stored_frames
+from shared.imaging.holding import HoldingUnit
+from shared.imaging.instance import Instance
+from shared.imaging.rendering import Rendering, TooManyPixels
+from shared.imaging.transfer_syntax import AsStored, Choice, Impossible, Transcode
 from shared.security.caller import Caller
 from shared.telemetry.log import logger
 
@@ -54,7 +53,9 @@ class Undecodable(Unreadable):
 # --- bytes -------------------------------------------------------------------------------------------
 
 
-async def files(unit: Unit, chosen: Sequence[tuple[Instance, Choice]]) -> Mapping[str, Piece | Unreadable]:
+async def files(
+    unit: HoldingUnit, chosen: Sequence[tuple[Instance, Choice]]
+) -> Mapping[str, Piece | Unreadable]:
     """The bytes of instances as they were chosen to be given, by SOP Instance UID; each is a whole file.
 
     What is `Impossible` is left out.
@@ -80,25 +81,12 @@ async def files(unit: Unit, chosen: Sequence[tuple[Instance, Choice]]) -> Mappin
     return files_by_uid | dict(await asyncio.gather(*(transcoded(*each) for each in transcodings)))
 
 
-async def _unreadable(unit: Unit, instances: Sequence[Instance]) -> Mapping[str, Unreadable]:
-    """Those whose bytes cannot be given, by SOP Instance UID; damage is told of in the trail."""
-    damages = unit.parts.damages
-    try:
-        damaged = await unit.parts.instances.files.damaged(instances)
-    except StoreUnavailable:
-        away = Unreadable("the object store does not answer; ask again later")
-        return {instance.sop_instance_uid: away for instance in instances}
-    uids = {instance.sop_instance_uid for instance in damaged}
-    if damages:
-        for instance in instances:
-            if instance.sop_instance_uid not in uids:
-                damages.forget(instance.sha256)
-    if damaged:
-        await damages.tell(damaged, unit.parts.recorder)
-    return dict.fromkeys(uids, Unreadable("the stored file is lost or damaged"))
+async def _unreadable(unit: HoldingUnit, instances: Sequence[Instance]) -> Mapping[str, Unreadable]:
+    """Those whose bytes cannot be given, by SOP Instance UID."""
+    return {uid: Unreadable(reason) for uid, reason in (await unit.unreadable(instances)).items()}
 
 
-async def local_file(unit: Unit, instance: Instance, choice: Choice) -> Path | Unreadable:
+async def local_file(unit: HoldingUnit, instance: Instance, choice: Choice) -> Path | Unreadable:
     """The file of one instance on this disk, as it was chosen to be given."""
     content = (await files(unit, [(instance, choice)]))[instance.sop_instance_uid]
     if isinstance(content, Unreadable):
@@ -113,7 +101,7 @@ async def local_file(unit: Unit, instance: Instance, choice: Choice) -> Path | U
 
 
 async def frames_of(
-    unit: Unit, instance: Instance, choice: Choice, frames: Sequence[int]
+    unit: HoldingUnit, instance: Instance, choice: Choice, frames: Sequence[int]
 ) -> Sequence[tuple[Piece, ...]] | Unreadable:
     """The pieces of each of `frames`, from 1, of an instance as it was chosen to be given."""
     file = await local_file(unit, instance, choice)
@@ -131,7 +119,7 @@ async def frames_of(
         return Unreadable("what is stored cannot be read")
 
 
-async def rendered(unit: Unit, instance: Instance, rendering: Rendering) -> FileRange | Unreadable:
+async def rendered(unit: HoldingUnit, instance: Instance, rendering: Rendering) -> FileRange | Unreadable:
     """An instance as an image.
 
     Raises
@@ -152,7 +140,7 @@ async def rendered(unit: Unit, instance: Instance, rendering: Rendering) -> File
         return Undecodable("what is stored cannot be rendered")
 
 
-async def _transcoded(unit: Unit, instance: Instance, to: str) -> Piece | Unreadable:
+async def _transcoded(unit: HoldingUnit, instance: Instance, to: str) -> Piece | Unreadable:
     try:
         return await unit.parts.transcoder.transcoded(instance, to)
     except (ValueError, OSError) as error:

@@ -32,7 +32,7 @@ _NUMBERS: Final = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US
 _EARLIEST, _LATEST = "", "\uffff"
 
 
-class QueryError(ValueError):
+class WrongKey(ValueError):
     """A key cannot be matched; the text names its attribute, says what is wrong and holds no value of it."""
 
 
@@ -181,13 +181,13 @@ def key_of(path: tuple[int, ...], text: str, *, fuzzy: bool = False, several: bo
 
     Raises
     ------
-    QueryError
+    WrongKey
         The text is no value of the attribute's VR.
     """
     try:
         return _key_of(path, text.strip(" \0"), fuzzy=fuzzy, several=several)
-    except QueryError as error:
-        raise QueryError(f"{name(path[-1])}: {error}") from None
+    except WrongKey as error:
+        raise WrongKey(f"{name(path[-1])}: {error}") from None
 
 
 def _key_of(path: tuple[int, ...], stripped: str, *, fuzzy: bool, several: bool) -> Match | None:
@@ -195,12 +195,12 @@ def _key_of(path: tuple[int, ...], stripped: str, *, fuzzy: bool, several: bool)
     if not stripped.strip("*") and (vr in _WILD or not stripped):
         return None
     if vr == "SQ":
-        raise QueryError("a sequence is matched by the attributes of its items")
+        raise WrongKey("a sequence is matched by the attributes of its items")
     separators = r"[,\\]" if several or vr == "UI" else r"\\"
     parts = [part.strip(" \0") for part in re.split(separators, stripped)]
     values = list(dict.fromkeys(filter(None, parts)))
     if len(values) > MAX_UIDS:
-        raise QueryError(f"more than {MAX_UIDS} values")
+        raise WrongKey(f"more than {MAX_UIDS} values")
     if vr == "UI":
         return Match(path, _uids(values))
     rules = tuple(_rule(vr, value, fuzzy) for value in values)
@@ -214,7 +214,7 @@ def without_value(path: tuple[int, ...]) -> Match:
 
 def _uids(values: Sequence[str]) -> UidRule:
     if not values or not all(map(is_uid, values)):
-        raise QueryError("a UID is digits and dots; UIDs of a list are parted by commas")
+        raise WrongKey("a UID is digits and dots; UIDs of a list are parted by commas")
     return UidRule(frozenset(values))
 
 
@@ -229,7 +229,7 @@ def _rule(vr: str, text: str, fuzzy: bool) -> Rule:
         try:
             return NumberRule(Decimal(text))
         except InvalidOperation:
-            raise QueryError("it is no number") from None
+            raise WrongKey("it is no number") from None
     if vr == "PN":
         words = words_of(text.replace("*", " ").replace("?", " ")) if fuzzy else ()
         return WordsRule(words) if words else NameRule(text)
@@ -244,7 +244,7 @@ def _range(text: str, first: Callable[[str], str], last: Callable[[str], str], f
         first,
     )
     if (start and not rule.first) or not rule.last or text == "-":
-        raise QueryError(form)
+        raise WrongKey(form)
     return rule
 
 
