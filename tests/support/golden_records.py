@@ -66,7 +66,7 @@ from shared.ebrim import schemes
 from shared.ebrim.codec import DecodedSubmission
 from shared.ebrim.model import Submission
 from shared.errors import DocumentUniqueIdError, SubmissionError
-from shared.imaging import wado_rs_http
+from shared.imaging import qido_rs, wado_rs_http
 from shared.imaging.query.levels import QueryLevel
 from shared.imaging.query.query import Query
 from shared.imaging.retrieval import InstanceResult
@@ -525,13 +525,13 @@ def _imaging_source() -> dict[str, Described]:
     errors = (PublicationError("soap:Sender", "what"), PublicationError("unclear", "who"))
     parts: Any = _AsClient()
 
-    a_search = rad129.SearchRequest(
+    a_search = qido_rs.SearchRequest(
         query=Query(level=QueryLevel.STUDY), octets=b"/dicomweb/studies?PatientID=P-1001"
     )
 
-    def a_page(patients: set[str], withheld: dict[str, str]) -> rad129.SearchResponse:
+    def a_page(patients: set[str], withheld: dict[str, str]) -> rad129.RecordedMatches:
         search = Search(a_search.query, patients=patients, withheld=withheld)
-        return rad129.SearchResponse(matches=(), search=search, form=a_search.form)
+        return rad129.RecordedMatches(matches=(), search=search, form=a_search.form)
 
     def answer(status: int, results: tuple[InstanceResult, ...]) -> RetrieveResponse:
         return RetrieveResponse(status=status, request=retrieve, results=results)  # type: ignore[arg-type]
