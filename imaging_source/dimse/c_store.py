@@ -18,7 +18,14 @@ from pynetdicom.presentation import AllStoragePresentationContexts, Presentation
 
 from imaging_source.dimse.association import AcceptedAssociation
 from imaging_source.dimse.parts import COMMENT_LENGTH, RAD18, result_of, who_may
-from imaging_source.domain.intake import NOT_AUTHORIZED, OUT_OF_RESOURCES, SOP_CLASS_NOT_SUPPORTED, WARNING, Refused, StoredInstance
+from imaging_source.domain.intake import (
+    NOT_AUTHORIZED,
+    OUT_OF_RESOURCES,
+    SOP_CLASS_NOT_SUPPORTED,
+    WARNING,
+    Refused,
+    StoredInstance,
+)
 from imaging_source.settings.entities import DimseService
 from imaging_source.store.incoming import SpooledFile
 from shared.audit.recorder import AuditUnavailable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from shared.imaging.instance import Instance
 from shared.dicom.uids import KEY_OBJECT_SELECTION
+from shared.imaging.instance import Instance
 
 #: Of what is kept beside, to its sender.
 KEPT_BESIDE: Final = "another data set has this SOP Instance UID: that stays, and this one is kept beside it"

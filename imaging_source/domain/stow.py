@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from imaging_source.domain.intake import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, WARNING, BeyondLimits, Refused, StoredInstance
+from imaging_source.domain.intake import (
+    CANNOT_UNDERSTAND,
+    OUT_OF_RESOURCES,
+    WARNING,
+    BeyondLimits,
+    Refused,
+    StoredInstance,
+)
 from shared.http.problem import HttpProblem
 from shared.imaging.instance import Instance
 

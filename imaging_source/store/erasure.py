@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, literal, select
 
-from shared.imaging.instance import Instance
 from imaging_source.store import instance_rows
 from imaging_source.store.publications import described_study, publication
 from imaging_source.store.tables import (
@@ -19,6 +18,7 @@ from imaging_source.store.tables import (
     set_aside,
     study_patient,
 )
+from shared.imaging.instance import Instance
 from shared.store.engine import Database, Transaction
 from shared.store.statements import in_list, insert_or_ignore
 

@@ -14,7 +14,16 @@ from typing import Final
 from sqlalchemy import bindparam, select
 
 from imaging_source.domain.corrections import KEPT_BESIDE, REPLACED, CorrectionPolicy, objection
-from imaging_source.domain.intake import OUT_OF_RESOURCES, PROCESSING_FAILURE, Refused, StoredInstance, identify, refusal, right_meta, tolerances
+from imaging_source.domain.intake import (
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    Refused,
+    StoredInstance,
+    identify,
+    refusal,
+    right_meta,
+    tolerances,
+)
 from imaging_source.domain.selection import key_object
 from imaging_source.domain.transfer import Fate, cx
 from imaging_source.store import catalogue, erasure, instance_rows, set_aside, transfers, versions

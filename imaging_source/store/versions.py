@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import bindparam, delete
 
-from shared.imaging.instance import Instance
 from imaging_source.domain.transfer import Fate
 from imaging_source.store.tables import other_version
+from shared.imaging.instance import Instance
 from shared.store.engine import Transaction
 from shared.store.statements import insert_or_ignore
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.imaging.instance import Instance
 from imaging_source.domain.publishing import NotPublishable
 from imaging_source.domain.transfer import cx
 from imaging_source.peers.registrations import RegistryAway
@@ -23,6 +22,7 @@ from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.dicom.uids import MAX_UID, UID_PATTERN
 from shared.http.problem import NotFound
+from shared.imaging.instance import Instance
 from shared.rest.message import JsonBody, json_response
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller

@@ -8,13 +8,13 @@ import pytest
 
 from imaging_source.domain.corrections import CorrectionPolicy
 from imaging_source.domain.intake import Refused
-from shared.imaging.description import Claim
 from imaging_source.maintenance.backup import _files
 from imaging_source.maintenance.scrub import scrub
 from imaging_source.store.adoption import adopt
 from imaging_source.store.catalogue import is_filled
 from imaging_source.store.tables import study
 from shared.dicom.uids import IMPLICIT_LE
+from shared.imaging.description import Claim
 from tests.support.databases import database_place, postgres_url
 from tests.support.dicom import a_ct, part10
 from tests.support.imaging_source import a_rejection_note
