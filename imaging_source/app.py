@@ -38,8 +38,9 @@ from shared.http.application import application
 from shared.http.client import http_client
 from shared.http.health import Check, NotReady, health_routes
 from shared.http.raw_asgi import App, raw_first
+from shared.imaging.cache import FileCache
 from shared.imaging.instance import Issuer
-from shared.imaging.transcoder import Transcoder
+from shared.imaging.transcoder import Transcoder, Workers
 from shared.rest.service import RestService
 from shared.scrubbing import Scrubbing
 from shared.security import own_registry
@@ -285,9 +286,8 @@ async def _built(settings: ImagingSourceSettings) -> ImagingSource:
     http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
     contents = await asyncio.to_thread(open_contents, settings)
     transcoder = Transcoder(
-        settings.folder / "transcoded",
-        service="imaging-source",
-        max_bytes=settings.transcode_cache_bytes,
+        FileCache(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes),
+        Workers("imaging-source"),
         local=contents.local,
     )
     database = await open_database(

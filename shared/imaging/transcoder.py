@@ -6,17 +6,15 @@ import asyncio
 import hashlib
 import logging
 import multiprocessing
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from shared.http.pieces import FileRange
 from shared.imaging import transcode
-from shared.imaging.cache import FileCache
 from shared.imaging.instance import Instance
 from shared.imaging.rendering import Rendering
 from shared.imaging.transfer_syntax import SHIPPED
@@ -39,35 +37,63 @@ async def _own_file(instance: Instance) -> Path:
     return instance.path
 
 
+class Maker(Protocol):
+    """Gives files by their names, and has those made that it has not (`FileCache`)."""
+
+    async def file(self, name: str, size: int, make: Callable[[Path], Awaitable[None]]) -> FileRange:
+        """All of the file `name`, which `make` writes to the path that it is given, about `size` bytes."""
+        ...
+
+    def clear(self) -> None:
+        """Remove all files."""
+        ...
+
+
+class Workers:
+    """Processes that decode and encode pixels, with a bound on memory and time; they log as `service`."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def run(self, work: Callable[..., None], *arguments: object) -> None:
+        """Do `work` in one of them; raises what it does, and `ValueError` when it took too long or broke."""
+        loop = asyncio.get_running_loop()
+        pool = self._pool = self._pool or _new_pool(self._service)
+        try:
+            done = loop.run_in_executor(pool, work, *arguments)
+            await asyncio.wait_for(done, _TIMEOUT_SECONDS)
+        except (BrokenProcessPool, TimeoutError) as error:
+            if self._pool is pool:
+                self._pool = None
+            _kill(pool)
+            raise ValueError("the decoder failed or took too long") from error
+
+    async def close(self) -> None:
+        """End them."""
+        if self._pool is not None:
+            await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+            self._pool = None
+
+
 class Transcoder:
     """Gives instances in another transfer syntax; `codecs` is what it can do.
 
-    Parameters
-    ----------
-    folder
-        Its own folder, which is emptied.
-    service
-        Its name, under which the workers log.
-    max_bytes
-        Most that the cache may take on disk.
-    local
-        Says where the file of an instance is on this disk.
+    `cache` has the files that are made, `workers` make them, `local` says where the file of an instance is on
+    this disk.
     """
 
     def __init__(
         self,
-        folder: Path,
+        cache: Maker,
+        workers: Workers,
         *,
-        service: str,
-        max_bytes: int,
         local: Callable[[Instance], Awaitable[Path]] = _own_file,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.codecs = SHIPPED
-        self._service = service
-        self._cache = FileCache(folder, max_bytes=max_bytes, clock=clock)
+        self._cache = cache
+        self._workers = workers
         self._local = local
-        self._pool: ProcessPoolExecutor | None = None
 
     async def transcoded(self, instance: Instance, to: str) -> FileRange:
         """The whole Part 10 file of `instance` in the transfer syntax `to`.
@@ -102,27 +128,13 @@ class Transcoder:
 
     async def close(self) -> None:
         """End the worker processes."""
-        if self._pool is not None:
-            await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
-            self._pool = None
+        await self._workers.close()
 
     async def _make(self, instance: Instance, to: str, target: Path) -> None:
-        await self._run(transcode.transcode, await self._local(instance), target, to)
+        await self._workers.run(transcode.transcode, await self._local(instance), target, to)
 
     async def _render(self, instance: Instance, rendering: Rendering, target: Path) -> None:
-        await self._run(_render, await self._local(instance), target, rendering)
-
-    async def _run(self, work: Callable[..., None], *arguments: object) -> None:
-        loop = asyncio.get_running_loop()
-        pool = self._pool = self._pool or _new_pool(self._service)
-        try:
-            done = loop.run_in_executor(pool, work, *arguments)
-            await asyncio.wait_for(done, _TIMEOUT_SECONDS)
-        except (BrokenProcessPool, TimeoutError) as error:
-            if self._pool is pool:
-                self._pool = None
-            _kill(pool)
-            raise ValueError("the decoder failed or took too long") from error
+        await self._workers.run(_render, await self._local(instance), target, rendering)
 
 
 def _new_pool(service: str) -> ProcessPoolExecutor:

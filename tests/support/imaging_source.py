@@ -27,8 +27,9 @@ from shared.audit.events import AuditEvent, ihe
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
 from shared.ebrim.identifiers import CX
+from shared.imaging.cache import FileCache
 from shared.imaging.instance import Instance
-from shared.imaging.transcoder import Transcoder
+from shared.imaging.transcoder import Transcoder, Workers
 from shared.messages.iti41 import ProvideAndRegisterRequest
 from shared.messages.registrations import RegisteredDocument, Registrations
 from shared.messages.registry import RegistryResponse, Status
@@ -197,9 +198,8 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
     registry = ScriptedRegistry()
     contents = open_contents(loaded)
     transcoder = Transcoder(
-        loaded.folder / "transcoded",
-        service="imaging-source",
-        max_bytes=loaded.transcode_cache_bytes,
+        FileCache(loaded.folder / "transcoded", max_bytes=loaded.transcode_cache_bytes),
+        Workers("imaging-source"),
         local=contents.local,
     )
     parts = Parts(

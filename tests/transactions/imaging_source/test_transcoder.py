@@ -12,8 +12,8 @@ import pytest
 
 from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, RLE
 from shared.imaging import transcoder as frames
-from shared.imaging.cache import KEPT_SECONDS
-from shared.imaging.transcoder import Transcoder
+from shared.imaging.cache import KEPT_SECONDS, FileCache
+from shared.imaging.transcoder import Transcoder, Workers
 from tests.support.dicom import a_multi_frame, part10
 from tests.support.intake import a_transfer, an_intake
 
@@ -39,7 +39,7 @@ async def instances(tmp_path):
 
 @pytest.fixture
 async def transcoder(tmp_path):
-    made = Transcoder(tmp_path / "cache", service="imaging-source", max_bytes=4096, clock=Clock())
+    made = Transcoder(FileCache(tmp_path / "cache", max_bytes=4096, clock=Clock()), Workers("imaging-source"))
     yield made
     await made.close()
 
@@ -100,7 +100,7 @@ async def test_the_cache_is_empty_at_the_start(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "half.dcm").write_bytes(b"half")
 
-    Transcoder(tmp_path / "cache", service="imaging-source", max_bytes=4096)
+    FileCache(tmp_path / "cache", max_bytes=4096)
 
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -119,7 +119,7 @@ async def test_damaged_pixels_are_an_error_and_leave_nothing(transcoder, instanc
 
 async def test_a_worker_that_dies_fails_its_task_and_the_next_is_served(transcoder, instances):
     await transcoder.transcoded(instances[0], EXPLICIT_LE)
-    for pid in list(transcoder._pool._processes):
+    for pid in list(transcoder._workers._pool._processes):
         os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(ValueError, match="the decoder failed"):
