@@ -14,6 +14,7 @@ from audit_repository.domain.sources import Sources, Standing
 from audit_repository.pages.page import TEMPLATES, PageParts, PageUnit
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
+from audit_repository.store.retention import Retention
 from audit_repository.store.tables import MIGRATIONS
 from audit_repository.transactions import SERVED_REST
 from audit_repository.transactions.iti20 import DatagramListener, SyslogListener
@@ -95,9 +96,10 @@ class AuditRepository:
             "audit_records_mismatched", "Records whose source is not the node that delivered them"
         )
         metrics.gauge("audit_records", "Records in the trail", lambda: trail.sequence)
+        self.retention = Retention(trail, self.record, months=settings.retention_months)
         self.sessions = Sessions()
         self._session_end = SessionEnd(self.sessions, self._recorder.record)
-        works = [trail.work, self.syslog.work, self._session_end.work]
+        works = [trail.work, self.retention.work, self.syslog.work, self._session_end.work]
         if self.datagrams is not None:
             works.append(self.datagrams.work)
         checks = {"database": trail.database.check}
@@ -116,6 +118,7 @@ class AuditRepository:
             keep=self.keep,
             record=self.record,
             handles=Handles(),
+            retention=self.retention,
         )
         rest = RestService(
             unit=partial(Unit, parts),
@@ -151,6 +154,7 @@ class AuditRepository:
         await self.trail.start()
         self._session_end.work.start()
         await self.record(started(self._source))
+        self.retention.work.start()
         with self._settings.listening("syslog_port"):
             await self.syslog.start()
         if self.datagrams is not None:
@@ -160,6 +164,7 @@ class AuditRepository:
     async def stop(self) -> None:
         """Listen no more, keep what was read, sign the last records and close the trail."""
         await self._session_end.work.stop()
+        await self.retention.work.stop()
         await self.syslog.stop()
         if self.datagrams is not None:
             await self.datagrams.stop()

@@ -54,6 +54,13 @@ class AuditRepositorySettings(ServiceSettings):
         description="roles (code^^scheme) of users who are the patient that the resource-id of their "
         "assertion names: they may see who used their own data",
     )
+    retention_months: int = Field(
+        0,
+        ge=0,
+        le=1_200,
+        description="whole months for which records are kept after the one in which they came; months that "
+        "are over are given up whole, unless a legal hold names something of them; 0 keeps all",
+    )
     checkpoint_records: int = Field(1_000, ge=1, description="records after which a checkpoint is signed")
     checkpoint_seconds: Seconds = Field(60, gt=0, description="time after which one is signed for fewer")
 

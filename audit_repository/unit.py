@@ -9,6 +9,7 @@ from audit_repository.domain.record import Record
 from audit_repository.domain.sources import Sources
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
+from audit_repository.store.retention import Retention
 from shared.audit.events import AuditEvent
 from shared.pages.handles import Handles
 from shared.perform import UnitOfWork
@@ -16,8 +17,8 @@ from shared.perform import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The trail, how records of others and events of our own come into it, and what seals where a search of
-    somebody goes on."""
+    """The trail, how records of others and events of our own come into it, what seals where a search of
+    somebody goes on, and what gives up old records."""
 
     settings: AuditRepositorySettings
     trail: Trail
@@ -25,6 +26,7 @@ class Parts:
     keep: Callable[[Sequence[Record]], Awaitable[int]]
     record: Callable[[AuditEvent], Awaitable[None]]
     handles: Handles
+    retention: Retention
 
 
 @dataclass(slots=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,9 @@ from rich.console import Console
 from audit_repository.domain.accesses import Manner, accesses
 from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
-from shared.http.client import EgressRefused, http_client
+from shared.http.client import http_client
+from xdsi import audit_export, audit_holds
+from xdsi.audit_client import Since, Until, Url, base_of, complete, moment, post
 from xdsi.audit_tables import (
     show_access,
     show_accesses,
@@ -29,19 +30,19 @@ from xdsi.audit_tables import (
     write_records,
 )
 from xdsi.configuration import load
-from xdsi.failures import Failed, WrongUsage
+from xdsi.failures import Failed
 from xdsi.listing import counted
 from xdsi.options import AsJson, Config
 from xdsi.set_aside import sent_again
 
 app = typer.Typer(help="Search, verify and report the audit trail.")
+app.command(name="export")(audit_export.export)
+app.add_typer(audit_holds.app, name="hold")
 
 PAGE = 500
 MOST_PLACES = 20
 MOST_REPORTED = 20_000
 VERIFY_SECONDS = 3_600.0
-_AGO = re.compile(r"(\d+)([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class OutcomeFilter(StrEnum):
@@ -52,13 +53,6 @@ class OutcomeFilter(StrEnum):
     REFUSED = "refused"
 
 
-Url = Annotated[
-    str, typer.Option(help="Where the audit repository is.", show_default="http(s)://127.0.0.1:8050")
-]
-Since = Annotated[
-    str, typer.Option(help="From then on: 2030-05-04, 2030-05-04T09:15Z, or 90d, 12h, 30m ago.")
-]
-Until = Annotated[str, typer.Option(help="Before then, written likewise.")]
 OfUser = Annotated[str, typer.Option(help="User: NameID, or any UserID or UserName.")]
 Node = Annotated[
     str, typer.Option(help="Node that delivered: subject DN, SHA-256 of the certificate, or address.")
@@ -124,6 +118,12 @@ def verify(
     data: Annotated[
         Path | None, typer.Option(help="Verify the files below this folder, of a service that does not run.")
     ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Verify this export instead, of whatever trail.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Its public key (audit-signing.pub), instead of the one it names.")
+    ] = None,
     as_json: AsJson = False,
     url: Url = "",
     config: Config = None,
@@ -132,6 +132,11 @@ def verify(
 
     Example: [bold]xdsi audit verify[/bold]
     """
+    if export is not None:
+        load(AuditRepositorySettings, config)
+        if problems := list(audit_export.problems_told(export, key)):
+            raise Failed("\n".join(problems))
+        return
     if data is None:
         report = asyncio.run(verified_by_service(load(AuditRepositorySettings, config), url))
     else:
@@ -245,27 +250,6 @@ def send_again(as_json: AsJson = False, config: Config = None) -> None:
 # --- what is asked -----------------------------------------------------------------------------------
 
 
-def complete(patient: str, settings: AuditRepositorySettings) -> str:
-    """A bare patient id as a CX of the affinity domain."""
-    if not patient or "^" in patient:
-        return patient
-    return f"{patient}^^^&{settings.affinity_domain}&ISO"
-
-
-def moment(text: str, option: str, now: datetime | None = None) -> datetime | None:
-    """A time as it is typed: ISO 8601, local when it has no zone, or so long ago."""
-    if not text:
-        return None
-    if ago := _AGO.fullmatch(text):
-        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise WrongUsage(
-            f"{option} {text}: write a time as 2030-05-04, 2030-05-04T09:15Z, or 90d, 12h, 30m"
-        ) from None
-
-
 def _wanted(**criteria: Any) -> dict[str, Any]:
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
@@ -277,29 +261,21 @@ def _wanted(**criteria: Any) -> dict[str, Any]:
 # --- the repository ----------------------------------------------------------------------------------
 
 
-def _base(settings: AuditRepositorySettings, url: str) -> str:
-    scheme = "https" if settings.tls.enabled else "http"
-    base = (url or settings.public_url or f"{scheme}://{settings.host}:{settings.port}").rstrip("/")
-    if not re.match(r"https?://[^/]", base):
-        raise WrongUsage(f"--url {base}: write it as http://host:8050 or https://host:8050")
-    return base
-
-
 async def collect(
     settings: AuditRepositorySettings, url: str, criteria: dict[str, Any], limit: int
 ) -> list[dict[str, Any]]:
     """At most `limit` records, the newest first."""
-    base = _base(settings, url)
-    async with http_client(settings.tls, peers=[base]) as http:
-        return [record async for record in _pages(http, base, criteria, limit)]
+    at = base_of(settings, url)
+    async with http_client(settings.tls, peers=[at]) as http:
+        return [record async for record in _pages(http, at, criteria, limit)]
 
 
 async def _pages(
-    http: httpx2.AsyncClient, base: str, criteria: dict[str, Any], limit: int
+    http: httpx2.AsyncClient, at: str, criteria: dict[str, Any], limit: int
 ) -> AsyncIterator[dict[str, Any]]:
     page = dict(criteria)
     while limit > 0:
-        answer = await _post(http, f"{base}/api/search", page | {"limit": min(limit, PAGE)})
+        answer = await post(http, f"{at}/api/search", page | {"limit": min(limit, PAGE)})
         if not answer["records"]:
             return
         for record in answer["records"]:
@@ -311,40 +287,17 @@ async def _pages(
 async def _gaps(
     settings: AuditRepositorySettings, url: str, criteria: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    base = _base(settings, url)
-    async with http_client(settings.tls, peers=[base], timeout_seconds=VERIFY_SECONDS) as http:
-        gaps: list[dict[str, Any]] = (await _post(http, f"{base}/api/gaps", criteria))["gaps"]
+    at = base_of(settings, url)
+    async with http_client(settings.tls, peers=[at], timeout_seconds=VERIFY_SECONDS) as http:
+        gaps: list[dict[str, Any]] = (await post(http, f"{at}/api/gaps", criteria))["gaps"]
     return gaps
 
 
 async def verified_by_service(settings: AuditRepositorySettings, url: str) -> dict[str, Any]:
     """What the running audit repository finds when it verifies its own trail."""
-    base = _base(settings, url)
-    async with http_client(settings.tls, peers=[base], timeout_seconds=VERIFY_SECONDS) as http:
-        return await _post(http, f"{base}/api/verify", {})
-
-
-async def _post(http: httpx2.AsyncClient, url: str, body: dict[str, Any]) -> dict[str, Any]:
-    try:
-        response = await http.post(url, json=body)
-    except (httpx2.HTTPError, EgressRefused, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        raise Failed(
-            f"the audit repository at {url} cannot be reached ({reason}); start it or give --url"
-        ) from None
-    if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
-        raise Failed(f"the audit repository cannot answer now: {_detail(response)}")
-    if response.status_code != 200:
-        raise Failed(f"the audit repository refused: {_detail(response)}")
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-def _detail(response: httpx2.Response) -> str:
-    try:
-        return str(response.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP status {response.status_code}"
+    at = base_of(settings, url)
+    async with http_client(settings.tls, peers=[at], timeout_seconds=VERIFY_SECONDS) as http:
+        return await post(http, f"{at}/api/verify", {})
 
 
 async def _verified(settings: AuditRepositorySettings) -> dict[str, Any]:
@@ -382,6 +335,8 @@ def _tell(report: dict[str, Any]) -> None:
         f"{counted(report['records'], 'record')}, {counted(report['checkpoints'], 'signed checkpoint')}"
     )
     _tell_standings(report)
+    if report["given_up"]:
+        typer.echo(f"given up by retention, by signed certificates: {', '.join(report['given_up'])}")
     if not report["problems"]:
         typer.echo(f"the trail is whole: {looked_at}, nothing changed, deleted or moved")
         return

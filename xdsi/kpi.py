@@ -18,7 +18,7 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.publications import PublicationState
 from shared.http.client import http_client
 from shared.store.snapshot import open_reader
-from xdsi.audit import moment
+from xdsi.audit_client import moment
 from xdsi.configuration import load
 from xdsi.listing import Column, counted, show
 from xdsi.options import AsJson, Config

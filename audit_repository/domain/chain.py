@@ -151,3 +151,31 @@ class Checkpoint:
     def digest(self) -> str:
         """What the next checkpoint names."""
         return sha256(self.statement).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """A signed statement that the records of a partition were given up by retention, and what they were."""
+
+    number: int
+    partition: str
+    first: int
+    sequence: int
+    chain: str
+    time: str
+
+    @property
+    def statement(self) -> bytes:
+        """What is signed."""
+        values = (self.number, self.partition, self.first, self.sequence, self.chain, self.time)
+        return "\n".join(("xdsi audit partition given up", *map(str, values))).encode()
+
+    def is_of(self, head: Head) -> bool:
+        """Whether it speaks of the partition of `head`, as that ends."""
+        return (self.number, self.partition, self.first, self.sequence, self.chain) == (
+            head.number,
+            head.partition,
+            head.first,
+            head.sequence,
+            head.chain,
+        )

@@ -67,6 +67,9 @@ _KNOWN = select(audit_record.c.digest).where(in_list(audit_record.c.digest, "dig
 _PLACES = select(audit_record.c.digest, audit_record.c.sequence).where(
     in_list(audit_record.c.digest, "digests")
 )
+_LINKS = select(audit_record.c.sequence, audit_record.c.chain).where(
+    in_list(audit_record.c.sequence, "sequences")
+)
 _HEAD = select(*audit_head.c).order_by(audit_head.c.number.desc()).limit(1)
 _LAST_CHECKPOINT = select(*audit_checkpoint.c).order_by(audit_checkpoint.c.sequence.desc()).limit(1)
 _CHECKPOINTS = (
@@ -163,6 +166,10 @@ class Trail:
         if self._appending is not None:
             await self._appending
         await self.checkpoint()
+
+    def sign(self, statement: bytes) -> bytes:
+        """The signature of the trail's own key."""
+        return self._signer.sign(statement)
 
     # --- appending -----------------------------------------------------------------------------------
 
@@ -326,6 +333,11 @@ class Trail:
     async def places(self, records: Iterable[Record]) -> dict[str, int]:
         """Where records stand that were appended, now or before: the sequence for each digest."""
         rows = await self.database.fetch(_PLACES, digests=[record.digest for record in records])
+        return {row[0]: row[1] for row in rows}
+
+    async def links(self, sequences: Sequence[int]) -> dict[int, str]:
+        """The links of the records in these places, as far as they are there."""
+        rows = await self.database.fetch(_LINKS, sequences=list(sequences))
         return {row[0]: row[1] for row in rows}
 
     async def record(self, sequence: int) -> StoredRecord | None:

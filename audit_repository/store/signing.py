@@ -62,24 +62,38 @@ def public_key_of(folder: Path) -> bytes:
 
 
 class Verifier:
-    """Checks signatures with the public key of `folder`, or its keys: a trail that was restored goes on under
-    the key of its new place."""
+    """Checks signatures with one of the public keys `pem`: a trail that was restored goes on under the key of
+    its new place.
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / PUBLIC
+    Raises
+    ------
+    SigningKeyError
+        `pem`, of the place `place`, is no Ed25519 key, or not only such.
+    """
+
+    def __init__(self, pem: bytes, place: str) -> None:
         try:
-            keys = [load_pem_public_key(pem) for pem in _PEM.findall(path.read_bytes())]
-        except (OSError, ValueError) as error:
+            keys = [load_pem_public_key(one) for one in _PEM.findall(pem)]
+        except ValueError as error:
             raise SigningKeyError(
-                f"{path} is not the public key of the trail; restore it from a copy"
+                f"{place} is not the public key of the trail; restore it from a copy"
             ) from error
         self._keys = [key for key in keys if isinstance(key, Ed25519PublicKey)]
         if not keys or len(self._keys) < len(keys):
-            raise SigningKeyError(f"{path} is not an Ed25519 key; restore it from a copy")
+            raise SigningKeyError(f"{place} is not an Ed25519 key; restore it from a copy")
 
     def holds(self, signature: bytes, statement: bytes) -> bool:
         """Whether `signature` is of `statement`."""
         return any(_verifies(key, signature, statement) for key in self._keys)
+
+
+def verifier_of(folder: Path) -> Verifier:
+    """The verifier by the public keys of `folder`; raises `SigningKeyError`."""
+    path = folder / PUBLIC
+    try:
+        return Verifier(path.read_bytes(), str(path))
+    except OSError as error:
+        raise SigningKeyError(f"{path} is not the public key of the trail; restore it from a copy") from error
 
 
 def _verifies(key: Ed25519PublicKey, signature: bytes, statement: bytes) -> bool:

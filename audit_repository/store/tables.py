@@ -1,5 +1,5 @@
 """The tables of the trail. Into its records, and all that is signed, the product inserts and, heads apart,
-never updates or deletes.
+never updates; it deletes the records of whole partitions alone, by a signed certificate (`retention`).
 """
 
 from __future__ import annotations
@@ -103,4 +103,43 @@ audit_checkpoint = Table(
     Column("time", Text, nullable=False),
     Column("previous", Text, nullable=False),
     Column("signature", LargeBinary, nullable=False),
+)
+
+# Partitions whose records retention gave up: what was there is signed, the head stays.
+audit_given_up = Table(
+    "audit_given_up",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("partition", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("chain", Text, nullable=False),
+    Column("time", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+
+# Legal holds: what one names stays, whatever retention says, until it is released.
+audit_hold = Table(
+    "audit_hold",
+    metadata,
+    Column("hold_id", Text, primary_key=True),
+    # empty: any
+    Column("patient", Text, nullable=False),
+    Column("study", Text, nullable=False),
+    Column("since", Text, nullable=False),
+    Column("until", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("placed", Text, nullable=False),
+    Column("placed_by", Text, nullable=False),
+    # empty: it holds
+    Column("released", Text, nullable=False),
+    Column("released_by", Text, nullable=False),
+)
+
+# Up to which record each further receiver of the trail has had it.
+audit_relay = Table(
+    "audit_relay",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
 )

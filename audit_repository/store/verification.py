@@ -18,6 +18,7 @@ from sqlalchemy import Select, Table, bindparam, func, select, union
 from audit_repository.domain.chain import (
     EMPTY,
     Checkpoint,
+    GivenUp,
     Head,
     begin_of,
     canonical_of,
@@ -29,7 +30,8 @@ from audit_repository.domain.record import RecordState, digest_of, identities_in
 from audit_repository.domain.sources import Standing
 from audit_repository.store.events import checkpoint_of, head_of, stored
 from audit_repository.store.identities import rows_of
-from audit_repository.store.signing import PublishedCheckpoint, Verifier, published
+from audit_repository.store.retention import given_up
+from audit_repository.store.signing import PublishedCheckpoint, Verifier, published, verifier_of
 from audit_repository.store.tables import (
     audit_checkpoint,
     audit_head,
@@ -38,7 +40,7 @@ from audit_repository.store.tables import (
     audit_term,
 )
 from shared.audit.events import PATIENT_RECORD, Outcome
-from shared.store.engine import Database, Row
+from shared.store.engine import Database, Reader, Row
 
 STEP_RECORDS = 256
 STEP_BYTES = 8 * 1024**2
@@ -90,6 +92,7 @@ _OUTSIDE = (
 class Report:
     """What was looked at, and what was found; `problems` is empty when the trail is whole.
 
+    `given_up` are the months whose records retention gave up by a signed certificate, which are not counted.
     `standings` counts the records by what is known of their source; of those whose source is not the node
     that delivered them, `mismatched` names the first.
     """
@@ -97,6 +100,7 @@ class Report:
     records: int = 0
     partitions: int = 0
     checkpoints: int = 0
+    given_up: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     unlisted: int = 0
     standings: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Standing, 0))
@@ -127,16 +131,40 @@ async def verify(
         The public key is absent or unreadable.
     """
     report = Report()
-    verifier = Verifier(folder)
+    verifier = verifier_of(folder)
     # The file first, heads last: what is appended meanwhile is then only ever newer than what is asked for.
     witnessed = await asyncio.to_thread(lambda: list(published(folder)))
     signed = [checkpoint_of(row) for row in await database.fetch(_CHECKPOINTS)]
-    heads = [head_of(row) for row in await database.fetch(_HEADS)]
+    certificates = await given_up(database)
+    heads = await signed_heads(database)
+    numbers = _given_up(report, verifier, certificates, [head for head, _ in heads])
     links = _checkpoints(report, verifier, signed)
     for line in witnessed:
         _witness(report, verifier, line, links)
-    await _partitions(report, verifier, database, heads, links, progress)
+    await _partitions(report, verifier, database, heads, numbers, links, progress)
     return report
+
+
+async def signed_heads(reader: Reader) -> list[tuple[Head, bytes]]:
+    """The heads of all months with their signatures, in order."""
+    return [head_of(row) for row in await reader.fetch(_HEADS)]
+
+
+def _given_up(
+    report: Report, verifier: Verifier, certificates: list[tuple[GivenUp, bytes]], heads: list[Head]
+) -> frozenset[int]:
+    """The numbers of the months that were given up rightly."""
+    ends = {head.number: head for head in heads}
+    numbers = set()
+    for certificate, signature in certificates:
+        if not verifier.holds(signature, certificate.statement):
+            report.found(f"that {certificate.partition} was given up has no valid signature")
+        elif certificate.number not in ends or not certificate.is_of(ends[certificate.number]):
+            report.found(f"{certificate.partition} was given up as another than its head says")
+        else:
+            numbers.add(certificate.number)
+            report.given_up.append(certificate.partition)
+    return frozenset(numbers)
 
 
 def _checkpoints(
@@ -174,6 +202,7 @@ async def _partitions(
     verifier: Verifier,
     database: Database,
     heads: list[tuple[Head, bytes]],
+    numbers: frozenset[int],
     links: dict[int, str],
     progress: Callable[[int], None],
 ) -> None:
@@ -188,7 +217,12 @@ async def _partitions(
             )
         if head.begin != begin_of(head.partition, before.chain):
             report.found(f"{head.partition} does not continue what was before")
-        await _Partition(report, database, head, links, progress).verify()
+        # What is left of a month that is being given up goes soon.
+        if head.number not in numbers:
+            before_it = len(report.problems)
+            await _Partition(report, database, head, links, progress).verify()
+            if len(report.problems) > before_it and await _given_up_meanwhile(database, verifier, head):
+                del report.problems[before_it:]
         before = head
     for (sequence,) in await database.fetch(_OUTSIDE, first=1, last=before.sequence):
         # Appended while we looked, or put there past the chain: the next head tells.
@@ -199,8 +233,15 @@ async def _partitions(
             report.found(f"record {sequence} was signed, but the trail ends at {before.sequence}")
 
 
+async def _given_up_meanwhile(database: Database, verifier: Verifier, head: Head) -> bool:
+    return any(
+        certificate.is_of(head) and verifier.holds(signature, certificate.statement)
+        for certificate, signature in await given_up(database)
+    )
+
+
 async def _covered(database: Database, sequence: int) -> bool:
-    heads = [head_of(row)[0] for row in await database.fetch(_HEADS)]
+    heads = [head for head, _ in await signed_heads(database)]
     return any(head.first <= sequence <= head.sequence for head in heads)
 
 
@@ -270,10 +311,10 @@ class _Partition:
         sequence, partition, _, peer, subject, raw, digest, state = row[:8]
         terms, link, standing = row[12], row[13], row[15]
         RecordState(state)
-        known = Standing(standing)
+        its_standing = Standing(standing)
         self._missing(sequence)
         self._report.records += 1
-        self._report.stands(sequence, known)
+        self._report.stands(sequence, its_standing)
         expected = link
         if self._chain is not None:
             expected = link_of(self._chain, canonical_of(*row[:_CHAIN], *row[_CHAIN + 1 :]))

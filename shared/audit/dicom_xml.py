@@ -300,15 +300,15 @@ def _read_participant(element: Element) -> Participant:
 
 @lru_cache(maxsize=1024)
 def _participant_of(attributes: tuple[tuple[str, str], ...], roles: tuple[Coded, ...]) -> Participant:
-    said = dict(attributes)
+    values = dict(attributes)
     return Participant(
-        user_id=said.get("UserID", ""),
-        alternative_user_id=said.get("AlternativeUserID", ""),
-        user_name=said.get("UserName", ""),
-        requestor=_token(said.get("UserIsRequestor")).lower() in ("true", "1"),
+        user_id=values.get("UserID", ""),
+        alternative_user_id=values.get("AlternativeUserID", ""),
+        user_name=values.get("UserName", ""),
+        requestor=_token(values.get("UserIsRequestor")).lower() in ("true", "1"),
         roles=roles,
-        network_id=_token(said.get("NetworkAccessPointID")),
-        network_type=_read_number(said.get("NetworkAccessPointTypeCode")),
+        network_id=_token(values.get("NetworkAccessPointID")),
+        network_type=_read_number(values.get("NetworkAccessPointTypeCode")),
     )
 
 

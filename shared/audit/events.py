@@ -538,6 +538,15 @@ def records_lost(number: int, reason: str) -> AuditEvent:
     )
 
 
+def partition_given_up(partition: str, number: int) -> AuditEvent:
+    """The audit repository gives up the records of a month, by retention."""
+    return _alert(
+        SECURITY_CONFIGURATION,
+        Outcome.SUCCESS,
+        f"retention gives up the {number} audit records that were received in {partition}; their head stays",
+    )
+
+
 def record_in_doubt(octets: int, digest: str) -> AuditEvent:
     """The audit repository ends its connections upon a record, by its length and SHA-256."""
     return _alert(

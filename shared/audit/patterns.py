@@ -591,6 +591,28 @@ def consent_changed(
     )
 
 
+def hold_changed(
+    caller: Caller, outcome: Outcome, *, hold_id: str, patient_id: str, change: str
+) -> AuditEvent:
+    """A legal hold of the trail was placed or released (DICOM PS3.15 A.5.3.11); an empty id: it was not."""
+    hold = ParticipantObject(
+        object_id=hold_id or AUDIT_LOG_NAME,
+        id_type=URI,
+        type_code=2,
+        role=13,
+        details=((ALERT_DESCRIPTION, change.encode()),),
+    )
+    return AuditEvent(
+        event_id=SECURITY_ALERT,
+        action="E",
+        outcome=outcome,
+        event_types=(SECURITY_CONFIGURATION,),
+        participants=http_push_participants(caller, server=True),
+        objects=(*_patient(patient_id), hold),
+        purposes=purposes(caller.user),
+    )
+
+
 def break_glass(
     side: Side,
     caller: Caller,

@@ -17,6 +17,7 @@ from lxml import etree
 
 from audit_repository.domain.parameters import Asked
 from audit_repository.transactions import SERVED_REST as TRAIL_REST
+from audit_repository.transactions.holds import HoldRequest, ReleaseRequest
 from audit_repository.transactions.iti81 import Retrieval
 from consumer.domain.study import RequestedInstance
 from consumer.transactions import access
@@ -612,9 +613,15 @@ def _consumer() -> dict[str, Described]:
 
 
 def _audit_repository() -> dict[str, Described]:
+    requests = {
+        "Place a hold": HoldRequest(patient=PATIENT, reason="a court asks"),
+        "Release a hold": ReleaseRequest(hold_id="urn:uuid:1", reason="the case is closed"),
+    }
     request = Retrieval(search=Asked(), parameters=b"date=ge2030-05-04")
     return {
-        f"audit repository {served.number or served.name}": _served(served, request, None, BY_NODE, FAILED)
+        f"audit repository {served.number or served.name}": _served(
+            served, requests.get(served.name, request), None, BY_NODE, FAILED
+        )
         for served in TRAIL_REST
         if served.audit is not unrecorded
     }

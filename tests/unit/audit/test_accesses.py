@@ -6,7 +6,7 @@ import pytest
 
 from audit_repository.domain.accesses import Manner, accesses
 from audit_repository.settings import AuditRepositorySettings
-from xdsi.audit import complete, moment
+from xdsi.audit_client import complete, moment
 from xdsi.failures import Failed
 from xdsi.listing import plain
 

@@ -108,8 +108,15 @@ def xdsi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 def subcommands(name: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
-    for inner, one in getattr(command, "commands", {"": command}).items():
-        yield (name, inner) if inner else (name,), one
+    yield from _below((name,), command)
+
+
+def _below(path: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for inner, one in command.commands.items():
+        yield from _below((*path, inner), one)
 
 
 def is_argument(parameter: Any) -> bool:
