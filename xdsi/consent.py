@@ -45,6 +45,13 @@ Purposes = Annotated[
     list[str] | None, typer.Option("--purpose", help="CODE or CODE^^SCHEME; may be repeated.")
 ]
 Users = Annotated[list[str] | None, typer.Option("--user", help="USER@ISSUER; may be repeated.")]
+HomeCommunities = Annotated[
+    list[str] | None, typer.Option("--home-community", help="homeCommunityId; may be repeated.")
+]
+DocumentTypes = Annotated[
+    list[str] | None,
+    typer.Option("--document-type", help="Class or type: CODE or CODE^^SCHEME; may be repeated."),
+]
 Confidentiality = Annotated[
     list[str] | None, typer.Option("--confidentiality", help="CODE or CODE^^SCHEME; may be repeated.")
 ]
@@ -59,6 +66,8 @@ def set_policy(
     purpose: Purposes = None,
     user: Users = None,
     confidentiality: Confidentiality = None,
+    home_community: HomeCommunities = None,
+    document_type: DocumentTypes = None,
     absolute: Annotated[bool, typer.Option(help="A deny that breaking the glass does not override.")] = False,
     until: Annotated[str, typer.Option(help="End, for example 2030-05-04T00:00:00Z.")] = "",
     description: Annotated[str, typer.Option(help="Free text for whoever reads it later.")] = "",
@@ -81,6 +90,8 @@ def set_policy(
         "description": description,
     }
     content |= {"users": user} if user else {}
+    content |= {"home_communities": home_community} if home_community else {}
+    content |= {"document_types": document_type} if document_type else {}
     content |= {"absolute": True} if absolute else {}
     content |= {"valid_until": until} if until else {}
     content |= {"policy_id": replace} if replace else {}
@@ -142,6 +153,8 @@ def why(
     purpose: Purposes = None,
     user: Annotated[str, typer.Option(help="USER@ISSUER.")] = "",
     confidentiality: Confidentiality = None,
+    home_community: Annotated[str, typer.Option(help="homeCommunityId of the user.")] = "",
+    document_type: Annotated[str, typer.Option(help="Type of the document: CODE^^SCHEME.")] = "",
     action: Annotated[str, typer.Option(help="query or retrieve.")] = "query",
     as_json: AsJson = False,
     config: Config = None,
@@ -161,6 +174,8 @@ def why(
             "purposes": purpose or [],
             "confidentiality": confidentiality or [],
             "user_id": user,
+            "home_community": home_community,
+            "type_code": document_type,
         },
     )
     if as_json:
@@ -206,11 +221,20 @@ def breaks(
         )
 
 
+_NAMES = (
+    "roles",
+    "organizations",
+    "purposes",
+    "users",
+    "confidentiality",
+    "home_communities",
+    "document_types",
+)
+
+
 def _conditions(policy: Mapping[str, Any]) -> str:
     conditions = (
-        f"{name} {' or '.join(policy[name])}"
-        for name in ("roles", "organizations", "purposes", "users", "confidentiality")
-        if policy.get(name)
+        f"{name.replace('_', ' ')} {' or '.join(policy[name])}" for name in _NAMES if policy.get(name)
     )
     always = ", never overridden" if policy.get("absolute") else ""
     return (", ".join(conditions) or "everyone") + always

@@ -75,12 +75,24 @@ class Surroundings:
 
 def resource_of(candidate: Candidate) -> Resource:
     """What consent decides on: a document, or a set or folder as a document without attributes."""
-    return resource(candidate.patient_id, candidate.confidentiality)
+    if candidate.object_class != ObjectClass.DOCUMENT_ENTRY:
+        return resource(candidate.patient_id, candidate.confidentiality)
+    return resource(
+        candidate.patient_id, candidate.confidentiality, candidate.class_code, candidate.type_code
+    )
 
 
-def resource(patient_id: str, codes: str | None) -> Resource:
-    """A document with these confidentiality codes, joined by line feeds: all that policies may read of it."""
-    return Resource(patient_id=patient_id, confidentiality=frozenset((codes or "").split("\n")) - {""})
+def resource(
+    patient_id: str, codes: str | None, class_code: str | None = None, type_code: str | None = None
+) -> Resource:
+    """A document with these confidentiality codes, joined by line feeds, and these of class and type: all
+    that policies may read of it."""
+    return Resource(
+        patient_id=patient_id,
+        confidentiality=frozenset((codes or "").split("\n")) - {""},
+        class_code=class_code or "",
+        type_code=type_code or "",
+    )
 
 
 def decided_on(surroundings: Surroundings) -> list[Candidate]:

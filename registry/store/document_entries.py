@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, select
 
@@ -87,7 +87,7 @@ def _find(used: Signature, *, leaf: bool) -> Select[Any]:
     )
 
 
-_ENTRIES = select(_object.confidentiality).where(
+_ENTRIES = select(_object.confidentiality, _object.class_code, _object.type_code).where(
     OF_PATIENT, _object.object_class == str(ObjectClass.DOCUMENT_ENTRY)
 )
 _CODES = _ENTRIES.distinct()
@@ -145,10 +145,19 @@ async def find_documents(
     return Documents(candidates, consent, fragments)
 
 
-async def find_codes(database: Reader, patient_id: str, *, one: bool = False) -> list[str | None]:
-    """Each combination of confidentiality codes that entries of a patient have, once; or any `one`."""
-    statement = _ONE if one else _CODES
-    return [codes for (codes,) in await database.fetch(statement, patient=patient_id)]
+class EntryCodes(NamedTuple):
+    """What consent asks of an entry; confidentiality codes are joined by line feeds."""
+
+    confidentiality: str | None
+    class_code: str | None
+    type_code: str | None
+
+
+async def find_codes(database: Reader, patient_id: str, *, one: bool = False) -> list[EntryCodes]:
+    """Each combination of codes of confidentiality, class and type that entries of a patient have, once; or
+    any `one`."""
+    rows = await database.fetch(_ONE if one else _CODES, patient=patient_id)
+    return [EntryCodes(*row) for row in rows]
 
 
 async def are_more_than(database: Reader, criteria: Criteria, *, patient_id: str, number: int) -> bool:

@@ -25,7 +25,13 @@ _CHANGED = (
     .distinct()
 )
 _VERSIONS = select(
-    _object.logical_id, _object.version, _object.unique_id, _object.patient_id, _object.confidentiality
+    _object.logical_id,
+    _object.version,
+    _object.unique_id,
+    _object.patient_id,
+    _object.confidentiality,
+    _object.class_code,
+    _object.type_code,
 ).where(OF_PATIENT, _IS_DOCUMENT, in_list(_object.unique_id, "ids"))
 
 
@@ -44,5 +50,6 @@ async def find_updated_documents(database: Reader, patient_id: str) -> dict[str,
 
 def _latest(rows: Iterable[Row]) -> Iterable[tuple[str, Entry]]:
     latest = {logical_id: rest for logical_id, _, *rest in sorted(rows, key=lambda row: (row[0], row[1]))}
-    for unique_id, patient_id, codes in latest.values():
-        yield unique_id, Entry(patient_id, frozenset((codes or "").split("\n")) - {""})
+    for unique_id, patient_id, codes, class_code, type_code in latest.values():
+        confidentiality = frozenset((codes or "").split("\n")) - {""}
+        yield unique_id, Entry(patient_id, confidentiality, class_code or "", type_code or "")

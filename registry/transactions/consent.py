@@ -80,10 +80,13 @@ class ExplanationRequest(PoliciesRequest):
     purposes: tuple[str, ...] = ()
     user_id: str = ""
     confidentiality: tuple[str, ...] = ()
+    home_community: str = ""
+    class_code: str = ""
+    type_code: str = ""
 
     def user(self) -> User | None:
         """The user who is described; nobody, when nothing is said of one."""
-        if not (self.roles or self.purposes or self.organizations or self.user_id):
+        if not (self.roles or self.purposes or self.organizations or self.user_id or self.home_community):
             return None
         name_id, _, issuer = self.user_id.rpartition("@")
         return User(
@@ -93,6 +96,7 @@ class ExplanationRequest(PoliciesRequest):
             roles=_codes(self.roles),
             purposes=_codes(self.purposes),
             organization_ids=self.organizations,
+            home_community_id=self.home_community,
         )
 
 
@@ -187,7 +191,12 @@ async def explanation(unit: Unit, request: ExplanationRequest) -> dict[str, Any]
         policies_given,
         subject,
         Action(request.action),
-        Resource(patient_id=patient.survivor, confidentiality=frozenset(request.confidentiality)),
+        Resource(
+            patient_id=patient.survivor,
+            confidentiality=frozenset(request.confidentiality),
+            class_code=request.class_code,
+            type_code=request.type_code,
+        ),
         default=parts.settings.consent_default,
         now=parts.now(),
         identities=identities,

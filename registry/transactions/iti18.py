@@ -10,7 +10,7 @@ from registry.domain import stored_queries as queries
 from registry.domain.stored_queries import PATIENT_PARAMETERS, Criteria, criteria_of
 from registry.domain.visibility import Candidate, decided_on, resource, resource_of, visible_of
 from registry.store.consents import Given, find_given
-from registry.store.document_entries import Documents, are_more_than, find_codes, find_documents
+from registry.store.document_entries import Documents, EntryCodes, are_more_than, find_codes, find_documents
 from registry.store.fragments import find_fragments
 from registry.store.selections import select_objects
 from registry.unit import Unit
@@ -167,13 +167,15 @@ async def _is_closed(unit: Unit, patient_id: str, refusals: Refusals) -> bool:
 
     look_at_documents = unit.parts.decisions.look_at_documents
 
-    async def read(transaction: Transaction) -> tuple[Mapping[str, Given], list[str | None]]:
+    async def read(
+        transaction: Transaction,
+    ) -> tuple[Mapping[str, Given], list[EntryCodes]]:
         consents = await find_given(transaction, [patient_id])
         alike = not look_at_documents(*consents[patient_id])
         return consents, await find_codes(transaction, patient_id, one=alike)
 
     given, codes = await unit.read(read)
-    of_entries = [resource(patient_id, each) for each in codes]
+    of_entries = [resource(patient_id, *each) for each in codes]
     decisions = await unit.decide([*of_entries, resource(patient_id, None)], given)
     if any(decision.permitted for decision in decisions):
         return False

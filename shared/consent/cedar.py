@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import cedarpy
 
@@ -34,13 +34,21 @@ _EVALUATIONS_PER_CALL = 200
 class Subject:
     """The caller's attributes that policies may read; whoever has the same is decided alike.
 
-    `user` is `user@issuer`, empty where no policy asks for it.
+    `user` is `user@issuer`, empty where no policy asks for it; `home_community` an OID without `urn:oid:`.
     """
 
     roles: frozenset[str] = frozenset()
     organizations: frozenset[str] = frozenset()
     purposes: frozenset[str] = frozenset()
     user: str = ""
+    home_community: str = ""
+
+
+class Attributes(NamedTuple):
+    """A document's attributes that policies may read: codes of confidentiality, and of class and type."""
+
+    confidentiality: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,7 @@ def subject_of(user: User | None) -> Subject:
         organizations=frozenset(map(organization, user.organization_ids)),
         purposes=frozenset(spelling for purpose in user.purposes for spelling in _spellings(purpose)),
         user=user.identity,
+        home_community=organization(user.home_community_id),
     )
 
 
@@ -150,6 +159,18 @@ def conditions(policy: Policy) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "users", {"contains": {"left": _set(iter(policy.users)), "right": _attribute("user")}}
     if policy.confidentiality:
         yield "confidentiality", _confidentiality(policy)
+    if policy.home_communities:
+        ours = _set(map(organization, policy.home_communities))
+        yield "home_communities", {"contains": {"left": ours, "right": _attribute("home_community")}}
+    if policy.document_types:
+        yield "document_types", _document_types(policy)
+
+
+def _document_types(policy: Policy) -> dict[str, Any]:
+    listed = _any_of("types", map(code, policy.document_types))
+    if policy.effect is Effect.PERMIT:
+        return listed
+    return {"||": {"left": listed, "right": _retrieval_of_what_bears_none("types")}}
 
 
 def _confidentiality(policy: Policy) -> dict[str, Any]:
@@ -159,16 +180,18 @@ def _confidentiality(policy: Policy) -> dict[str, Any]:
     if policy.effect is Effect.PERMIT:
         all_listed = {"containsAll": {"left": listed, "right": _attribute(attribute)}}
         return {"&&": {"left": {"!": {"arg": bears_none}}, "right": all_listed}}
+    bears_listed = {"containsAny": {"left": _attribute(attribute), "right": listed}}
+    return {"||": {"left": bears_listed, "right": _retrieval_of_what_bears_none(attribute)}}
+
+
+def _retrieval_of_what_bears_none(attribute: str) -> dict[str, Any]:
     retrieval = {
         "==": {
             "left": {"Var": "action"},
             "right": {"Value": {"__entity": {"type": "Action", "id": Action.RETRIEVE.value}}},
         }
     }
-    unknown = {"&&": {"left": retrieval, "right": bears_none}}
-    return {
-        "||": {"left": {"containsAny": {"left": _attribute(attribute), "right": listed}}, "right": unknown}
-    }
+    return {"&&": {"left": retrieval, "right": {"isEmpty": {"arg": _attribute(attribute)}}}}
 
 
 def _any_of(attribute: str, values: Iterator[str]) -> dict[str, Any]:
@@ -187,10 +210,10 @@ def _set(values: Iterator[str]) -> dict[str, Any]:
 
 
 def ask(
-    policies: cedarpy.PolicySet, subject: Subject, action: Action, confidentiality: Sequence[frozenset[str]]
+    policies: cedarpy.PolicySet, subject: Subject, action: Action, documents: Sequence[Attributes]
 ) -> list[Answer]:
-    """One answer for each set of confidentiality codes, in order."""
-    requests = [_request(subject, action, codes) for codes in confidentiality]
+    """One answer for each document, in order."""
+    requests = [_request(subject, action, document) for document in documents]
     size = max(1, _EVALUATIONS_PER_CALL // max(1, len(policies)))
     return [
         _answer(result)
@@ -199,8 +222,9 @@ def ask(
     ]
 
 
-def _request(subject: Subject, action: Action, confidentiality: frozenset[str]) -> dict[str, Any]:
-    codes = {code(spelled) for spelled in confidentiality}
+def _request(subject: Subject, action: Action, document: Attributes) -> dict[str, Any]:
+    codes = {code(spelled) for spelled in document.confidentiality}
+    types = {code(spelled) for spelled in document.types}
     return {
         "principal": _CALLER,
         "action": {"type": "Action", "id": action.value},
@@ -212,6 +236,8 @@ def _request(subject: Subject, action: Action, confidentiality: frozenset[str]) 
             "user": subject.user,
             "confidentiality": list(codes),
             "confidentiality_values": list({_value(spelled) for spelled in codes}),
+            "home_community": subject.home_community,
+            "types": list(types | {_value(spelled) for spelled in types}),
         },
     }
 

@@ -173,6 +173,8 @@ def _current(resource: Resource, policies: PatientPolicies) -> list[Resource]:
             patient_id=entry.patient_id,
             document_unique_id="",
             confidentiality=entry.confidentiality,
+            class_code=entry.class_code or resource.class_code,
+            type_code=entry.type_code or resource.type_code,
         )
         for entry in policies.updated[resource.document_unique_id]
     ]

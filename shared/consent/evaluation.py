@@ -11,8 +11,8 @@ nothing could be evaluated.
 A permission to query or to retrieve closes the list for both: who may not find a document may not fetch it
 either. What expired is as if it had never been. Of identities that were merged each is decided by itself, by
 its own policies and the default, and every one of them must permit: one without a policy is as closed as the
-default. A break is for the person, and so for all of them. A caller without a user has no role, organisation
-or purpose. An assertion that is bound to another patient is a no before all of these.
+default. A break is for the person, and so for all of them. A caller without a user has no role, organisation,
+home community or purpose. An assertion that is bound to another patient is a no before all of these.
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ from functools import lru_cache
 import cedarpy
 
 from shared.consent.binding import bound
-from shared.consent.cedar import Answer, Subject, ask, condition_set, policy_set, subject_of
+from shared.consent.cedar import (
+    Answer,
+    Attributes,
+    Subject,
+    ask,
+    condition_set,
+    conditions,
+    policy_set,
+    subject_of,
+)
 from shared.consent.decision import Action, Decision, Resource
 from shared.consent.policy import DISCLOSURES, Effect, Policy, PolicyError, read_policy
 from shared.security.caller import Caller, User
@@ -51,7 +60,6 @@ def _subject_of(user: User | None) -> Subject:
     return replace(subject_of(user), user="")
 
 
-Codes = frozenset[str]
 #: Policies, and the ids that merges made one.
 _Key = tuple[tuple[Policy, ...] | tuple[str, ...], tuple[str, ...]]
 
@@ -76,8 +84,8 @@ def decide_with(
         Two of the policies have the same id.
     """
     listed = tuple(resources)
-    codes = [resource.confidentiality for resource in listed]
-    decisions = _Ready(policies, identities, default, now).decide(subject_of(caller.user), action, codes)
+    ready = _Ready(policies, identities, default, now)
+    decisions = ready.decide(subject_of(caller.user), action, ready.attributes(listed))
     return bound(decisions, listed, caller, identities)
 
 
@@ -109,11 +117,11 @@ class PolicyDecisions:
 
         `identities` are the ids of a patient that was merged, those without a policy among them.
         """
-        codes = [resource.confidentiality for resource in resources]
         try:
             ready = self._ready(policies, identities)
         except PolicyError:
-            return (UNREADABLE,) * len(codes)
+            return (UNREADABLE,) * len(resources)
+        codes = ready.attributes(resources)
         subject = (_person_of if ready.looks_at_persons else _subject_of)(caller.user)
         if ready.unseen(subject, action, codes) > ASKED_ON_THE_LOOP:
             decisions = await asyncio.to_thread(ready.decide, subject, action, codes)
@@ -155,18 +163,25 @@ class _Ready:
         self._breaks = _Breaks(all_in_force) if len(all_in_force) > len(in_force) else None
         self.looks_at_persons = any(policy.users for policy in all_in_force)
         self._identities = [_Identity(each) for each in _by_identity(in_force)]
-        self.looks_at_documents = any(policy.confidentiality for policy in in_force)
+        self._looks_at_types = any(policy.document_types for policy in in_force)
+        self.looks_at_documents = self._looks_at_types or any(policy.confidentiality for policy in in_force)
         self._one_has_none = not {policy.patient_id for policy in in_force}.issuperset(identities)
         self._default = Decision(default is Default.PERMIT, f"default: {default}")
         self._since = now
         self._until = _next_change(policies, now)
-        self._known: dict[tuple[Subject, Action], dict[Codes, Decision]] = {}
+        self._known: dict[tuple[Subject, Action], dict[Attributes, Decision]] = {}
+
+    def attributes(self, resources: Iterable[Resource]) -> list[Attributes]:
+        """All of each resource on which its decision depends."""
+        if not self._looks_at_types:
+            return [Attributes(resource.confidentiality) for resource in resources]
+        return [attributes_of(resource) for resource in resources]
 
     def holds(self, now: datetime) -> bool:
         """Whether the same policies are in force at `now`."""
         return self._since <= now and (self._until is None or now < self._until)
 
-    def unseen(self, subject: Subject, action: Action, codes: Iterable[Codes]) -> int:
+    def unseen(self, subject: Subject, action: Action, codes: Iterable[Attributes]) -> int:
         """How many questions `decide` would ask."""
         if not self._identities and self._breaks is None:
             return 0
@@ -174,8 +189,8 @@ class _Ready:
         sets = len(self._identities) + (self._breaks is not None)
         return len({each for each in codes if each not in known}) * sets
 
-    def decide(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> tuple[Decision, ...]:
-        """One decision for each set of confidentiality codes, in order."""
+    def decide(self, subject: Subject, action: Action, codes: Sequence[Attributes]) -> tuple[Decision, ...]:
+        """One decision for each document, in order."""
         if not self._identities and self._breaks is None:
             return (self._default,) * len(codes)
         known = self._known.get((subject, action), {})
@@ -185,13 +200,13 @@ class _Ready:
             self._remember((subject, action), known)
         return tuple(known[each] for each in codes)
 
-    def _remember(self, key: tuple[Subject, Action], known: dict[Codes, Decision]) -> None:
+    def _remember(self, key: tuple[Subject, Action], known: dict[Attributes, Decision]) -> None:
         if sum(map(len, self._known.values())) + len(known) > REMEMBERED_DECISIONS_OF_A_SET:
             self._known = {}
         if len(known) <= REMEMBERED_DECISIONS_OF_A_SET:
             self._known[key] = known
 
-    def _answers(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> list[Decision]:
+    def _answers(self, subject: Subject, action: Action, codes: Sequence[Attributes]) -> list[Decision]:
         decided = [identity.decide(subject, action, codes) for identity in self._identities]
         decisions = [self._together([each[at] for each in decided]) for at in range(len(codes))]
         if self._breaks is None or all(decision.permitted for decision in decisions):
@@ -217,7 +232,7 @@ class _Identity:
         self._set: cedarpy.PolicySet = policy_set(policies)
         self._closed = any(map(closes, policies))
 
-    def decide(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> list[Decision | None]:
+    def decide(self, subject: Subject, action: Action, codes: Sequence[Attributes]) -> list[Decision | None]:
         """None where no policy says anything."""
         return [self._decision(answer) for answer in ask(self._set, subject, action, codes)]
 
@@ -239,7 +254,7 @@ class _Breaks:
         # As one set, so that Cedar's own precedence of denials holds.
         self._set: cedarpy.PolicySet = policy_set([*self._breaks.values(), *absolute])
 
-    def decide(self, subject: Subject, action: Action, codes: Sequence[Codes]) -> list[Decision | None]:
+    def decide(self, subject: Subject, action: Action, codes: Sequence[Attributes]) -> list[Decision | None]:
         """A permission where a break applies and nothing forbids it; else None."""
         return [self._decision(answer) for answer in ask(self._set, subject, action, codes)]
 
@@ -248,6 +263,12 @@ class _Breaks:
             return None
         deciding = min((self._breaks[each] for each in answer.policy_ids), key=_age)
         return Decision(True, f"break-glass {deciding.policy_id}: {deciding}")
+
+
+def attributes_of(resource: Resource) -> Attributes:
+    """What policies may read of a resource."""
+    types = frozenset((resource.class_code, resource.type_code)) - {""}
+    return Attributes(resource.confidentiality, types)
 
 
 def closes(policy: Policy) -> bool:
@@ -311,28 +332,26 @@ def explain(
     )
     subject = subject_of(caller.user)
     considered = tuple(
-        ConsideredPolicy(policy, tuple(_unmet(policy, subject, action, resource.confidentiality, now)))
+        ConsideredPolicy(policy, tuple(_unmet(policy, subject, action, attributes_of(resource), now)))
         for policy in sorted(policies, key=_age)
     )
     return Explanation(decision, considered)
 
 
-def _unmet(policy: Policy, subject: Subject, action: Action, codes: Codes, now: datetime) -> Iterable[str]:
+def _unmet(
+    policy: Policy, subject: Subject, action: Action, document: Attributes, now: datetime
+) -> Iterable[str]:
     if policy.valid_from is not None and now < policy.valid_from:
         yield "valid_from"
     if policy.valid_until is not None and now >= policy.valid_until:
         yield "valid_until"
     if action not in policy.actions:
         yield "actions"
-    conditions = condition_set(policy)
-    if len(conditions):
-        (answer,) = ask(conditions, subject, action, [codes])
+    permits = condition_set(policy)
+    if len(permits):
+        (answer,) = ask(permits, subject, action, [document])
         yield from (name for name in _names(policy) if name not in answer.policy_ids)
 
 
 def _names(policy: Policy) -> Iterable[str]:
-    return (
-        name
-        for name in ("roles", "organizations", "purposes", "users", "confidentiality")
-        if getattr(policy, name)
-    )
+    return (name for name, _ in conditions(policy))

@@ -1,9 +1,9 @@
 """A patient's consent policy as a value, and its JSON form on the wire and in the registry's table.
 
-A policy permits or denies callers by person, role, organisation and purpose of use, for documents by
-confidentiality. A break is what a user declared who must see in an emergency what policies deny.
-What it leaves empty does not matter to it: a deny policy that names nothing is an opt-out. What several
-policies, or none, mean together stands in `shared.consent.evaluation`.
+A policy permits or denies callers by person, role, organisation, home community and purpose of use, for
+documents by confidentiality and type. A break is what a user declared who must see in an emergency what
+policies deny. What a policy leaves empty does not matter to it: a deny policy that names nothing is an
+opt-out. What several policies, or none, mean together stands in `shared.consent.evaluation`.
 """
 
 from __future__ import annotations
@@ -50,11 +50,14 @@ class Policy:
     """One policy of one patient; made by `new_policy` or `decode_policy`, which check it.
 
     Within a field the values are alternatives, and every field that is not empty must be met. `roles` and
-    `purposes` are `value^^scheme`, or a bare value for any scheme; `organizations` are organisation ids.
-    `confidentiality` is all `value^^scheme` or all bare: a permit applies to documents whose codes are all
-    listed, a deny to documents that bear a listed one, and to retrievals of what bears none. Without
-    `actions` a policy is about queries and retrievals. `valid_from` and `valid_until` are aware and
-    half-open; None is open. `users` are `user@issuer`. A deny that is `absolute` is never overridden.
+    `purposes` are `value^^scheme`, or a bare value for any scheme; `organizations` are organisation ids,
+    `users` are `user@issuer`, `home_communities` the homeCommunityIds of users. `confidentiality` is all
+    `value^^scheme` or all bare: a permit applies to documents whose codes are all listed, a deny to documents
+    that bear a listed one, and to retrievals of what bears none. `document_types` are spelled as roles are:
+    the class or the type code of the document is listed; a deny by them is met by retrievals of what bears
+    none, too. Without `actions` a policy is about queries and retrievals. `valid_from` and `valid_until` are aware
+    and half-open; None is open. A deny that is `absolute` is never overridden. `source` is the consent
+    document or resource that a policy was translated from, with which it stands and falls.
 
     A break gives its user, for a time, what denials that are not absolute keep back; `description` is the
     reason. It is made by `new_break`.
@@ -69,6 +72,9 @@ class Policy:
     purposes: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     confidentiality: tuple[str, ...] = ()
+    home_communities: tuple[str, ...] = ()
+    document_types: tuple[str, ...] = ()
+    source: str = ""
     absolute: bool = False
     actions: tuple[Action, ...] = DISCLOSURES
     valid_from: datetime | None = None
@@ -81,18 +87,23 @@ class Policy:
         begun = self.valid_from is None or self.valid_from <= now
         return begun and (self.valid_until is None or now < self.valid_until)
 
+    @property
+    def conditions(self) -> dict[str, tuple[str, ...]]:
+        """What it names, by what it is."""
+        return {
+            "role": self.roles,
+            "organization": self.organizations,
+            "purpose": self.purposes,
+            "user": self.users,
+            "confidentiality": self.confidentiality,
+            "home community": self.home_communities,
+            "document type": self.document_types,
+        }
+
     def __str__(self) -> str:
         """Effect and conditions in words: `deny role RAD-PHYS, purpose TREAT`."""
         conditions = ", ".join(
-            f"{name} {' or '.join(values)}"
-            for name, values in (
-                ("role", self.roles),
-                ("organization", self.organizations),
-                ("purpose", self.purposes),
-                ("user", self.users),
-                ("confidentiality", self.confidentiality),
-            )
-            if values
+            f"{name} {' or '.join(values)}" for name, values in self.conditions.items() if values
         )
         always = " always" if self.absolute else ""
         return f"{self.effect}{always} {conditions or 'everyone'}"
@@ -100,10 +111,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What consent asks of one entry of a document: whose it is, a CX, and its confidentiality codes."""
+    """What consent asks of one entry of a document: whose it is, a CX, and its codes; class and type are
+    empty where no policy asks for them."""
 
     patient_id: str
     confidentiality: frozenset[str]
+    class_code: str = ""
+    type_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +187,15 @@ def encode_policy(policy: Policy) -> dict[str, Any]:
     """
     users = {"users": list(policy.users)} if policy.users else {}
     absolute = {"absolute": True} if policy.absolute else {}
+    newer: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name in ("home_communities", "document_types", "source")
+        if (value := getattr(policy, name))
+    }
     return {
         **users,
         **absolute,
+        **newer,
         "policy_id": policy.policy_id,
         "patient_id": policy.patient_id,
         "effect": policy.effect.value,
@@ -201,13 +221,22 @@ def encode_patient_policies(policies: PatientPolicies) -> bytes:
             "policies": [encode_policy(policy) for policy in policies.policies],
             "updated": {
                 unique_id: [
-                    {"patient_id": entry.patient_id, "confidentiality": sorted(entry.confidentiality)}
-                    for entry in entries
+                    _encode_entry(entry, with_types=_asks_types(policies, entry)) for entry in entries
                 ]
                 for unique_id, entries in policies.updated.items()
             },
         }
     ).encode()
+
+
+def _asks_types(policies: PatientPolicies, entry: Entry) -> bool:
+    """Whether a policy may ask for the types of an entry; those of another patient are not known here."""
+    return entry.patient_id != policies.patient_id or any(one.document_types for one in policies.policies)
+
+
+def _encode_entry(entry: Entry, *, with_types: bool) -> dict[str, Any]:
+    types = {"class_code": entry.class_code, "type_code": entry.type_code} if with_types else {}
+    return {"patient_id": entry.patient_id, "confidentiality": sorted(entry.confidentiality), **types}
 
 
 def decode_patient_policies(octets: bytes) -> PatientPolicies:
@@ -251,12 +280,20 @@ def _entries(listed: object) -> tuple[Entry, ...]:
 
 
 def _entry(content: object) -> Entry:
-    if not isinstance(content, dict) or set(content) != {"patient_id", "confidentiality"}:
-        raise PolicyError("updated: an entry has patient_id and confidentiality, and nothing else")
+    types = {"class_code", "type_code"}
+    if not isinstance(content, dict) or set(content) - types != {"patient_id", "confidentiality"}:
+        raise PolicyError("updated: an entry has patient_id, confidentiality, its types, and nothing else")
+    if not all(isinstance(content.get(name, ""), str) for name in types):
+        raise PolicyError("updated: class_code and type_code are codes")
     codes = content["confidentiality"]
     if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
         raise PolicyError("updated: confidentiality is a list of codes")
-    return Entry(_matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO"), frozenset(codes))
+    return Entry(
+        _matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO"),
+        frozenset(codes),
+        content.get("class_code", ""),
+        content.get("type_code", ""),
+    )
 
 
 def read_policy(octets: bytes | str) -> Policy:
@@ -293,6 +330,9 @@ def decode_policy(content: Mapping[str, Any]) -> Policy:
         users=_values(content, "users", _PLAIN, "user@issuer"),
         absolute=_yes_or_no(content, "absolute"),
         confidentiality=_codes(content, "confidentiality"),
+        home_communities=_values(content, "home_communities", _PLAIN, "a homeCommunityId"),
+        document_types=_codes(content, "document_types"),
+        source=_source(content),
         actions=_actions(content),
         valid_from=_moment(content, "valid_from"),
         valid_until=_moment(content, "valid_until"),
@@ -377,6 +417,13 @@ def _text(content: Mapping[str, Any], name: str) -> str:
     value = content.get(name, "")
     if not isinstance(value, str) or len(value) > MAX_TEXT or not _TEXT.fullmatch(value):
         raise PolicyError(f"{name}: must be text of at most {MAX_TEXT} characters without control characters")
+    return value
+
+
+def _source(content: Mapping[str, Any]) -> str:
+    value = content.get("source", "")
+    if not isinstance(value, str) or len(value) > MAX_LENGTH or (value and not _PLAIN.fullmatch(value)):
+        raise PolicyError("source: must be the id of a consent document or resource")
     return value
 
 

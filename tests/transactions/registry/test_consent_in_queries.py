@@ -416,3 +416,37 @@ async def test_what_was_not_asked_for_is_not_told_as_refused(registry, world):
     (event,), _ = await told(registry, queries.GET_DOCUMENTS, open_one, SURGEON)
 
     assert event.outcome is Outcome.SUCCESS
+
+
+# --- by type and by home community ----------------------------------------------------------------------
+
+
+async def test_a_denial_by_type_hides_documents_of_that_class_or_type_and_no_other(registry):
+    report, image = Code("REPORT", "2.999.60"), Code("IMAGE", "2.999.60")
+    of_class, of_type, other = (
+        a_document_entry(class_code=report),
+        a_document_entry(type_code=report),
+        a_document_entry(class_code=image, type_code=image),
+    )
+    for entry in (of_class, of_type, other):
+        await registry.register(a_submission(entry))
+    await registry.add_policy(deny(patient_id=PATIENT, document_types=[str(report)]))
+
+    for return_type in (REF, ReturnType.LEAF_CLASS):
+        found = await registry.query(queries.FIND_DOCUMENTS, FIND, return_type=return_type)
+        shown = refs(found) or {entry.entry_uuid for entry in found.document_entries}
+        assert shown == {other.entry_uuid}
+    found = await registry.query(queries.GET_ALL, ALL, return_type=REF)
+    assert not {of_class.entry_uuid, of_type.entry_uuid} & refs(found)
+
+
+async def test_a_permission_for_a_home_community_is_for_its_users_alone(registry):
+    await registry.register(a_submission(entry := a_document_entry()))
+    await registry.add_policy(permit(patient_id=PATIENT, home_communities=["urn:oid:2.999.72"]))
+    assert RADIOLOGIST.user is not None
+    theirs = replace(RADIOLOGIST, user=replace(RADIOLOGIST.user, home_community_id="urn:oid:2.999.72"))
+
+    assert refs(await registry.query(queries.FIND_DOCUMENTS, FIND, caller=theirs, return_type=REF)) == {
+        entry.entry_uuid
+    }
+    assert not refs(await registry.query(queries.FIND_DOCUMENTS, FIND, return_type=REF))

@@ -20,7 +20,8 @@ async def updated(registry, patient=PATIENT):
 
 
 def entry(value, patient=PATIENT, codes=None):
-    return Entry(patient, frozenset(map(str, codes or value.confidentiality_codes)))
+    confidentiality = frozenset(map(str, codes or value.confidentiality_codes))
+    return Entry(patient, confidentiality, str(value.class_code), str(value.type_code))
 
 
 async def test_what_was_only_registered_or_replaced_is_not_told(registry):

@@ -114,6 +114,15 @@ def naive_applies(policy: Policy, caller: Caller, action: Action, resource: Reso
         ours = [naive_bare(each) for each in policy.organizations]
         if not (user and any(naive_bare(each) in ours for each in user.organization_ids)):
             return False
+    if policy.home_communities:
+        ours = [naive_bare(each) for each in policy.home_communities]
+        if not (user and naive_bare(user.home_community_id) in ours):
+            return False
+    if policy.document_types:
+        types = [Code(*each.split("^^")) for each in (resource.class_code, resource.type_code) if each]
+        unknown = not types and action is Action.RETRIEVE and policy.effect is not Effect.PERMIT
+        if not unknown and not any(naive_match(each, policy.document_types) for each in types):
+            return False
     if not policy.confidentiality:
         return True
     listed = [
@@ -143,6 +152,7 @@ spelled = st.one_of(values, full)
 organizations = st.sampled_from(["2.999.7", "urn:oid:2.999.7", "urn:oid:2.999.8", "https://north.example"])
 moments = st.one_of(st.none(), st.sampled_from([NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)]))
 
+homes = st.sampled_from(["urn:oid:2.999.72", "2.999.72", "urn:oid:2.999.73"])
 persons = st.sampled_from(["u@i", "u@j", "v@i"])
 
 
@@ -172,6 +182,8 @@ def some_policies(draw):
                 roles=draw(st.lists(spelled, max_size=2)),
                 organizations=draw(st.lists(organizations, max_size=2)),
                 purposes=draw(st.lists(spelled, max_size=1)),
+                home_communities=draw(st.lists(homes, max_size=1)),
+                document_types=draw(st.lists(spelled, max_size=2)),
                 confidentiality=draw(st.one_of(st.lists(values, max_size=2), st.lists(full, max_size=2))),
                 actions=draw(st.lists(st.sampled_from(DISCLOSURES), max_size=2)),
                 valid_from=begins,
@@ -190,11 +202,18 @@ users = st.builds(
     roles=st.lists(codes, max_size=2).map(tuple),
     purposes=st.lists(codes, max_size=1).map(tuple),
     organization_ids=st.lists(organizations, max_size=2).map(tuple),
+    home_community_id=st.one_of(st.just(""), homes),
 )
 callers = st.builds(
     Caller, node=st.just(Node(address="192.0.2.7")), endpoint=st.just("x"), user=st.one_of(st.none(), users)
 )
-resources = st.builds(Resource, patient_id=st.just(PATIENT), confidentiality=st.frozensets(full, max_size=2))
+resources = st.builds(
+    Resource,
+    patient_id=st.just(PATIENT),
+    confidentiality=st.frozensets(full, max_size=2),
+    class_code=st.one_of(st.just(""), full),
+    type_code=st.one_of(st.just(""), full),
+)
 
 
 @given(
@@ -465,7 +484,7 @@ def test_cedar_itself_failing_on_a_denial_is_noticed():
         'forbid(principal, action, resource) when { context.absent == "x" };'
     )
 
-    (answer,) = cedar.ask(policies, cedar.Subject(), Action.QUERY, [frozenset()])
+    (answer,) = cedar.ask(policies, cedar.Subject(), Action.QUERY, [cedar.Attributes()])
 
     assert answer.failed
 
