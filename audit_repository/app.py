@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from audit_repository import pages
+from audit_repository.background.relay import Relay
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources, Standing
 from audit_repository.pages.page import TEMPLATES, PageParts, PageUnit
@@ -97,9 +98,11 @@ class AuditRepository:
         )
         metrics.gauge("audit_records", "Records in the trail", lambda: trail.sequence)
         self.retention = Retention(trail, self.record, months=settings.retention_months)
+        self.relay = Relay(settings, trail.database, self._source, self.record)
+        self.relay.show_in(metrics)
         self.sessions = Sessions()
         self._session_end = SessionEnd(self.sessions, self._recorder.record)
-        works = [trail.work, self.retention.work, self.syslog.work, self._session_end.work]
+        works = [trail.work, self.retention.work, *self.relay.works, self.syslog.work, self._session_end.work]
         if self.datagrams is not None:
             works.append(self.datagrams.work)
         checks = {"database": trail.database.check}
@@ -155,6 +158,7 @@ class AuditRepository:
         self._session_end.work.start()
         await self.record(started(self._source))
         self.retention.work.start()
+        await self.relay.start(self.trail.sequence)
         with self._settings.listening("syslog_port"):
             await self.syslog.start()
         if self.datagrams is not None:
@@ -165,6 +169,7 @@ class AuditRepository:
         """Listen no more, keep what was read, sign the last records and close the trail."""
         await self._session_end.work.stop()
         await self.retention.work.stop()
+        await self.relay.stop()
         await self.syslog.stop()
         if self.datagrams is not None:
             await self.datagrams.stop()

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared.settings import ServiceSettings
-from shared.settings.kinds import Bytes, CodeWithScheme, Port, Seconds
+from shared.settings.kinds import Bytes, CodeWithScheme, Port, RelayUrl, Seconds
 
 
 class AuditRepositorySettings(ServiceSettings):
@@ -53,6 +53,12 @@ class AuditRepositorySettings(ServiceSettings):
         ("PAT^^2.16.756.5.30.1.127.3.10.6",),
         description="roles (code^^scheme) of users who are the patient that the resource-id of their "
         "assertion names: they may see who used their own data",
+    )
+    relay: tuple[RelayUrl, ...] = Field(
+        (),
+        examples=[["tls://siem.example:6514"]],
+        description="further receivers of the trail, a second repository or a SIEM, by TLS or UDP: "
+        "each has every record that comes after it was named, in order; tcp:// on loopback alone",
     )
     retention_months: int = Field(
         0,

@@ -32,7 +32,8 @@ from shared.security.peer_certificate import fingerprint_of
 from shared.security.rights import Right
 from shared.settings import ServiceSettings
 from shared.store.folders import lock_file, sync
-from xdsi.audit import Since, Url, collect, moment
+from xdsi.audit import collect
+from xdsi.audit_client import Since, Url, moment
 from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage
 from xdsi.listing import Column, counted

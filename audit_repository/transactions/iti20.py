@@ -1,9 +1,9 @@
 """Record Audit Event [ITI-20], receiving side: syslog over TLS, and over UDP when asked for (ITI TF-2 3.20).
 
-Octet counting alone (RFC 5425). What was read of a connection is durable before more is read of it, so a
-sender that resends after a broken connection loses nothing. A record that cannot be understood is kept, and
-of one that is too long its beginning and its digest; only a stream that cannot be cut into records is closed,
-and that is recorded too.
+Octet counting (RFC 5425), and as a tolerance lines, by which a stream shows itself with its first octet. What
+was read of a connection is durable before more is read of it, so a sender that resends after a broken
+connection loses nothing. A record that cannot be understood is kept, and of one that is too long its
+beginning and its digest; only a stream that cannot be cut into records is closed, and that is recorded too.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class SyslogListener:
             return False
 
     async def _receive(self, reader: asyncio.StreamReader, node: Node) -> None:
-        frames = FrameReader(max_bytes=self._settings.syslog_max_bytes)
+        frames = FrameReader(max_bytes=self._settings.syslog_max_bytes, lines=True)
         began = 0.0
         while True:
             was_inside = frames.inside
@@ -229,6 +229,7 @@ class SyslogListener:
             # A connection lasts for days; a node may have lost its right since it began.
             self._rights.check(node, "ITI-20")
             if not octets:
+                await self._keep(list(frames.close()), node)
                 if frames.inside:
                     _log.info("syslog connection ended inside a record", peer=node.address)
                 return

@@ -65,15 +65,16 @@ def destinations(settings: ServiceSettings) -> tuple[AuditDestination, ...]:
     SettingsError
         One is neither `tls://host:port` nor `tcp://` on loopback, or TLS is not set up.
     """
-    return tuple(_destination(settings, url) for url in settings.audit_urls)
+    return tuple(destination_of(settings, url, "XDSI_AUDIT__URL") for url in settings.audit_urls)
 
 
-def _destination(settings: ServiceSettings, url: str) -> AuditDestination:
+def destination_of(settings: ServiceSettings, url: str, setting: str) -> AuditDestination:
+    """The audit repository at `url`, which `setting` names; raises as `destinations`."""
     tls = settings.tls
     try:
         scheme, host, port = syslog_address(url)
     except ValueError as error:
-        raise SettingsError((f"XDSI_AUDIT__URL: {url} {error}",)) from None
+        raise SettingsError((f"{setting}: {url} {error}",)) from None
     context = None
     if scheme != "tcp":
         context = client_context(tls)

@@ -92,10 +92,15 @@ class FrameReader:
 
     Of a frame that is longer than `max_bytes` it reads on and keeps the beginning, so that the stream goes on
     behind it.
+
+    Tolerance `lines`: a stream whose first octet is `<` is one of lines (RFC 6587 3.4.2, as old senders and
+    relays write), each a message. A message with a line end inside comes apart, and each part is kept.
     """
 
-    def __init__(self, *, max_bytes: int) -> None:
+    def __init__(self, *, max_bytes: int, lines: bool = False) -> None:
         self._max_bytes = max_bytes
+        self._lines: _LineReader | None = None
+        self._may_be_lines = lines
         self._buffer = bytearray()
         self._announced: int | None = None
         self._long: _Long | None = None
@@ -103,6 +108,8 @@ class FrameReader:
     @property
     def inside(self) -> bool:
         """Whether a frame has begun and is not complete."""
+        if self._lines is not None:
+            return self._lines.inside
         return bool(self._buffer) or self._announced is not None or self._long is not None
 
     @property
@@ -118,6 +125,12 @@ class FrameReader:
         FramingError
             MSG-LEN is no number without leading zero, or has more than 7 digits.
         """
+        if self._may_be_lines and octets:
+            self._lines = _LineReader(self._max_bytes) if octets.startswith(b"<") else None
+            self._may_be_lines = False
+        if self._lines is not None:
+            yield from self._lines.feed(octets)
+            return
         self._buffer += octets
         at = 0
         try:
@@ -144,6 +157,11 @@ class FrameReader:
         finally:
             del self._buffer[:at]
 
+    def close(self) -> Iterator[bytes | Oversized]:
+        """The stream has ended: a last line needs no end of its own, what is left of a frame is nothing."""
+        if self._lines is not None:
+            yield from self._lines.feed(b"\n")
+
     def _length(self, at: int) -> tuple[int, int] | None:
         # At most the digits and one space are looked at, however much has arrived.
         head = bytes(memoryview(self._buffer)[at : at + MAX_DIGITS + 1])
@@ -159,10 +177,45 @@ class FrameReader:
         return int(digits), at + len(digits) + 1
 
 
-class _Long:
-    """A frame beyond the limit, while it arrives."""
+class _LineReader:
+    """A stream of lines; holds one that is unfinished."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._long: _Long | None = None
+
+    @property
+    def inside(self) -> bool:
+        return bool(self._buffer) or self._long is not None
+
+    def feed(self, octets: bytes) -> Iterator[bytes | Oversized]:
+        *whole, rest = octets.split(b"\n")
+        for line in whole:
+            self._take(line)
+            if self._long is not None:
+                yield self._long.kept()
+            elif message := bytes(self._buffer).rstrip(b"\r\0"):
+                yield message
+            self._buffer.clear()
+            self._long = None
+        self._take(rest)
+
+    def _take(self, octets: bytes) -> None:
+        if self._long is None and len(self._buffer) + len(octets) > self._max_bytes:
+            self._long = _Long()
+            octets = bytes(self._buffer) + octets
+            self._buffer.clear()
+        if self._long is not None:
+            self._long.add(octets)
+        else:
+            self._buffer += octets
+
+
+class _Long:
+    """A message beyond the limit, while it arrives; of a frame it is known how many octets are left."""
+
+    def __init__(self, length: int = 0) -> None:
         self.length = self.left = length
         self._digest = sha256()
         self._beginning = bytearray()
@@ -174,6 +227,12 @@ class _Long:
         self._beginning += part[: KEPT_OF_OVERSIZED - len(self._beginning)]
         self.left -= len(part)
         return len(part)
+
+    def add(self, octets: bytes) -> None:
+        """Take octets of a line, whose length only its end tells."""
+        self.length += len(octets)
+        self.left += len(octets)
+        self.take(memoryview(octets))
 
     def kept(self) -> Oversized:
         """What is kept of it, when nothing is left."""

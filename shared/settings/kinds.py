@@ -90,6 +90,22 @@ def syslog_address(text: str) -> tuple[str, str, int]:
     raise ValueError("cannot be used; write tls://host:6514, or tcp://127.0.0.1:6514 on one machine")
 
 
+def relay_address(text: str) -> tuple[str, str, int]:
+    """As `syslog_address`, or of `udp://host:port`; raises ValueError for others."""
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        if parts.scheme == "udp" and parts.hostname and parts.port:
+            return parts.scheme, parts.hostname, parts.port
+    with suppress(ValueError):
+        return syslog_address(text)
+    raise ValueError("cannot be used; write tls://host:6514, udp://host:514, or tcp://127.0.0.1:6514")
+
+
+def _relay_url(text: str) -> str:
+    relay_address(text)
+    return text
+
+
 def syslog_urls(text: str) -> tuple[str, ...]:
     """The URLs that `text` lists, separated by commas; raises ValueError for what is no such list."""
     urls = tuple(filter(None, map(str.strip, text.split(","))))
@@ -191,6 +207,7 @@ StorageUrl = Annotated[str, AfterValidator(_storage_url), Spelling("s3://bucket/
 SyslogUrls = Annotated[
     str, BeforeValidator(_joined), AfterValidator(_syslog_urls), Spelling("tls://audit.example:6514")
 ]
+RelayUrl = Annotated[str, AfterValidator(_relay_url), Spelling("tls://siem.example:6514")]
 Oid = Annotated[str, AfterValidator(_oid), Spelling("2.999.1.2")]
 #: An OID, or nothing.
 OptionalOid = Annotated[str, AfterValidator(_oid_or_nothing), Spelling("2.999.1.2")]

@@ -6,11 +6,13 @@ import asyncio
 import shutil
 import subprocess
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from audit_repository.app import build
+from audit_repository.domain.record import record_of
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search
 from shared.audit import bounds
@@ -18,9 +20,10 @@ from shared.audit.dicom_xml import encode
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder, message
 from shared.audit.syslog import frame
+from shared.security.caller import Node
 from shared.security.peer_certificate import fingerprint_of
 from shared.settings import AuditSettings, TlsSettings
-from tests.support.audit import SOURCE, TestingSettings, an_event
+from tests.support.audit import SOURCE, SOURCES, TestingSettings, an_event
 from tests.support.certificates import communities
 from xdsi.stage import free_ports
 
@@ -130,7 +133,36 @@ async def test_rsyslog_takes_what_our_forwarder_sends_over_mutual_tls(rsyslogd, 
         assert line.endswith(b" IHE+RFC-3881 - " + encode(part, recorder.source))
 
 
-async def test_rsyslog_relays_records_unchanged_over_mutual_tls(rsyslogd, tmp_path):
+async def test_rsyslog_takes_what_our_repository_relays_over_mutual_tls(rsyslogd, tmp_path):
+    north, south = communities()
+    [port], taken = free_ports(1), tmp_path / "taken.log"
+    rules = f"""
+        module(load="imtcp" streamDriver.name="gtls" streamDriver.mode="1"
+               streamDriver.authMode="x509/certvalid")
+        input(type="imtcp" port="{port}" ruleset="all")
+        ruleset(name="all") {{ action(type="omfile" file="{taken}" template="line") }}
+    """
+    messages = [message(an_event(outcome_description=f"number {n}"), SOURCE) for n in range(50)]
+    async with (
+        rsyslog(rsyslogd, tmp_path, north, rules),
+        repository(tmp_path, tls=tls_of(south), relay=[f"tls://127.0.0.1:{port}"]) as service,
+    ):
+        node, now = Node(address="192.0.2.17"), datetime.now(UTC)
+        await service.trail.append(
+            [record_of(one, node=node, received=now, sources=SOURCES) for one in messages]
+        )
+
+        async def whole() -> bool:
+            return taken.exists() and taken.read_bytes().count(b">number ") >= len(messages)
+
+        await until(whole)
+
+    lines = [line for line in taken.read_bytes().splitlines() if b">number " in line]
+    assert lines == messages
+
+
+@pytest.mark.parametrize("framing", ["octet-counted", "traditional"])
+async def test_rsyslog_relays_records_unchanged_over_mutual_tls(rsyslogd, tmp_path, framing):
     north, south = communities()
     [port] = free_ports(1)
     rights = {"record": (fingerprint_of(south.node.certificate),)}
@@ -140,7 +172,7 @@ async def test_rsyslog_relays_records_unchanged_over_mutual_tls(rsyslogd, tmp_pa
             input(type="imtcp" port="{port}" ruleset="all")
             ruleset(name="all") {{
                 action(type="omfwd" target="127.0.0.1" port="{service.syslog.port}" protocol="tcp"
-                       TCP_Framing="octet-counted" template="raw" streamDriver="gtls" streamDriverMode="1"
+                       TCP_Framing="{framing}" template="raw" streamDriver="gtls" streamDriverMode="1"
                        streamDriverAuthMode="x509/certvalid")
             }}
         """

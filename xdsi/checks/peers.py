@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import httpx2
 from cryptography import x509
 
+from audit_repository.background.relay import RELAY, relay_destinations
+from audit_repository.settings import AuditRepositorySettings
 from shared.audit.connection import ConnectionEnded, opened, reason_of
 from shared.audit.delivery import AuditDestination, destinations
 from shared.http.client import http_client
@@ -269,18 +271,19 @@ async def policies(service: Service, settings: ServiceSettings, own: Installatio
 
 
 async def trail(service: Service, settings: ServiceSettings, own: Installation) -> list[Finding]:
-    """Whether each audit repository takes a connection from this node."""
-    if service is Service.AUDIT_REPOSITORY:
-        return []
+    """Whether each audit repository, and each further receiver of the trail, takes a connection of ours."""
     try:
-        to = destinations(settings)
+        if isinstance(settings, AuditRepositorySettings):
+            subject, to = RELAY, relay_destinations(settings)
+        else:
+            subject, to = "XDSI_AUDIT__URL", destinations(settings)
     except SettingsError:
         return []  # told by what refuses to start
-    return [finding for one in to for finding in await _taken(one, own)]
+    return [finding for one in to for finding in await _taken(subject, one, own)]
 
 
-async def _taken(to: AuditDestination, own: Installation) -> list[Finding]:
-    subject, url = "XDSI_AUDIT__URL", to.url
+async def _taken(subject: str, to: AuditDestination, own: Installation) -> list[Finding]:
+    url = to.url
     if finding := own.at(subject, url):
         return [finding]
     try:

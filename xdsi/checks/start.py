@@ -204,6 +204,12 @@ def _signing_key(settings: Any) -> None:
         raise SettingsError((f"XDSI_DATA: {error}",)) from None
 
 
+def _relay(settings: Any) -> None:
+    from audit_repository.background.relay import relay_destinations
+
+    relay_destinations(settings)
+
+
 _EVERYWHERE: Mapping[str, Callable[[ServiceSettings], None]] = {
     "data-folder": _folder,
     "wire-folder": _wire_folder,
@@ -232,5 +238,5 @@ _OF_SERVICE: Mapping[Service, Mapping[str, Callable[[Any], None]]] = {
     Service.CONSUMER: {"trail": _trail},
     Service.GATEWAY: {"trail": _trail, "gateways": _gateways, "patient-links": _links},
     Service.CONFORMANCE: {"trail": _trail},
-    Service.AUDIT_REPOSITORY: {"sources": _sources, "signing-key": _signing_key},
+    Service.AUDIT_REPOSITORY: {"sources": _sources, "signing-key": _signing_key, "relay": _relay},
 }

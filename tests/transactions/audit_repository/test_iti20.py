@@ -172,6 +172,17 @@ async def test_a_wrong_length_closes_the_connection_and_is_recorded(tmp_path, wr
         writer.close()
 
 
+async def test_records_that_come_as_lines_are_kept_as_well(tmp_path):
+    messages = [a_message() for _ in range(3)]
+    async with running(tmp_path) as service:
+        _, writer = await connected(service)
+        writer.write(b"\n".join(messages))
+        writer.close()
+        await until(lambda: has(service, 3))
+
+        assert await kept(service, type="ITI-18") == messages
+
+
 LONGEST = 256 * 1024
 
 

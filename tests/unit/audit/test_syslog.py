@@ -192,3 +192,49 @@ def test_any_cutting_gives_the_same_messages(messages, cuts):
         stream = stream[size:]
 
     assert received == list(filter(None, messages))
+
+
+LINES = (b"<85>1 - - - - - - one", b"<85>Oct 11 old", b"no header")
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\0\n"])
+def test_a_stream_that_begins_with_a_priority_is_one_of_lines_cut_anywhere(ending):
+    stream = b"".join(line + ending for line in LINES)
+    for at in range(1, len(stream) + 1):
+        reader = FrameReader(max_bytes=2000, lines=True)
+
+        received = [*reader.feed(stream[:at]), *reader.feed(stream[at:])]
+
+        assert received == list(LINES)
+        assert not reader.inside
+
+
+def test_a_last_line_needs_no_end_when_the_stream_ends():
+    reader = FrameReader(max_bytes=2000, lines=True)
+
+    assert list(reader.feed(b"\n".join(LINES))) == list(LINES[:2])
+    assert reader.inside
+    assert list(reader.close()) == [LINES[2]]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_of_a_line_beyond_the_limit_the_beginning_is_given_and_the_stream_goes_on(size):
+    long = b"<" + b"0123456789" * 2_000
+    stream, reader = long + b"\nafter\n", FrameReader(max_bytes=2000, lines=True)
+
+    received = [one for at in range(0, len(stream), size) for one in reader.feed(stream[at : at + size])]
+
+    assert received == [Oversized(20_001, sha256(long).hexdigest(), long[:8192]), b"after"]
+
+
+def test_where_lines_are_no_tolerance_they_are_no_frames():
+    with pytest.raises(FramingError):
+        list(FrameReader(max_bytes=2000).feed(b"<85>1 - - - - - - one\n"))
+
+
+def test_a_stream_that_began_with_a_count_has_no_lines():
+    reader = FrameReader(max_bytes=2000, lines=True)
+
+    assert list(reader.feed(frame(b"one"))) == [b"one"]
+    with pytest.raises(FramingError):
+        list(reader.feed(b"<85>1 - - - - - - two\n"))
