@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "find": ("xdsi.find", "Find published studies of a patient by ITI-18."),
     "fetch": ("xdsi.fetch", "Fetch the images that a manifest points at, by RAD-69 or WADO-RS."),
     "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),
+    "user": ("xdsi.user", "Who the people of a community are, by which sign-ins: add, list, disable."),
     "node": ("xdsi.node", "Which certificate is which actor and what it may do: register, list, revoke."),
     "audit": ("xdsi.audit", "Search, verify and report the audit trail."),
     "db": ("xdsi.db", "Upgrade, back up, restore and verify databases and documents."),

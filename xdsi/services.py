@@ -18,6 +18,7 @@ class Service(StrEnum):
     CONSUMER = "consumer"
     AUDIT_REPOSITORY = "audit-repository"
     GATEWAY = "gateway"
+    IDENTITY = "identity"
     CONFORMANCE = "conformance"
 
     @property
@@ -31,5 +32,7 @@ class Service(StrEnum):
         return settings
 
 
-#: The services that a community is made of.
-COMMUNITY: Final = tuple(service for service in Service if service is not Service.CONFORMANCE)
+#: The services that a community is made of; the others stand beside it, where somebody starts them.
+COMMUNITY: Final = tuple(
+    service for service in Service if service not in (Service.IDENTITY, Service.CONFORMANCE)
+)

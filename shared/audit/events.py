@@ -55,6 +55,7 @@ APPLICATION_START = Coded("110120", "DCM", "Application Start")
 APPLICATION_STOP = Coded("110121", "DCM", "Application Stop")
 LOGIN = Coded("110122", "DCM", "Login")
 LOGOUT = Coded("110123", "DCM", "Logout")
+USER_ATTRIBUTES_CHANGED = Coded("110137", "DCM", "User Security Attributes Changed")
 NODE_AUTHENTICATION = Coded("110126", "DCM", "Node Authentication")
 EMERGENCY_OVERRIDE_STARTED = Coded("110127", "DCM", "Emergency Override Started")
 EMERGENCY_OVERRIDE_STOPPED = Coded("110138", "DCM", "Emergency Override Stopped")
@@ -72,6 +73,7 @@ REPORT_NUMBER = Coded("9", "RFC-3881", "Report Number")
 STUDY_INSTANCE_UID = Coded("110180", "DCM", "Study Instance UID")
 SOP_CLASS_UID = Coded("110181", "DCM", "SOP Class UID")
 NODE_ID = Coded("110182", "DCM", "Node ID")
+USER_IDENTIFIER = Coded("11", "RFC-3881", "User Identifier")
 URI = Coded("12", "RFC-3881", "URI")
 SUBMISSION_SET = Coded(
     "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd", "IHE XDS Metadata", "submission set classificationNode"
@@ -466,6 +468,26 @@ def user_authentication(user: User, node: Node, kind: Coded, *, requested: bool 
         participants=tuple(
             replace(one, requestor=requested, **access_point(node.address)) for one in human(user)
         ),
+        purposes=purposes(user),
+    )
+
+
+def user_authorization(
+    transaction: Coded, caller: Caller, outcome: Outcome, *, user: User | None
+) -> AuditEvent:
+    """A user was given a token or an assertion, or nobody was (ITI TF-2 3.71.5); its server tells it."""
+    address = access_point(caller.node.address)
+    server = Participant(user_id=_process(), roles=(APPLICATION_ROLE,), **address)
+    endpoint = ParticipantObject(
+        object_id=caller.endpoint, id_type=URI, type_code=2, role=13, query=caller.endpoint.encode()
+    )
+    return AuditEvent(
+        event_id=USER_AUTHENTICATION,
+        action="E",
+        outcome=outcome,
+        event_types=(transaction,),
+        participants=(server, *(replace(one, **address) for one in human(user))),
+        objects=(endpoint,),
         purposes=purposes(user),
     )
 

@@ -36,6 +36,8 @@ from shared.audit.events import (
     SERIES_INSTANCE_UID,
     STUDY_DELETED,
     URI,
+    USER_ATTRIBUTES_CHANGED,
+    USER_IDENTIFIER,
     AuditEvent,
     Coded,
     Outcome,
@@ -610,6 +612,25 @@ def hold_changed(
         participants=http_push_participants(caller, server=True),
         objects=(*_patient(patient_id), hold),
         purposes=purposes(caller.user),
+    )
+
+
+def user_changed(caller: Caller, outcome: Outcome, *, name: str, change: str) -> AuditEvent:
+    """A change of who a person is to the community (DICOM PS3.15 A.5.3.11)."""
+    person = ParticipantObject(
+        object_id=name,
+        id_type=USER_IDENTIFIER,
+        type_code=1,
+        role=11,
+        details=((ALERT_DESCRIPTION, f"person {change}".encode()),),
+    )
+    return AuditEvent(
+        event_id=SECURITY_ALERT,
+        action="E",
+        outcome=outcome,
+        event_types=(USER_ATTRIBUTES_CHANGED,),
+        participants=http_push_participants(caller, server=True),
+        objects=(person,),
     )
 
 

@@ -34,10 +34,10 @@ def bound(
     )
 
 
-def _is_of_another(patient_id: str, named: Collection[str], identities: Collection[str]) -> bool:
+def _is_of_another(patient_id: str, resource_ids: Collection[str], identities: Collection[str]) -> bool:
     own = {patient_id, *identities}
     authorities = {_authority(each) for each in own}
-    comparable = {each for each in named if _authority(each) in authorities}
+    comparable = {each for each in resource_ids if _authority(each) in authorities}
     return bool(comparable) and own.isdisjoint(comparable)
 
 

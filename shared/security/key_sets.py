@@ -24,7 +24,7 @@ from joserfc.jwk import Key, KeySet, OctKey
 
 from shared.faults import SecurityFault
 from shared.security.tls import client_context
-from shared.settings import SettingsError, TlsSettings, TokenSettings
+from shared.settings import SettingsError, TlsSettings
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
@@ -60,7 +60,9 @@ class _Source:
 
 
 class KeySets:
-    """The key sets of the issuers of `settings`; `clock` gives seconds that only grow.
+    """The key sets of `issuers`, by the setting that names them; `clock` gives seconds that only grow.
+
+    `trust` is a PEM file with the authorities that certify their sites, where those are not the community's.
 
     Raises
     ------
@@ -69,12 +71,19 @@ class KeySets:
     """
 
     def __init__(
-        self, settings: TokenSettings, tls: TlsSettings, *, clock: Callable[[], float] = time.monotonic
+        self,
+        issuers: Mapping[str, str],
+        tls: TlsSettings,
+        *,
+        trust: Path | None = None,
+        setting: str = "XDSI_TOKEN__ISSUERS",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._settings = settings
         self._tls = tls
-        self._sources = {issuer: _Source(place) for issuer, place in settings.issuers.items()}
+        self._trust = trust
+        self._setting = setting
+        self._sources = {issuer: _Source(place) for issuer, place in issuers.items()}
         problems = list(filter(None, map(self._first_reading, self._sources)))
         if problems:
             raise SettingsError(tuple(problems))
@@ -86,7 +95,7 @@ class KeySets:
         try:
             source.keys = keys_of(Path(source.place).read_bytes(), secrets=True)
         except (OSError, Unread) as error:
-            return f"XDSI_TOKEN__ISSUERS: {issuer}: {source.place}: {_told(error)}; name a JWK Set (RFC 7517)"
+            return f"{self._setting}: {issuer}: {source.place}: {_told(error)}; name a JWK Set (RFC 7517)"
         source.read = source.tried = self._clock()
         return ""
 
@@ -152,9 +161,15 @@ class KeySets:
         return octets
 
     def _context(self) -> ssl.SSLContext:
-        if self._settings.trust is not None or not self._tls.enabled:
-            return ssl.create_default_context(cafile=self._settings.trust)
-        return client_context(self._tls)
+        return site_context(self._tls, self._trust)
+
+
+def site_context(tls: TlsSettings, trust: Path | None) -> ssl.SSLContext:
+    """TLS towards the site of an issuer: by `trust`, else by the community's authorities, else by those of
+    the system. Where the community does not vouch for it the site must name its host."""
+    if trust is not None or not tls.enabled:
+        return ssl.create_default_context(cafile=trust)
+    return client_context(tls)
 
 
 def keys_of(octets: bytes, *, secrets: bool) -> tuple[Key, ...]:

@@ -125,7 +125,7 @@ async def test_a_stranger_does_not_get_a_word_out_of_any_listener(tmp_path: Path
                 said[name] = b""
 
     assert said == dict.fromkeys(said, b"")
-    assert len(said) == 10
+    assert len(said) == 11
 
 
 # --- without TLS ----------------------------------------------------------------------------------------
@@ -231,7 +231,9 @@ def an_empty_query() -> bytes:
 
 def test_what_needs_no_right_is_the_way_in_or_a_description():
     assert {route for route, right in RIGHTS.items() if right is None} == {
+        "GET /.well-known/oauth-authorization-server",
         "GET /fhir/metadata",
+        "GET /jwks",
         "GET /sign-in",
         "GET /style.css",
         "POST /sign-out",

@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from identity.transactions.oauth import OAuthError
 from shared.audit.bounds import MAX_RECORD
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
@@ -43,6 +44,8 @@ QUESTIONS = {
     "AuditEvent": "date=2030",
     "syslogsearch": "date=2030",
     "_search": "date=2030",
+    "token": "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=a.b.c"
+    "&subject_token_type=urn:ietf:params:oauth:token-type:id_token",
     "wado": "requestType=WADO&studyUID=2.25.1&seriesUID=2.25.2&objectUID=2.25.3",
 }
 FORM = "application/x-www-form-urlencoded"
@@ -98,6 +101,8 @@ def told(served: ServedRest[Any, Any], answer: httpx2.Response) -> bool:
         return problem["status"] == answer.status_code and bool(problem["detail"])
     if served.error_form is OperationOutcome:
         return bool(answer.json()["issue"][0]["diagnostics"])
+    if served.error_form is OAuthError:
+        return bool(answer.json()["error"]) and bool(answer.json()["error_description"])
     return served.error_form is ErrorPage and "<h1>" in answer.text
 
 
@@ -178,8 +183,8 @@ def test_every_transaction_of_a_number_has_a_record_of_its_own_or_says_why():
     }
 
     # What came by RAD-108 is recorded when the transfer is concluded, with what became of each study; what
-    # came by ITI-20 is a record itself.
-    assert without == {"ITI-20", "RAD-108"}
+    # came by ITI-20 is a record itself. ITI-103 tells what everybody is told.
+    assert without == {"ITI-103", "ITI-20", "RAD-108"}
 
 
 def test_the_description_of_each_service_names_what_it_serves():

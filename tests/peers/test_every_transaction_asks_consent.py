@@ -67,6 +67,7 @@ CHANGES = "changes what is registered or kept, and answers with a status alone"
 OF_POLICIES = "tells policies and what follows from them, to those who keep them"
 OF_NODES = "for nodes of the community that publish, of what they have themselves"
 OF_FORMS = "forms and how they look, of which nothing is about anybody"
+OF_PEOPLE = "tells who people of the community are, and nothing of a document"
 OF_REPORTS = "tells what is wrong with a file, to who sent it"
 OF_THE_TRAIL = "the trail, which consent does not close to those who have to look at it"
 GIVES_NOTHING = {
@@ -105,6 +106,13 @@ GIVES_NOTHING = {
     ),
     **dict.fromkeys(
         ("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"), OF_FORMS
+    ),
+    **dict.fromkeys(
+        (
+            *("ITI-71", "ITI-103", "Keys of access tokens"),
+            *("Set person", "List people", "Disable person"),
+        ),
+        OF_PEOPLE,
     ),
     **dict.fromkeys(
         ("Validate", "Validation report", "Validators", "File to judge", "Judge file", "Report"), OF_REPORTS

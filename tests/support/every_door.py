@@ -26,6 +26,7 @@ import audit_repository.app
 import conformance.app
 import consumer.app
 import gateway.app
+import identity.app
 import imaging_source.app
 import registry.app
 import repository.app
@@ -36,6 +37,7 @@ from consumer.pages import SERVED_REST as PAGES_OF_CONSUMER
 from consumer.settings import ConsumerSettings
 from gateway.settings import GatewaySettings
 from gateway.transactions import INITIATING, RESPONDING
+from identity.settings import IdentitySettings
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import SERVED as OF_SOURCE
@@ -71,6 +73,7 @@ SERVICES: dict[str, tuple[Any, type[ServiceSettings]]] = {
     "consumer": (consumer.app, ConsumerSettings),
     "gateway": (gateway.app, GatewaySettings),
     "audit repository": (audit_repository.app, AuditRepositorySettings),
+    "identity": (identity.app, IdentitySettings),
     "conformance": (conformance.app, ConformanceSettings),
 }
 SOAP: tuple[tuple[str, str, tuple[Served[Any, Any], ...]], ...] = (

@@ -76,7 +76,7 @@ class Installation:
 
 def peers(service: Service, settings: Any) -> Iterator[Peer]:
     """Whom the service asks, by its settings."""
-    if service in (Service.REGISTRY, Service.AUDIT_REPOSITORY, Service.CONFORMANCE):
+    if service in (Service.REGISTRY, Service.AUDIT_REPOSITORY, Service.IDENTITY, Service.CONFORMANCE):
         return
     community = own_registry.known(settings)
     yield Peer("XDSI_REGISTRY_URL", settings.registry_url, community.get(settings.registry_url))

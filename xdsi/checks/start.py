@@ -237,6 +237,7 @@ _OF_SERVICE: Mapping[Service, Mapping[str, Callable[[Any], None]]] = {
     },
     Service.CONSUMER: {"trail": _trail},
     Service.GATEWAY: {"trail": _trail, "gateways": _gateways, "patient-links": _links},
+    Service.IDENTITY: {"trail": _trail},
     Service.CONFORMANCE: {"trail": _trail},
     Service.AUDIT_REPOSITORY: {"sources": _sources, "signing-key": _signing_key, "relay": _relay},
 }

@@ -14,7 +14,7 @@ from shared.security.rights import Right
 ROOT = Path(__file__).parents[3]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md"]
-SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository")
+SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository", "identity")
 CODE = (*SERVICES, "conformance", "shared", "xdsi")
 
 _PATH = re.compile(rf"`((?:{'|'.join((*CODE, 'tests', 'docs', 'bench'))})/[\w/.-]*)`")

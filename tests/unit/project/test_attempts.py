@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository")
+SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository", "identity")
 TREES = {
     str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8"))
     for part in (*SERVICES, "conformance", "shared", "xdsi")

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
     "xdsi", "registry", "repository", "imaging_source", "consumer", "audit_repository", "gateway",
-    "conformance", "shared",
+    "identity", "conformance", "shared",
 )  # fmt: skip
 # Found by another library where they are installed.
 LOADED_BY_OTHERS = {
@@ -117,6 +117,7 @@ def loaded_by(service: str) -> set[str]:
         ("gateway", set()),
         ("consumer", {"jinja2"}),
         ("conformance", {"jinja2"}),
+        ("identity", {"sqlalchemy"}),
         ("imaging_source", {"sqlalchemy", "pydicom", "numpy"}),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
     "registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository",
-    "conformance", "shared", "xdsi",
+    "identity", "conformance", "shared", "xdsi",
 )  # fmt: skip
 
 

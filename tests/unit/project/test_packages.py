@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PACKAGES = (
     "xdsi", "registry", "repository", "imaging_source", "consumer", "audit_repository", "gateway",
-    "conformance", "shared",
+    "identity", "conformance", "shared",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from shared.rest.served import ServedRest
 from shared.soap.served import Served
 
 ROOT = Path(__file__).parents[3]
-SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository")
+SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository", "identity")
 ROADS = ("shared/perform.py", "shared/soap/pipeline.py", "shared/soap/client.py", "shared/rest/service.py")
 
 
