@@ -9,6 +9,7 @@ from functools import partial
 from conformance import api, pages
 from conformance.pages.page import TEMPLATES, PageParts, PageUnit
 from conformance.settings import ConformanceSettings
+from conformance.trials.trials import Trials
 from conformance.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder
@@ -31,6 +32,7 @@ class Conformance:
 
     def __init__(self, settings: ConformanceSettings, recorder: AuditRecorder) -> None:
         self.parts = Parts(settings)
+        self._trials = Trials(settings)
         self._settings = settings
         self._recorder = recorder
         self._forwarder = Forwarder(settings, recorder)
@@ -52,6 +54,7 @@ class Conformance:
         forms, sessions = Forms(), Sessions()
         of_pages = PageParts(
             bench=self.parts,
+            trials=self._trials,
             reception=Reception(authenticator, recorder.refusals, settings.endpoint),
             sessions=sessions,
             forms=forms,
@@ -72,6 +75,7 @@ class Conformance:
 
     async def stop(self) -> None:
         """End; events that were not sent wait on disk for the next start."""
+        await self._trials.stop()
         await self._recorder.stopped()
         await self._forwarder.stop()
         await self._recorder.close()

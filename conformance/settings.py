@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared.settings import ServiceSettings
-from shared.settings.kinds import Bytes, Port, Seconds
+from shared.settings.kinds import Bytes, Host, Port, Seconds
 
 
 class ConformanceSettings(ServiceSettings):
@@ -25,6 +25,28 @@ class ConformanceSettings(ServiceSettings):
     )
     max_reports: int = Field(
         1_000, ge=1, le=100_000, description="reports that are kept; the oldest make room for new ones"
+    )
+    may_test: tuple[Host, ...] = Field(
+        (),
+        examples=[["registry.test.example", "192.0.2.10"]],
+        description="hosts that may be tested from the pages, to which this service then opens connections; "
+        "this machine may be while the service listens on loopback alone",
+    )
+    trials: int = Field(
+        2, ge=1, le=16, description="systems that are tested at once, each by a process of its own"
+    )
+    trial_seconds: Seconds = Field(
+        3_600.0, gt=0, le=86_400, description="longest that one system is tested; then the test is ended"
+    )
+    max_trials: int = Field(
+        50, ge=1, le=10_000, description="tests that are kept with their reports; the oldest make room"
+    )
+    peers_port: Port = Field(
+        8200,
+        description="port at which a consumer that is tested asks the peers that are played",
+    )
+    peers_syslog_port: Port = Field(
+        8201, description="port at which it reports to the audit repository that is played"
     )
 
 

@@ -59,6 +59,7 @@ READERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("rights", "consent"): (Service.REGISTRY,),
     ("rights", "trail"): (Service.AUDIT_REPOSITORY,),
     ("rights", "record"): (Service.AUDIT_REPOSITORY,),
+    ("rights", "test"): (Service.CONFORMANCE,),
 }
 
 

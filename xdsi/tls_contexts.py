@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+from conformance import tls_contexts
+from conformance.tls_contexts import UnusableCertificate
 from xdsi.failures import WrongUsage
 
 
@@ -17,14 +19,9 @@ def client_context(certificate: Path | None, key: Path | None, trust: Path | Non
         A file cannot be used.
     """
     try:
-        context = ssl.create_default_context(cafile=str(trust) if trust else None)
-        # As in ATNA, a node is known by its certificate, and not by its place in the network.
-        context.check_hostname = False
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
+        return tls_contexts.client_context(certificate, key, trust.read_text("utf-8") if trust else "")
+    except (OSError, ValueError, UnusableCertificate) as error:
         raise _unusable(error) from None
-    return context
 
 
 def server_context(certificate: Path | None, key: Path | None, trust: Path | None) -> ssl.SSLContext:
@@ -38,15 +35,9 @@ def server_context(certificate: Path | None, key: Path | None, trust: Path | Non
     if certificate is None:
         raise WrongUsage("TLS needs a certificate; name it with --certificate and --key")
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate, key)
-        if trust is not None:
-            context.load_verify_locations(trust)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
+        return tls_contexts.server_context(certificate, key, trust)
+    except UnusableCertificate as error:
         raise _unusable(error) from None
-    return context
 
 
 def _unusable(error: Exception) -> WrongUsage:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from conformance.trials.trials import Trials
 from conformance.unit import Parts
 from shared.pages import page as of_every_service
 from shared.pages.template import Templates
@@ -20,6 +21,7 @@ class PageParts(of_every_service.PageParts):
     """What the pages are made of."""
 
     bench: Parts
+    trials: Trials
 
 
 PageUnit = of_every_service.PageUnit[PageParts]
@@ -29,4 +31,16 @@ page_served: partial[ServedRest[Any, Any]] = partial(
     of_every_service.page_served, right=Right.ASK, speaker=Speaker.NODE, scheme=NodeAlone
 )
 
-TEMPLATES: Final = Templates("conformance.pages", brand="Conformance", purpose="", filters={})
+#: The same, to whoever is at a node that may have systems tested.
+test_served: partial[ServedRest[Any, Any]] = partial(
+    of_every_service.page_served, right=Right.TEST, speaker=Speaker.NODE, scheme=NodeAlone
+)
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+TEMPLATES: Final = Templates(
+    "conformance.pages", brand="Conformance", purpose="", filters={"capitalised": _capitalised}
+)

@@ -44,17 +44,27 @@ def run(
     target: Target,
     folder: Path,
     *,
+    before: Iterable[Probe] = (),
     report: Callable[[Verdict], None] = lambda verdict: None,
 ) -> Run:
-    """Ask every probe; `told` learns each verdict as it is known. Exchanges are kept below `folder`."""
+    """Ask every probe; `report` learns each verdict as it is known. Exchanges are kept below `folder`.
+
+    Unless those of `before` pass no other is asked.
+    """
     began, clock = datetime.now(UTC), time.perf_counter()
     stand = Stand(target, folder)
-    verdicts = []
-    try:
-        for probe in probes:
+    verdicts: list[Verdict] = []
+
+    def ask(each: Iterable[Probe]) -> None:
+        for probe in each:
             verdict = judged(probe, stand)
             verdicts.append(verdict)
             report(verdict)
+
+    try:
+        ask(before)
+        if all(verdict.outcome is Outcome.PASSED for verdict in verdicts):
+            ask(probes)
     finally:
         stand.close()
     return Run(began, time.perf_counter() - clock, target, folder, tuple(verdicts))

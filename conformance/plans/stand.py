@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -21,6 +21,8 @@ from conformance.plans.message import Reply
 from conformance.plans.probe import Exchanged, NotOffered, Unmet
 
 SECONDS = 30.0
+#: Bytes of one answer; no answer to a probe is as long.
+MOST_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,10 @@ class Target:
     peers, peers_syslog
         host:port at which a consumer that is judged asks the peers that we play, and the port at which it reports
         to their audit repository.
+    peers_host, peers_tls
+        The address at which these listen, the host of `peers` when empty; their side of TLS, None without.
+    person
+        Asks the person at the consumer a question, which is answered by yes or no; None at a terminal.
     provider
         The assertion provider that the system believes, by which assertions are signed; None where users are not
         asked about.
@@ -61,6 +67,9 @@ class Target:
     assertion: str = ""
     peers: str = ""
     peers_syslog: str = ""
+    peers_host: str = ""
+    peers_tls: ssl.SSLContext | None = None
+    person: Callable[[str], bool] | None = None
     provider: Provider | None = None
     without: frozenset[str] = frozenset()
 
@@ -79,6 +88,11 @@ class Stand:
         self.exchanges: list[Exchanged] = []
         self._probe = "setup"
         self._numbers = count(1)
+        self._origins = {
+            _origin(httpx2.URL(one))
+            for one in target.endpoints.values()
+            if one.startswith(("http://", "https://"))
+        }
         self._http = httpx2.Client(
             verify=target.tls or True,
             timeout=SECONDS,
@@ -143,23 +157,29 @@ class Stand:
     def http(
         self, method: str, url: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """One HTTP exchange, kept as files."""
+        """One HTTP exchange, kept as files; it goes to no other host than one of the target's."""
         request = self._http.build_request(method, url, content=body, headers=dict(headers or {}))
-        answer = None
+        self._check(request.url)
+        answer, content = None, b""
         try:
-            answer = self._http.send(request)
-            reply = Reply(
-                answer.status_code,
-                {name.lower(): value for name, value in answer.headers.items()},
-                answer.content,
-            )
-        except httpx2.HTTPError as error:
-            self._kept(request, None)
-            raise Unreached(f"{url}: {error or type(error).__name__}") from None
-        self._kept(request, answer)
-        return reply
+            answer = self._http.send(request, stream=True)
+            content = _content(answer)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            self._kept(request, None, b"")
+            raise Unreached(f"{url}: {str(error) or type(error).__name__}") from None
+        finally:
+            if answer is not None:
+                answer.close()
+        self._kept(request, answer, content)
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return Reply(answer.status_code, headers, content)
 
-    def _kept(self, request: httpx2.Request, answer: httpx2.Response | None) -> None:
+    def _check(self, url: httpx2.URL) -> None:
+        """What comes from a system leads nowhere that was not named."""
+        if _origin(url) not in self._origins:
+            raise Unmet(f"an address leads to {url.host}, which is none of the system's")
+
+    def _kept(self, request: httpx2.Request, answer: httpx2.Response | None, content: bytes) -> None:
         path = urlsplit(str(request.url))
         target = path.path + (f"?{path.query}" if path.query else "")
         head = [f"{request.method} {target} HTTP/1.1", *map(": ".join, request.headers.items())]
@@ -170,7 +190,7 @@ class Stand:
                 f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}",
                 *map(": ".join, answer.headers.items()),
             ]
-            received = "\r\n".join((*lines, "", "")).encode("latin-1", "replace") + answer.content
+            received = "\r\n".join((*lines, "", "")).encode("latin-1", "replace") + content
         self.keep(f"{request.method} {request.url}", message, received)
 
     def keep(self, title: str, message: bytes, received: bytes) -> None:
@@ -203,6 +223,20 @@ class Stand:
         finally:
             self.keep(f"MLLP {host}:{port}", frame, received)
         return received.strip(b"\x0b\x1c\r").decode("utf-8", "replace")
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _content(answer: httpx2.Response) -> bytes:
+    pieces, length = [], 0
+    for piece in answer.iter_bytes():
+        pieces.append(piece)
+        length += len(piece)
+        if length > MOST_BYTES:
+            raise Unmet(f"the answer is longer than {MOST_BYTES} bytes")
+    return b"".join(pieces)
 
 
 class Unreached(Exception):

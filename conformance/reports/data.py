@@ -20,11 +20,12 @@ def as_json(run: Run) -> dict[str, Any]:
         "seconds": round(run.seconds, 3),
         "target": dict(run.target.endpoints),
         "passed": run.passed,
-        "verdicts": [_verdict(verdict) for verdict in run.verdicts],
+        "verdicts": [verdict_as_json(verdict) for verdict in run.verdicts],
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    """What became of one probe, for programs."""
     probe = verdict.probe
     return {
         "id": probe.id,

@@ -22,6 +22,7 @@ class Right(StrEnum):
     CONSENT = "consent"
     TRAIL = "trail"
     RECORD = "record"
+    TEST = "test"
 
     @property
     def setting(self) -> str:

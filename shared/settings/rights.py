@@ -53,3 +53,9 @@ class RightsSettings(Group):
     record: tuple[str, ...] = Field(
         (), examples=[_NODES], description="nodes that send audit records (ITI-20)"
     )
+    test: tuple[str, ...] = Field(
+        (),
+        examples=[_NODES],
+        description="nodes at which people have systems tested by the conformance service, which then opens "
+        "connections to what they name",
+    )

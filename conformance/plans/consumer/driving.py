@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -45,7 +46,7 @@ def driver(stand: Stand, assertion: str) -> Driver:
     if consumer.startswith(_COMMAND):
         return CommandDriver(tuple(shlex.split(consumer.removeprefix(_COMMAND))))
     if consumer == _PERSON:
-        return PersonDriver()
+        return PersonDriver(stand.target.person or _answered)
     raise NotOffered(f"a consumer is a URL, exec:COMMAND or person, and not {consumer}")
 
 
@@ -110,16 +111,19 @@ class CommandDriver:
         return ran.returncode == 0
 
 
+@dataclass(frozen=True, slots=True)
 class PersonDriver:
-    """A person at the consumer, who is told on the terminal what to do, and says what came of it."""
+    """A person at the consumer, who is told what to do, and says what came of it."""
+
+    ask: Callable[[str], bool]
 
     def find(self, world: World) -> bool:
         """Ask whether the study was found."""
-        return _answered(f"Look for the studies of {world.patient_id}. Is one of three images found?")
+        return self.ask(f"Look for the studies of {world.patient_id}. Is one of three images found?")
 
     def fetch(self, world: World) -> list[bytes]:
         """Ask whether the images are shown."""
-        shown = _answered(f"Open the study of {world.patient_id}. Are its three images shown?")
+        shown = self.ask(f"Open the study of {world.patient_id}. Are its three images shown?")
         return [image.octets for image in world.images.values()] if shown else []
 
 

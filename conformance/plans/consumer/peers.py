@@ -10,7 +10,7 @@ from typing import Final
 from conformance.plans.assertions import AssertionText, signed
 from conformance.plans.consumer.driving import Driver, driver
 from conformance.plans.probe import NotOffered
-from conformance.plans.stand import Stand
+from conformance.plans.stand import Stand, Unreached
 from conformance.simulators.audit_repository import SyslogSimulator, syslog_simulator
 from conformance.simulators.scripts import RIGHT, Cast
 from conformance.simulators.server import HttpAnswer, HttpRequest, HttpSimulator, http_simulator
@@ -57,13 +57,22 @@ def peers(stand: Stand) -> Peers:
 def _listening(stand: Stand) -> Peers:
     if not stand.target.peers:
         raise NotOffered("no address was given at which the consumer asks its peers (--peers)")
-    host, _, port = stand.target.peers.rpartition(":")
+    target = stand.target
+    name, _, port = target.peers.rpartition(":")
+    host, tls = target.peers_host or name, target.peers_tls
+    base = f"{'https' if tls else 'http'}://{name}:{port}"
     playing: ExitStack = stand.lasting
-    cast = Cast(World(stand.target.domain, f"http://{host}:{port}/dicomweb"), dict.fromkeys(ACTORS, RIGHT))
-    http = playing.enter_context(http_simulator(cast.handle, host=host, port=int(port)))
+    cast = Cast(World(target.domain, f"{base}/dicomweb"), dict.fromkeys(ACTORS, RIGHT))
     syslog = None
-    if stand.target.peers_syslog:
-        syslog = playing.enter_context(syslog_simulator(host=host, port=int(stand.target.peers_syslog)))
+    try:
+        http = playing.enter_context(http_simulator(cast.handle, host=host, port=int(port), tls=tls))
+        if target.peers_syslog:
+            syslog = playing.enter_context(
+                syslog_simulator(host=host, port=int(target.peers_syslog), tls=tls)
+            )
+    except OSError as error:
+        raise Unreached(f"the peers cannot listen at {host}, {port}: {error.strerror}") from None
+    http.url = base
     stranger = playing.enter_context(http_simulator(_nobody, host=host))
     assertion = stand.target.assertion
     if not assertion and (ours := stand.target.provider) is not None:

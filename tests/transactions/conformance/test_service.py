@@ -2,69 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
-from conformance.app import Conformance, build
 from conformance.corpus import metadata
 from conformance.recognition import Kind
-from conformance.settings import ConformanceSettings
 from conformance.validation import JUDGES, VALIDATORS
-from shared.http.client import http_client
-from shared.http.server import start_server
-from shared.settings import TlsSettings
+from tests.support.conformance import Served, conformance_served
 
 GOOD = metadata.submission().encode()
 BROKEN = GOOD.replace(b'name="languageCode"', b'name="language"')
 
 
-@dataclass
-class Served:
-    """A service that runs, and a client of it."""
-
-    service: Conformance
-    http: httpx2.AsyncClient
-    base: str
-    folder: Path
-
-    async def post(self, content: bytes, query: str = "", **headers: str) -> httpx2.Response:
-        """Send a file to be judged."""
-        headers = {"content-type": "application/octet-stream", **headers}
-        return await self.http.post(f"{self.base}/rest/validations{query}", content=content, headers=headers)
-
-    async def posted(self, **fields: Any) -> httpx2.Response:
-        """Send the form of the page."""
-        return await self.http.post(f"{self.base}/judge", **fields)
-
-
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    settings = ConformanceSettings.load(
-        None,
-        {},
-        data=tmp_path,
-        port=0,
-        audit={"url": "tcp://127.0.0.1:9"},
-        max_file_bytes=200_000,
-        max_reports=3,
-    )
-    service = await build(settings)
-    await service.start()
-    server = await start_server(service.asgi, settings, on_tls_failure=service.node_refused)
-    base = f"http://127.0.0.1:{server.port}"
-    try:
-        async with http_client(TlsSettings(), peers=(base,)) as http:
-            yield Served(service, http, base, settings.folder)
-    finally:
-        await server.stop(1.0)
-        await service.stop()
+    async with conformance_served(tmp_path, max_file_bytes=200_000, max_reports=3) as one:
+        yield one
 
 
 def ids(report: dict[str, Any]) -> set[str]:
@@ -166,16 +123,9 @@ async def test_a_file_that_takes_too_long_gets_a_report_that_says_so(served: Ser
     assert ids(answer.json()) == {"FILE-002"}
 
 
-async def token_of(served: Served) -> str:
-    page = await served.http.get(served.base)
-    found = re.search(r'name="token" value="([^"]+)"', page.text)
-    assert found, page.text
-    return found[1]
-
-
 async def test_a_person_chooses_a_file_and_sees_what_is_wrong_where_by_which_clause(served: Served):
     answer = await served.posted(
-        data={"token": await token_of(served), "validator": ""}, files={"file": ("<b>set</b>.xml", BROKEN)}
+        data={"token": await served.token(), "validator": ""}, files={"file": ("<b>set</b>.xml", BROKEN)}
     )
 
     assert answer.status_code == 303
@@ -193,7 +143,7 @@ async def test_a_person_chooses_a_file_and_sees_what_is_wrong_where_by_which_cla
 
 
 async def test_a_form_without_its_token_or_without_a_file_is_told_so(served: Served):
-    token = await token_of(served)
+    token = await served.token()
 
     foreign = await served.posted(data={"token": "x"}, files={"file": ("a.xml", GOOD)})
     without = await served.posted(data={"token": token}, files={"file": ("", b"")})
