@@ -11,13 +11,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imaging_source.domain.publishing import NotPublishable
 from imaging_source.domain.transfer import cx
-from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store.publications import find_published_studies
 from imaging_source.transactions import rad68
 from imaging_source.transactions.publications import PUBLISHING
 from imaging_source.unit import Parts, Unit
+from shared.attempts import awaited
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.dicom.uids import MAX_UID, UID_PATTERN
@@ -87,10 +86,9 @@ async def erase(
 
 async def _published_anew(parts: Parts, study_instance_uid: str) -> None:
     """What does not come about now is noticed by the drift watch."""
-    try:
-        await rad68.publish(parts, study_instance_uid)
-    except (NotPublishable, RegistryAway, rad68.NotWithdrawn) as error:
-        _log.warning("a study is not published anew yet", error=type(error).__name__)
+    match await awaited(rad68.publish(parts, study_instance_uid)):
+        case Exception() as error:
+            _log.warning("a study is not published anew yet", error=type(error).__name__)
 
 
 def audit(instances: Sequence[Instance], patient_id: str, reason: str, caller: Caller) -> AuditEvent:
