@@ -114,11 +114,11 @@ async def retrieve_own(unit: Unit, request: Retrieval) -> dict[str, Any]:
 async def read(unit: Unit, sequence: int) -> dict[str, Any]:
     """Give one AuditEvent."""
     check_auditor(unit.caller, unit.parts.settings.auditor_roles)
-    await unit.used(used(unit.caller))
     record = await unit.parts.trail.record(sequence)
     resource = None if record is None else event_of(record)
     if resource is None:
         raise NotFound("there is no AuditEvent of this id")
+    await unit.used(used(unit.caller))
     return resource
 
 

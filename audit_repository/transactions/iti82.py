@@ -14,7 +14,7 @@ from audit_repository.domain.parameters import Asked
 from audit_repository.domain.record import instant, is_resource, syslog_message
 from audit_repository.store.events import StoredRecord
 from audit_repository.store.selection import Position, Selection, selected
-from audit_repository.transactions.log_use import check_auditor, used
+from audit_repository.transactions.log_use import ITI82, check_auditor, used
 from audit_repository.transactions.reading import search_of
 from audit_repository.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
@@ -78,7 +78,7 @@ async def decode(request: HttpRequest) -> SyslogSearch:
 async def handle(unit: Unit, search: SyslogSearch) -> list[dict[str, Any]]:
     """Find syslog messages by their header, the latest first, at most 500."""
     check_auditor(unit.caller, unit.parts.settings.auditor_roles)
-    await unit.used(used(unit.caller, search=search.parameters))
+    await unit.used(used(unit.caller, search=search.parameters, transaction=ITI82))
     messages: list[dict[str, Any]] = []
     for parsed in (True, False):
         messages += await _found(unit, search, parsed=parsed)
@@ -137,7 +137,7 @@ def audit(
     search: SyslogSearch, _: list[dict[str, Any]] | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
     """Describe a search that failed."""
-    return (used(caller, outcome, search=search.parameters),)
+    return (used(caller, outcome, search=search.parameters, transaction=ITI82),)
 
 
 SERVED: ServedRest[Any, Any] = ServedRest(

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from shared.audit import patterns
-from shared.audit.events import AuditEvent, Outcome, ihe
+from shared.audit.events import AuditEvent, Coded, Outcome, ihe
 from shared.http.problem import Forbidden
 from shared.security.caller import Caller, User
 
 ITI81 = ihe("ITI-81", "Retrieve ATNA Audit Event")
+ITI82 = ihe("ITI-82", "Retrieve Syslog Event")
 
 
-def used(caller: Caller, outcome: Outcome = Outcome.SUCCESS, *, search: bytes = b"") -> AuditEvent:
-    """The trail was used by `caller`, by the parameters `search`."""
-    return patterns.log_used(ITI81, caller, caller.endpoint, outcome, search=search)
+def used(
+    caller: Caller,
+    outcome: Outcome = Outcome.SUCCESS,
+    *,
+    search: bytes = b"",
+    transaction: Coded = ITI81,
+) -> AuditEvent:
+    """The trail was used by `caller`, in a `transaction`, by the parameters `search`."""
+    return patterns.log_used(transaction, caller, caller.endpoint, outcome, search=search)
 
 
 def check_auditor(caller: Caller, auditor_roles: Collection[str]) -> None:

@@ -123,10 +123,10 @@ async def search(unit: Unit, request: SearchRequest) -> dict[str, Any]:
 
 async def raw(unit: Unit, sequence: int) -> dict[str, Any]:
     """The octets of one record, as they came."""
-    await unit.used(_use(unit.caller))
     record = await unit.parts.trail.record(sequence)
     if record is None:
         raise NotFound(f"there is no record {sequence}")
+    await unit.used(_use(unit.caller))
     return {**_head(record), "raw": record.record.raw.decode("utf-8", "backslashreplace")}
 
 

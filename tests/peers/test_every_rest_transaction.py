@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+import audit_repository.app
+from audit_repository.unit import Unit
 from identity.transactions.oauth import OAuthError
 from shared.audit.bounds import MAX_RECORD
 from shared.audit.events import AuditEvent
@@ -129,52 +132,93 @@ async def test_nonsense_is_answered_with_a_problem_and_counted(tmp_path: Path):
     assert unnamed == []
 
 
-async def test_what_is_asked_is_recorded_within_the_bounds_of_a_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    recorded: list[tuple[AuditEvent, tuple[bytes, ...]]] = []
-    messages = AuditRecorder.messages
+@dataclass
+class Told:
+    """What the services of a house recorded, event by event, with the messages that were made of it."""
 
-    def seen(self: AuditRecorder, event: AuditEvent) -> tuple[bytes, ...]:
-        octets = messages(self, event)
-        recorded.append((event, octets))
+    events: list[AuditEvent] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """Filled with every event that is recorded from now on, by whichever service of this process."""
+    seen = Told()
+    of_services, of_the_trail = AuditRecorder.messages, audit_repository.app.messages
+
+    def noted(event: AuditEvent, octets: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        seen.events.append(event)
+        seen.messages.extend(octets)
         return octets
 
-    monkeypatch.setattr(AuditRecorder, "messages", seen)
-    silent, untyped, failed = [], [], {}
+    monkeypatch.setattr(AuditRecorder, "messages", lambda self, one: noted(one, of_services(self, one)))
+    monkeypatch.setattr(
+        audit_repository.app, "messages", lambda one, source: noted(one, of_the_trail(one, source))
+    )
+    return seen
+
+
+async def asked(http: httpx2.AsyncClient, house: House, route: Route) -> httpx2.Response:
+    """The answer to what can be read and is mostly about nothing that is there."""
+    service, served, method, path = route
+    question = QUESTIONS.get(path.rpartition("/")[2], "")
+    if isinstance(served.decode, FormBody):
+        http.base_url = httpx2.URL(house.url(service))
+        return await http.post(path, **await form_for(http, served, assertion_for("dr.north")))
+    if question and method == "POST" and not body_of(served):
+        return await http.post(house.url(service, path), content=question, headers={"content-type": FORM})
+    whole = f"{path}?{question}" if question else path
+    return await sent(http, house, (service, served, method, whole), body_of(served))
+
+
+async def events_of_each(tmp_path: Path, recorded: Told) -> dict[tuple[str, str, str], list[AuditEvent]]:
+    """For every route of a transaction that records: the events of one request."""
+    told_of, failed = {}, {}
     trust = {"assertion": communities()[0].settings()["assertion"]}
     async with a_house(tmp_path, **trust) as house, httpx2.AsyncClient(trust_env=False) as http:
-        trail = house.services["audit repository"].trail
         for route in everything():
             service, served, method, path = route
-            before, told_before = len(recorded) + trail.sequence, len(recorded)
-            question = QUESTIONS.get(path.rpartition("/")[2], "")
-            if isinstance(served.decode, FormBody):
-                http.base_url = httpx2.URL(house.url(service))
-                answer = await http.post(path, **await form_for(http, served, assertion_for("dr.north")))
-            elif (
-                (question := QUESTIONS.get(path.rpartition("/")[2]))
-                and method == "POST"
-                and not body_of(served)
-            ):
-                answer = await http.post(
-                    house.url(service, path), content=question, headers={"content-type": FORM}
-                )
-            else:
-                asked = f"{path}?{question}" if question else path
-                answer = await sent(http, house, (service, served, method, asked), body_of(served))
+            before = len(recorded.events)
+            answer = await asked(http, house, route)
             if answer.status_code == httpx2.codes.INTERNAL_SERVER_ERROR:
                 failed[service, method, path] = answer.text
-            if served.audit is not unrecorded and len(recorded) + trail.sequence == before:
-                silent.append((service, method, path))
-            types = [event.event_types for event, _ in recorded[told_before:]]
-            if served.audit is not unrecorded and types and served.event_type not in sum(types, ()):
-                untyped.append((service, method, path))
-
-    assert silent == []
-    assert untyped == []
-    assert {len(octets) > MAX_RECORD for _, made in recorded for octets in made} == {False}
+            if served.audit is not unrecorded:
+                told_of[service, method, path] = [
+                    event for event in recorded.events[before:] if served.event_type in event.event_types
+                ]
     assert failed == {}
+    return told_of
+
+
+async def test_each_request_leaves_one_event_of_its_own_within_the_bounds_of_a_record(
+    tmp_path: Path, recorded: Told
+):
+    told_of = await events_of_each(tmp_path, recorded)
+
+    assert {route: len(events) for route, events in told_of.items() if len(events) != 1} == {}
+    assert {len(octets) > MAX_RECORD for octets in recorded.messages} == {False}
+
+
+async def test_an_event_that_is_taken_out_of_any_transaction_is_missed(
+    tmp_path: Path, recorded: Told, monkeypatch: pytest.MonkeyPatch
+):
+    """What the law above says of each transaction holds by its own event alone, and by no other's."""
+
+    async def unused(self: Unit, _: AuditEvent) -> None:
+        self.audited = True
+
+    loud = {id(one): (one, one.audit) for _, one, *_ in everything() if one.audit is not unrecorded}
+    for served, _ in loud.values():
+        # Values are frozen, and a mutation is none of their business.
+        object.__setattr__(served, "audit", lambda *_: ())
+    monkeypatch.setattr(Unit, "used", unused)
+    try:
+        told_of = await events_of_each(tmp_path, recorded)
+    finally:
+        for served, audit in loud.values():
+            object.__setattr__(served, "audit", audit)
+
+    assert {route: events for route, events in told_of.items() if events} == {}
 
 
 def test_every_transaction_of_a_number_has_a_record_of_its_own_or_says_why():
