@@ -143,10 +143,13 @@ def _refusal(answer: httpx2.Response) -> str:
 async def form_for(
     http: httpx2.AsyncClient, served: ServedRest[Any, Any], assertion: bytes
 ) -> dict[str, Any]:
-    """What a browser sends for a page or a form of the consumer at which `http` is: a form is filled in."""
+    """What a browser sends for a page or a form of the service at which `http` is: a form is filled in."""
     if not isinstance(served.decode, FormBody):
         return {}
-    fields = {"token": token_of(await http.get("/sign-in")), "patient_id": "P-1001", "patient": "P-1001"}
+    page = await http.get("/sign-in")
+    if page.status_code == httpx2.codes.NOT_FOUND:
+        page = await http.get("/")
+    fields = {"token": token_of(page), "patient_id": "P-1001", "patient": "P-1001"}
     if served.decode.media_type == MULTIPART:
         return {"data": fields, "files": {"assertion": ("me.xml", assertion, "text/xml")}}
     return {"data": fields}
