@@ -6,7 +6,9 @@ import asyncio
 import shutil
 from functools import partial
 
-from consumer import api, pages
+from consumer import api, front, pages
+from consumer.front.reading_room import ReadingRoom
+from consumer.front.tokens import FrontToken, StudyTokens
 from consumer.pages.page import TEMPLATES, ErrorPage, PageParts, PageUnit
 from consumer.pages.saml import Saml
 from consumer.pages.workplace import Workplace
@@ -41,6 +43,10 @@ class Consumer:
         self.session_end = SessionEnd(self.sessions, parts.recorder.record)
         self._metrics = Metrics(parts.settings.service)
         self._metrics.gauge("sessions", "People who are signed in", lambda: len(self.sessions))
+        self.reading_room = ReadingRoom(parts, StudyTokens())
+        self._metrics.gauge(
+            "image_cache_bytes", "Bytes of fetched images that are kept", lambda: self.reading_room.cache.size
+        )
         self.asgi = as_site(self._application(authenticator), parts.settings.service)
 
     def _application(self, authenticator: Authenticator) -> App:
@@ -48,7 +54,7 @@ class Consumer:
         reception = Reception(authenticator, parts.recorder.refusals, parts.settings.endpoint)
         workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check}
-        works = (self.session_end.work,)
+        works = (self.session_end.work, self.reading_room.work)
         health = health_routes(
             checks,
             self._metrics,
@@ -64,6 +70,10 @@ class Consumer:
             metrics=self._metrics,
         )
         programs = wing(unit=partial(UnitOfWork, workplace), schemes=(Saml(),))
+        viewers = wing(
+            unit=partial(UnitOfWork, self.reading_room),
+            schemes=(FrontToken(self.reading_room.tokens, self.sessions),),
+        )
         forms = Forms()
         of_pages = PageParts(
             workplace=workplace,
@@ -77,7 +87,14 @@ class Consumer:
             schemes=(SessionCookie(self.sessions), NodeAlone()),
             error_forms=(ErrorPage(TEMPLATES, forms, self.sessions),),
         )
-        return application([*health, *programs.routes(api.SERVED_REST), *people.routes(pages.SERVED_REST)])
+        return application(
+            [
+                *health,
+                *programs.routes(api.SERVED_REST),
+                *viewers.routes(front.SERVED_REST),
+                *people.routes(pages.SERVED_REST),
+            ]
+        )
 
     async def start(self) -> None:
         """Begin the work beside the requests; what a crash left of instances on their way is removed."""
@@ -86,11 +103,14 @@ class Consumer:
         await recorder.started()
         await self._forwarder.start()
         self.session_end.work.start()
+        self.reading_room.work.start()
 
     async def stop(self) -> None:
         """End it; events that were not sent wait on disk for the next start."""
         recorder = self.parts.recorder
         await self.session_end.work.stop()
+        await self.reading_room.work.stop()
+        await self.reading_room.close()
         await recorder.stopped()
         await self._forwarder.stop()
         await self.parts.http.aclose()

@@ -117,6 +117,8 @@ class ImagingDocumentConsumer:
         """
         retrieve = _BY[self.road(one, via)]
         delivered = [delivery async for delivery in retrieve(self._unit, (one,), folder)]
+        if delivered[0].failure is not None:
+            raise delivered[0].failure
         return delivered[0]
 
     def road(self, one: RequestedInstance, preferred: Via = Via.RAD69) -> Via:
@@ -156,7 +158,7 @@ class ImagingDocumentConsumer:
 
         async def one(group: Sequence[RequestedInstance]) -> None:
             async with gate:
-                async for delivery in self._deliveries(group, folder, via):
+                async for delivery in self.deliveries(group, folder, via):
                     deliveries.append(delivery)
                     on_delivery(delivery)
 
@@ -181,10 +183,11 @@ class ImagingDocumentConsumer:
             other, absent = _DETOURS[via]
             yield f"{detours} instances were asked for by {other}: their manifest names no {absent}"
 
-    async def _deliveries(
-        self, group: Sequence[RequestedInstance], folder: Path, via: Via
+    async def deliveries(
+        self, group: Sequence[RequestedInstance], folder: Path, via: Via = Via.RAD69
     ) -> AsyncIterator[Delivery]:
-        """What comes; and when the source fails, what then did not come, with the reason."""
+        """What of `group`, all of one place, comes into `folder`; and when the source fails, what then did
+        not come, with the reason."""
         answered: set[str] = set()
         try:
             async for delivery in _BY[self.road(group[0], via)](self._unit, group, folder):
@@ -193,7 +196,7 @@ class ImagingDocumentConsumer:
         except (NoRoad, SoapFault, PeerError, EgressRefused, WrongInstance) as error:
             for one in group:
                 if one.sop_instance_uid not in answered:
-                    yield Delivery(one, 0, str(error))
+                    yield Delivery(one, 0, str(error), failure=error)
 
 
 @asynccontextmanager

@@ -58,6 +58,14 @@ class ConsumerSettings(ServiceSettings):
     instance_seconds: Seconds = Field(
         600.0, gt=0, le=3600, description="longest that one instance may take to arrive"
     )
+    image_cache_bytes: Bytes = Field(
+        4 * 1024**3,
+        ge=1024**2,
+        description="disk space for images that DICOM web services fetch; sealed, with keys in memory alone",
+    )
+    image_cache_seconds: Seconds = Field(
+        900.0, gt=0, le=86_400, description="time after its last use after which such an image is forgotten"
+    )
     fetches: int = Field(
         16, ge=1, le=256, description="manifests and instances that the service fetches at once"
     )
@@ -73,6 +81,13 @@ class ConsumerSettings(ServiceSettings):
     def across(self, home_community_id: str) -> str | None:
         """The gateway that leads to this community; None for our own, and where no gateway is set."""
         return self.gateway_url if home_community_id not in ("", self.home_community_id) else None
+
+    @property
+    def dicomweb_url(self) -> str:
+        """Base URL of our own DICOM web services as others reach it, without a slash at its end."""
+        scheme = "https" if self.tls.enabled else "http"
+        base = self.public_url or f"{scheme}://{self.host}:{self.port}"
+        return f"{base.rstrip('/')}/dicomweb"
 
     @property
     def peers(self) -> tuple[str, ...]:

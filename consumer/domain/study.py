@@ -21,7 +21,7 @@ class RequestedInstance:
     """One instance, and where it is retrieved from.
 
     `patient_id` is the CX under which it was found, `home_community_id` the community that has it, as its
-    manifest's entry says.
+    manifest's entry says; `source_patient_id` and `source_patient_name` are whom the manifest names.
     """
 
     study_instance_uid: str
@@ -32,6 +32,8 @@ class RequestedInstance:
     retrieve_location_uid: str = ""
     retrieve_url: str = ""
     home_community_id: str = ""
+    source_patient_id: str = ""
+    source_patient_name: str = ""
 
     @property
     def file_name(self) -> PurePath:
@@ -77,13 +79,15 @@ def road(one: RequestedInstance, preferred: Via, *, across: bool) -> Via:
 class Delivery:
     """What became of one instance; `reason` says why it did not come, and is empty when it did.
 
-    `code` is the error code of the source, where it gave one.
+    `code` is the error code of the source, where it gave one, `failure` what ended the exchange, where
+    something did.
     """
 
     instance: RequestedInstance
     size: int
     reason: str = ""
     code: str = ""
+    failure: Exception | None = None
 
 
 def requested_instances(
@@ -113,6 +117,8 @@ def requested_instances(
                 retrieve_location_uid=series.retrieve_location_uid,
                 retrieve_url=series.retrieve_url,
                 home_community_id=home_community_id,
+                source_patient_id=manifest.patient_id,
+                source_patient_name=manifest.patient_name,
             ),
         )
     return tuple(instances.values())

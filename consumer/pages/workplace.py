@@ -23,9 +23,9 @@ from consumer.domain.study import (
     Via,
     requested_instances,
 )
+from consumer.front.problems import NOT_FOUND, asking, of_errors
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.pages.handle_kind import HandleKind
-from consumer.pages.problems import NOT_FOUND, asking, of_errors
 from consumer.unit import Parts
 from shared.dicom.kos import Manifest
 from shared.ebrim.model import DocumentEntry

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Self, TypeVar
 from uuid import uuid4
 
+from consumer.domain.identity import InstanceIdentity, contradictions
 from consumer.domain.study import RequestedInstance
 from consumer.settings import ConsumerSettings
-from shared.dicom.part10 import DicomError, scan, uid_of
+from shared.dicom.character_sets import decode, encodings_of
+from shared.dicom.part10 import DataSet, DicomError, scan, uid_of
 
-_SOP_INSTANCE_UID = 0x00080018
 _WRITE_BYTES = 1024 * 1024
 
 
@@ -98,18 +99,42 @@ async def _receive(chunks: AsyncIterator[bytes], folder: Path, max_bytes: int) -
     return path, size
 
 
-async def sop_instance_uid(path: Path) -> str:
-    """The SOP Instance UID of a received file.
+async def identity(path: Path) -> InstanceIdentity:
+    """What a received file says that it is.
 
     Raises
     ------
     WrongInstance
-        It is not a readable DICOM file.
+        It is not a readable DICOM file, or not a whole one.
     """
     try:
-        return uid_of((await asyncio.to_thread(scan, path)).data_set, _SOP_INSTANCE_UID)
+        return await asyncio.to_thread(_identity, path)
     except DicomError as error:
         raise WrongInstance(str(error)) from None
+
+
+def _identity(path: Path) -> InstanceIdentity:
+    data_set = scan(path).data_set
+    encodings = encodings_of(_octets(data_set, 0x00080005))[0]
+    return InstanceIdentity(
+        study_instance_uid=uid_of(data_set, 0x0020000D),
+        series_instance_uid=uid_of(data_set, 0x0020000E),
+        sop_instance_uid=uid_of(data_set, 0x00080018),
+        sop_class_uid=uid_of(data_set, 0x00080016),
+        patient_id=decode(_octets(data_set, 0x00100020), encodings)[0].strip(" \0"),
+        patient_name=decode(_octets(data_set, 0x00100010), encodings)[0].strip(" \0"),
+    )
+
+
+def _octets(data_set: DataSet, tag: int) -> bytes:
+    element = data_set.get(tag)
+    return element.value if element is not None and isinstance(element.value, bytes) else b""
+
+
+def check(one: RequestedInstance, came: InstanceIdentity) -> None:
+    """Raise `WrongInstance` unless what came is what was asked for, of the patient of its manifest."""
+    if wrong := "; ".join(contradictions(one, came)):
+        raise WrongInstance(wrong)
 
 
 async def receive_instance(
@@ -124,9 +149,7 @@ async def receive_instance(
     """
     path, size = await receive(chunks, folder, limits)
     try:
-        uid = await sop_instance_uid(path)
-        if uid != instance.sop_instance_uid:
-            raise WrongInstance(f"instance {uid} came instead of {instance.sop_instance_uid}")
+        check(instance, await identity(path))
         keep(path, folder / instance.file_name)
     except BaseException:
         path.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ async def retrieve(
         The source does not answer, or its answer broke off; what came before is kept.
     EgressRefused
         The Retrieve URL is not of a configured peer, or is none; nothing was sent.
-    WrongInstance
+    Endless
         What came has no end.
     """
     base = _base(unit, instances[0].retrieve_url)
@@ -46,11 +46,13 @@ async def retrieve(
         if len(of_series) == 1:
             url += f"/instances/{of_series[0].sop_instance_uid}"
         missing = {one.sop_instance_uid: one for one in of_series}
+        wrong: dict[str, files.WrongInstance] = {}
         try:
-            async for one, size in _get(unit, url, missing, folder):
+            async for one, size in _get(unit, url, missing, wrong, folder):
                 yield Delivery(one, size)
             for one in missing.values():
-                yield Delivery(one, 0, "not in the answer")
+                failure = wrong.get(one.sop_instance_uid)
+                yield Delivery(one, 0, str(failure or "not in the answer"), failure=failure)
         finally:
             delivered = {one.sop_instance_uid for one in of_series} - missing.keys()
             await unit.record(*accessed(unit.caller(url), EVENT_TYPE, of_series, delivered))
@@ -79,9 +81,13 @@ def _series_of(one: RequestedInstance) -> tuple[str, str]:
 
 
 async def _get(
-    unit: Unit, url: str, missing: dict[str, RequestedInstance], folder: Path
+    unit: Unit,
+    url: str,
+    missing: dict[str, RequestedInstance],
+    wrong: dict[str, files.WrongInstance],
+    folder: Path,
 ) -> AsyncIterator[tuple[RequestedInstance, int]]:
-    """Yield those of `missing` that come, and take them out of it."""
+    """Yield those of `missing` that come, and take them out of it; `wrong` gets to know why others do not."""
     try:
         async with unit.http.stream("GET", url, headers=_headers(unit)) as answer:
             if answer.status_code not in (_OK, _PARTIAL):
@@ -92,11 +98,19 @@ async def _get(
             parts = Parts(chunks, media_type.parameter("boundary"), max_parts=_MAX_PARTS)
             async for part in files.in_time(parts, limits):
                 path, size = await files.receive(part.chunks(), folder, limits)
+                one: RequestedInstance | None = None
                 try:
-                    one = missing.get(await files.sop_instance_uid(path))
+                    identity = await files.identity(path)
+                    one = missing.get(identity.sop_instance_uid)
                     if one is None:
                         continue
+                    files.check(one, identity)
                     files.keep(path, folder / one.file_name)
+                except files.WrongInstance as error:
+                    # What can be said of which one is, and the others are good.
+                    if one is not None:
+                        wrong[one.sop_instance_uid] = error
+                    continue
                 finally:
                     path.unlink(missing_ok=True)
                 del missing[one.sop_instance_uid]

@@ -43,6 +43,7 @@ async def retrieve(
     limits = files.InstanceLimits.of(unit.settings)
     by_uid = {one.sop_instance_uid: one for one in instances}
     delivered: set[str] = set()
+    wrong: dict[str, files.WrongInstance] = {}
     try:
         async with unit.soap.stream(RAD69, url, _request(instances)) as answer:
             expected = {
@@ -53,20 +54,29 @@ async def retrieve(
             async for part in answer.parts:
                 if (one := expected.get(part.content_id)) is None:
                     continue
-                size = await files.receive_instance(part.chunks, one, folder, limits)
+                try:
+                    size = await files.receive_instance(part.chunks, one, folder, limits)
+                except files.Endless:
+                    raise
+                except files.WrongInstance as error:
+                    # The others are good.
+                    wrong[one.sop_instance_uid] = error
+                    continue
                 delivered.add(one.sop_instance_uid)
                 yield Delivery(one, size)
         errors = {error.location: error for error in answer.head.errors}
         for one in instances:
             if one.sop_instance_uid not in delivered:
-                yield _missing(one, errors.get(one.sop_instance_uid))
+                yield _missing(one, errors.get(one.sop_instance_uid), wrong.get(one.sop_instance_uid))
     finally:
         await unit.record(
             *accessed(unit.caller(url), RAD69.event_type, instances, delivered),
         )
 
 
-def _missing(one: RequestedInstance, error: XdsError | None) -> Delivery:
+def _missing(one: RequestedInstance, error: XdsError | None, wrong: files.WrongInstance | None) -> Delivery:
+    if wrong is not None:
+        return Delivery(one, 0, str(wrong), failure=wrong)
     if error is None:
         return Delivery(one, 0, "not in the answer")
     return Delivery(one, 0, error.context, error.code_for(Actor.REPOSITORY))

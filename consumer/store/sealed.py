@@ -1,0 +1,84 @@
+"""Files that only this process can read: each is sealed by a key of its own, which lives in memory alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shared.http.pieces import BodyBroken, Stream
+
+_CHUNK: Final = 64 * 1024
+_TAG: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFile:
+    """`size` bytes in the file `path`, whose plain SHA-256 is `sha256`; without `key` nobody reads them."""
+
+    path: Path
+    size: int
+    sha256: str
+    key: bytes = field(repr=False)
+
+    def chunks(self) -> Generator[bytes, None, None]:
+        """The plain bytes in order; blocks.
+
+        Raises
+        ------
+        BodyBroken
+            The file is gone, or not what was written.
+        """
+        cipher = AESGCM(self.key)
+        try:
+            with self.path.open("rb") as file:
+                for number in range(-(-self.size // _CHUNK)):
+                    yield cipher.decrypt(_nonce(number), file.read(_CHUNK + _TAG), None)
+        except Exception as error:
+            raise BodyBroken(f"a sealed file cannot be read: {type(error).__name__}") from None
+
+    def octets(self) -> bytes:
+        """All of them; blocks, and raises as `chunks`."""
+        return b"".join(self.chunks())
+
+    @property
+    def piece(self) -> Stream:
+        """The plain bytes, as they are sent."""
+        return Stream(self.size, self.chunks)
+
+    def open(self, target: Path) -> None:
+        """Write the plain bytes to `target`; blocks, and raises as `chunks`."""
+        with target.open("wb") as file:
+            file.writelines(self.chunks())
+
+
+def seal(chunks: Iterable[bytes], path: Path) -> SealedFile:
+    """Write `chunks` to `path`, sealed; blocks, and raises `OSError`."""
+    key = AESGCM.generate_key(256)
+    cipher, digest, size = AESGCM(key), hashlib.sha256(), 0
+    with path.open("xb") as file:
+        for number, chunk in enumerate(_even(chunks)):
+            digest.update(chunk)
+            size += len(chunk)
+            file.write(cipher.encrypt(_nonce(number), chunk, None))
+    return SealedFile(path, size, digest.hexdigest(), key)
+
+
+def _even(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    waiting = bytearray()
+    for chunk in chunks:
+        waiting += chunk
+        while len(waiting) >= _CHUNK:
+            yield bytes(waiting[:_CHUNK])
+            del waiting[:_CHUNK]
+    if waiting:
+        yield bytes(waiting)
+
+
+def _nonce(number: int) -> bytes:
+    # A key seals one file, so that a number is used once.
+    return number.to_bytes(12, "big")

@@ -1,0 +1,133 @@
+"""DICOM web services of the consumer in a whole community: real processes, mutual TLS, signed assertions.
+
+What a source offers by RAD-69 is read as from an archive; `dicomweb-client` does so unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.policy import HTTP
+from typing import Any
+
+import httpx2
+import pydicom
+import pytest
+
+from shared.pages.visitors import token_of as bearer_of
+from tests.peers.test_consumer_service import House, a_study, prepared
+from tests.support.community import CLERK, RADIOLOGIST, assertion_of, cx, running, settings_of, studies_in
+from tests.support.consumer import consumer_process
+from xdsi.consent import ask_registry
+from xdsi.services import Service
+
+pytestmark = [pytest.mark.heavy]
+
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+SEEN, HIDDEN, WITHDRAWN = "SEEN-1", "HIDDEN-1", "WITHDRAWN-1"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("studies")
+    studies = {patient: a_study(folder / patient, patient) for patient in (SEEN, HIDDEN, WITHDRAWN)}
+    for patient, study in studies.items():
+        # The built-in study is one; here each patient has an own.
+        for path in study.files.values():
+            image = pydicom.dcmread(path)
+            for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+                setattr(image, name, f"{getattr(image, name)}.{sum(patient.encode())}")
+            image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+            image.save_as(path, enforce_file_format=True)
+    studies = {patient: studies_in(folder / patient)[0] for patient in studies}
+    with running(tmp_path_factory.mktemp("community"), consent={"max_age_seconds": 0}) as stage:
+        asyncio.run(prepared(stage, studies, SEEN, WITHDRAWN))
+        with consumer_process(stage) as consumer:
+            yield House(stage, consumer, studies)
+
+
+def bearer(house: House, clinician: Any = RADIOLOGIST) -> dict[str, str]:
+    return {"authorization": f"Bearer {bearer_of(assertion_of(house.stage, clinician))}"}
+
+
+async def found(viewer: httpx2.AsyncClient, patient: str, headers: dict[str, str]) -> list[dict[str, Any]]:
+    answer = await viewer.get("/dicomweb/studies", params={"PatientID": patient}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    studies: list[dict[str, Any]] = answer.json()
+    return studies
+
+
+def parts_of(answer: httpx2.Response) -> list[bytes]:
+    head = f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode()
+    return [
+        part.get_payload(decode=True)
+        for part in message_from_bytes(head + answer.content, policy=HTTP).iter_parts()
+    ]
+
+
+async def test_a_study_is_found_by_its_patient_and_read_in_every_form(house: House):
+    headers, study = bearer(house), house.studies[SEEN]
+    async with house.client() as viewer:
+        (told_study,) = await found(viewer, SEEN, headers)
+        base = f"/dicomweb/studies/{study.uid}"
+        series = (await viewer.get(f"{base}/series", headers=headers)).json()
+        instances = (await viewer.get(f"{base}/instances", headers=headers)).json()
+        metadata = (await viewer.get(f"{base}/metadata", headers=headers)).json()
+        whole = await viewer.get(base, headers={**headers, "accept": AS_STORED})
+        uid, path = next(iter(study.files.items()))
+        image = pydicom.dcmread(path)
+        one = f"{base}/series/{image.SeriesInstanceUID}/instances/{uid}"
+        frame = await viewer.get(
+            f"{one}/frames/1", headers={**headers, "accept": "application/octet-stream; transfer-syntax=*"}
+        )
+        shown = await viewer.get(f"{one}/rendered", headers={**headers, "accept": "image/png"})
+        small = await viewer.get(
+            f"{base}/thumbnail?viewport=64,64", headers={**headers, "accept": "image/jpeg"}
+        )
+
+    assert told_study["0020000D"]["Value"] == [study.uid]
+    assert told_study["00100020"]["Value"] == [SEEN]
+    assert {one["0020000E"]["Value"][0] for one in series} == {image.SeriesInstanceUID}
+    assert {one["00080018"]["Value"][0] for one in instances} == study.files.keys()
+    assert {one["00080018"]["Value"][0] for one in metadata} == study.files.keys()
+    assert whole.status_code == 200
+    came = {pydicom.dcmread(io.BytesIO(part)).SOPInstanceUID: part[128:] for part in parts_of(whole)}
+    assert came == {uid: path.read_bytes()[128:] for uid, path in study.files.items()}
+    assert frame.content == image.PixelData
+    assert shown.headers["content-type"] == "image/png"
+    assert small.content.startswith(b"\xff\xd8")
+
+
+async def test_who_may_not_see_a_study_learns_nothing_of_it(house: House):
+    radiologist, clerk = bearer(house), bearer(house, CLERK)
+    async with house.client() as viewer:
+        assert await found(viewer, HIDDEN, radiologist) == []
+        await found(viewer, SEEN, radiologist)
+        assert await found(viewer, SEEN, clerk) == []
+        for uid in (house.studies[HIDDEN].uid, "1.2.3"):
+            assert (
+                await viewer.get(f"/dicomweb/studies/{uid}/metadata", headers=radiologist)
+            ).status_code == 404
+        seen = f"/dicomweb/studies/{house.studies[SEEN].uid}/metadata"
+        assert (await viewer.get(seen, headers=clerk)).status_code == 404
+        assert (await viewer.get(seen)).status_code == 401
+        assert (await viewer.get(seen, headers={"authorization": "Bearer study.AAAA"})).status_code == 401
+
+
+async def test_what_is_at_hand_is_refused_as_soon_as_consent_is_withdrawn(house: House):
+    headers, study = bearer(house), house.studies[WITHDRAWN]
+    uid = next(iter(study.files))
+    async with house.client() as viewer:
+        await found(viewer, WITHDRAWN, headers)
+        metadata = (await viewer.get(f"/dicomweb/studies/{study.uid}/metadata", headers=headers)).json()
+        series = metadata[0]["0020000E"]["Value"][0]
+        one = f"/dicomweb/studies/{study.uid}/series/{series}/instances/{uid}/frames/1"
+        accept = {**headers, "accept": "application/octet-stream; transfer-syntax=*"}
+        assert (await viewer.get(one, headers=accept)).status_code == 200
+        settings = settings_of(house.stage, Service.REGISTRY)
+        await ask_registry(settings, "set", {"patient_id": cx(WITHDRAWN), "effect": "deny"})
+        refused = await viewer.get(one, headers=accept)
+
+    assert refused.status_code == 404
