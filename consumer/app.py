@@ -72,7 +72,7 @@ class Consumer:
         programs = wing(unit=partial(UnitOfWork, workplace), schemes=(Saml(),))
         viewers = wing(
             unit=partial(UnitOfWork, self.reading_room),
-            schemes=(FrontToken(self.reading_room.tokens, self.sessions),),
+            schemes=(FrontToken(tokens=self.reading_room.tokens, sessions=self.sessions),),
         )
         forms = Forms()
         of_pages = PageParts(

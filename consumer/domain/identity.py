@@ -21,30 +21,30 @@ class InstanceIdentity:
     patient_name: str
 
 
-def contradictions(requested: RequestedInstance, came: InstanceIdentity) -> Iterator[str]:
+def contradictions(requested: RequestedInstance, identity: InstanceIdentity) -> Iterator[str]:
     """What is wrong with an instance that came for `requested`; no value of a patient is told.
 
     A patient is the same when the Patient ID is; where one side has none, names must have something in
     common. What a manifest does not say contradicts nothing.
     """
-    if came.sop_instance_uid != requested.sop_instance_uid:
-        yield f"instance {came.sop_instance_uid} came instead of {requested.sop_instance_uid}"
+    if identity.sop_instance_uid != requested.sop_instance_uid:
+        yield f"instance {identity.sop_instance_uid} came instead of {requested.sop_instance_uid}"
         return
-    if came.study_instance_uid != requested.study_instance_uid:
+    if identity.study_instance_uid != requested.study_instance_uid:
         yield "it names another study than its manifest"
-    if came.series_instance_uid != requested.series_instance_uid:
+    if identity.series_instance_uid != requested.series_instance_uid:
         yield "it names another series than its manifest"
-    if requested.sop_class_uid and came.sop_class_uid != requested.sop_class_uid:
+    if requested.sop_class_uid and identity.sop_class_uid != requested.sop_class_uid:
         yield "it is of another SOP class than its manifest says"
-    if _is_another_patient(requested, came):
+    if _is_another_patient(requested, identity):
         yield "it names another patient than its manifest"
 
 
-def _is_another_patient(requested: RequestedInstance, came: InstanceIdentity) -> bool:
-    ids = requested.source_patient_id.strip(), came.patient_id.strip()
+def _is_another_patient(requested: RequestedInstance, identity: InstanceIdentity) -> bool:
+    ids = requested.source_patient_id.strip(), identity.patient_id.strip()
     if all(ids):
         return ids[0] != ids[1]
-    names = _words(requested.source_patient_name), _words(came.patient_name)
+    names = _words(requested.source_patient_name), _words(identity.patient_name)
     return all(names) and names[0].isdisjoint(names[1])
 
 

@@ -7,4 +7,4 @@ from typing import Any
 from consumer.front import rad107, rad129
 from shared.rest.served import ServedRest
 
-SERVED_REST: tuple[ServedRest[Any, Any], ...] = (rad107.SERVED, rad107.RENDERED, rad129.SERVED)
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = (rad129.SERVED, rad107.SERVED, rad107.RENDERED)

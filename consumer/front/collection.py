@@ -17,6 +17,7 @@ from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.settings import ConsumerSettings
 from consumer.store.files import Endless, WrongInstance
 from consumer.store.image_cache import CachedInstance, ImageCache
+from shared.attempts import awaited
 from shared.dicom.part10 import DicomError
 from shared.faults import SoapFault
 from shared.http.client import EgressRefused
@@ -140,16 +141,20 @@ class Collection:
     async def _fetch(self, consumer: ImagingDocumentConsumer, group: Sequence[RequestedInstance]) -> None:
         own = self._folder / str(uuid4())
         try:
-            async with self._gate.waited_for(self._holder, seconds=self._settings.instance_seconds):
-                own.mkdir()
-                async for delivery in consumer.deliveries(group, own):
-                    await self._take(delivery, own)
-        except Exception as error:
-            _log.error("a study could not be fetched", error=type(error).__name__, exc_info=error)
+            if (failure := await awaited(self._deliveries(consumer, group, own))) is not None:
+                _log.error("a study could not be fetched", exc_info=failure)
         finally:
             for one in group:
                 self._settle(one, BadGateway("it could not be fetched; try again later"))
             await asyncio.to_thread(shutil.rmtree, own, ignore_errors=True)
+
+    async def _deliveries(
+        self, consumer: ImagingDocumentConsumer, group: Sequence[RequestedInstance], folder: Path
+    ) -> None:
+        async with self._gate.waited_for(self._holder, seconds=self._settings.instance_seconds):
+            folder.mkdir()
+            async for delivery in consumer.deliveries(group, folder):
+                await self._take(delivery, folder)
 
     async def _take(self, delivery: Delivery, folder: Path) -> None:
         one = delivery.instance

@@ -34,15 +34,15 @@ FrontUnit = UnitOfWork[ReadingRoom]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRequest:
-    """What is asked for, and the token for its study that came along."""
+    """What is question for, and the token for its study that came along."""
 
-    asked: Any
+    question: Any
     token: str = ""
 
     @property
     def resource(self) -> RetrieveRequest:
         """The resource, which a rendered image is of too."""
-        return self.asked.resource if isinstance(self.asked, RenderRequest) else self.asked
+        return self.question.resource if isinstance(self.question, RenderRequest) else self.question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,23 +54,23 @@ class FetchedResponse(RetrieveResponse):
 
 
 async def _decoded(decode: Callable[[HttpRequest], Awaitable[Any]], request: HttpRequest) -> FrontRequest:
-    return FrontRequest(asked=await decode(request), token=study_token_of(request))
+    return FrontRequest(question=await decode(request), token=study_token_of(request))
 
 
 async def retrieve(unit: FrontUnit, request: FrontRequest) -> FetchedResponse:
     """Give instances, metadata, frames or bulk data of a study that the caller may see."""
     holding = _holding(unit, await _study(unit, request))
-    return _response(await wado_rs.handle(holding, request.asked), holding)
+    return _response(await wado_rs.handle(holding, request.question), holding)
 
 
 async def render(unit: FrontUnit, request: FrontRequest) -> FetchedResponse:
     """Give images of a study that the caller may see; a thumbnail is of one that is fetched for it."""
     study = await _study(unit, request)
     holding = _holding(unit, study)
-    asked: RenderRequest = request.asked
-    if asked.thumbnail and not asked.resource.sop_instance_uid:
-        asked = replace(asked, resource=_representative(study, asked.resource))
-    return _response(await rendered.handle(holding, asked), holding)
+    question: RenderRequest = request.question
+    if question.thumbnail and not question.resource.sop_instance_uid:
+        question = replace(question, resource=_representative(study, question.resource))
+    return _response(await rendered.handle(holding, question), holding)
 
 
 async def _study(unit: FrontUnit, request: FrontRequest) -> OpenStudy:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from contextlib import suppress
 from typing import Generic, TypeVar
+
+from shared.attempts import awaited
 
 Answer = TypeVar("Answer")
 
@@ -29,8 +30,7 @@ class SharedQuestions(Generic[Answer]):
 
     async def _turn(self, key: Hashable, question: Callable[[], Awaitable[Answer]]) -> Answer:
         if (current := self._current.get(key)) is not None:
-            with suppress(Exception):
-                await asyncio.shield(current)
+            await awaited(asyncio.shield(current))
         turn = self._next.pop(key)
         self._current[key] = turn
         try:

@@ -18,13 +18,11 @@ from typing import Any, ClassVar, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.faults import SecurityFault
-from shared.http.problem import HttpProblem
 from shared.http.raw_asgi import node_of
 from shared.pages.sessions import Sessions
 from shared.pages.visitors import place_of, token_of
 from shared.rest.message import HttpRequest
-from shared.rest.scheme import TokenNeeded
+from shared.rest.scheme import Bearer
 from shared.security.caller import Node
 
 LIFETIME_SECONDS: Final = 600.0
@@ -32,7 +30,6 @@ COOKIE: Final = "__Host-xdsi-study"
 _PREFIX: Final = "study."
 _NONCE_BYTES: Final = 12
 _MOST_CHARACTERS: Final = 4 * 1024
-_CHALLENGE: Final = 'Bearer realm="xdsi"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,39 +80,33 @@ def study_token_of(request: HttpRequest) -> str:
     return request.cookies.get(COOKIE, "")
 
 
-class FrontToken:
-    """`Bearer`, with a JWT, an assertion, or a token for a study."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontToken(Bearer):
+    """`Bearer`, with an assertion, or with a token for a study, which leads to one of `sessions`."""
 
     name: ClassVar[str] = "study"
     description: ClassVar[Mapping[str, Any]] = {
         "type": "http",
         "scheme": "bearer",
-        "bearerFormat": "SAML 2.0 assertion in base64url without padding (ITI-72), JWT (at+jwt), or the "
-        f"token for a study that a page was given; the latter also in the cookie {COOKIE}",
+        "bearerFormat": "SAML 2.0 assertion in base64url without padding (ITI-72), or the token for a study "
+        f"that a page was given; the latter also in the cookie {COOKIE}",
     }
-    invites: ClassVar[bool] = False
 
-    def __init__(self, tokens: StudyTokens, sessions: Sessions) -> None:
-        self._tokens = tokens
-        self._sessions = sessions
+    tokens: StudyTokens
+    sessions: Sessions
 
     def token(self, request: HttpRequest) -> str | None:
-        """The assertion, which is that of the session where a token for a study leads to one."""
+        """What follows `Bearer`; the assertion of the session where a token for a study leads to one."""
         if text := study_token_of(request):
             return self._of_session(text, request)
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return token.strip() if scheme.lower() == "bearer" else None
+        # Without `super()`, which a class with slots has not.
+        return Bearer.token(self, request)
 
     def _of_session(self, text: str, request: HttpRequest) -> str | None:
-        grant = self._tokens.read(text)
+        grant = self.tokens.read(text)
         if grant is None or grant.place != place_of(node_of(request.scope)):
             return ""
         if not grant.number:
             return None
-        session = self._sessions.find(grant.number)
+        session = self.sessions.find(grant.number)
         return "" if session is None else token_of(session.visitor.assertion or b"")
-
-    def refusal(self, fault: SecurityFault, request: HttpRequest) -> HttpProblem:
-        """By the challenge of RFC 6750 3."""
-        error = "" if self.token(request) is None else ', error="invalid_token"'
-        return TokenNeeded(fault.reason, f"{_CHALLENGE}{error}")

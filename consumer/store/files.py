@@ -131,9 +131,9 @@ def _octets(data_set: DataSet, tag: int) -> bytes:
     return element.value if element is not None and isinstance(element.value, bytes) else b""
 
 
-def check(one: RequestedInstance, came: InstanceIdentity) -> None:
+def check(one: RequestedInstance, described: InstanceIdentity) -> None:
     """Raise `WrongInstance` unless what came is what was asked for, of the patient of its manifest."""
-    if wrong := "; ".join(contradictions(one, came)):
+    if wrong := "; ".join(contradictions(one, described)):
         raise WrongInstance(wrong)
 
 

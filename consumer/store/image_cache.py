@@ -79,20 +79,25 @@ class ImageCache:
             It cannot be read, or not written.
         """
         part10 = scan(path)
-        content = seal(_chunks(path), self._folder / str(uuid4()))
-        described = describe(
-            part10,
-            Claim(
-                sop_class_uid=uid_of(part10.data_set, 0x00080016),
-                sop_instance_uid=uid_of(part10.data_set, 0x00080018),
-                study_instance_uid=uid_of(part10.data_set, 0x0020000D),
-            ),
-            file="",
-            size=content.size,
-            sha256=content.sha256,
-            received_at=datetime.now(UTC),
+        claim = Claim(
+            sop_class_uid=uid_of(part10.data_set, 0x00080016),
+            sop_instance_uid=uid_of(part10.data_set, 0x00080018),
+            study_instance_uid=uid_of(part10.data_set, 0x0020000D),
         )
-        metadata = seal((described.metadata,), self._folder / str(uuid4()))
+        content = seal(_chunks(path), self._folder / str(uuid4()))
+        try:
+            described = describe(
+                part10,
+                claim,
+                file="",
+                size=content.size,
+                sha256=content.sha256,
+                received_at=datetime.now(UTC),
+            )
+            metadata = seal((described.metadata,), self._folder / str(uuid4()))
+        except BaseException:
+            content.path.unlink()
+            raise
         return CachedInstance(
             instance=described.instance,
             content=content,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.http.pieces import BodyBroken, Stream
@@ -38,7 +39,7 @@ class SealedFile:
             with self.path.open("rb") as file:
                 for number in range(-(-self.size // _CHUNK)):
                     yield cipher.decrypt(_nonce(number), file.read(_CHUNK + _TAG), None)
-        except Exception as error:
+        except (OSError, InvalidTag) as error:
             raise BodyBroken(f"a sealed file cannot be read: {type(error).__name__}") from None
 
     def octets(self) -> bytes:

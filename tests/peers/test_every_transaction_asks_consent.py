@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import numpy as np
@@ -202,7 +203,15 @@ class Shared:
                             path = path.replace(f"{{{name}}}", value)
                         url = self.house.url(service.value.replace("-", " "), path)
                         url += QUERIES.get(served.number, "")
-                        found.append((route, self._asked(method, url, self.bodies().get(served.name))))
+                        if service is Service.CONSUMER and served.number == "RAD-129":
+                            # A registry knows studies by their patients; what was found can be retrieved.
+                            url += f"&StudyInstanceUID={STUDY}&{urlencode({'PatientID': PATIENT})}"
+                        found.append(
+                            (
+                                f"{service.value} {route}",
+                                self._asked(method, url, self.bodies().get(served.name)),
+                            )
+                        )
         found += [
             (f"DIMSE {service}", self._by_dimse(service))
             for served in SERVED_DIMSE

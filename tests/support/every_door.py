@@ -260,7 +260,7 @@ class Visit:
         endpoints = {path for _, path, _ in SOAP}
         for service, method, path in self.house.routes():
             if path not in endpoints and f"{method} {path}" not in OF_PAGES.get(service, {}):
-                yield service, method, path, saml if service == "consumer" else bearer
+                yield service, method, path, saml if path.startswith("/api/") else bearer
 
     async def _at_the_pages(self, http: httpx2.AsyncClient, service: str) -> dict[str, str]:
         """The pages, for a person who signs in first, where that is let be, and out at the end."""

@@ -115,7 +115,7 @@ def loaded_by(service: str) -> set[str]:
         ("repository", {"sqlalchemy"}),
         ("audit_repository", {"jinja2", "sqlalchemy"}),
         ("gateway", set()),
-        ("consumer", {"jinja2"}),
+        ("consumer", {"jinja2", "numpy", "pydicom"}),
         ("conformance", {"jinja2"}),
         ("identity", {"sqlalchemy"}),
         ("imaging_source", {"sqlalchemy", "pydicom", "numpy"}),
