@@ -23,18 +23,25 @@ from shared.imaging.instance import Instance
 from shared.imaging.pixels import PixelData
 from shared.imaging.transcoder import Transcoder
 
+# Of the cache, for what nobody has asked for yet.
+_SHARE = 0.5
 _SHOWN = Decision(True, "the registry shows the study to this user, and its source gave the instance")
 
 
 class Holding:
     """The instances of one study, for one request (`shared.imaging.holding.HoldingUnit`).
 
-    `missing` are those that were asked for and did not come.
+    `missing` are those that were asked for and did not come. With `ahead` a series is fetched once one of its
+    instances was asked for.
     """
 
     limits = LIMITS
 
-    def __init__(self, room: ReadingRoom, study: OpenStudy, consumer: ImagingDocumentConsumer) -> None:
+    def __init__(
+        self, room: ReadingRoom, study: OpenStudy, consumer: ImagingDocumentConsumer, *, ahead: bool = True
+    ) -> None:
+        self._room = room
+        self._ahead = ahead
         self._study = study
         self._consumer = consumer
         self._cached: dict[str, CachedInstance] = {}
@@ -65,12 +72,25 @@ class Holding:
     async def find_instance(
         self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
     ) -> Instance | None:
-        """One, before all others that are on their way; those beside it are fetched behind it."""
+        """One; those of its series are fetched behind it, where they have room."""
         one = self._study.instances.get(sop_instance_uid)
         if one is None or one.series_instance_uid != series_instance_uid:
             return None
         instances = await self._fetched((one,))
+        if instances and self._ahead:
+            self._fetch_ahead(one, self._cached[sop_instance_uid].size)
         return instances[0] if instances else None
+
+    def _fetch_ahead(self, one: RequestedInstance, size: int) -> None:
+        """Begin to fetch the series of `one`, which took `size` bytes as the others will."""
+        study = self._study
+        beside = [
+            other
+            for other in study.instances.values()
+            if other.series_instance_uid == one.series_instance_uid
+        ]
+        if len(beside) * size <= self._room.cache.max_bytes * _SHARE:
+            study.collection.begin(self._consumer, beside)
 
     async def _fetched(self, requested: Sequence[RequestedInstance]) -> list[Instance]:
         here, missing = await self._study.collection.fetched(self._consumer, requested)

@@ -66,8 +66,8 @@ async def retrieve(unit: FrontUnit, request: FrontRequest) -> FetchedResponse:
 async def render(unit: FrontUnit, request: FrontRequest) -> FetchedResponse:
     """Give images of a study that the caller may see; a thumbnail is of one that is fetched for it."""
     study = await _study(unit, request)
-    holding = _holding(unit, study)
     question: RenderRequest = request.question
+    holding = _holding(unit, study, ahead=not question.thumbnail)
     if question.thumbnail and not question.resource.sop_instance_uid:
         question = replace(question, resource=_representative(study, question.resource))
     return _response(await rendered.handle(holding, question), holding)
@@ -78,8 +78,9 @@ async def _study(unit: FrontUnit, request: FrontRequest) -> OpenStudy:
     return await unit.parts.study(visitor, request.resource.study_instance_uid, request.token)
 
 
-def _holding(unit: FrontUnit, study: OpenStudy) -> Holding:
-    return Holding(unit.parts, study, unit.parts.consumer(Visitor.of(unit.caller)))
+def _holding(unit: FrontUnit, study: OpenStudy, *, ahead: bool = True) -> Holding:
+    consumer = unit.parts.consumer(Visitor.of(unit.caller))
+    return Holding(unit.parts, study, consumer, ahead=ahead)
 
 
 def _representative(study: OpenStudy, resource: RetrieveRequest) -> RetrieveRequest:

@@ -15,7 +15,10 @@ from typing import Any
 import httpx2
 import pydicom
 import pytest
+import requests
+from dicomweb_client import DICOMwebClient
 
+from consumer.settings import ConsumerSettings
 from shared.pages.visitors import token_of as bearer_of
 from tests.peers.test_consumer_service import House, a_study, prepared
 from tests.support.community import CLERK, RADIOLOGIST, assertion_of, cx, running, settings_of, studies_in
@@ -131,3 +134,92 @@ async def test_what_is_at_hand_is_refused_as_soon_as_consent_is_withdrawn(house:
         refused = await viewer.get(one, headers=accept)
 
     assert refused.status_code == 404
+
+
+def a_foreign_client(house: House) -> DICOMwebClient:
+    tls = house.stage.load(ConsumerSettings, house.stage.south).tls
+    session = requests.Session()
+    session.cert = (str(tls.certificate), str(tls.key))
+    session.verify = str(tls.trust)
+    session.trust_env = False
+    session.headers.update(bearer(house))
+    return DICOMwebClient(f"{house.consumer.url}/dicomweb", session=session)
+
+
+@pytest.mark.peer
+async def test_dicomweb_client_finds_and_reads_a_study_unchanged(house: House):
+    study = house.studies[SEEN]
+    first = pydicom.dcmread(next(iter(study.files.values())))
+    client = a_foreign_client(house)
+
+    def journey() -> None:
+        (match,) = client.search_for_studies(search_filters={"PatientID": SEEN}, fields=["StudyDescription"])
+        assert match["0020000D"]["Value"] == [study.uid]
+        (series,) = client.search_for_series(study.uid)
+        assert series["0020000E"]["Value"] == [first.SeriesInstanceUID]
+        found_instances = client.search_for_instances(study.uid, first.SeriesInstanceUID, limit=3)
+        assert len(found_instances) == 3
+        metadata = client.retrieve_series_metadata(study.uid, first.SeriesInstanceUID)
+        assert {one["00080018"]["Value"][0] for one in metadata} == study.files.keys()
+        instances = client.retrieve_study(study.uid, media_types=(("application/dicom", "*"),))
+        assert {one.SOPInstanceUID for one in instances} == study.files.keys()
+        names = (study.uid, first.SeriesInstanceUID, first.SOPInstanceUID)
+        assert client.retrieve_instance(*names).PixelData == first.PixelData
+        assert client.retrieve_instance_frames(*names, frame_numbers=[1]) == [first.PixelData]
+        shown = client.retrieve_instance_rendered(*names, media_types=("image/png",))
+        assert shown.startswith(b"\x89PNG")
+
+    await asyncio.to_thread(journey)
+
+
+#: What viewers ask for, as their documents and sources say; of one study, one series and one instance.
+REQUESTS = [
+    # OHIF: work list, study, and the wadors data source
+    (
+        "studies?limit=101&offset=0&fuzzymatching=true&includefield=00081030%2C00080060&PatientID={patient}",
+        "json",
+    ),
+    ("studies/{study}/series?includefield=00080021%2C00080031%2C0008103E%2C00200011", "json"),
+    ("studies/{study}/series/{series}/metadata", "application/dicom+json"),
+    (
+        "studies/{study}/series/{series}/instances/{instance}/frames/1",
+        "multipart/related; type=application/octet-stream; transfer-syntax=*",
+    ),
+    ("studies/{study}/series/{series}/instances/{instance}/thumbnail", "image/jpeg"),
+    # 3D Slicer: by dicomweb-client, a series as files
+    ("studies?PatientID={patient}&limit=100&offset=0", "application/dicom+json"),
+    ("studies/{study}/series", "application/dicom+json"),
+    ("studies/{study}/series/{series}", 'multipart/related; type="application/dicom"; transfer-syntax=*'),
+    # Weasis: the manifest of weasis-pacs-connector, then instances
+    ("studies?PatientID={patient}&includefield=00080020,00080030,00081030", "application/dicom+json"),
+    ("studies/{study}/series/{series}/instances?includefield=00080018,00200013", "application/dicom+json"),
+    (
+        "studies/{study}/series/{series}/instances/{instance}",
+        'multipart/related;type="application/dicom";transfer-syntax=*,multipart/related;type="application/dicom"',
+    ),
+    # Cornerstone: frames in one part
+    (
+        "studies/{study}/series/{series}/instances/{instance}/frames/1",
+        "application/octet-stream; transfer-syntax=*",
+    ),
+]
+
+
+async def test_the_requests_of_viewers_are_answered(house: House):
+    study = house.studies[SEEN]
+    image = pydicom.dcmread(next(iter(study.files.values())))
+    values = {
+        "patient": SEEN,
+        "study": study.uid,
+        "series": image.SeriesInstanceUID,
+        "instance": image.SOPInstanceUID,
+    }
+    answers = {}
+    async with house.client() as viewer:
+        await found(viewer, SEEN, bearer(house))
+        for path, accept in REQUESTS:
+            headers = {**bearer(house), "accept": "application/json" if accept == "json" else accept}
+            answer = await viewer.get(f"/dicomweb/{path.format(**values)}", headers=headers)
+            answers[path, accept] = (answer.status_code, bool(answer.content))
+
+    assert answers == dict.fromkeys(answers, (200, True))
