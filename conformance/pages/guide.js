@@ -25,7 +25,7 @@ function cell(tag, label, ...content) {
 
 function quiet(text) {
   const one = document.createElement("span");
-  one.className = "quiet";
+  one.className = "quiet nowrap";
   one.textContent = text;
   return one;
 }
@@ -35,7 +35,8 @@ function row(step) {
   const verdict = document.createElement("span");
   verdict.className = "verdict " + step.outcome.replace(" ", "-");
   verdict.textContent = step.outcome;
-  const words = step.reason ? [step.purpose, document.createElement("br"), step.reason] : [step.purpose];
+  const purpose = step.purpose.charAt(0).toUpperCase() + step.purpose.slice(1);
+  const words = step.reason ? [purpose, document.createElement("br"), step.reason] : [purpose];
   line.append(cell("th", "Verdict", verdict), cell("td", "Step", ...words), cell("td", "Clause", step.clause, " ", quiet(step.id)));
   return line;
 }

@@ -147,11 +147,11 @@ def _peers(settings: ConformanceSettings) -> Mapping[str, str]:
     world = World(settings.affinity_domain, f"{base}/dicomweb")
     cast = Cast(world, dict.fromkeys(("registry", "repository", "imaging-source"), RIGHT))
     return {
-        **dict(cast.addresses(base)),
-        "audit repository (syslog)": f"{'tls' if over_tls else 'tcp'}://{host}:{settings.peers_syslog_port}",
+        **{name[:1].upper() + name[1:].replace("-", " "): url for name, url in cast.addresses(base)},
+        "Audit repository (syslog)": f"{'tls' if over_tls else 'tcp'}://{host}:{settings.peers_syslog_port}",
         "repositoryUniqueId": REPOSITORY,
         "Retrieve Location UID": LOCATION,
-        "patient id": world.patient_id,
+        "Patient id": world.patient_id,
     }
 
 

@@ -8,8 +8,8 @@ from typing import Final
 from shared.http.raw_asgi import App, Message, Receive, Scope, Send
 
 POLICY: Final = (
-    "default-src 'self'; script-src 'self'; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
-    "form-action 'self'; require-trusted-types-for 'script'"
+    "default-src 'self'; script-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'"
 )
 _HEADERS: Final = (
     (b"content-security-policy", POLICY.encode()),

@@ -91,7 +91,7 @@ async def test_a_gateway_is_tested_and_its_reports_are_handed_in(served: Served)
         path = await trial(served, "gateway", initiating=address, home=HOME, domain="2.999.1")
         page = await at_end(served, path)
 
-    assert f"initiating is reached at {address}" in page
+    assert f"Initiating is reached at {address}" in page
     assert "Gateway: <span" in page
     steps = (await state(served, path))["steps"]
     assert steps[0]["id"] == "REACH-INITIATING"
