@@ -186,6 +186,10 @@ class IncomingFolder:
         """A file to write into; raises `Refused`, out of resources, when it cannot be made."""
         return self._new(max_bytes, keep_preamble=self._keep_preamble)
 
+    def raw(self, *, max_bytes: int) -> Incoming:
+        """As `new`, for bytes that are no Part 10 file and are taken as they are."""
+        return self._new(max_bytes, keep_preamble=True)
+
     def _new(self, max_bytes: int, *, keep_preamble: bool) -> Incoming:
         self.admit(0)
         with self.guarded():

@@ -1,7 +1,8 @@
 """Store Instances over the Web [RAD-108]: STOW-RS, the receiving side (PS3.18 10.5).
 
-`POST /studies` and `POST /studies/{study}` take multipart/related of application/dicom; every instance that
-the answer lists as stored is durable. Tolerated: one Part 10 file as the whole body (`stow_body`).
+`POST /studies` and `POST /studies/{study}` take multipart/related of application/dicom, or of metadata in
+JSON or XML with their bulk data; every instance that the answer lists as stored is durable. Tolerated: one
+Part 10 file as the whole body (`stow_body`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from imaging_source.domain.intake import Refused
 from imaging_source.domain.stow import Results, results_module, status_of
 from imaging_source.domain.transfer import Sender
 from imaging_source.store.transfers import Transfer
-from imaging_source.transactions.stow_body import receive
+from imaging_source.transactions.stow_body import METADATA, receive
 from imaging_source.unit import Unit
 from shared.audit.events import http_push_participants, purposes
+from shared.dicom import json as dicom_json
 from shared.dicom import native_xml
 from shared.dicom.multipart import APPLICATION_DICOM
 from shared.dicom.uids import UID_FORM, is_uid
@@ -40,7 +42,10 @@ from shared.security.rights import REJECTION_NOTE, Right
 
 # In the header; the body names those of each instance.
 _WARNINGS: Final = 8
-_WANTED: Final = f'send multipart/related; type="{APPLICATION_DICOM}", one Part 10 file in each part'
+_WANTED: Final = (
+    f'send multipart/related; type="{APPLICATION_DICOM}", one Part 10 file in each part, or of type'
+    f' "{dicom_json.MEDIA_TYPE}" or "{native_xml.MEDIA_TYPE}" with bulk data'
+)
 
 
 # --- messages ----------------------------------------------------------------------------------------
@@ -91,8 +96,8 @@ def _media_type(headers: Mapping[str, str]) -> MediaType:
         raise WrongMediaType("send the body without Content-Encoding")
     media_type = decode_media_type(headers.get("content-type", ""))
     part_type = media_type.parameter("type").partition(";")[0].strip().lower()
-    parts_of_dicom = media_type.name == MULTIPART and part_type in ("", APPLICATION_DICOM)
-    if not parts_of_dicom and media_type.name != APPLICATION_DICOM:
+    parts_are_taken = media_type.name == MULTIPART and part_type in ("", APPLICATION_DICOM, *METADATA)
+    if not parts_are_taken and media_type.name != APPLICATION_DICOM:
         raise WrongMediaType(_WANTED)
     return media_type
 
