@@ -18,11 +18,14 @@ from registry.workers import Worker, spools_left_behind
 from shared.audit.forwarder import Forwarder
 from shared.audit.outbox import DatabaseOutbox
 from shared.audit.recorder import AuditRecorder
+from shared.consent.documents.bppc import read_meanings
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Actor
 from shared.http.application import application
 from shared.http.health import Check, health_routes
 from shared.http.raw_asgi import raw_first
+from shared.rest.error_form import ProblemDetails
+from shared.rest.fhir import OperationOutcome
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
 from shared.security.rights import Rights
@@ -97,6 +100,7 @@ class Registry:
             recorder=parts.recorder,
             settings=settings,
             metrics=metrics,
+            error_forms=(ProblemDetails(), OperationOutcome()),
         )
         routes = [*health, *rest.routes(list(map(waiting, SERVED_REST)))]
         self.asgi = raw_first(PATH, soap.asgi, application(routes))
@@ -144,8 +148,8 @@ async def build(settings: RegistrySettings, worker: Worker = ALONE) -> Registry:
     ------
     DatabaseUnavailable, SchemaError
         The database cannot be used.
-    ValueSetError
-        The file of value sets cannot be used.
+    ValueSetError, PolicyError
+        The file of value sets, or that of acknowledged policies, cannot be used.
     """
     parts = Parts(
         settings=settings,
@@ -158,6 +162,7 @@ async def build(settings: RegistrySettings, worker: Worker = ALONE) -> Registry:
         ),
         decisions=PolicyDecisions(settings.consent_default),
         recorder=AuditRecorder(settings, settings.service, folder=worker.spool),
+        meanings=read_meanings(settings.acknowledged_policies) if settings.acknowledged_policies else {},
         value_sets=read_value_sets(settings.value_sets) if settings.value_sets else ANYTHING,
     )
     return Registry(parts, worker)

@@ -10,6 +10,8 @@ from pydantic import Field, field_validator
 from registry.domain.feed import CHARSETS, DEFAULT_CHARSET, encoding_of
 from registry.domain.restricted_update import ATTRIBUTES
 from registry.domain.value_sets import ValueSetError, read_value_sets
+from shared.consent.documents.bppc import read_meanings
+from shared.consent.policy import PolicyError
 from shared.messages.iti61 import RESPONSE_ACTION
 from shared.settings import PatientPolicy, ServiceSettings
 from shared.settings.group import derived
@@ -85,6 +87,12 @@ class RegistrySettings(ServiceSettings):
         description="file (TOML, or JSON when its name ends so) with the codes and media types that "
         "submissions may use: attribute to list of code^^scheme; absent: any",
     )
+    acknowledged_policies: Path | None = Field(
+        None,
+        examples=["/etc/xdsi/acknowledged-policies.json"],
+        description="JSON file with what the policies mean that patients acknowledge in consent documents "
+        "(BPPC): policy OID to list of policies as of `/consent/set`; absent: none is known",
+    )
     on_demand_response_action: Uri = Field(
         RESPONSE_ACTION, description="wsa:Action of the answer to ITI-61, for peers that want another"
     )
@@ -125,6 +133,11 @@ class RegistrySettings(ServiceSettings):
                 read_value_sets(self.value_sets)
             except ValueSetError as error:
                 problems.append(f"XDSI_VALUE_SETS: {error}")
+        if self.acknowledged_policies is not None:
+            try:
+                read_meanings(self.acknowledged_policies)
+            except PolicyError as error:
+                problems.append(f"XDSI_ACKNOWLEDGED_POLICIES: {error}; correct it")
         return problems
 
     def derived_values(self) -> dict[tuple[str, ...], Any]:

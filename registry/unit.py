@@ -20,6 +20,7 @@ from shared.audit.events import AuditEvent
 from shared.audit.outbox import event_batch, insert_events
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Decision, Resource
+from shared.consent.documents.bppc import Meanings
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Busy
 from shared.perform import UnitOfWork, answer_to
@@ -51,6 +52,7 @@ class Parts:
     decisions: PolicyDecisions
     recorder: AuditRecorder
     value_sets: ValueSets = ANYTHING
+    meanings: Meanings = field(default_factory=dict)
     now: Callable[[], datetime] = _now
 
 

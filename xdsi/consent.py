@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +38,14 @@ _BREAK_COLUMNS = (
     Column("reason"),
     Column("policy", is_id=True),
 )
+_PREVIEW_COLUMNS = (
+    Column("who"),
+    Column("finds now"),
+    Column("then"),
+    Column("opens now"),
+    Column("then"),
+)
+_FHIR_CONSENT = "https://profiles.ihe.net/ITI/PCF/StructureDefinition/IHE.PCF.consentBasic"
 _BREAK_FIELDS = ("created", "valid_until", "author", "patient_id", "description", "policy_id")
 Patient = Annotated[str, typer.Argument(metavar="PATIENT", help="Id in the affinity domain, or a whole CX.")]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="CODE or CODE^^SCHEME; may be repeated.")]
@@ -182,6 +191,7 @@ def why(
         typer.echo(json.dumps(answer, indent=2))
         return
     typer.echo(f"{'permitted' if answer['permitted'] else 'refused'}: {answer['reason']}")
+    typer.echo(f"  {answer['sentence']}")
     for each in answer["considered"]:
         unmet = ", ".join(each["unmet"])
         policy = each["policy"]
@@ -189,6 +199,110 @@ def why(
             f"  {policy['policy_id']} {policy['effect']} {_conditions(policy)}: "
             + (f"does not apply ({unmet})" if unmet else "applies")
         )
+
+
+@app.command(name="import")
+def import_document(
+    document: Annotated[Path, typer.Argument(metavar="FILE", help="BPPC, APPC or FHIR Consent.")],
+    replace: Annotated[str, typer.Option(help="Source of the consent that this one replaces.")] = "",
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Keep a consent document, translated to policies; what is not wholly understood is refused.
+
+    Example: [bold]xdsi consent import consent.xml[/bold]
+    """
+    settings = load(ServiceSettings, config)
+    content = _document(document) | ({"replaces": replace} if replace else {})
+    answer = asyncio.run(ask_registry(settings, "documents", content))
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    typer.echo(f"kept as {answer['source']}")
+    for text in answer["sentences"]:
+        typer.echo(f"  {text}")
+
+
+@app.command()
+def withdraw(
+    patient: Patient,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As `xdsi consent import` named it.")],
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Withdraw a consent document of a patient, with all its policies.
+
+    Example: [bold]xdsi consent withdraw P-1001 urn:uuid:…[/bold]
+    """
+    answer = ask(config, "withdraw", patient, {"source": source})
+    typer.echo(json.dumps(answer) if as_json else f"withdrawn {source}")
+
+
+@app.command()
+def preview(
+    patient: Patient,
+    effect: Annotated[str, typer.Argument(metavar="permit|deny", help="What the policy would do.")] = "",
+    document: Annotated[Path | None, typer.Option(help="A consent document instead of a policy.")] = None,
+    role: Roles = None,
+    organization: Organizations = None,
+    purpose: Purposes = None,
+    user: Users = None,
+    confidentiality: Confidentiality = None,
+    home_community: HomeCommunities = None,
+    document_type: DocumentTypes = None,
+    until: Annotated[str, typer.Option(help="End, for example 2030-05-04T00:00:00Z.")] = "",
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Show who would see what with a policy or a document, before anything is kept.
+
+    Example: [bold]xdsi consent preview P-1001 deny --role RAD-PHYS^^2.999.40.1[/bold]
+    """
+    conditions: dict[str, Any] = {
+        "effect": effect,
+        "roles": role,
+        "organizations": organization,
+        "purposes": purpose,
+        "users": user,
+        "confidentiality": confidentiality,
+        "home_communities": home_community,
+        "document_types": document_type,
+        "valid_until": until,
+    }
+    content = {name: value for name, value in conditions.items() if value}
+    if document is not None:
+        content |= _document(document)
+    answer = ask(config, "preview", patient, content)
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    for text in answer["sentences"]:
+        typer.echo(text)
+    show_list(_PREVIEW_COLUMNS, map(_previewed, answer["persons"]))
+
+
+def _previewed(row: Mapping[str, Any]) -> tuple[str, ...]:
+    person = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row["person"].items())
+    total = row["documents"]
+    return (
+        person or "anybody else",
+        *(f"{row[what][when]} of {total}" for what in ("find", "open") for when in ("now", "then")),
+    )
+
+
+def _document(path: Path) -> dict[str, str]:
+    """A consent document as the registry takes it: its format is told by what it begins with."""
+    try:
+        octets = path.read_bytes()
+    except OSError as error:
+        raise Failed(f"{path} cannot be read ({error.strerror})") from None
+    if octets.lstrip()[:1] == b"{":
+        format_code = _FHIR_CONSENT
+    elif b"urn:oasis:names:tc:xacml:2.0:policy:schema:os" in octets:
+        format_code = "urn:ihe:iti:appc:2016:consent"
+    else:
+        format_code = "urn:ihe:iti:bppc:2007"
+    return {"format_code": format_code, "document": b64encode(octets).decode()}
 
 
 @app.command()

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from registry.domain.patients import MergeUnderWay
-from registry.store.tables import consent, patient
+from registry.store.tables import consent, consent_document, patient
 from shared.store.engine import Reader, Transaction
 from shared.store.statements import in_list, lines
 
@@ -44,6 +44,12 @@ _UPDATE = update(consent).where(consent.c.policy_id == bindparam("which")).value
 _IS_BREAK = consent.c.policy.contains('"effect": "break"')
 _BREAKS = select(consent.c.policy).where(consent.c.patient_id == bindparam("patient_id"), _IS_BREAK)
 _ALL_BREAKS = select(consent.c.policy).where(_IS_BREAK)
+_OF_PATIENT = select(consent.c.policy).where(consent.c.patient_id == bindparam("patient_id"))
+_KEEP_DOCUMENT = insert(consent_document)
+_DOCUMENT = select(consent_document.c.format_code, consent_document.c.content).where(
+    consent_document.c.source == bindparam("source")
+)
+_REMOVE_DOCUMENT = delete(consent_document).where(consent_document.c.source == bindparam("source"))
 _REMOVE = delete(consent).where(
     consent.c.policy_id == bindparam("policy_id"), consent.c.patient_id == bindparam("patient_id")
 )
@@ -133,3 +139,28 @@ async def keep_policy(
 async def remove_policy(transaction: Transaction, *, policy_id: str, patient_id: str) -> bool:
     """Remove a policy of a patient; False when there was none."""
     return bool(await transaction.execute(_REMOVE, policy_id=policy_id, patient_id=patient_id))
+
+
+async def find_policies(database: Reader, patient_id: str) -> list[str]:
+    """The policies of a patient."""
+    return [row[0] for row in await database.fetch(_OF_PATIENT, patient_id=patient_id)]
+
+
+async def keep_document(
+    transaction: Transaction, *, source: str, format_code: str, content: bytes, created: str
+) -> None:
+    """Keep a consent document or resource as it came."""
+    await transaction.execute(
+        _KEEP_DOCUMENT, source=source, format_code=format_code, content=content, created=created
+    )
+
+
+async def find_document(database: Reader, source: str) -> tuple[str, bytes] | None:
+    """The format code and the octets of a consent document; None when there is none."""
+    rows = await database.fetch(_DOCUMENT, source=source)
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+async def remove_document(transaction: Transaction, source: str) -> bool:
+    """Remove a consent document; False when there was none."""
+    return bool(await transaction.execute(_REMOVE_DOCUMENT, source=source))

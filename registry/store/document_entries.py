@@ -92,6 +92,9 @@ _ENTRIES = select(_object.confidentiality, _object.class_code, _object.type_code
 )
 _CODES = _ENTRIES.distinct()
 _ONE = _ENTRIES.limit(1)
+_COUNTED = _ENTRIES.add_columns(func.count()).group_by(
+    _object.confidentiality, _object.class_code, _object.type_code
+)
 
 
 @lru_cache(maxsize=128)
@@ -158,6 +161,12 @@ async def find_codes(database: Reader, patient_id: str, *, one: bool = False) ->
     any `one`."""
     rows = await database.fetch(_ONE if one else _CODES, patient=patient_id)
     return [EntryCodes(*row) for row in rows]
+
+
+async def count_codes(database: Reader, patient_id: str) -> list[tuple[EntryCodes, int]]:
+    """The same, each with how many entries have it."""
+    rows = await database.fetch(_COUNTED, patient=patient_id)
+    return [(EntryCodes(*codes), number) for *codes, number in rows]
 
 
 async def are_more_than(database: Reader, criteria: Criteria, *, patient_id: str, number: int) -> bool:

@@ -213,6 +213,16 @@ consent = Table(
 # Every decision: the policies of a patient.
 Index("consent_of_patient", consent.c.patient_id)
 
+#: Consent documents and resources as they came; policies that were translated from one name it as source.
+consent_document = Table(
+    "consent_document",
+    METADATA,
+    Column("source", Text, primary_key=True),
+    Column("format_code", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("created", Text, nullable=False),
+)
+
 #: Submissions that were answered with Success, to answer a retry alike (same MessageID, same content).
 submission = Table(
     "submission",

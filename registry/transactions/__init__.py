@@ -12,6 +12,7 @@ from registry.transactions import (
     assertions,
     break_glass,
     consent,
+    consent_documents,
     iti18,
     iti42,
     iti44,
@@ -43,6 +44,7 @@ SERVED: tuple[Served[Any, Any], ...] = (
 
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     *consent.SERVED,
+    *consent_documents.SERVED,
     *break_glass.SERVED,
     registrations.SERVED,
     assertions.SERVED,

@@ -27,7 +27,7 @@ from shared.audit import patterns
 from shared.audit.events import SECURITY_CONFIGURATION, AuditEvent, Outcome
 from shared.audit.patterns import Side
 from shared.consent.decision import Action, Resource
-from shared.consent.evaluation import explain
+from shared.consent.evaluation import CLOSED_LIST, Explanation, explain
 from shared.consent.policy import (
     Effect,
     PatientPolicies,
@@ -38,6 +38,7 @@ from shared.consent.policy import (
     new_policy,
     read_policy,
 )
+from shared.consent.sentence import sentence
 from shared.ebrim.model import Code
 from shared.http.problem import BadRequest, Conflict, NotFound
 from shared.rest.message import JsonBody, json_response
@@ -106,8 +107,8 @@ class ExplanationRequest(PoliciesRequest):
 async def policies(unit: Unit, request: PoliciesRequest) -> bytes:
     """The policies of a patient, as services that decide themselves read them."""
     database = unit.parts.database
-    patient = await _patient(unit.parts, request)
-    records, identities = await _of(database, patient)
+    patient = await patient_of(unit.parts, request)
+    records, identities = await policies_of(database, patient)
     now = unit.parts.now()
     # A break that is over decides nothing; it waits for its review here alone.
     records = tuple(one for one in records if one.effect is not Effect.BREAK or one.in_force(now))
@@ -162,7 +163,7 @@ async def set_policy(unit: Unit, request: PolicyRequest) -> dict[str, Any]:
 
 async def remove_policy(unit: Unit, request: RemovalRequest) -> dict[str, str]:
     """Remove the policy."""
-    patient = await _patient(unit.parts, request)
+    patient = await patient_of(unit.parts, request)
     policy_id = request.policy_id
 
     async def done(transaction: Transaction) -> bool | None:
@@ -184,9 +185,9 @@ async def remove_policy(unit: Unit, request: RemovalRequest) -> dict[str, str]:
 async def explanation(unit: Unit, request: ExplanationRequest) -> dict[str, Any]:
     """What would be decided, and by which policy."""
     parts = unit.parts
-    patient = await _patient(parts, request)
+    patient = await patient_of(parts, request)
     subject = Caller(node=unit.caller.node, endpoint=unit.caller.endpoint, user=request.user())
-    policies_given, identities = await _of(parts.database, patient)
+    policies_given, identities = await policies_of(parts.database, patient)
     explained = explain(
         policies_given,
         subject,
@@ -205,16 +206,34 @@ async def explanation(unit: Unit, request: ExplanationRequest) -> dict[str, Any]
         "patient_id": patient.survivor,
         "permitted": explained.decision.permitted,
         "reason": explained.decision.reason,
+        "sentence": _sentence(explained),
         "considered": [
-            {"policy": encode_policy(each.policy), "unmet": list(each.unmet)} for each in explained.considered
+            {
+                "policy": encode_policy(each.policy),
+                "sentence": sentence(each.policy),
+                "unmet": list(each.unmet),
+            }
+            for each in explained.considered
         ],
     }
+
+
+def _sentence(explained: Explanation) -> str:
+    """What decides, in plain words."""
+    reason = explained.decision.reason
+    verdict = "Permitted" if explained.decision.permitted else "Refused"
+    deciding = next((one.policy for one in explained.considered if one.policy.policy_id in reason), None)
+    if deciding is not None:
+        return f"{verdict}, because of this policy: {sentence(deciding)}"
+    if explained.decision == CLOSED_LIST:
+        return f"{verdict}, because policies of the patient name who may, and nobody of these is asking."
+    return f"{verdict}, because no policy of the patient says anything: the default of the domain holds."
 
 
 # --- what they are made of ----------------------------------------------------------------------------
 
 
-async def _patient(parts: Parts, request: PoliciesRequest) -> Patient:
+async def patient_of(parts: Parts, request: PoliciesRequest) -> Patient:
     """The patient that is meant; one that is not known stands for itself."""
     domain = parts.settings.affinity_domain
     patient_id = identities.canonical(request.patient_id, domain)
@@ -225,14 +244,14 @@ async def _patient(parts: Parts, request: PoliciesRequest) -> Patient:
 
 async def known_patient(parts: Parts, request: PoliciesRequest) -> Patient:
     """The patient that is meant, who has to be known where submissions need that."""
-    patient = await _patient(parts, request)
+    patient = await patient_of(parts, request)
     holder = await patients.find_patient(parts.database, patient.survivor)
     if holder is None and parts.settings.patients is PatientPolicy.KNOWN:
         raise NotFound("the patient is not known here; feed the id by ITI-8 first")
     return patient
 
 
-async def _of(reader: Reader, patient: Patient) -> tuple[tuple[Policy, ...], tuple[str, ...]]:
+async def policies_of(reader: Reader, patient: Patient) -> tuple[tuple[Policy, ...], tuple[str, ...]]:
     """The policies of a patient, and the ids that merges made one."""
     consents_of = (await consents.find_given(reader, (patient.survivor,)))[patient.survivor]
     return tuple(map(read_policy, consents_of.policies)), consents_of.identities

@@ -45,7 +45,8 @@ class Subject:
 
 
 class Attributes(NamedTuple):
-    """A document's attributes that policies may read: codes of confidentiality, and of class and type."""
+    """A document's attributes that policies may read: codes of confidentiality, and of class and type, which
+    are spelled `class|value^^scheme` and `type|value^^scheme`."""
 
     confidentiality: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
@@ -224,7 +225,7 @@ def ask(
 
 def _request(subject: Subject, action: Action, document: Attributes) -> dict[str, Any]:
     codes = {code(spelled) for spelled in document.confidentiality}
-    types = {code(spelled) for spelled in document.types}
+    types = {spelling for spelled in document.types for spelling in _types(spelled)}
     return {
         "principal": _CALLER,
         "action": {"type": "Action", "id": action.value},
@@ -237,9 +238,17 @@ def _request(subject: Subject, action: Action, document: Attributes) -> dict[str
             "confidentiality": list(codes),
             "confidentiality_values": list({_value(spelled) for spelled in codes}),
             "home_community": subject.home_community,
-            "types": list(types | {_value(spelled) for spelled in types}),
+            "types": list(types),
         },
     }
+
+
+def _types(spelled: str) -> Iterator[str]:
+    """The forms in which a policy may name a class or type: with its kind and scheme or without."""
+    kind, _, coded = spelled.partition("|")
+    for form in (code(coded), _value(code(coded))):
+        yield form
+        yield f"{kind}|{form}"
 
 
 def _value(spelled: str) -> str:

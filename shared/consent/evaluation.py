@@ -267,8 +267,8 @@ class _Breaks:
 
 def attributes_of(resource: Resource) -> Attributes:
     """What policies may read of a resource."""
-    types = frozenset((resource.class_code, resource.type_code)) - {""}
-    return Attributes(resource.confidentiality, types)
+    coded = (("class", resource.class_code), ("type", resource.type_code))
+    return Attributes(resource.confidentiality, frozenset(f"{kind}|{code}" for kind, code in coded if code))
 
 
 def closes(policy: Policy) -> bool:

@@ -54,10 +54,11 @@ class Policy:
     `users` are `user@issuer`, `home_communities` the homeCommunityIds of users. `confidentiality` is all
     `value^^scheme` or all bare: a permit applies to documents whose codes are all listed, a deny to documents
     that bear a listed one, and to retrievals of what bears none. `document_types` are spelled as roles are:
-    the class or the type code of the document is listed; a deny by them is met by retrievals of what bears
-    none, too. Without `actions` a policy is about queries and retrievals. `valid_from` and `valid_until` are
-    aware and half-open; None is open. A deny that is `absolute` is never overridden. `source` is the consent
-    document or resource that a policy was translated from, with which it stands and falls.
+    the class or the type code of the document is listed, or, of `class|…` and `type|…`, that one; a deny by
+    them is met by retrievals of what bears none, too. Without `actions` a policy is about queries and
+    retrievals. `valid_from` and `valid_until` are aware and half-open; None is open. A deny that is
+    `absolute` is never overridden. `source` is the consent document or resource that it was translated
+    from, with which it stands and falls.
 
     A break gives its user, for a time, what denials that are not absolute keep back; `description` is the
     reason. It is made by `new_break`.

@@ -31,6 +31,7 @@ from shared.rest.fhir import OperationOutcome
 from shared.rest.message import JsonBody
 from shared.rest.served import ServedRest, unrecorded
 from tests.support.certificates import assertion_for, communities
+from tests.support.consents import a_consent, octets
 from tests.support.every_door import House, a_house, form_for
 from tests.support.metadata import PATIENT
 from xdsi.documents import PAGES, served_rest
@@ -52,6 +53,8 @@ QUESTIONS = {
     "&subject_token_type=urn:ietf:params:oauth:token-type:id_token",
     "wado": "requestType=WADO&studyUID=2.25.1&seriesUID=2.25.2&objectUID=2.25.3",
 }
+#: Bodies that are resources.
+BODIES = {"ITI-108": octets(a_consent())}
 FORM = "application/x-www-form-urlencoded"
 TEXT = "2.25.1"
 NONSENSE = b'{"nonsense": '
@@ -70,6 +73,8 @@ def everything() -> Iterator[Route]:
 
 def body_of(served: ServedRest[Any, Any]) -> bytes:
     """A body that can be read, of members that are needed."""
+    if served.number in BODIES:
+        return BODIES[served.number]
     if not isinstance(served.decode, JsonBody):
         return b""
     fields = served.decode.kind.model_fields

@@ -81,6 +81,7 @@ GIVES_NOTHING = {
             "Set consent policy",
             "Remove consent policy",
             "Explain consent",
+            *("Keep consent document", "Withdraw consent", "Preview consent", "ITI-108", "Read Consent"),
             "Break glass",
             "Breaks to review",
             "Sign off break",

@@ -38,6 +38,7 @@ from registry.domain.submission import ObjectClass
 from registry.transactions import (
     break_glass,
     consent,
+    consent_documents,
     iti8,
     iti18,
     iti42,
@@ -462,6 +463,21 @@ def _registry() -> dict[str, Described]:
             None,
             BY_NODE,
             FAILED,
+        ),
+    }
+    described |= {
+        "registry policy set by a consent": lambda: consent_documents._events(
+            "urn:uuid:9", PATIENT, "set by a consent: deny everyone", BY_USER
+        ),
+        "registry consent not withdrawn": _served(
+            consent_documents.SERVED[1],
+            consent_documents.WithdrawalRequest(patient_id=PATIENT, source="urn:uuid:9"),
+            None,
+            BY_USER,
+            FAILED,
+        ),
+        "registry consent not set": _served(
+            consent_documents.SERVED[3], consent_documents.ConsentResource(b"{}"), None, BY_USER, FAILED
         ),
     }
     described |= {

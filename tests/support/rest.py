@@ -10,6 +10,8 @@ from starlette.applications import Starlette
 
 from shared.http.application import application
 from shared.perform import EventRecorder, UnitFactory
+from shared.rest.error_form import ProblemDetails
+from shared.rest.fhir import OperationOutcome
 from shared.rest.served import ServedRest
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
@@ -32,6 +34,7 @@ def rest_app(
         recorder=recorder,
         settings=settings,
         metrics=Metrics("tests"),
+        error_forms=(ProblemDetails(), OperationOutcome()),
     )
     return application(service.routes(served))
 

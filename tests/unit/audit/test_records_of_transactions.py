@@ -49,6 +49,9 @@ def test_every_rest_transaction_that_records_has_a_record(served):
     titles = {
         "Set consent policy": "registry policy set",
         "Remove consent policy": "registry policy not removed",
+        "Keep consent document": "registry policy set by a consent",
+        "Withdraw consent": "registry consent not withdrawn",
+        "Access Consent": "registry consent not set",
         "Break glass": "registry glass not broken",
         "Sign off break": "registry break not signed off",
     }

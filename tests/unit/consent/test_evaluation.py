@@ -119,9 +119,19 @@ def naive_applies(policy: Policy, caller: Caller, action: Action, resource: Reso
         if not (user and naive_bare(user.home_community_id) in ours):
             return False
     if policy.document_types:
-        types = [Code(*each.split("^^")) for each in (resource.class_code, resource.type_code) if each]
+        types = [
+            (kind, Code(*each.split("^^")))
+            for kind, each in (("class", resource.class_code), ("type", resource.type_code))
+            if each
+        ]
         unknown = not types and action is Action.RETRIEVE and policy.effect is not Effect.PERMIT
-        if not unknown and not any(naive_match(each, policy.document_types) for each in types):
+        listed = [
+            naive_match(each, [one.rpartition("|")[2]])
+            for kind, each in types
+            for one in policy.document_types
+            if "|" not in one or one.startswith(kind)
+        ]
+        if not unknown and not any(listed):
             return False
     if not policy.confidentiality:
         return True
@@ -149,6 +159,7 @@ values = st.sampled_from(["A", "B", 'C"];{}', "D\\"])
 schemes = st.sampled_from(["2.999.1", "2.999.2", "urn:oid:2.999.1", "local codes"])
 full = st.tuples(values, schemes).map("^^".join)
 spelled = st.one_of(values, full)
+document_types = st.tuples(st.sampled_from(["", "class|", "type|"]), spelled).map("".join)
 organizations = st.sampled_from(["2.999.7", "urn:oid:2.999.7", "urn:oid:2.999.8", "https://north.example"])
 moments = st.one_of(st.none(), st.sampled_from([NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)]))
 
@@ -183,7 +194,7 @@ def some_policies(draw):
                 organizations=draw(st.lists(organizations, max_size=2)),
                 purposes=draw(st.lists(spelled, max_size=1)),
                 home_communities=draw(st.lists(homes, max_size=1)),
-                document_types=draw(st.lists(spelled, max_size=2)),
+                document_types=draw(st.lists(document_types, max_size=2)),
                 confidentiality=draw(st.one_of(st.lists(values, max_size=2), st.lists(full, max_size=2))),
                 actions=draw(st.lists(st.sampled_from(DISCLOSURES), max_size=2)),
                 valid_from=begins,

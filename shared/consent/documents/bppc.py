@@ -1,0 +1,141 @@
+"""Basic Patient Privacy Consents: a CDA document that acknowledges policies of the domain (ITI TF-1 19).
+
+What a policy OID means stands in a file of the domain; one that is not there is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from shared.consent.documents.translation import Fields, NotTranslatable, Translation
+from shared.consent.policy import PolicyError, new_policy
+from shared.xml import Element, XmlError, parse
+
+FORMAT_CODES: Final = frozenset({"urn:ihe:iti:bppc:2007", "urn:ihe:iti:bppc-sd:2007"})
+SERVICE_EVENT: Final = "1.3.6.1.4.1.19376.1.5.3.1.2.6"
+
+_C: Final = "{urn:hl7-org:v3}"
+_OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
+_TS = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.\d+)?([+-]\d{4})?")
+
+#: What each policy OID of the domain means.
+Meanings = Mapping[str, tuple[Fields, ...]]
+
+
+def read_meanings(path: Path) -> Meanings:
+    """What the policy OIDs of the domain mean: a JSON object of OID to a list of policies.
+
+    Raises
+    ------
+    PolicyError
+        The file cannot be read, or one of them is no policy.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        raise PolicyError(f"{path} is not readable as JSON") from None
+    if not isinstance(content, dict):
+        raise PolicyError(f"{path}: an object of policy OIDs is needed")
+    for oid, policies in content.items():
+        if not _OID.fullmatch(oid) or not isinstance(policies, list) or not policies:
+            raise PolicyError(f"{path}: {oid!r}: an OID, and what it means as a list of policies, are needed")
+        for fields in policies:
+            if not isinstance(fields, dict) or {"valid_from", "valid_until", "patient_id"} & set(fields):
+                raise PolicyError(f"{path}: {oid}: patient and times come from the document")
+            new_policy(**fields, patient_id="1^^^&1.2&ISO")
+    return {oid: tuple(policies) for oid, policies in content.items()}
+
+
+def translated(octets: bytes, meanings: Meanings) -> Translation:
+    """What a BPPC document says.
+
+    Raises
+    ------
+    NotTranslatable
+        Something of it is not understood.
+    """
+    try:
+        root = parse(octets)
+    except XmlError as error:
+        raise NotTranslatable(f"not readable as XML: {error}") from None
+    if root.tag != f"{_C}ClinicalDocument":
+        raise NotTranslatable("the root is not ClinicalDocument of urn:hl7-org:v3")
+    events = [
+        event for event in root.iterfind(f"{_C}documentationOf/{_C}serviceEvent") if _acknowledges(event)
+    ]
+    if not events:
+        raise NotTranslatable(
+            "no serviceEvent acknowledges a policy (template 1.3.6.1.4.1.19376.1.5.3.1.2.6)"
+        )
+    times = {_times(event) for event in events}
+    if len(times) > 1:
+        raise NotTranslatable("the serviceEvents have different times; all policies hold for the same")
+    begins, ends = times.pop()
+    bounds: dict[str, Any] = {"valid_from": begins} | ({"valid_until": ends} if ends else {})
+    policies = tuple({**fields, **bounds} for event in events for fields in _meaning(event, meanings))
+    return Translation(*_patient(root), policies)
+
+
+def _acknowledges(event: Element) -> bool:
+    return any(one.get("root") == SERVICE_EVENT for one in event.findall(f"{_C}templateId"))
+
+
+def _meaning(event: Element, meanings: Meanings) -> tuple[Fields, ...]:
+    oids = [one.get("code", "").removeprefix("urn:oid:") for one in event.findall(f"{_C}code")]
+    if len(oids) != 1 or not oids[0]:
+        raise NotTranslatable("a serviceEvent names one policy in its code")
+    if oids[0] not in meanings:
+        raise NotTranslatable(
+            f"policy {oids[0]} is none of the domain; known are {', '.join(sorted(meanings)) or 'none'}"
+        )
+    return meanings[oids[0]]
+
+
+def _times(event: Element) -> tuple[datetime, datetime | None]:
+    low, high = (event.findall(f"{_C}effectiveTime/{_C}{end}") for end in ("low", "high"))
+    if len(low) != 1 or not low[0].get("value") or len(high) > 1:
+        raise NotTranslatable("a serviceEvent has one effectiveTime with low, and at most one high")
+    begins, _ = _moment(low[0].get("value", ""))
+    # An end is told as an interval as fine as it is written: a day ends when it is over.
+    ends = _moment(high[0].get("value", ""))[1] if high and high[0].get("value") else None
+    if high and ends is None and not high[0].get("nullFlavor"):
+        raise NotTranslatable("effectiveTime high is neither a time nor null")
+    if ends is not None and ends <= begins:
+        raise NotTranslatable("effectiveTime ends before it begins")
+    return begins, ends
+
+
+def _moment(text: str) -> tuple[datetime, datetime]:
+    """Beginning and end of a time as HL7 writes it."""
+    matched = _TS.fullmatch(text)
+    try:
+        if matched is None:
+            raise ValueError
+        numbers = [int(part) for part in matched.groups()[:6] if part]
+        zone = UTC
+        if sign := matched[7]:
+            minutes = int(sign[1:3]) * 60 + int(sign[3:])
+            zone = timezone(timedelta(minutes=minutes if sign[0] == "+" else -minutes))
+        begins = datetime(*(numbers + [1] * (3 - len(numbers))), tzinfo=zone)  # type: ignore[misc,arg-type]
+        units = ("days", "hours", "minutes", "seconds")
+        if len(numbers) < 3:
+            year, month = begins.year + (len(numbers) == 1 or begins.month == 12), begins.month % 12 + 1
+            ends = begins.replace(year=year, month=begins.month if len(numbers) == 1 else month)
+        else:
+            ends = begins + timedelta(**{units[len(numbers) - 3]: 1})
+    except (ValueError, OverflowError):
+        raise NotTranslatable("a time of a serviceEvent is not written as HL7 does (20300504)") from None
+    return begins.astimezone(UTC), ends.astimezone(UTC)
+
+
+def _patient(root: Element) -> tuple[str, str]:
+    ids = root.findall(f"{_C}recordTarget/{_C}patientRole/{_C}id")
+    whole = [(one.get("root", ""), one.get("extension", "")) for one in ids]
+    if len(root.findall(f"{_C}recordTarget")) != 1 or len(whole) != 1 or not all(whole[0]):
+        raise NotTranslatable("recordTarget names one patient by one id with root and extension")
+    return whole[0]
