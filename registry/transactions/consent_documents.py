@@ -14,10 +14,10 @@ from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from registry.domain.visibility import resource
 from registry.store import consents, patients
@@ -32,7 +32,7 @@ from shared.consent.documents.translation import NotTranslatable, Translation
 from shared.consent.policy import Effect, Policy, PolicyError, encode_policy, new_policy, read_policy
 from shared.consent.preview import Counted, previewed
 from shared.consent.sentence import sentence
-from shared.ebrim.identifiers import CX
+from shared.ebrim.identifiers import CX, is_uuid
 from shared.http.problem import BadRequest, Conflict, NotFound, Unprocessable
 from shared.rest.fhir import FHIR_JSON, Issue, OperationOutcome, check_format, json_octets
 from shared.rest.message import HttpRequest, HttpResponse, JsonBody, json_response
@@ -45,13 +45,24 @@ MOST_BYTES: Final = 1024 * 1024
 FHIR_CONSENT: Final = "https://profiles.ihe.net/ITI/PCF/StructureDefinition/IHE.PCF.consentBasic"
 
 
+def _decoded(text: object) -> bytes:
+    """What `text` says in base64; raises ValueError where it is none."""
+    if not isinstance(text, str) or not text or len(text) > MOST_BYTES * 4 // 3 + 4:
+        raise ValueError(f"base64 of at most {MOST_BYTES} bytes is needed")
+    return b64decode(text, validate=True)
+
+
+#: Octets that come as base64.
+Base64 = Annotated[bytes, PlainValidator(_decoded, json_schema_input_type=str)]
+
+
 class DocumentRequest(BaseModel):
     """A consent document by its format code, in base64; `replaces` is the source of the one before."""
 
     model_config = ConfigDict(extra="forbid")
 
     format_code: str = Field(min_length=1, max_length=256)
-    document: str = Field(min_length=1, max_length=MOST_BYTES * 4 // 3 + 4)
+    document: Base64
     replaces: str = Field("", max_length=256)
 
 
@@ -67,7 +78,7 @@ class PreviewRequest(PoliciesRequest):
     model_config = ConfigDict(extra="allow")
 
     format_code: str = ""
-    document: str = ""
+    document: Base64 = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ class KeptConsent:
 
 async def keep(unit: Unit, request: DocumentRequest) -> dict[str, Any]:
     """Keep a document, and the policies that it comes to."""
-    content = _octets(request.document)
+    content = request.document
     translation = translated(unit.parts, request.format_code, content)
     source = uuid4().urn
     policies = await _kept(unit, translation, request.format_code, content, source, request.replaces)
@@ -200,13 +211,6 @@ def translated(parts: Parts, format_code: str, content: bytes) -> Translation:
     raise NotTranslatable(f"format_code: {format_code[:200]} is none of a consent; these are {names}")
 
 
-def _octets(text: str) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except ValueError:
-        raise BadRequest("document: base64 is needed") from None
-
-
 # --- to look first ------------------------------------------------------------------------------------
 
 
@@ -222,7 +226,7 @@ async def preview(unit: Unit, request: PreviewRequest) -> dict[str, Any]:
     if request.format_code:
         if fields:
             raise BadRequest("a policy or a document is previewed, not both")
-        translation = translated(parts, request.format_code, _octets(request.document))
+        translation = translated(parts, request.format_code, request.document)
         new = translation.made(patient_id=patient.patient_id, source="urn:preview")
     else:
         new = (new_policy(**{"effect": None, **fields}, patient_id=patient.patient_id),)
@@ -261,10 +265,10 @@ async def decode_resource(request: HttpRequest) -> ConsentResource:
 async def decode_id(request: HttpRequest) -> UUID:
     """The id in the address."""
     check_format(request)
-    try:
-        return UUID(request.parameters["id"])
-    except ValueError:
-        raise NotFound("there is no Consent of this id") from None
+    identifier = request.parameters["id"]
+    if not is_uuid(f"urn:uuid:{identifier}"):
+        raise NotFound("there is no Consent of this id")
+    return UUID(identifier)
 
 
 def encode_created(consent: KeptConsent) -> HttpResponse:

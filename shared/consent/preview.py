@@ -37,16 +37,16 @@ class Preview:
     """One person, by what policies ask for, and how many documents are found and opened now and then."""
 
     person: Mapping[str, str]
-    found: tuple[int, int]
-    opened: tuple[int, int]
+    finds: tuple[int, int]
+    opens: tuple[int, int]
 
     def told(self, number: int) -> dict[str, Any]:
         """As JSON; of `number` documents in all."""
         return {
             "person": dict(self.person),
             "documents": number,
-            "find": {"now": self.found[0], "then": self.found[1]},
-            "open": {"now": self.opened[0], "then": self.opened[1]},
+            "find": {"now": self.finds[0], "then": self.finds[1]},
+            "open": {"now": self.opens[0], "then": self.opens[1]},
         }
 
 
