@@ -35,6 +35,7 @@ from shared.pages.forms import Forms
 from shared.pages.handles import Handles
 from shared.pages.headers import as_site
 from shared.pages.page import ErrorPage
+from shared.pages.provider import provider_of
 from shared.pages.session_cookie import SessionCookie
 from shared.pages.session_end import SessionEnd
 from shared.pages.sessions import Sessions
@@ -139,8 +140,14 @@ class AuditRepository:
         """The wing for people at browsers."""
         forms = Forms()
         reception = Reception(authenticator, self._refusals, self._settings.endpoint)
+        provider = provider_of(self._settings.sign_in, self._settings)
         of_pages = PageParts(
-            service=parts, reception=reception, sessions=self.sessions, forms=forms, templates=TEMPLATES
+            provider=provider,
+            service=parts,
+            reception=reception,
+            sessions=self.sessions,
+            forms=forms,
+            templates=TEMPLATES,
         )
         return RestService(
             unit=partial(PageUnit, of_pages),
@@ -149,7 +156,7 @@ class AuditRepository:
             settings=self._settings,
             metrics=metrics,
             schemes=(SessionCookie(self.sessions), NodeAlone()),
-            error_forms=(ErrorPage(TEMPLATES, forms, self.sessions),),
+            error_forms=(ErrorPage(TEMPLATES, forms, self.sessions, provider),),
         )
 
     async def start(self) -> None:

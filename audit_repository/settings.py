@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.settings import ServiceSettings
+from shared.settings import ServiceSettings, SignInSettings
 from shared.settings.kinds import Bytes, CodeWithScheme, Port, RelayUrl, Seconds
 
 
@@ -16,6 +16,7 @@ class AuditRepositorySettings(ServiceSettings):
     service: ClassVar[str] = "audit_repository"
 
     port: Port = Field(8050, description="port to listen on; 0 takes a free one")
+    sign_in: SignInSettings = SignInSettings()
     syslog_port: Port = Field(
         6514,
         description="port for syslog over TLS; plain TCP, on loopback, without TLS",

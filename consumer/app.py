@@ -22,6 +22,7 @@ from shared.http.raw_asgi import App
 from shared.pages.forms import Forms
 from shared.pages.handles import Handles
 from shared.pages.headers import as_site
+from shared.pages.provider import provider_of
 from shared.pages.session_cookie import SessionCookie
 from shared.pages.session_end import SessionEnd
 from shared.pages.sessions import Sessions
@@ -75,7 +76,9 @@ class Consumer:
             schemes=(FrontToken(tokens=self.reading_room.tokens, sessions=self.sessions),),
         )
         forms = Forms()
+        provider = provider_of(parts.settings.sign_in, parts.settings)
         of_pages = PageParts(
+            provider=provider,
             workplace=workplace,
             reception=reception,
             sessions=self.sessions,
@@ -85,7 +88,7 @@ class Consumer:
         people = wing(
             unit=partial(PageUnit, of_pages),
             schemes=(SessionCookie(self.sessions), NodeAlone()),
-            error_forms=(ErrorPage(TEMPLATES, forms, self.sessions),),
+            error_forms=(ErrorPage(TEMPLATES, forms, self.sessions, provider),),
         )
         return application(
             [

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.settings import HttpUrl, ServiceSettings
+from shared.settings import HttpUrl, ServiceSettings, SignInSettings
 from shared.settings.kinds import Bytes, Oid, Origin, Port, Seconds
 
 
@@ -17,6 +17,7 @@ class ConsumerSettings(ServiceSettings):
     service: ClassVar[str] = "consumer"
 
     port: Port = Field(8040, description="port to listen on; 0 takes a free one")
+    sign_in: SignInSettings = SignInSettings()
     repositories: dict[Oid, HttpUrl] = Field(
         default_factory=dict,
         examples=[{"2.999.1.2": "https://repository.example/iti43"}],

@@ -43,7 +43,7 @@ class IdentitySettings(ServiceSettings):
         "the community's",
     )
     lifetime_seconds: Seconds = Field(
-        300.0, gt=0, le=3600, description="how long assertions and access tokens are valid"
+        600.0, gt=0, le=3600, description="how long assertions and access tokens are valid"
     )
     purposes: tuple[CodeWithScheme, ...] = Field(
         ("TREAT^^2.16.840.1.113883.5.8",), description="purposes of use that whoever is known may name"

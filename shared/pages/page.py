@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from shared.http.problem import HttpProblem
 from shared.pages.browser import Browser
 from shared.pages.forms import Forms
+from shared.pages.provider import Provider
 from shared.pages.session_cookie import SessionCookie
 from shared.pages.sessions import Sessions
 from shared.pages.template import Templates
@@ -46,6 +47,7 @@ class PageParts:
     sessions: Sessions
     forms: Forms
     templates: Templates
+    provider: Provider | None = None
 
 
 Parts = TypeVar("Parts", bound=PageParts)
@@ -73,8 +75,11 @@ class ErrorPage:
     media_type: ClassVar[str] = HTML
     schema: ClassVar[Mapping[str, Any]] = {"type": "string", "description": "a page that says what is wrong"}
 
-    def __init__(self, templates: Templates, forms: Forms, sessions: Sessions) -> None:
+    def __init__(
+        self, templates: Templates, forms: Forms, sessions: Sessions, provider: Provider | None = None
+    ) -> None:
         self._templates = templates
+        self._provider = provider
         self._forms = forms
         self._sessions = sessions
 
@@ -90,7 +95,7 @@ class ErrorPage:
     def template_of(self, problem: HttpProblem) -> tuple[str, dict[str, Any]]:
         """The template by which a problem is told, and its values; a service may have further ones."""
         if isinstance(problem, SignInNeeded):
-            return "sign_in.html", {"reason": problem.detail}
+            return "sign_in.html", {"reason": problem.detail, "provider": self._provider}
         title = _TITLES.get(problem.status, problem.status.phrase)
         return "problem.html", {"title": title, "detail": problem.detail}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 
 from lxml import etree
@@ -58,6 +59,16 @@ class Reception:
         self._authenticator = authenticator
         self._refusals = refusals
         self._endpoint = endpoint
+
+    async def believed(self, proof: Awaitable[bytes], node: Node, *, door: str) -> bytes:
+        """The assertion that `proof` comes to, of who signed in elsewhere; raises `SignInNeeded`."""
+        return await proved(
+            proof,
+            node,
+            refusals=self._refusals,
+            refusal=lambda fault: SignInNeeded(fault.reason),
+            door=door,
+        )
 
     async def admit(self, node: Node, assertion: bytes, *, door: str) -> Visitor:
         """The visitor who came from `node` with `assertion`, an XML document.

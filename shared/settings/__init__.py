@@ -15,6 +15,7 @@ from shared.settings.loopback import is_loopback
 from shared.settings.names import PREFIX, SEPARATOR, nested
 from shared.settings.rights import RightsSettings
 from shared.settings.service import LogLevel, PatientPolicy, ServiceSettings, XuaMode
+from shared.settings.sign_in import SignInSettings
 from shared.settings.storage import S3Settings, StorageSettings
 from shared.settings.tls import Revocation, TlsSettings
 from shared.settings.token import TokenSettings
@@ -38,6 +39,7 @@ __all__ = [
     "S3Settings",
     "ServiceSettings",
     "SettingsError",
+    "SignInSettings",
     "StorageSettings",
     "TlsSettings",
     "TokenSettings",

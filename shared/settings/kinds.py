@@ -169,14 +169,17 @@ def _host(text: str) -> str:
     raise ValueError("is no host; write an address, 127.0.0.1 or ::1, or a name, without scheme and port")
 
 
-def _key_set_place(text: str) -> str:
-    if "://" not in text:
-        return text
+def site_url(text: str) -> str:
+    """`text`, which is an https URL, or one of http on this machine; raises ValueError when it is not."""
     with suppress(ValueError):
         parts = urlsplit(http_url(text))
         if parts.scheme == "https" or is_loopback(parts.hostname or ""):
             return text
-    raise ValueError("is neither a file nor an https URL; write one of them (http on this machine alone)")
+    raise ValueError("is no https URL; write https://host/path (http on this machine alone)")
+
+
+def _key_set_place(text: str) -> str:
+    return text if "://" not in text else site_url(text)
 
 
 def _network(text: str) -> str:
@@ -215,6 +218,8 @@ HomeCommunityId = Annotated[str, AfterValidator(_home_community_id), Spelling("u
 Uri = Annotated[str, AfterValidator(_uri), Spelling("urn:oid:2.999.1.2")]
 #: As it stands in assertions: a URI as a rule, and a DN in the field.
 Issuer = Annotated[str, AfterValidator(_issuer), Spelling("urn:oid:2.999.1.5")]
+#: Of a site that nobody on the way may play.
+SiteUrl = Annotated[str, AfterValidator(site_url), Spelling("https://login.example")]
 #: A file, or where an issuer shows its keys.
 KeySetPlace = Annotated[str, AfterValidator(_key_set_place), Spelling("https://login.example/jwks")]
 Host = Annotated[str, AfterValidator(_host), Spelling("127.0.0.1")]

@@ -235,6 +235,7 @@ def test_what_needs_no_right_is_the_way_in_or_a_description():
         "GET /fhir/metadata",
         "GET /jwks",
         "GET /sign-in",
+        "GET /sign-in/begin",
         "GET /style.css",
         "POST /sign-out",
     }

@@ -107,7 +107,11 @@ GIVES_NOTHING = {
         OF_THE_TRAIL,
     ),
     **dict.fromkeys(
-        ("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"), OF_FORMS
+        (
+            *("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"),
+            *("Sign-in at a provider", "Return from a provider"),
+        ),
+        OF_FORMS,
     ),
     **dict.fromkeys(
         (
