@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from consumer.pages import search, study
+from consumer.pages import emergency, search, study
 from shared.pages import sign_in, style
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
@@ -14,6 +14,7 @@ __all__ = ["SERVED_REST"]
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     *search.SERVED,
     *study.SERVED,
+    *emergency.SERVED,
     *sign_in.served(Right.ASK),
     style.SERVED,
 )

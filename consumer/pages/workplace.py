@@ -12,6 +12,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import uuid4
 
 from consumer.domain.studies import Criteria, FoundStudy
@@ -26,6 +27,7 @@ from consumer.domain.study import (
 from consumer.front.problems import NOT_FOUND, asking, of_errors
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.pages.handle_kind import HandleKind
+from consumer.transactions import break_glass
 from consumer.unit import Parts
 from shared.dicom.kos import Manifest
 from shared.ebrim.model import DocumentEntry
@@ -157,6 +159,14 @@ class Workplace:
             study.repository_unique_id,
             study.home_community_id,
         )
+
+    # -- an emergency
+
+    async def break_glass(self, visitor: Visitor, patient_id: str, reason: str) -> datetime:
+        """See for a time what policies of a patient keep back; until when."""
+        unit = self._parts.unit(visitor.user, lambda: visitor.assertion)
+        async with asking(REGISTRY, self._parts.settings.answer_seconds):
+            return await break_glass.declare(unit, patient_id, reason)
 
     # -- open
 
