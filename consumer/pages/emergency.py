@@ -30,11 +30,11 @@ class Emergency(FormFields):
 
 async def form(unit: PageUnit, browser: Browser) -> Page:
     """Give the form."""
-    return await unit.page("emergency.html", browser)
+    return await unit.page("emergency.html", browser, until=None)
 
 
 @of_our_pages
-async def declare(unit: PageUnit, sent: SentForm[Emergency]) -> Page:
+async def declare(unit: PageUnit, filled: SentForm[Emergency]) -> Page:
     """Break the glass at the registry, and say until when.
 
     Raises
@@ -44,16 +44,16 @@ async def declare(unit: PageUnit, sent: SentForm[Emergency]) -> Page:
     HttpProblem
         The registry does not allow it, or cannot be asked.
     """
-    workplace, reason = unit.parts.workplace, sent.fields.reason.strip()
+    workplace, reason = unit.parts.workplace, filled.fields.reason.strip()
     if not reason:
         raise Unprocessable("say why it is needed; the reason is read by whoever reviews it")
     try:
-        criteria = Criteria.of(sent.fields.patient_id, affinity_domain=workplace.affinity_domain)
+        criteria = Criteria.of(filled.fields.patient_id, affinity_domain=workplace.affinity_domain)
     except WrongCriterion as error:
         raise Unprocessable(f"please {error.text}") from None
     until = await workplace.break_glass(unit.visitor, criteria.patient_id, reason)
     handle = workplace.search_handle(unit.visitor, criteria)
-    return await unit.page("emergency.html", sent.browser, until=until, search=f"/searches/{handle}")
+    return await unit.page("emergency.html", filled.browser, until=until, search=f"/searches/{handle}")
 
 
 SERVED = (

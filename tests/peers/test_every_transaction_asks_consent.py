@@ -100,6 +100,7 @@ GIVES_NOTHING = {
     **dict.fromkeys(
         (
             *("Search the trail", "Record as received", "Verify the trail", "Gaps in the trail"),
+            *("Export of the trail", "Holds of the trail", "Place a hold", "Release a hold"),
             *("ITI-20", "ITI-81", "ITI-82", "Read AuditEvent", "Retrieve own AuditEvents", "Capabilities"),
             *("Entrance", "Questions", "Patient", "Accesses of a patient", "Accesses of a patient as CSV"),
             *("Records", "Record", "Gaps", "Own data"),
@@ -110,6 +111,7 @@ GIVES_NOTHING = {
         (
             *("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"),
             *("Sign-in at a provider", "Return from a provider"),
+            *("Emergency form", "Emergency"),
         ),
         OF_FORMS,
     ),
