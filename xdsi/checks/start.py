@@ -98,6 +98,21 @@ def _assertions(settings: ServiceSettings) -> None:
     AssertionVerifier(settings.assertion, settings.audience, settings.home_community_id)
 
 
+def _tokens(settings: ServiceSettings) -> None:
+    if settings.token.issuers:
+        from shared.security.key_sets import KeySets
+
+        KeySets(settings.token.issuers, settings.tls)
+
+
+def _providers(settings: Any) -> None:
+    if settings.providers:
+        from shared.security.key_sets import KeySets
+
+        places = {issuer: provider.keys for issuer, provider in settings.providers.items()}
+        KeySets(places, settings.tls, setting="XDSI_IDENTITY__PROVIDERS")
+
+
 def _issuer(settings: ServiceSettings) -> None:
     from shared.security.issuer import AssertionIssuer
 
@@ -217,6 +232,7 @@ _EVERYWHERE: Mapping[str, Callable[[ServiceSettings], None]] = {
     "certificates": _tls,
     "nodes": _nodes,
     "assertions": _assertions,
+    "tokens": _tokens,
     "assertion-provider": _issuer,
 }
 _OF_SERVICE: Mapping[Service, Mapping[str, Callable[[Any], None]]] = {
@@ -237,7 +253,7 @@ _OF_SERVICE: Mapping[Service, Mapping[str, Callable[[Any], None]]] = {
     },
     Service.CONSUMER: {"trail": _trail},
     Service.GATEWAY: {"trail": _trail, "gateways": _gateways, "patient-links": _links},
-    Service.IDENTITY: {"trail": _trail},
+    Service.IDENTITY: {"trail": _trail, "providers": _providers},
     Service.CONFORMANCE: {"trail": _trail},
     Service.AUDIT_REPOSITORY: {"sources": _sources, "signing-key": _signing_key, "relay": _relay},
 }

@@ -15,9 +15,9 @@ from shared.security.authenticator import Authenticator
 from shared.security.caller import Node
 from shared.settings import ServiceSettings
 from tests.support.certificates import communities
-from tests.support.identity import DR_ROE, ROLE, exchange, id_token, identity_service
+from tests.support.identity import DR_ROE, ROLE, exchange, id_token, identity_service, settings_of
 from tests.support.metadata import PATIENT
-from tests.support.tokens import ISSUER, OTHER_ISSUER, key_of, token_of
+from tests.support.tokens import ISSUER, OTHER_ISSUER, key_of, key_set, token_of
 
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 NORTH = communities()[0]
@@ -102,6 +102,22 @@ async def test_a_sign_in_that_is_not_believed_gets_nothing_and_is_recorded(tmp_p
     assert wrong == {}
     assert any(b'csd-code="110122"' in record for record in records)
     assert sum(b'csd-code="ITI-71"' in record for record in records) == len(REFUSED)
+
+
+async def test_a_provider_speaks_for_its_own_clients_alone(tmp_path: Path):
+    """Whoever is a client of two providers is another one at each."""
+    keys = tmp_path / "other.json"
+    keys.write_bytes(key_set(key_of(OTHER_ISSUER)))
+    providers = settings_of(tmp_path)["providers"] | {
+        OTHER_ISSUER: {"keys": str(keys), "client_ids": ["other-pages"]}
+    }
+    async with identity_service(tmp_path, providers=providers) as stand:
+        login = {"issuer": OTHER_ISSUER, "subject": "2440"}
+        await stand.http.post("/people/set", json=DR_ROE | {"logins": [*DR_ROE["logins"], login]})
+        own = await stand.http.post("/token", data=exchange(id_token(iss=OTHER_ISSUER, aud="other-pages")))
+        wrong = await stand.http.post("/token", data=exchange(id_token(iss=OTHER_ISSUER)))
+
+    assert (own.status_code, wrong.status_code) == (200, 400)
 
 
 async def test_who_is_disabled_gets_nothing_from_then_on(tmp_path: Path):

@@ -225,6 +225,7 @@ FILES = (
     of_file(
         "ASSERTION__ISSUERS", "rubbish", "PEM certificate", "assertions", form='{"urn:oid:2.999.5": "{}"}'
     ),
+    of_file("TOKEN__ISSUERS", "rubbish", "JWK Set", "tokens", form='{"https://login.example": "{}"}'),
     Planted("an issuer's weak key", _weak_issuer, "XDSI_ASSERTION__ISSUERS", "key", "assertions"),
     Planted(
         "a provider by halves",
