@@ -16,7 +16,7 @@ from conformance.plans.catalogue import PACKS, probes
 from conformance.plans.probe import Probe, Verdict
 from conformance.plans.run import Run, chosen, run
 from conformance.plans.stand import Target
-from conformance.reports.data import as_json, differences
+from conformance.reports.data import Difference, as_json, differences
 from conformance.reports.junit import junit
 from conformance.reports.page import page
 from conformance.reports.terminal import line, lines
@@ -106,14 +106,14 @@ def command(
         )
     with system as judged:
         outcome = _run(selected, judged, place)
-    _write(outcome, junit_file, html_file, json_file)
+    changes = differences(earlier, as_json(outcome)) if earlier is not None else ()
+    _write(outcome, changes, junit_file, html_file, json_file)
     for text in lines(outcome):
         typer.echo(text)
-    if earlier is not None:
-        for one in differences(earlier, as_json(outcome)):
-            typer.echo(
-                f"{one.id}: {one.before or 'not asked'} before, {one.after or 'not asked'} now: {one.reason}"
-            )
+    for one in changes:
+        typer.echo(
+            f"{one.id}: {one.before or 'not asked'} before, {one.after or 'not asked'} now: {one.reason}"
+        )
     if not outcome.passed:
         raise typer.Exit(1)
 
@@ -125,11 +125,17 @@ def _run(selected: Sequence[Probe], target: Target, place: Path) -> Run:
     return run(selected, target, place, report=report)
 
 
-def _write(outcome: Run, junit_file: Path | None, html_file: Path | None, json_file: Path | None) -> None:
+def _write(
+    outcome: Run,
+    changes: Sequence[Difference],
+    junit_file: Path | None,
+    html_file: Path | None,
+    json_file: Path | None,
+) -> None:
     if junit_file:
         junit_file.write_bytes(junit(outcome))
     if html_file:
-        html_file.write_text(page(outcome), "utf-8")
+        html_file.write_text(page(outcome, changes), "utf-8")
     if json_file:
         json_file.write_text(json.dumps(as_json(outcome), indent=2), "utf-8")
 

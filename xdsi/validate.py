@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from conformance.findings import Finding, Report, Severity
+from conformance.reports.findings import findings_page
 from conformance.validation import validate, validate_endpoint, validate_together
 from xdsi.failures import WrongUsage
 from xdsi.options import AsJson
@@ -29,6 +30,7 @@ def command(
         ),
     ],
     as_json: AsJson = False,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write one HTML file, too.")] = None,
 ) -> None:
     """Judge files by their standards: manifests, messages, metadata, audit records, assertions and more.
 
@@ -49,6 +51,8 @@ def command(
     named_files = [Path(file) for file in files if "://" not in file]
     if len(named_files) > 1 and (together := validate_together(named_files)) is not None:
         reports.append(together)
+    if html_file:
+        html_file.write_text(findings_page(reports), "utf-8")
     if as_json:
         typer.echo(json.dumps([report.as_json() for report in reports], indent=2, ensure_ascii=False))
     else:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from conformance.findings import Finding
+
 #: Asks a system: it is given the stand, and raises when the requirement is not met.
 Ask = Callable[[Any], None]
 
@@ -59,13 +61,14 @@ class Exchanged:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one probe, and why."""
+    """What became of one probe, and why; `findings` are errors that the validators see in what came."""
 
     probe: Probe
     outcome: Outcome
     reason: str = ""
     seconds: float = 0.0
     exchanges: tuple[Exchanged, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(slots=True)

@@ -11,8 +11,10 @@ from pathlib import Path
 from lxml.etree import LxmlError
 from pydicom.errors import InvalidDicomError
 
-from conformance.plans.probe import NotOffered, Outcome, Probe, Unmet, Verdict
+from conformance.findings import Finding, Severity
+from conformance.plans.probe import Exchanged, NotOffered, Outcome, Probe, Unmet, Verdict
 from conformance.plans.stand import Stand, Target, Unreached
+from conformance.validation import judge
 from shared.attempts import attempted
 
 # What reading raises where something else stands than what the requirement asks for.
@@ -75,7 +77,18 @@ def judged(probe: Probe, stand: Stand) -> Verdict:
     clock = time.perf_counter()
     with stand.of_probe(probe.id):
         outcome, reason = _asked(probe, stand)
-        return Verdict(probe, outcome, reason, time.perf_counter() - clock, tuple(stand.exchanges))
+        seconds, exchanges = time.perf_counter() - clock, tuple(stand.exchanges)
+    findings = tuple(_errors(stand.folder, exchanges))
+    return Verdict(probe, outcome, reason, seconds, exchanges, findings)
+
+
+def _errors(folder: Path, exchanges: Iterable[Exchanged]) -> Iterator[Finding]:
+    """What the validators find wrong with answers over HTTP, whatever the probe looked at."""
+    for exchange in exchanges:
+        answer = (folder / exchange.answer).read_bytes()
+        if answer.startswith(b"HTTP/"):
+            findings = judge(answer, exchange.answer).findings
+            yield from (one for one in findings if one.severity is Severity.ERROR)
 
 
 def _asked(probe: Probe, stand: Stand) -> tuple[Outcome, str]:

@@ -158,13 +158,16 @@ class Stand:
         self, method: str, url: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
         """One HTTP exchange, kept as files; it goes to no other host than one of the target's."""
-        request = self._http.build_request(method, url, content=body, headers=dict(headers or {}))
+        try:
+            request = self._http.build_request(method, url, content=body, headers=dict(headers or {}))
+        except httpx2.InvalidURL:
+            raise Unmet("an address of the system is none") from None
         self._check(request.url)
         answer, content = None, b""
         try:
             answer = self._http.send(request, stream=True)
             content = _content(answer)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except httpx2.HTTPError as error:
             self._kept(request, None, b"")
             raise Unreached(f"{url}: {str(error) or type(error).__name__}") from None
         finally:

@@ -39,6 +39,10 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
         "exchanges": [
             {"title": one.title, "request": one.request, "answer": one.answer} for one in verdict.exchanges
         ],
+        "findings": [
+            {name: str(getattr(one, name)) for name in ("id", "clause", "place", "wrong", "right", "value")}
+            for one in verdict.findings
+        ],
     }
 
 

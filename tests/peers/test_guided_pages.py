@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from conformance.corpus import manifests, metadata
+from conformance.plans.catalogue import probes
+from conformance.plans.run import chosen, run
+from conformance.plans.stand import Target
+from conformance.reports.data import as_json, differences
+from conformance.reports.findings import findings_page
+from conformance.reports.page import page
 from conformance.simulators.scripts import RIGHT, Cast
 from conformance.simulators.server import http_simulator
 from conformance.simulators.world import World
+from conformance.validation import judge
 from tests.support import chromium
 from tests.support.chromium import Tab, browser
 from tests.support.conformance import conformance_served
@@ -105,3 +113,29 @@ async def test_a_gateway_and_a_consumer_are_tested_by_keyboard_and_axe_finds_not
             assert await asyncio.to_thread(walked) == []
     if chromium.axe_source() is None:
         pytest.skip("axe-core is not here (npm install axe-core): walked, and not judged by it")
+
+
+async def test_reports_are_one_file_each_and_axe_finds_nothing(tmp_path: Path):
+    with http_simulator(Cast(World("2.999.1"), {"registry": RIGHT}).handle) as simulator:
+        target = Target(endpoints={"registry": f"{simulator.url}/xds/registry"}, domain="2.999.1")
+        outcome = run(chosen(probes(), ["REG-SOAP", "REG-42-20"]), target, tmp_path / "run")
+    assert not outcome.passed
+    earlier = as_json(outcome)
+    earlier["verdicts"][0]["outcome"] = "undecided"
+    examples = [
+        judge(one.octets, one.name) for one in list(metadata.examples())[:4] + list(manifests.examples())[:4]
+    ]
+    (tmp_path / "run.html").write_text(page(outcome, differences(earlier, as_json(outcome))), "utf-8")
+    (tmp_path / "findings.html").write_text(findings_page(examples), "utf-8")
+
+    def looked() -> list[str]:
+        wrong = []
+        with browser(tmp_path / "profile") as tab:
+            for name in ("run", "findings"):
+                tab.open((tmp_path / f"{name}.html").as_uri())
+                tab.evaluate("document.querySelectorAll('details').forEach((one, n) => one.open = n < 3)")
+                wrong += looked_at(tab, name, tmp_path)
+                wrong += tab.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
+            return [*wrong, *tab.refusals]
+
+    assert await asyncio.to_thread(looked) == []

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from conformance.plans.metadata import a_submission, an_entry, without
 from conformance.plans.probe import NotOffered, Outcome, Plan, Probe, Unmet, Verdict, expect
 from conformance.plans.run import Run, chosen, run
 from conformance.plans.stand import Stand, Target
-from conformance.reports.data import as_json, differences
+from conformance.reports.data import Difference, as_json, differences
 from conformance.reports.junit import junit
 from conformance.reports.page import page
 from conformance.reports.terminal import lines
+from conformance.simulators.server import HttpAnswer, http_simulator
+from conformance.validation import judge
 
 PROBES = list(probes())
 
@@ -242,10 +245,55 @@ def test_junit_counts_what_failed_and_what_was_skipped(outcome: Run):
 
 def test_the_page_needs_nothing_else_and_shows_what_failed(outcome: Run):
     text = page(outcome)
-    assert "http" not in text.replace("http://x", "")
+    assert "http" not in text.replace("http://x", "").replace("http-equiv", "")
+    assert "default-src 'none'" in text
     assert "sent &amp; &lt;b&gt;" in text
     assert "a &lt;b&gt; &amp; a" in text
     assert text.count("<tr id=") == 3
+
+
+def test_the_page_shows_what_is_otherwise_than_before_and_what_validators_find(outcome: Run):
+    (finding, *_) = judge(b"hello", "answer").findings
+    verdicts = (replace(outcome.verdicts[0], findings=(finding,)), *outcome.verdicts[1:])
+    changed = replace(outcome, verdicts=verdicts)
+    text = page(changed, (Difference("A-1-01", "failed", "passed", ""),))
+
+    assert '<a href="#A-1-01">A-1-01</a></th><td>failed</td><td>passed</td>' in text
+    assert finding.id in text
+    assert as_json(changed)["verdicts"][0]["findings"][0]["id"] == finding.id
+
+
+def test_what_came_is_judged_by_the_validators_whatever_the_probe_looks_at(tmp_path: Path):
+    plan = Plan("registry")
+
+    @plan.requires("A-2-01", "ITI TF-2 3.18")
+    def _(stand: Stand) -> None:
+        """Something is answered."""
+        stand.http("GET", f"{stand.endpoint('registry')}/x")
+
+    wrong = HttpAnswer(b"<s:Envelope xmlns:s='urn:none'/>", "application/soap+xml")
+    with http_simulator(lambda _: wrong) as simulator:
+        ran = run(plan, Target(endpoints={"registry": simulator.url}), tmp_path)
+
+    (verdict,) = ran.verdicts
+    assert verdict.outcome is Outcome.PASSED
+    assert verdict.findings
+
+
+def test_no_answer_leads_to_a_host_that_was_not_named(tmp_path: Path):
+    plan = Plan("registry")
+
+    @plan.requires("A-3-01", "ITI TF-2 3.18")
+    def _(stand: Stand) -> None:
+        """Who follows goes elsewhere."""
+        stand.http("GET", stand.endpoint("registry") + "@127.0.0.2:1/")
+
+    with http_simulator(lambda _: HttpAnswer()) as simulator:
+        (verdict,) = run(plan, Target(endpoints={"registry": simulator.url}), tmp_path).verdicts
+
+    assert verdict.outcome is Outcome.FAILED
+    assert "none of the system's" in verdict.reason
+    assert not simulator.requests
 
 
 def test_json_tells_two_runs_apart(outcome: Run):

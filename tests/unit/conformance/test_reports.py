@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from copy import deepcopy
 
 import pytest
@@ -13,6 +14,7 @@ from conformance.corpus import assertions, audit, dicomweb, mado_fhir, manifests
 from conformance.corpus.data_sets import part10
 from conformance.corpus.manifests import CT
 from conformance.findings import MOST_OF_A_REQUIREMENT, MOST_SHOWN, Severity
+from conformance.reports.findings import findings_page
 from conformance.validation import judge
 from tests.unit.conformance.corpus import CORPUS
 
@@ -61,6 +63,23 @@ def test_a_report_is_whole_as_json():
         "right": "Modality is KO",
         "value": "SR",
     }
+
+
+def test_findings_are_one_file_that_needs_nothing_else():
+    reports = [judge(part10(manifests.manifest() | {0x00080060: "<SR>"}), "<one>.dcm"), judge(b"", "two")]
+    text = findings_page(reports)
+
+    for shown in (
+        "&lt;one&gt;.dcm",
+        "KOS-002",
+        "&lt;SR",
+        "DICOM PS3.3 C.17.6.1",
+        "Modality is KO",
+        "FILE-001",
+    ):
+        assert shown in text
+    assert "<script" not in text
+    assert not re.search(r"(?:src|href)=.(?!#)", text)
 
 
 @given(st.binary(max_size=600))
