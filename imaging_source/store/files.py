@@ -15,7 +15,7 @@ from imaging_source.store.incoming import SpooledFile, digest_of, spooled
 from shared.http.checked import checked
 from shared.http.pieces import FileRange
 from shared.imaging.instance import Instance
-from shared.store.folders import sync
+from shared.store.folders import FoldersOfStore, sync
 
 _CHUNK: Final = 1024**2
 _READ_AT_ONCE: Final = 4
@@ -39,9 +39,7 @@ class ContentFiles(Contents):
         super().__init__(self.folder / "incoming", keep_preamble=keep_preamble)
         self._noting = threading.Lock()
         self._proofs: dict[str, tuple[_Identity, bool]] = {}
-        for name in _FOLDERS:
-            (self.folder / name).mkdir(exist_ok=True)
-        sync(self.folder)
+        self._folders = FoldersOfStore(self.folder)
 
     def path(self, sha256: str) -> Path:
         """Where a file with this hash is, or would be."""
@@ -61,6 +59,7 @@ class ContentFiles(Contents):
         """Give a synced file its final name, durably; what stands there already may be damaged, and goes."""
         final = self.path(spooled.sha256)
         with self.guarded():
+            self._folders.make(final.parent)
             try:
                 final.hardlink_to(spooled.path)
             except FileExistsError:
@@ -187,8 +186,12 @@ class ContentFiles(Contents):
     # --- files without a row -------------------------------------------------------------------------
 
     async def folders(self) -> list[str]:
-        """All 256."""
-        return list(_FOLDERS)
+        """Those of the 256 that are there."""
+
+        def there() -> list[str]:
+            return [name for name in _FOLDERS if (self.folder / name).is_dir()]
+
+        return await asyncio.to_thread(there)
 
     async def digests(self, folder: str, *, before: float) -> list[str]:
         """The digests of the files in one of the folders."""

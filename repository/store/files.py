@@ -22,7 +22,7 @@ from repository.store.encoding import Encoding
 from shared.errors import OutOfResources
 from shared.http.raw_asgi import FileRange, Stream
 from shared.soap.mtom import Content, Received
-from shared.store.folders import make_folder, sync
+from shared.store.folders import FoldersOfStore, make_folder, sync
 from shared.store.space import space_of
 
 ENCODED = ".x"
@@ -42,12 +42,9 @@ class FileBlobs(Blobs):
         super().__init__(folder / "incoming", encoding)
         self._root = folder / "blobs" / "sha256"
         make_folder(self._root)
-        for number in range(256):
-            (self._root / f"{number:02x}").mkdir(exist_ok=True)
-        sync(self._root)
+        self._folders = FoldersOfStore(self._root)
         self._trusted = True
         self._verified: dict[_Identity, float] = {}
-        self._known: set[Path] = set()
 
     def path(self, sha256: str, *, encoded: bool = False) -> Path:
         """Where the blob of this digest stands."""
@@ -80,7 +77,7 @@ class FileBlobs(Blobs):
             )
             source = encoded if is_encoded else received.path
             target = self.path(received.sha256, encoded=is_encoded)
-            self._make_folder(target.parent)
+            self._folders.make(target.parent)
             sync(source)
             with _locked(target.parent, fcntl.LOCK_SH):
                 _place(source, target)
@@ -90,11 +87,6 @@ class FileBlobs(Blobs):
                 self._remember(_identity(target))
         finally:
             encoded.unlink(missing_ok=True)
-
-    def _make_folder(self, folder: Path) -> None:
-        if folder not in self._known:
-            make_folder(folder)
-            self._known.add(folder)
 
     async def probe(self) -> None:
         """Write, sync, read back and remove a small file; success makes the store trust its disk again."""

@@ -42,6 +42,22 @@ def make_folder(folder: Path) -> None:
         sync(folder.parent)
 
 
+class FoldersOfStore:
+    """The folders of a store, each made when something comes to be kept in it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._durable: set[Path] = set()
+
+    def make(self, folder: Path) -> None:
+        """Have `folder`, somewhere below the root, be there durably, whoever made it; blocks."""
+        if folder == self._root or folder in self._durable:
+            return
+        self.make(folder.parent)
+        make_folder(folder)
+        self._durable.add(folder)
+
+
 def lock_file(path: Path, *, shared: bool = False) -> int:
     """Lock a file, which is made when absent, until the descriptor is closed: for this process alone, or with
     others that share it.

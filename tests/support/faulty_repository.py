@@ -33,7 +33,7 @@ POINTS = (
     "repository.transactions.iti41:check",
     "repository.store.documents:find_provision",
     "repository.store.files:FileBlobs.write",
-    "repository.store.files:FileBlobs._make_folder",
+    "shared.store.folders:FoldersOfStore.make",
     "shared.store.folders:sync",
     "repository.store.files:_place",
     "repository.store.documents:insert_provision",

@@ -120,7 +120,9 @@ async def test_another_data_set_heals_nothing(intake, harm):
 async def test_what_stands_where_a_new_file_goes_is_not_taken_for_it(intake):
     content = part10(a_ct())
     spooled = intake.spooled(content)
-    intake.store.files.path(spooled.sha256).write_bytes(b"torn")
+    place = intake.store.files.path(spooled.sha256)
+    place.parent.mkdir()
+    place.write_bytes(b"torn")
 
     stored = await intake.store.store_part10(spooled, a_transfer())
 
