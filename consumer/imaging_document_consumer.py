@@ -14,10 +14,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consumer.domain.clinician import Clinician
 from consumer.domain.study import (
@@ -27,7 +27,7 @@ from consumer.domain.study import (
     Via,
     requested_instances,
     requests,
-    road,
+    roads,
     still_missing,
 )
 from consumer.settings import ConsumerSettings
@@ -45,7 +45,12 @@ from shared.security.issuer import LIFETIME_SECONDS, AssertionContent, Assertion
 from shared.settings import SettingsError
 from shared.soap.client import PeerError
 
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from pydicom import Dataset
+
 _SESSIONS = 64
+_LARGE = 64 * 1024
 _RENEW_SECONDS = 240.0
 
 
@@ -61,7 +66,7 @@ class Retrieval:
     """What became of a retrieval: whole instances, those that were whole before, what is missing and why.
 
     `notes` are what a person should know beside: another road than the one that was asked for, references
-    that cannot be followed.
+    that cannot be followed. `files` are those of all whole instances, in the order of the manifest.
     """
 
     instances: int
@@ -69,6 +74,23 @@ class Retrieval:
     already_there: int
     missing: tuple[Delivery, ...]
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    def datasets(self) -> Iterator[Dataset]:
+        """Every whole instance for pydicom, read as it is asked for; pixels stay in their file until then."""
+        from pydicom import dcmread
+
+        for path in self.files:
+            yield dcmread(path, defer_size=_LARGE)
+
+    def arrays(self) -> Iterator[ndarray]:
+        """The pixels of every image for numpy, in the order of `files`: decoded, with the modality LUT
+        applied, as Hounsfield units are; frames are the first axis. What has no pixels is left out."""
+        from pydicom.pixels import apply_modality_lut
+
+        for data_set in self.datasets():
+            if "PixelData" in data_set:
+                yield apply_modality_lut(data_set.pixel_array, data_set)
 
     @property
     def complete(self) -> bool:
@@ -122,8 +144,8 @@ class ImagingDocumentConsumer:
         return delivered[0]
 
     def road(self, one: RequestedInstance, preferred: Via = Via.RAD69) -> Via:
-        """The transaction by which `one` is retrieved; errors are those of `consumer.domain.study.road`."""
-        return road(one, preferred, across=self._far(one))
+        """The transaction by which `one` is asked for first; errors as of `consumer.domain.study.roads`."""
+        return roads(one, preferred, across=self._far(one))[0]
 
     def _far(self, one: RequestedInstance) -> bool:
         return self._unit.settings.across(one.home_community_id) is not None
@@ -136,9 +158,11 @@ class ImagingDocumentConsumer:
         patient_id: str = "",
         home_community_id: str = "",
         via: Via = Via.RAD69,
+        series: Sequence[str] = (),
         on_delivery: Callable[[Delivery], None] = lambda delivery: None,
     ) -> Retrieval:
-        """Retrieve every instance of `manifest` into `folder`/study/series/instance.dcm.
+        """Retrieve every instance of `manifest` into `folder`/study/series/instance.dcm; with `series`, those
+        of these Series Instance UIDs.
 
         Instances that are there already are not asked for again, so an interrupted retrieval is resumed by
         the same call. `on_delivery` is told of each instance as it is whole, or given up. What another
@@ -151,6 +175,8 @@ class ImagingDocumentConsumer:
             The manifest holds something that is not a UID.
         """
         everything = requested_instances(manifest, patient_id=patient_id, home_community_id=home_community_id)
+        if series:
+            everything = tuple(one for one in everything if one.series_instance_uid in series)
         missing = still_missing(everything, folder)
         folder.mkdir(parents=True, exist_ok=True)
         gate = asyncio.Semaphore(self._unit.settings.parallel)
@@ -171,8 +197,15 @@ class ImagingDocumentConsumer:
             size=sum(delivery.size for delivery in whole),
             already_there=len(everything) - len(missing),
             missing=tuple(delivery for delivery in deliveries if delivery.reason),
-            notes=(*manifest.faults, *self._detours(missing, via)),
+            notes=(*manifest.faults, *self._detours(missing, via), *self._second_roads(whole, via)),
+            files=tuple(path for one in everything if (path := folder / one.file_name).is_file()),
         )
+
+    def _second_roads(self, whole: Sequence[Delivery], via: Via) -> Iterator[str]:
+        for by in Via:
+            others = [one for one in whole if one.by is by and self.road(one.instance, via) is not by]
+            if others:
+                yield f"{len(others)} instances came by {by.text}: the other road did not bring them"
 
     def _detours(self, instances: Sequence[RequestedInstance], via: Via) -> Iterator[str]:
         detours = 0
@@ -186,14 +219,42 @@ class ImagingDocumentConsumer:
     async def deliveries(
         self, group: Sequence[RequestedInstance], folder: Path, via: Via = Via.RAD69
     ) -> AsyncIterator[Delivery]:
-        """What of `group`, all of one place, comes into `folder`; and when the source fails, what then did
-        not come, with the reason."""
+        """What of `group`, all of one place, comes into `folder`; then what did not come, with the reason.
+
+        What the first road fails to bring is asked for on the other, where the manifest names one; not what
+        the source says that it does not give.
+        """
+        try:
+            passable = roads(group[0], via, across=self._far(group[0]))
+        except NoRoad as error:
+            for one in group:
+                yield Delivery(one, 0, str(error), failure=error)
+            return
+        failures: dict[str, Delivery] = {}
+        remaining = list(group)
+        for by in passable:
+            async for delivery in self._along(by, remaining, folder):
+                if delivery.reason:
+                    failures.setdefault(delivery.instance.sop_instance_uid, delivery)
+                else:
+                    failures.pop(delivery.instance.sop_instance_uid, None)
+                    yield replace(delivery, by=by)
+            remaining = [one.instance for one in failures.values() if not one.code]
+            if not remaining:
+                break
+        for failure in failures.values():
+            yield failure
+
+    async def _along(
+        self, by: Via, group: Sequence[RequestedInstance], folder: Path
+    ) -> AsyncIterator[Delivery]:
+        """What comes by one transaction; when the source fails, what then did not come, with the reason."""
         answered: set[str] = set()
         try:
-            async for delivery in _BY[self.road(group[0], via)](self._unit, group, folder):
+            async for delivery in _BY[by](self._unit, group, folder):
                 answered.add(delivery.instance.sop_instance_uid)
                 yield delivery
-        except (NoRoad, SoapFault, PeerError, EgressRefused, WrongInstance) as error:
+        except (SoapFault, PeerError, EgressRefused, WrongInstance) as error:
             for one in group:
                 if one.sop_instance_uid not in answered:
                     yield Delivery(one, 0, str(error), failure=error)
@@ -201,9 +262,14 @@ class ImagingDocumentConsumer:
 
 @asynccontextmanager
 async def open_consumer(
-    settings: ConsumerSettings, clinician: Clinician | None = None
+    settings: ConsumerSettings,
+    clinician: Clinician | None = None,
+    *,
+    provider: Callable[[], bytes | None] | None = None,
 ) -> AsyncIterator[ImagingDocumentConsumer]:
     """Open a consumer for `clinician`, or for the node alone; its audit events are on their way at the end.
+
+    `provider` gives the signed assertion for the next request; without it the one of the settings signs.
 
     Raises
     ------
@@ -215,7 +281,7 @@ async def open_consumer(
     await sent.forget_old(recorder.spool)
     forwarder = Forwarder(session, recorder)
     parts = Parts.of(session, recorder)
-    assertion = _assertions(session, clinician)
+    assertion = provider or _assertions(session, clinician)
     await forwarder.start()
     try:
         user = clinician.as_user(session.assertion.issuer or "") if clinician else None

@@ -2,7 +2,8 @@
 
     with xdsi.connect(user="dr.roe", roles=["RAD-PHYS^^2.999.40.1"]) as client:
         for study in client.find("P-1001", modalities=["CT"], since="2026-01-01"):
-            client.fetch(study, "images")
+            for slice in client.fetch(study, "images").arrays():
+                print(study.title, slice.shape, slice.min(), slice.max())
 
 `async with` gives the same client with methods to await. Settings are those of the commands: the environment,
 a TOML file, and without one that of the community which `xdsi up` runs in this folder. What must outlive the
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from consumer.domain.studies import Criteria, FoundStudy, WrongCriterion
-from consumer.domain.study import UnsafeManifest, Via
+from consumer.domain.study import Delivery, UnsafeManifest, Via
 from consumer.imaging_document_consumer import ImagingDocumentConsumer, Retrieval, open_consumer
 from consumer.settings import ConsumerSettings
 from shared.dicom.kos import Manifest
@@ -44,6 +45,7 @@ def connect(
     roles: Sequence[str] = (),
     purpose: str = "TREAT",
     organizations: Sequence[str] = (),
+    assertion: Callable[[], bytes | None] | None = None,
     config: str | Path | None = None,
     **settings: object,
 ) -> Connection:
@@ -53,6 +55,9 @@ def connect(
     ----------
     roles
         Codes as `CODE^^SCHEME` or `CODE^NAME^SCHEME`, as the commands take them; `purpose` likewise.
+    assertion
+        Gives the signed assertion for the next request, an XML document, where another provider signs than
+        that of the settings; called each time.
     config
         A TOML file with settings.
     settings
@@ -68,12 +73,16 @@ def connect(
     if "XDSI_DATA" not in os.environ:
         settings.setdefault("data", _state())
     loaded = load(ConsumerSettings, file, **settings)
-    return Connection(loaded, open_consumer(loaded, clinician))
+    return Connection(loaded, open_consumer(loaded, clinician, provider=assertion))
 
 
 def _state() -> Path:
     """The folder in which programs of the user keep what must outlive them (XDG Base Directory)."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "xdsi"
+
+
+def _nobody(_: Delivery) -> None:
+    """Nobody is told."""
 
 
 class AsyncClient:
@@ -88,8 +97,11 @@ class AsyncClient:
         patient_id: str,
         *,
         modalities: Sequence[str] = (),
+        body_part: str = "",
         since: Moment | None = None,
         before: Moment | None = None,
+        accession_number: str = "",
+        study_instance_uid: str = "",
     ) -> tuple[FoundStudy, ...]:
         """The published studies of a patient that the user may see, newest first (ITI-18).
 
@@ -99,9 +111,13 @@ class AsyncClient:
             An id of the affinity domain, or a whole CX.
         modalities
             Codes such as CT; studies of any of them.
+        body_part
+            Part of the name of a region that the study shows, such as chest.
         since, before
             When the service began, from the one on and before the other. A string is YYYY[-MM[-DD]]; a
             datetime without zone is local.
+        accession_number, study_instance_uid
+            That of the study, whole.
         """
         with _Told():
             criteria = Criteria.of(
@@ -117,7 +133,13 @@ class AsyncClient:
                 service_start_from=criteria.since,
                 service_start_to=criteria.before,
             )
-        return tuple(map(FoundStudy.of, entries))
+        return tuple(
+            study
+            for study in map(FoundStudy.of, entries)
+            if accession_number in ("", study.accession_number)
+            if study_instance_uid in ("", study.study_instance_uid)
+            if not body_part or any(body_part.casefold() in one.casefold() for one in study.body_parts)
+        )
 
     async def manifest(self, study: FoundStudy | str, *, home_community_id: str = "") -> Manifest:
         """What a study that was found, or the manifest of this id, references (ITI-18, ITI-43)."""
@@ -130,11 +152,21 @@ class AsyncClient:
         to: str | Path,
         *,
         via: Via | str = Via.RAD69,
+        series: Sequence[str] = (),
+        on_delivery: Callable[[Delivery], None] = _nobody,
         home_community_id: str = "",
     ) -> Retrieval:
         """Fetch the images of a study that was found, or of the manifest of this id, into a folder.
 
-        What is there already is not fetched again. The answer tells what is missing, and why.
+        What is there already is not fetched again. The answer tells what is missing, and why, and reads what
+        came for pydicom and numpy. What `via` does not bring comes by the other road where there is one.
+
+        Parameters
+        ----------
+        series
+            Series Instance UIDs of `manifest`; without them all are fetched.
+        on_delivery
+            Told of each image as it is whole, or given up.
         """
         with _Told():
             way = Via(via)
@@ -146,6 +178,8 @@ class AsyncClient:
                 patient_id=entry.patient_id,
                 home_community_id=entry.home_community_id,
                 via=way,
+                series=series,
+                on_delivery=on_delivery,
             )
 
     async def _opened(
@@ -170,12 +204,23 @@ class Client:
         patient_id: str,
         *,
         modalities: Sequence[str] = (),
+        body_part: str = "",
         since: Moment | None = None,
         before: Moment | None = None,
+        accession_number: str = "",
+        study_instance_uid: str = "",
     ) -> tuple[FoundStudy, ...]:
         """As `AsyncClient.find`."""
         return self._loop.run(
-            self._client.find(patient_id, modalities=modalities, since=since, before=before)
+            self._client.find(
+                patient_id,
+                modalities=modalities,
+                body_part=body_part,
+                since=since,
+                before=before,
+                accession_number=accession_number,
+                study_instance_uid=study_instance_uid,
+            )
         )
 
     def manifest(self, study: FoundStudy | str, *, home_community_id: str = "") -> Manifest:
@@ -188,10 +233,21 @@ class Client:
         to: str | Path,
         *,
         via: Via | str = Via.RAD69,
+        series: Sequence[str] = (),
+        on_delivery: Callable[[Delivery], None] = _nobody,
         home_community_id: str = "",
     ) -> Retrieval:
         """As `AsyncClient.fetch`."""
-        return self._loop.run(self._client.fetch(study, to, via=via, home_community_id=home_community_id))
+        return self._loop.run(
+            self._client.fetch(
+                study,
+                to,
+                via=via,
+                series=series,
+                on_delivery=on_delivery,
+                home_community_id=home_community_id,
+            )
+        )
 
 
 class Connection:

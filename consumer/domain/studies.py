@@ -111,6 +111,7 @@ class FoundStudy:
     size: int | None
     availability_status: str
     on_demand: bool
+    body_parts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, entry: DocumentEntry) -> Self:
@@ -130,6 +131,11 @@ class FoundStudy:
             size=entry.size,
             availability_status=entry.availability_status.rpartition(":")[2],
             on_demand=entry.object_type == ON_DEMAND,
+            body_parts=tuple(
+                code.display_name or code.value
+                for code in entry.event_codes
+                if code.scheme not in _MODALITY_SCHEMES
+            ),
         )
 
     @property

@@ -47,13 +47,19 @@ class Via(StrEnum):
     RAD69 = "rad69"
     WADO_RS = "wado-rs"
 
+    @property
+    def text(self) -> str:
+        """As people write it."""
+        return {Via.RAD69: "RAD-69", Via.WADO_RS: "WADO-RS"}[self]
+
 
 class NoRoad(Exception):
     """The manifest names no place where these instances could be asked for."""
 
 
-def road(one: RequestedInstance, preferred: Via, *, across: bool) -> Via:
-    """The transaction that the place of `one` allows: the preferred one if it can be.
+def roads(one: RequestedInstance, preferred: Via, *, across: bool) -> tuple[Via, ...]:
+    """The transactions that the place of `one` allows, in the order in which they are tried: the preferred
+    one first if it can be.
 
     RAD-69 needs a Retrieve Location UID, WADO-RS a Retrieve URL; manifests of some makers have only one of
     them. What lies in another community (`across`) comes by RAD-69 through its gateway.
@@ -64,15 +70,12 @@ def road(one: RequestedInstance, preferred: Via, *, across: bool) -> Via:
         The manifest names neither.
     """
     if across:
-        return Via.RAD69
-    open_roads = {
-        via
-        for via, place in ((Via.RAD69, one.retrieve_location_uid), (Via.WADO_RS, one.retrieve_url))
-        if place
-    }
-    if not open_roads:
+        return (Via.RAD69,)
+    places = {Via.RAD69: one.retrieve_location_uid, Via.WADO_RS: one.retrieve_url}
+    passable = [via for via in (preferred, *Via) if places[via]]
+    if not passable:
         raise NoRoad("the manifest names neither a Retrieve Location UID nor a Retrieve URL to ask at")
-    return preferred if preferred in open_roads else open_roads.pop()
+    return tuple(dict.fromkeys(passable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Delivery:
     """What became of one instance; `reason` says why it did not come, and is empty when it did.
 
     `code` is the error code of the source, where it gave one, `failure` what ended the exchange, where
-    something did.
+    something did. `by` is the transaction by which it came.
     """
 
     instance: RequestedInstance
@@ -88,6 +91,7 @@ class Delivery:
     reason: str = ""
     code: str = ""
     failure: Exception | None = None
+    by: Via | None = None
 
 
 def requested_instances(

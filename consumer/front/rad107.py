@@ -134,12 +134,12 @@ def warning_of(missing: Sequence[MissingInstance]) -> str:
     reasons: dict[str, list[str]] = {}
     for one in missing:
         reasons.setdefault(one.reason, []).append(one.requested.sop_instance_uid)
-    told = "; ".join(
+    sentence = "; ".join(
         f"{len(uids)} of these images are missing: {reason} ({', '.join(uids[:_MOST_TOLD])}"
         f"{', …' if len(uids) > _MOST_TOLD else ''})"
         for reason, uids in list(reasons.items())[:_MOST_TOLD]
     )
-    return told.replace('"', "'").encode("ascii", "replace").decode().replace("?)", "...)")
+    return sentence.replace('"', "'").encode("ascii", "replace").decode().replace("?)", "...)")
 
 
 def audit(

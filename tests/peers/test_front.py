@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.policy import HTTP
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -18,6 +19,7 @@ import pytest
 import requests
 from dicomweb_client import DICOMwebClient
 
+from consumer import connect
 from consumer.settings import ConsumerSettings
 from shared.pages.visitors import token_of as bearer_of
 from tests.peers.test_consumer_service import House, a_study, prepared
@@ -223,3 +225,33 @@ async def test_the_requests_of_viewers_are_answered(house: House):
             answers[path, accept] = (answer.status_code, bool(answer.content))
 
     assert answers == dict.fromkeys(answers, (200, True))
+
+
+async def test_a_newcomers_ten_lines_find_fetch_and_show_a_slice(house: House, tmp_path: Path):
+    role = str(RADIOLOGIST.roles[0])
+    study = house.studies[SEEN]
+    image = pydicom.dcmread(next(iter(study.files.values())))
+
+    def notebook() -> list[int]:
+        with connect(config=house.stage.folder / "south.toml", user="dr.roe", roles=[role]) as hospital:
+            (found_study,) = hospital.find(SEEN, study_instance_uid=study.uid)
+            assert hospital.find(SEEN, accession_number="none of ours") == ()
+            images = hospital.fetch(found_study, tmp_path / "images", series=[image.SeriesInstanceUID])
+        first = next(images.arrays())
+        assert images.complete
+        assert first.shape == (image.Rows, image.Columns)
+        return [len(images.files), len(list(images.datasets()))]
+
+    assert await asyncio.to_thread(notebook) == [len(study.files)] * 2
+
+
+async def test_a_program_brings_its_own_provider_of_assertions(house: House):
+    def signed() -> bytes:
+        return assertion_of(house.stage)
+
+    async with connect(config=house.stage.folder / "south.toml", assertion=signed) as hospital:
+        assert [one.study_instance_uid for one in await hospital.find(SEEN)] == [house.studies[SEEN].uid]
+    async with connect(
+        config=house.stage.folder / "south.toml", assertion=lambda: assertion_of(house.stage, CLERK)
+    ) as hospital:
+        assert await hospital.find(SEEN) == ()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 
 from consumer.domain.study import Delivery, Via, requested_instances
@@ -20,7 +21,7 @@ from shared.http.client import http_client
 from shared.security.caller import Node
 from shared.settings import TlsSettings
 from shared.soap.client import PeerError, SoapClient
-from tests.support.dicom import CT, a_ct, part10
+from tests.support.dicom import CT, a_ct, part10, with_pixels
 from tests.support.http_server import serving
 from tests.support.imaging_source import (
     LOCATION_UID,
@@ -221,16 +222,54 @@ async def test_an_interrupted_retrieval_is_resumed_where_it_broke(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
     await source.keep(*files.values())
-    broken = await consumer_of(times=1, size=2_000).retrieve(a_manifest(*files), tmp_path / "to", via=via)
+    only_road = {"url": ""} if via is Via.RAD69 else {"location_uid": ""}
+    manifest = a_manifest(*files, **only_road)
+    broken = await consumer_of(times=1, size=2_000).retrieve(manifest, tmp_path / "to", via=via)
     whole_before = content(tmp_path / "to")
 
-    resumed = await consumer_of().retrieve(a_manifest(*files), tmp_path / "to", via=via)
+    resumed = await consumer_of().retrieve(manifest, tmp_path / "to", via=via)
 
     assert not broken.complete
     assert whole_before.items() < files.items()
     assert resumed.complete
     assert resumed.already_there == len(whole_before)
     assert content(tmp_path / "to") == files
+
+
+@pytest.mark.parametrize("via", list(Via))
+async def test_what_one_road_does_not_bring_comes_by_the_other_and_a_note_says_so(
+    source: Source, consumer_of, files, tmp_path: Path, via: Via
+):
+    await source.keep(*files.values())
+
+    result = await consumer_of(times=1, size=2_000).retrieve(a_manifest(*files), tmp_path / "to", via=via)
+
+    other = "WADO-RS" if via is Via.RAD69 else "RAD-69"
+    assert result.complete
+    assert content(tmp_path / "to") == files
+    assert any(f"came by {other}" in note for note in result.notes)
+
+
+async def test_one_series_can_be_chosen(source: Source, consumer_of, files, tmp_path: Path):
+    await source.keep(*files.values())
+
+    nothing = await consumer_of().retrieve(a_manifest(*files), tmp_path / "to", series=["2.25.999"])
+    everything = await consumer_of().retrieve(a_manifest(*files), tmp_path / "to", series=["2.25.12"])
+
+    assert (nothing.instances, everything.instances) == (0, NUMBER)
+
+
+async def test_what_came_is_read_by_pydicom_and_numpy(source: Source, consumer_of, tmp_path: Path):
+    image = a_ct(SOPInstanceUID="2.25.91")
+    with_pixels(image, np.arange(16, dtype=np.uint16).reshape(1, 4, 4))
+    image.RescaleSlope, image.RescaleIntercept = 2, -1000
+    await source.keep(part10(image))
+
+    result = await consumer_of().retrieve(a_manifest("2.25.91", "2.25.404"), tmp_path / "to")
+
+    assert [one.SOPInstanceUID for one in result.datasets()] == ["2.25.91"]
+    (array,) = result.arrays()
+    assert array.tolist() == (np.arange(16).reshape(4, 4) * 2 - 1000).tolist()
 
 
 @pytest.mark.parametrize("via", list(Via))
