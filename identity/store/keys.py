@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from joserfc import jws
-from joserfc.jwk import ECKey
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeySet
 
 _DAY_SECONDS: Final = 86_400
 #: No token holds longer than an hour; caches of others are given a day.
@@ -58,3 +59,13 @@ class SigningKeys:
         newest = {name: value for name, value in self._keys[0].items() if name != _MADE}
         header = {"alg": "ES256", "typ": "at+jwt", "kid": newest["kid"]}
         return jws.serialize_compact(header, json.dumps(claims).encode(), ECKey.import_key(newest))
+
+    def claims_of(self, token: str) -> dict[str, Any] | None:
+        """What a token of ours says, while it holds; None for any other."""
+        keys = KeySet([ECKey.import_key(key) for key in self.shown()["keys"]])
+        try:
+            signed = jws.deserialize_compact(token, keys, algorithms=["ES256"])
+        except (JoseError, ValueError):
+            return None
+        claims: dict[str, Any] = json.loads(signed.payload)
+        return claims if claims["exp"] > self._clock() else None

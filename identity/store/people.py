@@ -22,6 +22,7 @@ _LOGINS = select(login.c.name, login.c.issuer, login.c.subject).order_by(login.c
 _TAKEN = select(login.c.name).where(
     login.c.issuer == bindparam("at"), login.c.subject == bindparam("known_as")
 )
+_LET_IN = select(person.c.name).where(person.c.name == bindparam("of"), person.c.disabled == literal(False))
 _REMOVE = delete(person).where(person.c.name == bindparam("of"))
 _REMOVE_LOGINS = delete(login).where(login.c.name == bindparam("of"))
 _DISABLE = update(person).where(person.c.name == bindparam("of")).values(disabled=literal(True))
@@ -41,6 +42,11 @@ async def find_by_login(reader: Reader, at: Login) -> Person | None:
     """The person who is known by a login; None when nobody is."""
     rows = await reader.fetch(_OF_LOGIN, at=at.issuer, known_as=at.subject)
     return _person(rows[0]) if rows else None
+
+
+async def is_let_in(reader: Reader, name: str) -> bool:
+    """Whether there is a person of this name who is not disabled."""
+    return bool(await reader.fetch(_LET_IN, of=name))
 
 
 async def keep(transaction: Transaction, one: Person) -> None:

@@ -21,6 +21,8 @@ async def metadata(unit: Unit, _: None) -> dict[str, Any]:
     return {
         "issuer": settings.endpoint,
         "token_endpoint": f"{settings.endpoint}/token",
+        "introspection_endpoint": f"{settings.endpoint}/introspect",
+        "introspection_endpoint_auth_methods_supported": ["tls_client_auth"],
         "jwks_uri": f"{settings.endpoint}/jwks",
         "grant_types_supported": [EXCHANGE],
         "response_types_supported": [],

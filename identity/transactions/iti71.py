@@ -16,14 +16,12 @@ from typing import Any, Final
 
 from identity.domain.person import Login, Person, code_of
 from identity.store import people
-from identity.transactions.oauth import NOT_KEPT, OAuthError, OAuthRefusal
+from identity.transactions.oauth import NOT_KEPT, OAuthError, OAuthRefusal, parameters_of
 from identity.transactions.subject_token import record_refusal, sign_in_of
 from identity.unit import Parts, Unit
 from shared.audit.events import AuditEvent, Coded, Outcome, user_authorization
 from shared.ebrim.identifiers import is_cx
 from shared.ebrim.model import Code
-from shared.http.problem import WrongMediaType
-from shared.http.raw_asgi import receive_body
 from shared.rest.message import HttpRequest, HttpResponse, json_response
 from shared.rest.scheme import NodeAlone
 from shared.rest.served import ServedRest
@@ -40,8 +38,6 @@ ID_TOKEN: Final = f"{_KIND}id_token"
 SAML: Final = f"{_KIND}saml2"
 #: As IUA spells them, and RFC 8693.
 _JWTS: Final = frozenset({f"{_KIND}jwt", f"{_KIND}access_token", f"{_KIND}access-token"})
-_FORM: Final = "application/x-www-form-urlencoded"
-_MAX_BODY: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +65,7 @@ class Issued:
 
 async def decode(request: HttpRequest) -> TokenRequest:
     """Read the form; raises `OAuthRefusal` for another grant than token exchange."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise WrongMediaType(f"send the parameters as {_FORM}")
-    octets = await receive_body(request.receive, limit=_MAX_BODY)
-    values = HttpRequest({**request.scope, "query_string": octets}, request.receive, request.route).form
-    if repeated := [name for name, texts in values.items() if len(texts) > 1]:
-        raise OAuthRefusal("invalid_request", f"{repeated[0]} is given more than once")
-    form = {name: texts[0] for name, texts in values.items()}
+    form = await parameters_of(request)
     if form.get("grant_type") != EXCHANGE:
         raise OAuthRefusal("unsupported_grant_type", f"the grant that is offered is {EXCHANGE}")
     if form.get("subject_token_type") != ID_TOKEN or not form.get("subject_token"):

@@ -1,4 +1,4 @@
-"""Errors as OAuth tells them (RFC 6749 5.2)."""
+"""Parameters and errors as OAuth writes them (RFC 6749 3.2, 5.2)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
-from shared.http.problem import BadRequest, HttpProblem
+from shared.http.problem import BadRequest, HttpProblem, WrongMediaType
+from shared.http.raw_asgi import receive_body
 from shared.rest.message import JSON, HttpRequest, HttpResponse, json_response
 
+_FORM: Final = "application/x-www-form-urlencoded"
+_MAX_BODY: Final = 64 * 1024
 NOT_KEPT: Final = {"cache-control": "no-store", "pragma": "no-cache"}
 
 
@@ -48,3 +51,22 @@ def _error_of(problem: HttpProblem) -> str:
     if problem.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return "invalid_client"
     return "server_error" if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
+
+
+async def parameters_of(request: HttpRequest) -> Mapping[str, str]:
+    """The parameters in the body of a request.
+
+    Raises
+    ------
+    WrongMediaType
+        It is no form.
+    OAuthRefusal
+        One is given more than once.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        raise WrongMediaType(f"send the parameters as {_FORM}")
+    octets = await receive_body(request.receive, limit=_MAX_BODY)
+    form = HttpRequest({**request.scope, "query_string": octets}, request.receive, request.route).form
+    if repeated := [name for name, texts in form.items() if len(texts) > 1]:
+        raise OAuthRefusal("invalid_request", f"{repeated[0]} is given more than once")
+    return {name: texts[0] for name, texts in form.items()}

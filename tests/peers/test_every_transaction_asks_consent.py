@@ -117,7 +117,7 @@ GIVES_NOTHING = {
     ),
     **dict.fromkeys(
         (
-            *("ITI-71", "ITI-103", "Keys of access tokens"),
+            *("ITI-71", "ITI-102", "ITI-103", "Keys of access tokens"),
             *("Set person", "List people", "Disable person"),
         ),
         OF_PEOPLE,

@@ -17,7 +17,7 @@ from shared.settings import ServiceSettings
 from tests.support.certificates import communities
 from tests.support.identity import DR_ROE, ROLE, exchange, id_token, identity_service, settings_of
 from tests.support.metadata import PATIENT
-from tests.support.tokens import ISSUER, OTHER_ISSUER, key_of, key_set, token_of
+from tests.support.tokens import ISSUER, OTHER_ISSUER, a_token, key_of, key_set, token_of
 
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 NORTH = communities()[0]
@@ -68,6 +68,27 @@ async def test_a_sign_in_becomes_an_access_token_that_services_take(tmp_path: Pa
     assert user.name_id == "dr.roe"
     assert [str(role) for role in user.roles] == [ROLE]
     assert "d" not in json.loads(keys.content)["keys"][0]
+
+
+async def test_an_access_token_is_introspected_while_it_holds_and_its_person_is_let_in(tmp_path: Path):
+    async with identity_service(tmp_path) as stand:
+        issued = (await stand.http.post("/token", data=exchange(id_token(), requested_token_type=JWT))).json()
+        token = issued["access_token"]
+        edited = f"{token[:-8]}AAAAAAAA"
+        told = {
+            name: (await stand.http.post("/introspect", data={"token": one})).json()
+            for name, one in {"own": token, "edited": edited, "of another": a_token(), "none": "x"}.items()
+        }
+        without = await stand.http.post("/introspect", data={"token_type_hint": "x"})
+        asked = await stand.http.get("/introspect", params={"token": token})
+        await stand.http.post("/people/disable", json={"name": "dr.roe"})
+        told["disabled"] = (await stand.http.post("/introspect", data={"token": token})).json()
+
+    own = told.pop("own")
+    assert (own["active"], own["sub"], own["scope"]) == (True, "dr.roe", issued["scope"])
+    assert own["extensions"]["ihe_iua"]["subject_name"] == "Dr. Roe"
+    assert {name: one for name, one in told.items() if one != {"active": False}} == {}
+    assert (without.status_code, asked.status_code) == (400, 405)
 
 
 REFUSED = {

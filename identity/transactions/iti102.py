@@ -1,0 +1,61 @@
+"""Introspect Token [ITI-102] (RFC 7662): whether an access token of ours holds, and what it says.
+
+Who was disabled since has no token that holds, whatever services that do not ask take until it expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from identity.store import people
+from identity.transactions.oauth import NOT_KEPT, OAuthError, OAuthRefusal, parameters_of
+from identity.unit import Unit
+from shared.rest.message import HttpRequest, HttpResponse, json_response
+from shared.rest.scheme import NodeAlone
+from shared.rest.served import ServedRest
+from shared.security.rights import Right
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """The token that is asked about."""
+
+    token: str
+
+
+async def decode(request: HttpRequest) -> Introspection:
+    """Read the form; raises `OAuthRefusal` for one without a token."""
+    form = await parameters_of(request)
+    if not form.get("token"):
+        raise OAuthRefusal("invalid_request", "token is needed")
+    return Introspection(form["token"])
+
+
+async def handle(unit: Unit, request: Introspection) -> Mapping[str, Any]:
+    """What the token says, while it holds; of any other nothing but that it does not."""
+    parts = unit.parts
+    claims = parts.keys.claims_of(request.token)
+    if claims is None or not await people.is_let_in(parts.database, claims["sub"]):
+        return {"active": False}
+    return {"active": True, "token_type": "Bearer", **claims}
+
+
+def encode(content: Mapping[str, Any]) -> HttpResponse:
+    """The answer, which nobody keeps."""
+    answer = json_response(content)
+    return HttpResponse(media_type=answer.media_type, headers=NOT_KEPT, pieces=answer.pieces)
+
+
+SERVED: ServedRest[Any, Any] = ServedRest(
+    number="ITI-102",
+    name="Introspect Token",
+    routes=("POST /introspect",),
+    right=Right.ASK,
+    scheme=NodeAlone,
+    error_form=OAuthError,
+    decode=decode,
+    handle=handle,
+    encode=encode,
+)
