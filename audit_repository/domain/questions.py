@@ -35,13 +35,14 @@ QUESTIONS: Final[Mapping[str, Question]] = {
     ),
     "emergency": Question(
         text="Who looked in an emergency?",
-        terms=((("purpose", "type"), ("BTG", "ETREAT", "EMERGENCY", "EMER", "110127")),),
+        terms=((("purpose", "type"), ("BTG", "ETREAT", "EMERGENCY", "EMER", "110127", "110138")),),
     ),
     "removed": Question(
         text="What was removed, and by whom?", terms=((("type",), ("ITI-62", "ITI-86", "110105")),)
     ),
     "policies": Question(
-        text="Who changed a patient's consent?", terms=((("type",), (SECURITY_CONFIGURATION.code,)),)
+        text="Who changed a patient's consent, or a legal hold?",
+        terms=((("type",), (SECURITY_CONFIGURATION.code,)),),
     ),
     "readers": Question(text="Who looked into this trail?", terms=((("type",), (AUDIT_LOG_USED.code,)),)),
     "unread": Question(text="Which records could not be read?", unread=True),

@@ -13,6 +13,7 @@ from audit_repository.pages.page import PageUnit, days_of, page_served, since_da
 from audit_repository.store.events import StoredRecord
 from audit_repository.store.selection import Narrowing, Position, Selection, selected
 from audit_repository.transactions.trail import decode_sequence, show
+from shared.audit.events import ALERT_DESCRIPTION
 from shared.http.problem import NotFound
 from shared.pages.browser import Browser
 from shared.pages.page import Page
@@ -117,11 +118,13 @@ def _line(item: StoredRecord) -> Line:
         )
     asking = [one for one in shown["participants"] if one["requestor"]] or shown["participants"]
     outcome = "refused" if shown["refused"] else _OUTCOMES[shown["outcome"]]
+    alerts = (one["details"].get(ALERT_DESCRIPTION, "") for one in shown["objects"])
+    words = shown["description"].removeprefix("refused ") or next(filter(None, alerts), "")
     return Line(
         sequence=item.sequence,
         time=shown["time"],
         what=", ".join(in_words(code) for code in shown["types"] or [shown["event"]]),
-        outcome=": ".join(filter(None, (outcome, shown["description"].removeprefix("refused ")))),
+        outcome=": ".join(filter(None, (outcome, words))),
         who="; ".join(dict.fromkeys(one["name_id"] or one["user_name"] or one["user_id"] for one in asking)),
         reported_by=reporter(shown),
     )

@@ -13,10 +13,19 @@ import pytest
 
 from audit_repository.app import build
 from audit_repository.settings import AuditRepositorySettings
-from shared.audit.events import Outcome, ihe, node_authentication_failure
+from shared.audit import patterns
+from shared.audit.events import (
+    EMERGENCY_OVERRIDE_STARTED,
+    Outcome,
+    ihe,
+    node_authentication_failure,
+    user_authentication_failure,
+)
+from shared.audit.patterns import Side
 from shared.http.server import start_server
+from shared.security.caller import Node
 from tests.peers.test_consumer_service import Screen
-from tests.support.audit import an_event
+from tests.support.audit import PATIENT, a_caller, an_event
 from tests.transactions.audit_repository.test_pages import recent, token_in
 
 pytestmark = [pytest.mark.peer]
@@ -26,13 +35,16 @@ HOME = "/trail"
 QUESTIONS = {
     "Who saw patient X's images?": (["Show accesses", "who saw"], "Nobody used the data"),
     "Who tried to?": (["Show accesses", "who was refused"], "policy north-1"),
-    "Who broke the glass?": (["Who looked in an emergency?"], "no such record"),
-    "Which logins failed, by node?": (["Which sign-ins failed?"], "no such record"),
+    "Who broke the glass?": (["Who looked in an emergency?"], "unconscious, on call"),
+    "Which logins failed, by node?": (["Which sign-ins failed?"], "the assertion is expired"),
     "What did user U do?": (["Show records"], "Registry Stored Query"),
     "Who read the audit log?": (["Who looked into this trail?"], "Retrieve ATNA Audit Event"),
     "Which node has gaps?": (["What is missing, which source fell silent, which clock is wrong?"], "missing"),
     "Was a document removed, by whom?": (["What was removed, and by whom?"], "Remove Metadata"),
-    "Who changed the consent of X?": (["Who changed a patient's consent?"], "no such record"),
+    "Who changed the consent of X?": (
+        ["Who changed a patient's consent, or a legal hold?"],
+        "consent policy set",
+    ),
     "Which clock runs off?": (["What is missing, which source fell silent, which clock is wrong?"], "clock"),
 }
 
@@ -58,7 +70,23 @@ async def test_ten_questions_are_answered_in_three_clicks(tmp_path: Path):
         outcome=Outcome.SERIOUS_FAILURE, outcome_description="refused by consent: policy north-1 denies"
     )
     strangers = node_authentication_failure("192.0.2.9", "unknown authority")
-    await service.trail.append([recent(event=one) for one in (an_event(), removal, refused, strangers)])
+    emergency = patterns.break_glass(
+        Side.SERVER,
+        a_caller(),
+        Outcome.SUCCESS,
+        kind=EMERGENCY_OVERRIDE_STARTED,
+        policy_id="urn:uuid:1",
+        patient_id=PATIENT,
+        reason="unconscious, on call",
+    )
+    sign_in = user_authentication_failure(
+        claimed="", node=Node(address="192.0.2.8"), reason="the assertion is expired"
+    )
+    consent = patterns.consent_changed(
+        Side.SERVER, a_caller(), Outcome.SUCCESS, policy_id="p-1", patient_id=PATIENT, change="set"
+    )
+    events = (an_event(), removal, refused, strangers, emergency, sign_in, consent)
+    await service.trail.append([recent(event=one) for one in events])
     unanswered = {}
     try:
         base = f"http://127.0.0.1:{server.port}"
