@@ -1,5 +1,7 @@
-"""An auditor and a patient without a mouse, in Chromium, in the pages of the trail: every page is looked at wide
-and narrow, in the light and by night, and judged by axe."""
+"""An auditor and a patient without a mouse, in Chromium, in the pages of the trail.
+
+Every page is looked at wide and narrow, in the light and by night, and judged by axe.
+"""
 
 from __future__ import annotations
 
