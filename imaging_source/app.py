@@ -11,6 +11,7 @@ from typing import Final
 import httpx2
 
 from imaging_source.background.commitments import Commitments
+from imaging_source.background.cooling import Cooling
 from imaging_source.background.drift_watch import DriftWatch
 from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
 from imaging_source.background.retention import Retention
@@ -109,6 +110,7 @@ class ImagingSource:
             self._metrics,
             partial(scrub, parts.database, parts.instances.files, parts.recorder),
         )
+        self.cooling = Cooling(parts, self._metrics)
         self.adoption = BackgroundWork(
             "adoption",
             self._adopt,
@@ -145,7 +147,7 @@ class ImagingSource:
         works = [self.publisher.work, self.publisher.patients, self.publisher.census]
         works += [self.adoption, self.catalogue]
         works += [self._commitments.work, *self._drift_watch.works]
-        works += [*self._retention.works, *self.scrubbing.works]
+        works += [*self._retention.works, *self.scrubbing.works, *self.cooling.works]
         if parts.settings.auto_publish:
             works += self._watch.works
         health = health_routes(
@@ -192,6 +194,7 @@ class ImagingSource:
         await self.publisher.start()
         self._drift_watch.start()
         self._retention.start()
+        self.cooling.start()
         if self.parts.settings.auto_publish:
             await self._watch.start()
 
@@ -199,6 +202,7 @@ class ImagingSource:
         """End it; what is not done waits on disk for the next start."""
         parts = self.parts
         await self.scrubbing.stop()
+        await self.cooling.stop()
         await self.catalogue.stop()
         await self.adoption.stop()
         await self._commitments.work.stop()
@@ -274,8 +278,8 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
     """
     with ExitStack() as holds:
         holds.enter_context(closing(await asyncio.to_thread(FolderHold, settings.folder)))
-        if (contents := await asyncio.to_thread(hold_contents, settings)) is not None:
-            holds.enter_context(closing(contents))
+        for hold in hold_contents(settings):
+            holds.enter_context(closing(hold))
         source = await _built(settings)
         source.holds = holds.pop_all()
     return source

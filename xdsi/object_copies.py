@@ -48,7 +48,8 @@ def _store_of(service: Service, config: Path | None) -> tuple[Objects, IsWhole] 
         is_whole = _whole_documents(encoding_of(documents))
     else:
         instances = configuration.load(ImagingSourceSettings, config)
-        url, access, below = instances.storage_url, instances.s3, INSTANCES
+        url = instances.cold_storage_url or instances.storage_url
+        access, below = instances.s3, INSTANCES
         is_whole = _is_whole
     if url is None or storage_folder(url) is not None:
         return None

@@ -13,7 +13,8 @@ from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.character_sets import encodings_of
 from shared.dicom.data_set import Limits
 from shared.settings import StorageSettings, is_loopback
-from shared.settings.kinds import AeTitle, Bytes, Oid, Port, Seconds
+from shared.settings.kinds import AeTitle, Bytes, Days, Oid, Port, Seconds, StorageUrl
+from shared.settings.storage import is_object_store
 
 #: The setting of the table of application entities, as it is told.
 ENTITIES_SETTING: Final = "XDSI_APPLICATION_ENTITIES"
@@ -135,6 +136,15 @@ class ImagingSourceSettings(StorageSettings):
         description="days after its last instance came when a study is erased with its manifests; never"
         " without",
     )
+    cold_storage_url: StorageUrl | None = Field(
+        None,
+        description="where instances are moved that are older than cold_after_days, as s3://bucket/prefix or "
+        "file:///folder of a larger disk, which is mounted; they are given as before. Never without, and "
+        "only where instances are files",
+    )
+    cold_after_days: Days = Field(
+        365, gt=0, description="days after it came when an instance is moved to cold_storage_url"
+    )
     fuzzy_names: bool = Field(
         True,
         description="names of persons by the beginnings of their words, without accents, where a search asks"
@@ -151,12 +161,24 @@ class ImagingSourceSettings(StorageSettings):
         """Contradictions between settings, each with its remedy."""
         return [
             *super().problems(),
+            *self._problems_of_tiers(),
             *(
                 f"{ENTITIES_SETTING}: {title}: {problem}"
                 for title, entity in self.application_entities.items()
                 for problem in self._problems_of(entity)
             ),
         ]
+
+    def _problems_of_tiers(self) -> Iterator[str]:
+        if self.cold_storage_url is None:
+            return
+        if self.storage_url is not None and is_object_store(self.storage_url):
+            yield (
+                "XDSI_COLD_STORAGE_URL: instances are objects already (XDSI_STORAGE_URL); let the store move "
+                "them, or keep files"
+            )
+        if self.cold_storage_url == (self.storage_url or self.folder.absolute().as_uri()):
+            yield "XDSI_COLD_STORAGE_URL: is where instances come in; name another place"
 
     def _problems_of(self, entity: EntitySettings) -> Iterator[str]:
         for title in entity.destinations:

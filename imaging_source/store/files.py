@@ -13,13 +13,13 @@ from typing import Final
 from imaging_source.store.contents import Contents, Pace, at_once
 from imaging_source.store.incoming import SpooledFile, digest_of, spooled
 from shared.http.checked import checked
-from shared.http.pieces import FileRange
+from shared.http.pieces import FileRange, Piece
 from shared.imaging.instance import Instance
 from shared.store.folders import FoldersOfStore, sync
 
 _CHUNK: Final = 1024**2
 _READ_AT_ONCE: Final = 4
-_FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
+FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
 # What is known of so many files that were read; about 300 bytes each.
 _MAX_PROOFS: Final = 100_000
 
@@ -111,12 +111,12 @@ class ContentFiles(Contents):
 
         async def is_whole(instance: Instance) -> bool:
             async with at_a_time:
-                return await self.whole(instance.sha256, instance.size)
+                return await asyncio.to_thread(self.is_whole, instance.sha256, instance.size)
 
         proofs = await asyncio.gather(*map(is_whole, doubtful))
         return [instance for instance, whole in zip(doubtful, proofs, strict=True) if not whole]
 
-    def content(self, of: Instance) -> FileRange:
+    def content(self, of: Instance) -> Piece:
         """All of the file."""
         return FileRange(of.file, 0, of.size)
 
@@ -124,9 +124,9 @@ class ContentFiles(Contents):
         """The file itself."""
         return of.path
 
-    def read(self, sha256: str, size: int) -> Iterator[bytes]:
+    def read(self, sha256: str, size: int) -> Iterator[bytes | memoryview]:
         """The file in pieces."""
-        return checked(_pieces(self.path(sha256)), sha256, size)
+        return checked(pieces(self.path(sha256)), sha256, size)
 
     # --- proof ---------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class ContentFiles(Contents):
         """Those of the 256 that are there."""
 
         def there() -> list[str]:
-            return [name for name in _FOLDERS if (self.folder / name).is_dir()]
+            return [name for name in FOLDERS if (self.folder / name).is_dir()]
 
         return await asyncio.to_thread(there)
 
@@ -198,12 +198,15 @@ class ContentFiles(Contents):
         return await asyncio.to_thread(self._digests, folder, before)
 
     def _digests(self, folder: str, before: float) -> list[str]:
-        with os.scandir(self.folder / folder) as entries:
-            return sorted(
-                entry.name.removesuffix(".dcm")
-                for entry in entries
-                if entry.name.endswith(".dcm") and entry.stat().st_mtime < before
-            )
+        try:
+            with os.scandir(self.folder / folder) as entries:
+                return sorted(
+                    entry.name.removesuffix(".dcm")
+                    for entry in entries
+                    if entry.name.endswith(".dcm") and entry.stat().st_mtime < before
+                )
+        except FileNotFoundError:
+            return []
 
     async def take_back(self, sha256: str) -> SpooledFile:
         """A file without a row as if it had just arrived; raises `OSError`."""
@@ -215,7 +218,8 @@ class ContentFiles(Contents):
         """No file is kept twice."""
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def pieces(path: Path) -> Iterator[bytes]:
+    """A file in pieces; blocks."""
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
             yield piece

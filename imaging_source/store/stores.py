@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from imaging_source.settings import ImagingSourceSettings
+from imaging_source.store import tiers
 from imaging_source.store.contents import FOLDER, Contents
 from imaging_source.store.files import ContentFiles
 from shared.settings import SettingsError
@@ -22,14 +24,24 @@ def open_contents(settings: ImagingSourceSettings) -> Contents:
         It cannot be used, or instances of before are kept elsewhere.
     """
     check_left_behind(settings)
-    if (folder := _files_of(settings)) is not None:
+    folder = _files_of(settings)
+    if folder is None:
+        assert settings.storage_url is not None
+        return _objects(settings, settings.storage_url)
+    if (url := settings.cold_storage_url) is None:
         return ContentFiles(folder, keep_preamble=settings.keep_preamble)
+    cold_folder = storage_folder(url)
+    cold = _objects(settings, url) if cold_folder is None else ContentFiles(cold_folder / FOLDER)
+    tiers.mark(folder, url)
+    return tiers.TieredFiles(folder, cold, keep_preamble=settings.keep_preamble)
+
+
+def _objects(settings: ImagingSourceSettings, url: str) -> Contents:
     from imaging_source.store.objects import ContentObjects
 
-    assert settings.storage_url is not None
     try:
         return ContentObjects(
-            settings.storage_url,
+            url,
             settings.s3,
             settings.folder,
             cache_bytes=settings.transcode_cache_bytes,
@@ -39,21 +51,25 @@ def open_contents(settings: ImagingSourceSettings) -> Contents:
         raise SettingsError((f"XDSI_S3: the object store cannot be used: {error}",)) from None
 
 
-def hold_contents(settings: ImagingSourceSettings) -> FolderHold | None:
-    """The right to the folder of instances: alone with an SQLite, whose rows tell of all that is in it, else
-    together with others at the same PostgreSQL; None for objects.
+def hold_contents(settings: ImagingSourceSettings) -> Iterator[FolderHold]:
+    """The right to each folder of instances: alone with an SQLite, whose rows tell of all that is in it, else
+    together with others at the same PostgreSQL; none for objects.
 
     Raises
     ------
     SettingsError
         Another process has it.
     """
-    if (folder := _files_of(settings)) is None:
-        return None
-    try:
-        return FolderHold(folder, shared=not is_embedded(settings.database_url))
-    except FolderHeld as error:
-        raise SettingsError((f"XDSI_STORAGE_URL: {error}; several share one on PostgreSQL alone",)) from None
+    for name, folder in (
+        ("STORAGE_URL", _files_of(settings)),
+        ("COLD_STORAGE_URL", _cold_files_of(settings)),
+    ):
+        if folder is None:
+            continue
+        try:
+            yield FolderHold(folder, shared=not is_embedded(settings.database_url))
+        except FolderHeld as error:
+            raise SettingsError((f"XDSI_{name}: {error}; several share one on PostgreSQL alone",)) from None
 
 
 def check_left_behind(settings: ImagingSourceSettings) -> None:
@@ -68,6 +84,15 @@ def check_left_behind(settings: ImagingSourceSettings) -> None:
                 f"{settings.folder.absolute().as_uri()}",
             )
         )
+    if (folder := _files_of(settings)) is not None:
+        tiers.check_mark(folder, settings.cold_storage_url)
+
+
+def _cold_files_of(settings: ImagingSourceSettings) -> Path | None:
+    """The folder of instances that were moved; None where they are objects, or none are moved."""
+    if settings.cold_storage_url is None or (folder := storage_folder(settings.cold_storage_url)) is None:
+        return None
+    return folder / FOLDER
 
 
 def _files_of(settings: ImagingSourceSettings) -> Path | None:

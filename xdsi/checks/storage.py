@@ -57,7 +57,7 @@ async def object_stores(settings: Any) -> list[Finding]:
 
 def urls(settings: Any) -> Iterator[tuple[str, str]]:
     """The settings that name a storage, and what they name."""
-    for name in ("storage_url", "replica_url"):
+    for name in ("storage_url", "replica_url", "cold_storage_url"):
         if url := getattr(settings, name, None):
             yield f"XDSI_{name.upper()}", url
 
