@@ -7,11 +7,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from imaging_source.dimse.commitment import NotReported, decided, report
+from imaging_source.dimse.commitment import NotReported, report
 from imaging_source.dimse.entities import ApplicationEntities
 from imaging_source.domain.commitment import KEPT, pause
 from imaging_source.store import commitments
 from imaging_source.store.commitments import Commitment
+from imaging_source.transactions import rad10
 from imaging_source.unit import Parts
 from shared.background import BackgroundWork
 from shared.security.rights import Rights
@@ -50,7 +51,7 @@ class Commitments:
 
     async def _advance(self, one: Commitment) -> None:
         database = self._parts.database
-        result = await decided(self._parts, one)
+        result = await rad10.decided(self._parts, one)
         if result is None:
             soon = datetime.now(UTC) + timedelta(seconds=REST_SECONDS)
             await commitments.postpone(database, one, soon, attempts=0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from pydicom.dataset import Dataset
@@ -41,7 +40,6 @@ from imaging_source.settings.entities import DimseService
 from imaging_source.store import commitments
 from imaging_source.store.commitments import Commitment
 from imaging_source.transactions import rad10
-from imaging_source.unit import Parts
 from shared.attempts import attempted
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, is_uid
@@ -171,7 +169,7 @@ def _instance(item: Dataset) -> ReferencedInstance:
 def _report_here(association: AcceptedAssociation, noted: Commitment, context: Any) -> None:
     """Report by the association of the request; what does not get through by it goes by another one."""
     parts = association.service.unit(association.caller()).parts
-    result = association.on_loop(decided(parts, noted))
+    result = association.on_loop(rad10.decided(parts, noted))
     if result is None:
         return
     try:
@@ -182,16 +180,6 @@ def _report_here(association: AcceptedAssociation, noted: Commitment, context: A
         _log.warning("a result of storage commitment goes by another association: %s", failure)
         return
     association.on_loop(commitments.end(parts.database, noted))
-
-
-async def decided(parts: Parts, one: Commitment) -> CommitmentResult | None:
-    """The result, which is kept before it is told; None while instances may be on their way."""
-    if one.result is not None:
-        return one.result
-    result = await rad10.result_of(parts, one, datetime.now(UTC))
-    if result is not None:
-        await commitments.decide(parts.database, one, result)
-    return result
 
 
 def report(

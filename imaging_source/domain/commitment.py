@@ -52,6 +52,10 @@ class CommitmentResult:
         """Event Type ID of its report."""
         return FAILURES_EXIST if self.failed else ALL_COMMITTED
 
+    def is_refused(self, reason: FailureReason) -> bool:
+        """Whether all of it failed for this reason."""
+        return not self.committed and {why for _, why in self.failed} == {reason}
+
     def to_json(self) -> bytes:
         """The result as it is kept until it is reported."""
         return json.dumps([self.committed, [(*one, reason) for one, reason in self.failed]]).encode()

@@ -19,7 +19,7 @@ from imaging_source.domain.commitment import (
     refused,
 )
 from imaging_source.store.tables import commitment
-from shared.store.engine import Database, Transaction
+from shared.store.engine import Database, Row, Transaction
 from shared.store.statements import insert_or_ignore
 
 _AT_ONCE: Final = 100
@@ -38,19 +38,29 @@ _OTHERS = select(commitment.c.commitment_id).where(
     commitment.c.transaction_uid == bindparam("transaction_uid"),
     commitment.c.ae_title == bindparam("ae_title"),
 )
+_COLUMNS = (
+    commitment.c.ae_title,
+    commitment.c.transaction_uid,
+    commitment.c.received_at,
+    commitment.c.attempts,
+    commitment.c.instances,
+    commitment.c.result,
+)
 _DUE = (
-    select(
-        commitment.c.commitment_id,
-        commitment.c.ae_title,
-        commitment.c.transaction_uid,
-        commitment.c.received_at,
-        commitment.c.attempts,
-        commitment.c.instances,
-        commitment.c.result,
-    )
+    select(*_COLUMNS)
     .where(commitment.c.due_at <= bindparam("now"))
     .order_by(commitment.c.due_at)
     .limit(_AT_ONCE)
+)
+_BY_ID = select(*_COLUMNS).where(commitment.c.commitment_id == bindparam("which"))
+_FIRST = (
+    select(*_COLUMNS)
+    .where(
+        commitment.c.transaction_uid == bindparam("transaction_uid"),
+        commitment.c.ae_title == bindparam("ae_title"),
+    )
+    .order_by(commitment.c.received_at)
+    .limit(1)
 )
 _ONE = commitment.c.commitment_id == bindparam("which")
 _AGAIN = update(commitment).where(_ONE).values(due_at=bindparam("at"), attempts=0)
@@ -73,8 +83,13 @@ class Commitment:
     result: CommitmentResult | None = None
 
 
-async def note(database: Database, request: CommitmentRequest, now: datetime) -> Commitment:
-    """Keep a request durably; one that comes again is reported again, with the result that it had."""
+async def note(
+    database: Database, request: CommitmentRequest, now: datetime, *, reported: bool = True
+) -> Commitment:
+    """Keep a request durably; one that comes again is reported again, with the result that it had.
+
+    Without `reported` the result is asked for, and nothing is due.
+    """
     commitment_id = request.commitment_id
 
     async def keep(transaction: Transaction) -> None:
@@ -85,7 +100,8 @@ async def note(database: Database, request: CommitmentRequest, now: datetime) ->
             )
         }
         if commitment_id in ids:
-            await transaction.execute(_AGAIN, which=commitment_id, at=_text(now))
+            if reported:
+                await transaction.execute(_AGAIN, which=commitment_id, at=_text(now))
             return
         result = refused(request.instances, FailureReason.DUPLICATE_TRANSACTION_UID) if ids else None
         await transaction.execute(
@@ -94,7 +110,7 @@ async def note(database: Database, request: CommitmentRequest, now: datetime) ->
             ae_title=request.ae_title,
             transaction_uid=request.transaction_uid,
             received_at=_text(now),
-            due_at=_text(now),
+            due_at=_text(now) if reported else None,
             instances=json.dumps(request.instances).encode(),
             result=None if result is None else result.to_json(),
         )
@@ -105,21 +121,33 @@ async def note(database: Database, request: CommitmentRequest, now: datetime) ->
 
 async def due(database: Database, now: datetime) -> Sequence[Commitment]:
     """Those that are to be decided or reported now, at most a hundred."""
-    return [
-        Commitment(
-            request=CommitmentRequest(
-                ae_title=ae_title,
-                transaction_uid=transaction_uid,
-                instances=tuple(ReferencedInstance(*one) for one in json.loads(instances)),
-            ),
-            received_at=datetime.fromisoformat(received_at),
-            attempts=attempts,
-            result=None if result is None else CommitmentResult.from_json(result),
-        )
-        for _, ae_title, transaction_uid, received_at, attempts, instances, result in await database.fetch(
-            _DUE, now=_text(now)
-        )
-    ]
+    return [_commitment(row) for row in await database.fetch(_DUE, now=_text(now))]
+
+
+async def find(database: Database, commitment_id: str) -> Commitment | None:
+    """One request, or None when there is none of this id."""
+    rows = await database.fetch(_BY_ID, which=commitment_id)
+    return _commitment(rows[0]) if rows else None
+
+
+async def find_first(database: Database, ae_title: str, transaction_uid: str) -> Commitment | None:
+    """The first request of this Transaction UID, which is the one that used it."""
+    rows = await database.fetch(_FIRST, ae_title=ae_title, transaction_uid=transaction_uid)
+    return _commitment(rows[0]) if rows else None
+
+
+def _commitment(row: Row) -> Commitment:
+    ae_title, transaction_uid, received_at, attempts, instances, result = row
+    return Commitment(
+        request=CommitmentRequest(
+            ae_title=ae_title,
+            transaction_uid=transaction_uid,
+            instances=tuple(ReferencedInstance(*one) for one in json.loads(instances)),
+        ),
+        received_at=datetime.fromisoformat(received_at),
+        attempts=attempts,
+        result=None if result is None else CommitmentResult.from_json(result),
+    )
 
 
 async def decide(database: Database, one: Commitment, result: CommitmentResult) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from imaging_source.transactions import (
+    commitment_requests,
     erasure,
     publications,
     rad10,
@@ -27,5 +28,6 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     rad129.SERVED,
     *publications.SERVED,
     erasure.SERVED,
+    *commitment_requests.SERVED,
 )
 SERVED_DIMSE: tuple[ServedDimse[Any, Any], ...] = (rad10.SERVED, rad14.SERVED, rad16.SERVED)

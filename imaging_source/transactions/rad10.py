@@ -39,6 +39,16 @@ def audit(
     return ()
 
 
+async def decided(parts: Parts, one: Commitment) -> CommitmentResult | None:
+    """The result, which is kept before it is told; None while instances may be on their way."""
+    if one.result is not None:
+        return one.result
+    result = await result_of(parts, one, datetime.now(UTC))
+    if result is not None:
+        await commitments.decide(parts.database, one, result)
+    return result
+
+
 async def result_of(parts: Parts, one: Commitment, now: datetime) -> CommitmentResult | None:
     """What became of the instances; None while some of them may still be on their way."""
     request = one.request

@@ -96,6 +96,10 @@ GIVES_NOTHING = {
         ),
         OF_NODES,
     ),
+    **dict.fromkeys(
+        ("Request storage commitment", "Check storage commitment"),
+        "tells who stores of UIDs that it names whether they are kept, and nothing of them",
+    ),
     "RAD-10": "tells who stores of UIDs that it names whether they are kept, and nothing of them",
     **dict.fromkeys(
         (
