@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -32,10 +32,12 @@ from shared.dicom import json as dicom_json
 from shared.dicom import native_xml
 from shared.dicom.json import Attributes
 from shared.dicom.uids import UID_FORM, is_uid
+from shared.faults import SenderFault
 from shared.http.media_type import decode_media_type
 from shared.http.problem import (
     BadRequest,
     Conflict,
+    HttpProblem,
     NotAcceptable,
     NotFound,
     TooLarge,
@@ -50,6 +52,7 @@ from shared.xml import XmlError
 
 #: Whom results are kept for: an AE title has no slash in front, and asks by DIMSE.
 _BY_WEB: Final = "/web"
+_WANTED: Final = f"send {dicom_json.MEDIA_TYPE} or {native_xml.MEDIA_TYPE}"
 _MOST_BYTES: Final = 8 * 1024**2
 _REFERENCED: Final = 0x00081199
 _SOP_CLASS: Final = 0x00081150
@@ -84,7 +87,7 @@ async def decode_request(request: HttpRequest) -> WebCommitmentRequest:
     question = await decode_check(request)
     name = decode_media_type(request.headers.get("content-type", "")).name
     if name not in (dicom_json.MEDIA_TYPE, native_xml.MEDIA_TYPE, "application/json"):
-        raise WrongMediaType(f"send {dicom_json.MEDIA_TYPE} or {native_xml.MEDIA_TYPE}")
+        raise WrongMediaType(_WANTED)
     octets = await _body(request.chunks())
     attributes = await asyncio.to_thread(_data_set, name, octets)
     instances = distinct([_instance(item) for item in dicom_json.items(attributes, _REFERENCED)])
@@ -149,8 +152,8 @@ async def ask(unit: Unit, request: WebCommitmentRequest) -> WebCommitmentRespons
 
 async def check(unit: Unit, request: WebCommitmentRequest) -> WebCommitmentResponse:
     """Tell the result of a request that was made before."""
-    found = await commitments.find_first(unit.parts.database, _BY_WEB, request.transaction_uid)
-    return await _response(unit.parts, request, found)
+    noted = await commitments.find_first(unit.parts.database, _BY_WEB, request.transaction_uid)
+    return await _response(unit.parts, request, noted)
 
 
 async def _response(
@@ -178,10 +181,11 @@ def encode(response: WebCommitmentResponse) -> HttpResponse:
 
 
 _ROUTE: Final = "/dicomweb/commitment-requests/{transaction}"
-_PROBLEMS: Final = {
+_PROBLEMS: Final[Mapping[type[Exception], Callable[[str], HttpProblem]]] = {
     negotiation.NothingAcceptable: NotAcceptable,
     native_xml.NotNative: BadRequest,
     XmlError: BadRequest,
+    SenderFault: lambda _: WrongMediaType(_WANTED),
     Refused: BadRequest,
 }
 SERVED: tuple[ServedRest[Any, Any], ...] = (

@@ -125,6 +125,7 @@ async def test_it_is_asked_and_told_in_xml_as_well(source):
         (b"<other/>", "application/dicom+xml", 400),
         (b"<", "application/dicom+xml", 400),
         (b"", "text/plain", 415),
+        (b"", "", 415),
     ],
 )
 async def test_what_cannot_be_read_is_told(source, content, media_type, status):
