@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from conformance.findings import Finding, Report, Severity
 from conformance.reports.findings import findings_page
+from conformance.trust import trusting
 from conformance.validation import validate, validate_endpoint, validate_together
 from xdsi.failures import WrongUsage
 from xdsi.options import AsJson
@@ -30,6 +32,10 @@ def command(
         ),
     ],
     as_json: AsJson = False,
+    trust: Annotated[
+        list[Path],
+        typer.Option(help="Certificates, PEM, of who signs, or of their authorities; may be repeated."),
+    ] = [],
     html_file: Annotated[Path | None, typer.Option("--html", help="Write one HTML file, too.")] = None,
 ) -> None:
     """Judge files by their standards: manifests, messages, metadata, audit records, assertions and more.
@@ -40,17 +46,8 @@ def command(
 
     Example: [bold]xdsi validate manifest.dcm --json[/bold]
     """
-    reports = []
-    for file in files:
-        try:
-            reports.append(validate_endpoint(file) if "://" in file else validate(Path(file)))
-        except OSError as error:
-            raise WrongUsage(f"{file}: {error.strerror}; name a file that can be read") from None
-        except ValueError as error:
-            raise WrongUsage(f"{file}: {error}; name a file, or an endpoint so") from None
-    named_files = [Path(file) for file in files if "://" not in file]
-    if len(named_files) > 1 and (together := validate_together(named_files)) is not None:
-        reports.append(together)
+    with trusting([one for path in trust for one in _certificates(path)]):
+        reports = list(_reports(files))
     if html_file:
         html_file.write_text(findings_page(reports), "utf-8")
     if as_json:
@@ -60,6 +57,26 @@ def command(
         typer.echo("\n".join(line for report in reports for line in lines(report, width=width)))
     if not all(report.passed for report in reports):
         raise typer.Exit(1)
+
+
+def _reports(files: list[str]) -> Iterator[Report]:
+    for file in files:
+        try:
+            yield validate_endpoint(file) if "://" in file else validate(Path(file))
+        except OSError as error:
+            raise WrongUsage(f"{file}: {error.strerror}; name a file that can be read") from None
+        except ValueError as error:
+            raise WrongUsage(f"{file}: {error}; name a file, or an endpoint so") from None
+    named_files = [Path(file) for file in files if "://" not in file]
+    if len(named_files) > 1 and (together := validate_together(named_files)) is not None:
+        yield together
+
+
+def _certificates(path: Path) -> list[Certificate]:
+    try:
+        return load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError):
+        raise WrongUsage(f"--trust {path}: no certificates can be read there; name a file of PEM") from None
 
 
 def lines(report: Report, *, width: int = 80) -> Iterator[str]:

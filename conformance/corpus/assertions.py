@@ -176,6 +176,11 @@ def _parts() -> dict[str, dict[str, Any]]:
 Parts = dict[str, dict[str, Any]]
 
 
+def claims() -> dict[str, Any]:
+    """The claims of a good token."""
+    return _parts()["claims"]
+
+
 def _claim(name: str, value: Any) -> Callable[[Parts], object]:
     return lambda parts: parts["claims"].update({name: value})
 

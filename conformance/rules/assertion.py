@@ -19,6 +19,7 @@ from conformance.judgement import Judgement
 from conformance.readers.source import Source
 from conformance.readers.xml import Element, NotXml, document, local, place, text
 from conformance.requirements import finding
+from conformance.rules.signature import of_assertion
 
 SAML: Final = "{urn:oasis:names:tc:SAML:2.0:assertion}"
 _DS: Final = "{http://www.w3.org/2000/09/xmldsig#}"
@@ -132,10 +133,11 @@ def _signature(root: Element) -> Iterator[Finding]:
         yield finding("XUA-006", place(reference, "DigestMethod"), "too weak", digest_algorithm)
         return
     yield from _digest(root, reference, _DIGESTS[digest_algorithm])
+    yield from of_assertion(signature)
 
 
 def _digest(root: Element, reference: Element, algorithm: str) -> Iterator[Finding]:
-    """Whether the assertion is the one that was signed; whose key it was is not judged."""
+    """Whether the assertion is the one that was signed."""
     stated = text(reference.find(f"{_DS}DigestValue"))
     prefixes = [
         prefix

@@ -1,4 +1,4 @@
-"""Access tokens as JWT (ITI TF-2 3.71.4.2.2, IUA 2.4; RFC 7519, RFC 9068); signatures are not verified."""
+"""Access tokens as JWT (ITI TF-2 3.71.4.2.2, IUA 2.4; RFC 7519, RFC 9068)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from conformance.identifiers import is_oid_urn, wrong_cx
 from conformance.judgement import Judgement
 from conformance.readers.source import Source
 from conformance.requirements import finding
+from conformance.rules.signature import of_token
 
 _ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "HS256", "EdDSA"}
@@ -50,6 +51,8 @@ def _token(source: Source) -> Iterator[Finding]:
             yield finding(id, name, "absent")
     yield from _times(claims)
     yield from _extensions(claims)
+    if algorithm in _ALGORITHMS:
+        yield from of_token(header, ".".join(parts[:2]), parts[2])
 
 
 def _decoded(part: str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from conformance.corpus import signatures
 from conformance.requirements import TABLE, requirements
 from tests.unit.conformance.corpus import CORPUS
 
@@ -16,6 +17,8 @@ NOT_SHOWN = {"FILE-001", "FILE-002"}
 BY_ENDPOINTS = {id for id in requirements() if id.startswith("TLS-")}
 #: Several files are no example; `test_collation.py` shows these.
 BY_SEVERAL = {id for id in requirements() if id.startswith(("XDSI-ARCH-", "MADO-TWIN-"))}
+#: Signatures are judged by whom somebody trusts; `test_signatures.py` shows these.
+BY_TRUST = {example.finds for example in signatures.examples()}
 
 
 def judged() -> set[str]:
@@ -36,7 +39,7 @@ def test_an_id_stands_once():
 
 def test_every_requirement_is_shown_by_a_broken_example():
     shown = {example.finds for example in CORPUS}
-    assert set(requirements()) - shown - NOT_SHOWN - BY_ENDPOINTS - BY_SEVERAL == set()
+    assert set(requirements()) - shown - NOT_SHOWN - BY_ENDPOINTS - BY_SEVERAL - BY_TRUST == set()
 
 
 def test_a_requirement_has_a_clause_and_says_what_is_right():
