@@ -24,6 +24,9 @@ ORDER = (
     Service.CONSUMER,
 )
 
+#: Services that start with them where a setting asks for it.
+ASKED_FOR: Mapping[Service, str] = {Service.IDENTITY: "XDSI_IDENTITY__PROVIDERS"}
+
 PORTS: Mapping[str, int] = {
     "XDSI_REGISTRY__PORT": 8010,
     "XDSI_REGISTRY__MLLP_PORT": 2575,
@@ -33,6 +36,7 @@ PORTS: Mapping[str, int] = {
     "XDSI_CONSUMER__PORT": 8040,
     "XDSI_AUDIT_REPOSITORY__PORT": 8050,
     "XDSI_GATEWAY__PORT": 8060,
+    "XDSI_IDENTITY__PORT": 8100,
     "XDSI_AUDIT_REPOSITORY__SYSLOG_PORT": 6514,
     "XDSI_AUDIT_REPOSITORY__UDP_PORT": 5514,
 }
@@ -84,6 +88,11 @@ class Addresses:
         """Where audit events go."""
         scheme = "tls" if self.tls else "tcp"
         return f"{scheme}://{self.host}:{self.port('XDSI_AUDIT_REPOSITORY__SYSLOG_PORT')}"
+
+
+def services_of(variables: Mapping[str, str]) -> tuple[Service, ...]:
+    """The services that start under these variables, in order."""
+    return *ORDER, *(service for service, setting in ASKED_FOR.items() if variables.get(setting))
 
 
 def environment(addresses: Addresses, data: Path) -> dict[str, str]:

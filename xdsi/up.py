@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 
 from shared.settings import nested
-from xdsi.community import ORDER, Addresses, NotReady, Process, environment, processes, start_all, stop_all
+from xdsi.community import (
+    Addresses,
+    NotReady,
+    Process,
+    environment,
+    processes,
+    services_of,
+    start_all,
+    stop_all,
+)
 from xdsi.data_folder import CONFIG, LOGS, claim
 from xdsi.failures import Failed
 from xdsi.remembered import remember
@@ -32,8 +41,9 @@ def command(
 ) -> None:
     """Run registry, repository, imaging source, gateway, consumer and audit repository until Ctrl-C.
 
-    Prints one line per service when it is ready, then `ready`. A service that ends by itself is started
-    again. Other commands that are called in the same folder find this community by themselves.
+    The identity service runs beside them where XDSI_IDENTITY__PROVIDERS names a provider. Prints one line per
+    service when it is ready, then `ready`. A service that ends by itself is started again. Other commands
+    that are called in the same folder find this community by themselves.
 
     Example: [bold]xdsi up --data ./var --offset 1000[/bold]
     """
@@ -42,7 +52,7 @@ def command(
     places = {name: variables[name] for name in _OPTIONS}
     env = {**variables, **os.environ, **places}
     claim(data.resolve(), said_by="--data")
-    members = list(processes(ORDER, env, data.resolve() / LOGS))
+    members = list(processes(services_of(env), env, data.resolve() / LOGS))
     stop = _Stop()
     try:
         for member in start_all(members):
