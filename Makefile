@@ -19,7 +19,7 @@ setup: .venv/ready
 demo: setup
 	@$(BIN)/xdsi demo
 
-# A worker for each core; a file stays with one of them, since its tests share what they start. Files come in
+# A file stays with one of the workers, since its tests share what they start. Files come in
 # their order, tests/faults first: otherwise those of the fewest tests, which take longest, would come last.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --durations 10
 

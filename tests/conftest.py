@@ -19,14 +19,27 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # A slow machine is no failure: nothing here is asserted about time.
-settings.register_profile("xdsi", deadline=None)
-settings.load_profile("xdsi")
+settings.register_profile("short", deadline=None, max_examples=50)
+settings.register_profile("long", deadline=None, max_examples=500)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--long", action="store_true", default=False, help="full figures: more kills, larger documents"
+        "--long",
+        action="store_true",
+        default=False,
+        help="full figures: more kills and examples, larger data",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if config.getoption("--long") else "short")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are processors: the services and databases that tests talk to are processes
+    of their own, for which they wait."""
+    return len(os.sched_getaffinity(0)) * 3 // 2
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from shared.security.rights import Right
+from tests.support.syntax import ROOT, tree_of
 
-ROOT = Path(__file__).parents[3]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md"]
 SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository", "identity")
@@ -76,7 +76,7 @@ def test_what_is_served_over_rest_catches_nothing():
         str(path.relative_to(ROOT))
         for name in SERVICES
         for path in (ROOT / name).rglob("*.py")
-        if "ServedRest(" in (text := path.read_text("utf-8"))
-        and any(isinstance(node, ast.Try) for node in ast.walk(ast.parse(text)))
+        if "ServedRest(" in path.read_text("utf-8")
+        and any(isinstance(node, ast.Try) for node in ast.walk(tree_of(path)))
     ]
     assert trying == []

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from collections.abc import Mapping
 
-ROOT = Path(__file__).parents[3]
+from tests.support.syntax import ROOT, trees
+
 SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository", "identity")
-TREES = {
-    str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8"))
-    for part in (*SERVICES, "conformance", "shared", "xdsi")
-    for path in (ROOT / part).rglob("*.py")
-}
 #: The roads of requests: SOAP and REST, and what both have in common.
 ROADS = ["shared/perform.py", "shared/rest/service.py", "shared/soap/pipeline.py"]
 HELPER = "shared/attempts.py"
 #: Decoders written in Rust panic, which is no Exception: told as what they mean, in a process of their own.
 PANICS = "shared/imaging/transcode.py"
 ANYTHING = {"Exception", "BaseException"}
+
+
+def modules() -> Mapping[str, ast.Module]:
+    packages = (*SERVICES, "conformance", "shared", "xdsi")
+    return {str(path.relative_to(ROOT)): tree for path, tree in trees(packages).items()}
 
 
 def catches_anything(handler: ast.ExceptHandler) -> bool:
@@ -35,7 +36,7 @@ def goes_on(handler: ast.ExceptHandler) -> bool:
 def test_whatever_is_raised_is_caught_on_the_roads_and_by_attempts_alone():
     places = {
         path
-        for path, tree in TREES.items()
+        for path, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler) and catches_anything(node) and not goes_on(node)
     }
@@ -45,7 +46,7 @@ def test_whatever_is_raised_is_caught_on_the_roads_and_by_attempts_alone():
 def test_nothing_is_suppressed_whatever_it_is():
     suppressed = [
         f"{path}:{node.lineno}"
-        for path, tree in TREES.items()
+        for path, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "suppress"
         if {getattr(argument, "id", "") for argument in node.args} & ANYTHING
@@ -57,7 +58,7 @@ def test_work_is_done_to_its_end_in_one_way():
     """Work that is begun where it is shielded; a task that several wait for is another thing."""
     shielded = [
         path
-        for path, tree in TREES.items()
+        for path, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "asyncio.shield"
         if isinstance(node.args[0], ast.Call)

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[3]
+from tests.support.syntax import ROOT, tree_of
+
 PACKAGES = (
     "xdsi", "registry", "repository", "imaging_source", "consumer", "audit_repository", "gateway",
     "identity", "conformance", "shared",
@@ -78,7 +78,7 @@ def test_every_dependency_is_imported_or_is_said_to_be_loaded_by_another():
         name.partition(".")[0]
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree_of(path))
         for name in (
             [alias.name for alias in node.names]
             if isinstance(node, ast.Import)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.syntax import ROOT, tree_of
+
 PACKAGES = (
     "registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository",
     "identity", "conformance", "shared", "xdsi",
@@ -18,7 +19,7 @@ PACKAGES = (
 def _modules(package: str) -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted((ROOT / package).rglob("*.py")):
         if "migrations" not in path.parts:
-            yield path, ast.parse(path.read_text("utf-8"))
+            yield path, tree_of(path)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

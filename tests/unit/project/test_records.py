@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from shared.audit import limits
+from tests.support.syntax import ROOT, trees
 
-ROOT = Path(__file__).parents[3]
 CODE = (
     "registry",
     "repository",
@@ -20,8 +20,14 @@ CODE = (
     "xdsi",
 )
 ROOM = ROOT / "shared" / "audit"
-TREES = {path: ast.parse(path.read_text("utf-8")) for part in CODE for path in (ROOT / part).rglob("*.py")}
-OUTSIDE = {path: tree for path, tree in TREES.items() if ROOM not in path.parents}
+
+
+def everywhere() -> Mapping[Path, ast.Module]:
+    return trees(CODE)
+
+
+def outside() -> Mapping[Path, ast.Module]:
+    return {path: tree for path, tree in everywhere().items() if ROOM not in path.parents}
 
 
 def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
@@ -39,14 +45,14 @@ def shown(path: Path, node: ast.AST) -> str:
 
 
 def test_no_event_is_put_together_elsewhere():
-    assert [shown(path, call) for path, tree in OUTSIDE.items() for call in calls(tree, "AuditEvent")] == []
+    assert [shown(path, call) for path, tree in outside().items() for call in calls(tree, "AuditEvent")] == []
 
 
 def test_the_event_of_a_retrieval_of_instances_is_written_once():
     """RAD-69 at the imaging source, at the consumer and at both gateways."""
     (written,) = [
         node
-        for tree in TREES.values()
+        for tree in everywhere().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and "INSTANCES_ACCESSED" in names(node)
     ]
@@ -57,7 +63,7 @@ def test_a_transaction_says_itself_how_it_is_recorded():
     """`event_type` of either wing, and no number and name put together where a record is made."""
     named = [
         shown(path, call)
-        for path, tree in OUTSIDE.items()
+        for path, tree in outside().items()
         for call in calls(tree, "ihe")
         if all(isinstance(argument, ast.Attribute) for argument in call.args)
     ]
@@ -72,7 +78,7 @@ def test_the_bounds_of_a_record_are_defined_once():
     assert own == {"MAX_RECORD", "MAX_OBJECTS", "MAX_NAMED", "MAX_QUERY", "MAX_VALUE", "MAX_PARTS"}
     again = [
         shown(path, node)
-        for path, tree in TREES.items()
+        for path, tree in everywhere().items()
         for node in tree.body
         if path != ROOM / "limits.py" and ROOM in path.parents
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and own & _assigned(node)
@@ -89,7 +95,7 @@ def test_who_describes_a_request_shortens_nothing():
     """How many objects a record names, and how much of a query, is for the bounds to say."""
     shortening = [
         shown(path, node)
-        for path, tree in OUTSIDE.items()
+        for path, tree in outside().items()
         for function in ast.walk(tree)
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
         and function.returns is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ import pytest
 from shared.perform import UnitOfWork
 from shared.rest.served import ServedRest
 from shared.soap.served import Served
+from tests.support.syntax import ROOT, tree_of
 
-ROOT = Path(__file__).parents[3]
 SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository", "identity")
 ROADS = ("shared/perform.py", "shared/soap/pipeline.py", "shared/soap/client.py", "shared/rest/service.py")
 
@@ -68,7 +67,7 @@ def test_consent_is_asked_by_the_unit_alone():
         str(path.relative_to(ROOT))
         for service in SERVICES
         for path in (ROOT / service).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute) and node.attr == "decide"
         if ast.unparse(node.value).endswith((".consent", ".decisions"))
     }
@@ -80,7 +79,7 @@ def test_what_a_road_needs_of_a_response_is_said_by_a_protocol(road: str):
     """And not looked for by name."""
     looked_for = [
         node.lineno
-        for node in ast.walk(ast.parse((ROOT / road).read_text("utf-8")))
+        for node in ast.walk(tree_of(ROOT / road))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr"
     ]
     assert looked_for == []
