@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -19,7 +20,11 @@ from sqlalchemy import (
 )
 
 from registry.domain.patients import MergeUnderWay
+from registry.store.acknowledgements import acknowledged
 from registry.store.tables import consent, consent_document, patient
+from shared.consent.documents.bppc import Meanings
+from shared.consent.policy import encode_policy
+from shared.ebrim.model import DocumentEntry
 from shared.store.engine import Reader, Transaction
 from shared.store.statements import in_list, lines
 
@@ -50,6 +55,9 @@ _DOCUMENT = select(consent_document.c.format_code, consent_document.c.content).w
     consent_document.c.source == bindparam("source")
 )
 _REMOVE_DOCUMENT = delete(consent_document).where(consent_document.c.source == bindparam("source"))
+_SOURCES = select(consent_document.c.source).where(in_list(consent_document.c.source, "ids"))
+# As a break is told: no value can hold a quote that is not escaped.
+_REMOVE_OF_SOURCE = delete(consent).where(consent.c.policy.contains(bindparam("source")))
 _REMOVE = delete(consent).where(
     consent.c.policy_id == bindparam("policy_id"), consent.c.patient_id == bindparam("patient_id")
 )
@@ -164,3 +172,35 @@ async def find_document(database: Reader, source: str) -> tuple[str, bytes] | No
 async def remove_document(transaction: Transaction, source: str) -> bool:
     """Remove a consent document; False when there was none."""
     return bool(await transaction.execute(_REMOVE_DOCUMENT, source=source))
+
+
+async def end_consents(transaction: Transaction, entries: Iterable[str]) -> None:
+    """Remove what was kept of those of `entries`, by entryUUID, that are consents: no more in force."""
+    for (source,) in await transaction.fetch(_SOURCES, ids=sorted(entries)):
+        await transaction.execute(_REMOVE_OF_SOURCE, source=f'"source": {json.dumps(source)}')
+        await remove_document(transaction, source)
+
+
+async def keep_consents(
+    transaction: Transaction, patient_id: str, entries: Iterable[DocumentEntry], meanings: Meanings
+) -> None:
+    """Keep what consent documents acknowledge, in place of what was kept of them; raises `Rejected`."""
+    listed = list(entries)
+    if not listed:
+        return
+    await end_consents(transaction, [entry.entry_uuid for entry in listed])
+    for entry in listed:
+        policies = acknowledged(entry, patient_id, meanings)
+        if policies:
+            await keep_document(
+                transaction,
+                source=entry.entry_uuid,
+                format_code=entry.format_code.value,
+                content=b"",  # the repository has it
+                created=policies[0].created.isoformat(),
+            )
+        for policy in policies:
+            text = json.dumps(encode_policy(policy))
+            await keep_policy(
+                transaction, policy_id=policy.policy_id, patient_id=patient_id, policy=text, is_new=True
+            )

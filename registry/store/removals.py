@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, delete, 
 
 from registry.domain.removal import Item, Reference, Removal
 from registry.domain.submission import HAS_MEMBER, ObjectClass
-from registry.store import identifiers, versions
+from registry.store import consents, identifiers, versions
 from registry.store.by_patient import OF_PATIENT, fetch_at, grouped
 from registry.store.tables import object_value, registry_object
 from shared.store.engine import Transaction
@@ -141,6 +141,7 @@ async def remove_objects(transaction: Transaction, items: Collection[Item]) -> N
     The uniqueIds of submission sets and folders may be used again. That of a document stays bound to its
     content, wherever that is kept: two documents never share one.
     """
+    await consents.end_consents(transaction, [item.entry_uuid for item in items])
     for patient_id, ids in grouped((item.entry_uuid, item.patient_id) for item in items).items():
         await transaction.execute(_REMOVE_VALUES, patient=patient_id, ids=ids)
         await transaction.execute(_REMOVE, patient=patient_id, ids=ids)

@@ -11,8 +11,9 @@ from typing import TypedDict
 from registry.domain import lifecycle, patients
 from registry.domain.registration import RegistryState, errors_against, is_self_contained
 from registry.domain.submission import MESSAGE_RULES, Rule, SubmissionIndex, errors_in_message, identified
-from registry.store import identifiers, objects, submissions
+from registry.store import consents, identifiers, objects, submissions
 from registry.store import patients as patient_store
+from registry.store.acknowledgements import acknowledgements
 from registry.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
@@ -109,6 +110,9 @@ class _Registration:
         self._submission = submission
         self._policy = unit.parts.settings.patients
         self._domain = unit.parts.settings.affinity_domain
+        self._meanings = unit.parts.meanings
+        # Without meanings consent documents are documents like others.
+        self._acknowledges = bool(self._meanings and acknowledgements(submission.document_entries))
         self._message_id = message_id
         self._digest = hashlib.sha256(encode_submission(submission)).hexdigest()
         self._now: datetime = unit.parts.now()
@@ -122,6 +126,8 @@ class _Registration:
         message = SubmissionIndex(self._submission)
         patient_id = patients.canonical(message.submission_set.patient_id, self._domain)
         if patient_id is None or len(in_order(self._submission)) > AT_ONCE or not is_self_contained(message):
+            return False
+        if self._acknowledges:
             return False
         new = in_order(_as_registered(lifecycle.assigned(self._submission), (), self._now))
         return await self._unit.insert(
@@ -157,6 +163,11 @@ class _Registration:
         if errors := list(errors_against(message, state)):
             raise Rejected(*errors)
         await _register(transaction, submission, self._now, claimed)
+        if self._acknowledges:
+            patient_id = objects.spelled(submission.submission_set.patient_id)
+            await consents.keep_consents(
+                transaction, patient_id, acknowledgements(submission.document_entries), self._meanings
+            )
         return None
 
     async def done(self, transaction: Transaction) -> bytes | None:
@@ -226,6 +237,7 @@ async def _change(
     leaving = {*replaced, *await submissions.find_descendants(transaction, replaced)}
     await objects.lock_registered(transaction, sorted(leaving | folders))
     values = await objects.find_values(transaction, leaving | folders)
+    await consents.end_consents(transaction, leaving)
     await objects.replace_objects(
         transaction,
         [

@@ -15,13 +15,15 @@ from registry.domain.registration import RegisteredObject
 from registry.domain.submission import ObjectClass, SubmissionIndex
 from registry.domain.update_rules import errors_against
 from registry.domain.versions import Change, UpdateState, change_of
-from registry.store import identifiers, objects, submissions, versions
+from registry.store import consents, identifiers, objects, submissions, versions
 from registry.store import patients as patient_store
+from registry.store.acknowledgements import acknowledgements
 from registry.transactions.iti42 import chosen_ids, in_order
 from registry.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.audit.patterns import Side
+from shared.consent.documents.bppc import Meanings
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import nfc
 from shared.ebrim.model import Association, RegistryObject, Submission, Timestamp
@@ -123,6 +125,7 @@ class _Updating:
         self._submission = submission
         self._rules = rules
         self._policy = unit.parts.settings.patients
+        self._meanings = unit.parts.meanings
         self._domain = unit.parts.settings.affinity_domain
         self._message_id = message_id
         self._digest = hashlib.sha256(rules.number.encode() + encode_submission(submission)).hexdigest()
@@ -146,7 +149,8 @@ class _Updating:
             raise Rejected(*errors)
         now = Timestamp.of(self._now)
         change = change_of(update, state, now, keeps_status=self._rules.restricted)
-        await _write(transaction, objects.spelled(self._submission.submission_set.patient_id), change)
+        patient_id = objects.spelled(self._submission.submission_set.patient_id)
+        await _write(transaction, patient_id, change, self._meanings)
         return None
 
     async def done(self, transaction: Transaction) -> bytes | None:
@@ -269,7 +273,7 @@ async def _taken_triggers(transaction: Transaction, update: Update) -> frozenset
     return frozenset(chain.from_iterable(places.values()))
 
 
-async def _write(transaction: Transaction, patient_id: str, change: Change) -> None:
+async def _write(transaction: Transaction, patient_id: str, change: Change, meanings: Meanings) -> None:
     # What the sender chose was claimed before; what is new here cannot be in use.
     claimed = await identifiers.claim(transaction, patient_id, change.new)
     # The old version first: of each lineage one version is Approved at any moment.
@@ -277,6 +281,9 @@ async def _write(transaction: Transaction, patient_id: str, change: Change) -> N
     await objects.insert_objects(transaction, patient_id, change.new, claimed=claimed)
     await objects.hide_superseded(transaction, change.superseded)
     await identifiers.replace_contents(transaction, change.contents)
+    if meanings:
+        changed = acknowledgements([*change.changed, *change.new])
+        await consents.keep_consents(transaction, patient_id, changed, meanings)
 
 
 def audit(

@@ -281,7 +281,7 @@ def a_query(query_id: str, parameters: dict[str, Any]) -> StoredQueryRequest:
 
 
 @asynccontextmanager
-async def a_shared_study(folder: Path) -> AsyncIterator[Shared]:
+async def a_shared_study(folder: Path, **further: Any) -> AsyncIterator[Shared]:
     changes = {
         **acquainted(),
         "data": folder,
@@ -289,6 +289,7 @@ async def a_shared_study(folder: Path) -> AsyncIterator[Shared]:
         "affinity_domain": DOMAIN,
         "home_community_id": HOME,
         "consent": {"default": "permit", "max_age_seconds": 0},
+        **further,
     }
     taken = {key: value for key, value in changes.items() if key != "data"}
     async with Receiver().listening() as receiver, a_house(folder, **entities_of(receiver, taken)) as house:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 
 from shared.consent.documents.translation import Fields, NotTranslatable, Translation
 from shared.consent.policy import PolicyError, new_policy
+from shared.ebrim.model import Code, Timestamp
 from shared.xml import Element, XmlError, parse
 
 FORMAT_CODES: Final = frozenset({"urn:ihe:iti:bppc:2007", "urn:ihe:iti:bppc-sd:2007"})
@@ -81,6 +82,27 @@ def translated(octets: bytes, meanings: Meanings) -> Translation:
     return Translation(*_patient(root), policies)
 
 
+def of_metadata(
+    event_codes: Iterable[Code], begins: Timestamp | None, ends: Timestamp | None, meanings: Meanings
+) -> tuple[Fields, ...]:
+    """What the metadata of a registered document say: its eventCodeList, and the times of service.
+
+    Raises
+    ------
+    NotTranslatable
+        A policy is none of the domain, or there is no time from which they hold.
+    """
+    oids = [code.value.removeprefix("urn:oid:") for code in event_codes]
+    if not oids or begins is None:
+        raise NotTranslatable("a consent has its policies in eventCodeList, and serviceStartTime")
+    bounds: dict[str, Any] = {"valid_from": _moment(begins.digits)[0]}
+    if ends is not None:
+        bounds["valid_until"] = _moment(ends.digits)[1]
+        if bounds["valid_until"] <= bounds["valid_from"]:
+            raise NotTranslatable("serviceStopTime is before serviceStartTime")
+    return tuple({**fields, **bounds} for oid in oids for fields in _of_domain(oid, meanings))
+
+
 def _acknowledges(event: Element) -> bool:
     return any(one.get("root") == SERVICE_EVENT for one in event.findall(f"{_C}templateId"))
 
@@ -89,11 +111,15 @@ def _meaning(event: Element, meanings: Meanings) -> tuple[Fields, ...]:
     oids = [one.get("code", "").removeprefix("urn:oid:") for one in event.findall(f"{_C}code")]
     if len(oids) != 1 or not oids[0]:
         raise NotTranslatable("a serviceEvent names one policy in its code")
-    if oids[0] not in meanings:
+    return _of_domain(oids[0], meanings)
+
+
+def _of_domain(oid: str, meanings: Meanings) -> tuple[Fields, ...]:
+    if oid not in meanings:
         raise NotTranslatable(
-            f"policy {oids[0]} is none of the domain; known are {', '.join(sorted(meanings)) or 'none'}"
+            f"policy {oid} is none of the domain; known are {', '.join(sorted(meanings)) or 'none'}"
         )
-    return meanings[oids[0]]
+    return meanings[oid]
 
 
 def _times(event: Element) -> tuple[datetime, datetime | None]:
