@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +28,8 @@ from shared.soap.client import PeerError, PeerUnreachable
 from shared.telemetry.log import logger
 
 _log = logger(__name__)
+# Codes are what a source says, and stand in headers.
+_CODE = re.compile(r"[A-Za-z0-9]{1,64}")
 
 # A source that failed is asked again for the same instance after so long.
 _AGAIN_SECONDS = 10.0
@@ -190,7 +193,7 @@ class Collection:
 def problem_of(delivery: Delivery) -> HttpProblem:
     """Why an instance did not come, without a word on where peers are."""
     match delivery.failure:
-        case None if delivery.code:
+        case None if _CODE.fullmatch(delivery.code):
             return NotFound(f"the imaging source does not give it ({delivery.code})")
         case None:
             return NotFound(NOT_FOUND)

@@ -136,10 +136,11 @@ def warning_of(missing: Sequence[MissingInstance]) -> str:
         reasons.setdefault(one.reason, []).append(one.requested.sop_instance_uid)
     sentence = "; ".join(
         f"{len(uids)} of these images are missing: {reason} ({', '.join(uids[:_MOST_TOLD])}"
-        f"{', …' if len(uids) > _MOST_TOLD else ''})"
+        f"{', ...' if len(uids) > _MOST_TOLD else ''})"
         for reason, uids in list(reasons.items())[:_MOST_TOLD]
     )
-    return sentence.replace('"', "'").encode("ascii", "replace").decode().replace("?)", "...)")
+    # A header is one line of ASCII, and this one is quoted.
+    return "".join(one if " " <= one <= "~" and one != '"' else "'" for one in sentence)
 
 
 def audit(

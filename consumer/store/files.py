@@ -92,7 +92,7 @@ async def _receive(chunks: AsyncIterator[bytes], folder: Path, max_bytes: int) -
                 if len(waiting) >= _WRITE_BYTES:
                     await asyncio.to_thread(file.write, bytes(waiting))
                     waiting.clear()
-            file.write(waiting)
+            await asyncio.to_thread(file.write, waiting)
         except BaseException:
             path.unlink(missing_ok=True)
             raise

@@ -11,6 +11,7 @@ import pytest
 
 from consumer.domain.study import Delivery, RequestedInstance
 from consumer.front.collection import Collection
+from consumer.front.rad107 import warning_of
 from consumer.settings import ConsumerSettings
 from consumer.store.files import WrongInstance
 from consumer.store.image_cache import ImageCache
@@ -87,6 +88,7 @@ async def test_what_comes_is_given_in_order_and_asked_for_once(collection: Colle
         (EgressRefused("the Retrieve URL is not of http://inside"), 502, "not among the configured peers"),
         (WrongInstance("it names another patient than its manifest"), 502, "another patient"),
         ("XDSDocumentUniqueIdError", 404, "XDSDocumentUniqueIdError"),
+        ("Made-up\r\nSet-Cookie: x=http://y", 404, "not for you"),
         (b"no DICOM at all", 502, "cannot be read"),
         (RuntimeError("a mistake"), 502, "could not be fetched"),
     ],
@@ -114,3 +116,17 @@ async def test_what_a_manifest_names_no_more_is_forgotten(collection: Collection
 
     assert here[0].is_gone
     assert list((tmp_path / "images").iterdir()) == []
+
+
+async def test_a_warning_names_what_is_missing_and_why_in_one_line_of_a_header(collection: Collection):
+    study = [requested(number) for number in range(40)]
+    source = Source(**{f"_{number}": WrongInstance('it says "no"\r\nX: y') for number in range(30)})
+
+    _, missing = await collection.fetched(source, study)
+    warning = warning_of(missing)
+
+    assert warning.startswith("30 of these images are missing: ")
+    assert "1.3.0, 1.3.1" in warning
+    assert warning.isprintable()
+    assert '"' not in warning
+    assert len(warning) < 2_000
