@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from shared.http.proxied import Peer
@@ -39,7 +40,10 @@ def turn_newcomers_away(listening: socket.socket) -> None:
     program = b"".join(struct.pack("HBBI", *instruction) for instruction in _NO_SYN)
     octets = ctypes.create_string_buffer(program, len(program))
     described = struct.pack("HP", len(_NO_SYN), ctypes.addressof(octets))
-    listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+    # Without rights a kernel may have no room for filters (net.core.bpf_jit_limit): who comes at the very
+    # last moment is reset then, and everybody else is heard all the same.
+    with suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
 
 def waiting(listening: socket.socket) -> Iterator[tuple[socket.socket, Peer]]:

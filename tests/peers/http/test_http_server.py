@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
@@ -1033,6 +1034,21 @@ async def test_a_request_that_is_arriving_when_the_server_stops_is_answered():
         answer = await client.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         await stopping
+
+
+async def test_a_server_that_may_attach_no_filter_answers_who_was_let_in_and_stops():
+    """As in a container without rights, where the kernel has no room for filters."""
+    so_lock_filter = 44
+    server = await start_server(hello, ServiceSettings())
+    server._acceptor._listening.setsockopt(socket.SOL_SOCKET, so_lock_filter, 1)
+    with pytest.raises(PermissionError):
+        server._acceptor._listening.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HP", 0, 0))
+    answers: list[bytes] = []
+    threads = [asking(server.port, None, answers) for _ in range(10)]
+    async with asyncio.timeout(30):
+        await server.stop()
+    await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in threads))
+    assert [b"200 OK" in answer for answer in answers] == [True] * 10
 
 
 async def test_who_was_let_in_last_and_takes_a_moment_to_speak_is_answered():
