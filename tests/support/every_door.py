@@ -32,6 +32,7 @@ import registry.app
 import repository.app
 from audit_repository.pages import SERVED_REST as PAGES_OF_TRAIL
 from audit_repository.settings import AuditRepositorySettings
+from conformance.pages import SERVED_REST as PAGES_OF_CONFORMANCE
 from conformance.settings import ConformanceSettings
 from consumer.pages import SERVED_REST as PAGES_OF_CONSUMER
 from consumer.settings import ConsumerSettings
@@ -87,7 +88,11 @@ _TABLES = {settings_class.service for _, settings_class in SERVICES.values()}
 #: The pages of services by their routes, ids filled in.
 OF_PAGES: dict[str, dict[str, ServedRest[Any, Any]]] = {
     service: {re.sub(r"\{[^}]*\}", "1", route): one for one in served for route in one.routes}
-    for service, served in (("consumer", PAGES_OF_CONSUMER), ("audit repository", PAGES_OF_TRAIL))
+    for service, served in (
+        ("consumer", PAGES_OF_CONSUMER),
+        ("audit repository", PAGES_OF_TRAIL),
+        ("conformance", PAGES_OF_CONFORMANCE),
+    )
 }
 ANYWHERE = {"port": 0, "mllp_port": 0, "dimse_port": 0, "syslog_port": 0}
 #: The one AE title that calls; it has no certificate, so that its node needs its rights itself.
@@ -149,7 +154,9 @@ async def form_for(
     page = await http.get("/sign-in")
     if page.status_code == httpx2.codes.NOT_FOUND:
         page = await http.get("/")
-    fields = {"token": token_of(page), "patient_id": "P-1001", "patient": "P-1001"}
+    # Who is not let in is shown no form.
+    token = token_of(page) if page.status_code == httpx2.codes.OK else ""
+    fields = {"token": token, "patient_id": "P-1001", "patient": "P-1001"}
     if served.decode.media_type == MULTIPART:
         return {"data": fields, "files": {"assertion": ("me.xml", assertion, "text/xml")}}
     return {"data": fields}
