@@ -56,7 +56,10 @@ QUESTIONS = {
     "wado": "requestType=WADO&studyUID=2.25.1&seriesUID=2.25.2&objectUID=2.25.3",
 }
 #: Bodies that are resources.
-BODIES = {"ITI-108": octets(a_consent())}
+BODIES = {
+    "ITI-108": octets(a_consent()),
+    "Keep consent document": octets({"format_code": "urn:ihe:iti:bppc:2007", "document": "PGEvPg=="}),
+}
 FORM = "application/x-www-form-urlencoded"
 TEXT = "2.25.1"
 NONSENSE = b'{"nonsense": '
@@ -75,8 +78,8 @@ def everything() -> Iterator[Route]:
 
 def body_of(served: ServedRest[Any, Any]) -> bytes:
     """A body that can be read, of members that are needed."""
-    if served.number in BODIES:
-        return BODIES[served.number]
+    if (name := served.number or served.name) in BODIES:
+        return BODIES[name]
     if not isinstance(served.decode, JsonBody):
         return b""
     fields = served.decode.kind.model_fields
