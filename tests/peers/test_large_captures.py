@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.corpus import messages
+from conformance.corpus import broken_captures
 
 pytestmark = [pytest.mark.heavy]
 
@@ -29,7 +29,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 def a_capture(path: Path, transaction: str, megabytes: int) -> None:
     """A transaction whose last document has so many more megabytes, in a part of MTOM."""
-    octets = next(one.octets for one in messages.examples() if one.name == transaction)
+    octets = next(one.octets for one in broken_captures.examples() if one.name == transaction)
     # The last multipart message of the capture, which may be its answer.
     start = max(at.start() for at in re.finditer(rb"multipart/related", octets))
     start = max(octets.rfind(b"HTTP/1.1 200", 0, start), 0)

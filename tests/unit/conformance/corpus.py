@@ -5,13 +5,13 @@ from __future__ import annotations
 from conformance.corpus import (
     assertions,
     audit,
+    broken_captures,
     consent_documents,
     dicomweb,
     feeds,
     mado,
     mado_fhir,
     manifests,
-    messages,
     metadata,
 )
 from conformance.corpus.example import Example
@@ -23,7 +23,7 @@ CORPUS: list[Example] = [
         mado,
         mado_fhir,
         metadata,
-        messages,
+        broken_captures,
         audit,
         assertions,
         feeds,
