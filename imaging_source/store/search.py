@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, union_all
 
 from imaging_source.store.tables import instance, series, study
 from shared.imaging.query.levels import QueryLevel, of_level
@@ -185,7 +185,11 @@ def _of_kind(name: str, studies: Any) -> ColumnElement[bool]:
     from_start = (column >= bindparam(f"{of}_first")) & (column < bindparam(f"{of}_end"))
     # Names of several groups stand together, behind an equals sign.
     several = (column >= "=") & (column < ">") & like
-    return or_(from_start, several)
+    if studies is not study.c:
+        return or_(from_start, several)
+    # Of alternatives SQLite would look at every study in the order of arrival; of each it has an index.
+    uids = (select(study.c.study_instance_uid).where(one).correlate(None) for one in (from_start, several))
+    return studies.study_instance_uid.in_(union_all(*uids))
 
 
 def _is(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.settings import SettingsError
 from xdsi.checks.finding import Finding, doubtful, well
 from xdsi.failures import Failed
 from xdsi.publish import Source
@@ -13,12 +14,12 @@ _SERVICE = "imaging-source"
 
 
 async def manifests(settings: Any) -> list[Finding]:
-    """What the drift watch found and cannot mend; nothing while the service does not run."""
+    """What the drift watch found and cannot mend; nothing where it cannot be asked."""
     subject = "published manifests"
     try:
         async with Source.open(settings) as source:
             drifted = await source.publications({"for_persons": True, "limit": _MOST})
-    except Failed:
+    except (Failed, SettingsError, OSError):
         return []
     if not drifted:
         return [well("manifests", subject, "nobody has to decide about one", _SERVICE)]
