@@ -132,21 +132,22 @@ class AuditRepository:
             metrics=metrics,
             error_forms=(ProblemDetails(), OperationOutcome()),
         )
-        people = self._people(parts, authenticator, metrics)
+        error_page = ErrorPage(TEMPLATES, Forms(), self.sessions, provider_of(settings.sign_in, settings))
+        people = self._people(parts, authenticator, metrics, error_page)
         routes = [*health, *rest.routes(SERVED_REST), *people.routes(pages.SERVED_REST)]
-        self.asgi = as_site(application(routes), _SITE)
+        self.asgi = as_site(application(routes, page=error_page.unserved), _SITE)
 
-    def _people(self, parts: Parts, authenticator: Authenticator, metrics: Metrics) -> RestService:
+    def _people(
+        self, parts: Parts, authenticator: Authenticator, metrics: Metrics, error_page: ErrorPage
+    ) -> RestService:
         """The wing for people at browsers."""
-        forms = Forms()
         reception = Reception(authenticator, self._refusals, self._settings.endpoint)
-        provider = provider_of(self._settings.sign_in, self._settings)
         of_pages = PageParts(
-            provider=provider,
+            provider=error_page.provider,
             service=parts,
             reception=reception,
             sessions=self.sessions,
-            forms=forms,
+            forms=error_page.forms,
             templates=TEMPLATES,
         )
         return RestService(
@@ -156,7 +157,7 @@ class AuditRepository:
             settings=self._settings,
             metrics=metrics,
             schemes=(SessionCookie(self.sessions), NodeAlone()),
-            error_forms=(ErrorPage(TEMPLATES, forms, self.sessions, provider),),
+            error_forms=(error_page,),
         )
 
     async def start(self) -> None:

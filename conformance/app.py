@@ -60,12 +60,16 @@ class Conformance:
             forms=forms,
             templates=TEMPLATES,
         )
+        error_page = ErrorPage(TEMPLATES, forms, sessions)
         people = wing(
             unit=partial(PageUnit, of_pages),
             schemes=(NodeAlone(),),
-            error_forms=(ErrorPage(TEMPLATES, forms, sessions),),
+            error_forms=(error_page,),
         )
-        return application([*health, *programs.routes(api.SERVED_REST), *people.routes(pages.SERVED_REST)])
+        return application(
+            [*health, *programs.routes(api.SERVED_REST), *people.routes(pages.SERVED_REST)],
+            page=error_page.unserved,
+        )
 
     async def start(self) -> None:
         """Begin; what a crash left of files that were judged is removed."""

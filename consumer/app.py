@@ -85,10 +85,11 @@ class Consumer:
             forms=forms,
             templates=TEMPLATES,
         )
+        error_page = ErrorPage(TEMPLATES, forms, self.sessions, provider)
         people = wing(
             unit=partial(PageUnit, of_pages),
             schemes=(SessionCookie(self.sessions), NodeAlone()),
-            error_forms=(ErrorPage(TEMPLATES, forms, self.sessions, provider),),
+            error_forms=(error_page,),
         )
         return application(
             [
@@ -96,7 +97,8 @@ class Consumer:
                 *programs.routes(api.SERVED_REST),
                 *viewers.routes(front.SERVED_REST),
                 *people.routes(pages.SERVED_REST),
-            ]
+            ],
+            page=error_page.unserved,
         )
 
     async def start(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -15,15 +16,30 @@ from starlette.types import Receive, Scope, Send
 from shared.http.problem import CONTENT_TYPE
 from shared.telemetry.trace import asked_for
 
+#: Tells a person at a browser what is wrong: of a request, the status and what is said.
+RefusalPage = Callable[[Request, HTTPStatus, str], Response]
 
-def application(routes: Iterable[BaseRoute]) -> FastAPI:
-    """An application of `routes`; what it refuses by itself is told as a problem (RFC 9457)."""
+_DETAIL = "nothing is served here by this method; what is served stands in the folder docs"
+_FOR_PEOPLE = "there is nothing at this address"
+
+
+def application(routes: Iterable[BaseRoute], *, page: RefusalPage | None = None) -> FastAPI:
+    """An application of `routes`; what it refuses by itself is told as a problem (RFC 9457), and by a
+    `page`, where it has one, to whoever asks for HTML."""
+
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if page is None or not _asks_for_html(request):
+            return _refused(error)
+        answer = page(request, HTTPStatus(error.status_code), _FOR_PEOPLE)
+        answer.headers.update(error.headers or {})
+        return answer
+
     return FastAPI(
         routes=list(map(_told, routes)),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        exception_handlers={HTTPException: _refused},
+        exception_handlers={HTTPException: refused},
     )
 
 
@@ -40,10 +56,16 @@ def _told(route: BaseRoute) -> BaseRoute:
     return route
 
 
-async def _refused(_: Request, error: HTTPException) -> Response:
+def _asks_for_html(request: Request) -> bool:
+    """As browsers do, which name it; programs name JSON, or take anything."""
+    named = {one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")}
+    return "text/html" in named and not named & {"application/json", CONTENT_TYPE}
+
+
+def _refused(error: HTTPException) -> Response:
     members = {
         "title": error.detail,
         "status": error.status_code,
-        "detail": "nothing is served here by this method; what is served stands in the folder docs",
+        "detail": _DETAIL,
     }
     return Response(json.dumps(members), error.status_code, error.headers, media_type=CONTENT_TYPE)

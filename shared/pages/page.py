@@ -9,6 +9,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, TypeVar
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from shared.http.problem import HttpProblem
 from shared.pages.browser import Browser
 from shared.pages.forms import Forms
@@ -79,25 +82,39 @@ class ErrorPage:
         self, templates: Templates, forms: Forms, sessions: Sessions, provider: Provider | None = None
     ) -> None:
         self._templates = templates
-        self._provider = provider
-        self._forms = forms
+        self.provider = provider
+        self.forms = forms
         self._sessions = sessions
 
     def response(self, problem: HttpProblem, request: HttpRequest) -> HttpResponse:
         """The page, with the status of the problem."""
-        browser = Browser.of(request)
-        session = self._sessions.find(browser.number)
-        template, values = self.template_of(problem)
-        visitor = None if session is None or isinstance(problem, SignInNeeded) else session.visitor
-        page = encode_page(_written(self._templates, template, browser, self._forms, visitor, values))
+        known = not isinstance(problem, SignInNeeded)
+        page = encode_page(self._page(request, *self.template_of(problem), known=known))
         return replace(page, status=problem.status, headers={**page.headers, **problem.headers})
+
+    def unserved(self, request: Request, status: HTTPStatus, detail: str) -> Response:
+        """The page about what the application does not serve."""
+        of_ours = HttpRequest(request.scope, request.receive, "")
+        page = self._page(of_ours, "problem.html", _told(status, detail))
+        return Response(page.html, status, page.browser.headers, HTML)
+
+    def _page(
+        self, request: HttpRequest, template: str, values: Mapping[str, Any], *, known: bool = True
+    ) -> Page:
+        browser = Browser.of(request)
+        session = self._sessions.find(browser.number) if known else None
+        visitor = None if session is None else session.visitor
+        return _written(self._templates, template, browser, self.forms, visitor, values)
 
     def template_of(self, problem: HttpProblem) -> tuple[str, dict[str, Any]]:
         """The template by which a problem is told, and its values; a service may have further ones."""
         if isinstance(problem, SignInNeeded):
-            return "sign_in.html", {"reason": problem.detail, "provider": self._provider}
-        title = _TITLES.get(problem.status, problem.status.phrase)
-        return "problem.html", {"title": title, "detail": problem.detail}
+            return "sign_in.html", {"reason": problem.detail, "provider": self.provider}
+        return "problem.html", _told(problem.status, problem.detail)
+
+
+def _told(status: HTTPStatus, detail: str) -> dict[str, Any]:
+    return {"title": _TITLES.get(status, status.phrase), "detail": detail}
 
 
 def encode_page(page: Page) -> HttpResponse:

@@ -157,7 +157,7 @@ async def asked(
 
 async def test_without_tls_no_other_site_reaches_anything_that_is_served(tmp_path: Path):
     wrong = {}
-    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         routes = list(house.routes())
         for case, (_, wanted) in FOREIGN.items():
             statuses = await asyncio.gather(*(asked(http, house, case, *route) for route in routes))
@@ -179,7 +179,7 @@ async def test_without_tls_no_other_site_reaches_anything_that_is_served(tmp_pat
 
 async def test_without_tls_nothing_is_done_by_a_body_of_a_type_that_any_page_may_send(tmp_path: Path):
     done = {}
-    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         for service, method, path in house.routes():
             if method != "GET":
                 for kind in SENT_UNASKED:
@@ -196,7 +196,7 @@ async def test_without_tls_nothing_is_done_by_a_body_of_a_type_that_any_page_may
 
 
 async def test_audience_and_description_say_where_the_socket_is_whatever_host_a_request_names(tmp_path: Path):
-    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         for service, path in (("registry", "/xds/registry"), ("gateway", "/xca/responding")):
             port = house.ports[service]
             for host in (f"localhost:{port}", "localhost:9", f"127.0.0.1:{port}"):
@@ -209,7 +209,7 @@ async def test_no_host_makes_an_assertion_one_for_us(tmp_path: Path):
     """Its audience is where the socket is; what the request calls us, by a name of ours too, is nothing."""
     trust = {"assertion": TRUST["assertion"], "patients": "any"}
     served = next(one for one in OF_REGISTRY if one.transaction.number == "ITI-18")
-    async with a_house(tmp_path, **trust) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with a_house(tmp_path, **trust) as house, httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         port = house.ports["registry"]
         url = house.url("registry", "/xds/registry")
         answers = {}

@@ -120,11 +120,29 @@ def told(served: ServedRest[Any, Any], answer: httpx2.Response) -> bool:
     return served.error_form is ErrorPage and "<h1>" in answer.text
 
 
+async def test_who_goes_astray_with_a_browser_is_told_by_a_page_where_a_service_has_pages(tmp_path: Path):
+    with_pages = {service for service, served, *_ in everything() if served.error_form is ErrorPage}
+    services = {service for service, *_ in everything()}
+    browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    assert with_pages
+    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False, timeout=60) as http:
+        for service in sorted(services):
+            for method, path, status in (("GET", "/nowhere", 404), ("DELETE", "/health/live", 405)):
+                url = house.url(service, path)
+                page = await http.request(method, url, headers=browser)
+                problem = await http.request(method, url, headers={"accept": "application/json"})
+                anything = await http.request(method, url)
+
+                assert {page.status_code, problem.status_code, anything.status_code} == {status}, service
+                assert ("<h1>" in page.text) == (service in with_pages), service
+                assert problem.json()["status"] == anything.json()["status"] == status, service
+
+
 async def test_nonsense_is_answered_with_a_problem_and_counted(tmp_path: Path):
     wrong, unnamed = {}, []
     # What takes neither a body nor a parameter can be asked no nonsense.
     routes = [route for route in everything() if route[2] != "GET" or "{" in route[3]]
-    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         for route in routes:
             service, served, method, path = route
             body = NONSENSE if method == "POST" else b""
@@ -186,7 +204,7 @@ async def events_of_each(tmp_path: Path, recorded: Told) -> dict[tuple[str, str,
     """For every route of a transaction that records: the events of one request."""
     told_of, failed = {}, {}
     trust = {"assertion": communities()[0].settings()["assertion"]}
-    async with a_house(tmp_path, **trust) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with a_house(tmp_path, **trust) as house, httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         for route in everything():
             service, served, method, path = route
             before = len(recorded.events)

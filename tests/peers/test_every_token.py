@@ -84,7 +84,10 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def test_no_resource_takes_a_token_that_nobody_may_take(tmp_path: Path, long: bool, refused: list[str]):
     wrong, tried = {}, set()
-    async with a_house(tmp_path, **trust(tmp_path)) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with (
+        a_house(tmp_path, **trust(tmp_path)) as house,
+        httpx2.AsyncClient(trust_env=False, timeout=60) as http,
+    ):
         for number, (service, _, method, path) in enumerate(resources()):
             for name, made in some(BAD_TOKENS, number, long):
                 tried.add(name)
@@ -108,7 +111,10 @@ async def test_no_resource_takes_a_token_that_nobody_may_take(tmp_path: Path, lo
 async def test_every_resource_takes_a_token_that_holds_and_is_for_it(tmp_path: Path, refused: list[str]):
     """For one that is for something else a resource names the scope that would do."""
     wrong = {}
-    async with a_house(tmp_path, **trust(tmp_path)) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with (
+        a_house(tmp_path, **trust(tmp_path)) as house,
+        httpx2.AsyncClient(trust_env=False, timeout=60) as http,
+    ):
         for service, served, method, path in resources():
             url, scope = house.url(service, path), served.needed.name
             for token, let_in in ((a_token(scope=scope), True), (a_token(scope="ITI-1 openid"), False)):
@@ -135,7 +141,10 @@ async def test_no_transaction_takes_an_assertion_that_nobody_may_take(
     tmp_path: Path, long: bool, refused: list[str]
 ):
     wrong, tried, number = {}, set(), 0
-    async with a_house(tmp_path, **trust(tmp_path)) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with (
+        a_house(tmp_path, **trust(tmp_path)) as house,
+        httpx2.AsyncClient(trust_env=False, timeout=60) as http,
+    ):
         for service, path, all_served in SOAP:
             for served in all_served:
                 transaction, url, number = served.transaction, house.url(service, path), number + 1

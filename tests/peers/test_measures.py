@@ -81,7 +81,7 @@ async def test_every_service_shows_ages_pools_work_and_the_end_of_its_certificat
 
 
 async def test_work_beside_the_requests_tells_when_it_succeeded_last(tmp_path: Path):
-    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False) as http:
+    async with a_house(tmp_path) as house, httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         for name, work in (
             ("repository", "doubts"),
             ("registry", "forgetting"),

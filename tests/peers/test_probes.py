@@ -35,7 +35,7 @@ STARTING_UP = "57P03"
 
 
 async def asked(port: int, page: str, method: str = "GET") -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         return await http.request(method, f"http://127.0.0.1:{port}{page}")
 
 
