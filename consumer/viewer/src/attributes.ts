@@ -1,0 +1,76 @@
+/** What is read of an instance's attributes, as they come in DICOM JSON (PS3.18 F). */
+
+export interface Element {
+  vr: string;
+  Value?: unknown[];
+  BulkDataURI?: string;
+  InlineBinary?: string;
+}
+export type Attributes = Record<string, Element | undefined>;
+
+export const TAG = {
+  SOPClassUID: "00080016",
+  SOPInstanceUID: "00080018",
+  Modality: "00080060",
+  SeriesDescription: "0008103E",
+  StudyDescription: "00081030",
+  StudyDate: "00080020",
+  LossyImageCompression: "00282110",
+  PatientName: "00100010",
+  PatientID: "00100020",
+  PatientBirthDate: "00100030",
+  SeriesInstanceUID: "0020000E",
+  SeriesNumber: "00200011",
+  InstanceNumber: "00200013",
+  ImagePositionPatient: "00200032",
+  ImageOrientationPatient: "00200037",
+  FrameOfReferenceUID: "00200052",
+  Laterality: "00200060",
+  ImageLaterality: "00200062",
+  PatientOrientation: "00200020",
+  NumberOfFrames: "00280008",
+  Rows: "00280010",
+  Columns: "00280011",
+  WindowCenter: "00281050",
+  WindowWidth: "00281051",
+  FrameTime: "00181063",
+  CineRate: "00180040",
+} as const;
+
+/** The values of an attribute as text, empty where it has none. */
+export function texts(of: Attributes, tag: string): string[] {
+  return (of[tag]?.Value ?? []).filter((one) => one !== null && one !== undefined).map(String);
+}
+
+/** The first value as text, "" where there is none. */
+export function text(of: Attributes, tag: string): string {
+  return texts(of, tag)[0] ?? "";
+}
+
+/** The values as numbers, those alone that are. */
+export function numbers(of: Attributes, tag: string): number[] {
+  return texts(of, tag).map(Number).filter(Number.isFinite);
+}
+
+/** The first value as a number, or undefined. */
+export function number(of: Attributes, tag: string): number | undefined {
+  return numbers(of, tag)[0];
+}
+
+/** The items of a sequence. */
+export function items(of: Attributes, tag: string): Attributes[] {
+  return (of[tag]?.Value ?? []).filter((one): one is Attributes => typeof one === "object" && one !== null);
+}
+
+/** A person's name as people write it: family name, then the others (PS3.5 6.2.1). */
+export function person(of: Attributes, tag: string): string {
+  const value = of[tag]?.Value?.[0];
+  const name = typeof value === "object" && value !== null ? value as Record<string, unknown> : { Alphabetic: value };
+  const [family = "", ...others] = String(name.Alphabetic ?? name.Ideographic ?? "").split("^");
+  return [family, others.filter(Boolean).join(" ")].filter(Boolean).join(", ");
+}
+
+/** A date as ISO writes it, "" where it is none. */
+export function date(of: Attributes, tag: string): string {
+  return text(of, tag).replace(/^(\d{4})\.?(\d\d)\.?(\d\d)$/, "$1-$2-$3");
+}

@@ -1,0 +1,44 @@
+/** Encapsulated documents and videos: taken out of their instance here, shown from memory. */
+
+import dicomParser from "dicom-parser";
+
+import type { Dicomweb } from "./dicomweb";
+import { element } from "./dom";
+import type { Kind, Series } from "./series";
+import { WORDS } from "./words";
+
+const MOST_OCTETS = 256 * 1024 * 1024;
+const DOCUMENT = "x00420011";
+const TYPE_OF_DOCUMENT = "x00420012";
+const PIXELS = "x7fe00010";
+/** What a browser shows by itself, without scripts of its own. */
+const SHOWN = ["application/pdf"];
+
+/** An element that shows the only or first instance of a series of documents or of a video. */
+export async function shown(dicomweb: Dicomweb, series: Series, instance: string, kind: Kind): Promise<HTMLElement> {
+  const file = dicomParser.parseDicom(new Uint8Array(await dicomweb.file(series.uid, instance, MOST_OCTETS)));
+  return kind === "video" ? video(file) : documentOf(file, series);
+}
+
+function documentOf(file: dicomParser.DataSet, series: Series): HTMLElement {
+  const type = file.string(TYPE_OF_DOCUMENT)?.trim().toLowerCase() ?? "";
+  const content = file.elements[DOCUMENT];
+  if (!content || !SHOWN.includes(type)) throw new Error(WORDS.notAnImage(type || series.description || series.modality));
+  const octets = file.byteArray.slice(content.dataOffset, content.dataOffset + content.length);
+  return element("iframe", { class: "document", src: address(octets, type), title: series.description || WORDS.series });
+}
+
+function video(file: dicomParser.DataSet): HTMLElement {
+  const content = file.elements[PIXELS];
+  const octets = content?.fragments?.map((one) => fragment(file, one)) ?? [];
+  if (!octets.length) throw new Error(WORDS.broken);
+  return element("video", { class: "document", src: URL.createObjectURL(new Blob(octets, { type: "video/mp4" })), controls: true });
+}
+
+function fragment(file: dicomParser.DataSet, one: { position: number; length: number }): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(file.byteArray.slice(one.position, one.position + one.length));
+}
+
+function address(octets: ArrayLike<number>, type: string): string {
+  return URL.createObjectURL(new Blob([new Uint8Array(octets)], { type }));
+}

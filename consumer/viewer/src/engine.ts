@@ -1,0 +1,121 @@
+/** Cornerstone3D as it is used here: its loader with our token, one rendering engine, one group of tools. */
+
+import {
+  Enums,
+  RenderingEngine,
+  cache,
+  imageLoadPoolManager,
+  imageLoader,
+  init as initCore,
+} from "@cornerstonejs/core";
+import * as loader from "@cornerstonejs/dicom-image-loader";
+import * as tools from "@cornerstonejs/tools";
+
+import type { Attributes } from "./attributes";
+import type { Dicomweb } from "./dicomweb";
+
+const CACHE_OCTETS = 768 * 1024 * 1024;
+const AT_ONCE = 6;
+const GROUP = "panes";
+
+export const POINTER_TOOLS = ["WindowLevel", "Pan", "Zoom", "Length", "Angle", "RectangleROI", "EllipticalROI"] as const;
+export type PointerTool = (typeof POINTER_TOOLS)[number];
+
+const CLASSES = [
+  tools.WindowLevelTool,
+  tools.PanTool,
+  tools.ZoomTool,
+  tools.LengthTool,
+  tools.AngleTool,
+  tools.RectangleROITool,
+  tools.EllipticalROITool,
+  tools.StackScrollTool,
+  tools.PlanarRotateTool,
+];
+
+/** Let scripts of this very host be workers, and nothing be made of text (Trusted Types). */
+function trustOwnScripts(): void {
+  const factory = (window as unknown as { trustedTypes?: { createPolicy(name: string, rules: object): void } }).trustedTypes;
+  factory?.createPolicy("default", {
+    createScriptURL: (address: string) => {
+      if (new URL(address, document.baseURI).origin !== location.origin) throw new TypeError("a script of another host");
+      return address;
+    },
+  });
+}
+
+/** Start everything that the panes share. */
+export async function start(dicomweb: Dicomweb): Promise<RenderingEngine> {
+  trustOwnScripts();
+  await initCore();
+  cache.setMaxCacheSize(CACHE_OCTETS);
+  loader.init({
+    maxWebWorkers: Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 2) - 1)),
+    beforeSend: () => dicomweb.authorization,
+  });
+  imageLoadPoolManager.setMaxSimultaneousRequests(Enums.RequestType.Prefetch, AT_ONCE);
+  imageLoadPoolManager.setMaxSimultaneousRequests(Enums.RequestType.Interaction, AT_ONCE);
+  await tools.init();
+  CLASSES.forEach((one) => tools.addTool(one));
+  const group = tools.ToolGroupManager.createToolGroup(GROUP)!;
+  CLASSES.forEach((one) => group.addTool(one.toolName));
+  return new RenderingEngine("xdsi");
+}
+
+/** Give a viewport to the tools. */
+export function withTools(viewportId: string, engine: RenderingEngine): void {
+  group().addViewport(viewportId, engine.id);
+}
+
+/** Take a viewport from the tools. */
+export function withoutTools(viewportId: string, engine: RenderingEngine): void {
+  group().removeViewports(engine.id, viewportId);
+}
+
+/** Bind the first button of the pointer to a tool; the others keep theirs. */
+export function choose(tool: PointerTool): void {
+  const { Primary, Auxiliary, Secondary, Wheel } = tools.Enums.MouseBindings;
+  const chosen = group();
+  POINTER_TOOLS.forEach((one) => chosen.setToolPassive(one, { removeAllBindings: true }));
+  const bindings = new Map<string, number[]>([
+    ["Pan", [Auxiliary]],
+    ["Zoom", [Secondary]],
+  ]);
+  bindings.set(tool, [Primary, ...(bindings.get(tool) ?? [])]);
+  bindings.forEach((buttons, name) =>
+    chosen.setToolActive(name, { bindings: buttons.map((mouseButton) => ({ mouseButton })) }),
+  );
+  chosen.setToolActive(tools.StackScrollTool.toolName, { bindings: [{ mouseButton: Wheel }] });
+}
+
+function group() {
+  return tools.ToolGroupManager.getToolGroup(GROUP)!;
+}
+
+/** Tell the loader what an instance says of its pixels. */
+export function know(imageId: string, attributes: Attributes): void {
+  loader.wadors.metaDataManager.add(imageId, attributes as never);
+}
+
+/** Load images in a given order beside what people ask for; `received` is called for each. */
+export function prefetch(imageIds: string[], received: (imageId: string, failed: boolean) => void): () => void {
+  let stopped = false;
+  imageIds.forEach((imageId) => {
+    imageLoadPoolManager.addRequest(
+      async () => {
+        if (stopped) return;
+        await imageLoader
+          .loadAndCacheImage(imageId, { priority: 0, requestType: Enums.RequestType.Prefetch })
+          .then(() => received(imageId, false))
+          .catch(() => received(imageId, true));
+      },
+      Enums.RequestType.Prefetch,
+      { imageId },
+      0,
+    );
+  });
+  return () => {
+    stopped = true;
+    imageLoadPoolManager.filterRequests((one) => !imageIds.includes(one.additionalDetails.imageId ?? ""));
+  };
+}

@@ -1,0 +1,46 @@
+/** Opening a series: its first image at once, the others as they come. */
+
+import { TAG, number, text } from "./attributes";
+import type { Attributes } from "./attributes";
+import type { Dicomweb } from "./dicomweb";
+import { know } from "./engine";
+import { inOrder, isSamePatient } from "./series";
+import type { Picture, Series } from "./series";
+
+/** What has come of a series so far; `strangers` are images that name another patient. */
+export interface Opened {
+  series: Series;
+  pictures: Picture[];
+  instances: Attributes[];
+  strangers: number;
+  complete: boolean;
+}
+
+/** Give a series twice: with its first instance, then with all of them. */
+export async function* openings(dicomweb: Dicomweb, series: Series, first: string): AsyncGenerator<Opened> {
+  if (series.instances > 1) {
+    const [one] = await dicomweb.metadata(series.uid, first);
+    if (one) yield opened(dicomweb, series, [one], false);
+  }
+  yield opened(dicomweb, series, await dicomweb.metadata(series.uid), true);
+}
+
+function opened(dicomweb: Dicomweb, series: Series, received: Attributes[], complete: boolean): Opened {
+  const of = received.filter((one) => text(one, TAG.SeriesInstanceUID) === series.uid);
+  const known = of[0];
+  const ours = of.filter((one) => isSamePatient(one, known!));
+  const instances = inOrder(ours);
+  const pictures = instances.flatMap((one) => picturesOf(dicomweb, series, one));
+  return { series, pictures, instances, strangers: received.length - ours.length, complete };
+}
+
+function picturesOf(dicomweb: Dicomweb, series: Series, attributes: Attributes): Picture[] {
+  if (number(attributes, TAG.Rows) === undefined) return [];
+  const address = dicomweb.address(`/series/${series.uid}/instances/${text(attributes, TAG.SOPInstanceUID)}/frames/`);
+  const count = number(attributes, TAG.NumberOfFrames) ?? 1;
+  return Array.from({ length: count }, (_, k) => {
+    const imageId = `wadors:${address}${k + 1}`;
+    know(imageId, attributes);
+    return { imageId, attributes, frame: k + 1 };
+  });
+}

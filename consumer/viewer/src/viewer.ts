@@ -1,0 +1,247 @@
+/** The whole: series at the side, tools above, one or two views or three planes, and who watches over all. */
+
+import type { RenderingEngine } from "@cornerstonejs/core";
+
+import { TAG, text } from "./attributes";
+import type { Attributes } from "./attributes";
+import type { Dicomweb } from "./dicomweb";
+import { shown } from "./documents";
+import { button, element, press } from "./dom";
+import { POINTER_TOOLS, choose, start } from "./engine";
+import type { PointerTool } from "./engine";
+import { act } from "./keys";
+import { together } from "./linked";
+import { Measurements } from "./measurements";
+import { openings } from "./opening";
+import type { Opened } from "./opening";
+import { Pane } from "./pane";
+import { Planes } from "./planes";
+import { CT_PRESETS } from "./presets";
+import { SeriesList } from "./series-list";
+import { isSamePatient, isVolume, kindOf } from "./series";
+import type { Series } from "./series";
+import { WORDS } from "./words";
+
+type Layout = "oneSeries" | "twoSeries" | "planes";
+
+export class Viewer {
+  private engine!: RenderingEngine;
+  private panes: Pane[] = [];
+  private planes: Planes | undefined;
+  private active: Pane | undefined;
+  private tool: PointerTool = "WindowLevel";
+  private isLinked = true;
+  private readonly instances = new Map<string, Attributes[]>();
+  private readonly list: SeriesList;
+  private readonly stage = element("div", { class: "stage" });
+  private readonly measurements = new Measurements(() => this.panes.forEach((one) => one.viewport.render()));
+  private readonly warning = element("p", { class: "warning", role: "alert", hidden: true });
+  private readonly play = button(WORDS.play, () => this.active?.togglePlaying());
+  private readonly toolButtons = new Map<PointerTool, HTMLButtonElement>();
+  private readonly layoutButtons = new Map<Layout, HTMLButtonElement>();
+
+  constructor(
+    private readonly host: HTMLElement,
+    private readonly dicomweb: Dicomweb,
+    private readonly series: Series[],
+  ) {
+    this.list = new SeriesList(dicomweb, series, (one) => void this.open(one));
+  }
+
+  /** Start, and show the first series that has images. */
+  async begin(): Promise<void> {
+    this.engine = await start(this.dicomweb);
+    this.host.replaceChildren(
+      this.toolbar(),
+      element("div", { class: "work" }, element("div", { class: "aside" }, this.list.host, this.measurements.host), element("div", { class: "views" }, this.warning, this.stage)),
+      element("p", { id: "pane-help", class: "help" }, WORDS.paneHelp),
+    );
+    this.use("WindowLevel");
+    this.lay(1);
+    press(this.layoutButtons.values(), this.layoutButtons.get("oneSeries"));
+    new ResizeObserver(() => this.engine.resize(true, true)).observe(this.stage);
+    await this.learn();
+    const first = this.series.find((one) => kindOf(one.sopClass) === "images") ?? this.series[0]!;
+    await this.open(first);
+    void this.list.illustrate(this.series, (one) => this.middle(one));
+  }
+
+  /** What instances the series have, and of which kind. */
+  private async learn(): Promise<void> {
+    const first = this.series[0]!;
+    await this.learnOf(first);
+    await Promise.all(this.series.slice(1).map((one) => this.learnOf(one)));
+  }
+
+  private async learnOf(series: Series): Promise<void> {
+    const instances = await this.dicomweb.instances(series.uid);
+    this.instances.set(series.uid, instances);
+    series.instances = instances.length;
+    series.sopClass = instances[0] ? text(instances[0], TAG.SOPClassUID) : "";
+  }
+
+  private middle(series: Series): string | undefined {
+    const known = this.instances.get(series.uid) ?? [];
+    const one = known[Math.floor(known.length / 2)];
+    return one && text(one, TAG.SOPInstanceUID);
+  }
+
+  // -- what is shown
+
+  private async open(series: Series): Promise<void> {
+    const kind = kindOf(series.sopClass);
+    try {
+      if (kind === "images") await this.openImages(series);
+      else await this.openOther(series, kind);
+    } catch (error) {
+      this.say(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  private async openImages(series: Series): Promise<void> {
+    if (!this.panes.length) this.layout("oneSeries");
+    const pane = this.active ?? this.panes[0]!;
+    this.stage.querySelectorAll(".message, .document").forEach((one) => one.remove());
+    pane.host.dataset.wanted = series.uid;
+    const first = this.instances.get(series.uid)?.[0];
+    if (!first) throw new Error(WORDS.noImages);
+    for await (const opened of openings(this.dicomweb, series, text(first, TAG.SOPInstanceUID))) {
+      if (pane.host.dataset.wanted !== series.uid) return;
+      if (!opened.pictures.length && opened.complete) throw new Error(WORDS.noImages);
+      if (opened.pictures.length) await pane.show(opened);
+    }
+    this.list.mark(series.uid);
+  }
+
+  private async openOther(series: Series, kind: ReturnType<typeof kindOf>): Promise<void> {
+    const first = this.instances.get(series.uid)?.[0];
+    if ((kind !== "document" && kind !== "video") || !first) throw new Error(WORDS.notAnImage(series.description || series.modality));
+    const made = await shown(this.dicomweb, series, text(first, TAG.SOPInstanceUID), kind);
+    this.clear();
+    this.stage.replaceChildren(made);
+    this.list.mark(series.uid);
+  }
+
+  private say(words: string): void {
+    this.stage.querySelectorAll(".message").forEach((one) => one.remove());
+    this.stage.append(element("p", { class: "message", role: "alert" }, words));
+  }
+
+  // -- layouts
+
+  private layout(layout: Layout): void {
+    const opened = this.active?.opened ?? this.panes[0]?.opened;
+    if (layout === "planes") return void this.cut(opened);
+    const kept = this.panes.map((one) => one.opened);
+    this.lay(layout === "twoSeries" ? 2 : 1);
+    press(this.layoutButtons.values(), this.layoutButtons.get(layout));
+    this.panes.forEach((pane, k) => {
+      const of = kept[k] ?? (k === 0 ? opened : undefined);
+      if (of) void pane.show(of);
+    });
+    const other = this.series.find((one) => kindOf(one.sopClass) === "images" && one.uid !== this.panes[0]?.opened?.series.uid);
+    if (layout === "twoSeries" && !kept[1] && other) {
+      this.focus(this.panes[1]!);
+      void this.open(other);
+    }
+  }
+
+  private lay(count: number): void {
+    this.clear();
+    this.stage.dataset.count = String(count);
+    this.panes = Array.from({ length: count }, (_, k) => new Pane(this.engine, k + 1, {
+      focused: (pane) => this.focus(pane),
+      scrolled: (pane) => this.follow(pane),
+      changed: () => this.tell(),
+    }));
+    this.stage.replaceChildren(...this.panes.map((one) => one.host));
+    this.panes.forEach((pane) => {
+      pane.enable();
+      pane.host.addEventListener("keydown", (event) => {
+        if (act(event, pane, this.tool)) event.preventDefault();
+      });
+    });
+    this.focus(this.panes[0]!);
+  }
+
+  private async cut(opened: Opened | undefined): Promise<void> {
+    if (!opened?.complete || !isVolume(opened.instances)) return this.say(WORDS.noPlanes);
+    this.clear();
+    this.stage.dataset.count = "3";
+    this.planes = new Planes(this.engine);
+    this.stage.replaceChildren(...this.planes.hosts.values());
+    press(this.layoutButtons.values(), this.layoutButtons.get("planes"));
+    await this.planes.show(opened);
+  }
+
+  private clear(): void {
+    this.panes.forEach((one) => one.disable());
+    this.planes?.disable();
+    this.panes = [];
+    this.planes = undefined;
+    this.active = undefined;
+  }
+
+  private focus(pane: Pane): void {
+    this.active = pane;
+    this.panes.forEach((one) => one.host.classList.toggle("active", one === pane));
+    this.list.mark(pane.opened?.series.uid);
+    this.tell();
+  }
+
+  private follow(pane: Pane): void {
+    if (!this.isLinked || pane !== this.active) return;
+    this.panes.filter((one) => one !== pane).forEach((one) => together(pane, one));
+  }
+
+  /** Warn when two views show two patients, and say what the chosen one does. */
+  private tell(): void {
+    const shown = this.panes.map((one) => one.picture?.attributes).filter((one) => one !== undefined);
+    const same = shown.every((one) => isSamePatient(one, shown[0]!));
+    this.warning.hidden = same;
+    this.warning.textContent = same ? "" : WORDS.twoPatients;
+    this.measurements.tell();
+    this.play.textContent = this.active?.isPlaying ? WORDS.pause : WORDS.play;
+  }
+
+  // -- tools
+
+  private use(tool: PointerTool): void {
+    this.tool = tool;
+    choose(tool);
+    press(this.toolButtons.values(), this.toolButtons.get(tool));
+  }
+
+  private toolbar(): HTMLElement {
+    POINTER_TOOLS.forEach((tool) => this.toolButtons.set(tool, button(WORDS.tools[tool], () => this.use(tool))));
+    (["oneSeries", "twoSeries", "planes"] as const).forEach((layout) =>
+      this.layoutButtons.set(layout, button(WORDS[layout], () => this.layout(layout))),
+    );
+    const presets = element("select", { "aria-label": WORDS.presets }, element("option", { value: "" }, WORDS.presets));
+    CT_PRESETS.forEach((one, k) => presets.append(element("option", { value: String(k) }, one.name)));
+    presets.addEventListener("change", () => {
+      const preset = CT_PRESETS[Number(presets.value)];
+      if (preset && presets.value) this.active?.window(preset.center, preset.width);
+      presets.value = "";
+    });
+    const link = button(WORDS.linked, () => {
+      this.isLinked = !this.isLinked;
+      link.setAttribute("aria-pressed", String(this.isLinked));
+    }, { "aria-pressed": "true" });
+    return element(
+      "div",
+      { class: "toolbar", role: "toolbar", "aria-label": WORDS.toolsLabel },
+      group(...this.toolButtons.values()),
+      group(
+        button(WORDS.rotate, () => this.active?.rotate()),
+        button(WORDS.invert, () => this.active?.invert()),
+        button(WORDS.reset, () => this.active?.reset()),
+        this.play,
+        presets,
+      ),
+      group(...this.layoutButtons.values(), link),
+    );
+  }
+}
+
+const group = (...members: HTMLElement[]) => element("div", { class: "group" }, ...members);
