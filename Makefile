@@ -5,7 +5,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	&& echo $$candidate && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test lint check audit bench conform fuzz lock
+.PHONY: setup viewer demo test lint check audit bench conform fuzz lock
 
 setup: .venv/ready
 
@@ -15,6 +15,10 @@ setup: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# The viewer of the pages, where Node is; wheels hold it.
+viewer: setup
+	$(BIN)/python consumer/viewer/build.py
 
 demo: setup
 	@$(BIN)/xdsi demo

@@ -1,10 +1,10 @@
-"""The pages for clinicians: made by the server, without scripts."""
+"""The pages for clinicians: made by the server, without scripts; the viewer is one of scripts."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from consumer.pages import emergency, search, study
+from consumer.pages import emergency, search, study, viewer, viewer_files
 from shared.pages import sign_in, style
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
@@ -15,6 +15,8 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     *search.SERVED,
     *study.SERVED,
     *emergency.SERVED,
+    *viewer.SERVED,
+    viewer_files.SERVED,
     *sign_in.served(Right.ASK),
     style.SERVED,
 )

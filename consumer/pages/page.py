@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from consumer.domain.studies import date_of
+from consumer.front.tokens import StudyTokens
 from consumer.pages.criteria import WrongSearch
 from consumer.pages.workplace import Workplace
 from shared.http.problem import HttpProblem
@@ -21,6 +22,7 @@ class PageParts(of_every_service.PageParts):
     """What the pages of the consumer are made of."""
 
     workplace: Workplace
+    tokens: StudyTokens
 
 
 PageUnit = of_every_service.PageUnit[PageParts]

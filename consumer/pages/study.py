@@ -12,7 +12,7 @@ from shared.pages.page import Page
 async def study(unit: PageUnit, link: Link) -> Page:
     """Show a study by its manifest (ITI-18, ITI-43), with a link to each of its images."""
     opened_study = await unit.parts.workplace.open_handle(unit.visitor, link.handle)
-    return await unit.page("study.html", link.browser, opened=opened_study)
+    return await unit.page("study.html", link.browser, opened=opened_study, handle=link.handle)
 
 
 async def image(unit: PageUnit, handle: str) -> FetchedInstance:

@@ -84,11 +84,17 @@ class OpenedSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedStudy:
-    """A manifest: its entry, what it says of its study, and what it references."""
+    """A manifest of a patient: its entry, what it says of its study, and what it references."""
 
+    patient_id: str
     study: FoundStudy
     manifest: Manifest
     series: tuple[OpenedSeries, ...]
+
+    @property
+    def study_instance_uid(self) -> str:
+        """The study: of several, the first."""
+        return self.series[0].study_instance_uid if self.series else self.study.study_instance_uid
 
     @property
     def instances(self) -> int:
@@ -189,7 +195,9 @@ class Workplace:
                 )
                 instances = await asyncio.to_thread(_instances, manifest, entry)
                 series = await asyncio.to_thread(lambda: tuple(self._series(visitor, manifest, instances)))
-        return OpenedStudy(study=FoundStudy.of(entry), manifest=manifest, series=series)
+        return OpenedStudy(
+            patient_id=entry.patient_id, study=FoundStudy.of(entry), manifest=manifest, series=series
+        )
 
     async def _manifest(
         self, visitor: Visitor, manifest_id: str, repository_unique_id: str, home_community_id: str
