@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.search import Link, decode_link
 from consumer.pages.viewer_files import VIEWER_POLICY, viewer_entry
 from consumer.pages.workplace import OpenedStudy
+from shared.pages.browser import Browser
 from shared.pages.forms import FormBody, FormFields, SentForm, of_our_pages
 from shared.pages.page import Page, encode_page
 from shared.rest.message import HttpRequest, HttpResponse, json_response
 
+class LinkFields(FormFields):
+    """What stands in a form without fields of its own, and at which link of ours it is."""
+
+    handle: str = ""
+
+
 _FORM: Final = FormBody(FormFields)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentLink(SentForm[FormFields]):
-    """A form without fields of its own, at a link of ours."""
-
-    handle: str
-
-
-async def decode_sent_link(request: HttpRequest) -> SentLink:
+async def decode_sent_link(request: HttpRequest) -> SentForm[LinkFields]:
     """Which link is meant, from which page."""
     form = await _FORM(request)
-    return SentLink(browser=form.browser, fields=form.fields, handle=request.parameters["handle"])
+    fields = LinkFields(token=form.fields.token, handle=request.parameters["handle"])
+    return SentForm(browser=form.browser, fields=fields)
 
 
 async def viewer(unit: PageUnit, link: Link) -> Page:
@@ -35,7 +36,7 @@ async def viewer(unit: PageUnit, link: Link) -> Page:
     given = {
         "study": opened_study.study_instance_uid,
         "base": "/dicomweb",
-        "token": _token(unit, link, opened_study),
+        "token": _token(unit, link.browser, opened_study),
         "renewal": f"/studies/{link.handle}/token",
         "form": unit.parts.forms.token(link.browser),
     }
@@ -50,14 +51,14 @@ async def viewer(unit: PageUnit, link: Link) -> Page:
 
 
 @of_our_pages
-async def renewal(unit: PageUnit, link: SentLink) -> str:
+async def renewal(unit: PageUnit, form: SentForm[LinkFields]) -> str:
     """Give the next token to a viewer that is open, as long as its study may be opened."""
-    opened_study = await unit.parts.workplace.open_handle(unit.visitor, link.handle)
-    return _token(unit, link, opened_study)
+    opened_study = await unit.parts.workplace.open_handle(unit.visitor, form.fields.handle)
+    return _token(unit, form.browser, opened_study)
 
 
-def _token(unit: PageUnit, link: Link | SentLink, opened_study: OpenedStudy) -> str:
-    number = link.browser.number
+def _token(unit: PageUnit, browser: Browser, opened_study: OpenedStudy) -> str:
+    number = browser.number
     return unit.parts.tokens.issue(
         number if unit.parts.sessions.find(number) else "",  # without TLS nobody signs in
         unit.caller.node,

@@ -79,10 +79,14 @@ def viewing(house: House) -> Iterator[Window]:
 
 def test_who_is_shown_and_which_side_is_which_stands_in_the_view(viewing: Window):
     assert "Phantom, Phoebe" in viewing.reads("corner.patient", PATIENT)
-    assert [viewing.page.locator(f".side.{edge}").inner_text() for edge in ("left", "right", "top", "bottom")] == list("RLAP")
+    assert [
+        viewing.page.locator(f".side.{edge}").inner_text() for edge in ("left", "right", "top", "bottom")
+    ] == list("RLAP")
     viewing.press("r")
     viewing.reads("side.top", "R")
-    assert [viewing.page.locator(f".side.{edge}").inner_text() for edge in ("left", "right", "top", "bottom")] == list("PARL")
+    assert [
+        viewing.page.locator(f".side.{edge}").inner_text() for edge in ("left", "right", "top", "bottom")
+    ] == list("PARL")
     viewing.press("0")
     viewing.reads("side.top", "A")
     assert viewing.page.get_by_text("Not for primary diagnosis").is_visible()
@@ -140,9 +144,15 @@ def test_planes_are_cut_through_a_volume(viewing: Window):
     viewing.page.locator('.pane[data-received="6"]').wait_for()
 
 
-def test_no_request_goes_without_the_token_of_the_study_and_none_to_another_host(viewing: Window, house: House):
+def test_no_request_goes_without_the_token_of_the_study_and_none_to_another_host(
+    viewing: Window, house: House
+):
     host = urlsplit(house.consumer.url).netloc
-    asked = [(urlsplit(url), authorization) for url, authorization in viewing.asked if not url.startswith(("blob:", "data:"))]
+    asked = [
+        (urlsplit(url), authorization)
+        for url, authorization in viewing.asked
+        if not url.startswith(("blob:", "data:"))
+    ]
     assert {url.netloc for url, _ in asked} == {host}
     images = [(url, authorization) for url, authorization in asked if url.path.startswith("/dicomweb/")]
     assert len(images) > SLICES

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Request, sync_playwright
 
 from consumer.pages.viewer_files import viewer_entry
 from xdsi.certificates import Community
@@ -17,6 +17,7 @@ from xdsi.certificates import Community
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "consumer" / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
 _SWITCHES = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+_PATIENCE_MILLISECONDS = 90_000
 _SHOWN = '.pane[data-received]:not([data-received="0"])'
 
 
@@ -28,6 +29,9 @@ class Window:
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Addresses, each with its Authorization."""
     errors: list[str] = field(default_factory=list)
+
+    def remember(self, request: Request) -> None:
+        self.asked.append((request.url, request.headers.get("authorization", "")))
 
     def sign_in(self, url: str, assertion: bytes) -> None:
         self.page.goto(url)
@@ -57,6 +61,11 @@ class Window:
         shown.filter(has_text=text).wait_for()
         return shown.inner_text()
 
+    def sides(self) -> str:
+        """The letters at the left, right, top and bottom of the first view."""
+        edges = ("left", "right", "top", "bottom")
+        return "".join(self.page.locator(f".side.{edge}").first.inner_text() for edge in edges)
+
     def value_at(self, across: float, down: float) -> tuple[int, int, float]:
         """Column, row and value under the pointer, put at a place in the first view (0 to 1)."""
         box = self.page.locator(".pane .canvas").first.bounding_box()
@@ -70,7 +79,11 @@ class Window:
         """What axe finds to be serious or worse."""
         self.page.evaluate(AXE.read_text("utf-8"))
         found = self.page.evaluate("axe.run()")["violations"]
-        return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
+        return [
+            f"{one['id']}: {one['nodes'][0]['html']}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
 
 
 def needs() -> str:
@@ -81,7 +94,9 @@ def needs() -> str:
 
 
 @contextmanager
-def window(origin: str, node: Community | None = None, *, width: int = 1280, dark: bool = False) -> Iterator[Window]:
+def window(
+    origin: str, node: Community | None = None, *, width: int = 1280, dark: bool = False
+) -> Iterator[Window]:
     """A window at `node`, by whose certificate it is let in."""
     if reason := needs():
         pytest.skip(reason)
@@ -94,12 +109,13 @@ def window(origin: str, node: Community | None = None, *, width: int = 1280, dar
         context = browser.new_context(
             client_certificates=certificates,  # type: ignore[arg-type]
             ignore_https_errors=True,
-            color_scheme="dark" if dark else "light",
-            viewport={"width": width, "height": 800},
-            bypass_csp=False,
+            viewport={"width": 1280, "height": 800},
         )
+        context.set_default_timeout(_PATIENCE_MILLISECONDS)
         opened = Window(context.new_page())
-        opened.page.on("request", lambda one: opened.asked.append((one.url, one.headers.get("authorization", ""))))
+        opened.page.on(
+            "request", lambda one: opened.asked.append((one.url, one.headers.get("authorization", "")))
+        )
         opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
         try:
             yield opened

@@ -28,6 +28,7 @@ export class Viewer {
   private engine!: RenderingEngine;
   private panes: Pane[] = [];
   private planes: Planes | undefined;
+  private volume: Opened | undefined;
   private active: Pane | undefined;
   private tool: PointerTool = "WindowLevel";
   private isLinked = true;
@@ -130,7 +131,7 @@ export class Viewer {
   // -- layouts
 
   private layout(layout: Layout): void {
-    const opened = this.active?.opened ?? this.panes[0]?.opened;
+    const opened = this.active?.opened ?? this.panes[0]?.opened ?? this.volume;
     if (layout === "planes") return void this.cut(opened);
     const kept = this.panes.map((one) => one.opened);
     this.lay(layout === "twoSeries" ? 2 : 1);
@@ -169,6 +170,7 @@ export class Viewer {
     this.clear();
     this.stage.dataset.count = "3";
     this.planes = new Planes(this.engine);
+    this.volume = opened;
     this.stage.replaceChildren(...this.planes.hosts.values());
     press(this.layoutButtons.values(), this.layoutButtons.get("planes"));
     await this.planes.show(opened);
@@ -179,6 +181,7 @@ export class Viewer {
     this.planes?.disable();
     this.panes = [];
     this.planes = undefined;
+    this.volume = undefined;
     this.active = undefined;
   }
 
