@@ -14,6 +14,7 @@ from shared.pages.forms import FormBody, FormFields, SentForm, of_our_pages
 from shared.pages.page import Page, encode_page
 from shared.rest.message import HttpRequest, HttpResponse, json_response
 
+
 class LinkFields(FormFields):
     """What stands in a form without fields of its own, and at which link of ours it is."""
 
