@@ -112,7 +112,7 @@ async def test_a_gateway_and_a_consumer_are_tested_by_keyboard_and_axe_finds_not
 
             assert await asyncio.to_thread(walked) == []
     if chromium.axe_source() is None:
-        pytest.skip("axe-core is not here (npm install axe-core): walked, and not judged by it")
+        pytest.skip("axe-core is not here (make viewer): walked, and not judged by it")
 
 
 async def test_reports_are_one_file_each_and_axe_finds_nothing(tmp_path: Path):

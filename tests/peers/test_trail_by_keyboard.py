@@ -69,7 +69,7 @@ async def walked(folder: Path, base: str, walk: Callable[[Tab, str, Path], list[
 
     wrong = await asyncio.to_thread(walking)
     if chromium.axe_source() is None and not wrong:
-        pytest.skip("axe-core is not here (npm install axe-core): walked, and not judged by it")
+        pytest.skip("axe-core is not here (make viewer): walked, and not judged by it")
     return wrong
 
 

@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 ROOT = Path(__file__).parents[2]
-#: Where `npm install axe-core` puts it: here, or for everybody.
-_AXE = [
-    folder / "axe-core" / "axe.min.js"
-    for folder in (ROOT / "node_modules", Path("/usr/local/lib/node_modules"), Path("/usr/lib/node_modules"))
-]
+#: Where `make viewer` puts it.
+AXE = ROOT / "consumer" / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
 _KEYS = {"Tab": 9, "Enter": 13, " ": 32}
 
 
@@ -30,7 +27,7 @@ def program() -> str | None:
 
 def axe_source() -> str | None:
     """axe-core, which finds what keeps people from using a page; None where it is not."""
-    return next((path.read_text("utf-8") for path in _AXE if path.is_file()), None)
+    return AXE.read_text("utf-8") if AXE.is_file() else None
 
 
 @dataclass

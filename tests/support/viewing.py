@@ -6,16 +6,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Request, sync_playwright
 
 from consumer.pages.viewer_files import viewer_entry
+from tests.support.chromium import AXE
 from xdsi.certificates import Community
 
-ROOT = Path(__file__).parents[2]
-AXE = ROOT / "consumer" / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
 _SWITCHES = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 _PATIENCE_MILLISECONDS = 90_000
 _SHOWN = '.pane[data-received]:not([data-received="0"])'
