@@ -34,7 +34,7 @@ async def decode_sent_link(request: HttpRequest) -> SentForm[LinkFields]:
 async def viewer(unit: PageUnit, link: Link) -> Page:
     """Show the images of a study (ITI-18, ITI-43; then by the front)."""
     opened_study = await unit.parts.workplace.open_handle(unit.visitor, link.handle)
-    given = {
+    start_values = {
         "study": opened_study.study_instance_uid,
         "base": "/dicomweb",
         "token": _token(unit, link.browser, opened_study),
@@ -47,7 +47,7 @@ async def viewer(unit: PageUnit, link: Link) -> Page:
         opened=opened_study,
         handle=link.handle,
         entry=viewer_entry(),
-        given=given,
+        given=start_values,
     )
 
 

@@ -86,7 +86,7 @@ def encode_file(wanted_file: WantedFile) -> HttpResponse:
     """The file, whose name holds its digest: browsers keep it."""
     name = wanted_file.name
     pressed = f"{name}.gz" if wanted_file.gzip and f"{name}.gz" in _sizes() else ""
-    sent = pressed or name
+    file_name = pressed or name
     return HttpResponse(
         media_type=_TYPES.guess_type(name)[0] or "application/octet-stream",
         headers={
@@ -95,7 +95,7 @@ def encode_file(wanted_file: WantedFile) -> HttpResponse:
             "vary": "accept-encoding",
             **({"content-encoding": "gzip"} if pressed else {}),
         },
-        pieces=(FileRange(viewer_folder() / sent, 0, _sizes()[sent]),),
+        pieces=(FileRange(viewer_folder() / file_name, 0, _sizes()[file_name]),),
     )
 
 

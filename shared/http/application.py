@@ -58,8 +58,8 @@ def _told(route: BaseRoute) -> BaseRoute:
 
 def _asks_for_html(request: Request) -> bool:
     """As browsers do, which name it; programs name JSON, or take anything."""
-    named = {one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")}
-    return "text/html" in named and not named & {"application/json", CONTENT_TYPE}
+    accepted = {one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")}
+    return "text/html" in accepted and not accepted & {"application/json", CONTENT_TYPE}
 
 
 def _refused(error: HTTPException) -> Response:

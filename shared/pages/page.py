@@ -88,8 +88,8 @@ class ErrorPage:
 
     def response(self, problem: HttpProblem, request: HttpRequest) -> HttpResponse:
         """The page, with the status of the problem."""
-        known = not isinstance(problem, SignInNeeded)
-        page = encode_page(self._page(request, *self.template_of(problem), known=known))
+        with_visitor = not isinstance(problem, SignInNeeded)
+        page = encode_page(self._page(request, *self.template_of(problem), with_visitor=with_visitor))
         return replace(page, status=problem.status, headers={**page.headers, **problem.headers})
 
     def unserved(self, request: Request, status: HTTPStatus, detail: str) -> Response:
@@ -99,10 +99,10 @@ class ErrorPage:
         return Response(page.html, status, page.browser.headers, HTML)
 
     def _page(
-        self, request: HttpRequest, template: str, values: Mapping[str, Any], *, known: bool = True
+        self, request: HttpRequest, template: str, values: Mapping[str, Any], *, with_visitor: bool = True
     ) -> Page:
         browser = Browser.of(request)
-        session = self._sessions.find(browser.number) if known else None
+        session = self._sessions.find(browser.number) if with_visitor else None
         visitor = None if session is None else session.visitor
         return _written(self._templates, template, browser, self.forms, visitor, values)
 

@@ -169,9 +169,9 @@ class Provider:
 
     async def _told(self) -> _Metadata:
         """The metadata of the provider (OpenID Connect Discovery 4)."""
-        known = self._metadata
-        if known is not None and self._clock() - known.read < _METADATA_SECONDS:
-            return known
+        metadata = self._metadata
+        if metadata is not None and self._clock() - metadata.read < _METADATA_SECONDS:
+            return metadata
         issuer = self._settings.issuer or ""
         url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
         status, content = await self._asked(self._of_provider(), "GET", url)

@@ -38,5 +38,5 @@ def test_hooks_before_a_commit_are_the_checks_of_make_lint():
 
 def test_a_whole_run_fails_on_the_checks_before_it_begins_the_tests():
     run = (ROOT / ".ci" / "run").read_text("utf-8")
-    assert re.findall(r"^make (\w+)", run, re.MULTILINE) == ["check", "audit", "test"]
+    assert re.findall(r"^make (\w+)", run, re.MULTILINE) == ["check", "conform", "audit", "test"]
     assert "set -euo pipefail" in run
