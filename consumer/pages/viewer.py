@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
-
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.search import Link, decode_link
 from consumer.pages.viewer_files import VIEWER_POLICY, viewer_entry
@@ -21,14 +19,14 @@ class LinkFields(FormFields):
     handle: str = ""
 
 
-_FORM: Final = FormBody(FormFields)
+class LinkForm(FormBody[LinkFields]):
+    """Decodes a form without fields of its own that is sent to a link of ours."""
 
-
-async def decode_sent_link(request: HttpRequest) -> SentForm[LinkFields]:
-    """Which link is meant, from which page."""
-    form = await _FORM(request)
-    fields = LinkFields(token=form.fields.token, handle=request.parameters["handle"])
-    return SentForm(browser=form.browser, fields=fields)
+    async def __call__(self, request: HttpRequest) -> SentForm[LinkFields]:
+        """Read the form, and which link is meant."""
+        form = await super().__call__(request)
+        fields = form.fields.model_copy(update={"handle": request.parameters["handle"]})
+        return SentForm(browser=form.browser, fields=fields)
 
 
 async def viewer(unit: PageUnit, link: Link) -> Page:
@@ -90,7 +88,7 @@ SERVED = (
     page_served(
         name="Token of a viewer",
         routes=("POST /studies/{handle}/token",),
-        decode=decode_sent_link,
+        decode=LinkForm(LinkFields),
         handle=renewal,
         encode=encode_token,
     ),

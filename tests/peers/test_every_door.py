@@ -238,5 +238,6 @@ def test_what_needs_no_right_is_the_way_in_or_a_description():
         "GET /sign-in",
         "GET /sign-in/begin",
         "GET /style.css",
+        "GET /viewer/1",
         "POST /sign-out",
     }

@@ -70,6 +70,7 @@ OF_NODES = "for nodes of the community that publish, of what they have themselve
 OF_FORMS = "forms and how they look, of which nothing is about anybody"
 OF_PEOPLE = "tells who people of the community are, and nothing of a document"
 OF_REPORTS = "tells what is wrong with a file, to who sent it"
+OF_TESTS = "tests of somebody's system, with data that the tests made"
 OF_THE_TRAIL = "the trail, which consent does not close to those who have to look at it"
 GIVES_NOTHING = {
     **dict.fromkeys(
@@ -115,7 +116,7 @@ GIVES_NOTHING = {
         (
             *("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"),
             *("Sign-in at a provider", "Return from a provider"),
-            *("Emergency form", "Emergency"),
+            *("Emergency form", "Emergency", "File of the viewer", "Script"),
         ),
         OF_FORMS,
     ),
@@ -129,6 +130,14 @@ GIVES_NOTHING = {
     **dict.fromkeys(
         ("Validate", "Validation report", "Validators", "File to judge", "Judge file", "Report"), OF_REPORTS
     ),
+    **dict.fromkeys(
+        (
+            *("Actors to test", "Guide", "Begin test", "Test", "Steps of a test", "Report of a test"),
+            *("Cancel test", "Answer question"),
+        ),
+        OF_TESTS,
+    ),
+    "Token of a viewer": "names a study to the front, which asks whether it may be seen with every request",
 }
 
 
@@ -342,7 +351,7 @@ async def handles_at_the_pages(http: httpx2.AsyncClient, consumer: str) -> dict[
     sent = await http.post(f"{consumer}/search", data={"token": token, "patient_id": PATIENT})
     search = sent.headers["location"]
     [study] = re.findall(r'href="/studies/([^"]+)"', (await http.get(f"{consumer}{search}")).text)
-    return {"Studies found": search.rpartition("/")[2], "Study": study}
+    return {"Studies found": search.rpartition("/")[2], "Study": study, "Viewer": study}
 
 
 async def published(folder: Path, source: ImagingSourceSettings) -> None:
@@ -364,7 +373,7 @@ def test_every_transaction_says_whether_it_gives_documents():
     rest = set().union(*(names(served_rest(service)) for service in Service))
     giving = {"ITI-18", "ITI-38", "ITI-39", "ITI-43", "ITI-51", "RAD-69", "RAD-75"}
     giving |= {"RAD-55", "RAD-107", "RAD-129", "Find studies", "Open manifest", "Fetch instance"}
-    giving |= {"Studies found", "Study", "Image"}
+    giving |= {"Studies found", "Study", "Viewer", "Image"}
 
     by_dimse = {served.event_type.code for served in SERVED_DIMSE}
     giving |= {"RAD-14", "RAD-16", "RAD-129"}
