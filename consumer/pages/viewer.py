@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.search import Link, decode_link
 from consumer.pages.viewer_files import VIEWER_POLICY, viewer_entry
