@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Annotated
 
 import typer
@@ -37,6 +38,8 @@ def command(
             raise typer.BadParameter(f"{uid} is no UID: {UID_FORM}")
     settings = load(ImagingSourceSettings, config)
     what = f"{len(instance)} instances" if instance else f"{len(studies)} studies"
+    if not (yes or sys.stdin.isatty()):
+        raise typer.BadParameter("nobody can be asked here whether they are sure: say --yes")
     if not yes:
         typer.confirm(f"Erase {what} for ever?", abort=True, err=True)
     if problems := asyncio.run(_erased(settings, studies, instance or [], reason)):

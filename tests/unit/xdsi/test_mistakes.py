@@ -129,6 +129,10 @@ def good(parameter: Any) -> list[str]:
         value = "folder"
     elif parameter.name == "effect":
         value = "deny"
+    elif parameter.name == "certificate":
+        value = "ab" * 32
+    elif choices := [kind for kind in kinds(parameter) if issubclass(kind, StrEnum)]:
+        value = next(iter(choices[0])).value
     elif parameter.name in ("patient", "patient_id", "old", "new"):
         value = f"P-{parameter.name}"
     else:
