@@ -326,6 +326,7 @@ OF_A_KIND: dict[Any, tuple[str, ...]] = {
     dict: ("x", '["a"]', "{", '{"a": [[1]]}'),
     StrEnum: ("sometimes", ""),
     value_kinds.http_url: ("rubbish", "ftp://a", "http://", "http://a:port", "http://a b/", ""),
+    value_kinds.site_url: ("rubbish", "http://login.example", "ftp://a", "https://", ""),
     value_kinds._origin: ("rubbish", "http://a/b", "http://u@a", ""),
     value_kinds._database_url: ("rubbish", "mysql://a/b", "postgresql://a:port/b", ""),
     value_kinds._storage_url: ("rubbish", "file://host/a", "file:///", "s3://", "http://a/", ""),
