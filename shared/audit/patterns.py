@@ -574,9 +574,10 @@ def patient_feed(
 def consent_changed(
     side: Side, caller: Caller, outcome: Outcome, *, policy_id: str, patient_id: str, change: str
 ) -> AuditEvent:
-    """A change of who may see what of a patient (DICOM PS3.15 A.5.3.11)."""
+    """A change of who may see what of a patient (DICOM PS3.15 A.5.3.11); of one that was not made, what was
+    never read is empty."""
     policy = ParticipantObject(
-        object_id=policy_id,
+        object_id=policy_id or "consent",
         id_type=URI,
         type_code=2,
         role=13,
@@ -588,7 +589,7 @@ def consent_changed(
         outcome=outcome,
         event_types=(SECURITY_CONFIGURATION,),
         participants=http_push_participants(caller, server=side is Side.SERVER),
-        objects=(patient_object(patient_id), policy),
+        objects=(*_patient(patient_id), policy),
         purposes=purposes(caller.user),
     )
 
