@@ -78,7 +78,8 @@ class Community:
         return {
             name: _listens(port + self.offset)
             for name, port in PORTS.items()
-            if not name.endswith("UDP_PORT")
+            # The identity service runs where a provider is named.
+            if not name.endswith("UDP_PORT") and "IDENTITY" not in name
         }
 
 
