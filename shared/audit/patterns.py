@@ -576,21 +576,14 @@ def consent_changed(
 ) -> AuditEvent:
     """A change of who may see what of a patient (DICOM PS3.15 A.5.3.11); of one that was not made, what was
     never read is empty."""
-    policy = ParticipantObject(
+    return _alert(
+        side,
+        caller,
+        outcome,
+        SECURITY_CONFIGURATION,
+        patient_id,
         object_id=policy_id or "consent",
-        id_type=URI,
-        type_code=2,
-        role=13,
-        details=((ALERT_DESCRIPTION, f"consent policy {change}".encode()),),
-    )
-    return AuditEvent(
-        event_id=SECURITY_ALERT,
-        action="E",
-        outcome=outcome,
-        event_types=(SECURITY_CONFIGURATION,),
-        participants=http_push_participants(caller, server=side is Side.SERVER),
-        objects=(*_patient(patient_id), policy),
-        purposes=purposes(caller.user),
+        description=f"consent policy {change}",
     )
 
 
@@ -598,21 +591,14 @@ def hold_changed(
     caller: Caller, outcome: Outcome, *, hold_id: str, patient_id: str, change: str
 ) -> AuditEvent:
     """A legal hold of the trail was placed or released (DICOM PS3.15 A.5.3.11); an empty id: it was not."""
-    hold = ParticipantObject(
+    return _alert(
+        Side.SERVER,
+        caller,
+        outcome,
+        SECURITY_CONFIGURATION,
+        patient_id,
         object_id=hold_id or AUDIT_LOG_NAME,
-        id_type=URI,
-        type_code=2,
-        role=13,
-        details=((ALERT_DESCRIPTION, change.encode()),),
-    )
-    return AuditEvent(
-        event_id=SECURITY_ALERT,
-        action="E",
-        outcome=outcome,
-        event_types=(SECURITY_CONFIGURATION,),
-        participants=http_push_participants(caller, server=True),
-        objects=(*_patient(patient_id), hold),
-        purposes=purposes(caller.user),
+        description=change,
     )
 
 
@@ -650,12 +636,27 @@ def break_glass(
     `kind` is EMERGENCY_OVERRIDE_STARTED or EMERGENCY_OVERRIDE_STOPPED; `policy_id` is empty for what
     was refused.
     """
-    declared = ParticipantObject(
-        object_id=policy_id or kind.text,
+    return _alert(
+        side, caller, outcome, kind, patient_id, object_id=policy_id or kind.text, description=reason
+    )
+
+
+def _alert(
+    side: Side,
+    caller: Caller,
+    outcome: Outcome,
+    kind: Coded,
+    patient_id: str,
+    *,
+    object_id: str,
+    description: str,
+) -> AuditEvent:
+    subject = ParticipantObject(
+        object_id=object_id,
         id_type=URI,
         type_code=2,
         role=13,
-        details=((ALERT_DESCRIPTION, reason.encode()),),
+        details=((ALERT_DESCRIPTION, description.encode()),),
     )
     return AuditEvent(
         event_id=SECURITY_ALERT,
@@ -663,7 +664,7 @@ def break_glass(
         outcome=outcome,
         event_types=(kind,),
         participants=http_push_participants(caller, server=side is Side.SERVER),
-        objects=(*_patient(patient_id), declared),
+        objects=(*_patient(patient_id), subject),
         purposes=purposes(caller.user),
     )
 
