@@ -22,7 +22,7 @@ from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.tables import audit_record, audit_relay
 from shared.audit.delivery import AuditDestination, Delivery, destination_of
 from shared.audit.events import AuditEvent, AuditSource
-from shared.audit.recorder import message
+from shared.audit.recorder import messages
 from shared.background import BackgroundWork
 from shared.settings.kinds import relay_address
 from shared.store.engine import Database, Transaction
@@ -76,7 +76,9 @@ class TrailReader:
         rows = await self._database.fetch(_NEXT, after=self._after, most=most)
         if rows:
             self._after = rows[-1][0]
-        return await asyncio.to_thread(lambda: [(row[0], relayed(bytes(row[1]))) for row in rows])
+        return await asyncio.to_thread(
+            lambda: [one for row in rows for one in numbered(row[0], relayed(bytes(row[1])))]
+        )
 
     async def done(self, sequences: Sequence[int]) -> None:
         """Up to the last of these it has had them."""
@@ -103,11 +105,18 @@ class TrailReader:
         return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(rows[0][0])).total_seconds())
 
 
-def relayed(raw: bytes) -> bytes:
-    """A record as it goes on: a syslog message as it came, a resource as the message of what it says."""
+def relayed(raw: bytes) -> tuple[bytes, ...]:
+    """A record as it goes on: a syslog message as it came, a resource as the messages of what it says."""
     if not is_resource(raw) or (meant := message_of(raw)) is None:
-        return raw
-    return message(meant.event, meant.source)
+        return (raw,)
+    return messages(meant.event, meant.source)
+
+
+def numbered(sequence: int, record: tuple[bytes, ...]) -> Iterator[tuple[int, bytes]]:
+    """The messages of one record: only the last says that the receiver has had it whole."""
+    for octets in record[:-1]:
+        yield sequence - 1, octets
+    yield sequence, record[-1]
 
 
 class Sending(Protocol):

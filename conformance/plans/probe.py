@@ -37,7 +37,7 @@ class Probe:
 
     `id` is permanent; `purpose` says what is right; `option` is the option of the actor whom it concerns,
     empty for everybody; `needs` are the addresses without which it cannot be asked; `pack` is the national pack
-    that it belongs to, empty for what is asked everywhere.
+    that it belongs to, empty for what is asked everywhere; `begin` starts, with the run, what it will need.
     """
 
     id: str
@@ -48,6 +48,7 @@ class Probe:
     option: str = ""
     needs: tuple[str, ...] = ()
     pack: str = ""
+    begin: Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Plan:
 
     actor: str
     needs: tuple[str, ...] = ()
+    begin: Callable[[Any], object] | None = None
     probes: list[Probe] = field(default_factory=list)
 
     def requires(
@@ -105,7 +107,9 @@ class Plan:
         """State one row of a table."""
         if any(probe.id == id for probe in self.probes):
             raise ValueError(f"two probes are {id}")
-        self.probes.append(Probe(id, self.actor, clause, purpose, ask, option, (*self.needs, *needs), pack))
+        self.probes.append(
+            Probe(id, self.actor, clause, purpose, ask, option, (*self.needs, *needs), pack, self.begin)
+        )
 
     def __iter__(self) -> Iterator[Probe]:
         return iter(self.probes)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from lxml.etree import LxmlError
@@ -56,6 +57,7 @@ def run(
     began, clock = datetime.now(UTC), time.perf_counter()
     stand = Stand(target, folder)
     verdicts: list[Verdict] = []
+    probes = tuple(probes)
 
     def ask(each: Iterable[Probe]) -> None:
         for probe in each:
@@ -64,12 +66,25 @@ def run(
             report(verdict)
 
     try:
+        _begin(probes, stand)
         ask(before)
         if all(verdict.outcome is Outcome.PASSED for verdict in verdicts):
             ask(probes)
     finally:
         stand.close()
     return Run(began, time.perf_counter() - clock, target, folder, tuple(verdicts))
+
+
+def _begin(probes: Iterable[Probe], stand: Stand) -> None:
+    """Start what will be needed. A system that reports to us may have waited for that; why something does not
+    start, those find out that need it."""
+    for begin in dict.fromkeys(one.begin for one in probes if not _missing(one, stand)):
+        if begin is not None:
+            attempted(partial(begin, stand))
+
+
+def _missing(probe: Probe, stand: Stand) -> list[str]:
+    return [name for name in probe.needs if not stand.target.endpoints.get(name)]
 
 
 def judged(probe: Probe, stand: Stand) -> Verdict:
@@ -94,8 +109,7 @@ def _errors(folder: Path, exchanges: Iterable[Exchanged]) -> Iterator[Finding]:
 def _asked(probe: Probe, stand: Stand) -> tuple[Outcome, str]:
     if probe.option and probe.option in stand.target.without:
         return Outcome.NOT_OFFERED, f"the option {probe.option} is not claimed"
-    missing = [name for name in probe.needs if not stand.target.endpoints.get(name)]
-    if missing:
+    if missing := _missing(probe, stand):
         return Outcome.NOT_OFFERED, f"no address of {', '.join(missing)} was given"
     mistake = attempted(lambda: probe.ask(stand))
     match mistake:

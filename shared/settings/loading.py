@@ -117,11 +117,10 @@ def variables(settings_class: type[OwnedSettings]) -> Iterator[str]:
     """Every name under which the environment may give a setting of the class."""
     service = settings_class.service
     for setting in names.settings_of(settings_class):
-        yield setting.variable
-        if service:
-            yield variable((service, *setting.path))
-        if setting.secret:
-            yield variable((*setting.path, FILE))
+        for above in ((), (service,)) if service else ((),):
+            yield variable((*above, *setting.path))
+            if setting.secret:
+                yield variable((*above, *setting.path, FILE))
 
 
 # --- merging -----------------------------------------------------------------------------------------

@@ -22,7 +22,9 @@ class SignInSettings(Group):
     )
     name: str = Field("your provider", examples=["Hospital North"], description="what people call it")
     client_id: str = Field("", examples=["xdsi-pages"], description="what the provider calls these pages")
-    client_secret: str | None = secret("secret of that client, where it has one")
+    client_secret: str | None = secret(
+        "secret of that client, where it has one", examples=["…"], otherwise="none: a public client"
+    )
     exchange_url: HttpUrl | None = Field(
         None,
         examples=["https://identity.example:8100/token"],

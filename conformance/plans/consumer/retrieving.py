@@ -23,7 +23,7 @@ from conformance.simulators.world import LOCATION, MANIFEST, REPOSITORY, SERIES,
 from conformance.stored_queries import IDS
 from conformance.validation import judge
 
-PLAN = Plan("consumer", needs=("consumer",))
+PLAN = Plan("consumer", needs=("consumer",), begin=peers)
 _QUERY, _RETRIEVE, _IMAGES = "ITI TF-2 3.18.4.1.2", "ITI TF-2 3.43.4.1.2", "RAD TF-2 4.69.4.1.2"
 _WADO, _AUDIT, _XUA = "DICOM PS3.18 10.4.1", "ITI TF-2 3.20.4.1.2", "ITI TF-2 3.40.4.1.2"
 # A consumer may send its records some seconds later.

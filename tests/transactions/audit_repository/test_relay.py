@@ -17,6 +17,8 @@ from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.retention import Retention
 from shared.audit import delivery
 from shared.audit.dicom_xml import ParsedAuditMessage
+from shared.audit.events import document_object
+from shared.audit.limits import MAX_RECORD
 from shared.audit.recorder import message
 from shared.audit.resource import resource_of
 from shared.security.caller import Node
@@ -115,6 +117,18 @@ async def test_a_resource_of_the_feed_goes_on_as_the_message_that_it_means(tmp_p
         (raw,) = await arrived(second, 1)
 
     assert raw.startswith(b"<85>1 ")
+
+
+def test_a_large_resource_goes_on_as_several_messages_and_is_had_with_the_last():
+    objects = tuple(document_object(f"1.2.{number}", repository_unique_id="1.2.3") for number in range(3_000))
+    event = an_event(objects=objects)
+    resource = json.dumps(resource_of(ParsedAuditMessage(event=event, source=SOURCE))).encode()
+
+    messages = list(relay.numbered(7, relay.relayed(resource)))
+
+    assert len(messages) > 1
+    assert [sequence for sequence, _ in messages] == [6] * (len(messages) - 1) + [7]
+    assert all(len(octets) <= MAX_RECORD for _, octets in messages)
 
 
 async def test_a_receiver_by_udp_has_a_datagram_for_each_record(tmp_path):

@@ -82,7 +82,8 @@ def _raises(error: Exception):
     ],
 )
 def test_a_probe_ends_as_what_it_found(ask, outcome: Outcome, reason: str, tmp_path: Path):
-    (verdict,) = run([Probe("A-1-01", "a", "c", "p", ask)], Target(), tmp_path).verdicts
+    target = Target(endpoints={"registry": "http://127.0.0.1:9/"})
+    (verdict,) = run([Probe("A-1-01", "a", "c", "p", ask)], target, tmp_path).verdicts
 
     assert verdict.outcome is outcome
     assert verdict.reason.startswith(reason[:40])
@@ -98,6 +99,22 @@ def test_what_was_not_given_or_is_not_claimed_is_not_asked(tmp_path: Path):
 
     assert [verdict.outcome for verdict in outcome.verdicts] == [Outcome.NOT_OFFERED] * 2
     assert outcome.passed
+
+
+def test_what_a_plan_needs_is_there_from_the_beginning_of_the_run(tmp_path: Path):
+    """A consumer that finds nobody to report to waits the longer before it tries again."""
+    happened: list[str] = []
+    first = Plan("a", begin=lambda stand: 1 / 0)
+    second = Plan("b", begin=lambda stand: happened.append("begun"))
+    elsewhere = Plan("c", needs=("not given",), begin=lambda stand: happened.append("elsewhere"))
+    for plan in (first, second, elsewhere):
+        plan.add(f"{plan.actor}-1", "", "asks", lambda stand: happened.append("asked"))
+        plan.add(f"{plan.actor}-2", "", "asks again", lambda stand: happened.append("asked"))
+
+    outcomes = [one.outcome for one in run([*first, *second, *elsewhere], Target(), tmp_path).verdicts]
+
+    assert happened == ["begun", *["asked"] * 4]
+    assert outcomes == [Outcome.PASSED] * 4 + [Outcome.NOT_OFFERED] * 2
 
 
 def test_an_id_is_stated_once():
