@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from email.utils import unquote
 from typing import Final
@@ -89,17 +90,20 @@ class HttpMessage:
         return MediaType.of(self.headers.get("content-type") or "")
 
 
-def http_messages(source: Source) -> Iterator[HttpMessage]:
-    """Every message of a capture: one, or a request and its answer behind it."""
+def http_messages(source: Source, opened: ExitStack) -> Iterator[HttpMessage]:
+    """Every message of a capture: one, or a request and its answer behind it.
+
+    Bodies that came in chunks are joined in temporary files, which last as long as `opened`.
+    """
     at = 0
     while at < len(source):
-        message, at = _message(source, at)
+        message, at = _message(source, at, opened)
         yield message
         while source.read(at, 1) in (b"\r", b"\n"):
             at += 1
 
 
-def _message(source: Source, at: int) -> tuple[HttpMessage, int]:
+def _message(source: Source, at: int, opened: ExitStack) -> tuple[HttpMessage, int]:
     head = source.read(at, _MOST_HEAD).lstrip(b"\xef\xbb\xbf\r\n")
     skipped = len(source.read(at, _MOST_HEAD)) - len(head)
     if head.startswith(b"--"):
@@ -112,7 +116,7 @@ def _message(source: Source, at: int) -> tuple[HttpMessage, int]:
     first, _, rest = lines.partition(b"\n")
     request, status = _REQUEST.match(first), _STATUS.match(first)
     headers = _headers(rest if request or status else lines)
-    body, after = _body(source, start, headers)
+    body, after = _body(source, start, headers, opened)
     return (
         HttpMessage(
             method=request[1].decode() if request else "",
@@ -137,14 +141,14 @@ def _headers(octets: bytes) -> Headers:
     return Headers(tuple(fields))
 
 
-def _body(source: Source, start: int, headers: Headers) -> tuple[Source, int]:
+def _body(source: Source, start: int, headers: Headers, opened: ExitStack) -> tuple[Source, int]:
     """The body of a message, and where the next one begins."""
     length = headers.get("content-length") or ""
     if _LENGTH.match(length) and start + int(length) <= len(source):
         return source.part(start, start + int(length)), start + int(length)
     following = source.find(b"\nHTTP/1.1 ", start)
     if (headers.get("transfer-encoding") or "").lower() == "chunked":
-        return _dechunked(source, start)
+        return _dechunked(source, start, opened)
     end = following + 1 if following >= 0 else len(source)
     return source.part(start, end), end
 
@@ -153,12 +157,12 @@ _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n")
 _MOST_CHUNKED: Final = 256 * 1024**2
 
 
-def _dechunked(source: Source, start: int) -> tuple[Source, int]:
+def _dechunked(source: Source, start: int, opened: ExitStack) -> tuple[Source, int]:
     """A body in chunks; one whose chunks a recorder joined already is taken as it stands."""
     import tempfile
 
     at = start
-    file = tempfile.SpooledTemporaryFile(max_size=1024**2)  # noqa: SIM115 - it lives as long as its source
+    file = opened.enter_context(tempfile.SpooledTemporaryFile(max_size=1024**2))  # noqa: SIM115 - so does `opened`
     while (chunk := _CHUNK.match(source.read(at, 1024))) is not None and at - start < _MOST_CHUNKED:
         size = int(chunk[1], 16)
         at += chunk.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Final
 
 from conformance.findings import Finding
@@ -25,9 +26,10 @@ def judged(source: Source) -> Judgement:
 def _messages(source: Source, judgement: Judgement) -> Iterator[Finding]:
     exchange, web = message.Exchange(), dicomweb.WebExchange()
     titles: list[str] = []
-    for one in http_messages(source):
-        yield from _message(one, exchange, web, judgement)
-        titles.append(judgement.title)
+    with ExitStack() as opened:
+        for one in http_messages(source, opened):
+            yield from _message(one, exchange, web, judgement)
+            titles.append(judgement.title)
     judgement.title = "; ".join(dict.fromkeys(titles)) or judgement.title
 
 
