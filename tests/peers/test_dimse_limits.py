@@ -40,9 +40,12 @@ def encoded(data_set: Dataset) -> bytes:
 class Peer:
     """A pynetdicom SCU that sends bytes as they are, from a thread of its own."""
 
-    def __init__(self, port: int, *, title: str = "CT1", contexts=((CT, EXPLICIT_LE),)) -> None:
+    def __init__(
+        self, port: int, *, title: str = "CT1", contexts=((CT, EXPLICIT_LE),), idle_seconds: float | None = 5
+    ) -> None:
         entity = AE(title)
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 5
+        entity.acse_timeout = entity.dimse_timeout = 5
+        entity.network_timeout = idle_seconds
         built = [build_context(abstract, syntax) for abstract, syntax in contexts]
         self.association = entity.associate("127.0.0.1", port, built, ae_title="XDSI")
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -96,7 +97,9 @@ async def doors(folder: Path, **changes):
         a_source(folder / "import", **changes) as (importing, _),
     ):
         peers = {
-            syntax: await asyncio.to_thread(Peer, listener.port, contexts=((CT, syntax),))
+            syntax: await asyncio.to_thread(
+                partial(Peer, listener.port, contexts=((CT, syntax),), idle_seconds=None)
+            )
             for syntax in (*SYNTAXES, DEFLATED_LE)
         }
         yield Doors(peers, stow, importing, folder, listener.port)
