@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import pytest
 from pynetdicom import AE
 
+from imaging_source.dimse import listener as listener_module
 from imaging_source.dimse import places
 from shared.dicom.uids import VERIFICATION
 from tests.peers.test_dcmtk_storescu import a_listener
@@ -25,9 +26,9 @@ def connect(port: int) -> socket.socket:
 
 
 def is_echoed(port: int, host: str) -> bool:
-    """Whether an association from `host` is taken at once, and answered."""
+    """Whether an association from `host` is taken, and answered."""
     entity = AE("GOOD")
-    entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = 0.9
+    entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = 30
     entity.add_requested_context(VERIFICATION)
     association = entity.associate(SILENT_HOST, port, ae_title="XDSI", bind_address=(host, 0))
     if not association.is_established:
@@ -37,7 +38,11 @@ def is_echoed(port: int, host: str) -> bool:
     return bool(status == 0)
 
 
-async def test_ninety_silent_connections_cost_other_hosts_no_association(tmp_path):
+async def test_ninety_silent_connections_cost_other_hosts_no_association(tmp_path, monkeypatch):
+    # So that nobody gets a place because a silent one gave it up.
+    monkeypatch.setattr(places, "SILENT_SECONDS", 3600.0)
+    monkeypatch.setattr(listener_module, "_SILENCE_SECONDS", 3600)
+
     def attacked(port: int) -> list[bool]:
         with ExitStack() as held:
             for _ in range(90):
