@@ -38,6 +38,7 @@ from shared.settings import TlsSettings
 from shared.store.failures import DatabaseUnavailable
 from tests.support.audit import PATIENT, SOURCE, SOURCES, a_caller, an_event
 from tests.support.certificates import communities
+from tests.support.releases import BEFORE_MERGES
 from xdsi import audit, listing
 from xdsi.failures import Failed
 from xdsi.set_aside import set_aside
@@ -297,9 +298,8 @@ async def test_files_that_an_older_release_left_are_verified_with_what_they_say_
         pass
     (file,) = tmp_path.glob("audit-repository/*.sqlite3")
     with closing(sqlite3.connect(file)) as database, database:
-        database.execute("DROP TABLE audit_identity")
-        database.execute("DROP TABLE audit_backlog")
-        database.execute("UPDATE alembic_version SET version_num = '0002'")
+        for statement in BEFORE_MERGES:
+            database.execute(statement)
 
     shown = await run("verify", "--data", str(tmp_path))
 

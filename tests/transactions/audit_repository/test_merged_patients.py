@@ -41,6 +41,7 @@ from tests.support.audit import NODE, SOURCES, a_caller
 from tests.support.databases import DatabasePlace
 from tests.support.metadata import OTHER_PATIENT, PATIENT
 from tests.support.registry import registry
+from tests.support.releases import BEFORE_MERGES
 from tests.transactions.registry.test_iti44 import merge as merge_by_iti44
 from xdsi.patient import message as adt
 
@@ -329,13 +330,7 @@ async def kept_by_the_release_before(opened, database_place, *records):
     async with opened() as trail:
         for record in records:
             await trail.append([record])
-    await database_place.execute(
-        [
-            "DROP TABLE audit_identity",
-            "DROP TABLE audit_backlog",
-            "UPDATE alembic_version SET version_num = '0002'",
-        ]
-    )
+    await database_place.execute([*BEFORE_MERGES])
 
 
 @pytest.mark.parametrize("standing", [Standing.PROVED, Standing.UNKNOWN])
