@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +62,12 @@ def command(
     ] = None,
     issuer_certificate: Annotated[Path | None, typer.Option(help="Its certificate, PEM.")] = None,
     audience: Annotated[str, typer.Option(help="Audience of assertions; the domain when empty.")] = "",
-    folder: Annotated[Path | None, typer.Option(help="Where what was sent and came is kept.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where what was sent and came is kept; without, in a temporary folder when not all is met."
+        ),
+    ] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write one HTML file.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write JSON.")] = None,
@@ -83,31 +89,37 @@ def command(
             typer.echo(f"{probe.id:<13}  {probe.actor:<15}  {probe.purpose}  [{probe.clause}]")
         return
     earlier = _read(before) if before else None
-    place = folder or Path(tempfile.mkdtemp(prefix="xdsi-conform-"))
-    if itself:
-        from xdsi.own_system import own_system
+    with ExitStack() as at_end:
+        place = folder or _passing_folder(at_end)
+        if itself:
+            from xdsi.own_system import own_system
 
-        system: Any = own_system(place / "system")
-    else:
-        system = nullcontext(
-            Target(
-                endpoints=_endpoints(target),
-                domain=domain,
-                home=home,
-                repository_unique_id=repository,
-                retrieve_location_uid=retrieve_location,
-                tls=client_context(certificate, key, trust) if certificate or trust else None,
-                assertion=assertion.read_text("utf-8").strip() if assertion else "",
-                peers=_peers(peers),
-                peers_syslog=peers_syslog,
-                provider=_provider(issuer, audience or f"urn:oid:{domain}", issuer_key, issuer_certificate),
-                without=frozenset(without),
+            system: Any = own_system(place / "system")
+        else:
+            system = nullcontext(
+                Target(
+                    endpoints=_endpoints(target),
+                    domain=domain,
+                    home=home,
+                    repository_unique_id=repository,
+                    retrieve_location_uid=retrieve_location,
+                    tls=client_context(certificate, key, trust) if certificate or trust else None,
+                    assertion=assertion.read_text("utf-8").strip() if assertion else "",
+                    peers=_peers(peers),
+                    peers_syslog=peers_syslog,
+                    provider=_provider(
+                        issuer, audience or f"urn:oid:{domain}", issuer_key, issuer_certificate
+                    ),
+                    without=frozenset(without),
+                )
             )
-        )
-    with system as judged:
-        outcome = _run(selected, judged, place)
-    changes = differences(earlier, as_json(outcome)) if earlier is not None else ()
-    _write(outcome, changes, junit_file, html_file, json_file)
+        with system as judged:
+            outcome = _run(selected, judged, place)
+        changes = differences(earlier, as_json(outcome)) if earlier is not None else ()
+        _write(outcome, changes, junit_file, html_file, json_file)
+        if not (folder or outcome.passed):
+            at_end.pop_all()
+            typer.echo(f"what was sent and came is kept in {place} (--folder names another place)", err=True)
     for text in lines(outcome):
         typer.echo(text)
     for one in changes:
@@ -116,6 +128,12 @@ def command(
         )
     if not outcome.passed:
         raise typer.Exit(1)
+
+
+def _passing_folder(at_end: ExitStack) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="xdsi-conform-"))
+    at_end.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _run(selected: Sequence[Probe], target: Target, place: Path) -> Run:
