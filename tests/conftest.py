@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from shared.http.server import collect_seldom
+from tests.support.databases import make_once
 from tests.support.timeouts import pytest_timeout_cancel_timer, pytest_timeout_set_timer
 
 __all__ = ["pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
@@ -34,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "short")
+    make_once()
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end."""
+    collect_seldom()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -17,7 +17,6 @@ import pytest
 from shared.store import migration, schema
 from shared.store.engine import Database
 from shared.store.opening import open_database
-from tests.support.own_folders import own_folder
 from tests.support.postgres import copy_database, database_url, drop_later, postgres_url
 
 __all__ = ["THINGS", "DatabasePlace", "database_place", "postgres_url"]
@@ -43,8 +42,6 @@ class DatabasePlace:
 
         A new one is a copy of what the revisions made: they are carried out once, not for every test.
         """
-        if self.url is None and not self.folder.exists():
-            await _copy(migrations, self.folder, self.name)
         await self._make(migrations)
         return await open_database(
             self.url,
@@ -99,9 +96,10 @@ class DatabasePlace:
                 await connection.close()
 
 
-#: Files and databases that the revisions made, by the revisions and the last of them; for the life of the
+#: What the revisions made of an empty database, by the revisions and the last of them; for the life of the
 #: test process.
-_MADE: dict[tuple[str, ...], Path] = {}
+_MADE: dict[tuple[str, ...], sqlite3.Connection] = {}
+_MAKING = threading.Lock()
 _TEMPLATES: dict[tuple[str, ...], str] = {}
 #: URLs of the databases that exist.
 _DATABASES: set[str] = set()
@@ -111,15 +109,27 @@ def _made_by(migrations: str) -> tuple[str, ...]:
     return (migrations, schema.latest(migrations), migration.HEAD)
 
 
-async def _copy(migrations: str, folder: Path, name: str) -> None:
-    made_by = _made_by(migrations)
-    made = _MADE.get(made_by)
-    if made is None:
-        place = own_folder("xdsi-databases-") / "made"
-        await (await open_database(None, folder=place, migrations=migrations, name="made")).close()
-        made = _MADE[made_by] = place / "made.sqlite3"
-    folder.mkdir(mode=0o700, parents=True)
-    shutil.copyfile(made, folder / f"{name}.sqlite3")
+def make_once() -> None:
+    """From now on the revisions make a new SQLite database once in this process; others are copies of it."""
+    upgrade = migration.upgrade_sqlite
+
+    def made(connection: sqlite3.Connection, *, migrations: str) -> None:
+        beside = ("store_probe", schema.FLOORS)
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        if sorted(name for (name,) in tables) != sorted(beside):
+            upgrade(connection, migrations=migrations)
+            return
+        with _MAKING:
+            made_by = _made_by(migrations)
+            if made_by in _MADE:
+                _MADE[made_by].backup(connection)
+                return
+            upgrade(connection, migrations=migrations)
+            kept = sqlite3.connect(":memory:", check_same_thread=False)
+            connection.backup(kept)
+            _MADE[made_by] = kept
+
+    migration.upgrade_sqlite = made
 
 
 async def _template(cluster: str, migrations: str, name: str) -> str:
