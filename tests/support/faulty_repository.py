@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
@@ -121,7 +122,14 @@ def change(point: str, due: Due) -> None:
     owner: Any = importlib.import_module(module_name)
     for group in groups:
         owner = getattr(owner, group)
-    setattr(owner, name, _dying(getattr(owner, name), point, due))
+    function = getattr(owner, name)
+    dying = _dying(function, point, due)
+    setattr(owner, name, dying)
+    if function.__module__ == module_name:
+        # What was read before has it by name.
+        for module in list(sys.modules.values()):
+            for theirs in [theirs for theirs, value in vars(module).items() if value is function]:
+                setattr(module, theirs, dying)
 
 
 def _dying(function: Callable[..., Any], point: str, due: Due) -> Callable[..., Any]:
