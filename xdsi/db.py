@@ -6,21 +6,12 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 import imaging_source.maintenance.scrub as instance_scrub
 from imaging_source.settings import ImagingSourceSettings
@@ -40,15 +31,18 @@ from shared.store.mirror import Mirrored
 from shared.store.objects import ObjectsUnavailable
 from shared.store.scrub import Finding, Report
 from shared.store.snapshot import open_reader
-from xdsi import copies, object_copies, schemas
+from xdsi import copies, object_copies, schemas, tiers
 from xdsi.configuration import load
 from xdsi.copies import Copied
 from xdsi.failures import Failed
 from xdsi.listing import counted
 from xdsi.options import AsJson, Config
+from xdsi.progress import progress
 from xdsi.services import Service
 
 app = typer.Typer(help="Upgrade, back up, restore and verify databases and documents.")
+app.command(name="tiers")(tiers.tiers)
+app.command(name="warm")(tiers.warm)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the backup.", file_okay=False)]
 Of = Annotated[
@@ -258,7 +252,7 @@ async def _here(config: Path | None, among: Sequence[Service]) -> list[Service]:
 
 async def _backup(config: Path | None, selection: list[Service], folder: Path) -> list[Copied]:
     services = _ordered(selection) or await _here(config, copies.SERVICES)
-    return [await copies.back_up(service, config, folder, _progress) for service in services]
+    return [await copies.back_up(service, config, folder, progress) for service in services]
 
 
 async def _restore(config: Path | None, selection: list[Service], folder: Path) -> list[Copied]:
@@ -269,7 +263,7 @@ async def _restore(config: Path | None, selection: list[Service], folder: Path) 
             (one.manifest.taken for one in restored if one.service is Service.REGISTRY), None
         )
         restored.append(
-            await copies.restore(service, config, folder, _progress, registry_taken=registry_taken)
+            await copies.restore(service, config, folder, progress, registry_taken=registry_taken)
         )
     return restored
 
@@ -319,7 +313,7 @@ async def _instances(config: Path | None, bytes_per_second: float) -> Report:
 
 async def _counted(findings: AsyncIterator[tuple[str, int, Finding]], total: int) -> Report:
     report = Report()
-    with _progress("verify", total) as advance:
+    with progress("verify", total) as advance:
         async for sha256, size, finding in findings:
             report.add(sha256, size, finding)
             advance(size)
@@ -338,19 +332,3 @@ async def _recording(settings: ServiceSettings) -> AsyncIterator[AuditRecorder]:
     finally:
         await forwarder.stop()
         await recorder.close()
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Any]:
-    """A bar on standard error when that is a terminal; gives the function that is told of bytes done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)

@@ -7,7 +7,7 @@ from typing import Final
 
 from imaging_source.store.files import FOLDERS
 from imaging_source.store.kept_files import have_row, walk
-from imaging_source.store.tiers import TieredFiles
+from imaging_source.store.tiers import TieredFiles, cools_before
 from imaging_source.unit import Parts
 from shared.background import BackgroundWork
 from shared.http.checked import DamagedBlob
@@ -19,7 +19,6 @@ _log = logger(__name__)
 REST_SECONDS: Final = 1800.0
 #: A file that was copied stays so long at hand: whoever has found it there reads it from there.
 PARTING_SECONDS: Final = 2 * 3600.0
-_DAY_SECONDS: Final = 24 * 3600.0
 # Copied and still at hand, at most; each takes about 150 bytes of memory.
 _MOST_COPIED: Final = 50_000
 
@@ -71,25 +70,25 @@ class Cooling:
         """
         files = self._files
         assert isinstance(files, TieredFiles)
-        before = time.time() - self._parts.settings.cold_after_days * _DAY_SECONDS
+        before = cools_before(self._parts.settings.cold_after_days)
         bytes_before = self._moved_bytes
         for folder in FOLDERS:
             if digests := set(await files.at_hand(folder, before=before)):
                 # What has no row is not ours to move: it may be adopted.
                 async for sha256, size, _ in walk(self._parts.database, folder, f"{folder}g"):
                     if sha256 in digests:
-                        await self._step(files, sha256, size)
+                        await self._step(files, sha256, size, before)
         if self._moved_bytes > bytes_before:
             _log.info("instances were moved to the cold storage", bytes=self._moved_bytes - bytes_before)
 
-    async def _step(self, files: TieredFiles, sha256: str, size: int) -> None:
+    async def _step(self, files: TieredFiles, sha256: str, size: int, before: float) -> None:
         since = self._copied.get(sha256)
         if since is None:
             if len(self._copied) < _MOST_COPIED:
                 await self._copy(files, sha256, size)
         elif since + PARTING_SECONDS <= time.monotonic():
             del self._copied[sha256]
-            if await files.let_go(sha256, size):
+            if await files.let_go(sha256, size, before=before):
                 self._moved_bytes += size
 
     async def _copy(self, files: TieredFiles, sha256: str, size: int) -> None:

@@ -33,6 +33,9 @@ _FILES = (
     .order_by("sha256")
     .limit(_AT_ONCE)
 )
+_OF_STUDY = _of(
+    "sha256", "size", criteria=lambda table: table.c.study_instance_uid == bindparam("study_instance_uid")
+)
 _ERASED = select(literal(1)).where(erased_instance.c.sha256 == bindparam("sha256")).limit(1)
 
 
@@ -44,6 +47,12 @@ async def have_row(reader: Reader, sha256: str) -> bool:
 async def with_row(reader: Reader, first: str, last: str) -> set[str]:
     """The digests between two, both included, of contents that something keeps."""
     return {sha256 for (sha256,) in await reader.fetch(_BETWEEN, first=first, last=last)}
+
+
+async def of_study(reader: Reader, study_instance_uid: str) -> list[tuple[str, int]]:
+    """Digest and size of all contents of a study; empty when it is unknown."""
+    rows = await reader.fetch(_OF_STUDY, study_instance_uid=study_instance_uid)
+    return [(str(sha256), int(size)) for sha256, size in rows]
 
 
 async def were_erased(reader: Reader, sha256: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,12 @@ from shared.settings.storage import storage_folder
 from shared.store.folders import sync
 
 _MARK: Final = "cold-storage"
+_DAY_SECONDS: Final = 24 * 3600.0
+
+
+def cools_before(days: float) -> float:
+    """When a file must have come, in seconds since 1970, to be moved now, if that is done after `days`."""
+    return time.time() - days * _DAY_SECONDS
 
 
 def mark(folder: Path, url: str) -> None:
@@ -104,12 +111,40 @@ class TieredFiles(ContentFiles):
     def _aside(self, sha256: str, size: int) -> SpooledFile:
         return self.cold.copy(super().read(sha256, size), max_bytes=size)
 
-    async def let_go(self, sha256: str, size: int) -> bool:
-        """Remove the file at hand if the cold store proves to have it whole; whether that was done."""
-        if not await self.cold.whole(sha256, size):
+    async def let_go(self, sha256: str, size: int, *, before: float) -> bool:
+        """Remove the file at hand, if it is from before `before`, in seconds since 1970, and the cold store
+        proves to have it whole; whether that was done."""
+        if not await self.cold.whole(sha256, size) or not self._is_older(sha256, before):
             return False
         await super().forget(sha256)
         return True
+
+    def _is_older(self, sha256: str, before: float) -> bool:
+        # It may have been brought back while the cold one was read.
+        try:
+            return self.path(sha256).stat().st_mtime < before
+        except FileNotFoundError:
+            return False
+
+    async def bring_back(self, sha256: str, size: int) -> bool:
+        """Let these contents be at hand as if they had just come; the cold copy stays. Whether they were not
+        there before.
+
+        Raises
+        ------
+        OSError, DamagedBlob, StoreUnavailable, Refused
+            They cannot be read, are damaged, or cannot be kept.
+        """
+        if await super().whole(sha256, size):
+            os.utime(self.path(sha256))
+            return False
+        spooled = await asyncio.to_thread(self._from_cold, sha256, size)
+        await super().keep(spooled)
+        self.release(spooled)
+        return True
+
+    def _from_cold(self, sha256: str, size: int) -> SpooledFile:
+        return self.copy(self.cold.read(sha256, size), max_bytes=size)
 
     # --- keeping -----------------------------------------------------------------------------------------
 

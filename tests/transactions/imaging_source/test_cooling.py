@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from sqlalchemy import delete
+from typer.testing import CliRunner
 
 from imaging_source.background import cooling
 from imaging_source.maintenance.scrub import scrub
@@ -26,6 +30,8 @@ from tests.support.databases import DatabasePlace
 from tests.support.dicom import a_ct
 from tests.support.imaging_source import Source, close_source, open_source
 from tests.support.storages import object_access
+from xdsi.cli import build
+from xdsi.failures import Failed
 
 __all__ = ["object_access"]
 
@@ -253,3 +259,120 @@ def test_a_cold_folder_that_is_not_mounted_is_not_taken_for_an_empty_one(tmp_pat
 def test_a_cold_storage_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, Any], said: str):
     with pytest.raises(SettingsError, match=said):
         settings_of(tmp_path, **changes)
+
+
+# --- commands ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class CommandLine:
+    """`xdsi db` beside the source."""
+
+    environment: dict[str, str]
+
+    async def __call__(self, *words: str) -> Result:
+        return await asyncio.to_thread(
+            CliRunner().invoke, build("db"), ["db", *words], env=dict(self.environment)
+        )
+
+    async def where(self) -> dict[str, int]:
+        """How many instances are in each place, and due."""
+        told = json.loads((await self("tiers", "--json")).stdout)
+        return {place: one["contents"] for place, one in told.items() if one["contents"]}
+
+
+@pytest.fixture
+def command_line(tiers: Tiers, tmp_path: Path) -> CommandLine:
+    settings = tiers.source.parts.settings
+    environment = {
+        "XDSI_DATA": str(settings.data),
+        "XDSI_DATABASE_URL": f"sqlite:///{tmp_path}/database/imaging_source.sqlite3",
+        "XDSI_COLD_STORAGE_URL": str(settings.cold_storage_url),
+        "XDSI_S3__ENDPOINT": str(settings.s3.endpoint or "https://nowhere.invalid"),
+        "XDSI_S3__ACCESS_KEY": settings.s3.access_key or "id",
+        "XDSI_S3__SECRET_KEY": settings.s3.secret_key or "secret",
+        "XDSI_S3__ALLOW_HTTP": "true",
+    }
+    return CommandLine(environment)
+
+
+async def test_it_is_told_what_lies_where_and_what_is_due(tiers: Tiers, command_line: CommandLine):
+    turn = tiers.source.service.cooling.turn
+    assert await command_line.where() == {"at_hand": 1}
+    await tiers.age()
+    assert await command_line.where() == {"at_hand": 1, "due": 1}
+    await turn()
+    assert await command_line.where() == {"in_both": 1, "due": 1}
+    await turn()
+    assert await command_line.where() == {"cold": 1}
+    assert "cold" in (await command_line("tiers")).stdout
+
+    tiers.files.cold.settled_seconds = -1.0
+    await tiers.files.cold.forget((await tiers.instance()).sha256)
+    lost = await command_line("tiers")
+    assert isinstance(lost.exception, Failed)
+    assert "nowhere" in str(lost.exception)
+
+
+@pytest.mark.parametrize("words", [[STUDY], ["--all"]])
+async def test_what_was_moved_is_brought_back_and_ages_anew(
+    tiers: Tiers, command_line: CommandLine, words: list[str]
+):
+    await tiers.age()
+    await tiers.cool()
+    done = await command_line("warm", *words)
+    assert done.stdout.startswith("brought back: 1 instance, ")
+    await tiers.cool()
+    assert (await tiers.at_hand(), await tiers.in_cold()) == (True, True)
+    assert tiers.octets in await tiers.given()
+    await tiers.age()
+    await tiers.cool()
+    assert (await tiers.at_hand(), await tiers.in_cold()) == (False, True)
+
+
+async def test_what_was_copied_and_is_wanted_again_is_not_let_go(tiers: Tiers, command_line: CommandLine):
+    await tiers.age()
+    await tiers.source.service.cooling.turn()
+    assert "1 instance, 0.0 MB at hand already" in (await command_line("warm", STUDY)).stdout
+    one = await tiers.instance()
+    assert not await tiers.files.let_go(one.sha256, one.size, before=cooling.cools_before(365))
+    assert await tiers.at_hand()
+
+
+async def test_what_is_damaged_does_not_come_back_and_is_named(tiers: Tiers, command_line: CommandLine):
+    await tiers.age()
+    await tiers.cool()
+    one = await tiers.instance()
+    tiers.files.cold.settled_seconds = -1.0
+    await tiers.files.cold.forget(one.sha256)
+    done = await command_line("warm", STUDY)
+    assert isinstance(done.exception, Failed)
+    assert one.sha256 in done.stderr
+    assert not await tiers.at_hand()
+
+
+@pytest.mark.parametrize(
+    ("words", "change", "told"),
+    [
+        (["warm", "1.2.3"], {}, "has no study 1.2.3"),
+        (["warm", STUDY], {"XDSI_COLD_STORAGE_URL": None}, "no cold storage is named"),
+        (["tiers"], {"XDSI_DATABASE_URL": "sqlite:////nowhere/x"}, "has no data here"),
+    ],
+)
+async def test_what_cannot_be_brought_back_is_said(
+    tiers: Tiers, command_line: CommandLine, words: list[str], change: dict[str, str], told: str
+):
+    command_line.environment.update(change)
+    assert told in str((await command_line(*words)).exception)
+
+
+async def test_who_could_write_what_the_service_cannot_read_is_turned_away(
+    tiers: Tiers, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "geteuid", lambda: 54_321)
+    assert "run it as that one" in str((await command_line("warm", STUDY)).exception)
+
+
+@pytest.mark.parametrize("words", [[], [STUDY, "--all"], ["no-uid"]])
+def test_how_warm_is_used_is_said(words: list[str]):
+    assert CliRunner().invoke(build("db"), ["db", "warm", *words]).exit_code == 2
