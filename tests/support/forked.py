@@ -9,7 +9,17 @@ from pathlib import Path
 
 from xdsi.forked import SERVER, Forked
 
-SERVER.set_forkserver_preload(["pytest", "xdsi.preloaded"])
+#: What a service loads when it has a use for it, as nearly each has whose database is new: read once.
+_LATER = (
+    "shared.store.migration",
+    "shared.store.postgresql",
+    "anyio._backends._asyncio",
+    "httpcore2",
+    "truststore",
+    "uvicorn.lifespan.off",
+    "uvloop",
+)
+SERVER.set_forkserver_preload(["pytest", *_LATER, "xdsi.preloaded"])
 
 #: A program that was started, forked or not.
 Program = Forked | subprocess.Popen[str]
