@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from shared.audit.resource import URI, Resource
+from shared.audit.resource import URI, Resource, coded, is_event_id
 
 #: AuditEvents on one page, unless `_count` says another number.
 PAGE: Final = 50
@@ -134,7 +134,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "source.identifier": Parameter(
         _TOKEN, lambda event: _identifiers(event.get("source", {}).get("observer", {})), ("source",)
     ),
-    "type": Parameter(_TOKEN, lambda event: _codings(event.get("type", {})), ("type",)),
+    "type": Parameter(_TOKEN, lambda event: _kinds(event), ("type",)),
     "subtype": Parameter(_TOKEN, lambda event: _codings(*event.get("subtype", ())), ("type",)),
     "action": Parameter(_TOKEN, lambda event: _texts(event.get("action"))),
     "outcome": Parameter(_TOKEN, lambda event: _texts(event.get("outcome", "0"))),
@@ -165,6 +165,14 @@ SYNONYMS: Final[Mapping[str, str]] = {
     "source": "source.identifier",
     "source:identifier": "source.identifier",
 }
+
+
+def _kinds(event: Resource) -> Iterator[tuple[str, str]]:
+    """Its type, and where BALP has `rest` for that, what DICOM calls it."""
+    yield from _codings(event.get("type", {}))
+    for subtype in event.get("subtype", ()):
+        if is_event_id(coded(subtype)):
+            yield from _codings(subtype)
 
 
 def _roles(agent: Resource) -> Iterator[Resource]:

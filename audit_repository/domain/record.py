@@ -21,6 +21,7 @@ from shared.audit import dicom_xml, syslog
 from shared.audit.dicom_xml import AuditMessageError, ParsedAuditMessage
 from shared.audit.events import REFUSED, Coded, Participant, ParticipantObject, is_refusal
 from shared.audit.resource import message_of_resource, resource_of
+from shared.audit.resource_xml import is_audit_event, read_xml
 from shared.audit.structure import NoResource, flaws, read_resource
 from shared.audit.syslog import Oversized, SyslogError, SyslogMessage
 from shared.security.caller import Node
@@ -147,13 +148,13 @@ def _read(came: bytes | Oversized) -> ParsedAuditMessage:
 
 
 def is_resource(raw: bytes) -> bool:
-    """Whether a record came as a resource: a syslog message begins with its priority."""
-    return raw.lstrip(_BLANKS).startswith(b"{")
+    """Whether a record came as a resource, in JSON or XML: a syslog message begins with its priority."""
+    return raw.lstrip(_BLANKS).startswith(b"{") or is_audit_event(raw)
 
 
 def _resource(raw: bytes) -> dict[str, Any]:
     try:
-        resource = read_resource(raw)
+        resource = read_xml(raw) if is_audit_event(raw) else read_resource(raw)
     except NoResource as error:
         raise AuditMessageError(str(error)) from None
     if flaws_found := flaws(resource):

@@ -7,24 +7,25 @@ kept as it came; what is not is told why, so that its sender keeps it. Nothing c
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 from audit_repository.domain.record import Record, RecordState, record_of
-from audit_repository.transactions.reading import resource_of_body
+from audit_repository.transactions.reading import entries_of_body, resource_of_body
 from audit_repository.unit import Unit
+from shared.audit.resource_xml import BundleEntry
 from shared.audit.structure import Flaw, flaws
 from shared.http.problem import BadRequest, Unprocessable
 from shared.rest.fhir import (
     Issue,
     OperationOutcome,
-    check_format,
-    json_octets,
+    check_either_format,
+    in_asked_form,
     outcome,
+    resource_octets,
     resource_response,
 )
 from shared.rest.message import HttpRequest, HttpResponse
@@ -64,9 +65,9 @@ async def decode_resource(request: HttpRequest) -> Sent:
     BadRequest, Unprocessable
         It is none; every reason with its place.
     """
-    check_format(request)
-    octets = await json_octets(request)
-    if flaws_found := flaws(resource_of_body(octets)):
+    check_either_format(request)
+    octets, is_xml = await resource_octets(request)
+    if flaws_found := flaws(resource_of_body(octets, is_xml=is_xml)):
         raise Unprocessable("the resource is no AuditEvent of FHIR R4", issues=_issues(flaws_found))
     return Sent(octets=octets)
 
@@ -79,27 +80,25 @@ async def decode_batch(request: HttpRequest) -> tuple[Sent, ...]:
     BadRequest
         It is none, or asks for something else than to record AuditEvents.
     """
-    check_format(request)
-    bundle = await asyncio.to_thread(resource_of_body, await json_octets(request))
-    entries = bundle.get("entry", [])
-    kind = (bundle.get("resourceType"), bundle.get("type"))
-    if kind != ("Bundle", "batch") or not isinstance(entries, list):
+    check_either_format(request)
+    octets, is_xml = await resource_octets(request)
+    entries = await asyncio.to_thread(entries_of_body, octets, is_xml=is_xml)
+    if entries is None:
         raise BadRequest("a Bundle of type batch is needed, whose entries are AuditEvents")
     if len(entries) > MOST_OF_A_BATCH:
         raise BadRequest(f"a batch has at most {MOST_OF_A_BATCH} entries; send several")
-    return await asyncio.to_thread(lambda: tuple(map(_entry, entries)))
+    return await asyncio.to_thread(lambda: tuple(map(_sent, entries)))
 
 
-def _entry(entry: Any) -> Sent:
-    resource = entry.get("resource") if isinstance(entry, Mapping) else None
-    request = entry.get("request", {}) if isinstance(entry, Mapping) else {}
-    if not isinstance(resource, Mapping) or not isinstance(request, Mapping):
+def _sent(entry: BundleEntry) -> Sent:
+    if entry.resource is None:
         return Sent(octets=b"", flaws=(Flaw("required", "Bundle.entry.resource", "it is needed"),))
+    request = entry.request
     if (request.get("method", "POST"), request.get("url", "AuditEvent")) != ("POST", "AuditEvent"):
         return Sent(
             octets=b"", flaws=(Flaw("not-supported", "Bundle.entry.request", "POST AuditEvent alone"),)
         )
-    return Sent(octets=json.dumps(resource, ensure_ascii=False).encode(), flaws=tuple(flaws(resource)))
+    return Sent(octets=entry.octets, flaws=tuple(flaws(entry.resource)))
 
 
 async def record(unit: Unit, resource: Sent) -> Kept:
@@ -178,6 +177,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=decode_resource,
         handle=record,
         encode=encode_resource,
+        answered=in_asked_form,
         error_form=OperationOutcome,
     ),
     ServedRest(
@@ -188,6 +188,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=decode_batch,
         handle=record_all,
         encode=encode_batch,
+        answered=in_asked_form,
         error_form=OperationOutcome,
     ),
 )

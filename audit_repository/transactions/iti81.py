@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from audit_repository.domain.balp import patterned, transactions_of
 from audit_repository.domain.parameters import PARAMETERS, Asked, Criterion, Kind, Token
 from audit_repository.domain.record import RecordState, instant, is_resource, patient_term, resource_in, term
 from audit_repository.domain.sources import Standing
@@ -28,7 +29,13 @@ from shared.audit.events import AuditEvent, Outcome
 from shared.audit.resource import Resource
 from shared.http.problem import NotFound
 from shared.pages.visitors import Visitor
-from shared.rest.fhir import OperationOutcome, check_format, resource_response, search_parameters
+from shared.rest.fhir import (
+    OperationOutcome,
+    check_either_format,
+    in_asked_form,
+    resource_response,
+    search_parameters,
+)
 from shared.rest.message import HttpRequest
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
@@ -76,7 +83,7 @@ async def decode_search(request: HttpRequest) -> Retrieval:
     BadRequest
         One cannot be read, or is not supported.
     """
-    check_format(request)
+    check_either_format(request)
     parameters = await search_parameters(request)
     strict = "handling=strict" in request.headers.get("prefer", "").replace(" ", "")
     if len(octets := urlencode(parameters).encode()) > _LONGEST:
@@ -89,7 +96,7 @@ async def decode_search(request: HttpRequest) -> Retrieval:
 
 async def decode_id(request: HttpRequest) -> int:
     """Which AuditEvent is asked for; 0 is none."""
-    check_format(request)
+    check_either_format(request)
     text = request.parameters["id"]
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else 0
 
@@ -235,6 +242,8 @@ def _narrowings(search: Asked) -> Iterable[Narrowing]:
         values: list[str] = []
         for token in criterion.tokens:
             values += {term(token.code), term(token.code.removeprefix("urn:oid:"))}
+            if "type" in parameter.terms:
+                values += transactions_of(token.code)
             if "patient" in parameter.terms:
                 values.append(term(_cx(token)))
                 if not (token.system and token.system.startswith("urn:oid:")) and "^" not in token.code:
@@ -252,8 +261,10 @@ def event_of(item: StoredRecord) -> dict[str, Any] | None:
     resource = resource_in(item.record.raw)
     if resource is None:
         return None
+    if not is_resource(item.record.raw):
+        resource = patterned(resource)
     meta = resource.get("meta")
-    meta_of_sender = meta if isinstance(meta, Mapping) and is_resource(item.record.raw) else {}
+    meta_of_sender = meta if isinstance(meta, Mapping) else {}
     tags = meta_of_sender.get("tag", ())
     meta_of_ours = {
         "lastUpdated": item.record.received,
@@ -278,6 +289,8 @@ def _for_the_patient(event: Resource) -> dict[str, Any]:
         if entity.get("what", {}).get("type") != "Patient"
     ]
     members = {name: value for name, value in event.items() if name not in ("entity", "contained", "text")}
+    # What is left is of no profile.
+    members["meta"] = {name: value for name, value in event["meta"].items() if name != "profile"}
     return {**members, **({"entity": entities} if entities else {})}
 
 
@@ -329,7 +342,7 @@ def audit_read(_: int, __: dict[str, Any] | None, caller: Caller, outcome: Outco
 
 async def decode_nothing(request: HttpRequest) -> None:
     """Nothing but the form of the answer."""
-    check_format(request)
+    check_either_format(request)
 
 
 async def capabilities(unit: Unit, _: None) -> dict[str, Any]:
@@ -343,11 +356,10 @@ async def capabilities(unit: Unit, _: None) -> dict[str, Any]:
         "kind": "instance",
         "implementation": {"description": "audit record repository", "url": base_of(unit.caller.endpoint)},
         "fhirVersion": "4.0.1",
-        "format": ["json"],
+        "format": ["json", "xml"],
         "rest": [
             {
                 "mode": "server",
-                "interaction": [{"code": "batch"}],
                 "resource": [
                     {
                         "type": "AuditEvent",
@@ -355,6 +367,7 @@ async def capabilities(unit: Unit, _: None) -> dict[str, Any]:
                         "searchParam": parameters,
                     }
                 ],
+                "interaction": [{"code": "batch"}],
             }
         ],
     }
@@ -370,6 +383,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         handle=retrieve,
         audit=audit,
         encode=resource_response,
+        answered=in_asked_form,
         error_form=OperationOutcome,
     ),
     ServedRest(
@@ -381,6 +395,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         audit=audit_read,
         event=ITI81,
         encode=resource_response,
+        answered=in_asked_form,
         error_form=OperationOutcome,
     ),
     ServedRest(
@@ -393,6 +408,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         audit=audit,
         event=ITI81,
         encode=resource_response,
+        answered=in_asked_form,
         error_form=OperationOutcome,
     ),
     ServedRest(
@@ -402,6 +418,7 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         decode=decode_nothing,
         handle=capabilities,
         encode=resource_response,
+        answered=in_asked_form,
         error_form=OperationOutcome,
     ),
 )

@@ -71,6 +71,7 @@ _SOURCE_TYPES = _numbers(
 _OF_ACTION = {"E": QUERY, "R": EXPORT, "C": IMPORT, "U": PATIENT_RECORD, "D": PATIENT_RECORD}
 _UNNAMED: Final = "not named in the record"
 _SOP_CLASS: Final = "sopclass:"
+_EVENT_ID = re.compile(r"1101(?:0\d|1[0-4])")
 
 
 # --- of a message ------------------------------------------------------------------------------------
@@ -213,11 +214,15 @@ def message_of_resource(resource: Resource) -> ParsedAuditMessage:
         It says when, what or how it ended in no way that an event can; the text shows no content.
     """
     action = str(resource.get("action", "E"))
-    kind = _coded(resource["type"])
-    types = [_coded(one) for one in resource.get("subtype", ())]
+    kind = coded(resource["type"])
+    types = [coded(one) for one in resource.get("subtype", ())]
     if kind.system == REST:
-        # What it was stands in the subtypes alone; DICOM has an event for each kind of it.
-        types, kind = [kind, *types], _OF_ACTION.get(action, QUERY)
+        # What it was stands in the subtypes alone; where none is of DICOM, that has an event for each kind.
+        event_id = next(filter(is_event_id, types), None)
+        types, kind = (
+            [kind, *(one for one in types if one is not event_id)],
+            event_id or _OF_ACTION.get(action, QUERY),
+        )
     return ParsedAuditMessage(
         event=AuditEvent(
             event_id=kind,
@@ -234,14 +239,20 @@ def message_of_resource(resource: Resource) -> ParsedAuditMessage:
     )
 
 
-def _coded(coding: Resource) -> Coded:
+def is_event_id(code: Coded) -> bool:
+    """Whether a code is one of DICOM's kinds of events (PS3.16 CID 400)."""
+    return code.system == "DCM" and _EVENT_ID.fullmatch(code.code) is not None
+
+
+def coded(coding: Resource) -> Coded:
+    """A Coding as messages have it."""
     code = str(coding.get("code", ""))
     return Coded(code, name_of(coding.get("system", "")), str(coding.get("display", "")) or code)
 
 
 def _of_concept(concept: Resource) -> Coded:
     codings = concept.get("coding", ())
-    return _coded(codings[0]) if codings else Coded("", "", concept.get("text", ""))
+    return coded(codings[0]) if codings else Coded("", "", concept.get("text", ""))
 
 
 def name_of(system: str) -> str:

@@ -53,6 +53,15 @@ _type(
     display=_one("string"),
     userSelected=_one("boolean"),
 )
+_type(
+    "Meta",
+    versionId=_one("string"),
+    lastUpdated=_one("string"),
+    source=_one("string"),
+    profile=_many("string"),
+    security=_many("Coding"),
+    tag=_many("Coding"),
+)
 _type("CodeableConcept", coding=_many("Coding"), text=_one("string"))
 _type("Period", start=_one("string"), end=_one("string"))
 _type(
@@ -131,6 +140,7 @@ _type(
     entity=_many("entity"),
 )
 AUDIT_EVENT: Final = Element("AuditEvent", members=_TYPES["AuditEvent"])
+META: Final = Element("Meta", members=_TYPES["Meta"])
 _ACTION = re.compile("[CRUDE]")
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl
 
+from shared.audit.resource_xml import write_xml
 from shared.http.problem import BadRequest, HttpProblem, NotAcceptable, TooLarge, WrongMediaType
 from shared.http.raw_asgi import BodyTooLarge, receive_body
 from shared.rest.message import HttpRequest, HttpResponse
 
 FHIR_JSON: Final = "application/fhir+json"
+FHIR_XML: Final = "application/fhir+xml"
 MAX_BODY: Final = 4 * 1024**2
 URL_ENCODED: Final = "application/x-www-form-urlencoded"
 
 _CONTENT_TYPE: Final = f"{FHIR_JSON}; charset=utf-8"
 _JSON: Final = frozenset({FHIR_JSON, "application/json", "text/json", "json"})
+_XML: Final = frozenset({FHIR_XML, "application/xml", "text/xml", "xml"})
 _ANY: Final = frozenset({"*/*", "application/*", ""})
 _VERSIONS: Final = frozenset({"", "4.0", "4.0.1"})
 _MOST_PARAMETERS: Final = 100
@@ -80,9 +83,12 @@ class OperationOutcome:
         "properties": {"resourceType": {"const": "OperationOutcome"}, "issue": {"type": "array"}},
     }
 
-    def response(self, problem: HttpProblem, _: HttpRequest) -> HttpResponse:
-        """The OperationOutcome, with the status of the problem."""
-        return resource_response(outcome(issues_of(problem)), status=problem.status, headers=problem.headers)
+    def response(self, problem: HttpProblem, request: HttpRequest) -> HttpResponse:
+        """The OperationOutcome, with the status of the problem, in the form that is asked for."""
+        return in_asked_form(
+            request,
+            resource_response(outcome(issues_of(problem)), status=problem.status, headers=problem.headers),
+        )
 
 
 def resource_response(
@@ -104,16 +110,44 @@ def check_format(request: HttpRequest) -> None:
     NotAcceptable
         Another form is asked for.
     """
-    formats = request.query.get("_format") or request.headers.get("accept", "").split(",")
-    if not any(map(_acceptable, formats)):
+    if not _asks_for(request, _JSON | _ANY):
         raise NotAcceptable(f"answers are given as {FHIR_JSON} of FHIR 4.0 alone")
 
 
-def _acceptable(media_type: str) -> bool:
+def check_either_format(request: HttpRequest) -> None:
+    """See that the answer may be JSON or XML of R4; as `check_format`, for what `in_asked_form` answers.
+
+    Raises
+    ------
+    NotAcceptable
+        Another form is asked for.
+    """
+    if not _asks_for(request, _JSON | _XML | _ANY):
+        raise NotAcceptable(f"answers are given as {FHIR_JSON} or {FHIR_XML} of FHIR 4.0")
+
+
+def in_asked_form(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """An answer in JSON, or in XML where that is asked for and JSON is not."""
+    try:
+        in_xml = not _asks_for(request, _JSON | _ANY) and _asks_for(request, _XML)
+    except BadRequest:
+        in_xml = False
+    if response.media_type != _CONTENT_TYPE or not in_xml:
+        return response
+    octets = write_xml(json.loads(b"".join(response.pieces)))  # type: ignore[arg-type]  # all in memory
+    return replace(response, media_type=f"{FHIR_XML}; charset=utf-8", pieces=(octets,))
+
+
+def _asks_for(request: HttpRequest, media_types: frozenset[str]) -> bool:
+    formats = request.query.get("_format") or request.headers.get("accept", "").split(",")
+    return any(_is_of(one, media_types) for one in formats)
+
+
+def _is_of(media_type: str, names: frozenset[str]) -> bool:
     name, *parameters = (part.strip() for part in media_type.split(";"))
     versions = [one.partition("=")[2] for one in parameters if one.lower().startswith("fhirversion=")]
     # A plus sign that was not encoded arrives as a blank with some clients.
-    return name.replace(" ", "+").lower() in _JSON | _ANY and _VERSIONS.issuperset(versions)
+    return name.replace(" ", "+").lower() in names and _VERSIONS.issuperset(versions)
 
 
 async def json_octets(request: HttpRequest, *, limit: int = MAX_BODY) -> bytes:
@@ -126,10 +160,21 @@ async def json_octets(request: HttpRequest, *, limit: int = MAX_BODY) -> bytes:
     TooLarge
         It is longer than `limit` bytes.
     """
-    name = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if name not in _JSON:
+    if _sent_as(request) not in _JSON:
         raise WrongMediaType(f"send the resource as {FHIR_JSON}")
     return await _octets(request, limit)
+
+
+async def resource_octets(request: HttpRequest, *, limit: int = MAX_BODY) -> tuple[bytes, bool]:
+    """The body, which is a resource in JSON or XML, and whether it is XML; raises as `json_octets`."""
+    sent_as = _sent_as(request)
+    if sent_as not in _JSON | _XML:
+        raise WrongMediaType(f"send the resource as {FHIR_JSON} or {FHIR_XML}")
+    return await _octets(request, limit), sent_as in _XML
+
+
+def _sent_as(request: HttpRequest) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def search_parameters(request: HttpRequest) -> list[tuple[str, str]]:
@@ -144,8 +189,7 @@ async def search_parameters(request: HttpRequest) -> list[tuple[str, str]]:
     """
     texts = [request.scope.get("query_string", b"")]
     if request.scope["method"] == "POST":
-        name = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if name != URL_ENCODED:
+        if _sent_as(request) != URL_ENCODED:
             raise WrongMediaType(f"send the parameters as {URL_ENCODED}")
         texts.append(await _octets(request, 64 * 1024))
     try:

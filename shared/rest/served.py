@@ -26,6 +26,11 @@ def unrecorded(_: Any, __: Any, ___: Caller, ____: Outcome) -> tuple[AuditEvent,
     return ()
 
 
+def as_encoded(_: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """The one form that there is."""
+    return response
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedRest(Generic[Request, Response]):
     """One transaction over REST, or one interface of our own, and how it is performed
@@ -37,7 +42,8 @@ class ServedRest(Generic[Request, Response]):
     that goes wrong is told; the service has the values of both.
     `decode` raises `HttpProblem`, `handle` that or `XdsError`; which further errors of theirs are which
     problem, with their text as its detail, stands in `problems`. `audit` is as for SOAP. `encode` raises the
-    `HttpProblem` for an answer that is one. `event` is the EventTypeCode where records are of something else
+    `HttpProblem` for an answer that is one, and `answered` puts that into a form that the request asks for
+    beside its own. `event` is the EventTypeCode where records are of something else
     than the transaction itself.
     """
 
@@ -48,6 +54,7 @@ class ServedRest(Generic[Request, Response]):
     handle: Callable[[Any, Request], Awaitable[Response]]
     encode: Callable[[Response], HttpResponse]
     audit: Callable[[Request, Response | None, Caller, Outcome], tuple[AuditEvent, ...]] = unrecorded
+    answered: Callable[[HttpRequest, HttpResponse], HttpResponse] = as_encoded
     number: str = ""
     speaker: Speaker = Speaker.NODE
     problems: Mapping[type[Exception], Callable[[str], HttpProblem]] = field(default_factory=dict)

@@ -165,7 +165,7 @@ class _Endpoint:
         response = await perform(
             served, service.unit, exchange.request, caller, service.recorder, expected=self._expected
         )
-        encoded = served.encode(response)
+        encoded = served.answered(exchange.message, served.encode(response))
         exchange.performed = True
         return encoded
 

@@ -9,11 +9,14 @@ import pytest
 
 from audit_repository.store.events import Search
 from audit_repository.store.verification import verify
+from shared.audit.resource_xml import write_xml
+from shared.xml import parse
 from tests.support.certificates import communities
 from tests.transactions.audit_repository.served import asked
 
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
 HL7 = "http://terminology.hl7.org/CodeSystem"
+XHTML = "http://www.w3.org/1999/xhtml"
 FHIR = {"content-type": "application/fhir+json"}
 SAMPLES = Path(__file__).parents[4] / "shared" / "fhir" / "samples"
 
@@ -167,6 +170,87 @@ async def test_a_body_that_is_no_resource_is_told_as_an_operation_outcome(tmp_pa
 
         assert answer.status_code == status
         assert answer.json()["resourceType"] == "OperationOutcome"
+
+
+XML = {"content-type": "application/fhir+xml", "accept": "application/fhir+xml"}
+
+
+async def test_a_resource_in_xml_is_kept_as_it_came_and_found_by_what_it_says(tmp_path):
+    octets = write_xml(
+        an_audit_event(text={"status": "generated", "div": f'<div xmlns="{XHTML}">read</div>'})
+    )
+    async with asked(tmp_path) as (service, http):
+        answer = await sent(http, octets, **XML)
+
+        assert answer.status_code == 201, answer.text
+        sequence = int(answer.headers["location"].rpartition("/")[2])
+        assert (await service.trail.record(sequence)).record.raw == octets
+        for search in (Search(patient="P77^^^&2.999.1&ISO"), Search(user="dr.okafor"), Search(type="read")):
+            assert [item.sequence for item in await service.trail.search(search)] == [sequence], search
+        shown = (await http.get(answer.headers["location"])).json()
+        assert {name: shown[name] for name in an_audit_event()} == an_audit_event()
+        assert (await verify(service.trail.database, service.trail.folder)).problems == []
+
+
+async def test_a_batch_in_xml_is_answered_in_xml_entry_by_entry(tmp_path):
+    wrong = an_audit_event()
+    del wrong["recorded"]
+    posted = {"method": "POST", "url": "AuditEvent"}
+    entries = [
+        {"resource": an_audit_event(), "request": posted},
+        {"resource": wrong, "request": posted},
+        {"resource": an_audit_event(), "request": {"method": "DELETE", "url": "AuditEvent/1"}},
+        {"request": posted},
+    ]
+    batch = write_xml({"resourceType": "Bundle", "type": "batch", "entry": entries})
+    async with asked(tmp_path) as (service, http):
+        answer = await sent(http, batch, "/fhir", **XML)
+
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "application/fhir+xml; charset=utf-8"
+        root = parse(answer.content)
+        statuses = root.findall(".//{*}response/{*}status")
+        assert [one.get("value")[:3] for one in statuses] == ["201", "422", "422", "422"]
+        assert root.find(".//{*}outcome/{*}OperationOutcome/{*}issue/{*}expression").get("value") == (
+            "AuditEvent.recorded"
+        )
+        assert len(await service.trail.search(Search(user="dr.okafor"))) == 1
+        wrong_kind = write_xml({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+        assert (await sent(http, wrong_kind, "/fhir", **XML)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("octets", "status"),
+    [
+        (b"<AuditEvent", 400),
+        (b"<AuditEvent/>", 400),
+        (b'<AuditEvent xmlns="http://hl7.org/fhir"/>', 422),
+        (b'<Patient xmlns="http://hl7.org/fhir"/>', 422),
+        (b'<!DOCTYPE a [<!ENTITY b "c">]><AuditEvent xmlns="http://hl7.org/fhir"/>', 400),
+        (b'<AuditEvent xmlns="http://hl7.org/fhir">' + b"<entity>" * 200, 400),
+        (
+            '<?xml version="1.0" encoding="utf-16"?><AuditEvent xmlns="http://hl7.org/fhir"/>'.encode(
+                "utf-16"
+            ),
+            400,
+        ),
+        (
+            b'<AuditEvent xmlns="http://hl7.org/fhir"><nonsense value="1"/><recorded value="1"/>'
+            b'<recorded value="2"/></AuditEvent>',
+            422,
+        ),
+    ],
+)
+async def test_xml_that_is_no_audit_event_is_told_in_xml_and_not_kept(tmp_path, octets, status):
+    async with asked(tmp_path) as (service, http):
+        before = service.trail.sequence
+        answer = await sent(http, octets, **XML)
+
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"].startswith("application/fhir+xml")
+        issue = parse(answer.content).find("{*}issue")
+        assert issue.find("{*}diagnostics").get("value")
+        assert service.trail.sequence == before
 
 
 async def test_nothing_is_changed_or_removed(tmp_path):

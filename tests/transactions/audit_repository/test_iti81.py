@@ -3,13 +3,23 @@ come in, and every look is recorded."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from shared.audit.events import AuditSource, Outcome, study_object
+import pytest
+from lxml import etree
+
+from audit_repository.domain.balp import PROFILES
+from audit_repository.domain.record import record_of
+from shared.audit import patterns
+from shared.audit.events import EXPORT, AuditSource, Outcome, ihe, study_object
+from shared.audit.patterns import Side
+from shared.audit.recorder import message
+from shared.audit.resource_xml import read_xml
 from shared.ebrim.model import Code
-from tests.support.audit import CLINICIAN, PATIENT, a_caller
+from shared.xml import parse
+from tests.support.audit import CLINICIAN, NODE, PATIENT, SOURCE, SOURCES, a_caller
 from tests.support.certificates import assertion_for, bearer, communities
-from tests.transactions.audit_repository.served import a_record, asked
+from tests.transactions.audit_repository.served import NOW, a_record, asked
 
 DAY = {"date": ["ge2030-05-04", "le2030-05-04"]}
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
@@ -94,6 +104,70 @@ async def test_every_parameter_finds_what_it_means(tmp_path, parameters, number)
         assert len(entries(bundle)) == number
         assert bundle["total"] == number
         assert ("entry" in bundle) is (number > 0)
+
+
+REST = "http://terminology.hl7.org/CodeSystem/audit-event-type"
+QIDO = ihe("RAD-129", "QIDO-RS Query")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"type": f"{REST}|rest"},
+        {"subtype": "http://hl7.org/fhir/restful-interaction|search"},
+        {"type": f"{DCM}|110112"},
+        {"subtype": "RAD-129"},
+        {"agent-role": "RAD-PHYS", "patient.identifier": "P0001"},
+    ],
+)
+async def test_a_query_over_plain_http_is_shown_as_balp_patterns_it_and_found_by_either_name(
+    tmp_path, parameters
+):
+    searched = patterns.search(
+        QIDO,
+        Side.SERVER,
+        a_caller(),
+        Outcome.SUCCESS,
+        patient_id=PATIENT,
+        query_id="RAD-129",
+        octets=b"/studies",
+    )
+    of_a_patient = {"roles": (PATIENT_ROLE,), "resource_ids": (PATIENT,)}
+    async with asked(tmp_path, **trusting()) as (service, http):
+        await service.trail.append(
+            [
+                record_of(
+                    message(replace(searched, time=NOW), SOURCE), node=NODE, received=NOW, sources=SOURCES
+                ),
+                a_record(event_types=(ihe("ITI-43", "Retrieve Document Set"),), event_id=EXPORT, objects=()),
+            ]
+        )
+        (event,) = entries(await found(http, **parameters))
+        own = await http.get("/own/fhir/AuditEvent", params=DAY, headers=speaking("pat", **of_a_patient))
+
+    assert event["meta"]["profile"] == [f"{PROFILES}PatientQuery"]
+    assert event["type"] == {"system": REST, "code": "rest"}
+    assert [one["code"] for one in event["subtype"]] == ["search", "RAD-129", "110112"]
+    (query,) = [one for one in event["entity"] if "query" in one]
+    assert "what" not in query
+    # What a patient is not shown is what the profile asks for.
+    assert all("profile" not in one["meta"] for one in entries(own.json()))
+
+
+async def test_an_answer_is_given_in_xml_where_that_is_asked_for(tmp_path):
+    async with asked(tmp_path) as (service, http):
+        await service.trail.append([a_record()])
+        by_header = await http.get("/fhir/AuditEvent", params=DAY, headers={"accept": "application/fhir+xml"})
+        by_format = await http.get("/fhir/AuditEvent", params=DAY | {"_format": "xml"})
+        either = await http.get("/fhir/AuditEvent", params=DAY, headers={"accept": "text/xml, */*"})
+        described = await http.get("/fhir/metadata", headers={"accept": "application/fhir+xml"})
+        as_json = entries(await found(http))[0]
+
+        for answer in (by_header, by_format, described):
+            assert answer.headers["content-type"] == "application/fhir+xml; charset=utf-8"
+        assert either.headers["content-type"].startswith("application/fhir+json")
+    resource = parse(by_header.content).find("{*}entry/{*}resource/{*}AuditEvent")
+    assert read_xml(etree.tostring(resource)) == as_json
 
 
 async def test_pages_stand_still_while_records_come_in(tmp_path):

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from shared.audit.dicom_xml import ParsedAuditMessage
 from shared.audit.events import AuditEvent, AuditSource, Coded, Outcome, Participant, ParticipantObject
 from shared.audit.resource import message_of_resource, resource_of
+from shared.audit.resource_xml import read_xml, write_xml
 from shared.audit.structure import flaws
+from shared.xml import parse
 from tests.support.audit import PATIENT, SOURCE, an_event
 
 _WORDS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=12)
@@ -73,6 +75,28 @@ def test_what_a_message_says_is_read_again_of_its_resource(event, source):
 
     assert flaws(resource) == []
     assert message_of_resource(resource) == message
+
+
+@given(_EVENTS, _SOURCES)
+def test_a_resource_says_the_same_in_xml(event, source):
+    resource = resource_of(ParsedAuditMessage(event=event, source=source))
+
+    assert read_xml(write_xml(resource)) == resource
+
+
+def test_xml_has_the_order_of_the_table_whatever_order_json_had():
+    resource = resource_of(ParsedAuditMessage(event=an_event(), source=SOURCE))
+    shuffled = dict(reversed(resource.items()))
+    shuffled["agent"] = [dict(reversed(agent.items())) for agent in resource["agent"]]
+    extended = {"extension": [{"url": "urn:x", "valueBoolean": True}], "id": "7"}
+    shuffled |= {"meta": {"tag": [{"code": "t"}], "profile": ["urn:p"], "id": "m"}, "_action": extended}
+
+    octets = write_xml(shuffled)
+
+    names = [one.tag.rpartition("}")[2] for one in parse(octets)]
+    assert names == ["meta", "type", "subtype", "action", "recorded", "outcome", *names[6:]]
+    assert names[-3:] == ["source", "entity", "entity"]
+    assert read_xml(octets) == shuffled
 
 
 def test_a_stored_query_is_an_audit_event_with_the_systems_of_fhir():
