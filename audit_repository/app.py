@@ -30,6 +30,7 @@ from shared.audit.events import (
 from shared.audit.recorder import messages, source_of
 from shared.audit.refusals import Refusals
 from shared.http.application import application
+from shared.http.client import http_client
 from shared.http.health import health_routes
 from shared.pages.forms import Forms
 from shared.pages.handles import Handles
@@ -115,6 +116,7 @@ class AuditRepository:
             certificate=settings.tls.certificate,
         )
         self._settings = settings
+        self._http = http_client(settings.tls, peers=(settings.consent_url,))
         parts = Parts(
             settings=settings,
             trail=trail,
@@ -123,6 +125,8 @@ class AuditRepository:
             record=self.record,
             handles=Handles(),
             retention=self.retention,
+            http=self._http,
+            node=own_node(self._source.hostname, settings.tls.certificate),
         )
         rest = RestService(
             unit=partial(Unit, parts),
@@ -182,6 +186,7 @@ class AuditRepository:
         if self.datagrams is not None:
             await self.datagrams.stop()
         await self._refusals.close()
+        await self._http.aclose()
         await self.record(stopped(self._source))
         await self.trail.stop()
         await self.trail.database.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import httpx2
+
 from audit_repository.domain.record import Record
 from audit_repository.domain.sources import Sources
 from audit_repository.settings import AuditRepositorySettings
@@ -13,12 +15,13 @@ from audit_repository.store.retention import Retention
 from shared.audit.events import AuditEvent
 from shared.pages.handles import Handles
 from shared.perform import UnitOfWork
+from shared.security.caller import Node
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The trail, how records of others and events of our own come into it, what seals where a search of
-    somebody goes on, and what gives up old records."""
+    somebody goes on, and what gives up old records; by `http` we ask the registry, as `node`."""
 
     settings: AuditRepositorySettings
     trail: Trail
@@ -27,6 +30,8 @@ class Parts:
     record: Callable[[AuditEvent], Awaitable[None]]
     handles: Handles
     retention: Retention
+    http: httpx2.AsyncClient
+    node: Node
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from audit_repository.pages import gaps, home, own, patient, records
+from audit_repository.pages import emergencies, gaps, home, own, patient, records
 from shared.pages import sign_in, style
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
@@ -15,6 +15,7 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     *home.SERVED,
     *patient.SERVED,
     *records.SERVED,
+    *emergencies.SERVED,
     gaps.SERVED,
     own.SERVED,
     *sign_in.served(Right.ASK),

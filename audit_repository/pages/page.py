@@ -39,9 +39,14 @@ class PageUnit(of_every_service.PageUnit[PageParts]):
         """The use of the trail that the page is."""
         return Unit(self.parts.service, self.caller)
 
+    def as_auditor(self) -> Unit:
+        """The use of the trail by an auditor, which is recorded later; raises `Forbidden` for others."""
+        check_auditor(self.caller, self.parts.service.settings.auditor_roles)
+        return self.trail
+
     async def audited_look(self, search: bytes = b"") -> Unit:
         """The use of the trail by an auditor, which is recorded now; raises `Forbidden` for anybody else."""
-        check_auditor(self.caller, self.parts.service.settings.auditor_roles)
+        self.as_auditor()
         return await self.recorded_look(search)
 
     async def recorded_look(self, search: bytes = b"") -> Unit:

@@ -108,7 +108,7 @@ GIVES_NOTHING = {
             *("Export of the trail", "Holds of the trail", "Place a hold", "Release a hold"),
             *("ITI-20", "ITI-81", "ITI-82", "Read AuditEvent", "Retrieve own AuditEvents", "Capabilities"),
             *("Entrance", "Questions", "Patient", "Accesses of a patient", "Accesses of a patient as CSV"),
-            *("Records", "Record", "Gaps", "Own data"),
+            *("Records", "Record", "Gaps", "Own data", "Emergencies", "Sign off emergency"),
         ),
         OF_THE_TRAIL,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -126,3 +127,19 @@ def test_each_ae_title_with_an_address_is_called(env):
 
     told = {one["subject"]: one["severity"] for one in findings if one["id"] == "entity"}
     assert told == {"XDSI_APPLICATION_ENTITIES PACS": "ok", "XDSI_APPLICATION_ENTITIES AWAY": "warning"}
+
+
+def test_each_receiver_of_the_trail_to_whom_there_is_a_connection_is_called(env):
+    [nobody] = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as siem:
+        there = siem.getsockname()[1]
+        urls = [f"tcp://127.0.0.1:{there}", f"tcp://127.0.0.1:{nobody}", f"udp://127.0.0.1:{nobody}"]
+        env["XDSI_AUDIT_REPOSITORY__RELAY"] = json.dumps(urls)
+        _, findings = examined(env, "--service", "audit-repository")
+    told = [one for one in findings if one["subject"] == "XDSI_AUDIT_REPOSITORY__RELAY"]
+
+    assert [(one["severity"], one["id"]) for one in told if str(there) in one["found"]] == [("ok", "audit")]
+    [wrong] = [one for one in told if f"tcp://127.0.0.1:{nobody}" in one["found"]]
+    assert (wrong["severity"], bool(wrong["remedy"])) == ("error", True)
+    # By UDP nobody answers.
+    assert not any("udp://" in one["found"] for one in told)
