@@ -3,6 +3,8 @@
 In turns over loopback: `find`, manifest and retrieval of the whole study to disk by the library, against curl
 that writes the same bytes from one WADO-RS request to disk; and the consumer's DICOM web services, cold: the
 first image after a click, and the whole study as curl takes it, with the most memory that the service held.
+Then the same study by the library over a link with a round trip of 50 ms, by one stream and by several; and
+what building a query and reading its answer take, beside zeep.
 """
 
 from __future__ import annotations
@@ -21,19 +23,25 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import xdsi
 from bench.retrieve import INSTANCES, write_study
 from bench.start import checkout, free_offset
+from bench.support.far_away import far_away
 from bench.support.peers import peak_rss_mb
 from bench.support.report import Measure, options, show
+from bench.support.stored_query import ENTRIES, milliseconds
 
 ROOT = Path(__file__).resolve().parents[1]
 XDSI = (sys.executable, "-m", "xdsi")
 AS_STORED = 'accept: multipart/related; type="application/dicom"; transfer-syntax=*'
 CONSUMER, SOURCE = 8040, 8030
+ROUND_TRIP_SECONDS, WINDOW_BYTES = 0.05, 2 * 1024**2
+STREAMS = 4
+QUERIES = 100
 
 
 @contextmanager
@@ -65,12 +73,12 @@ def prepare(folder: Path, files: Path) -> None:
         )
 
 
-async def library(folder: Path, to: Path) -> float:
+async def library(folder: Path, to: Path, **settings: Any) -> float:
     """Seconds to find, open and retrieve the study to disk."""
     before = Path.cwd()
     os.chdir(folder)
     try:
-        async with xdsi.connect(data=folder / "client") as client:
+        async with xdsi.connect(data=folder / "client", **settings) as client:
             began = time.perf_counter()
             (study,) = await client.find("BENCH-1")
             images = await client.fetch(study, to)
@@ -127,6 +135,7 @@ def measure(*, rounds: int) -> dict[str, Measure]:
                 by_library.append(asyncio.run(library(folder, folder / "to")))
                 shutil.rmtree(folder / "to")
             memory = max(peak_rss_mb(process) for process in _listening(CONSUMER + offset))
+            one_stream, streams = over_a_link(folder, SOURCE + offset)
     seconds, against = statistics.median(by_library), statistics.median(by_curl)
     return {
         "find, manifest, retrieve to disk": {
@@ -148,7 +157,38 @@ def measure(*, rounds: int) -> dict[str, Measure]:
             "against": "200 MB",
             "ratio": round(200 / memory, 2),
         },
+        "50 ms away, parallel": {
+            "value": round(streams, 2),
+            "unit": "s",
+            "against": f"one stream {one_stream:.2f} s",
+            "ratio": round(one_stream / streams, 2),
+            "streams": STREAMS,
+            "window, bytes": WINDOW_BYTES,
+        },
+        **{
+            name: {
+                "value": round(ours, 3),
+                "unit": "ms",
+                "against": f"zeep {theirs:.2f} ms",
+                "ratio": round(theirs / ours, 1),
+                "entries": ENTRIES,
+            }
+            for name, (ours, theirs) in milliseconds(rounds=QUERIES).items()
+        },
     }
+
+
+def over_a_link(folder: Path, source: int) -> tuple[float, float]:
+    """Seconds of the library over a long link, by one stream and by several."""
+    with far_away(source, round_trip_seconds=ROUND_TRIP_SECONDS, window_bytes=WINDOW_BYTES) as port:
+        taken = []
+        for streams in (1, STREAMS):
+            there = f"http://127.0.0.1:{port}/xds/imaging-source"
+            taken.append(
+                asyncio.run(library(folder, folder / "to", imaging_source_url=there, parallel=streams))
+            )
+            shutil.rmtree(folder / "to")
+    return taken[0], taken[1]
 
 
 def _listening(port: int) -> list[int]:

@@ -57,7 +57,7 @@ class Parts:
         spool_folder.mkdir(parents=True, exist_ok=True)
         return cls(
             settings=settings,
-            http=http_client(settings.tls, peers=settings.peers),
+            http=http_client(settings.tls, peers=settings.peers, relaying=True),
             recorder=recorder,
             node=own_node(recorder.source.hostname, settings.tls.certificate),
             spool_folder=spool_folder,

@@ -99,8 +99,8 @@ async def _receive(chunks: AsyncIterator[bytes], folder: Path, max_bytes: int) -
     return path, size
 
 
-async def identity(path: Path) -> InstanceIdentity:
-    """What a received file says that it is.
+def identity(path: Path) -> InstanceIdentity:
+    """What a received file says that it is; blocks.
 
     Raises
     ------
@@ -108,7 +108,7 @@ async def identity(path: Path) -> InstanceIdentity:
         It is not a readable DICOM file, or not a whole one.
     """
     try:
-        return await asyncio.to_thread(_identity, path)
+        return _identity(path)
     except DicomError as error:
         raise WrongInstance(str(error)) from None
 
@@ -149,12 +149,22 @@ async def receive_instance(
     """
     path, size = await receive(chunks, folder, limits)
     try:
-        check(instance, await identity(path))
-        keep(path, folder / instance.file_name)
-    except BaseException:
+        await asyncio.to_thread(keep_instance, path, instance, folder)
+    finally:
         path.unlink(missing_ok=True)
-        raise
     return size
+
+
+def keep_instance(path: Path, instance: RequestedInstance, folder: Path) -> None:
+    """Give a received file its name below `folder`; blocks.
+
+    Raises
+    ------
+    WrongInstance
+        It is not this instance.
+    """
+    check(instance, identity(path))
+    keep(path, folder / instance.file_name)
 
 
 def keep(path: Path, target: Path) -> None:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx2
 
 from consumer.domain.study import Delivery, RequestedInstance
 from consumer.store import files
+from consumer.store.landing import landed
 from consumer.transactions.access import accessed
 from consumer.unit import Unit
 from shared.faults import SenderFault
 from shared.http.client import EgressRefused, PeerOrigin
+from shared.http.incoming import SourceBroken
+from shared.http.links import received_body
 from shared.http.media_type import decode_media_type
-from shared.http.multipart import Parts
+from shared.http.multipart import DelimiterScanner, Headers, Parts
 from shared.messages.rad107 import EVENT_TYPE
 from shared.soap.client import PeerUnclear, PeerUnreachable
+from shared.soap.mtom import RelayedBody
 
 _ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _OK, _PARTIAL = 200, 206
@@ -92,33 +100,76 @@ async def _get(
         async with unit.http.stream("GET", url, headers=_headers(unit)) as answer:
             if answer.status_code not in (_OK, _PARTIAL):
                 return
-            media_type = decode_media_type(answer.headers.get("content-type", ""))
-            chunks = answer.aiter_raw()
             limits = files.InstanceLimits.of(unit.settings)
-            parts = Parts(chunks, media_type.parameter("boundary"), max_parts=_MAX_PARTS)
-            async for part in files.in_time(parts, limits):
-                path, size = await files.receive(part.chunks(), folder, limits)
-                one: RequestedInstance | None = None
-                try:
-                    identity = await files.identity(path)
-                    one = missing.get(identity.sop_instance_uid)
-                    if one is None:
+            keep = partial(_kept, dict(missing), folder)
+            async with aclosing(_received(answer, folder, keep, limits)) as received:
+                async for instance in received:
+                    if instance is None or instance.one.sop_instance_uid not in missing:
                         continue
-                    files.check(one, identity)
-                    files.keep(path, folder / one.file_name)
-                except files.WrongInstance as error:
-                    # What can be said of which one is, and the others are good.
-                    if one is not None:
-                        wrong[one.sop_instance_uid] = error
-                    continue
-                finally:
-                    path.unlink(missing_ok=True)
-                del missing[one.sop_instance_uid]
-                yield one, size
+                    if instance.wrong is not None:
+                        wrong[instance.one.sop_instance_uid] = instance.wrong
+                        continue
+                    del missing[instance.one.sop_instance_uid]
+                    yield instance.one, instance.size
+    except SourceBroken as error:
+        raise PeerUnclear(url, f"the answer broke off: {error}") from error
     except httpx2.ConnectError as error:
         raise PeerUnreachable(url, str(error)) from error
     except (httpx2.HTTPError, SenderFault) as error:
         raise PeerUnclear(url, str(error) or type(error).__name__) from error
+
+
+class _Kept(NamedTuple):
+    """An instance that came; what is `wrong` with it, when it was not kept."""
+
+    one: RequestedInstance
+    size: int
+    wrong: files.WrongInstance | None = None
+
+
+def _kept(
+    requested: Mapping[str, RequestedInstance], folder: Path, headers: Headers, path: Path, size: int
+) -> _Kept | None:
+    """Keep a file that is one of those `requested`; None for another one, or one that says of itself nothing
+    that can be read."""
+    try:
+        identity = files.identity(path)
+    except files.WrongInstance:
+        return None
+    one = requested.get(identity.sop_instance_uid)
+    if one is None:
+        return None
+    try:
+        files.check(one, identity)
+    except files.WrongInstance as error:
+        return _Kept(one, size, error)
+    files.keep(path, folder / one.file_name)
+    return _Kept(one, size)
+
+
+async def _received(
+    answer: httpx2.Response,
+    folder: Path,
+    keep: Callable[[Headers, Path, int], _Kept | None],
+    limits: files.InstanceLimits,
+) -> AsyncGenerator[_Kept | None]:
+    """What `keep` makes of each instance that comes."""
+    boundary = decode_media_type(answer.headers.get("content-type", "")).parameter("boundary")
+    body = received_body(answer)
+    if body is not None and body.plain:
+        rest = RelayedBody(body, DelimiterScanner(boundary, max_parts=_MAX_PARTS))
+        landing = landed(rest, folder, limits, is_wanted=lambda headers: True, keep=keep)
+        async with aclosing(landing):
+            async for instance in landing:
+                yield instance
+        return
+    parts = Parts(answer.aiter_raw(), boundary, max_parts=_MAX_PARTS)
+    async for part in files.in_time(parts, limits):
+        path, size = await files.receive(part.chunks(), folder, limits)
+        try:
+            yield await asyncio.to_thread(keep, part.headers, path, size)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _headers(unit: Unit) -> Mapping[str, str]:

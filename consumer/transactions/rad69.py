@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from itertools import groupby
 from pathlib import Path
 
 from consumer.domain.study import Delivery, RequestedInstance
 from consumer.store import files
+from consumer.store.landing import landed
 from consumer.transactions.access import accessed
 from consumer.unit import Unit
 from shared.dicom.uids import TRANSFER_SYNTAXES
 from shared.errors import Actor, XdsError
-from shared.messages.documents import DocumentRequest, PartReference
+from shared.http.incoming import SourceBroken
+from shared.http.multipart import Headers, content_id_of
+from shared.messages.documents import DocumentRequest, PartReference, RetrieveDocumentSetResponse
 from shared.messages.rad69 import (
     RAD69,
     RetrieveImagingDocumentSetRequest,
     SeriesRequest,
     StudyRequest,
 )
+from shared.soap.client import PeerUnclear, StreamedAnswer
 
 # Everything that is known: what is stored comes as it is stored, byte for byte.
 _SYNTAXES = tuple(sorted(TRANSFER_SYNTAXES))
@@ -51,19 +56,14 @@ async def retrieve(
                 for document in answer.head.documents
                 if isinstance(document.content, PartReference) and document.document_unique_id in by_uid
             }
-            async for part in answer.parts:
-                if (one := expected.get(part.content_id)) is None:
-                    continue
-                try:
-                    size = await files.receive_instance(part.chunks, one, folder, limits)
-                except files.Endless:
-                    raise
-                except files.WrongInstance as error:
-                    # The others are good.
-                    wrong[one.sop_instance_uid] = error
-                    continue
-                delivered.add(one.sop_instance_uid)
-                yield Delivery(one, size)
+            async with aclosing(_received(answer, expected, folder, limits, url)) as received:
+                async for one, outcome in received:
+                    if isinstance(outcome, files.WrongInstance):
+                        # The others are good.
+                        wrong[one.sop_instance_uid] = outcome
+                        continue
+                    delivered.add(one.sop_instance_uid)
+                    yield Delivery(one, outcome)
         errors = {error.location: error for error in answer.head.errors}
         for one in instances:
             if one.sop_instance_uid not in delivered:
@@ -72,6 +72,45 @@ async def retrieve(
         await unit.record(
             *accessed(unit.caller(url), RAD69.event_type, instances, delivered),
         )
+
+
+async def _received(
+    answer: StreamedAnswer[RetrieveDocumentSetResponse],
+    expected: Mapping[str, RequestedInstance],
+    folder: Path,
+    limits: files.InstanceLimits,
+    url: str,
+) -> AsyncGenerator[tuple[RequestedInstance, int | files.WrongInstance]]:
+    """What comes of those `expected` by Content-ID: the size of what is kept, or what is wrong with it."""
+    if answer.rest is None:
+        async for part in answer.parts:
+            if (one := expected.get(part.content_id)) is not None:
+                try:
+                    yield one, await files.receive_instance(part.chunks, one, folder, limits)
+                except files.Endless:
+                    raise
+                except files.WrongInstance as error:
+                    yield one, error
+        return
+
+    def keep(headers: Headers, path: Path, size: int) -> tuple[RequestedInstance, int | files.WrongInstance]:
+        one = expected[content_id_of(headers)]
+        try:
+            files.keep_instance(path, one, folder)
+        except files.WrongInstance as error:
+            return one, error
+        return one, size
+
+    def is_expected(headers: Headers) -> bool:
+        return content_id_of(headers) in expected
+
+    landing = landed(answer.rest, folder, limits, is_wanted=is_expected, keep=keep)
+    try:
+        async with aclosing(landing):
+            async for pair in landing:
+                yield pair
+    except SourceBroken as error:
+        raise PeerUnclear(url, f"the answer broke off: {error}") from error
 
 
 def _missing(one: RequestedInstance, error: XdsError | None, wrong: files.WrongInstance | None) -> Delivery:

@@ -20,7 +20,7 @@ def named(request: RetrieveDocumentSetRequest) -> Iterator[RequestedDocument]:
 def _only(
     request: RetrieveDocumentSetRequest, documents: Collection[DocumentRequest]
 ) -> RetrieveDocumentSetRequest:
-    kept = dict.fromkeys(document for document in request.documents if document in documents)
+    kept = dict.fromkeys(filter(documents.__contains__, request.documents))
     return RetrieveDocumentSetRequest(documents=tuple(kept))
 
 

@@ -16,11 +16,7 @@ from shared.messages.rad75 import RAD75
 def named(request: RetrieveImagingDocumentSetRequest) -> Iterator[RequestedDocument]:
     """The instances of a request, in order."""
     return (
-        RequestedDocument(
-            document=document,
-            study_instance_uid=study.study_instance_uid,
-            series_instance_uid=series.series_instance_uid,
-        )
+        RequestedDocument(document, study.study_instance_uid, series.series_instance_uid)
         for study in request.studies
         for series in study.series
         for document in series.documents
@@ -45,7 +41,7 @@ def _study(study: StudyRequest, documents: Collection[DocumentRequest]) -> Study
 
 
 def _series(series: SeriesRequest, documents: Collection[DocumentRequest]) -> SeriesRequest:
-    kept = dict.fromkeys(document for document in series.documents if document in documents)
+    kept = dict.fromkeys(filter(documents.__contains__, series.documents))
     return SeriesRequest(series_instance_uid=series.series_instance_uid, documents=tuple(kept))
 
 

@@ -281,10 +281,12 @@ def _documents(
     by_id = {one.document_unique_id: one for one in requests}
     for document in head.documents:
         request = by_id.pop(document.document_unique_id, None)
-        if request is not None:
-            yield document._replace(
-                home_community_id=place.home, repository_unique_id=request.repository_unique_id
-            )
+        if request is None:
+            continue
+        repository = request.repository_unique_id
+        if document.home_community_id != place.home or document.repository_unique_id != repository:
+            document = document._replace(home_community_id=place.home, repository_unique_id=repository)
+        yield document
 
 
 def _errors(
@@ -295,7 +297,7 @@ def _errors(
 ) -> Iterator[XdsError]:
     for error in head.errors:
         yield error if place.is_own or error.location else _located(error, place.home)
-    if has_error(head.errors):
+    if has_error(head.errors) or len(documents) == len(requests):
         return
     come = {document.document_unique_id for document in documents}
     for one in requests:
@@ -323,26 +325,30 @@ def _relay(unit: Unit, answers: Sequence[_Answer], opened: AsyncExitStack) -> Re
         expected: dict[str, Destination] = {}
         for document in answer.documents:
             number += 1
-            destination = Destination(content_id=part_name(number), content_type=document.mime_type)
+            destination = Destination(part_name(number), document.mime_type)
             if isinstance(document.content, PartReference):
                 expected[document.content.content_id] = destination
             elif isinstance(document.content, bytes):
                 ready.append((destination, document.content))
         if answer.streamed is not None and expected:
-            broken = partial(unit.record, (_event(unit, answer, Outcome.SERIOUS_FAILURE, answer.asked),))
             sources.append(
                 Source(
                     parts=answer.streamed.parts,
                     rest=answer.streamed.rest,
                     expected=expected,
                     stall_seconds=unit.parts.settings.answer_seconds,
-                    on_broken=broken,
+                    on_broken=partial(_broken, unit, answer),
                 )
             )
     return Relay(sources, opened, ready)
 
 
 # --- the trail ---------------------------------------------------------------------------------------
+
+
+async def _broken(unit: Unit, answer: _Answer) -> None:
+    """Record that what one place began to send did not all come."""
+    await unit.record((_event(unit, answer, Outcome.SERIOUS_FAILURE, answer.asked),))
 
 
 def _events(unit: Unit, answer: _Answer) -> Iterator[AuditEvent]:
@@ -371,7 +377,11 @@ def _reasons(errors: Sequence[XdsError]) -> str:
 
 def _by_outcome(
     requests: Sequence[RequestedDocument], documents: Sequence[RetrievedDocument]
-) -> Iterator[tuple[Outcome, list[RequestedDocument]]]:
+) -> Iterator[tuple[Outcome, Sequence[RequestedDocument]]]:
+    if len(documents) == len(requests):
+        # Each of them comes once, and nothing else does.
+        yield Outcome.SUCCESS, requests
+        return
     come = {document.document_unique_id for document in documents}
     for outcome in (Outcome.SUCCESS, Outcome.SERIOUS_FAILURE):
         having = outcome is Outcome.SUCCESS

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from shared.audit import patterns
@@ -71,11 +72,13 @@ def _told(requests: Sequence[RequestedDocument], outcome: Outcome) -> Iterable[R
     if outcome is not Outcome.SUCCESS:
         return requests
     by_place: dict[tuple[str, str, str], RequestedDocument] = {}
-    for one in requests:
-        document = one.document
-        place = one.study_instance_uid, document.repository_unique_id, document.home_community_id
-        by_place.setdefault(place, one)
+    for place, together in groupby(requests, key=_place_of):
+        by_place.setdefault(place, next(together))
     return by_place.values()
+
+
+def _place_of(one: RequestedDocument) -> tuple[str, str, str]:
+    return one.study_instance_uid, one.document.repository_unique_id, one.document.home_community_id
 
 
 def _instance(one: RequestedDocument) -> InstanceReference:

@@ -213,6 +213,12 @@ class ReceivedBody(httpx2.AsyncByteStream):
             leave(self._framing.reusable)
 
 
+def received_body(answer: httpx2.Response) -> ReceivedBody | None:
+    """The body of an answer, when it came over a `Link`."""
+    body: ReceivedBody | None = answer.extensions.get(BODY)
+    return body
+
+
 @contextmanager
 def _framed() -> Iterator[None]:
     """What is wrong with a framing, as an error of httpx2."""

@@ -75,17 +75,21 @@ class Passage:
 
 
 class Steps:
-    """What to do, one after the other, so that a body passes; in the chunked coding (RFC 9112 7.1)."""
+    """What to do, one after the other, with the parts of a body.
 
-    def __init__(self, passage: Passage, incoming: Incoming) -> None:
-        self._passage = passage
-        self._scanner = passage.scanner
+    `head_of` is told the headers of each part when it begins, and gives what goes before its content; None
+    for a part that is dropped.
+    """
+
+    def __init__(
+        self, scanner: DelimiterScanner, incoming: Incoming, head_of: Callable[[Headers], bytes | None]
+    ) -> None:
+        self._scanner = scanner
         self._incoming = incoming
+        self._head_of = head_of
         self._passing = False
         self._full = False
         self._decoder: Base64Decoder | None = None
-        # The line end that a chunk still needs: it leaves with what comes next.
-        self._due = b""
 
     def run(self) -> Generator[Step]:
         """The steps.
@@ -96,18 +100,13 @@ class Steps:
             A part that was promised does not come, or what comes is no multipart body.
         """
         try:
-            yield self._chunk(self._passage.opening)
             yield from self._parts()
-            yield self._chunk(self._passage.closing()) + self._due + _LAST_CHUNK
         except SenderFault as fault:
             raise SourceBroken(str(fault)) from fault
 
-    def _chunk(self, octets: bytes, more: int = 0) -> bytes:
-        """The beginning of a chunk, with all its octets but `more`."""
-        if not octets and not more:
-            return b""
-        due, self._due = self._due, b"\r\n"
-        return b"%s%x\r\n%s" % (due, len(octets) + more, octets)
+    def _framed(self, octets: bytes, more: int = 0) -> bytes:
+        """Octets that go on, before `more` that do."""
+        return octets
 
     def _parts(self) -> Generator[Step]:
         # What was read before the thread took over comes first.
@@ -137,13 +136,13 @@ class Steps:
             self._passing, self._full, self._decoder = False, False, None
 
     def _part(self, headers: Headers) -> Generator[Step]:
-        head = self._passage.head_of(headers)
+        head = self._head_of(headers)
         self._passing = head is not None
         length = declared_length(headers)
         if length is None:
             self._decoder = transfer_decoder(headers)
             if head is not None:
-                yield self._chunk(head)
+                yield self._framed(head)
             return
         self._full = True
         at_hand = self._scanner.take(length)
@@ -151,7 +150,7 @@ class Steps:
         if head is None:
             yield from self._dropped(missing)
         else:
-            yield from self._moved(self._chunk(head + at_hand, missing), missing)
+            yield from self._moved(self._framed(head + at_hand, missing), missing)
 
     def _moved(self, head: bytes, count: int) -> Generator[Step]:
         while count:
@@ -188,4 +187,28 @@ class Steps:
         if self._decoder is not None:
             octets = self._decoder.feed(octets)
         if self._passing:
-            yield self._chunk(octets)
+            yield self._framed(octets)
+
+
+class PassageSteps(Steps):
+    """The same so that a body passes; in the chunked coding (RFC 9112 7.1)."""
+
+    def __init__(self, passage: Passage, incoming: Incoming) -> None:
+        super().__init__(passage.scanner, incoming, passage.head_of)
+        self._opening = passage.opening
+        self._closing = passage.closing
+        # The line end that a chunk still needs: it leaves with what comes next.
+        self._due = b""
+
+    def run(self) -> Generator[Step]:
+        """The steps; raises as those of `Steps`, and what `closing` of the passage raises."""
+        yield self._framed(self._opening)
+        yield from super().run()
+        yield self._framed(self._closing()) + self._due + _LAST_CHUNK
+
+    def _framed(self, octets: bytes, more: int = 0) -> bytes:
+        """The beginning of a chunk, with all its octets but `more`."""
+        if not octets and not more:
+            return b""
+        due, self._due = self._due, b"\r\n"
+        return b"%s%x\r\n%s" % (due, len(octets) + more, octets)

@@ -20,7 +20,7 @@ from concurrent.futures import Executor
 from enum import Enum, auto
 
 from shared.http.incoming import Pipe, SourceBroken
-from shared.http.passage import Passage, Steps
+from shared.http.passage import Passage, PassageSteps
 from shared.http.pieces import Cursor, FileRange, FileTruncated, OpenFile, OpenStream, Piece, Stream
 
 # A full socket buffer of a fast client has room again within a millisecond or so; handing over costs 0.1 ms.
@@ -196,7 +196,7 @@ class PassageTransmission(Transmission):
         except OSError:
             self._incoming.close()
             raise
-        self._steps = Steps(passage, self._incoming).run()
+        self._steps = PassageSteps(passage, self._incoming).run()
         self._readable = select.poll()
         self._readable.register(self._incoming.connection, select.POLLIN)
         self._unsent = memoryview(b"")

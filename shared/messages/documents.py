@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count, groupby
+from operator import attrgetter
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -19,6 +21,7 @@ from shared.messages.registry import (
     has_error,
     unexplained,
 )
+from shared.soap.folding import JOINT, folded_references, own_reference
 from shared.soap.mtom import INCLUDE, Attachment, Content, MtomBody, Received, Relay, include, resolve
 from shared.xml import NS, Element, child, elements, escape, qname, text
 
@@ -104,17 +107,28 @@ def failure(errors: Sequence[XdsError]) -> RetrieveDocumentSetResponse:
 
 # --- requests ----------------------------------------------------------------------------------------
 
-
-def encode_document_request(request: DocumentRequest) -> str:
-    """`xds:DocumentRequest`, with the prefix undeclared."""
-    return f"<xds:DocumentRequest>{_ids(request)}</xds:DocumentRequest>"
+_PLACE = attrgetter("home_community_id", "repository_unique_id")
 
 
-def _ids(of: DocumentRequest | RetrievedDocument) -> str:
+def encode_document_requests(requests: Iterable[DocumentRequest]) -> str:
+    """`xds:DocumentRequest` for each, with the prefix undeclared."""
+    return "".join(
+        _requests_of_place(home, repository, [escape(one.document_unique_id) for one in there])
+        for (home, repository), there in groupby(requests, key=_PLACE)
+    )
+
+
+def _requests_of_place(home: str, repository: str, unique_ids: Sequence[str]) -> str:
+    opens = f"<xds:DocumentRequest>{_place(home, repository)}<xds:DocumentUniqueId>"
+    closes = "</xds:DocumentUniqueId></xds:DocumentRequest>"
+    # What stands between two ids is the same for all, and a request has hundreds of them.
+    return opens + (closes + opens).join(unique_ids) + closes
+
+
+def _place(home: str, repository: str) -> str:
     return (
-        _optional("HomeCommunityId", of.home_community_id)
-        + f"<xds:RepositoryUniqueId>{escape(of.repository_unique_id)}</xds:RepositoryUniqueId>"
-        + f"<xds:DocumentUniqueId>{escape(of.document_unique_id)}</xds:DocumentUniqueId>"
+        _optional("HomeCommunityId", home)
+        + f"<xds:RepositoryUniqueId>{escape(repository)}</xds:RepositoryUniqueId>"
     )
 
 
@@ -122,8 +136,8 @@ def _optional(name: str, value: str) -> str:
     return f"<xds:{name}>{escape(value)}</xds:{name}>" if value else ""
 
 
-def decode_document_request(element: Element) -> DocumentRequest:
-    """Read one DocumentRequest.
+def decode_document_requests(element: Element) -> list[DocumentRequest]:
+    """Read a DocumentRequest, or all those that are folded into one.
 
     Raises
     ------
@@ -135,11 +149,9 @@ def decode_document_request(element: Element) -> DocumentRequest:
     for name in (_REPOSITORY_UNIQUE_ID, _DOCUMENT_UNIQUE_ID):
         if name not in values:
             raise SenderFault(f"DocumentRequest has no xds:{name.rpartition('}')[2]}")
-    return DocumentRequest(
-        home_community_id=values.get(_HOME_COMMUNITY_ID, ""),
-        repository_unique_id=values[_REPOSITORY_UNIQUE_ID],
-        document_unique_id=values[_DOCUMENT_UNIQUE_ID],
-    )
+    home, repository = values.get(_HOME_COMMUNITY_ID, ""), values[_REPOSITORY_UNIQUE_ID]
+    unique_ids = values[_DOCUMENT_UNIQUE_ID].split(JOINT)
+    return [DocumentRequest(repository, unique_id.strip(), home) for unique_id in unique_ids]
 
 
 # --- the response ------------------------------------------------------------------------------------
@@ -147,18 +159,17 @@ def decode_document_request(element: Element) -> DocumentRequest:
 
 def encode_retrieve_response(response: RetrieveDocumentSetResponse) -> MtomBody:
     """Encode the response with one part for each document, in order."""
-    numbered = [(part_name(number), document) for number, document in enumerate(response.documents, 1)]
     outcome = RegistryResponse(status=response.status, errors=response.errors)
     return MtomBody(
         b"".join(
             (
                 f'<xds:RetrieveDocumentSetResponse xmlns:xds="{XDS}" xmlns:rs="{RS}">'.encode(),
                 encode_registry_response(outcome, Actor.REPOSITORY),
-                "".join(_document_response(part, document) for part, document in numbered).encode(),
+                "".join(_document_responses(response.documents)).encode(),
                 b"</xds:RetrieveDocumentSetResponse>",
             )
         ),
-        () if response.relay else tuple(_attachment(part, document) for part, document in numbered),
+        () if response.relay else tuple(map(_attachment, count(1), response.documents)),
         response.relay,
     )
 
@@ -168,20 +179,36 @@ def part_name(number: int) -> str:
     return f"document{number}@xdsi"
 
 
-def _document_response(part: str, document: RetrievedDocument) -> str:
-    return (
-        f"<xds:DocumentResponse>{_ids(document)}"
-        + _optional("NewRepositoryUniqueId", document.new_repository_unique_id)
-        + _optional("NewDocumentUniqueId", document.new_document_unique_id)
-        + f"<xds:mimeType>{escape(document.mime_type)}</xds:mimeType>"
-        f"<xds:Document>{include(part)}</xds:Document></xds:DocumentResponse>"
-    )
+_OF_A_KIND = attrgetter(
+    "home_community_id",
+    "repository_unique_id",
+    "new_repository_unique_id",
+    "new_document_unique_id",
+    "mime_type",
+)
+_INCLUDE_OPENS, _, _INCLUDE_CLOSES = include(part_name(0)).rpartition("0")
 
 
-def _attachment(part: str, document: RetrievedDocument) -> Attachment:
+def _document_responses(documents: Sequence[RetrievedDocument]) -> Iterator[str]:
+    number = 0
+    for (home, repository, *new_ids, mime_type), group in groupby(documents, key=_OF_A_KIND):
+        # All that differs between them is written here, and an answer has hundreds.
+        opens = f"<xds:DocumentResponse>{_place(home, repository)}<xds:DocumentUniqueId>"
+        middle = (
+            "</xds:DocumentUniqueId>"
+            + "".join(map(_optional, ("NewRepositoryUniqueId", "NewDocumentUniqueId"), new_ids))
+            + f"<xds:mimeType>{escape(mime_type)}</xds:mimeType><xds:Document>{_INCLUDE_OPENS}"
+        )
+        closes = f"{_INCLUDE_CLOSES}</xds:Document></xds:DocumentResponse>"
+        for document in group:
+            number += 1
+            yield f"{opens}{escape(document.document_unique_id)}{middle}{number}{closes}"
+
+
+def _attachment(number: int, document: RetrievedDocument) -> Attachment:
     if isinstance(document.content, PartReference):
         raise ValueError(f"the content of {document.document_unique_id} has not been received")
-    return Attachment(part, document.content, document.mime_type)
+    return Attachment(part_name(number), document.content, document.mime_type)
 
 
 def decode_retrieve_response(
@@ -196,15 +223,16 @@ def decode_retrieve_response(
     """
     outcome = decode_registry_response(child(element, "rs:RegistryResponse"))
     responses = element.iterfind(qname("xds:DocumentResponse"))
-    documents = tuple(_retrieved(response, attachments) for response in responses)
+    documents = tuple(chain.from_iterable(_retrieved(response, attachments) for response in responses))
     errors = unexplained(outcome.errors, outcome.status, "XDSRepositoryError")
     return RetrieveDocumentSetResponse(documents=documents, errors=errors)
 
 
-def _retrieved(response: Element, attachments: Mapping[str, Received]) -> RetrievedDocument:
+def _retrieved(response: Element, attachments: Mapping[str, Received]) -> Iterator[RetrievedDocument]:
+    """A DocumentResponse, and those that are folded into it."""
     # One pass, from the end so that the first of a name stands; an answer has hundreds of these.
     by_name = {node.tag: node for node in reversed(response)}
-    return RetrievedDocument(
+    first = RetrievedDocument(
         home_community_id=_text_of(by_name, "xds:HomeCommunityId"),
         repository_unique_id=text(_required(by_name, "xds:RepositoryUniqueId")),
         document_unique_id=text(_required(by_name, "xds:DocumentUniqueId")),
@@ -213,6 +241,11 @@ def _retrieved(response: Element, attachments: Mapping[str, Received]) -> Retrie
         mime_type=text(_required(by_name, "xds:mimeType")),
         content=document_content(_required(by_name, _DOCUMENT), attachments),
     )
+    yield first
+    home, repository, mime_type = first.home_community_id, first.repository_unique_id, first.mime_type
+    for unique_id, content_id in folded_references(_href(by_name[_QUALIFIED[_DOCUMENT]])):
+        content = _part(unquote(content_id), attachments)
+        yield RetrievedDocument(repository, unique_id.strip(), mime_type, content, home)
 
 
 def _required(by_name: Mapping[str, Element], prefixed: str) -> Element:
@@ -236,12 +269,16 @@ def document_content(document: Element, attachments: Mapping[str, Received]) -> 
         The element holds something else than exactly one `xop:Include`.
     """
     if (content_id := _only_include(document)) is not None:
-        at_hand = attachments.get(content_id)
-        return PartReference(content_id) if at_hand is None else at_hand
+        return _part(content_id, attachments)
     if next(elements(document), None) is None and not text(document):
         return b""
     received = resolve(document, attachments)
-    return PartReference(_content_id(document)) if received is None else received
+    return PartReference(unquote(_href(document)[len("cid:") :])) if received is None else received
+
+
+def _part(content_id: str, attachments: Mapping[str, Received]) -> Received | PartReference:
+    at_hand = attachments.get(content_id)
+    return PartReference(content_id) if at_hand is None else at_hand
 
 
 def _only_include(document: Element) -> str | None:
@@ -250,12 +287,12 @@ def _only_include(document: Element) -> str | None:
         return None
     (only,) = document
     href = only.get("href", "") if only.tag == INCLUDE and not (only.text or only.tail) else ""
-    return unquote(href[len("cid:") :]) if href[: len("cid:")].lower() == "cid:" else None
+    return unquote(own_reference(href)[len("cid:") :]) if href[: len("cid:")].lower() == "cid:" else None
 
 
-def _content_id(document: Element) -> str:
-    href = next(elements(document)).get("href", "")
-    return unquote(href[len("cid:") :])
+def _href(document: Element) -> str:
+    first = next(elements(document), None)
+    return "" if first is None else first.get("href", "")
 
 
 def document_requests(element: Element) -> tuple[tuple[DocumentRequest, ...], XdsError | None]:
@@ -267,9 +304,10 @@ def document_requests(element: Element) -> tuple[tuple[DocumentRequest, ...], Xd
     SenderFault
         There is none.
     """
-    requests, refused = counted(
-        element.iterfind(qname("xds:DocumentRequest")), most=MAX_REFERENCES, what="documents"
+    references = chain.from_iterable(
+        map(decode_document_requests, element.iterfind(qname("xds:DocumentRequest")))
     )
+    requests, refused = counted(references, most=MAX_REFERENCES, what="documents")
     if not requests:
         raise SenderFault("the request names no document; give one DocumentRequest for each")
-    return tuple(map(decode_document_request, requests)), refused
+    return tuple(requests), refused

@@ -11,7 +11,7 @@ from shared.messages.documents import (
     RetrieveDocumentSetResponse,
     decode_retrieve_response,
     document_requests,
-    encode_document_request,
+    encode_document_requests,
     encode_retrieve_response,
     failure,
 )
@@ -29,7 +29,7 @@ class RetrieveDocumentSetRequest(Bounded):
 
 def encode_request(request: RetrieveDocumentSetRequest) -> MtomBody:
     """Encode the request; MTOM without parts."""
-    listed = "".join(map(encode_document_request, request.documents))
+    listed = encode_document_requests(request.documents)
     head = f'<xds:RetrieveDocumentSetRequest xmlns:xds="{XDS}">'
     return MtomBody(f"{head}{listed}</xds:RetrieveDocumentSetRequest>".encode())
 

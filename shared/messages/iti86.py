@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shared.errors import Actor
 from shared.messages.bounded import Bounded
-from shared.messages.documents import XDS, DocumentRequest, document_requests, encode_document_request
+from shared.messages.documents import XDS, DocumentRequest, document_requests, encode_document_requests
 from shared.messages.registry import RegistryResponse, decode_response, failure, response_encoder
 from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
@@ -22,7 +22,7 @@ class RemoveDocumentsRequest(Bounded):
 
 def encode_request(request: RemoveDocumentsRequest) -> MtomBody:
     """Encode `rmd:RemoveDocumentsRequest`, with its namespaces."""
-    listed = "".join(map(encode_document_request, request.documents))
+    listed = encode_document_requests(request.documents)
     head = f'<rmd:RemoveDocumentsRequest xmlns:rmd="{NS["rmd"]}" xmlns:xds="{XDS}">'
     return MtomBody(f"{head}{listed}</rmd:RemoveDocumentsRequest>".encode())
 

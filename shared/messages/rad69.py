@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, repeat
 
 from shared.errors import XdsError
 from shared.faults import SenderFault
@@ -18,12 +18,13 @@ from shared.messages.documents import (
     XDS,
     DocumentRequest,
     RetrieveDocumentSetResponse,
-    decode_document_request,
+    decode_document_requests,
     decode_retrieve_response,
-    encode_document_request,
+    encode_document_requests,
     encode_retrieve_response,
     failure,
 )
+from shared.soap.folding import number_folded
 from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, escape, escape_attribute, qname, text
@@ -83,7 +84,7 @@ def _request(request: RetrieveImagingDocumentSetRequest) -> Iterator[str]:
         yield f'<xdsi:StudyRequest studyInstanceUID="{escape_attribute(study.study_instance_uid)}">'
         for series in study.series:
             yield f'<xdsi:SeriesRequest seriesInstanceUID="{escape_attribute(series.series_instance_uid)}">'
-            yield from map(encode_document_request, series.documents)
+            yield encode_document_requests(series.documents)
             yield "</xdsi:SeriesRequest>"
         yield "</xdsi:StudyRequest>"
     yield "<xdsi:TransferSyntaxUIDList>"
@@ -105,7 +106,7 @@ def decode_request(body: Element, _: Attachments) -> RetrieveImagingDocumentSetR
     """
     if refused := _beyond_limits(body):
         return RetrieveImagingDocumentSetRequest(
-            studies=tuple(_beginning(body)), transfer_syntax_uids=(), refused=refused
+            studies=tuple(islice(_each(body), TOLD)), transfer_syntax_uids=(), refused=refused
         )
     studies = tuple(_study(study) for study in body.iterfind(qname("xdsi:StudyRequest")))
     if not any(series.documents for study in studies for series in study.series):
@@ -119,24 +120,28 @@ def decode_request(body: Element, _: Attachments) -> RetrieveImagingDocumentSetR
 
 
 def _beyond_limits(body: Element) -> XdsError | None:
+    folded = {"instances": number_folded(body)}
     for what, tags in _COUNTED.items():
-        _, refused = counted(body.iter(*tags), most=MAX_REFERENCES, what=what)
+        everything = chain(body.iter(*tags), repeat(body, folded.get(what, 0)))
+        _, refused = counted(everything, most=MAX_REFERENCES, what=what)
         if refused is not None:
             return refused
     return None
 
 
-def _beginning(body: Element) -> Iterator[StudyRequest]:
-    """The first instances that are asked for, each with its series and its study."""
-    for document in islice(body.iter(*_DOCUMENT_REQUESTS), TOLD):
+def _each(body: Element) -> Iterator[StudyRequest]:
+    """The instances that are asked for, each with its series and its study."""
+    for document in body.iter(*_DOCUMENT_REQUESTS):
         series = document.getparent()
         study = None if series is None else series.getparent()
         if series is not None and study is not None:
-            one = SeriesRequest(
-                series_instance_uid=series.get("seriesInstanceUID", "").strip(),
-                documents=(decode_document_request(document),),
-            )
-            yield StudyRequest(study_instance_uid=study.get("studyInstanceUID", "").strip(), series=(one,))
+            for one in decode_document_requests(document):
+                of_series = SeriesRequest(
+                    series_instance_uid=series.get("seriesInstanceUID", "").strip(), documents=(one,)
+                )
+                yield StudyRequest(
+                    study_instance_uid=study.get("studyInstanceUID", "").strip(), series=(of_series,)
+                )
 
 
 def _study(study: Element) -> StudyRequest:
@@ -149,7 +154,11 @@ def _study(study: Element) -> StudyRequest:
 def _series(series: Element) -> SeriesRequest:
     return SeriesRequest(
         series_instance_uid=series.get("seriesInstanceUID", "").strip(),
-        documents=tuple(decode_document_request(node) for node in series if node.tag in _DOCUMENT_REQUESTS),
+        documents=tuple(
+            chain.from_iterable(
+                decode_document_requests(node) for node in series if node.tag in _DOCUMENT_REQUESTS
+            )
+        ),
     )
 
 

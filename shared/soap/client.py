@@ -21,7 +21,7 @@ import httpx2
 
 from shared.faults import SoapFault
 from shared.http.client import CONNECT_SECONDS, EgressRefused
-from shared.http.links import BODY, ReceivedBody
+from shared.http.links import received_body
 from shared.http.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType, decode_media_type
 from shared.http.multipart import Parts
 from shared.http.pieces import FileRange, Piece, read_ahead, size
@@ -34,6 +34,7 @@ from shared.soap.envelope import (
     read_fault_of_soap11,
     shown,
 )
+from shared.soap.folding import folded_references, own_reference, parse_folded
 from shared.soap.inline import extract
 from shared.soap.mtom import INCLUDE, Attachments, MtomBody, RelayedBody
 from shared.soap.package import (
@@ -270,7 +271,7 @@ class SoapClient:
         self, transaction: SoapTransaction[Any, Any], package: Package, message_id: str, status: int
     ) -> Element:
         """The element in the Body of the answer, after checking that it is the answer."""
-        root = await asyncio.to_thread(parse, package.xml) if package.guarded else parse(package.xml)
+        root = await asyncio.to_thread(parse, package.xml) if package.guarded else parse_folded(package.xml)
         if fault := read_fault_of_soap11(root, status):
             raise fault
         envelope = read_envelope(root)
@@ -346,20 +347,13 @@ def _media_type(answer: httpx2.Response) -> MediaType:
 
 
 async def _chunks(answer: httpx2.Response) -> AsyncIterator[bytes]:
-    body = _received_body(answer)
-    async for chunk in body or answer.aiter_raw():
+    async for chunk in received_body(answer) or answer.aiter_raw():
         yield chunk
-
-
-def _received_body(answer: httpx2.Response) -> ReceivedBody | None:
-    """The body of an answer over a connection of `shared.http.links`."""
-    body: ReceivedBody | None = answer.extensions.get(BODY)
-    return body
 
 
 def _relayed_body(package: Package, rest: Parts | None, answer: httpx2.Response) -> RelayedBody | None:
     """Where all the documents are to come from; None when some are here, or it cannot be handed over."""
-    body = _received_body(answer)
+    body = received_body(answer)
     if rest is None or package.attachments or body is None or not body.plain:
         return None
     return RelayedBody(body, rest.scanner)
@@ -374,7 +368,9 @@ async def _decoded(
 
 
 def _discard_unreferenced(package: Package, body: Element) -> None:
-    referenced = {unquote(include.get("href", "")[4:]) for include in body.iter(INCLUDE)}
+    hrefs = [include.get("href", "") for include in body.iter(INCLUDE)]
+    referenced = {unquote(own_reference(href)[4:]) for href in hrefs}
+    referenced |= {unquote(content_id) for href in hrefs for _, content_id in folded_references(href)}
     Package(
         attachments={cid: received for cid, received in package.attachments.items() if cid not in referenced}
     ).discard()

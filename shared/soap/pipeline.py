@@ -63,6 +63,7 @@ from shared.soap.envelope import (
     shown,
 )
 from shared.soap.exchange import EncodingRefused, Exchange, MessageTooLarge, Reply, ServiceUnavailable
+from shared.soap.folding import parse_folded
 from shared.soap.inline import extract
 from shared.soap.mtom import MtomBody
 from shared.soap.package import SoapLimits, passing_package, read_package, relay_package, write_package
@@ -333,7 +334,7 @@ class SoapService:
         if exchange.package.guarded:
             envelope = read_envelope(await self._in_thread(parse, exchange.package.xml))
         else:
-            envelope = read_envelope(parse(exchange.package.xml))
+            envelope = read_envelope(parse_folded(exchange.package.xml))
         if len(envelope.message_id) <= MAX_MESSAGE_ID:
             exchange.message_id = envelope.message_id
         return envelope
