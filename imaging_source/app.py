@@ -10,11 +10,13 @@ from typing import Final
 
 import httpx2
 
+from imaging_source.archives.opening import open_archives
 from imaging_source.background.commitments import Commitments
 from imaging_source.background.cooling import Cooling
 from imaging_source.background.drift_watch import DriftWatch
 from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
 from imaging_source.background.retention import Retention
+from imaging_source.dimse.archive import by_dimse
 from imaging_source.dimse.listener import DimseListener
 from imaging_source.maintenance.scrub import scrub
 from imaging_source.peers.registrations import RegistryClient
@@ -25,7 +27,7 @@ from imaging_source.store.incoming import StoreUnusable
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.publications import PublicationState, audit_events
 from imaging_source.store.rejections import KeyObjects
-from imaging_source.store.stores import hold_contents, open_contents
+from imaging_source.store.stores import hold_contents, open_contents, open_instances
 from imaging_source.store.tables import MIGRATIONS
 from imaging_source.transactions import SERVED, SERVED_REST
 from imaging_source.unit import Parts, Unit
@@ -40,7 +42,6 @@ from shared.http.client import http_client
 from shared.http.health import Check, NotReady, health_routes
 from shared.http.raw_asgi import App, raw_first
 from shared.imaging.cache import FileCache
-from shared.imaging.instance import Issuer
 from shared.imaging.transcoder import Transcoder, Workers
 from shared.rest.service import RestService
 from shared.scrubbing import Scrubbing
@@ -80,7 +81,9 @@ class ImagingSource:
         self._forwarder = Forwarder(
             parts.settings, parts.recorder, DatabaseOutbox(parts.database, audit_events)
         )
-        self.dimse = DimseListener(parts.instances, parts.recorder, parts.settings, self.unit)
+        self.dimse = DimseListener(
+            parts.instances, parts.recorder, parts.settings, self.unit, parts.archives.moves
+        )
         self.publisher = Publisher(parts)
         self._watch = StudyWatch(parts, self.publisher)
         self._drift_watch = DriftWatch(parts, self.publisher, self._metrics)
@@ -103,6 +106,7 @@ class ImagingSource:
             "Instances whose files were found lost or damaged and are not served",
             lambda: float(len(parts.damages)),
         )
+        parts.archives.measure(self._metrics)
         parts.instances.on_repaired.append(parts.damages.forget)
         self.scrubbing = Scrubbing(
             parts.settings,
@@ -286,7 +290,8 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
 
 
 async def _built(settings: ImagingSourceSettings) -> ImagingSource:
-    peers = (*settings.registry_endpoints, settings.repository_url, settings.consent_url)
+    archives = [archive.address for archive in settings.archives.values() if archive.url]
+    peers = (*settings.registry_endpoints, settings.repository_url, settings.consent_url, *archives)
     http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
     contents = await asyncio.to_thread(open_contents, settings)
     transcoder = Transcoder(
@@ -301,19 +306,12 @@ async def _built(settings: ImagingSourceSettings) -> ImagingSource:
         wait_seconds=settings.database_wait_seconds,
     )
     recorder = AuditRecorder(settings, settings.service)
+    instances = open_instances(settings, database, contents)
+    node = own_node(recorder.source.hostname, settings.tls.certificate)
     parts = Parts(
         settings=settings,
         database=database,
-        instances=InstanceStore(
-            database,
-            contents,
-            patient_id_issuer=Issuer(
-                "", settings.publishing.issuers(settings.affinity_domain).patient_id, "ISO"
-            ),
-            limits=settings.intake_limits,
-            character_set=settings.character_set,
-            corrections=settings.corrections,
-        ),
+        instances=instances,
         key_objects=KeyObjects(database),
         transcoder=transcoder,
         consent=open_consent(settings, http),
@@ -321,7 +319,15 @@ async def _built(settings: ImagingSourceSettings) -> ImagingSource:
         authenticator=Authenticator(settings, once=open_once(settings, http)),
         repository=SoapClient(http),
         registry=RegistryClient(http, settings.registry_endpoint("ITI-18")),
-        node=own_node(recorder.source.hostname, settings.tls.certificate),
+        node=node,
         http=http,
+        archives=open_archives(
+            settings,
+            instances,
+            http,
+            node=node,
+            record=recorder.record,
+            by_dimse=partial(by_dimse, settings, node),
+        ),
     )
     return ImagingSource(parts, transcoder, http)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import httpx2
 
+from imaging_source.archives.archives import Archives, Comparison
 from imaging_source.domain import publishing
 from imaging_source.domain.instance import StudyHeader
+from imaging_source.domain.listing import ListedInstance
 from imaging_source.peers.registrations import RegistryView
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
@@ -50,6 +52,7 @@ class Parts:
     node: Node
     http: httpx2.AsyncClient | None = None
     damages: Damages = field(default_factory=Damages)
+    archives: Archives = field(default_factory=Archives)
 
     @property
     def dicomweb_url(self) -> str:
@@ -79,7 +82,7 @@ class Unit(UnitOfWork[Parts]):
         return await self.parts.consent.decide(self.caller, action, tuple(resources))
 
     async def access(
-        self, instances: Sequence[Instance], action: Action = Action.RETRIEVE
+        self, instances: Sequence[Instance | ListedInstance], action: Action = Action.RETRIEVE
     ) -> Mapping[str, Access]:
         """Decide for each of `instances`, by SOP Instance UID, whether the caller may do this with it.
 
@@ -105,7 +108,9 @@ class Unit(UnitOfWork[Parts]):
         }
         return {instance.sop_instance_uid: access[_patient_of(instance)] for instance in instances}
 
-    def _resource(self, instance: Instance, published: PublishedStudy | None) -> Resource | None:
+    def _resource(
+        self, instance: Instance | ListedInstance, published: PublishedStudy | None
+    ) -> Resource | None:
         if published is not None and published.department_patient_id == instance.patient_id:
             return Resource(
                 patient_id=published.patient_id,
@@ -116,7 +121,7 @@ class Unit(UnitOfWork[Parts]):
             )
         return self._unpublished(instance)
 
-    def _unpublished(self, instance: Instance) -> Resource | None:
+    def _unpublished(self, instance: Instance | ListedInstance) -> Resource | None:
         settings = self.parts.settings
         try:
             patient_id = publishing.patient_id(
@@ -134,8 +139,22 @@ class Unit(UnitOfWork[Parts]):
             type_code=str(coding.type_code),
         )
 
+    async def compare(self, study_instance_uid: str, action: Action = Action.RETRIEVE) -> Comparison:
+        """Make known here what archives have of a study, if the caller may do this with it."""
+
+        async def admits(listed: Sequence[ListedInstance]) -> bool:
+            access = await self.access(listed, action)
+            return any(one.decision.permitted for one in access.values())
+
+        return await self.parts.archives.compare(study_instance_uid, admits)
+
     async def unreadable(self, instances: Sequence[Instance]) -> Mapping[str, str]:
         """Why the bytes of some of `instances` cannot be given, by UID; damage is told of in the trail."""
+        away = await self.parts.archives.bring(instances)
+        present = [one for one in instances if one.sop_instance_uid not in away] if away else instances
+        return {**away, **await self._damaged(present)}
+
+    async def _damaged(self, instances: Sequence[Instance]) -> Mapping[str, str]:
         damages = self.parts.damages
         try:
             damaged = await self.parts.instances.files.damaged(instances)
@@ -156,12 +175,12 @@ class Unit(UnitOfWork[Parts]):
         return await self.parts.key_objects.hidden(instances) if instances else frozenset()
 
 
-def _patient_of(instance: Instance) -> tuple[str, str, Issuer]:
+def _patient_of(instance: Instance | ListedInstance) -> tuple[str, str, Issuer]:
     """All of an instance on which its resource depends."""
     return instance.study_instance_uid, instance.patient_id, instance.issuer_of_patient_id
 
 
-def _header(instance: Instance) -> StudyHeader:
+def _header(instance: Instance | ListedInstance) -> StudyHeader:
     return StudyHeader(
         study_instance_uid=instance.study_instance_uid,
         patient_id=instance.patient_id,

@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "xdsi.publications",
         "What is published, what waits or failed and why; try again, withdraw.",
     ),
+    "migrate": ("xdsi.migrate", "Studies of an archive in place into the source, for good."),
     "erase": ("xdsi.erase", "Images of the source, for ever, with their manifests."),
     "kpi": ("xdsi.kpi", "Volumes, publications and times of retrieval, for the manager of a PACS."),
     "find": ("xdsi.find", "Find published studies of a patient by ITI-18."),

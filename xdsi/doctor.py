@@ -15,6 +15,7 @@ import typer
 from shared.attempts import awaited
 from shared.settings import ServiceSettings, SettingsError, is_loopback
 from xdsi.checks import (
+    archives,
     certificates,
     databases,
     entities,
@@ -173,7 +174,11 @@ async def _asked(service: Service, settings: ServiceSettings, own: peers.Install
         peers.policies(service, settings, own),
         peers.trail(service, settings, own),
         *(
-            (entities.entities(settings), manifests.manifests(settings))
+            (
+                archives.archives(settings),
+                entities.entities(settings),
+                manifests.manifests(settings),
+            )
             if service is Service.IMAGING_SOURCE
             else ()
         ),

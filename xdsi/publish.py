@@ -28,6 +28,8 @@ from xdsi.patient_ids import domain_patient_id
 
 WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.2
+# A study that is not known yet comes as a whole before its first portion is kept.
+_MIGRATION_SECONDS = 3600.0
 _STUDY_INSTANCE_UID = 0x0020000D
 
 
@@ -345,6 +347,23 @@ class Source:
         status, answer = await self._post("/api/publications/retry", {"publication_id": publication_id})
         return "" if status == httpx2.codes.ACCEPTED else str(answer.get("detail", f"HTTP {status}"))
 
+    async def studies_of_archive(self, archive: str, dates: str) -> list[str]:
+        """The studies of an archive that the source fronts."""
+        status, answer = await self._post("/api/archives/studies", {"archive": archive, "dates": dates})
+        if status != httpx2.codes.OK:
+            raise Failed(f"{self._base}: {answer.get('detail', status)}")
+        if answer["more"]:
+            raise Failed("the archive has more studies than it tells at once; migrate it by --dates")
+        return list(answer["study_instance_uids"])
+
+    async def migrate(self, study: str) -> tuple[dict[str, Any], str]:
+        """Migrate a portion of a study: what came of it, or why nothing did."""
+        content = {"study_instance_uid": study}
+        status, answer = await self._post(
+            "/api/archives/migrate", content, timeout_seconds=_MIGRATION_SECONDS
+        )
+        return (answer, "") if status == httpx2.codes.OK else ({}, str(answer.get("detail", status)))
+
     async def erase(self, study: str, sop_instance_uids: Sequence[str], reason: str) -> tuple[int, str]:
         """Erase a study, or of it these instances; their number, or why not."""
         content = {
@@ -363,9 +382,11 @@ class Source:
         status, answer = await self._post("/api/publications/withdraw", content)
         return "" if status == httpx2.codes.OK else str(answer.get("detail", f"HTTP {status}"))
 
-    async def _post(self, path: str, content: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def _post(
+        self, path: str, content: dict[str, Any], *, timeout_seconds: float = 30.0
+    ) -> tuple[int, dict[str, Any]]:
         try:
-            response = await self._http.post(self._base + path, json=content)
+            response = await self._http.post(self._base + path, json=content, timeout=timeout_seconds)
         except (httpx2.HTTPError, OSError) as error:
             raise Failed(
                 f"the imaging source at {self._base} does not answer ({type(error).__name__}); is it running?"

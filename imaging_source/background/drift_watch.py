@@ -9,6 +9,7 @@ from imaging_source.domain.drift import Drift
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store.drift import count_open, next_study
 from imaging_source.transactions import drift
+from imaging_source.transactions.archived import ArchiveSilent
 from imaging_source.transactions.rad68 import NotWithdrawn
 from imaging_source.unit import Parts
 from shared.background import BackgroundWork
@@ -71,6 +72,9 @@ class DriftWatch:
             except RegistryAway:
                 _log.warning("the drift watch waits for the registry")
                 return
+            except ArchiveSilent as error:
+                _log.warning("a manifest cannot be compared with its archive now", reason=str(error))
+                kinds = ()
             except NotWithdrawn as error:
                 _log.error("a manifest of which nothing is left stays registered", reason=str(error))
                 kinds = ()

@@ -19,6 +19,7 @@ from imaging_source.store.publications import (
     oldest_waiting,
 )
 from imaging_source.transactions import rad68
+from imaging_source.transactions.archived import ArchiveSilent
 from imaging_source.unit import Parts
 from shared.attempts import awaited
 from shared.background import BackgroundWork
@@ -203,7 +204,7 @@ class StudyWatch:
             case NotPublishable() as error:
                 # Its text may quote the study.
                 _log.warning("a study is not published", exc_info=error)
-            case (DatabaseError() | RegistryAway() | rad68.NotWithdrawn()) as error:
+            case (DatabaseError() | RegistryAway() | ArchiveSilent() | rad68.NotWithdrawn()) as error:
                 _log.error("a study cannot be published now", error=type(error).__name__)
                 self._again(study_instance_uid, at, _PAUSE_SECONDS)
             case Exception() as error:

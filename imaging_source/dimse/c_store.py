@@ -13,9 +13,11 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import UID_dictionary
 from pynetdicom import build_context
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 
+from imaging_source.archives.moves import ExpectedMove
 from imaging_source.dimse.association import AcceptedAssociation
 from imaging_source.dimse.parts import COMMENT_LENGTH, RAD18, result_of, who_may
 from imaging_source.domain.intake import (
@@ -98,6 +100,9 @@ def _answer(event: Event) -> Dataset:
         sop_instance_uid=claim.sop_instance_uid,
         syntax=str(event.context.transfer_syntax),
     )
+    if (move := _expected(association, event.request)) is not None:
+        move.take(file)
+        return _status(0x0000)
     try:
         if event.context.abstract_syntax != claim.sop_class_uid:
             reason = "the SOP class is not that of the presentation context"
@@ -112,6 +117,16 @@ def _answer(event: Event) -> Dataset:
     except Refused as refused:
         return _status(refused.status, refused.reason)
     return _status(WARNING, "; ".join(stored.warnings)) if stored.warnings else _status(0x0000)
+
+
+def _expected(association: AcceptedAssociation, request: C_STORE) -> ExpectedMove | None:
+    """The C-MOVE of ours to which an instance comes from an archive."""
+    title, message_id = request.MoveOriginatorApplicationEntityTitle, request.MoveOriginatorMessageID
+    if message_id is None or title != association.service.settings.ae_title:
+        return None
+    return association.service.moves.find(
+        int(message_id), calling_title=str(association.requestor.ae_title).strip()
+    )
 
 
 def verify(event: Event) -> int:

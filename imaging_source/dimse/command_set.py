@@ -19,6 +19,10 @@ class Command(IntEnum):
     """Command Field (0000,0100)."""
 
     C_STORE_RQ = 0x0001
+    C_STORE_RSP = 0x8001
+    C_GET_RQ = 0x0010
+    C_FIND_RQ = 0x0020
+    C_MOVE_RQ = 0x0021
     C_GET_RSP = 0x8010
     C_FIND_RSP = 0x8020
     C_MOVE_RSP = 0x8021
@@ -32,6 +36,7 @@ class Element(IntEnum):
     AFFECTED_SOP_CLASS_UID = 0x0002
     MESSAGE_ID = 0x0110
     RESPONDED_TO = 0x0120
+    MOVE_DESTINATION = 0x0600
     PRIORITY = 0x0700
     DATA_SET_TYPE = 0x0800
     STATUS = 0x0900

@@ -23,6 +23,7 @@ from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, N_ACTION
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
+from imaging_source.archives.moves import Moves
 from imaging_source.dimse import c_store, commitment, find, retrieve
 from imaging_source.dimse.association import AcceptedAssociation, Serve
 from imaging_source.dimse.parts import AssociationParts
@@ -82,8 +83,9 @@ class DimseListener:
         recorder: AuditRecorder,
         settings: ImagingSourceSettings,
         unit: Callable[[Caller], Unit],
+        moves: Moves | None = None,
     ) -> None:
-        self._service = AssociationParts(store, recorder, settings, unit)
+        self._service = AssociationParts(store, recorder, settings, unit, moves or Moves())
         self._server: _Server | None = None
 
     @property

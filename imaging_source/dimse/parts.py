@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from imaging_source.archives.moves import Moves
 from imaging_source.dimse.entities import DOOR_OF, ApplicationEntities
 from imaging_source.domain.intake import NOT_AUTHORIZED
 from imaging_source.settings import ENTITIES_SETTING, ImagingSourceSettings
@@ -43,8 +44,8 @@ def _nothing() -> None:
 
 
 class AssociationParts:
-    """The store, the recorder, the rights and the units of work, for threads of associations; `loop` is the
-    service's, once it is started."""
+    """The store, the recorder, the rights and the units of work, for threads of associations, and the moves
+    that we asked for; `loop` is the service's, once it is started."""
 
     def __init__(
         self,
@@ -52,11 +53,13 @@ class AssociationParts:
         recorder: AuditRecorder,
         settings: ImagingSourceSettings,
         unit: Callable[[Caller], Unit],
+        moves: Moves,
     ) -> None:
         self.store = store
         self.recorder = recorder
         self.settings = settings
         self.unit = unit
+        self.moves = moves
         self.rights = Rights(settings)
         self.entities = ApplicationEntities(settings, self.rights)
         self.on_commitment: Callable[[], None] = _nothing

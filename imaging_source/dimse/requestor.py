@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any, Final
 
 from pynetdicom import AE, build_context
 from pynetdicom.association import MODE_REQUESTOR, Association
 from pynetdicom.dimse_primitives import DimseServiceType
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
 from imaging_source.dimse.entities import Entity
-from imaging_source.dimse.upper_layer import BoundedMachine, BoundedMessages, BoundedSocket
+from imaging_source.dimse.upper_layer import MAX_WAITING, BoundedMachine, BoundedMessages, BoundedSocket
 from imaging_source.domain.intake import NOT_AUTHORIZED, Refused
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.incoming import Incoming
@@ -35,18 +37,39 @@ from shared.security.tls import client_context
 
 CONNECT_SECONDS: Final = 10
 _JOIN_SECONDS: Final = 5.0
+_MOST_RECEIVED: Final = MAX_WAITING // 2
+_TURN_SECONDS: Final = 0.001
 
 
 class NotAssociated(Exception):
     """No association with the entity; the text says why, and names no patient."""
 
 
+class ReceivedMessages(BoundedMessages):
+    """Messages that come one after the other without being waited for, as matches do: who sends them waits
+    until they are taken."""
+
+    def __init__(self, association: Association, new_file: Callable[[], Incoming]) -> None:
+        super().__init__(association, new_file)
+        self._refused = False
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take fragments when there is room for a message."""
+        while self.msg_queue.qsize() >= _MOST_RECEIVED and not self._refused:
+            time.sleep(_TURN_SECONDS)
+        super().receive_primitive(primitive)
+
+    def refuse(self) -> None:
+        """Nobody takes messages any more."""
+        self._refused = True
+
+
 class RequestedAssociation(Association):  # type: ignore[misc]  # not typed
     """An association that we requested; used by one thread, and closed by it."""
 
-    def __init__(self, ae: AE) -> None:
+    def __init__(self, ae: AE, new_file: Callable[[], Incoming]) -> None:
         super().__init__(ae, MODE_REQUESTOR)
-        self.messages = BoundedMessages(self, _no_file)
+        self.messages = ReceivedMessages(self, new_file)
         self.dimse = self.messages
         self.dul.state_machine = BoundedMachine(self.dul)
         # There is no reactor that an answer could go to instead.
@@ -61,8 +84,14 @@ class RequestedAssociation(Association):  # type: ignore[misc]  # not typed
         """The next message; None when there is none in time, or the association has ended."""
         return self.messages.get_msg(block=True)[1]
 
+    def received(self) -> tuple[int, DimseServiceType] | None:
+        """The next message with its presentation context; None as for `response`."""
+        context_id, message = self.messages.get_msg(block=True)
+        return None if message is None else (context_id, message)
+
     def close(self) -> None:
         """Release the association, or abort it where that is no more possible; nothing of it stays open."""
+        self.messages.refuse()
         attempted(self.release)
         if self.dul.is_alive():
             self.dul.kill_dul()
@@ -81,8 +110,10 @@ def associate(
     settings: ImagingSourceSettings,
     contexts: Sequence[PresentationContext],
     negotiation: Iterable[Any] = (),
+    new_file: Callable[[], Incoming] | None = None,
 ) -> RequestedAssociation:
-    """An association with `entity` for these presentation contexts; blocks.
+    """An association with `entity` for these presentation contexts; blocks. `new_file` makes the files of
+    what is stored by it (C-GET).
 
     Raises
     ------
@@ -90,7 +121,7 @@ def associate(
         It does not answer, does not take the association, or is another node than the table says.
     """
     assert entity.settings.host is not None
-    association = RequestedAssociation(_application_entity(settings))
+    association = RequestedAssociation(_application_entity(settings), new_file or _no_file)
     try:
         there = AddressInformation(entity.settings.host, entity.settings.port)
         here = AddressInformation("" if there.is_ipv4 else "::", 0)

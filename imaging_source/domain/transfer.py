@@ -25,7 +25,8 @@ class Fate(StrEnum):
     """What became of an instance that came.
 
     `REPAIRED` was there already, and what was stored of it was lost or damaged: it is whole again. Of two
-    data sets under one SOP Instance UID `REPLACED` took the place of the first, and `KEPT_BESIDE` did not.
+    data sets under one SOP Instance UID `REPLACED` took the place of the first, and `KEPT_BESIDE` did not;
+    `CHANGED` is what an archive has changed that keeps it.
     """
 
     CREATED = "C"
@@ -33,6 +34,7 @@ class Fate(StrEnum):
     REPAIRED = "U"
     REPLACED = "V"
     KEPT_BESIDE = "B"
+    CHANGED = "A"
     REFUSED = "F"
 
     @property
@@ -41,7 +43,7 @@ class Fate(StrEnum):
         return _ACTIONS.get(self, self.value)
 
 
-_ACTIONS = {Fate.REPLACED: "U", Fate.KEPT_BESIDE: "C", Fate.REFUSED: "C"}
+_ACTIONS = {Fate.REPLACED: "U", Fate.CHANGED: "U", Fate.KEPT_BESIDE: "C", Fate.REFUSED: "C"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,8 @@ def _described(fate: Fate, instances: list[Received]) -> str:
             return f"{number} instances were stored anew: their files were lost or damaged"
         case Fate.REPLACED:
             return f"{number} instances took the place of others under their UIDs, which are kept"
+        case Fate.CHANGED:
+            return f"{number} instances have changed in the archive that keeps them"
         case Fate.KEPT_BESIDE:
             return f"{number} instances are kept beside others under their UIDs, which are given as before"
         case _:

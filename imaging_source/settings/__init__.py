@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from imaging_source.domain.corrections import CorrectionPolicy
+from imaging_source.settings.archives import ArchiveSettings, Retrieval
 from imaging_source.settings.entities import DimseService, EntitySettings
 from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.character_sets import encodings_of
@@ -15,6 +17,8 @@ from shared.dicom.data_set import Limits
 from shared.settings import StorageSettings, is_loopback
 from shared.settings.kinds import AeTitle, Bytes, Days, Oid, Port, Seconds, StorageUrl
 from shared.settings.storage import is_object_store
+
+ArchiveName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 #: The setting of the table of application entities, as it is told.
 ENTITIES_SETTING: Final = "XDSI_APPLICATION_ENTITIES"
@@ -150,6 +154,26 @@ class ImagingSourceSettings(StorageSettings):
         description="names of persons by the beginnings of their words, without accents, where a search asks"
         " for fuzzymatching; without it they are matched as they are written, with a warning",
     )
+    archives: dict[ArchiveName, ArchiveSettings] = Field(
+        default_factory=dict,
+        examples=[{"pacs": {"url": "https://pacs.example/dicom-web"}, "old-pacs": {"ae_title": "OLD_PACS"}}],
+        description="archives that this source fronts, in the order in which they are asked, each by a name "
+        "with the key url (the base of its DICOM web services, with user:password@ where it wants them), or "
+        "ae_title (an entity of XDSI_APPLICATION_ENTITIES with an address) and retrieve (get; move: to this "
+        "source, which the archive must know as a destination, and where it needs store): what they have is "
+        "searched, published and given as if it were here, and is not kept",
+    )
+    archive_cache_bytes: Bytes = Field(
+        20 * 1024**3, ge=0, description="disk space for copies of what archives keep"
+    )
+    archive_check_seconds: Seconds = Field(
+        60.0,
+        ge=0,
+        description="time before a study that is asked for again is compared with its archive again",
+    )
+    archive_answer_seconds: Seconds = Field(
+        60.0, gt=0, description="time that an archive has for each instance"
+    )
     transcode_cache_bytes: Bytes = Field(
         4 * 1024**3,
         ge=0,
@@ -162,6 +186,7 @@ class ImagingSourceSettings(StorageSettings):
         return [
             *super().problems(),
             *self._problems_of_tiers(),
+            *self._problems_of_archives(),
             *(
                 f"{ENTITIES_SETTING}: {title}: {problem}"
                 for title, entity in self.application_entities.items()
@@ -179,6 +204,30 @@ class ImagingSourceSettings(StorageSettings):
             )
         if self.cold_storage_url == (self.storage_url or self.folder.absolute().as_uri()):
             yield "XDSI_COLD_STORAGE_URL: is where instances come in; name another place"
+
+    def _problems_of_archives(self) -> Iterator[str]:
+        if not self.archives:
+            return
+        if self.cold_storage_url is not None or (
+            self.storage_url is not None and is_object_store(self.storage_url)
+        ):
+            yield (
+                "XDSI_ARCHIVES: a source that fronts archives keeps its own instances as files in one place; "
+                "leave XDSI_COLD_STORAGE_URL out, and let XDSI_STORAGE_URL be a folder"
+            )
+        for name, archive in self.archives.items():
+            parts = urlsplit(archive.address)
+            if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+                yield f"XDSI_ARCHIVES: {name}: images would come in clear; name it as https://…"
+            if archive.ae_title is not None:
+                yield from self._problems_of_archive(name, archive, archive.ae_title)
+
+    def _problems_of_archive(self, name: str, archive: ArchiveSettings, title: str) -> Iterator[str]:
+        entity = self.application_entities.get(title)
+        if entity is None or entity.host is None:
+            yield f"XDSI_ARCHIVES: {name}: {title} has no address; add it to {ENTITIES_SETTING} with host"
+        elif archive.retrieve is Retrieval.MOVE and DimseService.STORE not in entity.services:
+            yield f"XDSI_ARCHIVES: {name}: what {title} moves here is stored; give it the service store"
 
     def _problems_of(self, entity: EntitySettings) -> Iterator[str]:
         for title in entity.destinations:

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, exists, literal, select
 from imaging_source.store import instance_rows
 from imaging_source.store.publications import described_study, publication
 from imaging_source.store.tables import (
+    archived_instance,
     drift,
     erased_instance,
     instance,
@@ -30,7 +31,8 @@ _INSERT = insert_or_ignore(erased_instance).values(
     {column.name: bindparam(column.name) for column in erased_instance.c}
 )
 _FORGET = tuple(
-    delete(table).where(in_list(table.c.sop_instance_uid, _UIDS)) for table in (other_version, set_aside)
+    delete(table).where(in_list(table.c.sop_instance_uid, _UIDS))
+    for table in (other_version, set_aside, archived_instance)
 )
 _ANY = select(literal(1)).where(instance.c.study_instance_uid == bindparam("study")).limit(1)
 # What is left of a study that has no instance: whose it was, and its manifests.

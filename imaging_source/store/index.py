@@ -11,14 +11,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, select, union
 
 from imaging_source.domain.header import study_header
 from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.retrieve_identifier import Level, RetrieveKeys
 from imaging_source.store.contents import Contents
 from imaging_source.store.instance_rows import INSTANCE_COLUMNS, PIXEL_COLUMNS, instance_of, pixels_of
-from imaging_source.store.tables import instance, instance_metadata, pixel_data
+from imaging_source.store.tables import erased_instance, instance, instance_metadata, pixel_data
 from shared.dicom.part10 import Limits, scan
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.imaging.bulk_data import BulkValue, bulk_value
@@ -45,6 +45,13 @@ _METADATA = select(instance_metadata.c.sop_instance_uid, instance_metadata.c.jso
     in_list(instance_metadata.c.sop_instance_uid, "sop_instance_uids")
 )
 _PIXELS = select(*PIXEL_COLUMNS).where(pixel_data.c.sop_instance_uid == bindparam("sop_instance_uid"))
+
+_STUDIES_HERE = union(
+    *(
+        select(table.c.study_instance_uid).where(in_list(table.c.study_instance_uid, "study_instance_uids"))
+        for table in (instance, erased_instance)
+    )
+)
 
 _HEADERS = select(instance.c.sop_instance_uid, instance.c.header).where(
     in_list(instance.c.sop_instance_uid, "sop_instance_uids")
@@ -172,6 +179,11 @@ class InstanceIndex:
             )
             for study, patient, series, instances, size, last in rows
         ]
+
+    async def known_studies(self, study_instance_uids: Sequence[str]) -> set[str]:
+        """Those of these studies that have an instance here, or had one that was erased."""
+        rows = await self._database.fetch(_STUDIES_HERE, study_instance_uids=list(study_instance_uids))
+        return {study for (study,) in rows}
 
     async def last_received(self, study_instance_uid: str) -> datetime | None:
         """When the last instance of a study came; None when it is unknown."""

@@ -26,7 +26,16 @@ from imaging_source.domain.intake import (
 )
 from imaging_source.domain.selection import key_object
 from imaging_source.domain.transfer import Fate, cx
-from imaging_source.store import catalogue, erasure, instance_rows, set_aside, transfers, versions
+from imaging_source.store import (
+    archived,
+    catalogue,
+    erasure,
+    instance_rows,
+    set_aside,
+    transfers,
+    versions,
+)
+from imaging_source.store.archived import ArchiveCopy
 from imaging_source.store.contents import Contents
 from imaging_source.store.incoming import SpooledFile
 from imaging_source.store.index import InstanceIndex, claim_of
@@ -120,7 +129,7 @@ class InstanceStore(InstanceIndex):
 
     async def _store(self, spooled: SpooledFile, came_by: Transfer, claim: Claim) -> StoredInstance:
         try:
-            spooled, part10, described = await asyncio.to_thread(self._described, spooled, claim)
+            spooled, part10, described = await asyncio.to_thread(self._described, spooled, claim, self.files)
             stored = await self._keep(spooled, part10, described, came_by)
         except Refused as refused:
             spooled.path.unlink(missing_ok=True)
@@ -169,7 +178,7 @@ class InstanceStore(InstanceIndex):
             await to_its_end(self.conclude(came_by, record))
 
     def _described(
-        self, spooled: SpooledFile, claim: Claim
+        self, spooled: SpooledFile, claim: Claim, files: Contents
     ) -> tuple[SpooledFile, Part10, InstanceDescription]:
         """The file scanned and described; written anew where what stands before its data set is wrong."""
         try:
@@ -177,13 +186,13 @@ class InstanceStore(InstanceIndex):
             identity = identify(part10, claim)
             tolerated = tolerances(part10, identity)
             if (meta := right_meta(part10, identity)) is not None:
-                spooled = self.files.with_meta(spooled, meta, part10.data_set_offset)
+                spooled = files.with_meta(spooled, meta, part10.data_set_offset)
                 part10 = scan(spooled.path, self.limits)
             claim = identity
             described = describe(
                 part10,
                 identity,
-                file=self.files.name(spooled.sha256),
+                file=files.name(spooled.sha256),
                 size=spooled.size,
                 sha256=spooled.sha256,
                 received_at=datetime.now(UTC),
@@ -312,6 +321,7 @@ class InstanceStore(InstanceIndex):
 
         async def work(transaction: Transaction) -> None:
             await instance_rows.change_file(transaction, repaired, described.pixels)
+            await archived.forget(transaction, repaired.sop_instance_uid)
             await self._note_in(transaction, repaired, came_by, Fate.REPAIRED)
 
         await self._database.write(work)
@@ -362,8 +372,18 @@ class InstanceStore(InstanceIndex):
         instances = await self.find_instances([described.sop_instance_uid])
         return instances.get(described.sop_instance_uid)
 
-    async def _insert(self, described: InstanceDescription, came_by: Transfer) -> Instance | None:
-        """The instance as it has become visible; None when its UID is there."""
+    async def _insert(
+        self,
+        described: InstanceDescription,
+        came_by: Transfer,
+        copy: ArchiveCopy | None = None,
+        *,
+        instead_of: Instance | None = None,
+    ) -> Instance | None:
+        """The instance as it has become visible; None when its UID is there, or `instead_of` is no more.
+
+        `copy` tells which archive keeps it.
+        """
         rejects = (
             described.instance.sop_class_uid == KEY_OBJECT_SELECTION
             and key_object(json.loads(described.header)).rejects
@@ -371,8 +391,14 @@ class InstanceStore(InstanceIndex):
 
         async def work(transaction: Transaction) -> Instance | None:
             newcomer = described.instance._replace(received_at=self._now())
+            if instead_of is not None:
+                if not await instance_rows.remove(transaction, instead_of):
+                    return None
+                await set_aside.forget(transaction, newcomer.sop_instance_uid)
             if not await instance_rows.insert_instance(transaction, replace(described, instance=newcomer)):
                 return None
+            if copy is not None:
+                await archived.note(transaction, newcomer, copy)
             changed = await set_aside.judge(
                 transaction,
                 newcomer.study_instance_uid,
@@ -381,11 +407,12 @@ class InstanceStore(InstanceIndex):
                 self._patient_id_issuer,
                 stranger_rejects=rejects and not came_by.may_reject,
             )
-            if changed or rejects:
+            if changed or rejects or instead_of is not None:
                 await catalogue.renew(transaction, newcomer.study_instance_uid)
             else:
                 await catalogue.enter(transaction, newcomer, described.header)
-            await self._note_in(transaction, newcomer, came_by, Fate.CREATED)
+            fate = Fate.CREATED if instead_of is None else Fate.CHANGED
+            await self._note_in(transaction, newcomer, came_by, fate)
             return newcomer
 
         return await self._database.write(work)

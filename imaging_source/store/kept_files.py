@@ -1,13 +1,16 @@
-"""Which contents have a row: those of instances, and those of other versions of them."""
+"""Which contents have a row: those of instances, and those of other versions of them.
+
+What an archive keeps has a row too, and is not among those that are walked: its copy may be gone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
 
-from sqlalchemy import bindparam, literal, select, union
+from sqlalchemy import bindparam, exists, literal, select, union
 
-from imaging_source.store.tables import erased_instance, instance, other_version
+from imaging_source.store.tables import archived_instance, erased_instance, instance, other_version
 from shared.store.engine import Reader
 
 _AT_ONCE = 1000
@@ -28,7 +31,11 @@ _FILES = (
         "sha256",
         "size",
         "sop_instance_uid",
-        criteria=lambda table: (table.c.sha256 > bindparam("after")) & (table.c.sha256 <= bindparam("last")),
+        criteria=lambda table: (
+            (table.c.sha256 > bindparam("after"))
+            & (table.c.sha256 <= bindparam("last"))
+            & ~exists().where(archived_instance.c.sop_instance_uid == table.c.sop_instance_uid)
+        ),
     )
     .order_by("sha256")
     .limit(_AT_ONCE)

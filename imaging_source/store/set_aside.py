@@ -111,6 +111,11 @@ async def accept(transaction: Transaction, sop_instance_uid: str, default: Issue
     return str(study)
 
 
+async def forget(transaction: Transaction, sop_instance_uid: str) -> None:
+    """An instance is set aside no more: it is not here, or is judged anew."""
+    await transaction.execute(_RELEASE, which=sop_instance_uid)
+
+
 async def settle(transaction: Transaction, study: str, default: Issuer) -> None:
     """Set aside what is in conflict with its study and came before conflicts were looked for."""
     await _give(transaction, study, await _owner(transaction, study, default), default)

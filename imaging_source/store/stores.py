@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store import tiers
+from imaging_source.store.archived_instances import ArchivedInstances
 from imaging_source.store.contents import FOLDER, Contents
+from imaging_source.store.copies import COPIES_FOLDER, ArchiveCopies, FrontFiles
 from imaging_source.store.files import ContentFiles
+from imaging_source.store.instances import InstanceStore
+from shared.imaging.instance import Issuer
 from shared.settings import SettingsError
 from shared.settings.storage import storage_folder
+from shared.store.engine import Database
 from shared.store.folders import FolderHeld, FolderHold
 from shared.store.opening import is_embedded
 
@@ -28,12 +34,30 @@ def open_contents(settings: ImagingSourceSettings) -> Contents:
     if folder is None:
         assert settings.storage_url is not None
         return _objects(settings, settings.storage_url)
+    if settings.archives:
+        copies = ArchiveCopies(settings.folder / COPIES_FOLDER, max_bytes=settings.archive_cache_bytes)
+        return FrontFiles(folder, copies, keep_preamble=settings.keep_preamble)
     if (url := settings.cold_storage_url) is None:
         return ContentFiles(folder, keep_preamble=settings.keep_preamble)
     cold_folder = storage_folder(url)
     cold = _objects(settings, url) if cold_folder is None else ContentFiles(cold_folder / FOLDER)
     tiers.mark(folder, url)
     return tiers.TieredFiles(folder, cold, keep_preamble=settings.keep_preamble)
+
+
+def open_instances(settings: ImagingSourceSettings, database: Database, contents: Contents) -> InstanceStore:
+    """The instances whose rows are in `database` and whose contents `open_contents` gave."""
+    options: dict[str, Any] = {
+        "patient_id_issuer": Issuer(
+            "", settings.publishing.issuers(settings.affinity_domain).patient_id, "ISO"
+        ),
+        "limits": settings.intake_limits,
+        "character_set": settings.character_set,
+        "corrections": settings.corrections,
+    }
+    if isinstance(contents, FrontFiles):
+        return ArchivedInstances(database, contents, **options)
+    return InstanceStore(database, contents, **options)
 
 
 def _objects(settings: ImagingSourceSettings, url: str) -> Contents:

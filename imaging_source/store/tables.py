@@ -184,6 +184,21 @@ erased_instance = Table(
     Column("erased_at", Text, nullable=False),
     # Contents without a row.
     Index("erased_instance_by_sha256", "sha256"),
+    # What an archive lists of a study, and was erased here.
+    Index("erased_instance_of_study", "study_instance_uid"),
+)
+
+# Instances whose contents an archive keeps, by its name in the settings; `digest` is of what it told of them.
+# Their rows are like others', and their files are copies that may go.
+archived_instance = Table(
+    "archived_instance",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("archive", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    # What an archive lists of a study, and what of it is known.
+    Index("archived_instance_of_study", "study_instance_uid"),
 )
 
 # What the drift watch found last of a study: `kinds` with blanks between, `noticed_at` ISO 8601 in UTC.

@@ -7,6 +7,7 @@ from typing import Any
 from imaging_source.transactions import (
     commitment_requests,
     erasure,
+    migration,
     publications,
     rad10,
     rad14,
@@ -28,6 +29,7 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     rad129.SERVED,
     *publications.SERVED,
     erasure.SERVED,
+    *migration.SERVED,
     *commitment_requests.SERVED,
 )
 SERVED_DIMSE: tuple[ServedDimse[Any, Any], ...] = (rad10.SERVED, rad14.SERVED, rad16.SERVED)

@@ -43,6 +43,8 @@ async def examine(parts: Parts, study_instance_uid: str) -> tuple[Drift, ...]:
         The registry cannot be asked now.
     NotWithdrawn
         A manifest of which nothing is left stays registered.
+    ArchiveSilent
+        The archive of the study cannot be asked now.
     """
     last = await _last(parts, study_instance_uid)
     if last is None or last.state in (PublicationState.WAITING, PublicationState.ABANDONED):

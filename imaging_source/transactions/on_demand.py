@@ -13,7 +13,7 @@ from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.manifest import Identity
 from imaging_source.domain.publishing import Names
 from imaging_source.store.publications import PublishedStudy, note_described
-from imaging_source.transactions import rad68
+from imaging_source.transactions import archived, rad68
 from imaging_source.unit import Parts
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
@@ -36,9 +36,10 @@ async def make(parts: Parts, request: ManifestRequest, caller: Caller) -> MadeMa
 
     Raises
     ------
-    UnknownStudy, NotPublishable
+    UnknownStudy, NotPublishable, ArchiveSilent
         As `rad68.publish`.
     """
+    await archived.compare_for_us(parts, request.study_instance_uid)
     instances = await rad68.shareable_instances(parts, request.study_instance_uid)
     header = await parts.instances.header(instances)
     made = await asyncio.to_thread(_made, parts, header, instances, request)

@@ -24,7 +24,7 @@ from imaging_source.store.publications import (
     find_publications,
 )
 from imaging_source.store.set_aside import SetAside, find_set_aside
-from imaging_source.transactions import on_demand, rad68, reconciliation
+from imaging_source.transactions import archived, on_demand, rad68, reconciliation
 from imaging_source.transactions.explanation import explanation
 from imaging_source.unit import Parts, Unit
 from shared.dicom.uids import MAX_UID, UID_PATTERN
@@ -228,6 +228,7 @@ PUBLISHING: Mapping[type[Exception], Callable[[str], HttpProblem]] = {
     NotPublishable: Conflict,
     rad68.NotWithdrawn: Conflict,
     RegistryAway: _away,
+    **archived.PROBLEMS,
 }
 
 SERVED: tuple[ServedRest[Any, Any], ...] = (

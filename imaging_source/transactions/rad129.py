@@ -51,6 +51,7 @@ async def handle(unit: Unit, request: SearchRequest) -> RecordedMatches:
         if at >= request.offset:
             page.append(attributes)
         at += 1
+    warnings += search.warnings
     return RecordedMatches(
         matches=await encoded(page, request.form),
         search=search,

@@ -14,6 +14,7 @@ from typing import Final
 from imaging_source.domain.exchange import Exchange
 from imaging_source.domain.retrieve_identifier import Level, RetrieveKeys
 from imaging_source.settings.entities import DimseService
+from imaging_source.transactions import archived
 from imaging_source.transactions.served import ServedDimse
 from imaging_source.unit import Unit
 from shared.audit import patterns
@@ -52,9 +53,17 @@ class ImagesResponse:
 
 
 async def handle(unit: Unit, request: ImagesRequest) -> ImagesResponse:
-    """Find what is asked for, and leave out what is hidden from everybody, or from the caller."""
+    """Find what is asked for, and leave out what is hidden from everybody, or from the caller.
+
+    Raises
+    ------
+    ArchiveSilent
+        An archive does not give all that it lists of a study.
+    """
     if request.keys is None:
         return ImagesResponse(patient_ids={})
+    for study in request.keys.study_instance_uids:
+        await archived.compare(unit, study)
     instances = await unit.parts.instances.find_retrieved(request.keys)
     hidden = await unit.hidden(instances)
     shown = [one for one in instances if one.sop_instance_uid not in hidden]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from imaging_source.transactions import archived
 from imaging_source.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.dicom.uids import EXPLICIT_BE, IMPLICIT_LE, UID_FORM, is_uid
@@ -171,6 +172,7 @@ def _region(text: str) -> tuple[float, float, float, float] | None:
 async def handle(unit: Unit, request: WadoRequest) -> RetrieveResponse:
     """Give the instance, or an image of it."""
     resource = request.resource
+    await archived.compare(unit, resource.study_instance_uid, resource.sop_instance_uid)
     if request.rendering is None:
         return _as_body(await rad107.handle(unit, resource))
     if resource.frames:
@@ -211,5 +213,6 @@ SERVED: Final[ServedRest[WadoRequest, RetrieveResponse]] = ServedRest(
         negotiation.NothingAcceptable: NotAcceptable,
         RenderingError: BadRequest,
         TooManyPixels: TooLarge,
+        **archived.PROBLEMS,
     },
 )

@@ -42,7 +42,7 @@ from imaging_source.store.publications import (
     find_publications,
     find_published_studies,
 )
-from imaging_source.transactions import iti57, reconciliation
+from imaging_source.transactions import archived, iti57, reconciliation
 from imaging_source.unit import Parts
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
@@ -130,7 +130,10 @@ async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -
     NotPublishable
         Its instances name no patient of the affinity domain; or none of them can be shared, and what was
         published of it is withdrawn.
+    ArchiveSilent
+        An archive does not give all that it lists of the study.
     """
+    await archived.compare_for_us(parts, study_instance_uid)
     try:
         instances = await shareable_instances(parts, study_instance_uid)
     except NothingShareable:

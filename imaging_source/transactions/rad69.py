@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
+from imaging_source.archives.archives import Comparison
 from imaging_source.unit import Unit
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.dicom.uids import UID_FORM, is_uid
@@ -58,18 +59,28 @@ async def handle(unit: Unit, request: RetrieveImagingDocumentSetRequest) -> Retr
     comes once.
     """
     requests = tuple(dict.fromkeys(_asked(request)))
+    away = await _compared(unit, requests)
     shelf = await _Shelf.of(unit, request, requests)
     documents: list[RetrievedDocument] = []
     errors: list[XdsError] = []
     results: list[InstanceResult] = []
     for each in requests:
-        content, result = shelf.answer(each)
+        content, result = shelf.answer(each, away.get(each.study_instance_uid, Comparison()))
         results.append(result)
         if isinstance(content, XdsError):
             errors.append(content)
         else:
             documents.append(content)
     return ImagingDocumentSet(documents=tuple(documents), errors=tuple(errors), results=tuple(results))
+
+
+async def _compared(unit: Unit, requests: Sequence[RequestedInstance]) -> Mapping[str, Comparison]:
+    """What came of comparing each study with the archives, where there are any."""
+    location_uid = unit.parts.settings.retrieve_location_uid
+    studies = {one.study_instance_uid for one in requests if _is_for(one, location_uid)}
+    if not unit.parts.archives:
+        return {}
+    return {study: await unit.compare(study) for study in sorted(studies)}
 
 
 def _asked(request: RetrieveImagingDocumentSetRequest) -> Iterator[RequestedInstance]:
@@ -117,11 +128,13 @@ class _Shelf:
             contents=contents,
         )
 
-    def answer(self, request: RequestedInstance) -> tuple[RetrievedDocument | XdsError, InstanceResult]:
+    def answer(
+        self, request: RequestedInstance, comparison: Comparison
+    ) -> tuple[RetrievedDocument | XdsError, InstanceResult]:
         """The instance as it is sent, or the error that is sent instead; and what became of it, for the
         trail."""
         try:
-            instance = self._shown(request)
+            instance = self._shown(request, comparison)
             access = self.access[request.sop_instance_uid]
             if not access.decision.permitted:
                 failure = f"{REFUSED_BY_CONSENT}{access.decision.reason}"
@@ -133,9 +146,12 @@ class _Shelf:
         except XdsError as error:
             return error, _result(request, failure=error.code_for(Actor.REPOSITORY))
 
-    def _shown(self, request: RequestedInstance) -> Instance:
+    def _shown(self, request: RequestedInstance, comparison: Comparison) -> Instance:
         _check_request(request, self.location_uid)
         uid = request.sop_instance_uid
+        silent = bool(comparison.reason) and not comparison.missing
+        if uid in comparison.missing or (silent and uid not in self.instances):
+            raise XdsError(f"instance {uid}: {comparison.reason}", location=uid)
         instance = self.instances.get(uid)
         if instance is None or uid in self.hidden or _key(instance) != _key(request):
             raise _not_available(request)

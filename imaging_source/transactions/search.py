@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from imaging_source.domain.listing import ListedInstance
 from imaging_source.store.catalogue import is_filled
 from imaging_source.store.search import (
     Candidate,
@@ -17,18 +18,21 @@ from imaging_source.store.search import (
 )
 from imaging_source.unit import Unit
 from shared.consent.decision import Action
-from shared.dicom.json import Attributes, with_base
-from shared.imaging.description import HEADER_TAGS
+from shared.dicom.json import Attributes, text, with_base
+from shared.imaging.description import HEADER_TAGS, patient_issuer
 from shared.imaging.holding import Access
 from shared.imaging.instance import Instance
-from shared.imaging.query.levels import QueryLevel, level_of
-from shared.imaging.query.matching import match
+from shared.imaging.query.levels import QueryLevel, level_of, of_level
+from shared.imaging.query.matching import UidRule, match
 from shared.imaging.query.query import Query
 from shared.imaging.retrieval import syntax_of
 from shared.imaging.transfer_syntax import choose_default
 
 #: Candidates that one query looks at; then it has to be narrowed.
 MAX_CANDIDATES: Final = 100_000
+#: Studies that archives are asked for by one query.
+MOST_OF_ARCHIVES: Final = 1_000
+_STUDY_INSTANCE_UID: Final = 0x0020000D
 _CHUNK: Final = 500
 # Patients of whom one query is told to the trail as refused.
 _MOST_WITHHELD: Final = 100
@@ -61,18 +65,20 @@ class Search:
     """One query on its way: `matches` go through what it finds, and what it found stands here for the trail.
 
     `patients` are those, as CX, of whom a match was told, and `withheld` those of whom consent kept one back,
-    each with its reason, the first hundred of them.
+    each with its reason, the first hundred of them. `warnings` say which archive told nothing, or not all.
     """
 
     query: Query
     patients: set[str] = field(default_factory=set)
     withheld: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 async def matches(unit: Unit, search: Search, *, at_once: int = _CHUNK) -> AsyncIterator[dict[str, Any]]:
     """What matches and the caller may know of, in the order in which it came, as DICOM JSON.
 
     What is rejected, set aside or refused is left out, and counts nowhere. `at_once` are looked at together.
+    Studies that archives alone have come behind; series and instances of them when their study is named.
 
     Raises
     ------
@@ -82,6 +88,10 @@ async def matches(unit: Unit, search: Search, *, at_once: int = _CHUNK) -> Async
     database = unit.parts.database
     if not await is_filled(database):
         raise CatalogueIncomplete
+    if unit.parts.archives and search.query.level is not QueryLevel.STUDY:
+        for study in _named_studies(search.query):
+            comparison = await unit.compare(study, Action.QUERY)
+            search.warnings += [comparison.reason] if comparison.reason else []
     after, number = ("", ""), 0
     while True:
         if number >= MAX_CANDIDATES:
@@ -90,8 +100,65 @@ async def matches(unit: Unit, search: Search, *, at_once: int = _CHUNK) -> Async
         for attributes in await _told(unit, search, candidates):
             yield attributes
         if len(candidates) < at_once:
-            return
+            break
         after, number, at_once = candidates[-1].place, number + len(candidates), _CHUNK
+
+    if unit.parts.archives and search.query.level is QueryLevel.STUDY:
+        for attributes in await _told_by_archives(unit, search):
+            yield attributes
+
+
+def _named_studies(query: Query) -> Sequence[str]:
+    """The studies that a query names by their UIDs."""
+    rules = [key.rule for key in query.keys if key.path == (_STUDY_INSTANCE_UID,)]
+    return sorted({uid for rule in rules if isinstance(rule, UidRule) for uid in rule.uids})
+
+
+async def _told_by_archives(unit: Unit, search: Search) -> list[dict[str, Any]]:
+    """What is told of studies of which nothing is here; of the others the source tells itself."""
+    query = search.query
+    studies, silent = await unit.parts.archives.find_studies(query, limit=MOST_OF_ARCHIVES)
+    search.warnings += silent
+    if len(studies) >= MOST_OF_ARCHIVES:
+        search.warnings.append(f"archives have {MOST_OF_ARCHIVES} matches or more; narrow the query")
+    uids = [text(one, _STUDY_INSTANCE_UID) for one in studies]
+    here = await unit.parts.instances.known_studies(uids)
+    matching = {
+        uid: one for uid, one in zip(uids, studies, strict=True) if uid not in here and match(one, query.keys)
+    }
+    access = await unit.access(
+        [
+            ListedInstance(
+                study_instance_uid=uid,
+                series_instance_uid="",
+                sop_instance_uid=uid,
+                patient_id=text(one, 0x00100020),
+                issuer_of_patient_id=patient_issuer(one),
+            )
+            for uid, one in matching.items()
+        ],
+        Action.QUERY,
+    )
+    _note_withheld(search, access)
+    permitted = {uid: one for uid, one in matching.items() if access[uid].decision.permitted}
+    search.patients |= {access[uid].patient_id for uid in permitted}
+    return [
+        query.told(
+            of_level(one, QueryLevel.STUDY)
+            | {
+                "00080005": _element("CS", ["ISO_IR 192"]),
+                "00080056": _element("CS", ["NEARLINE"]),
+                "00081190": _element("UR", [f"{unit.parts.settings.dicomweb_url}/studies/{uid}"]),
+            }
+        )
+        for uid, one in permitted.items()
+    ]
+
+
+def _note_withheld(search: Search, access: Mapping[str, Access]) -> None:
+    for decided in access.values():
+        if not decided.decision.permitted and len(search.withheld) < _MOST_WITHHELD:
+            search.withheld.setdefault(decided.patient_id, decided.decision.reason)
 
 
 async def _told(unit: Unit, search: Search, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
@@ -102,9 +169,7 @@ async def _told(unit: Unit, search: Search, candidates: Sequence[Candidate]) -> 
     instances = await unit.parts.instances.find_instances([one.sop_instance_uid for one in matching])
     access = await unit.access(list(instances.values()), Action.QUERY)
     permitted = [one for one in matching if _permits(access.get(one.sop_instance_uid))]
-    for decided in access.values():
-        if not decided.decision.permitted and len(search.withheld) < _MOST_WITHHELD:
-            search.withheld.setdefault(decided.patient_id, decided.decision.reason)
+    _note_withheld(search, access)
     visible = await _counted(unit, query, permitted, instances)
     search.patients |= {access[one.sop_instance_uid].patient_id for one in visible}
     await _add_included(unit, query, visible, instances)

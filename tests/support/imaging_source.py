@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from pydicom.dataset import Dataset
 
 import imaging_source.store.publications
 from imaging_source.app import ImagingSource
+from imaging_source.archives.opening import open_archives
+from imaging_source.dimse.archive import by_dimse
 from imaging_source.domain.transfer import Sender
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.settings import ImagingSourceSettings
-from imaging_source.store.instances import InstanceStore
 from imaging_source.store.rejections import KeyObjects
-from imaging_source.store.stores import open_contents
+from imaging_source.store.stores import open_contents, open_instances
 from imaging_source.store.tables import MIGRATIONS, metadata
 from imaging_source.store.transfers import Transfer
 from imaging_source.unit import Parts
@@ -202,15 +204,14 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
         Workers("imaging-source"),
         local=contents.local,
     )
+    instances = open_instances(loaded, database, contents)
+    node = Node(address="127.0.0.1", subject="CN=source.example")
+    # Nobody else is asked: the authorities of the world need not be read.
+    http = httpx2.AsyncClient(verify=False, trust_env=False)
     parts = Parts(
         settings=loaded,
         database=database,
-        instances=InstanceStore(
-            database,
-            contents,
-            limits=loaded.intake_limits,
-            character_set=loaded.character_set,
-        ),
+        instances=instances,
         key_objects=KeyObjects(database),
         transcoder=transcoder,
         consent=consent,
@@ -218,10 +219,16 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
         authenticator=Authenticator(loaded),
         repository=repository,  # type: ignore[arg-type]  # what is called of it is there
         registry=registry,
-        node=Node(address="127.0.0.1", subject="CN=source.example"),
+        node=node,
+        archives=open_archives(
+            loaded,
+            instances,
+            http,
+            node=node,
+            record=recorder.record,
+            by_dimse=partial(by_dimse, loaded, node),
+        ),
     )
-    # Nobody is asked: the authorities of the world need not be read.
-    http = httpx2.AsyncClient(verify=False)
     return Source(ImagingSource(parts, transcoder, http), repository, registry, consent, recorder, folder)
 
 

@@ -1,0 +1,1 @@
+"""Archives in place: the source fronts them instead of holding their images."""
