@@ -21,7 +21,7 @@ from typing import Any, Final
 from pynetdicom import build_context, build_role
 from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE
 from pynetdicom.dsutils import decode
-from pynetdicom.presentation import PresentationContext
+from pynetdicom.presentation import PresentationContext, StoragePresentationContexts
 
 from imaging_source.archives.archive import ArchiveAway, ReceivedFile, Room, Take
 from imaging_source.archives.keys import keys_of
@@ -30,7 +30,7 @@ from imaging_source.dimse.c_store import TRANSFER_SYNTAXES
 from imaging_source.dimse.command_set import Command, Element, command_set
 from imaging_source.dimse.entities import ApplicationEntities, Entity
 from imaging_source.dimse.requestor import NotAssociated, RequestedAssociation, associate
-from imaging_source.domain.identifier import encode_identifier
+from imaging_source.domain.identifier import UTF_8, encode_identifier
 from imaging_source.domain.listing import ListedInstance
 from imaging_source.domain.retrieve_identifier import Level
 from imaging_source.domain.transfer import Sender
@@ -194,7 +194,10 @@ class DimseArchive:
             await asyncio.to_thread(self._get, instances, room, take_there)
 
     def _get(self, instances: Sequence[ListedInstance], room: Room, take: TakeThere) -> None:
-        classes = sorted({one.sop_class_uid for one in instances if is_uid(one.sop_class_uid)})
+        classes = sorted({one.sop_class_uid for one in instances})
+        if not all(map(is_uid, classes)):
+            # An archive that does not tell of what class an image is: of any that is usual.
+            classes = [str(one.abstract_syntax) for one in StoragePresentationContexts][: _MOST_CONTEXTS - 1]
         if len(classes) >= _MOST_CONTEXTS:
             raise self._away("lists a study of more SOP classes than one association has room for")
         contexts = [build_context(_GET, list(_PLAIN)), *_storage_contexts(classes)]
@@ -317,7 +320,8 @@ class DimseArchive:
         identifier = encode_identifier(
             _attributes({_LEVEL: (level.value,), **keys}),
             implicit=context.transfer_syntax[0] == IMPLICIT_LE,
-            character_sets=(),
+            character_sets=(UTF_8,),
+            is_question=True,
         )
         octets = command_set(command, elements, has_data_set=True)
         if not association.messages.send(int(context.context_id), octets, [identifier]):

@@ -36,14 +36,17 @@ _ITEM: Final = struct.Struct("<HHI")
 TextEncoding = Callable[[str], bytes]
 
 
-def encode_identifier(attributes: Attributes, *, implicit: bool, character_sets: Sequence[str]) -> bytes:
+def encode_identifier(
+    attributes: Attributes, *, implicit: bool, character_sets: Sequence[str], is_question: bool = False
+) -> bytes:
     """The data set of `attributes`, in the first character set that says all of it: ASCII, that of the
     request, which is `character_sets`, or UTF-8.
 
-    A Specific Character Set is written where it is not ASCII.
+    A Specific Character Set is written where it is not ASCII. That of a question is the one in which answers
+    are wanted: it is always written, and never ASCII.
     """
     plain = {key: element for key, element in attributes.items() if int(key, 16) != CHARACTER_SET}
-    for names in ((), tuple(character_sets), (UTF_8,)):
+    for names in (tuple(character_sets), (UTF_8,)) if is_question else ((), tuple(character_sets), (UTF_8,)):
         try:
             octets = b"".join(_elements(plain, implicit, _encoding(names)))
         except ValueError:
