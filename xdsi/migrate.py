@@ -36,7 +36,7 @@ class MigratedStudy:
     study_instance_uid: str
     whole: bool = False
     listed: int = 0
-    kept: int = 0
+    instances: int = 0
     bytes: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     reason: str = ""
@@ -162,12 +162,12 @@ async def _migrate(source: Source, study: str, pace: _Pace) -> MigratedStudy:
 
 
 def _note(outcome: MigratedStudy, answer: dict[str, Any]) -> None:
-    outcome.listed, outcome.kept = answer["listed"], answer["kept"]
+    outcome.listed, outcome.instances = answer["listed"], answer["kept"]
     outcome.bytes += answer["bytes"]
     outcome.failed, outcome.reason = answer["failed"], answer["reason"]
     if not outcome.listed and not outcome.reason:
         outcome.reason = "no archive lists it"
-    outcome.whole = bool(outcome.listed) and outcome.kept == outcome.listed and not outcome.failed
+    outcome.whole = bool(outcome.listed) and outcome.instances == outcome.listed and not outcome.failed
 
 
 class _Pace:
@@ -190,16 +190,16 @@ def _show(outcomes: Sequence[MigratedStudy], report: Path, *, as_json: bool) -> 
         summary = {
             "studies": len(outcomes),
             "whole": whole,
-            "instances": sum(one.kept for one in outcomes),
+            "instances": sum(one.instances for one in outcomes),
             "bytes": sum(one.bytes for one in outcomes),
             "not_whole": [asdict(one) for one in outcomes if not one.whole],
             "report": str(report),
         }
         typer.echo(json.dumps(summary, indent=2))
         return
-    instances = counted(sum(one.kept for one in outcomes), "instance")
+    instances = counted(sum(one.instances for one in outcomes), "instance")
     typer.echo(f"{whole} of {counted(len(outcomes), 'study', 'studies')} whole, {instances}; {report}")
     for one in outcomes:
         if not one.whole:
             why = one.reason or next(iter(one.failed.values()), "not all came; migrate it again")
-            typer.echo(f"{one.study_instance_uid}: {one.kept} of {one.listed}: {why}", err=True)
+            typer.echo(f"{one.study_instance_uid}: {one.instances} of {one.listed}: {why}", err=True)

@@ -166,22 +166,22 @@ class Archives:
             return Comparison()
         for uid in await instances.erased(list(listed)):
             del listed[uid]
-        known = {one.sop_instance_uid: one for one in await instances.find_study(study_instance_uid)}
+        here = {one.sop_instance_uid: one for one in await instances.find_study(study_instance_uid)}
         copies = await instances.archived(study_instance_uid)
-        gone = [
-            known[uid]
+        lost = [
+            here[uid]
             for uid, copy in copies.items()
-            if uid in known and uid not in listed and self._has_told(copy.archive, owner, silent)
+            if uid in here and uid not in listed and self._has_told(copy.archive, owner, silent)
         ]
-        if gone:
-            await instances.forget_archived(gone)
+        if lost:
+            await instances.forget_archived(lost)
         if owner is None:
             # Of a study that was never seen nobody can say that it is not there.
             return Comparison(reason="; ".join(reasons))
         due = {
             uid: one
             for uid, one in listed.items()
-            if uid not in known
+            if uid not in here
             or (uid in copies and copies[uid].archive == owner.name and copies[uid].digest != one.digest)
         }
         missing = await self._retrieve_from(self._after(owner), due)

@@ -156,7 +156,7 @@ class ImagingSourceSettings(StorageSettings):
     )
     archives: dict[ArchiveName, ArchiveSettings] = Field(
         default_factory=dict,
-        examples=[{"pacs": {"url": "https://pacs.example/dicom-web"}, "old-pacs": {"ae_title": "OLD_PACS"}}],
+        examples=[{"pacs": {"url": "https://pacs.example/dicom-web"}}],
         description="archives that this source fronts, in the order in which they are asked, each by a name "
         "with the key url (the base of its DICOM web services, with user:password@ where it wants them), or "
         "ae_title (an entity of XDSI_APPLICATION_ENTITIES with an address) and retrieve (get; move: to this "

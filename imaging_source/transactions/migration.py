@@ -61,9 +61,9 @@ async def migrate(unit: Unit, request: MigrationRequest) -> dict[str, Any]:
     archives, instances = unit.parts.archives, unit.parts.instances
     study = request.study_instance_uid
     comparison = await archives.compare(study, anew=True)
-    known = await instances.find_study(study)
-    elsewhere = await archives.keep_of(known)
-    due = [one for one in known if one.sop_instance_uid in elsewhere]
+    here = await instances.find_study(study)
+    elsewhere = await archives.keep_of(here)
+    due = [one for one in here if one.sop_instance_uid in elsewhere]
     portion: list[Instance] = []
     size = 0
     for one in due[: request.most_instances]:
@@ -73,12 +73,12 @@ async def migrate(unit: Unit, request: MigrationRequest) -> dict[str, Any]:
         size += one.size
     failed = dict(await archives.keep(portion))
     failed |= dict.fromkeys(comparison.missing, comparison.reason)
-    kept = {one.sop_instance_uid for one in known} - elsewhere
-    kept |= {one.sop_instance_uid for one in portion} - failed.keys()
+    own = {one.sop_instance_uid for one in here} - elsewhere
+    own |= {one.sop_instance_uid for one in portion} - failed.keys()
     return {
         "study_instance_uid": study,
         "listed": len(comparison.listed),
-        "kept": len(kept & comparison.listed) if comparison.listed else len(kept),
+        "kept": len(own & comparison.listed) if comparison.listed else len(own),
         "bytes": sum(one.size for one in portion if one.sop_instance_uid not in failed),
         "remaining": len(due) - len(portion),
         "failed": failed,

@@ -94,6 +94,7 @@ GIVES_NOTHING = {
         (
             *("Registrations", "Register entry", "Publish", "Manifest on demand", "Publications"),
             *("Retry publication", "Withdraw publication", "Accept what is set aside", "Erase images"),
+            *("Studies of an archive", "Migrate a study"),
         ),
         OF_NODES,
     ),
