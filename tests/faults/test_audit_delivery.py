@@ -320,6 +320,15 @@ async def test_the_age_of_the_oldest_unsent_record_and_what_was_set_aside_are_kn
         await recorder.close()
 
 
+async def numbers_in(service) -> list[int]:
+    """The numbers of the records of a repository, in its order."""
+    found, before = [], 2**62
+    while page := await service.trail.search(Search(type="ITI-18", limit=500, before=before)):
+        found += [number(item.record.raw) for item in page]
+        before = page[-1].sequence
+    return found[::-1]
+
+
 class Killed:
     """An audit repository as a process of its own that can be killed and started again."""
 
@@ -364,18 +373,32 @@ async def test_an_audit_repository_that_is_killed_at_any_moment_loses_nothing(tm
         service = await build(settings)
         await service.start()
         try:
-
-            async def numbers():
-                found, before = [], 2**62
-                while page := await service.trail.search(Search(type="ITI-18", limit=500, before=before)):
-                    found += [number(item.record.raw) for item in page]
-                    before = page[-1].sequence
-                return found[::-1]
-
             async with asyncio.timeout(60):
-                while len(await numbers()) < count:  # noqa: ASYNC110
+                while len(await numbers_in(service)) < count:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
-            assert await numbers() == list(range(count))
+            assert await numbers_in(service) == list(range(count))
             assert (await verify(service.trail.database, service.trail.folder)).problems == []
+        finally:
+            await service.stop()
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1_800)
+async def test_an_hour_without_a_repository_at_fifty_events_a_second_loses_none_and_keeps_their_order(
+    tmp_path, long
+):
+    seconds, a_second = 3_600 if long else 18, 50
+    [port] = free_ports(1)
+    async with forwarding(tmp_path, port) as recorder:
+        for second in range(seconds):
+            await recorder.record(numbered(second * a_second, a_second))
+        service = await build(AuditRepositorySettings(data=tmp_path, port=0, syslog_port=port))
+        await service.start()
+        try:
+            async with asyncio.timeout(1_700):
+                while len(await numbers_in(service)) < seconds * a_second:  # noqa: ASYNC110
+                    await asyncio.sleep(5 if long else 0.2)
+            assert await numbers_in(service) == list(range(seconds * a_second))
+            assert aside(tmp_path) == []
         finally:
             await service.stop()

@@ -1,4 +1,4 @@
-"""An auditor and a patient without a mouse, in Chromium, in the pages of the trail.
+"""An auditor, an administrator and a patient without a mouse, in Chromium, in the pages of the trail.
 
 Every page is looked at wide and narrow, in the light and by night, and judged by axe.
 """
@@ -8,19 +8,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
-from audit_repository.app import build
-from audit_repository.settings import AuditRepositorySettings
-from shared.audit.events import AuditSource, Outcome, node_authentication_failure
-from shared.http.server import start_server
-from tests.peers.test_guided_pages import looked_at
+from audit_repository.domain.record import record_of
+from shared.audit import patterns
+from shared.audit.events import (
+    EMERGENCY_OVERRIDE_STARTED,
+    AuditSource,
+    Outcome,
+    node_authentication_failure,
+    user_authentication_failure,
+)
+from shared.audit.patterns import Side
+from shared.ebrim.model import Code
+from shared.security.caller import Node
 from tests.support import chromium
-from tests.support.audit import PATIENT, an_event
-from tests.support.chromium import Tab, browser
+from tests.support.audit import PATIENT, SOURCES, a_caller, an_event
+from tests.support.every_door import a_house, acquainted
+from tests.support.journeys import Journey, journey
 from tests.transactions.audit_repository.test_iti81 import AUDITOR, PATIENT_ROLE, trusting
 from tests.transactions.audit_repository.test_pages import recent, signed_in
 
@@ -30,30 +40,43 @@ pytestmark = [
     pytest.mark.skipif(chromium.program() is None, reason="Chromium is not here"),
 ]
 
+ADMINISTRATOR = Code("ADMIN", "2.999.40.1", "Administrator")
+
 
 @asynccontextmanager
 async def pages(folder: Path) -> AsyncIterator[str]:
-    """The address of an audit repository in which something happened."""
-    settings = AuditRepositorySettings(data=folder, port=0, syslog_port=0, **trusting())
-    service = await build(settings)
-    await service.start()
-    server = await start_server(service.asgi, settings, on_tls_failure=service.node_refused)
+    """The address of an audit repository in which something happened, with a registry beside it."""
+    house_of = acquainted()
+    house_of["audit_repository"] |= {"auditor_roles": (str(AUDITOR), str(ADMINISTRATOR))}
+    house_of["audit_repository"] |= {"patient_roles": (str(PATIENT_ROLE),)}
+    node = Node(address="192.0.2.17", subject="CN=n", fingerprint="ab" * 32)
+    emergency = patterns.break_glass(
+        Side.SERVER,
+        a_caller(),
+        Outcome.SUCCESS,
+        kind=EMERGENCY_OVERRIDE_STARTED,
+        policy_id="urn:oid:2.999.4711",
+        patient_id=PATIENT,
+        reason="unconscious, on call",
+    )
     refused = an_event(
         outcome=Outcome.SERIOUS_FAILURE, outcome_description="refused by consent: policy north-1 denies"
     )
-    stranger = node_authentication_failure("192.0.2.9", "unknown authority")
-    other = AuditSource(source_id="xdsi-other", hostname="h")
-    await service.trail.append(
-        [recent(), recent(source=other), recent(event=refused), recent(event=stranger)]
-    )
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        await server.stop(1.0)
-        await service.stop()
+    records = [
+        recent(),
+        recent(source=AuditSource(source_id="xdsi-other", hostname="h")),
+        recent(event=refused),
+        recent(event=node_authentication_failure("192.0.2.9", "unknown authority")),
+        recent(event=user_authentication_failure(claimed="", node=node, reason="the assertion is expired")),
+        recent(event=emergency),
+        record_of(b"<85>1 what is this", node=node, received=datetime.now(UTC), sources=SOURCES),
+    ]
+    async with a_house(folder, **house_of, assertion=trusting()["assertion"]) as house:
+        await house.services["audit repository"].trail.append(records)
+        yield house.url("audit repository")
 
 
-async def walked(folder: Path, base: str, walk: Callable[[Tab, str, Path], list[str]], **who) -> list[str]:
+async def walked(folder: Path, base: str, walk: Callable[[Journey], None], **who: Any) -> list[str]:
     """What is wrong, as whoever is signed in walks."""
     pictures = folder / "pictures"
     pictures.mkdir()
@@ -62,10 +85,9 @@ async def walked(folder: Path, base: str, walk: Callable[[Tab, str, Path], list[
         cookies = dict(http.cookies)
 
     def walking() -> list[str]:
-        with browser(folder / "profile") as tab:
-            for name, value in cookies.items():
-                tab.call("Network.setCookie", url=base, name=name, value=value)
-            return [*walk(tab, base, pictures), *tab.refusals]
+        with journey(base, pictures, cookies) as opened:
+            walk(opened)
+            return opened.wrong
 
     wrong = await asyncio.to_thread(walking)
     if chromium.axe_source() is None and not wrong:
@@ -73,50 +95,75 @@ async def walked(folder: Path, base: str, walk: Callable[[Tab, str, Path], list[
     return wrong
 
 
-def as_an_auditor(tab: Tab, base: str, pictures: Path) -> list[str]:
-    tab.open(f"{base}/trail")
-    wrong = looked_at(tab, "questions", pictures)
-    tab.tab_to("#patient")
-    tab.type("P0001")
-    tab.press("Enter")
-    tab.until("location.pathname.startsWith('/patients/')")
-    wrong += looked_at(tab, "patient", pictures)
-    tab.open(f"{base}/trail")
-    tab.tab_to("a[href='/records?question=refused']")
-    tab.press("Enter")
-    tab.until("document.body.innerText.includes('north-1')")
-    wrong += looked_at(tab, "refused", pictures)
-    tab.tab_to("td a[href^='/records/']")
-    tab.press("Enter")
-    tab.until("document.body.innerText.includes('AuditMessage')")
-    wrong += looked_at(tab, "record", pictures)
-    tab.open(f"{base}/trail")
-    tab.tab_to("a[href='/gaps']")
-    tab.press("Enter")
-    tab.until("location.pathname === '/gaps'")
-    wrong += looked_at(tab, "gaps", pictures)
-    tab.tab_to("form.who button")
-    tab.press("Enter")
-    tab.until("document.querySelector('input[type=file]')")
-    return [*wrong, *looked_at(tab, "sign-in", pictures)]
+def as_an_auditor(way: Journey) -> None:
+    way.open("/trail")
+    way.look("questions")
+    way.write("#patient", "P0001")
+    way.follow("form[action='/patients'] button", "P0001")
+    way.look("patient")
+    way.open("/trail")
+    way.follow("a[href='/records?question=refused']", "Who was refused")
+    way.page.get_by_text("north-1").first.wait_for()
+    way.look("refused")
+    way.follow("td a[href^='/records/']", "Record")
+    way.page.get_by_text("AuditMessage").first.wait_for()
+    way.look("record")
+    way.open("/trail")
+    way.follow("a[href='/emergencies']", "Who looked in an emergency")
+    way.look("emergencies")
+    way.write("textarea", "she was on call")
+    way.tab_to("form[action='/emergencies/sign-off'] button")
+    way.page.keyboard.press("Enter")
+    way.page.get_by_text("None waits for a review").wait_for()
+    way.page.get_by_text("she was on call, by o.lang").wait_for()
+    way.look("signed-off")
+    way.follow("nav a[href='/trail']", "What do you want to know?")
+    way.follow("a[href='/gaps']", "What is missing")
+    way.look("gaps")
+    way.tab_to("form.who button")
+    way.page.keyboard.press("Enter")
+    way.page.locator("input[type=file]").wait_for()
+    way.look("sign-in")
 
 
-def as_a_patient(tab: Tab, base: str, pictures: Path) -> list[str]:
-    tab.open(f"{base}/own")
-    tab.until("document.body.innerText.includes('u-778')")
-    wrong = looked_at(tab, "own", pictures)
-    tab.tab_to("a.brand")
-    tab.press("Enter")
-    tab.until("location.pathname === '/own'")
-    return wrong
+def as_an_administrator(way: Journey) -> None:
+    """Whose systems cannot talk, who cannot sign in, and what nobody can read."""
+    way.open("/")
+    for question, found in (
+        ("strangers", "unknown authority"),
+        ("logins", "the assertion is expired"),
+        ("unread", "could not be read"),
+        ("policies", "no such record"),
+        ("readers", "a.min"),
+    ):
+        way.follow(f"a[href='/records?question={question}']", "?")
+        way.page.get_by_text(found).first.wait_for()
+        way.look(question)
+        way.follow("nav a[href='/trail']", "What do you want to know?")
 
 
-async def test_an_auditor_finds_who_was_refused_by_keyboard_and_axe_finds_nothing(tmp_path: Path):
+def as_a_patient(way: Journey) -> None:
+    way.open("/own")
+    way.page.get_by_text("u-778").first.wait_for()
+    way.look("own")
+    way.tab_to("a.brand")
+    way.page.keyboard.press("Enter")
+    way.page.wait_for_url("**/own")
+
+
+async def test_an_auditor_finds_who_was_refused_and_signs_an_emergency_off_by_keyboard(tmp_path: Path):
     async with pages(tmp_path / "data") as base:
         assert await walked(tmp_path, base, as_an_auditor, name_id="o.lang", roles=(AUDITOR,)) == []
 
 
-async def test_a_patient_reads_the_own_log_by_keyboard_and_axe_finds_nothing(tmp_path: Path):
+async def test_an_administrator_finds_what_cannot_connect_sign_in_or_be_read_by_keyboard(tmp_path: Path):
+    async with pages(tmp_path / "data") as base:
+        assert (
+            await walked(tmp_path, base, as_an_administrator, name_id="a.min", roles=(ADMINISTRATOR,)) == []
+        )
+
+
+async def test_a_patient_reads_the_own_log_by_keyboard(tmp_path: Path):
     async with pages(tmp_path / "data") as base:
         who = {"name_id": "pat", "roles": (PATIENT_ROLE,), "resource_ids": (PATIENT,)}
         assert await walked(tmp_path, base, as_a_patient, **who) == []

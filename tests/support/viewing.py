@@ -75,13 +75,16 @@ class Window:
 
     def violations(self) -> list[str]:
         """What axe finds to be serious or worse."""
-        self.page.evaluate(AXE.read_text("utf-8"))
-        found = self.page.evaluate("axe.run()")["violations"]
-        return [
-            f"{one['id']}: {one['nodes'][0]['html']}"
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
+        return violations_of(self.page)
+
+
+def violations_of(page: Page) -> list[str]:
+    """What axe finds on a page to be serious or worse."""
+    page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    return [
+        f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")
+    ]
 
 
 def needs() -> str:

@@ -1,0 +1,86 @@
+"""People at the pages without a mouse: Chromium by Playwright, each page judged by axe, wide and narrow, in
+the light and by night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.support import chromium
+from tests.support.viewing import violations_of
+
+LOOKS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
+_MOST_KEYS = 80
+
+
+@dataclass
+class Journey:
+    """One person's way through the pages; `wrong` is what was found on it."""
+
+    page: Page
+    base: str
+    pictures: Path
+    wrong: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> None:
+        """Come to a page by its address."""
+        self.page.goto(self.base + path)
+
+    def tab_to(self, selector: str) -> None:
+        """Press Tab until the focus is there."""
+        for _ in range(_MOST_KEYS):
+            if self.page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"the keyboard does not reach {selector}")
+
+    def follow(self, selector: str, heading: str) -> None:
+        """Go to an element by Tab, press Enter, and see a page with this in its first heading."""
+        self.tab_to(selector)
+        self.page.keyboard.press("Enter")
+        self.page.locator("h1", has_text=heading).wait_for()
+
+    def write(self, selector: str, text: str) -> None:
+        """Go to a field by Tab and write."""
+        self.tab_to(selector)
+        self.page.keyboard.insert_text(text)
+
+    def look(self, name: str) -> None:
+        """Judge the page in every look, and keep how it looks."""
+        for width, dark in LOOKS:
+            self.page.set_viewport_size({"width": width, "height": 900})
+            self.page.emulate_media(color_scheme="dark" if dark else "light")
+            how = f"{name}-{width}-{'dark' if dark else 'light'}"
+            self.page.screenshot(path=self.pictures / f"{how}.png", full_page=True)
+            if self.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                self.wrong.append(f"{how} is wider than the window")
+            if chromium.axe_source() is not None:
+                self.wrong += [f"{how}: {one}" for one in violations_of(self.page)]
+
+
+@contextmanager
+def journey(base: str, pictures: Path, cookies: dict[str, str]) -> Iterator[Journey]:
+    """A browser that is signed in at `base` by its cookies; skipped where there is none."""
+    program = chromium.program()
+    if program is None:
+        pytest.skip("Chromium is not here")
+    kept: Sequence[Any] = [{"name": name, "value": value, "url": base} for name, value in cookies.items()]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        context.add_cookies(kept)
+        walked = Journey(context.new_page(), base, pictures)
+        # What the policy of the page refuses is told there.
+        walked.page.on(
+            "console", lambda said: walked.wrong.append(said.text) if said.type == "error" else None
+        )
+        try:
+            yield walked
+        finally:
+            browser.close()
