@@ -17,7 +17,7 @@ from conformance.recognition import HEAD, Kind, recognise
 from conformance.requirements import finding
 from conformance.rules import imaging_metadata, twins
 from conformance.rules.kos import Manifest, Reference
-from conformance.rules.metadata import RIM, identifier
+from conformance.rules.metadata.ebrim import RIM, identifier
 
 _ENTRY = f"{RIM}ExtrinsicObject"
 

@@ -16,7 +16,7 @@ from conformance.readers.xml import Element, place
 from conformance.requirements import finding
 from conformance.rules.kos import Manifest
 from conformance.rules.mado import MODALITY, children, concept
-from conformance.rules.metadata import (
+from conformance.rules.metadata.ebrim import (
     classifications,
     identifier,
     slot,

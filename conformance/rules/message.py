@@ -25,7 +25,8 @@ from conformance.rules import (
     retrieval,
     stored_query,
 )
-from conformance.rules.metadata import OBJECTS, RIM, Submission, Use
+from conformance.rules.metadata.ebrim import OBJECTS, RIM, Use
+from conformance.rules.metadata.submission import Submission
 from conformance.transactions import (
     HL7,
     LCM,

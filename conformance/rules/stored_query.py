@@ -11,7 +11,7 @@ from conformance import identifiers, schemes
 from conformance.findings import Finding
 from conformance.readers.xml import Element, place, text
 from conformance.requirements import finding
-from conformance.rules.metadata import RIM
+from conformance.rules.metadata.ebrim import RIM
 from conformance.stored_queries import IDS, MULTI_PATIENT, Parameter, parameters
 from conformance.transactions import QUERY, Transaction
 

@@ -23,7 +23,7 @@ BY_TRUST = {example.finds for example in signatures.examples()}
 
 def judged() -> set[str]:
     """The ids that stand in the code of the rules."""
-    modules = [ROOT / "conformance" / "validation.py", *(ROOT / "conformance" / "rules").glob("*.py")]
+    modules = [ROOT / "conformance" / "validation.py", *(ROOT / "conformance" / "rules").rglob("*.py")]
     readers = (ROOT / "conformance" / "readers").glob("*.py")
     return {id for path in (*modules, *readers) for id in _ID.findall(path.read_text("utf-8"))}
 
