@@ -7,7 +7,6 @@ import binascii
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,7 +14,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conformance.recognition import Kind
-from conformance.unit import Judged, Unit
+from conformance.trust import NoCertificates, certificates_of
+from conformance.unit import Judged, SentFile, Unit
 from conformance.validation import VALIDATORS
 from shared.http.problem import BadRequest, TooLarge, Unprocessable, WrongMediaType
 from shared.http.raw_asgi import BodyTooLarge, receive_body
@@ -54,15 +54,7 @@ class ValidationRequest(_Body):
 
     validationService: ValidationService = ValidationService()  # noqa: N815  # as EVS spells it
     objects: tuple[ValidationObject, ...] = Field(min_length=1, max_length=1)
-
-
-@dataclass(frozen=True, slots=True)
-class SentFile:
-    """A file as it arrives, and as which kind it is to be judged; None when it is to be recognised."""
-
-    name: str
-    kind: Kind | None
-    chunks: AsyncIterator[bytes]
+    trust: str = Field("", description="PEM of who may sign, or of their authorities; not a member of EVS")
 
 
 def kind_of(validator: str) -> Kind | None:
@@ -81,6 +73,30 @@ def kind_of(validator: str) -> Kind | None:
     raise Unprocessable(f"there is no validator of this name; name {', '.join(VALIDATORS)}, or none")
 
 
+def trust_of(pem: str) -> str:
+    """Whose key may sign, PEM; empty where nobody said it.
+
+    Raises
+    ------
+    Unprocessable
+        It holds a private key, or no certificate.
+    """
+    if "PRIVATE KEY" in pem:
+        raise Unprocessable(
+            "trust holds a private key, which nobody else should see; give certificates alone"
+        )
+    if not pem.strip():
+        return ""
+    try:
+        certificates_of(pem.encode())
+    except NoCertificates:
+        raise Unprocessable(
+            "trust holds no certificate; write PEM, from -----BEGIN CERTIFICATE----- to "
+            "-----END CERTIFICATE-----"
+        ) from None
+    return pem
+
+
 def displayed(name: str) -> str:
     """The name of a file as reports show it: without folders, control characters, and of bounded length."""
     last = name.replace("\\", "/").rpartition("/")[2]
@@ -88,17 +104,16 @@ def displayed(name: str) -> str:
 
 
 async def decode_file(request: HttpRequest) -> SentFile:
-    """Read what is to be judged, and by which validator: `?validator=`, `?name=` beside a file."""
+    """Read what is to be judged, and how: `?validator=`, `?trust=`, `?name=` beside a file."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in _OF_FORMS:
         raise WrongMediaType("send the file as application/octet-stream, or as the type that it is of")
     if media_type == JSON and "validator" not in request.query:
         return await _of_json(request)
-    (validator,), (name,) = (
-        request.query.get("validator", [""])[:1],
-        request.query.get("name", ["object"])[:1],
+    validator, trust, name = (request.query.get(one, [""])[0] for one in ("validator", "trust", "name"))
+    return SentFile(
+        name=displayed(name), kind=kind_of(validator), trust=trust_of(trust), chunks=request.chunks()
     )
-    return SentFile(displayed(name), kind_of(validator), request.chunks())
 
 
 async def _of_json(request: HttpRequest) -> SentFile:
@@ -111,7 +126,7 @@ async def _of_json(request: HttpRequest) -> SentFile:
     except (ValueError, RecursionError):
         raise BadRequest("the body is no JSON; correct it, or send a file by another Content-Type") from None
     if not (isinstance(message, dict) and "objects" in message):
-        return SentFile("object", None, _piece(octets))
+        return SentFile(name="object", kind=None, trust="", chunks=_piece(octets))
     try:
         of_evs = ValidationRequest.model_validate(message)
         content = b64decode(of_evs.objects[0].content, validate=True)
@@ -121,7 +136,8 @@ async def _of_json(request: HttpRequest) -> SentFile:
     except (binascii.Error, ValueError):
         raise BadRequest("objects.0.content is no base64") from None
     name = displayed(of_evs.objects[0].originalFileName)
-    return SentFile(name, kind_of(of_evs.validationService.validator), _piece(content))
+    kind = kind_of(of_evs.validationService.validator)
+    return SentFile(name=name, kind=kind, trust=trust_of(of_evs.trust), chunks=_piece(content))
 
 
 async def _piece(octets: bytes) -> AsyncIterator[bytes]:
@@ -139,7 +155,7 @@ async def decode_nothing(_: HttpRequest) -> None:
 
 async def validation(unit: Unit, file: SentFile) -> Judged:
     """Judge a file, and keep the report."""
-    return await unit.parts.judge(unit.caller, file.chunks, file.name, file.kind)
+    return await unit.parts.judge(unit.caller, file)
 
 
 async def report(unit: Unit, id: str) -> Judged:

@@ -34,12 +34,12 @@ class Conformance:
         self.parts = Parts(settings)
         self._trials = Trials(settings)
         self._settings = settings
-        self._recorder = recorder
+        self.recorder = recorder
         self._forwarder = Forwarder(settings, recorder)
         self.asgi = as_site(self._application(Authenticator(settings)), settings.service)
 
     def _application(self, authenticator: Authenticator) -> App:
-        settings, recorder = self._settings, self._recorder
+        settings, recorder = self._settings, self.recorder
         metrics = Metrics(settings.service)
         health = health_routes(
             {"audit": recorder.check},
@@ -74,19 +74,19 @@ class Conformance:
     async def start(self) -> None:
         """Begin; what a crash left of files that were judged is removed."""
         await asyncio.to_thread(_empty, self.parts)
-        await self._recorder.started()
+        await self.recorder.started()
         await self._forwarder.start()
 
     async def stop(self) -> None:
         """End; events that were not sent wait on disk for the next start."""
         await self._trials.stop()
-        await self._recorder.stopped()
+        await self.recorder.stopped()
         await self._forwarder.stop()
-        await self._recorder.close()
+        await self.recorder.close()
 
     async def node_refused(self, address: str, reason: str) -> None:
         """Record, or count, that a node did not authenticate (ITI-19)."""
-        await self._recorder.refusals.node(address, reason)
+        await self.recorder.refusals.node(address, reason)
 
 
 def _empty(parts: Parts) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, Self
 
 #: Characters of a value that a finding shows; the place says where the rest is.
 MOST_SHOWN: Final = 120
@@ -73,6 +73,14 @@ class Report:
     def count(self, severity: Severity) -> int:
         """How many findings weigh so much."""
         return sum(finding.severity is severity for finding in self.findings)
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any]) -> Self:
+        """The report that `as_json` wrote."""
+        findings = tuple(
+            Finding(**{**one, "severity": Severity(one["severity"])}) for one in written["findings"]
+        )
+        return cls(written["source"], written["kind"], written["title"], findings)
 
     def as_json(self) -> Mapping[str, object]:
         """The report for programs."""

@@ -7,9 +7,23 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-from cryptography.x509 import Certificate
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+
+from shared.attempts import attempted_without_panic
 
 _TRUST: Final[ContextVar[tuple[Certificate, ...]]] = ContextVar("trust", default=())
+
+
+class NoCertificates(ValueError):
+    """Where certificates are due there are none that can be read."""
+
+
+def certificates_of(pem: bytes) -> tuple[Certificate, ...]:
+    """Every certificate of some PEM; raises `NoCertificates`."""
+    certificates = attempted_without_panic(lambda: load_pem_x509_certificates(pem))
+    if isinstance(certificates, Exception):
+        raise NoCertificates("no certificates can be read there")
+    return tuple(certificates)
 
 
 @contextmanager

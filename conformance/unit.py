@@ -24,6 +24,20 @@ _PATIENCE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SentFile:
+    """A file as it arrives, and what is said about it.
+
+    `name` says to people what it is called; `kind` is as what it is to be judged, None when it is to be
+    recognised; `trust` are the certificates, PEM, of who may sign, empty where nobody said it.
+    """
+
+    name: str
+    kind: Kind | None
+    trust: str
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """A report, and the id under which it is kept."""
 
@@ -40,10 +54,8 @@ class Parts:
         self._shelf = Shelf(settings.folder / "reports", settings.max_reports)
         self._gate = Gate(settings.judgements + 1)
 
-    async def judge(
-        self, caller: Caller, chunks: AsyncIterator[bytes], name: str, kind: Kind | None
-    ) -> Judged:
-        """Judge a file as it arrives, and keep the report; without `kind` it is recognised.
+    async def judge(self, caller: Caller, file: SentFile) -> Judged:
+        """Judge a file, and keep the report.
 
         Raises
         ------
@@ -55,9 +67,14 @@ class Parts:
         try:
             async with self._gate.waited_for(caller.node.peer, seconds=_PATIENCE_SECONDS):
                 with self._file() as path:
-                    await self._receive(chunks, path)
-                    seconds = self.settings.judgement_seconds
-                    report = await report_of(path, name, kind, seconds=seconds)
+                    await self._receive(file.chunks, path)
+                    report = await report_of(
+                        path,
+                        file.name,
+                        file.kind,
+                        trust=file.trust,
+                        seconds=self.settings.judgement_seconds,
+                    )
         except ServerBusy:
             raise Unavailable("too many files are judged now; try again in a moment") from None
         return Judged(id=await asyncio.to_thread(self._shelf.put, report), report=report)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography.x509 import Certificate, load_pem_x509_certificates
+from cryptography.x509 import Certificate
 
 from conformance.findings import Finding, Report, Severity
 from conformance.reports.findings import findings_page
-from conformance.trust import trusting
+from conformance.trust import NoCertificates, certificates_of, trusting
 from conformance.validation import validate, validate_endpoint, validate_together
 from xdsi.failures import WrongUsage
 from xdsi.options import AsJson
@@ -72,10 +72,10 @@ def _reports(files: list[str]) -> Iterator[Report]:
         yield together
 
 
-def _certificates(path: Path) -> list[Certificate]:
+def _certificates(path: Path) -> tuple[Certificate, ...]:
     try:
-        return load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError):
+        return certificates_of(path.read_bytes())
+    except (OSError, NoCertificates):
         raise WrongUsage(f"--trust {path}: no certificates can be read there; name a file of PEM") from None
 
 

@@ -7,19 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 
 from conformance.pages.page import PageUnit, test_served
 from conformance.settings import ConformanceSettings
 from conformance.trials.guide import GUIDES, Guide, guide_of
-from conformance.trials.order import OrderRefused, TargetDoor, ordered, peers_host
+from conformance.trials.order import ENDPOINTS, OrderRefused, TargetDoor, ordered, peers_host
+from shared.audit import patterns
+from shared.audit.events import AuditEvent, Outcome
 from shared.http.problem import NotFound
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.forms import FormBody, FormFields, SentForm, of_our_pages
 from shared.pages.page import Page, encode_page, see
 from shared.rest.message import HttpRequest, HttpResponse
+from shared.security.caller import Caller
 
+#: Where trials are.
+TRIALS: Final = "/trials"
 _LONG, _SHORT = 128 * 1024, 500
 
 
@@ -90,21 +96,50 @@ async def guide(unit: PageUnit, link: GuideLink) -> Page:
     return await _form(unit, link.browser, chosen, {**values, **dict.fromkeys(chosen.options, "yes")}, {})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunTrial:
+    """A trial that begins: its page, and the addresses that this service connects to or listens at."""
+
+    path: str
+    addresses: tuple[str, ...]
+
+
 @of_our_pages
-async def begin(unit: PageUnit, form: SentForm[TrialForm]) -> Page | str:
+async def begin(unit: PageUnit, form: SentForm[TrialForm]) -> Page | BegunTrial:
     """Begin a trial, and lead to it; what is wrong in a box is told there."""
     chosen, values = _guide(form.fields.actor), form.fields.values()
     try:
         order = ordered(chosen, values, unit.parts.bench.settings)
     except OrderRefused as refused:
         return await _form(unit, form.browser, chosen, values, refused.wrong)
-    return f"/trials/{await unit.parts.trials.begin(order)}"
+    id = await unit.parts.trials.begin(order)
+    return BegunTrial(path=f"{TRIALS}/{id}", addresses=order.addresses)
 
 
-def encode_begun(answer: Page | str) -> HttpResponse:
+def audit_begun(
+    form: SentForm[TrialForm], answer: Page | BegunTrial | None, caller: Caller, outcome: Outcome
+) -> tuple[AuditEvent, ...]:
+    """Describe who has which system tested, and who wanted to."""
+    actor = form.fields.actor
+    if isinstance(answer, BegunTrial):
+        description = f"test of {actor} at {answer.path}"
+        return (patterns.system_tested(caller, outcome, addresses=answer.addresses, description=description),)
+    values = form.fields.values()
+    written = [values[name] for name in sorted(ENDPOINTS) if values.get(name)]
+    return (
+        patterns.system_tested(
+            caller,
+            Outcome.SERIOUS_FAILURE,
+            addresses=written or [TRIALS],
+            description=f"no test of {actor or 'any actor'} was begun",
+        ),
+    )
+
+
+def encode_begun(answer: Page | BegunTrial) -> HttpResponse:
     """The trial, or the form again."""
-    if isinstance(answer, str):
-        return see(answer)
+    if isinstance(answer, BegunTrial):
+        return see(answer.path)
     page = encode_page(answer)
     return HttpResponse(
         status=HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -165,9 +200,10 @@ SERVED = (
     test_served(name="Guide", routes=("GET /guides/{actor}",), decode=decode_link, handle=guide),
     test_served(
         name="Begin test",
-        routes=("POST /trials",),
+        routes=(f"POST {TRIALS}",),
         decode=FormBody(TrialForm),
         handle=begin,
+        audit=audit_begun,
         encode=encode_begun,
     ),
 )

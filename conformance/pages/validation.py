@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -10,15 +11,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from conformance.api import displayed, kind_of
+from conformance.api import displayed, kind_of, trust_of
+from conformance.findings import Report
 from conformance.pages.page import PageUnit, page_served
+from conformance.reports.findings import findings_page
+from conformance.unit import SentFile
 from conformance.validation import VALIDATORS
 from shared.http.problem import BadRequest, TooLarge
 from shared.http.raw_asgi import ClientGone
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.forms import MULTIPART, FormFields, SentForm, from_our_origin
-from shared.pages.page import Page, see
-from shared.rest.message import HttpRequest
+from shared.pages.page import HTML, Page, see
+from shared.rest.message import HttpRequest, HttpResponse
 
 _PIECE = 256 * 1024
 #: Bytes of a form beside its file.
@@ -67,15 +71,18 @@ async def judge(unit: PageUnit, request: HttpRequest) -> str:
     )
     try:
         async with form as fields:
-            token, file = fields.get("token"), fields.get("file")
-            of_form = FormFields(token=token if isinstance(token, str) else "")
+            file = fields.get("file")
+            of_form = FormFields(token=_text(fields.get("token")))
             unit.parts.forms.check(SentForm(browser=Browser.of(request), fields=of_form))
             if not isinstance(file, UploadFile) or not file.filename:
                 raise BadRequest("no file was chosen; choose one, or drop it on the field")
-            validator = fields.get("validator")
-            kind = kind_of(validator if isinstance(validator, str) else "")
-            name = displayed(file.filename)
-            judged = await unit.parts.bench.judge(unit.caller, _pieces(file), name, kind)
+            sent = SentFile(
+                name=displayed(file.filename),
+                kind=kind_of(_text(fields.get("validator"))),
+                trust=trust_of(_text(fields.get("trust"))),
+                chunks=_pieces(file),
+            )
+            judged = await unit.parts.bench.judge(unit.caller, sent)
     except HTTPException:  # what Starlette makes of a form that is broken or beyond the limits
         raise BadRequest("the form cannot be read") from None
     return f"/reports/{judged.id}"
@@ -96,6 +103,22 @@ async def report(unit: PageUnit, link: ReportLink) -> Page:
         report=judged.report,
         counts=[one for one in counts if one[1]],
     )
+
+
+async def report_file(unit: PageUnit, link: ReportLink) -> str:
+    """Give a report as one HTML file, to hand on."""
+    judged = await unit.parts.bench.report(link.report)
+    return await asyncio.to_thread(findings_page, [Report.of(judged.report)])
+
+
+def encode_file(html: str) -> HttpResponse:
+    """The file, to be kept and not shown: it has a style of its own, which pages here may not."""
+    headers = {"content-disposition": 'attachment; filename="report.html"'}
+    return HttpResponse(media_type=HTML, headers=headers, pieces=(html.encode(),))
+
+
+def _text(field: UploadFile | str | None) -> str:
+    return field if isinstance(field, str) else ""
 
 
 def _most(unit: PageUnit) -> str:
@@ -128,4 +151,11 @@ SERVED = (
     page_served(name="File to judge", routes=("GET /",), decode=decode_browser, handle=home),
     page_served(name="Judge file", routes=("POST /judge",), decode=decode_form, handle=judge, encode=see),
     page_served(name="Report", routes=("GET /reports/{report}",), decode=decode_link, handle=report),
+    page_served(
+        name="Report as a file",
+        routes=("GET /reports/{report}/report.html",),
+        decode=decode_link,
+        handle=report_file,
+        encode=encode_file,
+    ),
 )

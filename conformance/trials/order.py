@@ -53,6 +53,11 @@ class Order(BaseModel):
     peers_syslog: str = ""
     peers_trust: Path | None = None
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Of the system that is tested; of a consumer at which a person acts, where it asks our peers."""
+        return tuple(one if one != PERSON else self.peers for one in self.endpoints.values())
+
 
 class OrderRefused(Exception):
     """What is written into boxes is not what can be there; `wrong` are the words for each, by its name."""

@@ -59,6 +59,7 @@ USER_ATTRIBUTES_CHANGED = Coded("110137", "DCM", "User Security Attributes Chang
 NODE_AUTHENTICATION = Coded("110126", "DCM", "Node Authentication")
 EMERGENCY_OVERRIDE_STARTED = Coded("110127", "DCM", "Emergency Override Started")
 EMERGENCY_OVERRIDE_STOPPED = Coded("110138", "DCM", "Emergency Override Stopped")
+USE_OF_RESTRICTED_FUNCTION = Coded("110132", "DCM", "Use of Restricted Function")
 AUDIT_RECORDING_STOPPED = Coded("110133", "DCM", "Audit Recording Stopped")
 
 SECURITY_CONFIGURATION = Coded("110129", "DCM", "Security Configuration")

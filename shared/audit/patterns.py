@@ -36,6 +36,7 @@ from shared.audit.events import (
     SERIES_INSTANCE_UID,
     STUDY_DELETED,
     URI,
+    USE_OF_RESTRICTED_FUNCTION,
     USER_ATTRIBUTES_CHANGED,
     USER_IDENTIFIER,
     AuditEvent,
@@ -621,6 +622,22 @@ def user_changed(caller: Caller, outcome: Outcome, *, name: str, change: str) ->
     )
 
 
+def system_tested(
+    caller: Caller, outcome: Outcome, *, addresses: Iterable[str], description: str
+) -> AuditEvent:
+    """Somebody had a system tested, or was not let: this service connects to its `addresses`, which few may
+    have it do (DICOM PS3.15 A.5.3.11)."""
+    return AuditEvent(
+        event_id=SECURITY_ALERT,
+        action="E",
+        outcome=outcome,
+        event_types=(USE_OF_RESTRICTED_FUNCTION,),
+        participants=http_push_participants(caller, server=True),
+        objects=tuple(_subject(address, description) for address in addresses),
+        purposes=purposes(caller.user),
+    )
+
+
 def break_glass(
     side: Side,
     caller: Caller,
@@ -651,21 +668,24 @@ def _alert(
     object_id: str,
     description: str,
 ) -> AuditEvent:
-    subject = ParticipantObject(
-        object_id=object_id,
-        id_type=URI,
-        type_code=2,
-        role=13,
-        details=((ALERT_DESCRIPTION, description.encode()),),
-    )
     return AuditEvent(
         event_id=SECURITY_ALERT,
         action="E",
         outcome=outcome,
         event_types=(kind,),
         participants=http_push_participants(caller, server=side is Side.SERVER),
-        objects=(*_patient(patient_id), subject),
+        objects=(*_patient(patient_id), _subject(object_id, description)),
         purposes=purposes(caller.user),
+    )
+
+
+def _subject(object_id: str, description: str) -> ParticipantObject:
+    return ParticipantObject(
+        object_id=object_id,
+        id_type=URI,
+        type_code=2,
+        role=13,
+        details=((ALERT_DESCRIPTION, description.encode()),),
     )
 
 

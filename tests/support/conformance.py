@@ -40,6 +40,10 @@ class Served:
         """Open a page."""
         return await self.http.get(f"{self.base}{path}")
 
+    async def records(self) -> list[bytes]:
+        """What waits to be sent to the audit repository."""
+        return [event for _, event in await self.service.recorder.spool.reader("test").next(100)]
+
     async def token(self) -> str:
         """The token of the forms in this browser."""
         page = await self.page()

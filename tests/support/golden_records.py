@@ -19,6 +19,7 @@ from audit_repository.domain.parameters import Asked
 from audit_repository.transactions import SERVED_REST as TRAIL_REST
 from audit_repository.transactions.holds import HoldRequest, ReleaseRequest
 from audit_repository.transactions.iti81 import Retrieval
+from conformance.pages import guides
 from consumer.domain.study import RequestedInstance
 from consumer.transactions import access
 from consumer.transactions import iti18 as consumer_iti18
@@ -88,6 +89,8 @@ from shared.messages.on_demand import MadeManifest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.messages.rad75 import RAD75
 from shared.messages.rad107 import EVENT_TYPE
+from shared.pages.browser import Browser
+from shared.pages.forms import SentForm
 from shared.rest.served import ServedRest, unrecorded
 from shared.security.caller import Caller
 from shared.soap.served import Served
@@ -643,6 +646,16 @@ def _audit_repository() -> dict[str, Described]:
     }
 
 
+def _conformance() -> dict[str, Described]:
+    written = guides.TrialForm(actor="gateway", initiating="https://gateway.test.example/xca", home=HOME)
+    form = SentForm(browser=Browser(number="1", is_new=False, over_tls=False, site="conformance"), fields=written)
+    begun = guides.BegunTrial(path="/trials/1", addresses=(written.initiating, "192.0.2.9:2575"))
+    return {
+        "conformance test begun": lambda: guides.audit_begun(form, begun, BY_NODE, OK),
+        "conformance test not begun": lambda: guides.audit_begun(form, None, BY_NODE, FAILED),
+    }
+
+
 def records() -> dict[str, Described]:
     """What is recorded, by the name of its file: the service, and the transaction that it serves or asks."""
     return {
@@ -652,6 +665,7 @@ def records() -> dict[str, Described]:
         **_consumer(),
         **_gateway(),
         **_audit_repository(),
+        **_conformance(),
     }
 
 

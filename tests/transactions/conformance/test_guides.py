@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from html import unescape
 from pathlib import Path
@@ -15,10 +16,12 @@ import httpx2
 import pytest
 from lxml import etree
 
+from conformance.findings import Severity
 from conformance.simulators.scripts import RIGHT, Cast
 from conformance.simulators.server import http_simulator
 from conformance.simulators.world import World
 from conformance.trials.guide import GUIDES
+from conformance.validation import judge
 from tests.support.conformance import Served, conformance_served
 
 HOME = "urn:oid:2.999.72"
@@ -104,6 +107,35 @@ async def test_a_gateway_is_tested_and_its_reports_are_handed_in(served: Served)
     assert address in html.text
     assert len(etree.fromstring(xml.content).findall(".//testcase")) == len(steps)
     assert [one["id"] for one in json.loads(data.content)["verdicts"]] == [one["id"] for one in steps]
+
+
+async def test_who_has_which_system_tested_is_recorded_once(served: Served):
+    before = len(await served.records())
+    path = await trial(served, "registry", registry="http://127.0.0.1:9/xds", domain="2.999.1")
+    await at_end(served, path)
+
+    (record,) = (await served.records())[before:]
+    assert b'csd-code="110132"' in record
+    assert b'EventOutcomeIndicator="0"' in record
+    assert b'ParticipantObjectID="http://127.0.0.1:9/xds"' in record
+    assert b64encode(f"test of registry at {path}".encode()) in record
+    assert not [one for one in judge(record, "record").findings if one.severity is Severity.ERROR]
+
+
+async def test_who_wanted_to_have_a_system_tested_that_may_not_be_is_recorded(served: Served):
+    before = len(await served.records())
+    await begun(served, "registry", registry="http://192.0.2.7/xds", domain="2.999.1")
+
+    (record,) = (await served.records())[before:]
+    assert b'EventOutcomeIndicator="8"' in record
+    assert b'ParticipantObjectID="http://192.0.2.7/xds"' in record
+
+
+async def test_a_consumer_at_which_a_person_acts_is_recorded_by_where_it_asks(served: Served):
+    await tried_in_vain(served)
+
+    port = served.service.parts.settings.peers_port
+    assert f'ParticipantObjectID="127.0.0.1:{port}"'.encode() in (await served.records())[-1]
 
 
 async def test_a_wrong_address_is_told_in_words_and_nothing_else_is_asked(served: Served):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from conformance.corpus import metadata
+from conformance.corpus import metadata, signatures
 from conformance.recognition import Kind
 from conformance.validation import JUDGES, VALIDATORS
 from tests.support.conformance import Served, conformance_served
@@ -140,6 +143,64 @@ async def test_a_person_chooses_a_file_and_sees_what_is_wrong_where_by_which_cla
     ):
         assert told in page
     assert "<b>set" not in page
+
+
+def pem() -> str:
+    return b"".join(one.public_bytes(Encoding.PEM) for one in signatures.trust()).decode()
+
+
+def signed_by(signer: int) -> bytes:
+    return signatures.signed_assertion(signatures.signers()[signer]).encode()
+
+
+@pytest.mark.parametrize(("signer", "wrong"), [(0, set()), (2, {"XUA-027"})], ids=["trusted", "a stranger"])
+async def test_who_may_sign_is_told_beside_a_file_within_json_and_on_the_page(
+    served: Served, signer: int, wrong: set[str]
+):
+    file = signed_by(signer)
+    beside = await served.post(file, f"?{urlencode({'trust': pem()})}")
+    within = await served.http.post(
+        f"{served.base}/rest/validations",
+        json={"objects": [{"content": b64encode(file).decode()}], "trust": pem()},
+    )
+    page = await served.posted(
+        data={"token": await served.token(), "trust": pem()}, files={"file": ("a.xml", file)}
+    )
+    at_browser = await served.page(f"/rest/validations/{page.headers['location'].split('/')[-1]}/report")
+
+    for answer in (beside, within, at_browser):
+        assert ids(answer.json()) == wrong
+    assert not ids((await served.post(signed_by(2))).json())
+
+
+@pytest.mark.parametrize(
+    ("trust", "told"),
+    [("x", "no certificate"), ("-----BEGIN PRIVATE KEY-----", "private key")],
+)
+async def test_who_may_sign_is_refused_where_it_is_no_certificate(served: Served, trust: str, told: str):
+    beside = await served.post(GOOD, f"?trust={trust}")
+    page = await served.posted(
+        data={"token": await served.token(), "trust": trust}, files={"file": ("a.xml", GOOD)}
+    )
+
+    assert (beside.status_code, page.status_code) == (422, 422)
+    assert told in beside.json()["detail"]
+    assert told in page.text
+    assert not list((served.folder / "uploads").iterdir())
+
+
+async def test_a_report_is_taken_as_one_file_that_needs_nothing_else(served: Served):
+    answer = await served.post(BROKEN, "?name=<b>set.xml")
+    page = await served.page(answer.headers["x-validation-report-redirect"])
+    (path,) = re.findall(r'href="(/reports/[^"]+/report\.html)" download', page.text)
+    file = await served.page(path)
+
+    assert file.headers["content-disposition"] == 'attachment; filename="report.html"'
+    assert "XDS-META-043" in file.text
+    assert "languageCode is absent" in file.text
+    assert "&lt;b&gt;set.xml: <span" in file.text
+    assert not re.search(r"<script|<link|src=|href=.?http", file.text)
+    assert (await served.page(path.replace(answer.json()["id"], "A" * 22))).status_code == 404
 
 
 async def test_a_form_without_its_token_or_without_a_file_is_told_so(served: Served):

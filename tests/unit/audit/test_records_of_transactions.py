@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from audit_repository.transactions import SERVED_REST as TRAIL_REST
+from conformance.pages import SERVED_REST as CONFORMANCE_REST
 from gateway.transactions import SERVED as GATEWAY
 from imaging_source.transactions import SERVED as SOURCE
 from imaging_source.transactions import SERVED_REST as SOURCE_REST
@@ -22,7 +23,7 @@ SOAP = {
     "imaging source": SOURCE,
     "gateway": GATEWAY,
 }
-REST = (*REGISTRY_REST, *REPOSITORY_REST, *SOURCE_REST, *TRAIL_REST)
+REST = (*REGISTRY_REST, *REPOSITORY_REST, *SOURCE_REST, *TRAIL_REST, *CONFORMANCE_REST)
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -54,6 +55,7 @@ def test_every_rest_transaction_that_records_has_a_record(served):
         "Access Consent": "registry consent not set",
         "Break glass": "registry glass not broken",
         "Sign off break": "registry break not signed off",
+        "Begin test": "conformance test begun",
     }
     named = titles.get(served.name) or served.number or f"audit repository {served.name}"
     assert any(named in name for name in RECORDS)
