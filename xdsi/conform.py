@@ -14,6 +14,8 @@ import typer
 
 from conformance.plans.assertions import Provider
 from conformance.plans.catalogue import PACKS, probes
+from conformance.plans.dimse import EntityAddress
+from conformance.plans.images import the_study
 from conformance.plans.probe import Probe, Verdict
 from conformance.plans.run import Run, chosen, run
 from conformance.plans.stand import Target
@@ -42,6 +44,18 @@ def command(
     home: Annotated[str, typer.Option(help="homeCommunityId of the system (urn:oid:…).")] = "",
     repository: Annotated[str, typer.Option(help="repositoryUniqueId of the repository.")] = "",
     retrieve_location: Annotated[str, typer.Option(help="Retrieve Location UID of the imaging source.")] = "",
+    entity: Annotated[
+        str, typer.Option(help="TITLE@host:port of our own application entity, as the system knows it.")
+    ] = "",
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the images that probes ask for as files below this folder, and ask nothing."
+        ),
+    ] = None,
+    study_is_there: Annotated[
+        bool, typer.Option("--study-is-there", help="They were brought into the system: store none.")
+    ] = False,
     without: Annotated[
         list[str], typer.Option(help="Option that the system does not claim; may be repeated.")
     ] = [],
@@ -88,6 +102,9 @@ def command(
         for probe in selected:
             typer.echo(f"{probe.id:<13}  {probe.actor:<15}  {probe.purpose}  [{probe.clause}]")
         return
+    if study:
+        _write_study(study)
+        return
     earlier = _read(before) if before else None
     with ExitStack() as at_end:
         place = folder or _passing_folder(at_end)
@@ -105,6 +122,8 @@ def command(
                     retrieve_location_uid=retrieve_location,
                     tls=client_context(certificate, key, trust) if certificate or trust else None,
                     assertion=assertion.read_text("utf-8").strip() if assertion else "",
+                    entity=_entity(entity),
+                    study_is_there=study_is_there,
                     peers=_peers(peers),
                     peers_syslog=peers_syslog,
                     provider=_provider(
@@ -167,6 +186,26 @@ def _read(path: Path) -> dict[str, Any]:
     return earlier
 
 
+def _write_study(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(the_study().files, 1):
+        (folder / f"{number}.dcm").write_bytes(image.octets)
+    typer.echo(f"{number} files are in {folder}; bring them into the system, then ask with --study-is-there")
+
+
+def _entity(text: str) -> str:
+    if text:
+        _entity_address("--entity", text)
+    return text
+
+
+def _entity_address(option: str, text: str) -> None:
+    try:
+        EntityAddress.of(text)
+    except ValueError as error:
+        raise WrongUsage(f"{option} {text}: {error}") from None
+
+
 def _peers(address: str) -> str:
     host, _, port = address.rpartition(":")
     if address and not (is_loopback(host) and port.isdigit()):
@@ -191,6 +230,8 @@ def _endpoints(target: list[str]) -> dict[str, str]:
         actor, equals, url = text.partition("=")
         if not (actor and equals and url):
             raise WrongUsage(f"--target {text}: write ACTOR=URL, as registry=https://host:8010/xds/registry")
+        if actor == "dimse":
+            _entity_address("--target dimse=", url)
         endpoints[actor] = url
     if not endpoints:
         raise WrongUsage("nothing to judge: name it with --target ACTOR=URL, or take --self")

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from conformance.plans.assertions import Provider
 from conformance.plans.stand import Target
 from conformance.simulators.documents import SimulatedImagingSource, SimulatedRepository
 from conformance.simulators.registry import SimulatedRegistry
 from imaging_source.settings import ImagingSourceSettings
+from imaging_source.settings.entities import DimseService
 from repository.settings import RepositorySettings
 from xdsi.certificates import Community, create_community
 from xdsi.community import processes, start_all, stop_all
@@ -24,16 +25,28 @@ HOME = "urn:oid:2.999.71"
 #: What our services do not claim (docs/conformance-statement.md).
 WITHOUT = frozenset({"User Required", "Patient Check"})
 
+#: The application entity that the probes are, and what it may do.
+_ENTITY: Final = "PROBE"
+_MAY: Final = {
+    "services": [str(one) for one in DimseService],
+    "destinations": [_ENTITY],
+}
+
 
 @contextmanager
 def own_system(folder: Path) -> Iterator[Target]:
     """The services, running until the end of the context."""
-    port, consumer, peers, syslog = free_ports(4)
+    port, consumer, peers, syslog, entity = free_ports(5)
     users = create_community(folder / "users", "Users")
     changes = {
         "home_community_id": HOME,
         "gateway": {"port": port},
         "assertion": {"issuers": {users.issuer: str(users.provider.certificate)}},
+        "imaging_source": {
+            "application_entities": {_ENTITY: {**_MAY, "host": "127.0.0.1", "port": entity}},
+            "commitment_grace_seconds": 0,
+            "publishing": {"form": "mado"},
+        },
     }
     stage = Stage(folder, tls=False, changes=changes)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
@@ -49,9 +62,15 @@ def own_system(folder: Path) -> Iterator[Target]:
         target = _target(stage, f"http://127.0.0.1:{port}", users)
         yield replace(
             target,
-            endpoints={**target.endpoints, "consumer": f"http://127.0.0.1:{consumer}"},
+            endpoints={
+                **target.endpoints,
+                "consumer": f"http://127.0.0.1:{consumer}",
+                "front": f"http://127.0.0.1:{consumer}/dicomweb",
+                "pages": f"http://127.0.0.1:{consumer}",
+            },
             peers=f"127.0.0.1:{peers}",
             peers_syslog=str(syslog),
+            entity=f"{_ENTITY}@127.0.0.1:{entity}",
         )
     finally:
         stop_all(others)
@@ -82,6 +101,8 @@ def _target(stage: Stage, gateway: str, users: Community) -> Target:
             "source": stage.url("source", "/xds/imaging-source"),
             "dicomweb": stage.url("source", "/dicomweb"),
             "wado": stage.url("source", "/wado"),
+            "publisher": stage.url("source"),
+            "dimse": f"{source.ae_title}@127.0.0.1:{stage.ports['dimse']}",
             "feed": f"127.0.0.1:{stage.ports['feed']}",
             "audit": f"127.0.0.1:{stage.ports['syslog']}",
             "trail": stage.url("audit"),

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from conformance.plans import audit_repository, gateway, repository
-from conformance.plans.consumer import retrieving
-from conformance.plans.imaging_source import qido_rs, retrieve, stow_rs, wado_rs, wado_uri
+from conformance.plans.consumer import front, pages, retrieving
+from conformance.plans.imaging_source import (
+    commitment,
+    manifest,
+    moving,
+    qido_rs,
+    query,
+    retrieve,
+    storage,
+    stow_rs,
+    wado_rs,
+    wado_uri,
+    web_commitment,
+)
 from conformance.plans.probe import Plan, Probe
 from conformance.plans.registry import (
     identity_feed,
@@ -31,10 +43,18 @@ PLANS: tuple[Plan, ...] = (
     qido_rs.PLAN,
     stow_rs.PLAN,
     wado_uri.PLAN,
+    storage.PLAN,
+    query.PLAN,
+    moving.PLAN,
+    commitment.PLAN,
+    web_commitment.PLAN,
+    manifest.PLAN,
     gateway.PLAN,
     audit_repository.PLAN,
     provider.PLAN,
     retrieving.PLAN,
+    front.PLAN,
+    pages.PLAN,
 )
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
+from typing import Final
 from uuid import uuid4
 
 from pydicom.dataset import Dataset
 
 from conformance.instances import Image, an_image
+from conformance.plans import dimse
 from conformance.plans.message import Reply
 from conformance.plans.probe import NotOffered, expect, expect_equal
 from conformance.plans.stand import Stand
+
+#: The option of an imaging source that takes images by the web.
+STOW_RS: Final = "STOW-RS"
+#: Whose study it is that is brought into a system before it is tested.
+THE_PATIENT: Final = "PROBE-1"
+_ROOT: Final = "2.25.309731964921085117410230246190537165347"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,11 @@ class Study:
     images: tuple[Image, ...]
     frames: Image
     compressed: Image
+
+    @property
+    def files(self) -> tuple[Image, ...]:
+        """Everything that is stored."""
+        return (*self.images, self.frames, self.compressed)
 
     @property
     def uid(self) -> str:
@@ -47,23 +62,43 @@ def stow(stand: Stand, *images: Image, study: str = "", accept: str = "applicati
     )
 
 
+def a_study(patient: str, oid: Callable[[], str]) -> Study:
+    """The study that most probes ask for, with UIDs that `oid` gives."""
+    study, first, second = (oid() for _ in range(3))
+    images = (
+        *(an_image(study, first, number, patient=patient, uid=oid()) for number in (1, 2, 3)),
+        an_image(study, second, 4, patient=patient, uid=oid()),
+    )
+    frames = an_image(oid(), oid(), 5, patient=patient, frames=3, uid=oid())
+    return Study(images, frames, an_image(oid(), oid(), 6, patient=patient, rle=True, uid=oid()))
+
+
+def the_study() -> Study:
+    """The same under fixed ids, for systems that it is brought into beforehand, by whatever way they have."""
+    numbers = count(1)
+    return a_study(THE_PATIENT, lambda: f"{_ROOT}.{next(numbers)}")
+
+
 def stored(stand: Stand) -> Study:
-    """The study that most probes ask for; stored by STOW-RS when the first of them needs it."""
+    """The study that most probes ask for; it is stored when the first of them needs it, unless it is there."""
     if "study" not in stand.shared:
-        if not stand.target.endpoints.get("dicomweb"):
-            raise NotOffered("no address of dicomweb was given, by which images could be stored")
-        patient = f"P{uuid4().hex[:10].upper()}"
-        study, first, second = (stand.oid() for _ in range(3))
-        images = (
-            *(an_image(study, first, number, patient=patient) for number in (1, 2, 3)),
-            an_image(study, second, 4, patient=patient),
-        )
-        frames = an_image(stand.oid(), stand.oid(), 5, patient=patient, frames=3)
-        compressed = an_image(stand.oid(), stand.oid(), 6, patient=patient, rle=True)
-        expect_equal(stow(stand, *images, frames, compressed).status, 200, "the HTTP status of STOW-RS")
-        stand.shared["study"] = Study(images, frames, compressed)
+        stand.shared["study"] = the_study() if stand.target.study_is_there else _stored_now(stand)
     study_stored: Study = stand.shared["study"]
     return study_stored
+
+
+def _stored_now(stand: Stand) -> Study:
+    """By STOW-RS where the system has it, else by C-STORE."""
+    target = stand.target
+    study = a_study(f"P{uuid4().hex[:10].upper()}", stand.oid)
+    if target.endpoints.get("dicomweb") and STOW_RS not in target.without:
+        expect_equal(stow(stand, *study.files).status, 200, "the HTTP status of STOW-RS")
+    elif target.endpoints.get("dimse"):
+        for response in dimse.store(stand, *study.files):
+            expect_equal(dimse.status_of(response), dimse.SUCCESS, "the status of C-STORE")
+    else:
+        raise NotOffered("there is no way to store images: no address of dicomweb with STOW-RS, nor of dimse")
+    return study
 
 
 def expect_same(matches: Dataset, image: Image) -> None:

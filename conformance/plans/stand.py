@@ -33,7 +33,7 @@ class Target:
     ----------
     endpoints
         URL, or host:port, of each actor by its name (`registry`, `repository`, `source`, `dicomweb`, `wado`,
-        `feed`, `initiating`, `responding`, `audit`, `atna`, `trail`).
+        `feed`, `initiating`, `responding`, `audit`, `atna`, `trail`, `publisher`, `front`, `pages`); of `dimse` TITLE@host:port.
     domain
         The assigning authority of patient ids.
     home
@@ -44,6 +44,11 @@ class Target:
         By which we show a certificate and know the system's; None without TLS.
     assertion
         What is sent as the user's assertion; empty for none.
+    entity
+        TITLE@host:port of our own application entity, as the system knows it: by this title it is asked, and there
+        it sends instances and results.
+    study_is_there
+        Whether the study of the probes was brought into the system before (`images.the_study`); else they store it.
     peers, peers_syslog
         host:port at which a consumer that is judged asks the peers that we play, and the port at which it reports
         to their audit repository.
@@ -65,6 +70,8 @@ class Target:
     retrieve_location_uid: str = ""
     tls: ssl.SSLContext | None = None
     assertion: str = ""
+    entity: str = ""
+    study_is_there: bool = False
     peers: str = ""
     peers_syslog: str = ""
     peers_host: str = ""
