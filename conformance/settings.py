@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared.settings import ServiceSettings
-from shared.settings.kinds import Bytes, Host, Port, Seconds
+from shared.settings.kinds import AeTitle, Bytes, Host, Port, Seconds
 
 
 class ConformanceSettings(ServiceSettings):
@@ -47,6 +47,12 @@ class ConformanceSettings(ServiceSettings):
     )
     peers_syslog_port: Port = Field(
         8201, description="port at which it reports to the audit repository that is played"
+    )
+    ae_title: AeTitle = Field(
+        "XDSI-TEST", description="AE title by which an archive that is tested knows this service (DIMSE)"
+    )
+    peers_dimse_port: Port = Field(
+        8202, description="port at which it sends images (C-MOVE) and results of storage commitment"
     )
 
 

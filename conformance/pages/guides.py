@@ -3,6 +3,9 @@ trial begins."""
 
 from __future__ import annotations
 
+import asyncio
+import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,7 +17,7 @@ from pydantic import Field
 from conformance.pages.page import PageUnit, test_served
 from conformance.settings import ConformanceSettings
 from conformance.trials.guide import GUIDES, Guide, guide_of
-from conformance.trials.order import ENDPOINTS, OrderRefused, TargetDoor, ordered, peers_host
+from conformance.trials.order import ENDPOINTS, OrderRefused, TargetDoor, entity_of, ordered, peers_host
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
 from shared.http.problem import NotFound
@@ -44,6 +47,10 @@ class TrialForm(FormFields):
     audit: str = Field("", max_length=_SHORT)
     atna: str = Field("", max_length=_SHORT)
     trail: str = Field("", max_length=_SHORT)
+    dimse: str = Field("", max_length=_SHORT)
+    publisher: str = Field("", max_length=_SHORT)
+    front: str = Field("", max_length=_SHORT)
+    pages: str = Field("", max_length=_SHORT)
     consumer: str = Field("", max_length=_SHORT)
     domain: str = Field("", max_length=_SHORT)
     home: str = Field("", max_length=_SHORT)
@@ -61,7 +68,17 @@ class TrialForm(FormFields):
     wado_rs: str = Field("", max_length=_SHORT)
     xua: str = Field("", max_length=_SHORT)
     patient_check: str = Field("", max_length=_SHORT)
+    of_pages: str = Field("", max_length=_SHORT)
+    stow_rs: str = Field("", max_length=_SHORT)
+    web_commitment: str = Field("", max_length=_SHORT)
+    c_find: str = Field("", max_length=_SHORT)
+    c_move: str = Field("", max_length=_SHORT)
+    c_get: str = Field("", max_length=_SHORT)
+    commitment: str = Field("", max_length=_SHORT)
+    publication: str = Field("", max_length=_SHORT)
+    mado: str = Field("", max_length=_SHORT)
     wrong_peers: str = Field("", max_length=_SHORT)
+    study_is_there: str = Field("", max_length=_SHORT)
 
     def values(self) -> Mapping[str, str]:
         """What stands in the boxes, by their names."""
@@ -90,7 +107,7 @@ async def guides(unit: PageUnit, browser: Browser) -> Page:
 async def guide(unit: PageUnit, link: GuideLink) -> Page:
     """Give what is to be set up for an actor, and its boxes."""
     chosen = _guide(link.actor)
-    values = {"wrong_peers": "", **{box.name: box.value for box in chosen.boxes}}
+    values = {"wrong_peers": "", "study_is_there": "", **{box.name: box.value for box in chosen.boxes}}
     if "domain" in values:
         values["domain"] = unit.parts.bench.settings.affinity_domain
     return await _form(unit, link.browser, chosen, {**values, **dict.fromkeys(chosen.options, "yes")}, {})
@@ -161,7 +178,7 @@ async def _form(
         wrong=wrong,
         door=TargetDoor(settings).words,
         certificate=_certificate(settings.tls.certificate),
-        peers=_peers(settings) if guide.actor == "consumer" else {},
+        peers=_ours(guide, settings),
     )
 
 
@@ -169,6 +186,16 @@ def _guide(actor: str) -> Guide:
     if (chosen := guide_of(actor)) is None:
         raise NotFound("there is no such actor to test; open the list of those that there are")
     return chosen
+
+
+def _ours(guide: Guide, settings: ConformanceSettings) -> Mapping[str, str]:
+    """What of ours the system has to know, by what it is called."""
+    if guide.actor == "consumer":
+        return _peers(settings)
+    if any(box.name == "dimse" for box in guide.boxes):
+        title, _, address = entity_of(settings).partition("@")
+        return {"Our AE title": title, "Our DIMSE address": address}
+    return {}
 
 
 def _peers(settings: ConformanceSettings) -> Mapping[str, str]:
@@ -195,7 +222,36 @@ def _certificate(path: Path | None) -> str:
     return path.read_text("ascii", "replace").strip() if path is not None else ""
 
 
+async def images(_: PageUnit, __: Browser) -> bytes:
+    """Give the images that probes ask for, to be brought into a system by whatever way it has."""
+    return await asyncio.to_thread(_zipped)
+
+
+def _zipped() -> bytes:
+    # As above: pydicom is loaded for this alone.
+    from conformance.plans.images import the_study
+
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number, image in enumerate(the_study().files, 1):
+            archive.writestr(f"{number}.dcm", image.octets)
+    return file.getvalue()
+
+
+def encode_images(octets: bytes) -> HttpResponse:
+    """The files, to be kept."""
+    headers = {"content-disposition": 'attachment; filename="images.zip"'}
+    return HttpResponse(media_type="application/zip", headers=headers, pieces=(octets,))
+
+
 SERVED = (
+    test_served(
+        name="Images of the probes",
+        routes=("GET /guides/imaging-source/images.zip",),
+        decode=decode_browser,
+        handle=images,
+        encode=encode_images,
+    ),
     test_served(name="Actors to test", routes=("GET /guides",), decode=decode_browser, handle=guides),
     test_served(name="Guide", routes=("GET /guides/{actor}",), decode=decode_link, handle=guide),
     test_served(

@@ -11,8 +11,11 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
+from pynetdicom import build_context
+
 from conformance.envelopes import Envelope
-from conformance.plans.probe import Probe, Unmet
+from conformance.plans import dimse
+from conformance.plans.probe import Probe, Unmet, expect_equal
 from conformance.plans.stand import Stand, Target, Unreached
 
 _SECONDS: Final = 6.0
@@ -20,13 +23,14 @@ _PORTS: Final = {"http": 80, "https": 443}
 #: What answers in SOAP; the others of the endpoints that have URLs answer HTTP.
 _SOAP: Final = frozenset({"registry", "repository", "source", "initiating", "responding"})
 _ADDRESSES: Final = frozenset({"feed", "audit"})
+_ENTITY: Final = "dimse"
 _SOAP_TYPES: Final = ("application/soap+xml", "multipart/related", "text/xml", "application/xop+xml")
 
 
 def probes_of(actor: str, target: Target) -> Iterator[Probe]:
     """A probe for each address of the target; of a consumer that is made to act by a person there is none."""
     for name, address in target.endpoints.items():
-        if name in _ADDRESSES or address.startswith(("http://", "https://")):
+        if name in _ADDRESSES | {_ENTITY} or address.startswith(("http://", "https://")):
             yield Probe(
                 id=f"REACH-{name.upper()}",
                 actor=actor,
@@ -37,6 +41,9 @@ def probes_of(actor: str, target: Target) -> Iterator[Probe]:
 
 
 def _reached(name: str, stand: Stand) -> None:
+    if name == _ENTITY:
+        _echoes(stand)
+        return
     address = stand.endpoint(name)
     parts = urlsplit(address if "://" in address else f"//{address}")
     host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
@@ -46,6 +53,15 @@ def _reached(name: str, stand: Stand) -> None:
         _speaks_soap(stand, name)
     elif name not in _ADDRESSES:
         _asked(stand, lambda: stand.http("GET", address))
+
+
+def _echoes(stand: Stand) -> None:
+    """An application entity answers C-ECHO."""
+    there, tls = dimse.system(stand), stand.target.tls
+    _connected(there.host, there.port, tls, over_tls=tls is not None)
+    with dimse.associated(stand, [build_context(dimse.VERIFICATION)]) as association:
+        status = dimse.status_of(association.send_c_echo())
+    expect_equal(status, dimse.SUCCESS, "the status of C-ECHO")
 
 
 def _connected(host: str, port: int, tls: ssl.SSLContext | None, *, over_tls: bool) -> None:

@@ -19,6 +19,7 @@ class BoxKind(StrEnum):
     HOME = "urn:oid"
     PEM = "pem"
     ASSERTION = "assertion"
+    ENTITY = "title@host:port"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,29 +137,63 @@ GUIDES: Final[tuple[Guide, ...]] = (
     Guide(
         actor="imaging-source",
         title="Imaging Document Source",
-        about="Storing a small study, and retrieving it by RAD-69, WADO-RS, QIDO-RS and WADO-URI.",
+        about="Storing a small study, finding and retrieving it by the web, DIMSE and RAD-69; its manifest.",
         before=(
             _FRESH,
-            "Let it take images by STOW-RS: six small images are stored, which most steps then ask for.",
+            "Let images in: by STOW-RS, by C-STORE, or bring the files below in beforehand. There are six "
+            "small ones, which most steps then ask for.",
+            "For DIMSE, let it know our AE title and address above: to there it sends what is asked for by "
+            "C-MOVE, and results of storage commitment.",
         ),
         boxes=(
             _url("source", "SOAP endpoint (RAD-69)", f"{_SOAP}/imaging-source"),
             _url("dicomweb", "Base of its DICOMweb service", "https://host:8443/dicomweb"),
             _url("wado", "Address of WADO-URI", "https://host:8443/wado"),
             Box(
+                name="dimse",
+                label="Its application entity (DIMSE)",
+                kind=BoxKind.ENTITY,
+                hint="TITLE@host:port, for example PACS@127.0.0.1:11112; over TLS when a certificate is given "
+                "below.",
+            ),
+            Box(
                 name="retrieve_location_uid",
                 label="Retrieve Location UID",
                 kind=BoxKind.OID,
                 hint="By which RAD-69 names this source.",
             ),
+            _url(
+                "registry",
+                "SOAP endpoint of a registry",
+                f"{_SOAP}/registry",
+                hint="There it is looked for the manifest that it publishes.",
+            ),
+            _url("repository", "SOAP endpoint of the repository that has it", f"{_SOAP}/repository"),
+            _url(
+                "publisher",
+                "Base of this product's imaging source",
+                "http://127.0.0.1:8030",
+                hint="It is then told to publish. Leave it empty for any other, and publish the study once it is "
+                "stored: it is waited for a minute.",
+            ),
+            _FEED,
+            _DOMAIN_BOX,
             _TRUST,
             _ASSERTION,
         ),
         options={
+            "stow_rs": "STOW-RS",
             "frames": "Frames",
             "rendered": "Rendered",
             "qido_rs": "QIDO-RS",
             "wado_uri": "WADO-URI",
+            "web_commitment": "Web Commitment",
+            "c_find": "C-FIND",
+            "c_move": "C-MOVE",
+            "c_get": "C-GET",
+            "commitment": "Storage Commitment",
+            "publication": "Publication",
+            "mado": "MADO",
         },
     ),
     Guide(
@@ -235,10 +270,17 @@ GUIDES: Final[tuple[Guide, ...]] = (
                 "http://127.0.0.1:8040",
                 hint="Leave it empty for any other: you are told what to do, and asked what came of it.",
             ),
+            _url(
+                "front",
+                "Its DICOMweb service for viewers",
+                "http://127.0.0.1:8040/dicomweb",
+                hint="If it has one, over what registry and imaging source tell.",
+            ),
+            _url("pages", "Base of the pages of this product's consumer", "http://127.0.0.1:8040"),
             _DOMAIN_BOX,
             _ASSERTION,
         ),
-        options={"wado_rs": "WADO-RS", "xua": "XUA", "patient_check": "Patient Check"},
+        options={"wado_rs": "WADO-RS", "xua": "XUA", "patient_check": "Patient Check", "of_pages": "Pages"},
     ),
 )
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from conformance.settings import ConformanceSettings
 from conformance.tls_contexts import UnusableCertificate, client_context
 from conformance.trials.guide import Box, BoxKind, Guide
-from shared.settings.kinds import http_url, is_oid
+from shared.settings.kinds import ae_title, http_url, is_oid
 from shared.settings.loopback import is_loopback
 from shared.xml import XmlError, parse
 
@@ -26,7 +26,7 @@ from shared.xml import XmlError, parse
 PERSON: Final = "person"
 ENDPOINTS: Final = frozenset(
     {"registry", "repository", "source", "dicomweb", "wado", "feed", "responding", "initiating", "audit"}
-    | {"atna", "trail", "consumer"}
+    | {"atna", "trail", "consumer", "dimse", "publisher", "front", "pages"}
 )
 
 
@@ -45,6 +45,7 @@ class Order(BaseModel):
     assertion: str = ""
     without: tuple[str, ...] = ()
     wrong_peers: bool = True
+    study_is_there: bool = False
     seconds: float = 3600.0
     certificate: Path | None = None
     key: Path | None = None
@@ -52,6 +53,7 @@ class Order(BaseModel):
     peers_host: str = ""
     peers_syslog: str = ""
     peers_trust: Path | None = None
+    entity: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -97,6 +99,11 @@ def peers_host(settings: ConformanceSettings) -> str:
     return settings.public_host or settings.host
 
 
+def entity_of(settings: ConformanceSettings) -> str:
+    """The application entity that we are: TITLE@host:port."""
+    return f"{settings.ae_title}@{peers_host(settings)}:{settings.peers_dimse_port}"
+
+
 def ordered(guide: Guide, values: Mapping[str, str], settings: ConformanceSettings) -> Order:
     """The order by what was written into the boxes.
 
@@ -120,6 +127,7 @@ def ordered(guide: Guide, values: Mapping[str, str], settings: ConformanceSettin
         **{"domain": settings.affinity_domain, **texts},
         without=tuple(option for name, option in guide.options.items() if not values.get(name)),
         wrong_peers=bool(values.get("wrong_peers")),
+        study_is_there=bool(values.get("study_is_there")),
         seconds=settings.trial_seconds,
         certificate=tls.certificate,
         key=tls.key,
@@ -127,6 +135,7 @@ def ordered(guide: Guide, values: Mapping[str, str], settings: ConformanceSettin
         peers_host=settings.host,
         peers_syslog=str(settings.peers_syslog_port),
         peers_trust=tls.trust,
+        entity=entity_of(settings),
     )
 
 
@@ -148,6 +157,8 @@ def _mistake(box: Box, value: str, door: TargetDoor) -> str:
             return _url_mistake(value, door)
         case BoxKind.ADDRESS:
             return _address_mistake(value, door)
+        case BoxKind.ENTITY:
+            return _entity_mistake(value, door)
         case BoxKind.OID:
             return "" if is_oid(value) else "is no OID; write digits and dots, for example 2.999.1.2"
         case BoxKind.HOME:
@@ -174,6 +185,15 @@ def _address_mistake(value: str, door: TargetDoor) -> str:
     if not (host and port.isdecimal() and port.isascii() and 0 < int(port) < 65536) or set(host) & set("/@ "):
         return "is no address; write host:port, for example 127.0.0.1:2575"
     return _host_mistake(host.strip("[]"), door)
+
+
+def _entity_mistake(value: str, door: TargetDoor) -> str:
+    title, at, address = value.partition("@")
+    try:
+        ae_title(title)
+    except ValueError as error:
+        return str(error) if at else "is no entity; write TITLE@host:port, for example PACS@127.0.0.1:11112"
+    return _address_mistake(address, door)
 
 
 def _host_mistake(host: str, door: TargetDoor) -> str:

@@ -66,8 +66,10 @@ def probes_of(order: Order) -> Iterator[Probe]:
 
 
 def _target(order: Order, folder: TrialFolder) -> Target:
-    over_tls = order.trust or any(one.startswith("https:") for one in order.endpoints.values())
+    over_tls = bool(order.trust) or any(one.startswith("https:") for one in order.endpoints.values())
     of_consumer = order.actor == "consumer"
+    # A consumer asks whom we play; to an archive we are an entity that listens, by TLS if it does.
+    listens_over_tls = of_consumer or (over_tls and "dimse" in order.endpoints)
     certificate = order.certificate
     return Target(
         endpoints=order.endpoints,
@@ -77,11 +79,15 @@ def _target(order: Order, folder: TrialFolder) -> Target:
         retrieve_location_uid=order.retrieve_location_uid,
         tls=client_context(certificate, order.key, order.trust) if over_tls else None,
         assertion=order.assertion,
+        entity=order.entity if "dimse" in order.endpoints else "",
+        study_is_there=order.study_is_there,
         peers=order.peers if of_consumer else "",
         peers_syslog=order.peers_syslog if of_consumer else "",
         peers_host=order.peers_host,
         peers_tls=(
-            server_context(certificate, order.key, order.peers_trust) if of_consumer and certificate else None
+            server_context(certificate, order.key, order.peers_trust)
+            if listens_over_tls and certificate
+            else None
         ),
         person=_Person(folder),
         without=frozenset(order.without),

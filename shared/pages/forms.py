@@ -30,7 +30,7 @@ from shared.security.xua import MAX_BYTES
 URL_ENCODED: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
 MAX_BODY: Final = MAX_BYTES + 16 * 1024
-_MOST_FIELDS = 24
+_MOST_FIELDS = 40
 
 
 class FormFields(BaseModel):

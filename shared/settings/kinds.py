@@ -188,7 +188,8 @@ def _network(text: str) -> str:
     raise ValueError("is no address or network; write 10.0.0.7, 10.0.0.0/24 or 2001:db8::/64")
 
 
-def _ae_title(text: str) -> str:
+def ae_title(text: str) -> str:
+    """`text`, which is an AE title (PS3.5 6.2); raises ValueError when it is not."""
     if _AE_TITLE.fullmatch(text):
         return text
     raise ValueError(
@@ -225,7 +226,7 @@ KeySetPlace = Annotated[str, AfterValidator(_key_set_place), Spelling("https://l
 Host = Annotated[str, AfterValidator(_host), Spelling("127.0.0.1")]
 #: An address, or the network that it is of.
 Network = Annotated[str, AfterValidator(_network), Spelling("10.0.0.0/24")]
-AeTitle = Annotated[str, AfterValidator(_ae_title), Spelling("HOSPITAL_PACS")]
+AeTitle = Annotated[str, AfterValidator(ae_title), Spelling("HOSPITAL_PACS")]
 CodeWithScheme = Annotated[str, AfterValidator(_code), Spelling("106289002^^2.16.840.1.113883.6.96")]
 Port = Annotated[int, Field(ge=0, le=65535), Spelling("8443")]
 Bytes = Annotated[int, Spelling("1048576", "bytes")]

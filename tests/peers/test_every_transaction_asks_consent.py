@@ -129,12 +129,16 @@ GIVES_NOTHING = {
         OF_PEOPLE,
     ),
     **dict.fromkeys(
-        ("Validate", "Validation report", "Validators", "File to judge", "Judge file", "Report"), OF_REPORTS
+        (
+            *("Validate", "Validation report", "Validators"),
+            *("File to judge", "Judge file", "Report", "Report as a file"),
+        ),
+        OF_REPORTS,
     ),
     **dict.fromkeys(
         (
             *("Actors to test", "Guide", "Begin test", "Test", "Steps of a test", "Report of a test"),
-            *("Cancel test", "Answer question"),
+            *("Cancel test", "Answer question", "Images of the probes"),
         ),
         OF_TESTS,
     ),

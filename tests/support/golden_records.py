@@ -648,7 +648,8 @@ def _audit_repository() -> dict[str, Described]:
 
 def _conformance() -> dict[str, Described]:
     written = guides.TrialForm(actor="gateway", initiating="https://gateway.test.example/xca", home=HOME)
-    form = SentForm(browser=Browser(number="1", is_new=False, over_tls=False, site="conformance"), fields=written)
+    browser = Browser(number="1", is_new=False, over_tls=False, site="conformance")
+    form = SentForm(browser=browser, fields=written)
     begun = guides.BegunTrial(path="/trials/1", addresses=(written.initiating, "192.0.2.9:2575"))
     return {
         "conformance test begun": lambda: guides.audit_begun(form, begun, BY_NODE, OK),
