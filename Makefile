@@ -52,10 +52,10 @@ bench: setup
 conform: setup
 	@$(BIN)/xdsi conform --self --junit conform.xml --html conform.html 2>/dev/null
 
-# Long: a million inputs by chance, and a million that atheris chooses.
+# Long: a million messages by chance, and a million that atheris chooses; 200,000 of each for validators.
 fuzz: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
-	$(BIN)/pytest --long tests/faults/test_mtom_fuzz.py -s
+	$(BIN)/pytest --long tests/faults/test_mtom_fuzz.py tests/faults/test_judge_fuzz.py -s
 
 # What runs, for images and hosts; and what develops it, of the same versions.
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate pyproject.toml

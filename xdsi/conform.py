@@ -76,6 +76,9 @@ def command(
     ] = None,
     issuer_certificate: Annotated[Path | None, typer.Option(help="Its certificate, PEM.")] = None,
     audience: Annotated[str, typer.Option(help="Audience of assertions; the domain when empty.")] = "",
+    strict: Annotated[
+        bool, typer.Option(help="Fail a probe, too, whose answers have errors that the validators find.")
+    ] = False,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -133,7 +136,7 @@ def command(
                 )
             )
         with system as judged:
-            outcome = _run(selected, judged, place)
+            outcome = _run(selected, judged, place, strict=strict or itself)
         changes = differences(earlier, as_json(outcome)) if earlier is not None else ()
         _write(outcome, changes, junit_file, html_file, json_file)
         if not (folder or outcome.passed):
@@ -155,11 +158,11 @@ def _passing_folder(at_end: ExitStack) -> Path:
     return folder
 
 
-def _run(selected: Sequence[Probe], target: Target, place: Path) -> Run:
+def _run(selected: Sequence[Probe], target: Target, place: Path, *, strict: bool) -> Run:
     def report(verdict: Verdict) -> None:
         typer.echo(line(verdict), err=True)
 
-    return run(selected, target, place, report=report)
+    return run(selected, target, place, strict=strict, report=report)
 
 
 def _write(

@@ -48,11 +48,13 @@ def run(
     folder: Path,
     *,
     before: Iterable[Probe] = (),
+    strict: bool = False,
     report: Callable[[Verdict], None] = lambda verdict: None,
 ) -> Run:
     """Ask every probe; `report` learns each verdict as it is known. Exchanges are kept below `folder`.
 
-    Unless those of `before` pass no other is asked.
+    Unless those of `before` pass no other is asked. Where it is `strict` a probe fails, too, when the validators
+    find an error in an answer that came to it, whatever it asks for.
     """
     began, clock = datetime.now(UTC), time.perf_counter()
     stand = Stand(target, folder)
@@ -61,7 +63,7 @@ def run(
 
     def ask(each: Iterable[Probe]) -> None:
         for probe in each:
-            verdict = judged(probe, stand)
+            verdict = judged(probe, stand, strict=strict)
             verdicts.append(verdict)
             report(verdict)
 
@@ -87,13 +89,16 @@ def _missing(probe: Probe, stand: Stand) -> list[str]:
     return [name for name in probe.needs if not stand.target.endpoints.get(name)]
 
 
-def judged(probe: Probe, stand: Stand) -> Verdict:
+def judged(probe: Probe, stand: Stand, *, strict: bool = False) -> Verdict:
     """Ask one probe. A mistake of the probe's own decides nothing about the system."""
     clock = time.perf_counter()
     with stand.of_probe(probe.id):
         outcome, reason = _asked(probe, stand)
         seconds, exchanges = time.perf_counter() - clock, tuple(stand.exchanges)
     findings = tuple(_errors(stand.folder, exchanges))
+    if strict and findings and outcome is Outcome.PASSED:
+        outcome = Outcome.FAILED
+        reason = "; ".join(dict.fromkeys(f"{one.id}: {one.wrong} ({one.place})" for one in findings))
     return Verdict(probe, outcome, reason, seconds, exchanges, findings)
 
 

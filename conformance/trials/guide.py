@@ -153,8 +153,7 @@ GUIDES: Final[tuple[Guide, ...]] = (
                 name="dimse",
                 label="Its application entity (DIMSE)",
                 kind=BoxKind.ENTITY,
-                hint="TITLE@host:port, for example PACS@127.0.0.1:11112; over TLS when a certificate is given "
-                "below.",
+                hint="TITLE@host:port, for example PACS@127.0.0.1:11112; by TLS with a certificate below.",
             ),
             Box(
                 name="retrieve_location_uid",
@@ -173,8 +172,8 @@ GUIDES: Final[tuple[Guide, ...]] = (
                 "publisher",
                 "Base of this product's imaging source",
                 "http://127.0.0.1:8030",
-                hint="It is then told to publish. Leave it empty for any other, and publish the study once it is "
-                "stored: it is waited for a minute.",
+                hint="It is then told to publish. Leave it empty for any other, and publish the study once "
+                "it is stored: it is waited for a minute.",
             ),
             _FEED,
             _DOMAIN_BOX,

@@ -290,11 +290,14 @@ def test_what_came_is_judged_by_the_validators_whatever_the_probe_looks_at(tmp_p
 
     wrong = HttpAnswer(b"<s:Envelope xmlns:s='urn:none'/>", "application/soap+xml")
     with http_simulator(lambda _: wrong) as simulator:
-        ran = run(plan, Target(endpoints={"registry": simulator.url}), tmp_path)
+        target = Target(endpoints={"registry": simulator.url})
+        (verdict,) = run(plan, target, tmp_path / "shown").verdicts
+        (strictly,) = run(plan, target, tmp_path / "strict", strict=True).verdicts
 
-    (verdict,) = ran.verdicts
     assert verdict.outcome is Outcome.PASSED
     assert verdict.findings
+    assert strictly.outcome is Outcome.FAILED
+    assert strictly.reason.startswith(verdict.findings[0].id)
 
 
 def test_no_answer_leads_to_a_host_that_was_not_named(tmp_path: Path):
