@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from tests.support.mutating_proxy import Answer, Fault, body, content_type, sent, status
+from tests.support.mutating_proxy import Answer, Fault, body, content_type, header, sent, status
 
 OASIS = "urn:oasis:names:tc:ebxml-regrep"
 SUCCESS, FAILURE = f"{OASIS}:ResponseStatusType:Success", f"{OASIS}:ResponseStatusType:Failure"
@@ -13,6 +13,7 @@ PARTIAL = "urn:ihe:iti:2007:ResponseStatusType:PartialSuccess"
 APPROVED, DEPRECATED = f"{OASIS}:StatusType:Approved", f"{OASIS}:StatusType:Deprecated"
 SOAP, REG42, REG18, REP41, REP43 = ("REG-SOAP",), ("REG-42",), ("REG-18",), ("REP-41",), ("REP-43",)
 QIDO, XUA = ("IMG-129",), ("XUA-REG",)
+FRONT, PAGES, IMG68, URI, COMMIT = ("CON-FRONT",), ("CON-PAGE",), ("IMG-68",), ("IMG-55",), ("IMG-13-",)
 IMG69, IMG107, STOW, XCA = ("IMG-69",), ("IMG-107",), ("IMG-108",), ("XCA-38", "XCA-39", "XCA-75", "XCA-18")
 
 
@@ -139,6 +140,37 @@ FAULTS = (
     Fault("matches have no date", QIDO, answer=body('"00080020"', '"00080021"')),
     Fault("nothing is found", QIDO, answer=lambda answer: replace(answer, body=b"[]") if answer.body[:1] == b"[" else answer),
     Fault("a wrong limit is no mistake", QIDO, answer=status(400, 200)),
+    Fault("what is not there is there", URI, answer=status(404, 200)),
+    Fault("JPEG is called DICOM", URI, answer=content_type("image/jpeg", "application/dicom")),
+    Fault("a missing parameter is no mistake", URI, answer=status(400, 200)),
+    Fault("failures of commitment are not named", COMMIT, answer=body('"00081198"', '"00081197"')),
+    Fault("failures of commitment have no reason", COMMIT, answer=body('"00081197"', '"00081196"')),
+    Fault("what was committed is forgotten", COMMIT, answer=body('"00081199"', '"00081194"')),
+    # --- manifests --------------------------------------------------------------------------------------
+    Fault("the manifest is another than the one that is registered", IMG68, answer=body(r"Probe\^Rick", "Probe^Rock")),
+    Fault("manifests are of another coding scheme", IMG68, answer=body(r"1\.2\.840\.10008\.2\.6\.1<", "1.2.840.10008.2.6.2<")),
+    Fault("the study is registered as another kind of id", IMG68, answer=body("urn:ihe:iti:xds:2016:studyInstanceUID", "urn:ihe:iti:xds:2013:uniqueId")),
+    Fault("the size of manifests is another", IMG68, answer=body(r'(<rim:Slot name="size"><rim:ValueList><rim:Value>)', r"\g<1>9")),
+    Fault("manifests have another title", IMG68, answer=body("Manifest with Description", "Manifest with Descriptiom")),
+    # --- a consumer's front and pages -------------------------------------------------------------------
+    Fault("the front finds nothing", FRONT, answer=lambda answer: replace(answer, body=b"[]") if answer.body[:1] == b"[" else answer),
+    Fault("what is a part is the whole", FRONT, answer=status(206, 200)),
+    Fault("what failed is a study without images", FRONT, answer=status(502, 200)),
+    Fault("any study is there", FRONT, answer=status(404, 200)),
+    Fault("frames are others", FRONT, answer=body(bytes(range(14, 30)).decode("latin-1"), "x" * 16)),
+    Fault("a search tells another patient", FRONT, answer=body('"P-1"', '"P-3"')),
+    Fault("an image is lost on the way", FRONT, answer=last_part_lost),
+    Fault("answers are for everybody's cache", FRONT, answer=header("cache-control", ".*", "public, max-age=600")),
+    Fault("metadata are of another study", FRONT, answer=body('"00080018"', '"00080019"')),
+    Fault("renderings are of another type", FRONT, answer=content_type("image/jpeg", "image/png")),
+    Fault("forms of others are taken", PAGES, answer=status(403, 200)),
+    Fault("links that are made up lead somewhere", PAGES, answer=status(404, 200)),
+    Fault("a failure is a page like any other", PAGES, answer=status(502, 200)),
+    Fault("nothing is found for anybody", PAGES, answer=body("/studies/", "/about/")),
+    Fault("images are changed on their way", PAGES, answer=body(bytes(range(14, 30)).decode("latin-1"), "x" * 16)),
+    Fault("addresses name the patient", PAGES, answer=header("location", "/searches/", "/searches/P-1/../")),
+    Fault("pages are kept by caches", PAGES, answer=header("cache-control", "no-store", "max-age=60")),
+    Fault("other sites may frame pages", PAGES, answer=header("content-security-policy", "frame-ancestors 'none'", "frame-ancestors *")),
     # --- users ------------------------------------------------------------------------------------------
     Fault("assertions are not looked at", XUA, request=sent("<w:Security.*</w:Security>", "")),
     Fault("one fault for every assertion", XUA, answer=body("wsse:(?:InvalidSecurityToken|FailedCheck|UnsupportedAlgorithm|UnsupportedSecurityToken|InvalidSecurity)<", "wsse:FailedAuthentication<")),

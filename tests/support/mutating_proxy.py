@@ -15,6 +15,12 @@ import httpx2
 from conformance.plans.stand import Target
 
 
+#: Headers that pass beside Content-Type.
+_PASSED = frozenset(
+    {"cache-control", "content-security-policy", "location", "set-cookie", "www-authenticate"}
+)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the system answered, on its way."""
@@ -22,6 +28,7 @@ class Answer:
     status: int
     content_type: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,19 @@ def status(before: int, after: int) -> Callable[[Answer], Answer]:
 def content_type(pattern: str, replacement: str) -> Callable[[Answer], Answer]:
     """Answers whose Content-Type is changed."""
     return lambda answer: replace(answer, content_type=re.sub(pattern, replacement, answer.content_type))
+
+
+def header(name: str, pattern: str, replacement: str) -> Callable[[Answer], Answer]:
+    """Answers of which a header is changed."""
+
+    def changed(answer: Answer) -> Answer:
+        headers = tuple(
+            (key, re.sub(pattern, replacement, value) if key.lower() == name else value)
+            for key, value in answer.headers
+        )
+        return replace(answer, headers=headers)
+
+    return changed
 
 
 @dataclass
@@ -117,10 +137,13 @@ def _handler(proxy: Proxy, client: httpx2.Client) -> type[http.server.BaseHTTPRe
                 content=proxy.fault.request(octets),
                 headers=headers,
             )
+            others = tuple(one for one in answer.headers.multi_items() if one[0].lower() in _PASSED)
             changed = proxy.fault.answer(
-                Answer(answer.status_code, answer.headers.get("content-type", ""), answer.content)
+                Answer(answer.status_code, answer.headers.get("content-type", ""), answer.content, others)
             )
             self.send_response(changed.status)
+            for name, value in changed.headers:
+                self.send_header(name, value)
             self.send_header("Content-Type", changed.content_type)
             self.send_header("Content-Length", str(len(changed.body)))
             self.end_headers()

@@ -31,7 +31,7 @@ class Visit:
 
     def open(self, path: str) -> Visit:
         """Open a page, and whatever it leads to."""
-        self._ask("GET", urljoin(self.url, path))
+        self._ask("GET", self._at(path))
         return self
 
     def submit(self, action: str, **fields: str) -> Visit:
@@ -43,7 +43,7 @@ class Visit:
 
     def post(self, path: str, **fields: str) -> Reply:
         """Send a form of these fields alone."""
-        self._ask("POST", urljoin(self.url, path), urlencode(fields).encode())
+        self._ask("POST", self._at(path), urlencode(fields).encode())
         return self.reply
 
     @property
@@ -81,7 +81,11 @@ class Visit:
         for _ in range(4):
             if self.reply.status not in (302, 303):
                 return
-            yield "GET", urljoin(self.url, self.reply.headers.get("location", "")), b""
+            yield "GET", self._at(self.reply.headers.get("location", "")), b""
+
+    def _at(self, path: str) -> str:
+        """Where a link leads: pages may lie below a path of somebody's proxy."""
+        return self._base + path if path.startswith("/") else urljoin(self.url, path)
 
 
 def _searched(stand: Stand, patient: str = "") -> Visit:
