@@ -14,7 +14,6 @@ import httpx2
 
 from conformance.plans.stand import Target
 
-
 #: Headers that pass beside Content-Type.
 _PASSED = frozenset(
     {"cache-control", "content-security-policy", "location", "set-cookie", "www-authenticate"}
