@@ -76,6 +76,9 @@ def command(
     ] = None,
     issuer_certificate: Annotated[Path | None, typer.Option(help="Its certificate, PEM.")] = None,
     audience: Annotated[str, typer.Option(help="Audience of assertions; the domain when empty.")] = "",
+    patience: Annotated[
+        float, typer.Option(help="Seconds to wait for records, manifests and results of commitment.", min=0)
+    ] = Target().patience_seconds,
     strict: Annotated[
         bool, typer.Option(help="Fail a probe, too, whose answers have errors that the validators find.")
     ] = False,
@@ -127,6 +130,7 @@ def command(
                     assertion=assertion.read_text("utf-8").strip() if assertion else "",
                     entity=_entity(entity),
                     study_is_there=study_is_there,
+                    patience_seconds=patience,
                     peers=_peers(peers),
                     peers_syslog=peers_syslog,
                     provider=_provider(

@@ -71,6 +71,8 @@ def own_system(folder: Path) -> Iterator[Target]:
             peers=f"127.0.0.1:{peers}",
             peers_syslog=str(syslog),
             entity=f"{_ENTITY}@127.0.0.1:{entity}",
+            # What is ours does it in a second on a calm machine; a run says nothing of how busy this one is.
+            patience_seconds=120.0,
         )
     finally:
         stop_all(others)

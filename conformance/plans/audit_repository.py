@@ -27,8 +27,6 @@ FHIR = ("atna",)
 _FRAMING, _SYSLOG, _RECORD = "RFC 5425 4.3", "RFC 5424 6", "ITI TF-2 3.20.4.1.2"
 _SEARCH = "ITI TF-2 3.81.4.1.2"
 _BOM = b"\xef\xbb\xbf"
-#: How often, and how long apart, it is looked whether a record has arrived.
-_LOOKS, _LOOK_SECONDS = 40, 0.1
 _PATIENT = audit.patient().split('ParticipantObjectID="')[1].split('"')[0]
 
 
@@ -98,12 +96,8 @@ def send(stand: Stand, *pieces: bytes, pause: float = 0.0) -> bytes:
 
 
 def is_kept(stand: Stand, patient: str) -> bool:
-    """Whether a record about the patient is found, now or within some seconds."""
-    for _ in range(_LOOKS):
-        if _found(stand, patient):
-            return True
-        time.sleep(_LOOK_SECONDS)
-    return False
+    """Whether a record about the patient is found, now or in time."""
+    return bool(stand.until(lambda: _found(stand, patient)))
 
 
 def _found(stand: Stand, patient: str) -> list[Any]:
@@ -433,11 +427,9 @@ def _(stand: Stand) -> None:
 def _(stand: Stand) -> None:
     """A search is itself a record: Audit Log Used."""
     _recorded(stand)
-    for _ in range(_LOOKS):
-        if events(search(stand, {"type": "http://dicom.nema.org/resources/ontology/DCM|110101"})):
-            return
-        time.sleep(_LOOK_SECONDS)
-    raise Unmet("no record of Audit Log Used is found")
+    kind = "http://dicom.nema.org/resources/ontology/DCM|110101"
+    used = stand.until(lambda: events(search(stand, {"type": kind})))
+    expect(used, "no record of Audit Log Used is found")
 
 
 @PLAN.requires("ARR-81-201", "CH:ATC, ITI-81", needs=FHIR, pack="swiss")

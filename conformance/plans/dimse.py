@@ -5,7 +5,6 @@ pynetdicom is the upper layer. What is asked, and what is right, is said by the 
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,8 +30,6 @@ COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 PATIENT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
 SUCCESS: Final = 0x0000
-#: Results of storage commitment may take so long: who stores is given time to store what it asks about.
-_REPORT_SECONDS: Final = 60.0
 _STORAGE: Final = (CT, MULTIFRAME)
 _SYNTAXES: Final = (EXPLICIT, IMPLICIT, RLE)
 
@@ -241,7 +238,7 @@ class Listener:
     """Our own entity as it listens: instances that arrived, and results of storage commitment."""
 
     arrivals: list[Arrival] = field(default_factory=list)
-    reports: queue.Queue[tuple[int, Dataset]] = field(default_factory=queue.Queue)
+    reports: list[tuple[int, Dataset]] = field(default_factory=list)
 
     def arrived(self, event: Any) -> int:
         """Take an instance."""
@@ -254,18 +251,15 @@ class Listener:
 
     def reported(self, event: Any) -> tuple[int, None]:
         """Take a result."""
-        self.reports.put((int(event.event_type), event.event_information))
+        self.reports.append((int(event.event_type), event.event_information))
         return SUCCESS, None
 
-    def report_of(self, transaction_uid: str) -> tuple[int, Dataset]:
-        """Event type and content of the result of a transaction; raises `Unmet` when none comes."""
-        while True:
-            try:
-                event_type, result = self.reports.get(timeout=_REPORT_SECONDS)
-            except queue.Empty:
-                raise Unmet(f"no N-EVENT-REPORT came within {_REPORT_SECONDS:g} s") from None
+    def report_of(self, transaction_uid: str) -> tuple[int, Dataset] | None:
+        """Event type and content of the result of a transaction; None while there is none."""
+        for event_type, result in self.reports:
             if result.get("TransactionUID") == transaction_uid:
                 return event_type, result
+        return None
 
 
 def listener(stand: Stand) -> Listener:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -23,6 +24,9 @@ from conformance.plans.probe import Exchanged, NotOffered, Unmet
 SECONDS = 30.0
 #: Bytes of one answer; no answer to a probe is as long.
 MOST_BYTES = 64 * 1024**2
+_LOOK_SECONDS = 0.1
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,9 @@ class Target:
         it sends instances and results.
     study_is_there
         Whether the study of the probes was brought into the system before (`images.the_study`); else they store it.
+    patience_seconds
+        How long is waited for what the system does in its own time, such as sending a record: who does it at once
+        is not kept waiting.
     peers, peers_syslog
         host:port at which a consumer that is judged asks the peers that we play, and the port at which it reports
         to their audit repository.
@@ -72,6 +79,7 @@ class Target:
     assertion: str = ""
     entity: str = ""
     study_is_there: bool = False
+    patience_seconds: float = 20.0
     peers: str = ""
     peers_syslog: str = ""
     peers_host: str = ""
@@ -131,6 +139,17 @@ class Stand:
     def patient_id(self, number: str = "") -> str:
         """A patient id of the domain, as CX; a fresh one when no number is given."""
         return f"{number or 'P' + uuid4().hex[:16].upper()}^^^&{self.target.domain}&ISO"
+
+    # --- waiting -----------------------------------------------------------------------------------
+
+    def until(self, look: Callable[[], Seen]) -> Seen | None:
+        """What `look` sees as soon as it sees something; None when it does not in time."""
+        deadline = time.monotonic() + self.target.patience_seconds
+        while not (seen := look()):
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(_LOOK_SECONDS)
+        return seen
 
     # --- asking ------------------------------------------------------------------------------------
 

@@ -33,6 +33,8 @@ _FILE: Final = 512 * 1024**2
 #: Of the consumer's probes those that peers play wrongly; each asks the person twice or more.
 _WRONG_PEERS: Final = ("CON-ERR", "CON-SEC")
 _LOOK_SECONDS: Final = 0.2
+#: A person may have to publish.
+_PATIENCE_SECONDS: Final = 60.0
 
 
 def main(path: str) -> None:
@@ -81,6 +83,7 @@ def _target(order: Order, folder: TrialFolder) -> Target:
         assertion=order.assertion,
         entity=order.entity if "dimse" in order.endpoints else "",
         study_is_there=order.study_is_there,
+        patience_seconds=_PATIENCE_SECONDS,
         peers=order.peers if of_consumer else "",
         peers_syslog=order.peers_syslog if of_consumer else "",
         peers_host=order.peers_host,

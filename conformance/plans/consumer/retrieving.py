@@ -4,14 +4,13 @@ not as they should be."""
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from conformance.envelopes import NAMES, Element
 from conformance.findings import Severity
 from conformance.plans.consumer.peers import Peers, peers, sent, sent_to_the_web
-from conformance.plans.probe import Ask, NotOffered, Plan, Unmet, expect, expect_equal
+from conformance.plans.probe import Ask, NotOffered, Plan, expect, expect_equal
 from conformance.plans.stand import Stand
 from conformance.readers.http import MediaType
 from conformance.simulators.documents import SimulatedImagingSource, SimulatedRepository
@@ -26,8 +25,6 @@ from conformance.validation import judge
 PLAN = Plan("consumer", needs=("consumer",), begin=peers)
 _QUERY, _RETRIEVE, _IMAGES = "ITI TF-2 3.18.4.1.2", "ITI TF-2 3.43.4.1.2", "RAD TF-2 4.69.4.1.2"
 _WADO, _AUDIT, _XUA = "DICOM PS3.18 10.4.1", "ITI TF-2 3.20.4.1.2", "ITI TF-2 3.40.4.1.2"
-# A consumer may send its records some seconds later.
-_LOOKS, _LOOK_SECONDS = 200, 0.1
 _CODE = re.compile(r"\((?:'[^']+\^\^[^']+'(?:,\s*)?)+\)")
 
 To = Callable[[Stand], list[HttpRequest]]
@@ -378,16 +375,15 @@ def _(stand: Stand) -> None:
 
 
 def _records(stand: Stand, code: str) -> list[bytes]:
-    ours = peers(stand)
-    if ours.syslog is None:
+    syslog = peers(stand).syslog
+    if syslog is None:
         raise NotOffered("no port was given at which the consumer reports (--peers-syslog)")
     sent(stand)
-    for _ in range(_LOOKS):
-        matches = [one for one in ours.syslog.records if f'csd-code="{code}"'.encode() in one]
-        if matches:
-            return matches
-        time.sleep(_LOOK_SECONDS)
-    raise Unmet(f"no record of {code} came")
+    mark = f'csd-code="{code}"'.encode()
+    # A consumer may send its records some seconds later.
+    records = stand.until(lambda: [one for one in syslog.records if mark in one])
+    expect(records, f"no record of {code} came")
+    return records or []
 
 
 for _number, _name, _code_of_event in (

@@ -17,7 +17,7 @@ from conformance.plans.dimse import (
     status_of,
 )
 from conformance.plans.images import stored
-from conformance.plans.probe import Plan, expect, expect_equal
+from conformance.plans.probe import Plan, Unmet, expect, expect_equal
 from conformance.plans.stand import Stand
 
 PLAN = Plan("imaging-source", needs=DIMSE, begin=listener)
@@ -53,7 +53,10 @@ def _result(stand: Stand, *instances: tuple[str, str]) -> tuple[int, Dataset]:
     """Event type and content of the result about these instances."""
     action = _request(stand, *instances)
     expect_equal(_asked(stand, action), SUCCESS, "the status of N-ACTION")
-    event_type, result = listener(stand).report_of(action.TransactionUID)
+    report = stand.until(lambda: listener(stand).report_of(action.TransactionUID))
+    if report is None:
+        raise Unmet(f"no N-EVENT-REPORT came within {stand.target.patience_seconds:g} s")
+    event_type, result = report
     keep(stand, "N-EVENT-REPORT", f"event type {event_type}", result)
     return event_type, result
 

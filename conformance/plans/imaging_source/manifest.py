@@ -4,8 +4,7 @@ it names can be had. By MADO 1.0.0 it describes it, too."""
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -26,13 +25,13 @@ from conformance.readers.dicom import read_dicom
 from conformance.readers.source import Source
 from conformance.rules.collation import NamedFile, collated
 from conformance.rules.kos import Manifest
+from conformance.schemes import REFERENCE_IDS
 from conformance.validation import judge
+from shared.attempts import attempted
 
 PLAN = Plan("imaging-source", needs=("registry", "repository"))
 _RAD68, _MADO = "RAD TF-2 4.68.4.1.2", "RAD MADO 1.0.0"
 _OPTION: Final = "Publication"
-#: A source publishes when it holds a study to be complete, or when its operator says so.
-_LOOKS, _LOOK_SECONDS = 300, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +48,12 @@ class Publication:
 
 
 def published(stand: Stand) -> Publication:
-    """The manifest of the study that is stored: it is waited for, and asked for where this product is judged."""
+    """The manifest of the study that is stored: it is waited for, once, and asked for where this product is judged."""
     if "publication" not in stand.shared:
-        stand.shared["publication"] = _published_now(stand)
-    publication: Publication = stand.shared["publication"]
+        stand.shared["publication"] = attempted(lambda: _published_now(stand))
+    publication: Publication | Exception = stand.shared["publication"]
+    if isinstance(publication, Exception):
+        raise publication
     return publication
 
 
@@ -77,16 +78,19 @@ def _published_now(stand: Stand) -> Publication:
 
 
 def _registered(stand: Stand, patient_id: str, study: str) -> Element:
-    for _ in range(_LOOKS):
-        with suppress(Unmet):  # the registry may not know the patient yet
-            for entry in metadata.documents_of(stand, patient_id):
-                formats = entry.xpath("rim:Classification/@nodeRepresentation", namespaces=NAMES)
-                if KEY_OBJECT_SELECTION in formats and study in _slot(
-                    entry, "urn:ihe:iti:xds:2013:referenceIdList"
-                ):
-                    return entry
-        time.sleep(_LOOK_SECONDS)
-    raise Unmet(f"no manifest of the study is registered within {_LOOKS * _LOOK_SECONDS:g} s")
+    """The entry, once it is there: a source publishes in its own time, or when its operator says so."""
+    entries = stand.until(lambda: list(_manifests(stand, patient_id, study)))
+    if not entries:
+        raise Unmet(f"no manifest of the study is registered within {stand.target.patience_seconds:g} s")
+    return entries[0]
+
+
+def _manifests(stand: Stand, patient_id: str, study: str) -> Iterator[Element]:
+    with suppress(Unmet):  # the registry may not know the patient yet
+        for entry in metadata.documents_of(stand, patient_id):
+            formats = entry.xpath("rim:Classification/@nodeRepresentation", namespaces=NAMES)
+            if KEY_OBJECT_SELECTION in formats and study in _slot(entry, REFERENCE_IDS):
+                yield entry
 
 
 def _slot(entry: Element, name: str) -> str:

@@ -80,9 +80,9 @@ class FhirSearch:
 
 
 @contextmanager
-def repository(reception: Reception, **how: Any) -> Iterator[Target]:
+def repository(reception: Reception, *, patience: float = 20.0, **how: Any) -> Iterator[Target]:
     with syslog_simulator(reception) as syslog, http_simulator(FhirSearch(syslog, **how).handle) as search:
-        yield Target(endpoints={"audit": syslog.url, "atna": search.url})
+        yield Target(endpoints={"audit": syslog.url, "atna": search.url}, patience_seconds=patience)
 
 
 def _outcomes(target: Target, folder: Path, *ids: str) -> dict[str, Outcome]:
@@ -98,11 +98,6 @@ def test_a_repository_that_is_right_fails_nothing(tmp_path: Path):
     assert sum(outcome is Outcome.PASSED for outcome in outcomes.values()) >= 40
 
 
-@pytest.fixture(autouse=True)
-def _no_long_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conformance.plans.audit_repository._LOOK_SECONDS", 0.01)
-
-
 @pytest.mark.parametrize(
     ("reception", "how", "id"),
     [
@@ -116,7 +111,7 @@ def _no_long_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_repository_that_is_not_is_found(
     reception: Reception, how: dict[str, Any], id: str, tmp_path: Path
 ):
-    with repository(reception, **how) as target:
+    with repository(reception, patience=0.5, **how) as target:
         assert _outcomes(target, tmp_path, id) == {id: Outcome.FAILED}
 
 

@@ -189,7 +189,10 @@ def test_a_system_that_answers_the_same_to_everything_meets_next_to_nothing(
     monkeypatch.setattr(Nonsense, "answer", answer)
     names = ("registry", "repository", "source", "dicomweb", "initiating", "responding")
     target = Target(
-        endpoints=dict.fromkeys(names, nonsense), home="urn:oid:2.999.1", retrieve_location_uid="2.999.2"
+        endpoints=dict.fromkeys(names, nonsense),
+        home="urn:oid:2.999.1",
+        retrieve_location_uid="2.999.2",
+        patience_seconds=0.1,
     )
 
     # Each of the four answers is given to a quarter of them.
