@@ -13,7 +13,7 @@ from conformance.judgement import Judgement
 from conformance.readers.source import Source
 from conformance.recognition import HEAD, Kind, recognise
 from conformance.requirements import finding
-from shared.attempts import attempted
+from shared.attempts import attempted_without_panic
 
 #: The module that judges each kind: it loads when something of its kind is there.
 JUDGES: Final = {
@@ -74,7 +74,7 @@ def validate_together(paths: Sequence[Path]) -> Report | None:
 
     with ExitStack() as opened:
         files = [NamedFile(str(path), Source(opened.enter_context(path.open("rb")))) for path in paths]
-        outcome = attempted(lambda: _of_several(collated(files)))
+        outcome = attempted_without_panic(lambda: _of_several(collated(files)))
     name = f"{len(paths)} files together"
     if isinstance(outcome, Exception):
         mistake = finding("FILE-002", "files", f"the judge failed ({type(outcome).__name__})")
@@ -100,7 +100,7 @@ def validate_endpoint(url: str) -> Report:
     at = tls.Endpoint.of(url)
     if at is None:
         raise ValueError("not of the form tls://host:port")
-    findings = attempted(lambda: bounded(tls.endpoint(at)))
+    findings = attempted_without_panic(lambda: bounded(tls.endpoint(at)))
     if isinstance(findings, Exception):
         findings = (finding("FILE-002", url, f"the judge failed ({type(findings).__name__})"),)
     return Report(url, Kind.TLS, "TLS endpoint", findings)
@@ -120,7 +120,7 @@ def judge(source: Source | bytes, name: str, kind: Kind | None = None) -> Report
     judged: Callable[[Source], Judgement] = importlib.import_module(
         f"conformance.rules.{JUDGES[kind]}"
     ).judged
-    outcome = attempted(lambda: _drawn(judged(source)))
+    outcome = attempted_without_panic(lambda: _drawn(judged(source)))
     if isinstance(outcome, OSError):
         raise outcome
     if isinstance(outcome, Exception):

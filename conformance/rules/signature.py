@@ -21,6 +21,7 @@ from conformance.findings import Finding
 from conformance.readers.xml import Element, place, text
 from conformance.requirements import finding
 from conformance.trust import trusted_certificates
+from shared.attempts import attempted_without_panic
 
 _DS: Final = "{http://www.w3.org/2000/09/xmldsig#}"
 _EXCLUSIVE: Final = "http://www.w3.org/2001/10/xml-exc-c14n#"
@@ -161,7 +162,5 @@ def _octets(encoded: str) -> bytes:
 
 
 def _certificate(encoded: str) -> Certificate | None:
-    try:
-        return load_der_x509_certificate(_octets(encoded))
-    except ValueError:
-        return None
+    certificate = attempted_without_panic(lambda: load_der_x509_certificate(_octets(encoded)))
+    return None if isinstance(certificate, Exception) else certificate
