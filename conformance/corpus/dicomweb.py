@@ -16,7 +16,8 @@ _LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 _SERIES: Final = "/dicom-web/studies/2.25.500/series/2.25.501"
 
 
-def _instance(syntax: str = _LITTLE_ENDIAN) -> bytes:
+def an_instance(syntax: str = _LITTLE_ENDIAN) -> bytes:
+    """A small instance as a file."""
     return part10(
         {
             0x00080016: "1.2.840.10008.5.1.4.1.1.2",
@@ -40,30 +41,31 @@ def _multipart(start: str, octets: bytes, end: str = "--b1--") -> str:
 def retrieval() -> str:
     """A series by WADO-RS."""
     request = f'GET {_SERIES} HTTP/1.1\r\nAccept: multipart/related; type="application/dicom"\r\n\r\n\n'
-    return request + _multipart("HTTP/1.1 200 OK", _instance())
+    return request + _multipart("HTTP/1.1 200 OK", an_instance())
 
 
-def _attribute(vr: str, *values: Any) -> dict[str, Any]:
+def an_attribute(vr: str, *values: Any) -> dict[str, Any]:
+    """An attribute of the DICOM JSON model."""
     return {"vr": vr, "Value": list(values)} if values else {"vr": vr}
 
 
 def study() -> dict[str, Any]:
     """A study as QIDO-RS finds it."""
     return {
-        "00080020": _attribute("DA", "20260228"),
-        "00080030": _attribute("TM", "093000"),
-        "00080050": _attribute("SH", "A123"),
-        "00080061": _attribute("CS", "CT"),
-        "00080090": _attribute("PN"),
-        "00081190": _attribute("UR", "https://pacs.example.org/dicom-web/studies/2.25.500"),
-        "00100010": _attribute("PN", {"Alphabetic": "Doe^Jane"}),
-        "00100020": _attribute("LO", "P1"),
-        "00100030": _attribute("DA", "19700101"),
-        "00100040": _attribute("CS", "F"),
-        "0020000D": _attribute("UI", "2.25.500"),
-        "00200010": _attribute("SH"),
-        "00201206": _attribute("IS", 1),
-        "00201208": _attribute("IS", 1),
+        "00080020": an_attribute("DA", "20260228"),
+        "00080030": an_attribute("TM", "093000"),
+        "00080050": an_attribute("SH", "A123"),
+        "00080061": an_attribute("CS", "CT"),
+        "00080090": an_attribute("PN"),
+        "00081190": an_attribute("UR", "https://pacs.example.org/dicom-web/studies/2.25.500"),
+        "00100010": an_attribute("PN", {"Alphabetic": "Doe^Jane"}),
+        "00100020": an_attribute("LO", "P1"),
+        "00100030": an_attribute("DA", "19700101"),
+        "00100040": an_attribute("CS", "F"),
+        "0020000D": an_attribute("UI", "2.25.500"),
+        "00200010": an_attribute("SH"),
+        "00201206": an_attribute("IS", 1),
+        "00201208": an_attribute("IS", 1),
     }
 
 
@@ -75,8 +77,8 @@ def search() -> str:
 
 def _reference(**more: Any) -> dict[str, Any]:
     one = {
-        "00081150": _attribute("UI", "1.2.840.10008.5.1.4.1.1.2"),
-        "00081155": _attribute("UI", "2.25.5011"),
+        "00081150": an_attribute("UI", "1.2.840.10008.5.1.4.1.1.2"),
+        "00081155": an_attribute("UI", "2.25.5011"),
     }
     return one | more
 
@@ -84,11 +86,13 @@ def _reference(**more: Any) -> dict[str, Any]:
 def storage() -> str:
     """An instance that is stored, and another that is not."""
     answer = {
-        "00081190": _attribute("UR", "https://pacs.example.org/dicom-web/studies/2.25.500"),
-        "00081198": _attribute("SQ", _reference(**{"00081197": _attribute("US", 272)})),
-        "00081199": _attribute("SQ", _reference(**{"00081190": _attribute("UR", "https://x.example.org/")})),
+        "00081190": an_attribute("UR", "https://pacs.example.org/dicom-web/studies/2.25.500"),
+        "00081198": an_attribute("SQ", _reference(**{"00081197": an_attribute("US", 272)})),
+        "00081199": an_attribute(
+            "SQ", _reference(**{"00081190": an_attribute("UR", "https://x.example.org/")})
+        ),
     }
-    request = _multipart("POST /dicom-web/studies HTTP/1.1", _instance())
+    request = _multipart("POST /dicom-web/studies HTTP/1.1", an_instance())
     head = "HTTP/1.1 202 Accepted\r\nContent-Type: application/dicom+json\r\n\r\n"
     return f"{request}\n{head}{json.dumps(answer)}"
 
@@ -115,7 +119,7 @@ _RETRIEVALS: Final[dict[str, tuple[str, Change]]] = {
         lambda capture: capture.__setitem__(
             0,
             capture[0].replace(
-                _instance().decode("latin_1"), _instance("1.2.840.10008.1.2").decode("latin_1")
+                an_instance().decode("latin_1"), an_instance("1.2.840.10008.1.2").decode("latin_1")
             ),
         ),
     ),
@@ -125,7 +129,7 @@ _RETRIEVALS: Final[dict[str, tuple[str, Change]]] = {
             0,
             capture[0]
             .replace('"application/dicom"\r\n\r\n', '"application/dicom"; transfer-syntax=*\r\n\r\n', 1)
-            .replace(_instance().decode("latin_1"), _instance("1.2.840.10008.1.2").decode("latin_1")),
+            .replace(an_instance().decode("latin_1"), an_instance("1.2.840.10008.1.2").decode("latin_1")),
         ),
     ),
     "no closing boundary": ("WEB-006", swap("--b1--", "")),

@@ -13,6 +13,8 @@ from conformance.corpus import (
     mado_fhir,
     manifests,
     metadata,
+    wado_uri,
+    web_commitment,
 )
 from conformance.corpus.example import Example
 
@@ -29,6 +31,8 @@ CORPUS: list[Example] = [
         feeds,
         dicomweb,
         consent_documents,
+        wado_uri,
+        web_commitment,
     )
     for example in module.examples()
 ]
