@@ -39,9 +39,10 @@ def commitment() -> str:
     return f"{head}{body}\n{answer}"
 
 
+_PLAIN: Final = "200 OK\r\nContent-Type: application/json"
 _BROKEN: Final[dict[str, tuple[str, Change]]] = {
     "a transaction that is no UID": ("WCOM-001", swap(f"requests/{_TRANSACTION}", "requests/one")),
-    "plain JSON": ("WCOM-002", swap("OK\r\nContent-Type: application/dicom+", "OK\r\nContent-Type: application/")),
+    "plain JSON": ("WCOM-002", swap("200 OK\r\nContent-Type: application/dicom+json", _PLAIN)),
     "no JSON": ("WCOM-003", swap('{"00081195"', '{{"00081195"')),
     "no instance asked about": ("WCOM-004", swap('[{"00081199"', '[{"0008119A"')),
     "an instance without class": ("WCOM-005", swap('"00081150"', '"00081151"')),

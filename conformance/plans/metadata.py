@@ -69,6 +69,8 @@ CODES = {
         ("18748-4", "2.16.840.1.113883.6.1", "Diagnostic imaging study"),
     ),
 }
+#: The formatCode of what is no manifest.
+_PDF = ("urn:ihe:iti:xds-sd:pdf:2008", "1.3.6.1.4.1.19376.1.2.3", "Scanned document (PDF)")
 DOCUMENT_AUTHOR = "urn:uuid:93606bcf-9494-43ec-9b4e-a7748d1a838d"
 IDENTIFIERS = {
     "document patientId": ("urn:uuid:58a6f841-87b3-4a3e-92fd-a8ffeff98427", "XDSDocumentEntry.patientId"),
@@ -156,7 +158,10 @@ class Entry:
 
     def xml(self) -> str:
         """The ExtrinsicObject."""
-        codes = {name: [CODES[name][1]] for name in list(CODES)[:7]} | self.codes
+        codes = {name: [CODES[name][1]] for name in list(CODES)[:7]}
+        if self.mime_type != "application/dicom":
+            codes["formatCode"] = [_PDF]
+        codes |= self.codes
         return (
             f'<rim:ExtrinsicObject id="{self.id}" mimeType="{self.mime_type}" '
             f'objectType="{self.object_type}" {self.attributes}>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,12 +104,17 @@ def judged(probe: Probe, stand: Stand, *, strict: bool = False) -> Verdict:
 
 
 def _errors(folder: Path, exchanges: Iterable[Exchanged]) -> Iterator[Finding]:
-    """What the validators find wrong with answers over HTTP, whatever the probe looked at."""
+    """What the validators find wrong with answers over HTTP, whatever the probe looked at. A request says what its
+    answer is one of; what is wrong with the request was meant."""
     for exchange in exchanges:
-        answer = (folder / exchange.answer).read_bytes()
+        request, answer = ((folder / name).read_bytes() for name in (exchange.request, exchange.answer))
         if answer.startswith(b"HTTP/"):
-            findings = judge(answer, exchange.answer).findings
-            yield from (one for one in findings if one.severity is Severity.ERROR)
+            meant = Counter(judge(request, exchange.request).findings)
+            for one in judge(request + b"\n" + answer, exchange.answer).findings:
+                if meant[one]:
+                    meant[one] -= 1
+                elif one.severity is Severity.ERROR:
+                    yield one
 
 
 def _asked(probe: Probe, stand: Stand) -> tuple[Outcome, str]:

@@ -49,8 +49,11 @@ def frame(root: Element) -> Iterator[Finding]:
         yield finding("SOAP-032", place(root, "Body"), f"{len(bodies)} elements in the body")
 
 
-def addressing(root: Element, transaction: Transaction | None) -> Iterator[Finding]:
-    """The headers of WS-Addressing."""
+def addressing(
+    root: Element, transaction: Transaction | None, *, request_is_known: bool
+) -> Iterator[Finding]:
+    """The headers of WS-Addressing. A fault relates to nothing where what it answers had no MessageID, or could
+    not be read: that is judged only where `request_is_known`."""
     yield from _action(root, transaction)
     action = action_of(root)
     if transaction is None and action not in FAULTS:
@@ -65,7 +68,7 @@ def addressing(root: Element, transaction: Transaction | None) -> Iterator[Findi
             yield finding("SOAP-036", place(root, "Header/ReplyTo"), "absent")
         if not text(header(root, "To")):
             yield finding("SOAP-037", place(root, "Header/To"), "absent")
-    elif not text(header(root, "RelatesTo")):
+    elif not text(header(root, "RelatesTo")) and (request_is_known or action not in FAULTS):
         yield finding("SOAP-038", place(root, "Header/RelatesTo"), "absent")
     for name in ("MessageID", "RelatesTo", "To"):
         if len(root.findall(f"{SOAP12}Header/{WSA}{name}")) > 1 and name != "RelatesTo":

@@ -42,6 +42,7 @@ _ASSERTION: Final = "{urn:oasis:names:tc:SAML:2.0:assertion}Assertion"
 _INCLUDE: Final = "{http://www.w3.org/2004/08/xop/include}Include"
 _DOCUMENT: Final = f"{XDS}Document"
 _ANSWERED: Final = f"{XDS}DocumentResponse"
+_SOAP: Final = frozenset({"application/soap+xml", "multipart/related"})
 _APART: Final = (*OBJECTS, f"{RIM}ObjectRef", _ANSWERED, _DOCUMENT)
 #: Entries of a submission that are remembered until their documents come.
 _MOST_ENTRIES: Final = 5_000
@@ -94,6 +95,8 @@ def captured(message: HttpMessage, exchange: Exchange, judgement: Judgement) -> 
     only = Message(body, listed, exchange, status=message.status)
     yield from only.findings()
     judgement.title = only.title
+    if message.media_type.value not in _SOAP:
+        exchange.message_id = ""  # who cannot read it does not know what it is called
     if message.headers:
         yield from packaging.head(message, only.transaction, only.action)
 
@@ -304,7 +307,7 @@ class Message:
         if root.tag != f"{envelope.SOAP12}Envelope":
             self.title = "SOAP message"
             return
-        yield from envelope.addressing(root, transaction)
+        yield from envelope.addressing(root, transaction, request_is_known=bool(exchange.message_id))
         yield from envelope.fault(root, self._status)
         only = envelope.body_of(root)
         is_fault = only is not None and only.tag == f"{envelope.SOAP12}Fault"

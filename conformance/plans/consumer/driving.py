@@ -34,7 +34,7 @@ class Driver(Protocol):
         ...
 
 
-def driver(stand: Stand, assertion: str) -> Driver:
+def driver(stand: Stand, assertion: Callable[[], str]) -> Driver:
     """How the consumer that is judged is made to act.
 
     `--target consumer=` names the base URL of this product's consumer, `exec:` and a command that is called
@@ -56,7 +56,7 @@ class ProgramDriver:
 
     stand: Stand
     base: str
-    assertion: str
+    assertion: Callable[[], str]
 
     def find(self, world: World) -> bool:
         """POST /api/studies."""
@@ -80,8 +80,9 @@ class ProgramDriver:
         return reply.content if reply.status == 200 else b""
 
     def _headers(self) -> dict[str, str]:
-        encoded = b64encode(self.assertion.encode()).decode()
-        return {"Authorization": f"SAML {encoded}"} if self.assertion else {}
+        assertion = self.assertion()
+        encoded = b64encode(assertion.encode()).decode()
+        return {"Authorization": f"SAML {encoded}"} if assertion else {}
 
 
 @dataclass(frozen=True, slots=True)

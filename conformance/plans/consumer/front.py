@@ -34,7 +34,7 @@ class User:
         ours = peers(stand)
         self._stand = stand
         self.patient = ours.world.patient
-        assertion = ours.assertion
+        assertion = ours.voice()
         if (provider := stand.target.provider) is not None:
             text = AssertionText(
                 issuer=provider.issuer, audience=provider.audience, name_id=f"viewer-{uuid4().hex[:8]}"

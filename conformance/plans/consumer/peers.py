@@ -3,8 +3,9 @@ configuration names."""
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from conformance.plans.assertions import AssertionText, signed
@@ -20,6 +21,26 @@ ACTORS: Final = ("registry", "repository", "imaging-source")
 
 
 @dataclass(slots=True)
+class Voice:
+    """The user's assertion: as it was given, or signed anew before it ends. `texts` are all that were signed."""
+
+    stand: Stand
+    texts: list[str] = field(default_factory=list)
+    _until: float = 0.0
+
+    def __call__(self) -> str:
+        """What is said now; empty where no user is named."""
+        target = self.stand.target
+        if target.assertion or target.provider is None:
+            return target.assertion
+        if time.monotonic() > self._until:
+            text = AssertionText(issuer=target.provider.issuer, audience=target.provider.audience)
+            self.texts.append(signed(text, target.provider))
+            self._until = time.monotonic() + (text.ends or 0.0) / 2
+        return self.texts[-1]
+
+
+@dataclass(slots=True)
 class Peers:
     """The simulators, and the consumer that is made to act."""
 
@@ -28,7 +49,7 @@ class Peers:
     syslog: SyslogSimulator | None
     stranger: HttpSimulator
     driver: Driver
-    assertion: str
+    voice: Voice
 
     @property
     def world(self) -> World:
@@ -74,10 +95,8 @@ def _listening(stand: Stand) -> Peers:
         raise Unreached(f"the peers cannot listen at {host}, {port}: {error.strerror}") from None
     http.url = base
     stranger = playing.enter_context(http_simulator(_nobody, host=host))
-    assertion = stand.target.assertion
-    if not assertion and (ours := stand.target.provider) is not None:
-        assertion = signed(AssertionText(issuer=ours.issuer, audience=ours.audience), ours)
-    return Peers(cast, http, syslog, stranger, driver(stand, assertion), assertion)
+    voice = Voice(stand)
+    return Peers(cast, http, syslog, stranger, driver(stand, voice), voice)
 
 
 def _nobody(request: HttpRequest) -> HttpAnswer:

@@ -163,8 +163,9 @@ def _(stand: Stand) -> None:
 @PLAN.requires("IMG-68-108", "DICOM PS3.18 10.4", option=_OPTION, needs=("dicomweb",))
 def _(stand: Stand) -> None:
     """A Retrieve URL of the manifest leads to its series."""
-    for _, series in published(stand).manifest.series_items:
-        if url := series.text(0x00081190):
+    for study, series in published(stand).manifest.series_items:
+        if base := series.text(0x00081190):
+            url = f"{base.rstrip('/')}/studies/{study}/series/{series.text(0x0020000E)}"
             reply = stand.http("GET", url, headers={"Accept": 'multipart/related; type="application/dicom"'})
             expect_equal(reply.status, 200, f"the HTTP status of {url}")
 

@@ -131,7 +131,7 @@ sys.exit(0 if patient.startswith("P-1^^^&") else 1)
 def _driver(consumer: str, folder: Path) -> Driver:
     stand = Stand(Target(endpoints={"consumer": consumer}), folder)
     stand.close()
-    return driver(stand, "")
+    return driver(stand, lambda: "")
 
 
 def test_a_command_is_called_with_the_patient_and_its_files_are_the_images(tmp_path: Path):
