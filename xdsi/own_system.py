@@ -23,7 +23,7 @@ from xdsi.stage import Stage, free_ports, write_toml
 
 HOME = "urn:oid:2.999.71"
 #: What our services do not claim (docs/conformance-statement.md).
-WITHOUT = frozenset({"User Required", "Patient Check"})
+WITHOUT = frozenset({"User Required"})
 
 #: The application entity that the probes are, and what it may do.
 _ENTITY: Final = "PROBE"

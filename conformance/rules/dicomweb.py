@@ -67,6 +67,8 @@ class WebExchange:
 def is_dicomweb(message: HttpMessage, exchange: WebExchange) -> bool:
     """Whether a message is one of DICOMweb, by its path, its media type, or its request."""
     path = urlsplit(message.target).path if message.method else exchange.path
+    if message.method == "POST" and message.media_type.value == "application/json":
+        return False  # others have studies, too
     if re.search(r"/(?:studies|series|instances)(?:/|\Z)", path):
         return True
     media_type = message.media_type

@@ -52,8 +52,8 @@ def frame(root: Element) -> Iterator[Finding]:
 def addressing(
     root: Element, transaction: Transaction | None, *, request_is_known: bool
 ) -> Iterator[Finding]:
-    """The headers of WS-Addressing. A fault relates to nothing where what it answers had no MessageID, or could
-    not be read: that is judged only where `request_is_known`."""
+    """The headers of WS-Addressing. A fault relates to nothing where its request had no MessageID, or was not
+    read: that is judged only where `request_is_known`."""
     yield from _action(root, transaction)
     action = action_of(root)
     if transaction is None and action not in FAULTS:

@@ -240,6 +240,8 @@ class Workplace:
             one.retrieve_location_uid,
             one.retrieve_url,
             one.home_community_id,
+            one.source_patient_id,
+            one.source_patient_name,
         )
         return OpenedInstance(
             sop_instance_uid=one.sop_instance_uid, sop_class_uid=one.sop_class_uid, handle=handle
@@ -337,7 +339,7 @@ def _instances(manifest: Manifest, entry: DocumentEntry) -> tuple[RequestedInsta
 
 
 def _wanted(fields: tuple[str, ...]) -> RequestedInstance:
-    study, series, instance, sop_class, patient_id, location, url, home = fields
+    study, series, instance, sop_class, patient_id, location, url, home, source_id, source_name = fields
     return RequestedInstance(
         study_instance_uid=study,
         series_instance_uid=series,
@@ -347,6 +349,8 @@ def _wanted(fields: tuple[str, ...]) -> RequestedInstance:
         retrieve_location_uid=location,
         retrieve_url=url,
         home_community_id=home,
+        source_patient_id=source_id,
+        source_patient_name=source_name,
     )
 
 

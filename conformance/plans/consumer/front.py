@@ -211,7 +211,6 @@ for _number, (_purpose, _script, _most) in enumerate(
     (
         ("an instance of another patient is not given", "other-patient", 0),
         ("an instance with another SOP Instance UID is not given", "other-document", 0),
-        ("an instance under another id is not given", "other-id", 0),
         ("a web page is no instance", "no-dicom", 0),
         ("a study of which an image is left out is not given as whole", "one-missing", 2),
         ("a study of which a part does not come is not given as whole", "part-lost", 2),
