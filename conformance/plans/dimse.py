@@ -95,11 +95,14 @@ def associated(
         )
     if not association.is_established:
         raise Unreached(f"{there.host}:{there.port}: no association came about")
+    socket = association.dul.socket.socket if association.dul.socket else None
     try:
         yield association
     finally:
         if association.is_established:
             association.release()
+        if socket is not None:
+            socket.close()  # pynetdicom does not, where the other side was first
 
 
 def status_of(response: Dataset) -> int:

@@ -137,7 +137,8 @@ class Archive:
         if event.move_destination != self.destination.title and not self.anywhere:
             yield None, None
             return
-        yield self.destination.host, self.destination.port
+        contexts = [build_context(uid, one) for uid in (CT, MULTIFRAME) for one in self.syntaxes]
+        yield self.destination.host, self.destination.port, {"contexts": contexts}
         yield from self.answer_get(event)
 
     def answer_action(self, event: Any) -> tuple[int, None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,26 @@ from conformance.plans.run import Run, chosen, run
 from conformance.plans.stand import Target
 from tests.support.dimse_archive import WRONG, an_archive
 
+pytestmark = [pytest.mark.heavy]
 PLANS = ("IMG-18", "IMG-14", "IMG-16", "IMG-10-")
+
+
+#: The plan that finds what an archive does wrongly.
+PLAN_OF = {
+    **dict.fromkeys(("store", "syntaxes"), "IMG-18"),
+    **dict.fromkeys(("selected", "found"), "IMG-14"),
+    **dict.fromkeys(("given", "anywhere"), "IMG-16"),
+    **dict.fromkeys(("committed", "takes"), "IMG-10-"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_sockets() -> Iterator[None]:
+    """pynetdicom leaves sockets to the collector where the other side closed them first."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def asked(folder: Path, wrong: str = "", plans: Sequence[str] = PLANS, **changes: object) -> Run:
@@ -43,12 +64,15 @@ def test_an_archive_that_is_right_meets_every_requirement(tmp_path: Path):
     assert outcome.count(Outcome.PASSED) == len(outcome.verdicts) > 40
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_an_archive_that_is_wrong_in_one_way_is_found(wrong: str, tmp_path: Path):
-    found = failures(asked(tmp_path, wrong))
+def test_an_archive_that_is_wrong_in_one_way_is_found(tmp_path: Path, long: bool):
+    told = {}
+    for number, wrong in enumerate(WRONG if long else list(WRONG)[::9]):
+        plans = [PLAN_OF[changed] for changed in WRONG[wrong]]
+        told[wrong] = failures(asked(tmp_path / str(number), wrong, plans))
 
-    assert found
-    assert not [reason for _, reason in found if "the probe failed" in reason]
+    print(f"{sum(map(bool, told.values()))} of {len(told)} wrong archives were told")
+    assert [wrong for wrong, reasons in told.items() if not reasons] == []
+    assert not [one for reasons in told.values() for _, one in reasons if "the probe failed" in one]
 
 
 def test_images_come_in_by_c_store_where_there_is_no_other_way(tmp_path: Path):
