@@ -87,6 +87,9 @@ def trust_of(pem: str) -> str:
         )
     if not pem.strip():
         return ""
+    # Forms write a blank of an address as +, which in PEM is a character of base64 everywhere else.
+    for word in ("BEGIN", "END"):
+        pem = pem.replace(f"{word}+CERTIFICATE", f"{word} CERTIFICATE")
     try:
         certificates_of(pem.encode())
     except NoCertificates:

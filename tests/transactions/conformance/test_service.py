@@ -168,6 +168,7 @@ async def test_who_may_sign_is_told_beside_a_file_within_json_and_on_the_page(
     )
     at_browser = await served.page(f"/rest/validations/{page.headers['location'].split('/')[-1]}/report")
 
+    assert [one.status_code for one in (beside, within, page, at_browser)] == [201, 201, 303, 200]
     for answer in (beside, within, at_browser):
         assert ids(answer.json()) == wrong
     assert not ids((await served.post(signed_by(2))).json())
