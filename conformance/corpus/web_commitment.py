@@ -24,18 +24,18 @@ def _item(uid: str, **more: Any) -> dict[str, Any]:
 
 def commitment() -> str:
     """Two instances, of which one is kept."""
-    asked = [{"00081199": an_attribute("SQ", _item("2.25.5011"), _item("2.25.5012"))}]
-    told = {
+    question = [{"00081199": an_attribute("SQ", _item("2.25.5011"), _item("2.25.5012"))}]
+    verdict = {
         "00081195": an_attribute("UI", _TRANSACTION),
         "00081198": an_attribute("SQ", _item("2.25.5012", **{"00081197": an_attribute("US", 274)})),
         "00081199": an_attribute("SQ", _item("2.25.5011")),
     }
-    body = json.dumps(asked)
+    body = json.dumps(question)
     head = (
         f"POST /dicom-web/commitment-requests/{_TRANSACTION} HTTP/1.1\r\nAccept: application/dicom+json\r\n"
         f"Content-Type: application/dicom+json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    answer = f"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\n\r\n{json.dumps(told)}"
+    answer = f"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\n\r\n{json.dumps(verdict)}"
     return f"{head}{body}\n{answer}"
 
 

@@ -76,13 +76,13 @@ async def judge(unit: PageUnit, request: HttpRequest) -> str:
             unit.parts.forms.check(SentForm(browser=Browser.of(request), fields=of_form))
             if not isinstance(file, UploadFile) or not file.filename:
                 raise BadRequest("no file was chosen; choose one, or drop it on the field")
-            sent = SentFile(
+            upload = SentFile(
                 name=displayed(file.filename),
                 kind=kind_of(_text(fields.get("validator"))),
                 trust=trust_of(_text(fields.get("trust"))),
                 chunks=_pieces(file),
             )
-            judged = await unit.parts.bench.judge(unit.caller, sent)
+            judged = await unit.parts.bench.judge(unit.caller, upload)
     except HTTPException:  # what Starlette makes of a form that is broken or beyond the limits
         raise BadRequest("the form cannot be read") from None
     return f"/reports/{judged.id}"

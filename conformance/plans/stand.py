@@ -145,11 +145,11 @@ class Stand:
     def until(self, look: Callable[[], Seen]) -> Seen | None:
         """What `look` sees as soon as it sees something; None when it does not in time."""
         deadline = time.monotonic() + self.target.patience_seconds
-        while not (seen := look()):
+        while not (sight := look()):
             if time.monotonic() > deadline:
                 return None
             time.sleep(_LOOK_SECONDS)
-        return seen
+        return sight
 
     # --- asking ------------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ def captured(message: HttpMessage, exchange: WebExchange, judgement: Judgement) 
         yield from _json_answer(message, exchange)
     elif media_type.value == "application/dicom":
         yield from _instance(message.body, media_type, "HTTP body", exchange)
-    elif exchange.is_search or exchange.method == "POST":
+    elif exchange.is_search or (exchange.method == "POST" and message.status < 400):
         yield finding("WEB-034", "HTTP Content-Type", "another media type", media_type.raw)
 
 

@@ -153,9 +153,9 @@ def _answer(message: HttpMessage, exchange: UriExchange) -> Iterator[Finding]:
     media_type = message.media_type
     if media_type.value.startswith("multipart/"):
         yield finding("WURI-020", "HTTP Content-Type", "a package, and not one object", media_type.raw)
-    wanted = exchange.media_types or [one.partition(";")[0].strip() for one in exchange.accept.split(",")]
-    if not any(_covers(one.lower(), media_type.value) for one in wanted if one):
-        value = f"{media_type.value}, and asked for was {', '.join(wanted)}"
+    acceptable = exchange.media_types or [one.partition(";")[0].strip() for one in exchange.accept.split(",")]
+    if not any(_covers(one.lower(), media_type.value) for one in acceptable if one):
+        value = f"{media_type.value}, and asked for was {', '.join(acceptable)}"
         yield finding("WURI-021", "HTTP Content-Type", "a media type that was not asked for", value)
     if media_type.value != _DICOM:
         return
@@ -172,6 +172,8 @@ def _answer(message: HttpMessage, exchange: UriExchange) -> Iterator[Finding]:
         yield finding("WURI-024", "HTTP body", "another transfer syntax", file.transfer_syntax, right=syntax)
 
 
-def _covers(wanted: str, media_type: str) -> bool:
-    kind = wanted.partition("/")[0]
-    return wanted in ("*/*", media_type) or (wanted == f"{kind}/*" and media_type.startswith(f"{kind}/"))
+def _covers(acceptable: str, media_type: str) -> bool:
+    kind = acceptable.partition("/")[0]
+    return acceptable in ("*/*", media_type) or (
+        acceptable == f"{kind}/*" and media_type.startswith(f"{kind}/")
+    )
