@@ -337,7 +337,7 @@ OF_A_KIND: dict[Any, tuple[str, ...]] = {
     value_kinds._uri: ("our provider", "a b:c", ""),
     value_kinds._issuer: (" provider", "a\nb", ""),
     value_kinds._host: ("[::1", "http://a", "a:1", "192.0.2.300", "a b", ""),
-    value_kinds._ae_title: ("A" * 17, "A\\\\B", " A", "A ", "Ä", ""),
+    value_kinds.ae_title: ("A" * 17, "A\\\\B", " A", "A ", "Ä", ""),
     value_kinds._code: ("ADMIN", "a^^", "^^a", "a^b^c", ""),
 }
 
