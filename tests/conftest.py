@@ -44,6 +44,12 @@ def pytest_collection_finish() -> None:
     collect_seldom()
 
 
+def pytest_sessionfinish() -> None:
+    """Those who work for all tests of this process end: a worker that is done has no time for it later."""
+    if codecs := sys.modules.get("tests.support.codecs"):
+        codecs.CODECS.end()
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Half as many again as there are processors: the services and databases that tests talk to are processes
     of their own, for which they wait."""

@@ -31,13 +31,14 @@ from shared.consent.decision import Action, Decision, Resource
 from shared.ebrim.identifiers import CX
 from shared.imaging.cache import FileCache
 from shared.imaging.instance import Instance
-from shared.imaging.transcoder import Transcoder, Workers
+from shared.imaging.transcoder import Transcoder
 from shared.messages.iti41 import ProvideAndRegisterRequest
 from shared.messages.registrations import RegisteredDocument, Registrations
 from shared.messages.registry import RegistryResponse, Status
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
 from shared.settings import XuaMode
+from tests.support.codecs import CODECS
 from tests.support.databases import DatabasePlace, database_place, postgres_url
 from tests.support.dicom import an_sr, part10
 
@@ -201,7 +202,7 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
     contents = open_contents(loaded)
     transcoder = Transcoder(
         FileCache(loaded.folder / "transcoded", max_bytes=loaded.transcode_cache_bytes),
-        Workers("imaging-source"),
+        CODECS,
         local=contents.local,
     )
     instances = open_instances(loaded, database, contents)
