@@ -8,6 +8,7 @@ import subprocess
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -85,12 +86,11 @@ def _read_json(octets: bytes) -> None:
 
 
 def _read_http(octets: bytes) -> None:
-    for message in http_messages(Source.of(octets)):
-        boundary = MediaType.of(message.headers.get("content-type") or "").parameters.get("boundary", "b")
-        try:
-            list(parts(message.body, boundary))
-        except ValueError:
-            continue
+    with ExitStack() as opened:
+        for message in http_messages(Source.of(octets), opened):
+            media_type = MediaType.of(message.headers.get("content-type") or "")
+            with suppress(ValueError):
+                list(parts(message.body, media_type.parameters.get("boundary", "b")))
 
 
 READERS: dict[str, Callable[[bytes], object]] = {
