@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -179,8 +179,25 @@ def orthanc(folder: Path, files: Sequence[Path], more: Mapping[str, object] | No
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
     """A PostgreSQL cluster of its own with its durable defaults, on a Unix socket; its URL."""
+    run = _programs_of(folder)
+    run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale")
+    with _started(run, folder, "-c max_wal_size=4GB") as url:
+        yield url
+
+
+@contextmanager
+def standby(folder: Path, primary: Path) -> Iterator[str]:
+    """A PostgreSQL that follows the one whose folder is `primary`, and answers queries; its URL."""
+    run = _programs_of(folder)
+    run("pg_basebackup", "-h", str(primary), "-U", "postgres", "-R", "--checkpoint", "fast")
+    with _started(run, folder) as url:
+        yield url
+
+
+def _programs_of(folder: Path) -> Callable[..., None]:
+    """Makes the folder of a cluster, and gives what runs a program of PostgreSQL for it."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = Path(shutil.which("initdb") or (found[-1] if found else ""))
+    initdb = Path(shutil.which("initdb") or (found[-1] if found else "")).resolve()
     if not initdb.is_file():
         raise SystemExit("PostgreSQL is not installed; apt install postgresql")
     folder.mkdir(parents=True)
@@ -202,8 +219,12 @@ def postgresql(folder: Path) -> Iterator[str]:
             cwd="/",
         )
 
-    run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale")
-    options = f"-k {folder} -c listen_addresses='' -c max_wal_size=4GB"
+    return run
+
+
+@contextmanager
+def _started(run: Callable[..., None], folder: Path, more: str = "") -> Iterator[str]:
+    options = f"-k {folder} -c listen_addresses='' {more}"
     run("pg_ctl", "-l", str(folder / "log"), "-o", options, "-w", "start")
     try:
         yield f"postgresql://postgres@/postgres?host={folder}"

@@ -1,5 +1,6 @@
 """One community in containers, `deploy/compose/compose.yaml` as it is: processes are killed at random, time
-and again, and start again by themselves; nothing that was acknowledged is lost."""
+and again, while documents are registered, provided and retrieved, and start again by themselves; nothing that
+was acknowledged is lost, and whatever comes is right."""
 
 from __future__ import annotations
 
@@ -11,18 +12,20 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from shared.ebrim.model import Code
+from shared.faults import SoapFault
 from shared.http.client import http_client
 from shared.security.issuer import AssertionContent, AssertionIssuer
 from shared.settings import TlsSettings
-from shared.soap.client import SoapClient
+from shared.soap.client import PeerError, SoapClient
 from tests.support.metadata import DOMAIN
 from tests.support.submission_load import SubmissionLoad, kept_by, shown_by
 
@@ -34,8 +37,10 @@ POSTGRES = os.environ.get("POSTGRES_IMAGE", "localhost/xdsi-test-postgres:latest
 PROJECT = f"xdsi-kills-{os.getpid()}"
 KILLED = ("registry", "repository", "imaging-source", "audit-repository", "database")
 KILLS, LONG_KILLS = 20, 200
-SECONDS = 120
-REGISTRY, REPOSITORY = "https://localhost:8010", "https://localhost:8020"
+SECONDS = 600
+#: An address of loopback on which nobody else listens.
+BIND = f"127.77.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
+REGISTRY, REPOSITORY = f"https://{BIND}:8010", f"https://{BIND}:8020"
 REPOSITORY_ID = "1.3.6.1.4.1.21367.2026.10.20"
 ROLE = Code("RAD-PHYS", "2.999.40.1")
 
@@ -76,7 +81,7 @@ class Containers:
         done = subprocess.run(
             [PODMAN_COMPOSE, "-p", PROJECT, "-f", str(self.folder / "compose.yaml"), *words],
             capture_output=True, text=True, check=False,
-            env=os.environ | {"IMAGE_NAME": IMAGE, "POSTGRES_IMAGE": POSTGRES},
+            env=os.environ | {"IMAGE_NAME": IMAGE, "POSTGRES_IMAGE": POSTGRES, "BIND": BIND},
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -147,6 +152,31 @@ async def killed(containers: Containers, service: str) -> None:
             await asyncio.sleep(0.1)
 
 
+@asynccontextmanager
+async def reader(soap: SoapClient, load: SubmissionLoad) -> AsyncIterator[Counter[str]]:
+    """Somebody retrieves what was acknowledged, again and again: how often it came, and how often nothing did
+    because a service was away."""
+    came: Counter[str] = Counter()
+
+    async def retrieving() -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            if load.provided:
+                uid = random.choice(list(load.provided))
+                with suppress(PeerError, SoapFault):
+                    documents = await kept_by(soap, REPOSITORY, REPOSITORY_ID, [uid])
+                    came["right" if documents == {uid: load.provided[uid]} else "away"] += 1
+                    assert documents in ({}, {uid: load.provided[uid]})
+
+    reading = asyncio.create_task(retrieving())
+    try:
+        yield came
+    finally:
+        reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await reading
+
+
 async def test_containers_that_are_killed_at_random_start_again_and_have_lost_nothing(
     tmp_path: Path, long: bool
 ):
@@ -156,20 +186,30 @@ async def test_containers_that_are_killed_at_random_start_again_and_have_lost_no
     with community(tmp_path / "compose") as containers:
         await until_done(containers, "patient", "add", "P-1001", "--to", "registry:2576")
         await until_done(containers, "consent", "set", "P-1001", "permit", "--role", str(ROLE))
-        tls = containers.tls
-        async with SubmissionLoad.under_way(tls, REGISTRY, REPOSITORY) as load:
-            for _ in range(LONG_KILLS if long else KILLS):
-                await asyncio.sleep(choice.uniform(0.2, 2))
-                await killed(containers, choice.choice(KILLED))
-            async with asyncio.timeout(SECONDS):
-                await load.acknowledged(40, of_calls_since=time.monotonic())
-        print(len(load.acknowledgements), "acknowledged;", dict(load.answers))
-        assert load.violations == []
-
-        ids = [*load.registered, *load.provided]
-        assertion = containers.assertion()
+        tls, assertion = containers.tls, containers.assertion()
         async with http_client(tls, peers=(REGISTRY, REPOSITORY)) as http:
             soap = SoapClient(http, assertion=lambda: assertion)
+            async with (
+                SubmissionLoad.under_way(tls, REGISTRY, REPOSITORY) as load,
+                reader(soap, load) as came,
+            ):
+                for number in range(LONG_KILLS if long else KILLS):
+                    await asyncio.sleep(choice.uniform(0.2, 2))
+                    # Half of them meet services at work, the others some that have just been started.
+                    if choice.random() < 0.5:
+                        async with asyncio.timeout(SECONDS):
+                            await load.acknowledged(5, of_calls_since=time.monotonic())
+                    victim = choice.choice(KILLED)
+                    await killed(containers, victim)
+                    print(number + 1, victim, len(load.acknowledgements), flush=True)
+                async with asyncio.timeout(SECONDS):
+                    await load.acknowledged(40, of_calls_since=time.monotonic())
+                    while not came["right"]:  # noqa: ASYNC110
+                        await asyncio.sleep(0.1)
+            print(len(load.acknowledgements), "acknowledged;", dict(load.answers), "retrieved:", dict(came))
+            assert load.violations == []
+
+            ids = [*load.registered, *load.provided]
             seen = await shown_by(soap, REGISTRY, ids)
             assert {uid: seen[uid] for uid in ids if seen[uid] != 1} == {}
             assert await kept_by(soap, REPOSITORY, REPOSITORY_ID, list(load.provided)) == load.provided

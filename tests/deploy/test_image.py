@@ -163,6 +163,13 @@ def test_a_container_lives_without_rights_on_what_it_may_only_read(container: st
 
 @pytest.mark.heavy
 @pytest.mark.peer
+def test_a_container_has_the_viewer_of_the_pages(container: str):
+    page = "import consumer, pathlib; print(*pathlib.Path(consumer.__file__).parent.glob('viewer/dist/*.js'))"
+    assert ".js" in podman("exec", container, "/opt/xdsi/bin/python", "-c", page)
+
+
+@pytest.mark.heavy
+@pytest.mark.peer
 def test_a_container_that_is_stopped_ends_in_order(container: str):
     podman("stop", "--time", "40", container)
     assert podman("inspect", "--format", "{{.State.ExitCode}}", container) == "0"

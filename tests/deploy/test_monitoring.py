@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "xdsi.json"
 PACKAGES = ("registry", "repository", "imaging_source", "consumer", "gateway", "audit_repository", "shared")
 PROMTOOL = shutil.which("promtool")
+GO = shutil.which("go")
 needs_promtool = pytest.mark.skipif(
     PROMTOOL is None, reason="promtool is not installed (apt-get install prometheus)"
 )
@@ -96,3 +98,36 @@ def test_the_queries_of_the_dashboard_can_be_asked(tmp_path: Path):
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}), "utf-8")
     done = promtool("check", "rules", path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- by Grafana's schema ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judge(long: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that knows the schema, made of what Grafana publishes for those who write dashboards."""
+    if not long:
+        pytest.skip("it is built from Go modules, which takes a minute: --long")
+    if GO is None:
+        pytest.skip("Go is not installed")
+    program = tmp_path_factory.mktemp("grafana") / "judge"
+    build = [GO, "build", "-o", str(program), "."]
+    subprocess.run(build, cwd=Path(__file__).parent / "grafana", check=True, timeout=1700)
+    return program
+
+
+def judged(program: Path, dashboard: dict[str, Any]) -> str:
+    """What is wrong with a dashboard; empty when nothing is."""
+    done = subprocess.run([program], input=json.dumps(dashboard), capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.peer
+@pytest.mark.heavy
+@pytest.mark.timeout(1800)
+def test_the_dashboard_is_one_by_the_schema_that_grafana_publishes(judge: Path):
+    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
+    assert judged(judge, dashboard) == ""
+    for panel in dashboard["panels"]:
+        panel["gridPos"]["width"] = 12
+    assert "width" in judged(judge, dashboard)
