@@ -172,7 +172,7 @@ def has_image() -> bool:
 
 @pytest.mark.heavy
 @pytest.mark.peer
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not has_image(), reason=f"no podman-compose with an image {IMAGE} (deploy/release.sh)")
 def test_two_hospitals_share_a_study_across_containers():
     try:

@@ -1,19 +1,19 @@
 # Hospital South: a radiologist finds and fetches the study, equal byte for byte; a clerk sees nothing.
 set -eu
+. /demo/patience.sh
 config="--config /party/xdsi.toml"
 # What stands in the preamble is not part of the instance, and is not kept (PS3.10 7.1).
 digests() {
     find "$1" -name '*.dcm' -exec sh -c 'for file; do tail -c +129 "$file" | sha256sum; done' sh {} + | sort
 }
 
-manifest='' tries=0
-until [ -n "$manifest" ]; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 90 ] || { echo "the radiologist finds nothing"; exit 1; }
-    sleep 2
+# The study once it is published, and permitted.
+found() {
     # shellcheck disable=SC2086
     manifest=$(xdsi find --patient DEMO-1 --user dr.roe --role 'RAD-PHYS^^2.999.40.1' -q $config | tail -n 1)
-done
+    [ -n "$manifest" ]
+}
+patiently found
 for via in rad69 wado-rs; do
     rm -rf "/tmp/$via"
     # shellcheck disable=SC2086
