@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "xdsi.publications",
         "What is published, what waits or failed and why; try again, withdraw.",
     ),
+    "convert": ("xdsi.convert", "A MADO manifest in its other encoding: DICOM, or a FHIR Bundle."),
     "migrate": ("xdsi.migrate", "Studies of an archive in place into the source, for good."),
     "erase": ("xdsi.erase", "Images of the source, for ever, with their manifests."),
     "kpi": ("xdsi.kpi", "Volumes, publications and times of retrieval, for the manager of a PACS."),

@@ -273,7 +273,7 @@ WRONG_EVERYWHERE = {
     "XDSI_PROT": "1",
 }
 # They make or judge something, and read no settings.
-WITHOUT_SETTINGS = frozenset({"certificates", "conform", "record", "simulate", "validate"})
+WITHOUT_SETTINGS = frozenset({"certificates", "conform", "convert", "record", "simulate", "validate"})
 # Looks at the backup that it is given first, and there is none.
 WITHOUT_BACKUP = frozenset({("db", "restore")})
 
