@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 XDSI = (sys.executable, "-m", "xdsi")
 AS_STORED = 'accept: multipart/related; type="application/dicom"; transfer-syntax=*'
 CONSUMER, SOURCE = 8040, 8030
-ROUND_TRIP_SECONDS, WINDOW_BYTES = 0.05, 2 * 1024**2
+ROUND_TRIP_SECONDS, WINDOW_BYTES = 0.05, 1024**2
 STREAMS = 4
 QUERIES = 100
 

@@ -189,7 +189,8 @@ class ImagingDocumentConsumer:
                     on_delivery(delivery)
 
         async with asyncio.TaskGroup() as tasks:
-            for group in requests(missing, largest=self._unit.settings.instances_per_request):
+            settings = self._unit.settings
+            for group in requests(missing, largest=settings.instances_per_request, streams=settings.parallel):
                 tasks.create_task(one(group))
         whole = [delivery for delivery in deliveries if not delivery.reason]
         return Retrieval(

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby, islice
+from itertools import groupby
+from math import ceil
 from pathlib import Path, PurePath
 
 from shared.dicom.kos import Manifest
 from shared.dicom.uids import UID_FORM, is_uid
+
+#: Of so few instances a request costs more than a stream of their own gains.
+_WORTH_A_STREAM = 8
 
 
 class UnsafeManifest(ValueError):
@@ -134,10 +138,18 @@ def still_missing(instances: Iterable[RequestedInstance], folder: Path) -> tuple
 
 
 def requests(
-    instances: Iterable[RequestedInstance], *, largest: int
+    instances: Iterable[RequestedInstance], *, largest: int, streams: int = 1
 ) -> Iterator[tuple[RequestedInstance, ...]]:
-    """Groups of at most `largest` instances with one place, so that several can be under way at once."""
+    """Groups of at most `largest` instances with one place, so that `streams` can be under way at once."""
     for _, of_place in groupby(instances, key=lambda one: (one.retrieve_location_uid, one.retrieve_url)):
-        remaining = iter(of_place)
-        while group := tuple(islice(remaining, largest)):
-            yield group
+        together = tuple(of_place)
+        size = _size_of_groups(len(together), largest, streams)
+        yield from (together[start : start + size] for start in range(0, len(together), size))
+
+
+def _size_of_groups(number: int, largest: int, streams: int) -> int:
+    groups = ceil(number / largest)
+    if number >= streams * _WORTH_A_STREAM:
+        # Every stream has its work until the end: none waits while another one fetches a last group.
+        groups = ceil(groups / streams) * streams
+    return ceil(number / groups)

@@ -63,16 +63,39 @@ def test_every_referenced_instance_is_wanted_once(manifest: Manifest):
     )
 
 
-@given(manifests, st.integers(1, 7))
-def test_requests_hold_everything_once_have_one_place_and_are_not_too_large(manifest: Manifest, largest: int):
+@given(manifests, st.integers(1, 7), st.integers(1, 4))
+def test_requests_hold_everything_once_have_one_place_and_are_not_too_large(
+    manifest: Manifest, largest: int, streams: int
+):
     found = requested_instances(manifest)
 
-    groups = list(requests(found, largest=largest))
+    groups = list(requests(found, largest=largest, streams=streams))
 
     assert sorted((one for group in groups for one in group), key=str) == sorted(found, key=str)
     for group in groups:
         assert 1 <= len(group) <= largest
         assert len({(one.retrieve_location_uid, one.retrieve_url) for one in group}) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "streams", "sizes"),
+    [
+        (500, 4, [63] * 7 + [59]),
+        (400, 4, [100] * 4),
+        (40, 4, [10] * 4),
+        (31, 4, [31]),
+        (250, 1, [84, 84, 82]),
+    ],
+)
+def test_every_stream_has_its_share_of_a_study(number: int, streams: int, sizes: list[int]):
+    instances = [
+        RequestedInstance(
+            study_instance_uid="2.25.1", series_instance_uid="2.25.2", sop_instance_uid=f"2.25.3.{one}"
+        )
+        for one in range(number)
+    ]
+
+    assert [len(group) for group in requests(instances, largest=100, streams=streams)] == sizes
 
 
 @pytest.mark.parametrize(
