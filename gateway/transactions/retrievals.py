@@ -378,8 +378,11 @@ def _reasons(errors: Sequence[XdsError]) -> str:
 def _by_outcome(
     requests: Sequence[RequestedDocument], documents: Sequence[RetrievedDocument]
 ) -> Iterator[tuple[Outcome, Sequence[RequestedDocument]]]:
-    if len(documents) == len(requests):
-        # Each of them comes once, and nothing else does.
+    if len(documents) == len(requests) and all(
+        one.document_unique_id == request.document.document_unique_id
+        for one, request in zip(documents, requests, strict=True)
+    ):
+        # Each of them comes once, and in its place: a place mostly answers so.
         yield Outcome.SUCCESS, requests
         return
     come = {document.document_unique_id for document in documents}
