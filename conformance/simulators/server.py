@@ -195,12 +195,29 @@ class SecuredServer(socketserver.ThreadingTCPServer):
     request_queue_size = 128
     tls: ssl.SSLContext | None = None
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._connections: set[socket.socket] = set()
+
     def get_request(self) -> tuple[socket.socket, Any]:
         """The next connection."""
         connection, address = super().get_request()
         if self.tls is not None:
             connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        self._connections.add(connection)
         return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        """A connection has ended."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Nobody is answered any more: on no connection that stays open, either."""
+        super().server_close()
+        for connection in tuple(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A connection that breaks off, or shows no certificate, ends alone."""

@@ -13,7 +13,8 @@ PARTIAL = "urn:ihe:iti:2007:ResponseStatusType:PartialSuccess"
 APPROVED, DEPRECATED = f"{OASIS}:StatusType:Approved", f"{OASIS}:StatusType:Deprecated"
 SOAP, REG42, REG18, REP41, REP43 = ("REG-SOAP",), ("REG-42",), ("REG-18",), ("REP-41",), ("REP-43",)
 QIDO, XUA = ("IMG-129",), ("XUA-REG",)
-FRONT, PAGES, IMG68, URI, COMMIT = ("CON-FRONT",), ("CON-PAGE",), ("IMG-68",), ("IMG-55",), ("IMG-13-",)
+IMG68 = ("IMG-68-102", "IMG-68-103", "IMG-68-105", "IMG-68-201")
+FRONT, PAGES, URI, COMMIT = ("CON-FRONT",), ("CON-PAGE",), ("IMG-55",), ("IMG-13-",)
 IMG69, IMG107, STOW, XCA = ("IMG-69",), ("IMG-107",), ("IMG-108",), ("XCA-38", "XCA-39", "XCA-75", "XCA-18")
 
 
@@ -149,7 +150,7 @@ FAULTS = (
     # --- manifests --------------------------------------------------------------------------------------
     Fault("the manifest is another than the one that is registered", IMG68, answer=body(r"Probe\^Rick", "Probe^Rock")),
     Fault("manifests are of another coding scheme", IMG68, answer=body(r"1\.2\.840\.10008\.2\.6\.1<", "1.2.840.10008.2.6.2<")),
-    Fault("the study is registered as another kind of id", IMG68, answer=body("urn:ihe:iti:xds:2016:studyInstanceUID", "urn:ihe:iti:xds:2013:uniqueId")),
+    Fault("manifests are of another media type", IMG68, answer=body('mimeType="application/dicom"', 'mimeType="application/pdf"')),
     Fault("the size of manifests is another", IMG68, answer=body(r'(<rim:Slot name="size"><rim:ValueList><rim:Value>)', r"\g<1>9")),
     Fault("manifests have another title", IMG68, answer=body("Manifest with Description", "Manifest with Descriptiom")),
     # --- a consumer's front and pages -------------------------------------------------------------------
