@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import shutil
 from html import unescape
 from pathlib import Path
 
@@ -24,8 +22,8 @@ from shared.audit.events import (
 from shared.audit.patterns import Side
 from shared.http.server import start_server
 from shared.security.caller import Node
-from tests.peers.test_consumer_service import Screen
 from tests.support.audit import PATIENT, a_caller, an_event
+from tests.support.viewing import browser_missing
 from tests.transactions.audit_repository.test_pages import recent, token_in
 
 pytestmark = [pytest.mark.peer]
@@ -60,7 +58,7 @@ async def clicked(http, page: httpx2.Response, text: str) -> httpx2.Response:
     return await http.get(address)
 
 
-async def test_ten_questions_are_answered_in_three_clicks(tmp_path: Path):
+async def test_ten_questions_are_answered_in_three_clicks(tmp_path: Path, request: pytest.FixtureRequest):
     settings = AuditRepositorySettings(data=tmp_path, port=0, syslog_port=0)
     service = await build(settings)
     await service.start()
@@ -97,10 +95,9 @@ async def test_ten_questions_are_answered_in_three_clicks(tmp_path: Path):
                     page = await clicked(http, page, text)
                 if page.status_code != 200 or answer not in page.text or len(texts) > 3:
                     unanswered[question] = page.text
-        program = shutil.which("chromium")
-        if program is not None:
-            screen = Screen(program, tmp_path / "chromium")
-            shown = await asyncio.to_thread(screen.document, f"{base}{HOME}")
+        if not browser_missing():
+            onlooker = request.getfixturevalue("onlooker")
+            shown = await onlooker.sees(lambda tab: tab.document(f"{base}{HOME}"))
             assert "<rect" in shown
             assert "/style.css" in shown
     finally:

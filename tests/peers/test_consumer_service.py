@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,6 +41,7 @@ from tests.support.community import (
 )
 from tests.support.consumer import Running, consumer_process, saml, search
 from tests.support.trail import of_transaction, told
+from tests.support.viewing import Onlooker
 from xdsi.builtin_study import write_study
 from xdsi.certificates import Community, create_community
 from xdsi.consent import ask_registry
@@ -323,42 +322,6 @@ CORPUS = {
 }
 
 
-@dataclass
-class Screen:
-    """Chromium, as far as a test looks at it."""
-
-    program: str
-    folder: Path
-
-    def document(self, url: str) -> str:
-        """The document at `url` as it is after everything in it ran."""
-        seen = subprocess.run(
-            [
-                self.program,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                f"--user-data-dir={self.folder}",
-                "--virtual-time-budget=2000",
-                "--dump-dom",
-                url,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        return seen.stdout
-
-
-@pytest.fixture
-def screen(tmp_path: Path) -> Screen:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("Chromium is not here")
-    return Screen(program, tmp_path / "chromium")
-
-
 @pytest.fixture(scope="module")
 def open_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Without TLS, with a study whose attributes are scripts."""
@@ -371,20 +334,18 @@ def open_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.mark.peer
 @pytest.mark.filterwarnings("ignore::UserWarning")
-async def test_scripts_in_displayed_attributes_never_run(open_house: House, screen: Screen, tmp_path: Path):
+async def test_scripts_in_displayed_attributes_never_run(
+    open_house: House, onlooker: Onlooker, tmp_path: Path
+):
     async with open_house.client() as browser:
         found = (await search(browser, "XSS-1")).headers["location"]
         (study,) = set(re.findall(r'href="(/studies/[^"]+)"', (await browser.get(found)).text))
     control = tmp_path / "control.html"
     control.write_text(f"<!doctype html><p>{CORPUS['StudyDescription']}</p>{CORPUS['PatientName']}")
-    executed, studies, images = [
-        await asyncio.to_thread(screen.document, url)
-        for url in (
-            control.as_uri(),
-            f"{open_house.consumer.url}{found}",
-            f"{open_house.consumer.url}{study}",
-        )
-    ]
+    url = open_house.consumer.url
+    executed, studies, images = await onlooker.sees(
+        lambda tab: [tab.document(at) for at in (control.as_uri(), f"{url}{found}", f"{url}{study}")]
+    )
 
     assert f'{MARK}="1"' in executed
     for page in (studies, images):
@@ -394,12 +355,12 @@ async def test_scripts_in_displayed_attributes_never_run(open_house: House, scre
 
 
 @pytest.mark.peer
-async def test_a_study_is_opened_and_downloaded_by_links_alone(open_house: House, screen: Screen):
+async def test_a_study_is_opened_and_downloaded_by_links_alone(open_house: House, onlooker: Onlooker):
     (study,) = open_house.studies.values()
     async with open_house.client() as browser:
         page = await browser.get((await search(browser, "XSS-1")).headers["location"])
         (address,) = re.findall(r'href="(/studies/[^"]+)"', page.text)
-        shown = await asyncio.to_thread(screen.document, f"{open_house.consumer.url}{address}")
+        shown = await onlooker.sees(lambda tab: tab.document(f"{open_house.consumer.url}{address}"))
         links = re.findall(r'href="(/instances/[^"]+)" download', " ".join(shown.split()))
         files = [await browser.get(link) for link in links]
 

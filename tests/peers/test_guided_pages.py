@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -18,48 +17,43 @@ from conformance.simulators.scripts import RIGHT, Cast
 from conformance.simulators.server import http_simulator
 from conformance.simulators.world import World
 from conformance.validation import judge
-from tests.support import chromium
-from tests.support.chromium import Tab, browser
 from tests.support.conformance import conformance_served
+from tests.support.viewing import AXE, Onlooker, Window
 
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.heavy,
-    pytest.mark.skipif(chromium.program() is None, reason="Chromium is not here"),
-]
+pytestmark = [pytest.mark.peer, pytest.mark.heavy]
 
 _ELEMENT = "document.getElementById"
 LOOKS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
 
 
-def looked_at(tab: Tab, name: str, folder: Path) -> list[str]:
+def looked_at(tab: Window, name: str, folder: Path) -> list[str]:
     """What axe finds wrong with the page, in the light and by night, wide and narrow."""
     wrong = []
     for width, dark in LOOKS:
         tab.look(width=width, dark=dark)
-        tab.picture(folder / f"{name}-{width}-{'dark' if dark else 'light'}.png")
+        tab.page.screenshot(path=folder / f"{name}-{width}-{'dark' if dark else 'light'}.png", full_page=True)
         if tab.evaluate("document.documentElement.scrollWidth > innerWidth"):
             wrong.append(f"{name} is wider than {width}")
-        if axe := chromium.axe_source():
-            wrong += [f"{name} at {width}{' dark' if dark else ''}: {one}" for one in tab.violations(axe)]
+        if AXE.is_file():
+            wrong += [f"{name} at {width}{' dark' if dark else ''}: {one}" for one in tab.violations()]
     return wrong
 
 
-def by_keyboard(tab: Tab, base: str, gateway: str, folder: Path) -> list[str]:
+def by_keyboard(tab: Window, base: str, gateway: str, folder: Path) -> list[str]:
     """A gateway is tested, with wrong addresses first."""
-    tab.open(f"{base}/")
+    tab.page.goto(f"{base}/")
     wrong = looked_at(tab, "judge", folder)
     tab.tab_to("a[href='/guides']")
-    tab.press("Enter")
+    tab.strike("Enter")
     tab.until("document.title.startsWith('Test a system')")
     wrong += looked_at(tab, "guides", folder)
     tab.tab_to("a[href='/guides/gateway']")
-    tab.press("Enter")
+    tab.strike("Enter")
     tab.until("document.title.startsWith('Test my Gateway')")
     wrong += looked_at(tab, "guide", folder)
     tab.tab_to("#initiating")
     tab.type("http://evil.example/xds")
-    tab.press("Enter")
+    tab.strike("Enter")
     tab.until("document.querySelector('.notice')")
     assert "may not be tested from here" in tab.evaluate(f"{_ELEMENT}('initiating-hint').textContent")
     wrong += looked_at(tab, "refused", folder)
@@ -67,55 +61,56 @@ def by_keyboard(tab: Tab, base: str, gateway: str, folder: Path) -> list[str]:
         tab.tab_to(f"#{box}")
         tab.evaluate("document.activeElement.select()")
         tab.type(text)
-    tab.press("Enter")
+    tab.strike("Enter")
     tab.until("document.title.startsWith('Testing')")
     tab.until("document.title.includes('assed')")
     wrong += looked_at(tab, "result", folder)
     tab.tab_to("summary")
-    tab.press("Enter")
+    tab.strike("Enter")
     assert tab.evaluate("document.querySelector('details').open")
     tab.tab_to("a.button[download]")
-    return [*wrong, *tab.refusals]
+    return [*wrong, *tab.errors]
 
 
-def at_the_consumer(tab: Tab, base: str, folder: Path) -> list[str]:
+def at_the_consumer(tab: Window, base: str, folder: Path) -> list[str]:
     """A person is asked, live, and answers; and cancels."""
-    tab.open(f"{base}/guides/consumer")
+    tab.page.goto(f"{base}/guides/consumer")
     wrong = looked_at(tab, "consumer", folder)
     assert tab.evaluate("!document.querySelector('button[data-copy]').hidden")
     tab.evaluate("document.querySelector('#consumer').focus()")
-    tab.press("Enter")
+    tab.strike("Enter")
     tab.until("document.title.startsWith('Testing')")
     tab.until("!document.getElementById('question').hidden")
     wrong += looked_at(tab, "question", folder)
     asked = tab.evaluate("document.getElementById('question-text').textContent")
     tab.tab_to("#question button[value=no]")
-    tab.press("Enter")
+    tab.strike("Enter")
     tab.until(f"!{_ELEMENT}('question').hidden && {_ELEMENT}('question-text').textContent !== {asked!r}")
     tab.tab_to("form[action='/cancel'] button")
-    tab.press("Enter")
+    tab.strike("Enter")
     tab.until("document.body.innerText.includes('It was cancelled')")
-    return [*wrong, *looked_at(tab, "cancelled", folder), *tab.refusals]
+    return [*wrong, *looked_at(tab, "cancelled", folder), *tab.errors]
 
 
-async def test_a_gateway_and_a_consumer_are_tested_by_keyboard_and_axe_finds_nothing(tmp_path: Path):
+async def test_a_gateway_and_a_consumer_are_tested_by_keyboard_and_axe_finds_nothing(
+    tmp_path: Path, onlooker: Onlooker
+):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     played = Cast(World("2.999.1", home="urn:oid:2.999.72"), {"initiating-gateway": RIGHT})
     with http_simulator(played.handle) as gateway:
         async with conformance_served(tmp_path / "data", peers_port=0, peers_syslog_port=0) as served:
 
-            def walked() -> list[str]:
-                with browser(tmp_path / "profile") as tab:
-                    wrong = by_keyboard(tab, served.base, f"{gateway.url}/xca/initiating", pictures)
-                    return wrong + at_the_consumer(tab, served.base, pictures)
+            def walked(tab: Window) -> list[str]:
+                wrong = by_keyboard(tab, served.base, f"{gateway.url}/xca/initiating", pictures)
+                return wrong + at_the_consumer(tab, served.base, pictures)
 
-            assert await asyncio.to_thread(walked) == []
-    if chromium.axe_source() is None:
+            assert await onlooker.sees(walked) == []
+    if not AXE.is_file():
         pytest.skip("axe-core is not here (make viewer): walked, and not judged by it")
 
 
-async def test_reports_are_one_file_each_and_axe_finds_nothing(tmp_path: Path):
+async def test_reports_are_one_file_each_and_axe_finds_nothing(tmp_path: Path, onlooker: Onlooker):
     with http_simulator(Cast(World("2.999.1"), {"registry": RIGHT}).handle) as simulator:
         target = Target(endpoints={"registry": f"{simulator.url}/xds/registry"}, domain="2.999.1")
         outcome = run(chosen(probes(), ["REG-SOAP", "REG-42-20"]), target, tmp_path / "run")
@@ -128,14 +123,13 @@ async def test_reports_are_one_file_each_and_axe_finds_nothing(tmp_path: Path):
     (tmp_path / "run.html").write_text(page(outcome, differences(earlier, as_json(outcome))), "utf-8")
     (tmp_path / "findings.html").write_text(findings_page(examples), "utf-8")
 
-    def looked() -> list[str]:
+    def looked(tab: Window) -> list[str]:
         wrong = []
-        with browser(tmp_path / "profile") as tab:
-            for name in ("run", "findings"):
-                tab.open((tmp_path / f"{name}.html").as_uri())
-                tab.evaluate("document.querySelectorAll('details').forEach((one, n) => one.open = n < 3)")
-                wrong += looked_at(tab, name, tmp_path)
-                wrong += tab.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
-            return [*wrong, *tab.refusals]
+        for name in ("run", "findings"):
+            tab.page.goto((tmp_path / f"{name}.html").as_uri())
+            tab.evaluate("document.querySelectorAll('details').forEach((one, n) => one.open = n < 3)")
+            wrong += looked_at(tab, name, tmp_path)
+            wrong += tab.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
+        return [*wrong, *tab.errors]
 
-    assert await asyncio.to_thread(looked) == []
+    assert await onlooker.sees(looked) == []

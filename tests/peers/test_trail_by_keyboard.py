@@ -27,17 +27,17 @@ from shared.audit.events import (
 from shared.audit.patterns import Side
 from shared.ebrim.model import Code
 from shared.security.caller import Node
-from tests.support import chromium
 from tests.support.audit import PATIENT, SOURCES, a_caller, an_event
 from tests.support.every_door import a_house, acquainted
 from tests.support.journeys import Journey, journey
+from tests.support.viewing import AXE, browser_missing
 from tests.transactions.audit_repository.test_iti81 import AUDITOR, PATIENT_ROLE, trusting
 from tests.transactions.audit_repository.test_pages import recent, signed_in
 
 pytestmark = [
     pytest.mark.peer,
     pytest.mark.heavy,
-    pytest.mark.skipif(chromium.program() is None, reason="Chromium is not here"),
+    pytest.mark.skipif(bool(browser_missing()), reason="Chromium is not here"),
 ]
 
 ADMINISTRATOR = Code("ADMIN", "2.999.40.1", "Administrator")
@@ -90,7 +90,7 @@ async def walked(folder: Path, base: str, walk: Callable[[Journey], None], **who
             return opened.wrong
 
     wrong = await asyncio.to_thread(walking)
-    if chromium.axe_source() is None and not wrong:
+    if not AXE.is_file() and not wrong:
         pytest.skip("axe-core is not here (make viewer): walked, and not judged by it")
     return wrong
 

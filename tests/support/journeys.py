@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.support import chromium
-from tests.support.viewing import violations_of
+from tests.support.viewing import AXE, browser, browser_missing, violations_of
 
 LOOKS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
 _MOST_KEYS = 80
@@ -60,27 +59,22 @@ class Journey:
             self.page.screenshot(path=self.pictures / f"{how}.png", full_page=True)
             if self.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                 self.wrong.append(f"{how} is wider than the window")
-            if chromium.axe_source() is not None:
-                self.wrong += [f"{how}: {one}" for one in violations_of(self.page)]
+            if AXE.is_file():
+                self.wrong += [f"{how}: {one}" for one in violations_of(self.page, "serious", "critical")]
 
 
 @contextmanager
 def journey(base: str, pictures: Path, cookies: dict[str, str]) -> Iterator[Journey]:
     """A browser that is signed in at `base` by its cookies; skipped where there is none."""
-    program = chromium.program()
-    if program is None:
-        pytest.skip("Chromium is not here")
+    if reason := browser_missing():
+        pytest.skip(reason)
     kept: Sequence[Any] = [{"name": name, "value": value, "url": base} for name, value in cookies.items()]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
+    with browser() as opened:
+        context = opened.new_context(viewport={"width": 1280, "height": 900})
         context.add_cookies(kept)
         walked = Journey(context.new_page(), base, pictures)
         # What the policy of the page refuses is told there.
         walked.page.on(
             "console", lambda said: walked.wrong.append(said.text) if said.type == "error" else None
         )
-        try:
-            yield walked
-        finally:
-            browser.close()
+        yield walked

@@ -1,35 +1,96 @@
-"""The viewer in a browser: Chromium by Playwright, and what a test reads of what it shows."""
+"""A browser that is looked at: Chromium by Playwright, and what a test does and reads in its windows."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
-from playwright.sync_api import Page, Request, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from consumer.pages.viewer_files import viewer_entry
-from tests.support.chromium import AXE
 from xdsi.certificates import Community
 
+ROOT = Path(__file__).parents[2]
+#: Finds what keeps people from using a page. Where `make viewer` puts it.
+AXE = ROOT / "consumer" / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
 _SWITCHES = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-_PATIENCE_MILLISECONDS = 90_000
+_PATIENCE_SECONDS = 90
 _SHOWN = '.pane[data-received]:not([data-received="0"])'
+
+Seen = TypeVar("Seen")
 
 
 @dataclass
 class Window:
-    """A window of the browser, what it asked others for, and what went wrong in its scripts."""
+    """A window of the browser, what it asked others for, and what went wrong in it."""
 
     page: Page
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Addresses, each with its Authorization."""
     errors: list[str] = field(default_factory=list)
+    """What its scripts threw, and what its own policy refused it."""
 
-    def remember(self, request: Request) -> None:
-        self.asked.append((request.url, request.headers.get("authorization", "")))
+    # --- any page ------------------------------------------------------------------------------------
+
+    def document(self, url: str) -> str:
+        """The document at an address as it is after everything in it ran."""
+        self.page.goto(url, wait_until="networkidle")
+        return self.page.content()
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression on the page, awaited."""
+        return self.page.evaluate(expression)
+
+    def until(self, expression: str) -> None:
+        """Return as soon as an expression is true."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        # Asked from here: a page whose policy forbids eval cannot watch by itself.
+        while not self._holds(expression):
+            assert time.monotonic() < deadline, f"{expression}: {self.evaluate('document.body.innerText')}"
+            self.page.wait_for_timeout(20)
+
+    def _holds(self, expression: str) -> bool:
+        try:
+            return bool(
+                self.evaluate(f"(() => {{ try {{ return !!({expression}) }} catch {{ return null }} }})()")
+            )
+        except Error:  # the page went away while it was asked
+            return False
+
+    def type(self, text: str) -> None:
+        """Write text where the focus is."""
+        self.page.keyboard.insert_text(text)
+
+    def strike(self, key: str) -> None:
+        """Press a key where the focus is, as a person without a mouse."""
+        self.page.keyboard.press(key)
+
+    def tab_to(self, selector: str, most: int = 60) -> None:
+        """Press Tab until the focus is at an element; AssertionError when it never comes there."""
+        for _ in range(most):
+            if self.page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+            self.strike("Tab")
+        raise AssertionError(f"no Tab leads to {selector}")
+
+    def look(self, *, width: int, dark: bool) -> None:
+        """Be so wide, by day or by night."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme="dark" if dark else "light")
+
+    def violations(self, *impacts: str) -> list[str]:
+        """What axe finds on the page; of these impacts alone when some are named."""
+        return violations_of(self.page, *impacts)
+
+    # --- the viewer ----------------------------------------------------------------------------------
 
     def sign_in(self, url: str, assertion: bytes) -> None:
         self.page.goto(url)
@@ -73,52 +134,109 @@ class Window:
         column, row = place.split(", ")
         return int(column), int(row), float(value.split()[0])
 
-    def violations(self) -> list[str]:
-        """What axe finds to be serious or worse."""
-        return violations_of(self.page)
 
-
-def violations_of(page: Page) -> list[str]:
-    """What axe finds on a page to be serious or worse."""
+def violations_of(page: Page, *impacts: str) -> list[str]:
+    """What axe finds on a page; of these impacts alone when some are named."""
     page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run()")["violations"]
     return [
-        f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")
+        f"{one['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for one in page.evaluate("axe.run()")["violations"]
+        if not impacts or one["impact"] in impacts
+        for node in one["nodes"]
     ]
 
 
-def needs() -> str:
+def browser_missing() -> str:
+    """Why there is no browser here; empty when there is one."""
+    return "" if shutil.which("chromium") else "Chromium is not here"
+
+
+def viewer_missing() -> str:
     """Why the viewer cannot be looked at here; empty when it can."""
-    if shutil.which("chromium") is None:
-        return "Chromium is not here"
-    return "" if viewer_entry() else "the viewer was not made: make viewer"
+    return browser_missing() or ("" if viewer_entry() else "the viewer was not made: make viewer")
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A browser; it belongs to the thread that it is opened in."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(_SWITCHES))
+        try:
+            yield opened
+        finally:
+            opened.close()
 
 
 @contextmanager
 def window(
-    origin: str, node: Community | None = None, *, width: int = 1280, dark: bool = False
+    within: Browser,
+    origin: str = "",
+    node: Community | None = None,
+    *,
+    cookies: Mapping[str, str] | None = None,
 ) -> Iterator[Window]:
-    """A window at `node`, by whose certificate it is let in."""
-    if reason := needs():
-        pytest.skip(reason)
+    """A window with nothing remembered but `cookies`, for `origin`, which lets it in by the certificate of
+    `node`."""
     certificates = [
         {"origin": origin, "certPath": str(node.node.certificate), "keyPath": str(node.node.key)}
         for node in ([node] if node else [])
     ]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(_SWITCHES))
-        context = browser.new_context(
-            client_certificates=certificates,  # type: ignore[arg-type]
-            ignore_https_errors=True,
-            viewport={"width": 1280, "height": 800},
-        )
-        context.set_default_timeout(_PATIENCE_MILLISECONDS)
-        opened = Window(context.new_page())
-        opened.page.on(
-            "request", lambda one: opened.asked.append((one.url, one.headers.get("authorization", "")))
-        )
-        opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
-        try:
-            yield opened
-        finally:
-            browser.close()
+    context = within.new_context(
+        client_certificates=certificates,  # type: ignore[arg-type]
+        ignore_https_errors=True,
+        viewport={"width": 1280, "height": 800},
+    )
+    context.set_default_timeout(_PATIENCE_SECONDS * 1000)
+    context.add_cookies(
+        [{"name": name, "value": value, "url": origin} for name, value in (cookies or {}).items()]
+    )
+    opened = Window(context.new_page())
+    opened.page.on(
+        "request", lambda one: opened.asked.append((one.url, one.headers.get("authorization", "")))
+    )
+    opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
+    log = context.new_cdp_session(opened.page)
+    log.on("Log.entryAdded", lambda one: opened.errors.extend(_refusals(one["entry"])))
+    log.send("Log.enable")
+    try:
+        yield opened
+    finally:
+        context.close()
+
+
+def _refusals(entry: Mapping[str, Any]) -> Iterator[str]:
+    if entry["source"] == "security":
+        yield str(entry["text"])
+
+
+class Onlooker:
+    """A browser with a thread of its own, for tests whose services live in the loop of theirs."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._open = ExitStack()
+        self._browser = self._thread.submit(self._open.enter_context, browser()).result()
+
+    async def sees(self, walk: Callable[[Window], Seen], origin: str = "", **window_of: Any) -> Seen:
+        """What `walk` finds in a new window."""
+
+        def walked() -> Seen:
+            with window(self._browser, origin, **window_of) as opened:
+                return walk(opened)
+
+        return await asyncio.wrap_future(self._thread.submit(walked))
+
+    def close(self) -> None:
+        """Close the browser."""
+        self._thread.submit(self._open.close).result()
+        self._thread.shutdown()
+
+
+@pytest.fixture(scope="module")
+def onlooker() -> Iterator[Onlooker]:
+    """One browser for all tests of a module; each sees it in a new window."""
+    if reason := browser_missing():
+        pytest.skip(reason)
+    opened = Onlooker()
+    yield opened
+    opened.close()

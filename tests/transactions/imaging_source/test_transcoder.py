@@ -13,7 +13,8 @@ import pytest
 from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, RLE
 from shared.imaging import transcoder as frames
 from shared.imaging.cache import KEPT_SECONDS, FileCache
-from shared.imaging.transcoder import Transcoder, Workers
+from shared.imaging.transcoder import Transcoder
+from tests.support.codecs import CODECS
 from tests.support.dicom import a_multi_frame, part10
 from tests.support.intake import a_transfer, an_intake
 
@@ -39,7 +40,7 @@ async def instances(tmp_path):
 
 @pytest.fixture
 async def transcoder(tmp_path):
-    made = Transcoder(FileCache(tmp_path / "cache", max_bytes=4096, clock=Clock()), Workers("imaging-source"))
+    made = Transcoder(FileCache(tmp_path / "cache", max_bytes=4096, clock=Clock()), CODECS)
     yield made
     await made.close()
 

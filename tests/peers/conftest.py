@@ -1,0 +1,3 @@
+from tests.support.viewing import onlooker
+
+__all__ = ["onlooker"]
