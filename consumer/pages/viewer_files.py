@@ -27,8 +27,10 @@ _TYPES.add_type("text/javascript", ".js")
 
 #: Codecs are WebAssembly; pictures, documents and videos are shown from the memory of the page.
 VIEWER_POLICY: Final = (
-    POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
-    + "; img-src 'self' blob: data:; media-src blob:; frame-src blob:"
+    POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'").replace(
+        "img-src 'self'", "img-src 'self' blob:"
+    )
+    + "; media-src blob:; frame-src blob:"
 )
 
 
