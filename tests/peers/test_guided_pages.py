@@ -69,7 +69,7 @@ def by_keyboard(tab: Window, base: str, gateway: str, folder: Path) -> list[str]
     tab.strike("Enter")
     assert tab.evaluate("document.querySelector('details').open")
     tab.tab_to("a.button[download]")
-    return [*wrong, *tab.errors]
+    return [*wrong, *tab.errors, *tab.refusals]
 
 
 def at_the_consumer(tab: Window, base: str, folder: Path) -> list[str]:
@@ -89,7 +89,7 @@ def at_the_consumer(tab: Window, base: str, folder: Path) -> list[str]:
     tab.tab_to("form[action='/cancel'] button")
     tab.strike("Enter")
     tab.until("document.body.innerText.includes('It was cancelled')")
-    return [*wrong, *looked_at(tab, "cancelled", folder), *tab.errors]
+    return [*wrong, *looked_at(tab, "cancelled", folder), *tab.errors, *tab.refusals]
 
 
 async def test_a_gateway_and_a_consumer_are_tested_by_keyboard_and_axe_finds_nothing(
@@ -130,6 +130,6 @@ async def test_reports_are_one_file_each_and_axe_finds_nothing(tmp_path: Path, o
             tab.evaluate("document.querySelectorAll('details').forEach((one, n) => one.open = n < 3)")
             wrong += looked_at(tab, name, tmp_path)
             wrong += tab.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
-        return [*wrong, *tab.errors]
+        return [*wrong, *tab.errors, *tab.refusals]
 
     assert await onlooker.sees(looked) == []

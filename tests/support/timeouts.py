@@ -16,25 +16,30 @@ import pytest
 import pytest_timeout
 
 CANCELLED_AFTER, ENDED_AFTER = 2.0, 60.0
-_TIMERS: pytest.StashKey[list[threading.Timer]] = pytest.StashKey()
+_TIMER: pytest.StashKey[tuple[threading.Timer, threading.Event]] = pytest.StashKey()
 
 
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
     """Look after the test, beside the signal."""
-    timers = [
-        threading.Timer(settings.timeout + CANCELLED_AFTER, _cancel_everything),
-        threading.Timer(settings.timeout + ENDED_AFTER, pytest_timeout.timeout_timer, (item, settings)),
-    ]
-    item.stash[_TIMERS] = timers
-    for timer in timers:
-        timer.daemon = True
-        timer.start()
+    ended = threading.Event()
+    timer = threading.Timer(settings.timeout + CANCELLED_AFTER, _overdue, (item, settings, ended))
+    item.stash[_TIMER] = timer, ended
+    timer.daemon = True
+    timer.start()
 
 
 def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
     """It has ended."""
-    for timer in item.stash.get(_TIMERS, []):
+    if item.stash.get(_TIMER, None) is not None:
+        timer, ended = item.stash[_TIMER]
         timer.cancel()
+        ended.set()
+
+
+def _overdue(item: pytest.Item, settings: Any, ended: threading.Event) -> None:
+    _cancel_everything()
+    if not ended.wait(ENDED_AFTER - CANCELLED_AFTER):
+        pytest_timeout.timeout_timer(item, settings)
 
 
 def _cancel_everything() -> None:

@@ -36,7 +36,9 @@ class Window:
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Addresses, each with its Authorization."""
     errors: list[str] = field(default_factory=list)
-    """What its scripts threw, and what its own policy refused it."""
+    """What its scripts threw."""
+    refusals: list[str] = field(default_factory=list)
+    """What its own policy refused it."""
 
     # --- any page ------------------------------------------------------------------------------------
 
@@ -196,7 +198,7 @@ def window(
     )
     opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
     log = context.new_cdp_session(opened.page)
-    log.on("Log.entryAdded", lambda one: opened.errors.extend(_refusals(one["entry"])))
+    log.on("Log.entryAdded", lambda one: opened.refusals.extend(_refusals(one["entry"])))
     log.send("Log.enable")
     try:
         yield opened
