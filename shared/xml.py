@@ -20,6 +20,7 @@ from shared.faults import SenderFault
 Element = etree._Element
 
 PRESCAN_BYTES = 256 * 1024
+_LARGE_BYTES = 32 * 1024
 MAX_DEPTH = 100
 MAX_ATTRIBUTES = 64
 MAX_NAMESPACES = 32
@@ -124,10 +125,11 @@ def _without_content(error: etree.XMLSyntaxError) -> str:
 
 def _within_limits(root: Element, octets: bytes) -> None:
     # Every level but the last is opened and closed, and every attribute has its sign: nearly every message
-    # has too few of them, in UTF-16 too, and needs no walk.
-    if octets.count(b"<") > 2 * MAX_DEPTH and _TOO_DEEP(root):
+    # has too few of them, in UTF-16 too, and needs no walk. A large one has enough of both.
+    large = len(octets) > _LARGE_BYTES
+    if (large or octets.count(b"<") > 2 * MAX_DEPTH) and _TOO_DEEP(root):
         raise XmlError(_DEPTH)
-    if octets.count(b"=") > MAX_ATTRIBUTES and _TOO_WIDE(root):
+    if (large or octets.count(b"=") > MAX_ATTRIBUTES) and _TOO_WIDE(root):
         raise XmlError(f"an element has more than {MAX_ATTRIBUTES} attributes")
     if len(octets) > PRESCAN_BYTES and _TOO_MANY(root):
         raise XmlError(f"more than {MAX_ELEMENTS} elements")

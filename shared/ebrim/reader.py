@@ -438,14 +438,14 @@ class ObjectReader:
 
 def read_slot(slot: Element) -> tuple[str, tuple[str, ...]]:
     """Name and values of a `rim:Slot`, as sent."""
-    values = tuple(
-        raw_text(value)
-        for listed in slot
-        if listed.tag == VALUE_LIST
-        for value in listed
-        if value.tag == VALUE
-    )
-    return slot.get("name", ""), values
+    values: list[str] = []
+    for listed in slot:
+        if listed.tag == VALUE_LIST:
+            # Nearly all hold text and nothing else; an answer has thousands.
+            values += [
+                raw_text(value) if len(value) else value.text or "" for value in listed if value.tag == VALUE
+            ]
+    return slot.get("name", ""), tuple(values)
 
 
 def raw_text(element: Element) -> str:
@@ -455,7 +455,7 @@ def raw_text(element: Element) -> str:
 
 def present(values: tuple[str, ...]) -> tuple[str, ...]:
     """`values` without white space around them, and without those that are blank."""
-    return tuple(stripped for value in values if (stripped := value.strip(WHITE_SPACE)))
+    return tuple([stripped for value in values if (stripped := value.strip(WHITE_SPACE))])
 
 
 def localized(element: Element) -> list[str]:
