@@ -27,6 +27,8 @@ from tests.support.dicomweb_archive import ScriptedArchive
 from tests.support.http_server import serving
 from tests.support.imaging_source import Source, close_source, cx, open_source, source
 from tests.transactions.imaging_source.test_rad69 import RADIOLOGIST, STUDY, Ref, a_request
+from xdsi.checks.archives import archives as ask_archives
+from xdsi.checks.finding import Severity
 
 __all__ = ["source"]
 
@@ -395,6 +397,29 @@ async def test_a_study_that_has_no_room_is_described_and_not_given(tmp_path, arc
     async with fronting(tmp_path, archive, archive_cache_bytes=10) as front:
         assert len((await get(front, f"/studies/{STUDY}/metadata")).json()) == 2
         assert "room" in (await retrieve(front)).errors[0].context
+
+
+async def test_the_doctor_asks_each_archive_as_the_service_would(front, archive):
+    [well] = await ask_archives(front.parts.settings)
+    archive.status = 401
+    [wrong] = await ask_archives(front.parts.settings)
+
+    assert (well.severity, wrong.severity) == (Severity.OK, Severity.ERROR)
+    assert "archive-1" in wrong.subject
+    assert "answers 401" in wrong.found
+    assert archive.retrievals == 0
+
+
+async def test_what_archives_give_and_where_they_fail_is_counted(front, archive):
+    await retrieve(front)
+    archive.status = 503
+    await retrieve(front)
+    async with front.client() as client:
+        metrics = (await client.get("/metrics")).text
+
+    assert 'xdsi_archive_instances_total{archive="archive-1"} 2.0' in metrics
+    assert 'xdsi_archive_failures_total{archive="archive-1"} 1.0' in metrics
+    assert "xdsi_archive_copies_bytes" in metrics
 
 
 def test_an_archive_in_clear_elsewhere_is_refused():
