@@ -104,6 +104,7 @@ _DOCUMENTS: Final[Mapping[str, wrong_documents.Change]] = {
     "other-id": wrong_documents.other_id,
     "part-lost": wrong_documents.part_lost,
     "one-missing": wrong_documents.one_missing,
+    "last-image-lost": wrong_documents.last_image_lost,
     "nothing": wrong_documents.nothing,
     "no-dicom": wrong_documents.no_dicom,
 }

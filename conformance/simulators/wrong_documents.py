@@ -59,6 +59,12 @@ def one_missing(parts: list[DocumentPart], world: World) -> list[DocumentPart]:
     return parts[:-1]
 
 
+def last_image_lost(parts: list[DocumentPart], world: World) -> list[DocumentPart]:
+    """The last image of the study never comes, whatever is asked for beside it."""
+    lost = list(world.images)[-1]
+    return [one for one in parts if one.reference.unique_id != lost]
+
+
 def nothing(parts: list[DocumentPart], world: World) -> list[DocumentPart]:
     """A Success without a document."""
     return []

@@ -216,6 +216,7 @@ for _number, (_purpose, _script, _most) in enumerate(
         ("a study of which a part does not come is not given as whole", "part-lost", 2),
         ("a source that fails gives no study", "error", 0),
         ("an answer that breaks off is not given as whole", "truncated", 2),
+        ("a study of which one image never comes is not given as whole", "last-image-lost", 2),
     ),
     1,
 ):
