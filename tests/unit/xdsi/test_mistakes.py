@@ -274,6 +274,8 @@ WRONG_EVERYWHERE = {
 }
 # They make or judge something, and read no settings.
 WITHOUT_SETTINGS = frozenset({"certificates", "conform", "convert", "record", "simulate", "validate"})
+# What is said besides, where one of two things has to be.
+ONE_OF_TWO = {("db", "warm"): ["--all"]}
 # Looks at the backup that it is given first, and there is none.
 WITHOUT_BACKUP = frozenset({("db", "restore")})
 
@@ -289,7 +291,7 @@ def test_a_wrong_setting_of_each_kind_is_named_by_every_command(
     xdsi, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
 ):
     command = dict(subcommands(path[0]))[path]
-    words = words_with(path, command, None, "")
+    words = [*path, *ONE_OF_TWO.get(path, ()), *words_with(path, command, None, "")[len(path) :]]
     for name, value in WRONG_EVERYWHERE.items():
         with monkeypatch.context() as given:
             given.setenv(name, value)
