@@ -15,12 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from consumer.domain.studies import Criteria, FoundStudy, WrongCriterion
 from consumer.pages.delivery import decode_handle, encode_instance
+from consumer.pages.invocation import Invocation
 from consumer.pages.saml import Saml
+from consumer.pages.tickets import TICKET_SECONDS
 from consumer.pages.workplace import MOST_STUDIES, FetchedInstance, OpenedSeries, OpenedStudy, Workplace
 from shared.http.problem import BadRequest
 from shared.pages.visitors import Visitor
 from shared.perform import UnitOfWork
-from shared.rest.message import JsonBody, json_response
+from shared.rest.message import JsonBody, json_created, json_response
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
 from shared.security.speaker import Speaker
@@ -60,7 +62,14 @@ class ManifestRequest(_Body):
     home_community_id: str = Field("", max_length=80)
 
 
-# --- the three ----------------------------------------------------------------------------------------
+class LaunchRequest(_Body):
+    """Whose timeline is to be opened in a browser, or which of the patient's studies."""
+
+    patient_id: str = Field(min_length=1, max_length=256)
+    study_instance_uid: str = Field("", max_length=64)
+
+
+# --- what is done ---------------------------------------------------------------------------------------
 
 
 async def studies(unit: UnitOfWork[Workplace], request: StudiesRequest) -> bytes:
@@ -87,6 +96,20 @@ async def instance(unit: UnitOfWork[Workplace], handle: str) -> FetchedInstance:
     return await unit.parts.fetch(Visitor.of(unit.caller), handle)
 
 
+async def launch(unit: UnitOfWork[Workplace], request: LaunchRequest) -> dict[str, Any]:
+    """Give a ticket by which the user's browser is signed in, once, and led to a study or a patient."""
+    visitor = Visitor.of(unit.caller)
+    if visitor.user is None or visitor.assertion is None:
+        raise BadRequest("a launch is for a user; send the user's own assertion")
+    invocation = Invocation(patient_id=request.patient_id, study_instance_uid=request.study_instance_uid)
+    invocation.criteria(unit.parts.affinity_domain)
+    user = visitor.user
+    ticket = unit.parts.tickets.issue(
+        user.subject_id or user.alias or user.name_id, visitor.assertion, invocation.fields
+    )
+    return {"url": f"{unit.parts.base_url}/launches/{ticket}", "seconds": int(TICKET_SECONDS)}
+
+
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     ServedRest(
         name="Find studies",
@@ -108,6 +131,16 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
         decode=JsonBody(ManifestRequest),
         handle=manifest,
         encode=json_response,
+    ),
+    ServedRest(
+        name="Launch ticket",
+        routes=(f"POST {PREFIX}/launches",),
+        right=Right.ASK,
+        speaker=Speaker.USER,
+        scheme=Saml,
+        decode=JsonBody(LaunchRequest),
+        handle=launch,
+        encode=json_created,
     ),
     ServedRest(
         name="Fetch instance",

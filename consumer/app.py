@@ -84,7 +84,7 @@ class Consumer:
             sessions=self.sessions,
             forms=forms,
             templates=TEMPLATES,
-            tokens=self.reading_room.tokens,
+            room=self.reading_room,
         )
         error_page = ErrorPage(TEMPLATES, forms, self.sessions, provider)
         people = wing(

@@ -104,9 +104,19 @@ class ImagingDocumentConsumer:
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
 
+    @property
+    def unit(self) -> Unit:
+        """With what it works: settings, connections, user, trail."""
+        return self._unit
+
     async def find(self, patient_id: str, **filters: Any) -> tuple[DocumentEntry, ...]:
         """The published manifests of a patient; `filters` and errors are those of `iti18.find_documents`."""
         return await iti18.find_manifests(self._unit, patient_id=patient_id, **filters)
+
+    async def documents(self, patient_id: str, **filters: Any) -> tuple[DocumentEntry, ...]:
+        """The documents of a patient, of every kind without `format_codes`; errors are those of
+        `iti18.find_documents`."""
+        return await iti18.find_documents(self._unit, patient_id=patient_id, **filters)
 
     async def entry(self, unique_id: str, *, home_community_id: str = "") -> DocumentEntry:
         """The Approved entry of a document, by its uniqueId; errors are those of `iti18.get_document`."""

@@ -55,6 +55,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kpi": ("xdsi.kpi", "Volumes, publications and times of retrieval, for the manager of a PACS."),
     "find": ("xdsi.find", "Find published studies of a patient by ITI-18."),
     "fetch": ("xdsi.fetch", "Fetch the images that a manifest points at, by RAD-69 or WADO-RS."),
+    "take-over": (
+        "xdsi.take_over",
+        "Studies of others into the own archive or onto media, under own identifiers; their queue.",
+    ),
     "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),
     "user": ("xdsi.user", "Who the people of a community are, by which sign-ins: add, list, disable."),
     "node": ("xdsi.node", "Which certificate is which actor and what it may do: register, list, revoke."),

@@ -119,7 +119,7 @@ class AsyncClient:
         accession_number, study_instance_uid
             That of the study, whole.
         """
-        with _Told():
+        with Told():
             criteria = Criteria.of(
                 patient_id,
                 affinity_domain=self._settings.affinity_domain,
@@ -168,10 +168,10 @@ class AsyncClient:
         on_delivery
             Told of each image as it is whole, or given up.
         """
-        with _Told():
+        with Told():
             way = Via(via)
         entry, manifest = await self._opened(study, home_community_id)
-        with _Told():
+        with Told():
             return await self._consumer.retrieve(
                 manifest,
                 Path(to),
@@ -187,7 +187,7 @@ class AsyncClient:
     ) -> tuple[DocumentEntry, Manifest]:
         unique_id = study.manifest_id if isinstance(study, FoundStudy) else study
         home = study.home_community_id if isinstance(study, FoundStudy) else home_community_id
-        with _Told():
+        with Told():
             entry = await self._consumer.entry(unique_id, home_community_id=home)
             return entry, await self._consumer.manifest(entry)
 
@@ -261,7 +261,7 @@ class Connection:
         self._loop: _Loop | None = None
 
     async def __aenter__(self) -> AsyncClient:
-        with _Told():
+        with Told():
             return AsyncClient(self._settings, await self._consumer.__aenter__())
 
     async def __aexit__(
@@ -315,7 +315,7 @@ class _Loop:
         self._loop.close()
 
 
-class _Told:
+class Told:
     """What goes wrong is told as the commands tell it; a mistake of ours is raised as it is."""
 
     def __enter__(self) -> None: ...

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from shared.ebrim.identifiers import CX, is_dtm
+from shared.ebrim.identifiers import CX, is_dtm, unescape
 from shared.ebrim.model import Code, DocumentEntry, Timestamp
 from shared.ebrim.schemes import ON_DEMAND, REFERENCE_ACCESSION, REFERENCE_STUDY_INSTANCE_UID
 
@@ -112,6 +112,7 @@ class FoundStudy:
     availability_status: str
     on_demand: bool
     body_parts: tuple[str, ...] = ()
+    institution: str = ""
 
     @classmethod
     def of(cls, entry: DocumentEntry) -> Self:
@@ -136,7 +137,15 @@ class FoundStudy:
                 for code in entry.event_codes
                 if code.scheme not in _MODALITY_SCHEMES
             ),
+            institution=institution_of(entry),
         )
+
+    @property
+    def began(self) -> tuple[str, str]:
+        """Day and time of the start of the service, in UTC as entries have it; empty where it is not so
+        precise."""
+        digits = self.service_start_time
+        return (digits[:8] if len(digits) >= 8 else "", digits[8:14])
 
     @property
     def date(self) -> str:
@@ -147,6 +156,13 @@ class FoundStudy:
 def date_of(digits: str) -> str:
     """The day of a DTM, as precise as it is."""
     return "-".join(part for part in (digits[:4], digits[4:6], digits[6:8]) if part)
+
+
+def institution_of(entry: DocumentEntry) -> str:
+    """Where it was made: the name of the first institution that an author names (XON.1); empty for none."""
+    institutions = (one for author in entry.authors for one in author.institutions)
+    names = (unescape(one.partition("^")[0]).strip() for one in institutions)
+    return next(filter(None, names), "")
 
 
 def _reference(entry: DocumentEntry, kind: str) -> str:

@@ -8,12 +8,32 @@ from enum import StrEnum
 from itertools import groupby
 from math import ceil
 from pathlib import Path, PurePath
+from typing import Final
 
 from shared.dicom.kos import Manifest
 from shared.dicom.uids import UID_FORM, is_uid
 
 #: Of so few instances a request costs more than a stream of their own gains.
 _WORTH_A_STREAM = 8
+KEY_OBJECTS: Final = "1.2.840.10008.5.1.4.1.1.88.59"
+_REPORTS: Final = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.104.")
+_PRESENTATION_STATES: Final = "1.2.840.10008.5.1.4.1.1.11."
+
+
+class Content(StrEnum):
+    """What an instance is to whoever looks at a study."""
+
+    IMAGE = "image"
+    REPORT = "report"
+    ANNOTATION = "annotation"
+
+    @classmethod
+    def of(cls, sop_class_uid: str) -> Content:
+        """By its SOP class: structured reports and encapsulated documents are read; key objects and
+        presentation states say how others are shown; whatever else it is may have pixels."""
+        if sop_class_uid == KEY_OBJECTS or sop_class_uid.startswith(_PRESENTATION_STATES):
+            return cls.ANNOTATION
+        return cls.REPORT if sop_class_uid.startswith(_REPORTS) else cls.IMAGE
 
 
 class UnsafeManifest(ValueError):

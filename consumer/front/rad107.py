@@ -11,6 +11,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
+from consumer.domain.study import Content
 from consumer.front.collection import MissingInstance
 from consumer.front.holding import Holding
 from consumer.front.lease import Lease
@@ -19,6 +20,7 @@ from consumer.front.tokens import FrontToken, study_token_of
 from shared.audit.events import AuditEvent, Outcome
 from shared.imaging import rendered, wado_rs, wado_rs_http
 from shared.imaging.rendered import RenderRequest
+from shared.imaging.rendering import rendering_of
 from shared.imaging.retrieval import InstanceResult
 from shared.imaging.wado_rs import RetrieveRequest, RetrieveResponse
 from shared.pages.visitors import Visitor
@@ -78,6 +80,20 @@ async def _study(unit: FrontUnit, request: FrontRequest) -> OpenStudy:
     return await unit.parts.study(visitor, request.resource.study_instance_uid, request.token)
 
 
+async def thumbnail(room: ReadingRoom, visitor: Visitor, study: OpenStudy) -> FetchedResponse:
+    """A small picture of a study, for a page that shows several."""
+    resource = RetrieveRequest(
+        study_instance_uid=study.study_instance_uid, location=f"/studies/{study.study_instance_uid}"
+    )
+    question = RenderRequest(
+        resource=_representative(study, resource),
+        rendering=rendering_of({}, "image/jpeg", thumbnail=True),
+        thumbnail=True,
+    )
+    holding = Holding(room, study, room.consumer(visitor), ahead=False)
+    return _response(await rendered.handle(holding, question), holding)
+
+
 def _holding(unit: FrontUnit, study: OpenStudy, *, ahead: bool = True) -> Holding:
     consumer = unit.parts.consumer(Visitor.of(unit.caller))
     return Holding(unit.parts, study, consumer, ahead=ahead)
@@ -89,8 +105,9 @@ def _representative(study: OpenStudy, resource: RetrieveRequest) -> RetrieveRequ
     instances = [one for one in study.instances.values() if series in ("", one.series_instance_uid)]
     if not instances:
         return resource
-    # Of the first series: the middle of a study may be a report.
-    first = [one for one in instances if one.series_instance_uid == instances[0].series_instance_uid]
+    # Of the first series of images: the middle of a study may be a report.
+    images = [one for one in instances if Content.of(one.sop_class_uid) is Content.IMAGE] or instances
+    first = [one for one in images if one.series_instance_uid == images[0].series_instance_uid]
     one = first[len(first) // 2]
     return replace(
         resource, series_instance_uid=one.series_instance_uid, sop_instance_uid=one.sop_instance_uid

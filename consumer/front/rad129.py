@@ -111,7 +111,7 @@ async def _studies(
     return (
         patient_id,
         [
-            _study(room, uid, entries)
+            _study(room, uid, entries, room.at_hand(visitor, uid))
             for uid, entries in studies.items()
             if grant is None or uid == grant.study_instance_uid
         ],
@@ -131,16 +131,22 @@ async def _of_study(
 # --- what is told ------------------------------------------------------------------------------------
 
 
-def _study(room: ReadingRoom, uid: str, entries: Sequence[DocumentEntry]) -> dict[str, Any]:
-    """A study as the newest of its entries describes it."""
+def _study(
+    room: ReadingRoom, uid: str, entries: Sequence[DocumentEntry], opened: OpenStudy | None
+) -> dict[str, Any]:
+    """A study as the newest of its entries describes it, and its manifest where it is at hand.
+
+    A list of studies fetches no manifests for its dates: each would be an access to a study that nobody
+    chose. Until a study is opened its date is the one of the entry, in UTC.
+    """
     entry = entries[0]
     study = FoundStudy.of(entry)
-    digits = study.service_start_time
+    date, time = opened.began if opened else study.began
     patient = dict(_patient(entry))
     return {
         "00080005": _element("CS", "ISO_IR 192"),
-        "00080020": _element("DA", digits[:8] if len(digits) >= 8 else ""),
-        "00080030": _element("TM", digits[8:14]),
+        "00080020": _element("DA", date),
+        "00080030": _element("TM", time),
         "00080050": _element("SH", study.accession_number),
         "00080056": _element("CS", "ONLINE"),
         "00080061": _element(
@@ -170,7 +176,7 @@ def _parts(room: ReadingRoom, study: OpenStudy, level: QueryLevel) -> Iterator[d
     numbers: dict[str, int] = {}
     for one in study.instances.values():
         numbers[one.series_instance_uid] = numbers.get(one.series_instance_uid, 0) + 1
-    above = _study(room, study.study_instance_uid, study.entries)
+    above = _study(room, study.study_instance_uid, study.entries, study)
     manifest = study.manifests[0]
     above |= {
         "00201206": _element("IS", len(numbers)),

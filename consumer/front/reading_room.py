@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -29,6 +29,7 @@ from shared.ebrim.model import AvailabilityStatus, DocumentEntry
 from shared.errors import Actor, XdsError
 from shared.http.gate import Gate
 from shared.http.problem import Forbidden, NotFound, Unprocessable
+from shared.imaging import legal
 from shared.imaging.transcoder import Workers
 from shared.pages.visitors import Visitor
 
@@ -62,6 +63,28 @@ class OpenStudy:
     def study(self) -> FoundStudy:
         """What its newest entry says."""
         return FoundStudy.of(self.entries[0])
+
+    @property
+    def began(self) -> tuple[str, str]:
+        """Study Date and Study Time, empty where nobody says them.
+
+        They are those of the source, by the manifest; else those of the entry, which are in UTC, where near
+        midnight another day is.
+        """
+        times = (legal.time(one.study_time) for one in self._dated)
+        return (self.date, next(times)) if self.date else self.study.began
+
+    @property
+    def date(self) -> str:
+        """Study Date as the source keeps it; empty where no manifest says it."""
+        return next((legal.date(one.study_date) for one in self._dated), "")
+
+    @property
+    def _dated(self) -> Iterator[Manifest]:
+        """The manifests that say when this study was: those of a study of their own say that of their own."""
+        for manifest in self.manifests:
+            if manifest.study_instance_uid == self.study_instance_uid and legal.date(manifest.study_date):
+                yield manifest
 
     @property
     def series(self) -> dict[str, ReferencedSeries]:
@@ -172,12 +195,7 @@ class ReadingRoom:
         """
         grant = self.grant(token, study_instance_uid)
         patient_id = grant.patient_id if grant else self._patient_of(visitor, study_instance_uid)
-        voice = _voice(visitor)
-        proof = sha256(visitor.assertion or b"").digest()
-        return await self._questions.ask(
-            (voice, proof, study_instance_uid),
-            lambda: self._asked_again(visitor, voice, patient_id, study_instance_uid),
-        )
+        return await self.study_of_patient(visitor, study_instance_uid, patient_id)
 
     def _patient_of(self, visitor: Visitor, study_instance_uid: str) -> str:
         patient_id = self._patients.get((visitor.holder, study_instance_uid))
@@ -186,6 +204,33 @@ class ReadingRoom:
         if patient_id is None:
             raise NotFound(f"{NOT_FOUND}; search for the studies of its patient first (studies?PatientID=…)")
         return patient_id
+
+    def at_hand(self, visitor: Visitor, study_instance_uid: str) -> OpenStudy | None:
+        """A study as it was opened for this visitor before, if it was; it says nothing of what may be seen
+        now."""
+        return self._open.get((_voice(visitor), study_instance_uid))
+
+    async def study_of(
+        self, visitor: Visitor, study_instance_uid: str, entries: Sequence[DocumentEntry]
+    ) -> OpenStudy:
+        """A study whose `entries` its registry has just shown to the visitor; raises as `study`."""
+        key = (_voice(visitor), study_instance_uid)
+        sources = _sources(entries)
+        study = self._open.get(key)
+        now = self._clock()
+        if study is not None and study.entries == sources and now - study.opened < _MANIFEST_SECONDS:
+            study.used = now
+            return study
+        return await self._opened(visitor, key, sources)
+
+    async def study_of_patient(self, visitor: Visitor, study_instance_uid: str, patient_id: str) -> OpenStudy:
+        """A study of a patient, for a visitor who may see it now; raises as `study`."""
+        voice = _voice(visitor)
+        proof = sha256(visitor.assertion or b"").digest()
+        return await self._questions.ask(
+            (voice, proof, study_instance_uid),
+            lambda: self._asked_again(visitor, voice, patient_id, study_instance_uid),
+        )
 
     async def _asked_again(
         self, visitor: Visitor, voice: str, patient_id: str, study_instance_uid: str
@@ -202,22 +247,24 @@ class ReadingRoom:
         if not entries:
             await self._shut(key)
             raise NotFound(NOT_FOUND)
-        if study is None:
-            study = self._new(visitor, patient_id, study_instance_uid, entries)
-        await self._open_anew(visitor, study, _sources(entries))
+        return await self._opened(visitor, key, _sources(entries))
+
+    async def _opened(
+        self, visitor: Visitor, key: tuple[str, str], sources: tuple[DocumentEntry, ...]
+    ) -> OpenStudy:
+        study = self._open.get(key) or self._new(visitor, key[1], sources)
+        await self._open_anew(visitor, study, sources)
         study = self._open.setdefault(key, study)
-        study.used = now
+        study.used = self._clock()
         await self._make_room(key)
         return study
 
-    def _new(
-        self, visitor: Visitor, patient_id: str, uid: str, entries: Sequence[DocumentEntry]
-    ) -> OpenStudy:
+    def _new(self, visitor: Visitor, uid: str, entries: Sequence[DocumentEntry]) -> OpenStudy:
         parts = self.parts
         collection = Collection(self.cache, parts.settings, parts.spool_folder, self._gate, visitor.holder)
         return OpenStudy(
             study_instance_uid=uid,
-            patient_id=patient_id,
+            patient_id=entries[0].patient_id,
             entries=tuple(entries),
             manifests=(),
             instances={},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from consumer.pages import emergency, search, study, viewer, viewer_files
+from consumer.pages import emergency, invocation, launch, reports, search, study, viewer, viewer_files
 from shared.pages import sign_in, style
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
@@ -13,7 +13,10 @@ __all__ = ["SERVED_REST"]
 
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     *search.SERVED,
+    *invocation.SERVED,
+    *launch.SERVED,
     *study.SERVED,
+    *reports.SERVED,
     *emergency.SERVED,
     *viewer.SERVED,
     viewer_files.SERVED,

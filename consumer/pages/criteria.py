@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import field_validator
 
 from consumer.domain.studies import Criteria, WrongCriterion
+from shared.ebrim.model import Code
 from shared.http.problem import Unprocessable
 from shared.pages.forms import FormFields
 
@@ -20,14 +22,15 @@ class StudySearch(FormFields):
     modality: str = ""
     since: str = ""
     before: str = ""
+    purpose: str = ""
 
     @field_validator("*", mode="before")
     @classmethod
     def _cut(cls, value: Any) -> str:
         return str(value)[:_LONGEST]
 
-    def criteria(self, affinity_domain: str) -> Criteria:
-        """As the registry is asked.
+    def criteria(self, affinity_domain: str, purposes: Sequence[Code]) -> Criteria:
+        """As the registry is asked, for somebody who can state `purposes`.
 
         Raises
         ------
@@ -43,13 +46,32 @@ class StudySearch(FormFields):
                 before=self.before,
             )
         except WrongCriterion as error:
-            raise WrongSearch(self, error) from None
+            raise WrongSearch(self, error, purposes) from None
+
+    def stated_purpose(self, purposes: Sequence[Code]) -> str:
+        """The purpose of access, of those that the sign-in names: the one that was chosen, or the only one.
+
+        Raises
+        ------
+        WrongSearch
+            Several are there and none was chosen, or another one.
+        """
+        codes = [str(one) for one in purposes]
+        if self.purpose in codes:
+            return self.purpose
+        if len(codes) <= 1 and not self.purpose:
+            return "".join(codes)
+        error = WrongCriterion(
+            "purpose", "say for which of these purposes you look; others need another sign-in"
+        )
+        raise WrongSearch(self, error, purposes)
 
 
 class WrongSearch(Unprocessable):
     """A field of the form `searched` is not as it should be; `wrong` says of it what would be right."""
 
-    def __init__(self, searched: StudySearch, error: WrongCriterion) -> None:
+    def __init__(self, searched: StudySearch, error: WrongCriterion, purposes: Sequence[Code]) -> None:
         super().__init__(str(error))
         self.searched = searched
+        self.purposes = purposes
         self.wrong = {error.name: error.text}

@@ -10,4 +10,7 @@ class HandleKind(StrEnum):
 
     SEARCH = "search"
     MANIFEST = "manifest"
+    REPORT = "report"
+    INVOCATION = "invocation"
+    LAUNCH = "launch"
     INSTANCE = "instance"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from consumer.domain.studies import date_of
-from consumer.front.tokens import StudyTokens
+from consumer.front.reading_room import ReadingRoom
 from consumer.pages.criteria import WrongSearch
 from consumer.pages.workplace import Workplace
 from shared.http.problem import HttpProblem
@@ -22,7 +22,7 @@ class PageParts(of_every_service.PageParts):
     """What the pages of the consumer are made of."""
 
     workplace: Workplace
-    tokens: StudyTokens
+    room: ReadingRoom
 
 
 PageUnit = of_every_service.PageUnit[PageParts]
@@ -34,7 +34,11 @@ class ErrorPage(of_every_service.ErrorPage):
     def template_of(self, problem: HttpProblem) -> tuple[str, dict[str, Any]]:
         """The search form for a search that cannot be asked."""
         if isinstance(problem, WrongSearch):
-            return "search.html", {"searched": problem.searched, "wrong": problem.wrong}
+            return "search.html", {
+                "searched": problem.searched,
+                "wrong": problem.wrong,
+                "purposes": problem.purposes,
+            }
         return super().template_of(problem)
 
 

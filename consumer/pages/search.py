@@ -1,4 +1,4 @@
-"""The pages of a search: its form, and what was found.
+"""The pages of a search: its form, and the timeline of what was found.
 
 What a search is about stands in its address as an opaque handle, so that neither a history nor a log holds
 the id of a patient.
@@ -9,51 +9,79 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consumer.pages.criteria import StudySearch
+from consumer.pages.invocation import Onward, encode_onward, kept_invocation
+from consumer.pages.link import Link, decode_link
 from consumer.pages.page import PageUnit, page_served
-from shared.pages.browser import Browser, decode_browser
+from consumer.pages.timeline import purposes_of, timeline, with_purpose
+from shared.pages.browser import Browser
 from shared.pages.forms import FormBody, SentForm, of_our_pages
-from shared.pages.page import Page, see
-from shared.rest.message import HttpRequest
+from shared.pages.page import Page, encode_page, see
+from shared.rest.message import HttpRequest, HttpResponse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """What a link of ours leads to, opened in a browser."""
+class Entrance:
+    """The first page, opened in a browser that may keep an invocation until somebody has signed in."""
 
     browser: Browser
-    handle: str
+    invocation: str
 
 
-async def decode_link(request: HttpRequest) -> Link:
-    """Which link is opened."""
-    return Link(browser=Browser.of(request), handle=request.parameters["handle"])
+async def decode_entrance(request: HttpRequest) -> Entrance:
+    """Who opens the first page, and what was asked for before."""
+    return Entrance(browser=Browser.of(request), invocation=kept_invocation(request))
 
 
-async def home(unit: PageUnit, browser: Browser) -> Page:
-    """Give the form by which studies are found."""
-    return await unit.page("search.html", browser, searched=StudySearch(), wrong={})
+async def home(unit: PageUnit, entrance: Entrance) -> Page | Onward:
+    """Give the form by which studies are found; or what an address asked for before somebody signed in."""
+    if entrance.invocation and unit.parts.workplace.keeps(entrance.invocation):
+        return Onward(browser=entrance.browser, path=f"/invocations/{entrance.invocation}")
+    return await unit.page(
+        "search.html",
+        entrance.browser,
+        searched=StudySearch(),
+        wrong={},
+        purposes=purposes_of(unit.visitor),
+    )
+
+
+def encode_entrance(answer: Page | Onward) -> HttpResponse:
+    """The form, or where to go on."""
+    return encode_onward(answer) if isinstance(answer, Onward) else encode_page(answer)
 
 
 @of_our_pages
 async def search(unit: PageUnit, form: SentForm[StudySearch]) -> str:
     """Take the search form, and lead to what is found."""
-    workplace = unit.parts.workplace
-    criteria = form.fields.criteria(workplace.affinity_domain)
-    return f"/searches/{workplace.search_handle(unit.visitor, criteria)}"
+    workplace, purposes = unit.parts.workplace, purposes_of(unit.visitor)
+    criteria = form.fields.criteria(workplace.affinity_domain, purposes)
+    purpose = form.fields.stated_purpose(purposes)
+    return f"/searches/{workplace.search_handle(unit.visitor, criteria, purpose=purpose)}"
 
 
 async def studies(unit: PageUnit, link: Link) -> Page:
-    """Show the published studies of a patient that the visitor may see (ITI-18)."""
+    """Show the published studies of a patient that the visitor may see (ITI-18, ITI-43)."""
     workplace = unit.parts.workplace
-    criteria = workplace.search_behind(unit.visitor, link.handle)
-    found_studies = await workplace.find(unit.visitor, criteria)
+    stated = workplace.search_behind(unit.visitor, link.handle)
+    visitor = with_purpose(unit.visitor, stated.purpose)
+    shown = await timeline(workplace, unit.parts.room, visitor, stated)
+    older = shown.next_position and workplace.search_handle(
+        visitor, stated.criteria, purpose=stated.purpose, position=shown.next_position
+    )
     return await unit.page(
-        "found.html", link.browser, criteria=criteria, found=found_studies, own=workplace.home_community_id
+        "timeline.html",
+        link.browser,
+        criteria=stated.criteria,
+        purpose=next((one for one in purposes_of(visitor) if str(one) == stated.purpose), None),
+        timeline=shown,
+        older=older,
     )
 
 
 SERVED = (
-    page_served(name="Search form", routes=("GET /",), decode=decode_browser, handle=home),
+    page_served(
+        name="Search form", routes=("GET /",), decode=decode_entrance, handle=home, encode=encode_entrance
+    ),
     page_served(
         name="Search", routes=("POST /search",), decode=FormBody(StudySearch), handle=search, encode=see
     ),

@@ -1,52 +1,113 @@
-"""The page of the viewer, with a token for its study alone, and the next token while it stays open."""
+"""The page of the viewer, of one study, two of them, or one and a report: with a token for each study alone,
+and the next token while it stays open."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
+from consumer.pages.link import Link, LinkFields, LinkForm, decode_link
 from consumer.pages.page import PageUnit, page_served
-from consumer.pages.search import Link, decode_link
+from consumer.pages.reports import ReadReport, read_report
 from consumer.pages.viewer_files import VIEWER_POLICY, viewer_entry
 from consumer.pages.workplace import OpenedStudy
+from shared.http.problem import Unprocessable
 from shared.pages.browser import Browser
-from shared.pages.forms import FormBody, FormFields, SentForm, of_our_pages
+from shared.pages.forms import SentForm, of_our_pages
 from shared.pages.page import Page, encode_page
 from shared.rest.message import HttpRequest, HttpResponse, json_response
 
-
-class LinkFields(FormFields):
-    """What stands in a form without fields of its own, and at which link of ours it is."""
-
-    handle: str = ""
+_SIDE_BY_SIDE: Final = 2
 
 
-class LinkForm(FormBody[LinkFields]):
-    """Decodes a form without fields of its own that is sent to a link of ours."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Which studies are chosen, opened in a browser."""
 
-    async def __call__(self, request: HttpRequest) -> SentForm[LinkFields]:
-        """Read the form, and which link is meant."""
-        form = await super().__call__(request)
-        fields = form.fields.model_copy(update={"handle": request.parameters["handle"]})
-        return SentForm(browser=form.browser, fields=fields)
+    browser: Browser
+    handles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportLink:
+    """A study and a report that is read beside it, opened in a browser."""
+
+    browser: Browser
+    study: str
+    report: str
+
+
+async def decode_comparison(request: HttpRequest) -> Comparison:
+    """Read which studies are chosen."""
+    return Comparison(browser=Browser.of(request), handles=tuple(request.form.get("study", ())))
+
+
+async def decode_report_link(request: HttpRequest) -> ReportLink:
+    """Read which study is opened, and which report."""
+    parameters = request.parameters
+    return ReportLink(browser=Browser.of(request), study=parameters["handle"], report=parameters["report"])
 
 
 async def viewer(unit: PageUnit, link: Link) -> Page:
     """Show the images of a study (ITI-18, ITI-43; then by the front)."""
     opened_study = await unit.parts.workplace.open_handle(unit.visitor, link.handle)
+    return await _page(unit, link.browser, {link.handle: opened_study})
+
+
+async def comparison(unit: PageUnit, chosen: Comparison) -> Page:
+    """Show two studies of a patient side by side, the older one at the right.
+
+    Raises
+    ------
+    Unprocessable
+        They are not two, or not of one patient.
+    """
+    if len(set(chosen.handles)) != _SIDE_BY_SIDE:
+        raise Unprocessable("two studies are compared; go back and choose two")
+    workplace = unit.parts.workplace
+    opened = [await workplace.open_handle(unit.visitor, one) for one in chosen.handles]
+    if len({one.patient_id for one in opened}) > 1:
+        raise Unprocessable("these are studies of two patients; two of one patient are compared")
+    return await _page(unit, chosen.browser, dict(zip(chosen.handles, opened, strict=True)))
+
+
+async def with_report(unit: PageUnit, link: ReportLink) -> Page:
+    """Show the images of a study and a report beside them (ITI-18, ITI-43; then by the front).
+
+    Raises
+    ------
+    Unprocessable
+        The report is of another patient.
+    """
+    workplace = unit.parts.workplace
+    opened_study = await workplace.open_handle(unit.visitor, link.study)
+    entry, octets = await workplace.report(unit.visitor, link.report)
+    if entry.patient_id != opened_study.patient_id:
+        raise Unprocessable("the report is of another patient than the study")
+    read = await asyncio.to_thread(read_report, entry, octets, link.report)
+    return await _page(unit, link.browser, {link.study: opened_study}, read)
+
+
+async def _page(
+    unit: PageUnit, browser: Browser, studies: Mapping[str, OpenedStudy], report: ReadReport | None = None
+) -> Page:
     start_values = {
-        "study": opened_study.study_instance_uid,
         "base": "/dicomweb",
-        "token": _token(unit, link.browser, opened_study),
-        "renewal": f"/studies/{link.handle}/token",
-        "form": unit.parts.forms.token(link.browser),
+        "form": unit.parts.forms.token(browser),
+        "studies": [
+            {
+                "study": one.study_instance_uid,
+                "title": " ".join(filter(None, (one.study.date, one.title))),
+                "token": _token(unit, browser, one),
+                "renewal": f"/studies/{handle}/token",
+            }
+            for handle, one in studies.items()
+        ],
     }
     return await unit.page(
-        "viewer.html",
-        link.browser,
-        opened=opened_study,
-        handle=link.handle,
-        entry=viewer_entry(),
-        given=start_values,
+        "viewer.html", browser, studies=studies, report=report, entry=viewer_entry(), given=start_values
     )
 
 
@@ -59,7 +120,7 @@ async def renewal(unit: PageUnit, form: SentForm[LinkFields]) -> str:
 
 def _token(unit: PageUnit, browser: Browser, opened_study: OpenedStudy) -> str:
     number = browser.number
-    return unit.parts.tokens.issue(
+    return unit.parts.room.tokens.issue(
         number if unit.parts.sessions.find(number) else "",  # without TLS nobody signs in
         unit.caller.node,
         patient_id=opened_study.patient_id,
@@ -84,6 +145,20 @@ SERVED = (
         routes=("GET /studies/{handle}/viewer",),
         decode=decode_link,
         handle=viewer,
+        encode=encode_viewer,
+    ),
+    page_served(
+        name="Comparison",
+        routes=("GET /compare",),
+        decode=decode_comparison,
+        handle=comparison,
+        encode=encode_viewer,
+    ),
+    page_served(
+        name="Images and report",
+        routes=("GET /studies/{handle}/reports/{report}",),
+        decode=decode_report_link,
+        handle=with_report,
         encode=encode_viewer,
     ),
     page_served(

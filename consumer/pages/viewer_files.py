@@ -30,7 +30,7 @@ VIEWER_POLICY: Final = (
     POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'").replace(
         "img-src 'self'", "img-src 'self' blob:"
     )
-    + "; media-src blob:; frame-src blob:"
+    + "; media-src blob:; frame-src 'self' blob:"
 )
 
 

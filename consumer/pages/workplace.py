@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
+from consumer.domain.reports import is_report
 from consumer.domain.studies import Criteria, FoundStudy
 from consumer.domain.study import (
     Delivery,
@@ -27,6 +28,7 @@ from consumer.domain.study import (
 from consumer.front.problems import NOT_FOUND, asking, of_errors
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.pages.handle_kind import HandleKind
+from consumer.pages.tickets import LaunchTickets
 from consumer.transactions import break_glass
 from consumer.unit import Parts
 from shared.dicom.kos import Manifest
@@ -61,6 +63,16 @@ class FoundStudies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatedSearch:
+    """What is searched, for which of the purposes that the visitor's sign-in names (its code, or empty), and
+    from which of the studies on it is shown."""
+
+    criteria: Criteria
+    purpose: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedInstance:
     """One instance, and the handle by which it is fetched."""
 
@@ -92,6 +104,11 @@ class OpenedStudy:
     series: tuple[OpenedSeries, ...]
 
     @property
+    def title(self) -> str:
+        """What it is called."""
+        return self.manifest.study_description or self.study.title or "Study"
+
+    @property
     def study_instance_uid(self) -> str:
         """The study: of several, the first."""
         return self.series[0].study_instance_uid if self.series else self.study.study_instance_uid
@@ -117,12 +134,18 @@ class Workplace:
         self._parts = parts
         self._metrics = metrics
         self._handles = handles
+        self.tickets = LaunchTickets(handles)
         self._gate = Gate(parts.settings.fetches)
 
     @property
     def affinity_domain(self) -> str:
         """The domain of the ids of patients."""
         return self._parts.settings.affinity_domain
+
+    @property
+    def base_url(self) -> str:
+        """Where our pages are, as others reach them."""
+        return self._parts.settings.dicomweb_url.removesuffix("/dicomweb")
 
     @property
     def home_community_id(self) -> str:
@@ -133,37 +156,43 @@ class Workplace:
 
     async def find(self, visitor: Visitor, criteria: Criteria, *, limit: int = MOST_STUDIES) -> FoundStudies:
         """The published studies of a patient that the visitor may see (ITI-18), at most `limit`."""
-        with self._counted("ITI-18"):
-            entries, unanswered = await self._entries(visitor, criteria)
-        studies = tuple(FoundStudy.of(entry) for entry in entries[:limit])
+        entries, unanswered = await self.entries(visitor, criteria)
         return FoundStudies(
-            studies=tuple((study, self._manifest_handle(visitor, study)) for study in studies),
+            studies=tuple(
+                (FoundStudy.of(entry), self.manifest_handle(visitor, entry)) for entry in entries[:limit]
+            ),
             complete=len(entries) <= limit and not unanswered,
             unanswered=unanswered,
         )
 
-    async def _entries(
+    async def entries(
         self, visitor: Visitor, criteria: Criteria
     ) -> tuple[tuple[DocumentEntry, ...], tuple[str, ...]]:
+        """The entries of the manifests of a patient that the visitor may see (ITI-18), newest first; and who
+        was asked beside and did not answer as it should."""
         errors: list[XdsError] = []
-        async with asking(REGISTRY, self._parts.settings.answer_seconds):
-            entries = await self._consumer(visitor).find(
-                criteria.patient_id,
-                modalities=criteria.codes,
-                service_start_from=criteria.since,
-                service_start_to=criteria.before,
-                on_error=errors.append,
-            )
+        with self._counted("ITI-18"):
+            async with asking(REGISTRY, self._parts.settings.answer_seconds):
+                entries = await self._consumer(visitor).find(
+                    criteria.patient_id,
+                    modalities=criteria.codes,
+                    service_start_from=criteria.since,
+                    service_start_to=criteria.before,
+                    on_error=errors.append,
+                )
         reasons = (f"{error.code_for(Actor.REGISTRY)}: {error.context}" for error in errors)
         return entries, tuple(dict.fromkeys(reasons))
 
-    def _manifest_handle(self, visitor: Visitor, study: FoundStudy) -> str:
+    def manifest_handle(self, visitor: Visitor, entry: DocumentEntry) -> str:
+        """The handle of a manifest, by its entry."""
         return self._handles.seal(
             HandleKind.MANIFEST,
             visitor.holder,
-            study.manifest_id,
-            study.repository_unique_id,
-            study.home_community_id,
+            entry.unique_id,
+            entry.repository_unique_id,
+            entry.home_community_id,
+            FoundStudy.of(entry).study_instance_uid,
+            entry.patient_id,
         )
 
     # -- an emergency
@@ -178,8 +207,53 @@ class Workplace:
 
     async def open_handle(self, visitor: Visitor, handle: str) -> OpenedStudy:
         """The manifest behind a handle of `find`."""
-        manifest_id, repository_unique_id, home = self._opened(HandleKind.MANIFEST, visitor, handle)
+        manifest_id, repository_unique_id, home, *_ = self._opened(HandleKind.MANIFEST, visitor, handle)
         return await self.open(visitor, manifest_id, repository_unique_id, home)
+
+    # -- reports
+
+    async def reports(
+        self, visitor: Visitor, criteria: Criteria
+    ) -> tuple[tuple[DocumentEntry, ...], tuple[str, ...]]:
+        """The reports of a patient that the visitor may see and can read here (ITI-18), newest first, and why
+        there may be others.
+
+        They are looked for in the same time as studies, and whatever modality is named: few say theirs.
+        """
+        try:
+            with self._counted("ITI-18"):
+                async with asking(REGISTRY, self._parts.settings.answer_seconds):
+                    entries = await self._consumer(visitor).documents(
+                        criteria.patient_id,
+                        format_codes=(),
+                        service_start_from=criteria.since,
+                        service_start_to=criteria.before,
+                        on_error=lambda _: None,
+                    )
+        except HttpProblem as problem:
+            return (), (f"reports could not be looked for: {problem.detail}",)
+        return tuple(filter(is_report, entries)), ()
+
+    def report_handle(self, visitor: Visitor, entry: DocumentEntry) -> str:
+        """The handle of a report."""
+        return self._handles.seal(HandleKind.REPORT, visitor.holder, entry.unique_id, entry.home_community_id)
+
+    async def report(self, visitor: Visitor, handle: str) -> tuple[DocumentEntry, bytes]:
+        """The report behind a handle (ITI-18, ITI-43)."""
+        unique_id, home_community_id = self._opened(HandleKind.REPORT, visitor, handle)
+        consumer = self._consumer(visitor)
+        with self._counted("ITI-43"):
+            async with self._place(visitor):
+                async with asking(REGISTRY, self._parts.settings.answer_seconds):
+                    entry = await consumer.entry(unique_id, home_community_id=home_community_id)
+                async with asking(REPOSITORY, self._parts.settings.answer_seconds):
+                    return entry, await consumer.document(entry)
+
+    def study_behind(self, visitor: Visitor, handle: str) -> tuple[str, str]:
+        """Which study of which patient a handle of `find` leads to; the UID is empty where no entry says
+        it."""
+        *_, study_instance_uid, patient_id = self._opened(HandleKind.MANIFEST, visitor, handle)
+        return study_instance_uid, patient_id
 
     async def open(
         self, visitor: Visitor, manifest_id: str, repository_unique_id: str, home_community_id: str = ""
@@ -278,23 +352,46 @@ class Workplace:
 
     # -- with
 
-    def search_handle(self, visitor: Visitor, criteria: Criteria) -> str:
+    def search_handle(
+        self, visitor: Visitor, criteria: Criteria, *, purpose: str = "", position: int = 0
+    ) -> str:
         """A handle to a search, so that it has an address that names nobody."""
         since, before = str(criteria.since or ""), str(criteria.before or "")
-        return self._handles.seal(
-            HandleKind.SEARCH, visitor.holder, criteria.patient_id, since, before, *criteria.modalities
-        )
+        fields = (criteria.patient_id, since, before, purpose, str(position), *criteria.modalities)
+        return self._handles.seal(HandleKind.SEARCH, visitor.holder, *fields)
 
-    def search_behind(self, visitor: Visitor, handle: str) -> Criteria:
+    def search_behind(self, visitor: Visitor, handle: str) -> StatedSearch:
         """The search behind a handle."""
-        patient_id, since, before, *modalities = self._opened(HandleKind.SEARCH, visitor, handle)
-        return Criteria.of(
+        patient_id, since, before, purpose, position, *modalities = self._opened(
+            HandleKind.SEARCH, visitor, handle
+        )
+        criteria = Criteria.of(
             patient_id,
             affinity_domain=self._parts.settings.affinity_domain,
             modalities=modalities,
             since=since,
             before=before,
         )
+        return StatedSearch(criteria=criteria, purpose=purpose, position=int(position))
+
+    def invocation_handle(self, fields: Sequence[str]) -> str:
+        """A handle to what an address asked for, before anybody has signed in: it opens nothing by itself."""
+        return self._handles.seal(HandleKind.INVOCATION, "", *fields)
+
+    def invocation_behind(self, handle: str) -> tuple[str, ...]:
+        """What an address asked for."""
+        try:
+            return self._handles.open(HandleKind.INVOCATION, "", handle)
+        except UnknownHandle:
+            raise NotFound(NOT_FOUND) from None
+
+    def keeps(self, invocation: str) -> bool:
+        """Whether an invocation can be followed still."""
+        try:
+            self.invocation_behind(invocation)
+        except NotFound:
+            return False
+        return True
 
     def _opened(self, kind: HandleKind, visitor: Visitor, handle: str) -> tuple[str, ...]:
         try:

@@ -68,6 +68,7 @@ OBJECT_SECURITY_ATTRIBUTES_CHANGED = Coded("110135", "DCM", "Object Security Att
 APPLICATION_ROLE = Coded("110150", "DCM", "Application")
 SOURCE_ROLE = Coded("110153", "DCM", "Source Role ID")
 DESTINATION_ROLE = Coded("110152", "DCM", "Destination Role ID")
+DESTINATION_MEDIA = Coded("110154", "DCM", "Destination Media")
 
 PATIENT_NUMBER = Coded("2", "RFC-3881", "Patient Number")
 REPORT_NUMBER = Coded("9", "RFC-3881", "Report Number")
@@ -366,6 +367,15 @@ def http_push_participants(caller: Caller, *, server: bool) -> tuple[Participant
         ),
         *human(caller.user),
         _server(caller.endpoint, DESTINATION_ROLE, own=server),
+    )
+
+
+def media_participants(caller: Caller) -> tuple[Participant, ...]:
+    """Export to media (PS3.15 A.5.3.4): the node that writes them, the user, and media without a name."""
+    return (
+        _client(caller, SOURCE_ROLE, own=True, requestor=caller.user is None, unnamed=caller.node.address),
+        *human(caller.user),
+        Participant(user_id="media", roles=(DESTINATION_MEDIA,)),
     )
 
 

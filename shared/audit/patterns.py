@@ -47,6 +47,7 @@ from shared.audit.events import (
     document_object,
     http_pull_participants,
     http_push_participants,
+    media_participants,
     patient_object,
     pull_participants,
     purposes,
@@ -527,6 +528,32 @@ def instances_sent(
         participants=participants,
         objects=(*_patient(patient_id), *_studies(transaction, outcome, instances_of_request)),
         outcome_description=description,
+    )
+
+
+def instances_copied(
+    transaction: Coded,
+    caller: Caller,
+    outcome: Outcome,
+    instances_of_request: Sequence[InstanceReference],
+    *,
+    imported: bool,
+    begin: bool = False,
+    patient_id: str,
+) -> AuditEvent:
+    """Instances of others that are `imported` into the archive of the hospital at `caller.endpoint`, or else
+    written to media (PS3.15 A.5.3.4 and A.5.3.5): at the `begin` (A.5.3.3), and when it is known what became
+    of them."""
+    copied = IMPORT if imported else EXPORT
+    participants = http_push_participants(caller, server=False) if imported else media_participants(caller)
+    return AuditEvent(
+        event_id=BEGIN_TRANSFERRING if begin else copied,
+        action="E" if begin else "C" if imported else "R",
+        outcome=outcome,
+        event_types=(transaction,),
+        participants=participants,
+        objects=(*_patient(patient_id), *_studies(transaction, outcome, instances_of_request)),
+        purposes=purposes(caller.user),
     )
 
 

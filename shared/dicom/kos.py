@@ -41,6 +41,8 @@ _READ_BYTES: Final = 1024**2
 _CHARACTER_SET: Final = 0x00080005
 _SOP_CLASS_UID: Final = 0x00080016
 _SOP_INSTANCE_UID: Final = 0x00080018
+_STUDY_DATE: Final = 0x00080020
+_STUDY_TIME: Final = 0x00080030
 _ACCESSION_NUMBER: Final = 0x00080050
 _MODALITY: Final = 0x00080060
 _SERIES_DESCRIPTION: Final = 0x0008103E
@@ -67,6 +69,8 @@ _READ: Final = frozenset(
         _CHARACTER_SET,
         _SOP_CLASS_UID,
         _SOP_INSTANCE_UID,
+        _STUDY_DATE,
+        _STUDY_TIME,
         _ACCESSION_NUMBER,
         _STUDY_DESCRIPTION,
         _PATIENT_NAME,
@@ -136,8 +140,9 @@ class Manifest:
     """What a consumer takes from a manifest: what it references and where that lies.
 
     `title` is the code of the document title (CID 7010), `113030` for a manifest; any other is accepted,
-    since the formatCode of the registered entry makes a manifest of it. `faults` tell what was left out
-    because it does not say what it references, one sentence for each kind.
+    since the formatCode of the registered entry makes a manifest of it. `study_date` and `study_time` are
+    those of the study that it belongs to, as its source keeps them. `faults` tell what was left out because
+    it does not say what it references, one sentence for each kind.
     """
 
     sop_instance_uid: str
@@ -145,6 +150,8 @@ class Manifest:
     title: str = ""
     patient_id: str = ""
     patient_name: str = ""
+    study_date: str = ""
+    study_time: str = ""
     accession_number: str = ""
     study_description: str = ""
     studies: tuple[ReferencedStudy, ...] = ()
@@ -224,6 +231,8 @@ def _manifest(scanned: Part10, most: int) -> Manifest:
         title=next((json.text(code, _CODE_VALUE) for code in json.items(attributes, _TITLE)), ""),
         patient_id=json.text(attributes, _PATIENT_ID),
         patient_name=json.text(attributes, _PATIENT_NAME),
+        study_date=json.text(attributes, _STUDY_DATE),
+        study_time=json.text(attributes, _STUDY_TIME),
         accession_number=json.text(attributes, _ACCESSION_NUMBER),
         study_description=json.text(attributes, _STUDY_DESCRIPTION),
         studies=studies,

@@ -109,7 +109,7 @@ async def come_back(unit: PageUnit[PageParts], answer: Return) -> SignedIn:
         raise NotFound("nobody signs in at a provider here; the form takes the file of an assertion")
     proof = parts.provider.end(answer.browser, answer.values)
     assertion = await parts.reception.believed(proof, unit.caller.node, door=_BACK)
-    return await _admitted(unit, answer.browser, assertion, _BACK)
+    return await admitted(unit, answer.browser, assertion, _BACK)
 
 
 @of_our_pages
@@ -118,10 +118,11 @@ async def sign_in(unit: PageUnit[PageParts], sent_form: SentForm[AssertionFile])
     browser = sent_form.browser
     if not sent_form.fields.assertion:
         raise SignInNeeded("Choose the file with your assertion first.")
-    return await _admitted(unit, browser, sent_form.fields.assertion, _SIGN_IN)
+    return await admitted(unit, browser, sent_form.fields.assertion, _SIGN_IN)
 
 
-async def _admitted(unit: PageUnit[PageParts], browser: Browser, assertion: bytes, door: str) -> SignedIn:
+async def admitted(unit: PageUnit[Any], browser: Browser, assertion: bytes, door: str) -> SignedIn:
+    """Begin a session with an assertion, wherever it came from; raises as `Reception.admit`."""
     parts = unit.parts
     visitor = await parts.reception.admit(unit.caller.node, assertion, door=door)
     if visitor.user is None:

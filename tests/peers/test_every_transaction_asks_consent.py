@@ -29,6 +29,7 @@ from shared.ebrim.model import DocumentEntry
 from shared.http.client import http_client
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
+from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocument
 from shared.messages.iti43 import RetrieveDocumentSetRequest
 from shared.messages.rad69 import RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.settings import TlsSettings
@@ -39,7 +40,8 @@ from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10, with_pixels
 from tests.support.dimse import Receiver, fetched, identifier, matched, moved
 from tests.support.every_door import ENTITIES, SERVICES, SOAP, House, a_house, acquainted
-from tests.support.metadata import DOMAIN
+from tests.support.metadata import DOMAIN, a_submission
+from tests.support.reports import a_pdf, a_report_entry
 from xdsi.documents import served_rest
 from xdsi.import_ import import_files
 from xdsi.publish import publish_studies
@@ -142,6 +144,10 @@ GIVES_NOTHING = {
         ),
         OF_TESTS,
     ),
+    **dict.fromkeys(
+        ("RAD-106", "Invocation", "Launch", "Begin launch", "Launch ticket"),
+        "leads to pages, each of which asks whether it may be seen",
+    ),
     "Token of a viewer": "names a study to the front, which asks whether it may be seen with every request",
 }
 
@@ -156,6 +162,8 @@ class Shared:
     entry: DocumentEntry
     location: str
     handles: dict[str, str]
+    pair: tuple[str, str]
+    report: str
     receiver: Receiver
 
     def soap_requests(self, home: str) -> dict[str, Any]:
@@ -224,10 +232,15 @@ class Shared:
                 if (served.number or served.name) not in GIVES_NOTHING:
                     for route in served.routes:
                         method, _, path = route.partition(" ")
-                        for name, value in {**values, "handle": self.handles.get(served.name, "")}.items():
+                        handles = {"handle": self.handles.get(served.name, ""), "report": self.report}
+                        for name, value in {**values, **handles}.items():
                             path = path.replace(f"{{{name}}}", value)
                         url = self.house.url(service.value.replace("-", " "), path)
                         url += QUERIES.get(served.number, "")
+                        if served.name == "Comparison":
+                            url += "".join(
+                                f"{sign}study={one}" for sign, one in zip("?&", self.pair, strict=True)
+                            )
                         if service is Service.CONSUMER and served.number == "RAD-129":
                             # A registry knows studies by their patients; what was found can be retrieved.
                             url += f"&StudyInstanceUID={STUDY}&{urlencode({'PatientID': PATIENT})}"
@@ -312,6 +325,7 @@ async def a_shared_study(folder: Path, **further: Any) -> AsyncIterator[Shared]:
             source = house.services["imaging source"].parts.settings
             assert isinstance(source, ImagingSourceSettings)
             await published(folder, source)
+            await reported(http, house.url("repository", "/xds/repository"))
             registry = house.url("registry", "/xds/registry")
             response = await SoapClient(http).call(
                 ITI18,
@@ -322,7 +336,9 @@ async def a_shared_study(folder: Path, **further: Any) -> AsyncIterator[Shared]:
                 ),
                 message_id="urn:uuid:1",
             )
-            [entry] = response.objects.document_entries
+            [entry] = [
+                one for one in response.objects.document_entries if one.mime_type == "application/dicom"
+            ]
             opened = await http.post(
                 house.url("consumer", "/api/manifests"),
                 json={
@@ -333,13 +349,21 @@ async def a_shared_study(folder: Path, **further: Any) -> AsyncIterator[Shared]:
             [series] = opened.json()["series"]
             of_instance = series["instances"][0]["href"].rpartition("/")[2]
             handles = {"Fetch instance": of_instance, "Image": of_instance}
+            search, studies, report = await handles_at_the_pages(http, house.url("consumer"))
+            of_study = ("Study", "Viewer", "Thumbnail", "Images and report")
+            of_report = ("Report of a patient", "Document of a report")
             yield Shared(
+                pair=studies,
+                report=report,
                 house=house,
                 http=http,
                 entry=entry,
                 location=source.retrieve_location_uid,
                 receiver=receiver,
-                handles=handles | await handles_at_the_pages(http, house.url("consumer")),
+                handles=handles
+                | {"Studies found": search}
+                | dict.fromkeys(of_study, studies[0])
+                | dict.fromkeys(of_report, report),
             )
 
 
@@ -350,13 +374,25 @@ def entities_of(receiver: Receiver, changes: dict[str, Any]) -> dict[str, Any]:
     return {**changes, "imaging_source": {**changes["imaging_source"], "application_entities": table}}
 
 
-async def handles_at_the_pages(http: httpx2.AsyncClient, consumer: str) -> dict[str, str]:
-    """Those by which a person comes from the search form to the study."""
+async def handles_at_the_pages(http: httpx2.AsyncClient, consumer: str) -> tuple[str, tuple[str, str], str]:
+    """Those by which a person comes from the search form to the study, twice, and to its report."""
     token = token_of(await http.get(f"{consumer}/"))
     sent = await http.post(f"{consumer}/search", data={"token": token, "patient_id": PATIENT})
     search = sent.headers["location"]
-    [study] = re.findall(r'href="/studies/([^"]+)"', (await http.get(f"{consumer}{search}")).text)
-    return {"Studies found": search.rpartition("/")[2], "Study": study, "Viewer": study}
+    pages = [(await http.get(f"{consumer}{search}")).text for _ in range(2)]
+    [one], [other] = (re.findall(r'href="/studies/([^"/]+)"', page) for page in pages)
+    [report] = re.findall(r'href="/reports/([^"/]+)"', pages[0])
+    return search.rpartition("/")[2], (one, other), report
+
+
+async def reported(http: httpx2.AsyncClient, url: str) -> None:
+    entry = a_report_entry(
+        PATIENT, "application/pdf", "CANARY", STUDY, hash="", size=None, repository_unique_id=""
+    )
+    document = ProvidedDocument(id=entry.entry_uuid, content=a_pdf("CANARY"))
+    request = ProvideAndRegisterRequest.of(a_submission(entry), [document])
+    response = await SoapClient(http).call(ITI41, url, request, message_id="urn:uuid:2")
+    assert response.errors == ()
 
 
 async def published(folder: Path, source: ImagingSourceSettings) -> None:
@@ -378,7 +414,8 @@ def test_every_transaction_says_whether_it_gives_documents():
     rest = set().union(*(names(served_rest(service)) for service in Service))
     giving = {"ITI-18", "ITI-38", "ITI-39", "ITI-43", "ITI-51", "RAD-69", "RAD-75"}
     giving |= {"RAD-55", "RAD-107", "RAD-129", "Find studies", "Open manifest", "Fetch instance"}
-    giving |= {"Studies found", "Study", "Viewer", "Image"}
+    giving |= {"Studies found", "Study", "Viewer", "Image", "Thumbnail", "Comparison"}
+    giving |= {"Images and report", "Report of a patient", "Document of a report"}
 
     by_dimse = {served.event_type.code for served in SERVED_DIMSE}
     giving |= {"RAD-14", "RAD-16", "RAD-129"}

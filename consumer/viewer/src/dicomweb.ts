@@ -18,13 +18,19 @@ function wordsOf(status: number): string {
   return WORDS.broken;
 }
 
-/** What the page says: the study, the base of the front, the token for this study alone, and where the next is. */
-export interface Given {
+/** What the page says of a study: its UID, what it is called, the token for it alone, and where the next is. */
+export interface GivenStudy {
   study: string;
-  base: string;
+  title: string;
   token: string;
   renewal: string;
+}
+
+/** What the page says: the base of the front, the studies, and by what its own forms are known. */
+export interface Given {
+  base: string;
   form: string;
+  studies: GivenStudy[];
 }
 
 /** Long before a token ends. */
@@ -33,14 +39,17 @@ const RENEWAL_MILLISECONDS = 4 * 60 * 1000;
 export class Dicomweb {
   private token: string;
 
-  constructor(private readonly given: Given) {
-    this.token = given.token;
+  constructor(
+    private readonly given: Given,
+    private readonly of: GivenStudy,
+  ) {
+    this.token = of.token;
     setInterval(() => void this.renew(), RENEWAL_MILLISECONDS);
   }
 
   /** Ask for the next token; where there is none, the next request tells why. */
   private async renew(): Promise<void> {
-    const answer = await fetch(this.given.renewal, {
+    const answer = await fetch(this.of.renewal, {
       method: "POST",
       body: new URLSearchParams({ token: this.given.form }),
       redirect: "error",
@@ -53,9 +62,19 @@ export class Dicomweb {
     return { Authorization: `Bearer ${this.token}` };
   }
 
+  /** What the study is called. */
+  get title(): string {
+    return this.of.title;
+  }
+
   /** The absolute address of something in this study. */
   address(path: string): string {
-    return new URL(`${this.given.base}/studies/${this.given.study}${path}`, document.baseURI).href;
+    return new URL(`${this.given.base}/studies/${this.of.study}${path}`, document.baseURI).href;
+  }
+
+  /** Whether an address, or the name of an image, is of this study. */
+  has(address: string): boolean {
+    return address.includes(this.address("/"));
   }
 
   /** The series of the study, as far as they are known without their images (QIDO-RS). */

@@ -2,9 +2,9 @@
 
 import dicomParser from "dicom-parser";
 
-import type { Dicomweb } from "./dicomweb";
 import { element } from "./dom";
 import type { Kind, Series } from "./series";
+import { report } from "./structured-report";
 import { WORDS } from "./words";
 
 const MOST_OCTETS = 256 * 1024 * 1024;
@@ -14,9 +14,10 @@ const PIXELS = "x7fe00010";
 /** What a browser shows by itself, without scripts of its own. */
 const SHOWN = ["application/pdf"];
 
-/** An element that shows the only or first instance of a series of documents or of a video. */
-export async function shown(dicomweb: Dicomweb, series: Series, instance: string, kind: Kind): Promise<HTMLElement> {
-  const file = dicomParser.parseDicom(new Uint8Array(await dicomweb.file(series.uid, instance, MOST_OCTETS)));
+/** An element that shows the only or first instance of a series of documents, reports or of a video. */
+export async function shown(series: Series, instance: string, kind: Kind): Promise<HTMLElement> {
+  if (kind === "report") return report((await series.dicomweb.metadata(series.uid, instance))[0] ?? {});
+  const file = dicomParser.parseDicom(new Uint8Array(await series.dicomweb.file(series.uid, instance, MOST_OCTETS)));
   return kind === "video" ? video(file) : documentOf(file, series);
 }
 

@@ -44,14 +44,14 @@ function trustOwnScripts(): void {
   });
 }
 
-/** Start everything that the panes share. */
-export async function start(dicomweb: Dicomweb): Promise<RenderingEngine> {
+/** Start everything that the panes share; each request goes with the token of its study. */
+export async function start(studies: Dicomweb[]): Promise<RenderingEngine> {
   trustOwnScripts();
   await initCore();
   cache.setMaxCacheSize(CACHE_OCTETS);
   loader.init({
     maxWebWorkers: Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 2) - 1)),
-    beforeSend: () => dicomweb.authorization,
+    beforeSend: (_, imageId) => studies.find((one) => one.has(imageId))?.authorization ?? {},
   });
   imageLoadPoolManager.setMaxSimultaneousRequests(Enums.RequestType.Prefetch, AT_ONCE);
   imageLoadPoolManager.setMaxSimultaneousRequests(Enums.RequestType.Interaction, AT_ONCE);

@@ -1,4 +1,4 @@
-/** The viewer of one study: what the page says, shown. */
+/** The viewer of one study, or two side by side: what the page says, shown. */
 
 import "./viewer.css";
 
@@ -11,9 +11,16 @@ import { Viewer } from "./viewer";
 import { WORDS } from "./words";
 
 async function begin(host: HTMLElement, given: Given): Promise<void> {
-  const dicomweb = new Dicomweb(given);
-  const series = (await dicomweb.series()).map(
+  const studies = given.studies.map((one) => new Dicomweb(given, one));
+  const series = (await Promise.all(studies.map(seriesOf))).flat();
+  if (!series.length) throw new Error(WORDS.noImages);
+  await new Viewer(host, studies, series).begin();
+}
+
+async function seriesOf(dicomweb: Dicomweb): Promise<Series[]> {
+  return (await dicomweb.series()).map(
     (one): Series => ({
+      dicomweb,
       uid: text(one, TAG.SeriesInstanceUID),
       modality: text(one, TAG.Modality),
       number: text(one, TAG.SeriesNumber),
@@ -22,8 +29,6 @@ async function begin(host: HTMLElement, given: Given): Promise<void> {
       instances: number(one, "00201209") ?? 0,
     }),
   );
-  if (!series.length) throw new Error(WORDS.noImages);
-  await new Viewer(host, dicomweb, series).begin();
 }
 
 const host = document.getElementById("viewer")!;

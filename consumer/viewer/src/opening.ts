@@ -2,7 +2,6 @@
 
 import { TAG, number, text } from "./attributes";
 import type { Attributes } from "./attributes";
-import type { Dicomweb } from "./dicomweb";
 import { know } from "./engine";
 import { inOrder, isSamePatient } from "./series";
 import type { Picture, Series } from "./series";
@@ -17,26 +16,26 @@ export interface Opened {
 }
 
 /** Give a series twice: with its first instance, then with all of them. */
-export async function* openings(dicomweb: Dicomweb, series: Series, first: string): AsyncGenerator<Opened> {
+export async function* openings(series: Series, first: string): AsyncGenerator<Opened> {
   if (series.instances > 1) {
-    const [one] = await dicomweb.metadata(series.uid, first);
-    if (one) yield opened(dicomweb, series, [one], false);
+    const [one] = await series.dicomweb.metadata(series.uid, first);
+    if (one) yield opened(series, [one], false);
   }
-  yield opened(dicomweb, series, await dicomweb.metadata(series.uid), true);
+  yield opened(series, await series.dicomweb.metadata(series.uid), true);
 }
 
-function opened(dicomweb: Dicomweb, series: Series, received: Attributes[], complete: boolean): Opened {
+function opened(series: Series, received: Attributes[], complete: boolean): Opened {
   const of = received.filter((one) => text(one, TAG.SeriesInstanceUID) === series.uid);
   const known = of[0];
   const ours = of.filter((one) => isSamePatient(one, known!));
   const instances = inOrder(ours);
-  const pictures = instances.flatMap((one) => picturesOf(dicomweb, series, one));
+  const pictures = instances.flatMap((one) => picturesOf(series, one));
   return { series, pictures, instances, strangers: received.length - ours.length, complete };
 }
 
-function picturesOf(dicomweb: Dicomweb, series: Series, attributes: Attributes): Picture[] {
+function picturesOf(series: Series, attributes: Attributes): Picture[] {
   if (number(attributes, TAG.Rows) === undefined) return [];
-  const address = dicomweb.address(`/series/${series.uid}/instances/${text(attributes, TAG.SOPInstanceUID)}/frames/`);
+  const address = series.dicomweb.address(`/series/${series.uid}/instances/${text(attributes, TAG.SOPInstanceUID)}/frames/`);
   const count = number(attributes, TAG.NumberOfFrames) ?? 1;
   return Array.from({ length: count }, (_, k) => {
     const imageId = `wadors:${address}${k + 1}`;

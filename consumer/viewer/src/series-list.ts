@@ -1,6 +1,5 @@
 /** The series of a study, each with a small picture, to be chosen. */
 
-import type { Dicomweb } from "./dicomweb";
 import { element, press } from "./dom";
 import type { Series } from "./series";
 import { kindOf } from "./series";
@@ -10,12 +9,11 @@ export class SeriesList {
   readonly host = element("nav", { class: "series", "aria-label": WORDS.seriesLabel });
   private readonly buttons = new Map<string, HTMLButtonElement>();
 
-  constructor(
-    private readonly dicomweb: Dicomweb,
-    series: Series[],
-    chosen: (series: Series) => void,
-  ) {
-    for (const one of series) {
+  constructor(series: Series[], chosen: (series: Series) => void) {
+    const studies = new Set(series.map((one) => one.dicomweb));
+    for (const [k, one] of series.entries()) {
+      if (studies.size > 1 && one.dicomweb !== series[k - 1]?.dicomweb)
+        this.host.append(element("h2", { class: "of-study" }, one.dicomweb.title));
       const made = element(
         "button",
         { type: "button", "aria-pressed": "false" },
@@ -43,7 +41,7 @@ export class SeriesList {
   async illustrate(series: Series[], middle: (series: Series) => string | undefined): Promise<void> {
     for (const one of series.filter((of) => kindOf(of.sopClass) === "images")) {
       const instance = middle(one);
-      const picture = instance && (await this.dicomweb.thumbnail(one.uid, instance).catch(() => undefined));
+      const picture = instance && (await one.dicomweb.thumbnail(one.uid, instance).catch(() => undefined));
       if (picture) this.put(one.uid, picture);
     }
   }

@@ -1,5 +1,6 @@
 /** A series as it is shown: its images in the order of space, else of their numbers. */
 
+import type { Dicomweb } from "./dicomweb";
 import { Attributes, TAG, number, numbers, person, text } from "./attributes";
 
 export type Vector = [number, number, number];
@@ -11,7 +12,9 @@ export interface Picture {
   frame: number;
 }
 
+/** A series, and where its images come from. */
 export interface Series {
+  dicomweb: Dicomweb;
   uid: string;
   modality: string;
   number: string;
@@ -31,7 +34,7 @@ const PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.";
 const KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59";
 const STRUCTURED_REPORT = "1.2.840.10008.5.1.4.1.1.88.";
 
-export type Kind = "images" | "document" | "video" | "presentation" | "keys" | "other";
+export type Kind = "images" | "document" | "video" | "presentation" | "keys" | "report";
 
 /** How instances of a SOP class are shown. */
 export function kindOf(sopClass: string): Kind {
@@ -39,7 +42,7 @@ export function kindOf(sopClass: string): Kind {
   if (VIDEO.includes(sopClass)) return "video";
   if (sopClass.startsWith(PRESENTATION_STATE)) return "presentation";
   if (sopClass === KEY_OBJECTS) return "keys";
-  if (sopClass.startsWith(STRUCTURED_REPORT)) return "other";
+  if (sopClass.startsWith(STRUCTURED_REPORT)) return "report";
   return "images";
 }
 

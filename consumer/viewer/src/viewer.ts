@@ -2,7 +2,7 @@
 
 import type { RenderingEngine } from "@cornerstonejs/core";
 
-import { TAG, text } from "./attributes";
+import { TAG, items, text } from "./attributes";
 import type { Attributes } from "./attributes";
 import type { Dicomweb } from "./dicomweb";
 import { shown } from "./documents";
@@ -43,15 +43,15 @@ export class Viewer {
 
   constructor(
     private readonly host: HTMLElement,
-    private readonly dicomweb: Dicomweb,
+    private readonly studies: Dicomweb[],
     private readonly series: Series[],
   ) {
-    this.list = new SeriesList(dicomweb, series, (one) => void this.open(one));
+    this.list = new SeriesList(series, (one) => void this.open(one));
   }
 
   /** Start, and show the first series that has images. */
   async begin(): Promise<void> {
-    this.engine = await start(this.dicomweb);
+    this.engine = await start(this.studies);
     this.host.replaceChildren(
       this.toolbar(),
       element("div", { class: "work" }, element("div", { class: "aside" }, this.list.host, this.measurements.host), element("div", { class: "views" }, this.warning, this.stage)),
@@ -62,9 +62,22 @@ export class Viewer {
     press(this.layoutButtons.values(), this.layoutButtons.get("oneSeries"));
     new ResizeObserver(() => this.engine.resize(true, true)).observe(this.stage);
     await this.learn();
-    const first = this.series.find((one) => kindOf(one.sopClass) === "images") ?? this.series[0]!;
-    await this.open(first);
+    await this.beginWith();
     void this.list.illustrate(this.series, (one) => this.middle(one));
+  }
+
+  /** Show the first series that has images; of two studies each, side by side. */
+  private async beginWith(): Promise<void> {
+    const images = this.series.filter((one) => kindOf(one.sopClass) === "images");
+    const firsts = this.studies.map((of) => images.find((one) => one.dicomweb === of)).filter((one) => one !== undefined);
+    if (firsts.length < 2) return this.open(firsts[0] ?? this.series[0]!);
+    this.lay(2);
+    press(this.layoutButtons.values(), this.layoutButtons.get("twoSeries"));
+    for (const [k, one] of firsts.slice(0, 2).entries()) {
+      this.focus(this.panes[k]!);
+      await this.open(one);
+    }
+    this.focus(this.panes[0]!);
   }
 
   /** What instances the series have, and of which kind. */
@@ -75,7 +88,7 @@ export class Viewer {
   }
 
   private async learnOf(series: Series): Promise<void> {
-    const instances = await this.dicomweb.instances(series.uid);
+    const instances = await series.dicomweb.instances(series.uid);
     this.instances.set(series.uid, instances);
     series.instances = instances.length;
     series.sopClass = instances[0] ? text(instances[0], TAG.SOPClassUID) : "";
@@ -106,7 +119,7 @@ export class Viewer {
     pane.host.dataset.wanted = series.uid;
     const first = this.instances.get(series.uid)?.[0];
     if (!first) throw new Error(WORDS.noImages);
-    for await (const opened of openings(this.dicomweb, series, text(first, TAG.SOPInstanceUID))) {
+    for await (const opened of openings(series, text(first, TAG.SOPInstanceUID))) {
       if (pane.host.dataset.wanted !== series.uid) return;
       if (!opened.pictures.length && opened.complete) throw new Error(WORDS.noImages);
       if (opened.pictures.length) await pane.show(opened);
@@ -116,11 +129,28 @@ export class Viewer {
 
   private async openOther(series: Series, kind: ReturnType<typeof kindOf>): Promise<void> {
     const first = this.instances.get(series.uid)?.[0];
-    if ((kind !== "document" && kind !== "video") || !first) throw new Error(WORDS.notAnImage(series.description || series.modality));
-    const made = await shown(this.dicomweb, series, text(first, TAG.SOPInstanceUID), kind);
+    if (kind === "keys" && first) return this.openKeyImages(series, text(first, TAG.SOPInstanceUID));
+    if (kind === "presentation" || !first) throw new Error(WORDS.notAnImage(series.description || series.modality));
+    const made = await shown(series, text(first, TAG.SOPInstanceUID), kind);
     this.clear();
     this.stage.replaceChildren(made);
     this.list.mark(series.uid);
+  }
+
+  /** Show the first image that a Key Object Selection names, with what it is called (PS3.3 C.17.6). */
+  private async openKeyImages(series: Series, instance: string): Promise<void> {
+    const [selection = {}] = await series.dicomweb.metadata(series.uid, instance);
+    const named = new Set(
+      items(selection, TAG.Content).flatMap((one) => items(one, TAG.ReferencedSOP).map((of) => text(of, TAG.ReferencedSOPInstanceUID))),
+    );
+    const has = (one: Series) => this.instances.get(one.uid)?.some((of) => named.has(text(of, TAG.SOPInstanceUID)));
+    const target = this.series.find((one) => one.dicomweb === series.dicomweb && kindOf(one.sopClass) === "images" && has(one));
+    if (!target) throw new Error(WORDS.noKeyImages);
+    await this.openImages(target);
+    const pane = this.active ?? this.panes[0]!;
+    pane.goTo(pane.pictures.findIndex((one) => named.has(text(one.attributes, TAG.SOPInstanceUID))));
+    const title = items(selection, TAG.ConceptName).map((one) => text(one, TAG.CodeMeaning))[0];
+    this.say([WORDS.keyImages, title].filter(Boolean).join(": "));
   }
 
   private say(words: string): void {

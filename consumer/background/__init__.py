@@ -1,0 +1,1 @@
+"""Work beside the requests: studies that are taken over."""

@@ -1,0 +1,47 @@
+"""Instances under local identifiers, as files of their own; pixels are copied and never decoded."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from consumer.domain.coercion import LocalIdentity, coerce
+from consumer.store.files import WrongInstance
+
+_COPY_BYTES: Final = 1024**2
+
+
+def write_coerced(source: Path, target: Path, local: LocalIdentity, *, origin: str, at: datetime) -> None:
+    """Write `source` to `target` under local identifiers, in its transfer syntax; blocks.
+
+    What follows the header is copied as it is, so that memory does not grow with pixels.
+
+    Raises
+    ------
+    WrongInstance
+        It cannot be read, or not be written so.
+    OSError
+        There is no room.
+    """
+    part = target.with_suffix(".part")
+    try:
+        with source.open("rb") as file, part.open("wb") as out:
+            deflated = dcmread(source, specific_tags=[], stop_before_pixels=True).file_meta
+            is_deflated = deflated.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+            data_set = dcmread(file, stop_before_pixels=not is_deflated)
+            coerce(data_set, local, source=origin, at=at)
+            data_set.save_as(out, enforce_file_format=True)
+            if not is_deflated:
+                shutil.copyfileobj(file, out, _COPY_BYTES)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    except Exception as error:  # whatever pydicom makes of a header that it cannot read or write
+        part.unlink(missing_ok=True)
+        raise WrongInstance(f"its header cannot be coerced ({type(error).__name__})") from None
+    part.replace(target)
