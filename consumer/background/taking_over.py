@@ -75,19 +75,19 @@ async def take_over(
         due = [one for one in instances if one.sop_instance_uid not in there]
         ended = ""
         if due:
-            came = 0
+            fetched_count = 0
 
-            def told(delivery: Delivery) -> None:
-                nonlocal came
-                came += not delivery.reason
-                progress("fetched", came, len(due))
+            def on_delivery(delivery: Delivery) -> None:
+                nonlocal fetched_count
+                fetched_count += not delivery.reason
+                progress("fetched", fetched_count, len(due))
 
             retrieval = await consumer.retrieve(
                 manifest,
                 order.images,
                 patient_id=entry.patient_id,
                 home_community_id=entry.home_community_id,
-                on_delivery=told,
+                on_delivery=on_delivery,
             )
             for one in retrieval.missing:
                 await asyncio.to_thread(order.note, one.instance.sop_instance_uid, one.reason)

@@ -31,7 +31,7 @@ class ReadReport:
     """What a page shows of a report: the document that it is, a text, or a PDF that has an address of its
     own."""
 
-    found: FoundReport
+    entry: FoundReport
     handle: str
     document: ClinicalDocument | None = None
     text: str = ""
@@ -55,7 +55,7 @@ def read_report(entry: DocumentEntry, octets: bytes, handle: str) -> ReadReport:
     elif kind not in (TEXT, "") or (not kind and document is None):
         raise Unprocessable("a report of this kind is not shown here")
     return ReadReport(
-        found=found_report,
+        entry=found_report,
         handle=handle,
         document=document,
         text=octets.decode("utf-8", "replace") if kind == TEXT else "",

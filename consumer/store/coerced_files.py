@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from consumer.domain.coercion import LocalIdentity, coerce
 from consumer.store.files import WrongInstance
+from shared.attempts import attempted
 
 _COPY_BYTES: Final = 1024**2
 
@@ -29,19 +31,23 @@ def write_coerced(source: Path, target: Path, local: LocalIdentity, *, origin: s
         There is no room.
     """
     part = target.with_suffix(".part")
-    try:
-        with source.open("rb") as file, part.open("wb") as out:
-            deflated = dcmread(source, specific_tags=[], stop_before_pixels=True).file_meta
-            is_deflated = deflated.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
-            data_set = dcmread(file, stop_before_pixels=not is_deflated)
-            coerce(data_set, local, source=origin, at=at)
-            data_set.save_as(out, enforce_file_format=True)
-            if not is_deflated:
-                shutil.copyfileobj(file, out, _COPY_BYTES)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-    except Exception as error:  # whatever pydicom makes of a header that it cannot read or write
-        part.unlink(missing_ok=True)
-        raise WrongInstance(f"its header cannot be coerced ({type(error).__name__})") from None
-    part.replace(target)
+    failure = attempted(partial(_write, source, part, local, origin, at))
+    if failure is None:
+        part.replace(target)
+        return
+    part.unlink(missing_ok=True)
+    if isinstance(failure, OSError):
+        raise failure
+    # Whatever pydicom makes of a header that it cannot read or write.
+    raise WrongInstance(f"its header cannot be coerced ({type(failure).__name__})")
+
+
+def _write(source: Path, target: Path, local: LocalIdentity, origin: str, at: datetime) -> None:
+    meta = dcmread(source, specific_tags=[], stop_before_pixels=True).file_meta
+    is_deflated = meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    with source.open("rb") as file, target.open("wb") as out:
+        data_set = dcmread(file, stop_before_pixels=not is_deflated)
+        coerce(data_set, local, source=origin, at=at)
+        data_set.save_as(out, enforce_file_format=True)
+        if not is_deflated:
+            shutil.copyfileobj(file, out, _COPY_BYTES)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_STORED, ZipFile
 
 from pydicom.fileset import FileSet
+
+from shared.attempts import attempted
 
 
 def write_media(files: Sequence[tuple[str, Path]], target: Path) -> dict[str, str]:
@@ -41,13 +44,11 @@ def write_media(files: Sequence[tuple[str, Path]], target: Path) -> dict[str, st
 
 
 def _added(media: FileSet, path: Path) -> str:
-    try:
-        media.add(path)
-    except OSError:
-        raise
-    except Exception as error:  # whatever pydicom makes of what cannot stand in a DICOMDIR
-        return f"it cannot stand in a DICOMDIR: {error}"
-    return ""
+    failure = attempted(partial(media.add, path))
+    if isinstance(failure, OSError):
+        raise failure
+    # Whatever pydicom makes of what cannot stand in a DICOMDIR.
+    return f"it cannot stand in a DICOMDIR: {failure}" if isinstance(failure, Exception) else ""
 
 
 def _zipped(folder: Path, target: Path) -> None:

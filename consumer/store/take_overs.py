@@ -53,8 +53,8 @@ class TakeOverOrder:
     def number(self) -> str:
         """By which it is known: the same study, place and identifiers are the same order."""
         local = asdict(self.local) if self.local else {}
-        said = json.dumps([self.manifest_id, self.home_community_id, self.destination, local])
-        return sha256(said.encode()).hexdigest()[:12]
+        content = json.dumps([self.manifest_id, self.home_community_id, self.destination, local])
+        return sha256(content.encode()).hexdigest()[:12]
 
 
 class TakeOver:
@@ -95,11 +95,11 @@ class TakeOver:
             for line in (self.folder / _OUTCOMES).read_text("utf-8").splitlines():
                 # A line that a crash cut says nothing.
                 with suppress(ValueError, KeyError, TypeError):
-                    said = json.loads(line)
-                    if "total" in said:
-                        total = int(said["total"])
+                    content = json.loads(line)
+                    if "total" in content:
+                        total = int(content["total"])
                     else:
-                        outcomes[str(said["uid"])] = str(said["reason"])
+                        outcomes[str(content["uid"])] = str(content["reason"])
         return total, outcomes
 
     def note_total(self, total: int) -> None:
@@ -110,9 +110,9 @@ class TakeOver:
         """Keep what became of an instance. Blocks."""
         self._append({"uid": uid, "reason": reason})
 
-    def _append(self, said: Mapping[str, Any]) -> None:
+    def _append(self, content: Mapping[str, Any]) -> None:
         # Behind what a crash may have cut.
-        line = f"\n{json.dumps(said)}\n".encode()
+        line = f"\n{json.dumps(content)}\n".encode()
         descriptor = os.open(self.folder / _OUTCOMES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, line)
@@ -179,6 +179,6 @@ def _written_order(order: TakeOverOrder) -> dict[str, Any]:
     return {**asdict(order), "ordered": order.ordered.isoformat()}
 
 
-def _read_order(said: dict[str, Any]) -> TakeOverOrder:
-    local = LocalIdentity(**said.pop("local")) if said.get("local") else said.pop("local")
-    return TakeOverOrder(**{**said, "local": local, "ordered": datetime.fromisoformat(said["ordered"])})
+def _read_order(content: dict[str, Any]) -> TakeOverOrder:
+    local = LocalIdentity(**content.pop("local")) if content.get("local") else content.pop("local")
+    return TakeOverOrder(**{**content, "local": local, "ordered": datetime.fromisoformat(content["ordered"])})

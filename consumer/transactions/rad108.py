@@ -55,8 +55,8 @@ async def _body(path: Path, head: bytes, boundary: str) -> AsyncIterator[bytes]:
 
 def _reason(answer: httpx2.Response) -> str:
     try:
-        told: Any = answer.json()
-        failed = items(told, _FAILED)
+        answered: Any = answer.json()
+        failed = items(answered, _FAILED)
         codes = [f"{int(code):04X}H" for item in failed for code in texts(item, _FAILURE_REASON)]
     except (ValueError, TypeError, AttributeError):
         failed, codes = [], []
