@@ -27,6 +27,7 @@ from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import InstanceReference
 from shared.ebrim.model import DocumentEntry
 from shared.http.client import http_client
+from shared.security.caller import Caller
 
 _SECONDS: Final = 300.0
 #: A step by its name, how many instances it is done with, and of how many.
@@ -216,7 +217,11 @@ class _Way:
         there = self._there
         return patterns.instances_copied(
             rad61.EVENT_TYPE if there.kind is not Kind.STOW else rad108.EVENT_TYPE,
-            self._unit.caller(there.text if there.is_archive else ""),
+            Caller(
+                node=self._unit.node,
+                endpoint=there.text if there.is_archive else "",
+                user=self._unit.user,
+            ),
             outcome,
             [
                 InstanceReference(

@@ -31,14 +31,14 @@ def write_media(files: Sequence[tuple[str, Path]], target: Path) -> dict[str, st
         folder = Path(work) / "media" if as_zip else target
         index = folder / "DICOMDIR"
         media = FileSet(index) if index.is_file() else FileSet()
-        reasons = {uid: _added(media, path) for uid, path in files}
-        if len(media) == 0:
-            return reasons
-        if index.is_file():
-            media.write()
-        else:
-            media.write(folder)
-        if as_zip:
+        try:
+            reasons = {uid: _added(media, path) for uid, path in files}
+            if len(media) > 0:
+                media.write(None if index.is_file() else folder)
+        finally:
+            # What it staged is private to us, and gone before anybody waits for a collector of garbage.
+            media._stage["t"].cleanup()
+        if as_zip and len(media) > 0:
             _zipped(folder, target)
     return reasons
 
