@@ -36,9 +36,7 @@ async def thumbnail(unit: PageUnit, handle: str) -> FetchedResponse:
 def audit_thumbnail(
     _: str, response: FetchedResponse | None, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
-    """Describe the transfer; where there is none, what was asked of others is recorded there."""
-    if response is None:
-        return ()
+    """Describe the transfer; of which study it was to be, a handle that leads nowhere does not say."""
     return wado_rs.audit(RetrieveRequest(study_instance_uid=""), response, caller, outcome)
 
 
