@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from shared.settings import Group, ServiceSettings
-from shared.settings.kinds import CodeWithScheme, Issuer, KeySetPlace, Port, Seconds
+from shared.settings.kinds import CodeWithScheme, Issuer, KeySetPlace, Port, Seconds, SiteUrl
+
+ClientId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
+Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class ProviderSettings(Group):
@@ -16,6 +19,18 @@ class ProviderSettings(Group):
 
     keys: KeySetPlace = Field(description="JWK Set with its keys, a file or a URL")
     client_ids: tuple[str, ...] = Field(min_length=1, description="its clients that are pages of ours")
+
+
+class ClientSettings(Group):
+    """A client at which people sign in here, or a program that asks for tokens of its own (OAuth 2.1)."""
+
+    redirect_uris: tuple[SiteUrl, ...] = Field(
+        (), description="where its people come back to, each exactly as it is sent; none: nobody signs in"
+    )
+    secret_sha256: Digest = Field("", description="SHA-256 of its secret (client_secret_basic)")
+    node: Digest = Field(
+        "", description="SHA-256 of the certificate by which alone it asks for tokens (tls_client_auth)"
+    )
 
 
 class IdentitySettings(ServiceSettings):
@@ -41,6 +56,16 @@ class IdentitySettings(ServiceSettings):
         examples=["/etc/xdsi/issuers.pem"],
         description="PEM file with the authorities that certify the sites of providers, where those are not "
         "the community's",
+    )
+    clients: dict[ClientId, ClientSettings] = Field(
+        default_factory=dict,
+        examples=[{"xdsi-pages": {"redirect_uris": ["https://consumer.example:8040/sign-in/back"]}}],
+        description="clients for which people sign in at this service itself, by password and code or by "
+        "passkey: client id to {redirect_uris, secret_sha256, node}; none: it is no provider",
+    )
+    second_factor: bool = Field(
+        True,
+        description="whether a password needs the code of an app beside it; a passkey is two factors itself",
     )
     lifetime_seconds: Seconds = Field(
         600.0, gt=0, le=3600, description="how long assertions and access tokens are valid"

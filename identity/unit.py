@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from identity.domain.authorization import Codes
+from identity.domain.lockout import Lockout
 from identity.settings import IdentitySettings
 from identity.store.keys import SigningKeys
 from shared.audit.events import AuditEvent
@@ -19,7 +21,10 @@ from shared.store.failures import DatabaseError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What every unit of the service shares; `assertions` is None where no key for them is set up."""
+    """What every unit of the service shares; `assertions` is None where no key for them is set up.
+
+    `codes` are those of people who signed in here, `lockout` counts those who could not.
+    """
 
     settings: IdentitySettings
     database: Database
@@ -27,6 +32,8 @@ class Parts:
     providers: KeySets
     keys: SigningKeys
     assertions: AssertionIssuer | None
+    codes: Codes = field(default_factory=Codes)
+    lockout: Lockout = field(default_factory=Lockout)
 
 
 class Unit(UnitOfWork[Parts]):

@@ -25,7 +25,9 @@ ORDER = (
 )
 
 #: Services that start with them where a setting asks for it.
-ASKED_FOR: Mapping[Service, str] = {Service.IDENTITY: "XDSI_IDENTITY__PROVIDERS"}
+ASKED_FOR: Mapping[Service, tuple[str, ...]] = {
+    Service.IDENTITY: ("XDSI_IDENTITY__PROVIDERS", "XDSI_IDENTITY__CLIENTS")
+}
 
 PORTS: Mapping[str, int] = {
     "XDSI_REGISTRY__PORT": 8010,
@@ -92,7 +94,7 @@ class Addresses:
 
 def services_of(variables: Mapping[str, str]) -> tuple[Service, ...]:
     """The services that start under these variables, in order."""
-    return *ORDER, *(service for service, setting in ASKED_FOR.items() if variables.get(setting))
+    return *ORDER, *(service for service, settings in ASKED_FOR.items() if any(map(variables.get, settings)))
 
 
 def environment(addresses: Addresses, data: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -21,10 +21,8 @@ from repository.settings import RepositorySettings
 from repository.store.documents import count_blobs
 from repository.store.integrity import Integrity
 from repository.store.stores import open_blobs, open_replica
-from shared.audit.forwarder import Forwarder
-from shared.audit.recorder import AuditRecorder, AuditUnavailable
+from shared.audit.recorder import AuditUnavailable
 from shared.errors import OutOfResources
-from shared.settings import ServiceSettings
 from shared.store.backup import BackupError
 from shared.store.failures import DatabaseError
 from shared.store.mirror import Mirrored
@@ -38,6 +36,7 @@ from xdsi.failures import Failed
 from xdsi.listing import counted
 from xdsi.options import AsJson, Config
 from xdsi.progress import progress
+from xdsi.recording import recording
 from xdsi.services import Service
 
 app = typer.Typer(help="Upgrade, back up, restore and verify databases and documents.")
@@ -292,7 +291,7 @@ async def _documents(config: Path | None, bytes_per_second: float) -> Report:
     blobs = open_blobs(settings)
     async with (
         open_reader(settings.database_url, folder=settings.folder) as index,
-        _recording(settings) as recorder,
+        recording(settings, settings.service) as recorder,
     ):
         integrity = Integrity(blobs, open_replica(settings), recorder)
         _, total = await count_blobs(index)
@@ -304,7 +303,7 @@ async def _instances(config: Path | None, bytes_per_second: float) -> Report:
     with closing(await asyncio.to_thread(open_contents, settings)) as files:
         async with (
             open_reader(settings.database_url, folder=settings.folder) as index,
-            _recording(settings) as recorder,
+            recording(settings, settings.service) as recorder,
         ):
             total = await instance_scrub.count_bytes(index)
             findings = instance_scrub.scrub(index, files, recorder, bytes_per_second=bytes_per_second)
@@ -318,17 +317,3 @@ async def _counted(findings: AsyncIterator[tuple[str, int, Finding]], total: int
             report.add(sha256, size, finding)
             advance(size)
     return report
-
-
-@asynccontextmanager
-async def _recording(settings: ServiceSettings) -> AsyncIterator[AuditRecorder]:
-    """A recorder with a spool of its own: that of the service belongs to its process."""
-    own = settings.model_copy(update={"data": settings.folder / "tools"})
-    recorder = AuditRecorder(own, settings.service)
-    forwarder = Forwarder(own, recorder)
-    await forwarder.start()
-    try:
-        yield recorder
-    finally:
-        await forwarder.stop()
-        await recorder.close()

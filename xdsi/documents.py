@@ -206,6 +206,7 @@ def served_rest(service: Service) -> tuple[ServedRest[Any, Any], ...]:
     rooms = {
         Service.CONSUMER: ("api", "front", "pages"),
         Service.AUDIT_REPOSITORY: ("transactions", "pages"),
+        Service.IDENTITY: ("transactions", "pages"),
         Service.CONFORMANCE: ("api", "pages"),
     }
     modules = [

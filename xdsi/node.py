@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from cryptography import x509
 from pydantic import ValidationError
 
 from audit_repository.settings import AuditRepositorySettings
+from shared.audit.events import Outcome, node_changed
+from shared.audit.recorder import AuditUnavailable
 from shared.security.node_list import is_fingerprint
 from shared.security.nodes import (
     NodeActor,
@@ -39,6 +42,7 @@ from xdsi.failures import Failed, WrongUsage
 from xdsi.listing import Column, counted
 from xdsi.listing import show as show_list
 from xdsi.options import AsJson, Config, Quiet
+from xdsi.recording import recording
 
 app = typer.Typer()
 
@@ -113,7 +117,8 @@ def add(
         first = error.errors()[0]
         where = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"][:1])
         raise WrongUsage(f"{where}{first['msg'].removeprefix('Value error, ')}") from None
-    with _changed(config) as nodes:
+    rights = ", ".join(sorted(node.granted))
+    with _changed(config, name, f"registered as {', '.join(node.actors)}; may {rights}") as nodes:
         nodes.append(node)
     typer.echo(f"registered {name}")
 
@@ -160,7 +165,7 @@ def revoke(
 
     Example: [bold]xdsi node revoke north-pacs --reason "key was stolen"[/bold]
     """
-    with _changed(config) as nodes:
+    with _changed(config, name, f"revoked: {reason}" if reason else "revoked") as nodes:
         node = _named(nodes, name)
         change = {"revoked": node.revoked or datetime.now(UTC).replace(microsecond=0), "reason": reason}
         nodes[nodes.index(node)] = RegisteredNode.model_validate(node.model_dump() | change)
@@ -251,8 +256,11 @@ def _register(path: Path) -> NodeRegister:
 
 
 @contextmanager
-def _changed(config: Path | None) -> Iterator[list[RegisteredNode]]:
-    """The nodes of the register, to be changed by nobody else meanwhile; whole in its file at the end."""
+def _changed(config: Path | None, name: str, change: str) -> Iterator[list[RegisteredNode]]:
+    """The nodes of the register, to be changed by nobody else meanwhile; whole in its file at the end.
+
+    What becomes of the node `name` is recorded before: a change that cannot be recorded is not made.
+    """
     path = _path(config)
     try:
         lock = lock_file(path.with_name(f".{path.name}.lock"))
@@ -264,13 +272,27 @@ def _changed(config: Path | None) -> Iterator[list[RegisteredNode]]:
         nodes = list(_register(path).nodes)
         yield nodes
         try:
-            _write(path, encode_register(NodeRegister(nodes)))
+            content = encode_register(NodeRegister(nodes))
         except RegisterError as error:
             raise Failed(str(error)) from None
-        except OSError as error:
-            raise Failed(f"XDSI_NODES: {path} cannot be written ({error.strerror})") from None
+        asyncio.run(_written(load(ServiceSettings, config), path, content, name, change))
     finally:
         os.close(lock)
+
+
+async def _written(settings: ServiceSettings, path: Path, content: bytes, name: str, change: str) -> None:
+    by = getpass.getuser()
+    try:
+        async with recording(settings, "node") as recorder:
+            await recorder.record([node_changed(name, change, Outcome.SUCCESS, by=by)])
+            try:
+                _write(path, content)
+            except OSError as error:
+                why = f"is not {change}: the register cannot be written"
+                await recorder.record([node_changed(name, why, Outcome.SERIOUS_FAILURE, by=by)])
+                raise Failed(f"XDSI_NODES: {path} cannot be written ({error.strerror})") from None
+    except AuditUnavailable as error:
+        raise Failed(f"nothing was changed, because it cannot be recorded: {error}") from None
 
 
 def _write(path: Path, content: bytes) -> None:

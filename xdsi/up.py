@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Run registry, repository, imaging source, gateway, consumer and audit repository until Ctrl-C.
 
-    The identity service runs beside them where XDSI_IDENTITY__PROVIDERS names a provider. Prints one line per
-    service when it is ready, then `ready`. A service that ends by itself is started again. Other commands
+    The identity service runs beside them where XDSI_IDENTITY__PROVIDERS or …__CLIENTS is set. Prints one line
+    per service when it is ready, then `ready`. A service that ends by itself is started again. Other commands
     that are called in the same folder find this community by themselves.
 
     Example: [bold]xdsi up --data ./var --offset 1000[/bold]

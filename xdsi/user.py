@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -90,6 +91,46 @@ def disable(name: Name, as_json: AsJson = False, config: Config = None) -> None:
     """
     answer = _ask(config, "disable", {"name": name})
     typer.echo(json.dumps(answer) if as_json else f"disabled {name}")
+
+
+@app.command()
+def password(
+    name: Name,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Give a person a password for the sign-in of the identity service itself, in place of the one before.
+
+    You are asked for it; without a terminal it is the first line of standard input.
+
+    Example: [bold]xdsi user password dr.roe[/bold]
+    """
+    if sys.stdin.isatty():
+        secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        secret = sys.stdin.readline().rstrip("\n")
+    answer = _ask(config, "password", {"name": name, "password": secret})
+    typer.echo(json.dumps(answer) if as_json else f"{name} has a new password")
+
+
+@app.command(name="app")
+def code_app(name: Name, as_json: AsJson = False, config: Config = None) -> None:
+    """Make a secret for an app that shows codes (TOTP), and print it this once, in place of the one before.
+
+    Example: [bold]xdsi user app dr.roe[/bold]
+    """
+    answer = _ask(config, "app", {"name": name})
+    typer.echo(json.dumps(answer) if as_json else answer["uri"])
+
+
+@app.command()
+def forget(name: Name, as_json: AsJson = False, config: Config = None) -> None:
+    """Forget password, app and passkeys of a person, who signs in here no more until given new ones.
+
+    Example: [bold]xdsi user forget dr.roe[/bold]
+    """
+    answer = _ask(config, "forget", {"name": name})
+    typer.echo(json.dumps(answer) if as_json else f"forgot what {name} signs in with")
 
 
 def _login(text: str) -> dict[str, str]:

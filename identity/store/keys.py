@@ -1,4 +1,4 @@
-"""The keys that sign access tokens: EC P-256. The newest signs; older ones are shown while tokens hold."""
+"""The keys that sign tokens: EC P-256. The newest signs; older ones are shown while tokens hold."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _DAY_SECONDS: Final = 86_400
 #: No token holds longer than an hour; caches of others are given a day.
 _SHOWN_SECONDS: Final = _DAY_SECONDS
 _MADE: Final = "made"
+_ACCESS: Final = "at+jwt"
 
 
 class SigningKeys:
@@ -24,6 +25,7 @@ class SigningKeys:
 
     def __init__(self, folder: Path, days: int, clock: Callable[[], float] = time.time) -> None:
         self._path = folder / "token-keys.json"
+        self.shown_path = folder / "token-keys-shown.json"
         self._seconds = days * _DAY_SECONDS
         self._clock = clock
         self._keys: list[dict[str, Any]] = []
@@ -35,6 +37,7 @@ class SigningKeys:
             self._keys = json.loads(self._path.read_bytes())
         now = self._clock()
         if self._keys and now - self._keys[0][_MADE] < self._seconds:
+            self._show()
             return
         fresh = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"}, auto_kid=True)
         replaced = [now, *(key[_MADE] for key in self._keys)]
@@ -48,24 +51,42 @@ class SigningKeys:
             file.flush()
             os.fsync(file.fileno())
         fresh_file.replace(self._path)
+        self._show()
+
+    def _show(self) -> None:
+        """Write what is shown to a file, by which this service believes what it signed."""
+        content = json.dumps(self.shown()).encode()
+        if not self.shown_path.exists() or self.shown_path.read_bytes() != content:
+            fresh_file = self.shown_path.with_suffix(".new")
+            fresh_file.write_bytes(content)
+            fresh_file.replace(self.shown_path)
 
     def shown(self) -> dict[str, Any]:
         """The JWK Set by which others verify."""
         secret = {"d", _MADE}
         return {"keys": [{k: v for k, v in key.items() if k not in secret} for key in self._keys]}
 
-    def sign(self, claims: Mapping[str, Any]) -> str:
+    def access_token(self, claims: Mapping[str, Any]) -> str:
         """`claims` as an access token (RFC 9068)."""
+        return self._signed(claims, _ACCESS)
+
+    def id_token(self, claims: Mapping[str, Any]) -> str:
+        """`claims` as an ID token (OpenID Connect Core 2)."""
+        return self._signed(claims, "JWT")
+
+    def _signed(self, claims: Mapping[str, Any], kind: str) -> str:
         newest = {name: value for name, value in self._keys[0].items() if name != _MADE}
-        header = {"alg": "ES256", "typ": "at+jwt", "kid": newest["kid"]}
+        header = {"alg": "ES256", "typ": kind, "kid": newest["kid"]}
         return jws.serialize_compact(header, json.dumps(claims).encode(), ECKey.import_key(newest))
 
     def claims_of(self, token: str) -> dict[str, Any] | None:
-        """What a token of ours says, while it holds; None for any other."""
+        """What an access token of ours says, while it holds; None for any other."""
         keys = KeySet([ECKey.import_key(key) for key in self.shown()["keys"]])
         try:
             signed = jws.deserialize_compact(token, keys, algorithms=["ES256"])
         except (JoseError, ValueError):
+            return None
+        if signed.headers().get("typ") != _ACCESS:
             return None
         claims: dict[str, Any] = json.loads(signed.payload)
         return claims if claims["exp"] > self._clock() else None

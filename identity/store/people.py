@@ -18,6 +18,7 @@ _OF_LOGIN = (
     .join(login, login.c.name == person.c.name)
     .where(login.c.issuer == bindparam("at"), login.c.subject == bindparam("known_as"))
 )
+_OF_NAME = select(*_COLUMNS).where(person.c.name == bindparam("of"))
 _LOGINS = select(login.c.name, login.c.issuer, login.c.subject).order_by(login.c.issuer, login.c.subject)
 _TAKEN = select(login.c.name).where(
     login.c.issuer == bindparam("at"), login.c.subject == bindparam("known_as")
@@ -41,6 +42,12 @@ async def find_all(reader: Reader) -> list[Person]:
 async def find_by_login(reader: Reader, at: Login) -> Person | None:
     """The person who is known by a login; None when nobody is."""
     rows = await reader.fetch(_OF_LOGIN, at=at.issuer, known_as=at.subject)
+    return _person(rows[0]) if rows else None
+
+
+async def find_by_name(reader: Reader, name: str) -> Person | None:
+    """The person of a name, without logins; None when there is none."""
+    rows = await reader.fetch(_OF_NAME, of=name)
     return _person(rows[0]) if rows else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, Table, Text
 
 from shared.audit.outbox import audit_outbox
 
@@ -27,6 +27,22 @@ login = Table(
     Column("name", Text, nullable=False),
     # the logins of a person
     Index("login_of_person", "name"),
+)
+
+# What a person signs in with here; one row for a password (key: name), an app (key: name), each passkey (key:
+# its credential id).
+credential = Table(
+    "credential",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    # a digest of a password; the secret of an app; the public key of a passkey
+    Column("content", LargeBinary, nullable=False),
+    # the step of an app's last code; the signatures that a passkey counted
+    Column("used", BigInteger, nullable=False),
+    # the credentials of a person
+    Index("credential_of_person", "name"),
 )
 
 outbox = audit_outbox(metadata)

@@ -35,11 +35,18 @@ async def decode(request: HttpRequest) -> Introspection:
 
 async def handle(unit: Unit, request: Introspection) -> Mapping[str, Any]:
     """What the token says, while it holds; of any other nothing but that it does not."""
-    parts = unit.parts
-    claims = parts.keys.claims_of(request.token)
-    if claims is None or not await people.is_let_in(parts.database, claims["sub"]):
+    claims = unit.parts.keys.claims_of(request.token)
+    if claims is None or not await _is_let_in(unit, claims):
         return {"active": False}
     return {"active": True, "token_type": "Bearer", **claims}
+
+
+async def _is_let_in(unit: Unit, claims: Mapping[str, Any]) -> bool:
+    """Whether the person is, or the client that speaks for itself."""
+    parts, subject = unit.parts, claims["sub"]
+    if subject == claims["client_id"]:
+        return subject in parts.settings.clients
+    return await people.is_let_in(parts.database, subject)
 
 
 def encode(content: Mapping[str, Any]) -> HttpResponse:

@@ -1,47 +1,56 @@
-"""Get Access Token [ITI-71] by token exchange (RFC 8693): a sign-in at a provider for an assertion, or for an
-access token, of the person whom the community knows by it.
+"""Get Access Token [ITI-71]: a sign-in becomes an assertion, or an access token, of the person whom the
+community knows by it; and a client gets a token of its own.
 
-The pages of the community ask, each a node with a certificate; the subject token is the ID token that the
-provider made for one of them, so that nobody's word but the provider's says who signed in.
+By token exchange (RFC 8693) the subject token is the ID token that a provider made for a page of ours, so
+that nobody's word but the provider's says who signed in. By authorization code people signed in here
+(`identity.pages`). Who asks is a node with a certificate.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
-from base64 import urlsafe_b64encode
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from identity.domain.person import Login, Person, code_of
-from identity.store import people
+from identity.domain.authorization import CodeGrant
+from identity.domain.person import Login, code_of
+from identity.transactions.clients import ClientProof, client_proof, proved_client
+from identity.transactions.issuance import (
+    JWTS,
+    KIND,
+    OPENID,
+    SAML,
+    Issued,
+    TokenTerms,
+    allowed_purpose,
+    issued_assertion,
+    issued_token,
+    patients_of,
+    program_token,
+)
 from identity.transactions.oauth import NOT_KEPT, OAuthError, OAuthRefusal, parameters_of
-from identity.transactions.subject_token import record_refusal, sign_in_of
-from identity.unit import Parts, Unit
+from identity.transactions.subject_token import person_of, record_refusal, sign_in_of
+from identity.unit import Unit
 from shared.audit.events import AuditEvent, Coded, Outcome, user_authorization
 from shared.ebrim.identifiers import is_cx
 from shared.ebrim.model import Code
 from shared.rest.message import HttpRequest, HttpResponse, json_response
 from shared.rest.scheme import NodeAlone
 from shared.rest.served import ServedRest
-from shared.security.access_token import thumbprint
-from shared.security.caller import Caller, User
-from shared.security.id_token import IdToken
-from shared.security.issuer import AssertionContent
+from shared.security.caller import Caller
 from shared.security.rights import Right
 
 ITI71: Final = Coded("ITI-71", "IHE", "User Authorization")
 EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-_KIND: Final = "urn:ietf:params:oauth:token-type:"
-ID_TOKEN: Final = f"{_KIND}id_token"
-SAML: Final = f"{_KIND}saml2"
-#: As IUA spells them, and RFC 8693.
-_JWTS: Final = frozenset({f"{_KIND}jwt", f"{_KIND}access_token", f"{_KIND}access-token"})
+CODE: Final = "authorization_code"
+CLIENT: Final = "client_credentials"
+ID_TOKEN: Final = f"{KIND}id_token"
+_ID_TOKEN_SECONDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRequest:
+class TokenExchange:
     """What is asked for; `purpose` and `patient_id` are what the assertion or token shall name."""
 
     subject_token: str
@@ -53,36 +62,83 @@ class TokenRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Issued:
-    """What is issued to a person; `content` is the token, an assertion in base64url without padding."""
+class CodeRedemption:
+    """A code, and by what its client proves that it asked for it."""
 
-    user: User
-    content: str
-    kind: str
+    client: ClientProof
+    code: str
+    redirect_uri: str
+    verifier: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRequest:
+    """A client that asks for itself."""
+
+    client: ClientProof
+    audience: str
     scope: str
-    seconds: float
+
+
+TokenRequest = TokenExchange | CodeRedemption | ClientRequest
+
+
+# --- what is asked ---------------------------------------------------------------------------------------
 
 
 async def decode(request: HttpRequest) -> TokenRequest:
-    """Read the form; raises `OAuthRefusal` for another grant than token exchange."""
+    """Read the form; raises `OAuthRefusal` for a grant that is not offered."""
     form = await parameters_of(request)
-    if form.get("grant_type") != EXCHANGE:
-        raise OAuthRefusal("unsupported_grant_type", f"the grant that is offered is {EXCHANGE}")
+    grant = _GRANTS.get(form.get("grant_type", ""))
+    if grant is None:
+        raise OAuthRefusal("unsupported_grant_type", f"the grants that are offered are {', '.join(_GRANTS)}")
+    return grant(request, form)
+
+
+def _exchange(_: HttpRequest, form: Mapping[str, str]) -> TokenRequest:
     if form.get("subject_token_type") != ID_TOKEN or not form.get("subject_token"):
         raise OAuthRefusal("invalid_request", f"subject_token is needed, of the type {ID_TOKEN}")
-    return TokenRequest(
+    return TokenExchange(
         subject_token=form["subject_token"],
         kind=_kind(form.get("requested_token_type", SAML)),
-        audience=form.get("resource") or form.get("audience", ""),
+        audience=_audience(form),
         scope=form.get("scope", ""),
         purpose=code_of(form["purpose_of_use"]) if form.get("purpose_of_use") else None,
         patient_id=_patient(form.get("patient_id", "")),
     )
 
 
+def _code(request: HttpRequest, form: Mapping[str, str]) -> TokenRequest:
+    if absent := [name for name in ("code", "redirect_uri", "code_verifier") if not form.get(name)]:
+        raise OAuthRefusal("invalid_request", f"{absent[0]} is needed")
+    return CodeRedemption(
+        client=client_proof(request, form),
+        code=form["code"],
+        redirect_uri=form["redirect_uri"],
+        verifier=form["code_verifier"],
+    )
+
+
+def _client(request: HttpRequest, form: Mapping[str, str]) -> TokenRequest:
+    return ClientRequest(
+        client=client_proof(request, form), audience=_audience(form), scope=form.get("scope", "")
+    )
+
+
+_GRANTS: Final[Mapping[str, Callable[[HttpRequest, Mapping[str, str]], TokenRequest]]] = {
+    CODE: _code,
+    CLIENT: _client,
+    EXCHANGE: _exchange,
+}
+
+
+def _audience(form: Mapping[str, str]) -> str:
+    return form.get("resource") or form.get("audience", "")
+
+
 def _kind(kind: str) -> str:
-    if kind != SAML and kind not in _JWTS:
-        raise OAuthRefusal("invalid_request", f"requested_token_type is {SAML} or {_KIND}jwt")
+    if kind != SAML and kind not in JWTS:
+        raise OAuthRefusal("invalid_request", f"requested_token_type is {SAML} or {KIND}jwt")
     return kind
 
 
@@ -92,136 +148,86 @@ def _patient(patient_id: str) -> str:
     return patient_id
 
 
+# --- what is done ----------------------------------------------------------------------------------------
+
+
 async def handle(unit: Unit, request: TokenRequest) -> Issued:
-    """Issue to who signed in what was asked for."""
+    """Issue what was asked for, to whom it may be issued."""
+    match request:
+        case TokenExchange():
+            return await _exchanged(unit, request)
+        case CodeRedemption():
+            return await _redeemed(unit, request)
+        case ClientRequest():
+            return await _granted_to_client(unit, request)
+
+
+async def _exchanged(unit: Unit, request: TokenExchange) -> Issued:
     parts = unit.parts
     signed_in = await sign_in_of(unit, request.subject_token)
-    person = await people.find_by_login(
-        parts.database, Login(issuer=signed_in.issuer, subject=signed_in.subject)
-    )
-    if person is None or person.disabled:
-        why = "the person is disabled" if person else "no person of the community has this login"
-        await record_refusal(unit, f"<{signed_in.subject[:128]}@{signed_in.issuer[:128]}>", why)
-        raise OAuthRefusal("invalid_grant", "this sign-in is of nobody whom the community lets in")
-    purpose = _purpose(parts, request, signed_in)
-    resource_ids = tuple(dict.fromkeys(filter(None, (request.patient_id or person.patient_id,))))
-    if person.patient_id and request.patient_id not in ("", person.patient_id):
-        raise OAuthRefusal("invalid_request", "a patient is given nothing about another patient")
+    person = await person_of(unit, Login(issuer=signed_in.issuer, subject=signed_in.subject))
+    purpose = allowed_purpose(parts, request.purpose, signed_in.authenticated)
+    resource_ids = patients_of(person, request.patient_id)
     if request.kind == SAML:
-        return _assertion(parts, person, purpose, resource_ids, request.audience)
-    return _access_token(unit, person, purpose, resource_ids, request)
-
-
-def _purpose(parts: Parts, request: TokenRequest, signed_in: IdToken) -> Code:
-    settings = parts.settings
-    purpose = request.purpose or code_of(settings.purposes[0])
-    name = f"{purpose.value}^^{purpose.scheme}"
-    if name in settings.emergency_purposes:
-        oldest = datetime.now(UTC) - timedelta(seconds=settings.emergency_seconds)
-        if signed_in.authenticated is None or signed_in.authenticated < oldest:
-            raise OAuthRefusal(
-                "insufficient_user_authentication",
-                "for this purpose the person must have signed in just now (max_age)",
-            )
-    elif name not in settings.purposes:
-        raise OAuthRefusal("invalid_request", "purpose_of_use is none of XDSI_IDENTITY__PURPOSES")
-    return purpose
-
-
-def _assertion(
-    parts: Parts, person: Person, purpose: Code, resource_ids: tuple[str, ...], audience: str
-) -> Issued:
-    settings = parts.settings
-    if parts.assertions is None:
-        raise OAuthRefusal(
-            "invalid_request",
-            "no assertions are issued here (XDSI_ASSERTION__ISSUER, …__KEY, …__CERTIFICATE)",
-        )
-    content = AssertionContent(
-        name_id=person.name,
-        audience=audience or settings.audience,
-        roles=person.roles,
-        purposes=(purpose,),
-        organization=person.organization,
-        organization_ids=person.organization_ids,
-        subject_id=person.display_name,
-        home_community_id=settings.home_community_id,
-        resource_ids=resource_ids,
-        lifetime_seconds=settings.lifetime_seconds,
+        return issued_assertion(parts, person, purpose, resource_ids, request.audience)
+    terms = TokenTerms(
+        client_id=unit.caller.node.subject or "node", audience=request.audience, scope=request.scope
     )
-    octets = parts.assertions.sign(content)
-    return Issued(
-        user=_user(person, purpose, parts.assertions.issuer),
-        content=urlsafe_b64encode(octets).rstrip(b"=").decode(),
-        kind=SAML,
-        scope="",
-        seconds=settings.lifetime_seconds,
+    return issued_token(unit, person, purpose, resource_ids, terms)
+
+
+async def _redeemed(unit: Unit, request: CodeRedemption) -> Issued:
+    parts = unit.parts
+    # A code is worth nothing any more, whatever is wrong with what came beside it.
+    grant = parts.codes.take(request.code)
+    await proved_client(unit, request.client)
+    if grant is None or not _is_asked_by(grant, request):
+        why = "the code is unknown, used or too old" if grant is None else "the code is of another request"
+        await record_refusal(unit, f"<{request.client.client_id[:128]}>", why)
+        raise OAuthRefusal("invalid_grant", "the code is not accepted")
+    sign_in, authorization = grant.sign_in, grant.authorization
+    person = await person_of(unit, Login(issuer=parts.settings.endpoint, subject=sign_in.name))
+    terms = TokenTerms(
+        client_id=authorization.client_id, audience=authorization.resource, scope=authorization.scope
     )
+    purpose = allowed_purpose(parts, None, None)
+    issued = issued_token(unit, person, purpose, patients_of(person, ""), terms)
+    return _with_id_token(unit, issued, grant)
 
 
-def _access_token(
-    unit: Unit, person: Person, purpose: Code, resource_ids: tuple[str, ...], request: TokenRequest
-) -> Issued:
-    parts, settings = unit.parts, unit.parts.settings
-    scopes = request.scope.split() or settings.scopes
-    scope = " ".join(each for each in scopes if each in settings.scopes)
-    if not scope:
-        raise OAuthRefusal("invalid_scope", f"scopes are {' '.join(settings.scopes)}")
-    now, fingerprint = int(time.time()), unit.caller.node.fingerprint
-    claims: dict[str, Any] = {
-        "iss": settings.endpoint,
-        "sub": person.name,
-        "client_id": unit.caller.node.subject or "node",
-        "aud": request.audience or settings.audience,
-        "jti": secrets.token_hex(16),
+def _is_asked_by(grant: CodeGrant, request: CodeRedemption) -> bool:
+    asked_for = grant.authorization
+    return (asked_for.client_id, asked_for.redirect_uri) == (
+        request.client.client_id,
+        request.redirect_uri,
+    ) and grant.is_proved_by(request.verifier)
+
+
+def _with_id_token(unit: Unit, issued: Issued, grant: CodeGrant) -> Issued:
+    """What was issued, and the ID token, for a client that asked who signed in."""
+    authorization, sign_in = grant.authorization, grant.sign_in
+    if OPENID not in authorization.scope.split():
+        return issued
+    now = int(time.time())
+    claims = {
+        "iss": unit.parts.settings.endpoint,
+        "sub": sign_in.name,
+        "aud": authorization.client_id,
         "iat": now,
-        "exp": now + int(settings.lifetime_seconds),
-        "scope": scope,
-        "extensions": {
-            "ihe_iua": _said(person, purpose) | {"home_community_id": settings.home_community_id},
-            "ihe_bppc": {"patient_id": resource_ids[0]} if resource_ids else {},
-        },
+        "exp": now + _ID_TOKEN_SECONDS,
+        "auth_time": sign_in.seconds,
+        "amr": list(sign_in.methods),
+        **({"nonce": authorization.nonce} if authorization.nonce else {}),
     }
-    if fingerprint and settings.token.bound:
-        claims["cnf"] = {"x5t#S256": thumbprint(fingerprint)}
-    return Issued(
-        user=_user(person, purpose, settings.endpoint),
-        content=parts.keys.sign(claims),
-        kind=request.kind,
-        scope=scope,
-        seconds=settings.lifetime_seconds,
-    )
+    return replace(issued, id_token=unit.parts.keys.id_token(claims))
 
 
-def _said(person: Person, purpose: Code) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "subject_name": person.display_name,
-        "subject_organization": person.organization,
-        "subject_role": [_coding(role) for role in person.roles],
-        "purpose_of_use": [_coding(purpose)],
-    }
-    if person.organization_ids:
-        content["subject_organization_id"] = person.organization_ids[0]
-    return content
-
-
-def _coding(code: Code) -> dict[str, str]:
-    return {
-        "code": code.value,
-        "system": f"urn:oid:{code.scheme}",
-        "display": code.display_name or code.value,
-    }
-
-
-def _user(person: Person, purpose: Code, issuer: str) -> User:
-    return User(
-        name_id=person.name,
-        issuer=issuer,
-        assertion_id="",
-        subject_id=person.display_name,
-        roles=person.roles,
-        purposes=(purpose,),
-    )
+async def _granted_to_client(unit: Unit, request: ClientRequest) -> Issued:
+    client = await proved_client(unit, request.client)
+    if not (client.secret_sha256 or client.node):
+        raise OAuthRefusal("unauthorized_client", "a client that proves nothing gets no token of its own")
+    terms = TokenTerms(client_id=request.client.client_id, audience=request.audience, scope=request.scope)
+    return program_token(unit, terms)
 
 
 def audit(
@@ -233,13 +239,14 @@ def audit(
 
 
 def encode(issued: Issued) -> HttpResponse:
-    """The answer of RFC 8693 2.2.1."""
+    """The answer of RFC 6749 5.1 and RFC 8693 2.2.1."""
     content = {
         "access_token": issued.content,
         "issued_token_type": issued.kind,
         "token_type": "Bearer",
         "expires_in": int(issued.seconds),
         "scope": issued.scope,
+        **({"id_token": issued.id_token} if issued.id_token else {}),
     }
     answer = json_response(content)
     return HttpResponse(media_type=answer.media_type, headers=NOT_KEPT, pieces=answer.pieces)

@@ -3,20 +3,27 @@
 POST /people/set       a person, in place of what was said of that name before
 POST /people/list      everybody
 POST /people/disable   {"name"}: nothing is issued to that person any more
+POST /people/password  {"name", "password"}: by which the person signs in at this service itself
+POST /people/app       {"name"}: a new secret for the person's app, which is told this once
+POST /people/forget    {"name"}: password, app and passkeys of the person
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from identity.domain.passkey import Site
+from identity.domain.password import LONGEST, SHORTEST, digest_of
 from identity.domain.person import Login, Person, code_of
-from identity.store import people
+from identity.domain.totp import AppSecret
+from identity.store import credentials, people
 from identity.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import USER_ATTRIBUTES_CHANGED, AuditEvent, Outcome
-from shared.http.problem import Conflict, NotFound
+from shared.http.problem import BadRequest, Conflict, NotFound
 from shared.rest.message import JsonBody, json_response
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
@@ -57,6 +64,21 @@ class NameRequest(_Body):
     name: Name
 
 
+class PasswordRequest(_Body):
+    """By what a person signs in here."""
+
+    name: Name
+    password: str = Field(min_length=SHORTEST, max_length=LONGEST)
+
+
+class AppRequest(NameRequest):
+    """Whose app it is."""
+
+
+class ForgetRequest(NameRequest):
+    """Whose credentials are forgotten."""
+
+
 class NoBody(_Body):
     """Nothing is needed."""
 
@@ -72,6 +94,9 @@ async def set_person(unit: Unit, request: PersonRequest) -> dict[str, Any]:
         patient_id=request.patient_id,
         logins=tuple(Login(issuer=each.issuer, subject=each.subject) for each in request.logins),
     )
+
+    if any(each.issuer == unit.parts.settings.endpoint for each in request.logins):
+        raise BadRequest("at this service a person signs in by the very name; leave that login out")
 
     async def work(transaction: Transaction) -> None:
         await people.keep(transaction, one)
@@ -96,6 +121,47 @@ async def disable(unit: Unit, request: NameRequest) -> dict[str, Any]:
     return {"disabled": request.name}
 
 
+async def set_password(unit: Unit, request: PasswordRequest) -> dict[str, Any]:
+    """Keep the password of a person."""
+    digest = await asyncio.to_thread(digest_of, request.password)
+
+    async def work(transaction: Transaction) -> None:
+        await _known(transaction, request.name)
+        await credentials.keep_password(transaction, request.name, digest)
+
+    await unit.write(work, audit(request, None, unit.caller, Outcome.SUCCESS))
+    unit.parts.lockout.succeeded(request.name)
+    return {"name": request.name}
+
+
+async def set_app(unit: Unit, request: AppRequest) -> dict[str, Any]:
+    """Make a secret for the app of a person."""
+    app = AppSecret.fresh()
+
+    async def work(transaction: Transaction) -> None:
+        await _known(transaction, request.name)
+        await credentials.keep_app(transaction, request.name, app)
+
+    await unit.write(work, audit(request, None, unit.caller, Outcome.SUCCESS))
+    return {"name": request.name, "uri": app.uri(request.name, Site.of(unit.parts.settings.endpoint).host)}
+
+
+async def forget(unit: Unit, request: ForgetRequest) -> dict[str, Any]:
+    """Forget by what a person signs in here."""
+
+    async def work(transaction: Transaction) -> None:
+        await _known(transaction, request.name)
+        await credentials.forget(transaction, request.name)
+
+    await unit.write(work, audit(request, None, unit.caller, Outcome.SUCCESS))
+    return {"forgotten": request.name}
+
+
+async def _known(transaction: Transaction, name: str) -> None:
+    if await people.find_by_name(transaction, name) is None:
+        raise NotFound("there is nobody of this name; /people/list names everybody")
+
+
 def _shown(one: Person) -> dict[str, Any]:
     return {
         "name": one.name,
@@ -109,12 +175,34 @@ def _shown(one: Person) -> dict[str, Any]:
     }
 
 
+_CHANGES: Final = {
+    PersonRequest: "set",
+    PasswordRequest: "given a password",
+    AppRequest: "given a secret for an app",
+    ForgetRequest: "left without password, app and passkeys",
+    NameRequest: "disabled",
+}
+
+
 def audit(
-    request: PersonRequest | NameRequest, _: Any, caller: Caller, outcome: Outcome
+    request: PersonRequest | PasswordRequest | NameRequest, _: Any, caller: Caller, outcome: Outcome
 ) -> tuple[AuditEvent, ...]:
     """Describe a change of who somebody is, made or not."""
-    change = "disabled" if isinstance(request, NameRequest) else "set"
+    change = _CHANGES[type(request)]
     return (patterns.user_changed(caller, outcome, name=request.name, change=change),)
+
+
+def _change(name: str, route: str, kind: type[Any], handle: Any) -> ServedRest[Any, Any]:
+    return ServedRest(
+        name=name,
+        routes=(route,),
+        right=Right.CONSENT,
+        decode=JsonBody(kind),
+        handle=handle,
+        audit=audit,
+        event=USER_ATTRIBUTES_CHANGED,
+        encode=json_response,
+    )
 
 
 SERVED: tuple[ServedRest[Any, Any], ...] = (
@@ -137,14 +225,8 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         handle=list_people,
         encode=json_response,
     ),
-    ServedRest(
-        name="Disable person",
-        routes=("POST /people/disable",),
-        right=Right.CONSENT,
-        decode=JsonBody(NameRequest),
-        handle=disable,
-        audit=audit,
-        event=USER_ATTRIBUTES_CHANGED,
-        encode=json_response,
-    ),
+    _change("Disable person", "POST /people/disable", NameRequest, disable),
+    _change("Set password", "POST /people/password", PasswordRequest, set_password),
+    _change("Set app", "POST /people/app", AppRequest, set_app),
+    _change("Forget credentials", "POST /people/forget", ForgetRequest, forget),
 )

@@ -571,6 +571,20 @@ def records_lost(number: int, reason: str) -> AuditEvent:
     )
 
 
+def node_changed(name: str, change: str, outcome: Outcome, *, by: str) -> AuditEvent:
+    """The register of nodes is changed by `by`, who typed it; what becomes of the node `name`."""
+    entry = ParticipantObject(
+        object_id=name,
+        id_type=NODE_ID,
+        type_code=2,
+        role=13,
+        details=((ALERT_DESCRIPTION, change.encode()),),
+    )
+    alert = _alert(SECURITY_CONFIGURATION, outcome, f"node {name} {change}", (entry,))
+    who = Participant(user_id=by, **access_point(socket.gethostname()))
+    return replace(alert, participants=(who, *(replace(one, requestor=False) for one in alert.participants)))
+
+
 def partition_given_up(partition: str, number: int) -> AuditEvent:
     """The audit repository gives up the records of a month, by retention."""
     return _alert(

@@ -59,6 +59,8 @@ DOORS: Final[Mapping[str, Right]] = {
     "ITI-43": Right.ASK,
     "ITI-51": Right.ASK,
     "RAD-69": Right.ASK,
+    # an assertion for a user who proves to be one
+    "RST-Issue": Right.ASK,
     "C-FIND": Right.ASK,
     "C-GET": Right.ASK,
     "C-MOVE": Right.ASK,

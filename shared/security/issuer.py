@@ -156,6 +156,18 @@ def _attributes(content: AssertionContent) -> str:
     )
 
 
+def encode_claims(claims: saml.Claims) -> str:
+    """What is asked of an assertion, as the attributes that it will have."""
+    return "".join(
+        (
+            _text_attribute(saml.ORGANIZATION_ID, claims.organization_ids),
+            _coded_attribute(saml.ROLE, "Role", claims.roles),
+            _coded_attribute(saml.PURPOSE_OF_USE, "PurposeOfUse", claims.purposes),
+            _text_attribute(saml.RESOURCE_ID, claims.resource_ids),
+        )
+    )
+
+
 def _instant(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -12,7 +12,7 @@ purpose as plain text (`_plain`); the delegate of a Swiss assistant (`_condition
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -31,6 +31,8 @@ HOME_COMMUNITY_ID = "urn:ihe:iti:xca:2010:homeCommunityId"
 ROLE = "urn:oasis:names:tc:xacml:2.0:subject:role"
 PURPOSE_OF_USE = "urn:oasis:names:tc:xspa:1.0:subject:purposeofuse"
 RESOURCE_ID = "urn:oasis:names:tc:xacml:2.0:resource:resource-id"
+#: What may be asked of an assertion.
+_CLAIMED = (ROLE, PURPOSE_OF_USE, ORGANIZATION_ID, RESOURCE_ID)
 
 #: Other names of attributes, read where the own one has no value.
 _OTHER_NAMES = {
@@ -85,6 +87,16 @@ class VerifiedAssertion:
     one_time_use: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What somebody asks an assertion to say; what is empty is left to who issues it."""
+
+    organization_ids: tuple[str, ...] = ()
+    roles: tuple[Code, ...] = ()
+    purposes: tuple[Code, ...] = ()
+    resource_ids: tuple[str, ...] = ()
+
+
 def read(root: Element) -> VerifiedAssertion:
     """Read the verified assertion `root`.
 
@@ -104,6 +116,28 @@ def read(root: Element) -> VerifiedAssertion:
         audiences=_audiences(conditions),
         confirmations=_confirmations(root),
         one_time_use=conditions.find("saml:OneTimeUse", NS) is not None,
+    )
+
+
+def read_claims(attributes: Iterable[Element]) -> Claims:
+    """What is asked to be said of somebody, as attributes of SAML.
+
+    Raises
+    ------
+    SecurityFault
+        InvalidSecurityToken: one is malformed, or of a name that is not understood.
+    """
+    collected: dict[str, list[Element]] = {}
+    for attribute in attributes:
+        if attribute.tag != qname("saml:Attribute") or attribute.get("Name") not in _CLAIMED:
+            raise _invalid(f"what may be asked for are the attributes {', '.join(_CLAIMED)}")
+        values = attribute.findall("saml:AttributeValue", NS)
+        collected.setdefault(attribute.get("Name", ""), []).extend(values)
+    return Claims(
+        organization_ids=_texts(collected, ORGANIZATION_ID),
+        roles=tuple(_codes(collected.get(ROLE, ()), _ROLES, "")),
+        purposes=tuple(_codes(collected.get(PURPOSE_OF_USE, ()), _PURPOSES, "")),
+        resource_ids=tuple(map(_patient, _texts(collected, RESOURCE_ID))),
     )
 
 

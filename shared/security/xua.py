@@ -22,9 +22,11 @@ from lxml import etree
 
 from shared.faults import WSSE, WSU, SecurityFault
 from shared.security import saml, xmldsig
+from shared.security.file_watch import FileWatch
 from shared.security.saml import VerifiedAssertion
 from shared.security.voices import Voices
 from shared.settings import AssertionSettings, SettingsError
+from shared.telemetry.log import logger
 from shared.xml import Element, XmlError, elements, parse, qname
 
 __all__ = [
@@ -34,7 +36,11 @@ __all__ = [
     "verified",
 ]
 
+_log = logger(__name__)
+
 MAX_BYTES = 64 * 1024
+#: How often it is looked whether a certificate of an issuer was changed.
+LOOK_SECONDS = 2.0
 CACHED_ASSERTIONS = 10_000
 
 _ASSERTION = qname("saml:Assertion")
@@ -238,10 +244,13 @@ class AssertionVerifier:
     An issuer speaks for a community and its organisations: for those for which `speaks_for` names it, else
     for `home` alone. Whether an assertion for one use was used is not looked at.
 
-    A change of keys means a new verifier, and so an empty memory. Safe to use from several threads.
+    Files of certificates that change are read again, and what was verified by those before is forgotten;
+    where they cannot be read, those before hold on. Safe to use from several threads.
     """
 
     def __init__(self, settings: AssertionSettings, audience: str, home: str) -> None:
+        self._files = settings.issuers
+        self._watch = FileWatch(settings.issuers.values(), look_seconds=LOOK_SECONDS)
         self._issuers = load_issuers(settings.issuers)
         self._audience = audience
         self._voices = Voices(settings.speaks_for, home)
@@ -270,17 +279,30 @@ class AssertionVerifier:
             fault.claimed = saml.claimed_name(assertion)
             raise
 
+    def _read_again(self) -> None:
+        try:
+            issuers = load_issuers(self._files)
+        except SettingsError as error:
+            _log.error("changed certificates of issuers cannot be used; those before hold", reason=str(error))
+            return
+        with self._lock:
+            self._issuers, self._remembered = issuers, {}
+        _log.warning("certificates of issuers were changed, and are in use")
+
     def _verify(self, octets: bytes, now: datetime, endpoint: str) -> VerifiedAssertion:
+        if self._watch.changed():
+            self._read_again()
         digest = sha256(octets).digest()
         known = self._remembered.get(digest)
         if known is not None and known.usable(now):
             self._holds(known.verified, now, endpoint)
             return known.verified
-        fresh = _Remembered(*verified(octets, self._issuers, now))
+        issuers = self._issuers
+        fresh = _Remembered(*verified(octets, issuers, now))
         self._voices.check(fresh.verified.user)
         self._holds(fresh.verified, now, endpoint)
         if not fresh.verified.one_time_use:
-            self._remember(digest, fresh)
+            self._remember(digest, fresh, issuers)
         return fresh.verified
 
     def _holds(self, verified: VerifiedAssertion, now: datetime, endpoint: str) -> None:
@@ -307,8 +329,10 @@ class AssertionVerifier:
         if not verified.window.contains(now, self._skew):
             raise SecurityFault("InvalidSecurityToken", "the assertion is not yet or no longer valid")
 
-    def _remember(self, digest: bytes, known: _Remembered) -> None:
+    def _remember(self, digest: bytes, known: _Remembered, issuers: Issuers) -> None:
         with self._lock:
+            if issuers is not self._issuers:
+                return
             self._remembered[digest] = known
             while len(self._remembered) > CACHED_ASSERTIONS:
                 self._remembered.pop(next(iter(self._remembered)))

@@ -26,7 +26,7 @@ class AssertionSettings(Group):
         default_factory=dict,
         examples=[{"urn:oid:2.999.1.5": "/etc/xdsi/issuer.pem"}],
         description="believed issuers: what assertions have as saml:Issuer, to PEM file with its signing "
-        "certificate(s)",
+        "certificate(s), which is read again when it was changed",
     )
     speaks_for: dict[Issuer, VoiceSettings] = Field(
         default_factory=dict,

@@ -232,9 +232,11 @@ def an_empty_query() -> bytes:
 def test_what_needs_no_right_is_the_way_in_or_a_description():
     assert {route for route, right in RIGHTS.items() if right is None} == {
         "GET /.well-known/oauth-authorization-server",
+        "GET /.well-known/openid-configuration",
         "GET /fhir/metadata",
         "GET /guide.js",
         "GET /jwks",
+        "GET /passkey.js",
         "GET /sign-in",
         "GET /sign-in/begin",
         "GET /style.css",

@@ -43,6 +43,7 @@ pytestmark = [pytest.mark.heavy]
 THEN = "2030-01-01T00:00:00Z"
 #: What is sent for a member of a body by its name, and for any other.
 MEMBERS = {"patient_id": PATIENT, "key": "0" * 64, "since": THEN, "until": THEN, "effect": "deny"}
+MEMBERS["password"] = "correct horse battery"
 #: What stands in a path for a parameter that takes no UID.
 PARAMETERS = {"sequence": "1", "frames": "1", "bulk:path": "7FE00010"}
 #: What is asked where the address, or a form, holds parameters that are needed.
@@ -63,6 +64,8 @@ BODIES = {
 FORM = "application/x-www-form-urlencoded"
 TEXT = "2.25.1"
 NONSENSE = b'{"nonsense": '
+
+OUT = ("identity", "/sign-out")
 
 Route = tuple[str, ServedRest[Any, Any], str, str]
 
@@ -211,8 +214,10 @@ async def events_of_each(tmp_path: Path, recorded: Told) -> dict[tuple[str, str,
             answer = await asked(http, house, route)
             if answer.status_code == httpx2.codes.INTERNAL_SERVER_ERROR:
                 failed[service, method, path] = answer.text
-            # Nobody comes back from a provider where there is none, or with a ticket that was never given.
-            if served.audit is not unrecorded and path not in (RETURN_PATH, "/launches/{handle}"):
+            # Nobody comes back from a provider where there is none, or with a ticket that was never given; nor
+            # goes who could not sign in.
+            never = path in (RETURN_PATH, "/launches/{handle}") or (service, path) == OUT
+            if served.audit is not unrecorded and not never:
                 told_of[service, method, path] = [
                     event for event in recorded.events[before:] if served.event_type in event.event_types
                 ]

@@ -120,13 +120,15 @@ GIVES_NOTHING = {
             *("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"),
             *("Sign-in at a provider", "Return from a provider"),
             *("Emergency form", "Emergency", "File of the viewer", "Script"),
+            *("Authorize", "Sign in by password", "Sign in by passkey", "Passkey script"),
         ),
         OF_FORMS,
     ),
     **dict.fromkeys(
         (
-            *("ITI-71", "ITI-102", "ITI-103", "Keys of access tokens"),
-            *("Set person", "List people", "Disable person"),
+            *("ITI-71", "ITI-102", "ITI-103", "RST-Issue", "Keys of access tokens"),
+            *("Set person", "List people", "Disable person", "Account", "Register passkey"),
+            *("Set password", "Set app", "Forget credentials"),
         ),
         OF_PEOPLE,
     ),

@@ -38,7 +38,9 @@ from consumer.pages import SERVED_REST as PAGES_OF_CONSUMER
 from consumer.settings import ConsumerSettings
 from gateway.settings import GatewaySettings
 from gateway.transactions import INITIATING, RESPONDING
+from identity.pages import SERVED_REST as PAGES_OF_IDENTITY
 from identity.settings import IdentitySettings
+from identity.transactions import SERVED as OF_IDENTITY
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import SERVED as OF_SOURCE
@@ -83,6 +85,7 @@ SOAP: tuple[tuple[str, str, tuple[Served[Any, Any], ...]], ...] = (
     ("imaging source", "/xds/imaging-source", OF_SOURCE),
     ("gateway", "/xca/initiating", INITIATING),
     ("gateway", "/xca/responding", RESPONDING),
+    ("identity", "/trust", OF_IDENTITY),
 )
 _TABLES = {settings_class.service for _, settings_class in SERVICES.values()}
 #: The pages of services by their routes, ids filled in.
@@ -91,6 +94,7 @@ OF_PAGES: dict[str, dict[str, ServedRest[Any, Any]]] = {
     for service, served in (
         ("consumer", PAGES_OF_CONSUMER),
         ("audit repository", PAGES_OF_TRAIL),
+        ("identity", PAGES_OF_IDENTITY),
         ("conformance", PAGES_OF_CONFORMANCE),
     )
 }
@@ -185,6 +189,7 @@ async def a_house(
         "data": folder,
         "audit": {"url": "tcp://127.0.0.1:9"},
         "imaging_source": {"application_entities": ENTITIES},
+        "identity": {"clients": {"xdsi-pages": {"redirect_uris": ["https://pages.example/back"]}}},
         **ANYWHERE,
         **(trust or {}),
         **changes,

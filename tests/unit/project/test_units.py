@@ -23,6 +23,7 @@ def served() -> list[Any]:
     modules = [importlib.import_module(f"{service}.transactions") for service in SERVICES]
     modules += [importlib.import_module(f"consumer.{room}") for room in ("api", "pages")]
     modules += [importlib.import_module(f"conformance.{room}") for room in ("api", "pages")]
+    modules += [importlib.import_module("identity.pages")]
     tuples = [getattr(module, name, ()) for module in modules for name in ("SERVED", "SERVED_REST")]
     return [one for each in tuples for one in each]
 

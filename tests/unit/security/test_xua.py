@@ -264,3 +264,22 @@ def test_a_damaged_assertion_is_refused_or_says_what_was_signed(at, length, put)
     except SecurityFault:
         return
     assert found == verified(GENUINE, MEMORY._issuers, NOW)[0]
+
+
+def test_the_certificate_of_an_issuer_is_taken_out_and_put_in_while_a_service_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(xua, "LOOK_SECONDS", 0.0)
+    file = tmp_path / "issuer.pem"
+    file.write_bytes(NORTH.provider.certificate.read_bytes())
+    verifier = a_verifier(issuers={NORTH.issuer: file})
+    assertion = parse(assertion_for("dr.north", not_before=ISSUED))
+    assert verifier.verify(assertion, NOW).user.name_id == "dr.north"
+
+    file.write_bytes(SOUTH.provider.certificate.read_bytes())
+    # It was remembered, and is not believed any more.
+    with pytest.raises(SecurityFault):
+        verifier.verify(assertion, NOW)
+    file.write_text("nonsense")
+    with pytest.raises(SecurityFault):
+        verifier.verify(assertion, NOW)
+    file.write_bytes(NORTH.provider.certificate.read_bytes())
+    assert verifier.verify(assertion, NOW).user.name_id == "dr.north"

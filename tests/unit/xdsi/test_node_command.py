@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import getpass
 import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from shared.audit.recorder import AuditRecorder
 from shared.security.nodes import read_register
 from shared.security.peer_certificate import fingerprint_of
+from shared.settings import ServiceSettings
 from tests.support.certificates import communities
+from xdsi import recording
 from xdsi.cli import build
 from xdsi.node import summed_up
 
@@ -22,6 +27,8 @@ PEM = str(SOUTH.node.certificate)
 def register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "nodes.json"
     monkeypatch.setenv("XDSI_NODES", str(path))
+    # Nobody takes records here: they wait.
+    monkeypatch.setattr(recording, "CONNECT_SECONDS", 0.0)
     monkeypatch.chdir(tmp_path)
     return path
 
@@ -47,6 +54,44 @@ def test_a_node_is_registered_listed_shown_and_revoked(register: Path):
     assert entry.reason == "stolen"
     assert entry.granted == frozenset()
     assert node("list", "--quiet").output == "south\n"
+
+
+def waiting() -> list[bytes]:
+    """The records that wait in the folder where a command was typed."""
+    settings = ServiceSettings(data=Path("var/tools"))
+
+    async def read() -> list[bytes]:
+        spool = AuditRecorder(settings, "node").spool
+        reader, records = spool.reader("test"), []
+        while waiting_now := await reader.next(100):
+            records += [event for _, event in waiting_now]
+        await spool.close()
+        return records
+
+    return asyncio.run(read())
+
+
+def test_each_change_of_the_register_leaves_a_record_of_who_made_it(register: Path):
+    node("add", "south", PEM, "--actor", "modality")
+    node("revoke", "south", "--reason", "key was stolen")
+    node("revoke", "nobody")
+    node("list")
+    records = waiting()
+
+    assert len(records) == 2
+    assert all(b'csd-code="110129"' in one and b'UserID="' in one for one in records)
+    assert b"node south registered as modality; may record, store" in records[0]
+    assert b"node south revoked: key was stolen" in records[1]
+    assert all(f'UserID="{getpass.getuser()}"'.encode() in one for one in records)
+
+
+def test_a_change_that_cannot_be_recorded_is_not_made(register: Path, tmp_path: Path):
+    (tmp_path / "var").write_text("no folder")
+
+    answer = node("add", "south", PEM, "--actor", "modality")
+
+    assert answer.exit_code != 0
+    assert not register.exists()
 
 
 def test_a_node_is_known_by_its_names_where_that_is_asked_for(register: Path):

@@ -1,0 +1,107 @@
+"""Passwords, codes of an app, codes of a grant, and how many wrong ones are taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from identity.domain.authorization import CODE_SECONDS, Authorization, CodeGrant, Codes, SignIn
+from identity.domain.lockout import OF_ONE_NAME, OF_ONE_NODE, SECONDS, Lockout
+from identity.domain.password import digest_of, is_password
+from identity.domain.totp import AppSecret
+
+
+def test_a_password_is_known_by_its_digest_alone():
+    digest = digest_of("correct horse battery")
+
+    assert digest.startswith("$argon2id$")
+    assert digest != digest_of("correct horse battery")
+    assert is_password("correct horse battery", digest)
+    assert not is_password("correct horse batter", digest)
+    assert not is_password("correct horse battery", None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"),
+    # RFC 6238, appendix B, the last six digits
+    [(59, "287082"), (1111111109, "081804"), (1234567890, "005924"), (20000000000, "353130")],
+)
+def test_codes_are_those_of_the_standard(seconds: int, code: str):
+    app = AppSecret(octets=b"12345678901234567890")
+
+    assert app.step_of(code, seconds) == seconds // 30
+    assert app.step_of(code, seconds + 30) == seconds // 30
+    assert app.step_of(code, seconds + 90) is None
+
+
+def test_a_code_is_taken_once_and_none_before_it_after():
+    app = AppSecret(octets=b"12345678901234567890", used=1)
+
+    assert app.step_of(app.code(1), 59) is None
+    assert app.step_of(app.code(0), 59) is None
+    assert app.step_of(app.code(2), 59) == 2
+    assert app.step_of("", 59) is None
+
+
+def test_a_secret_is_told_to_an_app_as_apps_read_it():
+    uri = AppSecret(octets=b"12345678901234567890").uri("dr.roe", "login.example")
+
+    assert uri == (
+        "otpauth://totp/login.example:dr.roe?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=login.example"
+    )
+
+
+def test_a_code_of_a_grant_is_worth_it_once_and_for_a_minute():
+    now = [0.0]
+    codes = Codes(lambda: now[0])
+    wish = Authorization(client_id="c", redirect_uri="u", state="s", challenge="x")
+    grant = CodeGrant(wish, SignIn(name="dr.roe", seconds=0, methods=("pwd",)))
+    first, second = codes.give(grant), codes.give(grant)
+
+    assert codes.take("nonsense") is None
+    assert codes.take(first) == grant
+    assert codes.take(first) is None
+    now[0] = CODE_SECONDS
+    assert codes.take(second) is None
+
+
+def test_a_verifier_proves_the_challenge_that_was_made_of_it():
+    # RFC 7636, appendix B
+    wish = Authorization(
+        client_id="c", redirect_uri="u", state="s", challenge="E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    )
+    grant = CodeGrant(wish, SignIn(name="dr.roe", seconds=0, methods=()))
+
+    assert grant.is_proved_by("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
+    assert not grant.is_proved_by("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXK")
+    assert not grant.is_proved_by("")
+
+
+def test_a_name_is_locked_for_a_quarter_of_an_hour_and_other_names_are_not():
+    now = [1.0]
+    lockout = Lockout(lambda: now[0])
+    for _ in range(OF_ONE_NAME):
+        assert not lockout.holds("dr.roe", "a")
+        lockout.failed("dr.roe", "a")
+
+    assert lockout.holds("dr.roe", "b")
+    assert not lockout.holds("dr.doe", "a")
+    now[0] += SECONDS
+    assert not lockout.holds("dr.roe", "b")
+
+
+def test_a_node_that_tries_many_names_is_locked():
+    lockout = Lockout(lambda: 1.0)
+    for number in range(OF_ONE_NODE):
+        lockout.failed(f"name{number}", "a")
+
+    assert lockout.holds("dr.roe", "a")
+    assert not lockout.holds("dr.roe", "b")
+
+
+def test_who_signed_in_begins_anew():
+    lockout = Lockout(lambda: 1.0)
+    for _ in range(OF_ONE_NAME):
+        lockout.failed("dr.roe", "a")
+    lockout.succeeded("dr.roe")
+
+    assert not lockout.holds("dr.roe", "a")
