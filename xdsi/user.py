@@ -105,11 +105,9 @@ def password(
 
     Example: [bold]xdsi user password dr.roe[/bold]
     """
-    if sys.stdin.isatty():
-        secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    else:
-        secret = sys.stdin.readline().rstrip("\n")
-    answer = _ask(config, "password", {"name": name, "password": secret})
+    # What is wrong with the settings is told before anybody types.
+    load(IdentitySettings, config)
+    answer = _ask(config, "password", {"name": name, "password": _typed()})
     typer.echo(json.dumps(answer) if as_json else f"{name} has a new password")
 
 
@@ -131,6 +129,16 @@ def forget(name: Name, as_json: AsJson = False, config: Config = None) -> None:
     """
     answer = _ask(config, "forget", {"name": name})
     typer.echo(json.dumps(answer) if as_json else f"forgot what {name} signs in with")
+
+
+def _typed() -> str:
+    """A password from the terminal, or the first line of standard input."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    try:
+        return sys.stdin.readline().rstrip("\n")
+    except OSError:
+        raise Failed("no password can be read; type it at a terminal, or send it as a line") from None
 
 
 def _login(text: str) -> dict[str, str]:
