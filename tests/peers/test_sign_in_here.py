@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from consumer.settings import ConsumerSettings
 from identity.settings import IdentitySettings
 from shared.http.server import start_server
 from tests.support.certificates import communities
-from tests.support.chromium import AXE
 from tests.support.identity import (
     CLIENT,
     DR_ROE,
@@ -33,6 +31,7 @@ from tests.support.identity import (
     given_credentials,
     settings_of,
 )
+from tests.support.viewing import AXE, browser, browser_missing, violations_of, window
 from xdsi.stage import free_ports
 
 PAGES = ("consumer", "audit_repository")
@@ -148,7 +147,7 @@ async def test_for_an_emergency_who_is_signed_in_is_asked_anew(tmp_path: Path):
 
 @pytest.mark.heavy
 @pytest.mark.peer
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not here")
+@pytest.mark.skipif(bool(browser_missing()), reason=browser_missing())
 async def test_a_person_registers_a_passkey_in_a_browser_and_signs_in_to_the_pages_by_it(tmp_path: Path):
     async with a_site(tmp_path) as site:
         seen = await asyncio.to_thread(_journey, site.urls)
@@ -161,8 +160,6 @@ async def test_a_person_registers_a_passkey_in_a_browser_and_signs_in_to_the_pag
 
 def _journey(urls: dict[str, str]) -> dict[str, Any]:
     """What a person sees who adds a passkey, signs out, and signs in to the consumer's pages by it."""
-    from tests.support.viewing import browser, window
-
     with browser() as chromium, window(chromium) as opened:
         page = opened.page
         session = page.context.new_cdp_session(page)
@@ -177,7 +174,7 @@ def _journey(urls: dict[str, str]) -> dict[str, Any]:
         }
         session.send("WebAuthn.addVirtualAuthenticator", {"options": device})
         page.goto(urls["identity"])
-        serious = opened.violations() if AXE.is_file() else []
+        serious = violations_of(page, "serious", "critical") if AXE.is_file() else []
         page.get_by_label("Name").fill("dr.roe")
         page.get_by_label("Password").fill(PASSWORD)
         page.keyboard.press("Enter")
@@ -185,7 +182,7 @@ def _journey(urls: dict[str, str]) -> dict[str, Any]:
         passkeys = page.locator("dt:has-text('Passkeys') + dd")
         passkeys.filter(has_text=re.compile("^1$")).wait_for()
         account = passkeys.inner_text()
-        serious += opened.violations() if AXE.is_file() else []
+        serious += violations_of(page, "serious", "critical") if AXE.is_file() else []
         page.get_by_role("button", name="Sign out").click()
         page.get_by_label("Password").wait_for()
         page.goto(f"{urls['consumer']}/sign-in/begin")
