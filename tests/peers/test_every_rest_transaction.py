@@ -214,7 +214,7 @@ async def events_of_each(tmp_path: Path, recorded: Told) -> dict[tuple[str, str,
             answer = await asked(http, house, route)
             if answer.status_code == httpx2.codes.INTERNAL_SERVER_ERROR:
                 failed[service, method, path] = answer.text
-            # Nobody comes back from a provider where there is none, or with a ticket that was never given; nor
+            # Nobody comes back from a provider where there is none, or by a ticket that was never given; nor
             # goes who could not sign in.
             never = path in (RETURN_PATH, "/launches/{handle}") or (service, path) == OUT
             if served.audit is not unrecorded and not never:
