@@ -5,40 +5,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-from lxml import etree
 
-from shared.audit import syslog
-from tests.support.community import cx, permit, settings_of, started
+from tests.support.community import started
+from tests.support.drill import Acknowledged, all_of_it_is_there, at_work, is_busy, script
 from tests.support.object_stores import ObjectStore, moto, reset, seaweedfs
 from tests.support.postgres import binaries, running
-from tests.support.trail import told
 from tests.support.waiting import until
-from tests.support.workload import SentStudy, Workload
-from xdsi.audit import verified_by_service
-from xdsi.consent import ask_registry
-from xdsi.services import Service
+from tests.support.workload import Workload
 from xdsi.stage import Stage, free_ports, write_toml
 
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.peer,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed"),
     pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed"),
     pytest.mark.skipif(os.geteuid() != 0, reason="PostgreSQL is started as another user, which needs root"),
@@ -48,7 +40,10 @@ pytestmark = [
 
 #: Not fewer where it is restored than where the log was written.
 CONNECTIONS = "-c max_connections=200"
-SCRIPTS = Path(__file__).parents[2] / "deploy" / "backup"
+
+
+#: By then people have done everything a few times, on a busy machine too.
+BUSY_SECONDS = 600
 
 
 @dataclass
@@ -112,71 +107,6 @@ class Place:
         }
 
 
-async def script(name: str, *words: str, environment: dict[str, str]) -> str:
-    """What a script said, which has to succeed."""
-    process = await asyncio.create_subprocess_exec(
-        SCRIPTS / name, *words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    said, _ = await asyncio.wait_for(process.communicate(), 300)
-    assert process.returncode == 0, said.decode()
-    return said.decode()
-
-
-@dataclass(frozen=True)
-class Acknowledged:
-    """What was acknowledged at a moment."""
-
-    submissions: frozenset[str]
-    documents: frozenset[str]
-    studies: dict[str, SentStudy]
-    patients: tuple[str, ...]
-    policies: frozenset[str]
-
-    @classmethod
-    async def by_now(cls, workload: Workload) -> Acknowledged:
-        sent = [one for one in workload.submissions.values() if one.acknowledged]
-        studies = {
-            uid: replace(study, stored=set(study.stored))
-            for uid, study in workload.studies.items()
-            if study.stored
-        }
-        patients = tuple(workload.patients)
-        return cls(
-            frozenset(one.set_unique_id for one in sent),
-            frozenset(uid for one in sent for uid in one.documents),
-            studies,
-            patients,
-            await policies_of(workload.stage, patients),
-        )
-
-
-async def policies_of(stage: Stage, patients: tuple[str, ...]) -> frozenset[str]:
-    """The ids of the policies of patients."""
-    settings = settings_of(stage, Service.REGISTRY)
-    answers = [await ask_registry(settings, "policies", {"patient_id": cx(patient)}) for patient in patients]
-    return frozenset(policy["policy_id"] for answer in answers for policy in answer["policies"])
-
-
-async def registrations_in_trail(place: Place) -> set[str]:
-    """The submission sets of which the trail says that they were provided and that they were registered."""
-    connection = await asyncpg.connect(place.url)
-    try:
-        rows = await connection.fetch("SELECT raw FROM audit_repository.audit_record")
-    finally:
-        await connection.close()
-    records = [told(etree.fromstring(syslog.parse(row["raw"]).body)) for row in rows]
-    named = [
-        {
-            uid
-            for one in records
-            if transaction in one.types and one.reporter == reporter
-            for uid in one.objects
-        }
-        for transaction, reporter in (("ITI-41", "xdsi-repository"), ("ITI-42", "xdsi-registry"))
-    ]
-    return named[0] & named[1]
-
-
 @contextmanager
 def folder_of_postgres() -> Iterator[Path]:
     """A folder into which the user postgres comes."""
@@ -202,26 +132,13 @@ def archiving_database(backup: Path, port: int) -> Iterator[Path]:
         yield folder
 
 
-@asynccontextmanager
-async def at_work(stage: Stage) -> AsyncIterator[Workload]:
-    """People at work, who set policies too."""
-    async with Workload.on(stage, random.randrange(2**32)) as workload:
-        await workload.start()
-        await permit(stage, *workload.patients)
-        yield workload
-
-
-def is_busy(workload: Workload, times: int) -> bool:
-    return all(workload.counts[kind] >= times for kind in ("provided", "publication taken", "read study"))
-
-
 async def test_a_community_that_is_destroyed_is_restored_elsewhere_with_all_that_was_acknowledged(long: bool):
     stores = seaweedfs if long else moto
     with folder_of_postgres() as folder, ExitStack() as stack:
         backup = folder / "kept"
         backup.mkdir()
         with moto() as store:
-            sent, before = await destroyed_after_a_backup(folder, backup, store, 20 if long else 3)
+            sent, before = await destroyed_after_a_backup(folder, backup, store, 5 if long else 3)
             # All stores of moto in one process have the same contents.
             await asyncio.to_thread(reset, store)
         new_store = stack.enter_context(stores())
@@ -240,7 +157,7 @@ async def test_a_community_that_is_destroyed_is_restored_elsewhere_with_all_that
             assert re.search(r"repository: [1-9]\d* objects?, .* 0 damaged", said)
             with started(restored) as stage:
                 print(f"restored and ready after {time.monotonic() - began:.1f} s")
-                await all_of_it_is_there(new, stage, sent, before)
+                await all_of_it_is_there(new.url, stage, sent, before)
         finally:
             stop_database(new)
 
@@ -260,11 +177,11 @@ async def destroyed_after_a_backup(
         try:
             async with at_work(stage) as workload:
                 await script("back-up.sh", "base", environment=environment)
-                await until(lambda: is_busy(workload, times), 120)
+                await until(lambda: is_busy(workload, times), BUSY_SECONDS)
                 before = await Acknowledged.by_now(workload)
                 await script("back-up.sh", "files", environment=environment)
                 then = workload.counts["provided"]
-                await until(lambda: workload.counts["provided"] >= then + times, 120)
+                await until(lambda: workload.counts["provided"] >= then + times, BUSY_SECONDS)
                 await workload.stop()
                 assert workload.broken() == []
                 assert workload.violations == []
@@ -275,31 +192,6 @@ async def destroyed_after_a_backup(
     for party in ("community", "north", "south"):
         shutil.rmtree(old.etc / party)
     return workload, before
-
-
-async def all_of_it_is_there(place: Place, stage: Stage, sent: Workload, before: Acknowledged) -> None:
-    async with Workload.on(stage, 1) as restored:
-        restored.submissions, restored.studies = sent.submissions, before.studies
-        for submission in sent.submissions.values():
-            whole = await restored.check_whole(submission)
-            assert whole or submission.set_unique_id not in before.submissions
-        visible = set[str]()
-        for patient in before.patients:
-            found = await restored.find(cx(patient))
-            visible |= {entry.unique_id for entry in found}
-            await restored.check_bytes(found)
-        assert before.documents <= visible
-        for study in before.studies.values():
-            await restored.check_study(study)
-        assert restored.violations == []
-        assert await policies_of(stage, before.patients) == before.policies
-
-        until_told = time.monotonic() + 60
-        while not before.submissions <= await registrations_in_trail(place):
-            assert time.monotonic() < until_told, "the trail lacks what was acknowledged"
-            await asyncio.sleep(0.5)
-        report = await verified_by_service(settings_of(stage, Service.AUDIT_REPOSITORY), "")
-        assert report["problems"] == []
 
 
 def stop_database(place: Place) -> None:

@@ -64,7 +64,9 @@ class SeaweedFS:
             self.start_volume(number)
         self._start("filer", "filer", f"-master=127.0.0.1:{self.port}", f"-port={self.port + 1}",
                     f"-defaultStoreDir={self._data('filer')}", "-defaultReplicaPlacement=001",
-                    "-s3", f"-s3.port={self.s3_port}", f"-s3.config={self.folder / 's3.json'}")  # fmt: skip
+                    "-s3", f"-s3.port={self.s3_port}", f"-s3.config={self.folder / 's3.json'}",
+                    # Catalogues of tables would listen on the same ports for every cluster of this machine.
+                    "-s3.port.iceberg=0", "-s3.port.lance=0")  # fmt: skip
         wait_for(self.s3_port)
         self._shell(f"s3.bucket.create -name {BUCKET}")
 
