@@ -117,7 +117,7 @@ def loaded_by(service: str) -> set[str]:
         ("gateway", set()),
         ("consumer", {"jinja2", "numpy", "pydicom"}),
         ("conformance", {"jinja2"}),
-        ("identity", {"sqlalchemy"}),
+        ("identity", {"jinja2", "sqlalchemy"}),
         ("imaging_source", {"sqlalchemy", "pydicom", "numpy"}),
     ],
 )

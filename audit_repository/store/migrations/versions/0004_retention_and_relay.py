@@ -9,6 +9,8 @@ revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
+# Nothing is given up unless a setting says so; what was, an older release takes for lost when it verifies.
+additive = True
 
 _HOLD = (
     "patient",
