@@ -19,7 +19,7 @@ from conformance.settings import ConformanceSettings
 from conformance.trials.guide import GUIDES, Guide, guide_of
 from conformance.trials.order import ENDPOINTS, OrderRefused, TargetDoor, entity_of, ordered, peers_host
 from shared.audit import patterns
-from shared.audit.events import AuditEvent, Outcome
+from shared.audit.events import USE_OF_RESTRICTED_FUNCTION, AuditEvent, Outcome
 from shared.http.problem import NotFound
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.forms import FormBody, FormFields, SentForm, of_our_pages
@@ -260,6 +260,7 @@ SERVED = (
         decode=FormBody(TrialForm),
         handle=begin,
         audit=audit_begun,
+        event=USE_OF_RESTRICTED_FUNCTION,
         encode=encode_begun,
     ),
 )

@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.heavy]
 
 EMERGENCY = Code("BTG", "2.16.840.1.113883.5.8", "break the glass")
 #: Pages know a person by the session of a browser, and ask what the interface beside them asks.
-PAGES = ("consumer GET /searches/", "consumer GET /studies/{", "consumer GET /instances/")
+PAGES = tuple(
+    f"consumer GET /{page}" for page in ("searches/", "studies/{", "instances/", "reports/", "compare")
+)
 
 
 @dataclass(frozen=True, kw_only=True)

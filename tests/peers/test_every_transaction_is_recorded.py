@@ -21,7 +21,7 @@ import pytest
 from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import SERVED_DIMSE
 from registry.mllp import framed
-from shared.audit.events import ANONYMOUS, AuditEvent
+from shared.audit.events import ANONYMOUS, USER_AUTHENTICATION, AuditEvent
 from shared.audit.recorder import AuditRecorder
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti41 import ProvideAndRegisterRequest, ProvidedDocument
@@ -30,6 +30,8 @@ from shared.messages.iti44 import InstanceId, Interaction, PatientFeedRequest
 from shared.messages.iti57 import UpdateRequest
 from shared.messages.iti62 import RemoveMetadataRequest
 from shared.messages.iti86 import RemoveDocumentsRequest
+from shared.messages.ws_trust import SecurityTokenRequest
+from shared.security.saml import Claims
 from tests.peers.test_every_transaction_asks_consent import (
     HOME,
     PATIENT,
@@ -61,7 +63,11 @@ class Reported:
     @property
     def asked_at(self) -> str:
         """Where the service was asked, if it is the one that was; else nothing."""
-        return next((one.user_id for one in self._own if is_address(one.user_id)), "")
+        named = [one.user_id for one in self._own]
+        if self.event.event_id == USER_AUTHENTICATION:
+            # The server is a process there, and its address an object (ITI TF-2 3.71.5).
+            named += [one.object_id for one in self.event.objects]
+        return next(filter(is_address, named), "")
 
     @property
     def asks(self) -> str:
@@ -159,6 +165,7 @@ def soap_doors(shared: Shared) -> Iterator[Door]:
         "ITI-92": UpdateRequest.of(submission),
         "ITI-62": RemoveMetadataRequest(ids=(entry.entry_uuid,)),
         "ITI-86": RemoveDocumentsRequest(documents=(nothing,)),
+        "RST-Issue": SecurityTokenRequest(claims=Claims()),
     }
     interactions = iter((Interaction.ADD, Interaction.REVISE, Interaction.MERGE))
     for service, path, all_served in SOAP:
