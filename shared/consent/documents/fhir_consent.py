@@ -100,9 +100,9 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _head(consent: Mapping[str, Any]) -> None:
     if consent.get("status") != "active":
         raise NotTranslatable("Consent.status: only an active consent is in force; remove one that is not")
-    codings = {
+    codings = [
         (one.get("system"), one.get("code")) for one in _codings(consent.get("scope"), "Consent.scope")
-    }
+    ]
     if _SCOPE not in codings:
         raise NotTranslatable("Consent.scope: patient-privacy is needed")
     for name in ("category", "performer", "organization"):
@@ -115,7 +115,7 @@ def _head(consent: Mapping[str, Any]) -> None:
     uris = [
         _object(one, "Consent.policy").get("uri") for one in _list(consent.get("policy"), "Consent.policy")
     ]
-    if not uris or (others := [uri for uri in uris if uri not in _POLICIES]):
+    if not uris or (others := [uri for uri in uris if not isinstance(uri, str) or uri not in _POLICIES]):
         raise NotTranslatable(
             f"Consent.policy.uri: {others[0] if uris else 'none'} is none of PCF, as {min(_POLICIES)} is"
         )
@@ -190,7 +190,7 @@ def _conditions(provision: Mapping[str, Any], where: str, issuer: str) -> list[F
 def _actor(value: object, where: str, issuer: str) -> tuple[str, str]:
     actor = _object(value, where)
     _knows(actor, frozenset({"id", "role", "reference"}), where)
-    if _ROLE not in {one.get("code") for one in _codings(actor.get("role"), f"{where}.role")}:
+    if _ROLE not in [one.get("code") for one in _codings(actor.get("role"), f"{where}.role")]:
         raise NotTranslatable(f"{where}.role: {_ROLE} is understood, the one who receives")
     reference = _object(actor.get("reference"), f"{where}.reference")
     kind = reference.get("type") or str(reference.get("reference", "")).partition("/")[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -214,6 +216,27 @@ WHOLE = a_consent(
 )
 
 
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place of a resource: an object or a list, and the key there."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])
+
+
+NO_VALUE = [None, 0, "", "x", [], {}, [None], [[]], [{}], {"coding": 1}, True, "9999-99-99"]
+
+
+@pytest.mark.parametrize("value", NO_VALUE, ids=repr)
+def test_what_stands_in_any_place_of_a_consent_is_translated_or_refused(value: Any):
+    for at in range(len(list(places(WHOLE)))):
+        changed = copy.deepcopy(WHOLE)
+        parent, key = list(places(changed))[at]
+        parent[key] = value
+        with suppress(NotTranslatable):
+            assert translated(octets(changed)).made(patient_id=PATIENT, source="Consent/1")
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_changed_in_a_consent_it_is_translated_or_refused_and_nothing_else(data):
@@ -223,9 +246,7 @@ def test_whatever_is_changed_in_a_consent_it_is_translated_or_refused_and_nothin
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))
         key = data.draw(st.sampled_from(keys))
         if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
-            place[key] = data.draw(
-                st.sampled_from([None, 0, "", "x", [], {}, [None], [{}], {"coding": 1}, True, "9999-99-99"])
-            )
+            place[key] = data.draw(st.sampled_from(NO_VALUE))
             break
         place = place[key]
     try:
