@@ -20,10 +20,18 @@ class NoCertificates(ValueError):
 
 def certificates_of(pem: bytes) -> tuple[Certificate, ...]:
     """Every certificate of some PEM; raises `NoCertificates`."""
-    certificates = attempted_without_panic(lambda: load_pem_x509_certificates(pem))
+    certificates = attempted_without_panic(lambda: list(map(read_whole, load_pem_x509_certificates(pem))))
     if isinstance(certificates, Exception):
         raise NoCertificates("no certificates can be read there")
     return tuple(certificates)
+
+
+def read_whole(certificate: Certificate) -> Certificate:
+    """The certificate, whose parts are otherwise read when each is asked for; raises what they raise."""
+    certificate.subject.rfc4514_string()
+    certificate.issuer.rfc4514_string()
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc, certificate.extensions)
+    return certificate
 
 
 @contextmanager

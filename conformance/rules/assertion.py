@@ -11,15 +11,13 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from lxml import etree
-
 from conformance.findings import Finding
 from conformance.identifiers import OID, is_oid_urn, wrong_cx
 from conformance.judgement import Judgement
 from conformance.readers.source import Source
 from conformance.readers.xml import Element, NotXml, document, local, place, text
 from conformance.requirements import finding
-from conformance.rules.signature import of_assertion
+from conformance.rules.signature import canonical, of_assertion
 
 SAML: Final = "{urn:oasis:names:tc:SAML:2.0:assertion}"
 _DS: Final = "{http://www.w3.org/2000/09/xmldsig#}"
@@ -139,16 +137,8 @@ def _signature(root: Element) -> Iterator[Finding]:
 def _digest(root: Element, reference: Element, algorithm: str) -> Iterator[Finding]:
     """Whether the assertion is the one that was signed."""
     stated = text(reference.find(f"{_DS}DigestValue"))
-    prefixes = [
-        prefix
-        for one in reference.iter(f"{{{_EXCLUSIVE}}}InclusiveNamespaces")
-        for prefix in (one.get("PrefixList") or "").split()
-    ]
-    unsigned = _without_signature(root)
-    canonical = etree.tostring(
-        unsigned, method="c14n", exclusive=True, with_comments=False, inclusive_ns_prefixes=prefixes or None
-    )
-    right = hashlib.new(algorithm, canonical).digest()
+    octets = canonical(_without_signature(root), reference.iter(f"{{{_EXCLUSIVE}}}InclusiveNamespaces"))
+    right = hashlib.new(algorithm, octets).digest()
     try:
         value = base64.b64decode("".join(stated.split()), validate=True)
     except (binascii.Error, ValueError):

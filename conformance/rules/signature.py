@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -20,7 +20,7 @@ from lxml import etree
 from conformance.findings import Finding
 from conformance.readers.xml import Element, place, text
 from conformance.requirements import finding
-from conformance.trust import trusted_certificates
+from conformance.trust import read_whole, trusted_certificates
 from shared.attempts import attempted_without_panic
 
 _DS: Final = "{http://www.w3.org/2000/09/xmldsig#}"
@@ -36,9 +36,8 @@ def of_assertion(signature: Element) -> Iterator[Finding]:
     info = signature.find(f"{_DS}SignedInfo")
     algorithm = "" if info is None else _algorithm(info, "SignatureMethod")
     shown = [
-        one
+        _certificate(text(each))
         for each in list(signature.iter(f"{_DS}X509Certificate"))[:_MOST_CERTIFICATES]
-        if (one := _certificate(text(each))) is not None
     ]
     at = place(signature, "SignatureValue")
     if info is not None and algorithm.endswith(("-sha256", "-sha384", "-sha512", "-MGF1")):
@@ -50,7 +49,7 @@ def of_token(header: dict[str, Any], signed: str, value: str) -> Iterator[Findin
     """The signature value of a token in compact form; `signed` are its first two parts."""
     listed = header.get("x5c")
     chain = listed[:_MOST_CERTIFICATES] if isinstance(listed, list) else []
-    shown = [one for each in chain if (one := _certificate(str(each))) is not None]
+    shown = [_certificate(str(each)) for each in chain]
     ids = ("JWT-018", "JWT-019", "JWT-020")
     octets = _octets(value.replace("-", "+").replace("_", "/"))
     yield from _judged(signed.encode("latin-1"), octets, str(header.get("alg")), shown, "signature", ids)
@@ -60,14 +59,17 @@ def _judged(
     octets: bytes,
     value: bytes,
     algorithm: str,
-    shown: Sequence[Certificate],
+    shown: Sequence[Certificate | None],
     at: str,
     ids: tuple[str, str, str],
 ) -> Iterator[Finding]:
     """By the certificate that is shown, if one is; else by any that is trusted."""
     wrong, foreign, weak = ids
     trust = trusted_certificates()
-    candidates = shown[:1] or trust
+    if shown and shown[0] is None:
+        yield finding(wrong, at, "shows a certificate that cannot be read", algorithm)
+        return
+    candidates = [one for one in shown[:1] if one] or trust
     if not candidates:
         return
     signers = [one for one in candidates if _verifies(one, octets, value, algorithm)]
@@ -115,12 +117,13 @@ def _trusted(signer: Certificate, trust: Sequence[Certificate]) -> bool:
 def _issued(signer: Certificate, authority: Certificate) -> bool:
     try:
         signer.verify_directly_issued_by(authority)
-    except (InvalidSignature, TypeError, ValueError):
+    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
         return False
     return True
 
 
 def _weakness(certificate: Certificate) -> str:
+    """What is weak of the key of a certificate by which something verified."""
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _RSA_BITS:
         return f"a key of RSA with {key.key_size} bits"
@@ -136,21 +139,33 @@ def _algorithm(info: Element, name: str) -> str:
 
 def _canonical(info: Element) -> bytes:
     method = _algorithm(info, "CanonicalizationMethod")
-    prefixes = [
-        prefix
-        for one in info.iterfind(f"{_DS}CanonicalizationMethod/{{{_EXCLUSIVE}}}InclusiveNamespaces")
-        for prefix in (one.get("PrefixList") or "").split()
-    ]
-    return bytes(
-        etree.tostring(
-            info,
-            method="c14n",
-            exclusive=not method.startswith(_INCLUSIVE),
-            with_comments=method.endswith("WithComments"),
-            inclusive_ns_prefixes=prefixes or None,
-            with_tail=False,
-        )
+    return canonical(
+        info,
+        info.iterfind(f"{_DS}CanonicalizationMethod/{{{_EXCLUSIVE}}}InclusiveNamespaces"),
+        exclusive=not method.startswith(_INCLUSIVE),
+        with_comments=method.endswith("WithComments"),
     )
+
+
+def canonical(
+    element: Element, inclusive: Iterable[Element], *, exclusive: bool = True, with_comments: bool = False
+) -> bytes:
+    """An element as it is signed; `inclusive` are the lists of prefixes that are kept. Empty where it has no
+    canonical form, as with a namespace that is no absolute URI."""
+    prefixes = [prefix for one in inclusive for prefix in (one.get("PrefixList") or "").split()]
+    try:
+        return bytes(
+            etree.tostring(
+                element,
+                method="c14n",
+                exclusive=exclusive,
+                with_comments=with_comments,
+                inclusive_ns_prefixes=prefixes or None,
+                with_tail=False,
+            )
+        )
+    except etree.C14NError:
+        return b""
 
 
 def _octets(encoded: str) -> bytes:
@@ -162,5 +177,5 @@ def _octets(encoded: str) -> bytes:
 
 
 def _certificate(encoded: str) -> Certificate | None:
-    certificate = attempted_without_panic(lambda: load_der_x509_certificate(_octets(encoded)))
+    certificate = attempted_without_panic(lambda: read_whole(load_der_x509_certificate(_octets(encoded))))
     return None if isinstance(certificate, Exception) else certificate

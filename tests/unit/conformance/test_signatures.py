@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,24 @@ def test_without_trust_a_value_is_verified_by_the_certificate_that_is_shown_alon
     assert errors(signatures.signed_assertion(impostor, shows=False).encode()) == set()
     wrong = next(one for one in EXAMPLES if one.name == "saml-assertion with another signature value")
     assert errors(wrong.octets) == {"XUA-026"}
+
+
+@pytest.mark.parametrize("at", range(0, 400, 3))
+def test_a_certificate_that_cannot_be_read_is_told(at: int):
+    signer = signatures.signers()[0]
+    octets = bytearray(b64decode(signer.der))
+    octets[at % len(octets)] ^= 0xFF
+    shown = signatures.signed_assertion(signer).replace(signer.der, b64encode(octets).decode())
+    with trusting(signatures.trust()):
+        found = errors(shown.encode())
+    assert found <= {"XUA-026", "XUA-027", "XUA-028"}
+
+
+def test_what_has_no_canonical_form_is_not_what_was_signed():
+    good = signatures.signed_assertion(signatures.signers()[0])
+    relative = good.replace('xmlns="urn:hl7-org:v3"', 'xmlns="urnRAD-PHYS"', 1)
+    assert relative != good
+    assert "XUA-007" in errors(relative.encode())
 
 
 @pytest.mark.peer
