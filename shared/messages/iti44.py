@@ -18,6 +18,7 @@ from lxml import etree
 
 from shared.ebrim.identifiers import WHITE_SPACE
 from shared.errors import Actor, RelayedError, Severity, XdsError
+from shared.faults import SenderFault
 from shared.soap.mtom import Attachments, MtomBody
 from shared.soap.transaction import SoapTransaction
 from shared.xml import NS, Element, attribute, child, escape, escape_attribute, qname, text
@@ -122,7 +123,7 @@ def decode_request(body: Element, _: Attachments) -> PatientFeedRequest:
     Raises
     ------
     SenderFault
-        The message has no id.
+        The message has no id, or no canonical form.
     """
     message = child(body, "hl7:id")
     events = body.findall(_EVENT, _PATHS)
@@ -134,8 +135,15 @@ def decode_request(body: Element, _: Attachments) -> PatientFeedRequest:
         priors=tuple(_ids(replacement.iterfind(_PRIOR, _PATHS)) for replacement in replaced),
         sender=_ids(body.iterfind(f"hl7:sender/{_DEVICE}", _PATHS)),
         receiver=_ids(body.iterfind(f"hl7:receiver/{_DEVICE}", _PATHS)),
-        octets=etree.tostring(body, method="c14n"),
+        octets=_canonical(body),
     )
+
+
+def _canonical(body: Element) -> bytes:
+    try:
+        return etree.tostring(body, method="c14n")
+    except etree.C14NError:
+        raise SenderFault("the message declares a namespace that is no absolute URI") from None
 
 
 def _ids(elements: Iterable[Element]) -> Ids:

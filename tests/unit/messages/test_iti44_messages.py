@@ -55,6 +55,14 @@ def test_every_message_survives_its_way_and_is_valid(request_):
     assert transaction.decode_request(body, {}) == request_
 
 
+def test_a_message_without_canonical_form_is_its_senders_fault():
+    body = etree.fromstring(
+        f'<PRPA_IN201301UV02 xmlns="{HL7}"><id root="1.2"/><x xmlns="no-uri"/></PRPA_IN201301UV02>'
+    )
+    with pytest.raises(SenderFault, match="no absolute URI"):
+        ITI44_ADD.decode_request(body, {})
+
+
 @given(requests(), st.lists(texts(60).map(SubmissionError), max_size=2))
 def test_every_acknowledgement_survives_its_way_and_is_valid(request_, errors):
     sent = Acknowledgement.to(request_, *errors)
