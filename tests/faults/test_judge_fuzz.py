@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import subprocess
-import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -25,6 +21,7 @@ from conformance.recognition import HEAD, recognise
 from conformance.rules.collation import NamedFile, collated
 from conformance.trust import NoCertificates, certificates_of, trusting
 from conformance.validation import judge
+from tests.support.fuzzing import ENGINES, account_of
 from tests.unit.conformance.corpus import CORPUS
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(3600)]
@@ -45,29 +42,12 @@ ANY_BYTES = st.one_of(
 )
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [
-        "random",
-        pytest.param(
-            "guided",
-            marks=pytest.mark.skipif(
-                importlib.util.find_spec("atheris") is None, reason="atheris is not installed; make fuzz does"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_no_input_crashes_a_judge_or_makes_it_fail(tmp_path: Path, long: bool, engine: str):
     inputs = LONG_INPUTS if long else INPUTS
-    command = [sys.executable, "-m", "tests.support.judge_fuzz", "--inputs", str(inputs), "--keep", tmp_path]
-    if engine == "guided":
-        command.append("--guided")
 
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    account = account_of("tests.support.judge_fuzz", engine, inputs, tmp_path)
 
-    assert ran.returncode == 0, ran.stderr[-3_000:]
-    account = json.loads(ran.stdout.splitlines()[-1])
-    sys.stdout.write(f"{engine}: {account}\n")
     assert account["inputs"] >= inputs
 
 

@@ -7,7 +7,6 @@ chooses the inputs by the branches that they reach.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -15,34 +14,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+
+from tests.support.fuzzing import instrumented, options
 
 WORST_SECONDS = 5.0
 
 
-def options() -> argparse.Namespace:
-    """What the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=2_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--guided", action="store_true")
-    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()))
-    return parser.parse_args()
-
-
-def instrumented(guided: bool) -> Any:
-    """The context in which the validators are imported."""
-    if not guided:
-        return nullcontext()
-    import atheris
-
-    return atheris.instrument_imports(include=["conformance"])
-
-
-OPTIONS = options()
-with instrumented(OPTIONS.guided):
+OPTIONS = options(__doc__, 2_000)
+with instrumented(OPTIONS.guided, "conformance"):
     from conformance.corpus import signatures
     from conformance.trust import trusting
     from conformance.validation import judge

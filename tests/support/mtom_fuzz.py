@@ -7,7 +7,6 @@ atheris chooses the inputs by the branches that they reach.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import ctypes
 import gc
@@ -19,35 +18,16 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+
+from tests.support.fuzzing import instrumented, options
 
 PROGRESS = 10_000
 WORST_SECONDS = 1.0
 
 
-def options() -> argparse.Namespace:
-    """What the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--guided", action="store_true")
-    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()))
-    return parser.parse_args()
-
-
-def instrumented(guided: bool) -> Any:
-    """The context in which the reader is imported."""
-    if not guided:
-        return nullcontext()
-    import atheris
-
-    return atheris.instrument_imports(include=["shared.soap", "shared.xml", "shared.faults"])
-
-
-OPTIONS = options()
-with instrumented(OPTIONS.guided):
+OPTIONS = options(__doc__, 20_000)
+with instrumented(OPTIONS.guided, "shared.soap", "shared.xml", "shared.faults"):
     from shared.faults import SoapFault
     from shared.http.media_type import decode_media_type
     from shared.http.raw_asgi import BodyTooLarge
