@@ -14,12 +14,17 @@ from hypothesis import settings
 from shared.http.server import collect_seldom
 from tests.support.databases import make_once
 from tests.support.timeouts import pytest_timeout_cancel_timer, pytest_timeout_set_timer
+from xdsi.stage import offer_ports
 
 __all__ = ["pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
 
 # What is compiled once need not be again by each of the hundreds of processes that tests start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Ports of tests: of none that is a service's by default, and apart from those that a command started by a
+# test takes for itself. Each worker has its own thousand.
+_PORTS, _PORTS_OF_A_WORKER = range(9_000, 15_000), 1_000
 
 # A slow machine is no failure: nothing here is asserted about time.
 settings.register_profile("short", deadline=None, max_examples=50)
@@ -38,9 +43,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "short")
     make_once()
+    offer_ports(_ports_of(os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As a shell leaves it to what runs in the background; tests interrupt what they started.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _ports_of(worker: str) -> range:
+    slices = range(0, len(_PORTS), _PORTS_OF_A_WORKER)
+    first = slices[int(worker.removeprefix("gw")) % len(slices)]
+    return _PORTS[first : first + _PORTS_OF_A_WORKER]
 
 
 def pytest_collection_finish() -> None:

@@ -11,7 +11,7 @@ import os
 import random
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,20 @@ _PORTS = ("registry", "feed", "audit", "syslog", "repository", "source", "dimse"
 # Below the range from which the system takes the ports of outgoing connections: a service that is started
 # again finds its port free.
 _PORT_RANGE = range(15_000, 32_000)
+
+
+def in_random_order(ports: range) -> Iterator[int]:
+    """These ports again and again: none comes a second time before all others came."""
+    return cycle(random.sample(ports, len(ports)))
+
+
+_offered = in_random_order(_PORT_RANGE)
+
+
+def offer_ports(ports: range) -> None:
+    """From now on the free ports of this process are among these, and those of others are not."""
+    global _offered
+    _offered = in_random_order(ports)
 
 
 class Stage:
@@ -130,22 +144,16 @@ class Stage:
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of loopback that nothing listens on now."""
-    ports: list[int] = []
-    with ExitStack() as stack:
-        for port in random.sample(_PORT_RANGE, len(_PORT_RANGE)):
-            if len(ports) == number:
-                break
-            if _bound(stack.enter_context(socket.socket()), port):
-                ports.append(port)
-    return ports
+    """Ports of loopback that nothing listens on now, and that were not given by this process lately."""
+    return list(islice(filter(_is_free, islice(_offered, len(_PORT_RANGE))), number))
 
 
-def _bound(one: socket.socket, port: int) -> bool:
-    try:
-        one.bind(("127.0.0.1", port))
-    except OSError:
-        return False
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
     return True
 
 
