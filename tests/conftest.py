@@ -23,8 +23,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # Ports of tests: of none that is a service's by default, and apart from those that a command started by a
-# test takes for itself. Each worker has its own thousand.
-_PORTS, _PORTS_OF_A_WORKER = range(9_000, 15_000), 1_000
+# test takes for itself. Each worker has its own.
+_PORTS, _PORTS_OF_A_WORKER = range(12_000, 15_000), 500
 
 # A slow machine is no failure: nothing here is asserted about time.
 settings.register_profile("short", deadline=None, max_examples=50)
