@@ -6,6 +6,7 @@ from lxml import etree
 from shared.ebrim import schemes
 from shared.ebrim.codec import decode_document_entry, decode_objects, encode_document_entry, encode_folder
 from shared.ebrim.model import AvailabilityStatus, Slot
+from shared.ebrim.reader import read_slot
 from shared.errors import Rejected
 from shared.xml import NS, Element
 from tests.support.metadata import a_document_entry, a_folder
@@ -140,3 +141,26 @@ def test_one_object_alone_is_complete_or_refused():
 
     with pytest.raises(Rejected, match="typeCode is missing"):
         decode_document_entry(answer[0])
+
+
+@pytest.mark.parametrize(
+    ("laid_out", "values"),
+    [
+        ("<rim:ValueList><rim:Value>a</rim:Value></rim:ValueList>", ("a",)),
+        ("<rim:ValueList><rim:Value>a<!-- - -->b</rim:Value></rim:ValueList>", ("ab",)),
+        ("<rim:ValueList><!-- - --><rim:Value>a</rim:Value></rim:ValueList>", ("a",)),
+        ("<rim:ValueList><rim:Value>a</rim:Value><rim:Value>b</rim:Value></rim:ValueList>", ("a", "b")),
+        ("<rim:ValueList><rim:Value>a</rim:Value></rim:ValueList><rim:ValueList/>", ("a",)),
+        ("<rim:ValueList><rim:Value/></rim:ValueList>", ("",)),
+        ("<rim:ValueList><!-- a --></rim:ValueList>", ()),
+        ("<rim:ValueList><Value>of no namespace</Value></rim:ValueList>", ()),
+        ("<rim:Other><rim:Value>a</rim:Value></rim:Other>", ()),
+        ("<rim:ValueList/>", ()),
+        ("<!-- a -->", ()),
+        ("", ()),
+    ],
+)
+def test_a_slot_says_the_same_however_it_is_laid_out(laid_out: str, values: tuple[str, ...]):
+    slot = etree.fromstring(f'<rim:Slot xmlns:rim="{RIM}" name="urn:x">{laid_out}</rim:Slot>')
+
+    assert read_slot(slot) == ("urn:x", values)
