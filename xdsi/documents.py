@@ -130,7 +130,7 @@ _REPOSITORY = (
     "  is made again, so that older content never replaces newer.",
 )
 _NOT_YET = (
-    "FHIR in XML; presentation states in rendered images at the imaging source; XCPD and PIX at the",
+    "FHIR in XML; XCPD and PIX at the",
     "gateway, asynchronous exchange; a viewer.",
 )
 

@@ -51,10 +51,11 @@ _KINDS: Final = (DICOM, *RENDERED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WadoRequest:
-    """One instance, as it is to be given: as a file, or rendered."""
+    """One instance, as it is to be given: as a file, or rendered; `state` as for `RenderRequest`."""
 
     resource: RetrieveRequest
     rendering: Rendering | None = None
+    state: tuple[str, str] | None = None
 
 
 async def decode(request: HttpRequest) -> WadoRequest:
@@ -83,7 +84,7 @@ async def decode(request: HttpRequest) -> WadoRequest:
         return WadoRequest(resource=resource)
     rendering = _rendering(query, media_type)
     frames = (rendering.frame,) if rendering.frame else ()
-    return WadoRequest(resource=replace(resource, frames=frames), rendering=rendering)
+    return WadoRequest(resource=replace(resource, frames=frames), rendering=rendering, state=_state(query))
 
 
 def _single(query: Mapping[str, Sequence[str]], name: str) -> str:
@@ -126,9 +127,6 @@ def _rendering(query: Mapping[str, Sequence[str]], media_type: str) -> Rendering
     RenderingError
         A value cannot be.
     """
-    if _single(query, "presentationUID") or _single(query, "presentationSeriesUID"):
-        # Without its state the image would be another than the one that is asked for.
-        raise RenderingError("presentation states are not applied here; ask without presentationUID")
     center, width = _single(query, "windowCenter"), _single(query, "windowWidth")
     if bool(center) != bool(width):
         raise RenderingError("windowCenter and windowWidth are given together")
@@ -146,6 +144,18 @@ def _rendering(query: Mapping[str, Sequence[str]], media_type: str) -> Rendering
         window=window_of(center, width) if center else None,
         annotation=annotation_of(_single(query, "annotation").split(",")),
     )
+
+
+def _state(query: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+    """The series and the instance of the presentation state that is to be applied."""
+    series, instance = _single(query, "presentationSeriesUID"), _single(query, "presentationUID")
+    if not series and not instance:
+        return None
+    if not (is_uid(series) and is_uid(instance)):
+        raise RenderingError(f"presentationUID and presentationSeriesUID are given together: {UID_FORM}")
+    if _single(query, "region"):
+        raise RenderingError("a presentation state has its own region; ask without one")
+    return series, instance
 
 
 def _frame(text: str) -> int:
@@ -179,7 +189,9 @@ async def handle(unit: Unit, request: WadoRequest) -> RetrieveResponse:
         permitted, _, _ = await permitted_instances(unit, resource)
         if permitted and resource.frames[0] > permitted[0].number_of_frames:
             raise BadRequest("frameNumber is beyond the last frame")
-    return await rendered(unit, RenderRequest(resource=resource, rendering=request.rendering))
+    return await rendered(
+        unit, RenderRequest(resource=resource, rendering=request.rendering, state=request.state)
+    )
 
 
 def _as_body(response: RetrieveResponse) -> RetrieveResponse:

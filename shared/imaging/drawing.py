@@ -20,6 +20,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_d
 from shared.attempts import attempted_without_panic
 from shared.dicom.uids import DEFLATED_LE
 from shared.imaging import jpeg
+from shared.imaging.presenting import Presented, present
 from shared.imaging.rendering import (
     GIF,
     JPEG,
@@ -28,8 +29,8 @@ from shared.imaging.rendering import (
     TooManyPixels,
     Viewport,
     VoiWindow,
-    WindowFunction,
 )
+from shared.imaging.windows import own_window, through_window
 
 #: Most pixels of one image, and of all frames together.
 MAX_PIXELS: Final = 64 * 1024**2
@@ -40,8 +41,9 @@ _FRAME_MILLISECONDS: Final = 100
 _LARGE: Final = 64 * 1024
 
 
-def render(source: Path, target: Path, rendering: Rendering) -> None:
-    """Write what `rendering` asks for of the instance in `source` to `target`.
+def render(source: Path, target: Path, rendering: Rendering, state: Path | None = None) -> None:
+    """Write what `rendering` asks for of the instance in `source` to `target`, as a presentation `state` has
+    it shown where there is one.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def render(source: Path, target: Path, rendering: Rendering) -> None:
     OSError
         A file cannot be read or written.
     """
-    images = attempted_without_panic(lambda: list(_images(source, rendering)))
+    images = attempted_without_panic(lambda: list(_images(source, rendering, state)))
     match images:
         case OSError(errno=None):
             raise ValueError("the data set cannot be read element by element") from images
@@ -69,7 +71,7 @@ def render(source: Path, target: Path, rendering: Rendering) -> None:
     target.write_bytes(out.getvalue())
 
 
-def _images(source: Path, rendering: Rendering) -> Iterator[Image.Image]:
+def _images(source: Path, rendering: Rendering, state: Path | None) -> Iterator[Image.Image]:
     data_set = pydicom.dcmread(source, defer_size=_LARGE)
     keyword = next((one for one in _PIXELS if one in data_set), "")
     if not keyword:
@@ -81,9 +83,9 @@ def _images(source: Path, rendering: Rendering) -> Iterator[Image.Image]:
         raise TooManyPixels(
             f"more than {MAX_PIXELS // 1024**2} megapixels, or {MAX_FRAMES} frames; ask for one frame"
         )
+    shown_by = pydicom.dcmread(state) if state is not None else None
     for frame in frames:
-        grey = _eight_bits(source, data_set, frame, rendering.window)
-        image = _placed(Image.fromarray(grey), rendering)
+        image = _placed(_image(source, data_set, frame, rendering.window, shown_by), rendering)
         if rendering.annotation:
             image = _annotated(image, data_set, rendering.annotation)
         yield image
@@ -104,23 +106,39 @@ def _frames(data_set: Dataset, rendering: Rendering, count: int) -> list[int]:
 # --- values ------------------------------------------------------------------------------------------
 
 
-def _eight_bits(source: Path, data_set: Dataset, frame: int, window: VoiWindow | None) -> np.ndarray:
-    """The pixels of one frame as they are shown, from 0 to 255."""
+def _image(
+    source: Path, data_set: Dataset, frame: int, window: VoiWindow | None, state: Dataset | None
+) -> Image.Image:
+    array, photometric = _decoded(source, data_set, frame)
+    if photometric == "PALETTE COLOR":
+        array = _eight_of(apply_color_lut(array, data_set), 16 if _lut_bits(data_set) > 8 else 8)
+    elif array.ndim > 2:
+        array = _eight_of(array, int(data_set.BitsStored))
+    if state is not None:
+        return present(Presented(array, data_set, frame, state), max_pixels=MAX_PIXELS)
+    return Image.fromarray(
+        array if array.ndim > 2 else _eight_bits(array, photometric, data_set, frame, window)
+    )
+
+
+def _decoded(source: Path, data_set: Dataset, frame: int) -> tuple[np.ndarray, str]:
+    """The values of one frame as they are stored, colours as RGB; and its photometric interpretation."""
     jpeg.install()
     syntax = data_set.file_meta.TransferSyntaxUID
     plugin = jpeg.NAME if syntax in jpeg.SYNTAXES else ""
     if syntax == DEFLATED_LE:
         array, properties = get_decoder(syntax).as_array(data_set, index=frame, as_rgb=True)
-        photometric = str(properties["photometric_interpretation"])
-    else:
-        shown = Dataset()
-        shown.file_meta = FileMetaDataset()
-        array = pixel_array(source, ds_out=shown, index=frame, decoding_plugin=plugin)
-        photometric = str(shown.PhotometricInterpretation)
-    if photometric == "PALETTE COLOR":
-        return _eight_of(apply_color_lut(array, data_set), 16 if _lut_bits(data_set) > 8 else 8)
-    if array.ndim > 2:
-        return _eight_of(array, int(data_set.BitsStored))
+        return array, str(properties["photometric_interpretation"])
+    shown = Dataset()
+    shown.file_meta = FileMetaDataset()
+    array = pixel_array(source, ds_out=shown, index=frame, decoding_plugin=plugin)
+    return array, str(shown.PhotometricInterpretation)
+
+
+def _eight_bits(
+    array: np.ndarray, photometric: str, data_set: Dataset, frame: int, window: VoiWindow | None
+) -> np.ndarray:
+    """Grey values as they are shown, from 0 to 255."""
     values = _grey(array, _of_frame(data_set, frame), window)
     shape = str(data_set.get("PresentationLUTShape", ""))
     return 255 - values if photometric == "MONOCHROME1" or shape == "INVERSE" else values
@@ -144,9 +162,9 @@ def _grey(array: np.ndarray, attributes: Dataset, window: VoiWindow | None) -> n
         item = attributes.VOILUTSequence[0]
         looked_up = apply_voi(values.astype(np.int64), attributes)
         return _eight_of(looked_up, int(item.LUTDescriptor[2]))
-    window = window or _own_window(attributes)
+    window = window or own_window(attributes)
     if window is not None:
-        return _windowed(values, window)
+        return np.round(through_window(values, window) * 255.0).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
     span = high - low or 1.0
     shown: np.ndarray = np.round((values - low) * 255.0 / span).astype(np.uint8)
@@ -155,35 +173,6 @@ def _grey(array: np.ndarray, attributes: Dataset, window: VoiWindow | None) -> n
 
 def _has_lut(attributes: Dataset) -> bool:
     return bool(attributes.VOILUTSequence) and "LUTData" in attributes.VOILUTSequence[0]
-
-
-def _own_window(attributes: Dataset) -> VoiWindow | None:
-    """The first window of the image; None when it has none that can be applied."""
-    center, width = (_first(attributes.get(name, None)) for name in ("WindowCenter", "WindowWidth"))
-    if center is None or width is None or width <= 0:
-        return None
-    keyword = str(attributes.get("VOILUTFunction", "") or "LINEAR").lower().replace("_", "-")
-    function = WindowFunction(keyword) if keyword in set(WindowFunction) else WindowFunction.LINEAR
-    return VoiWindow(center, max(width, 1.0) if function is WindowFunction.LINEAR else width, function)
-
-
-def _first(value: Any) -> float | None:
-    if isinstance(value, list | tuple) or hasattr(value, "__iter__"):
-        value = next(iter(value), None)
-    return None if value in (None, "") else float(value)
-
-
-def _windowed(values: np.ndarray, window: VoiWindow) -> np.ndarray:
-    """Values through a window to 0 to 255 (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
-    center, width = window.center, window.width
-    if window.function is WindowFunction.SIGMOID:
-        shown = 255.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -700, 700)))
-        return np.round(shown).astype(np.uint8)
-    if window.function is WindowFunction.LINEAR:
-        center, width = center - 0.5, width - 1.0
-    if width <= 0:
-        return np.where(values <= center, 0, 255).astype(np.uint8)
-    return np.round(((values - center) / width + 0.5).clip(0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def _of_frame(data_set: Dataset, frame: int) -> Dataset:

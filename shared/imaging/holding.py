@@ -38,8 +38,10 @@ class TranscoderView(Protocol):
         """Remove what was made of instances."""
         ...
 
-    async def rendered(self, instance: Instance, rendering: Rendering) -> FileRange:
-        """What `rendering` asks for of `instance`."""
+    async def rendered(
+        self, instance: Instance, rendering: Rendering, state: Instance | None = None
+    ) -> FileRange:
+        """What `rendering` asks for of `instance`, as a presentation `state` has it shown."""
         ...
 
 

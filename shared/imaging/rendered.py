@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
-from shared.audit.events import AuditEvent, Outcome
+from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Outcome
 from shared.errors import XdsError
 from shared.http.pieces import FileRange
 from shared.http.problem import BadRequest, NotAcceptable, TooLarge
@@ -21,6 +21,7 @@ from shared.imaging import wado_rs as rad107
 from shared.imaging.bulk_data import BulkValue
 from shared.imaging.holding import Access, HoldingUnit
 from shared.imaging.instance import Instance
+from shared.imaging.presentation import APPLIED, is_presentation_state, presentation_of
 from shared.imaging.rendering import (
     Rendering,
     RenderingError,
@@ -60,10 +61,12 @@ _THUMBNAIL: Final = "/thumbnail"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderRequest:
     """The resource, as for RAD-107, and how each of its images is rendered; one image stands for all of a
-    `thumbnail`."""
+    `thumbnail`. `state` are the UIDs of the series and the instance of a presentation state by which they are
+    shown."""
 
     resource: RetrieveRequest
     rendering: Rendering
+    state: tuple[str, str] | None = None
     in_parts: bool = False
     thumbnail: bool = False
 
@@ -103,6 +106,10 @@ async def handle(unit: HoldingUnit, request: RenderRequest) -> RetrieveResponse:
     permitted, access, refused = await permitted_instances(unit, resource)
     if not permitted:
         return not_found(resource, refused)
+    if resource.sop_instance_uid and is_presentation_state(permitted[0]):
+        return await _presented(unit, request, permitted[0], access)
+    if request.state is not None:
+        return await _shown_by(unit, request, permitted[0])
     images = [one for one in permitted if one.has_pixels]
     if request.thumbnail and images:
         images = [_representative(images)]
@@ -114,8 +121,73 @@ async def handle(unit: HoldingUnit, request: RenderRequest) -> RetrieveResponse:
         return _nothing(resource, (), results)
     if resource.frames and max(resource.frames) > images[0].number_of_frames:
         return not_found(resource, (), f"there are {images[0].number_of_frames} frames")
-    response = await _rendered(unit, request, images, access)
+    orders = [
+        _Order(one, replace(request.rendering, frame=frame))
+        for one in images
+        for frame in resource.frames or (0,)
+    ]
+    response = await _rendered(unit, request, orders, access)
     return replace(response, base=unit.parts.dicomweb_url, results=(*response.results, *refused))
+
+
+async def _shown_by(unit: HoldingUnit, request: RenderRequest, image: Instance) -> RetrieveResponse:
+    """One image by the presentation state that is named."""
+    assert request.state is not None
+    series, instance = request.state
+    resource = replace(request.resource, series_instance_uid=series, sop_instance_uid=instance, frames=())
+    permitted, access, refused = await permitted_instances(unit, resource)
+    if not permitted or not is_presentation_state(permitted[0]):
+        return not_found(request.resource, refused, "there is no such presentation state here")
+    return await _presented(unit, request, permitted[0], access, image)
+
+
+async def _presented(
+    unit: HoldingUnit,
+    request: RenderRequest,
+    state: Instance,
+    access: Mapping[str, Access],
+    only: Instance | None = None,
+) -> RetrieveResponse:
+    """The images that a presentation state shows, or of them that which is asked for."""
+    resource, rendering = request.resource, request.rendering
+    if rendering.window is not None:
+        raise RenderingError("a presentation state has windows of its own; ask without one")
+    if only is None and resource.frames:
+        return not_found(resource, (), "a presentation state has no frames; ask for the instance")
+    if state.sop_class_uid not in APPLIED:
+        return _nothing(resource, (), (_of_state(state, access, "such presentation states are not applied"),))
+    try:
+        presentation = await presentation_of(unit, state)
+    except ValueError as error:
+        return _nothing(resource, (), (_of_state(state, access, str(error)),))
+    access = {**access, **presentation.access}
+    refused = tuple(
+        result_of(one, access[one.sop_instance_uid], failure=_refusal(one, access))
+        for one in presentation.refused
+    )
+    images = [(one, frame) for one, frame in presentation.images if one.has_pixels]
+    if only is not None:
+        frame = next(iter(resource.frames), 0)
+        shown = {number for one, number in images if one.sop_instance_uid == only.sop_instance_uid}
+        images = [(only, frame)] if shown & {0, frame} or (shown and not frame) else []
+    if not images:
+        return not_found(resource, refused, "there is no image here that the presentation state shows")
+    if request.thumbnail:
+        images = images[:1]
+    if len(images) > MAX_IMAGES:
+        raise TooLarge(f"more than {MAX_IMAGES} images")
+    orders = [_Order(one, replace(rendering, frame=frame), state) for one, frame in images]
+    response = await _rendered(unit, request, orders, access)
+    results = (*response.results, _of_state(state, access), *refused)
+    return replace(response, base=unit.parts.dicomweb_url, results=results)
+
+
+def _refusal(one: Instance, access: Mapping[str, Access]) -> str:
+    return f"{REFUSED_BY_CONSENT}{access[one.sop_instance_uid].decision.reason}"
+
+
+def _of_state(state: Instance, access: Mapping[str, Access], failure: str = "") -> InstanceResult:
+    return result_of(state, access[state.sop_instance_uid], failure=failure)
 
 
 def _representative(images: Sequence[Instance]) -> Instance:
@@ -124,24 +196,34 @@ def _representative(images: Sequence[Instance]) -> Instance:
     return series[len(series) // 2]
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """One image to be rendered, as `state` has it shown where there is one."""
+
+    image: Instance
+    rendering: Rendering
+    state: Instance | None = None
+
+
 async def _rendered(
-    unit: HoldingUnit, request: RenderRequest, images: Sequence[Instance], access: Mapping[str, Access]
+    unit: HoldingUnit, request: RenderRequest, orders: Sequence[_Order], access: Mapping[str, Access]
 ) -> RetrieveResponse:
-    resource, asked_frames = request.resource, request.resource.frames or (0,)
-    orders = [(one, replace(request.rendering, frame=frame)) for one in images for frame in asked_frames]
-    etag = etag_of((one.sop_instance_uid, one.sha256, repr(rendering)) for one, rendering in orders)
-    delivered = tuple(result_of(one, access[one.sop_instance_uid]) for one in images)
+    resource = request.resource
+    etag = etag_of(map(_parts_of, orders))
+    delivered = tuple(
+        result_of(one, access[one.sop_instance_uid]) for one in dict.fromkeys(order.image for order in orders)
+    )
     if matches(resource.if_none_match, etag):
         return RetrieveResponse(
             request=resource, status=HTTPStatus.NOT_MODIFIED, etag=etag, results=delivered
         )
     at_once = asyncio.Semaphore(_AT_ONCE)
 
-    async def image(one: Instance, rendering: Rendering) -> FileRange | Unreadable:
+    async def image(order: _Order) -> FileRange | Unreadable:
         async with at_once:
-            return await rendered(unit, one, rendering)
+            return await rendered(unit, order.image, order.rendering, order.state)
 
-    answers = await asyncio.gather(*(image(*order) for order in orders))
+    answers = await asyncio.gather(*map(image, orders))
     results = _results(orders, answers, access)
     pairs = zip(orders, answers, strict=True)
     files = [(order, file) for order, file in pairs if isinstance(file, FileRange)]
@@ -152,31 +234,39 @@ async def _rendered(
         request=resource,
         status=HTTPStatus.OK if whole else HTTPStatus.PARTIAL_CONTENT,
         etag=etag,
-        values=tuple(BulkValue(rendering.media_type, (file,)) for (_, rendering), file in files),
-        places=tuple(_place(one, rendering) for (one, rendering), _ in files),
+        values=tuple(BulkValue(order.rendering.media_type, (file,)) for order, file in files),
+        places=tuple(_place(order) for order, _ in files),
         single=len(orders) == 1 and not request.in_parts,
         results=results,
     )
 
 
+def _parts_of(order: _Order) -> tuple[str, ...]:
+    state = (order.state.sop_instance_uid, order.state.sha256) if order.state is not None else ()
+    return order.image.sop_instance_uid, order.image.sha256, repr(order.rendering), *state
+
+
 def _results(
-    orders: Sequence[tuple[Instance, Rendering]],
+    orders: Sequence[_Order],
     answers: Sequence[FileRange | Unreadable],
     access: Mapping[str, Access],
 ) -> tuple[InstanceResult, ...]:
     """What became of each instance, once."""
     failures: dict[Instance, str] = {}
-    for (one, _), answer in zip(orders, answers, strict=True):
-        failures[one] = failures.get(one, "") or (answer.reason if isinstance(answer, Unreadable) else "")
+    for order, answer in zip(orders, answers, strict=True):
+        reason = answer.reason if isinstance(answer, Unreadable) else ""
+        failures[order.image] = failures.get(order.image, "") or reason
     return tuple(
         result_of(one, access[one.sop_instance_uid], failure=failure) for one, failure in failures.items()
     )
 
 
-def _place(one: Instance, rendering: Rendering) -> str:
-    place = f"/studies/{one.study_instance_uid}/series/{one.series_instance_uid}"
-    frame = f"/frames/{rendering.frame}" if rendering.frame else ""
-    return f"{place}/instances/{one.sop_instance_uid}{frame}/rendered"
+def _place(order: _Order) -> str:
+    shown = order.state or order.image
+    place = f"/studies/{shown.study_instance_uid}/series/{shown.series_instance_uid}"
+    has_frame = order.rendering.frame and order.state is None
+    frame = f"/frames/{order.rendering.frame}" if has_frame else ""
+    return f"{place}/instances/{shown.sop_instance_uid}{frame}/rendered"
 
 
 def _nothing(

@@ -119,18 +119,21 @@ async def frames_of(
         return Unreadable("what is stored cannot be read")
 
 
-async def rendered(unit: HoldingUnit, instance: Instance, rendering: Rendering) -> FileRange | Unreadable:
-    """An instance as an image.
+async def rendered(
+    unit: HoldingUnit, instance: Instance, rendering: Rendering, state: Instance | None = None
+) -> FileRange | Unreadable:
+    """An instance as an image, as a presentation `state` has it shown.
 
     Raises
     ------
     TooManyPixels
         It is larger than may be rendered.
     """
-    if broken := await _unreadable(unit, [instance]):
-        return broken[instance.sop_instance_uid]
+    for needed in (instance, *([state] if state is not None else [])):
+        if broken := await _unreadable(unit, [needed]):
+            return broken[needed.sop_instance_uid]
     try:
-        return await unit.parts.transcoder.rendered(instance, rendering)
+        return await unit.parts.transcoder.rendered(instance, rendering, state)
     except TooManyPixels:
         raise
     except (ValueError, OSError) as error:

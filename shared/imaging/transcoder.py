@@ -26,11 +26,11 @@ _TIMEOUT_SECONDS: Final = 10 * 60.0
 _RENDERED_BYTES: Final = 256 * 1024
 
 
-def _render(source: Path, target: Path, rendering: Rendering) -> None:
+def _render(source: Path, target: Path, rendering: Rendering, state: Path | None) -> None:
     # Not in the service, which encodes no images.
     from shared.imaging.drawing import render
 
-    render(source, target, rendering)
+    render(source, target, rendering, state)
 
 
 async def _own_file(instance: Instance) -> Path:
@@ -109,8 +109,11 @@ class Transcoder:
         size = instance.decoded_size or instance.size
         return await self._cache.file(name, size, partial(self._make, instance, to))
 
-    async def rendered(self, instance: Instance, rendering: Rendering) -> FileRange:
-        """What `rendering` asks for of `instance`, whose pixels are decoded in a worker.
+    async def rendered(
+        self, instance: Instance, rendering: Rendering, state: Instance | None = None
+    ) -> FileRange:
+        """What `rendering` asks for of `instance`, whose pixels are decoded in a worker; as the presentation
+        `state` has it shown where there is one.
 
         Raises
         ------
@@ -119,8 +122,10 @@ class Transcoder:
         OSError
             A file cannot be read or written, or the cache is full of what is in use.
         """
-        name = f"{hashlib.sha256(f'{instance.sha256} {rendering}'.encode()).hexdigest()}.shown"
-        return await self._cache.file(name, _RENDERED_BYTES, partial(self._render, instance, rendering))
+        order = f"{instance.sha256} {rendering}" + (f" {state.sha256}" if state is not None else "")
+        name = f"{hashlib.sha256(order.encode()).hexdigest()}.shown"
+        make = partial(self._render, instance, rendering, state)
+        return await self._cache.file(name, _RENDERED_BYTES, make)
 
     async def clear(self) -> None:
         """Remove what was made of instances: some of them were erased."""
@@ -133,8 +138,11 @@ class Transcoder:
     async def _make(self, instance: Instance, to: str, target: Path) -> None:
         await self._workers.run(transcode.transcode, await self._local(instance), target, to)
 
-    async def _render(self, instance: Instance, rendering: Rendering, target: Path) -> None:
-        await self._workers.run(_render, await self._local(instance), target, rendering)
+    async def _render(
+        self, instance: Instance, rendering: Rendering, state: Instance | None, target: Path
+    ) -> None:
+        shown_by = await self._local(state) if state is not None else None
+        await self._workers.run(_render, await self._local(instance), target, rendering, shown_by)
 
 
 def _new_pool(service: str) -> ProcessPoolExecutor:
