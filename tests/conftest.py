@@ -13,10 +13,11 @@ from hypothesis import settings
 
 from shared.http.server import collect_seldom
 from tests.support.databases import make_once
+from tests.support.scheduling import pytest_xdist_make_scheduler
 from tests.support.timeouts import pytest_timeout_cancel_timer, pytest_timeout_set_timer
 from xdsi.stage import offer_ports
 
-__all__ = ["pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
+__all__ = ["pytest_timeout_cancel_timer", "pytest_timeout_set_timer", "pytest_xdist_make_scheduler"]
 
 # What is compiled once need not be again by each of the hundreds of processes that tests start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
