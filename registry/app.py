@@ -122,7 +122,7 @@ class Registry:
 
     async def stop(self) -> None:
         """End it all; events that were not sent wait for the next start."""
-        await self._feed.stop()
+        await self._feed.stop(drain_seconds=self._parts.settings.drain_seconds)
         await self._janitor.stop()
         if self._worker.is_first:
             await self._parts.recorder.stopped()

@@ -153,14 +153,14 @@ class MllpListener:
         self.port = self._listening.getsockname()[1]
         self.work.start()
 
-    async def stop(self) -> None:
+    async def stop(self, *, drain_seconds: float = 0.0) -> None:
         """Accept who has come, and nobody after them; answer what they say at once, and what is in work;
-        close every connection."""
+        close every connection. `drain_seconds` are as of `RunningServer.stop`, and over."""
         listening, self._listening = self._listening, None
         if listening is None:
             return
         await self.work.stop()
-        for connection, accepted in await last_callers(listening):
+        for connection, accepted in await last_callers(listening, drain_seconds):
             self._admit(connection, accepted)
         if self._connections:
             await asyncio.wait(self._connections, timeout=SILENT_SECONDS)

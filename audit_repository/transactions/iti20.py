@@ -107,7 +107,7 @@ class SyslogListener:
         await self.work.stop()
         listening, self._listening = self._listening, None
         if listening is not None:
-            for connection, accepted in await last_callers(listening):
+            for connection, accepted in await last_callers(listening, self._settings.drain_seconds):
                 self._admit(connection, accepted)
         if self._running:
             await asyncio.wait(self._running, timeout=SILENT_SECONDS)

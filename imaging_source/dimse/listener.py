@@ -276,7 +276,7 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
         """Accept who has come, and nobody after them; abort what is open in a moment, wait for its end."""
         # The server is not in the entity's own list, from which its shutdown would take it.
         BaseServer.shutdown(self)
-        for connection, peer in last_callers_in_thread(self.socket):
+        for connection, peer in last_callers_in_thread(self.socket, self.service.settings.drain_seconds):
             self.process_request(connection, peer)
         until = time.monotonic() + SILENT_SECONDS
         while self.places.entrance.open and time.monotonic() < until:

@@ -13,7 +13,7 @@ from typing import Final
 
 from shared.http.proxied import Peer
 
-#: For so long, at the end of a listener, a connection that the kernel is just making may still arrive.
+#: So long at most, where a stop may take time, a connection that the kernel is just making may still come.
 SETTLE_SECONDS: Final = 0.2
 #: For so long whoever was let in last, or is silent between two messages, may still say something.
 SILENT_SECONDS: Final = 0.5
@@ -58,23 +58,27 @@ def waiting(listening: socket.socket) -> Iterator[tuple[socket.socket, Peer]]:
         yield connection, Peer(str(at[0]), at[1])
 
 
-async def last_callers(
-    listening: socket.socket, settle_seconds: float = SETTLE_SECONDS
-) -> list[tuple[socket.socket, Peer]]:
+async def last_callers(listening: socket.socket, drain_seconds: float) -> list[tuple[socket.socket, Peer]]:
     """Close a non-blocking listener; who has come until then is accepted, and nobody comes after them.
 
-    Nobody else may accept from it any more.
+    Nobody else may accept from it any more. A service that stops at once, without draining, waits for nobody.
     """
     turn_newcomers_away(listening)
-    await asyncio.sleep(settle_seconds)
+    await asyncio.sleep(_settle_seconds(drain_seconds))
     callers = list(waiting(listening))
     listening.close()
     return callers
 
 
-def last_callers_in_thread(listening: socket.socket) -> list[tuple[socket.socket, Peer]]:
+def last_callers_in_thread(
+    listening: socket.socket, drain_seconds: float
+) -> list[tuple[socket.socket, Peer]]:
     """As `last_callers`, which leaves the closing to its owner; blocks."""
     turn_newcomers_away(listening)
-    time.sleep(SETTLE_SECONDS)
+    time.sleep(_settle_seconds(drain_seconds))
     listening.setblocking(False)
     return list(waiting(listening))
+
+
+def _settle_seconds(drain_seconds: float) -> float:
+    return min(SETTLE_SECONDS, drain_seconds)

@@ -52,19 +52,20 @@ class Acceptor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch()
 
-    async def close(self, *, settle_seconds: float, handshake_seconds: float) -> None:
+    async def close(self, *, drain_seconds: float, handshake_seconds: float) -> None:
         """Accept those who have come, and nobody after them; let handshakes end, as long as they may.
 
         Parameters
         ----------
-        settle_seconds
-            For so long a connection that the kernel is just making may still arrive.
+        drain_seconds
+            For so long the service was drained; a connection that the kernel is just making is waited for no
+            longer.
         handshake_seconds
             For so long handshakes may go on; failures already found are reported in any case.
         """
         if self._listening.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._listening)
-            for connection, peer in await last_callers(self._listening, settle_seconds):
+            for connection, peer in await last_callers(self._listening, drain_seconds):
                 self._admit(connection, peer)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=handshake_seconds)

@@ -19,7 +19,7 @@ import uvloop
 from uvicorn.config import Config
 
 from shared.attempts import attempted
-from shared.http.backlog import SETTLE_SECONDS, SILENT_SECONDS
+from shared.http.backlog import SILENT_SECONDS
 from shared.http.guard import Guard
 from shared.http.handshake import Acceptor, OnTlsFailure
 from shared.http.health import ProbedAlone
@@ -110,7 +110,7 @@ class RunningServer:
             cast(XdsiProtocol, connection).drain()
         await asyncio.sleep(drain_seconds)
         await self._acceptor.close(
-            settle_seconds=min(SETTLE_SECONDS, drain_seconds),
+            drain_seconds=drain_seconds,
             handshake_seconds=min(HANDSHAKE_SECONDS, grace_seconds),
         )
         # Whoever has just sent a request on a kept connection is answered, and told to come no more.

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from imaging_source.dimse.listener import _Server
+from shared.http import backlog
 from shared.security.tls import client_context
-from tests.peers.test_proxied_listeners import OTHER, PROXY, Listener, dimse, mllp, syslog, tls_of
+from tests.peers.test_proxied_listeners import OTHER, PROXY, Listener, dimse, http, mllp, syslog, tls_of
 
 CALLERS = 3
 
@@ -52,3 +53,20 @@ async def test_whoever_the_kernel_let_in_before_a_listener_closes_is_heard(
         callers = [saying(listening.port, listening.said, secure) for _ in range(CALLERS)]
     assert listening.seen == [OTHER] * CALLERS
     await asyncio.gather(*(asyncio.to_thread(caller.join) for caller in callers))
+
+
+@pytest.mark.parametrize("listener", [http, mllp, syslog, dimse])
+async def test_a_listener_of_a_service_that_is_not_drained_ends_without_waiting_for_anybody(
+    tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+):
+    waits = []
+    monkeypatch.setattr(backlog, "_settle_seconds", lambda drain: waits.append(drain) or 0.0)
+    async with listener(tmp_path, False):
+        pass
+    assert waits == [0.0]
+    monkeypatch.undo()
+    assert [backlog._settle_seconds(drain) for drain in (0.0, 0.1, 10.0)] == [
+        0.0,
+        0.1,
+        backlog.SETTLE_SECONDS,
+    ]
