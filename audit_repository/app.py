@@ -34,12 +34,12 @@ from shared.http.client import http_client
 from shared.http.health import health_routes
 from shared.pages.forms import Forms
 from shared.pages.handles import Handles
-from shared.pages.headers import as_site
 from shared.pages.page import ErrorPage
 from shared.pages.provider import provider_of
 from shared.pages.session_cookie import SessionCookie
 from shared.pages.session_end import SessionEnd
 from shared.pages.sessions import Sessions
+from shared.pages.site import Site
 from shared.pages.visitors import Reception
 from shared.rest.error_form import ProblemDetails
 from shared.rest.fhir import OperationOutcome
@@ -139,7 +139,7 @@ class AuditRepository:
         error_page = ErrorPage(TEMPLATES, Forms(), self.sessions, provider_of(settings.sign_in, settings))
         people = self._people(parts, authenticator, metrics, error_page)
         routes = [*health, *rest.routes(SERVED_REST), *people.routes(pages.SERVED_REST)]
-        self.asgi = as_site(application(routes, page=error_page.unserved), _SITE)
+        self.asgi = Site(application(routes, page=error_page.unserved), _SITE, error_page.turned_away)
 
     def _people(
         self, parts: Parts, authenticator: Authenticator, metrics: Metrics, error_page: ErrorPage

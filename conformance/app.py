@@ -17,9 +17,9 @@ from shared.http.application import application
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App
 from shared.pages.forms import Forms
-from shared.pages.headers import as_site
 from shared.pages.page import ErrorPage
 from shared.pages.sessions import Sessions
+from shared.pages.site import Site
 from shared.pages.visitors import Reception
 from shared.rest.scheme import NodeAlone
 from shared.rest.service import RestService
@@ -36,7 +36,7 @@ class Conformance:
         self._settings = settings
         self.recorder = recorder
         self._forwarder = Forwarder(settings, recorder)
-        self.asgi = as_site(self._application(Authenticator(settings)), settings.service)
+        self.asgi = self._application(Authenticator(settings))
 
     def _application(self, authenticator: Authenticator) -> App:
         settings, recorder = self._settings, self.recorder
@@ -66,10 +66,11 @@ class Conformance:
             schemes=(NodeAlone(),),
             error_forms=(error_page,),
         )
-        return application(
+        over_http = application(
             [*health, *programs.routes(api.SERVED_REST), *people.routes(pages.SERVED_REST)],
             page=error_page.unserved,
         )
+        return Site(over_http, settings.service, error_page.turned_away)
 
     async def start(self) -> None:
         """Begin; what a crash left of files that were judged is removed."""

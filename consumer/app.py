@@ -21,11 +21,11 @@ from shared.http.health import health_routes
 from shared.http.raw_asgi import App
 from shared.pages.forms import Forms
 from shared.pages.handles import Handles
-from shared.pages.headers import as_site
 from shared.pages.provider import provider_of
 from shared.pages.session_cookie import SessionCookie
 from shared.pages.session_end import SessionEnd
 from shared.pages.sessions import Sessions
+from shared.pages.site import Site
 from shared.pages.visitors import Reception
 from shared.perform import UnitOfWork
 from shared.rest.scheme import NodeAlone
@@ -48,7 +48,7 @@ class Consumer:
         self._metrics.gauge(
             "image_cache_bytes", "Bytes of fetched images that are kept", lambda: self.reading_room.cache.size
         )
-        self.asgi = as_site(self._application(authenticator), parts.settings.service)
+        self.asgi = self._application(authenticator)
 
     def _application(self, authenticator: Authenticator) -> App:
         parts = self.parts
@@ -92,15 +92,14 @@ class Consumer:
             schemes=(SessionCookie(self.sessions), NodeAlone()),
             error_forms=(error_page,),
         )
-        return application(
-            [
-                *health,
-                *programs.routes(api.SERVED_REST),
-                *viewers.routes(front.SERVED_REST),
-                *people.routes(pages.SERVED_REST),
-            ],
-            page=error_page.unserved,
-        )
+        routes = [
+            *health,
+            *programs.routes(api.SERVED_REST),
+            *viewers.routes(front.SERVED_REST),
+            *people.routes(pages.SERVED_REST),
+        ]
+        over_http = application(routes, page=error_page.unserved)
+        return Site(over_http, parts.settings.service, error_page.turned_away)
 
     async def start(self) -> None:
         """Begin the work beside the requests; what a crash left of instances on their way is removed."""

@@ -26,10 +26,10 @@ from shared.http.health import health_routes
 from shared.http.raw_asgi import App, raw_first
 from shared.pages.forms import Forms
 from shared.pages.handles import Handles
-from shared.pages.headers import as_site
 from shared.pages.page import ErrorPage
 from shared.pages.session_end import SessionEnd
 from shared.pages.sessions import Sessions
+from shared.pages.site import Site
 from shared.pages.visitors import Reception
 from shared.rest.error_form import ProblemDetails
 from shared.rest.scheme import NodeAlone
@@ -55,7 +55,7 @@ class Identity:
         self._rotation = BackgroundWork("token keys", self._rotate, rest_seconds=_ROTATION_SECONDS)
         self.sessions = Sessions()
         self._session_end = SessionEnd(self.sessions, recorder.record)
-        self.asgi = as_site(self._application(), settings.service)
+        self.asgi = self._application()
 
     def _application(self) -> App:
         parts, settings, recorder = self.parts, self.parts.settings, self.parts.recorder
@@ -103,7 +103,7 @@ class Identity:
             [*health, *programs.routes(SERVED_REST), *people.routes(pages.SERVED_REST)],
             page=error_page.unserved,
         )
-        return raw_first(PATH, trust.asgi, over_http)
+        return Site(raw_first(PATH, trust.asgi, over_http), settings.service, error_page.turned_away)
 
     async def _rotate(self) -> None:
         await asyncio.to_thread(self.parts.keys.rotate)

@@ -14,8 +14,8 @@ from typing import Any, Final
 from consumer.pages.page import page_served
 from shared.http.pieces import FileRange
 from shared.http.problem import NotFound
-from shared.pages.headers import POLICY
 from shared.pages.page import PageParts, PageUnit
+from shared.pages.site import POLICY
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.scheme import NodeAlone
 from shared.security.speaker import Speaker

@@ -18,8 +18,8 @@ from identity.store import people
 from shared.http.problem import BadRequest
 from shared.pages.browser import Browser
 from shared.pages.handles import UnknownHandle
-from shared.pages.headers import POLICY
 from shared.pages.page import Page, encode_page, see
+from shared.pages.site import POLICY
 from shared.rest.message import HttpRequest, HttpResponse
 
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")

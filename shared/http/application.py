@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from shared.http.problem import CONTENT_TYPE
+from shared.http.problem import CONTENT_TYPE, asks_for_html
 from shared.telemetry.trace import asked_for
 
 #: Tells a person at a browser what is wrong: of a request, the status and what is said.
@@ -28,7 +28,7 @@ def application(routes: Iterable[BaseRoute], *, page: RefusalPage | None = None)
     `page`, where it has one, to whoever asks for HTML."""
 
     async def refused(request: Request, error: HTTPException) -> Response:
-        if page is None or not _asks_for_html(request):
+        if page is None or not asks_for_html(request.headers.get("accept", "")):
             return _refused(error)
         answer = page(request, HTTPStatus(error.status_code), _FOR_PEOPLE)
         answer.headers.update(error.headers or {})
@@ -54,12 +54,6 @@ def _told(route: BaseRoute) -> BaseRoute:
 
         route.app = told
     return route
-
-
-def _asks_for_html(request: Request) -> bool:
-    """As browsers do, which name it; programs name JSON, or take anything."""
-    accepted = {one.partition(";")[0].strip().lower() for one in request.headers.get("accept", "").split(",")}
-    return "text/html" in accepted and not accepted & {"application/json", CONTENT_TYPE}
 
 
 def _refused(error: HTTPException) -> Response:

@@ -12,17 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from shared.http import cross_origin
-from shared.http.problem import CONTENT_TYPE, Forbidden, HttpProblem, Misdirected
+from shared.http.problem import CONTENT_TYPE, Forbidden, HttpProblem, Misdirected, asks_for_html
 from shared.http.raw_asgi import App, Receive, Scope, Send, send_body
 from shared.security.peer_certificate import names_of
 from shared.settings import ServiceSettings, is_loopback
 
 _OWN: Final = frozenset({b"same-origin", b"none"})
 _REMEMBERED: Final = 256
+
+
+@runtime_checkable
+class ForPeople(Protocol):
+    """An application with pages, which has one too for what is turned away before it."""
+
+    async def turn_away(self, problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, which is not looked at, with the page that says what is wrong."""
 
 
 class Guard:
@@ -37,14 +45,19 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        problem = self._problem(scope)
-        if problem is None:
-            if (origin := self._trusted_site(scope)) is None:
-                await self._application(scope, receive, send)
-            elif cross_origin.is_preflight(scope):
-                await send_body(send, status=204, headers=cross_origin.permissions(origin))
-            else:
-                await self._application(scope, receive, cross_origin.shown_to(origin, send))
+        if (problem := self._problem(scope)) is not None:
+            await self._turn_away(problem, scope, receive, send)
+        elif (origin := self._trusted_site(scope)) is None:
+            await self._application(scope, receive, send)
+        elif cross_origin.is_preflight(scope):
+            await send_body(send, status=204, headers=cross_origin.permissions(origin))
+        else:
+            await self._application(scope, receive, cross_origin.shown_to(origin, send))
+
+    async def _turn_away(self, problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:
+        accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+        if isinstance(self._application, ForPeople) and asks_for_html(accept):
+            await self._application.turn_away(problem, scope, receive, send)
             return
         await send_body(
             send,

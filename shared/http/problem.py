@@ -48,6 +48,12 @@ class HttpProblem(Exception):
         return json.dumps(members | self.members, ensure_ascii=False).encode()
 
 
+def asks_for_html(accept: str) -> bool:
+    """Whether a person is told what is wrong: browsers name HTML; programs name JSON, or take anything."""
+    accepted = {one.partition(";")[0].strip().lower() for one in accept.split(",")}
+    return "text/html" in accepted and not accepted & {"application/json", CONTENT_TYPE}
+
+
 def detail_of(octets: bytes) -> str:
     """What a body says is wrong: the detail of a problem, or the beginning of any other text."""
     try:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from shared.pages.headers import site_of
 from shared.pages.sessions import LONGEST_SECONDS
+from shared.pages.site import site_of
 from shared.rest.message import HttpRequest
 
 

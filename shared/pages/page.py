@@ -29,6 +29,7 @@ HTML: Final = "text/html; charset=utf-8"
 _TITLES: Final = {
     HTTPStatus.NOT_FOUND: "Not here",
     HTTPStatus.FORBIDDEN: "Not accepted",
+    HTTPStatus.MISDIRECTED_REQUEST: "Not at this address",
     HTTPStatus.BAD_GATEWAY: "No usable answer",
     HTTPStatus.SERVICE_UNAVAILABLE: "Not available now",
 }
@@ -97,6 +98,14 @@ class ErrorPage:
         of_ours = HttpRequest(request.scope, request.receive, "")
         page = self._page(of_ours, "problem.html", _told(status, detail))
         return Response(page.html, status, page.browser.headers, HTML)
+
+    def turned_away(self, problem: HttpProblem) -> Response:
+        """The page about a request that was refused before anybody looked who asks: it is for nobody, and its
+        browser keeps nothing."""
+        html = self._templates.written(
+            "problem.html", **_told(problem.status, problem.detail), token="", user=""
+        )
+        return Response(html, problem.status, media_type=HTML)
 
     def _page(
         self, request: HttpRequest, template: str, values: Mapping[str, Any], *, with_visitor: bool = True

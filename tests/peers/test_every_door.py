@@ -7,6 +7,7 @@ without TLS a foreign Host, a foreign site, and bodies that any site may send.
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 import ssl
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from shared.security.peer_certificate import fingerprint_of
 from shared.security.rights import DOORS, Right
 from shared.soap.envelope import encode_request
 from tests.support.certificates import assertion_for, communities, stranger
-from tests.support.every_door import OF_REGISTRY, SERVICES, House, Visit, a_house
+from tests.support.every_door import OF_PAGES, OF_REGISTRY, SERVICES, House, Visit, a_house
 from xdsi.documents import served_rest
 from xdsi.services import Service
 
@@ -130,6 +131,8 @@ async def test_a_stranger_does_not_get_a_word_out_of_any_listener(tmp_path: Path
 
 # --- without TLS ----------------------------------------------------------------------------------------
 
+#: What a browser takes when a person follows a link or sends a form.
+OF_A_BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 FOREIGN = {
     "a foreign Host": ({"host": "rebound.example:8010"}, 421),
     "a Host that begins like ours": ({"host": "127.0.0.1.evil.example"}, 421),
@@ -148,11 +151,29 @@ SENT_UNASKED = ("text/plain", "application/x-www-form-urlencoded", "multipart/fo
 async def asked(
     http: httpx2.AsyncClient, house: House, case: str, service: str, method: str, path: str
 ) -> int:
+    """The status of a refusal; none that a person can read where they ask for a page is nothing."""
     headers, _ = FOREIGN[case]
     content = b"{}" if method != "GET" else None
     kind = {"content-type": "application/json"} if content else {}
     answer = await http.request(method, house.url(service, path), headers=kind | headers, content=content)
+    if f"{method} {path}" in OF_PAGES.get(service, ()):
+        seen = await http.request(
+            method, house.url(service, path), headers=kind | headers | OF_A_BROWSER, content=content
+        )
+        return answer.status_code if is_a_page_about(answer, seen) else 0
     return answer.status_code
+
+
+def is_a_page_about(told: httpx2.Response, seen: httpx2.Response) -> bool:
+    """Whether a person sees in a page what a program is told, and the page is for nobody."""
+    reason = told.json()["detail"]
+    return (
+        (seen.status_code, seen.headers["content-type"]) == (told.status_code, "text/html; charset=utf-8")
+        and reason[1:] in html.unescape(seen.text)
+        and "set-cookie" not in seen.headers
+        and "content-security-policy" in seen.headers
+        and told.headers["content-type"] == "application/problem+json"
+    )
 
 
 async def test_without_tls_no_other_site_reaches_anything_that_is_served(tmp_path: Path):

@@ -53,6 +53,7 @@ from shared.audit.syslog import frame
 from shared.http.client import http_client
 from shared.http.server import start_server
 from shared.pages.forms import MULTIPART, FormBody
+from shared.pages.site import Site
 from shared.rest.served import ServedRest
 from shared.security.tls import client_context
 from shared.settings import ServiceSettings, TlsSettings
@@ -139,6 +140,8 @@ def _routes(asgi: Any) -> Iterator[Any]:
     """The routes of the application behind whatever was put before it."""
     if isinstance(asgi, Starlette):
         yield from asgi.routes
+    elif isinstance(asgi, Site):
+        yield from _routes(asgi._application)
     elif inspect.isfunction(asgi):
         for inner in inspect.getclosurevars(asgi).nonlocals.values():
             yield from _routes(inner)

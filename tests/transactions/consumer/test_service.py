@@ -20,8 +20,8 @@ from shared.ebrim.model import Code
 from shared.ebrim.schemes import REFERENCE_STUDY_INSTANCE_UID
 from shared.http.problem import Unprocessable
 from shared.pages.handles import LIFETIME_SECONDS
-from shared.pages.headers import POLICY
 from shared.pages.sessions import IDLE_SECONDS
+from shared.pages.site import POLICY
 from tests.support.assertions import edited, without_signature
 from tests.support.certificates import assertion_for, communities, stranger
 from tests.support.consumer import Desk, desk, saml, search, sign_in, token_of

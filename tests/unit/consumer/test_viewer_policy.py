@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumer.pages.viewer_files import VIEWER_POLICY
-from shared.pages.headers import POLICY
+from shared.pages.site import POLICY
 
 
 @pytest.mark.parametrize("policy", [POLICY, VIEWER_POLICY], ids=["pages", "viewer"])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.http.guard import Guard
+from shared.http.raw_asgi import send_body
 from shared.settings import ServiceSettings, SettingsError, TlsSettings
 from tests.support.certificates import communities
 
@@ -169,3 +170,48 @@ async def test_our_own_pages_and_sites_that_are_named_may_ask():
 def test_an_origin_that_is_none_is_told_at_the_start(origin):
     with pytest.raises(SettingsError, match="XDSI_TRUSTED_ORIGINS"):
         ServiceSettings.load(None, {}, trusted_origins=(origin,))
+
+
+# --- who is told ----------------------------------------------------------------------------------------
+
+
+class WithPages:
+    """An application that is not to be reached, with a page."""
+
+    async def __call__(self, scope, receive, send):
+        raise AssertionError("reached")
+
+    async def turn_away(self, problem, scope, receive, send):
+        await send_body(send, status=problem.status, headers=[], body=f"<p>{problem.detail}".encode())
+
+
+async def told(application, **headers: str) -> bytes:
+    """The body of a refusal."""
+    bodies = []
+
+    async def send(message):
+        bodies.append(message.get("body", b""))
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "server": HERE,
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    await Guard(application, ServiceSettings(), "127.0.0.1")(scope, None, send)  # type: ignore[arg-type]
+    return b"".join(bodies)
+
+
+@pytest.mark.parametrize("headers", [{"host": "rebound.example"}, {"origin": "https://evil.example"}])
+async def test_a_person_is_told_in_a_page_and_a_program_by_a_problem(headers):
+    assert (await told(WithPages(), accept="text/html,*/*;q=0.8", **headers)).startswith(b"<p>")
+    for accept in ("*/*", "application/json", "text/html, application/json"):
+        assert json.loads(await told(WithPages(), accept=accept, **headers))["detail"]
+
+
+async def test_where_there_are_no_pages_a_person_is_told_by_a_problem_too():
+    async def without_pages(scope, receive, send):
+        raise AssertionError("reached")
+
+    assert json.loads(await told(without_pages, accept="text/html", host="rebound.example"))["detail"]

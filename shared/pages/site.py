@@ -3,8 +3,12 @@ as they are meant and lends them to no other site, and the name under which it k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
+from starlette.responses import Response
+
+from shared.http.problem import HttpProblem
 from shared.http.raw_asgi import App, Message, Receive, Scope, Send
 
 POLICY: Final = (
@@ -26,15 +30,24 @@ _FOR_MACHINES: Final = ("/health/", "/metrics")
 _SITE: Final = "xdsi.site"
 
 
-def as_site(application: App, name: str) -> App:
-    """`application` as the site `name`, with our headers where an answer does not say otherwise."""
+class Site:
+    """`application` as the site `name`, with our headers where an answer does not say otherwise; `page` tells
+    what was refused before it."""
 
-    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
-        scope = {**scope, _SITE: name}
+    def __init__(self, application: App, name: str, page: Callable[[HttpProblem], Response]) -> None:
+        self._application = application
+        self._name = name
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        scope = {**scope, _SITE: self._name}
         for_people = not scope["path"].startswith(_FOR_MACHINES)
-        await application(scope, receive, _completed(send) if for_people else send)
+        await self._application(scope, receive, _completed(send) if for_people else send)
 
-    return asgi
+    async def turn_away(self, problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the page about what was refused."""
+        await self._page(problem)(scope, receive, _completed(send))
 
 
 def site_of(scope: Scope) -> str:
