@@ -86,6 +86,12 @@ class MetadataError(SubmissionError):
     code = "XDS{actor}MetadataError"
 
 
+class ConsentWithoutEffect(MetadataError):
+    """A warning: the document says that it is a consent; it was stored, and nobody decides by it."""
+
+    severity = Severity.WARNING
+
+
 class NoSubmissionSet(MetadataError):
     """The message has no SubmissionSet; Metadata Update has a code of its own for that."""
 

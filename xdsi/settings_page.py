@@ -56,7 +56,7 @@ READERS: dict[tuple[str, ...], tuple[str, ...]] = {
         Service.CONFORMANCE,
     ),
     ("rights", "policies"): (Service.REGISTRY,),
-    ("rights", "consent"): (Service.REGISTRY,),
+    ("rights", "consent"): _DOCUMENTS,
     ("rights", "trail"): (Service.AUDIT_REPOSITORY,),
     ("rights", "record"): (Service.AUDIT_REPOSITORY,),
     ("rights", "test"): (Service.CONFORMANCE,),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -20,10 +21,8 @@ from sqlalchemy import (
 )
 
 from registry.domain.patients import MergeUnderWay
-from registry.store.acknowledgements import acknowledged
 from registry.store.tables import consent, consent_document, patient
-from shared.consent.documents.bppc import Meanings
-from shared.consent.policy import encode_policy
+from shared.consent.policy import Policy, encode_policy
 from shared.ebrim.model import DocumentEntry
 from shared.store.engine import Reader, Transaction
 from shared.store.statements import in_list, lines
@@ -181,26 +180,24 @@ async def end_consents(transaction: Transaction, entries: Iterable[str]) -> None
         await remove_document(transaction, source)
 
 
-async def keep_consents(
-    transaction: Transaction, patient_id: str, entries: Iterable[DocumentEntry], meanings: Meanings
-) -> None:
-    """Keep what consent documents acknowledge, in place of what was kept of them; raises `Rejected`."""
-    listed = list(entries)
-    if not listed:
+async def keep_consent(transaction: Transaction, entry: DocumentEntry, policies: Iterable[Policy]) -> None:
+    """Keep what a consent document says, in place of what was kept of it."""
+    await end_consents(transaction, [entry.entry_uuid])
+    of_entry = [replace(policy, source=entry.entry_uuid) for policy in policies]
+    if not of_entry:
         return
-    await end_consents(transaction, [entry.entry_uuid for entry in listed])
-    for entry in listed:
-        policies = acknowledged(entry, patient_id, meanings)
-        if policies:
-            await keep_document(
-                transaction,
-                source=entry.entry_uuid,
-                format_code=entry.format_code.value,
-                content=b"",  # the repository has it
-                created=policies[0].created.isoformat(),
-            )
-        for policy in policies:
-            text = json.dumps(encode_policy(policy))
-            await keep_policy(
-                transaction, policy_id=policy.policy_id, patient_id=patient_id, policy=text, is_new=True
-            )
+    await keep_document(
+        transaction,
+        source=entry.entry_uuid,
+        format_code=entry.format_code.value,
+        content=b"",  # the repository has it
+        created=of_entry[0].created.isoformat(),
+    )
+    for policy in of_entry:
+        await keep_policy(
+            transaction,
+            policy_id=policy.policy_id,
+            patient_id=policy.patient_id,
+            policy=json.dumps(encode_policy(policy)),
+            is_new=True,
+        )

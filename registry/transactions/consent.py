@@ -224,10 +224,18 @@ def _sentence(explained: Explanation) -> str:
     verdict = "Permitted" if explained.decision.permitted else "Refused"
     deciding = next((one.policy for one in explained.considered if one.policy.policy_id in reason), None)
     if deciding is not None:
-        return f"{verdict}, because of this policy: {sentence(deciding)}"
+        return f"{verdict}, because of this policy: {sentence(deciding)}{_source(deciding)}"
     if explained.decision == CLOSED_LIST:
         return f"{verdict}, because policies of the patient name who may, and nobody of these is asking."
     return f"{verdict}, because no policy of the patient says anything: the default of the domain holds."
+
+
+def _source(policy: Policy) -> str:
+    """Which consent a policy is from."""
+    if not policy.source:
+        return ""
+    name = f", {policy.description}" if policy.description != policy.source else ""
+    return f" It is from the consent {policy.source}{name}."
 
 
 # --- what they are made of ----------------------------------------------------------------------------

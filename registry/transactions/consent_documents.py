@@ -14,7 +14,7 @@ from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
@@ -27,7 +27,8 @@ from registry.unit import Parts, Unit
 from shared.audit import patterns
 from shared.audit.events import SECURITY_CONFIGURATION, AuditEvent, Outcome
 from shared.audit.patterns import Side
-from shared.consent.documents import appc, bppc, fhir_consent
+from shared.consent.documents import fhir_consent, forms
+from shared.consent.documents.forms import FHIR_CONSENT, MOST_BYTES, form_by_code
 from shared.consent.documents.translation import NotTranslatable, Translation
 from shared.consent.policy import Effect, Policy, PolicyError, encode_policy, new_policy, read_policy
 from shared.consent.preview import Counted, previewed
@@ -40,9 +41,6 @@ from shared.rest.served import ServedRest
 from shared.security.caller import Caller
 from shared.security.rights import Right
 from shared.store.engine import Transaction
-
-MOST_BYTES: Final = 1024 * 1024
-FHIR_CONSENT: Final = "https://profiles.ihe.net/ITI/PCF/StructureDefinition/IHE.PCF.consentBasic"
 
 
 def _decoded(text: object) -> bytes:
@@ -199,16 +197,8 @@ async def _withdrawn(transaction: Transaction, patient_id: str, source: str) -> 
 
 def translated(parts: Parts, format_code: str, content: bytes) -> Translation:
     """What a consent says; raises `NotTranslatable`."""
-    issuers = list(parts.settings.assertion.issuers)
-    issuer = issuers[0] if len(issuers) == 1 else ""
-    if format_code in bppc.FORMAT_CODES:
-        return bppc.translated(content, parts.meanings)
-    if format_code == appc.FORMAT_CODE:
-        return appc.translated(content, issuer=issuer)
-    if format_code == FHIR_CONSENT:
-        return fhir_consent.translated(content, issuer=issuer)
-    names = ", ".join(sorted({*bppc.FORMAT_CODES, appc.FORMAT_CODE, FHIR_CONSENT}))
-    raise NotTranslatable(f"format_code: {format_code[:200]} is none of a consent; these are {names}")
+    issuers = parts.settings.assertion.issuers
+    return forms.translated(form_by_code(format_code), content, parts.meanings, issuers=issuers)
 
 
 # --- to look first ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -13,11 +14,13 @@ from registry.domain.registration import RegistryState, errors_against, is_self_
 from registry.domain.submission import MESSAGE_RULES, Rule, SubmissionIndex, errors_in_message, identified
 from registry.store import consents, identifiers, objects, submissions
 from registry.store import patients as patient_store
-from registry.store.acknowledgements import acknowledgements
+from registry.transactions import registered_consents
+from registry.transactions.registered_consents import Consents, Domain
 from registry.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import Side
+from shared.consent.documents.forms import may_submit
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import is_symbolic, nfc
 from shared.ebrim.model import Association, Folder, RegistryObject, Submission, Timestamp
@@ -82,11 +85,24 @@ async def register(
         errors.extend(unit.parts.value_sets.errors(message))
     if errors or decoded.submission is None:
         raise Rejected(*errors)
-    registration = _Registration(unit, decoded.submission, unit.caller.message_id, decoded.warnings)
+    consents_given = await _consents(unit, decoded.submission)
+    warnings = (*decoded.warnings, *consents_given.warnings)
+    submission = registered_consents.bare(decoded.submission)
+    registration = _Registration(unit, submission, unit.caller.message_id, warnings, consents_given)
     if await registration.at_once(events):
         return registration.response
     before = await unit.write(registration.work, events=events, done=registration.done)
     return registration.response if before is None else decode_registry_response(parse(before))
+
+
+async def _consents(unit: Unit, submission: Submission) -> Consents:
+    """What consent documents among the entries say; raises `Rejected`."""
+    entries = submission.document_entries
+    if not registered_consents.has_consents(entries):
+        return Consents({})
+    return await asyncio.to_thread(
+        registered_consents.read, entries, Domain.of(unit.parts), may_submit=may_submit(unit.caller)
+    )
 
 
 class _Answer(TypedDict):
@@ -104,15 +120,18 @@ class _Registration:
     """
 
     def __init__(
-        self, unit: Unit, submission: Submission, message_id: str, warnings: Sequence[XdsError]
+        self,
+        unit: Unit,
+        submission: Submission,
+        message_id: str,
+        warnings: Sequence[XdsError],
+        consents_given: Consents,
     ) -> None:
         self._unit = unit
         self._submission = submission
         self._policy = unit.parts.settings.patients
         self._domain = unit.parts.settings.affinity_domain
-        self._meanings = unit.parts.meanings
-        # Without meanings consent documents are documents like others.
-        self._acknowledges = bool(self._meanings and acknowledgements(submission.document_entries))
+        self._consents = consents_given.policies
         self._message_id = message_id
         self._digest = hashlib.sha256(encode_submission(submission)).hexdigest()
         self._now: datetime = unit.parts.now()
@@ -127,7 +146,7 @@ class _Registration:
         patient_id = patients.canonical(message.submission_set.patient_id, self._domain)
         if patient_id is None or len(in_order(self._submission)) > AT_ONCE or not is_self_contained(message):
             return False
-        if self._acknowledges:
+        if self._consents:
             return False
         new = in_order(_as_registered(lifecycle.assigned(self._submission), (), self._now))
         return await self._unit.insert(
@@ -163,11 +182,9 @@ class _Registration:
         if errors := list(errors_against(message, state)):
             raise Rejected(*errors)
         await _register(transaction, submission, self._now, claimed)
-        if self._acknowledges:
-            patient_id = objects.spelled(submission.submission_set.patient_id)
-            await consents.keep_consents(
-                transaction, patient_id, acknowledgements(submission.document_entries), self._meanings
-            )
+        for entry in submission.document_entries:
+            if entry.unique_id in self._consents:
+                await consents.keep_consent(transaction, entry, self._consents[entry.unique_id])
         return None
 
     async def done(self, transaction: Transaction) -> bytes | None:

@@ -17,16 +17,15 @@ from registry.domain.update_rules import errors_against
 from registry.domain.versions import Change, UpdateState, change_of
 from registry.store import consents, identifiers, objects, submissions, versions
 from registry.store import patients as patient_store
-from registry.store.acknowledgements import acknowledgements
+from registry.transactions import registered_consents
 from registry.transactions.iti42 import chosen_ids, in_order
 from registry.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.audit.patterns import Side
-from shared.consent.documents.bppc import Meanings
 from shared.ebrim.codec import encode_submission
 from shared.ebrim.identifiers import nfc
-from shared.ebrim.model import Association, RegistryObject, Submission, Timestamp
+from shared.ebrim.model import Association, DocumentEntry, RegistryObject, Submission, Timestamp
 from shared.errors import (
     Actor,
     MetadataUpdateError,
@@ -125,7 +124,7 @@ class _Updating:
         self._submission = submission
         self._rules = rules
         self._policy = unit.parts.settings.patients
-        self._meanings = unit.parts.meanings
+        self._consents = registered_consents.Domain.of(unit.parts)
         self._domain = unit.parts.settings.affinity_domain
         self._message_id = message_id
         self._digest = hashlib.sha256(rules.number.encode() + encode_submission(submission)).hexdigest()
@@ -150,7 +149,7 @@ class _Updating:
         now = Timestamp.of(self._now)
         change = change_of(update, state, now, keeps_status=self._rules.restricted)
         patient_id = objects.spelled(self._submission.submission_set.patient_id)
-        await _write(transaction, patient_id, change, self._meanings)
+        await _write(transaction, patient_id, change, self._consents)
         return None
 
     async def done(self, transaction: Transaction) -> bytes | None:
@@ -273,7 +272,9 @@ async def _taken_triggers(transaction: Transaction, update: Update) -> frozenset
     return frozenset(chain.from_iterable(places.values()))
 
 
-async def _write(transaction: Transaction, patient_id: str, change: Change, meanings: Meanings) -> None:
+async def _write(
+    transaction: Transaction, patient_id: str, change: Change, domain: registered_consents.Domain
+) -> None:
     # What the sender chose was claimed before; what is new here cannot be in use.
     claimed = await identifiers.claim(transaction, patient_id, change.new)
     # The old version first: of each lineage one version is Approved at any moment.
@@ -281,9 +282,10 @@ async def _write(transaction: Transaction, patient_id: str, change: Change, mean
     await objects.insert_objects(transaction, patient_id, change.new, claimed=claimed)
     await objects.hide_superseded(transaction, change.superseded)
     await identifiers.replace_contents(transaction, change.contents)
-    if meanings:
-        changed = acknowledgements([*change.changed, *change.new])
-        await consents.keep_consents(transaction, patient_id, changed, meanings)
+    for entry in (*change.changed, *change.new):
+        if isinstance(entry, DocumentEntry) and registered_consents.is_consent(entry):
+            policies = registered_consents.updated(entry, patient_id, domain)
+            await consents.keep_consent(transaction, entry, policies)
 
 
 def audit(

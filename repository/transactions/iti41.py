@@ -17,7 +17,7 @@ from repository.domain.provision import (
     registration_message_id,
 )
 from repository.store import documents
-from repository.transactions import registration
+from repository.transactions import consent_documents, registration
 from repository.unit import Unit
 from shared.attempts import to_its_end
 from shared.audit import patterns
@@ -87,6 +87,7 @@ async def _provide(
     settings = unit.parts.settings
     provided = {name: _bytes(content) for name, content in received.items()}
     submission = completed(submission, provided, repository_unique_id=settings.repository_unique_id)
+    submission = await consent_documents.told(unit, submission, received)
     registry_objects = encode_submission(submission)
     digest = digest_of(registry_objects, provided)
     success = audit(request, None, unit.caller, Outcome.SUCCESS)

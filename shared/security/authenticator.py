@@ -14,7 +14,7 @@ from lxml import etree
 from shared.faults import SecurityFault
 from shared.security.caller import Caller, Node, User
 from shared.security.once import Nowhere, Once, key_of
-from shared.security.rights import Right, Rights
+from shared.security.rights import CONSENT_DOCUMENT, Right, Rights
 from shared.security.saml import VerifiedAssertion, claimed_name
 from shared.security.scopes import OF_OUR_OWN, NeededScope
 from shared.security.xua import MAX_BYTES, AssertionVerifier, assertion_of, check_timestamp
@@ -108,12 +108,14 @@ class Authenticator:
             fault.of_a_known_node = True
             raise
         entry = self.rights.entry(node)
+        community = self.rights.community(node)
         return Caller(
             node=node,
             endpoint=endpoint,
             user=user,
             reply_to=reply_to,
-            community_node=self.rights.community(node),
+            community_node=community,
+            may_consent=community or self.rights.may(node, CONSENT_DOCUMENT),
             message_id=message_id,
             repositories=entry.repositories if entry else (),
             domains=entry.domains if entry else (),

@@ -69,8 +69,9 @@ class Caller:
     `endpoint` is the URI that was called, without query; `reply_to` the sender's `wsa:ReplyTo` when it is not
     anonymous. `community_node` marks a node of this community itself (another service, an operator's tool):
     it may register, feed and read policies without a user, and never receives patient data without one.
-    `message_id` is the request's `wsa:MessageID`, or empty: a submission that comes again with it is answered
-    as before. `assertion` is what proved the user, as it was received, where it is to be passed on.
+    `may_consent` tells that the node may submit consent documents, which decide who sees what. `message_id`
+    is the request's `wsa:MessageID`, or empty: a submission that comes again with it is answered as before.
+    `assertion` is what proved the user, as it was received, where it is to be passed on.
     `repositories` and `domains` are those to which the register of nodes binds the node: for which it
     registers, whose patients it feeds; empty, it binds nothing.
     """
@@ -80,6 +81,7 @@ class Caller:
     user: User | None = None
     reply_to: str = ""
     community_node: bool = False
+    may_consent: bool = False
     message_id: str = ""
     repositories: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()

@@ -32,6 +32,8 @@ class Right(StrEnum):
 
 #: The door of a rejection note (IOCM), which comes as an instance.
 REJECTION_NOTE: Final = "rejection note"
+#: The door of a consent document, which comes as a document (ITI-41, ITI-42).
+CONSENT_DOCUMENT: Final = "consent document"
 
 #: The right that each door needs: a transaction by its number, a DIMSE service by its name. What is served
 #: over REST names its right itself (`shared.rest.served`). What has none is open to every node that TLS let
@@ -54,6 +56,7 @@ DOORS: Final[Mapping[str, Right]] = {
     "C-STORE": Right.STORE,
     "N-ACTION": Right.STORE,
     REJECTION_NOTE: Right.REJECT,
+    CONSENT_DOCUMENT: Right.CONSENT,
     # queries and retrievals for a user, whom consent decides about
     "ITI-18": Right.ASK,
     "ITI-43": Right.ASK,

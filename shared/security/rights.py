@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from shared.faults import NodeRefused
 from shared.security.caller import Node
-from shared.security.doors import DOORS, REJECTION_NOTE, Right
+from shared.security.doors import CONSENT_DOCUMENT, DOORS, REJECTION_NOTE, Right
 from shared.security.file_watch import FileWatch
 from shared.security.node_list import NodeList, is_fingerprint, normal_dn
 from shared.security.nodes import (
@@ -27,7 +27,16 @@ from shared.security.nodes import (
 from shared.security.peer_certificate import fingerprint_of
 from shared.settings import ServiceSettings, SettingsError
 
-__all__ = ["DOORS", "REJECTION_NOTE", "NodeList", "Right", "Rights", "is_fingerprint", "normal_dn"]
+__all__ = [
+    "CONSENT_DOCUMENT",
+    "DOORS",
+    "REJECTION_NOTE",
+    "NodeList",
+    "Right",
+    "Rights",
+    "is_fingerprint",
+    "normal_dn",
+]
 
 
 class Rights:

@@ -47,7 +47,10 @@ class RightsSettings(Group):
         (), examples=[_NODES], description="nodes that read consent policies, to decide by them"
     )
     consent: tuple[str, ...] = Field(
-        (), examples=[_NODES], description="nodes that set, remove and explain consent policies"
+        (),
+        examples=[_NODES],
+        description="nodes that set, remove and explain consent policies, and submit consent documents "
+        "(ITI-41, ITI-42)",
     )
     trail: tuple[str, ...] = Field((), examples=[_NODES], description="nodes that read the trail")
     record: tuple[str, ...] = Field(

@@ -65,3 +65,23 @@ def an_acknowledgement(
         f'<recordTarget><patientRole><id root="{patient[0]}" extension="{patient[1]}"/></patientRole>'
         f"</recordTarget>{events}</ClinicalDocument>"
     ).encode()
+
+
+def an_exclusion(role: str, scheme: str, patient: tuple[str, str] = ("2.999.1", "P0001")) -> bytes:
+    """An APPC document that denies a role."""
+    hl7, xacml = "urn:hl7-org:v3", "urn:oasis:names:tc:xacml"
+    return f"""<PolicySet xmlns="{xacml}:2.0:policy:schema:os" xmlns:h="{hl7}" PolicySetId="urn:uuid:1"
+    PolicyCombiningAlgId="{xacml}:1.0:policy-combining-algorithm:deny-overrides">
+  <Target><Resources><Resource><ResourceMatch MatchId="{hl7}:function:II-equal">
+    <AttributeValue DataType="{hl7}#II"><h:InstanceIdentifier root="{patient[0]}" extension="{patient[1]}"/>
+    </AttributeValue>
+    <ResourceAttributeDesignator AttributeId="{xacml}:2.0:resource:resource-id" DataType="{hl7}#II"/>
+  </ResourceMatch></Resource></Resources></Target>
+  <Policy PolicyId="p" RuleCombiningAlgId="{xacml}:1.0:rule-combining-algorithm:deny-overrides">
+    <Target><Subjects><Subject><SubjectMatch MatchId="{hl7}:function:CV-equal">
+      <AttributeValue DataType="{hl7}#CV"><h:CodedValue code="{role}" codeSystem="{scheme}"/></AttributeValue>
+      <SubjectAttributeDesignator AttributeId="{xacml}:2.0:subject:role" DataType="{hl7}#CV"/>
+    </SubjectMatch></Subject></Subjects></Target>
+    <Rule RuleId="r" Effect="Deny"></Rule>
+  </Policy>
+</PolicySet>""".encode()

@@ -11,8 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
-from shared.consent.documents.translation import Fields, NotTranslatable, Translation, combined, merged
-from shared.xml import Element, XmlError, elements, parse
+from shared.consent.documents.translation import (
+    Fields,
+    NotTranslatable,
+    Translation,
+    combined,
+    merged,
+    parsed,
+)
+from shared.xml import Element, elements
 
 FORMAT_CODE: Final = "urn:ihe:iti:appc:2016:consent"
 NAMESPACE: Final = "urn:oasis:names:tc:xacml:2.0:policy:schema:os"
@@ -105,10 +112,7 @@ def translated(octets: bytes, *, issuer: str = "") -> Translation:
     NotTranslatable
         Something of it is not understood.
     """
-    try:
-        root = parse(octets)
-    except XmlError as error:
-        raise NotTranslatable(f"not readable as XML: {error}") from None
+    root = parsed(octets)
     if root.tag != f"{_X}PolicySet":
         raise NotTranslatable(f"the root is not PolicySet of {NAMESPACE}")
     reading = _XacmlDocument(issuer)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from shared.consent.documents.translation import Fields, NotTranslatable, Translation
+from shared.consent.documents.translation import Fields, NotTranslatable, Translation, parsed
 from shared.consent.policy import PolicyError, new_policy
 from shared.ebrim.model import Code, Timestamp
-from shared.xml import Element, XmlError, parse
+from shared.xml import Element
 
 FORMAT_CODES: Final = frozenset({"urn:ihe:iti:bppc:2007", "urn:ihe:iti:bppc-sd:2007"})
 SERVICE_EVENT: Final = "1.3.6.1.4.1.19376.1.5.3.1.2.6"
@@ -52,18 +53,30 @@ def read_meanings(path: Path) -> Meanings:
     return {oid: tuple(policies) for oid, policies in content.items()}
 
 
-def translated(octets: bytes, meanings: Meanings) -> Translation:
-    """What a BPPC document says.
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """What a BPPC document says: whose it is, which policies are acknowledged, and since and until when."""
+
+    patient: tuple[str, str]
+    oids: tuple[str, ...]
+    begins: datetime
+    ends: datetime | None
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """When it holds, as fields of a policy."""
+        return {"valid_from": self.begins} | ({"valid_until": self.ends} if self.ends else {})
+
+
+def read(octets: bytes) -> Acknowledged:
+    """Read a BPPC document.
 
     Raises
     ------
     NotTranslatable
         Something of it is not understood.
     """
-    try:
-        root = parse(octets)
-    except XmlError as error:
-        raise NotTranslatable(f"not readable as XML: {error}") from None
+    root = parsed(octets)
     if root.tag != f"{_C}ClinicalDocument":
         raise NotTranslatable("the root is not ClinicalDocument of urn:hl7-org:v3")
     events = [
@@ -77,9 +90,43 @@ def translated(octets: bytes, meanings: Meanings) -> Translation:
     if len(times) > 1:
         raise NotTranslatable("the serviceEvents have different times; all policies hold for the same")
     begins, ends = times.pop()
-    bounds: dict[str, Any] = {"valid_from": begins} | ({"valid_until": ends} if ends else {})
-    policies = tuple({**fields, **bounds} for event in events for fields in _meaning(event, meanings))
-    return Translation(*_patient(root), policies)
+    return Acknowledged(_patient(root), tuple(map(_acknowledged, events)), begins, ends)
+
+
+def translated(octets: bytes, meanings: Meanings) -> Translation:
+    """What a BPPC document says; raises `NotTranslatable` if something of it is not understood."""
+    document = read(octets)
+    policies = tuple(
+        {**fields, **document.bounds} for oid in document.oids for fields in _of_domain(oid, meanings)
+    )
+    return Translation(*document.patient, policies)
+
+
+def check_metadata(
+    octets: bytes,
+    *,
+    patient: tuple[str, str],
+    event_codes: Iterable[Code],
+    begins: Timestamp | None,
+    ends: Timestamp | None,
+) -> None:
+    """Hold a document against its metadata, by which a registry decides.
+
+    Raises
+    ------
+    NotTranslatable
+        They say different things, or something of the document is not understood.
+    """
+    document = read(octets)
+    if document.patient != patient:
+        raise NotTranslatable("recordTarget names another patient than the metadata")
+    if set(document.oids) != _oids(event_codes):
+        raise NotTranslatable("the policies of the serviceEvents are not those of eventCodeList")
+    of_metadata_times = (begins and _moment(begins.digits)[0], ends and _moment(ends.digits)[1])
+    if of_metadata_times != (document.begins, document.ends):
+        raise NotTranslatable(
+            "effectiveTime of the serviceEvents is not serviceStartTime and serviceStopTime of the metadata"
+        )
 
 
 def of_metadata(
@@ -92,7 +139,7 @@ def of_metadata(
     NotTranslatable
         A policy is none of the domain, or there is no time from which they hold.
     """
-    oids = [code.value.removeprefix("urn:oid:") for code in event_codes]
+    oids = sorted(_oids(event_codes))
     if not oids or begins is None:
         raise NotTranslatable("a consent has its policies in eventCodeList, and serviceStartTime")
     bounds: dict[str, Any] = {"valid_from": _moment(begins.digits)[0]}
@@ -107,11 +154,15 @@ def _acknowledges(event: Element) -> bool:
     return any(one.get("root") == SERVICE_EVENT for one in event.findall(f"{_C}templateId"))
 
 
-def _meaning(event: Element, meanings: Meanings) -> tuple[Fields, ...]:
+def _oids(event_codes: Iterable[Code]) -> set[str]:
+    return {code.value.removeprefix("urn:oid:") for code in event_codes}
+
+
+def _acknowledged(event: Element) -> str:
     oids = [one.get("code", "").removeprefix("urn:oid:") for one in event.findall(f"{_C}code")]
     if len(oids) != 1 or not oids[0]:
         raise NotTranslatable("a serviceEvent names one policy in its code")
-    return _of_domain(oids[0], meanings)
+    return oids[0]
 
 
 def _of_domain(oid: str, meanings: Meanings) -> tuple[Fields, ...]:

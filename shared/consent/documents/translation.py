@@ -8,9 +8,11 @@ from itertools import product
 from typing import Any, Final
 
 from shared.consent.policy import Policy, PolicyError, new_policy
+from shared.xml import PRESCAN_BYTES, Element, XmlError, XmlGuard, parse
 
 MOST_POLICIES: Final = 200
 """That one document may come to."""
+TOO_MANY: Final = f"it comes to more than {MOST_POLICIES} policies; write it shorter"
 
 Fields = Mapping[str, Any]
 """Fields of a policy, by the names of `shared.consent.policy.Policy`."""
@@ -28,7 +30,9 @@ class Translation:
     patient_extension: str
     policies: tuple[Fields, ...]
 
-    def made(self, *, patient_id: str, source: str, author: str = "") -> tuple[Policy, ...]:
+    def made(
+        self, *, patient_id: str, source: str, author: str = "", description: str = ""
+    ) -> tuple[Policy, ...]:
         """The policies of the patient, who is known by this CX.
 
         Raises
@@ -36,16 +40,30 @@ class Translation:
         NotTranslatable
             They cannot be kept as policies.
         """
+        if len(self.policies) > MOST_POLICIES:
+            raise NotTranslatable(TOO_MANY)
         try:
             return tuple(
                 new_policy(
-                    **{"description": source, **fields, "source": source, "author": author},
+                    **{"description": description or source, **fields, "source": source, "author": author},
                     patient_id=patient_id,
                 )
                 for fields in self.policies
             )
         except PolicyError as error:
             raise NotTranslatable(str(error)) from None
+
+
+def parsed(octets: bytes) -> Element:
+    """The root of a consent document that is XML; raises `NotTranslatable`."""
+    try:
+        if len(octets) > PRESCAN_BYTES:
+            guard = XmlGuard()
+            guard.feed(octets)
+            guard.close()
+        return parse(octets)
+    except XmlError as error:
+        raise NotTranslatable(f"not readable as XML: {error}") from None
 
 
 def combined(*parts: Sequence[Fields]) -> list[Fields]:
@@ -61,7 +79,7 @@ def combined(*parts: Sequence[Fields]) -> list[Fields]:
     for part in parts:
         number *= len(part)
     if number > MOST_POLICIES:
-        raise NotTranslatable(f"it comes to more than {MOST_POLICIES} policies; write it shorter")
+        raise NotTranslatable(TOO_MANY)
     return [each for each in map(_together, product(*parts)) if _is_ever_in_force(each)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64encode
 from dataclasses import replace
 from functools import partial
@@ -11,16 +12,23 @@ import httpx2
 import pytest
 
 from registry.domain import stored_queries as queries
-from registry.transactions import SERVED_REST, iti62
+from registry.transactions import SERVED_REST
 from registry.unit import Unit
 from shared.consent.documents.appc import FORMAT_CODE as APPC
-from shared.ebrim.model import AssociationType, Code, Timestamp
-from shared.errors import XdsError
+from shared.consent.documents.forms import with_content
+from shared.ebrim.model import Code
 from shared.messages.iti18 import ReturnType
-from shared.messages.iti62 import RemoveMetadataRequest
-from tests.support.consents import OPT_IN, OPT_OUT, a_consent, an_acknowledgement, an_actor, octets
-from tests.support.metadata import DOMAIN, PATIENT, a_document_entry, a_submission, an_association
-from tests.support.registry import APPROVED, DEPRECATED, Registry, a_clinician
+from tests.support.consents import (
+    OPT_IN,
+    OPT_OUT,
+    a_consent,
+    an_acknowledgement,
+    an_actor,
+    an_exclusion,
+    octets,
+)
+from tests.support.metadata import DOMAIN, PATIENT, a_document_entry, a_submission
+from tests.support.registry import APPROVED, a_clinician
 from tests.support.rest import rest_app
 from tests.unit.consent.test_appc import ROOT_TARGET, Rule, Target
 from tests.unit.consent.test_appc import a_document as an_appc_document
@@ -32,12 +40,6 @@ FHIR = {"content-type": "application/fhir+json"}
 BPPC = "urn:ihe:iti:bppc:2007"
 MEANINGS = {OPT_OUT: ({"effect": "deny"},), OPT_IN: ({"effect": "permit", "roles": ["RAD-PHYS"]},)}
 RADIOLOGIST, SURGEON = a_clinician("RAD-PHYS"), a_clinician("SURGEON")
-ALL = {
-    "$patientId": PATIENT,
-    "$XDSDocumentEntryStatus": [APPROVED, DEPRECATED],
-    "$XDSSubmissionSetStatus": [APPROVED],
-    "$XDSFolderStatus": [APPROVED],
-}
 FIND = {"$XDSDocumentEntryPatientId": PATIENT, "$XDSDocumentEntryStatus": [APPROVED]}
 
 
@@ -206,57 +208,15 @@ async def test_why_tells_the_deciding_policy_in_a_sentence(registry, http):
     assert "the default of the domain" in permitted["sentence"]
 
 
-# --- registered -----------------------------------------------------------------------------------------
-
-
-def a_registered_consent(*oids: str, **changes):
-    """The entry of a BPPC document, as a repository registers it."""
-    return a_document_entry(
-        format_code=Code(BPPC, "1.3.6.1.4.1.19376.1.2.3"),
-        event_codes=tuple(Code(oid, "2.999.50") for oid in oids),
-        **{"service_start_time": Timestamp("20200101")} | changes,
+async def test_why_names_the_document_that_decides(registry, http):
+    document = an_exclusion("SURGEON", "2.999.40.1", OURS)
+    entry = a_document_entry(
+        format_code=Code(APPC, "1.3.6.1.4.1.19376.1.2.3"), hash=hashlib.sha1(document).hexdigest()
     )
+    await registry.register(a_submission(with_content(entry, document)))
 
+    refused = await ask(http, "why", patient_id=PATIENT, roles=["SURGEON^^2.999.40.1"])
 
-@pytest.fixture
-def acknowledging(registry) -> Registry:
-    return Registry(replace(registry.parts, meanings=MEANINGS))
-
-
-async def test_a_registered_consent_is_in_force_until_it_is_replaced_or_removed(acknowledging, http):
-    await acknowledging.register(a_submission(a_document_entry()))
-    opted_out = a_registered_consent(OPT_OUT)
-    await acknowledging.register(a_submission(opted_out))
-    assert await seen(acknowledging, SURGEON) == 0
-
-    opted_in = a_registered_consent(OPT_IN)
-    replacing = an_association(opted_in.entry_uuid, opted_out.entry_uuid, AssociationType.RPLC)
-    await acknowledging.register(a_submission(opted_in, associations=[replacing]))
-    assert [policy["effect"] for policy in await policies(http)] == ["permit"]
-    assert (await seen(acknowledging, SURGEON), await seen(acknowledging, RADIOLOGIST)) == (0, 2)
-
-    going = await acknowledging.query(
-        queries.GET_ALL, ALL, caller=RADIOLOGIST, return_type=ReturnType.OBJECT_REF
+    assert refused["sentence"].endswith(
+        f"It is from the consent {entry.entry_uuid}, consent document {entry.unique_id}."
     )
-    await acknowledging.perform(iti62.SERVED, RemoveMetadataRequest(ids=tuple(going.object_refs)))
-    assert await policies(http) == []
-
-
-async def test_a_registered_consent_that_is_not_understood_is_refused_whole(acknowledging, http):
-    for entry, reason in (
-        (a_registered_consent("2.999.50.9"), "none of the domain"),
-        (a_registered_consent(), "eventCodeList"),
-        (a_registered_consent(OPT_OUT, service_start_time=None), "serviceStartTime"),
-    ):
-        with pytest.raises(XdsError) as refused:
-            await acknowledging.register(a_submission(entry))
-        assert reason in refused.value.context
-    assert await policies(http) == []
-    assert await seen(acknowledging, SURGEON) == 0
-
-
-async def test_without_meanings_a_consent_document_is_a_document_like_others(registry, http):
-    await registry.register(a_submission(a_registered_consent("2.999.50.9")))
-
-    assert await policies(http) == []
-    assert await seen(registry, SURGEON) == 1
