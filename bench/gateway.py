@@ -4,9 +4,10 @@ directly.
 In one run, in turns, over loopback, by the same client, which only reads: RAD-69 at an imaging source; the
 same request through nginx before it (`proxy_pass`); RAD-75 at the Responding Gateway before it; and RAD-69 at
 an Initiating Gateway of another community that asks there. Speeds are against nginx, first bytes against the
-source; memory is the peak of the gateways, and how far it rose from 20 instances to 500. Then FindDocuments
-at the registry and through both gateways. Consent is asked, and every audit event is durable, on the whole
-way. With --tls all of them speak TLS 1.3 with certificates of both sides.
+source; the processor's time is that of whoever stands between, gateways or nginx, for each GB, and for a
+retrieval of 20 instances; memory is the peak of the gateways, and how far it rose from 20 instances to 500.
+Then FindDocuments at the registry and through both gateways. Consent is asked, and every audit event is
+durable, on the whole way. With --tls all of them speak TLS 1.3 with certificates of both sides.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.retrieve import EXPLICIT_LE, write_study
-from bench.support.peers import nginx_before, peak_rss_mb
+from bench.support.peers import nginx_before, nginx_worker, peak_rss_mb, processor_seconds
 from bench.support.report import options, show
 from consumer.transactions.iti18 import FIND_DOCUMENTS
 from imaging_source.settings import ImagingSourceSettings
@@ -213,18 +214,37 @@ def http_request(url: str, transaction: SoapTransaction[Any, Any], request: Any)
     return head.encode() + body
 
 
-Taken = dict[str, list[tuple[float, float, int]]]
+class Way(NamedTuple):
+    """Where something is asked for, and the processes between it and who has it."""
+
+    port: int
+    request: bytes
+    between: tuple[int, ...] = ()
 
 
-def in_turns(ways: dict[str, tuple[int, bytes]], rounds: int, context: ssl.SSLContext | None) -> Taken:
-    """What each way took, by port and request, after two rounds that warm everything."""
-    clients = {name: Client(port, context) for name, (port, _) in ways.items()}
+class Exchange(NamedTuple):
+    """Seconds to the first byte and to the last, bytes, and seconds of the processor between."""
+
+    first: float
+    last: float
+    size: int
+    processor: float
+
+
+Taken = dict[str, list[Exchange]]
+
+
+def in_turns(ways: dict[str, Way], rounds: int, context: ssl.SSLContext | None) -> Taken:
+    """What each way took, after two rounds that warm everything."""
+    clients = {name: Client(way.port, context) for name, way in ways.items()}
     taken: Taken = {name: [] for name in ways}
     for number in range(rounds + 2):
-        for name, (_, request) in ways.items():
-            one = clients[name].exchanged(request)
+        for name, way in ways.items():
+            before = sum(map(processor_seconds, way.between))
+            exchanged = clients[name].exchanged(way.request)
             if number >= 2:
-                taken[name].append(one)
+                spent = sum(map(processor_seconds, way.between)) - before
+                taken[name].append(Exchange(*exchanged, spent))
     for client in clients.values():
         client.close()
     return taken
@@ -233,42 +253,44 @@ def in_turns(ways: dict[str, tuple[int, bytes]], rounds: int, context: ssl.SSLCo
 def compared(
     stage: Stage,
     content: tuple[str, str, list[str]],
-    proxy: int,
+    proxy: tuple[int, int],
     rounds: int,
     context: ssl.SSLContext | None,
 ) -> dict[str, Any]:
     """All measures by name."""
     study, series, uids = content
     location = stage.source.retrieve_location_uid
-    gateways = [stage.members[place].pid for place in (2, 4)]
+    gateways = tuple(stage.members[place].pid for place in (2, 4))
 
-    def ways(uids: list[str]) -> dict[str, tuple[int, bytes]]:
+    def ways(uids: list[str]) -> dict[str, Way]:
         asked = images(study, series, uids, location)
         source = http_request(stage.url("source", "/xds/imaging-source"), RAD69, asked)
         return {
-            "direct": (stage.ports["source"], source),
-            "nginx": (proxy, source),
-            "one_gateway": (
+            "direct": Way(stage.ports["source"], source),
+            "nginx": Way(proxy[0], source, proxy[1:]),
+            "one_gateway": Way(
                 stage.ports["west"],
                 http_request(stage.url("west", "/xca/responding"), RAD75, asked),
+                gateways[:1],
             ),
-            "two_gateways": (
+            "two_gateways": Way(
                 stage.ports["east"],
                 http_request(stage.url("east", "/xca/initiating"), RAD69, asked),
+                gateways,
             ),
         }
 
-    in_turns(ways(uids[:FEW]), rounds, context)
+    few = in_turns(ways(uids[:FEW]), rounds, context)
     peak_of_few = [peak_rss_mb(pid) for pid in gateways]
     retrieved = in_turns(ways(uids), rounds, context)
     growth = max(peak_rss_mb(pid) - few for pid, few in zip(gateways, peak_of_few, strict=True))
     queries = in_turns(
         {
-            "direct": (
+            "direct": Way(
                 stage.ports["registry"],
                 http_request(stage.url("registry", "/xds/registry"), ITI18, QUERY),
             ),
-            "two_gateways": (
+            "two_gateways": Way(
                 stage.ports["east"],
                 http_request(stage.url("east", "/xca/initiating"), ITI18, QUERY),
             ),
@@ -277,11 +299,16 @@ def compared(
         context,
     )
     speeds = {
-        name: statistics.median(size / last for _, last, size in taken) / 1e6
+        name: statistics.median(one.size / one.last for one in taken) / 1e6
         for name, taken in retrieved.items()
     }
     firsts = {name: _median(taken, 0) for name, taken in retrieved.items()}
     asked_for = {name: _median(taken, 1) for name, taken in queries.items()}
+    costs = {
+        name: statistics.median(one.processor / one.size for one in taken) * 1e12
+        for name, taken in retrieved.items()
+    }
+    costs_of_few = {name: _median(taken, 3) for name, taken in few.items()}
     peak = max(map(peak_rss_mb, gateways))
     return {
         **{
@@ -290,6 +317,9 @@ def compared(
                 "MB/s",
                 f"nginx proxy_pass {speeds['nginx']:.0f}, directly {speeds['direct']:.0f} MB/s",
                 ratio=speeds[name] / speeds["nginx"],
+                processor_ms_a_gb=costs[name],
+                processor_ms_a_gb_nginx=costs["nginx"],
+                processor_ms_of_few=costs_of_few[name],
                 peak_rss_mb=peak,
                 growth_from_few_mb=growth,
             )
@@ -313,7 +343,7 @@ def compared(
     }
 
 
-def _median(taken: list[tuple[float, float, int]], place: int) -> float:
+def _median(taken: list[Exchange], place: int) -> float:
     """In milliseconds."""
     return statistics.median(one[place] for one in taken) * 1e3
 
@@ -342,7 +372,8 @@ def measure(*, rounds: int, tls: bool) -> dict[str, Any]:
             assert stored == len(paths), f"{stored} instances were stored"
             (folder / "nginx").mkdir()
             context = client_context(stage.source.tls) if tls else None
-            with nginx_before(folder / "nginx", stage.ports["source"], community) as proxy:
+            with nginx_before(folder / "nginx", stage.ports["source"], community) as port:
+                proxy = port, nginx_worker(folder / "nginx")
                 return compared(stage, (study, series, uids), proxy, rounds, context)
         finally:
             stop_all(stage.members)

@@ -136,6 +136,13 @@ def nginx_before(folder: Path, behind: int, community: Community | None = None) 
         yield port
 
 
+def nginx_worker(folder: Path) -> int:
+    """The process that does the work of the nginx of `folder`."""
+    master = int((folder / "nginx.pid").read_text("ascii"))
+    (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text("ascii").split()
+    return int(worker)
+
+
 @contextmanager
 def orthanc(folder: Path, files: Sequence[Path], more: Mapping[str, object] | None = None) -> Iterator[int]:
     """Orthanc with its DICOMweb plugin, holding `files`; its HTTP port. `more` is further configuration."""

@@ -82,7 +82,7 @@ async def _received(
     url: str,
 ) -> AsyncGenerator[tuple[RequestedInstance, int | files.WrongInstance]]:
     """What comes of those `expected` by Content-ID: the size of what is kept, or what is wrong with it."""
-    if answer.rest is None:
+    if answer.rest is None or not answer.rest.body.plain:
         async for part in answer.parts:
             if (one := expected.get(part.content_id)) is not None:
                 try:

@@ -48,7 +48,7 @@ class Relay:
 
     @property
     def one_source(self) -> OneSource | None:
-        """The only source, when it brings everything at a plain socket."""
+        """The only source, when it brings everything as the rest of its body."""
         if self._ready or len(self._sources) != 1 or (source := self._sources[0]).rest is None:
             return None
         return OneSource(

@@ -1,11 +1,14 @@
-"""The body of an answer at a plain socket, for a thread: read, or moved on without being read."""
+"""The body of an answer on its way in: read, or moved on unread; by a thread at a plain socket, or by the
+loop."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from socket import SO_RCVLOWAT, SOL_SOCKET, socket
+from typing import Protocol
 
 from shared.http.framing import BrokenFraming, Framing
 from shared.http.pieces import BodyBroken
@@ -35,14 +38,11 @@ class Pipe:
         os.close(self.into)
 
 
-class Incoming:
+class IncomingBody(ABC):
     """The rest of a body; every call returns at once, with None when nothing has come yet."""
 
-    def __init__(self, connection: socket, framing: Framing) -> None:
-        """Take over `connection`, a duplicate that is non-blocking."""
-        self.connection = connection
+    def __init__(self, framing: Framing) -> None:
         self._framing = framing
-        self._wakes_at = 1
 
     @property
     def ended(self) -> bool:
@@ -64,15 +64,35 @@ class Incoming:
         """
         try:
             while not (content := self._framing.content(most)) and not self._framing.ended:
-                if octets := self.connection.recv(ahead):
+                if octets := self._received(ahead):
                     self._framing.feed(octets)
+                elif octets is None:
+                    return None
                 else:
                     self._framing.end()
-        except BlockingIOError:
-            return None
         except (BrokenFraming, OSError) as error:
             raise SourceBroken(str(error)) from error
         return content
+
+    @abstractmethod
+    def _received(self, most: int) -> bytes | None:
+        """Up to `most` bytes off the wire; empty at the end of the connection."""
+
+
+class Incoming(IncomingBody):
+    """At a plain socket, for a thread."""
+
+    def __init__(self, connection: socket, framing: Framing) -> None:
+        """Take over `connection`, a duplicate that is non-blocking."""
+        super().__init__(framing)
+        self.connection = connection
+        self._wakes_at = 1
+
+    def _received(self, most: int) -> bytes | None:
+        try:
+            return self.connection.recv(most)
+        except BlockingIOError:
+            return None
 
     def move(self, pipe: Pipe, most: int) -> int | None:
         """Move up to `most` bytes of content, of those that are `movable`, into `pipe`; returns how many.
@@ -107,3 +127,44 @@ class Incoming:
         with suppress(OSError):
             self.wake_at(1)
         self.connection.close()
+
+
+class ReadByLoop(Protocol):
+    """A connection that the loop reads (`shared.http.links.Link`)."""
+
+    def take(self, most: int) -> bytes | None:
+        """Up to `most` bytes of what came; empty at the end; raises `SourceBroken` when it was cut."""
+        ...
+
+    async def more(self, seconds: float) -> None:
+        """Wait until something came; raises `SourceBroken` when nothing did."""
+        ...
+
+
+class Arriving(IncomingBody):
+    """At a connection that the loop reads, as over TLS."""
+
+    def __init__(self, connection: ReadByLoop, framing: Framing) -> None:
+        super().__init__(framing)
+        self._connection = connection
+
+    def _received(self, most: int) -> bytes | None:
+        return self._connection.take(most)
+
+    def move(self, most: int) -> bytes | None:
+        """Up to `most` bytes of content, of those that are `movable`, as they came.
+
+        Raises
+        ------
+        SourceBroken
+            The connection ended before the body.
+        """
+        octets = self._connection.take(min(most, self._framing.movable))
+        if octets == b"":
+            raise SourceBroken("the connection ended in the middle of the body")
+        self._framing.moved(len(octets or b""))
+        return octets
+
+    async def more(self, seconds: float) -> None:
+        """Wait until something came; raises `SourceBroken` when nothing did for so long."""
+        await self._connection.more(seconds)

@@ -1,7 +1,7 @@
 """Connections to peers that answer with large bodies: read in large pieces, or taken over by a thread.
 
-A plain connection can hand its socket to `shared.http.passage`, so that the bytes of a body go on to another
-socket without being read; a TLS connection is read here alone.
+A plain connection can hand its socket over, so that the bytes of a body go on to another socket without being
+read (`shared.http.passage`); a TLS connection is read here alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import httptools
 import httpx2
 
 from shared.http.framing import BrokenFraming, Framing
-from shared.http.incoming import Incoming, SourceBroken
+from shared.http.incoming import Arriving, Incoming, SourceBroken
 
 BODY = "xdsi.body"
 """Extension of a response: its `ReceivedBody`."""
@@ -34,7 +34,7 @@ class Link(asyncio.BufferedProtocol):
 
     def __init__(self) -> None:
         self._buffer = bytearray(BUFFER_BYTES)
-        self._filled = 0
+        self._taken = self._filled = 0
         self._transport: asyncio.Transport | None = None
         self._ended = False
         self._lost: Exception | None = None
@@ -119,10 +119,43 @@ class Link(asyncio.BufferedProtocol):
         if not self._filled:
             await self._wait(seconds)
         self._check_lost()
-        octets = bytes(memoryview(self._buffer)[: self._filled])
-        self._filled = 0
-        if not self._ended:
-            self.transport.resume_reading()
+        return self._given(BUFFER_BYTES)
+
+    def take(self, most: int) -> bytes | None:
+        """Up to `most` bytes of what came, None before anything did; empty at the end of the connection.
+
+        Raises
+        ------
+        SourceBroken
+            The connection was cut.
+        """
+        if self._filled:
+            return self._given(most)
+        if self._lost is not None:
+            raise SourceBroken(str(self._lost) or type(self._lost).__name__)
+        return b"" if self._ended else None
+
+    async def more(self, seconds: float) -> None:
+        """Wait until something came, or the connection ended.
+
+        Raises
+        ------
+        SourceBroken
+            Nothing did within `seconds`.
+        """
+        try:
+            await self._wait(seconds)
+        except httpx2.ReadTimeout:
+            raise SourceBroken(f"nothing came for {seconds:g} s") from None
+
+    def _given(self, most: int) -> bytes:
+        end = min(self._taken + most, self._filled)
+        octets = bytes(memoryview(self._buffer)[self._taken : end])
+        self._taken = end
+        if end == self._filled:
+            self._taken = self._filled = 0
+            if not self._ended:
+                self.transport.resume_reading()
         return octets
 
     async def _wait(self, seconds: float | None) -> None:
@@ -150,8 +183,8 @@ class Link(asyncio.BufferedProtocol):
         if self.transport.is_closing():
             raise SourceBroken("the connection ended in the middle of the body")
         self.transport.pause_reading()
-        octets = bytes(memoryview(self._buffer)[: self._filled])
-        self._filled = 0
+        octets = bytes(memoryview(self._buffer)[self._taken : self._filled])
+        self._taken = self._filled = 0
         connection = self.transport.get_extra_info("socket")
         duplicate = fromfd(connection.fileno(), connection.family, connection.type)
         duplicate.setblocking(False)
@@ -168,7 +201,7 @@ class Link(asyncio.BufferedProtocol):
 
 
 class ReceivedBody(httpx2.AsyncByteStream):
-    """The body of one answer: iterated here, or handed over once to a thread by `incoming`."""
+    """The body of one answer: iterated here, or handed over once, by `incoming` or by `arriving`."""
 
     def __init__(
         self, link: Link, framing: Framing, seconds: float | None, leave: Callable[[bool], None]
@@ -203,6 +236,10 @@ class ReceivedBody(httpx2.AsyncByteStream):
         connection, octets = self._link.taken_over()
         self._framing.feed(octets)
         return Incoming(connection, self._framing)
+
+    def arriving(self) -> Arriving:
+        """The rest of the body for somebody else of this loop; nothing is read here any more."""
+        return Arriving(self._link, self._framing)
 
     async def aclose(self) -> None:
         """Keep the connection for another request when the body is over, or end it."""

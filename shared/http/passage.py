@@ -1,5 +1,5 @@
-"""A multipart body on its way from one socket to another: its delimiters and heads are read, its parts are
-not, where they say how long they are (RFC 2046 5.1; Content-Length in a part as in PS3.18 8.6.1).
+"""A multipart body on its way from one connection to another: delimiters and heads are read, parts are not,
+where they say how long they are (RFC 2046 5.1; Content-Length in a part as in PS3.18 8.6.1).
 
 The body that leaves has a boundary of its own, which whoever sent the parts does not know: nothing in a part
 can end it.
@@ -7,13 +7,13 @@ can end it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from shared.faults import SenderFault
 from shared.http.base64_text import Base64Decoder
-from shared.http.incoming import Incoming, SourceBroken
+from shared.http.incoming import Arriving, Incoming, IncomingBody, SourceBroken
 from shared.http.multipart import DelimiterScanner, Event, Headers, Mark, PartBegins, transfer_decoder
 from shared.http.pieces import CHUNK_BYTES
 
@@ -43,14 +43,31 @@ def declared_length(headers: Headers) -> int | None:
     return int(length)
 
 
+class Body(Protocol):
+    """Where parts come from (`shared.http.links.ReceivedBody`); taken over once, in one of two ways."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether a thread can take over."""
+        ...
+
+    def incoming(self) -> Incoming:
+        """For one thread."""
+        ...
+
+    def arriving(self) -> Arriving:
+        """For the loop."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
     """One body that is to pass.
 
     Parameters
     ----------
-    open
-        Takes over where the parts come from, for one thread.
+    body
+        Where the parts come from.
     scanner
         What has read so far, to the end of the part before the first that passes.
     opening
@@ -65,7 +82,7 @@ class Passage:
         Learns that the parts did not all come.
     """
 
-    open: Callable[[], Incoming]
+    body: Body
     scanner: DelimiterScanner
     opening: bytes
     head_of: Callable[[Headers], bytes | None]
@@ -82,7 +99,7 @@ class Steps:
     """
 
     def __init__(
-        self, scanner: DelimiterScanner, incoming: Incoming, head_of: Callable[[Headers], bytes | None]
+        self, scanner: DelimiterScanner, incoming: IncomingBody, head_of: Callable[[Headers], bytes | None]
     ) -> None:
         self._scanner = scanner
         self._incoming = incoming
@@ -193,7 +210,7 @@ class Steps:
 class PassageSteps(Steps):
     """The same so that a body passes; in the chunked coding (RFC 9112 7.1)."""
 
-    def __init__(self, passage: Passage, incoming: Incoming) -> None:
+    def __init__(self, passage: Passage, incoming: IncomingBody) -> None:
         super().__init__(passage.scanner, incoming, passage.head_of)
         self._opening = passage.opening
         self._closing = passage.closing
@@ -212,3 +229,28 @@ class PassageSteps(Steps):
             return b""
         due, self._due = self._due, b"\r\n"
         return b"%s%x\r\n%s" % (due, len(octets) + more, octets)
+
+
+async def passing(passage: Passage) -> AsyncGenerator[bytes]:
+    """What leaves of a body, as it comes: for connections that the loop reads and writes.
+
+    Raises
+    ------
+    SourceBroken
+        A part that was promised does not come, or what comes is no multipart body.
+    """
+    arriving = passage.body.arriving()
+    for step in PassageSteps(passage, arriving).run():
+        if step is None:
+            await arriving.more(passage.stall_seconds)
+        elif isinstance(step, bytes):
+            yield step
+        else:
+            yield step.head
+            left = step.length
+            while left:
+                if octets := arriving.move(left):
+                    yield octets
+                    left -= len(octets)
+                else:
+                    await arriving.more(passage.stall_seconds)

@@ -9,7 +9,7 @@ import asyncio
 import http
 import re
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from shared.http.limits import Cut, HttpLimits, Pace
-from shared.http.passage import Passage
+from shared.http.passage import Passage, passing
 from shared.http.pieces import Piece, read_ahead, size
 from shared.http.proxied import Entrance, Peer
 from shared.http.raw_asgi import LEAVING, PASSAGE, PEER_CERTIFICATE, PIECES, RELAYED, ClientGone
@@ -260,8 +260,7 @@ class XdsiProtocol(HttpToolsProtocol):
             await self._send_passage(cycle, passage)
 
         extensions[PIECES] = send_pieces
-        if self.scheme == "http":
-            extensions[PASSAGE] = send_passage
+        extensions[PASSAGE] = send_passage
 
     def on_body(self, body: bytes) -> None:
         """Hand on a part of the body; reading pauses while the application has 64 KB of it waiting."""
@@ -418,7 +417,10 @@ class XdsiProtocol(HttpToolsProtocol):
         """Send the whole body of a response that was started, chunked; on any failure it is aborted."""
         if not cycle.chunked_encoding:
             raise RuntimeError("nobody knows the length of what passes")
-        await self._sent(cycle, self._transmitted(partial(PassageTransmission, passage=passage)))
+        plain = self.scheme == "http" and passage.body.plain
+        await self._sent(
+            cycle, self._splice(passage) if plain else self._send_chunks(cycle, passing(passage))
+        )
 
     async def _sent(self, cycle: RequestResponseCycle, sending: Coroutine[Any, Any, None]) -> None:
         try:
@@ -454,10 +456,18 @@ class XdsiProtocol(HttpToolsProtocol):
         self._watch(transmission)
         await transmission.run(self._parts.senders)
 
+    async def _splice(self, passage: Passage) -> None:
+        await self._transmitted(partial(PassageTransmission, passage=passage))
+
     async def _send_ahead(self, cycle: RequestResponseCycle, pieces: Sequence[Piece]) -> None:
+        await self._send_chunks(cycle, read_ahead(pieces, executor=self._parts.senders))
+
+    async def _send_chunks(
+        self, cycle: RequestResponseCycle, chunks: AsyncGenerator[bytes] | AsyncGenerator[bytearray]
+    ) -> None:
         queue = _Queue(self.transport)
         self._watch(queue)
-        async with aclosing(read_ahead(pieces, executor=self._parts.senders)) as chunks:
+        async with aclosing(chunks):
             async for chunk in chunks:
                 await self.flow.drain()
                 self._check_connected(cycle)
@@ -496,7 +506,7 @@ class _Queue:
         self._transport = transport
         self._written = 0
 
-    def write(self, chunk: bytearray) -> None:
+    def write(self, chunk: bytes | bytearray) -> None:
         self._written += len(chunk)
         self._transport.write(chunk)
 

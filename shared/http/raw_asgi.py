@@ -45,7 +45,7 @@ PIECES = "xdsi.pieces"
 
 PASSAGE = "xdsi.passage"
 """Extension of the scope: coroutine function that sends a `Passage` as the whole body, after the start
-message; absent where the connection is not plain."""
+message."""
 
 PEER_CERTIFICATE = "xdsi.peer_certificate"
 """Extension of the scope: the client's certificate, DER; None without TLS."""

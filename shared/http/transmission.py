@@ -190,7 +190,7 @@ class PassageTransmission(Transmission):
     def __init__(self, connection: socket.socket, passage: Passage) -> None:
         super().__init__(connection)
         self._stall_seconds = passage.stall_seconds
-        self._incoming = passage.open()
+        self._incoming = passage.body.incoming()
         try:
             self._pipe = Pipe()
         except OSError:

@@ -354,7 +354,7 @@ async def _chunks(answer: httpx2.Response) -> AsyncIterator[bytes]:
 def _relayed_body(package: Package, rest: Parts | None, answer: httpx2.Response) -> RelayedBody | None:
     """Where all the documents are to come from; None when some are here, or it cannot be handed over."""
     body = received_body(answer)
-    if rest is None or package.attachments or body is None or not body.plain:
+    if rest is None or package.attachments or body is None:
         return None
     return RelayedBody(body, rest.scanner)
 

@@ -61,7 +61,7 @@ class RelayedPart(NamedTuple):
 
 
 class RelayedBody(NamedTuple):
-    """Where the parts come from, when all of them come as the rest of one body at a plain socket."""
+    """Where the parts come from, when all of them come as the rest of one body."""
 
     body: ReceivedBody
     scanner: DelimiterScanner

@@ -244,7 +244,7 @@ async def _relayed(boundary: str, root: bytes, relay: Relay) -> AsyncGenerator[b
 
 
 def passing_package(envelope: bytes, source: OneSource) -> tuple[str, Passage]:
-    """The Content-Type of an XOP package whose parts pass from another socket, and its body."""
+    """The Content-Type of an XOP package whose parts pass from another connection, and its body."""
     boundary, content_type, root = _opened(envelope)
     expected = source.expected
 
@@ -261,7 +261,7 @@ def passing_package(envelope: bytes, source: OneSource) -> tuple[str, Passage]:
         return _closing(boundary)
 
     return content_type, Passage(
-        open=source.rest.body.incoming,
+        body=source.rest.body,
         scanner=source.rest.scanner,
         opening=root,
         head_of=head_of,

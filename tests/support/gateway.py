@@ -170,17 +170,25 @@ class RunningGateway:
 
 
 @asynccontextmanager
-async def actors(folder: Path) -> AsyncIterator[Actors]:
+async def actors(folder: Path, tls: TlsSettings | None = None) -> AsyncIterator[Actors]:
     """The actors of a community, listening."""
     made = Actors(folder)
-    async with serving(made.service().asgi) as server:
-        made.url = f"http://127.0.0.1:{server.port}/actors"
+    async with serving(made.service().asgi, tls=tls) as server:
+        made.url = f"{_scheme(tls)}://127.0.0.1:{server.port}/actors"
         yield made
 
 
+def _scheme(tls: TlsSettings | None) -> str:
+    return "http" if tls is None else "https"
+
+
 @asynccontextmanager
-async def gateway(folder: Path, home: str, of: Actors, **changes: Any) -> AsyncIterator[RunningGateway]:
-    """The gateway of `home`, listening, in front of its actors."""
+async def gateway(
+    folder: Path, home: str, of: Actors, tls: TlsSettings | None = None, **changes: Any
+) -> AsyncIterator[RunningGateway]:
+    """The gateway of `home`, listening, in front of its actors; by TLS it takes nodes without a user."""
+    if tls is not None:
+        changes |= {"tls": tls.model_dump(), "xua": "optional", "consent": {"default": "permit"}}
     settings = GatewaySettings.load(
         environ={},
         data=folder,
@@ -196,7 +204,8 @@ async def gateway(folder: Path, home: str, of: Actors, **changes: Any) -> AsyncI
     await service.start()
     server = await start_server(service.asgi, settings.model_copy(update={"port": 0}))
     try:
-        yield RunningGateway(home, f"http://127.0.0.1:{server.port}", service._parts, recorder)
+        url = f"{_scheme(tls)}://127.0.0.1:{server.port}"
+        yield RunningGateway(home, url, service._parts, recorder)
     finally:
         await server.stop(grace_seconds=1)
         await service.stop()
@@ -287,16 +296,20 @@ def octets(response: RetrieveDocumentSetResponse) -> dict[str, bytes]:
 
 
 @asynccontextmanager
-async def world(folder: Path, *, east: Any = None, west: Any = None) -> AsyncIterator[World]:
+async def world(
+    folder: Path, *, east: Any = None, west: Any = None, tls: TlsSettings | None = None
+) -> AsyncIterator[World]:
     """The two communities; `east` and `west` are further settings of their gateways."""
     async with AsyncExitStack() as stack:
-        of_west = await stack.enter_async_context(actors(folder / "west"))
-        responding = await stack.enter_async_context(gateway(folder / "west", WEST, of_west, **(west or {})))
-        of_east = await stack.enter_async_context(actors(folder / "east"))
+        of_west = await stack.enter_async_context(actors(folder / "west", tls))
+        responding = await stack.enter_async_context(
+            gateway(folder / "west", WEST, of_west, tls, **(west or {}))
+        )
+        of_east = await stack.enter_async_context(actors(folder / "east", tls))
         settings = {"communities": {WEST: responding.responding}, **(east or {})}
-        initiating = await stack.enter_async_context(gateway(folder / "east", EAST, of_east, **settings))
+        initiating = await stack.enter_async_context(gateway(folder / "east", EAST, of_east, tls, **settings))
         http = await stack.enter_async_context(
-            http_client(TlsSettings(), peers=(initiating.url, responding.url))
+            http_client(tls or TlsSettings(), peers=(initiating.url, responding.url))
         )
         spool = folder / "received"
         spool.mkdir()

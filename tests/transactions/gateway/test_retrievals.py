@@ -40,6 +40,7 @@ from tests.support.gateway import (
 from tests.support.waiting import until
 
 BOTH = pytest.mark.parametrize("way", ["documents", "images"])
+BY_TLS_TOO = pytest.mark.parametrize("two", ["plain", "TLS"], indirect=True)
 
 
 async def ask(two: World, way: str, *asked: DocumentRequest) -> Any:
@@ -250,6 +251,7 @@ def a_large_file(folder: Path, size: int) -> FileRange:
     return FileRange(path, 0, size)
 
 
+@BY_TLS_TOO
 async def test_a_large_answer_flows_and_is_never_held(two: World, tmp_path: Path):
     size = 192 * 1024 * 1024
     large = a_large_file(tmp_path, size)
@@ -271,6 +273,7 @@ async def test_a_large_answer_flows_and_is_never_held(two: World, tmp_path: Path
         assert list(one.parts.spool_folder.iterdir()) == []
 
 
+@BY_TLS_TOO
 async def test_an_answer_begins_before_it_is_whole(two: World, tmp_path: Path):
     # Nobody reads on: more than all buffers on the way hold is still at the source.
     large = a_large_file(tmp_path, 64 * 1024 * 1024)
@@ -283,6 +286,7 @@ async def test_an_answer_begins_before_it_is_whole(two: World, tmp_path: Path):
         assert two.initiating.parts.relays.taken == 1
 
 
+@BY_TLS_TOO
 async def test_an_answer_that_breaks_off_at_its_source_breaks_off_and_is_recorded(two: World, tmp_path: Path):
     large = a_large_file(tmp_path, 8 * 1024 * 1024)
     two.west.documents["2.999.2.20", "2.1"] = FileRange(large.path, 0, large.length + 1)
@@ -447,7 +451,7 @@ async def test_a_record_of_what_failed_names_a_bounded_number_of_instances(two: 
 
 
 def roads_of(monkeypatch: pytest.MonkeyPatch, *, read: bool) -> list[bool]:
-    """Whether each answer of a gateway passed from socket to socket; none does when all are `read`."""
+    """Whether each answer of a gateway passed on; none does when all are `read`."""
     passed: list[bool] = []
     one_source = Relay.one_source.fget
 
@@ -460,6 +464,7 @@ def roads_of(monkeypatch: pytest.MonkeyPatch, *, read: bool) -> list[bool]:
     return passed
 
 
+@BY_TLS_TOO
 @BOTH
 async def test_an_answer_of_one_place_passes_as_if_it_had_been_read(
     two: World, way: str, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,5 @@
-"""A multipart body passes from one socket to another: as if it had been read and written again."""
+"""A multipart body passes from one connection to another, by a thread or on the loop: as if it had been read
+and written again."""
 
 from __future__ import annotations
 
@@ -6,9 +7,10 @@ import asyncio
 import base64
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -16,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.http.framing import BrokenFraming, Framing
-from shared.http.incoming import Incoming, SourceBroken
+from shared.http.incoming import Arriving, Incoming, SourceBroken
+from shared.http.links import Link
 from shared.http.multipart import DelimiterScanner, Headers, Parts, content_id_of
-from shared.http.passage import Passage
+from shared.http.passage import Body, Passage, passing
 from shared.http.transmission import ConnectionGone, PassageTransmission
 
 BOUNDARY = "b1"
@@ -73,12 +76,84 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return one, other
 
 
+@dataclass
+class AtSocket:
+    """Where a body comes from that a thread takes over."""
+
+    connection: socket.socket
+    framing: Framing
+    plain: bool = True
+
+    def incoming(self) -> Incoming:
+        return Incoming(self.connection, self.framing)
+
+    def arriving(self) -> Arriving:
+        raise AssertionError("a thread has it")
+
+
+@dataclass
+class AtLink:
+    """Where a body comes from that the loop reads."""
+
+    link: Link
+    framing: Framing
+    plain: bool = False
+
+    def incoming(self) -> Incoming:
+        raise AssertionError("the loop has it")
+
+    def arriving(self) -> Arriving:
+        return Arriving(self.link, self.framing)
+
+
+Way = Callable[[socket.socket, Framing, Callable[[Body], Passage]], Awaitable[bytes]]
+
+
+async def by_a_thread(
+    incoming: socket.socket, framing: Framing, passage_of: Callable[[Body], Passage]
+) -> bytes:
+    receiver, outgoing = pair()
+    gathered = bytearray()
+
+    def receive() -> None:
+        while octets := receiver.recv(65536):
+            gathered.extend(octets)
+
+    receiving = threading.Thread(target=receive)
+    receiving.start()
+    try:
+        with ThreadPoolExecutor(1) as executor:
+            await PassageTransmission(outgoing, passage_of(AtSocket(incoming, framing))).run(executor)
+    finally:
+        await asyncio.to_thread(receiving.join, 5)
+        receiver.close()
+    return bytes(gathered)
+
+
+async def on_the_loop(
+    incoming: socket.socket, framing: Framing, passage_of: Callable[[Body], Passage]
+) -> bytes:
+    transport, link = await asyncio.get_running_loop().create_connection(Link, sock=incoming)
+    try:
+        return b"".join([octets async for octets in passing(passage_of(AtLink(link, framing)))])
+    finally:
+        transport.abort()
+
+
+WAYS = (by_a_thread, on_the_loop)
+
+
 async def passed(
-    raw: bytes, framing: Framing, expected: set[str], *, stall_seconds: float = 5, close: bool = True
+    way: Way,
+    raw: bytes,
+    framing: Framing,
+    expected: set[str],
+    *,
+    stall_seconds: float = 5,
+    close: bool = True,
 ) -> bytes:
     """What leaves, chunks undone, of a body that comes as `raw`."""
     sender, incoming = pair()
-    receiver, outgoing = pair()
     left = set(expected)
 
     def head_of(headers: Headers) -> bytes | None:
@@ -96,16 +171,16 @@ async def passed(
     async def broken() -> None:
         pass
 
-    passage = Passage(
-        open=lambda: Incoming(incoming, framing),
-        scanner=DelimiterScanner(BOUNDARY),
-        opening=b"--new\r\n\r\nroot",
-        head_of=head_of,
-        closing=closing,
-        stall_seconds=stall_seconds,
-        on_broken=broken,
-    )
-    gathered = bytearray()
+    def passage_of(body: Body) -> Passage:
+        return Passage(
+            body=body,
+            scanner=DelimiterScanner(BOUNDARY),
+            opening=b"--new\r\n\r\nroot",
+            head_of=head_of,
+            closing=closing,
+            stall_seconds=stall_seconds,
+            on_broken=broken,
+        )
 
     def send() -> None:
         with suppress(OSError):
@@ -113,23 +188,15 @@ async def passed(
             if close:
                 sender.shutdown(socket.SHUT_WR)
 
-    def receive() -> None:
-        while octets := receiver.recv(65536):
-            gathered.extend(octets)
-
-    threads = [threading.Thread(target=work) for work in (send, receive)]
-    for thread in threads:
-        thread.start()
+    sending = threading.Thread(target=send)
+    sending.start()
     try:
-        with ThreadPoolExecutor(1) as executor:
-            await PassageTransmission(outgoing, passage).run(executor)
+        gathered = await way(incoming, framing, passage_of)
     finally:
-        await asyncio.to_thread(threads[1].join, 5)
         sender.close()
-        threads[0].join(5)
-        receiver.close()
+        await asyncio.to_thread(sending.join, 5)
     undone = Framing(chunked=True)
-    undone.feed(bytes(gathered))
+    undone.feed(gathered)
     content = b""
     while more := undone.content(1 << 30):
         content += more
@@ -147,17 +214,18 @@ async def parts_of(body: bytes, boundary: str) -> list[tuple[str, bytes]]:
     ]
 
 
+@pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=60, deadline=None)
 @given(bodies, st.sets(st.sampled_from("abcdef")), st.lists(st.integers(0, 3000), max_size=6), st.booleans())
 def test_every_part_that_is_expected_leaves_as_it_came(
-    parts: list[Part], names: set[str], cuts: list[int], in_chunks: bool
+    way: Way, parts: list[Part], names: set[str], cuts: list[int], in_chunks: bool
 ):
     body = multipart(parts)
     raw = chunked(body, cuts) if in_chunks else body
     framing = Framing(chunked=True) if in_chunks else Framing(length=len(body))
     here = {part.name for part in parts}
 
-    left = asyncio.run(passed(raw, framing, names & here))
+    left = asyncio.run(passed(way, raw, framing, names & here))
 
     assert left.startswith(b"--new\r\n\r\nroot")
     # Content that looks like a delimiter of the body that came is content like any other.
@@ -166,40 +234,46 @@ def test_every_part_that_is_expected_leaves_as_it_came(
     assert framing.reusable
 
 
+@pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=30, deadline=None)
 @given(bodies.filter(bool), st.data())
-def test_a_body_that_breaks_off_is_never_passed_as_whole(parts: list[Part], data: st.DataObject):
+def test_a_body_that_breaks_off_is_never_passed_as_whole(way: Way, parts: list[Part], data: st.DataObject):
     body = multipart(parts)
     # The line end behind the last delimiter is nobody's content.
     kept = data.draw(st.integers(0, len(body) - 3))
 
     with pytest.raises(SourceBroken):
-        asyncio.run(passed(body[:kept], Framing(length=len(body)), {part.name for part in parts}))
+        asyncio.run(passed(way, body[:kept], Framing(length=len(body)), {part.name for part in parts}))
     with pytest.raises(SourceBroken):
-        asyncio.run(passed(body[:kept], Framing(), {part.name for part in parts}))
+        asyncio.run(passed(way, body[:kept], Framing(), {part.name for part in parts}))
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("change", [1, -1])
-async def test_a_part_of_another_length_than_it_says_breaks_the_body(change: int):
+async def test_a_part_of_another_length_than_it_says_breaks_the_body(way: Way, change: int):
     octets = multipart([Part("a", b"x" * 5000, "length"), Part("b", b"y", "nothing")])
     lying = octets.replace(b"Content-Length: 5000", b"Content-Length: %d" % (5000 + change))
 
     with pytest.raises(SourceBroken):
-        await passed(lying, Framing(length=len(lying)), {"a", "b"})
+        await passed(way, lying, Framing(length=len(lying)), {"a", "b"})
 
 
-async def test_an_expected_part_that_does_not_come_breaks_the_body():
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_expected_part_that_does_not_come_breaks_the_body(way: Way):
     octets = multipart([Part("a", b"one", "length")])
 
     with pytest.raises(SourceBroken):
-        await passed(octets, Framing(length=len(octets)), {"a", "b"})
+        await passed(way, octets, Framing(length=len(octets)), {"a", "b"})
 
 
-async def test_a_source_that_stands_still_is_given_up():
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_source_that_stands_still_is_given_up(way: Way):
     octets = multipart([Part("a", b"x" * 200_000, "length")])
 
     with pytest.raises(SourceBroken):
-        await passed(octets[:100_000], Framing(length=len(octets)), {"a"}, stall_seconds=0.05, close=False)
+        await passed(
+            way, octets[:100_000], Framing(length=len(octets)), {"a"}, stall_seconds=0.05, close=False
+        )
 
 
 async def test_a_client_that_goes_away_ends_the_passage():
@@ -212,7 +286,7 @@ async def test_a_client_that_goes_away_ends_the_passage():
         pass
 
     passage = Passage(
-        open=lambda: Incoming(incoming, Framing()),
+        body=AtSocket(incoming, Framing()),
         scanner=DelimiterScanner(BOUNDARY),
         opening=b"root",
         head_of=lambda headers: b"head",
