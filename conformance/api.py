@@ -19,6 +19,7 @@ from conformance.unit import Judged, SentFile, Unit
 from conformance.validation import VALIDATORS
 from shared.http.problem import BadRequest, TooLarge, Unprocessable, WrongMediaType
 from shared.http.raw_asgi import BodyTooLarge, receive_body
+from shared.http.refused_body import reasons
 from shared.rest.message import JSON, HttpRequest, HttpResponse, json_response
 from shared.rest.scheme import NodeAlone
 from shared.rest.served import ServedRest
@@ -134,7 +135,7 @@ async def _of_json(request: HttpRequest) -> SentFile:
         of_evs = ValidationRequest.model_validate(message)
         content = b64decode(of_evs.objects[0].content, validate=True)
     except ValidationError as error:
-        where = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
+        where = reasons(error, ValidationRequest)
         raise BadRequest(f"the request cannot be read: {where}") from None
     except (binascii.Error, ValueError):
         raise BadRequest("objects.0.content is no base64") from None

@@ -239,7 +239,7 @@ class Archives:
                 studies = await archive.find_studies(query, limit=limit)
                 uids = (text(one, 0x0020000D) for one in studies if match(one, query.keys))
                 return list(dict.fromkeys(filter(is_uid, uids)))
-        raise ArchiveAway(f"there is no archive {name}; there are {', '.join(self.names) or 'none'}")
+        raise ArchiveAway(f"there is no archive of this name; there are {', '.join(self.names) or 'none'}")
 
     @property
     def names(self) -> list[str]:

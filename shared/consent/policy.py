@@ -318,8 +318,8 @@ def decode_policy(content: Mapping[str, Any]) -> Policy:
     """
     if not isinstance(content, Mapping):
         raise PolicyError("a policy must be a JSON object")
-    if unknown := set(content) - set(Policy.__dataclass_fields__):
-        raise PolicyError(f"unknown field {min(map(str, unknown))}; known are {', '.join(_FIELDS)}")
+    if set(content) - set(Policy.__dataclass_fields__):
+        raise PolicyError(f"a field is not known; known are {', '.join(_FIELDS)}")
     policy = Policy(
         policy_id=_matching(content, "policy_id", _URN_UUID, "urn:uuid: and a UUID in lower case"),
         patient_id=_matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO"),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.http.problem import BadRequest, TooLarge, WrongMediaType
 from shared.http.raw_asgi import BodyTooLarge, receive_body
+from shared.http.refused_body import reasons
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -57,7 +58,4 @@ async def read_json(
     try:
         return kind.model_validate_json(octets or b"{}")
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in error.errors()
-        )
-        raise BadRequest("; ".join(problems)) from None
+        raise BadRequest(reasons(error, kind)) from None

@@ -183,7 +183,9 @@ class _Parameters:
 
     def _left_out(self, where: str, names: Sequence[str]) -> None:
         if names:
-            listed = ", ".join(name if _NAME.match(name) else "another" for name in names[:8])
+            # What is no attribute may be called by anything, as by a patient's name.
+            words = (name if _NAME.match(name) and _path_of(name) else "another" for name in names[:8])
+            listed = ", ".join(dict.fromkeys(words))
             self.warnings.append(f"not known here, and left out{f' of {where}' if where else ''}: {listed}")
 
 

@@ -85,7 +85,11 @@ def decode_request(body: Element, _: Attachments) -> SecurityTokenRequest:
     parts = list(elements(body))
     for part in parts:
         if part.tag not in _UNDERSTOOD:
-            raise TrustFault("InvalidRequest", f"{etree.QName(part).localname} is not understood here")
+            raise TrustFault(
+                "InvalidRequest",
+                "an element is not understood here; understood are "
+                "RequestType, TokenType, KeyType, Claims, OnBehalfOf and AppliesTo",
+            )
     if [text(one) for one in body.iterfind("wst:RequestType", _NAMES)] != [ISSUE]:
         raise TrustFault("InvalidRequest", f"RequestType must be {ISSUE}")
     if [text(one) for one in body.iterfind("wst:TokenType", _NAMES)] not in ([], [SAML2]):
