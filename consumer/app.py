@@ -7,6 +7,7 @@ import shutil
 from functools import partial
 
 from consumer import api, front, pages
+from consumer.background.take_over_queue import TakeOverQueue
 from consumer.front.reading_room import ReadingRoom
 from consumer.front.tokens import FrontToken, StudyTokens
 from consumer.pages.page import TEMPLATES, ErrorPage, PageParts, PageUnit
@@ -48,6 +49,7 @@ class Consumer:
         self._metrics.gauge(
             "image_cache_bytes", "Bytes of fetched images that are kept", lambda: self.reading_room.cache.size
         )
+        self.take_overs = TakeOverQueue(parts)
         self.asgi = self._application(authenticator)
 
     def _application(self, authenticator: Authenticator) -> App:
@@ -55,7 +57,7 @@ class Consumer:
         reception = Reception(authenticator, parts.recorder.refusals, parts.settings.endpoint)
         workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check}
-        works = (self.session_end.work, self.reading_room.work)
+        works = (self.session_end.work, self.reading_room.work, self.take_overs.work)
         health = health_routes(
             checks,
             self._metrics,
@@ -85,6 +87,7 @@ class Consumer:
             forms=forms,
             templates=TEMPLATES,
             room=self.reading_room,
+            desk=self.take_overs,
         )
         error_page = ErrorPage(TEMPLATES, forms, self.sessions, provider)
         people = wing(
@@ -109,10 +112,13 @@ class Consumer:
         await self._forwarder.start()
         self.session_end.work.start()
         self.reading_room.work.start()
+        self.take_overs.work.start()
 
     async def stop(self) -> None:
         """End it; events that were not sent wait on disk for the next start."""
         recorder = self.parts.recorder
+        await self.take_overs.work.stop()
+        await self.take_overs.stop()
         await self.session_end.work.stop()
         await self.reading_room.work.stop()
         await self.reading_room.close()

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from shared.settings import HttpUrl, ServiceSettings, SignInSettings
-from shared.settings.kinds import Bytes, Oid, Origin, Port, Seconds
+from consumer.domain.destination import Destination, WrongDestination
+from shared.settings import HttpUrl, ServiceSettings, SignInSettings, is_loopback
+from shared.settings.kinds import Bytes, Days, Oid, Origin, Port, Seconds
+
+DestinationName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}$")]
+
+
+def _archive(text: str) -> str:
+    try:
+        destination = Destination.of(text)
+    except WrongDestination as error:
+        raise ValueError(f"is no archive; {error}") from None
+    if not destination.is_archive:
+        raise ValueError("is a folder or a file; name an archive: dicoms://AETITLE@host:port, or https://…")
+    if not is_loopback(destination.host) and not text.startswith(("dicoms://", "https://")):
+        raise ValueError("is on another machine, and images would go in clear; name dicoms:// or https://")
+    return text
+
+
+TakeOverUrl = Annotated[str, AfterValidator(_archive)]
 
 
 class ConsumerSettings(ServiceSettings):
@@ -67,6 +86,16 @@ class ConsumerSettings(ServiceSettings):
     image_cache_seconds: Seconds = Field(
         900.0, gt=0, le=86_400, description="time after its last use after which such an image is forgotten"
     )
+    take_over_to: dict[DestinationName, TakeOverUrl] = Field(
+        default_factory=dict,
+        examples=[{"PACS": "dicoms://PACS@pacs.example:11112"}],
+        description="archives of the own hospital into which studies are taken over from the pages, each by "
+        "the name that people choose it by: dicom://AETITLE@host:port (this machine alone) or dicoms://…, or "
+        "https://host/dicomweb (STOW-RS)",
+    )
+    take_over_days: Days = Field(
+        7, gt=0, description="days after which an order from the pages, and its ZIP, are removed here"
+    )
     fetches: int = Field(
         16, ge=1, le=256, description="manifests and instances that the service fetches at once"
     )
@@ -82,6 +111,11 @@ class ConsumerSettings(ServiceSettings):
     def across(self, home_community_id: str) -> str | None:
         """The gateway that leads to this community; None for our own, and where no gateway is set."""
         return self.gateway_url if home_community_id not in ("", self.home_community_id) else None
+
+    @property
+    def take_over_folder(self) -> Path:
+        """Where orders from the pages are, a folder for each person."""
+        return self.folder / "take-overs"
 
     @property
     def dicomweb_url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,15 +11,20 @@ from typing import Final
 
 import httpx2
 
+from imaging_source import pages
 from imaging_source.archives.opening import open_archives
 from imaging_source.background.commitments import Commitments
 from imaging_source.background.cooling import Cooling
 from imaging_source.background.drift_watch import DriftWatch
+from imaging_source.background.load_watch import LoadWatch
 from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
 from imaging_source.background.retention import Retention
 from imaging_source.dimse.archive import by_dimse
 from imaging_source.dimse.listener import DimseListener
+from imaging_source.domain.examination import Examine
 from imaging_source.maintenance.scrub import scrub
+from imaging_source.pages.examinations import Examinations
+from imaging_source.pages.page import TEMPLATES, PageParts, PageUnit
 from imaging_source.peers.registrations import RegistryClient
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.adoption import adopt
@@ -43,6 +49,15 @@ from shared.http.health import Check, NotReady, health_routes
 from shared.http.raw_asgi import App, raw_first
 from shared.imaging.cache import FileCache
 from shared.imaging.transcoder import Transcoder, Workers
+from shared.pages.forms import Forms
+from shared.pages.page import ErrorPage
+from shared.pages.provider import provider_of
+from shared.pages.session_cookie import SessionCookie
+from shared.pages.session_end import SessionEnd
+from shared.pages.sessions import Sessions
+from shared.pages.site import Site
+from shared.pages.visitors import Reception
+from shared.rest.scheme import NodeAlone
 from shared.rest.service import RestService
 from shared.scrubbing import Scrubbing
 from shared.security import own_registry
@@ -70,7 +85,13 @@ CATALOGUE_SECONDS: Final = 300.0
 class ImagingSource:
     """A running imaging source: `asgi` is served by whoever made it, `start` and `stop` frame that."""
 
-    def __init__(self, parts: Parts, transcoder: Transcoder, http: httpx2.AsyncClient) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        transcoder: Transcoder,
+        http: httpx2.AsyncClient,
+        examine: Examine | None = None,
+    ) -> None:
         self.parts = parts
         # The folders that are ours as long as we live.
         self.holds = ExitStack()
@@ -127,6 +148,10 @@ class ImagingSource:
             rest_seconds=CATALOGUE_SECONDS,
             sole=parts.database.sole("catalogue"),
         )
+        self.sessions = Sessions()
+        self._session_end = SessionEnd(self.sessions, parts.recorder.record)
+        self._load_watch = LoadWatch(self._metrics)
+        self._examinations = Examinations(examine)
         self.asgi = self._application()
 
     def _publications(self, state: PublicationState) -> float:
@@ -151,6 +176,7 @@ class ImagingSource:
         works = [self.publisher.work, self.publisher.patients, self.publisher.census]
         works += [self.adoption, self.catalogue]
         works += [self._commitments.work, *self._drift_watch.works]
+        works += [self._session_end.work, self._load_watch.work]
         works += [*self._retention.works, *self.scrubbing.works, *self.cooling.works]
         if parts.settings.auto_publish:
             works += self._watch.works
@@ -169,8 +195,49 @@ class ImagingSource:
             settings=parts.settings,
             metrics=self._metrics,
         )
-        app = application([*health, *rest.routes(SERVED_REST)])
-        return raw_first(SOAP_PATH, soap.asgi, app)
+        error_page = ErrorPage(
+            TEMPLATES, Forms(), self.sessions, provider_of(parts.settings.sign_in, parts.settings)
+        )
+        people = self._people(error_page, lambda: self._troubles(works))
+        routes = [*health, *rest.routes(SERVED_REST), *people.routes(pages.SERVED_REST)]
+        over_http = application(routes, page=error_page.unserved)
+        return Site(
+            raw_first(SOAP_PATH, soap.asgi, over_http),
+            parts.settings.service,
+            error_page.turned_away,
+            machines=(SOAP_PATH, "/dicomweb/"),
+        )
+
+    def _people(self, error_page: ErrorPage, troubles: Callable[[], Sequence[str]]) -> RestService:
+        """The wing for operators at browsers."""
+        parts = self.parts
+        reception = Reception(parts.authenticator, parts.recorder.refusals, parts.settings.endpoint)
+        of_pages = PageParts(
+            provider=error_page.provider,
+            service=parts,
+            reception=reception,
+            sessions=self.sessions,
+            forms=error_page.forms,
+            templates=TEMPLATES,
+            wake=self.publisher.wake,
+            troubles=troubles,
+            answers=self._load_watch.answers,
+            examinations=self._examinations,
+        )
+        return RestService(
+            unit=partial(PageUnit, of_pages),
+            authenticator=reception,
+            recorder=parts.recorder,
+            settings=parts.settings,
+            metrics=self._metrics,
+            schemes=(SessionCookie(self.sessions), NodeAlone()),
+            error_forms=(error_page,),
+        )
+
+    def _troubles(self, works: Sequence[BackgroundWork]) -> list[str]:
+        """For what the service is not ready."""
+        failures = [f"{work.name}: {trouble}" for work in works if (trouble := work.trouble())]
+        return [*failures, *filter(None, [self._forwarder.trouble()])]
 
     def unit(self, caller: Caller) -> Unit:
         """The unit of work of one request."""
@@ -187,6 +254,8 @@ class ImagingSource:
         recorder = self.parts.recorder
         await self.parts.instances.recover(recorder.record)
         self.adoption.start()
+        self._session_end.work.start()
+        self._load_watch.work.start()
         self._commitments.work.start()
         self.catalogue.start()
         await self.scrubbing.start()
@@ -205,6 +274,9 @@ class ImagingSource:
     async def stop(self) -> None:
         """End it; what is not done waits on disk for the next start."""
         parts = self.parts
+        await self._examinations.stop()
+        await self._session_end.work.stop()
+        await self._load_watch.work.stop()
         await self.scrubbing.stop()
         await self.cooling.stop()
         await self.catalogue.stop()
@@ -268,8 +340,9 @@ async def _keeps(instances: InstanceStore) -> None:
         raise NotReady(f"instances cannot be kept: {error}") from error
 
 
-async def build(settings: ImagingSourceSettings) -> ImagingSource:
-    """Put the imaging source together; nothing listens yet.
+async def build(settings: ImagingSourceSettings, examine: Examine | None = None) -> ImagingSource:
+    """Put the imaging source together; nothing listens yet. `examine` looks at this installation for
+    operators.
 
     Raises
     ------
@@ -284,12 +357,12 @@ async def build(settings: ImagingSourceSettings) -> ImagingSource:
         holds.enter_context(closing(await asyncio.to_thread(FolderHold, settings.folder)))
         for hold in hold_contents(settings):
             holds.enter_context(closing(hold))
-        source = await _built(settings)
+        source = await _built(settings, examine)
         source.holds = holds.pop_all()
     return source
 
 
-async def _built(settings: ImagingSourceSettings) -> ImagingSource:
+async def _built(settings: ImagingSourceSettings, examine: Examine | None) -> ImagingSource:
     archives = [archive.address for archive in settings.archives.values() if archive.url]
     peers = (*settings.registry_endpoints, settings.repository_url, settings.consent_url, *archives)
     http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
@@ -330,4 +403,4 @@ async def _built(settings: ImagingSourceSettings) -> ImagingSource:
             by_dimse=partial(by_dimse, settings, node),
         ),
     )
-    return ImagingSource(parts, transcoder, http)
+    return ImagingSource(parts, transcoder, http, examine)

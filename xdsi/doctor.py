@@ -83,9 +83,22 @@ def examine(config: Path | None, services: Iterable[Service] = Service) -> list[
     return asyncio.run(_examined(config, tuple(services)))
 
 
+async def examine_running(service: Service, settings: ServiceSettings) -> list[Finding]:
+    """Look at everything that a service needs which runs by these settings, in a thread beside it."""
+
+    async def looked() -> list[Finding]:
+        return _once([*await _looked("machine", machine.machine), *await _of_settings({service: settings})])
+
+    return await asyncio.to_thread(asyncio.run, looked())
+
+
 async def _examined(config: Path | None, services: Sequence[Service]) -> list[Finding]:
+    return _once(await _all(config, services))
+
+
+def _once(every: Iterable[Finding]) -> list[Finding]:
     findings: dict[tuple[str, str, str], Finding] = {}
-    for finding in await _all(config, services):
+    for finding in every:
         findings.setdefault((finding.subject, finding.found, finding.remedy), finding)
     return list(findings.values())
 
@@ -98,21 +111,23 @@ async def _all(config: Path | None, services: Sequence[Service]) -> list[Finding
             usable[service] = load(service.settings_class(), config)
         except SettingsError as error:
             first_findings += [of_problem("settings", problem, service) for problem in error.problems]
-    first_findings += await _looked("port", partial(_on_one_port, usable))
+    return [*first_findings, *await _of_settings(usable)]
+
+
+async def _of_settings(usable: Mapping[Service, Any]) -> list[Finding]:
+    findings = await _looked("port", partial(_on_one_port, usable))
     idle: dict[peers.Address, Service] = {}
     for service, settings in usable.items():
-        first_findings += [
-            of_problem(one.check, one.problem, service) for one in start.refusals(service, settings)
-        ]
+        findings += [of_problem(one.check, one.problem, service) for one in start.refusals(service, settings)]
         for look in _looks(service, settings):
-            first_findings += await _looked(str(service), look)
+            findings += await _looked(str(service), look)
         idle |= _idle(service, settings)
     own = peers.Installation(idle, runs=any(_runs(one) for one in usable.values()))
     checks = (
         _looked(str(service), partial(_asked, service, settings, own)) for service, settings in usable.items()
     )
     return [
-        *first_findings,
+        *findings,
         *(finding for findings in await asyncio.gather(*checks) for finding in findings),
     ]
 

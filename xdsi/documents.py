@@ -204,6 +204,7 @@ def doors() -> dict[str, Right]:
 def served_rest(service: Service) -> tuple[ServedRest[Any, Any], ...]:
     """What a service serves over REST."""
     rooms = {
+        Service.IMAGING_SOURCE: ("transactions", "pages"),
         Service.CONSUMER: ("api", "front", "pages"),
         Service.AUDIT_REPOSITORY: ("transactions", "pages"),
         Service.IDENTITY: ("transactions", "pages"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +83,8 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
 
         build: Any = importlib.import_module(f"{service.package}.app").build
 
+    if service is Service.IMAGING_SOURCE:
+        changes["examine"] = partial(_examined, service, settings)
     refuse(service, settings)
     claim(settings.data, service.value)
     configure(service.value, level=settings.log_level)
@@ -104,6 +107,17 @@ def run(service: Service, settings: ServiceSettings, *, reuse_port: bool = False
         raise SettingsError((f"XDSI_DATA: {error}",)) from error
     except DatabaseError as error:
         raise SettingsError((f"{setting_of(service)}: {error}",)) from error
+
+
+async def _examined(service: Service, settings: ServiceSettings) -> list[Any]:
+    """What the doctor finds of a service that runs, as its pages show it."""
+    from imaging_source.domain.examination import Finding
+    from xdsi.doctor import examine_running  # it knows every service, and is needed when somebody asks
+
+    return [
+        Finding(severity=str(one.severity), subject=one.subject, state=one.found, remedy=one.remedy)
+        for one in await examine_running(service, settings)
+    ]
 
 
 def _collector(settings: ServiceSettings) -> Collector | None:

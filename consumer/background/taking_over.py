@@ -73,6 +73,9 @@ async def take_over(
         if order.total != len(instances):
             await asyncio.to_thread(order.note_total, len(instances))
         there = {uid for uid, reason in order.outcomes.items() if not reason}
+        if Destination.of(order.order.destination).kind is Kind.ZIP and len(there) < len(instances):
+            # A ZIP is written whole: what it held before goes into the next one too.
+            there = set()
         due = [one for one in instances if one.sop_instance_uid not in there]
         ended = ""
         if due:

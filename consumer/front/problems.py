@@ -63,8 +63,9 @@ _HIDDEN = "XDSDocumentUniqueIdError"
 
 
 @asynccontextmanager
-async def asking(peer: str, seconds: float) -> AsyncIterator[None]:
-    """Ask `peer`, for example "the registry", for at most `seconds`; failures are raised as `HttpProblem`."""
+async def asking(peer: str, seconds: float | None) -> AsyncIterator[None]:
+    """Ask `peer`, for example "the registry", for at most `seconds`, or however long it takes without;
+    failures are raised as `HttpProblem`."""
     try:
         async with asyncio.timeout(seconds):
             yield

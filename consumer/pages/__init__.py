@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from consumer.pages import emergency, invocation, launch, reports, search, study, viewer, viewer_files
-from shared.pages import sign_in, style
+from consumer.pages import (
+    emergency,
+    invocation,
+    launch,
+    reports,
+    search,
+    study,
+    take_overs,
+    viewer,
+    viewer_files,
+)
+from shared.pages import following, sign_in, style
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
 
@@ -18,8 +28,10 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     *study.SERVED,
     *reports.SERVED,
     *emergency.SERVED,
+    *take_overs.SERVED,
     *viewer.SERVED,
     viewer_files.SERVED,
     *sign_in.served(Right.ASK),
     style.SERVED,
+    following.SERVED,
 )

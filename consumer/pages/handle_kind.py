@@ -14,3 +14,4 @@ class HandleKind(StrEnum):
     INVOCATION = "invocation"
     LAUNCH = "launch"
     INSTANCE = "instance"
+    TAKE_OVER = "take-over"

@@ -12,12 +12,12 @@ from typing import Final
 
 from consumer.domain.studies import Criteria, FoundStudy, WrongCriterion
 from consumer.front.problems import NOT_FOUND
-from consumer.pages.link import Link, decode_link
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.workplace import Workplace
 from shared.dicom.uids import is_uid
 from shared.http.problem import BadRequest, NotFound, Unprocessable
 from shared.pages.browser import Browser
+from shared.pages.link import PageLink, decode_link
 from shared.pages.page import see
 from shared.pages.visitors import Visitor
 from shared.rest.message import HttpRequest, HttpResponse
@@ -153,7 +153,7 @@ async def invoke(unit: PageUnit, invoked: InvokedBrowser) -> Onward:
     return Onward(browser=invoked.browser, path=f"/invocations/{handle}", to_keep=handle)
 
 
-async def invocation(unit: PageUnit, link: Link) -> Onward:
+async def invocation(unit: PageUnit, link: PageLink) -> Onward:
     """Lead to the study, or to the timeline of the patient (ITI-18).
 
     Raises

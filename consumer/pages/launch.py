@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consumer.pages.link import Link, LinkFields, LinkForm, decode_link
 from consumer.pages.page import PageUnit, page_served
 from shared.audit.events import LOGIN, AuditEvent, Outcome
 from shared.http.problem import NotFound, Unavailable
 from shared.pages.forms import SentForm, of_our_pages
+from shared.pages.link import LinkFields, LinkForm, PageLink, decode_link
 from shared.pages.page import Page, see
 from shared.pages.sessions import TooManySessions
 from shared.pages.sign_in import SignedIn, admitted, audit_sign_in
@@ -33,7 +33,7 @@ class Launched:
     path: str
 
 
-async def launch_page(unit: PageUnit, link: Link) -> Page:
+async def launch_page(unit: PageUnit, link: PageLink) -> Page:
     """Say as whom the pages are opened."""
     launch = unit.parts.workplace.tickets.look(link.handle)
     if launch is None:

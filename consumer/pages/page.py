@@ -9,6 +9,7 @@ from typing import Any, Final
 from consumer.domain.studies import date_of
 from consumer.front.reading_room import ReadingRoom
 from consumer.pages.criteria import WrongSearch
+from consumer.pages.desk import Desk
 from consumer.pages.workplace import Workplace
 from shared.http.problem import HttpProblem
 from shared.pages import page as of_every_service
@@ -23,6 +24,7 @@ class PageParts(of_every_service.PageParts):
 
     workplace: Workplace
     room: ReadingRoom
+    desk: Desk
 
 
 PageUnit = of_every_service.PageUnit[PageParts]

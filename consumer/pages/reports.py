@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from consumer.domain.reports import PDF, TEXT, XML, FoundReport, mime_type_of
-from consumer.pages.link import Link, decode_link
 from consumer.pages.narrative import ClinicalDocument, read_clinical_document
 from consumer.pages.page import PageUnit, page_served
 from shared.ebrim.model import DocumentEntry
 from shared.http.problem import NotFound, Unprocessable
+from shared.pages.link import PageLink, decode_link
 from shared.pages.page import Page
 from shared.rest.message import HttpResponse
 
@@ -70,14 +70,14 @@ def checked_pdf(octets: bytes) -> bytes:
     return octets
 
 
-async def report(unit: PageUnit, link: Link) -> Page:
+async def report(unit: PageUnit, link: PageLink) -> Page:
     """Show a report (ITI-18, ITI-43)."""
     entry, octets = await unit.parts.workplace.report(unit.visitor, link.handle)
     read = await asyncio.to_thread(read_report, entry, octets, link.handle)
     return await unit.page("report.html", link.browser, report=read)
 
 
-async def document(unit: PageUnit, link: Link) -> bytes:
+async def document(unit: PageUnit, link: PageLink) -> bytes:
     """Give the PDF that a report is, or that is within it (ITI-18, ITI-43)."""
     entry, octets = await unit.parts.workplace.report(unit.visitor, link.handle)
     if mime_type_of(entry) in XML:

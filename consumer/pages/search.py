@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from consumer.pages.criteria import StudySearch
 from consumer.pages.invocation import Onward, encode_onward, kept_invocation
-from consumer.pages.link import Link, decode_link
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.timeline import purposes_of, timeline, with_purpose
 from shared.pages.browser import Browser
 from shared.pages.forms import FormBody, SentForm, of_our_pages
+from shared.pages.link import PageLink, decode_link
 from shared.pages.page import Page, encode_page, see
 from shared.rest.message import HttpRequest, HttpResponse
 
@@ -59,7 +59,7 @@ async def search(unit: PageUnit, form: SentForm[StudySearch]) -> str:
     return f"/searches/{workplace.search_handle(unit.visitor, criteria, purpose=purpose)}"
 
 
-async def studies(unit: PageUnit, link: Link) -> Page:
+async def studies(unit: PageUnit, link: PageLink) -> Page:
     """Show the published studies of a patient that the visitor may see (ITI-18, ITI-43)."""
     workplace = unit.parts.workplace
     stated = workplace.search_behind(unit.visitor, link.handle)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from consumer.front import rad107
 from consumer.front.rad107 import FetchedResponse
 from consumer.pages.delivery import decode_handle, encode_instance
-from consumer.pages.link import Link, decode_link
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.workplace import FetchedInstance
 from shared.audit.events import AuditEvent, Outcome
@@ -13,11 +12,12 @@ from shared.http.problem import NotFound
 from shared.imaging import wado_rs
 from shared.imaging.wado_rs import RetrieveRequest
 from shared.messages.rad107 import EVENT_TYPE
+from shared.pages.link import PageLink, decode_link
 from shared.pages.page import Page
 from shared.security.caller import Caller
 
 
-async def study(unit: PageUnit, link: Link) -> Page:
+async def study(unit: PageUnit, link: PageLink) -> Page:
     """Show a study by its manifest (ITI-18, ITI-43), with a link to each of its images."""
     opened_study = await unit.parts.workplace.open_handle(unit.visitor, link.handle)
     return await unit.page("study.html", link.browser, opened=opened_study, handle=link.handle)

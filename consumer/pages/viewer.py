@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from consumer.pages.link import Link, LinkFields, LinkForm, decode_link
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.reports import ReadReport, read_report
 from consumer.pages.viewer_files import VIEWER_POLICY, viewer_entry
@@ -16,6 +15,7 @@ from consumer.pages.workplace import OpenedStudy
 from shared.http.problem import Unprocessable
 from shared.pages.browser import Browser
 from shared.pages.forms import SentForm, of_our_pages
+from shared.pages.link import LinkFields, LinkForm, PageLink, decode_link
 from shared.pages.page import Page, encode_page
 from shared.rest.message import HttpRequest, HttpResponse, json_response
 
@@ -50,7 +50,7 @@ async def decode_report_link(request: HttpRequest) -> ReportLink:
     return ReportLink(browser=Browser.of(request), study=parameters["handle"], report=parameters["report"])
 
 
-async def viewer(unit: PageUnit, link: Link) -> Page:
+async def viewer(unit: PageUnit, link: PageLink) -> Page:
     """Show the images of a study (ITI-18, ITI-43; then by the front)."""
     opened_study = await unit.parts.workplace.open_handle(unit.visitor, link.handle)
     return await _page(unit, link.browser, {link.handle: opened_study})

@@ -29,6 +29,7 @@ from consumer.front.problems import NOT_FOUND, asking, of_errors
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.pages.handle_kind import HandleKind
 from consumer.pages.tickets import LaunchTickets
+from consumer.settings import ConsumerSettings
 from consumer.transactions import break_glass
 from consumer.unit import Parts
 from shared.dicom.kos import Manifest
@@ -138,6 +139,11 @@ class Workplace:
         self._gate = Gate(parts.settings.fetches)
 
     @property
+    def settings(self) -> ConsumerSettings:
+        """Those of the service."""
+        return self._parts.settings
+
+    @property
     def affinity_domain(self) -> str:
         """The domain of the ids of patients."""
         return self._parts.settings.affinity_domain
@@ -207,7 +213,7 @@ class Workplace:
 
     async def open_handle(self, visitor: Visitor, handle: str) -> OpenedStudy:
         """The manifest behind a handle of `find`."""
-        manifest_id, repository_unique_id, home, *_ = self._opened(HandleKind.MANIFEST, visitor, handle)
+        manifest_id, repository_unique_id, home, *_ = self.opened(HandleKind.MANIFEST, visitor, handle)
         return await self.open(visitor, manifest_id, repository_unique_id, home)
 
     # -- reports
@@ -240,7 +246,7 @@ class Workplace:
 
     async def report(self, visitor: Visitor, handle: str) -> tuple[DocumentEntry, bytes]:
         """The report behind a handle (ITI-18, ITI-43)."""
-        unique_id, home_community_id = self._opened(HandleKind.REPORT, visitor, handle)
+        unique_id, home_community_id = self.opened(HandleKind.REPORT, visitor, handle)
         consumer = self._consumer(visitor)
         with self._counted("ITI-43"):
             async with self._place(visitor):
@@ -252,8 +258,20 @@ class Workplace:
     def study_behind(self, visitor: Visitor, handle: str) -> tuple[str, str]:
         """Which study of which patient a handle of `find` leads to; the UID is empty where no entry says
         it."""
-        *_, study_instance_uid, patient_id = self._opened(HandleKind.MANIFEST, visitor, handle)
+        *_, study_instance_uid, patient_id = self.opened(HandleKind.MANIFEST, visitor, handle)
         return study_instance_uid, patient_id
+
+    def manifest_behind(self, visitor: Visitor, handle: str) -> tuple[str, str]:
+        """The uniqueId of the manifest that a handle of `find` leads to, and its community."""
+        manifest_id, _, home_community_id, *_ = self.opened(HandleKind.MANIFEST, visitor, handle)
+        return manifest_id, home_community_id
+
+    async def shows(self, visitor: Visitor, manifest_id: str, home_community_id: str) -> None:
+        """Ask the registry whether it shows a manifest to the visitor (ITI-18); a problem where it does
+        not."""
+        with self._counted("ITI-18"):
+            async with asking(REGISTRY, self._parts.settings.answer_seconds):
+                await self._consumer(visitor).entry(manifest_id, home_community_id=home_community_id)
 
     async def open(
         self, visitor: Visitor, manifest_id: str, repository_unique_id: str, home_community_id: str = ""
@@ -325,7 +343,7 @@ class Workplace:
 
     async def fetch(self, visitor: Visitor, handle: str) -> FetchedInstance:
         """The instance behind a handle of `open`, whole and checked, in a file (RAD-69, else RAD-107)."""
-        one = _wanted(self._opened(HandleKind.INSTANCE, visitor, handle))
+        one = _wanted(self.opened(HandleKind.INSTANCE, visitor, handle))
         try:
             via = self._consumer(visitor).road(one)
         except NoRoad as error:
@@ -362,7 +380,7 @@ class Workplace:
 
     def search_behind(self, visitor: Visitor, handle: str) -> StatedSearch:
         """The search behind a handle."""
-        patient_id, since, before, purpose, position, *modalities = self._opened(
+        patient_id, since, before, purpose, position, *modalities = self.opened(
             HandleKind.SEARCH, visitor, handle
         )
         criteria = Criteria.of(
@@ -393,7 +411,12 @@ class Workplace:
             return False
         return True
 
-    def _opened(self, kind: HandleKind, visitor: Visitor, handle: str) -> tuple[str, ...]:
+    def sealed(self, kind: HandleKind, visitor: Visitor, *fields: str) -> str:
+        """A handle of the visitor's to `fields`."""
+        return self._handles.seal(kind, visitor.holder, *fields)
+
+    def opened(self, kind: HandleKind, visitor: Visitor, handle: str) -> tuple[str, ...]:
+        """What a handle of the visitor's leads to; raises NotFound."""
         try:
             return self._handles.open(kind, visitor.holder, handle)
         except UnknownHandle:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -56,6 +57,14 @@ class Comparison:
     listed: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastFailure:
+    """When an archive failed last since this process began (aware), and how."""
+
+    at: datetime
+    reason: str
+
+
 class Archives:
     """The archives of the settings, in their order; none without `instances`.
 
@@ -86,6 +95,7 @@ class Archives:
         self._places = asyncio.Semaphore(_RETRIEVALS_AT_ONCE)
         self._failures: Mapping[str, Callable[[], None]] = {}
         self._retrieved: Mapping[str, Callable[[], None]] = {}
+        self.last_failures: dict[str, LastFailure] = {}
 
     def __bool__(self) -> bool:
         return bool(self._archives)
@@ -371,6 +381,7 @@ class Archives:
         return self._instances.copies.new(max_bytes=self._max_instance_bytes)
 
     def _failed(self, archive: Archive, reason: str) -> None:
+        self.last_failures[archive.name] = LastFailure(at=datetime.now(UTC), reason=reason)
         _log.warning("an archive failed", archive=archive.name, reason=reason)
         if count := self._failures.get(archive.name):
             count()

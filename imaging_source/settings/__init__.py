@@ -14,8 +14,8 @@ from imaging_source.settings.entities import DimseService, EntitySettings
 from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.character_sets import encodings_of
 from shared.dicom.data_set import Limits
-from shared.settings import StorageSettings, is_loopback
-from shared.settings.kinds import AeTitle, Bytes, Days, Oid, Port, Seconds, StorageUrl
+from shared.settings import SignInSettings, StorageSettings, is_loopback
+from shared.settings.kinds import AeTitle, Bytes, CodeWithScheme, Days, Oid, Port, Seconds, StorageUrl
 from shared.settings.storage import is_object_store
 
 ArchiveName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
@@ -30,6 +30,13 @@ class ImagingSourceSettings(StorageSettings):
     service: ClassVar[str] = "imaging_source"
 
     port: Port = Field(8030, description="port to listen on; 0 takes a free one")
+    sign_in: SignInSettings = SignInSettings()
+    operator_roles: tuple[CodeWithScheme, ...] = Field(
+        (),
+        examples=[["OPERATOR^^2.999.40.1"]],
+        description="roles (code^^scheme) whose users may open the pages for operators and act there, beside "
+        "nodes of the community that come without a user",
+    )
     retrieve_location_uid: Oid = Field(
         "1.3.6.1.4.1.21367.2026.10.30",
         description="Retrieve Location UID: RepositoryUniqueId of RAD-69 requests to this source",

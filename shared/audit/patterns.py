@@ -665,6 +665,21 @@ def system_tested(
     )
 
 
+def service_operated(
+    caller: Caller, outcome: Outcome, *, object_id: str, patient_id: str, change: str
+) -> AuditEvent:
+    """An operator had this service do to an object what few may, or was not let (DICOM PS3.15 A.5.3.11)."""
+    return _alert(
+        Side.SERVER,
+        caller,
+        outcome,
+        USE_OF_RESTRICTED_FUNCTION,
+        patient_id,
+        object_id=object_id,
+        description=change,
+    )
+
+
 def break_glass(
     side: Side,
     caller: Caller,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.http.problem import HttpProblem
+from shared.http.problem import HttpProblem, Unprocessable
 from shared.pages.browser import Browser
 from shared.pages.forms import Forms
 from shared.pages.provider import Provider
@@ -73,6 +73,15 @@ class PageUnit(UnitOfWork[Parts]):
         return await asyncio.to_thread(written)
 
 
+class WrongForm(Unprocessable):
+    """What stands in a form cannot be done: the page of the form says the `reason`, and can be corrected."""
+
+    def __init__(self, reason: str, template: str, values: Mapping[str, Any]) -> None:
+        super().__init__(reason)
+        self.template = template
+        self.values = {**values, "reason": reason}
+
+
 class ErrorPage:
     """A page that says what is wrong; the one to sign in, where that would be right."""
 
@@ -117,6 +126,8 @@ class ErrorPage:
 
     def template_of(self, problem: HttpProblem) -> tuple[str, dict[str, Any]]:
         """The template by which a problem is told, and its values; a service may have further ones."""
+        if isinstance(problem, WrongForm):
+            return problem.template, problem.values
         if isinstance(problem, SignInNeeded):
             return "sign_in.html", {"reason": problem.detail, "provider": self.provider}
         return "problem.html", _told(problem.status, problem.detail)

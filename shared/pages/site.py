@@ -32,17 +32,26 @@ _SITE: Final = "xdsi.site"
 
 class Site:
     """`application` as the site `name`, with our headers where an answer does not say otherwise; `page` tells
-    what was refused before it."""
+    what was refused before it. Paths that begin with one of `machines` are for programs alone, whose answers
+    stay as they are."""
 
-    def __init__(self, application: App, name: str, page: Callable[[HttpProblem], Response]) -> None:
+    def __init__(
+        self,
+        application: App,
+        name: str,
+        page: Callable[[HttpProblem], Response],
+        *,
+        machines: tuple[str, ...] = (),
+    ) -> None:
         self._application = application
         self._name = name
         self._page = page
+        self._for_machines = (*_FOR_MACHINES, *machines)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         scope = {**scope, _SITE: self._name}
-        for_people = not scope["path"].startswith(_FOR_MACHINES)
+        for_people = not scope["path"].startswith(self._for_machines)
         await self._application(scope, receive, _completed(send) if for_people else send)
 
     async def turn_away(self, problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -74,6 +75,33 @@ def end_of(pem_path: Path) -> datetime:
         The file cannot be read, or holds no certificate.
     """
     return _first(pem_path).not_valid_after_utc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateTerm:
+    """Whose a certificate is (RFC 4514), and when it is valid (aware)."""
+
+    subject: str
+    begins: datetime
+    ends: datetime
+
+
+def terms_of(pem_path: Path) -> tuple[CertificateTerm, ...]:
+    """Every certificate in a PEM file, in its order.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or holds no certificate.
+    """
+    return tuple(
+        CertificateTerm(
+            subject=one.subject.rfc4514_string(),
+            begins=one.not_valid_before_utc,
+            ends=one.not_valid_after_utc,
+        )
+        for one in x509.load_pem_x509_certificates(pem_path.read_bytes())
+    )
 
 
 def names_of(pem_path: Path) -> frozenset[str]:

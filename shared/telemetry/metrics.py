@@ -116,6 +116,15 @@ class Metrics:
             self._transactions[name] = TransactionMetrics(self._count, self._seconds, _checked(name))
         return self._transactions[name]
 
+    def ended(self) -> Mapping[Result, int]:
+        """How many transactions of this process ended in each way."""
+        ends = dict.fromkeys(Result, 0)
+        for counter in self._count.collect():
+            for sample in counter.samples:
+                if sample.name.endswith("_total"):
+                    ends[Result(sample.labels["outcome"])] += int(sample.value)
+        return ends
+
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Show `read()` as `xdsi_<name>` whenever metrics are asked for; it must not block.
 

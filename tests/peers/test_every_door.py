@@ -255,6 +255,7 @@ def test_what_needs_no_right_is_the_way_in_or_a_description():
         "GET /.well-known/oauth-authorization-server",
         "GET /.well-known/openid-configuration",
         "GET /fhir/metadata",
+        "GET /follow.js",
         "GET /guide.js",
         "GET /jwks",
         "GET /passkey.js",

@@ -101,8 +101,25 @@ GIVES_NOTHING = {
         OF_NODES,
     ),
     **dict.fromkeys(
+        (
+            *("Source overview", "Publication list", "Find publication", "Publication", "Drift"),
+            *("Send publication again", "Withdraw manifest", "Publish for patient", "Set-aside list"),
+            *("Accept instance", "Connections", "Certificates", "Load", "Doctor", "Begin examination"),
+            "Progress of examination",
+        ),
+        "for operators, who are told how studies are published, and given nothing of them",
+    ),
+    **dict.fromkeys(
         ("Request storage commitment", "Check storage commitment"),
         "tells who stores of UIDs that it names whether they are kept, and nothing of them",
+    ),
+    **dict.fromkeys(
+        (
+            *("Order take-over", "Take-overs", "Progress of take-overs", "Retry take-over"),
+            *("Forget take-over", "Media of take-over"),
+        ),
+        "orders of who asks: what is taken over is asked for at the doors of documents and images, and is "
+        "given away when the registry shows its study still",
     ),
     "RAD-10": "tells who stores of UIDs that it names whether they are kept, and nothing of them",
     **dict.fromkeys(
@@ -119,7 +136,7 @@ GIVES_NOTHING = {
         (
             *("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"),
             *("Sign-in at a provider", "Return from a provider"),
-            *("Emergency form", "Emergency", "File of the viewer", "Script"),
+            *("Emergency form", "Emergency", "File of the viewer", "Script", "Script that follows"),
             *("Authorize", "Sign in by password", "Sign in by passkey", "Passkey script"),
         ),
         OF_FORMS,
@@ -352,7 +369,7 @@ async def a_shared_study(folder: Path, **further: Any) -> AsyncIterator[Shared]:
             of_instance = series["instances"][0]["href"].rpartition("/")[2]
             handles = {"Fetch instance": of_instance, "Image": of_instance}
             search, studies, report = await handles_at_the_pages(http, house.url("consumer"))
-            of_study = ("Study", "Viewer", "Thumbnail", "Images and report")
+            of_study = ("Study", "Take-over form", "Viewer", "Thumbnail", "Images and report")
             of_report = ("Report of a patient", "Document of a report")
             yield Shared(
                 pair=studies,
@@ -416,7 +433,7 @@ def test_every_transaction_says_whether_it_gives_documents():
     rest = set().union(*(names(served_rest(service)) for service in Service))
     giving = {"ITI-18", "ITI-38", "ITI-39", "ITI-43", "ITI-51", "RAD-69", "RAD-75"}
     giving |= {"RAD-55", "RAD-107", "RAD-129", "Find studies", "Open manifest", "Fetch instance"}
-    giving |= {"Studies found", "Study", "Viewer", "Image", "Thumbnail", "Comparison"}
+    giving |= {"Studies found", "Study", "Take-over form", "Viewer", "Image", "Thumbnail", "Comparison"}
     giving |= {"Images and report", "Report of a patient", "Document of a report"}
 
     by_dimse = {served.event_type.code for served in SERVED_DIMSE}

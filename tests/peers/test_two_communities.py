@@ -283,6 +283,10 @@ def test_so_do_programs_and_clinicians_at_the_consumer_of_the_other(
         (link,) = re.findall(r'href="(/studies/[^"/]+)"', page)
         images = re.findall(r'href="(/instances/[^"]+)"', client.get(link).text)
         assert {client.get(image).content for image in images} == set(came.values())
+        picture = client.get(f"{link}/thumbnail")
+        assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+        # The timeline counts what the manifest of the other community says.
+        assert re.search(rf"{len(shared.shared)} images? in \d+ series", " ".join(page.split()))
 
 
 def test_what_our_own_community_has_is_fetched_without_a_detour(

@@ -41,6 +41,7 @@ from gateway.transactions import INITIATING, RESPONDING
 from identity.pages import SERVED_REST as PAGES_OF_IDENTITY
 from identity.settings import IdentitySettings
 from identity.transactions import SERVED as OF_IDENTITY
+from imaging_source.pages import SERVED_REST as PAGES_OF_SOURCE
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import SERVED as OF_SOURCE
@@ -94,6 +95,7 @@ OF_PAGES: dict[str, dict[str, ServedRest[Any, Any]]] = {
     service: {re.sub(r"\{[^}]*\}", "1", route): one for one in served for route in one.routes}
     for service, served in (
         ("consumer", PAGES_OF_CONSUMER),
+        ("imaging source", PAGES_OF_SOURCE),
         ("audit repository", PAGES_OF_TRAIL),
         ("identity", PAGES_OF_IDENTITY),
         ("conformance", PAGES_OF_CONFORMANCE),
@@ -203,6 +205,7 @@ async def a_house(
         "patient_roles": roles,
         **given.get("audit_repository", {}),
     }
+    given["imaging_source"] = {"operator_roles": roles, **given.get("imaging_source", {})}
     async with AsyncExitStack() as stack:
         for name, (module, settings_class) in SERVICES.items():
             own = {name: value for name, value in given.items() if name not in _TABLES}

@@ -28,6 +28,9 @@ from gateway.transactions import SERVED as GATEWAY
 from gateway.transactions.trail import RequestedDocument, retrieval_event
 from imaging_source.dimse.c_store import RAD18
 from imaging_source.domain import transfer
+from imaging_source.pages import SERVED_REST as OPERATORS_REST
+from imaging_source.pages.page import Act, Seen
+from imaging_source.pages.publications import WithdrawFields
 from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import PublicationError
 from imaging_source.transactions import iti57 as source_iti57
@@ -91,6 +94,8 @@ from shared.messages.rad75 import RAD75
 from shared.messages.rad107 import EVENT_TYPE
 from shared.pages.browser import Browser
 from shared.pages.forms import SentForm
+from shared.pages.link import PageLink
+from shared.pages.page import Page
 from shared.rest.served import ServedRest, unrecorded
 from shared.security.caller import Caller
 from shared.soap.served import Served
@@ -614,6 +619,23 @@ def _imaging_source() -> dict[str, Described]:
     }
 
 
+def _operators() -> dict[str, Described]:
+    look, act = (
+        next(one for one in OPERATORS_REST if one.name == name)
+        for name in ("Publication", "Withdraw manifest")
+    )
+    browser = Browser(number="1", is_new=False, over_tls=False, site="imaging_source")
+    link = PageLink(browser=browser, handle="4711")
+    seen = Seen(page=Page(browser=browser, html=b""), patient_id=PATIENT)
+    form = SentForm(browser=browser, fields=WithdrawFields(handle="4711", sure="yes"))
+    done = Act(path="/publications/4711", patient_id=PATIENT)
+    return {
+        "imaging source publication looked at": _served(look, link, seen, BY_USER, OK),
+        "imaging source manifest withdrawn": _served(act, form, done, BY_USER, OK),
+        "imaging source manifest not withdrawn": _served(act, form, None, BY_USER, FAILED),
+    }
+
+
 def _consumer() -> dict[str, Described]:
     asked = _document(home=HOME)
     come = {"2.999.5.1.1.1", "2.999.5.1.1.2", "2.999.5.2.1.1"}
@@ -663,6 +685,7 @@ def records() -> dict[str, Described]:
         **_registry(),
         **_repository(),
         **_imaging_source(),
+        **_operators(),
         **_consumer(),
         **_gateway(),
         **_audit_repository(),

@@ -13,6 +13,7 @@ import imaging_source.app
 import registry.app
 import repository.app
 from imaging_source.app import ImagingSource
+from imaging_source.domain.examination import Examine
 from imaging_source.domain.transfer import Sender
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store import outbox
@@ -183,12 +184,18 @@ class PublishingRig:
 
 @asynccontextmanager
 async def a_publishing_rig(
-    folder: Path, *, foreign: bool = False, storage: Mapping[str, Any] | None = None, **changes: Any
+    folder: Path,
+    *,
+    foreign: bool = False,
+    storage: Mapping[str, Any] | None = None,
+    examine: Examine | None = None,
+    **changes: Any,
 ) -> AsyncIterator[PublishingRig]:
     """All three services, listening on loopback; the source sends when it is told to.
 
     A `foreign` registry tells publishers what the transactions of IHE tell, and no more. `storage` are
-    settings of where repository and source keep their contents, files without.
+    settings of where repository and source keep their contents, files without; `examine` is what the
+    source's page of the doctor has.
     """
     ports = free_ports(4)
     registry_url, repository_url, source_url = (
@@ -219,8 +226,9 @@ async def a_publishing_rig(
     )
     async with AsyncExitStack() as stack:
         services = [
-            await module.build(each)
-            for module, each in zip((registry.app, repository.app, imaging_source.app), settings, strict=True)
+            await registry.app.build(settings[0]),
+            await repository.app.build(settings[1]),
+            await imaging_source.app.build(settings[2], examine),
         ]
         for service, each in zip(services, settings, strict=True):
             is_foreign = foreign and each is registry_settings

@@ -504,8 +504,8 @@ async def test_what_is_displayed_is_never_markup(open_desk: Desk):
     links = {link for *_, link, _ in html.fromstring(page.text).iterlinks()}
     assert all(link.startswith(("/", "data:,", "#")) for link in links), links
     assert "49" not in re.sub(r"[A-Za-z0-9_-]{60,}", "", page.text)
-    # Each title as such, and in what its button and its box are called.
-    assert page.text.count("&lt;script&gt;") == 2 * 3
+    # Each title as such, and in what its button, its order and its box are called.
+    assert page.text.count("&lt;script&gt;") == 2 * 4
 
 
 @pytest.mark.parametrize("path", ["/", "/sign-in", "/searches/none", "/studies/none", "/nothing"])

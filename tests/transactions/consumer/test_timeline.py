@@ -202,5 +202,5 @@ async def test_after_signing_out_no_address_leads_anywhere_and_no_page_was_kept(
         after = {path: await browser.get(path) for path in paths}
 
     assert page.headers["cache-control"] == "no-store"
-    assert len(paths) == 3
+    assert len(paths) == 4
     assert {answer.status_code for answer in after.values()} == {401}

@@ -118,7 +118,7 @@ def loaded_by(service: str) -> set[str]:
         ("consumer", {"jinja2", "numpy", "pydicom"}),
         ("conformance", {"jinja2"}),
         ("identity", {"jinja2", "sqlalchemy"}),
-        ("imaging_source", {"sqlalchemy", "pydicom", "numpy"}),
+        ("imaging_source", {"jinja2", "sqlalchemy", "pydicom", "numpy"}),
     ],
 )
 def test_a_service_loads_no_heavy_library_that_it_can_answer_without(service, needed):

@@ -1,0 +1,160 @@
+"""Studies are taken over from the pages, in front of a whole community with mutual TLS and signed assertions:
+ordered by keyboard, followed, kept as a ZIP, brought into an archive; and who sees what of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZipFile
+
+import pydicom
+import pytest
+
+from tests.peers.test_consumer_service import House, a_study, prepared
+from tests.support.community import RADIOLOGIST, ask_registry, assertion_of, cx, running, settings_of
+from tests.support.consumer import consumer_process, search, sign_in, token_of
+from tests.support.viewing import AXE, Window, browser, browser_missing, window
+from xdsi.services import Service
+from xdsi.stage import free_ports
+
+pytestmark = [pytest.mark.heavy, pytest.mark.peer]
+
+PATIENT = "PAGES-1"
+LOOKS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    study = a_study(tmp_path_factory.mktemp("study"), PATIENT, InstitutionName="Hospital North")
+    (port,) = free_ports(1)
+    archives = json.dumps({"PACS": f"dicom://PACS@127.0.0.1:{port}"})
+    with running(tmp_path_factory.mktemp("community")) as stage:
+        asyncio.run(prepared(stage, {PATIENT: study}, PATIENT))
+        with consumer_process(stage, XDSI_CONSUMER__TAKE_OVER_TO=archives) as consumer:
+            yield House(stage, consumer, {PATIENT: study})
+
+
+@pytest.fixture
+def tab(house: House) -> Iterator[Window]:
+    """A radiologist of South who found the patient."""
+    if reason := browser_missing():
+        pytest.skip(reason)
+    url = house.consumer.url
+    with browser() as within, window(within, url, house.stage.south) as opened:
+        opened.sign_in(url, assertion_of(house.stage))
+        opened.page.fill("[name=patient_id]", PATIENT)
+        opened.page.get_by_role("button", name="Find").click()
+        opened.page.wait_for_selector(".timeline")
+        yield opened
+
+
+def wrong_in(opened: Window, name: str, pictures: Path) -> list[str]:
+    """What is wrong with a page in any look."""
+    found = []
+    for width, dark in LOOKS:
+        opened.look(width=width, dark=dark)
+        how = f"{name}-{width}-{'dark' if dark else 'light'}"
+        opened.page.screenshot(path=pictures / f"{how}.png", full_page=True)
+        if opened.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            found.append(f"{how} is wider than the window")
+        if AXE.is_file():
+            found += [f"{how}: {one}" for one in opened.violations("serious", "critical")]
+    opened.look(width=1280, dark=False)
+    return found
+
+
+def test_a_study_is_ordered_by_keyboard_followed_kept_and_forgotten(
+    tab: Window, house: House, tmp_path: Path
+):
+    page, study = tab.page, house.studies[PATIENT]
+    wrong = wrong_in(tab, "timeline", tmp_path)
+    tab.tab_to("a[href$='/take-over']")
+    tab.strike("Enter")
+    page.get_by_text("Who is this patient here?").wait_for()
+    tab.tab_to("[type=radio]")
+    tab.strike("Enter")
+    page.get_by_text("The patient id of your hospital is needed").wait_for()
+    wrong += wrong_in(tab, "order", tmp_path)
+    tab.tab_to("[type=radio]")
+    tab.strike("ArrowDown")
+    tab.tab_to("#patient_id")
+    tab.type("L-77")
+    tab.tab_to("form[action$='/take-over'] button")
+    tab.strike("Enter")
+    page.get_by_text("Complete:").wait_for()
+    wrong += wrong_in(tab, "orders", tmp_path)
+    tab.tab_to("a[download]")
+    with page.expect_download() as download:
+        tab.strike("Enter")
+    kept = ZipFile(BytesIO(Path(download.value.path()).read_bytes()))
+    tab.tab_to("form[action$='/forget'] button")
+    tab.strike("Enter")
+    page.get_by_text("You have ordered nothing yet").wait_for()
+
+    images = [
+        pydicom.dcmread(BytesIO(kept.read(name))) for name in kept.namelist() if not name.endswith("DICOMDIR")
+    ]
+    assert {str(one.SOPInstanceUID) for one in images} == set(study.files)
+    assert {one.PatientID for one in images} == {"L-77"}
+    assert "DICOMDIR" in kept.namelist()
+    assert wrong == []
+    assert tab.errors == tab.refusals == []
+
+
+def test_an_archive_that_is_away_is_told_and_what_was_fetched_is_tried_again(tab: Window):
+    page = tab.page
+    page.locator("a[href$='/take-over']").first.click()
+    page.fill("#patient_id", "L-78")
+    page.get_by_role("button", name="Take over").click()
+    page.get_by_text("Not complete:").or_(page.get_by_text("Not begun.")).wait_for()
+    told = page.locator(".notice").inner_text()
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".notice").wait_for()
+    page.get_by_role("button", name="Forget").click()
+    page.get_by_text("You have ordered nothing yet").wait_for()
+
+    assert "PACS" in told or "127.0.0.1" in told
+    assert "Traceback" not in told
+
+
+async def test_orders_are_their_person_s_alone_and_a_zip_is_given_while_consent_holds(house: House):
+    """Another radiologist sees no order, cannot open one by its address, and a consent that ended ends it."""
+    async with house.client() as mine, house.client() as others:
+        await sign_in(mine, assertion_of(house.stage))
+        other = assertion_of(house.stage, replace(RADIOLOGIST, name_id="dr.other"))
+        await sign_in(others, other)
+        found = await mine.get((await search(mine, PATIENT)).headers["location"])
+        form = _address(found.text, "/take-over")
+        ordered = await mine.post(form, data={"token": token_of(await mine.get(form)), "to": "zip"})
+        assert ordered.headers["location"] == "/take-overs"
+        async with asyncio.timeout(60):
+            while (await mine.get("/take-overs/progress")).json()["runs"]:
+                assert (await mine.get("/take-overs")).status_code == 200
+        page = await mine.get("/take-overs")
+        media = _address(page.text, "/media")
+
+        assert "You have ordered nothing yet" in (await others.get("/take-overs")).text
+        assert (await others.get(media)).status_code == 404
+        for act in ("retry", "forget"):
+            stranger = await others.post(
+                media.replace("/media", f"/{act}"), data={"token": token_of(await others.get("/"))}
+            )
+            assert stranger.status_code == 404
+        given = await mine.get(media)
+        assert given.headers["content-type"] == "application/zip"
+        registry = settings_of(house.stage, Service.REGISTRY)
+        await ask_registry(registry, "set", {"patient_id": cx(PATIENT), "effect": "deny"})
+        refused = await mine.get(media)
+
+    assert refused.status_code == 404
+    assert "PK" not in refused.text
+
+
+def _address(html: str, end: str) -> str:
+    return re.search(rf'(?:href|action)="([^"]+{end})"', html)[1]
