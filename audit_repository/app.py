@@ -113,7 +113,7 @@ class AuditRepository:
             metrics,
             background=works,
             usage=lambda: trail.database.usage,
-            certificate=settings.tls.certificate,
+            tls=settings.tls,
         )
         self._settings = settings
         self._http = http_client(settings.tls, peers=(settings.consent_url,))

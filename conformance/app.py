@@ -45,7 +45,7 @@ class Conformance:
             {"audit": recorder.check},
             metrics,
             trail=self._forwarder,
-            certificate=settings.tls.certificate,
+            tls=settings.tls,
         )
         wing = partial(
             RestService, authenticator=authenticator, recorder=recorder, settings=settings, metrics=metrics

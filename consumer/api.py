@@ -1,7 +1,8 @@
-"""The consumer for programs: JSON below `/api`, for the user whose assertion comes along.
+"""The consumer for programs: JSON below `/api`, for the user whose assertion or token comes along.
 
-`Authorization: SAML <base64 of the assertion>`. Ids of patients stand in bodies alone; an instance is named
-by a handle that a manifest was answered with. Errors are problem details (RFC 9457).
+`Authorization: SAML <base64 of the assertion>`, or `Bearer` and a token (ITI-72). Ids of patients stand in
+bodies alone; an instance is named by a handle that a manifest was answered with. Errors are problem details
+(RFC 9457).
 """
 
 from __future__ import annotations

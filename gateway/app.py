@@ -41,8 +41,7 @@ class Gateway:
             "audit": parts.recorder.check,
             "patient links": partial(_readable, parts.links),
         }
-        certificate = parts.settings.tls.certificate
-        health = health_routes(checks, self._metrics, trail=self._forwarder, certificate=certificate)
+        health = health_routes(checks, self._metrics, trail=self._forwarder, tls=parts.settings.tls)
         app = application(health)
         self.asgi = raw_first(
             INITIATING_PATH, initiating.asgi, raw_first(RESPONDING_PATH, responding.asgi, app)

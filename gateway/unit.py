@@ -17,9 +17,9 @@ from shared.http.client import http_client, ourselves
 from shared.http.gate import Gate
 from shared.perform import UnitOfWork
 from shared.security.caller import Caller, Node
+from shared.security.certificate_check import Known
 from shared.security.peer_certificate import own_node
 from shared.security.rights import NodeList, Rights
-from shared.security.tls import Known
 from shared.soap.client import SoapClient
 
 

@@ -66,7 +66,7 @@ class Identity:
             background=[self._rotation, self._session_end.work],
             trail=self._forwarder,
             usage=lambda: parts.database.usage,
-            certificate=settings.tls.certificate,
+            tls=settings.tls,
         )
         wing = partial(
             RestService,

@@ -186,7 +186,7 @@ class ImagingSource:
             background=works,
             trail=self._forwarder,
             usage=lambda: parts.database.usage,
-            certificate=parts.settings.tls.certificate,
+            tls=parts.settings.tls,
         )
         rest = RestService(
             unit=self.unit,

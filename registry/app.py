@@ -92,7 +92,7 @@ class Registry:
             background=works,
             trail=self._forwarder,
             usage=lambda: parts.database.usage,
-            certificate=settings.tls.certificate,
+            tls=settings.tls,
         )
         rest = RestService(
             unit=partial(Unit, parts),

@@ -20,6 +20,7 @@ from shared.http.backlog import SILENT_SECONDS, last_callers
 from shared.http.handshake import reason_of
 from shared.http.proxied import Entrance, Peer
 from shared.security.caller import Node
+from shared.security.certificate_check import certificate_known
 from shared.security.peer_certificate import node_from_der
 from shared.telemetry.log import logger
 from shared.telemetry.trace import Span
@@ -236,6 +237,7 @@ class MllpListener:
                 ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
             )
+            await certificate_known(transport)
         except ssl.SSLError as error:
             await self._not_authenticated(address, reason_of(error))
             return None

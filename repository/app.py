@@ -74,7 +74,7 @@ class Repository:
             background=[*self._janitor.works, *self._scrubbing.works],
             trail=self._forwarder,
             usage=lambda: parts.database.usage,
-            certificate=parts.settings.tls.certificate,
+            tls=parts.settings.tls,
         )
         metrics.gauge(
             "provisions_in_doubt",

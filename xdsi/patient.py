@@ -14,6 +14,7 @@ import typer
 
 from registry.settings import RegistrySettings
 from shared.ebrim.identifiers import CX, escape_component
+from shared.security.certificate_check import certificate_known
 from shared.security.tls import client_context
 from xdsi.configuration import load
 from xdsi.failures import Failed
@@ -155,9 +156,11 @@ def _address(settings: RegistrySettings, to: str) -> tuple[str, int]:
 async def _connected(
     host: str, port: int, context: ssl.SSLContext | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    return await asyncio.open_connection(
+    reader, writer = await asyncio.open_connection(
         host, port, ssl=context, server_hostname=host if context else None, limit=MAX_ANSWER
     )
+    await certificate_known(writer.transport)
+    return reader, writer
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, octets: bytes) -> bytes:

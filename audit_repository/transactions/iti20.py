@@ -26,6 +26,7 @@ from shared.http.backlog import SILENT_SECONDS, last_callers
 from shared.http.handshake import reason_of
 from shared.http.proxied import Entrance, Peer
 from shared.security.caller import Node
+from shared.security.certificate_check import certificate_known
 from shared.security.peer_certificate import node_from_der
 from shared.security.rights import Rights
 from shared.security.tls import server_context
@@ -197,6 +198,7 @@ class SyslogListener:
             transport, _ = await loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=timeout
             )
+            await certificate_known(transport)
         except BaseException:
             connection.close()
             raise

@@ -1,4 +1,5 @@
-"""How requests of the front name their user: by an assertion, or by a token for one study.
+"""How requests of the front name their user: by an assertion or an access token (ITI-72), or by a token for
+one study.
 
 A token is given to a page for the study that it shows. It leads to the session of the person who signed in,
 is for that study alone and for minutes, and ends with the session. It stands in the Authorization header, or
@@ -82,14 +83,14 @@ def study_token_of(request: HttpRequest) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontToken(Bearer):
-    """`Bearer`, with an assertion, or with a token for a study, which leads to one of `sessions`."""
+    """`Bearer`, with an assertion, an access token, or a token for a study, which leads to a session."""
 
     name: ClassVar[str] = "study"
     description: ClassVar[Mapping[str, Any]] = {
         "type": "http",
         "scheme": "bearer",
-        "bearerFormat": "SAML 2.0 assertion in base64url without padding (ITI-72), or the token for a study "
-        f"that a page was given; the latter also in the cookie {COOKIE}",
+        "bearerFormat": "JWT (at+jwt) or SAML 2.0 assertion in base64url without padding (ITI-72), or the "
+        f"token for a study that a page was given; the latter also in the cookie {COOKIE}",
     }
 
     tokens: StudyTokens

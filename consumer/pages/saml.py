@@ -1,4 +1,5 @@
-"""How programs name their user: by the whole assertion, in a header of its own scheme."""
+"""How programs name their user: by the whole assertion, in a header of its own scheme, or by a bearer token
+as everywhere (ITI-72)."""
 
 from __future__ import annotations
 
@@ -14,19 +15,20 @@ from shared.security.xua import MAX_BYTES
 
 HOW = (
     "send the user's own SAML 2.0 assertion for this affinity domain: "
-    "Authorization: SAML <base64 of the assertion>"
+    "Authorization: SAML <base64 of the assertion>, or Bearer and a token of ITI-72"
 )
 _MOST_CHARACTERS = MAX_BYTES * 4 // 3 + 4
 
 
 class Saml:
-    """`SAML <base64 of the assertion>`, by which programs name their user."""
+    """`SAML <base64 of the assertion>`, or `Bearer` and a token, by which programs name their user."""
 
     name: ClassVar[str] = "saml"
     description: ClassVar[Mapping[str, Any]] = {
         "type": "http",
         "scheme": "saml",
-        "description": "SAML 2.0 assertion of the user, base64 (RFC 4648 4)",
+        "description": "SAML 2.0 assertion of the user, base64 (RFC 4648 4); or `Bearer` with an access "
+        "token or an assertion (ITI-72)",
     }
     invites: ClassVar[bool] = False
 
@@ -36,6 +38,8 @@ class Saml:
         if not authorization:
             return None
         scheme, _, text = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            return text.strip()
         readable = scheme.lower() == "saml" and len(text) <= _MOST_CHARACTERS
         return _base64url(text.strip()) if readable else ""
 

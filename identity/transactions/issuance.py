@@ -86,8 +86,10 @@ def assertion(
     audience: str,
     *,
     begins: datetime | None = None,
+    seconds: float | None = None,
 ) -> tuple[User, bytes]:
-    """An assertion of a person, and the user of whom it speaks; raises `OAuthRefusal` where none is made."""
+    """An assertion of a person that holds for `seconds`, else as long as is set, and the user of whom it
+    speaks; raises `OAuthRefusal` where none is made."""
     settings = parts.settings
     if parts.assertions is None:
         raise OAuthRefusal(
@@ -104,23 +106,30 @@ def assertion(
         subject_id=person.display_name,
         home_community_id=settings.home_community_id,
         resource_ids=resource_ids,
-        lifetime_seconds=settings.lifetime_seconds,
+        lifetime_seconds=settings.lifetime_seconds if seconds is None else seconds,
         not_before=begins,
     )
     return _user(person, purpose, parts.assertions.issuer), parts.assertions.sign(content)
 
 
 def issued_assertion(
-    parts: Parts, person: Person, purpose: Code, resource_ids: tuple[str, ...], audience: str
+    parts: Parts,
+    person: Person,
+    purpose: Code,
+    resource_ids: tuple[str, ...],
+    audience: str,
+    *,
+    seconds: float | None = None,
 ) -> Issued:
     """The same, as a token."""
-    user, octets = assertion(parts, person, purpose, resource_ids, audience)
+    seconds = min(seconds or parts.settings.lifetime_seconds, parts.settings.lifetime_seconds)
+    user, octets = assertion(parts, person, purpose, resource_ids, audience, seconds=seconds)
     return Issued(
         user=user,
         content=urlsafe_b64encode(octets).rstrip(b"=").decode(),
         kind=SAML,
         scope="",
-        seconds=parts.settings.lifetime_seconds,
+        seconds=seconds,
     )
 
 

@@ -51,10 +51,12 @@ _ID_TOKEN_SECONDS: Final = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenExchange:
-    """What is asked for; `purpose` and `patient_id` are what the assertion or token shall name."""
+    """What is asked for; `purpose` and `patient_id` are what the assertion or token shall name. What an
+    access token becomes says what the token says."""
 
     subject_token: str
     kind: str
+    of_access_token: bool = False
     audience: str = ""
     scope: str = ""
     purpose: Code | None = None
@@ -96,11 +98,17 @@ async def decode(request: HttpRequest) -> TokenRequest:
 
 
 def _exchange(_: HttpRequest, form: Mapping[str, str]) -> TokenRequest:
-    if form.get("subject_token_type") != ID_TOKEN or not form.get("subject_token"):
-        raise OAuthRefusal("invalid_request", f"subject_token is needed, of the type {ID_TOKEN}")
+    of_access_token = form.get("subject_token_type") in JWTS
+    if not (form.get("subject_token_type") == ID_TOKEN or of_access_token) or not form.get("subject_token"):
+        raise OAuthRefusal(
+            "invalid_request", f"subject_token is needed, of the type {ID_TOKEN} or {KIND}access_token"
+        )
+    if of_access_token and (absent := [name for name in ("purpose_of_use", "patient_id") if form.get(name)]):
+        raise OAuthRefusal("invalid_request", f"{absent[0]} is what the access token says of it")
     return TokenExchange(
         subject_token=form["subject_token"],
         kind=_kind(form.get("requested_token_type", SAML)),
+        of_access_token=of_access_token,
         audience=_audience(form),
         scope=form.get("scope", ""),
         purpose=code_of(form["purpose_of_use"]) if form.get("purpose_of_use") else None,
@@ -163,6 +171,8 @@ async def handle(unit: Unit, request: TokenRequest) -> Issued:
 
 
 async def _exchanged(unit: Unit, request: TokenExchange) -> Issued:
+    if request.of_access_token:
+        return await _passed_on(unit, request)
     parts = unit.parts
     signed_in = await sign_in_of(unit, request.subject_token)
     person = await person_of(unit, Login(issuer=signed_in.issuer, subject=signed_in.subject))
@@ -174,6 +184,29 @@ async def _exchanged(unit: Unit, request: TokenExchange) -> Issued:
         client_id=unit.caller.node.subject or "node", audience=request.audience, scope=request.scope
     )
     return issued_token(unit, person, purpose, resource_ids, terms)
+
+
+async def _passed_on(unit: Unit, request: TokenExchange) -> Issued:
+    """An assertion for a service of the community, which was brought an access token of ours and verified it,
+    and asks others in the name of its user; it says no more than the token, and holds no longer."""
+    parts = unit.parts
+    if not unit.caller.community_node or request.kind != SAML:
+        raise OAuthRefusal("invalid_request", f"services of the community exchange access tokens, for {SAML}")
+    claims = parts.keys.claims_of(request.subject_token)
+    if claims is None or claims["sub"] == claims["client_id"]:
+        await record_refusal(unit, "", "the access token is none of ours that holds, or of no person")
+        raise OAuthRefusal("invalid_grant", "the access token is not accepted")
+    person = await person_of(unit, Login(issuer=parts.settings.endpoint, subject=claims["sub"]))
+    extensions = claims["extensions"]
+    (purpose,) = extensions["ihe_iua"]["purpose_of_use"]
+    return issued_assertion(
+        parts,
+        person,
+        Code(purpose["code"], purpose["system"].removeprefix("urn:oid:"), purpose["display"]),
+        patients_of(person, extensions["ihe_bppc"].get("patient_id", "")),
+        request.audience,
+        seconds=claims["exp"] - time.time(),
+    )
 
 
 async def _redeemed(unit: Unit, request: CodeRedemption) -> Issued:

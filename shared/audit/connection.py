@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from shared.audit import syslog
+from shared.security.certificate_check import certificate_known
 
 CONNECT_SECONDS = 15.0
 SEND_SECONDS = 30.0
@@ -86,6 +87,7 @@ async def opened(host: str, port: int, tls: ssl.SSLContext | None) -> AsyncItera
         reader, writer = await asyncio.open_connection(
             host, port, ssl=tls, server_hostname=host if tls else None
         )
+        await certificate_known(writer.transport)
     # A syslog peer never speaks, so anything to read is the end.
     ended = asyncio.create_task(reader.read(1))
     try:

@@ -11,7 +11,8 @@ import httpx2
 
 from shared.http.links import PeerTransport
 from shared.security.caller import Node
-from shared.security.tls import Known, client_context
+from shared.security.certificate_check import Known, http_certificate_known
+from shared.security.tls import client_context
 from shared.settings import TlsSettings
 from shared.telemetry.trace import TRACEPARENT, traceparent
 
@@ -89,6 +90,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if origin not in self._allowed:
             raise EgressRefused(f"{origin} is not a configured peer; configured are {self._named()}")
         request.headers[TRACEPARENT] = traceparent()
+        if origin.scheme == "https":
+            request.extensions["trace"] = http_certificate_known
         response = await self._apart.get(origin, self._inner).handle_async_request(request)
         if stream := response.extensions.get("network_stream"):
             address = stream.get_extra_info("client_addr")

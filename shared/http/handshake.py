@@ -15,6 +15,8 @@ from shared.attempts import to_its_end
 from shared.http.backlog import last_callers
 from shared.http.protocol import ServerParts, XdsiProtocol
 from shared.http.proxied import Peer
+from shared.security.certificate_check import certificate_known
+from shared.security.revocation import CertificateRefusedError
 from shared.telemetry.log import logger
 
 # How long a closing connection may take to say goodbye.
@@ -133,7 +135,7 @@ class Acceptor:
         address, tls = peer.address, self._context
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.get_running_loop().connect_accepted_socket(
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: XdsiProtocol(self._parts, peer),
                 connection,
                 ssl=tls,
@@ -150,6 +152,15 @@ class Acceptor:
         except BaseException:
             self._parts.admission.leave(address)
             raise
+        else:
+            await self._judged(transport, address)
+
+    async def _judged(self, transport: asyncio.Transport, address: str) -> None:
+        """Wait until the peer of a connection that is made is accepted; its place goes with its end."""
+        try:
+            await certificate_known(transport)
+        except CertificateRefusedError as error:
+            await self._report(address, reason_of(error))
 
     async def _report(self, address: str, reason: str) -> None:
         _log.warning("node authentication failed", peer=address, reason=reason)

@@ -18,6 +18,7 @@ from shared.background import BackgroundWork, sentence
 from shared.http.application import application
 from shared.http.raw_asgi import LEAVING, App, Receive, Scope, Send
 from shared.security.peer_certificate import end_of
+from shared.settings import TlsSettings
 from shared.store.usage import Usage
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -41,7 +42,7 @@ def health_routes(
     background: Sequence[BackgroundWork] = (),
     trail: Forwarder | None = None,
     usage: Callable[[], Usage] | None = None,
-    certificate: Path | None = None,
+    tls: TlsSettings | None = None,
 ) -> list[Route]:
     """Make the routes that every HTTP service has.
 
@@ -60,8 +61,8 @@ def health_routes(
         how many were set aside.
     usage
         How much of the service's database is in use, for its metrics.
-    certificate
-        Ours (PEM), of which metrics show when it ends.
+    tls
+        By which its sockets speak; metrics show when our certificate ends, and what OCSP responders said.
     """
     shown = metrics or Metrics("service")
     identity = {"service": metrics.service} if metrics else {}
@@ -73,12 +74,8 @@ def health_routes(
     _show(background, shown)
     if usage is not None:
         _show_usage(usage, shown)
-    if certificate is not None:
-        shown.gauge(
-            "certificate_end_seconds",
-            "When our certificate ends, seconds since 1970; 0 when its file cannot be read",
-            partial(_end, certificate),
-        )
+    if tls is not None:
+        _show_tls(tls, shown)
     details = {} if trail is None else {"audit trail": trail.details}
 
     def leaving() -> Response:
@@ -172,6 +169,25 @@ def _show(background: Sequence[BackgroundWork], metrics: Metrics) -> None:
         "work",
         {work.name: partial(getattr, work, "last_success") for work in background},
     )
+
+
+def _show_tls(tls: TlsSettings, metrics: Metrics) -> None:
+    if tls.certificate is not None:
+        metrics.gauge(
+            "certificate_end_seconds",
+            "When our certificate ends, seconds since 1970; 0 when its file cannot be read",
+            partial(_end, tls.certificate),
+        )
+    if tls.ocsp:
+        from shared.security.responders import OUTCOMES, responders  # where nobody is asked it is not read
+
+        outcomes = responders(tls.ocsp_url).outcomes
+        metrics.gauges(
+            "ocsp_answers",
+            "What OCSP responders said of certificates of peers since the start; none: nothing that counts",
+            "answer",
+            {outcome: partial(outcomes.__getitem__, outcome) for outcome in map(str, OUTCOMES)},
+        )
 
 
 def _show_usage(usage: Callable[[], Usage], metrics: Metrics) -> None:

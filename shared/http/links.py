@@ -19,6 +19,7 @@ import httpx2
 
 from shared.http.framing import BrokenFraming, Framing
 from shared.http.incoming import Arriving, Incoming, SourceBroken
+from shared.security.certificate_check import certificate_known
 
 BODY = "xdsi.body"
 """Extension of a response: its `ReceivedBody`."""
@@ -362,6 +363,7 @@ class PeerTransport(httpx2.AsyncBaseTransport):
                 _, link = await asyncio.get_running_loop().create_connection(
                     Link, host, port, ssl=context, server_hostname=host if context else None
                 )
+                await certificate_known(link.transport)
         except TimeoutError:
             raise httpx2.ConnectTimeout(f"{host}:{port} does not take the connection") from None
         except (OSError, ssl.SSLError) as error:

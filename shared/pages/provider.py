@@ -8,10 +8,9 @@ the provider are used once and kept nowhere.
 from __future__ import annotations
 
 import hmac
-import json
 import secrets
 import time
-from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,8 +21,8 @@ from urllib.parse import quote, urlencode
 import httpx2
 
 from shared.faults import SecurityFault
-from shared.http.client import http_client
 from shared.pages.browser import Browser
+from shared.pages.exchange import ANSWER_SECONDS, AssertionExchange, ExchangeRefused, NoReply, json_answer
 from shared.pages.sessions import TooManySessions
 from shared.settings import ServiceSettings, SignInSettings
 from shared.settings.kinds import site_url
@@ -35,10 +34,6 @@ RETURN_PATH: Final = "/sign-in/back"
 _WAY_SECONDS: Final = 600.0
 _MOST_WAYS: Final = 10_000
 _METADATA_SECONDS: Final = 300.0
-_ANSWER_SECONDS: Final = 10.0
-_MAX_BYTES: Final = 256 * 1024
-_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-_KIND: Final = "urn:ietf:params:oauth:token-type:"
 
 
 class ProviderAway(Exception):
@@ -89,6 +84,7 @@ class Provider:
         self.for_emergencies = bool(settings.emergency_purpose)
         self._settings = settings
         self._service = service
+        self._exchange = AssertionExchange(settings.exchange_url or "", service.tls)
         self._clock = clock
         self._ways: dict[bytes, _Way] = {}
         self._metadata: _Metadata | None = None
@@ -174,7 +170,7 @@ class Provider:
             return metadata
         issuer = self._settings.issuer or ""
         url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
-        status, content = await self._asked(self._of_provider(), "GET", url)
+        status, content = await self._asked("GET", url)
         try:
             if status != httpx2.codes.OK or content["issuer"] != issuer:
                 raise ValueError("another issuer")
@@ -207,7 +203,7 @@ class Provider:
             pair = f"{quote(self._settings.client_id, '')}:{quote(self._settings.client_secret, '')}"
             headers["authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
         url = metadata.token_endpoint
-        status, content = await self._asked(self._of_provider(), "POST", url, data=form, headers=headers)
+        status, content = await self._asked("POST", url, data=form, headers=headers)
         token = content.get("id_token")
         if status != httpx2.codes.OK or not isinstance(token, str):
             why = str(content.get("error", status))[:100]
@@ -235,29 +231,16 @@ class Provider:
     # --- the identity service -------------------------------------------------------------------------
 
     async def _assertion(self, token: str, way: _Way) -> bytes:
-        form = {
-            "grant_type": _EXCHANGE,
-            "subject_token": token,
-            "subject_token_type": f"{_KIND}id_token",
-            "requested_token_type": f"{_KIND}saml2",
-        }
-        if way.emergency:
-            form["purpose_of_use"] = self._settings.emergency_purpose
-        url = self._settings.exchange_url or ""
-        http = http_client(self._service.tls, peers=(url,), timeout_seconds=_ANSWER_SECONDS)
-        status, content = await self._asked(http, "POST", url, data=form)
-        if content.get("error") == "invalid_grant":
+        purpose = self._settings.emergency_purpose if way.emergency else ""
+        try:
+            return await self._exchange.of_sign_in(token, purpose=purpose)
+        except ExchangeRefused:
             raise SignInRefused(
                 "You are signed in, but this community does not know you; ask who administers its users.",
                 "the identity service knows nobody by this sign-in",
-            )
-        text = content.get("access_token")
-        try:
-            if status != httpx2.codes.OK or not isinstance(text, str):
-                raise ValueError("no token")
-            return urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        except ValueError:
-            raise self._away("no assertion was given", url, str(content.get("error", status))[:100]) from None
+            ) from None
+        except NoReply as error:
+            raise self._away(error.what, error.url, error.why) from None
 
     # --- the wire -------------------------------------------------------------------------------------
 
@@ -265,22 +248,13 @@ class Provider:
         from shared.security.key_sets import site_context
 
         context = site_context(self._service.tls, self._settings.trust)
-        return httpx2.AsyncClient(verify=context, trust_env=False, timeout=_ANSWER_SECONDS)
+        return httpx2.AsyncClient(verify=context, trust_env=False, timeout=ANSWER_SECONDS)
 
-    async def _asked(
-        self, http: httpx2.AsyncClient, method: str, url: str, **body: Any
-    ) -> tuple[int, dict[str, Any]]:
+    async def _asked(self, method: str, url: str, **body: Any) -> tuple[int, dict[str, Any]]:
         try:
-            async with http, http.stream(method, url, **body) as answer:
-                octets = b""
-                async for piece in answer.aiter_bytes():
-                    octets += piece
-                    if len(octets) > _MAX_BYTES:
-                        raise ValueError("too long")
-            content = json.loads(octets)
-        except (OSError, httpx2.HTTPError, httpx2.InvalidURL, ValueError, RecursionError) as error:
-            raise self._away("no answer", url, type(error).__name__) from None
-        return answer.status_code, content if isinstance(content, dict) else {}
+            return await json_answer(self._of_provider(), method, url, **body)
+        except NoReply as error:
+            raise self._away(error.what, error.url, error.why) from None
 
     def _away(self, what: str, url: str, why: str) -> ProviderAway:
         _log.error("nobody can sign in", what=what, url=url, why=why)

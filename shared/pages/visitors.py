@@ -1,7 +1,8 @@
-"""Who asks this service: a node, and the user whose own assertion it brings along.
+"""Who asks this service: a node, and the user whose own assertion or access token it brings along.
 
 The assertion is verified here as by every other service, and passed on to them as it came: this service never
-speaks for a user by itself. Without a user only nodes of this community are served, where assertions are
+speaks for a user by itself. An access token (ITI-72) is exchanged for an assertion of the same user, which
+the identity service makes. Without a user only nodes of this community are served, where assertions are
 optional at all.
 """
 
@@ -11,17 +12,22 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lxml import etree
 
 from shared.audit.refusals import Refusals
 from shared.faults import SecurityFault
-from shared.http.problem import Unauthorized
+from shared.http.problem import Unauthorized, Unavailable
+from shared.pages.exchange import AssertionExchange, ExchangeRefused, NoReply
 from shared.rest.entrance import proved
 from shared.security.authenticator import Authenticator, assertion_of_bearer, is_jwt
 from shared.security.caller import Caller, Node, User
 from shared.security.rights import Right
 from shared.security.scopes import OF_OUR_OWN, NeededScope
+from shared.telemetry.log import logger
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +59,22 @@ class SignInNeeded(Unauthorized):
 
 
 class Reception:
-    """Admits visitors; every refusal is recorded before it is told."""
+    """Admits visitors; every refusal is recorded before it is told.
 
-    def __init__(self, authenticator: Authenticator, refusals: Refusals, endpoint: str) -> None:
+    Without an `exchange` access tokens name nobody here: they could not be passed on.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        refusals: Refusals,
+        endpoint: str,
+        exchange: AssertionExchange | None = None,
+    ) -> None:
         self._authenticator = authenticator
         self._refusals = refusals
         self._endpoint = endpoint
+        self._exchange = exchange
 
     async def believed(self, proof: Awaitable[bytes], node: Node, *, door: str) -> bytes:
         """The assertion that `proof` comes to, of who signed in elsewhere; raises `SignInNeeded`."""
@@ -115,18 +131,21 @@ class Reception:
 
         Assertions are for this service, whatever is asked of it.
         """
-        if bearer is not None and is_jwt(bearer):
-            # It could not be passed on to those who keep the documents.
-            raise SecurityFault("UnsupportedSecurityToken", "here a person is named by an assertion")
-        caller = await self._authenticator.caller(
+        proved_by = partial(
+            self._authenticator.caller,
             node,
             door=door,
             right=right,
             endpoint=self._endpoint,
-            bearer=bearer,
             speaker_is_user=speaker_is_user,
             needed=needed,
         )
+        caller = await proved_by(bearer=bearer)
+        if bearer is not None and is_jwt(bearer) and (user := caller.user) is not None:
+            bearer = token_of(await self._exchanged(bearer, user))
+            caller = await proved_by(bearer=bearer)
+            if caller.user is None or caller.user.name_id != user.name_id:
+                raise SecurityFault("FailedAuthentication", "the token was exchanged for another user's")
         if speaker_is_user and caller.user is None and not caller.community_node:
             fault = SecurityFault("InvalidSecurity", "a node of another community came without a user")
             fault.of_a_known_node = True
@@ -136,6 +155,26 @@ class Reception:
         if caller.user is None or not bearer:
             return caller
         return replace(caller, assertion=_octets(bearer))
+
+    async def _exchanged(self, token: str, user: User) -> bytes:
+        """The assertion of the user of an access token, which can be passed on."""
+        if self._exchange is None:
+            raise SecurityFault(
+                "UnsupportedSecurityToken",
+                "here a person is named by an assertion",
+                claimed=f"<{user.identity}>",
+            )
+        try:
+            return await self._exchange.of_access_token(token)
+        except ExchangeRefused:
+            raise SecurityFault(
+                "FailedAuthentication",
+                "the identity service gives no assertion for this token",
+                claimed=f"<{user.identity}>",
+            ) from None
+        except NoReply as error:
+            _log.error("an access token cannot be exchanged", what=error.what, url=error.url, why=error.why)
+            raise Unavailable("access tokens cannot be exchanged now; try again in a few minutes") from None
 
 
 def place_of(node: Node) -> str:

@@ -23,6 +23,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet, OctKey
 
 from shared.faults import SecurityFault
+from shared.security.certificate_check import http_certificate_known
 from shared.security.tls import client_context
 from shared.settings import SettingsError, TlsSettings
 from shared.telemetry.log import logger
@@ -148,7 +149,10 @@ class KeySets:
         async with (
             httpx2.AsyncClient(verify=self._context(), trust_env=False, timeout=_ANSWER_SECONDS) as http,
             http.stream(
-                "GET", source.place, headers={"accept": "application/jwk-set+json, */*;q=0.5"}
+                "GET",
+                source.place,
+                headers={"accept": "application/jwk-set+json, */*;q=0.5"},
+                extensions={"trace": http_certificate_known},
             ) as answer,
         ):
             octets = b""

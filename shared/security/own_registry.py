@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx2
 
+from shared.security.certificate_check import Known
 from shared.security.rights import Rights
-from shared.security.tls import Known
 from shared.settings import ConsentSource, ServiceSettings
 
 MAX_BYTES = 4 * 1024 * 1024

@@ -8,17 +8,19 @@ accepted itself, as an authority's signature is (both models of 3.19.6.1).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
-from shared.security.caller import Node
+from shared.security.certificate_check import Known, checking
 from shared.security.file_watch import FileWatch
-from shared.security.peer_certificate import node_from_der
-from shared.security.revocation import CertificateRefusedError, Revocations
+from shared.security.responders import responders
+from shared.security.revocation import Revocations
+from shared.security.stapling import ask_for_staple, is_possible, staple
 from shared.settings import SettingsError, TlsSettings
 from shared.telemetry.log import logger
 
@@ -32,9 +34,6 @@ _OF_BOTH = ("check_hostname", "minimum_version", "maximum_version")
 
 #: How often it is looked whether a file was changed.
 LOOK_SECONDS = 2.0
-
-#: Tells by its certificate whether a node may answer where it is called.
-Known = Callable[[Node], bool]
 
 
 def server_context(tls: TlsSettings) -> ssl.SSLContext:
@@ -126,44 +125,30 @@ class WatchedContext(ssl.SSLContext):
         return current
 
 
-def _checking(
-    revocations: Revocations, may_answer: Known | None
-) -> tuple[type[ssl.SSLObject], type[ssl.SSLSocket]]:
-    """What checks a peer further when its chain was found good, for coroutines and for threads."""
-
-    def check(der: bytes | None) -> None:
-        revocations.check(der)
-        if may_answer is not None and not may_answer(node := node_from_der(der, "")):
-            _log.error(
-                "a node that may not answer here; XDSI_COMMUNITY_NODES or XDSI_NODES names those of this "
-                "community",
-                subject=node.subject,
-                fingerprint=node.fingerprint,
-            )
-            raise CertificateRefusedError("the certificate is of no node that may answer here")
-
-    class CheckedObject(ssl.SSLObject):
-        def do_handshake(self) -> None:
-            super().do_handshake()
-            check(self.getpeercert(binary_form=True))
-
-    class CheckedSocket(ssl.SSLSocket):
-        def do_handshake(self, block: bool = False) -> None:
-            super().do_handshake(block)
-            check(self.getpeercert(binary_form=True))
-
-    return CheckedObject, CheckedSocket
-
-
 def _context(protocol: int, tls: TlsSettings, may_answer: Known | None) -> ssl.SSLContext:
     certificate, key, trust = _files(tls)
     context = ssl.SSLContext(protocol)
     _restrict(context)
     _load_own(context, certificate, key)
     trusted = _load_trust(context, trust)
-    revocations = Revocations(tls.revocation, tls.revocation_lists, trusted)
-    context.sslobject_class, context.sslsocket_class = _checking(revocations, may_answer)
+    peers_responders = responders(tls.ocsp_url) if tls.ocsp else None
+    revocations = Revocations(tls.revocation, tls.revocation_lists, trusted, peers_responders)
+    context.sslobject_class, context.sslsocket_class = checking(revocations, may_answer)
+    if protocol == ssl.PROTOCOL_TLS_CLIENT and tls.ocsp and is_possible():
+        ask_for_staple(context)
+    if protocol == ssl.PROTOCOL_TLS_SERVER and tls.ocsp_staple:
+        _staple_own(context, certificate, trusted, tls.ocsp_url)
     return context
+
+
+def _staple_own(
+    context: ssl.SSLContext, path: Path, trusted: list[x509.Certificate], url: str | None
+) -> None:
+    own, *above = certificates_of("XDSI_TLS__CERTIFICATE", path)
+    # What is given to others answers no question of ours.
+    answer = partial(responders(url, with_nonce=False).answer, own, (*trusted, *above))
+    staple(context, answer)
+    answer()
 
 
 def _restrict(context: ssl.SSLContext) -> None:

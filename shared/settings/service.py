@@ -309,10 +309,14 @@ class ServiceSettings(OwnedSettings):
             path = getattr(tls, name)
             if path is not None and not path.is_file():
                 problems.append(f"XDSI_TLS__{name.upper()}: {path} is not a file; name a PEM file")
-        if tls.revocation is not Revocation.OFF and tls.revocation_lists is None:
+        if tls.revocation is not Revocation.OFF and tls.revocation_lists is None and not tls.ocsp:
             problems.append(
                 f"XDSI_TLS__REVOCATION_LISTS: needed where XDSI_TLS__REVOCATION is {tls.revocation}; name "
-                "the PEM file of the authorities' lists"
+                "the PEM file of the authorities' lists, or ask their responders (XDSI_TLS__OCSP)"
+            )
+        if tls.ocsp and tls.revocation is Revocation.OFF:
+            problems.append(
+                "XDSI_TLS__OCSP: nobody is asked where XDSI_TLS__REVOCATION is off; set that to soft or hard"
             )
         if not tls.enabled and not is_loopback(self.host):
             problems.append(

@@ -29,7 +29,7 @@ class SignInSettings(Group):
         None,
         examples=["https://identity.example:8100/token"],
         description="where a sign-in is exchanged for an assertion: the token endpoint of the identity "
-        "service",
+        "service; at the consumer, access tokens (XDSI_TOKEN__ISSUERS) too",
     )
     emergency_purpose: str = Field(
         "",

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from shared.settings.group import Group
+from shared.settings.kinds import HttpUrl
 
 
 class Revocation(StrEnum):
@@ -37,9 +38,25 @@ class TlsSettings(Group):
     )
     revocation: Revocation = Field(
         Revocation.OFF,
-        description="whether certificates of peers are looked up in revocation_lists, on every socket: off, "
-        "soft (a revoked one is refused; one of which nothing is known is let in, and the log says so) or "
-        "hard (that one is refused too)",
+        description="whether certificates of peers are looked up in revocation_lists, and by ocsp, on every "
+        "socket: off, soft (a revoked one is refused; one of which nothing is known is let in, and the log "
+        "says so) or hard (that one is refused too)",
+    )
+    ocsp: bool = Field(
+        False,
+        description="whether the OCSP responder that a peer's certificate names is asked about it, beside "
+        "revocation_lists, unless the server's own answer comes along (stapled); what was said five minutes "
+        "ago is asked for anew",
+    )
+    ocsp_url: HttpUrl | None = Field(
+        None,
+        examples=["http://ocsp.hospital.example"],
+        description="responder that is asked about certificates that name none",
+    )
+    ocsp_staple: bool = Field(
+        False,
+        description="whether what our own certificate's responder says goes along to clients that ask for "
+        "it (stapled)",
     )
     revocation_lists: Path | None = Field(
         None,

@@ -1,17 +1,19 @@
 """TLS of every listener by BCP 195, judged by OpenSSL's own client: old versions and weak suites are refused,
-a revoked certificate too, and a renewed one is shown without a restart."""
+a revoked certificate too, by list and by responder, and a renewed one is shown without a restart."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.security import tls as module
 from tests.support.every_door import a_house
-from xdsi.certificates import Community, create_community, create_node, renew, revoke
+from tests.support.ocsp import certificate_of, responder
+from xdsi.certificates import Community, Pair, create_community, create_node, renew, revoke
 
 pytestmark = [
     pytest.mark.heavy,
@@ -65,9 +67,23 @@ async def test_every_listener_takes_what_bcp_195_asks_for_and_nothing_else(
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
     community = create_community(tmp_path / "certificates", "Own")
     stolen = create_node(community.folder, "stolen", authority=community.authority, file_name="stolen")
+    lost = create_node(community.folder, "lost", authority=community.authority, file_name="lost")
     trust = community.settings()
-    trust["tls"] |= {"revocation": "hard", "revocation_lists": str(revoke(community.folder))}
-    async with a_house(tmp_path, trust) as house:
+    known = [certificate_of(one.certificate) for one in (community.node, stolen)]
+    there = responder(tmp_path, certificate_of(lost.certificate), of=community, good=known)
+    with there as ocsp_url:
+        trust["tls"] |= {
+            "revocation": "hard",
+            "revocation_lists": str(revoke(community.folder)),
+            "ocsp": True,
+            "ocsp_url": ocsp_url,
+            "ocsp_staple": True,
+        }
+        await _looked_at(tmp_path, community, stolen, trust)
+
+
+async def _looked_at(folder: Path, community: Community, stolen: Pair, trust: dict[str, Any]) -> None:
+    async with a_house(folder, trust) as house:
 
         async def by_listener(node: str, *options: str) -> dict[str, str]:
             names, ports = zip(*house.listeners.items(), strict=True)
@@ -80,6 +96,11 @@ async def test_every_listener_takes_what_bcp_195_asks_for_and_nothing_else(
         for options in WEAK:
             said = await by_listener("node", *options)
             assert [name for name, text in said.items() if is_open(text)] == [], options
+
+        said = await by_listener("node", "-status")
+        assert [name for name, text in said.items() if "Cert Status: good" not in text] == []
+        said = await by_listener("lost")
+        assert [name for name, text in said.items() if is_open(text)] == []
 
         renew(community.folder, new_key=True)
         said = await by_listener("node", "-showcerts")

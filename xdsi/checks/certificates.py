@@ -14,8 +14,9 @@ from pathlib import Path
 
 from cryptography import x509
 
+from shared.security.ocsp import CertificateStatus, NoAnswerError, fetch_answer, issuer_of, responder_of
 from shared.security.peer_certificate import names_of
-from shared.security.tls import client_context, server_context
+from shared.security.tls import certificates_of, client_context, server_context
 from shared.settings import ServiceSettings, SettingsError, TlsSettings, is_loopback
 from xdsi.checks.finding import Finding, Severity, doubtful, well, wrong
 
@@ -34,6 +35,8 @@ def certificates(settings: ServiceSettings) -> Iterator[Finding]:
         yield from _of_key("XDSI_TLS__KEY", tls.key)
         yield from _believed(tls)
         yield from _named(settings)
+        if tls.ocsp or tls.ocsp_staple:
+            yield _of_responder(tls)
     for issuer, path in settings.assertion.issuers.items():
         yield from _of_file(f"XDSI_ASSERTION__ISSUERS {issuer}", path, any_will_do=True)
     yield from _of_file("XDSI_ASSERTION__CERTIFICATE", settings.assertion.certificate)
@@ -107,6 +110,26 @@ def _believed(tls: TlsSettings) -> Iterator[Finding]:
         )
     else:
         yield well("certificate-chain", subject, "its chain leads to XDSI_TLS__TRUST")
+
+
+def _of_responder(tls: TlsSettings) -> Finding:
+    """What the responder of our own certificate says of it, as nodes hear that ask it (OCSP)."""
+    check, subject = "certificate-ocsp", "XDSI_TLS__OCSP"
+    remedy = "let it answer for the authority of XDSI_TLS__CERTIFICATE, or name another by XDSI_TLS__OCSP_URL"
+    try:
+        own, *above = certificates_of("XDSI_TLS__CERTIFICATE", tls.certificate or Path())
+        trusted = [*certificates_of("XDSI_TLS__TRUST", tls.trust or Path()), *above]
+        url = responder_of(own) or tls.ocsp_url
+        if url is None:
+            raise NoAnswerError("our certificate names no responder")
+        answer = fetch_answer(own, issuer_of(own, trusted), url, with_nonce=True)
+    except (SettingsError, NoAnswerError) as error:
+        return wrong(check, subject, f"no answer about our own certificate: {error}", remedy)
+    if answer.status is CertificateStatus.GOOD:
+        return well(
+            check, subject, f"its responder calls our certificate good until {answer.ends:%Y-%m-%d %H:%M}Z"
+        )
+    return wrong(check, subject, f"its responder calls our certificate {answer.status}", remedy)
 
 
 def _handshake(tls: TlsSettings) -> str:

@@ -25,8 +25,8 @@ from shared.audit.connection import ConnectionEnded, opened, reason_of
 from shared.audit.delivery import AuditDestination, destinations
 from shared.http.client import http_client
 from shared.security import own_registry
+from shared.security.certificate_check import Known
 from shared.security.rights import NodeList
-from shared.security.tls import Known
 from shared.settings import ConsentSource, ServiceSettings, SettingsError, is_loopback
 from xdsi.checks.certificates import certificate_finding
 from xdsi.checks.finding import Finding, Severity, well, wrong

@@ -13,6 +13,7 @@ import httpx2
 
 from shared.audit.connection import reason_of
 from shared.http.client import http_client
+from shared.security.certificate_check import certificate_known
 from shared.security.tls import client_context
 from shared.settings import PREFIX, SEPARATOR, ServiceSettings, SettingsError, TlsSettings
 from xdsi.checks.finding import Finding, of_problem, well, wrong
@@ -180,6 +181,7 @@ async def _connects(host: str, port: int, settings: ServiceSettings) -> str:
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
+            await certificate_known(writer.transport)
     except (OSError, ssl.SSLError, TimeoutError) as error:
         return f"who listens at {host} port {port} does not speak with us ({reason_of(error)})"
     writer.close()

@@ -152,6 +152,22 @@ async def test_who_is_disabled_gets_nothing_from_then_on(tmp_path: Path):
     assert [(one["name"], one["disabled"]) for one in listed] == [("dr.roe", True)]
 
 
+async def test_an_access_token_becomes_an_assertion_that_says_no_more_and_holds_no_longer(tmp_path: Path):
+    async with identity_service(tmp_path) as stand:
+        form = exchange(id_token(), requested_token_type=JWT, patient_id=PATIENT, purpose_of_use=EMERGENCY)
+        token = (await stand.http.post("/token", data=form)).json()["access_token"]
+        passed = exchange(token, subject_token_type=JWT)
+        answer = await stand.http.post("/token", data=passed)
+        stand.service.parts.keys._clock = lambda: time.time() + 700
+        late = await stand.http.post("/token", data=passed)
+
+    user = await user_of(answer.json()["access_token"])
+    assert (user.name_id, user.resource_ids) == ("dr.roe", (PATIENT,))
+    assert [purpose.value for purpose in user.purposes] == ["BTG"]
+    assert answer.json()["expires_in"] <= 600
+    assert late.json()["error"] == "invalid_grant"
+
+
 async def test_an_emergency_needs_a_sign_in_of_this_moment(tmp_path: Path):
     old = int(datetime.now(UTC).timestamp()) - 600
     async with identity_service(tmp_path) as stand:
@@ -169,7 +185,10 @@ async def test_an_emergency_needs_a_sign_in_of_this_moment(tmp_path: Path):
     ("changes", "error"),
     [
         ({"grant_type": "password"}, "unsupported_grant_type"),
-        ({"subject_token_type": JWT}, "invalid_request"),
+        ({"subject_token_type": "urn:ietf:params:oauth:token-type:saml1"}, "invalid_request"),
+        ({"subject_token_type": JWT}, "invalid_grant"),
+        ({"subject_token_type": JWT, "patient_id": PATIENT}, "invalid_request"),
+        ({"subject_token_type": JWT, "requested_token_type": JWT}, "invalid_request"),
         ({"requested_token_type": "urn:x"}, "invalid_request"),
         ({"purpose_of_use": "RESEARCH^^2.16.840.1.113883.5.8"}, "invalid_request"),
         ({"patient_id": "P-1001"}, "invalid_request"),

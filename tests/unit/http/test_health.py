@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from shared.http import health
 from shared.http.application import application
 from shared.http.health import NotReady, health_routes
+from shared.settings import TlsSettings
 from shared.telemetry.metrics import Metrics, Result
 
 
@@ -79,3 +81,14 @@ async def test_these_pages_are_only_read(path):
     app = application(health_routes({}))
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
         assert (await client.post(path)).status_code == 405
+
+
+async def test_what_responders_said_of_certificates_is_counted_where_they_are_asked():
+    tls = TlsSettings(certificate=Path("node.pem"), revocation="hard", ocsp=True)
+    app = application(health_routes({}, Metrics("registry"), tls=tls))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
+        shown = (await client.get("/metrics")).text
+
+    counted = {line.split("}")[0] for line in shown.splitlines() if line.startswith("xdsi_ocsp")}
+    outcomes = ("good", "revoked", "unknown", "none")
+    assert counted == {f'xdsi_ocsp_answers{{answer="{outcome}"' for outcome in outcomes}
