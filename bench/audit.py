@@ -1,8 +1,11 @@
 """The audit repository's store: intake by syslog, verification, and a search by patient, on SQLite.
 
 Intake is of records that come over plain TCP on several connections, until all of them are durable; beside it
-stands how often this disk syncs a block of the same size as one batch. Verification recomputes chain, index
-and signatures of all that was taken in.
+stand how often this disk syncs a block of the size of one batch, and how many records such blocks hold.
+Verification recomputes chain, index and signatures of all that was taken in. Processor time is that of this
+process, which sends too.
+
+With --search a search by patient alone, on PostgreSQL, among records that the database made itself.
 """
 
 from __future__ import annotations
@@ -13,15 +16,20 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from sqlalchemy import text
+
 from audit_repository.app import AuditRepository, build
 from audit_repository.settings import AuditRepositorySettings
-from audit_repository.store.events import Search
+from audit_repository.store.events import Search, Trail
+from audit_repository.store.tables import MIGRATIONS
 from audit_repository.store.verification import verify
-from bench.support.peers import peak_rss_mb
+from bench.support.peers import peak_rss_mb, postgresql
 from bench.support.report import Measure, options, show
 from shared.audit.dicom_xml import encode
 from shared.audit.events import (
@@ -37,12 +45,16 @@ from shared.audit.events import (
 from shared.audit.syslog import frame, message
 from shared.http.server import collect_seldom
 from shared.security.caller import Caller, Node
+from shared.store.engine import Transaction
+from shared.store.opening import open_database
 
 CONNECTIONS = 8
 SEARCHES = 200
 EVENTS_PER_SECOND = 5_000
 RECORDS_PER_MINUTE = 1_000_000 / 60
 FIRST_PAGE_MS = 50.0
+BLOCK = 256 * 1024
+RECORDS_OF_A_PATIENT = 50
 _SOURCE = AuditSource(source_id="xdsi-bench", hostname="bench")
 _TRANSACTION = ihe("ITI-18", "Registry Stored Query")
 
@@ -85,8 +97,8 @@ async def intake(service: AuditRepository, number: int) -> float:
 
 
 def syncs_per_second(folder: Path) -> float:
-    """How often this disk makes 256 KB durable, one after the other."""
-    block, number = b"x" * 256 * 1024, 50
+    """How often this disk makes a block durable, one after the other."""
+    block, number = b"x" * BLOCK, 50
     with (folder / "syncs").open("wb") as file:
         began = time.perf_counter()
         for _ in range(number):
@@ -96,14 +108,29 @@ def syncs_per_second(folder: Path) -> float:
         return number / (time.perf_counter() - began)
 
 
-async def search_seconds(service: AuditRepository) -> list[float]:
+async def search_seconds(trail: Trail, patients: int) -> list[float]:
     """How long the first page of a patient takes."""
     seconds = []
     for number in range(SEARCHES):
+        patient = f"P{number * 9_973 % patients}^^^&2.999.1&ISO"
         began = time.perf_counter()
-        await service.trail.search(Search(patient=f"P{number * 97 % 20_000}^^^&2.999.1&ISO", limit=100))
+        found = await trail.search(Search(patient=patient, limit=100))
         seconds.append(time.perf_counter() - began)
+        assert found, f"nothing is found of {patient}"
     return seconds
+
+
+def first_page(seconds: list[float], records: int) -> Measure:
+    """The measure of searches."""
+    page = statistics.median(seconds) * 1000
+    return {
+        "value": round(page, 2),
+        "unit": "ms",
+        "ratio": round(page / FIRST_PAGE_MS, 3),
+        "against": f"{FIRST_PAGE_MS:.0f} ms",
+        "p99_ms": round(sorted(seconds)[int(SEARCHES * 0.99)] * 1000, 2),
+        "records": records,
+    }
 
 
 async def measured(number: int) -> dict[str, Measure]:
@@ -115,19 +142,20 @@ async def measured(number: int) -> dict[str, Measure]:
         # As the process of a service does.
         collect_seldom()
         try:
-            seconds, left = 0.0, number
+            seconds, left, worked = 0.0, number, 0.0
             while left > 0:
+                before = time.process_time()
                 seconds += await intake(service, min(left, 50_000))
+                worked += time.process_time() - before
                 left -= 50_000
-            searches = await search_seconds(service)
-            began = time.perf_counter()
+            searches = await search_seconds(service.trail, min(20_000, number))
+            began, before = time.perf_counter(), time.process_time()
             report = await verify(service.trail.database, service.trail.folder)
-            verifying = time.perf_counter() - began
+            verifying, verified_by = time.perf_counter() - began, time.process_time() - before
         finally:
             await service.stop()
     assert report.problems == []
     rate, verified = number / seconds, report.records / verifying
-    page = statistics.median(searches) * 1000
     rss = peak_rss_mb(os.getpid())
     return {
         "intake": {
@@ -135,7 +163,9 @@ async def measured(number: int) -> dict[str, Measure]:
             "unit": "/s",
             "ratio": round(rate / EVENTS_PER_SECOND, 2),
             "against": f"{EVENTS_PER_SECOND} records/s",
+            "processor_us": round(worked / number * 1e6),
             "syncs_of_256_KB_per_s": round(disk),
+            "records_of_these_per_s": round(disk * BLOCK / len(a_message(0))),
             "peak_rss_mb": rss,
         },
         "verification": {
@@ -144,22 +174,71 @@ async def measured(number: int) -> dict[str, Measure]:
             "ratio": round(verified / RECORDS_PER_MINUTE, 2),
             "against": "1,000,000 records in 60 s",
             "seconds_for_1,000,000": round(1_000_000 / verified),
+            "processor_us": round(verified_by / report.records * 1e6, 1),
         },
-        "first page of a patient": {
-            "value": round(page, 2),
-            "unit": "ms",
-            "ratio": round(page / FIRST_PAGE_MS, 3),
-            "against": f"{FIRST_PAGE_MS:.0f} ms",
-            "p99_ms": round(sorted(searches)[int(SEARCHES * 0.99)] * 1000, 2),
-            "records": number,
-        },
+        "first page of a patient": first_page(searches, number),
     }
+
+
+async def searched(url: str, folder: Path, number: int) -> dict[str, Measure]:
+    """A search by patient among so many records on PostgreSQL."""
+    database = await open_database(url, folder=folder, migrations=MIGRATIONS)
+    trail = Trail(database, folder, checkpoint_records=1_000, checkpoint_seconds=60)
+    patients = number // RECORDS_OF_A_PATIENT
+    try:
+        for statement in _made(number, patients):
+            await database.write(partial(_executed, statement=statement))
+        seconds = await search_seconds(trail, patients)
+    finally:
+        await database.close()
+    return {"first page of a patient": first_page(seconds, number)}
+
+
+async def _executed(transaction: Transaction, *, statement: str) -> None:
+    await transaction.execute(text(statement))
+
+
+def _made(number: int, patients: int) -> Iterator[str]:
+    """Statements by which the database makes records: those of a patient lie far apart, as they come."""
+    numbers = f"generate_series(1, {number}) AS s"
+    moment = "to_char(timestamp '2030-05-01' + s * interval '1 second', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+    columns = (
+        "sequence, partition, received, peer, subject, raw, digest, state, reason, event_time, event, "
+        "outcome, terms, chain, fingerprint, standing"
+    )
+    yield (
+        f"INSERT INTO audit_record ({columns}) SELECT s, '2030-05', {moment}, '192.0.2.17', 'CN=bench', "
+        f"convert_to(repeat('x', 1600), 'UTF8'), md5(s::text), 'parsed', '', {moment}, '110112', 0, "
+        f"'', md5(s::text), '', 'proved' FROM {numbers}"
+    )
+    for kind, value in (
+        ("patient", f"'P' || (s % {patients}) || '^^^&2.999.1&ISO'"),
+        ("user", "'u-' || (s % 500)"),
+        ("type", "'ITI-18'"),
+        ("source", "'xdsi-' || (s % 20)"),
+    ):
+        yield (
+            f"INSERT INTO audit_term (kind, value, sequence) SELECT '{kind}', {value}, s FROM {numbers} "
+            "ORDER BY 2, 3"
+        )
+    yield "ANALYZE audit_record"
+    yield "ANALYZE audit_term"
 
 
 def main() -> None:
     """Measure and print."""
-    arguments = options(__doc__, short="20,000 records instead of 1,000,000").parse_args()
-    show(asyncio.run(measured(20_000 if arguments.short else 1_000_000)), as_json=arguments.json)
+    parser = options(__doc__, short="20,000 records instead of 1,000,000; 200,000 instead of 10,000,000")
+    parser.add_argument("--search", action="store_true", help="a search on PostgreSQL alone")
+    arguments = parser.parse_args()
+    if not arguments.search:
+        show(asyncio.run(measured(20_000 if arguments.short else 1_000_000)), as_json=arguments.json)
+        return
+    with tempfile.TemporaryDirectory(prefix="xdsi-bench-") as name:
+        folder = Path(name)
+        (folder / "trail").mkdir()
+        with postgresql(folder / "postgresql") as url:
+            number = 200_000 if arguments.short else 10_000_000
+            show(asyncio.run(searched(url, folder / "trail", number)), as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lxml import etree
 
+from bench.support.untrusting import may_be_untrusting, untrusting
 from registry.app import MIGRATIONS, PATH, Registry
 from registry.settings import RegistrySettings
 from registry.store.consents import Given
@@ -38,6 +39,7 @@ FLOOR = "/floor"
 QUERY_ONLY = "/query-only"
 ELEMENT_BY_ELEMENT = "/element-by-element"
 WITHOUT_RIGHTS = "/without-rights"
+WITHOUT_TRUST = "/without-trust"
 
 _MOST_BYTES = 1024 * 1024
 _EMPTY: dict[str, tuple[SoapTransaction[Any, Any], Any]] = {
@@ -95,6 +97,9 @@ class Measured:
         ours = self._paths.get(scope["path"])
         if scope["path"] == WITHOUT_RIGHTS:
             _unasked.set(True)
+            scope["path"] = PATH
+        if scope["path"] == WITHOUT_TRUST:
+            untrusting.set(True)
             scope["path"] = PATH
         if ours is None:
             await self._registry.asgi(scope, receive, send)
@@ -166,6 +171,7 @@ def main() -> None:
     settings = RegistrySettings.model_validate_json(options.parse_args().settings)
 
     vars(authenticator)["Rights"] = Unasked
+    may_be_untrusting(Unit)
 
     async def build() -> Measured:
         database = await open_database(

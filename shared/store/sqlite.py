@@ -15,12 +15,15 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -106,6 +109,19 @@ def _failure(error: sqlite3.Error) -> DatabaseError | None:
     return None if kind is None else kind(f"SQLite: {error}")
 
 
+#: Rows that one statement inserts where there are many. At every statement the driver gives Python's lock up,
+#: and waits for it while the event loop works.
+ROWS_AT_ONCE = 64
+_ONE_ROW = re.compile(r"(INSERT INTO .* VALUES )(\((?:\?, )*\?\))", re.DOTALL)
+
+
+@lru_cache(maxsize=256)
+def _of_rows(statement: str) -> str:
+    """The statement that inserts as many rows at once; empty for one that inserts no single row."""
+    match = _ONE_ROW.fullmatch(statement)
+    return match[1] + ", ".join([match[2]] * ROWS_AT_ONCE) if match else ""
+
+
 class SqliteTransaction:
     """The statements of one piece of work; its methods never suspend."""
 
@@ -125,10 +141,21 @@ class SqliteTransaction:
         """Carry out `statement` for each of `rows`."""
         if rows:
             compiled = self._statements.compiled(statement)
+            arguments = [compiled.arguments(row) for row in rows]
             try:
-                self._connection.executemany(compiled.text, [compiled.arguments(row) for row in rows])
+                self._connection.executemany(compiled.text, self._of_many(compiled.text, arguments))
             except sqlite3.Error as error:
                 raise _translated(error) from None
+
+    def _of_many(self, statement: str, arguments: list[list[Any]]) -> list[list[Any]]:
+        """Insert rows by statements of `ROWS_AT_ONCE`; those that are left over."""
+        at_once = _of_rows(statement) if len(arguments) >= ROWS_AT_ONCE else ""
+        if not at_once:
+            return arguments
+        left = len(arguments) % ROWS_AT_ONCE
+        for at in range(0, len(arguments) - left, ROWS_AT_ONCE):
+            self._connection.execute(at_once, list(chain.from_iterable(arguments[at : at + ROWS_AT_ONCE])))
+        return arguments[len(arguments) - left :]
 
     async def insert(self, table: TableClause, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert `rows`; nothing is won by waiting."""
