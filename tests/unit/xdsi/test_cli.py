@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 import pytest
-import typer
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 from cryptography.x509 import load_pem_x509_certificates
 from typer.testing import CliRunner
@@ -20,6 +19,7 @@ from typer.testing import CliRunner
 from consumer.settings import ConsumerSettings
 from shared.security.xua import AssertionVerifier
 from shared.xml import parse
+from tests.support.command_line import command_line
 from xdsi.certificates import PASSWORD
 from xdsi.cli import COMMANDS, build, main
 from xdsi.clinician import clinician_of
@@ -36,7 +36,7 @@ def xdsi(*words: str, env: dict[str, str] | None = None):
 
 def endings(name: str) -> dict[tuple[str, ...], Any]:
     """The commands at which a name ends: itself, or those below it, by their words."""
-    below = {(name,): typer.main.get_command(build(name)).commands[name]}  # type: ignore[attr-defined]
+    below = {(name,): command_line(name).commands[name]}
     while groups := [path for path, one in below.items() if hasattr(one, "commands")]:
         for path in groups:
             below |= {(*path, word): one for word, one in below.pop(path).commands.items()}
@@ -106,7 +106,7 @@ def shown() -> set[str]:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     texts = [page.read_text("utf-8") for page in pages]
     for name in COMMANDS:
-        command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
+        command = command_line(name).commands[name]
         texts += [one.help or "" for one in (command, *endings(name).values())]
     return {" ".join(words.split()) for text in texts for words in _SHOWN.findall(text)}
 
@@ -114,7 +114,7 @@ def shown() -> set[str]:
 @pytest.mark.parametrize("line", sorted(shown()))
 def test_nothing_is_shown_that_is_not_there(line: str):
     words = line.split()
-    command = typer.main.get_command(build(words[0]))
+    command = command_line(words[0])
     while words and words[0].isascii() and hasattr(command, "commands"):
         _, command, words = command.resolve_command(click.Context(command), words)
     options = {name for parameter in command.params for name in parameter.opts}

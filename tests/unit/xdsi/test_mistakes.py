@@ -18,7 +18,6 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
-import typer
 from pydantic import AfterValidator
 
 from shared.settings import SettingsError
@@ -26,7 +25,9 @@ from shared.settings import kinds as value_kinds
 from shared.settings.loading import loaded
 from shared.settings.names import settings_of
 from shared.settings.sources import layers
-from xdsi.cli import COMMANDS, build, main
+from tests.support.command_line import command_line
+from xdsi import cli
+from xdsi.cli import COMMANDS, main
 from xdsi.services import Service
 
 AWAY = "http://127.0.0.1:9"
@@ -86,6 +87,7 @@ def xdsi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     for name in ("REGISTRY__MLLP", "IMAGING_SOURCE__", "AUDIT_REPOSITORY__"):
         monkeypatch.setenv(f"XDSI_{name.rstrip('_')}{'__' if name.endswith('__') else '_'}PORT", "9")
     monkeypatch.setenv("XDSI_DATA", str(tmp_path / "var"))
+    monkeypatch.setattr(cli, "build", command_line)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file.dcm").write_bytes(b"no DICOM")
     (tmp_path / "folder").mkdir()
@@ -107,8 +109,7 @@ def xdsi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def subcommands(name: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    command = typer.main.get_command(build(name)).commands[name]  # type: ignore[attr-defined]
-    yield from _below((name,), command)
+    yield from _below((name,), command_line(name).commands[name])
 
 
 def _below(path: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
