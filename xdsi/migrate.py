@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,6 +24,8 @@ from xdsi.options import AsJson, Config
 from xdsi.publish import Source
 
 _MEGABYTE = 1_000_000
+_PORTION = 256 * 1024**2
+_PORTION_SECONDS = 4.0
 # Portions that brought nothing, after which a study is given up for this time.
 _MOST_IDLE = 2
 
@@ -120,6 +122,7 @@ async def _migrated(
         if studies is None:
             studies = await source.studies_of_archive(archive, dates)
         with report.open("a", encoding="utf-8") as lines:
+            _begin_line(report, lines)
             for number, study in enumerate(dict.fromkeys(studies), 1):
                 outcome = before.get(study)
                 if outcome is None or not outcome.whole:
@@ -130,6 +133,16 @@ async def _migrated(
                 outcomes.append(outcome)
                 tell(number, len(studies))
     return outcomes
+
+
+def _begin_line(report: Path, lines: TextIO) -> None:
+    """End a line that was broken off, so that what follows is one of its own."""
+    with report.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            lines.write("\n")
 
 
 def _reported(report: Path) -> dict[str, MigratedStudy]:
@@ -150,14 +163,14 @@ async def _migrate(source: Source, study: str, pace: _Pace) -> MigratedStudy:
     outcome = MigratedStudy(study)
     idle = 0
     while idle < _MOST_IDLE:
-        answer, outcome.reason = await source.migrate(study)
+        answer, outcome.reason = await source.migrate(study, pace.portion)
         if outcome.reason:
             return outcome
         _note(outcome, answer)
+        await pace.passed(answer["bytes"])
         if outcome.whole or not answer["remaining"]:
             return outcome
         idle = 0 if answer["bytes"] else idle + 1
-        await pace.passed(answer["bytes"])
     return outcome
 
 
@@ -177,11 +190,20 @@ class _Pace:
         self._rate = bytes_per_second
         self._free_at = time.monotonic()
 
+    @property
+    def portion(self) -> int:
+        """Most bytes that come in one go: those of a few seconds."""
+        return max(1, min(_PORTION, int(self._rate * _PORTION_SECONDS))) if self._rate else _PORTION
+
     async def passed(self, size: int) -> None:
         """So many bytes passed."""
         if self._rate:
             self._free_at = max(self._free_at, time.monotonic() - 1.0) + size / self._rate
-            await asyncio.sleep(max(0.0, self._free_at - time.monotonic()))
+            await self.rest(max(0.0, self._free_at - time.monotonic()))
+
+    async def rest(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        await asyncio.sleep(seconds)
 
 
 def _show(outcomes: Sequence[MigratedStudy], report: Path, *, as_json: bool) -> None:

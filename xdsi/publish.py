@@ -356,9 +356,9 @@ class Source:
             raise Failed("the archive has more studies than it tells at once; migrate it by --dates")
         return list(answer["study_instance_uids"])
 
-    async def migrate(self, study: str) -> tuple[dict[str, Any], str]:
+    async def migrate(self, study: str, most_bytes: int) -> tuple[dict[str, Any], str]:
         """Migrate a portion of a study: what came of it, or why nothing did."""
-        content = {"study_instance_uid": study}
+        content = {"study_instance_uid": study, "most_bytes": most_bytes}
         status, answer = await self._post(
             "/api/archives/migrate", content, timeout_seconds=_MIGRATION_SECONDS
         )

@@ -113,6 +113,28 @@ async def test_a_report_whose_last_line_was_broken_off_is_gone_on_with(front, tm
     report.write_text(f"{lines[0]}\n{lines[1][:40]}")
 
     assert "2 of 2 studies whole" in (await migrate()).output
+    assert json.loads(report.read_text().splitlines()[-1])["whole"], "the broken line took the next one along"
+
+
+async def test_no_more_than_the_rate_passes_in_a_second(front, archive, monkeypatch, tmp_path):
+    paused: list[float] = []
+
+    async def rest(pace: object, seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr("xdsi.migrate._Pace.rest", rest)
+    size = sum(map(len, archive.files.values()))
+    took = 30.0
+
+    result = await migrate("--rate", str(size / took / 1_000_000))
+
+    assert result.exit_code == 0, result.output
+    # Nobody waited really, so each pause is from the beginning: the last one is the longest.
+    assert took - 5 < max(paused) <= took
+    assert sum("multipart" in one for one in archive.asked) >= 2, "all came in one go"
+    paused.clear()
+    await migrate("--report", str(tmp_path / "again.jsonl"))
+    assert not any(paused)
 
 
 async def test_an_archive_that_is_none_is_told(front):
