@@ -13,11 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from consumer.background.taking_over import TakenOver, take_over
 from consumer.domain.clinician import Clinician
-from consumer.domain.coercion import LocalIdentity, WrongIdentity
 from consumer.domain.destination import Destination, WrongDestination
 from consumer.imaging_document_consumer import open_consumer
 from consumer.settings import ConsumerSettings
 from consumer.store.take_overs import AtWork, TakeOver, TakeOverOrder, TakeOvers
+from shared.imaging.coercion import LocalIdentity, WrongIdentity
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
 from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage

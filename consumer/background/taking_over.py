@@ -15,7 +15,6 @@ from consumer.domain.destination import Destination, Kind
 from consumer.domain.studies import institution_of
 from consumer.domain.study import Delivery, RequestedInstance, requested_instances
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
-from consumer.store.coerced_files import write_coerced
 from consumer.store.files import WrongInstance
 from consumer.store.media import write_media
 from consumer.store.take_overs import TakeOver
@@ -27,6 +26,7 @@ from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import InstanceReference
 from shared.ebrim.model import DocumentEntry
 from shared.http.client import http_client
+from shared.imaging.coerced_files import Uncoercible, write_coerced
 from shared.security.caller import Caller
 
 _SECONDS: Final = 300.0
@@ -194,7 +194,10 @@ class _Way:
         target = self._work / (f"{one.sop_instance_uid}.dcm" if keep else "next.dcm")
         origin = institution_of(self._entry) or self._entry.home_community_id
         # The moment of the order: what is brought again is the same bytes.
-        write_coerced(self._path(one), target, local, origin=origin, at=self._order.order.ordered)
+        try:
+            write_coerced(self._path(one), target, local, origin=origin, at=self._order.order.ordered)
+        except Uncoercible as error:
+            raise WrongInstance(str(error)) from None
         return target
 
     def _note(self, uid: str, reason: str) -> None:

@@ -14,7 +14,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from consumer.domain.coercion import LocalIdentity, WrongIdentity
 from consumer.domain.destination import Destination, Kind
 from consumer.pages.desk import Step
 from consumer.pages.handle_kind import HandleKind
@@ -22,6 +21,7 @@ from consumer.pages.page import PageUnit, page_served
 from consumer.store.take_overs import TakeOver, TakeOverOrder, TakeOvers, TakeOverState
 from shared.http.pieces import FileRange
 from shared.http.problem import Conflict, NotFound
+from shared.imaging.coercion import LocalIdentity, WrongIdentity
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.following import Progress, encode_progress
 from shared.pages.forms import SentForm, of_our_pages

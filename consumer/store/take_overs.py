@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from consumer.domain.coercion import LocalIdentity
+from shared.imaging.coercion import LocalIdentity
 from shared.store.folders import make_folder, sync
 
 _ORDER: Final = "order.json"

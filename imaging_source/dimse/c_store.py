@@ -24,7 +24,6 @@ from imaging_source.domain.intake import (
     NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
     SOP_CLASS_NOT_SUPPORTED,
-    WARNING,
     Refused,
     StoredInstance,
 )
@@ -116,7 +115,7 @@ def _answer(event: Event) -> Dataset:
         stored = association.on_loop(_keep(association, spooled, claim))
     except Refused as refused:
         return _status(refused.status, refused.reason)
-    return _status(WARNING, "; ".join(stored.warnings)) if stored.warnings else _status(0x0000)
+    return _status(stored.status, "; ".join(stored.warnings))
 
 
 def _expected(association: AcceptedAssociation, request: C_STORE) -> ExpectedMove | None:

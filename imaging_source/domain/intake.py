@@ -29,6 +29,7 @@ from shared.imaging.instance import Instance
 
 __all__ = [
     "CANNOT_UNDERSTAND",
+    "COERCION",
     "MISMATCH",
     "NOT_AUTHORIZED",
     "OUT_OF_RESOURCES",
@@ -50,6 +51,8 @@ PROCESSING_FAILURE: Final = 0x0110
 NOT_AUTHORIZED: Final = 0x0124
 WARNING: Final = 0xB007
 """Data Set does not match SOP Class: kept, with something in it that had to be tolerated."""
+COERCION: Final = 0xB000
+"""Coercion of Data Elements: kept, under the identifiers of its patient here."""
 
 _REQUIRED: Final = {
     0x00080016: "SOP Class UID (0008,0016)",
@@ -97,12 +100,21 @@ def refusal(error: DicomError, claim: Claim) -> Refused:
 class StoredInstance:
     """An instance that is kept; `new` is False when the same content was kept before, or other content stays.
 
-    `warnings` are sentences on what had to be tolerated of what came now.
+    `warnings` are sentences on what had to be tolerated of what came now, or was done with it; `coerced`
+    tells that it is kept under other identifiers.
     """
 
     instance: Instance
     new: bool = True
     warnings: tuple[str, ...] = ()
+    coerced: bool = False
+
+    @property
+    def status(self) -> int:
+        """The DIMSE status, and where it is not 0 the STOW-RS warning reason."""
+        if self.coerced:
+            return COERCION
+        return WARNING if self.warnings else 0x0000
 
 
 def identify(part10: Part10, claim: Claim) -> Claim:

@@ -10,7 +10,6 @@ from typing import Any, Final
 from imaging_source.domain.intake import (
     CANNOT_UNDERSTAND,
     OUT_OF_RESOURCES,
-    WARNING,
     BeyondLimits,
     Refused,
     StoredInstance,
@@ -95,7 +94,7 @@ def results_module(results: Results, base: str, study_instance_uid: str) -> dict
 
 def _stored(stored: StoredInstance, base: str) -> dict[str, Any]:
     warned = {
-        _WARNING_REASON: _value("US", WARNING),
+        _WARNING_REASON: _value("US", stored.status),
         _CREATOR: _value("LO", _CREATOR_NAME),
         _REASON: _value("LT", "; ".join(stored.warnings)),
     }

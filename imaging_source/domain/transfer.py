@@ -26,7 +26,7 @@ class Fate(StrEnum):
 
     `REPAIRED` was there already, and what was stored of it was lost or damaged: it is whole again. Of two
     data sets under one SOP Instance UID `REPLACED` took the place of the first, and `KEPT_BESIDE` did not;
-    `CHANGED` is what an archive has changed that keeps it.
+    `CHANGED` is what an archive has changed that keeps it. What was `COERCED` is kept as it came, too.
     """
 
     CREATED = "C"
@@ -35,6 +35,7 @@ class Fate(StrEnum):
     REPLACED = "V"
     KEPT_BESIDE = "B"
     CHANGED = "A"
+    COERCED = "O"
     REFUSED = "F"
 
     @property
@@ -43,7 +44,13 @@ class Fate(StrEnum):
         return _ACTIONS.get(self, self.value)
 
 
-_ACTIONS = {Fate.REPLACED: "U", Fate.CHANGED: "U", Fate.KEPT_BESIDE: "C", Fate.REFUSED: "C"}
+_ACTIONS = {
+    Fate.REPLACED: "U",
+    Fate.CHANGED: "U",
+    Fate.KEPT_BESIDE: "C",
+    Fate.COERCED: "C",
+    Fate.REFUSED: "C",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +126,8 @@ def _described(fate: Fate, instances: list[Received]) -> str:
             return f"{number} instances were stored anew: their files were lost or damaged"
         case Fate.REPLACED:
             return f"{number} instances took the place of others under their UIDs, which are kept"
+        case Fate.COERCED:
+            return f"{number} instances were given the identifiers of their patient here; what came is kept"
         case Fate.CHANGED:
             return f"{number} instances have changed in the archive that keeps them"
         case Fate.KEPT_BESIDE:

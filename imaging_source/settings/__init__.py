@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, ClassVar, Final
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from imaging_source.domain.corrections import CorrectionPolicy
+from imaging_source.domain.patient_table import Unlisted
 from imaging_source.settings.archives import ArchiveSettings, Retrieval
 from imaging_source.settings.entities import DimseService, EntitySettings
 from imaging_source.settings.publishing import PublishingSettings
@@ -139,6 +141,25 @@ class ImagingSourceSettings(StorageSettings):
         description="what comes of another data set under a known SOP Instance UID: `refuse`; `keep-first`"
         " keeps it beside the first, which is given as before, and warns its sender; `replace` lets it take"
         " the place, where class, study, series and patient are the same, and keeps the first beside it",
+    )
+    local_patients: Path | None = Field(
+        None,
+        examples=["/etc/xdsi/patients.json"],
+        description="who patients of other hospitals are here, a JSON file that is read again when changed: "
+        '{"patients": [{"foreign_id": …, "foreign_issuer": …, "patient_id": …, "issuer": …}]}, with name, '
+        "birth_date and sex where they differ. Their instances are kept under these identifiers, with the "
+        "replaced ones in the Original Attributes Sequence, and what came is kept beside",
+    )
+    unlisted_patients: Unlisted = Field(
+        Unlisted.KEEP,
+        description="what comes of an instance whose Patient ID another domain issued, and which "
+        "local_patients does not hold: `keep` it as it is, or `refuse` it",
+    )
+    own_patient_issuers: tuple[str, ...] = Field(
+        (),
+        examples=[["HOSPITAL-NORTH"]],
+        description="issuers of Patient IDs that are ours, by name or OID, beside the affinity domain and "
+        "XDSI_IMAGING_SOURCE__PUBLISHING__PATIENT_ID_ISSUER",
     )
     retention_days: int | None = Field(
         None,
@@ -271,6 +292,12 @@ class ImagingSourceSettings(StorageSettings):
             kept=self.max_header_bytes,
             inflated=self.max_inflated_bytes,
         )
+
+    @property
+    def own_issuers(self) -> set[str]:
+        """Who issues Patient IDs of ours, by name or OID."""
+        ids = {self.affinity_domain, self.publishing.issuers(self.affinity_domain).patient_id}
+        return ids.union(self.own_patient_issuers)
 
     @property
     def character_set(self) -> Sequence[str]:

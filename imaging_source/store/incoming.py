@@ -305,6 +305,13 @@ def _lock_if_dead(folder: Path) -> int:
     return -1
 
 
+def durable(path: Path) -> SpooledFile:
+    """A complete file aside, synced; reads all of it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return spooled(path)
+
+
 def spooled(path: Path) -> SpooledFile:
     """A complete file aside; reads all of it."""
     with path.open("rb") as file:

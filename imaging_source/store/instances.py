@@ -37,9 +37,10 @@ from imaging_source.store import (
 )
 from imaging_source.store.archived import ArchiveCopy
 from imaging_source.store.contents import Contents
-from imaging_source.store.incoming import SpooledFile
+from imaging_source.store.incoming import SpooledFile, durable
 from imaging_source.store.index import InstanceIndex, claim_of
 from imaging_source.store.kept_files import have_row, were_erased, with_row
+from imaging_source.store.local_patients import COERCED, LocalPatients, source_of
 from imaging_source.store.set_aside import NamedPatient
 from imaging_source.store.tables import instance
 from imaging_source.store.transfers import Record, Transfer
@@ -53,6 +54,8 @@ from shared.dicom.data_set import warnings
 from shared.dicom.part10 import LIMITS, DicomError, Limits, Part10, scan
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.http.checked import StoreUnavailable
+from shared.imaging.coerced_files import Uncoercible, write_coerced
+from shared.imaging.coercion import LocalIdentity
 from shared.imaging.description import Claim, InstanceDescription, describe
 from shared.imaging.instance import Instance, Issuer
 from shared.store.engine import Database, Transaction
@@ -72,7 +75,7 @@ class InstanceStore(InstanceIndex):
     quick and must not raise; `on_repaired` likewise, with the SHA-256 of a file that was lost or damaged.
     `patient_id_issuer` is whose Patient IDs are that name no issuer, `limits` what one file may ask of us,
     `character_set` the encodings of those that name none, `corrections` what becomes of another data set
-    under a UID that is known.
+    under a UID that is known, `patients` who foreign patients are here.
     """
 
     def __init__(
@@ -84,12 +87,14 @@ class InstanceStore(InstanceIndex):
         limits: Limits = LIMITS,
         character_set: Sequence[str] = UNDECLARED,
         corrections: CorrectionPolicy = CorrectionPolicy.REFUSE,
+        patients: LocalPatients | None = None,
     ) -> None:
         super().__init__(database, files, limits=limits, character_set=character_set)
         self.on_stored: list[Callable[[str], None]] = []
         self.on_repaired: list[Callable[[str], None]] = []
         self._patient_id_issuer = patient_id_issuer
         self._corrections = corrections
+        self._patients = patients or LocalPatients()
         self._latest = datetime.min.replace(tzinfo=UTC)
 
     async def recover(self, record: Record) -> None:
@@ -130,7 +135,10 @@ class InstanceStore(InstanceIndex):
     async def _store(self, spooled: SpooledFile, came_by: Transfer, claim: Claim) -> StoredInstance:
         try:
             spooled, part10, described = await asyncio.to_thread(self._described, spooled, claim, self.files)
-            stored = await self._keep(spooled, part10, described, came_by)
+            if (local := self._patients.identity_of(described.instance)) is None:
+                stored = await self._keep(spooled, part10, described, came_by)
+            else:
+                stored = await self._keep_coerced(spooled, part10, described, came_by, local)
         except Refused as refused:
             spooled.path.unlink(missing_ok=True)
             await self.refuse(refused, came_by)
@@ -203,14 +211,77 @@ class InstanceStore(InstanceIndex):
             raise refusal(error, claim) from None
         return spooled, part10, described
 
+    async def _keep_coerced(
+        self,
+        file: SpooledFile,
+        part10: Part10,
+        described: InstanceDescription,
+        came_by: Transfer,
+        local: LocalIdentity,
+    ) -> StoredInstance:
+        """Keep an instance under the identifiers of its patient here, and `file`, which came, beside it.
+
+        What comes again is what was coerced before, whatever the patient is called by now.
+        """
+        original = described.instance
+        earlier, at = await self._coerced_before(original, part10)
+        if earlier is not None and await self._whole(earlier):
+            await self._note(earlier, came_by, Fate.IDENTICAL)
+            return StoredInstance(earlier, new=False, warnings=(COERCED,), coerced=True)
+        claim = claim_of(original)
+        coerced, part10, described = await asyncio.to_thread(self._coerced, file, original, local, at)
+        try:
+            await self.files.keep(file)
+            stored = await self._keep(coerced, part10, described, came_by, coerced_from=(original, at))
+        except Refused:
+            coerced.path.unlink(missing_ok=True)
+            await self._release(file)
+            raise
+        except DatabaseError as error:
+            self.files.doubt(coerced)
+            raise Refused(OUT_OF_RESOURCES, "instances cannot be kept at the moment", claim) from error
+        self.files.release(coerced)
+        await self._release(file)
+        return replace(stored, warnings=(COERCED, *stored.warnings), coerced=True)
+
+    async def _coerced_before(self, original: Instance, part10: Part10) -> tuple[Instance | None, datetime]:
+        """The instance that was coerced of this very data set, and when; now, where there is none."""
+        earlier = await self._known(original)
+        if earlier is not None:
+            for sha256, size, at in await versions.coerced_from(self._database, original.sop_instance_uid):
+                version = earlier._replace(sha256=sha256, size=size, file=self.files.name(sha256))
+                if await self._same(version, original, part10):
+                    return earlier, at
+        return None, datetime.now(UTC)
+
+    def _coerced(
+        self, file: SpooledFile, original: Instance, local: LocalIdentity, at: datetime
+    ) -> tuple[SpooledFile, Part10, InstanceDescription]:
+        """What `file` holds under other identifiers, in a file of its own, described; blocks."""
+        target = self.files.aside()
+        claim = claim_of(original)
+        try:
+            with self.files.guarded():
+                write_coerced(file.path, target, local, origin=source_of(original), at=at)
+                coerced = durable(target)
+        except Uncoercible as error:
+            raise Refused(PROCESSING_FAILURE, str(error), claim) from None
+        return self._described(coerced, claim, self.files)
+
     async def _keep(
-        self, spooled: SpooledFile, part10: Part10, described: InstanceDescription, came_by: Transfer
+        self,
+        spooled: SpooledFile,
+        part10: Part10,
+        described: InstanceDescription,
+        came_by: Transfer,
+        *,
+        coerced_from: tuple[Instance, datetime] | None = None,
     ) -> StoredInstance:
         tolerances = warnings(described.tolerated)
         earlier = await self._known(described.instance)
         if earlier is None:
             await self.files.keep(spooled)
-            if newcomer := await self._insert(described, came_by):
+            if newcomer := await self._insert(described, came_by, coerced_from=coerced_from):
                 return StoredInstance(newcomer, new=True, warnings=tolerances)
             # Somebody else was first; our file stays only if it is theirs as well.
             await self._release(spooled)
@@ -379,10 +450,11 @@ class InstanceStore(InstanceIndex):
         copy: ArchiveCopy | None = None,
         *,
         instead_of: Instance | None = None,
+        coerced_from: tuple[Instance, datetime] | None = None,
     ) -> Instance | None:
         """The instance as it has become visible; None when its UID is there, or `instead_of` is no more.
 
-        `copy` tells which archive keeps it.
+        `copy` tells which archive keeps it, `coerced_from` what came of it, and since when that is kept.
         """
         rejects = (
             described.instance.sop_class_uid == KEY_OBJECT_SELECTION
@@ -399,6 +471,9 @@ class InstanceStore(InstanceIndex):
                 return None
             if copy is not None:
                 await archived.note(transaction, newcomer, copy)
+            if coerced_from is not None:
+                original, at = coerced_from
+                await versions.note(transaction, original, Fate.COERCED, at=at)
             changed = await set_aside.judge(
                 transaction,
                 newcomer.study_instance_uid,
@@ -412,6 +487,8 @@ class InstanceStore(InstanceIndex):
             else:
                 await catalogue.enter(transaction, newcomer, described.header)
             fate = Fate.CREATED if instead_of is None else Fate.CHANGED
+            if coerced_from is not None:
+                fate = Fate.COERCED
             await self._note_in(transaction, newcomer, came_by, fate)
             return newcomer
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from imaging_source.domain.patient_table import WrongTable
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store import tiers
 from imaging_source.store.archived_instances import ArchivedInstances
@@ -13,6 +14,7 @@ from imaging_source.store.contents import FOLDER, Contents
 from imaging_source.store.copies import COPIES_FOLDER, ArchiveCopies, FrontFiles
 from imaging_source.store.files import ContentFiles
 from imaging_source.store.instances import InstanceStore
+from imaging_source.store.local_patients import LocalPatients
 from shared.imaging.instance import Issuer
 from shared.settings import SettingsError
 from shared.settings.storage import storage_folder
@@ -54,10 +56,18 @@ def open_instances(settings: ImagingSourceSettings, database: Database, contents
         "limits": settings.intake_limits,
         "character_set": settings.character_set,
         "corrections": settings.corrections,
+        "patients": _patients(settings),
     }
     if isinstance(contents, FrontFiles):
         return ArchivedInstances(database, contents, **options)
     return InstanceStore(database, contents, **options)
+
+
+def _patients(settings: ImagingSourceSettings) -> LocalPatients:
+    try:
+        return LocalPatients(settings.local_patients, settings.unlisted_patients, settings.own_issuers)
+    except WrongTable as error:
+        raise SettingsError((f"XDSI_IMAGING_SOURCE__LOCAL_PATIENTS: {error}",)) from None
 
 
 def _objects(settings: ImagingSourceSettings, url: str) -> Contents:

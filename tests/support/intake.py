@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from imaging_source.domain.transfer import Sender
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.store.instances import InstanceStore
-from imaging_source.store.stores import open_contents
+from imaging_source.store.stores import open_contents, open_instances
 from imaging_source.store.tables import MIGRATIONS
 from imaging_source.store.transfers import Transfer
 from imaging_source.transactions import rad108
@@ -108,13 +108,7 @@ async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes)
     contents = open_contents(settings)
     try:
         yield Intake(
-            InstanceStore(
-                database,
-                contents,
-                limits=settings.intake_limits,
-                character_set=settings.character_set,
-                corrections=settings.corrections,
-            ),
+            open_instances(settings, database, contents),
             database,
             settings,
         )

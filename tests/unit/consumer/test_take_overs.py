@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from consumer.domain.coercion import LocalIdentity
 from consumer.store.take_overs import AtWork, TakeOverOrder, TakeOvers, TakeOverState
+from shared.imaging.coercion import LocalIdentity
 
 ORDER = TakeOverOrder(
     manifest_id="2.25.1",

@@ -11,11 +11,14 @@ from typing import Final
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from consumer.domain.coercion import LocalIdentity, coerce
-from consumer.store.files import WrongInstance
 from shared.attempts import attempted
+from shared.imaging.coercion import LocalIdentity, coerce
 
 _COPY_BYTES: Final = 1024**2
+
+
+class Uncoercible(ValueError):
+    """An instance cannot be given other identifiers; the text says why."""
 
 
 def write_coerced(source: Path, target: Path, local: LocalIdentity, *, origin: str, at: datetime) -> None:
@@ -25,7 +28,7 @@ def write_coerced(source: Path, target: Path, local: LocalIdentity, *, origin: s
 
     Raises
     ------
-    WrongInstance
+    Uncoercible
         It cannot be read, or not be written so.
     OSError
         There is no room.
@@ -39,7 +42,7 @@ def write_coerced(source: Path, target: Path, local: LocalIdentity, *, origin: s
     if isinstance(failure, OSError):
         raise failure
     # Whatever pydicom makes of a header that it cannot read or write.
-    raise WrongInstance(f"its header cannot be coerced ({type(failure).__name__})")
+    raise Uncoercible(f"its header cannot be coerced ({type(failure).__name__})")
 
 
 def _write(source: Path, target: Path, local: LocalIdentity, origin: str, at: datetime) -> None:

@@ -12,10 +12,9 @@ from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from consumer.domain.coercion import LocalIdentity, WrongIdentity, coerce
 from consumer.domain.destination import Destination, Kind, WrongDestination
-from consumer.store.coerced_files import write_coerced
-from consumer.store.files import WrongInstance
+from shared.imaging.coerced_files import Uncoercible, write_coerced
+from shared.imaging.coercion import LocalIdentity, WrongIdentity, coerce
 from xdsi.builtin_study import write_study
 
 AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -151,7 +150,7 @@ def test_pixels_are_the_same_octets_in_every_transfer_syntax(tmp_path: Path, syn
 def test_a_file_that_cannot_be_read_leaves_nothing(tmp_path: Path):
     (tmp_path / "a.dcm").write_bytes(b"no DICOM")
 
-    with pytest.raises(WrongInstance):
+    with pytest.raises(Uncoercible):
         write_coerced(tmp_path / "a.dcm", tmp_path / "b.dcm", LOCAL, origin="North", at=AT)
 
     assert [one.name for one in tmp_path.iterdir()] == ["a.dcm"]
