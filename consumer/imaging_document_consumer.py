@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ from consumer.domain.study import (
 from consumer.settings import ConsumerSettings
 from consumer.store.files import WrongInstance
 from consumer.store.sent_events import SentEvents
-from consumer.transactions import iti18, iti43, rad69, rad107
+from consumer.transactions import iti18, iti43, rad55, rad69, rad107
 from consumer.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
@@ -54,11 +55,7 @@ _LARGE = 64 * 1024
 _RENEW_SECONDS = 240.0
 
 
-_BY = {Via.RAD69: rad69.retrieve, Via.WADO_RS: rad107.retrieve}
-_DETOURS = {
-    Via.RAD69: ("WADO-RS", "Retrieve Location UID"),
-    Via.WADO_RS: ("RAD-69", "Retrieve URL"),
-}
+_BY = {Via.RAD69: rad69.retrieve, Via.WADO_RS: rad107.retrieve, Via.WADO_URI: rad55.retrieve}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +152,10 @@ class ImagingDocumentConsumer:
 
     def road(self, one: RequestedInstance, preferred: Via = Via.RAD69) -> Via:
         """The transaction by which `one` is asked for first; errors as of `consumer.domain.study.roads`."""
-        return roads(one, preferred, across=self._far(one))[0]
+        return self._roads(one, preferred)[0]
+
+    def _roads(self, one: RequestedInstance, preferred: Via) -> tuple[Via, ...]:
+        return roads(one, preferred, across=self._far(one), wado_uris=self._unit.settings.wado_uris)
 
     def _far(self, one: RequestedInstance) -> bool:
         return self._unit.settings.across(one.home_community_id) is not None
@@ -219,24 +219,24 @@ class ImagingDocumentConsumer:
                 yield f"{len(others)} instances came by {by.text}: the other road did not bring them"
 
     def _detours(self, instances: Sequence[RequestedInstance], via: Via) -> Iterator[str]:
-        detours = 0
+        detours: Counter[Via] = Counter()
         for one in instances:
             with suppress(NoRoad):
-                detours += self.road(one, via) is not via and not self._far(one)
-        if detours:
-            other, absent = _DETOURS[via]
-            yield f"{detours} instances were asked for by {other}: their manifest names no {absent}"
+                if not self._far(one) and (by := self.road(one, via)) is not via:
+                    detours[by] += 1
+        for by, count in detours.items():
+            yield f"{count} instances were asked for by {by.text}: their manifest names no {via.needs}"
 
     async def deliveries(
         self, group: Sequence[RequestedInstance], folder: Path, via: Via = Via.RAD69
     ) -> AsyncIterator[Delivery]:
         """What of `group`, all of one place, comes into `folder`; then what did not come, with the reason.
 
-        What the first road fails to bring is asked for on the other, where the manifest names one; not what
+        What the first road fails to bring is asked for on the next, where the manifest names one; not what
         the source says that it does not give.
         """
         try:
-            passable = roads(group[0], via, across=self._far(group[0]))
+            passable = self._roads(group[0], via)
         except NoRoad as error:
             for one in group:
                 yield Delivery(one, 0, str(error), failure=error)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from consumer.domain.destination import Destination, WrongDestination
 from shared.settings import HttpUrl, ServiceSettings, SignInSettings, is_loopback
-from shared.settings.kinds import Bytes, Days, Oid, Origin, Port, Seconds
+from shared.settings.kinds import AeTitle, Bytes, Days, Oid, Origin, Port, Seconds
 
 DestinationName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}$")]
 
@@ -58,6 +58,11 @@ class ConsumerSettings(ServiceSettings):
     dicomweb_peers: tuple[Origin, ...] = Field(
         ("http://127.0.0.1:8030",),
         description="origins (scheme://host:port) whose Retrieve URL a manifest may name",
+    )
+    wado_uris: dict[AeTitle, HttpUrl] = Field(
+        default_factory=dict,
+        examples=[{"ARCHIVE": "https://archive.example/wado"}],
+        description="Retrieve AE Title to WADO-URI endpoint (RAD-55), for what comes by no other transaction",
     )
     parallel: int = Field(4, ge=1, le=32, description="retrievals under way at once")
     instances_per_request: int = Field(100, ge=1, le=5_000, description="instances asked for in one RAD-69")
@@ -134,6 +139,7 @@ class ConsumerSettings(ServiceSettings):
             *self.repositories.values(),
             *self.imaging_sources.values(),
             *self.dicomweb_peers,
+            *self.wado_uris.values(),
             *((self.gateway_url,) if self.gateway_url else ()),
         )
 

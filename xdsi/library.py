@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime
 from pathlib import Path
@@ -91,6 +91,8 @@ class AsyncClient:
     def __init__(self, settings: ConsumerSettings, consumer: ImagingDocumentConsumer) -> None:
         self._settings = settings
         self._consumer = consumer
+        # Of the last search: whoever opens what was just found need not look for it again.
+        self._entries: Mapping[tuple[str, str], DocumentEntry] = {}
 
     async def find(
         self,
@@ -133,6 +135,7 @@ class AsyncClient:
                 service_start_from=criteria.since,
                 service_start_to=criteria.before,
             )
+        self._entries = {(entry.home_community_id, entry.unique_id): entry for entry in entries}
         return tuple(
             study
             for study in map(FoundStudy.of, entries)
@@ -188,7 +191,8 @@ class AsyncClient:
         unique_id = study.manifest_id if isinstance(study, FoundStudy) else study
         home = study.home_community_id if isinstance(study, FoundStudy) else home_community_id
         with Told():
-            entry = await self._consumer.entry(unique_id, home_community_id=home)
+            entry = self._entries.get((home, unique_id))
+            entry = entry or await self._consumer.entry(unique_id, home_community_id=home)
             return entry, await self._consumer.manifest(entry)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -55,6 +55,7 @@ class RequestedInstance:
     patient_id: str = ""
     retrieve_location_uid: str = ""
     retrieve_url: str = ""
+    retrieve_ae_title: str = ""
     home_community_id: str = ""
     source_patient_id: str = ""
     source_patient_name: str = ""
@@ -70,35 +71,60 @@ class Via(StrEnum):
 
     RAD69 = "rad69"
     WADO_RS = "wado-rs"
+    WADO_URI = "wado-uri"
 
     @property
     def text(self) -> str:
         """As people write it."""
-        return {Via.RAD69: "RAD-69", Via.WADO_RS: "WADO-RS"}[self]
+        return {Via.RAD69: "RAD-69", Via.WADO_RS: "WADO-RS", Via.WADO_URI: "WADO-URI"}[self]
+
+    @property
+    def number(self) -> str:
+        """As IHE counts it."""
+        return {Via.RAD69: "RAD-69", Via.WADO_RS: "RAD-107", Via.WADO_URI: "RAD-55"}[self]
+
+    @property
+    def needs(self) -> str:
+        """What a manifest names for it."""
+        return {
+            Via.RAD69: "Retrieve Location UID",
+            Via.WADO_RS: "Retrieve URL",
+            Via.WADO_URI: "Retrieve AE Title of XDSI_CONSUMER__WADO_URIS",
+        }[self]
 
 
 class NoRoad(Exception):
     """The manifest names no place where these instances could be asked for."""
 
 
-def roads(one: RequestedInstance, preferred: Via, *, across: bool) -> tuple[Via, ...]:
+def roads(
+    one: RequestedInstance, preferred: Via, *, across: bool, wado_uris: Collection[str] = ()
+) -> tuple[Via, ...]:
     """The transactions that the place of `one` allows, in the order in which they are tried: the preferred
     one first if it can be.
 
-    RAD-69 needs a Retrieve Location UID, WADO-RS a Retrieve URL; manifests of some makers have only one of
-    them. What lies in another community (`across`) comes by RAD-69 through its gateway.
+    RAD-69 needs a Retrieve Location UID, WADO-RS a Retrieve URL, WADO-URI a Retrieve AE Title that is one of
+    `wado_uris`; manifests of some makers have only one of them. What lies in another community (`across`)
+    comes by RAD-69 through its gateway.
 
     Raises
     ------
     NoRoad
-        The manifest names neither.
+        The manifest names none of them.
     """
     if across:
         return (Via.RAD69,)
-    places = {Via.RAD69: one.retrieve_location_uid, Via.WADO_RS: one.retrieve_url}
+    places = {
+        Via.RAD69: one.retrieve_location_uid,
+        Via.WADO_RS: one.retrieve_url,
+        Via.WADO_URI: one.retrieve_ae_title in wado_uris,
+    }
     passable = [via for via in (preferred, *Via) if places[via]]
     if not passable:
-        raise NoRoad("the manifest names neither a Retrieve Location UID nor a Retrieve URL to ask at")
+        raise NoRoad(
+            "the manifest names neither a Retrieve Location UID nor a Retrieve URL to ask at, and no "
+            "Retrieve AE Title of XDSI_CONSUMER__WADO_URIS"
+        )
     return tuple(dict.fromkeys(passable))
 
 
@@ -144,6 +170,7 @@ def requested_instances(
                 patient_id=patient_id,
                 retrieve_location_uid=series.retrieve_location_uid,
                 retrieve_url=series.retrieve_url,
+                retrieve_ae_title=series.retrieve_ae_title,
                 home_community_id=home_community_id,
                 source_patient_id=manifest.patient_id,
                 source_patient_name=manifest.patient_name,
@@ -161,10 +188,14 @@ def requests(
     instances: Iterable[RequestedInstance], *, largest: int, streams: int = 1
 ) -> Iterator[tuple[RequestedInstance, ...]]:
     """Groups of at most `largest` instances with one place, so that `streams` can be under way at once."""
-    for _, of_place in groupby(instances, key=lambda one: (one.retrieve_location_uid, one.retrieve_url)):
+    for _, of_place in groupby(instances, key=_place):
         together = tuple(of_place)
         size = _size_of_groups(len(together), largest, streams)
         yield from (together[start : start + size] for start in range(0, len(together), size))
+
+
+def _place(one: RequestedInstance) -> tuple[str, str, str]:
+    return one.retrieve_location_uid, one.retrieve_url, one.retrieve_ae_title
 
 
 def _size_of_groups(number: int, largest: int, streams: int) -> int:

@@ -59,7 +59,8 @@ async def decode(request: HttpRequest) -> FrontSearch:
     uid = request.parameters.get("study") or (studies[0] if len(studies) == 1 else "")
     return FrontSearch(
         query=await qido_rs.decode(request),
-        patient_id=patients[0] if patients else "",
+        # OHIF looks for a part of what is typed; whose studies they are must be said in full.
+        patient_id=patients[0].strip("*") if patients else "",
         study_instance_uid=uid if is_uid(uid) else "",
         token=study_token_of(request),
     )
@@ -105,6 +106,8 @@ async def _studies(
         patient_id = room.patient(request.patient_id)
     elif user is not None and user.resource_ids:
         patient_id = room.patient(user.resource_ids[0])
+    elif request.study_instance_uid:
+        patient_id = room.patient_of(visitor, request.study_instance_uid)
     else:
         raise BadRequest("whose studies are searched? add PatientID, for example PatientID=P-1001")
     studies, unanswered = await room.find(visitor, patient_id)

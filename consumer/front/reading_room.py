@@ -194,10 +194,17 @@ class ReadingRoom:
             There is none, or none for this visitor; whoever was asked gave no answer.
         """
         grant = self.grant(token, study_instance_uid)
-        patient_id = grant.patient_id if grant else self._patient_of(visitor, study_instance_uid)
+        patient_id = grant.patient_id if grant else self.patient_of(visitor, study_instance_uid)
         return await self.study_of_patient(visitor, study_instance_uid, patient_id)
 
-    def _patient_of(self, visitor: Visitor, study_instance_uid: str) -> str:
+    def patient_of(self, visitor: Visitor, study_instance_uid: str) -> str:
+        """Whose study it is, as far as this visitor was told.
+
+        Raises
+        ------
+        NotFound
+            They were told nothing of it.
+        """
         patient_id = self._patients.get((visitor.holder, study_instance_uid))
         if patient_id is None and visitor.user is not None and visitor.user.resource_ids:
             return self.patient(visitor.user.resource_ids[0])

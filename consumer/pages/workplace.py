@@ -331,6 +331,7 @@ class Workplace:
             one.patient_id,
             one.retrieve_location_uid,
             one.retrieve_url,
+            one.retrieve_ae_title,
             one.home_community_id,
             one.source_patient_id,
             one.source_patient_name,
@@ -348,7 +349,7 @@ class Workplace:
             via = self._consumer(visitor).road(one)
         except NoRoad as error:
             raise Unprocessable(str(error)) from None
-        with self._counted("RAD-69" if via is Via.RAD69 else "RAD-107"):
+        with self._counted(via.number):
             async with self._place(visitor):
                 file = await self._received(visitor, one, via)
         return FetchedInstance(sop_instance_uid=one.sop_instance_uid, file=file)
@@ -459,7 +460,9 @@ def _instances(manifest: Manifest, entry: DocumentEntry) -> tuple[RequestedInsta
 
 
 def _wanted(fields: tuple[str, ...]) -> RequestedInstance:
-    study, series, instance, sop_class, patient_id, location, url, home, source_id, source_name = fields
+    study, series, instance, sop_class, patient_id, location, url, ae_title, home, source_id, source_name = (
+        fields
+    )
     return RequestedInstance(
         study_instance_uid=study,
         series_instance_uid=series,
@@ -468,6 +471,7 @@ def _wanted(fields: tuple[str, ...]) -> RequestedInstance:
         patient_id=patient_id,
         retrieve_location_uid=location,
         retrieve_url=url,
+        retrieve_ae_title=ae_title,
         home_community_id=home,
         source_patient_id=source_id,
         source_patient_name=source_name,

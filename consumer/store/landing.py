@@ -51,14 +51,15 @@ async def landed(
         The body does not come to its end in order.
     """
     loop = asyncio.get_running_loop()
-    results: asyncio.Queue[T | Exception | None] = asyncio.Queue()
+    # What came of a part, which may be None, is in a tuple; what is in none is the end, and why.
+    results: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue()
     landing = _Landing(body, folder, limits, is_wanted, keep)
 
-    def tell(one: T | Exception | None) -> None:
-        loop.call_soon_threadsafe(results.put_nowait, one)
+    def tell(one: T) -> None:
+        loop.call_soon_threadsafe(results.put_nowait, (one,))
 
     def run() -> None:
-        tell(attempted(partial(landing.run, tell)))
+        loop.call_soon_threadsafe(results.put_nowait, attempted(partial(landing.run, tell)))
         loop.call_soon_threadsafe(ended.set)
 
     ended = asyncio.Event()
@@ -67,7 +68,7 @@ async def landed(
         while (one := await results.get()) is not None:
             if isinstance(one, Exception):
                 raise one
-            yield one
+            yield one[0]
     finally:
         landing.cut()
         await to_its_end(ended.wait())

@@ -5,12 +5,12 @@ Its event is kept before the answer is told, as every other of the consumer.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from datetime import datetime
 from http import HTTPStatus
 
 import httpx2
 
+from consumer.transactions.bearer import authorization
 from consumer.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import EMERGENCY_OVERRIDE_STARTED, Outcome
@@ -42,11 +42,10 @@ async def declare(unit: Unit, patient_id: str, reason: str) -> datetime:
     """
     base = unit.settings.consent_url.removesuffix("/").removesuffix("/xds/registry")
     url, outcome, policy_id = base + _PATH, Outcome.SERIOUS_FAILURE, ""
-    headers = {}
-    if assertion := unit.assertion():
-        headers["authorization"] = f"Bearer {urlsafe_b64encode(assertion).rstrip(b'=').decode()}"
     try:
-        answer = await unit.http.post(url, json={"patient_id": patient_id, "reason": reason}, headers=headers)
+        answer = await unit.http.post(
+            url, json={"patient_id": patient_id, "reason": reason}, headers=authorization(unit)
+        )
         if answer.status_code != HTTPStatus.OK:
             problem, text = _PROBLEMS.get(answer.status_code, (BadGateway, "the registry did not allow it"))
             raise problem(text)

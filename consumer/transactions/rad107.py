@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import urlsafe_b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +17,7 @@ from consumer.domain.study import Delivery, RequestedInstance
 from consumer.store import files
 from consumer.store.landing import landed
 from consumer.transactions.access import accessed
+from consumer.transactions.bearer import authorization
 from consumer.unit import Unit
 from shared.faults import SenderFault
 from shared.http.client import EgressRefused, PeerOrigin
@@ -53,16 +54,15 @@ async def retrieve(
         url = f"{base}/studies/{study}/series/{series}"
         if len(of_series) == 1:
             url += f"/instances/{of_series[0].sop_instance_uid}"
-        missing = {one.sop_instance_uid: one for one in of_series}
-        wrong: dict[str, files.WrongInstance] = {}
+        tally = _Tally({one.sop_instance_uid: one for one in of_series})
         try:
-            async for one, size in _get(unit, url, missing, wrong, folder):
+            async for one, size in _get(unit, url, tally, folder):
                 yield Delivery(one, size)
-            for one in missing.values():
-                failure = wrong.get(one.sop_instance_uid)
-                yield Delivery(one, 0, str(failure or "not in the answer"), failure=failure)
+            for one in tally.missing.values():
+                failure = tally.wrong.get(one.sop_instance_uid)
+                yield Delivery(one, 0, str(failure or tally.absent), failure=failure)
         finally:
-            delivered = {one.sop_instance_uid for one in of_series} - missing.keys()
+            delivered = {one.sop_instance_uid for one in of_series} - tally.missing.keys()
             await unit.record(*accessed(unit.caller(url), EVENT_TYPE, of_series, delivered))
 
 
@@ -88,28 +88,46 @@ def _series_of(one: RequestedInstance) -> tuple[str, str]:
     return one.study_instance_uid, one.series_instance_uid
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What one request was for and did not bring: `wrong` came, and is not what it should be; `others` are
+    parts that are none of what was asked for."""
+
+    missing: dict[str, RequestedInstance]
+    wrong: dict[str, files.WrongInstance] = field(default_factory=dict)
+    others: int = 0
+    status: int = _OK
+
+    @property
+    def absent(self) -> str:
+        """Why something is missing of which nothing came."""
+        if self.status not in (_OK, _PARTIAL):
+            return f"not given: the source answers HTTP {self.status}"
+        others = f", in which {self.others} parts are something else" if self.others else ""
+        return f"not in the answer{others}"
+
+
 async def _get(
-    unit: Unit,
-    url: str,
-    missing: dict[str, RequestedInstance],
-    wrong: dict[str, files.WrongInstance],
-    folder: Path,
+    unit: Unit, url: str, tally: _Tally, folder: Path
 ) -> AsyncIterator[tuple[RequestedInstance, int]]:
-    """Yield those of `missing` that come, and take them out of it; `wrong` gets to know why others do not."""
+    """Yield what comes of what is missing, and take it out of `tally`, which gets to know why others do
+    not."""
     try:
         async with unit.http.stream("GET", url, headers=_headers(unit)) as answer:
-            if answer.status_code not in (_OK, _PARTIAL):
+            tally.status = answer.status_code
+            if tally.status not in (_OK, _PARTIAL):
                 return
             limits = files.InstanceLimits.of(unit.settings)
-            keep = partial(_kept, dict(missing), folder)
+            keep = partial(_kept, dict(tally.missing), folder)
             async with aclosing(_received(answer, folder, keep, limits)) as received:
                 async for instance in received:
-                    if instance is None or instance.one.sop_instance_uid not in missing:
+                    if instance is None or instance.one.sop_instance_uid not in tally.missing:
+                        tally.others += 1
                         continue
                     if instance.wrong is not None:
-                        wrong[instance.one.sop_instance_uid] = instance.wrong
+                        tally.wrong[instance.one.sop_instance_uid] = instance.wrong
                         continue
-                    del missing[instance.one.sop_instance_uid]
+                    del tally.missing[instance.one.sop_instance_uid]
                     yield instance.one, instance.size
     except SourceBroken as error:
         raise PeerUnclear(url, f"the answer broke off: {error}") from error
@@ -173,7 +191,4 @@ async def _received(
 
 
 def _headers(unit: Unit) -> Mapping[str, str]:
-    headers = {"accept": _ACCEPT, "accept-encoding": "identity"}
-    if assertion := unit.assertion():
-        headers["authorization"] = f"Bearer {urlsafe_b64encode(assertion).rstrip(b'=').decode()}"
-    return headers
+    return {"accept": _ACCEPT, "accept-encoding": "identity", **authorization(unit)}

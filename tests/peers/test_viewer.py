@@ -9,19 +9,28 @@ from urllib.parse import urlsplit
 
 import pydicom
 import pytest
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
+from pydicom.uid import JPEGLSLossless, generate_uid
 
 from tests.peers.test_consumer_service import House, prepared
 from tests.support.community import assertion_of, running, studies_in
 from tests.support.consumer import consumer_process
+from tests.support.viewed_studies import (
+    FRAMES,
+    NOTE,
+    PDF,
+    REPORT_TEXT,
+    Pixels,
+    write_objects,
+    write_syntaxes,
+)
 from tests.support.viewing import AXE, Window, browser, viewer_missing, window
 from xdsi.builtin_study import write_study
 
 pytestmark = [pytest.mark.heavy, pytest.mark.peer]
 
-PATIENT = "VIEWED-1"
+PATIENT, WITH_OBJECTS, WITH_SYNTAXES = "VIEWED-1", "VIEWED-2", "VIEWED-3"
 #: Each series in a transfer syntax of its own, uncompressed first.
-SYNTAXES = {"Native": None, "RLE": RLELossless, "JPEG-LS": JPEGLSLossless, "JPEG 2000": JPEG2000Lossless}
+SYNTAXES = {"Native": None, "JPEG-LS": JPEGLSLossless}
 SLICES = 6
 
 
@@ -53,18 +62,27 @@ def images() -> dict[str, list[pydicom.Dataset]]:
 
 
 @pytest.fixture(scope="module")
+def syntaxes() -> dict[str, Pixels]:
+    return {}
+
+
+@pytest.fixture(scope="module")
 def house(
-    tmp_path_factory: pytest.TempPathFactory, images: dict[str, list[pydicom.Dataset]]
+    tmp_path_factory: pytest.TempPathFactory,
+    images: dict[str, list[pydicom.Dataset]],
+    syntaxes: dict[str, Pixels],
 ) -> Iterator[House]:
     if reason := viewer_missing():
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("study")
-    images |= write_series(folder)
-    (study,) = studies_in(folder)
+    folder = tmp_path_factory.mktemp("studies")
+    images |= write_series(folder / PATIENT)
+    syntaxes |= write_syntaxes(folder / WITH_SYNTAXES, WITH_SYNTAXES)
+    write_objects(folder / WITH_OBJECTS, WITH_OBJECTS)
+    studies = {study.patient: study for study in studies_in(folder)}
     with running(tmp_path_factory.mktemp("community")) as stage:
-        asyncio.run(prepared(stage, {PATIENT: study}, PATIENT))
+        asyncio.run(prepared(stage, studies, *studies))
         with consumer_process(stage) as consumer:
-            yield House(stage, consumer, {PATIENT: study})
+            yield House(stage, consumer, studies)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +187,129 @@ def test_nothing_serious_keeps_people_from_using_it(viewing: Window, width: int,
     viewing.page.set_viewport_size({"width": width, "height": 800})
     viewing.page.emulate_media(color_scheme="dark" if dark else "light")
     assert viewing.violations("serious", "critical") == []
+
+
+# --- what is no stack of slices ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def objects(viewing: Window, house: House) -> Window:
+    """The window, at the study of one object of every kind."""
+    viewing.look(width=1280, dark=False)
+    viewing.page.goto(house.consumer.url)
+    viewing.view(WITH_OBJECTS)
+    return viewing
+
+
+def choose(window: Window, series: str) -> None:
+    window.page.get_by_role("navigation", name="Series").get_by_role("button", name=series).click()
+
+
+def test_key_images_are_shown_by_the_note_that_names_them(objects: Window):
+    choose(objects, "Key images")
+
+    objects.reads("message", "Key images: Of Interest")
+    objects.reads("corner.image", "Image 3 of 4")
+
+
+def test_an_image_is_seen_as_its_presentation_state_wants_it(objects: Window):
+    choose(objects, "Presentation")
+
+    objects.reads("corner.image", "Presentation state: Look at it, Roe, Ann")
+    assert "Image 2 of 4" in objects.reads("corner.image", "Image 2 of 4")
+    assert objects.reads("corner.window", "C 300") == "C 300  W 500"
+    assert objects.sides() == "PARL"
+    drawn = objects.page.locator(".presentation")
+    assert drawn.get_attribute("aria-label") == NOTE
+    # Turned by a quarter to the right, the pixel (64, 32) lies at (224, 64) of 256.
+    shown, note = objects.page.locator(".pane .canvas").bounding_box(), drawn.locator("text").bounding_box()
+    assert shown is not None
+    assert note is not None
+    scale = shown["height"] / 256
+    left = shown["x"] + (shown["width"] - 256 * scale) / 2
+    assert (note["x"] - left) / scale == pytest.approx(224, abs=3)
+    assert (note["y"] - shown["y"]) / scale == pytest.approx(64, abs=6)
+    assert drawn.locator("polyline").count() == drawn.locator(".shutter").count() == 1
+
+    objects.press("ArrowDown")
+    objects.reads("corner.image", "Image 3 of 4")
+    assert drawn.is_hidden()
+    objects.press("ArrowUp")
+    objects.reads("corner.window", "C 300")
+    objects.page.get_by_label("Presentation state", exact=True).select_option("")
+    assert objects.sides() == "RLAP"
+    assert drawn.is_hidden()
+
+
+def test_a_report_is_text_and_leads_to_the_images_that_it_names(objects: Window):
+    choose(objects, "Report")
+
+    report = objects.page.get_by_role("article", name="Diagnostic imaging report")
+    report.get_by_text("complete · verified").wait_for()
+    text = report.inner_text()
+    assert f"Finding: {REPORT_TEXT}" in text
+    assert "Diameter: 12.5 mm" in text
+    assert "Region: Chest" in text
+    assert "Observer: Roe, Ann" in text
+    assert report.locator("img").count() == 0
+    report.get_by_role("button", name="Show the image").click()
+    objects.reads("corner.image", "Image 4 of 4")
+
+
+def test_a_clip_in_colour_is_played_frame_by_frame_at_its_own_pace(objects: Window):
+    choose(objects, "Clip")
+
+    objects.reads("corner.image", f"Image 1 of {FRAMES}")
+    objects.page.locator(f'.pane[data-received="{FRAMES}"]').wait_for()
+    objects.press("ArrowDown", "ArrowDown")
+    objects.reads("corner.image", f"Image 3 of {FRAMES}")
+    objects.page.locator(".pane .canvas").first.hover()
+    objects.reads("corner.value", "80 / 7 / 7")
+    objects.press("Home", " ")
+    objects.page.get_by_role("button", name="Pause").wait_for()
+    objects.reads("corner.image", f"Image 4 of {FRAMES}")
+    objects.press(" ")
+    objects.page.get_by_role("button", name="Play").wait_for()
+
+
+def test_a_document_is_shown_from_the_memory_of_the_page(objects: Window):
+    objects.evaluate(
+        "(() => { const make = URL.createObjectURL; window.blobs = {};"
+        " URL.createObjectURL = (one) => { const url = make(one); window.blobs[url] = one; return url; } })()"
+    )
+    choose(objects, "Letter")
+
+    frame = objects.page.locator("iframe.document")
+    frame.wait_for()
+    assert frame.get_attribute("title") == "Letter"
+    octets = objects.evaluate("window.blobs[document.querySelector('iframe.document').src].text()")
+    assert octets.encode().rstrip() == PDF.rstrip()
+
+
+def test_a_film_is_played(objects: Window):
+    choose(objects, "Film")
+
+    objects.page.locator("video.document").wait_for()
+    objects.until("document.querySelector('video').readyState >= 2")
+    assert objects.evaluate("document.querySelector('video').videoWidth") == 16
+    assert objects.errors == []
+
+
+def test_in_every_transfer_syntax_the_value_under_the_pointer_is_that_of_the_pixel(
+    viewing: Window, house: House, syntaxes: dict[str, Pixels]
+):
+    viewing.page.goto(house.consumer.url)
+    viewing.view(WITH_SYNTAXES)
+    wrong = {}
+    for name, pixels in syntaxes.items():
+        choose(viewing, name)
+        viewing.reads("corner.image", f"MR {name}")
+        viewing.page.locator('.pane[data-received="1"]').wait_for()
+        for across, down in ((0.5, 0.5), (0.41, 0.3), (0.6, 0.72)):
+            column, row, value = viewing.value_at(across, down)
+            if value != pixels[row, column]:
+                wrong[name, column, row] = value, pixels[row, column]
+    assert wrong == {}
 
 
 def test_after_signing_out_the_token_leads_nowhere(viewing: Window, house: House):

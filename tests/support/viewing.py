@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from runpy import run_path
 from typing import Any, TypeVar
 
 import pytest
@@ -19,8 +20,9 @@ from consumer.pages.viewer_files import viewer_entry
 from xdsi.certificates import Community
 
 ROOT = Path(__file__).parents[2]
+VIEWER = ROOT / "consumer" / "viewer"
 #: Finds what keeps people from using a page. Where `make viewer` puts it.
-AXE = ROOT / "consumer" / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = VIEWER / "node_modules" / "axe-core" / "axe.min.js"
 _SWITCHES = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 _PATIENCE_SECONDS = 90
 _SHOWN = '.pane[data-received]:not([data-received="0"])'
@@ -155,7 +157,12 @@ def browser_missing() -> str:
 
 def viewer_missing() -> str:
     """Why the viewer cannot be looked at here; empty when it can."""
-    return browser_missing() or ("" if viewer_entry() else "the viewer was not made: make viewer")
+    if reason := browser_missing():
+        return reason
+    if viewer_entry() is None:
+        return "the viewer was not made: make viewer"
+    build = run_path(str(VIEWER / "build.py"))
+    return "" if build["is_up_to_date"](VIEWER) else "the viewer was made of other sources: make viewer"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import dicomParser from "dicom-parser";
 
 import { element } from "./dom";
 import type { Kind, Series } from "./series";
+import type { Follow } from "./structured-report";
 import { report } from "./structured-report";
 import { WORDS } from "./words";
 
@@ -14,9 +15,9 @@ const PIXELS = "x7fe00010";
 /** What a browser shows by itself, without scripts of its own. */
 const SHOWN = ["application/pdf"];
 
-/** An element that shows the only or first instance of a series of documents, reports or of a video. */
-export async function shown(series: Series, instance: string, kind: Kind): Promise<HTMLElement> {
-  if (kind === "report") return report((await series.dicomweb.metadata(series.uid, instance))[0] ?? {});
+/** An element that shows an instance that is a document, a report or a video. */
+export async function shown(series: Series, instance: string, kind: Kind, follow: Follow): Promise<HTMLElement> {
+  if (kind === "report") return report((await series.dicomweb.metadata(series.uid, instance))[0] ?? {}, follow);
   const file = dicomParser.parseDicom(new Uint8Array(await series.dicomweb.file(series.uid, instance, MOST_OCTETS)));
   return kind === "video" ? video(file) : documentOf(file, series);
 }

@@ -11,6 +11,7 @@ import {
 import * as loader from "@cornerstonejs/dicom-image-loader";
 import * as tools from "@cornerstonejs/tools";
 
+import { TAG, number, texts } from "./attributes";
 import type { Attributes } from "./attributes";
 import type { Dicomweb } from "./dicomweb";
 
@@ -51,7 +52,10 @@ export async function start(studies: Dicomweb[]): Promise<RenderingEngine> {
   cache.setMaxCacheSize(CACHE_OCTETS);
   loader.init({
     maxWebWorkers: Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 2) - 1)),
-    beforeSend: (_, imageId) => studies.find((one) => one.has(imageId))?.authorization ?? {},
+    beforeSend: (_, imageId) => ({
+      ...studies.find((one) => one.has(imageId))?.authorization,
+      ...(decodedThere.has(addressOf(imageId)) && { Accept: WITHOUT_COMPRESSION }),
+    }),
   });
   imageLoadPoolManager.setMaxSimultaneousRequests(Enums.RequestType.Prefetch, AT_ONCE);
   imageLoadPoolManager.setMaxSimultaneousRequests(Enums.RequestType.Interaction, AT_ONCE);
@@ -92,8 +96,19 @@ function group() {
   return tools.ToolGroupManager.getToolGroup(GROUP)!;
 }
 
+/** Addresses of frames that this browser does not ask for as they are stored. */
+const decodedThere = new Set<string>();
+const WITHOUT_COMPRESSION = 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1';
+
+const addressOf = (imageId: string) => imageId.replace(/^wadors:/, "");
+
+/** JPEG of more than 8 bits: our decoder gives each pixel 15 too much. */
+const isDecodedWrongly = (of: Attributes) =>
+  texts(of, TAG.LossyImageCompressionMethod).includes("ISO_10918_1") && (number(of, TAG.BitsStored) ?? 0) > 8;
+
 /** Tell the loader what an instance says of its pixels. */
 export function know(imageId: string, attributes: Attributes): void {
+  if (isDecodedWrongly(attributes)) decodedThere.add(addressOf(imageId));
   loader.wadors.metaDataManager.add(imageId, attributes as never);
 }
 

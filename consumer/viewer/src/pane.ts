@@ -9,8 +9,10 @@ import { Cursor } from "./cursor";
 import { element } from "./dom";
 import { prefetch, withTools, withoutTools } from "./engine";
 import type { Opened } from "./opening";
+import { Overlay } from "./overlay";
 import { edges, toldEdges } from "./orientation";
 import type { Edges } from "./orientation";
+import type { Appearance, Place, PresentationState } from "./presentation";
 import { patientOf } from "./series";
 import type { Picture, Vector } from "./series";
 import { WORDS } from "./words";
@@ -30,6 +32,8 @@ export class Pane {
   readonly cursor: Cursor;
   opened: Opened | undefined;
   isPlaying = false;
+  /** The presentation state by which images are shown. */
+  state: PresentationState | undefined;
   private readonly canvas = element("div", { class: "canvas" });
   private readonly corners = {
     patient: element("p", { class: "corner patient" }),
@@ -43,6 +47,7 @@ export class Pane {
     bottom: element("span", { class: "side bottom" }),
     left: element("span", { class: "side left" }),
   };
+  private readonly overlay = new Overlay();
   private readonly status = element("p", { class: "status", role: "status" });
   private readonly here = new Set<string>();
   private failed = 0;
@@ -60,6 +65,7 @@ export class Pane {
       "section",
       { class: "pane", tabindex: "0", "aria-label": WORDS.pane(position), "aria-describedby": "pane-help" },
       this.canvas,
+      this.overlay.host,
       ...Object.values(this.corners),
       ...Object.values(this.sides),
       this.status,
@@ -118,6 +124,7 @@ export class Pane {
   async show(opened: Opened): Promise<void> {
     const kept = this.opened?.series.uid === opened.series.uid ? this.picture?.imageId : undefined;
     if (!kept) {
+      this.state = undefined;
       this.here.clear();
       this.failed = 0;
     }
@@ -142,6 +149,7 @@ export class Pane {
     }
     this.viewport.render();
     this.isSettling = false;
+    this.appear();
     this.tell(false);
     if (opened.complete) this.stopPrefetch = prefetch(this.outward(index), (imageId, failed) => this.arrived(imageId, failed));
   }
@@ -199,10 +207,49 @@ export class Pane {
     this.viewport.render();
   }
 
+  /** Show images as `state` wants them to be seen, where it is about them; undefined shows them as they are. */
+  present(state: PresentationState | undefined): void {
+    if (this.state && !state) this.reset();
+    this.state = state;
+    this.appear();
+    this.tell(false);
+  }
+
+  private get appearance(): Appearance | undefined {
+    const shown = this.picture;
+    return shown && this.state?.of(text(shown.attributes, TAG.SOPInstanceUID), shown.frame);
+  }
+
+  private appear(): void {
+    const wanted = this.appearance;
+    if (!wanted) return;
+    const voiRange = wanted.window && utilities.windowLevel.toLowHighRange(wanted.window.width, wanted.window.center);
+    this.viewport.setProperties({ ...(voiRange && { voiRange }), invert: wanted.isInverted });
+    this.viewport.setViewPresentation({ rotation: wanted.rotation, flipHorizontal: wanted.isFlipped });
+    if (wanted.area) this.zoomTo(wanted.area);
+    this.viewport.render();
+  }
+
+  /** Show as much of an image as lies between two of its corners. */
+  private zoomTo([[left, top], [right, bottom]]: [Place, Place]): void {
+    const [width, height] = this.size;
+    const corners = [this.placed([left, top]), this.placed([right, bottom])];
+    const [wide, high] = [0, 1].map((k) => Math.abs(corners[0]![k]! - corners[1]![k]!)) as [number, number];
+    this.viewport.setZoom(this.viewport.getZoom() * Math.min(width / wide, height / high));
+    const [x, y] = this.placed([(left + right) / 2, (top + bottom) / 2]);
+    this.move(width / 2 - x, height / 2 - y);
+  }
+
+  /** Where a place of the image, from its top left corner, lies in this pane. */
+  private placed([column, row]: Place): Place {
+    const { imageData } = this.viewport.getImageData()!;
+    return this.viewport.worldToCanvas(utilities.transformIndexToWorld(imageData, [column - 0.5, row - 0.5, 0]));
+  }
+
   reset(): void {
     this.viewport.resetProperties();
     this.viewport.resetCamera();
-    this.viewport.setViewPresentation({ rotation: 0 });
+    this.viewport.setViewPresentation({ rotation: 0, flipHorizontal: false });
     this.viewport.render();
   }
 
@@ -266,6 +313,8 @@ export class Pane {
   private tell(another: boolean): void {
     const picture = this.picture;
     if (!picture) return;
+    if (another && !this.isSettling) this.appear();
+    this.tellPresentation(picture);
     this.tellPatient(picture);
     this.tellImage(picture);
     this.tellWindow();
@@ -291,8 +340,15 @@ export class Pane {
       WORDS.image(this.index + 1, Math.max(this.pictures.length, this.opened!.complete ? 0 : series.instances)),
       side && { L: "Left", R: "Right", B: "Both sides" }[side],
       lossy && WORDS.lossy,
+      this.appearance && `${WORDS.presentation}: ${this.appearance.label}`,
     ]);
     this.host.setAttribute("aria-label", `${WORDS.pane(this.position)}: ${this.corners.patient.innerText}, ${this.corners.image.innerText}`);
+  }
+
+  private tellPresentation({ attributes }: Picture): void {
+    if (!this.state || !this.viewport.getImageData()) return this.overlay.draw(undefined, [[0, 0], [0, 0]], (one) => one);
+    const whole: [Place, Place] = [[0, 0], [number(attributes, TAG.Columns) ?? 0, number(attributes, TAG.Rows) ?? 0]];
+    this.overlay.draw(this.appearance, whole, (one) => this.placed(one));
   }
 
   private tellWindow(): void {

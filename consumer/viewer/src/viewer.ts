@@ -16,10 +16,12 @@ import { openings } from "./opening";
 import type { Opened } from "./opening";
 import { Pane } from "./pane";
 import { Planes } from "./planes";
+import { presentationState } from "./presentation";
+import type { PresentationState } from "./presentation";
 import { CT_PRESETS } from "./presets";
 import { SeriesList } from "./series-list";
 import { isSamePatient, isVolume, kindOf } from "./series";
-import type { Series } from "./series";
+import type { Kind, Series } from "./series";
 import { WORDS } from "./words";
 
 type Layout = "oneSeries" | "twoSeries" | "planes";
@@ -37,6 +39,8 @@ export class Viewer {
   private readonly stage = element("div", { class: "stage" });
   private readonly measurements = new Measurements(() => this.panes.forEach((one) => one.viewport.render()));
   private readonly warning = element("p", { class: "warning", role: "alert", hidden: true });
+  private states: PresentationState[] = [];
+  private readonly presented = element("select", { "aria-label": WORDS.presentation, hidden: true });
   private readonly play = button(WORDS.play, () => this.active?.togglePlaying());
   private readonly toolButtons = new Map<PointerTool, HTMLButtonElement>();
   private readonly layoutButtons = new Map<Layout, HTMLButtonElement>();
@@ -63,6 +67,7 @@ export class Viewer {
     new ResizeObserver(() => this.engine.resize(true, true)).observe(this.stage);
     await this.learn();
     await this.beginWith();
+    await this.learnStates();
     void this.list.illustrate(this.series, (one) => this.middle(one));
   }
 
@@ -94,6 +99,26 @@ export class Viewer {
     series.sopClass = instances[0] ? text(instances[0], TAG.SOPClassUID) : "";
   }
 
+  /** How others wanted images of the study to be seen; what cannot be read is none. */
+  private async learnStates(): Promise<void> {
+    const series = this.series.filter((one) => kindOf(one.sopClass) === "presentation");
+    const known = await Promise.all(series.map((one) => one.dicomweb.metadata(one.uid).catch(() => [])));
+    this.states = known.flat().map(presentationState);
+    this.offerStates();
+  }
+
+  /** Offer the presentation states of what is shown. */
+  private offerStates(): void {
+    const shown = new Set(this.active?.pictures.map((one) => text(one.attributes, TAG.SOPInstanceUID)));
+    const offered = this.states.filter((one) => [...one.images].some((image) => shown.has(image)));
+    this.presented.hidden = !offered.length;
+    this.presented.replaceChildren(
+      element("option", { value: "" }, WORDS.asStored),
+      ...offered.map((one) => element("option", { value: one.uid }, `${WORDS.presentation}: ${one.label}`)),
+    );
+    this.presented.value = this.active?.state?.uid ?? "";
+  }
+
   private middle(series: Series): string | undefined {
     const known = this.instances.get(series.uid) ?? [];
     const one = known[Math.floor(known.length / 2)];
@@ -108,7 +133,7 @@ export class Viewer {
       if (kind === "images") await this.openImages(series);
       else await this.openOther(series, kind);
     } catch (error) {
-      this.say(error instanceof Error ? error.message : String(error));
+      this.tellError(error);
     }
   }
 
@@ -125,16 +150,62 @@ export class Viewer {
       if (opened.pictures.length) await pane.show(opened);
     }
     this.list.mark(series.uid);
+    this.offerStates();
   }
 
-  private async openOther(series: Series, kind: ReturnType<typeof kindOf>): Promise<void> {
-    const first = this.instances.get(series.uid)?.[0];
-    if (kind === "keys" && first) return this.openKeyImages(series, text(first, TAG.SOPInstanceUID));
-    if (kind === "presentation" || !first) throw new Error(WORDS.notAnImage(series.description || series.modality));
-    const made = await shown(series, text(first, TAG.SOPInstanceUID), kind);
+  private async openOther(series: Series, kind: Kind): Promise<void> {
+    const [first, ...others] = (this.instances.get(series.uid) ?? []).map((one) => text(one, TAG.SOPInstanceUID));
+    if (!first) throw new Error(WORDS.notAnImage(series.description || series.modality));
+    if (kind === "keys") return this.openKeyImages(series, first);
+    if (kind === "presentation") return this.openPresented(series);
+    const made = await this.document(series, first, kind);
     this.clear();
-    this.stage.replaceChildren(made);
+    this.stage.replaceChildren(others.length ? this.documents(series, [first, ...others], kind, made) : made);
     this.list.mark(series.uid);
+  }
+
+  private document(series: Series, instance: string, kind: Kind): Promise<HTMLElement> {
+    return shown(series, instance, kind, (image) => void this.openImage(series.dicomweb, image).catch((error: unknown) => this.tellError(error)));
+  }
+
+  /** Several documents of one series, one of which is shown. */
+  private documents(series: Series, instances: string[], kind: Kind, made: HTMLElement): HTMLElement {
+    const chooser = element("select", { "aria-label": WORDS.documentLabel });
+    chooser.append(...instances.map((one, k) => element("option", { value: one }, WORDS.documentOf(k + 1, instances.length))));
+    const host = element("div", { class: "documents" }, element("label", {}, chooser), made);
+    chooser.addEventListener("change", () => {
+      this.document(series, chooser.value, kind).then((other) => host.lastElementChild!.replaceWith(other), (error: unknown) => this.tellError(error));
+    });
+    return host;
+  }
+
+  /** Show the images that the first presentation state of a series is about, as it wants them to be seen. */
+  private async openPresented(series: Series): Promise<void> {
+    const known = this.instances.get(series.uid)?.map((one) => text(one, TAG.SOPInstanceUID));
+    const state = this.states.find((one) => known?.includes(one.uid));
+    if (!state) throw new Error(WORDS.broken);
+    const target = this.seriesWith(series.dicomweb, state.images);
+    if (!target) throw new Error(WORDS.noPresented);
+    await this.openImages(target);
+    const pane = this.active ?? this.panes[0]!;
+    pane.goTo(pane.pictures.findIndex((one) => state.images.has(text(one.attributes, TAG.SOPInstanceUID))));
+    pane.present(state);
+    this.offerStates();
+  }
+
+  /** The first series of images that has one of these. */
+  private seriesWith(dicomweb: Dicomweb, images: Set<string>): Series | undefined {
+    const has = (one: Series) => this.instances.get(one.uid)?.some((of) => images.has(text(of, TAG.SOPInstanceUID)));
+    return this.series.find((one) => one.dicomweb === dicomweb && kindOf(one.sopClass) === "images" && has(one));
+  }
+
+  /** Show an image that something else refers to. */
+  private async openImage(dicomweb: Dicomweb, image: string): Promise<void> {
+    const target = this.seriesWith(dicomweb, new Set([image]));
+    if (!target) throw new Error(WORDS.noKeyImages);
+    await this.openImages(target);
+    const pane = this.active ?? this.panes[0]!;
+    pane.goTo(pane.pictures.findIndex((one) => text(one.attributes, TAG.SOPInstanceUID) === image));
   }
 
   /** Show the first image that a Key Object Selection names, with what it is called (PS3.3 C.17.6). */
@@ -143,14 +214,17 @@ export class Viewer {
     const named = new Set(
       items(selection, TAG.Content).flatMap((one) => items(one, TAG.ReferencedSOP).map((of) => text(of, TAG.ReferencedSOPInstanceUID))),
     );
-    const has = (one: Series) => this.instances.get(one.uid)?.some((of) => named.has(text(of, TAG.SOPInstanceUID)));
-    const target = this.series.find((one) => one.dicomweb === series.dicomweb && kindOf(one.sopClass) === "images" && has(one));
+    const target = this.seriesWith(series.dicomweb, named);
     if (!target) throw new Error(WORDS.noKeyImages);
     await this.openImages(target);
     const pane = this.active ?? this.panes[0]!;
     pane.goTo(pane.pictures.findIndex((one) => named.has(text(one.attributes, TAG.SOPInstanceUID))));
     const title = items(selection, TAG.ConceptName).map((one) => text(one, TAG.CodeMeaning))[0];
     this.say([WORDS.keyImages, title].filter(Boolean).join(": "));
+  }
+
+  private tellError(error: unknown): void {
+    this.say(error instanceof Error ? error.message : String(error));
   }
 
   private say(words: string): void {
@@ -219,6 +293,7 @@ export class Viewer {
     this.active = pane;
     this.panes.forEach((one) => one.host.classList.toggle("active", one === pane));
     this.list.mark(pane.opened?.series.uid);
+    this.offerStates();
     this.tell();
   }
 
@@ -257,6 +332,9 @@ export class Viewer {
       if (preset && presets.value) this.active?.window(preset.center, preset.width);
       presets.value = "";
     });
+    this.presented.addEventListener("change", () =>
+      this.active?.present(this.states.find((one) => one.uid === this.presented.value)),
+    );
     const link = button(WORDS.linked, () => {
       this.isLinked = !this.isLinked;
       link.setAttribute("aria-pressed", String(this.isLinked));
@@ -271,6 +349,7 @@ export class Viewer {
         button(WORDS.reset, () => this.active?.reset()),
         this.play,
         presets,
+        this.presented,
       ),
       group(...this.layoutButtons.values(), link),
     );

@@ -35,6 +35,7 @@ from tests.support.imaging_source import (
 __all__ = ["database_place", "either_source", "postgres_url", "source"]
 
 BASE = "http://127.0.0.1:8030"
+AE_TITLE = "ARCHIVE"
 NUMBER = 7
 
 
@@ -102,6 +103,7 @@ def a_consumer(
         instances_per_request=3,
         parallel=2,
         imaging_source_url=f"{BASE}/xds/imaging-source",
+        wado_uris={AE_TITLE: f"{BASE}/wado"},
         **changes,
     )
     http = http_client(TlsSettings(), peers=peers, transport=transport)
@@ -137,7 +139,10 @@ def consumer_of(
 
 
 def a_manifest(
-    *sop_instance_uids: str, location_uid: str = LOCATION_UID, url: str = f"{BASE}/dicomweb"
+    *sop_instance_uids: str,
+    location_uid: str = LOCATION_UID,
+    url: str = f"{BASE}/dicomweb",
+    ae_title: str = AE_TITLE,
 ) -> Manifest:
     references = tuple(
         ReferencedInstance(sop_class_uid=CT, sop_instance_uid=uid) for uid in sop_instance_uids
@@ -146,6 +151,7 @@ def a_manifest(
         series_instance_uid="2.25.12",
         retrieve_location_uid=location_uid,
         retrieve_url=url,
+        retrieve_ae_title=ae_title,
         instances=references,
     )
     return Manifest(
@@ -157,6 +163,10 @@ def a_manifest(
 
 def content(folder: Path) -> dict[str, bytes]:
     return {path.stem: path.read_bytes() for path in folder.rglob("*.dcm")}
+
+
+#: By what a manifest says where images lie, for each transaction.
+PLACES = {Via.RAD69: "location_uid", Via.WADO_RS: "url", Via.WADO_URI: "ae_title"}
 
 
 @pytest.mark.parametrize("via", list(Via))
@@ -222,7 +232,7 @@ async def test_an_interrupted_retrieval_is_resumed_where_it_broke(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
     await source.keep(*files.values())
-    only_road = {"url": ""} if via is Via.RAD69 else {"location_uid": ""}
+    only_road = {name: "" for of, name in PLACES.items() if of is not via}
     manifest = a_manifest(*files, **only_road)
     broken = await consumer_of(times=1, size=2_000).retrieve(manifest, tmp_path / "to", via=via)
     whole_before = content(tmp_path / "to")
@@ -244,7 +254,7 @@ async def test_what_one_road_does_not_bring_comes_by_the_other_and_a_note_says_s
 
     result = await consumer_of(times=1, size=2_000).retrieve(a_manifest(*files), tmp_path / "to", via=via)
 
-    other = "WADO-RS" if via is Via.RAD69 else "RAD-69"
+    other = "RAD-69" if via is not Via.RAD69 else "WADO-RS"
     assert result.complete
     assert content(tmp_path / "to") == files
     assert any(f"came by {other}" in note for note in result.notes)
@@ -345,7 +355,7 @@ async def test_a_retrieve_url_that_is_no_peer_is_told_in_a_sentence_and_nobody_i
     consumer = a_consumer(tmp_path, recorder, transport=Nobody(), assertion=lambda: pytest.fail("signed"))
 
     result = await consumer.retrieve(
-        a_manifest("2.25.90", location_uid="", url=url), tmp_path / "to", via=Via.WADO_RS
+        a_manifest("2.25.90", location_uid="", url=url, ae_title=""), tmp_path / "to", via=Via.WADO_RS
     )
 
     [missing] = result.missing
@@ -424,7 +434,7 @@ async def test_an_instance_without_end_is_given_up_and_nothing_of_it_is_left(
             instance_seconds=20 if write is pours else 0.4,
         )
         result = await consumer.retrieve(
-            a_manifest(*uids, location_uid="", url=url), tmp_path / "to", via=Via.WADO_RS
+            a_manifest(*uids, location_uid="", url=url, ae_title=""), tmp_path / "to", via=Via.WADO_RS
         )
 
     assert [told in missing.reason for missing in result.missing] == [True] * instances
@@ -432,26 +442,22 @@ async def test_an_instance_without_end_is_given_up_and_nothing_of_it_is_left(
     assert [event.outcome for event in recorder.events] == [Outcome.SERIOUS_FAILURE]
 
 
-ONE_PLACE = {
-    Via.RAD69: ({"location_uid": ""}, "WADO-RS: their manifest names no Retrieve Location UID"),
-    Via.WADO_RS: ({"url": ""}, "RAD-69: their manifest names no Retrieve URL"),
-}
-
-
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize(("via", "place"), [(via, place) for via in Via for place in Via if place is not via])
 async def test_what_has_one_place_alone_comes_by_its_transaction_and_is_told(
-    source: Source, consumer_of, files, tmp_path: Path, via: Via
+    source: Source, consumer_of, files, tmp_path: Path, via: Via, place: Via
 ):
     await source.keep(*files.values())
-    place, note = ONE_PLACE[via]
+    only = {name: "" for of, name in PLACES.items() if of is not place}
     consumer = consumer_of()
 
-    result = await consumer.retrieve(a_manifest(*files, **place), tmp_path / "to", via=via)
-    (one,) = requested_instances(a_manifest("2.25.93", **place))
+    result = await consumer.retrieve(a_manifest(*files, **only), tmp_path / "to", via=via)
+    (one,) = requested_instances(a_manifest("2.25.93", **only))
     delivery = await consumer.instance(one, tmp_path, via=via)
 
     assert content(tmp_path / "to") == files
-    assert result.notes == (f"{NUMBER} instances were asked for by {note}",)
+    assert result.notes == (
+        f"{NUMBER} instances were asked for by {place.text}: their manifest names no {via.needs}",
+    )
     assert delivery.reason == ""
 
 
@@ -467,10 +473,11 @@ async def test_what_has_both_places_comes_as_it_was_asked_for(
 @pytest.mark.parametrize("via", list(Via))
 async def test_what_has_no_place_is_told_and_nobody_is_asked(consumer_of, files, tmp_path: Path, via: Via):
     result = await consumer_of().retrieve(
-        a_manifest(*files, location_uid="", url=""), tmp_path / "to", via=via
+        a_manifest(*files, location_uid="", url="", ae_title="ELSEWHERE"), tmp_path / "to", via=via
     )
 
     assert {one.reason for one in result.missing} == {
-        "the manifest names neither a Retrieve Location UID nor a Retrieve URL to ask at"
+        "the manifest names neither a Retrieve Location UID nor a Retrieve URL to ask at, and no Retrieve AE "
+        "Title of XDSI_CONSUMER__WADO_URIS"
     }
     assert result.notes == ()
