@@ -1,9 +1,11 @@
 #!/bin/sh
 # Restores a whole community from what back-up.sh made: into an empty place, here or on another host, services stopped.
 #
-#   restore.sh database [MOMENT]   PostgreSQL, as it was at the last moment of the backup, or at another one
+#   restore.sh database [MOMENT]   PostgreSQL, as it was at the last moment that is whole, or at another one
 #   restore.sh files [MOMENT]      what lay in files; on each host, with its PART
 #   restore.sh objects             what lay in object stores, into those that CONFIG names now; on one host
+#
+# A moment is whole when its files of every part are there of which KEYS has a folder: all hosts choose the same one.
 #
 # BACKUP, KEYS, PART, XDSI_DATA, ETC: as for back-up.sh; the last two are where everything is to be, and are empty
 # CONFIG: settings that name the object stores (ETC/xdsi.toml); XDSI: the command that copies to them (xdsi)
@@ -14,12 +16,30 @@ set -eu
 umask 077
 : "${BACKUP:?name the folder of the backup}" "${KEYS:?name the folder of keys and settings}"
 part=${PART:-host}
-name=${2:-$(cd "$BACKUP/moments" && ls -d -- */"$part.whole" | tail -n 1 | cut -d / -f 1)}
-moment=$BACKUP/moments/$name
 
 refuse() {
     echo "$1" >&2
     exit 1
+}
+
+is_whole() {
+    [ -e "$BACKUP/moments/$1/archived" ] || return 1
+    for kept in "$KEYS"/*/; do
+        [ -e "$BACKUP/moments/$1/$(basename "$kept").whole" ] || return 1
+    done
+}
+
+last_whole() {
+    for each in "$BACKUP"/moments/*/; do
+        if is_whole "$(basename "$each")"; then last=$(basename "$each"); fi
+    done
+    echo "${last:-}"
+}
+
+choose() {
+    name=${1:-$(last_whole)}
+    [ -n "$name" ] || refuse "no moment in $BACKUP/moments is whole by $KEYS; name one to go back to nevertheless"
+    moment=$BACKUP/moments/$name
 }
 
 # Makes a folder, which may be there and be empty.
@@ -81,6 +101,7 @@ objects() {
 }
 
 case ${1:-} in
-database | files | objects) "$1" ;;
-*) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+database | files) choose "${2:-}"; "$1" ;;
+objects) objects ;;
+*) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
