@@ -135,7 +135,7 @@ async def test_an_answer_is_bounded_and_says_that_there_is_more(open_desk: Desk)
         (b'{"patient_id": "SECRET", "since": "20241399"}', "since"),
         (b'{"patient_id": "SECRET", "before": "yesterday"}', "before"),
         (b'{"patient_id": "SECRET", "modalities": ["<CT>"]}', "modalities"),
-        (b'{"patient_id": "SECRET", "colour": "red"}', "colour"),
+        (b'{"patient_id": "SECRET", "colour": "red"}', "body"),
         (b'{"patient_id": ["SECRET"]}', "patient_id"),
         (b"\xff\xfe", "body"),
     ],
