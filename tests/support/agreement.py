@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from registry.domain.submission import ObjectClass
 from registry.store import objects
 from registry.store.fragments import decode_fragment
 from registry.store.tables import identifier, object_value, registry_object, shared_identifier
 from shared.ebrim.model import Association, RegistryObject
-from shared.store.engine import Database
+from shared.store.engine import Database, Transaction
 
 _COLUMNS = tuple(registry_object.c.keys())
 
@@ -45,6 +45,16 @@ async def kept_objects(database: Database) -> dict[str, Kept]:
         value = decode_fragment(ObjectClass(row["object_class"]), row["fragment"])
         found[row["entry_uuid"]] = Kept(row, value)
     return found
+
+
+async def forget_everything(database: Database) -> None:
+    """Keep no object any more: who looks at all of them after every step looks at those of one history."""
+
+    async def work(transaction: Transaction) -> None:
+        for table in (object_value, shared_identifier, identifier, registry_object):
+            await transaction.execute(delete(table))
+
+    await database.write(work)
 
 
 async def assert_agreement(database: Database) -> None:

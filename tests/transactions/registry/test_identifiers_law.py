@@ -18,7 +18,7 @@ from shared.ebrim.model import Association, AssociationType, DocumentEntry, Fold
 from shared.errors import Rejected
 from shared.messages.iti18 import ReturnType
 from shared.messages.iti62 import RemoveMetadataRequest
-from tests.support.agreement import assert_agreement, kept_objects
+from tests.support.agreement import assert_agreement, forget_everything, kept_objects
 from tests.support.metadata import (
     DOMAIN,
     OTHER_PATIENT,
@@ -45,6 +45,7 @@ class History:
         self.patients = []
 
     async def begin(self):
+        await forget_everything(self.database)
         for _ in range(3):
             await self.a_patient()
 
