@@ -44,7 +44,12 @@ def _is_another_patient(requested: RequestedInstance, identity: InstanceIdentity
     ids = requested.source_patient_id.strip(), identity.patient_id.strip()
     if all(ids):
         return ids[0] != ids[1]
-    names = _words(requested.source_patient_name), _words(identity.patient_name)
+    return are_strangers(requested.source_patient_name, identity.patient_name)
+
+
+def are_strangers(name: str, other: str) -> bool:
+    """Whether two names have no word in common; one that is not known is nobody's."""
+    names = _words(name), _words(other)
     return all(names) and names[0].isdisjoint(names[1])
 
 

@@ -29,13 +29,14 @@ _WITHIN: Final = 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadReport:
     """What a page shows of a report: the document that it is, a text, or a PDF that has an address of its
-    own."""
+    own. `name_of_images` is the patient's name (PN) in images beside it, where that is another one."""
 
     entry: FoundReport
     handle: str
     document: ClinicalDocument | None = None
     text: str = ""
     is_pdf: bool = False
+    name_of_images: str = ""
 
 
 def read_report(entry: DocumentEntry, octets: bytes, handle: str) -> ReadReport:

@@ -7,8 +7,9 @@ What is ordered is done beside the requests (`consumer.background.take_over_queu
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +21,7 @@ from consumer.pages.handle_kind import HandleKind
 from consumer.pages.page import PageUnit, page_served
 from consumer.store.take_overs import TakeOver, TakeOverOrder, TakeOvers, TakeOverState
 from shared.http.pieces import FileRange
-from shared.http.problem import Conflict, NotFound
+from shared.http.problem import Conflict, NotFound, StorageFull
 from shared.imaging.coercion import LocalIdentity, WrongIdentity
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.following import Progress, encode_progress
@@ -28,6 +29,7 @@ from shared.pages.forms import SentForm, of_our_pages
 from shared.pages.link import LinkFields, LinkForm, PageLink, decode_link
 from shared.pages.page import Page, WrongForm, see
 from shared.rest.message import HttpResponse
+from shared.store.space import space_of
 
 #: The choice of a ZIP, beside the names of archives.
 ZIP: Final = "zip"
@@ -53,6 +55,7 @@ class ShownOrder:
     """One order as its page shows it; `missing` are SOP Instance UIDs with why."""
 
     handle: str
+    title: str
     to: str
     local_id: str
     ordered: str
@@ -109,12 +112,17 @@ async def order(unit: PageUnit, form: SentForm[OrderFields]) -> str:
     manifest_id, home = workplace.manifest_behind(unit.visitor, fields.handle)
     earlier = await asyncio.to_thread(orders.all)
     try:
-        destination, local = _where(unit, cut, manifest_id), _local(cut)
+        local = _local(cut)
+        destination = _where(unit, cut, manifest_id, local)
         if len(earlier) >= _MOST:
             raise _Wrong(f"you have {_MOST} orders; forget those that are done, then order again")
     except (_Wrong, WrongIdentity) as wrong:
         values = await _form_values(unit, fields.handle, cut, str(wrong))
         raise WrongForm(str(wrong), "take_over.html", values) from None
+    if await asyncio.to_thread(lambda: space_of(workplace.settings.folder).is_short):
+        raise StorageFull("there is no room here to fetch a study; tell whoever runs this service")
+    # Consent is asked before anything is kept of it.
+    opened = await workplace.open_handle(unit.visitor, fields.handle)
     added = await asyncio.to_thread(
         orders.add,
         TakeOverOrder(
@@ -123,6 +131,7 @@ async def order(unit: PageUnit, form: SentForm[OrderFields]) -> str:
             destination=destination.text,
             local=local,
             ordered=datetime.now(UTC),
+            title=", ".join(filter(None, (opened.title, opened.date))),
         ),
     )
     unit.parts.desk.begin(unit.visitor, added)
@@ -136,10 +145,12 @@ class _Wrong(ValueError):
     """Something in the form is wrong; the text says what would be right."""
 
 
-def _where(unit: PageUnit, fields: OrderFields, manifest_id: str) -> Destination:
+def _where(unit: PageUnit, fields: OrderFields, manifest_id: str, local: LocalIdentity | None) -> Destination:
     archives = unit.parts.workplace.settings.take_over_to
     if fields.to == ZIP:
-        name = sha256(manifest_id.encode()).hexdigest()[:12]
+        # A study under another id is another file.
+        content = json.dumps([manifest_id, asdict(local) if local else {}])
+        name = sha256(content.encode()).hexdigest()[:12]
         return Destination.of(str(_folder(unit) / f"{name}.zip"))
     if fields.to not in archives:
         raise _Wrong("choose where the study goes")
@@ -204,6 +215,7 @@ def _shown(unit: PageUnit, one: TakeOver) -> ShownOrder:
     is_zip = destination.kind is Kind.ZIP
     return ShownOrder(
         handle=unit.parts.workplace.sealed(HandleKind.TAKE_OVER, unit.visitor, one.order.number),
+        title=one.order.title or "A study",
         to="ZIP to download" if is_zip else archives.get(one.order.destination, "an archive of before"),
         local_id=one.order.local.patient_id if one.order.local else "",
         ordered=f"{one.order.ordered:%Y-%m-%d %H:%M}",
@@ -239,15 +251,8 @@ async def forget(unit: PageUnit, form: SentForm[LinkFields]) -> str:
     one = await _behind(unit, form.fields.handle)
     if unit.parts.desk.step(one) is not None:
         raise Conflict("it is under way; forget it when it has ended")
-    await asyncio.to_thread(_forget, _orders(unit), one)
+    await asyncio.to_thread(_orders(unit).forget, one)
     return "/take-overs"
-
-
-def _forget(orders: TakeOvers, one: TakeOver) -> None:
-    destination = Destination.of(one.order.destination)
-    if destination.kind is Kind.ZIP:
-        destination.path.unlink(missing_ok=True)
-    orders.forget(one)
 
 
 async def media(unit: PageUnit, link: PageLink) -> MediaFile:

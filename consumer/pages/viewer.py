@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from consumer.domain.identity import are_strangers
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.reports import ReadReport, read_report
 from consumer.pages.viewer_files import VIEWER_POLICY, viewer_entry
@@ -87,6 +88,9 @@ async def with_report(unit: PageUnit, link: ReportLink) -> Page:
     if entry.patient_id != opened_study.patient_id:
         raise Unprocessable("the report is of another patient than the study")
     read = await asyncio.to_thread(read_report, entry, octets, link.report)
+    name = opened_study.manifest.patient_name
+    if read.document is not None and are_strangers(read.document.patient_name, name):
+        read = replace(read, name_of_images=name)
     return await _page(unit, link.browser, {link.study: opened_study}, read)
 
 
@@ -99,7 +103,7 @@ async def _page(
         "studies": [
             {
                 "study": one.study_instance_uid,
-                "title": " ".join(filter(None, (one.study.date, one.title))),
+                "title": " ".join(filter(None, (one.date, one.title))),
                 "token": _token(unit, browser, one),
                 "renewal": f"/studies/{handle}/token",
             }

@@ -16,7 +16,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from consumer.domain.reports import is_report
-from consumer.domain.studies import Criteria, FoundStudy
+from consumer.domain.studies import Criteria, FoundStudy, date_of
 from consumer.domain.study import (
     Delivery,
     NoRoad,
@@ -39,6 +39,7 @@ from shared.http.gate import Gate
 from shared.http.pieces import FileRange
 from shared.http.problem import HttpProblem, NotFound, Unavailable, Unprocessable
 from shared.http.raw_asgi import ServerBusy
+from shared.imaging import legal
 from shared.pages.handles import Handles, UnknownHandle
 from shared.pages.visitors import Visitor
 from shared.telemetry.metrics import Metrics, Result
@@ -108,6 +109,12 @@ class OpenedStudy:
     def title(self) -> str:
         """What it is called."""
         return self.manifest.study_description or self.study.title or "Study"
+
+    @property
+    def date(self) -> str:
+        """The day of the study where it was made; in UTC, as entries have it, where its manifest does not say
+        it."""
+        return date_of(legal.date(self.manifest.study_date)) or self.study.date
 
     @property
     def study_instance_uid(self) -> str:

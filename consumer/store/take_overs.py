@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from consumer.domain.destination import Destination
 from shared.imaging.coercion import LocalIdentity
 from shared.store.folders import make_folder, sync
 
@@ -41,13 +42,15 @@ class TakeOverState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeOverOrder:
-    """Which study goes where, under which local identifiers, ordered when (aware)."""
+    """Which study goes where, under which local identifiers, ordered when (aware); `title` is what people
+    know it by, if anything."""
 
     manifest_id: str
     home_community_id: str
     destination: str
     local: LocalIdentity | None
     ordered: datetime
+    title: str = ""
 
     @property
     def number(self) -> str:
@@ -171,7 +174,11 @@ class TakeOvers:
         return sorted(map(TakeOver, folders), key=lambda one: one.order.ordered, reverse=True)
 
     def forget(self, take_over: TakeOver) -> None:
-        """Remove an order and what was fetched for it; what is at its destination stays."""
+        """Remove an order and what was fetched for it; what is at its destination stays, unless that is
+        a file beside the orders, which is theirs."""
+        media = Destination.of(take_over.order.destination).path
+        if media.parent == self._folder.absolute():
+            media.unlink(missing_ok=True)
         shutil.rmtree(take_over.folder)
 
 

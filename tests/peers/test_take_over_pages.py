@@ -25,19 +25,22 @@ from xdsi.stage import free_ports
 
 pytestmark = [pytest.mark.heavy, pytest.mark.peer]
 
-PATIENT = "PAGES-1"
+PATIENT, LEAVING = "PAGES-1", "PAGES-2"
 LOOKS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    study = a_study(tmp_path_factory.mktemp("study"), PATIENT, InstitutionName="Hospital North")
+    studies = {
+        patient: a_study(tmp_path_factory.mktemp("study"), patient, InstitutionName="Hospital North")
+        for patient in (PATIENT, LEAVING)
+    }
     (port,) = free_ports(1)
     archives = json.dumps({"PACS": f"dicom://PACS@127.0.0.1:{port}"})
     with running(tmp_path_factory.mktemp("community")) as stage:
-        asyncio.run(prepared(stage, {PATIENT: study}, PATIENT))
+        asyncio.run(prepared(stage, studies, PATIENT, LEAVING))
         with consumer_process(stage, XDSI_CONSUMER__TAKE_OVER_TO=archives) as consumer:
-            yield House(stage, consumer, {PATIENT: study})
+            yield House(stage, consumer, studies)
 
 
 @pytest.fixture
@@ -129,7 +132,7 @@ async def test_orders_are_their_person_s_alone_and_a_zip_is_given_while_consent_
         await sign_in(mine, assertion_of(house.stage))
         other = assertion_of(house.stage, replace(RADIOLOGIST, name_id="dr.other"))
         await sign_in(others, other)
-        found = await mine.get((await search(mine, PATIENT)).headers["location"])
+        found = await mine.get((await search(mine, LEAVING)).headers["location"])
         form = _address(found.text, "/take-over")
         ordered = await mine.post(form, data={"token": token_of(await mine.get(form)), "to": "zip"})
         assert ordered.headers["location"] == "/take-overs"
@@ -149,11 +152,45 @@ async def test_orders_are_their_person_s_alone_and_a_zip_is_given_while_consent_
         given = await mine.get(media)
         assert given.headers["content-type"] == "application/zip"
         registry = settings_of(house.stage, Service.REGISTRY)
-        await ask_registry(registry, "set", {"patient_id": cx(PATIENT), "effect": "deny"})
+        await ask_registry(registry, "set", {"patient_id": cx(LEAVING), "effect": "deny"})
         refused = await mine.get(media)
 
     assert refused.status_code == 404
     assert "PK" not in refused.text
+
+
+async def test_a_study_under_two_ids_is_two_files_and_each_goes_with_its_order(house: House):
+    async with house.client() as mine:
+        await sign_in(mine, assertion_of(house.stage, replace(RADIOLOGIST, name_id="dr.twice")))
+        form = _address(
+            (await mine.get((await search(mine, PATIENT)).headers["location"])).text, "/take-over"
+        )
+        for local_id in ("L-1", "L-2"):
+            fields = {"token": token_of(await mine.get(form)), "to": "zip", "patient_id": local_id}
+            assert (await mine.post(form, data=fields)).status_code == 303
+        async with asyncio.timeout(60):
+            while (await mine.get("/take-overs/progress")).json()["runs"]:
+                assert (await mine.get("/take-overs")).status_code == 200
+        page = (await mine.get("/take-overs")).text
+        ids = re.findall(r"as patient <strong>([^<]+)<", page)
+        files = [await mine.get(one) for one in re.findall(r'href="([^"]+/media)"', page)]
+        kept = [ZipFile(BytesIO(one.content)) for one in files]
+        inside = [
+            {
+                str(pydicom.dcmread(BytesIO(zipped.read(name))).PatientID)
+                for name in zipped.namelist()
+                if "DICOMDIR" not in name
+            }
+            for zipped in kept
+        ]
+        first = _address(page, "/forget")
+        await mine.post(first, data={"token": token_of(await mine.get("/"))})
+        left = (await mine.get("/take-overs")).text
+
+    assert sorted(ids) == ["L-1", "L-2"]
+    assert inside == [{one} for one in ids]
+    assert re.findall(r"as patient <strong>([^<]+)<", left) == ids[1:]
+    assert len(re.findall(r'href="[^"]+/media"', left)) == 1
 
 
 def _address(html: str, end: str) -> str:

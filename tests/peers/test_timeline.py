@@ -35,6 +35,9 @@ pytestmark = [
 ]
 
 PATIENT = "TIMELINE-1"
+STRANGERS = (
+    "This report names Roe, Rick, the images Phantom, Phoebe. Make sure that both are of your patient."
+)
 HOSTILE = f'<paragraph>No fracture.</paragraph><script>{RUN}</script><img src="x" onerror="{RUN}"/>'
 _ALL_PICTURES = (
     "[...document.querySelectorAll('.picture')].every(one => one.complete && one.naturalWidth > 0)"
@@ -169,6 +172,25 @@ def test_a_report_stands_beside_the_images(at_timeline: Window):
     assert images is not None
     assert report["x"] + report["width"] <= images["x"]
     assert at_timeline.errors == []
+
+
+def test_a_report_that_names_another_patient_than_the_images_beside_it_says_so(at_timeline: Window):
+    page = at_timeline.page
+    for title, warned in (("onerror", True), ("Written", False)):
+        page.locator(".reports li").filter(has_text=title).get_by_role("link").last.click()
+        page.wait_for_selector(".report")
+        told = page.locator(".report [role=alert]").all_inner_texts()
+
+        assert (told == [STRANGERS]) == warned
+        page.go_back()
+
+
+def test_the_page_of_a_study_tells_the_day_that_the_timeline_tells(at_timeline: Window):
+    page = at_timeline.page
+    page.locator("h3 a").first.click()
+    page.wait_for_selector("dl.facts")
+
+    assert "2026-03-01" in page.locator("dl.facts").inner_text()
 
 
 def test_a_prior_stands_at_the_side_of_the_current_study_by_keyboard_alone(at_timeline: Window):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from consumer.domain.identity import InstanceIdentity, contradictions
+from consumer.domain.identity import InstanceIdentity, are_strangers, contradictions
 from consumer.domain.study import RequestedInstance
 
 REQUESTED = RequestedInstance(
@@ -56,3 +56,16 @@ def test_what_is_another_one_is_told_without_a_word_on_who_it_is(changes: dict[s
 
     assert word in told
     assert not any(value in told for value in ("P-1", "P-2", "Roe", "Jane"))
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "strangers"),
+    [
+        ("Roe, Rick", "ROE^RICK", False),
+        ("Müller, Anna", "MULLER^A", False),
+        ("Roe, Rick", "Phantom^Phoebe", True),
+        ("", "Phantom^Phoebe", False),
+    ],
+)
+def test_who_shares_no_word_of_a_name_is_a_stranger(name: str, other: str, strangers: bool):
+    assert are_strangers(name, other) is strangers

@@ -12,10 +12,12 @@ import pytest
 from pynetdicom import AE
 from typer.testing import CliRunner
 
+from imaging_source.settings import ImagingSourceSettings
 from xdsi.checks import machine
 from xdsi.checks.finding import Severity
 from xdsi.cli import build
 from xdsi.community import PORTS, Addresses, environment
+from xdsi.doctor import examine_running
 from xdsi.services import Service
 from xdsi.stage import free_ports
 
@@ -143,3 +145,16 @@ def test_each_receiver_of_the_trail_to_whom_there_is_a_connection_is_called(env)
     assert (wrong["severity"], bool(wrong["remedy"])) == ("error", True)
     # By UDP nobody answers.
     assert not any("udp://" in one["found"] for one in told)
+
+
+async def test_a_source_is_examined_beside_its_work_by_the_settings_that_it_runs_by(env):
+    """As its page of the doctor does: what stands in a file or the environment meanwhile is nothing."""
+    settings = ImagingSourceSettings.load(None, env)
+    env["XDSI_IMAGING_SOURCE__DATABASE_URL"] = "postgresql://127.0.0.1:9/x"
+
+    findings = await examine_running(Service.IMAGING_SOURCE, settings)
+
+    assert {one.service for one in findings} == {"", "imaging-source"}
+    assert "XDSI_IMAGING_SOURCE__PORT" in {one.subject for one in findings}
+    # Nobody else runs here, and the database is the one that it uses.
+    assert {one.id for one in findings if one.severity is Severity.ERROR} == {"peer"}
