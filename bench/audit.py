@@ -77,11 +77,11 @@ def a_message(number: int) -> bytes:
     return message(body, severity=5, time=event.time, hostname="bench", app_name=f"bench-{number}")
 
 
-async def intake(service: AuditRepository, number: int) -> float:
-    """Seconds until so many records that came over the wire were durable."""
+async def intake(service: AuditRepository, number: int) -> tuple[float, float]:
+    """Seconds until so many records that came over the wire were durable, by the clock and of processor."""
     frames = await asyncio.to_thread(lambda: [frame(a_message(one)) for one in range(number)])
     before = service.trail.sequence
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
 
     async def sent(part: list[bytes]) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", service.syslog.port)
@@ -93,7 +93,7 @@ async def intake(service: AuditRepository, number: int) -> float:
     await asyncio.gather(*(sent(frames[place::CONNECTIONS]) for place in range(CONNECTIONS)))
     while service.trail.sequence < before + number:  # noqa: ASYNC110  # the listener's doing
         await asyncio.sleep(0.005)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - worked
 
 
 def syncs_per_second(folder: Path) -> float:
@@ -144,9 +144,8 @@ async def measured(number: int) -> dict[str, Measure]:
         try:
             seconds, left, worked = 0.0, number, 0.0
             while left > 0:
-                before = time.process_time()
-                seconds += await intake(service, min(left, 50_000))
-                worked += time.process_time() - before
+                by_clock, by_processor = await intake(service, min(left, 50_000))
+                seconds, worked = seconds + by_clock, worked + by_processor
                 left -= 50_000
             searches = await search_seconds(service.trail, min(20_000, number))
             began, before = time.perf_counter(), time.process_time()

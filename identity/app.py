@@ -35,7 +35,7 @@ from shared.rest.error_form import ProblemDetails
 from shared.rest.scheme import NodeAlone
 from shared.rest.service import RestService
 from shared.security.authenticator import Authenticator
-from shared.security.issuer import AssertionIssuer
+from shared.security.issuer import WatchedIssuer
 from shared.security.key_sets import KeySets
 from shared.soap.pipeline import SoapService
 from shared.store.opening import open_database
@@ -140,7 +140,7 @@ async def build(settings: IdentitySettings) -> Identity:
     assertion = settings.assertion
     issuer = None
     if assertion.issuer and assertion.key and assertion.certificate:
-        issuer = AssertionIssuer.load(assertion.issuer, assertion.key, assertion.certificate)
+        issuer = WatchedIssuer(assertion.issuer, assertion.key, assertion.certificate)
     recorder = AuditRecorder(settings, settings.service)
     database = await open_database(
         settings.database_url,
@@ -157,11 +157,18 @@ async def build(settings: IdentitySettings) -> Identity:
         trust=settings.provider_trust,
         setting="XDSI_IDENTITY__PROVIDERS",
     )
+    client_keys = KeySets(
+        {name: client.keys for name, client in settings.clients.items() if client.keys},
+        settings.tls,
+        trust=settings.provider_trust,
+        setting="XDSI_IDENTITY__CLIENTS",
+    )
     parts = Parts(
         settings=settings,
         database=database,
         recorder=recorder,
         providers=providers,
+        client_keys=client_keys,
         keys=keys,
         assertions=issuer,
     )

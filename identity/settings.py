@@ -31,6 +31,10 @@ class ClientSettings(Group):
     node: Digest = Field(
         "", description="SHA-256 of the certificate by which alone it asks for tokens (tls_client_auth)"
     )
+    keys: KeySetPlace | None = Field(
+        None,
+        description="JWK Set with the keys by which it signs assertions that prove it (private_key_jwt)",
+    )
 
 
 class IdentitySettings(ServiceSettings):
@@ -61,7 +65,7 @@ class IdentitySettings(ServiceSettings):
         default_factory=dict,
         examples=[{"xdsi-pages": {"redirect_uris": ["https://consumer.example:8040/sign-in/back"]}}],
         description="clients for which people sign in at this service itself, by password and code or by "
-        "passkey: client id to {redirect_uris, secret_sha256, node}; none: it is no provider",
+        "passkey: client id to {redirect_uris, secret_sha256, node, keys}; none: it is no provider",
     )
     second_factor: bool = Field(
         True,

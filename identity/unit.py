@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from identity.domain.authorization import Codes
 from identity.domain.lockout import Lockout
 from identity.settings import IdentitySettings
 from identity.store.keys import SigningKeys
@@ -13,7 +12,7 @@ from shared.audit.events import AuditEvent
 from shared.audit.outbox import insert_events
 from shared.audit.recorder import AuditRecorder
 from shared.perform import UnitOfWork, answer_to
-from shared.security.issuer import AssertionIssuer
+from shared.security.issuer import WatchedIssuer
 from shared.security.key_sets import KeySets
 from shared.store.engine import Database, Result, Transaction, Work
 from shared.store.failures import DatabaseError
@@ -23,16 +22,16 @@ from shared.store.failures import DatabaseError
 class Parts:
     """What every unit of the service shares; `assertions` is None where no key for them is set up.
 
-    `codes` are those of people who signed in here, `lockout` counts those who could not.
+    `client_keys` are those by which clients sign their assertions, `lockout` counts who could not sign in.
     """
 
     settings: IdentitySettings
     database: Database
     recorder: AuditRecorder
     providers: KeySets
+    client_keys: KeySets
     keys: SigningKeys
-    assertions: AssertionIssuer | None
-    codes: Codes = field(default_factory=Codes)
+    assertions: WatchedIssuer | None
     lockout: Lockout = field(default_factory=Lockout)
 
 

@@ -15,6 +15,7 @@ from identity.domain.authorization import Authorization, CodeGrant, SignIn
 from identity.pages.page import HandleKind, PageUnit, page_served, signed_in
 from identity.pages.proofs import Disproof
 from identity.store import people
+from identity.store.single_use import give_code
 from shared.http.problem import BadRequest
 from shared.pages.browser import Browser
 from shared.pages.handles import UnknownHandle
@@ -146,7 +147,7 @@ async def granted(unit: PageUnit, browser: Browser, wish: Authorization, sign_in
     """Back at the client with a code for who signed in; without one where the person is let in no more."""
     desk = unit.parts.desk
     if await people.is_let_in(desk.database, sign_in.name):
-        answer = {"code": desk.codes.give(CodeGrant(wish, sign_in))}
+        answer = {"code": await give_code(desk.database, CodeGrant(wish, sign_in))}
     else:
         unit.parts.sessions.close(browser.number)
         answer = _told(ClientError("access_denied", "this person is let in no more"))

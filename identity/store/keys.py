@@ -33,7 +33,8 @@ class SigningKeys:
 
     def rotate(self) -> None:
         """Make a new key where the newest has grown old, and forget those that are shown no more."""
-        if not self._keys and self._path.exists():
+        if self._path.exists():
+            # Another process of the service, or an operator, may have put a newer one there.
             self._keys = json.loads(self._path.read_bytes())
         now = self._clock()
         if self._keys and now - self._keys[0][_MADE] < self._seconds:

@@ -45,4 +45,19 @@ credential = Table(
     Index("credential_of_person", "name"),
 )
 
+# What counts once while it holds: codes of people who signed in here, assertions by which clients proved
+# themselves.
+single_use = Table(
+    "single_use",
+    metadata,
+    # a digest, which is worth nothing itself
+    Column("key", Text, primary_key=True),
+    # seconds since 1970
+    Column("ends", BigInteger, nullable=False),
+    # what a code is worth, JSON; empty for assertions
+    Column("content", Text, nullable=False),
+    # what can be forgotten
+    Index("single_use_ends", "ends"),
+)
+
 outbox = audit_outbox(metadata)

@@ -1,16 +1,20 @@
 """Introspect Token [ITI-102] (RFC 7662): whether an access token of ours holds, and what it says.
 
-Who was disabled since has no token that holds, whatever services that do not ask take until it expires.
+Who asks is a node by its certificate; one that brings a token of its own too (IUA, `Bearer`) is asked for a
+good one. Who was disabled since has no token that holds, whatever services that do not ask take until it
+expires.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import Any, ClassVar
 
 from identity.store import people
 from identity.transactions.oauth import NOT_KEPT, OAuthError, OAuthRefusal, parameters_of
+from identity.transactions.subject_token import record_refusal
 from identity.unit import Unit
 from shared.rest.message import HttpRequest, HttpResponse, json_response
 from shared.rest.scheme import NodeAlone
@@ -18,11 +22,22 @@ from shared.rest.served import ServedRest
 from shared.security.rights import Right
 
 
+class TokenRefusal(OAuthRefusal):
+    """Who asks is not let in by its own token (RFC 6750 3.1)."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    headers: ClassVar[Mapping[str, str]] = {"www-authenticate": 'Bearer realm="xdsi", error="invalid_token"'}
+
+    def __init__(self) -> None:
+        super().__init__("invalid_token", "the token of who asks is not accepted")
+
+
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """The token that is asked about."""
+    """The token that is asked about, and that of who asks, where one came."""
 
     token: str
+    own: str | None = None
 
 
 async def decode(request: HttpRequest) -> Introspection:
@@ -30,15 +45,31 @@ async def decode(request: HttpRequest) -> Introspection:
     form = await parameters_of(request)
     if not form.get("token"):
         raise OAuthRefusal("invalid_request", "token is needed")
-    return Introspection(form["token"])
+    kind, _, own = request.headers.get("authorization", "").partition(" ")
+    return Introspection(form["token"], own.strip() if kind.lower() == "bearer" else None)
 
 
 async def handle(unit: Unit, request: Introspection) -> Mapping[str, Any]:
-    """What the token says, while it holds; of any other nothing but that it does not."""
+    """What the token says, while it holds; of any other nothing but that it does not.
+
+    Raises
+    ------
+    TokenRefusal
+        Who asks brought a token that does not hold, or that speaks for a person.
+    """
+    if request.own is not None:
+        await _check_own(unit, request.own)
     claims = unit.parts.keys.claims_of(request.token)
     if claims is None or not await _is_let_in(unit, claims):
         return {"active": False}
     return {"active": True, "token_type": "Bearer", **claims}
+
+
+async def _check_own(unit: Unit, token: str) -> None:
+    claims = unit.parts.keys.claims_of(token)
+    if claims is None or claims["sub"] != claims["client_id"] or not await _is_let_in(unit, claims):
+        await record_refusal(unit, "", "who asks about a token brought none that holds", door="ITI-102")
+        raise TokenRefusal
 
 
 async def _is_let_in(unit: Unit, claims: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from identity.unit import Unit
 from shared.rest.message import HttpRequest, json_response
 from shared.rest.scheme import NodeAlone
 from shared.rest.served import ServedRest
+from shared.security.client_assertion import SIGNING_ALGORITHMS
 
 
 async def decode(_: HttpRequest) -> None:
@@ -32,12 +33,18 @@ async def metadata(unit: Unit, _: None) -> dict[str, Any]:
         "issuer": settings.endpoint,
         "token_endpoint": f"{settings.endpoint}/token",
         "introspection_endpoint": f"{settings.endpoint}/introspect",
-        "introspection_endpoint_auth_methods_supported": ["tls_client_auth"],
+        "introspection_endpoint_auth_methods_supported": ["Bearer", "tls_client_auth"],
         "jwks_uri": f"{settings.endpoint}/jwks",
         "grant_types_supported": [EXCHANGE, *((CODE, CLIENT) if settings.clients else ())],
         "response_types_supported": ["code"] if settings.clients else [],
         "scopes_supported": [*(("openid",) if settings.clients else ()), *settings.scopes],
-        "token_endpoint_auth_methods_supported": ["tls_client_auth", "client_secret_basic", "none"],
+        "token_endpoint_auth_methods_supported": [
+            "tls_client_auth",
+            "client_secret_basic",
+            "private_key_jwt",
+            "none",
+        ],
+        "token_endpoint_auth_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
         "access_token_format": [
             "urn:ietf:params:oauth:token-type:jwt",
             "urn:ietf:params:oauth:token-type:saml2",

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from identity.domain.authorization import CodeGrant
 from identity.domain.person import Login, code_of
+from identity.store.single_use import take_code
 from identity.transactions.clients import ClientProof, client_proof, proved_client
 from identity.transactions.issuance import (
     JWTS,
@@ -141,7 +142,11 @@ _GRANTS: Final[Mapping[str, Callable[[HttpRequest, Mapping[str, str]], TokenRequ
 
 
 def _audience(form: Mapping[str, str]) -> str:
-    return form.get("resource") or form.get("audience", "")
+    """For whom it is: `resource` (RFC 8707), `audience` (RFC 8693) or `aud` (SMART), which name the same."""
+    targets = {form[name] for name in ("resource", "audience", "aud") if form.get(name)}
+    if len(targets) > 1:
+        raise OAuthRefusal("invalid_target", "resource, audience and aud name several; send one")
+    return targets.pop() if targets else ""
 
 
 def _kind(kind: str) -> str:
@@ -212,7 +217,7 @@ async def _passed_on(unit: Unit, request: TokenExchange) -> Issued:
 async def _redeemed(unit: Unit, request: CodeRedemption) -> Issued:
     parts = unit.parts
     # A code is worth nothing any more, whatever is wrong with what came beside it.
-    grant = parts.codes.take(request.code)
+    grant = await take_code(parts.database, request.code)
     await proved_client(unit, request.client)
     if grant is None or not _is_asked_by(grant, request):
         why = "the code is unknown, used or too old" if grant is None else "the code is of another request"
@@ -257,7 +262,7 @@ def _with_id_token(unit: Unit, issued: Issued, grant: CodeGrant) -> Issued:
 
 async def _granted_to_client(unit: Unit, request: ClientRequest) -> Issued:
     client = await proved_client(unit, request.client)
-    if not (client.secret_sha256 or client.node):
+    if not (client.secret_sha256 or client.node or client.keys):
         raise OAuthRefusal("unauthorized_client", "a client that proves nothing gets no token of its own")
     terms = TokenTerms(client_id=request.client.client_id, audience=request.audience, scope=request.scope)
     return program_token(unit, terms)

@@ -18,8 +18,15 @@ from signxml.signer import XMLSigner
 
 from shared.ebrim.model import Code
 from shared.security import saml
+from shared.security.file_watch import FileWatch
 from shared.settings import SettingsError
+from shared.telemetry.log import logger
 from shared.xml import escape, escape_attribute, parse
+
+_log = logger(__name__)
+
+#: How often it is looked whether a key was changed.
+LOOK_SECONDS = 2.0
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -80,6 +87,36 @@ class AssertionIssuer:
         them.
         """
         return sign(_assertion(self.issuer, content), self.key, self.certificate)
+
+
+class WatchedIssuer:
+    """The provider of settings, whose files may change while a service runs: what is signed then is by the
+    new key. Files that cannot be used are an error of the log, and the key before signs on.
+
+    Raises
+    ------
+    SettingsError
+        As `AssertionIssuer.load`.
+    """
+
+    def __init__(
+        self, issuer: str, key: Path, certificate: Path, *, look_seconds: float = LOOK_SECONDS
+    ) -> None:
+        self.issuer = issuer
+        self._files = (key, certificate)
+        self._watch = FileWatch(self._files, look_seconds=look_seconds)
+        self._current = AssertionIssuer.load(issuer, *self._files)
+
+    def sign(self, content: AssertionContent) -> bytes:
+        """As `AssertionIssuer.sign`."""
+        if self._watch.changed():
+            try:
+                self._current = AssertionIssuer.load(self.issuer, *self._files)
+            except SettingsError as error:
+                _log.error("a changed key cannot be used; the one before signs on", reason=str(error))
+            else:
+                _log.warning("the key that signs assertions was changed, and is in use")
+        return self._current.sign(content)
 
 
 def _pair(key: Path, certificate: Path) -> tuple[PrivateKey, x509.Certificate]:

@@ -17,13 +17,16 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx2
 import pytest
 
+import audit_repository.app
 import consumer.app
 import identity.app
+from audit_repository.settings import AuditRepositorySettings
 from consumer.settings import ConsumerSettings
 from identity.settings import IdentitySettings
 from shared.http.server import start_server
+from shared.settings import ServiceSettings
 from tests.support.certificates import communities
-from tests.support.identity import CLIENT, DR_ROE, settings_of
+from tests.support.identity import CLIENT, DR_ROE, ROLE, settings_of
 from xdsi.stage import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -97,14 +100,21 @@ class Stand:
 
 
 @asynccontextmanager
-async def a_stand(folder: Path, ports: list[int], issuer: str) -> AsyncIterator[Stand]:
+async def a_stand(
+    folder: Path,
+    ports: list[int],
+    issuer: str,
+    of: tuple[Any, type[ServiceSettings]] = (consumer.app, ConsumerSettings),
+    **changes: Any,
+) -> AsyncIterator[Stand]:
     _, of_pages, of_identity = ports
     north = communities()[0]
     given = settings_of(
         folder, port=of_identity, providers={issuer: {"keys": f"{issuer}/jwks", "client_ids": [CLIENT]}}
     )
     people = await identity.app.build(IdentitySettings.load(None, {}, **given))
-    settings = ConsumerSettings.load(
+    module, settings_class = of
+    settings = settings_class.load(
         None,
         {},
         data=folder,
@@ -119,8 +129,9 @@ async def a_stand(folder: Path, ports: list[int], issuer: str) -> AsyncIterator[
             "exchange_url": f"http://127.0.0.1:{of_identity}/token",
             "emergency_purpose": EMERGENCY,
         },
+        **changes,
     )
-    pages = await consumer.app.build(settings)
+    pages = await module.build(settings)
     await people.start()
     await pages.start()
     servers = [
@@ -159,6 +170,22 @@ async def test_who_signs_in_there_is_known_here(tmp_path: Path, ports: list[int]
     assert session.visitor.user.name_id == "dr.roe"
     assert [purpose.value for purpose in session.visitor.user.purposes] == ["TREAT"]
     assert any(b'csd-code="110122"' in record and b"dr.roe" in record for record in records)
+
+
+async def test_an_auditor_signs_in_there_to_the_pages_of_the_trail(
+    tmp_path: Path, ports: list[int], issuer: str
+):
+    trail = audit_repository.app, AuditRepositorySettings
+    own = {"auditor_roles": [ROLE], "syslog_port": 0}
+    async with a_stand(tmp_path, ports, issuer, trail, **own) as stand, stand.browser() as browser:
+        answer = await stand.signed_in(browser, "/sign-in/begin", "2440")
+        page = await browser.get("/trail")
+        (session,) = stand.pages.sessions._sessions.values()
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert page.status_code == 200
+    assert "Dr. Roe" in page.text
+    assert session.visitor.user.name_id == "dr.roe"
 
 
 async def test_an_emergency_is_signed_in_for_anew_and_named(tmp_path: Path, ports: list[int], issuer: str):

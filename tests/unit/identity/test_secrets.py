@@ -1,10 +1,10 @@
-"""Passwords, codes of an app, codes of a grant, and how many wrong ones are taken."""
+"""Passwords, codes of an app, and how many wrong ones are taken."""
 
 from __future__ import annotations
 
 import pytest
 
-from identity.domain.authorization import CODE_SECONDS, Authorization, CodeGrant, Codes, SignIn
+from identity.domain.authorization import Authorization, CodeGrant, SignIn
 from identity.domain.lockout import OF_ONE_NAME, OF_ONE_NODE, SECONDS, Lockout
 from identity.domain.password import digest_of, is_password
 from identity.domain.totp import AppSecret
@@ -48,20 +48,6 @@ def test_a_secret_is_told_to_an_app_as_apps_read_it():
     assert uri == (
         "otpauth://totp/login.example:dr.roe?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=login.example"
     )
-
-
-def test_a_code_of_a_grant_is_worth_it_once_and_for_a_minute():
-    now = [0.0]
-    codes = Codes(lambda: now[0])
-    wish = Authorization(client_id="c", redirect_uri="u", state="s", challenge="x")
-    grant = CodeGrant(wish, SignIn(name="dr.roe", seconds=0, methods=("pwd",)))
-    first, second = codes.give(grant), codes.give(grant)
-
-    assert codes.take("nonsense") is None
-    assert codes.take(first) == grant
-    assert codes.take(first) is None
-    now[0] = CODE_SECONDS
-    assert codes.take(second) is None
 
 
 def test_a_verifier_proves_the_challenge_that_was_made_of_it():
