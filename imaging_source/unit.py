@@ -137,6 +137,7 @@ class Unit(UnitOfWork[Parts]):
             confidentiality=frozenset(map(str, coding.confidentiality)),
             class_code=str(coding.class_code),
             type_code=str(coding.type_code),
+            ids=frozenset({instance.study_instance_uid}),
         )
 
     async def compare(self, study_instance_uid: str, action: Action = Action.RETRIEVE) -> Comparison:

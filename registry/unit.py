@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from registry.domain.value_sets import ANYTHING, ValueSets
 from registry.settings import RegistrySettings
 from registry.store import merges
 from registry.store.consents import Given
+from registry.store.fragments import find_particulars
 from shared.audit.events import AuditEvent
 from shared.audit.outbox import event_batch, insert_events
 from shared.audit.recorder import AuditRecorder
@@ -24,7 +25,7 @@ from shared.consent.documents.bppc import Meanings
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Busy
 from shared.perform import UnitOfWork, answer_to
-from shared.store.engine import Batch, Database, Row, Transaction, Work
+from shared.store.engine import Batch, Database, Reader, Row, Transaction, Work
 from shared.store.failures import DatabaseError, OutcomeUnknown
 from shared.store.settling import write_settled
 
@@ -144,12 +145,11 @@ class Unit(UnitOfWork[Parts]):
             places.setdefault(resource.patient_id, []).append(at)
         for patient_id, of_patient in places.items():
             policies, identities = consents.get(patient_id, NOTHING_GIVEN)
+            of_this = [resources[at] for at in of_patient]
+            if self.parts.decisions.look_at_particulars(policies, identities):
+                of_this = await with_particulars(self.parts.database, patient_id, of_this)
             decisions = await self.parts.decisions.decide(
-                policies,
-                self.caller,
-                Action.QUERY,
-                [resources[at] for at in of_patient],
-                identities=identities,
+                policies, self.caller, Action.QUERY, of_this, identities=identities
             )
             decisions_by_place.update(zip(of_patient, decisions, strict=True))
         return [decisions_by_place[at] for at in range(len(resources))]
@@ -159,6 +159,18 @@ class Unit(UnitOfWork[Parts]):
         waiting.
         """
         return await asyncio.to_thread(work) if number > AT_ONCE else work()
+
+
+async def with_particulars(
+    database: Reader, patient_id: str, resources: Sequence[Resource]
+) -> list[Resource]:
+    """Documents of a patient with what policies about single ones ask."""
+    ids = [each.entry_uuid for each in resources if each.entry_uuid]
+    particulars = await find_particulars(database, patient_id, ids) if ids else {}
+    return [
+        replace(each, **particulars[each.entry_uuid]._asdict()) if each.entry_uuid in particulars else each
+        for each in resources
+    ]
 
 
 async def after_merges(unit: Unit, work: Callable[[], Awaitable[Result]]) -> Result:

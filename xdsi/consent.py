@@ -61,6 +61,14 @@ DocumentTypes = Annotated[
     list[str] | None,
     typer.Option("--document-type", help="Class or type: CODE or CODE^^SCHEME; may be repeated."),
 ]
+Authors = Annotated[
+    list[str] | None,
+    typer.Option("--author", help="ID^^AUTHORITY or ID, of a person or institution; may be repeated."),
+]
+DocumentIds = Annotated[
+    list[str] | None,
+    typer.Option("--document-id", help="uniqueId, or Study Instance UID; may be repeated."),
+]
 Confidentiality = Annotated[
     list[str] | None, typer.Option("--confidentiality", help="CODE or CODE^^SCHEME; may be repeated.")
 ]
@@ -77,6 +85,8 @@ def set_policy(
     confidentiality: Confidentiality = None,
     home_community: HomeCommunities = None,
     document_type: DocumentTypes = None,
+    author: Authors = None,
+    document_id: DocumentIds = None,
     absolute: Annotated[bool, typer.Option(help="A deny that breaking the glass does not override.")] = False,
     until: Annotated[str, typer.Option(help="End, for example 2030-05-04T00:00:00Z.")] = "",
     description: Annotated[str, typer.Option(help="Free text for whoever reads it later.")] = "",
@@ -101,6 +111,8 @@ def set_policy(
     content |= {"users": user} if user else {}
     content |= {"home_communities": home_community} if home_community else {}
     content |= {"document_types": document_type} if document_type else {}
+    content |= {"authors": author} if author else {}
+    content |= {"documents": document_id} if document_id else {}
     content |= {"absolute": True} if absolute else {}
     content |= {"valid_until": until} if until else {}
     content |= {"policy_id": replace} if replace else {}
@@ -164,6 +176,8 @@ def why(
     confidentiality: Confidentiality = None,
     home_community: Annotated[str, typer.Option(help="homeCommunityId of the user.")] = "",
     document_type: Annotated[str, typer.Option(help="Type of the document: CODE^^SCHEME.")] = "",
+    author: Authors = None,
+    document_id: DocumentIds = None,
     action: Annotated[str, typer.Option(help="query or retrieve.")] = "query",
     as_json: AsJson = False,
     config: Config = None,
@@ -185,6 +199,8 @@ def why(
             "user_id": user,
             "home_community": home_community,
             "type_code": document_type,
+            "authors": author or [],
+            "documents": document_id or [],
         },
     )
     if as_json:
@@ -250,6 +266,8 @@ def preview(
     confidentiality: Confidentiality = None,
     home_community: HomeCommunities = None,
     document_type: DocumentTypes = None,
+    author: Authors = None,
+    document_id: DocumentIds = None,
     until: Annotated[str, typer.Option(help="End, for example 2030-05-04T00:00:00Z.")] = "",
     as_json: AsJson = False,
     config: Config = None,
@@ -267,6 +285,8 @@ def preview(
         "confidentiality": confidentiality,
         "home_communities": home_community,
         "document_types": document_type,
+        "authors": author,
+        "documents": document_id,
         "valid_until": until,
     }
     content = {name: value for name, value in conditions.items() if value}
@@ -343,6 +363,8 @@ _NAMES = (
     "confidentiality",
     "home_communities",
     "document_types",
+    "authors",
+    "documents",
 )
 
 

@@ -78,20 +78,29 @@ def resource_of(candidate: Candidate) -> Resource:
     if candidate.object_class != ObjectClass.DOCUMENT_ENTRY:
         return resource(candidate.patient_id, candidate.confidentiality)
     return resource(
-        candidate.patient_id, candidate.confidentiality, candidate.class_code, candidate.type_code
+        candidate.patient_id,
+        candidate.confidentiality,
+        candidate.class_code,
+        candidate.type_code,
+        candidate.entry_uuid,
     )
 
 
 def resource(
-    patient_id: str, codes: str | None, class_code: str | None = None, type_code: str | None = None
+    patient_id: str,
+    codes: str | None,
+    class_code: str | None = None,
+    type_code: str | None = None,
+    entry_uuid: str = "",
 ) -> Resource:
-    """A document with these confidentiality codes, joined by line feeds, and these of class and type: all
-    that policies may read of it."""
+    """A document with these confidentiality codes, joined by line feeds, and these of class and type; what
+    policies about single documents read is found by its id."""
     return Resource(
         patient_id=patient_id,
         confidentiality=frozenset((codes or "").split("\n")) - {""},
         class_code=class_code or "",
         type_code=type_code or "",
+        entry_uuid=entry_uuid,
     )
 
 

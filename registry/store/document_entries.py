@@ -91,6 +91,7 @@ _ENTRIES = select(_object.confidentiality, _object.class_code, _object.type_code
     OF_PATIENT, _object.object_class == str(ObjectClass.DOCUMENT_ENTRY)
 )
 _CODES = _ENTRIES.distinct()
+_ALL = select(*COLUMNS).where(OF_PATIENT, _object.object_class == str(ObjectClass.DOCUMENT_ENTRY))
 _ONE = _ENTRIES.limit(1)
 _COUNTED = _ENTRIES.add_columns(func.count()).group_by(
     _object.confidentiality, _object.class_code, _object.type_code
@@ -161,6 +162,11 @@ async def find_codes(database: Reader, patient_id: str, *, one: bool = False) ->
     any `one`."""
     rows = await database.fetch(_ONE if one else _CODES, patient=patient_id)
     return [EntryCodes(*row) for row in rows]
+
+
+async def find_entries(database: Reader, patient_id: str) -> list[Candidate]:
+    """All entries of a patient."""
+    return [candidate_of(row) for row in await database.fetch(_ALL, patient=patient_id)]
 
 
 async def count_codes(database: Reader, patient_id: str) -> list[tuple[EntryCodes, int]]:

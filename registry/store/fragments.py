@@ -6,7 +6,8 @@ they are (`shared.ebrim.codec.replace_patient_id`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import select
 
@@ -14,6 +15,7 @@ from registry.domain.submission import ObjectClass
 from registry.domain.visibility import Candidate
 from registry.store.by_patient import OF_PATIENT, fetch_at, places_of
 from registry.store.tables import registry_object
+from shared.consent.particulars import UNKNOWN, Particulars, particulars_of
 from shared.ebrim import codec
 from shared.ebrim.model import Association, DocumentEntry, Folder, RegistryObject, SubmissionSet
 from shared.store.engine import Reader
@@ -55,6 +57,19 @@ def decode_fragment(object_class: ObjectClass, fragment: bytes) -> RegistryObjec
             return codec.decode_folder(element)
         case ObjectClass.ASSOCIATION:
             return codec.decode_association(element)
+
+
+async def find_particulars(reader: Reader, patient_id: str, ids: Sequence[str]) -> dict[str, Particulars]:
+    """What policies about single documents ask of entries of a patient, by id, as far as they are there."""
+    rows = await reader.fetch(_FRAGMENTS, patient=patient_id, ids=list(ids))
+    fragments = {entry_uuid: bytes(fragment) for entry_uuid, fragment in rows}
+    return await asyncio.to_thread(lambda: {each: read_particulars(one) for each, one in fragments.items()})
+
+
+def read_particulars(fragment: bytes) -> Particulars:
+    """The same of the fragment of an entry."""
+    value = decode_fragment(ObjectClass.DOCUMENT_ENTRY, fragment)
+    return particulars_of(value) if isinstance(value, DocumentEntry) else UNKNOWN
 
 
 async def find_fragments(reader: Reader, candidates: Iterable[Candidate]) -> dict[str, bytes]:

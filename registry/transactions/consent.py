@@ -84,6 +84,8 @@ class ExplanationRequest(PoliciesRequest):
     home_community: str = ""
     class_code: str = ""
     type_code: str = ""
+    authors: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
 
     def user(self) -> User | None:
         """The user who is described; nobody, when nothing is said of one."""
@@ -112,7 +114,9 @@ async def policies(unit: Unit, request: PoliciesRequest) -> bytes:
     now = unit.parts.now()
     # A break that is over decides nothing; it waits for its review here alone.
     records = tuple(one for one in records if one.effect is not Effect.BREAK or one.in_force(now))
-    updated = await updates.find_updated_documents(database, patient.survivor)
+    updated = await updates.find_updated_documents(
+        database, patient.survivor, particulars=any(one.is_of_single_documents for one in records)
+    )
     return encode_patient_policies(PatientPolicies(patient.survivor, records, identities, updated))
 
 
@@ -197,6 +201,8 @@ async def explanation(unit: Unit, request: ExplanationRequest) -> dict[str, Any]
             confidentiality=frozenset(request.confidentiality),
             class_code=request.class_code,
             type_code=request.type_code,
+            authors=frozenset(one if "|" in one else f"person|{one}" for one in request.authors),
+            ids=frozenset(request.documents),
         ),
         default=parts.settings.consent_default,
         now=parts.now(),

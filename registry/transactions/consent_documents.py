@@ -19,11 +19,11 @@ from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
-from registry.domain.visibility import resource
+from registry.domain.visibility import resource, resource_of
 from registry.store import consents, patients
-from registry.store.document_entries import count_codes
+from registry.store.document_entries import count_codes, find_entries
 from registry.transactions.consent import PoliciesRequest, known_patient, patient_of, policies_of
-from registry.unit import Parts, Unit
+from registry.unit import Parts, Unit, with_particulars
 from shared.audit import patterns
 from shared.audit.events import SECURITY_CONFIGURATION, AuditEvent, Outcome
 from shared.audit.patterns import Side
@@ -221,8 +221,7 @@ async def preview(unit: Unit, request: PreviewRequest) -> dict[str, Any]:
     else:
         new = (new_policy(**{"effect": None, **fields}, patient_id=patient.patient_id),)
     before, identities = await policies_of(parts.database, patient)
-    counted = await count_codes(parts.database, patient.survivor)
-    documents = [Counted(resource(patient.survivor, *codes), number) for codes, number in counted]
+    documents = await _documents(parts, patient.survivor, (*before, *new))
     total = sum(each.number for each in documents)
     before = tuple(policy for policy in before if policy.effect is not Effect.BREAK)
     rows = previewed(
@@ -234,6 +233,16 @@ async def preview(unit: Unit, request: PreviewRequest) -> dict[str, Any]:
         identities=identities,
     )
     return {"patient_id": patient.survivor, **_told(new), "persons": [row.told(total) for row in rows]}
+
+
+async def _documents(parts: Parts, patient_id: str, policies: Sequence[Policy]) -> list[Counted]:
+    """The documents of a patient, by what `policies` ask of them."""
+    if any(policy.is_of_single_documents for policy in policies):
+        entries = list(map(resource_of, await find_entries(parts.database, patient_id)))
+        whole = await with_particulars(parts.database, patient_id, entries)
+        return [Counted(each, 1) for each in whole]
+    counted = await count_codes(parts.database, patient_id)
+    return [Counted(resource(patient_id, *codes), number) for codes, number in counted]
 
 
 def _told(policies: Sequence[Policy]) -> dict[str, Any]:

@@ -10,7 +10,13 @@ from registry.domain import stored_queries as queries
 from registry.domain.stored_queries import PATIENT_PARAMETERS, Criteria, criteria_of
 from registry.domain.visibility import Candidate, decided_on, resource, resource_of, visible_of
 from registry.store.consents import Given, find_given
-from registry.store.document_entries import Documents, EntryCodes, are_more_than, find_codes, find_documents
+from registry.store.document_entries import (
+    Documents,
+    are_more_than,
+    find_codes,
+    find_documents,
+    find_entries,
+)
 from registry.store.fragments import find_fragments
 from registry.store.selections import select_objects
 from registry.unit import Unit
@@ -165,17 +171,17 @@ async def _is_closed(unit: Unit, patient_id: str, refusals: Refusals) -> bool:
     time, so that a closed patient answers as one who has nothing.
     """
 
-    look_at_documents = unit.parts.decisions.look_at_documents
+    policies = unit.parts.decisions
 
-    async def read(
-        transaction: Transaction,
-    ) -> tuple[Mapping[str, Given], list[EntryCodes]]:
+    async def read(transaction: Transaction) -> tuple[Mapping[str, Given], list[Resource]]:
         consents = await find_given(transaction, [patient_id])
-        alike = not look_at_documents(*consents[patient_id])
-        return consents, await find_codes(transaction, patient_id, one=alike)
+        if policies.look_at_particulars(*consents[patient_id]):
+            return consents, list(map(resource_of, await find_entries(transaction, patient_id)))
+        alike = not policies.look_at_documents(*consents[patient_id])
+        codes = await find_codes(transaction, patient_id, one=alike)
+        return consents, [resource(patient_id, *each) for each in codes]
 
-    given, codes = await unit.read(read)
-    of_entries = [resource(patient_id, *each) for each in codes]
+    given, of_entries = await unit.read(read)
     decisions = await unit.decide([*of_entries, resource(patient_id, None)], given)
     if any(decision.permitted for decision in decisions):
         return False

@@ -19,6 +19,7 @@ from repository.transactions.snapshots import SnapshotOutcome
 from repository.unit import Unit
 from shared.attempts import to_its_end
 from shared.consent.decision import Decision, Resource
+from shared.consent.particulars import particulars_of
 from shared.ebrim.codec import decode_submission, encode_submission, parse_fragment
 from shared.ebrim.identifiers import new_uuid
 from shared.ebrim.model import DocumentEntry
@@ -125,6 +126,7 @@ async def _decide(unit: Unit, assembly: Assembly, entry: DocumentEntry) -> None:
         confidentiality=frozenset(map(str, entry.confidentiality_codes)),
         class_code=str(entry.class_code),
         type_code=str(entry.type_code),
+        **particulars_of(entry)._asdict(),
     )
     [decision] = await unit.decide((resource,))
     if not decision.permitted:

@@ -46,10 +46,12 @@ class Subject:
 
 class Attributes(NamedTuple):
     """A document's attributes that policies may read: codes of confidentiality, and of class and type, which
-    are spelled `class|value^^scheme` and `type|value^^scheme`."""
+    are spelled `class|value^^scheme` and `type|value^^scheme`; authors, spelled alike, and ids."""
 
     confidentiality: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
+    authors: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,11 @@ def code(spelled: str) -> str:
     """A code as it is compared: its scheme with or without `urn:oid:` is the same."""
     value, separator, scheme = spelled.partition("^^")
     return f"{value}{separator}{scheme.removeprefix('urn:oid:')}"
+
+
+def _author(spelled: str) -> str:
+    kind, separator, identified = spelled.rpartition("|")
+    return f"{kind}{separator}{code(organization(identified))}"
 
 
 def _spellings(coded: Code) -> Iterator[str]:
@@ -164,14 +171,18 @@ def conditions(policy: Policy) -> Iterator[tuple[str, dict[str, Any]]]:
         ours = _set(map(organization, policy.home_communities))
         yield "home_communities", {"contains": {"left": ours, "right": _attribute("home_community")}}
     if policy.document_types:
-        yield "document_types", _document_types(policy)
+        yield "document_types", _of_document(policy, "types", map(code, policy.document_types))
+    if policy.authors:
+        yield "authors", _of_document(policy, "authors", map(_author, policy.authors))
+    if policy.documents:
+        yield "documents", _of_document(policy, "ids", map(organization, policy.documents))
 
 
-def _document_types(policy: Policy) -> dict[str, Any]:
-    listed = _any_of("types", map(code, policy.document_types))
+def _of_document(policy: Policy, attribute: str, values: Iterator[str]) -> dict[str, Any]:
+    listed = _any_of(attribute, values)
     if policy.effect is Effect.PERMIT:
         return listed
-    return {"||": {"left": listed, "right": _retrieval_of_what_bears_none("types")}}
+    return {"||": {"left": listed, "right": _retrieval_of_what_bears_none(attribute)}}
 
 
 def _confidentiality(policy: Policy) -> dict[str, Any]:
@@ -225,7 +236,8 @@ def ask(
 
 def _request(subject: Subject, action: Action, document: Attributes) -> dict[str, Any]:
     codes = {code(spelled) for spelled in document.confidentiality}
-    types = {spelling for spelled in document.types for spelling in _types(spelled)}
+    types = {spelling for spelled in document.types for spelling in _kinds(spelled)}
+    authors = {spelling for spelled in document.authors for spelling in _kinds(spelled)}
     return {
         "principal": _CALLER,
         "action": {"type": "Action", "id": action.value},
@@ -239,12 +251,14 @@ def _request(subject: Subject, action: Action, document: Attributes) -> dict[str
             "confidentiality_values": list({_value(spelled) for spelled in codes}),
             "home_community": subject.home_community,
             "types": list(types),
+            "authors": list(authors),
+            "ids": list(map(organization, document.ids)),
         },
     }
 
 
-def _types(spelled: str) -> Iterator[str]:
-    """The forms in which a policy may name a class or type: with its kind and scheme or without."""
+def _kinds(spelled: str) -> Iterator[str]:
+    """The forms in which a policy may name a class, type or author: with its kind and scheme or without."""
     kind, _, coded = spelled.partition("|")
     for form in (code(coded), _value(code(coded))):
         yield form

@@ -39,7 +39,8 @@ class Resource:
 
     `patient_id` is the CX as registered, merges resolved. Codes are spelled `value^^scheme`. By
     `document_unique_id` whoever keeps a copy of the other attributes finds what became of them; it is empty
-    where they are the current ones.
+    where they are the current ones. By `entry_uuid` the registry finds `authors` and `ids`, which only
+    policies of single documents read: as `shared.consent.particulars` has them, empty where not known.
     """
 
     patient_id: str
@@ -47,6 +48,9 @@ class Resource:
     confidentiality: frozenset[str] = frozenset()
     class_code: str = ""
     type_code: str = ""
+    entry_uuid: str = ""
+    authors: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
 
 
 class Consent(Protocol):

@@ -175,6 +175,8 @@ def _current(resource: Resource, policies: PatientPolicies) -> list[Resource]:
             confidentiality=entry.confidentiality,
             class_code=entry.class_code or resource.class_code,
             type_code=entry.type_code or resource.type_code,
+            authors=entry.authors,
+            ids=entry.ids,
         )
         for entry in policies.updated[resource.document_unique_id]
     ]

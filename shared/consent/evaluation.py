@@ -138,6 +138,15 @@ class PolicyDecisions:
         except PolicyError:
             return False
 
+    def look_at_particulars(
+        self, policies: tuple[Policy, ...] | tuple[str, ...], identities: tuple[str, ...] = ()
+    ) -> bool:
+        """Whether some policy is of single documents, so that `Resource.authors` and `.ids` are needed."""
+        try:
+            return bool(policies) and self._ready(policies, identities).looks_at_particulars
+        except PolicyError:
+            return False
+
     def _ready(self, policies: tuple[Policy, ...] | tuple[str, ...], identities: tuple[str, ...]) -> _Ready:
         # One that was never merged shares what is remembered with all who have the same policies.
         now, key = self._clock(), (policies, identities if len(identities) > 1 else ())
@@ -163,8 +172,10 @@ class _Ready:
         self._breaks = _Breaks(all_in_force) if len(all_in_force) > len(in_force) else None
         self.looks_at_persons = any(policy.users for policy in all_in_force)
         self._identities = [_Identity(each) for each in _by_identity(in_force)]
+        self.looks_at_particulars = any(policy.is_of_single_documents for policy in in_force)
         self._looks_at_types = any(policy.document_types for policy in in_force)
-        self.looks_at_documents = self._looks_at_types or any(policy.confidentiality for policy in in_force)
+        self._looks_at_more = self._looks_at_types or self.looks_at_particulars
+        self.looks_at_documents = self._looks_at_more or any(policy.confidentiality for policy in in_force)
         self._one_has_none = not {policy.patient_id for policy in in_force}.issuperset(identities)
         self._default = Decision(default is Default.PERMIT, f"default: {default}")
         self._since = now
@@ -173,9 +184,12 @@ class _Ready:
 
     def attributes(self, resources: Iterable[Resource]) -> list[Attributes]:
         """All of each resource on which its decision depends."""
-        if not self._looks_at_types:
+        if not self._looks_at_more:
             return [Attributes(resource.confidentiality) for resource in resources]
-        return [attributes_of(resource) for resource in resources]
+        every = map(attributes_of, resources)
+        if not self.looks_at_particulars:
+            return [Attributes(each.confidentiality, each.types) for each in every]
+        return list(every)
 
     def holds(self, now: datetime) -> bool:
         """Whether the same policies are in force at `now`."""
@@ -268,7 +282,8 @@ class _Breaks:
 def attributes_of(resource: Resource) -> Attributes:
     """What policies may read of a resource."""
     coded = (("class", resource.class_code), ("type", resource.type_code))
-    return Attributes(resource.confidentiality, frozenset(f"{kind}|{code}" for kind, code in coded if code))
+    types = frozenset(f"{kind}|{code}" for kind, code in coded if code)
+    return Attributes(resource.confidentiality, types, resource.authors, resource.ids)
 
 
 def closes(policy: Policy) -> bool:

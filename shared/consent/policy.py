@@ -55,7 +55,9 @@ class Policy:
     `value^^scheme` or all bare: a permit applies to documents whose codes are all listed, a deny to documents
     that bear a listed one, and to retrievals of what bears none. `document_types` are spelled as roles are:
     the class or the type code of the document is listed, or, of `class|…` and `type|…`, that one; a deny by
-    them is met by retrievals of what bears none, too. Without `actions` a policy is about queries and
+    them is met by retrievals of what bears none, too. `authors` are spelled alike, of `person|…` and
+    `institution|…` that one; `documents` are uniqueIds and Study Instance UIDs: a deny by them is met by
+    retrievals of that of which they are not known. Without `actions` a policy is about queries and
     retrievals. `valid_from` and `valid_until` are aware and half-open; None is open. A deny that is
     `absolute` is never overridden. `source` is the consent document or resource that it was translated
     from, with which it stands and falls.
@@ -75,6 +77,8 @@ class Policy:
     confidentiality: tuple[str, ...] = ()
     home_communities: tuple[str, ...] = ()
     document_types: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
     source: str = ""
     absolute: bool = False
     actions: tuple[Action, ...] = DISCLOSURES
@@ -89,6 +93,11 @@ class Policy:
         return begun and (self.valid_until is None or now < self.valid_until)
 
     @property
+    def is_of_single_documents(self) -> bool:
+        """Whether it asks for what of a document only its metadata say."""
+        return bool(self.authors or self.documents)
+
+    @property
     def conditions(self) -> dict[str, tuple[str, ...]]:
         """What it names, by what it is."""
         return {
@@ -99,6 +108,8 @@ class Policy:
             "confidentiality": self.confidentiality,
             "home community": self.home_communities,
             "document type": self.document_types,
+            "author": self.authors,
+            "document": self.documents,
         }
 
     def __str__(self) -> str:
@@ -112,13 +123,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What consent asks of one entry of a document: whose it is, a CX, and its codes; class and type are
-    empty where no policy asks for them."""
+    """What consent asks of one entry of a document: whose it is, a CX, and its codes; the rest, as in
+    `shared.consent.decision.Resource`, is empty where no policy asks for it."""
 
     patient_id: str
     confidentiality: frozenset[str]
     class_code: str = ""
     type_code: str = ""
+    authors: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +141,8 @@ class PatientPolicies:
     `patient_id` is the survivor of merges, `identities` are all ids that merges made one, itself among them,
     and each policy names the one it was for; without a merge `identities` may be empty. `updated` has, by
     uniqueId, the documents whose metadata were updated (ITI-57, ITI-92): each entry that they have now, and
-    that may be another patient's. Whoever keeps older ones must use these.
+    that may be another patient's. Whoever keeps older ones must use these. Where a policy is of single
+    documents, all documents are there.
     """
 
     patient_id: str
@@ -190,7 +204,7 @@ def encode_policy(policy: Policy) -> dict[str, Any]:
     absolute = {"absolute": True} if policy.absolute else {}
     newer: dict[str, Any] = {
         name: list(value) if isinstance(value, tuple) else value
-        for name in ("home_communities", "document_types", "source")
+        for name in ("home_communities", "document_types", "authors", "documents", "source")
         if (value := getattr(policy, name))
     }
     return {
@@ -230,6 +244,10 @@ def encode_patient_policies(policies: PatientPolicies) -> bytes:
     ).encode()
 
 
+#: Members of an entry that are there where a policy is of single documents.
+_LISTS = ("authors", "ids")
+
+
 def _asks_types(policies: PatientPolicies, entry: Entry) -> bool:
     """Whether a policy may ask for the types of an entry; those of another patient are not known here."""
     return entry.patient_id != policies.patient_id or any(one.document_types for one in policies.policies)
@@ -237,7 +255,9 @@ def _asks_types(policies: PatientPolicies, entry: Entry) -> bool:
 
 def _encode_entry(entry: Entry, *, with_types: bool) -> dict[str, Any]:
     types = {"class_code": entry.class_code, "type_code": entry.type_code} if with_types else {}
-    return {"patient_id": entry.patient_id, "confidentiality": sorted(entry.confidentiality), **types}
+    particulars = {name: sorted(value) for name in _LISTS if (value := getattr(entry, name))}
+    codes = {"patient_id": entry.patient_id, "confidentiality": sorted(entry.confidentiality)}
+    return {**codes, **types, **particulars}
 
 
 def decode_patient_policies(octets: bytes) -> PatientPolicies:
@@ -281,19 +301,20 @@ def _entries(listed: object) -> tuple[Entry, ...]:
 
 
 def _entry(content: object) -> Entry:
-    types = {"class_code", "type_code"}
-    if not isinstance(content, dict) or set(content) - types != {"patient_id", "confidentiality"}:
+    types, needed = {"class_code", "type_code"}, {"patient_id", "confidentiality"}
+    if not isinstance(content, dict) or set(content) - types - set(_LISTS) != needed:
         raise PolicyError("updated: an entry has patient_id, confidentiality, its types, and nothing else")
     if not all(isinstance(content.get(name, ""), str) for name in types):
         raise PolicyError("updated: class_code and type_code are codes")
-    codes = content["confidentiality"]
-    if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
-        raise PolicyError("updated: confidentiality is a list of codes")
+    lists = {name: content.get(name, []) for name in ("confidentiality", *_LISTS)}
+    for name, values in lists.items():
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise PolicyError(f"updated: {name} is a list of texts")
     return Entry(
         _matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO"),
-        frozenset(codes),
-        content.get("class_code", ""),
-        content.get("type_code", ""),
+        class_code=content.get("class_code", ""),
+        type_code=content.get("type_code", ""),
+        **{name: frozenset(values) for name, values in lists.items()},
     )
 
 
@@ -333,6 +354,8 @@ def decode_policy(content: Mapping[str, Any]) -> Policy:
         confidentiality=_codes(content, "confidentiality"),
         home_communities=_values(content, "home_communities", _PLAIN, "a homeCommunityId"),
         document_types=_codes(content, "document_types"),
+        authors=_codes(content, "authors"),
+        documents=_values(content, "documents", _PLAIN, "a uniqueId or a Study Instance UID"),
         source=_source(content),
         actions=_actions(content),
         valid_from=_moment(content, "valid_from"),

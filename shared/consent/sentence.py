@@ -48,6 +48,8 @@ def _which(policy: Policy) -> str:
         for words, values in (
             ("of confidentiality", policy.confidentiality),
             ("of the type", policy.document_types),
+            ("written by", policy.authors),
+            ("that are, or are of the study,", policy.documents),
         )
         if values
     ]

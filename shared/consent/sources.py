@@ -136,4 +136,9 @@ def _policy(fields: Any, patient_id: str, written: datetime, at: int) -> Policy:
     # The same policy has the same id after each reading, so that the trail can name it.
     spelled = json.dumps([patient_id, at, fields], sort_keys=True)
     members = {"policy_id": uuid5(NAMESPACE_URL, spelled).urn, "created": written, **fields}
-    return new_policy(**{**members, "patient_id": patient_id})
+    policy = new_policy(**{**members, "patient_id": patient_id})
+    if policy.is_of_single_documents:
+        raise PolicyError(
+            f"policy {at}: authors and documents are known to our own registry alone; leave them out"
+        )
+    return policy

@@ -10,7 +10,7 @@ import pytest
 from shared.consent.documents.appc import FORMAT_CODE as APPC
 from shared.ebrim.model import AssociationType, Code, DocumentEntry
 from shared.messages.iti41 import ITI41, ProvideAndRegisterRequest, ProvidedDocument
-from tests.peers.test_every_transaction_asks_consent import PATIENT, Shared, a_shared_study
+from tests.peers.test_every_transaction_asks_consent import PATIENT, STUDY, Shared, a_shared_study
 from tests.support.community import post
 from tests.support.consents import a_consent, octets
 from tests.support.metadata import DOMAIN, a_document_entry, a_submission, an_association
@@ -75,3 +75,21 @@ async def test_a_provided_consent_closes_every_door_until_it_is_replaced(tmp_pat
         replacing = an_association(other.entry_uuid, entry.entry_uuid, AssociationType.RPLC)
         await provided(shared, other, permitting, replacing)
         assert await doors(shared) == everywhere
+
+
+async def test_every_door_decides_by_the_study_that_a_policy_names(tmp_path: Path):
+    async with a_shared_study(tmp_path) as shared:
+        everywhere = await doors(shared)
+
+        async def with_policy(**policy: Any) -> set[str]:
+            url = shared.house.url("registry", "/consent")
+            kept = await shared.http.post(f"{url}/set", json={"patient_id": PATIENT, **policy})
+            assert kept.status_code == 200, kept.text
+            given = await doors(shared)
+            policy_id = kept.json()["policy_id"]
+            await shared.http.post(f"{url}/remove", json={"patient_id": PATIENT, "policy_id": policy_id})
+            return given
+
+        assert await with_policy(effect="deny", documents=[STUDY]) == set()
+        assert await with_policy(effect="deny", documents=["2.25.404"]) == everywhere
+        assert await with_policy(effect="permit", documents=[STUDY]) == everywhere

@@ -1,8 +1,9 @@
 """Advanced Patient Privacy Consents: the subset of XACML 2.0 that policies of ours can say (IHE APPC).
 
 A PolicySet of one patient, whose sets, policies and rules combine by deny-overrides, and whose targets name
-roles, organisations, purposes, home communities, persons, confidentiality, class and type codes, actions and
-dates. A permission closes the list, as every permission of ours does. Everything else is refused.
+roles, organisations, purposes, home communities, persons, confidentiality, class and type codes, authors,
+single documents, actions and dates; or that refers to policies of the domain. A permission closes the list,
+as every permission of ours does. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
+from shared.consent.documents.bppc import Meanings, of_domain
 from shared.consent.documents.translation import (
     Fields,
     NotTranslatable,
@@ -94,16 +96,26 @@ _NAMED: Final[Mapping[tuple[str, str], tuple[str, str, tuple[tuple[str, str], ..
         (_CV_EQUAL,),
     ),
     ("Resource", "urn:ihe:iti:appc:2016:document-entry:type-code"): ("document_types", "type|", (_CV_EQUAL,)),
+    ("Resource", "urn:ihe:iti:appc:2016:author-institution:id"): ("authors", "institution|", (_II_EQUAL,)),
+    ("Resource", "urn:ihe:iti:appc:2016:author-person:id"): ("authors", "person|", (_II_EQUAL,)),
+    ("Resource", "urn:ihe:iti:appc:2016:document-entry:unique-id"): (
+        "documents",
+        "",
+        (_STRING_EQUAL, _URI_EQUAL),
+    ),
+    ("Resource", "urn:oasis:names:tc:xacml:1.0:resource:resource-id"): ("documents", "", (_URI_EQUAL,)),
     ("Action", _ACTION): ("actions", "", (_URI_EQUAL, _STRING_EQUAL)),
 }
 _SECTIONS: Final = ("Subject", "Resource", "Action", "Environment")
 
 
-def translated(octets: bytes, *, issuer: str = "") -> Translation:
+def translated(octets: bytes, meanings: Meanings, *, issuer: str = "") -> Translation:
     """What an APPC document says.
 
     Parameters
     ----------
+    meanings
+        What the policies of the domain mean to which it may refer.
     issuer
         Whose NameIDs the subject-ids are; without it a document that names persons is refused.
 
@@ -115,13 +127,13 @@ def translated(octets: bytes, *, issuer: str = "") -> Translation:
     root = parsed(octets)
     if root.tag != f"{_X}PolicySet":
         raise NotTranslatable(f"the root is not PolicySet of {NAMESPACE}")
-    reading = _XacmlDocument(issuer)
+    reading = _XacmlDocument(meanings, issuer)
     alternatives = reading.target(root, "the root", patient=True)
     policies = list(reading.inner(root, alternatives))
     if not policies:
         raise NotTranslatable("it has no rule that ever holds, and so says nothing")
     assert reading.patient is not None
-    for name in ("confidentiality", "document_types"):
+    for name in ("confidentiality", "document_types", "authors", "documents"):
         policies = merged(policies, name)
     return Translation(*reading.patient, tuple(policies))
 
@@ -129,7 +141,8 @@ def translated(octets: bytes, *, issuer: str = "") -> Translation:
 class _XacmlDocument:
     """One document while it is read; `patient` is whom its root names."""
 
-    def __init__(self, issuer: str) -> None:
+    def __init__(self, meanings: Meanings, issuer: str) -> None:
+        self._meanings = meanings
         self._issuer = issuer
         self.patient: tuple[str, str] | None = None
 
@@ -144,6 +157,8 @@ class _XacmlDocument:
                     continue
                 case "PolicySet" | "Policy":
                     yield from self.inner(part, combined(above, self.target(part, _where(part))))
+                case "PolicyIdReference" | "PolicySetIdReference":
+                    yield from combined(above, of_domain(_text(part, _where(outer)), self._meanings))
                 case "Rule" if outer.tag == f"{_X}Policy":
                     yield from self._rule(part, above)
                 case other:
@@ -212,7 +227,7 @@ class _XacmlDocument:
         if target is None or (function, kind) not in target[2]:
             raise NotTranslatable(f"{where}: {section} {attribute} by {function} is not understood")
         field, prefix, _ = target
-        text = _coded(value, where) if kind == _CV_EQUAL[1] else _text(value, where)
+        text = _value(value, kind, where)
         if field == "users":
             if not self._issuer:
                 raise NotTranslatable(
@@ -275,6 +290,18 @@ def _coded(value: Element, where: str) -> str:
     if not code or not system or "^" in code + system:
         raise NotTranslatable(f"{where}: a CodedValue has a code and a codeSystem")
     return f"{code}^^{system}"
+
+
+def _value(value: Element, kind: str, where: str) -> str:
+    if kind == _CV_EQUAL[1]:
+        return _coded(value, where)
+    if kind != _II_EQUAL[1]:
+        return _text(value, where)
+    [instance] = _only(value, f"{_HL7}InstanceIdentifier", where)
+    root, extension = instance.get("root", ""), instance.get("extension", "")
+    if not root or "^" in root + extension:
+        raise NotTranslatable(f"{where}: an InstanceIdentifier has a root")
+    return f"{extension}^^{root}" if extension else root
 
 
 def _instance(value: Element, where: str) -> tuple[str, str]:

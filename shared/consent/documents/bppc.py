@@ -22,7 +22,7 @@ FORMAT_CODES: Final = frozenset({"urn:ihe:iti:bppc:2007", "urn:ihe:iti:bppc-sd:2
 SERVICE_EVENT: Final = "1.3.6.1.4.1.19376.1.5.3.1.2.6"
 
 _C: Final = "{urn:hl7-org:v3}"
-_OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
+_POLICY_ID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+|urn:(?!oid:)[!-~]+")
 _TS = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.\d+)?([+-]\d{4})?")
 
 #: What each policy OID of the domain means.
@@ -44,8 +44,10 @@ def read_meanings(path: Path) -> Meanings:
     if not isinstance(content, dict):
         raise PolicyError(f"{path}: an object of policy OIDs is needed")
     for oid, policies in content.items():
-        if not _OID.fullmatch(oid) or not isinstance(policies, list) or not policies:
-            raise PolicyError(f"{path}: {oid!r}: an OID, and what it means as a list of policies, are needed")
+        if not _POLICY_ID.fullmatch(oid) or not isinstance(policies, list) or not policies:
+            raise PolicyError(
+                f"{path}: {oid!r}: an OID or URN, and what it means as a list of policies, are needed"
+            )
         for fields in policies:
             if not isinstance(fields, dict) or {"valid_from", "valid_until", "patient_id"} & set(fields):
                 raise PolicyError(f"{path}: {oid}: patient and times come from the document")
@@ -97,7 +99,7 @@ def translated(octets: bytes, meanings: Meanings) -> Translation:
     """What a BPPC document says; raises `NotTranslatable` if something of it is not understood."""
     document = read(octets)
     policies = tuple(
-        {**fields, **document.bounds} for oid in document.oids for fields in _of_domain(oid, meanings)
+        {**fields, **document.bounds} for oid in document.oids for fields in of_domain(oid, meanings)
     )
     return Translation(*document.patient, policies)
 
@@ -147,7 +149,7 @@ def of_metadata(
         bounds["valid_until"] = _moment(ends.digits)[1]
         if bounds["valid_until"] <= bounds["valid_from"]:
             raise NotTranslatable("serviceStopTime is before serviceStartTime")
-    return tuple({**fields, **bounds} for oid in oids for fields in _of_domain(oid, meanings))
+    return tuple({**fields, **bounds} for oid in oids for fields in of_domain(oid, meanings))
 
 
 def _acknowledges(event: Element) -> bool:
@@ -165,7 +167,9 @@ def _acknowledged(event: Element) -> str:
     return oids[0]
 
 
-def _of_domain(oid: str, meanings: Meanings) -> tuple[Fields, ...]:
+def of_domain(name: str, meanings: Meanings) -> tuple[Fields, ...]:
+    """What a policy of the domain means; raises `NotTranslatable` when it is none."""
+    oid = name.removeprefix("urn:oid:")
     if oid not in meanings:
         raise NotTranslatable(
             f"policy {oid} is none of the domain; known are {', '.join(sorted(meanings)) or 'none'}"

@@ -1,7 +1,8 @@
 """FHIR Consent (R4) by Privacy Consent on FHIR 1.1, Basic and Intermediate (IHE PCF).
 
 The root provision says the base, nested ones are exceptions to it. What one profile or the other has and no
-policy of ours can say (data, dataPeriod, groups of actors) is refused with its path, as is everything else.
+policy of ours can say (related data, dataPeriod, groups of actors) is refused with its path, as is everything
+else.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ _RESOURCE: Final = frozenset(
         "provision",
     }
 )
-_PROVISION: Final = frozenset({"id", "type", "period", "actor", "purpose", "securityLabel", "provision"})
+_PROVISION: Final = frozenset(
+    {"id", "type", "period", "actor", "purpose", "securityLabel", "data", "provision"}
+)
 #: Of overarching policies those of PCF under which a resource says the exceptions.
 _POLICIES: Final = frozenset(
     f"https://profiles.ihe.net/ITI/PCF/Policy-{name}"
@@ -180,11 +183,42 @@ def _conditions(provision: Mapping[str, Any], where: str, issuer: str) -> list[F
     if labels := _list(provision.get("securityLabel"), f"{where}.securityLabel"):
         fields["confidentiality"] = [_coded(one, f"{where}.securityLabel") for one in labels]
     listed = _list(provision.get("actor"), f"{where}.actor")
-    actors = [_actor(one, f"{where}.actor", issuer) for one in listed]
-    if not actors:
-        return [fields]
-    kinds = dict.fromkeys(name for name, _ in actors)
-    return [{**fields, kind: [value for name, value in actors if name == kind]} for kind in kinds]
+    actors = _by_kind(_actor(one, f"{where}.actor", issuer) for one in listed)
+    data = _by_kind(_data(one, f"{where}.data") for one in _list(provision.get("data"), f"{where}.data"))
+    return combined([fields], actors, data)
+
+
+def _by_kind(pairs: Iterable[tuple[str, str]]) -> list[Fields]:
+    """What is named, as alternatives by the field of a policy; of nothing one that asks nothing."""
+    values: dict[str, list[str]] = {}
+    for kind, value in pairs:
+        values.setdefault(kind, []).append(value)
+    return [{kind: listed} for kind, listed in values.items()] or [{}]
+
+
+def _data(value: object, where: str) -> tuple[str, str]:
+    """A single document or study, or who wrote it."""
+    data = _object(value, where)
+    _knows(data, frozenset({"id", "meaning", "reference"}), where)
+    reference = _object(data.get("reference"), f"{where}.reference")
+    kind = reference.get("type") or str(reference.get("reference", "")).partition("/")[0]
+    identifier = _object(reference.get("identifier"), f"{where}.reference.identifier")
+    system, name = identifier.get("system"), identifier.get("value")
+    if not isinstance(name, str) or not name or "^" in name or not isinstance(system, str | None):
+        raise NotTranslatable(f"{where}.reference.identifier: has no value")
+    if data.get("meaning") == "instance" and kind in ("DocumentReference", "ImagingStudy"):
+        return "documents", name.removeprefix("urn:oid:")
+    prefix = {"Practitioner": "person|", "Organization": "institution|"}.get(str(kind))
+    if data.get("meaning") != "authoredby" or prefix is None:
+        raise NotTranslatable(
+            f"{where}: instance of a DocumentReference or ImagingStudy is understood, and authoredby a "
+            "Practitioner or Organization"
+        )
+    if name.startswith("urn:oid:"):
+        return "authors", prefix + name.removeprefix("urn:oid:")
+    if system is None or not system.startswith("urn:oid:"):
+        raise NotTranslatable(f"{where}.reference.identifier: the system of an author is an urn:oid:")
+    return "authors", f"{prefix}{name}^^{system.removeprefix('urn:oid:')}"
 
 
 def _actor(value: object, where: str, issuer: str) -> tuple[str, str]:

@@ -105,7 +105,7 @@ def translated(
         case ConsentForm.BPPC:
             return bppc.translated(content, meanings)
         case ConsentForm.APPC:
-            return appc.translated(content, issuer=issuer)
+            return appc.translated(content, meanings, issuer=issuer)
         case ConsentForm.FHIR:
             return fhir_consent.translated(content, issuer=issuer)
 

@@ -67,6 +67,23 @@ ATTRIBUTES = {
     "class": lambda v: a_code("Resource", "urn:ihe:iti:appc:2016:document-entry:class-code", v, "2.999.40"),
     "type": lambda v: a_code("Resource", "urn:ihe:iti:appc:2016:document-entry:type-code", v, "2.999.40"),
 }
+ATTRIBUTES |= {
+    "institution": lambda v: a_match(
+        "Resource",
+        "urn:ihe:iti:appc:2016:author-institution:id",
+        f'<InstanceIdentifier xmlns="urn:hl7-org:v3" root="2.999.40" extension="{v}"/>',
+        "urn:hl7-org:v3:function:II-equal",
+        "urn:hl7-org:v3#II",
+    ),
+    "document": lambda v: a_match(
+        "Resource",
+        "urn:ihe:iti:appc:2016:document-entry:unique-id",
+        v,
+        f"{F1}string-equal",
+        f"{XSD}string",
+    ),
+}
+OF_ONE = ("institution", "document")
 OF_SUBJECT = ("role", "purpose", "organization", "home", "person")
 OF_RESOURCE = ("confidentiality", "class", "type")
 
@@ -157,7 +174,7 @@ def rules(draw) -> Rule:
     )
     own = Target(
         # Class and type at once are what no policy can hold; the alternatives may be one or the other.
-        resources=draw(st.one_of(alternatives(OF_RESOURCE[:2]), alternatives(OF_RESOURCE[::2]))),
+        resources=draw(st.one_of(map(alternatives, (OF_RESOURCE[:2], OF_RESOURCE[::2], OF_ONE)))),
         actions=draw(st.sampled_from([(), (Action.QUERY,), (Action.RETRIEVE,), DISCLOSURES])),
     )
     return Rule(draw(st.sampled_from(["Permit", "Deny"])), policy, own)
@@ -165,7 +182,7 @@ def rules(draw) -> Rule:
 
 requests = st.fixed_dictionaries(
     {name: st.sets(values, max_size=2) for name in ("role", "purpose", "organization")}
-    | {name: st.sets(values, min_size=1, max_size=1) for name in ("home", "person", *OF_RESOURCE)}
+    | {name: st.sets(values, min_size=1, max_size=1) for name in ("home", "person", *OF_RESOURCE, *OF_ONE)}
 )
 
 
@@ -190,6 +207,8 @@ def asked(has: dict[str, set[str]]) -> tuple[Caller, Resource]:
         confidentiality=frozenset(map(str, coded("confidentiality"))),
         class_code=str(coded("class")[0]),
         type_code=str(coded("type")[0]),
+        authors=frozenset({f"institution|{only('institution')}^^2.999.40"}),
+        ids=frozenset({only("document")}),
     )
     return Caller(node=Node(address="192.0.2.7"), endpoint="x", user=user), resource
 
@@ -202,7 +221,7 @@ def asked(has: dict[str, set[str]]) -> tuple[Caller, Resource]:
 )
 @settings(max_examples=60, deadline=None)
 def test_what_is_translated_decides_as_the_document_says(listed, has, action, default):
-    translation = translated(a_document(*listed), issuer="urn:idp")
+    translation = translated(a_document(*listed), {}, issuer="urn:idp")
     policies = translation.made(patient_id=PATIENT, source="2.999.5")
     caller, resource = asked(has)
 
@@ -224,10 +243,20 @@ def test_what_is_translated_decides_as_the_document_says(listed, has, action, de
 def test_one_exclusion_is_one_denial_of_the_patient():
     excluded = Rule("Deny", Target(subjects=[{"organization": "A"}]), Target())
 
-    translation = translated(a_document(excluded))
+    translation = translated(a_document(excluded), {})
 
     assert (translation.patient_root, translation.patient_extension) == ("2.999.1", "P0001")
     assert translation.policies == ({"effect": "deny", "organizations": ["urn:x:A"]},)
+
+
+@pytest.mark.parametrize("reference", ["PolicyIdReference", "PolicySetIdReference"])
+def test_a_reference_says_what_the_policy_of_the_domain_means(reference: str):
+    meanings = {"urn:x:normal": ({"effect": "permit", "purposes": ["TREAT"]},)}
+    document = PLAIN.replace("</PolicySet>", f"<{reference}>urn:x:normal</{reference}></PolicySet>")
+
+    assert translated(document.encode(), meanings).policies[-1] == {"effect": "permit", "purposes": ["TREAT"]}
+    with pytest.raises(NotTranslatable, match="none of the domain"):
+        translated(document.encode(), {})
 
 
 PLAIN = a_document(Rule("Deny", Target(subjects=[{"role": "A"}]), Target())).decode()
@@ -266,14 +295,14 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_what_is_not_wholly_understood_is_refused_with_a_reason(case: str):
     with pytest.raises(NotTranslatable) as refused:
-        translated(BROKEN[case].encode())
+        translated(BROKEN[case].encode(), {})
     assert len(str(refused.value)) > 10
 
 
 @pytest.mark.parametrize("number", range(0, len(PLAIN), 41))
 def test_a_document_that_is_cut_off_is_refused(number: int):
     with pytest.raises(NotTranslatable):
-        translated(PLAIN[:number].encode())
+        translated(PLAIN[:number].encode(), {})
 
 
 def test_a_document_that_comes_to_too_many_policies_is_refused():
@@ -286,5 +315,6 @@ def test_a_document_that_comes_to_too_many_policies_is_refused():
                     Target(subjects=many),
                     Target(resources=[{"class": "A"}, {"type": "B"}, {"class": "B"}]),
                 )
-            )
+            ),
+            {},
         )

@@ -133,6 +133,24 @@ def naive_applies(policy: Policy, caller: Caller, action: Action, resource: Reso
         ]
         if not unknown and not any(listed):
             return False
+    if policy.authors:
+        authors = [
+            (each.partition("|")[0], Code(*each.partition("|")[2].split("^^"))) for each in resource.authors
+        ]
+        unknown = not authors and action is Action.RETRIEVE and policy.effect is not Effect.PERMIT
+        listed = [
+            naive_match(each, [one.rpartition("|")[2]])
+            for kind, each in authors
+            for one in policy.authors
+            if "|" not in one or one.startswith(kind)
+        ]
+        if not unknown and not any(listed):
+            return False
+    if policy.documents:
+        unknown = not resource.ids and action is Action.RETRIEVE and policy.effect is not Effect.PERMIT
+        ours = [naive_bare(each) for each in policy.documents]
+        if not unknown and not any(naive_bare(each) in ours for each in resource.ids):
+            return False
     if not policy.confidentiality:
         return True
     listed = [
@@ -160,6 +178,10 @@ schemes = st.sampled_from(["2.999.1", "2.999.2", "urn:oid:2.999.1", "local codes
 full = st.tuples(values, schemes).map("^^".join)
 spelled = st.one_of(values, full)
 document_types = st.tuples(st.sampled_from(["", "class|", "type|"]), spelled).map("".join)
+kinds = st.sampled_from(["person|", "institution|"])
+written_by = st.tuples(kinds, full).map("".join)
+authors = st.one_of(spelled, st.tuples(kinds, spelled).map("".join))
+ids = st.sampled_from(["2.25.1", "urn:oid:2.25.1", "2.25.2", "1.2.3^x"])
 organizations = st.sampled_from(["2.999.7", "urn:oid:2.999.7", "urn:oid:2.999.8", "https://north.example"])
 moments = st.one_of(st.none(), st.sampled_from([NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)]))
 
@@ -194,7 +216,9 @@ def some_policies(draw):
                 organizations=draw(st.lists(organizations, max_size=2)),
                 purposes=draw(st.lists(spelled, max_size=1)),
                 home_communities=draw(st.lists(homes, max_size=1)),
-                document_types=draw(st.lists(document_types, max_size=2)),
+                document_types=draw(st.lists(document_types, max_size=1)),
+                authors=draw(st.lists(authors, max_size=1)),
+                documents=draw(st.lists(ids, max_size=1)),
                 confidentiality=draw(st.one_of(st.lists(values, max_size=2), st.lists(full, max_size=2))),
                 actions=draw(st.lists(st.sampled_from(DISCLOSURES), max_size=2)),
                 valid_from=begins,
@@ -224,6 +248,8 @@ resources = st.builds(
     confidentiality=st.frozensets(full, max_size=2),
     class_code=st.one_of(st.just(""), full),
     type_code=st.one_of(st.just(""), full),
+    authors=st.frozensets(written_by, max_size=2),
+    ids=st.frozensets(ids, max_size=2),
 )
 
 

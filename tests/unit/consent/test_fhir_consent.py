@@ -140,6 +140,44 @@ def test_what_is_translated_decides_as_base_and_exceptions_do(base, user, defaul
     assert decision.permitted is expected
 
 
+OID, UID = "urn:oid:2.999.60", "2.25.77"
+
+
+def data(meaning: str, kind: str, value: str, system: str = OID) -> dict[str, Any]:
+    reference = {"type": kind, "identifier": {"system": system, "value": value}}
+    return {"meaning": meaning, "reference": reference}
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        (
+            [data("instance", "DocumentReference", f"urn:oid:{UID}", "urn:ietf:rfc:3986")],
+            [{"documents": (UID,)}],
+        ),
+        ([data("instance", "ImagingStudy", UID, "urn:dicom:uid")], [{"documents": (UID,)}]),
+        ([data("authoredby", "Practitioner", "dr.a")], [{"authors": ("person|dr.a^^2.999.60",)}]),
+        (
+            [data("authoredby", "Organization", "urn:oid:2.999.7", "urn:ietf:rfc:3986")],
+            [{"authors": ("institution|2.999.7",)}],
+        ),
+        (
+            [data("instance", "ImagingStudy", UID), data("authoredby", "Organization", "b")],
+            [{"documents": (UID,)}, {"authors": ("institution|b^^2.999.60",)}],
+        ),
+    ],
+)
+def test_exceptions_name_single_documents_studies_and_authors(named, expected):
+    consent = a_consent(provision={"type": "permit", "provision": [{"type": "deny", "data": named}]})
+
+    base, *denials = translated(octets(consent)).made(patient_id=PATIENT, source="Consent/1")
+
+    assert base.effect == "permit"
+    assert [policy.effect for policy in denials] == ["deny"] * len(expected)
+    for policy, conditions in zip(denials, expected, strict=True):
+        assert {name: getattr(policy, name) for name in conditions} == conditions
+
+
 # --- what is refused --------------------------------------------------------------------------------------
 
 REFUSED: dict[str, Any] = {
@@ -178,6 +216,15 @@ for member, value in {
     "provision": [{"type": "permit"}],
 }.items():
     REFUSED[f"provision.{member}"] = a_consent(provision={"type": "permit", member: value})
+for meaning, kind, system in (
+    ("related", "Encounter", OID),
+    ("dependents", "DocumentReference", OID),
+    ("instance", "Observation", OID),
+    ("authoredby", "Practitioner", "https://idp.example"),
+):
+    REFUSED[f"data {meaning} {kind}"] = a_consent(
+        provision={"type": "permit", "data": [data(meaning, kind, "x", system)]}
+    )
 REFUSED["three levels"] = a_consent(
     provision={"type": "permit", "provision": [{"type": "deny", "provision": [{"type": "permit"}]}]}
 )
