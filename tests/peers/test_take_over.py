@@ -147,6 +147,23 @@ def test_media_have_a_directory_that_others_read(
         is_local(image, study.files[uid])
 
 
+def test_a_zip_that_was_incomplete_holds_everything_when_it_is_tried_again(
+    desk: Desk, study: StudyFiles, manifest_id: str, tmp_path: Path
+):
+    """A ZIP takes the place of the one before: it is not of what was missing alone."""
+    _, told, _ = desk.run("add", manifest_id, "--to", str(tmp_path / "disc.zip"))
+    [outcomes] = (tmp_path / "data").rglob("outcomes.jsonl")
+    with outcomes.open("a") as lines:
+        lines.write(json.dumps({"uid": next(iter(study.files)), "reason": "it did not come"}) + "\n")
+
+    status, done, said = desk.run("retry", told["number"])
+
+    assert (status, done["there"]) == (0, len(study.files)), said
+    with ZipFile(tmp_path / "disc.zip") as archive:
+        images = [name for name in archive.namelist() if name != "DICOMDIR"]
+    assert len(images) == len(study.files)
+
+
 def test_an_archive_that_is_away_is_told_and_the_same_order_goes_on(
     desk: Desk, study: StudyFiles, manifest_id: str, tmp_path: Path
 ):

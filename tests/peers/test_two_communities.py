@@ -289,6 +289,22 @@ def test_so_do_programs_and_clinicians_at_the_consumer_of_the_other(
         assert re.search(rf"{len(shared.shared)} images? in \d+ series", " ".join(page.split()))
 
 
+def test_an_operator_has_a_running_source_examined_from_its_page(east: Community):
+    base = f"http://127.0.0.1:{8030 + east.offset}"
+    with httpx2.Client(base_url=base, follow_redirects=True, trust_env=False, timeout=60) as client:
+        page = client.get("/doctor").text
+        token = re.search(r'name="token" value="([^"]+)"', page)[1]  # type: ignore[index]
+        client.post("/doctor", data={"token": token}, headers={"origin": base})
+        deadline = time.monotonic() + 60
+        while client.get("/doctor/progress").json()["runs"]:
+            assert time.monotonic() < deadline, "the examination does not end"
+        page = client.get("/doctor").text
+
+    assert "XDSI_REGISTRY_URL" in page
+    assert '<span class="severity">Error</span>' not in page
+    assert "mistake of xdsi" not in page
+
+
 def test_what_our_own_community_has_is_fetched_without_a_detour(
     east: Community, shared: StudyFiles, tmp_path: Path
 ):
