@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from shared.security import tls as module
+from shared.security.responders import responders
 from tests.support.every_door import a_house
 from tests.support.ocsp import certificate_of, responder
+from tests.support.waiting import until
 from xdsi.certificates import Community, Pair, create_community, create_node, renew, revoke
 
 pytestmark = [
@@ -97,8 +99,12 @@ async def _looked_at(folder: Path, community: Community, stolen: Pair, trust: di
             said = await by_listener("node", *options)
             assert [name for name, text in said.items() if is_open(text)] == [], options
 
+        await until(lambda: responders(trust["tls"]["ocsp_url"], with_nonce=False).outcomes["good"] > 0, 60)
         said = await by_listener("node", "-status")
         assert [name for name, text in said.items() if "Cert Status: good" not in text] == []
+        # What a responder is asked first is answered while the connection stands.
+        await by_listener("lost")
+        await until(lambda: responders(trust["tls"]["ocsp_url"]).outcomes["revoked"] > 0, 60)
         said = await by_listener("lost")
         assert [name for name, text in said.items() if is_open(text)] == []
 

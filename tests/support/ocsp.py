@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
@@ -24,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from shared.security import ocsp as questions
+from shared.security import responders as memory
 from tests.support.certificates import communities
 from xdsi.certificates import Community
 
@@ -104,6 +107,15 @@ def answer(
 
 
 @contextmanager
+def _patience() -> Iterator[None]:
+    """Who asks a responder waits for it, however busy the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (questions, memory):
+            patch.setattr(module, "ANSWER_SECONDS", 60.0)
+        yield
+
+
+@contextmanager
 def responder(
     folder: Path,
     *revoked: x509.Certificate,
@@ -133,7 +145,10 @@ def responder(
         *("-CA", str(of.authority.certificate)),
         *("-rsigner", str(folder / "responder.pem"), "-rkey", str(folder / "responder.key")),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with (
+        _patience(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process,
+    ):
         try:
             assert process.stdout is not None
             # ACCEPT [::]:18751 PID=32756
@@ -181,7 +196,7 @@ def in_process() -> Iterator[Responder]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _patience(), http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         responder.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         try:
