@@ -137,10 +137,15 @@ def nginx_before(folder: Path, behind: int, community: Community | None = None) 
 
 
 def nginx_worker(folder: Path) -> int:
-    """The process that does the work of the nginx of `folder`."""
-    master = int((folder / "nginx.pid").read_text("ascii"))
-    (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text("ascii").split()
-    return int(worker)
+    """The process that does the work of the nginx of `folder`, which listens before it has one."""
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until:
+        if master := (folder / "nginx.pid").read_text("ascii").strip():
+            workers = Path(f"/proc/{master}/task/{master}/children").read_text("ascii").split()
+            if workers:
+                return int(workers[0])
+        time.sleep(0.05)
+    raise SystemExit("nginx has no worker")
 
 
 @contextmanager
