@@ -34,7 +34,7 @@ from consumer.domain.study import (
 from consumer.settings import ConsumerSettings
 from consumer.store.files import WrongInstance
 from consumer.store.sent_events import SentEvents
-from consumer.transactions import iti18, iti43, rad55, rad69, rad107
+from consumer.transactions import iti18, iti43, rad16, rad55, rad69, rad107
 from consumer.unit import Parts, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
@@ -55,7 +55,12 @@ _LARGE = 64 * 1024
 _RENEW_SECONDS = 240.0
 
 
-_BY = {Via.RAD69: rad69.retrieve, Via.WADO_RS: rad107.retrieve, Via.WADO_URI: rad55.retrieve}
+_BY = {
+    Via.RAD69: rad69.retrieve,
+    Via.WADO_RS: rad107.retrieve,
+    Via.WADO_URI: rad55.retrieve,
+    Via.C_MOVE: rad16.retrieve,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +160,14 @@ class ImagingDocumentConsumer:
         return self._roads(one, preferred)[0]
 
     def _roads(self, one: RequestedInstance, preferred: Via) -> tuple[Via, ...]:
-        return roads(one, preferred, across=self._far(one), wado_uris=self._unit.settings.wado_uris)
+        settings = self._unit.settings
+        return roads(
+            one,
+            preferred,
+            across=self._far(one),
+            wado_uris=settings.wado_uris,
+            archives=settings.move_archives,
+        )
 
     def _far(self, one: RequestedInstance) -> bool:
         return self._unit.settings.across(one.home_community_id) is not None

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from consumer.domain.destination import Destination, WrongDestination
+from consumer.domain.destination import Destination, Kind, WrongDestination
 from shared.settings import HttpUrl, ServiceSettings, SignInSettings, is_loopback
-from shared.settings.kinds import AeTitle, Bytes, Days, Oid, Origin, Port, Seconds
+from shared.settings.kinds import AeTitle, Bytes, Days, Oid, Origin, Port, Seconds, Spelling
 
 DestinationName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}$")]
 
@@ -26,7 +26,14 @@ def _archive(text: str) -> str:
     return text
 
 
+def _dicom_archive(text: str) -> str:
+    if Destination.of(_archive(text)).kind is not Kind.C_STORE:
+        raise ValueError("moves nothing; name dicom://AETITLE@host:port, or dicoms://… for TLS")
+    return text
+
+
 TakeOverUrl = Annotated[str, AfterValidator(_archive)]
+ArchiveAddress = Annotated[str, AfterValidator(_dicom_archive), Spelling("dicom://ARCHIVE@127.0.0.1:104")]
 
 
 class ConsumerSettings(ServiceSettings):
@@ -63,6 +70,16 @@ class ConsumerSettings(ServiceSettings):
         default_factory=dict,
         examples=[{"ARCHIVE": "https://archive.example/wado"}],
         description="Retrieve AE Title to WADO-URI endpoint (RAD-55), for what comes by no other transaction",
+    )
+    move_archives: dict[AeTitle, ArchiveAddress] = Field(
+        default_factory=dict,
+        examples=[{"ARCHIVE": "dicoms://ARCHIVE@archive.example:2762"}],
+        description="Retrieve AE Title to archive that is asked by C-MOVE (RAD-16), for what nothing else "
+        "brings; it must know our move_ae_title and move_port",
+    )
+    move_ae_title: AeTitle = Field("XDSI_CONSUMER", description="our AE title, to which archives move")
+    move_port: Port = Field(
+        11113, description="port at which we listen while an archive moves; without TLS on loopback"
     )
     parallel: int = Field(4, ge=1, le=32, description="retrievals under way at once")
     instances_per_request: int = Field(100, ge=1, le=5_000, description="instances asked for in one RAD-69")

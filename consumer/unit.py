@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ class Unit:
     user: User | None
     assertion: Callable[[], bytes | None]
     spool_folder: Path
+    moves: asyncio.Lock
+    """C-MOVE by C-MOVE: they share one port."""
 
     def caller(self, endpoint: str) -> Caller:
         """Ourselves, as the server at `endpoint` sees us."""
@@ -49,6 +52,7 @@ class Parts:
     recorder: AuditRecorder
     node: Node
     spool_folder: Path
+    moves: asyncio.Lock
 
     @classmethod
     def of(cls, settings: ConsumerSettings, recorder: AuditRecorder) -> Parts:
@@ -61,6 +65,7 @@ class Parts:
             recorder=recorder,
             node=own_node(recorder.source.hostname, settings.tls.certificate),
             spool_folder=spool_folder,
+            moves=asyncio.Lock(),
         )
 
     def unit(self, user: User | None, assertion: Callable[[], bytes | None]) -> Unit:
@@ -74,4 +79,5 @@ class Parts:
             user=user,
             assertion=assertion,
             spool_folder=self.spool_folder,
+            moves=self.moves,
         )

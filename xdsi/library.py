@@ -162,7 +162,8 @@ class AsyncClient:
         """Fetch the images of a study that was found, or of the manifest of this id, into a folder.
 
         What is there already is not fetched again. The answer tells what is missing, and why, and reads what
-        came for pydicom and numpy. What `via` does not bring comes by the other road where there is one.
+        came for pydicom and numpy. `via` is rad69, wado-rs, wado-uri or c-move; what it does not bring
+        comes by another road where there is one.
 
         Parameters
         ----------

@@ -72,25 +72,30 @@ class Via(StrEnum):
     RAD69 = "rad69"
     WADO_RS = "wado-rs"
     WADO_URI = "wado-uri"
+    C_MOVE = "c-move"
 
     @property
     def text(self) -> str:
         """As people write it."""
-        return {Via.RAD69: "RAD-69", Via.WADO_RS: "WADO-RS", Via.WADO_URI: "WADO-URI"}[self]
+        return _WORDS[self][0]
 
     @property
     def number(self) -> str:
         """As IHE counts it."""
-        return {Via.RAD69: "RAD-69", Via.WADO_RS: "RAD-107", Via.WADO_URI: "RAD-55"}[self]
+        return _WORDS[self][1]
 
     @property
     def needs(self) -> str:
         """What a manifest names for it."""
-        return {
-            Via.RAD69: "Retrieve Location UID",
-            Via.WADO_RS: "Retrieve URL",
-            Via.WADO_URI: "Retrieve AE Title of XDSI_CONSUMER__WADO_URIS",
-        }[self]
+        return _WORDS[self][2]
+
+
+_WORDS: Final = {
+    Via.RAD69: ("RAD-69", "RAD-69", "Retrieve Location UID"),
+    Via.WADO_RS: ("WADO-RS", "RAD-107", "Retrieve URL"),
+    Via.WADO_URI: ("WADO-URI", "RAD-55", "Retrieve AE Title of XDSI_CONSUMER__WADO_URIS"),
+    Via.C_MOVE: ("C-MOVE", "RAD-16", "Retrieve AE Title of XDSI_CONSUMER__MOVE_ARCHIVES"),
+}
 
 
 class NoRoad(Exception):
@@ -98,14 +103,19 @@ class NoRoad(Exception):
 
 
 def roads(
-    one: RequestedInstance, preferred: Via, *, across: bool, wado_uris: Collection[str] = ()
+    one: RequestedInstance,
+    preferred: Via,
+    *,
+    across: bool,
+    wado_uris: Collection[str] = (),
+    archives: Collection[str] = (),
 ) -> tuple[Via, ...]:
     """The transactions that the place of `one` allows, in the order in which they are tried: the preferred
     one first if it can be.
 
     RAD-69 needs a Retrieve Location UID, WADO-RS a Retrieve URL, WADO-URI a Retrieve AE Title that is one of
-    `wado_uris`; manifests of some makers have only one of them. What lies in another community (`across`)
-    comes by RAD-69 through its gateway.
+    `wado_uris`, C-MOVE one of `archives`; manifests of some makers have only one of them. What lies in
+    another community (`across`) comes by RAD-69 through its gateway.
 
     Raises
     ------
@@ -118,12 +128,13 @@ def roads(
         Via.RAD69: one.retrieve_location_uid,
         Via.WADO_RS: one.retrieve_url,
         Via.WADO_URI: one.retrieve_ae_title in wado_uris,
+        Via.C_MOVE: one.retrieve_ae_title in archives,
     }
     passable = [via for via in (preferred, *Via) if places[via]]
     if not passable:
         raise NoRoad(
             "the manifest names neither a Retrieve Location UID nor a Retrieve URL to ask at, and no "
-            "Retrieve AE Title of XDSI_CONSUMER__WADO_URIS"
+            "Retrieve AE Title of XDSI_CONSUMER__WADO_URIS or XDSI_CONSUMER__MOVE_ARCHIVES"
         )
     return tuple(dict.fromkeys(passable))
 

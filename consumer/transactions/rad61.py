@@ -5,7 +5,6 @@ hospital by C-STORE (RAD TF, Import Reconciliation Workflow; PS3.4 annex B).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,15 +12,11 @@ from typing import Any, Final
 from pydicom import dcmread
 
 from consumer.domain.destination import Destination
+from consumer.transactions.association import NoAssociation, associated
 from shared.audit.events import ihe
-from shared.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from shared.security.tls import client_context
 from shared.settings import TlsSettings
-from shared.settings.loopback import is_loopback
 
 EVENT_TYPE: Final = ihe("RAD-61", "Imported Objects Stored")
-_CALLING: Final = "XDSI"
-_SECONDS: Final = 60
 _MOST_CONTEXTS: Final = 128
 _WARNINGS: Final = 0xB000
 _SUCCESS: Final = 0x0000
@@ -77,37 +72,13 @@ def store(
     contexts = sorted({one.context for one in files})
     for first in range(0, len(contexts), _MOST_CONTEXTS):
         batch = contexts[first : first + _MOST_CONTEXTS]
-        with _association(batch, there, tls) as association:
-            for one in files:
-                if one.context in batch:
-                    yield one, _stored(association, ready(one))
-
-
-@contextmanager
-def _association(contexts: Sequence[tuple[str, str]], there: Destination, tls: TlsSettings) -> Iterator[Any]:
-    from pynetdicom import AE, _config, build_context  # it takes its time, and is needed here alone
-
-    # Files are sent in pieces.
-    _config.STORE_SEND_CHUNKED_DATASET = True
-    if not there.tls and not is_loopback(there.host):
-        raise NotStored(f"{there.ae_title} is on another machine: write dicoms:// to reach it by TLS")
-    if there.tls and not tls.enabled:
-        raise NotStored("dicoms:// needs our own certificate and whom we trust (XDSI_TLS__CERTIFICATE)")
-    entity = AE(_CALLING)
-    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = _SECONDS
-    entity.requested_contexts = [build_context(*one) for one in contexts]
-    context = (client_context(tls), there.host) if there.tls else None
-    association = entity.associate(there.host, there.port, ae_title=there.ae_title, tls_args=context)
-    if not association.is_established:
-        how = "rejects the association" if association.is_rejected else "does not answer"
-        raise NotStored(f"{there.ae_title} at {there.host}:{there.port} {how}")
-    try:
-        yield association
-    finally:
-        if association.is_established:
-            association.release()
+        try:
+            with associated(batch, there, tls) as association:
+                for one in files:
+                    if one.context in batch:
+                        yield one, _stored(association, ready(one))
+        except NoAssociation as error:
+            raise NotStored(str(error)) from None
 
 
 def _stored(association: Any, path: Path) -> str:

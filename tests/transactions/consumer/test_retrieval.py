@@ -119,6 +119,7 @@ def a_consumer(
             user=None,
             assertion=assertion,
             spool_folder=spool,
+            moves=asyncio.Lock(),
         )
     )
 
@@ -169,7 +170,7 @@ def content(folder: Path) -> dict[str, bytes]:
 PLACES = {Via.RAD69: "location_uid", Via.WADO_RS: "url", Via.WADO_URI: "ae_title"}
 
 
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize("via", list(PLACES))
 async def test_every_instance_comes_as_it_was_stored(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
@@ -186,7 +187,7 @@ async def test_every_instance_comes_as_it_was_stored(
     assert not list((tmp_path / "to").rglob("*.part"))
 
 
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize("via", list(PLACES))
 async def test_one_instance_is_retrieved_by_itself_or_told_to_be_missing(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
@@ -215,7 +216,7 @@ async def test_one_instance_whose_answer_breaks_off_is_an_error_and_no_delivery(
     assert list((tmp_path / "to").iterdir()) == []
 
 
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize("via", list(PLACES))
 async def test_what_the_source_does_not_have_is_named(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
@@ -227,7 +228,7 @@ async def test_what_the_source_does_not_have_is_named(
     assert content(tmp_path / "to") == files
 
 
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize("via", list(PLACES))
 async def test_an_interrupted_retrieval_is_resumed_where_it_broke(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
@@ -246,7 +247,7 @@ async def test_an_interrupted_retrieval_is_resumed_where_it_broke(
     assert content(tmp_path / "to") == files
 
 
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize("via", list(PLACES))
 async def test_what_one_road_does_not_bring_comes_by_the_other_and_a_note_says_so(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
@@ -282,7 +283,7 @@ async def test_what_came_is_read_by_pydicom_and_numpy(source: Source, consumer_o
     assert array.tolist() == (np.arange(16).reshape(4, 4) * 2 - 1000).tolist()
 
 
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize("via", list(PLACES))
 async def test_the_trail_splits_what_came_from_what_did_not(
     source: Source, consumer_of, recorder: Remembered, files, tmp_path: Path, via: Via
 ):
@@ -300,7 +301,7 @@ async def test_the_trail_splits_what_came_from_what_did_not(
     assert sum(count for event in delivered for _, count in event.objects[1].sop_classes) == NUMBER
 
 
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize("via", list(PLACES))
 async def test_a_refused_patient_leaves_nothing_behind(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
@@ -442,7 +443,9 @@ async def test_an_instance_without_end_is_given_up_and_nothing_of_it_is_left(
     assert [event.outcome for event in recorder.events] == [Outcome.SERIOUS_FAILURE]
 
 
-@pytest.mark.parametrize(("via", "place"), [(via, place) for via in Via for place in Via if place is not via])
+@pytest.mark.parametrize(
+    ("via", "place"), [(via, place) for via in PLACES for place in PLACES if place is not via]
+)
 async def test_what_has_one_place_alone_comes_by_its_transaction_and_is_told(
     source: Source, consumer_of, files, tmp_path: Path, via: Via, place: Via
 ):
@@ -461,7 +464,7 @@ async def test_what_has_one_place_alone_comes_by_its_transaction_and_is_told(
     assert delivery.reason == ""
 
 
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize("via", list(PLACES))
 async def test_what_has_both_places_comes_as_it_was_asked_for(
     source: Source, consumer_of, files, tmp_path: Path, via: Via
 ):
@@ -470,7 +473,7 @@ async def test_what_has_both_places_comes_as_it_was_asked_for(
     assert (await consumer_of().retrieve(a_manifest(*files), tmp_path / "to", via=via)).notes == ()
 
 
-@pytest.mark.parametrize("via", list(Via))
+@pytest.mark.parametrize("via", list(PLACES))
 async def test_what_has_no_place_is_told_and_nobody_is_asked(consumer_of, files, tmp_path: Path, via: Via):
     result = await consumer_of().retrieve(
         a_manifest(*files, location_uid="", url="", ae_title="ELSEWHERE"), tmp_path / "to", via=via
@@ -478,6 +481,6 @@ async def test_what_has_no_place_is_told_and_nobody_is_asked(consumer_of, files,
 
     assert {one.reason for one in result.missing} == {
         "the manifest names neither a Retrieve Location UID nor a Retrieve URL to ask at, and no Retrieve AE "
-        "Title of XDSI_CONSUMER__WADO_URIS"
+        "Title of XDSI_CONSUMER__WADO_URIS or XDSI_CONSUMER__MOVE_ARCHIVES"
     }
     assert result.notes == ()
