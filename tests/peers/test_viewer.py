@@ -22,13 +22,14 @@ from tests.support.viewed_studies import (
     Pixels,
     write_objects,
     write_syntaxes,
+    write_two_names,
 )
 from tests.support.viewing import AXE, Window, browser, viewer_missing, window
 from xdsi.builtin_study import write_study
 
 pytestmark = [pytest.mark.heavy, pytest.mark.peer]
 
-PATIENT, WITH_OBJECTS, WITH_SYNTAXES = "VIEWED-1", "VIEWED-2", "VIEWED-3"
+PATIENT, WITH_OBJECTS, WITH_SYNTAXES, OF_TWO = "VIEWED-1", "VIEWED-2", "VIEWED-3", "VIEWED-4"
 #: Each series in a transfer syntax of its own, uncompressed first.
 SYNTAXES = {"Native": None, "JPEG-LS": JPEGLSLossless}
 SLICES = 6
@@ -79,6 +80,9 @@ def house(
     syntaxes |= write_syntaxes(folder / WITH_SYNTAXES, WITH_SYNTAXES)
     write_objects(folder / WITH_OBJECTS, WITH_OBJECTS)
     studies = {study.patient: study for study in studies_in(folder)}
+    write_two_names(folder / OF_TWO, OF_TWO)
+    one, other = studies_in(folder / OF_TWO)
+    studies |= {OF_TWO: one, f"{OF_TWO}-AGAIN": other}
     with running(tmp_path_factory.mktemp("community")) as stage:
         asyncio.run(prepared(stage, studies, *studies))
         with consumer_process(stage) as consumer:
@@ -142,6 +146,44 @@ def test_images_are_scrolled_windowed_and_measured_by_keyboard_alone(viewing: Wi
     assert millimetres == pytest.approx(40 * 256 / box["height"], rel=0.15)
     measured.get_by_role("button").click()
     viewing.page.get_by_text("None yet").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("tool", "steps", "words"),
+    [
+        ("Angle", ("Right", "Down"), ("90.0°",)),
+        ("Region", ("RightDown",), ("mm²", "mean", "HU")),
+        ("Ellipse", ("RightDown",), ("mm²", "mean", "HU")),
+    ],
+)
+def test_angles_and_regions_are_measured_by_keyboard(
+    viewing: Window, tool: str, steps: tuple[str, ...], words: tuple[str, ...]
+):
+    viewing.page.get_by_role("button", name=tool, exact=True).click()
+    viewing.press("c", "Enter")
+    for step in steps:
+        moves = [f"Arrow{one}" for one in ("Right", "Down") if one in step]
+        viewing.press(*moves * 10, "Enter")
+    viewing.press("c")
+    measured = viewing.page.locator(".measurements li").first
+    for word in words:
+        measured.filter(has_text=word).wait_for()
+    measured.get_by_role("button").click()
+    viewing.page.get_by_text("None yet").wait_for()
+
+
+def test_images_are_zoomed_and_moved_by_keyboard(viewing: Window):
+    viewing.press("0")
+    column, row, _ = viewing.value_at(0.7, 0.5)
+    viewing.press("+", "+")
+    nearer, _, _ = viewing.value_at(0.7, 0.5)
+    viewing.press("0", "Shift+ArrowRight", "Shift+ArrowDown")
+    moved = viewing.value_at(0.7, 0.5)
+    viewing.press("0")
+
+    assert 128 < nearer < column
+    assert (moved[0] > column, moved[1] > row) == (True, True)
+    assert viewing.value_at(0.7, 0.5)[:2] == (column, row)
 
 
 def test_two_series_scroll_to_the_same_place(viewing: Window):
@@ -293,6 +335,24 @@ def test_a_film_is_played(objects: Window):
     objects.until("document.querySelector('video').readyState >= 2")
     assert objects.evaluate("document.querySelector('video').videoWidth") == 16
     assert objects.errors == []
+
+
+def test_two_views_of_two_patients_are_warned_of(viewing: Window, house: House):
+    viewing.page.goto(house.consumer.url)
+    viewing.page.fill("[name=patient_id]", OF_TWO)
+    viewing.page.get_by_role("button", name="Find").click()
+    links = viewing.page.locator('a[href^="/studies/"]')
+    links.first.wait_for()
+    handles = dict.fromkeys(
+        urlsplit(str(link.get_attribute("href"))).path.split("/")[2] for link in links.all()
+    )
+    viewing.page.goto(f"{house.consumer.url}/compare?{'&'.join(f'study={one}' for one in handles)}")
+
+    viewing.page.get_by_role("alert").filter(has_text="Two different patients are shown").wait_for()
+    names = {
+        viewing.page.locator(".corner.patient").nth(place).inner_text().split("\n")[0] for place in (0, 1)
+    }
+    assert names == {"Phantom, Phoebe", "Roe, Rick"}
 
 
 def test_in_every_transfer_syntax_the_value_under_the_pointer_is_that_of_the_pixel(

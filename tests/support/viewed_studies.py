@@ -220,6 +220,18 @@ def _video() -> Dataset:
     return made
 
 
+def write_two_names(folder: Path, patient: str) -> None:
+    """Two studies of one image each, under the id of one patient and two names."""
+    for number, name in enumerate(("Phantom^Phoebe", "Roe^Rick")):
+        image = a_ct(PatientID=patient, PatientName=name, SeriesDescription=name)
+        with_pixels(image, _pattern(12)[None])
+        image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = (
+            generate_uid() for _ in range(3)
+        )
+        (folder / name).mkdir(parents=True)
+        (folder / name / f"{number}.dcm").write_bytes(part10(image))
+
+
 # --- every transfer syntax ---------------------------------------------------------------------------
 
 
