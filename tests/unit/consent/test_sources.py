@@ -74,6 +74,8 @@ async def test_the_same_policies_have_the_same_ids_after_each_reading(tmp_path):
         {"everyone": [{"effect": "perhaps"}]},
         {"everyone": [{"effect": "deny", "role": ["RAD"]}]},
         {"everyone": [{"effect": "deny", "actions": ["submit"]}]},
+        {"everyone": [{"effect": "deny", "authors": ["institution|2.999.7"]}]},
+        {"everyone": [{"effect": "deny", "documents": ["2.25.1"]}]},
         {"patients": []},
         {"patients": {"P1": [RAD]}},
     ],
