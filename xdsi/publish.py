@@ -185,14 +185,16 @@ async def _stand(
         for study in studies:
             problem = await source.withdraw(study) if withdraw else ""
             question = {"study_instance_uid": study, "states": _TELLING, "limit": 1}
-            publications = await source.publications(question)
-            outcomes.append(_standing(study, next(iter(publications), {}), withdraw, problem))
+            publications, why = await source.standing(question)
+            outcomes.append(
+                _standing(study, next(iter(publications), {}), withdraw, problem if withdraw else why)
+            )
             tell(outcomes[-1])
     return outcomes
 
 
 def _standing(study: str, publication: dict[str, Any], withdraw: bool, problem: str) -> Published:
-    """`problem` is why it could not be withdrawn."""
+    """`problem` is why it could not be withdrawn, or why nothing of it is published."""
     state = publication.get("state", UNPUBLISHED)
     if withdraw and publication:
         state = "refused" if problem else WITHDRAWN
@@ -203,7 +205,7 @@ def _standing(study: str, publication: dict[str, Any], withdraw: bool, problem: 
         state=state,
         outcome=state,
         document_unique_id=publication.get("document_unique_id", ""),
-        reason=problem if withdraw else needed or publication.get("explanation", ""),
+        reason=problem if withdraw or not publication else needed or publication.get("explanation", ""),
     )
 
 
@@ -326,10 +328,15 @@ class Source:
 
     async def publications(self, question: dict[str, Any]) -> list[dict[str, Any]]:
         """The publications that are asked for."""
+        publications, _ = await self.standing(question)
+        return publications
+
+    async def standing(self, question: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+        """The publications of a study, and why there are none."""
         status, answer = await self._post("/api/publications", question)
         if status != httpx2.codes.OK:
             raise Failed(f"{self._base}: {answer.get('detail', status)}")
-        return list(answer["publications"])
+        return list(answer["publications"]), str(answer.get("unpublished", ""))
 
     async def set_aside(self) -> list[dict[str, Any]]:
         """The instances that are set aside."""

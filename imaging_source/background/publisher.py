@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,7 +19,7 @@ from imaging_source.store.publications import (
     find_publications,
     oldest_waiting,
 )
-from imaging_source.transactions import rad68
+from imaging_source.transactions import rad68, unpublished
 from imaging_source.transactions.archived import ArchiveSilent
 from imaging_source.unit import Parts
 from shared.attempts import awaited
@@ -200,10 +201,13 @@ class StudyWatch:
 
     async def _publish(self, study_instance_uid: str) -> None:
         at = self._changed.pop(study_instance_uid)
-        match await awaited(rad68.publish(self._parts, study_instance_uid)):
+        match await awaited(self._published(study_instance_uid)):
             case NotPublishable() as error:
                 # Its text may quote the study.
                 _log.warning("a study is not published", exc_info=error)
+            case unpublished.RulesUnreadable() as error:
+                _log.error("nothing is published by itself now", reason=str(error))
+                self._again(study_instance_uid, at, _LONG_PAUSE_SECONDS)
             case (DatabaseError() | RegistryAway() | ArchiveSilent() | rad68.NotWithdrawn()) as error:
                 _log.error("a study cannot be published now", error=type(error).__name__)
                 self._again(study_instance_uid, at, _PAUSE_SECONDS)
@@ -213,6 +217,14 @@ class StudyWatch:
                 self._again(study_instance_uid, at, _LONG_PAUSE_SECONDS)
             case _:
                 self._publisher.wake()
+
+    async def _published(self, study_instance_uid: str) -> None:
+        # What is withdrawn because nothing is left of it is withdrawn there.
+        with suppress(NotPublishable):
+            if why := await unpublished.objection(self._parts, study_instance_uid):
+                _log.info("a study is not published by itself", reason=why)
+                return
+        await rad68.publish(self._parts, study_instance_uid)
 
     def _again(self, study_instance_uid: str, at: float, pause_seconds: float) -> None:
         self._changed.setdefault(study_instance_uid, max(at, time.monotonic() + pause_seconds - self._delay))

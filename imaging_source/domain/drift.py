@@ -15,6 +15,7 @@ class Drift(StrEnum):
     NOTHING_LEFT = "nothing-left"
     OTHER_PATIENT = "other-patient"
     NEW_VERSION = "new-version"
+    BUNDLE_GONE = "bundle-gone"
     ENDED_BY_OTHERS = "ended-by-others"
     STUDY_LOST = "study-lost"
     NOT_PUBLISHABLE = "not-publishable"
@@ -40,6 +41,9 @@ _EXPLANATIONS = {
     Drift.NOTHING_LEFT: "every instance of the manifest was rejected or set aside; it is withdrawn",
     Drift.OTHER_PATIENT: "its entry was given to another patient, or its patient merged; that is followed",
     Drift.NEW_VERSION: "others made a new version of its entry; the next manifest replaces that",
+    Drift.BUNDLE_GONE: (
+        "the Bundle of the manifest is registered no more, or for another patient; both are replaced"
+    ),
     Drift.ENDED_BY_OTHERS: (
         "others deprecated or removed its entry, which may have been meant;"
         " xdsi publications STUDY_UID --retry publishes the study anew, xdsi publish STUDY_UID --withdraw"

@@ -7,6 +7,7 @@ gets a series that follows from the identifier of the manifest.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,14 +20,14 @@ from imaging_source.domain import codes
 from imaging_source.domain.described_manifest import DescribedManifest, NotDescribed, described_instance
 from imaging_source.domain.instance import KeyObjectHeader, RequestReference, SeriesHeader, StudyHeader
 from imaging_source.domain.manifest import MANUFACTURER, Identity, Place, derived_uid, utc_offset
-from imaging_source.domain.publishing import title
+from imaging_source.domain.publishing import BUNDLE_MIME_TYPE, title
 from shared.dicom.uids import is_uid
 from shared.ebrim.identifiers import is_oid
 from shared.ebrim.model import Code
 from shared.imaging import legal
 from shared.imaging.instance import Instance, Issuer
 
-MEDIA_TYPE: Final = "application/fhir+json"
+MEDIA_TYPE: Final = BUNDLE_MIME_TYPE
 
 _ROOT: Final = "https://profiles.ihe.net/RAD/MADO/"
 _PROFILE: Final = f"{_ROOT}StructureDefinition/"
@@ -85,6 +86,11 @@ def bundle(manifest: DescribedManifest) -> Resource:
         "timestamp": created,
         "entry": [{"fullUrl": _url(uid, name), "resource": one} for name, one in resources],
     }
+
+
+def encode(manifest: DescribedManifest) -> bytes:
+    """The Bundle of a manifest as a document."""
+    return json.dumps(bundle(manifest), ensure_ascii=False).encode()
 
 
 def _url(uid: str, name: str) -> str:

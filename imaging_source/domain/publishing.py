@@ -35,6 +35,11 @@ from shared.imaging import legal
 from shared.imaging.instance import Issuer
 
 MIME_TYPE: Final = "application/dicom"
+#: Of a manifest as a FHIR document Bundle (RAD MADO 1.0.0).
+BUNDLE_MIME_TYPE: Final = "application/fhir+json"
+BUNDLE_FORMAT: Final = Code(
+    "urn:ihe:rad:MADO:fhir-manifest:2026", "1.3.6.1.4.1.19376.1.2.7.1", "MADO FHIR Imaging Manifest"
+)
 FORMAT: Final = Code(KEY_OBJECT_SELECTION, "1.2.840.10008.2.6.1", "Key Object Selection Document")
 ACCESSION: Final = "urn:ihe:iti:xds:2013:accession"
 ORDER: Final = "urn:ihe:iti:xds:2013:order"
@@ -329,6 +334,39 @@ def submission(
         submission_set_status="Original",
     )
     return Submission(submission_set=submission_set, document_entries=(entry,), associations=(member,))
+
+
+def with_bundle(submitted: Submission, document: bytes, unique_id: str) -> Submission:
+    """`submitted` with the manifest as a Bundle beside it, which is a transformation of the first."""
+    entry, submission_set = submitted.document_entries[0], submitted.submission_set
+    assert submission_set is not None
+    bundle = replace(
+        entry,
+        entry_uuid=new_uuid(),
+        unique_id=unique_id,
+        mime_type=BUNDLE_MIME_TYPE,
+        format_code=BUNDLE_FORMAT,
+        hash=hashlib.sha1(document, usedforsecurity=False).hexdigest(),
+        size=len(document),
+    )
+    member = Association(
+        entry_uuid=new_uuid(),
+        association_type=AssociationType.HAS_MEMBER,
+        source_object=submission_set.entry_uuid,
+        target_object=bundle.entry_uuid,
+        submission_set_status="Original",
+    )
+    transformation = Association(
+        entry_uuid=new_uuid(),
+        association_type=AssociationType.XFRM,
+        source_object=bundle.entry_uuid,
+        target_object=entry.entry_uuid,
+    )
+    return replace(
+        submitted,
+        document_entries=(entry, bundle),
+        associations=(*submitted.associations, member, transformation),
+    )
 
 
 def replacing(submitted: Submission, entry_uuid: str, association_uuid: str) -> Submission:

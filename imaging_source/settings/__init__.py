@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from imaging_source.domain.corrections import CorrectionPolicy
 from imaging_source.domain.patient_table import Unlisted
+from imaging_source.domain.publishing import ManifestForm
 from imaging_source.settings.archives import ArchiveSettings, Retrieval
 from imaging_source.settings.entities import DimseService, EntitySettings
 from imaging_source.settings.publishing import PublishingSettings
@@ -215,6 +216,7 @@ class ImagingSourceSettings(StorageSettings):
             *super().problems(),
             *self._problems_of_tiers(),
             *self._problems_of_archives(),
+            *self._problems_of_publishing(),
             *(
                 f"{ENTITIES_SETTING}: {title}: {problem}"
                 for title, entity in self.application_entities.items()
@@ -232,6 +234,13 @@ class ImagingSourceSettings(StorageSettings):
             )
         if self.cold_storage_url == (self.storage_url or self.folder.absolute().as_uri()):
             yield "XDSI_COLD_STORAGE_URL: is where instances come in; name another place"
+
+    def _problems_of_publishing(self) -> Iterator[str]:
+        if self.publishing.bundle and self.publishing.form is not ManifestForm.MADO:
+            yield (
+                "XDSI_IMAGING_SOURCE__PUBLISHING__BUNDLE: a Bundle is of manifests with description; set "
+                "XDSI_IMAGING_SOURCE__PUBLISHING__FORM=mado"
+            )
 
     def _problems_of_archives(self) -> Iterator[str]:
         if not self.archives:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator
@@ -12,6 +14,8 @@ from imaging_source.domain.publishing import Coding, ManifestForm
 from shared.ebrim.model import Code
 from shared.settings import Group
 from shared.settings.kinds import OptionalOid
+
+Modality = Annotated[str, Field(pattern=r"^[A-Z0-9_ ]{1,16}$")]
 
 
 class CodeSetting(Group):
@@ -42,6 +46,23 @@ class PublishingSettings(Group):
         default=ManifestForm.XDS_I,
         description="`xds-i` names what there is; `mado` also describes each series and instance (RAD MADO "
         "1.0.0), and is read by XDS-I.b consumers as the other",
+    )
+    bundle: bool = Field(
+        default=False,
+        description="register the manifest as a FHIR document Bundle too, as a transformation of the "
+        "document; with the form mado",
+    )
+    modalities: tuple[Modality, ...] = Field(
+        default=(),
+        examples=[["CT", "MR"]],
+        description="studies are published by themselves (auto_publish) that have one of these modalities; "
+        "all when empty",
+    )
+    withheld_patients: Path | None = Field(
+        default=None,
+        examples=["/etc/xdsi/withheld-patients"],
+        description="a file of patients whose studies are published by hand alone, a line each: Patient "
+        "ID, or id^^^issuer; it is read each time. While it cannot be read nothing is published by itself",
     )
     institution: str = Field(
         default="",

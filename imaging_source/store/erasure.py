@@ -16,6 +16,7 @@ from imaging_source.store.tables import (
     erased_instance,
     instance,
     other_version,
+    published_bundle,
     set_aside,
     study_patient,
 )
@@ -36,7 +37,7 @@ _FORGET = tuple(
 )
 _ANY = select(literal(1)).where(instance.c.study_instance_uid == bindparam("study")).limit(1)
 # What is left of a study that has no instance: whose it was, and its manifests.
-_TABLES: tuple[Any, ...] = (study_patient, described_study, drift, publication)
+_TABLES: tuple[Any, ...] = (study_patient, described_study, drift, published_bundle, publication)
 _FORGET_STUDY = tuple(
     delete(table).where(table.c.study_instance_uid == bindparam("study")) for table in _TABLES
 )

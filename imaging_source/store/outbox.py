@@ -18,6 +18,7 @@ from typing import Any, Final
 from sqlalchemy import and_, bindparam, exists, insert, or_, select, update
 
 from imaging_source.domain.reconciliation import UNKNOWN_PATIENT
+from imaging_source.store import bundles
 from imaging_source.store.publications import (
     NewPublication,
     PublicationError,
@@ -178,6 +179,8 @@ async def _enqueued(transaction: Transaction, made: NewPublication) -> Enqueued:
             await transaction.execute(_SUPERSEDE, publication=latest.publication_id, now=now)
     serial = publications[0].serial + 1 if publications else 1
     await transaction.execute(_INSERT, **row_of(made, serial=serial, now=now))
+    if made.bundle is not None:
+        await bundles.keep(transaction, made.publication_id, made.study_instance_uid, made.bundle)
     return Enqueued(made.publication_id, unchanged=False)
 
 

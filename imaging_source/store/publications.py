@@ -115,6 +115,14 @@ class PublicationError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewBundle:
+    """The manifest as a FHIR document Bundle, which is registered with it."""
+
+    document_unique_id: str
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewPublication:
     """A manifest that is to be published; see the table."""
 
@@ -133,6 +141,7 @@ class NewPublication:
     submission_set_unique_id: str
     document: bytes
     submission: bytes
+    bundle: NewBundle | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

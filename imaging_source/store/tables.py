@@ -174,6 +174,18 @@ other_version = Table(
     Index("other_version_by_sha256", "sha256"),
 )
 
+# FHIR document Bundles that are registered with manifests; each is of a publication.
+published_bundle = Table(
+    "published_bundle",
+    metadata,
+    Column("publication_id", Text, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("document_unique_id", Text, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    # Whether both encodings of a study agree.
+    Index("published_bundle_of_study", "study_instance_uid"),
+)
+
 # Instances that were erased. What a crash left of their contents is not adopted.
 erased_instance = Table(
     "erased_instance",

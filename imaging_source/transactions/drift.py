@@ -16,7 +16,7 @@ from imaging_source.store.publications import (
     find_document,
     find_publications,
 )
-from imaging_source.transactions import rad68, reconciliation
+from imaging_source.transactions import bundles, rad68, reconciliation
 from imaging_source.unit import Parts
 from shared.dicom.kos import read_manifest
 from shared.telemetry.log import logger
@@ -76,9 +76,10 @@ async def _grows(parts: Parts, study_instance_uid: str) -> bool:
 async def _compared(parts: Parts, before: PublicationStatus) -> tuple[Drift, ...]:
     study = before.study_instance_uid
     registered = await reconciliation.learn(parts, study)
+    bundle_gone = await bundles.settle(parts, study)
     if not registered:
         return (Drift.ENDED_BY_OTHERS,)
-    by_others = tuple(_changed(before, registered[-1]))
+    by_others = (*_changed(before, registered[-1]), *([Drift.BUNDLE_GONE] if bundle_gone else []))
     here = await _mended(parts, before)
     # Whoever is given another patient's id is described by it.
     return by_others + tuple(kind for kind in here if not by_others or kind is not Drift.DESCRIBED_OTHERWISE)

@@ -24,7 +24,7 @@ from imaging_source.store.publications import (
     find_publications,
 )
 from imaging_source.store.set_aside import SetAside, find_set_aside
-from imaging_source.transactions import archived, on_demand, rad68, reconciliation
+from imaging_source.transactions import archived, on_demand, rad68, reconciliation, unpublished
 from imaging_source.transactions.explanation import explanation
 from imaging_source.unit import Parts, Unit
 from shared.dicom.uids import MAX_UID, UID_PATTERN
@@ -114,11 +114,13 @@ async def make(unit: Unit, request: MakeRequest) -> bytes:
 
 
 async def publications(unit: Unit, request: PublicationsRequest) -> dict[str, Any]:
-    """What became of publications, and what is set aside."""
+    """What became of publications, what is set aside, and what a study without any waits for."""
     parts = unit.parts
     listed = await _reported(parts, await _publications(parts, request))
     aside = await find_set_aside(parts.database, limit=request.limit)
-    return {"publications": listed, "set_aside": [*map(_shown_aside, aside)]}
+    study = request.study_instance_uid
+    why = await unpublished.reason(parts, study) if study and not listed else ""
+    return {"publications": listed, "set_aside": [*map(_shown_aside, aside)], "unpublished": why}
 
 
 async def retry(unit: Unit, request: RetryRequest) -> dict[str, str]:

@@ -15,7 +15,10 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
-from imaging_source.domain import manifest, publishing
+from pydicom.dataset import Dataset
+
+from imaging_source.domain import mado_bundle, manifest, publishing
+from imaging_source.domain.described_manifest import of_data_set
 from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.mado import completed
 from imaging_source.domain.manifest import Identity, NothingToShare, Place
@@ -33,16 +36,18 @@ from imaging_source.domain.reconciliation import (
 from imaging_source.domain.selection import shareable
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
+from imaging_source.store.bundles import find_bundle
 from imaging_source.store.drift import note as note_drift
 from imaging_source.store.outbox import Enqueued, LeasedPublication
 from imaging_source.store.publications import (
+    NewBundle,
     NewPublication,
     PublicationError,
     PublicationState,
     find_publications,
     find_published_studies,
 )
-from imaging_source.transactions import archived, iti57, reconciliation
+from imaging_source.transactions import archived, bundles, reconciliation
 from imaging_source.unit import Parts
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
@@ -142,6 +147,7 @@ async def publish(parts: Parts, study_instance_uid: str, patient_id: str = "") -
     header = await parts.instances.header(instances)
     with suppress(RegistryAway):  # what is not known now is found when the manifest is sent
         await reconciliation.learn(parts, study_instance_uid)
+        await bundles.settle(parts, study_instance_uid)
     patient_id = patient_id or await _published_for(parts, header)
     made = await asyncio.to_thread(_publication, parts, header, instances, patient_id)
     if header.misread:
@@ -167,13 +173,14 @@ async def withdraw(parts: Parts, study_instance_uid: str) -> int:
             patient_id=each.patient_id,
             approved=True,
         )
-        if failure := await iti57.withdraw(parts, study_instance_uid, document):
+        if failure := await bundles.withdraw(parts, study_instance_uid, document):
             raise NotWithdrawn(f"{failure.code}: {failure.context}")
     if not certain:
         raise NotWithdrawn(
             "a manifest of the study is being sent, or nobody knows whether it was registered;"
             " withdraw again when its outcome is known"
         )
+    await bundles.settle(parts, study_instance_uid)
     await note_drift(parts.database, study_instance_uid, ())
     return len(registered)
 
@@ -226,6 +233,7 @@ class ManifestDescription:
     digest: str
     document: bytes
     submission: Submission
+    data_set: Dataset
 
 
 def _publication(
@@ -246,7 +254,19 @@ def _publication(
         source_id=settings.source_id,
     )
     made = described(parts, header, instances, identity, names, patient_id)
-    entry = made.submission.document_entries[0]
+    entry, bundle, submission, digest = (
+        made.submission.document_entries[0],
+        None,
+        made.submission,
+        made.digest,
+    )
+    if settings.publishing.bundle:
+        bundle = NewBundle(
+            document_unique_id=manifest.new_uid(root),
+            document=mado_bundle.encode(of_data_set(made.data_set)),
+        )
+        submission = publishing.with_bundle(submission, bundle.document, bundle.document_unique_id)
+        digest += " with Bundle"
     return NewPublication(
         publication_id=str(uuid4()),
         study_instance_uid=header.study_instance_uid,
@@ -255,14 +275,15 @@ def _publication(
         confidentiality=frozenset(map(str, entry.confidentiality_codes)),
         class_code=str(entry.class_code),
         type_code=str(entry.type_code),
-        digest=made.digest,
+        digest=digest,
         message_id=f"urn:uuid:{uuid4()}",
         entry_uuid=names.entry_uuid,
         replacement_uuid=names.replacement_uuid,
         document_unique_id=names.document_unique_id,
         submission_set_unique_id=names.submission_set_unique_id,
         document=made.document,
-        submission=encode_submission(made.submission),
+        submission=encode_submission(submission),
+        bundle=bundle,
     )
 
 
@@ -315,7 +336,8 @@ def described(
         issuers=issuers,
         zone=settings.publishing.zone,
     )
-    return ManifestDescription(_digest(manifest.digest(dataset), submission), document, submission)
+    digest = _digest(manifest.digest(dataset), submission)
+    return ManifestDescription(digest, document, submission, dataset)
 
 
 def _digest(content: str, submission: Submission) -> str:
@@ -422,7 +444,7 @@ async def _taken(
             return await _followed(parts, leased, patient_id)
         case Withdraw(documents):
             for document in documents:
-                if failure := await iti57.withdraw(parts, leased.study_instance_uid, document):
+                if failure := await bundles.withdraw(parts, leased.study_instance_uid, document):
                     return await _postponed(parts, leased, (failure,))
             await outbox.redirect(parts.database, leased, leased.replaces)
             return PublicationState.WAITING
@@ -474,12 +496,18 @@ def _submission(leased: LeasedPublication) -> Submission:
 
 
 async def _attempt(parts: Parts, leased: LeasedPublication, submission: Submission) -> Attempt:
-    document = ProvidedDocument(id=submission.document_entries[0].entry_uuid, content=leased.document)
+    contents = [leased.document]
+    if (bundle := await find_bundle(parts.database, leased.publication_id)) is not None:
+        contents.append(bundle)
+    documents = tuple(
+        ProvidedDocument(id=entry.entry_uuid, content=content)
+        for entry, content in zip(submission.document_entries, contents, strict=True)
+    )
     try:
         response = await parts.repository.call(
             ITI41,
             parts.settings.repository_url,
-            ProvideAndRegisterRequest.of(submission, (document,)),
+            ProvideAndRegisterRequest.of(submission, documents),
             message_id=leased.message_id,
             timeout_seconds=SEND_SECONDS,
         )

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 
+import pydicom
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from imaging_source.store.archived_instances import ArchivedInstances
 from tests.support.databases import DatabasePlace
 from tests.support.dicom import a_ct, a_multi_frame, part10
-from tests.support.dimse import run
+from tests.support.dimse import Receiver, run
 from tests.support.imaging_source import Source, close_source, open_source
 from tests.support.waiting import until
 from xdsi.stage import free_ports
 
 DCMQRSCP, STORESCU = Path("/usr/bin/dcmqrscp"), Path("/usr/bin/storescu")
+FINDSCU, MOVESCU = Path("/usr/bin/findscu"), Path("/usr/bin/movescu")
 
 pytestmark = [
     pytest.mark.peer,
@@ -39,8 +43,14 @@ def _listens(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sink() -> AsyncIterator[Receiver]:
+    async with Receiver(title="SINK").listening() as receiver:
+        yield receiver
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["get", "move"])
-async def front(request, tmp_path_factory) -> AsyncIterator[Source]:
+async def front(request, tmp_path_factory, sink) -> AsyncIterator[Source]:
     folder = tmp_path_factory.mktemp("dcmtk")
     port, own_port = free_ports(2)
     (folder / "archive").mkdir()
@@ -71,7 +81,11 @@ async def front(request, tmp_path_factory) -> AsyncIterator[Source]:
             dimse_port=own_port,
             archive_check_seconds=0,
             archives={"dcmtk": {"ae_title": "ARCHIVE", "retrieve": request.param}},
-            application_entities={"ARCHIVE": entity},
+            application_entities={
+                "ARCHIVE": entity,
+                "BENCH": {"services": ["find", "move"], "destinations": ["SINK"]},
+                "SINK": {"host": "127.0.0.1", "port": sink.port},
+            },
         )
         await source.service.dimse.start()
         yield source
@@ -111,3 +125,45 @@ async def test_every_image_comes_again_when_its_copy_is_gone(front):
 
 async def test_a_study_that_it_has_not_is_not_there(front):
     assert (await get(front, "/studies/2.25.999/metadata")).status_code == 404
+
+
+# --- in front of it ----------------------------------------------------------------------------------
+
+
+async def test_who_asks_by_c_find_is_told_what_the_archive_has(front):
+    command = (FINDSCU, "-S", "-aet", "BENCH", "-aec", "XDSI", "-k", "QueryRetrieveLevel=IMAGE")
+    keys = ("-k", f"StudyInstanceUID={STUDY}", "-k", "SeriesInstanceUID=2.25.12", "-k", "SOPInstanceUID")
+    study = (FINDSCU, "-S", "-aet", "BENCH", "-aec", "XDSI", "-k", "QueryRetrieveLevel=STUDY")
+
+    status, studies = await run(*study, "-k", "PatientID=P1", "-k", "StudyInstanceUID", *at(front))
+    assert (status, studies.count(f"[{STUDY}")) == (0, 1), studies
+    status, images = await run(*command, *keys, *at(front))
+
+    assert status == 0, images
+    assert [uid for uid in IMAGES if f"[{uid}" in images] == ["2.25.13", "2.25.14"]
+
+
+async def test_who_asks_by_c_move_has_every_image_sent(front, sink):
+    command = (MOVESCU, "-v", "-S", "-aet", "BENCH", "-aec", "XDSI", "-aem", "SINK")
+    keys = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={STUDY}")
+    sink.requests.clear()
+
+    status, output = await run(*command, *keys, *at(front))
+
+    assert status == 0, output
+    assert sorted(str(one.AffectedSOPInstanceUID) for one in sink.requests) == sorted(IMAGES)
+
+
+async def test_wado_uri_gives_an_image_of_the_archive(front):
+    query = f"requestType=WADO&studyUID={STUDY}&seriesUID=2.25.12&objectUID=2.25.14"
+    async with front.client() as client:
+        file = await client.get(f"/wado?{query}&contentType=application/dicom")
+        image = await client.get(f"/wado?{query}&contentType=image/png")
+
+    assert (file.status_code, image.status_code) == (200, 200)
+    assert pydicom.dcmread(BytesIO(file.content)).SOPInstanceUID == "2.25.14"
+    assert Image.open(BytesIO(image.content)).size == (4, 4)
+
+
+def at(front: Source) -> tuple[object, ...]:
+    return "127.0.0.1", front.service.dimse.port

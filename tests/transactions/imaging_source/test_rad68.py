@@ -667,7 +667,7 @@ async def test_a_tool_publishes_and_learns_the_outcome(source):
         ({"study_instance_uid": "no uid"}, 400, "study_instance_uid"),
         ({}, 400, "study_instance_uid"),
         ({"study_instance_uid": STUDY, "patient_id": "M7^^^&1.2.3&ISO"}, 409, "affinity domain"),
-        ({"study_instance_uid": STUDY, "wrong": 1}, 400, "wrong"),
+        ({"study_instance_uid": STUDY, "wrong": 1}, 400, "a member is not known"),
     ],
 )
 async def test_a_request_that_cannot_be_met_is_told_why(source, body, status, told):

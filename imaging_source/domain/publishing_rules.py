@@ -1,0 +1,56 @@
+"""Which studies are published by themselves: by modality, and not those of patients who do not want it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from imaging_source.domain.instance import StudyHeader
+from imaging_source.domain.publishing import NotPublishable
+
+#: A patient, as id and issuer; an empty issuer is any.
+PatientKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishingRules:
+    """`modalities` are those of which a study has one, any without; `withheld` are patients whose studies are
+    published by hand alone."""
+
+    modalities: frozenset[str] = frozenset()
+    withheld: frozenset[PatientKey] = frozenset()
+
+    def objection(self, header: StudyHeader) -> str:
+        """Why a study is not published by itself; empty where it is. It names no patient."""
+        if self.modalities and self.modalities.isdisjoint(header.modalities):
+            own = ", ".join(header.modalities) or "none"
+            return f"its modalities ({own}) are none of those that are published by themselves"
+        if not self.withheld.isdisjoint(_keys(header)):
+            return "its patient does not want that studies are published by themselves"
+        return ""
+
+
+def _keys(header: StudyHeader) -> Iterator[PatientKey]:
+    issuer = header.issuer_of_patient_id
+    for name in ("", issuer.local, issuer.universal_id):
+        yield header.patient_id, name
+
+
+def read_patients(lines: Iterable[str]) -> frozenset[PatientKey]:
+    """Patients from lines `id` or `id^^^issuer`; what is empty or begins with # is left out.
+
+    Raises
+    ------
+    NotPublishable
+        A line is none; the text names its number.
+    """
+    keys = set()
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        identifier, separator, issuer = text.partition("^^^")
+        if not identifier or "^" in identifier or (separator and not issuer) or "^" in issuer:
+            raise NotPublishable(f"line {number} is no patient: write id, or id^^^issuer")
+        keys.add((identifier, issuer))
+    return frozenset(keys)
