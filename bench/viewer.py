@@ -90,6 +90,12 @@ def opened(base: str, patient: str) -> tuple[float, float]:
         return noted(shown, "first"), noted(shown, "whole")
 
 
+def found(base: str, patient: str) -> None:
+    """Have a program look for the studies of a patient, before it asks for one of them."""
+    address = f"{base}/dicomweb/studies?PatientID={patient}"
+    subprocess.run(("curl", "-sf", "-o", "/dev/null", address), check=True)
+
+
 def over_a_link(port: int, patient: str, study: str) -> tuple[float, float]:
     """Seconds to the first image over a long link, and to one that is made small, of a study at hand."""
     with far_away(port, round_trip_seconds=ROUND_TRIP_SECONDS, window_bytes=WINDOW_BYTES) as there:
@@ -98,6 +104,7 @@ def over_a_link(port: int, patient: str, study: str) -> tuple[float, float]:
             address = f"requestType=STUDY&patientID={patient}&studyUID={study}"
             shown.goto(f"{base}/IHEInvokeImageDisplay?{address}", wait_until="commit")
             first = noted(shown, "first")
+        found(base, patient)
         with tempfile.NamedTemporaryFile() as file:
             began = time.perf_counter()
             small = f"{base}/dicomweb/studies/{study}/thumbnail?viewport=256,256"
@@ -127,10 +134,7 @@ def measure(*, rounds: int) -> dict[str, Measure]:
             for number in range(rounds):
                 patients = (f"ALONE-{number}", f"VIEWED-{number}")
                 studies = [prepare(folder, patient) for patient in patients]
-                subprocess.run(
-                    ("curl", "-sf", "-o", "/dev/null", f"{base}/dicomweb/studies?PatientID={patients[0]}"),
-                    check=True,
-                )
+                found(base, patients[0])
                 alone.append(curl(f"{base}/dicomweb/studies/{studies[0]}", folder / "alone"))
                 for seconds, into in zip(opened(base, patients[1]), (first, whole), strict=True):
                     into.append(seconds)
