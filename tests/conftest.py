@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from shared.http.server import collect_seldom
 from tests.support.databases import make_once
+from tests.support.memory import work_in_memory
 from tests.support.scheduling import pytest_xdist_make_scheduler
 from tests.support.timeouts import pytest_timeout_cancel_timer, pytest_timeout_set_timer
 from xdsi.stage import offer_ports
@@ -27,6 +28,8 @@ sys.dont_write_bytecode = False
 # Ports of tests: of none that is a service's by default, and apart from those that a command started by a
 # test takes for itself. Each worker has its own.
 _PORTS, _PORTS_OF_A_WORKER = range(12_000, 15_000), 500
+
+work_in_memory()
 
 # A slow machine is no failure: nothing here is asserted about time.
 settings.register_profile("short", deadline=None, max_examples=50)

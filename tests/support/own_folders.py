@@ -18,15 +18,11 @@ from pathlib import Path
 _LOCK = ".lock"
 
 
-def own_folder(
-    prefix: str, end: Callable[[Path], None] = lambda folder: None, *, within: Path | None = None
-) -> Path:
-    """A new folder, for as long as this process lives, among those for temporary files or `within` another;
-    `end` ends what may still run in one that was left."""
-    place = within or Path(tempfile.gettempdir())
-    for left in place.glob(f"{prefix}*"):
+def own_folder(prefix: str, end: Callable[[Path], None] = lambda folder: None) -> Path:
+    """A new folder, for as long as this process lives; `end` ends what may still run in one that was left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         _remove_if_left(left, end)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
     # It has its name when it is locked, so that nobody takes the folder for one that was left.
     lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)

@@ -18,9 +18,6 @@ import pytest
 from tests.support.own_folders import own_folder
 
 _USER = "postgres"
-#: Where files are in memory, if there is room for a cluster: a database is hundreds of files, and one is made
-#: for each test.
-_MEMORY, _ROOM_BYTES = Path("/dev/shm"), 2 * 1024**3
 
 
 def binaries() -> Path | None:
@@ -68,7 +65,7 @@ def running(*, port: int, more: str = "") -> Iterator[Path]:
 
 @functools.cache
 def _cluster(programs: Path) -> str:
-    folder = _folder(programs, _MEMORY if _has_room(_MEMORY) else None)
+    folder = _folder(programs)
     data = folder / "data"
     _run(
         programs / "initdb", "-D", data, "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync"
@@ -79,12 +76,8 @@ def _cluster(programs: Path) -> str:
     return f"postgresql://{_USER}@/postgres?host={folder}"
 
 
-def _has_room(memory: Path) -> bool:
-    return os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= _ROOM_BYTES
-
-
-def _folder(programs: Path, within: Path | None = None) -> Path:
-    folder = own_folder("xdsi-postgresql-", functools.partial(_stop, programs), within=within)
+def _folder(programs: Path) -> Path:
+    folder = own_folder("xdsi-postgresql-", functools.partial(_stop, programs))
     if os.geteuid() == 0:
         shutil.chown(folder, _USER, _USER)
     return folder
