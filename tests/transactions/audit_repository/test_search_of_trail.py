@@ -153,7 +153,7 @@ async def test_with_tls_nodes_of_the_community_may_ask_and_those_that_are_named(
     ("body", "status", "says"),
     [
         (b"{", 400, "Invalid JSON"),
-        (b'{"nonsense": 1}', 400, "nonsense"),
+        (b'{"nonsense": 1}', 400, "a member is not known; known are patient"),
         (b'{"limit": 100000}', 400, "limit"),
         (b'{"outcome": "maybe"}', 400, "outcome"),
         (b'{"since": "2030-01-01T00:00:00"}', 400, "since"),
