@@ -80,8 +80,9 @@ def _certificates(path: Path) -> tuple[Certificate, ...]:
 
 
 def lines(report: Report, *, width: int = 80) -> Iterator[str]:
-    """The report for people, at most `width` wide but for what has no blank to break at."""
-    yield from _wrapped(f"{report.source}: {report.title}", width, 0, 2)
+    """The report for people: a line of what it is about, which stays one for whoever searches in it, and the
+    others at most `width` wide but for what has no blank to break at."""
+    yield f"{report.source}: {report.title}"
     for finding in report.findings:
         yield from _of_finding(finding, width)
     counts = ((severity, report.count(severity)) for severity in Severity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -35,12 +36,12 @@ def status(octets: bytes, nonce: bytes | None = NONCE) -> CertificateStatus:
 
 
 @pytest.mark.parametrize(
-    "octets",
-    [answer(), answer(signer=delegate(NORTH)), answer(nonce=None), answer(lasts=None)],
+    "answered",
+    [{}, {"signer": delegate(NORTH)}, {"nonce": None}, {"lasts": None}],
     ids=["authority", "delegate", "signed in advance", "without an end"],
 )
-def test_an_answer_of_the_authority_or_of_whom_it_certified_for_that_counts(octets: bytes):
-    assert status(octets) is CertificateStatus.GOOD
+def test_an_answer_of_the_authority_or_of_whom_it_certified_for_that_counts(answered: dict[str, Any]):
+    assert status(answer(**answered)) is CertificateStatus.GOOD
 
 
 def test_an_answer_says_revoked_or_unknown():
