@@ -63,9 +63,14 @@ async def _pump(
     loop, window = asyncio.get_running_loop(), _Window(window_bytes)
     while octets := await reader.read(await window.take()):
         window.move(len(octets))
-        loop.call_later(trip_seconds, writer.write, octets)
+        loop.call_later(trip_seconds, _write, writer, octets)
         loop.call_later(2 * trip_seconds, window.move, -len(octets))
     loop.call_later(trip_seconds, writer.close)
+
+
+def _write(writer: asyncio.StreamWriter, octets: bytes) -> None:
+    if not writer.is_closing():  # who asked may be gone
+        writer.write(octets)
 
 
 async def _serve(port: int, behind: int, round_trip_seconds: float, window_bytes: int) -> None:
