@@ -78,8 +78,9 @@ class Community:
         return {
             name: _listens(port + self.offset)
             for name, port in PORTS.items()
-            # The identity service runs where a provider is named.
-            if not name.endswith("UDP_PORT") and "IDENTITY" not in name
+            # The identity service runs where a provider is named, and nobody listens to archives that do not
+            # move images.
+            if not name.endswith(("UDP_PORT", "MOVE_PORT")) and "IDENTITY" not in name
         }
 
 
