@@ -7,7 +7,7 @@ from typing import Final
 
 from conformance.pages.page import PageUnit, test_served
 from shared.pages.browser import Browser, decode_browser
-from shared.rest.message import HttpResponse
+from shared.pages.script import encode_script
 
 _SCRIPT: Final = files("conformance.pages").joinpath("guide.js").read_bytes()
 
@@ -17,15 +17,11 @@ async def script(_: PageUnit, __: Browser) -> bytes:
     return _SCRIPT
 
 
-def encode(octets: bytes) -> HttpResponse:
-    """The script, which browsers may keep for a while."""
-    return HttpResponse(
-        media_type="text/javascript; charset=utf-8",
-        headers={"cache-control": "max-age=300"},
-        pieces=(octets,),
-    )
-
-
 SERVED = test_served(
-    name="Script", routes=("GET /guide.js",), right=None, decode=decode_browser, handle=script, encode=encode
+    name="Script",
+    routes=("GET /guide.js",),
+    right=None,
+    decode=decode_browser,
+    handle=script,
+    encode=encode_script,
 )

@@ -7,7 +7,7 @@ from typing import Final
 
 from identity.pages.page import PageUnit, page_served
 from shared.pages.browser import Browser, decode_browser
-from shared.rest.message import HttpResponse
+from shared.pages.script import encode_script
 
 _SCRIPT: Final = files("identity.pages").joinpath("passkey.js").read_bytes()
 
@@ -17,20 +17,11 @@ async def script(_: PageUnit, __: Browser) -> bytes:
     return _SCRIPT
 
 
-def encode(octets: bytes) -> HttpResponse:
-    """The script, which browsers may keep for a while."""
-    return HttpResponse(
-        media_type="text/javascript; charset=utf-8",
-        headers={"cache-control": "max-age=300"},
-        pieces=(octets,),
-    )
-
-
 SERVED = page_served(
     name="Passkey script",
     routes=("GET /passkey.js",),
     right=None,
     decode=decode_browser,
     handle=script,
-    encode=encode,
+    encode=encode_script,
 )

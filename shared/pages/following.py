@@ -8,6 +8,7 @@ from typing import Final
 
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.page import PageParts, PageUnit, page_served
+from shared.pages.script import encode_script
 from shared.rest.message import HttpResponse, json_response
 from shared.rest.scheme import NodeAlone
 from shared.security.speaker import Speaker
@@ -35,15 +36,6 @@ async def script(_: PageUnit[PageParts], __: Browser) -> bytes:
     return _SCRIPT
 
 
-def encode(octets: bytes) -> HttpResponse:
-    """The script, which browsers may keep for a while."""
-    return HttpResponse(
-        media_type="text/javascript; charset=utf-8",
-        headers={"cache-control": "max-age=300"},
-        pieces=(octets,),
-    )
-
-
 SERVED = page_served(
     name="Script that follows",
     routes=("GET /follow.js",),
@@ -52,5 +44,5 @@ SERVED = page_served(
     scheme=NodeAlone,
     decode=decode_browser,
     handle=script,
-    encode=encode,
+    encode=encode_script,
 )

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,14 @@ from typing import Any
 import pytest
 
 from tests.support.community import started
-from tests.support.drill import Acknowledged, all_of_it_is_there, at_work, is_busy, script
+from tests.support.drill import (
+    Acknowledged,
+    all_of_it_is_there,
+    at_work,
+    folder_of_postgres,
+    is_busy,
+    script,
+)
 from tests.support.object_stores import ObjectStore, moto, reset, seaweedfs
 from tests.support.postgres import binaries, running
 from tests.support.waiting import until
@@ -105,17 +111,6 @@ class Place:
             "PG_BIN": str(programs),
             "PG_OPTIONS": f"-k {self.database} -p {self.port} -c listen_addresses=127.0.0.1 {CONNECTIONS}",
         }
-
-
-@contextmanager
-def folder_of_postgres() -> Iterator[Path]:
-    """A folder into which the user postgres comes."""
-    folder = Path(tempfile.mkdtemp(prefix="xdsi-drill-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,7 +22,14 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support import hosts as hosts_module
-from tests.support.drill import Acknowledged, all_of_it_is_there, at_work, is_busy, script
+from tests.support.drill import (
+    Acknowledged,
+    all_of_it_is_there,
+    at_work,
+    folder_of_postgres,
+    is_busy,
+    script,
+)
 from tests.support.hosts import Daemon, Host, hosts
 from tests.support.patroni import wait_until
 from tests.support.postgres import binaries
@@ -243,21 +249,10 @@ def _is_done(request: Request) -> bool:
     return False
 
 
-@contextmanager
-def shared_folder() -> Iterator[Path]:
-    """A folder into which the user postgres comes, too."""
-    folder = Path(tempfile.mkdtemp(prefix="xdsi-hosts-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 async def test_a_community_of_several_hosts_is_restored_on_others(long: bool):
     if not long:
         pytest.skip("it takes a minute: --long; the drill of one host is its short form")
-    with shared_folder() as folder, ExitStack() as stack:
+    with folder_of_postgres() as folder, ExitStack() as stack:
         members = stack.enter_context(
             hosts("database", "objects", "audit", "new-database", "new-objects", "new-audit")
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,3 +136,14 @@ async def all_of_it_is_there(database_url: str, stage: Stage, sent: Workload, be
             await asyncio.sleep(0.5)
         report = await verified_by_service(settings_of(stage, Service.AUDIT_REPOSITORY), "")
         assert report["problems"] == []
+
+
+@contextmanager
+def folder_of_postgres() -> Iterator[Path]:
+    """A folder into which the user postgres comes."""
+    folder = Path(tempfile.mkdtemp(prefix="xdsi-drill-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
