@@ -27,8 +27,9 @@ demo: setup
 # their order, tests/faults first: otherwise those of the fewest tests, which take longest, would come last.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --durations 10
 
+# What talks to other processes is tried twice, and the run says so (docs/decisions/0094).
 test: setup
-	$(BIN)/pytest $(PARALLEL)
+	$(BIN)/pytest $(PARALLEL) --reruns 1
 
 # What needs no running code: format, lint, types, who imports whom.
 lint: setup

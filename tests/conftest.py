@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -14,12 +15,20 @@ from hypothesis import settings
 
 from shared.http.server import collect_seldom
 from tests.support.databases import make_once
+from tests.support.loops import EndingLoopPolicy
 from tests.support.memory import work_in_memory
+from tests.support.repeats import pytest_collection_modifyitems, pytest_terminal_summary
 from tests.support.scheduling import pytest_xdist_make_scheduler
 from tests.support.timeouts import pytest_timeout_cancel_timer, pytest_timeout_set_timer
 from xdsi.stage import offer_ports
 
-__all__ = ["pytest_timeout_cancel_timer", "pytest_timeout_set_timer", "pytest_xdist_make_scheduler"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_terminal_summary",
+    "pytest_timeout_cancel_timer",
+    "pytest_timeout_set_timer",
+    "pytest_xdist_make_scheduler",
+]
 
 # What is compiled once need not be again by each of the hundreds of processes that tests start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -48,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "short")
     make_once()
+    asyncio.set_event_loop_policy(EndingLoopPolicy())
     offer_ports(_ports_of(os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As a shell leaves it to what runs in the background; tests interrupt what they started.
