@@ -134,7 +134,8 @@ class Publisher:
 
 
 class StudyWatch:
-    """Publishes studies that have had no new instance for `publish_delay_seconds`, at whichever host.
+    """Publishes studies that have had no new instance for `publish_delay_seconds`, at whichever host, and
+    wait for nothing else.
 
     What arrived before a restart is found in the index: it is newer than the last publication of its study.
     So is, by one host after the other, what arrived at one that is gone. Two that publish the same study at
@@ -179,7 +180,7 @@ class StudyWatch:
             self._remembered = True
         quiet_since = time.monotonic() - self._delay
         for study in [study for study, at in self._changed.items() if at <= quiet_since]:
-            if not await self._grows(study):
+            if not await self._grows(study) and not await self._waits(study):
                 await self._publish(study)
 
     async def _grows(self, study_instance_uid: str) -> bool:
@@ -191,6 +192,15 @@ class StudyWatch:
             return False
         self._changed[study_instance_uid] = time.monotonic() - age
         return True
+
+    async def _waits(self, study_instance_uid: str) -> bool:
+        """Whether more than quiet is waited for, which is looked at again."""
+        # What is withdrawn because nothing is left of it waits for nothing.
+        with suppress(NotPublishable):
+            if await unpublished.awaited_event(self._parts, study_instance_uid):
+                self._changed[study_instance_uid] = time.monotonic() + _PAUSE_SECONDS - self._delay
+                return True
+        return False
 
     async def _take_over(self) -> None:
         """Watch what arrived lately and is not published, at whichever host."""

@@ -82,7 +82,7 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # not typed
         """What came by this association, under the names that were negotiated."""
         if self._transfer is None:
             may_reject = self.service.rights.may(self.node, REJECTION_NOTE)
-            self._transfer = Transfer(sender=self._sender(), may_reject=may_reject)
+            self._transfer = Transfer(sender=self._sender(), sent_by=self.calling, may_reject=may_reject)
         return self._transfer
 
     @property

@@ -1,9 +1,11 @@
-"""Which studies are published by themselves: by modality, and not those of patients who do not want it."""
+"""Which studies are published by themselves, and what they wait for: by modality, by who sent them, and not
+those of patients who do not want it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.publishing import NotPublishable
@@ -12,16 +14,29 @@ from imaging_source.domain.publishing import NotPublishable
 PatientKey = tuple[str, str]
 
 
+class Trigger(StrEnum):
+    """What a study waits for, once it has stopped growing: for nothing more, or until storage commitment of
+    its instances was answered with success."""
+
+    QUIET = "quiet"
+    COMMITMENT = "commitment"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishingRules:
-    """`modalities` are those of which a study has one, any without; `withheld` are patients whose studies are
-    published by hand alone."""
+    """`modalities` are those of which a study has one, any without; `senders` those of whom one sent it,
+    anyone without; `withheld` are patients whose studies are published by hand alone."""
 
     modalities: frozenset[str] = frozenset()
+    senders: frozenset[str] = frozenset()
     withheld: frozenset[PatientKey] = frozenset()
 
-    def objection(self, header: StudyHeader) -> str:
-        """Why a study is not published by itself; empty where it is. It names no patient."""
+    def objection(self, header: StudyHeader, senders: frozenset[str]) -> str:
+        """Why a study that `senders` sent is not published by itself; empty where it is. It names no
+        patient."""
+        if self.senders and self.senders.isdisjoint(senders):
+            own = ", ".join(sorted(senders)) or "nobody who is known by name"
+            return f"who sent it ({own}) is none of those whose studies are published by themselves"
         if self.modalities and self.modalities.isdisjoint(header.modalities):
             own = ", ".join(header.modalities) or "none"
             return f"its modalities ({own}) are none of those that are published by themselves"

@@ -22,7 +22,7 @@ from imaging_source.store.publications import (
     find_publication,
     find_publications,
 )
-from imaging_source.transactions import publications
+from imaging_source.transactions import publications, unpublished
 from imaging_source.transactions.explanation import explanation
 from shared.dicom.uids import is_uid
 from shared.ebrim.identifiers import CX
@@ -147,9 +147,8 @@ async def find(unit: PageUnit, form: SentForm[StudyFields]) -> Act:
         )
     latest = await find_publications(unit.parts.service.database, study_instance_uid=study, limit=1)
     if not latest:
-        await _not_found(
-            unit, study, "nothing of this study was published from here; xdsi publish STUDY_UID does it"
-        )
+        why = await unpublished.reason(unit.parts.service, study)
+        await _not_found(unit, study, f"nothing of this study was published from here: {why}")
     return Act(path=f"/publications/{latest[0].publication_id}", patient_id=latest[0].patient_id)
 
 

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from imaging_source.domain.manifest import Issuers
 from imaging_source.domain.publishing import Coding, ManifestForm
+from imaging_source.domain.publishing_rules import Trigger
 from shared.ebrim.model import Code
+from shared.security.node_list import normal_dn
 from shared.settings import Group
-from shared.settings.kinds import OptionalOid
+from shared.settings.kinds import OptionalOid, Seconds, ae_title
 
 Modality = Annotated[str, Field(pattern=r"^[A-Z0-9_ ]{1,16}$")]
+
+
+def _sender(text: str) -> str:
+    with suppress(ValueError):
+        if dn := normal_dn(text):
+            return dn
+    return ae_title(text)
+
+
+#: Who sends: an AE title, or the subject DN of a node, as certificates are compared by it.
+SenderName = Annotated[str, AfterValidator(_sender)]
 
 
 class CodeSetting(Group):
@@ -57,6 +71,24 @@ class PublishingSettings(Group):
         examples=[["CT", "MR"]],
         description="studies are published by themselves (auto_publish) that have one of these modalities; "
         "all when empty",
+    )
+    senders: tuple[SenderName, ...] = Field(
+        default=(),
+        examples=[["CT01", "CN=pacs,O=Hospital North"]],
+        description="studies are published by themselves of which one of these sent an instance: AE titles "
+        "that call by C-STORE, subject DNs of nodes that come by STOW-RS; whoever sent them when empty",
+    )
+    after: Trigger = Field(
+        default=Trigger.QUIET,
+        description="when studies are published by themselves: `quiet`, when nothing has come for "
+        "publish_delay_seconds; `commitment`, when storage commitment of all their instances was answered "
+        "with success too. One that is published is not waited for again when it changes",
+    )
+    longest_wait_seconds: Seconds = Field(
+        default=3600.0,
+        ge=0,
+        description="time without a new instance after which a study is published that waits for more than "
+        "quiet (after)",
     )
     withheld_patients: Path | None = Field(
         default=None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, null, select, update
+from sqlalchemy import bindparam, delete, exists, null, select, update
 
 from imaging_source.domain.commitment import (
     KEPT,
@@ -18,7 +18,7 @@ from imaging_source.domain.commitment import (
     ReferencedInstance,
     refused,
 )
-from imaging_source.store.tables import commitment
+from imaging_source.store.tables import commitment, committed_instance, instance
 from shared.store.engine import Database, Row, Transaction
 from shared.store.statements import insert_or_ignore
 
@@ -66,6 +66,11 @@ _ONE = commitment.c.commitment_id == bindparam("which")
 _AGAIN = update(commitment).where(_ONE).values(due_at=bindparam("at"), attempts=0)
 _LATER = update(commitment).where(_ONE).values(due_at=bindparam("at"), attempts=bindparam("number"))
 _DECIDE = update(commitment).where(_ONE).values(result=bindparam("octets"))
+_COMMIT = insert_or_ignore(committed_instance).values(sop_instance_uid=bindparam("committed_uid"))
+_UNCOMMITTED = select(instance.c.sop_instance_uid).where(
+    instance.c.study_instance_uid == bindparam("study"),
+    ~exists().where(committed_instance.c.sop_instance_uid == instance.c.sop_instance_uid),
+)
 _DONE = update(commitment).where(_ONE).values(due_at=null())
 _FORGET = delete(commitment).where(
     commitment.c.due_at.is_(None), commitment.c.received_at < bindparam("before")
@@ -151,12 +156,20 @@ def _commitment(row: Row) -> Commitment:
 
 
 async def decide(database: Database, one: Commitment, result: CommitmentResult) -> None:
-    """Keep the result; every report says the same."""
+    """Keep the result, and which instances are committed; every report says the same."""
+    committed = [{"committed_uid": each.sop_instance_uid} for each in result.committed]
 
     async def keep(transaction: Transaction) -> None:
+        await transaction.execute_many(_COMMIT, committed)
         await transaction.execute(_DECIDE, which=one.request.commitment_id, octets=result.to_json())
 
     await database.write(keep)
+
+
+async def find_uncommitted(database: Database, study_instance_uid: str) -> frozenset[str]:
+    """Instances of a study, by UID, of which commitment was not asked for, or not answered with success."""
+    rows = await database.fetch(_UNCOMMITTED, study=study_instance_uid)
+    return frozenset(uid for (uid,) in rows)
 
 
 async def postpone(database: Database, one: Commitment, until: datetime, *, attempts: int) -> None:

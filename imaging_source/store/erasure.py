@@ -12,6 +12,7 @@ from imaging_source.store import instance_rows
 from imaging_source.store.publications import described_study, publication
 from imaging_source.store.tables import (
     archived_instance,
+    committed_instance,
     drift,
     erased_instance,
     instance,
@@ -19,6 +20,7 @@ from imaging_source.store.tables import (
     published_bundle,
     set_aside,
     study_patient,
+    study_sender,
 )
 from shared.imaging.instance import Instance
 from shared.store.engine import Database, Transaction
@@ -33,11 +35,18 @@ _INSERT = insert_or_ignore(erased_instance).values(
 )
 _FORGET = tuple(
     delete(table).where(in_list(table.c.sop_instance_uid, _UIDS))
-    for table in (other_version, set_aside, archived_instance)
+    for table in (other_version, set_aside, archived_instance, committed_instance)
 )
 _ANY = select(literal(1)).where(instance.c.study_instance_uid == bindparam("study")).limit(1)
-# What is left of a study that has no instance: whose it was, and its manifests.
-_TABLES: tuple[Any, ...] = (study_patient, described_study, drift, published_bundle, publication)
+# What is left of a study that has no instance: whose it was, who sent it, and its manifests.
+_TABLES: tuple[Any, ...] = (
+    study_patient,
+    study_sender,
+    described_study,
+    drift,
+    published_bundle,
+    publication,
+)
 _FORGET_STUDY = tuple(
     delete(table).where(table.c.study_instance_uid == bindparam("study")) for table in _TABLES
 )

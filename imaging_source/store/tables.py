@@ -76,6 +76,14 @@ study_patient = Table(
     Column("issuer", Text, nullable=False),
 )
 
+# Who sent instances of a study: AE titles that called, subjects of nodes that came by HTTP.
+study_sender = Table(
+    "study_sender",
+    metadata,
+    Column("study_instance_uid", Text, primary_key=True),
+    Column("sender", Text, primary_key=True),
+)
+
 # Newcomers that are in conflict with their study: kept, and shared with nobody until a person decides.
 set_aside = Table(
     "set_aside",
@@ -243,4 +251,11 @@ commitment = Table(
     Index("commitment_by_time", "due_at"),
     # Whether a Transaction UID was used for other instances.
     Index("commitment_of_transaction", "transaction_uid", "ae_title"),
+)
+
+# Instances of which storage commitment was answered with success.
+committed_instance = Table(
+    "committed_instance",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
 )

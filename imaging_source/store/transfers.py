@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import bindparam, delete, exists, insert, select, update
 
 from imaging_source.domain.transfer import Fate, Received, Sender, events
-from imaging_source.store.tables import transfer, transfer_content
+from imaging_source.store.tables import study_sender, transfer, transfer_content
 from shared.audit.events import AuditEvent
 from shared.store.engine import Database, Transaction
 from shared.store.statements import insert_or_ignore
@@ -29,6 +29,10 @@ _MORE = (
 _FIRST = insert(transfer_content).values(
     **{key: bindparam(f"of_{key}") for key in _KEYS}, number=1, last_at=bindparam("at")
 )
+_SENT = insert_or_ignore(study_sender).values(
+    study_instance_uid=bindparam("of_study_instance_uid"), sender=bindparam("sent_by")
+)
+_SENDERS = select(study_sender.c.sender).where(study_sender.c.study_instance_uid == bindparam("study"))
 _PENDING = select(transfer.c.transfer_id)
 _SENDER = select(transfer.c.sender).where(transfer.c.transfer_id == bindparam("transfer_id"))
 _CONTENT = select(
@@ -52,9 +56,11 @@ _FORGET = delete(transfer).where(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """One association or request by which instances come; `may_reject` tells that rejection notes of its
-    sender count, `may_replace` that what it brings is newer than what is here."""
+    sender count, `may_replace` that what it brings is newer than what is here. `sent_by` is the name by
+    which rules of publishing know the sender; empty where it has none."""
 
     sender: Sender
+    sent_by: str = ""
     may_reject: bool = False
     may_replace: bool = True
     transfer_id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -82,6 +88,16 @@ async def note(
         sender = came_by.sender.to_json()
         await transaction.execute(_BEGIN, transfer_id=came_by.transfer_id, sender=sender)
         await transaction.execute(_FIRST, **content)
+        if came_by.sent_by and fate is not Fate.REFUSED:
+            await transaction.execute(
+                _SENT, of_study_instance_uid=study_instance_uid, sent_by=came_by.sent_by
+            )
+
+
+async def find_senders(database: Database, study_instance_uid: str) -> frozenset[str]:
+    """Who sent instances of a study, as far as they have names."""
+    rows = await database.fetch(_SENDERS, study=study_instance_uid)
+    return frozenset(sender for (sender,) in rows)
 
 
 async def conclude(database: Database, transfer_id: str, record: Record) -> None:

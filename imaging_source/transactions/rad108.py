@@ -109,7 +109,7 @@ async def handle(unit: Unit, request: StoreRequest) -> StoreResponse:
     """Store what comes, and record what became of each study."""
     await _admit(unit, request)
     may_reject = unit.parts.authenticator.rights.may(unit.caller.node, REJECTION_NOTE)
-    transfer = Transfer(sender=_sender(unit.caller), may_reject=may_reject)
+    transfer = Transfer(sender=_sender(unit.caller), sent_by=unit.caller.node.subject, may_reject=may_reject)
     claim = Claim(study_instance_uid=request.study_instance_uid)
     async with unit.parts.instances.concluding(transfer, unit.parts.recorder.record):
         results = await receive(unit, request.media_type, request.chunks, transfer, claim)

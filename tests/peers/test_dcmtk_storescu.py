@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from imaging_source.dimse.listener import DimseListener
+from imaging_source.store.transfers import find_senders
 from shared.dicom.part10 import scan
 from shared.settings import TlsSettings
 from tests.support.certificates import communities, stranger
@@ -79,6 +81,11 @@ async def as_sent(path: Path, folder: Path, *options: str) -> str:
     return data_set(sent)
 
 
+def study_of(folder: Path) -> str:
+    """The Study Instance UID of the study in a folder."""
+    return str(pydicom.dcmread(real_files(folder)[0], specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
+
+
 async def test_it_is_answered_to_an_echo(tmp_path):
     async with a_listener(tmp_path) as (_, listener):
         status, output = await run(ECHOSCU, "-aec", "XDSI", "127.0.0.1", listener.port)
@@ -115,6 +122,7 @@ async def test_an_association_has_one_event_for_each_study(tmp_path, studies: St
     async with a_listener(tmp_path) as (intake, listener):
         await storescu(listener, "+sd", "+r", folder)
         await storescu(listener, "+sd", "+r", folder)
+        assert await find_senders(intake.database, study_of(folder)) == {"CT1"}
 
     created, again = intake.trail.events
     assert (created.action, again.action) == ("C", "R")

@@ -162,10 +162,13 @@ class Source:
             base_url=BASE,
         )
 
-    async def keep(self, *files: Dataset | bytes | Path, syntax: str = "") -> list[Instance]:
+    async def keep(
+        self, *files: Dataset | bytes | Path, syntax: str = "", sent_by: str = ""
+    ) -> list[Instance]:
         """Store instances as if a modality had sent them."""
         came_by = Transfer(
             sender=Sender(transaction=ihe("RAD-18", "Creator Images Stored"), participants=()),
+            sent_by=sent_by,
             may_reject=True,
         )
         return [await self._keep_one(octets_of(file, syntax), came_by) for file in files]

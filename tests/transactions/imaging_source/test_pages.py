@@ -287,6 +287,16 @@ async def test_an_image_of_another_patient_is_set_aside_until_it_is_accepted(tmp
         assert (await sent(http, "/set-aside", "/set-aside/2.25.99/accept")).status_code == 404
 
 
+async def test_what_a_study_waits_for_is_told_beside_the_field(tmp_path: Path):
+    async with opened(tmp_path, auto_publish=True, publish_delay_seconds=900) as (rig, http):
+        await rig.keep(a_ct(StudyInstanceUID=STUDY, SOPInstanceUID="2.25.99"))
+        await signed_in(http)
+
+        answer = await sent(http, "/publications", "/publications", study=STUDY)
+
+        assert "it is published when nothing has come for 900 s" in answer.text
+
+
 async def test_a_study_that_is_none_or_was_never_published_is_told_beside_the_field(tmp_path: Path):
     async with opened(tmp_path) as (_, http):
         await signed_in(http)

@@ -12,9 +12,15 @@ from lxml import etree
 
 from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused
 from imaging_source.domain.stow import reason_of
+from imaging_source.store.transfers import find_senders
+from imaging_source.transactions import rad108
+from imaging_source.transactions.rad108 import StoreRequest
 from shared.dicom.multipart import closing, content_type, part_head
 from shared.dicom.part10 import CANNOT_UNDERSTAND, MISMATCH
+from shared.http.media_type import decode_media_type
 from shared.http.raw_asgi import ClientGone
+from shared.imaging.negotiation import Form
+from shared.security.caller import Caller, Node
 from tests.support.databases import database_place, postgres_url
 from tests.support.dicom import a_ct, an_sr, part10
 from tests.support.intake import an_intake, stow_app
@@ -65,6 +71,24 @@ def members(answer, tag: str) -> list[dict]:
 
 def value(item: dict, tag: str):
     return item[tag]["Value"][0]
+
+
+async def test_a_node_with_a_certificate_is_known_as_the_sender_of_a_study(intake):
+    async def body():
+        yield message(part10(a_ct()))
+
+    request = StoreRequest(
+        study_instance_uid="",
+        form=Form.JSON,
+        media_type=decode_media_type(content_type(BOUNDARY)),
+        length=0,
+        chunks=body(),
+    )
+    node = Node(address="192.0.2.1", subject="CN=pacs,O=North", fingerprint="00" * 32)
+
+    await rad108.handle(intake.unit(Caller(node=node, endpoint="https://localhost:8443")), request)
+
+    assert await find_senders(intake.database, a_ct().StudyInstanceUID) == {"CN=pacs,O=North"}
 
 
 # --- stored --------------------------------------------------------------------------------------------
