@@ -99,7 +99,7 @@ async def certificate_known(transport: asyncio.BaseTransport) -> None:
     try:
         if not await _accepted(secured):
             return
-    except CertificateRefusedError:
+    except BaseException:  # nobody waits any longer, too
         transport.abort()  # type: ignore[attr-defined]  # of a connection
         raise
     # What came meanwhile is read now.

@@ -12,12 +12,18 @@ class EndingLoop(asyncio.SelectorEventLoop):
     """
 
     def close(self) -> None:
-        if not self.is_closed():
-            for connection in list(self._transports.values()):
-                connection.abort()
+        left = [] if self.is_closed() or self._another_runs() else list(self._transports.values())
+        for connection in left:
+            connection.abort()
+        if left:
             # A turn, in which they learn of it.
             self.run_until_complete(asyncio.sleep(0))
         super().close()
+
+    @staticmethod
+    def _another_runs() -> bool:
+        """Whether the loop is closed from within another one, beside which none can run."""
+        return asyncio._get_running_loop() is not None
 
 
 class EndingLoopPolicy(asyncio.DefaultEventLoopPolicy):
