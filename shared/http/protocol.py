@@ -26,7 +26,7 @@ from shared.http.limits import Cut, HttpLimits, Pace
 from shared.http.passage import Passage, passing
 from shared.http.pieces import Piece, read_ahead, size
 from shared.http.proxied import Entrance, Peer
-from shared.http.raw_asgi import LEAVING, PASSAGE, PEER_CERTIFICATE, PIECES, RELAYED, ClientGone
+from shared.http.raw_asgi import LEAVING, PASSAGE, PEER_CERTIFICATE, PIECES, RELAYED, ClientGone, until_gone
 from shared.http.transmission import ConnectionGone, PassageTransmission, PieceTransmission, Transmission
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Result
@@ -109,6 +109,7 @@ class XdsiProtocol(HttpToolsProtocol):
         # The body that is leaving.
         self._outgoing: Outgoing | None = None
         self._leaving: Pace | None = None
+        self._gone: asyncio.Future[None] = self.loop.create_future()
         self._unsent_bytes = 0
         self._unsent_seconds = 0.0
         self._refusal = 400
@@ -140,6 +141,8 @@ class XdsiProtocol(HttpToolsProtocol):
         self._lingering_seconds = None
         if self._outgoing is not None:
             self._outgoing.cut()
+        if not self._gone.done():
+            self._gone.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`; the deadline of a header runs from its first byte, even if that is an empty line."""
@@ -467,7 +470,7 @@ class XdsiProtocol(HttpToolsProtocol):
     ) -> None:
         queue = _Queue(self.transport)
         self._watch(queue)
-        async with aclosing(chunks):
+        async with until_gone(self._gone), aclosing(chunks):
             async for chunk in chunks:
                 await self.flow.drain()
                 self._check_connected(cycle)

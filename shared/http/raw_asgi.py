@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from shared.attempts import to_its_end
@@ -31,6 +31,7 @@ __all__ = [
     "send_passage",
     "send_pieces",
     "send_stream",
+    "until_gone",
 ]
 
 Scope = MutableMapping[str, Any]
@@ -126,6 +127,33 @@ async def _send_chunks(send: Send, pieces: Sequence[Piece]) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+@asynccontextmanager
+async def until_gone(departure: asyncio.Future[Any]) -> AsyncGenerator[None]:
+    """What is done for a client is cut short at its `departure`, whatever is waited for.
+
+    Raises
+    ------
+    ClientGone
+        It left.
+    """
+
+    def cut(_: object) -> None:
+        with suppress(RuntimeError):  # it was just done
+            limit.reschedule(0)
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            departure.add_done_callback(cut)
+            try:
+                yield
+            finally:
+                departure.remove_done_callback(cut)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ClientGone("the client stopped taking the response") from None
+
+
 async def send_stream(
     receive: Receive, send: Send, *, status: int, headers: Headers, chunks: AsyncGenerator[bytes]
 ) -> None:
@@ -143,12 +171,10 @@ async def send_stream(
     """
     gone = asyncio.create_task(_disconnected(receive))
     try:
-        async with aclosing(chunks):
+        async with until_gone(gone), aclosing(chunks):
             await send({"type": "http.response.start", "status": status, "headers": list(headers)})
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                if gone.done():
-                    raise ClientGone("the client stopped taking the response")
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         gone.cancel()

@@ -201,6 +201,7 @@ class PassageTransmission(Transmission):
         self._readable.register(self._incoming.connection, select.POLLIN)
         self._unsent = memoryview(b"")
         self._moving = 0
+        self._client_gone = False
 
     def push(self) -> Stop:
         """Send until the end, until one of both sockets has the other wait, or the slice is used up."""
@@ -257,15 +258,31 @@ class PassageTransmission(Transmission):
         # However slow the source is, each byte of it counts.
         self._incoming.wake_at(1)
         loop, incoming = asyncio.get_running_loop(), self._incoming.connection
-        readable = asyncio.Event()
-        loop.add_reader(incoming, readable.set)
+        woken = asyncio.Event()
+        loop.add_reader(incoming, woken.set)
+        loop.add_reader(self._connection, self._hear_client, woken)
         try:
             async with asyncio.timeout(self._stall_seconds):
-                await readable.wait()
+                await woken.wait()
         except TimeoutError:
             raise SourceBroken(f"nothing came for {self._stall_seconds:g} s") from None
         finally:
             loop.remove_reader(incoming)
+            loop.remove_reader(self._connection)
+        if self._client_gone:
+            raise ConnectionGone
+
+    def _hear_client(self, woken: asyncio.Event) -> None:
+        """Hear a goodbye of the client; what else it says is read when it has its answer."""
+        try:
+            self._client_gone = not self._connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._client_gone = True
+        asyncio.get_running_loop().remove_reader(self._connection)
+        if self._client_gone:
+            woken.set()
 
     def _close(self) -> None:
         self._steps.close()

@@ -17,7 +17,6 @@ from shared.audit.recorder import AuditRecorder
 from shared.ebrim.codec import encode_document_entry
 from shared.errors import Actor, DocumentUniqueIdError, UnknownRepositoryId, XdsError
 from shared.http.client import http_client
-from shared.http.raw_asgi import FileRange
 from shared.http.server import start_server
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.iti18 import (
@@ -37,6 +36,7 @@ from shared.messages.rad69 import (
 )
 from shared.settings import ServiceSettings, TlsSettings
 from shared.soap.client import SoapClient
+from shared.soap.mtom import Content
 from shared.soap.pipeline import SoapService
 from shared.soap.served import Served
 from tests.support.http_server import serving
@@ -60,7 +60,7 @@ class Actors:
     folder: Path
     fragments: list[bytes] = field(default_factory=list)
     query_errors: tuple[XdsError, ...] = ()
-    documents: dict[tuple[str, str], bytes | FileRange] = field(default_factory=dict)
+    documents: dict[tuple[str, str], Content] = field(default_factory=dict)
     raises: Exception | None = None
     asked: list[Any] = field(default_factory=list)
     url: str = ""

@@ -7,9 +7,11 @@ import asyncio
 import os
 import re
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import Generator
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from gateway.transactions.relay import Relay
 from shared.audit.recorder import AuditUnavailable
 from shared.errors import Actor, RegistryNotAvailable
 from shared.faults import SecurityFault
-from shared.http.raw_asgi import FileRange
+from shared.http.raw_asgi import FileRange, Stream
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti39 import ITI39
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
@@ -39,6 +41,7 @@ from tests.support.gateway import (
 )
 from tests.support.waiting import until
 
+MIB = 1024 * 1024
 BOTH = pytest.mark.parametrize("way", ["documents", "images"])
 BY_TLS_TOO = pytest.mark.parametrize("two", ["plain", "TLS"], indirect=True)
 
@@ -315,6 +318,38 @@ async def test_a_client_that_goes_away_frees_what_its_answer_held(tmp_path: Path
         two.west.documents["2.999.2.20", "2.1"] = b"small"
         assert octets(await two.documents(at(WEST, "2.1"))) == {"2.1": b"small"}
         assert ("ITI-43", "R", 8) in two.initiating.told()
+
+
+@BY_TLS_TOO
+@pytest.mark.parametrize("homes", [(WEST,), (WEST, EAST)], ids=["one place", "two places"])
+async def test_a_client_that_goes_away_is_noticed_while_its_source_is_silent(
+    two: World, homes: tuple[str, ...]
+):
+    with closing(Silent()) as silent:
+        for actors_of, home in ((two.west, WEST), (two.east, EAST)):
+            one = at(home, "2.1")
+            actors_of.documents[one.repository_unique_id, "2.1"] = (Stream(4 * MIB, silent.begins),)
+        request = RetrieveDocumentSetRequest(documents=tuple(at(home, "2.1") for home in homes))
+        async with two.client.stream(ITI43, two.initiating.initiating, request) as answer:
+            await anext((await anext(answer.parts)).chunks)
+            assert two.initiating.parts.relays.taken == 1
+
+        await until(lambda: not two.initiating.parts.relays.taken and not two.responding.parts.relays.taken)
+        await until(lambda: ("ITI-43", "R", 8) in two.initiating.told())
+
+
+class Silent:
+    """Begins documents, and says no more until it is closed."""
+
+    def __init__(self) -> None:
+        self._over = Event()
+
+    def begins(self) -> Generator[bytes]:
+        yield bytes(MIB)
+        self._over.wait()
+
+    def close(self) -> None:
+        self._over.set()
 
 
 async def test_nothing_leaves_when_nothing_can_be_recorded_and_nothing_stays_open(two: World, monkeypatch):

@@ -276,24 +276,26 @@ async def test_a_source_that_stands_still_is_given_up(way: Way):
         )
 
 
+def a_passage(incoming: socket.socket, framing: Framing) -> Passage:
+    async def broken() -> None:
+        pass
+
+    return Passage(
+        body=AtSocket(incoming, framing),
+        scanner=DelimiterScanner(BOUNDARY),
+        opening=b"root",
+        head_of=lambda headers: b"head",
+        closing=lambda: b"",
+        stall_seconds=60,
+        on_broken=broken,
+    )
+
+
 async def test_a_client_that_goes_away_ends_the_passage():
     sender, incoming = pair()
     receiver, outgoing = pair()
     length = 64 * 1024 * 1024
     opening = f"--b1\r\nContent-ID: <a>\r\nContent-Length: {length}\r\n\r\n".encode()
-
-    async def broken() -> None:
-        pass
-
-    passage = Passage(
-        body=AtSocket(incoming, Framing()),
-        scanner=DelimiterScanner(BOUNDARY),
-        opening=b"root",
-        head_of=lambda headers: b"head",
-        closing=lambda: b"",
-        stall_seconds=5,
-        on_broken=broken,
-    )
 
     def send() -> None:
         with suppress(OSError):
@@ -304,9 +306,29 @@ async def test_a_client_that_goes_away_ends_the_passage():
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     receiver.close()
     with ThreadPoolExecutor(1) as executor, pytest.raises(ConnectionGone):
-        await PassageTransmission(outgoing, passage).run(executor)
+        await PassageTransmission(outgoing, a_passage(incoming, Framing())).run(executor)
     thread.join(5)
     sender.close()
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_of_a_client_that_waits_for_a_silent_source_only_a_goodbye_is_heard(leaves: bool):
+    octets = multipart([Part("a", b"x" * 5000, "length")])
+    sender, incoming = pair()
+    receiver, outgoing = pair()
+    passage = a_passage(incoming, Framing(length=len(octets)))
+    with sender, receiver, ThreadPoolExecutor(1) as executor:
+        passing_on = asyncio.create_task(PassageTransmission(outgoing, passage).run(executor))
+        sender.sendall(octets[:2000])
+        await asyncio.to_thread(receiver.recv, 65536)
+        if leaves:
+            receiver.close()
+            with pytest.raises(ConnectionGone):
+                await passing_on
+        else:
+            receiver.sendall(b"GET / HTTP/1.1")
+            sender.sendall(octets[2000:])
+            await passing_on
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8), st.lists(st.integers(1, 60)))
