@@ -20,7 +20,9 @@ def named(request: RetrieveDocumentSetRequest) -> Iterator[RequestedDocument]:
 def _only(
     request: RetrieveDocumentSetRequest, documents: Collection[DocumentRequest]
 ) -> RetrieveDocumentSetRequest:
-    kept = dict.fromkeys(filter(documents.__contains__, request.documents))
+    if len(request.documents) == len(documents):
+        return request
+    kept = dict.fromkeys(filter(frozenset(documents).__contains__, request.documents))
     return RetrieveDocumentSetRequest(documents=tuple(kept))
 
 

@@ -26,7 +26,10 @@ def named(request: RetrieveImagingDocumentSetRequest) -> Iterator[RequestedDocum
 def _only(
     request: RetrieveImagingDocumentSetRequest, documents: Collection[DocumentRequest]
 ) -> RetrieveImagingDocumentSetRequest:
-    studies = (_study(study, documents) for study in request.studies)
+    numbers = [[len(series.documents) for series in study.series] for study in request.studies]
+    if all(of_study and all(of_study) for of_study in numbers) and sum(map(sum, numbers)) == len(documents):
+        return request
+    studies = (_study(study, frozenset(documents)) for study in request.studies)
     return RetrieveImagingDocumentSetRequest(
         studies=tuple(study for study in studies if study.series),
         transfer_syntax_uids=request.transfer_syntax_uids,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from gateway.domain.communities import Community
@@ -54,8 +55,8 @@ _Transaction = SoapTransaction[Any, RetrieveDocumentSetResponse]
 class Retrieval(Generic[Request]):
     """What goes the same way: documents by ITI-43 and ITI-39, instances by RAD-69 and RAD-75.
 
-    `named` are the documents of a request, in order; `only` is the request with some of them alone;
-    `endpoint` is who has a repositoryUniqueId in our community.
+    `named` are the documents of a request, in order; `only` is the request with some of them alone, each of
+    which is given once; `endpoint` is who has a repositoryUniqueId in our community.
     """
 
     inside: SoapTransaction[Request, RetrieveDocumentSetResponse]
@@ -228,7 +229,7 @@ async def _asked(
     opened: AsyncExitStack,
 ) -> _Answer:
     seconds = unit.parts.settings.answer_seconds
-    documents_of_place = {one.document for one in requests}
+    documents_of_place = [one.document for one in requests]
     ask = partial(
         unit.client(unit.parts.retrievals).stream,
         place.transaction,
@@ -274,11 +275,19 @@ def _silent(place: Place, requests: tuple[RequestedDocument, ...]) -> _Answer:
     return _Answer(place=place, asked=requests, errors=errors)
 
 
+_NAME = attrgetter("repository_unique_id", "document_unique_id", "home_community_id")
+
+
 def _documents(
-    place: Place, requests: Collection[DocumentRequest], head: RetrieveDocumentSetResponse
+    place: Place, requests: Sequence[DocumentRequest], head: RetrieveDocumentSetResponse
 ) -> Iterator[RetrievedDocument]:
     """What was asked for and comes, once, with the ids under which it was asked for (RAD TF-3 4.75)."""
     by_id = {one.document_unique_id: one for one in requests}
+    names = [(one.repository_unique_id, one.document_unique_id, place.home) for one in requests]
+    if len(by_id) == len(names) and list(map(_NAME, head.documents)) == names:
+        # Each of them, in its place and by its name: so a place mostly answers.
+        yield from head.documents
+        return
     for document in head.documents:
         request = by_id.pop(document.document_unique_id, None)
         if request is None:
@@ -378,10 +387,7 @@ def _reasons(errors: Sequence[XdsError]) -> str:
 def _by_outcome(
     requests: Sequence[RequestedDocument], documents: Sequence[RetrievedDocument]
 ) -> Iterator[tuple[Outcome, Sequence[RequestedDocument]]]:
-    if len(documents) == len(requests) and all(
-        one.document_unique_id == request.document.document_unique_id
-        for one, request in zip(documents, requests, strict=True)
-    ):
+    if [one.document_unique_id for one in documents] == [one.document.document_unique_id for one in requests]:
         # Each of them comes once, and in its place: a place mostly answers so.
         yield Outcome.SUCCESS, requests
         return

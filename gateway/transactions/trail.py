@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from shared.audit import patterns
@@ -77,8 +78,7 @@ def _told(requests: Sequence[RequestedDocument], outcome: Outcome) -> Iterable[R
     return by_place.values()
 
 
-def _place_of(one: RequestedDocument) -> tuple[str, str, str]:
-    return one.study_instance_uid, one.document.repository_unique_id, one.document.home_community_id
+_place_of = attrgetter("study_instance_uid", "document.repository_unique_id", "document.home_community_id")
 
 
 def _instance(one: RequestedDocument) -> InstanceReference:
