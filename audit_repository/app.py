@@ -13,6 +13,7 @@ from audit_repository.background.relay import Relay
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources, Standing
 from audit_repository.pages.page import TEMPLATES, PageParts, PageUnit
+from audit_repository.peers.consents import ConsentRegistry
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
 from audit_repository.store.retention import Retention
@@ -125,8 +126,11 @@ class AuditRepository:
             record=self.record,
             handles=Handles(),
             retention=self.retention,
-            http=self._http,
-            node=own_node(self._source.hostname, settings.tls.certificate),
+            registry=ConsentRegistry(
+                url=settings.consent_url,
+                http=self._http,
+                node=own_node(self._source.hostname, settings.tls.certificate),
+            ),
         )
         rest = RestService(
             unit=partial(Unit, parts),

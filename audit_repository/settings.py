@@ -55,6 +55,12 @@ class AuditRepositorySettings(ServiceSettings):
         description="roles (code^^scheme) of users who are the patient that the resource-id of their "
         "assertion names: they may see who used their own data",
     )
+    privacy_officer_roles: tuple[CodeWithScheme, ...] = Field(
+        (),
+        examples=[["PRIVACY^^2.999.40.1"]],
+        description="roles (code^^scheme) whose users may see and change the consent policies of patients in "
+        "the pages, beside nodes of the community that come without a user",
+    )
     relay: tuple[RelayUrl, ...] = Field(
         (),
         examples=[["tls://siem.example:6514"]],

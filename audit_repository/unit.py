@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import httpx2
-
 from audit_repository.domain.record import Record
 from audit_repository.domain.sources import Sources
+from audit_repository.peers.consents import ConsentRegistry
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Trail
 from audit_repository.store.retention import Retention
 from shared.audit.events import AuditEvent
 from shared.pages.handles import Handles
 from shared.perform import UnitOfWork
-from shared.security.caller import Node
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The trail, how records of others and events of our own come into it, what seals where a search of
-    somebody goes on, and what gives up old records; by `http` we ask the registry, as `node`."""
+    somebody goes on, what gives up old records, and the registry that keeps the consents."""
 
     settings: AuditRepositorySettings
     trail: Trail
@@ -30,8 +28,7 @@ class Parts:
     record: Callable[[AuditEvent], Awaitable[None]]
     handles: Handles
     retention: Retention
-    http: httpx2.AsyncClient
-    node: Node
+    registry: ConsentRegistry
 
 
 @dataclass(slots=True)

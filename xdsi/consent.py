@@ -73,6 +73,8 @@ Confidentiality = Annotated[
     list[str] | None, typer.Option("--confidentiality", help="CODE or CODE^^SCHEME; may be repeated.")
 ]
 
+Reason = Annotated[str, typer.Option(help="Why, for the trail.")]
+
 
 @app.command(name="set")
 def set_policy(
@@ -124,6 +126,7 @@ def set_policy(
 def remove(
     patient: Patient,
     policy_id: Annotated[str, typer.Argument(metavar="POLICY_ID", help="As `xdsi consent show` names it.")],
+    reason: Reason = "",
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -131,7 +134,7 @@ def remove(
 
     Example: [bold]xdsi consent remove P-1001 urn:uuid:…[/bold]
     """
-    ask(config, "remove", patient, {"policy_id": policy_id})
+    ask(config, "remove", patient, {"policy_id": policy_id, "reason": reason})
     typer.echo(json.dumps({"removed": policy_id}) if as_json else f"removed {policy_id}")
 
 
@@ -243,6 +246,7 @@ def import_document(
 def withdraw(
     patient: Patient,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="As `xdsi consent import` named it.")],
+    reason: Reason = "",
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -250,7 +254,7 @@ def withdraw(
 
     Example: [bold]xdsi consent withdraw P-1001 urn:uuid:…[/bold]
     """
-    answer = ask(config, "withdraw", patient, {"source": source})
+    answer = ask(config, "withdraw", patient, {"source": source, "reason": reason})
     typer.echo(json.dumps(answer) if as_json else f"withdrawn {source}")
 
 
@@ -259,6 +263,7 @@ def preview(
     patient: Patient,
     effect: Annotated[str, typer.Argument(metavar="permit|deny", help="What the policy would do.")] = "",
     document: Annotated[Path | None, typer.Option(help="A consent document instead of a policy.")] = None,
+    without: Annotated[str, typer.Option(help="policy_id or SOURCE of what would end instead.")] = "",
     role: Roles = None,
     organization: Organizations = None,
     purpose: Purposes = None,
@@ -272,7 +277,7 @@ def preview(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Show who would see what with a policy or a document, before anything is kept.
+    """Show who would see what with a policy or a document, or without one, before anything is kept or ended.
 
     Example: [bold]xdsi consent preview P-1001 deny --role RAD-PHYS^^2.999.40.1[/bold]
     """
@@ -288,6 +293,7 @@ def preview(
         "authors": author,
         "documents": document_id,
         "valid_until": until,
+        "without": without,
     }
     content = {name: value for name, value in conditions.items() if value}
     if document is not None:

@@ -30,16 +30,24 @@ class Bar:
 
 
 async def entrance(unit: PageUnit, browser: Browser) -> str:
-    """Lead auditors to the trail, and everybody else to their own data."""
-    roles = unit.parts.service.settings.auditor_roles
-    return "/trail" if is_auditor(unit.caller, roles) else "/own"
+    """Lead auditors to the trail, privacy officers to policies, and everybody else to their own data."""
+    if is_auditor(unit.caller, unit.parts.service.settings.auditor_roles):
+        return "/trail"
+    return "/policies" if unit.is_privacy_officer else "/own"
 
 
 async def home(unit: PageUnit, browser: Browser) -> Page:
     """Show what can be asked, and how many records each day has."""
     trail = await unit.audited_look()
     numbers = await numbers_by_day(trail.parts.trail.database, instant(since_days(DAYS)))
-    return await unit.page("home.html", browser, questions=QUESTIONS, bars=_bars(numbers), days=DAYS)
+    return await unit.page(
+        "home.html",
+        browser,
+        questions=QUESTIONS,
+        bars=_bars(numbers),
+        days=DAYS,
+        officer=unit.is_privacy_officer,
+    )
 
 
 def _bars(numbers: list[tuple[str, int]]) -> list[Bar]:

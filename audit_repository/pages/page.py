@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from audit_repository.domain.record import name_id
 from audit_repository.transactions.log_use import ITI81, check_auditor, used
+from audit_repository.transactions.policies import is_privacy_officer
 from audit_repository.unit import Parts, Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.pages import page as of_every_service
@@ -38,6 +39,11 @@ class PageUnit(of_every_service.PageUnit[PageParts]):
     def trail(self) -> Unit:
         """The use of the trail that the page is."""
         return Unit(self.parts.service, self.caller)
+
+    @property
+    def is_privacy_officer(self) -> bool:
+        """Whether policies are shown to who asks."""
+        return is_privacy_officer(self.caller, self.parts.service.settings.privacy_officer_roles)
 
     def as_auditor(self) -> Unit:
         """The use of the trail by an auditor, which is recorded later; raises `Forbidden` for others."""
@@ -93,9 +99,20 @@ def _issuer(who: str) -> str:
     return who.rpartition("@")[2].removesuffix(">") if name_id(who) else ""
 
 
+def _id_part(cx: str) -> str:
+    """An id without its authority."""
+    return cx.partition("^")[0]
+
+
+def _text(reason: str) -> str:
+    """A reason as a sentence begins."""
+    return f"{reason[:1].upper()}{reason[1:]}"
+
+
 TEMPLATES: Final = Templates(
     "audit_repository.pages",
     brand="Audit trail",
-    purpose="The trail is shown to auditors, and to patients what happened with their own data.",
-    filters={"moment": _moment, "person": _person, "issuer": _issuer},
+    purpose="The trail is shown to auditors, policies to privacy officers, and to patients what happened "
+    "with their own data.",
+    filters={"moment": _moment, "person": _person, "issuer": _issuer, "id_part": _id_part, "text": _text},
 )

@@ -86,6 +86,7 @@ async def patient(unit: PageUnit, look: PatientLook) -> Page:
         look=look,
         manners=list(Manner),
         most=MOST_RECORDS,
+        officer=unit.is_privacy_officer,
     )
 
 

@@ -6,26 +6,22 @@ trail alone.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
-import httpx2
-
 from audit_repository.domain.emergencies import Emergency, emergencies
 from audit_repository.domain.record import instant, message_of
+from audit_repository.peers.consents import ConsentsAway
 from audit_repository.store.selection import Narrowing, Position, Selection, selected
 from audit_repository.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import EMERGENCY_OVERRIDE_STARTED, EMERGENCY_OVERRIDE_STOPPED, Outcome
 from shared.audit.patterns import Side
-from shared.http.client import ourselves
 from shared.http.problem import Conflict, Forbidden, Unavailable
-from shared.security.caller import Caller
 
 MOST: Final = 1_000
-_PATH: Final = "/consent/sign-off"
+_ACTION: Final = "sign-off"
 _KINDS = (EMERGENCY_OVERRIDE_STARTED.code, EMERGENCY_OVERRIDE_STOPPED.code)
 
 
@@ -59,11 +55,10 @@ async def sign_off(unit: Unit, emergency: Emergency, note: str) -> None:
         raise Conflict(f"it was signed off by {emergency.reviewer}; open the list again")
     if caller.user is not None and caller.user.audit_name == emergency.who:
         raise Conflict("an emergency is signed off by another person than the one whose it was")
-    url = await _asked(unit, emergency.break_id, note)
-    node = ourselves(unit.parts.node, unit.parts.http, url) if url else caller.node
+    at_registry = await _signed_off_there(unit, emergency.break_id, note)
     event = patterns.break_glass(
-        Side.CLIENT if url else Side.SERVER,
-        Caller(node=node, endpoint=url or caller.endpoint, user=caller.user),
+        Side.CLIENT if at_registry else Side.SERVER,
+        unit.parts.registry.as_seen(_ACTION, caller) if at_registry else caller,
         Outcome.SUCCESS,
         kind=EMERGENCY_OVERRIDE_STOPPED,
         policy_id=emergency.break_id,
@@ -73,24 +68,21 @@ async def sign_off(unit: Unit, emergency: Emergency, note: str) -> None:
     await unit.used(event)
 
 
-async def _asked(unit: Unit, break_id: str, note: str) -> str:
-    """The address at which the registry signed the break off; empty where it knows none."""
-    url = unit.parts.settings.consent_url.removesuffix("/").removesuffix("/xds/registry") + _PATH
-    headers = {}
-    if assertion := unit.caller.assertion:
-        headers["authorization"] = f"Bearer {urlsafe_b64encode(assertion).rstrip(b'=').decode()}"
+async def _signed_off_there(unit: Unit, break_id: str, note: str) -> bool:
+    """Whether the registry signed the break off; it may know none."""
+    content = {"policy_id": break_id, "note": note}
     try:
-        answer = await unit.parts.http.post(url, json={"policy_id": break_id, "note": note}, headers=headers)
-    except httpx2.HTTPError:
+        answer = await unit.parts.registry.answer(_ACTION, content, unit.caller)
+    except ConsentsAway:
         raise Unavailable(
             "the registry that keeps the break cannot be asked now; nothing was signed off, try again later "
             "(XDSI_REGISTRY_URL)"
         ) from None
     match answer.status_code:
         case HTTPStatus.OK:
-            return url
+            return True
         case HTTPStatus.NOT_FOUND:
-            return ""
+            return False
         case HTTPStatus.CONFLICT:
             raise Conflict("an emergency is signed off once, and by another person than the one whose it was")
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:

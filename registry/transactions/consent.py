@@ -4,9 +4,10 @@ POST /consent/policies   {"patient_id"}: the policies of a patient and the codes
                          updated, for services that decide themselves
 POST /consent/set        a policy; `policy_id` replaces one of the same patient, without it a new one is made.
                          After a merge each id still decides by its own: the policy is that of the id named
-POST /consent/remove     {"patient_id", "policy_id"}
+POST /consent/remove     {"patient_id", "policy_id", "reason"}
 POST /consent/why        {"patient_id", "action", "roles", "organizations", "purposes", "confidentiality"}:
-                         what would be decided, by which policy, and why no other applied
+                         what would be decided, by which policy, and why no other applied; of "documents" that
+                         are registered their metadata say what is left out
 
 Bodies must be sent as `application/json`, which a browser does not do across origins without asking first.
 """
@@ -15,14 +16,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.domain import patients as identities
 from registry.domain.patients import Patient
+from registry.domain.visibility import resource_of
 from registry.store import consents, patients, updates
-from registry.unit import Parts, Unit
+from registry.store.document_entries import find_entries
+from registry.unit import Parts, Unit, with_particulars
 from shared.audit import patterns
 from shared.audit.events import SECURITY_CONFIGURATION, AuditEvent, Outcome
 from shared.audit.patterns import Side
@@ -49,6 +53,9 @@ from shared.settings import PatientPolicy
 from shared.store.engine import Reader, Transaction
 
 Text = Field(min_length=1, max_length=1_000)
+#: Why something ends, as the trail keeps it; empty where nobody says.
+Reason = Field("", max_length=1_000)
+_OF_METADATA = ("confidentiality", "class_code", "type_code", "authors")
 IS_A_BREAK = "the policy_id is of a break, which stays until it is signed off (POST /consent/sign-off)"
 
 
@@ -67,13 +74,15 @@ class PolicyRequest(PoliciesRequest):
 
 
 class RemovalRequest(PoliciesRequest):
-    """Which policy is removed."""
+    """Which policy is removed, and why, for the trail."""
 
     policy_id: str = Text
+    reason: str = Reason
 
 
 class ExplanationRequest(PoliciesRequest):
-    """What is asked about: codes are written `code^^scheme`, a user `user@issuer`."""
+    """What is asked about: codes are written `code^^scheme`, a user `user@issuer`; `documents` are uniqueIds,
+    or Study Instance UIDs."""
 
     action: Literal["query", "retrieve"] = "query"
     roles: tuple[str, ...] = ()
@@ -182,7 +191,8 @@ async def remove_policy(unit: Unit, request: RemovalRequest) -> dict[str, str]:
             raise NotFound("the patient has no policy of this id")
         return True
 
-    await unit.write(work, events=_events(policy_id, patient.survivor, "removed", unit.caller), done=done)
+    change = because("removed", request.reason)
+    await unit.write(work, events=_events(policy_id, patient.survivor, change, unit.caller), done=done)
     return {"removed": policy_id}
 
 
@@ -192,21 +202,21 @@ async def explanation(unit: Unit, request: ExplanationRequest) -> dict[str, Any]
     patient = await patient_of(parts, request)
     subject = Caller(node=unit.caller.node, endpoint=unit.caller.endpoint, user=request.user())
     policies_given, identities = await policies_of(parts.database, patient)
-    explained = explain(
-        policies_given,
-        subject,
-        Action(request.action),
-        Resource(
-            patient_id=patient.survivor,
-            confidentiality=frozenset(request.confidentiality),
-            class_code=request.class_code,
-            type_code=request.type_code,
-            authors=frozenset(one if "|" in one else f"person|{one}" for one in request.authors),
-            ids=frozenset(request.documents),
+    explained = min(
+        (
+            explain(
+                policies_given,
+                subject,
+                Action(request.action),
+                resource,
+                default=parts.settings.consent_default,
+                now=parts.now(),
+                identities=identities,
+            )
+            for resource in await _resources(parts, patient.survivor, request)
         ),
-        default=parts.settings.consent_default,
-        now=parts.now(),
-        identities=identities,
+        # Of several documents of a study the one that is refused says why not all of it is seen.
+        key=lambda one: one.decision.permitted,
     )
     return {
         "patient_id": patient.survivor,
@@ -222,6 +232,34 @@ async def explanation(unit: Unit, request: ExplanationRequest) -> dict[str, Any]
             for each in explained.considered
         ],
     }
+
+
+async def _resources(parts: Parts, patient_id: str, request: ExplanationRequest) -> list[Resource]:
+    """What is asked about: at least one, by what the request says; of documents that are registered their
+    metadata say the rest."""
+    described = Resource(
+        patient_id=patient_id,
+        confidentiality=frozenset(request.confidentiality),
+        class_code=request.class_code,
+        type_code=request.type_code,
+        authors=frozenset(one if "|" in one else f"person|{one}" for one in request.authors),
+        ids=frozenset(request.documents),
+    )
+    if not described.ids:
+        return [described]
+    entries = await with_particulars(
+        parts.database, patient_id, list(map(resource_of, await find_entries(parts.database, patient_id)))
+    )
+    registered = [
+        replace(
+            described,
+            **{name: getattr(described, name) or getattr(each, name) for name in _OF_METADATA},
+            ids=each.ids | described.ids,
+        )
+        for each in entries
+        if each.ids & described.ids
+    ]
+    return registered or [described]
 
 
 def _sentence(explained: Explanation) -> str:
@@ -285,6 +323,11 @@ def audit(
     """Describe a change that was not made; one that was made is recorded with it."""
     change = "not removed" if isinstance(request, RemovalRequest) else "not set"
     return _events(request.policy_id, request.patient_id, change, caller, outcome)
+
+
+def because(change: str, reason: str) -> str:
+    """A change with its reason, where one was given."""
+    return f"{change}: {reason.strip()}" if reason.strip() else change
 
 
 def _events(

@@ -1,9 +1,9 @@
 """Consents as documents and resources: kept as they came, translated to policies, or refused with the reason.
 
 POST /consent/documents   {"format_code", "document" (base64), "replaces"}: a document of BPPC or APPC
-POST /consent/withdraw    {"patient_id", "source"}: a consent, with all that it was translated to
-POST /consent/preview     {"patient_id", a policy as of /consent/set; or "format_code", "document"}: who would
-                          see what, before anything is kept
+POST /consent/withdraw    {"patient_id", "source", "reason"}: a consent, with all that it was translated to
+POST /consent/preview     {"patient_id", a policy as of /consent/set; or "format_code", "document"; or
+                          "without"}: who would see what, before anything is kept or ended
 POST /fhir/Consent        a Consent of PCF, Basic or Intermediate (ITI-108); GET /fhir/Consent/{id} as it came
 """
 
@@ -22,7 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from registry.domain.visibility import resource, resource_of
 from registry.store import consents, patients
 from registry.store.document_entries import count_codes, find_entries
-from registry.transactions.consent import PoliciesRequest, known_patient, patient_of, policies_of
+from registry.transactions.consent import (
+    PoliciesRequest,
+    Reason,
+    because,
+    known_patient,
+    patient_of,
+    policies_of,
+)
 from registry.unit import Parts, Unit, with_particulars
 from shared.audit import patterns
 from shared.audit.events import SECURITY_CONFIGURATION, AuditEvent, Outcome
@@ -65,18 +72,21 @@ class DocumentRequest(BaseModel):
 
 
 class WithdrawalRequest(PoliciesRequest):
-    """Which consent of a patient is withdrawn."""
+    """Which consent of a patient is withdrawn, and why, for the trail."""
 
     source: str = Field(min_length=1, max_length=256)
+    reason: str = Reason
 
 
 class PreviewRequest(PoliciesRequest):
-    """A policy by the fields of `shared.consent.policy.Policy`, or a consent document, as one to be kept."""
+    """A policy by the fields of `shared.consent.policy.Policy`, or a consent document, as one to be kept; or
+    `without`, the policy_id or the source of what would end."""
 
     model_config = ConfigDict(extra="allow")
 
     format_code: str = ""
     document: Base64 = b""
+    without: str = Field("", max_length=256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +144,8 @@ async def withdraw(unit: Unit, request: WithdrawalRequest) -> dict[str, Any]:
             raise NotFound("the patient has no consent of this source")
         return True
 
-    await unit.write(
-        work, events=_events(request.source, patient.survivor, "withdrawn", unit.caller), done=done
-    )
+    change = because("withdrawn", request.reason)
+    await unit.write(work, events=_events(request.source, patient.survivor, change, unit.caller), done=done)
     return {"withdrawn": request.source}
 
 
@@ -205,34 +214,43 @@ def translated(parts: Parts, format_code: str, content: bytes) -> Translation:
 
 
 async def preview(unit: Unit, request: PreviewRequest) -> dict[str, Any]:
-    """Who sees what now, and would see with the policy or the document."""
+    """Who sees what now, and would see with the policy or the document, or without what would end."""
     parts = unit.parts
     patient = await patient_of(parts, request)
-    fields = {
-        name: value
-        for name, value in request.model_dump(exclude_unset=True).items()
-        if name not in ("patient_id", "format_code", "document", "policy_id")
-    }
-    if request.format_code:
-        if fields:
-            raise BadRequest("a policy or a document is previewed, not both")
-        translation = translated(parts, request.format_code, request.document)
-        new = translation.made(patient_id=patient.patient_id, source="urn:preview")
-    else:
-        new = (new_policy(**{"effect": None, **fields}, patient_id=patient.patient_id),)
     before, identities = await policies_of(parts.database, patient)
+    new = _new(parts, request, patient.patient_id)
+    ended = {one for one in before if request.without and request.without in (one.policy_id, one.source)}
+    if request.without and not ended:
+        raise NotFound("without: the patient has no policy of this id, and no consent of this source")
     documents = await _documents(parts, patient.survivor, (*before, *new))
     total = sum(each.number for each in documents)
     before = tuple(policy for policy in before if policy.effect is not Effect.BREAK)
     rows = previewed(
         before,
-        (*before, *new),
+        (*(one for one in before if one not in ended), *new),
         documents,
         default=parts.settings.consent_default,
         now=parts.now(),
         identities=identities,
     )
     return {"patient_id": patient.survivor, **_told(new), "persons": [row.told(total) for row in rows]}
+
+
+def _new(parts: Parts, request: PreviewRequest, patient_id: str) -> tuple[Policy, ...]:
+    """The policies that would come."""
+    fields = {
+        name: value
+        for name, value in request.model_dump(exclude_unset=True).items()
+        if name not in ("patient_id", "format_code", "document", "policy_id", "without")
+    }
+    if bool(request.format_code) + bool(fields) + bool(request.without) > 1:
+        raise BadRequest("a policy, a document or an end is previewed, one at a time")
+    if request.without:
+        return ()
+    if request.format_code:
+        translation = translated(parts, request.format_code, request.document)
+        return translation.made(patient_id=patient_id, source="urn:preview")
+    return (new_policy(**{"effect": None, **fields}, patient_id=patient_id),)
 
 
 async def _documents(parts: Parts, patient_id: str, policies: Sequence[Policy]) -> list[Counted]:

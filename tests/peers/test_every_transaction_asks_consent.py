@@ -129,6 +129,8 @@ GIVES_NOTHING = {
             *("ITI-20", "ITI-81", "ITI-82", "Read AuditEvent", "Retrieve own AuditEvents", "Capabilities"),
             *("Entrance", "Questions", "Patient", "Accesses of a patient", "Accesses of a patient as CSV"),
             *("Records", "Record", "Gaps", "Own data", "Emergencies", "Sign off emergency"),
+            *("Policies", "Find policies", "Policies of a patient", "Ask why", "Explain", "New policy"),
+            *("Change policy draft", "Preview policy", "Save policy", "Policy to end", "End policy"),
         ),
         OF_THE_TRAIL,
     ),

@@ -203,6 +203,7 @@ async def a_house(
     given["audit_repository"] = {
         "auditor_roles": roles,
         "patient_roles": roles,
+        "privacy_officer_roles": roles,
         **given.get("audit_repository", {}),
     }
     given["imaging_source"] = {"operator_roles": roles, **given.get("imaging_source", {})}
