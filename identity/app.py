@@ -7,11 +7,12 @@ from functools import partial
 from typing import Final
 
 from identity import pages
-from identity.pages.challenges import Challenges
 from identity.pages.page import TEMPLATES, PageParts, PageUnit
 from identity.pages.proofs import Passwords
 from identity.settings import IdentitySettings
+from identity.store.challenges import Challenges
 from identity.store.keys import SigningKeys
+from identity.store.lockout import Lockout
 from identity.store.tables import MIGRATIONS, outbox
 from identity.transactions import SERVED, SERVED_REST
 from identity.transactions.oauth import OAuthError
@@ -80,7 +81,7 @@ class Identity:
         of_pages = PageParts(
             desk=parts,
             passwords=Passwords(),
-            challenges=Challenges(),
+            challenges=Challenges(parts.database),
             handles=Handles(),
             reception=Reception(authenticator, recorder.refusals, settings.endpoint),
             sessions=self.sessions,
@@ -171,5 +172,6 @@ async def build(settings: IdentitySettings) -> Identity:
         client_keys=client_keys,
         keys=keys,
         assertions=issuer,
+        lockout=Lockout(database),
     )
     return Identity(parts)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from identity.domain.lockout import Lockout
 from identity.settings import IdentitySettings
 from identity.store.keys import SigningKeys
+from identity.store.lockout import Lockout
 from shared.audit.events import AuditEvent
 from shared.audit.outbox import insert_events
 from shared.audit.recorder import AuditRecorder
@@ -32,7 +32,7 @@ class Parts:
     client_keys: KeySets
     keys: SigningKeys
     assertions: WatchedIssuer | None
-    lockout: Lockout = field(default_factory=Lockout)
+    lockout: Lockout
 
 
 class Unit(UnitOfWork[Parts]):

@@ -55,7 +55,7 @@ async def account(unit: PageUnit, browser: Browser) -> SignInForm | Page:
         passkeys=len(of_person.passkeys),
         registered=" ".join(one.credential_id for one in of_person.passkeys),
         handle=encoded(sha256(name.encode()).digest()),
-        challenge=parts.challenges.give(browser),
+        challenge=await parts.challenges.give(browser),
         host=parts.site.host,
         algorithms=" ".join(map(str, ALGORITHMS)),
     )
@@ -76,7 +76,7 @@ async def add_passkey(unit: PageUnit, sent_form: SentForm[NewPasskeyForm]) -> Pa
     answer = PasskeyAnswer(
         credential_id="", client_data=fields.client_data, authenticator_data=fields.authenticator_data
     )
-    challenge = unit.parts.challenges.take(browser)
+    challenge = await unit.parts.challenges.take(browser)
     passkey: Passkey = registered(unit.parts.site, challenge, answer.value, decoded(fields.public_key))
     name = person.sign_in.name
     await unit.parts.desk.database.write(partial(credentials.insert_passkey, name=name, passkey=passkey))

@@ -174,7 +174,7 @@ async def form(
         browser,
         notice=notice,
         request=kept_wish,
-        challenge=parts.challenges.give(browser),
+        challenge=await parts.challenges.give(browser),
         host=parts.site.host,
     )
     return SignInForm(page=page, origin=_origin(wish), status=status, disproof=disproof, name=name)

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from identity.domain.authorization import SignIn
 from identity.domain.passkey import Site
-from identity.pages.challenges import Challenges
 from identity.pages.proofs import Passwords
+from identity.store.challenges import Challenges
 from identity.unit import Parts
 from shared.http.problem import NotFound
 from shared.pages import page as of_every_service

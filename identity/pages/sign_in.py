@@ -85,15 +85,14 @@ async def by_password(unit: PageUnit, sent_form: SentForm[PasswordForm]) -> Sign
     parts, browser, fields = unit.parts, sent_form.browser, sent_form.fields
     lockout, place = parts.desk.lockout, place_of(unit.caller.node)
     wish = wish_of(unit, browser, fields.request)
-    if lockout.holds(fields.name, place):
+    if not await lockout.admits(fields.name, place):
         await _record_lockout(unit, fields.name)
         return await form(unit, browser, wish, status=HTTPStatus.TOO_MANY_REQUESTS, notice=_LATER)
     proof = await parts.passwords.proof(parts.desk, fields.name, fields.password, fields.code)
     if isinstance(proof, Disproof):
-        lockout.failed(fields.name, place)
         again = partial(form, disproof=proof, name=fields.name)
         return await again(unit, browser, wish, status=HTTPStatus.BAD_REQUEST, notice=_WRONG)
-    lockout.succeeded(fields.name)
+    await lockout.succeeded(fields.name, place)
     return await _admitted(unit, browser, proof, wish)
 
 
@@ -109,7 +108,8 @@ async def by_passkey(unit: PageUnit, sent_form: SentForm[PasskeyForm]) -> SignIn
         authenticator_data=fields.authenticator_data,
         signature=fields.signature,
     )
-    proof = await passkey_proof(parts.desk, parts.site, parts.challenges.take(browser), answer)
+    challenge = await parts.challenges.take(browser)
+    proof = await passkey_proof(parts.desk, parts.site, challenge, answer)
     if isinstance(proof, Disproof):
         return await form(
             unit, browser, wish, status=HTTPStatus.BAD_REQUEST, notice=_NO_PASSKEY, disproof=proof

@@ -60,4 +60,30 @@ single_use = Table(
     Index("single_use_ends", "ends"),
 )
 
+# Attempts to sign in by password that were not right yet, of a name and from a node.
+attempt = Table(
+    "attempt",
+    metadata,
+    # a digest of the name, or of the node
+    Column("key", Text, primary_key=True),
+    # of the first one, in seconds since 1970
+    Column("since", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    # what can be forgotten
+    Index("attempt_since", "since"),
+)
+
+# Challenges that passkeys sign.
+challenge = Table(
+    "challenge",
+    metadata,
+    # a digest of the number of the browser
+    Column("browser", Text, primary_key=True),
+    # seconds since 1970
+    Column("ends", BigInteger, nullable=False),
+    Column("challenge", Text, nullable=False),
+    # what can be forgotten
+    Index("challenge_ends", "ends"),
+)
+
 outbox = audit_outbox(metadata)

@@ -20,6 +20,7 @@ from identity.domain.password import LONGEST, SHORTEST, digest_of
 from identity.domain.person import Login, Person, code_of
 from identity.domain.totp import AppSecret
 from identity.store import credentials, people
+from identity.store.lockout import open_name
 from identity.unit import Unit
 from shared.audit import patterns
 from shared.audit.events import USER_ATTRIBUTES_CHANGED, AuditEvent, Outcome
@@ -128,9 +129,9 @@ async def set_password(unit: Unit, request: PasswordRequest) -> dict[str, Any]:
     async def work(transaction: Transaction) -> None:
         await _known(transaction, request.name)
         await credentials.keep_password(transaction, request.name, digest)
+        await open_name(transaction, request.name)
 
     await unit.write(work, audit(request, None, unit.caller, Outcome.SUCCESS))
-    unit.parts.lockout.succeeded(request.name)
     return {"name": request.name}
 
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 from joserfc import jws
 
-from identity.domain.lockout import OF_ONE_NAME
+from identity.store.lockout import OF_ONE_NAME
 from tests.support.identity import (
     BACK,
     CLIENT,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from identity.domain.authorization import Authorization, CodeGrant, SignIn
-from identity.domain.lockout import OF_ONE_NAME, OF_ONE_NODE, SECONDS, Lockout
 from identity.domain.password import digest_of, is_password
 from identity.domain.totp import AppSecret
 
@@ -60,34 +59,3 @@ def test_a_verifier_proves_the_challenge_that_was_made_of_it():
     assert grant.is_proved_by("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
     assert not grant.is_proved_by("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXK")
     assert not grant.is_proved_by("")
-
-
-def test_a_name_is_locked_for_a_quarter_of_an_hour_and_other_names_are_not():
-    now = [1.0]
-    lockout = Lockout(lambda: now[0])
-    for _ in range(OF_ONE_NAME):
-        assert not lockout.holds("dr.roe", "a")
-        lockout.failed("dr.roe", "a")
-
-    assert lockout.holds("dr.roe", "b")
-    assert not lockout.holds("dr.doe", "a")
-    now[0] += SECONDS
-    assert not lockout.holds("dr.roe", "b")
-
-
-def test_a_node_that_tries_many_names_is_locked():
-    lockout = Lockout(lambda: 1.0)
-    for number in range(OF_ONE_NODE):
-        lockout.failed(f"name{number}", "a")
-
-    assert lockout.holds("dr.roe", "a")
-    assert not lockout.holds("dr.roe", "b")
-
-
-def test_who_signed_in_begins_anew():
-    lockout = Lockout(lambda: 1.0)
-    for _ in range(OF_ONE_NAME):
-        lockout.failed("dr.roe", "a")
-    lockout.succeeded("dr.roe")
-
-    assert not lockout.holds("dr.roe", "a")
