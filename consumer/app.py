@@ -20,7 +20,6 @@ from shared.audit.recorder import AuditRecorder
 from shared.http.application import application
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App
-from shared.pages.exchange import AssertionExchange
 from shared.pages.forms import Forms
 from shared.pages.handles import Handles
 from shared.pages.provider import provider_of
@@ -55,9 +54,7 @@ class Consumer:
 
     def _application(self, authenticator: Authenticator) -> App:
         parts = self.parts
-        url = parts.settings.sign_in.exchange_url
-        exchange = AssertionExchange(url, parts.settings.tls) if url else None
-        reception = Reception(authenticator, parts.recorder.refusals, parts.settings.endpoint, exchange)
+        reception = Reception(authenticator, parts.recorder.refusals, parts.settings.endpoint, parts.exchange)
         workplace = Workplace(parts, Handles(), self._metrics)
         checks = {"audit": parts.recorder.check}
         works = (self.session_end.work, self.reading_room.work, self.take_overs.work)

@@ -35,7 +35,7 @@ from consumer.settings import ConsumerSettings
 from consumer.store.files import WrongInstance
 from consumer.store.sent_events import SentEvents
 from consumer.transactions import iti18, iti43, rad16, rad55, rad69, rad107
-from consumer.unit import Parts, Unit
+from consumer.unit import Parts, Proof, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.dicom.kos import Manifest, read_manifest
@@ -288,11 +288,12 @@ async def open_consumer(
     settings: ConsumerSettings,
     clinician: Clinician | None = None,
     *,
-    provider: Callable[[], bytes | None] | None = None,
+    provider: Proof | None = None,
 ) -> AsyncIterator[ImagingDocumentConsumer]:
     """Open a consumer for `clinician`, or for the node alone; its audit events are on their way at the end.
 
-    `provider` gives the signed assertion for the next request; without it the one of the settings signs.
+    `provider` gives the signed assertion for the next request, or an access token, which is exchanged for one
+    where the request is SOAP; without it the provider of the settings signs.
 
     Raises
     ------
@@ -304,11 +305,11 @@ async def open_consumer(
     await sent.forget_old(recorder.spool)
     forwarder = Forwarder(session, recorder)
     parts = Parts.of(session, recorder)
-    assertion = provider or _assertions(session, clinician)
+    proof = provider or _assertions(session, clinician)
     await forwarder.start()
     try:
         user = clinician.as_user(session.assertion.issuer or "") if clinician else None
-        yield ImagingDocumentConsumer(parts.unit(user, assertion))
+        yield ImagingDocumentConsumer(parts.unit(user, proof))
     finally:
         await parts.http.aclose()
         await forwarder.stop()

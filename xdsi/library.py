@@ -27,6 +27,7 @@ from consumer.domain.studies import Criteria, FoundStudy, WrongCriterion
 from consumer.domain.study import Delivery, UnsafeManifest, Via
 from consumer.imaging_document_consumer import ImagingDocumentConsumer, Retrieval, open_consumer
 from consumer.settings import ConsumerSettings
+from consumer.unit import Proof
 from shared.dicom.kos import Manifest
 from shared.ebrim.model import DocumentEntry, Timestamp
 from xdsi.clinician import clinician_of
@@ -45,7 +46,7 @@ def connect(
     roles: Sequence[str] = (),
     purpose: str = "TREAT",
     organizations: Sequence[str] = (),
-    assertion: Callable[[], bytes | None] | None = None,
+    assertion: Proof | None = None,
     config: str | Path | None = None,
     **settings: object,
 ) -> Connection:
@@ -57,7 +58,8 @@ def connect(
         Codes as `CODE^^SCHEME` or `CODE^NAME^SCHEME`, as the commands take them; `purpose` likewise.
     assertion
         Gives the signed assertion for the next request, an XML document, where another provider signs than
-        that of the settings; called each time.
+        that of the settings; or an access token, a JWT as text, which is exchanged for an assertion where
+        SOAP is spoken (`XDSI_SIGN_IN__EXCHANGE_URL`). Called each time.
     config
         A TOML file with settings.
     settings

@@ -1,4 +1,5 @@
-"""How requests over plain HTTP name their user: by the assertion, as bearer token (ITI TF-2 3.72)."""
+"""How requests over plain HTTP name their user: by the assertion or the access token, as bearer token
+(ITI TF-2 3.72)."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from consumer.unit import Unit
 
 def authorization(unit: Unit) -> dict[str, str]:
     """The header, or nothing for the node itself."""
-    if not (assertion := unit.assertion()):
+    proof = unit.proof()
+    if not proof:
         return {}
-    return {"authorization": f"Bearer {urlsafe_b64encode(assertion).rstrip(b'=').decode()}"}
+    token = proof if isinstance(proof, str) else urlsafe_b64encode(proof).rstrip(b"=").decode()
+    return {"authorization": f"Bearer {token}"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +110,10 @@ class StreamedAnswer(Generic[Response]):
     rest: RelayedBody | None = None
 
 
+#: An assertion, or none.
+Given = bytes | None
+
+
 class SoapClient:
     """Calls transactions of peers.
 
@@ -118,7 +122,8 @@ class SoapClient:
     http
         The client of `shared.http.client`, with its peers allowed and mutual TLS.
     assertion
-        Gives the signed assertion to send with the next request, to the byte, or None for none (ITI-40).
+        Gives the signed assertion to send with the next request, to the byte, or None for none (ITI-40); at
+        once, or awaited where somebody has to be asked for it.
     spool_folder
         Where received documents are put; the system's temporary folder by default.
     """
@@ -127,7 +132,7 @@ class SoapClient:
         self,
         http: httpx2.AsyncClient,
         *,
-        assertion: Callable[[], bytes | None] | None = None,
+        assertion: Callable[[], Given | Awaitable[Given]] | None = None,
         spool_folder: Path | None = None,
     ) -> None:
         self._http = http
@@ -219,6 +224,8 @@ class SoapClient:
     ) -> AsyncIterator[httpx2.Response]:
         body = transaction.encode_request(request)
         assertion = self._assertion() if self._assertion else None
+        if isinstance(assertion, Awaitable):
+            assertion = await assertion
         envelope = encode_request(transaction.action, message_id, url, body.xml, assertion)
         content_type, content, length = _content(transaction, envelope, body)
         timeout = httpx2.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import httpx2
 import pytest
 
 import identity.app
+from consumer.imaging_document_consumer import ImagingDocumentConsumer
+from consumer.transactions.bearer import authorization
 from identity.settings import IdentitySettings
 from shared.http.client import http_client
 from shared.http.server import start_server
-from shared.settings import TlsSettings
+from shared.settings import SettingsError, TlsSettings
+from shared.soap.client import PeerError
 from tests.support.consumer import Desk, desk
 from tests.support.identity import DR_ROE, id_token, settings_of
 from tests.support.tokens import a_token
@@ -143,3 +147,27 @@ async def test_while_the_identity_service_is_away_tokens_are_answered_for_later(
 
     assert answer.status_code == 503
     assert at.desk.wire.sent == []
+
+
+async def test_a_program_with_the_library_passes_an_assertion_on_for_its_access_token(tmp_path: Path):
+    async with house(tmp_path) as at:
+        parts, token = at.desk.consumer.parts, await at.token()
+        of_program = parts.unit(None, lambda: token)
+        await ImagingDocumentConsumer(of_program).find(PATIENT)
+        sent = [octets for octets in at.desk.wire.sent if b"Assertion" in octets]
+
+        assert sent == at.desk.wire.sent != []
+        assert b"dr.roe" in sent[0]
+        assert authorization(of_program) == {"authorization": f"Bearer {token}"}
+        assert authorization(parts.unit(None, lambda: None)) == {}
+
+
+async def test_a_token_that_is_exchanged_for_nothing_is_told_and_nothing_is_sent(tmp_path: Path):
+    async with house(tmp_path) as at:
+        parts = at.desk.consumer.parts
+        with pytest.raises(PeerError, match="gives no assertion for this access token"):
+            await ImagingDocumentConsumer(parts.unit(None, a_token)).find(PATIENT)
+        nobody = replace(parts, exchange=None)
+        with pytest.raises(SettingsError, match="XDSI_SIGN_IN__EXCHANGE_URL"):
+            await ImagingDocumentConsumer(nobody.unit(None, a_token)).find(PATIENT)
+        assert at.desk.wire.sent == []

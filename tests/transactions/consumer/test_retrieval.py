@@ -117,7 +117,7 @@ def a_consumer(
             recorder=recorder,  # type: ignore[arg-type]
             node=Node(address="127.0.0.1"),
             user=None,
-            assertion=assertion,
+            proof=assertion,
             spool_folder=spool,
             moves=asyncio.Lock(),
         )

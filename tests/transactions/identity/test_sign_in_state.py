@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from identity.store import challenges, lockout
 from identity.store.challenges import Challenges
@@ -19,13 +19,15 @@ BROWSER = Browser(number="b-1", is_new=False, over_tls=True, site="identity")
 
 @asynccontextmanager
 async def two_processes(place: DatabasePlace) -> AsyncIterator[tuple[Database, Database]]:
-    """As each of two processes has it."""
-    first, second = await place.open(MIGRATIONS), await place.open(MIGRATIONS)
-    try:
+    """The database as each of two processes has it; an embedded file is of one, in which two services are."""
+    async with AsyncExitStack() as stack:
+        first = await place.open(MIGRATIONS)
+        stack.push_async_callback(first.close)
+        second = first
+        if place.url is not None:
+            second = await place.open(MIGRATIONS)
+            stack.push_async_callback(second.close)
         yield first, second
-    finally:
-        await first.close()
-        await second.close()
 
 
 async def test_a_name_is_locked_at_every_process_for_a_quarter_of_an_hour(database_place: DatabasePlace):
