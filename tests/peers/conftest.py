@@ -1,3 +1,3 @@
-from tests.support.viewing import onlooker
+from tests.support.viewing import onlooker, pictures
 
-__all__ = ["onlooker"]
+__all__ = ["onlooker", "pictures"]

@@ -18,45 +18,31 @@ from conformance.simulators.server import http_simulator
 from conformance.simulators.world import World
 from conformance.validation import judge
 from tests.support.conformance import conformance_served
-from tests.support.viewing import AXE, Onlooker, Window
+from tests.support.viewing import AXE, Onlooker, Pictures, Window
 
 pytestmark = [pytest.mark.peer, pytest.mark.heavy]
 
 _ELEMENT = "document.getElementById"
-LOOKS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
 
 
-def looked_at(tab: Window, name: str, folder: Path) -> list[str]:
-    """What axe finds wrong with the page, in the light and by night, wide and narrow."""
-    wrong = []
-    for width, dark in LOOKS:
-        tab.look(width=width, dark=dark)
-        tab.page.screenshot(path=folder / f"{name}-{width}-{'dark' if dark else 'light'}.png", full_page=True)
-        if tab.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            wrong.append(f"{name} is wider than {width}")
-        if AXE.is_file():
-            wrong += [f"{name} at {width}{' dark' if dark else ''}: {one}" for one in tab.violations()]
-    return wrong
-
-
-def by_keyboard(tab: Window, base: str, gateway: str, folder: Path) -> list[str]:
+def by_keyboard(tab: Window, base: str, gateway: str, pictures: Pictures) -> list[str]:
     """A gateway is tested, with wrong addresses first."""
     tab.page.goto(f"{base}/")
-    wrong = looked_at(tab, "judge", folder)
+    wrong = tab.wrong_in("judge", pictures)
     tab.tab_to("a[href='/guides']")
     tab.strike("Enter")
     tab.until("document.title.startsWith('Test a system')")
-    wrong += looked_at(tab, "guides", folder)
+    wrong += tab.wrong_in("guides", pictures)
     tab.tab_to("a[href='/guides/gateway']")
     tab.strike("Enter")
     tab.until("document.title.startsWith('Test my Gateway')")
-    wrong += looked_at(tab, "guide", folder)
+    wrong += tab.wrong_in("guide", pictures)
     tab.tab_to("#initiating")
     tab.type("http://evil.example/xds")
     tab.strike("Enter")
     tab.until("document.querySelector('.notice')")
     assert "may not be tested from here" in tab.evaluate(f"{_ELEMENT}('initiating-hint').textContent")
-    wrong += looked_at(tab, "refused", folder)
+    wrong += tab.wrong_in("refused", pictures)
     for box, text in (("initiating", gateway), ("home", "urn:oid:2.999.72")):
         tab.tab_to(f"#{box}")
         tab.evaluate("document.activeElement.select()")
@@ -64,7 +50,7 @@ def by_keyboard(tab: Window, base: str, gateway: str, folder: Path) -> list[str]
     tab.strike("Enter")
     tab.until("document.title.startsWith('Testing')")
     tab.until("document.title.includes('assed')")
-    wrong += looked_at(tab, "result", folder)
+    wrong += tab.wrong_in("result", pictures)
     tab.tab_to("summary")
     tab.strike("Enter")
     assert tab.evaluate("document.querySelector('details').open")
@@ -72,16 +58,16 @@ def by_keyboard(tab: Window, base: str, gateway: str, folder: Path) -> list[str]
     return [*wrong, *tab.errors, *tab.refusals]
 
 
-def at_the_consumer(tab: Window, base: str, folder: Path) -> list[str]:
+def at_the_consumer(tab: Window, base: str, pictures: Pictures) -> list[str]:
     """A person is asked, live, and answers; and cancels."""
     tab.page.goto(f"{base}/guides/consumer")
-    wrong = looked_at(tab, "consumer", folder)
+    wrong = tab.wrong_in("consumer", pictures)
     assert tab.evaluate("!document.querySelector('button[data-copy]').hidden")
     tab.evaluate("document.querySelector('#consumer').focus()")
     tab.strike("Enter")
     tab.until("document.title.startsWith('Testing')")
     tab.until("!document.getElementById('question').hidden")
-    wrong += looked_at(tab, "question", folder)
+    wrong += tab.wrong_in("question", pictures)
     asked = tab.evaluate("document.getElementById('question-text').textContent")
     tab.tab_to("#question button[value=no]")
     tab.strike("Enter")
@@ -89,14 +75,12 @@ def at_the_consumer(tab: Window, base: str, folder: Path) -> list[str]:
     tab.tab_to("form[action='/cancel'] button")
     tab.strike("Enter")
     tab.until("document.body.innerText.includes('It was cancelled')")
-    return [*wrong, *looked_at(tab, "cancelled", folder), *tab.errors, *tab.refusals]
+    return [*wrong, *tab.wrong_in("cancelled", pictures), *tab.errors, *tab.refusals]
 
 
 async def test_a_gateway_and_a_consumer_are_tested_by_keyboard_and_axe_finds_nothing(
-    tmp_path: Path, onlooker: Onlooker
+    tmp_path: Path, pictures: Pictures, onlooker: Onlooker
 ):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
     played = Cast(World("2.999.1", home="urn:oid:2.999.72"), {"initiating-gateway": RIGHT})
     with http_simulator(played.handle) as gateway:
         async with conformance_served(tmp_path / "data", peers_port=0, peers_syslog_port=0) as served:
@@ -110,7 +94,9 @@ async def test_a_gateway_and_a_consumer_are_tested_by_keyboard_and_axe_finds_not
         pytest.skip("axe-core is not here (make viewer): walked, and not judged by it")
 
 
-async def test_reports_are_one_file_each_and_axe_finds_nothing(tmp_path: Path, onlooker: Onlooker):
+async def test_reports_are_one_file_each_and_axe_finds_nothing(
+    tmp_path: Path, pictures: Pictures, onlooker: Onlooker
+):
     with http_simulator(Cast(World("2.999.1"), {"registry": RIGHT}).handle) as simulator:
         target = Target(endpoints={"registry": f"{simulator.url}/xds/registry"}, domain="2.999.1")
         outcome = run(chosen(probes(), ["REG-SOAP", "REG-42-20"]), target, tmp_path / "run")
@@ -128,7 +114,7 @@ async def test_reports_are_one_file_each_and_axe_finds_nothing(tmp_path: Path, o
         for name in ("run", "findings"):
             tab.page.goto((tmp_path / f"{name}.html").as_uri())
             tab.evaluate("document.querySelectorAll('details').forEach((one, n) => one.open = n < 3)")
-            wrong += looked_at(tab, name, tmp_path)
+            wrong += tab.wrong_in(name, pictures)
             wrong += tab.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
         return [*wrong, *tab.errors, *tab.refusals]
 

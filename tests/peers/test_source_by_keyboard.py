@@ -16,7 +16,7 @@ from imaging_source.transactions import drift
 from tests.support.dicom import a_ct
 from tests.support.journeys import Journey, journey
 from tests.support.publishing_rig import PublishingRig
-from tests.support.viewing import AXE, browser_missing
+from tests.support.viewing import AXE, Pictures, browser_missing
 from tests.transactions.imaging_source.test_pages import findings, opened, signed_in
 
 pytestmark = [
@@ -89,9 +89,7 @@ def as_an_operator(way: Journey) -> None:
     way.look("sign-in")
 
 
-async def test_an_operator_finds_what_is_stuck_and_mends_it_by_keyboard(tmp_path: Path):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+async def test_an_operator_finds_what_is_stuck_and_mends_it_by_keyboard(tmp_path: Path, pictures: Pictures):
     tables: dict[str, Any] = {
         "archives": {
             "old-pacs": {"url": "https://pacs.example/dicom-web"},

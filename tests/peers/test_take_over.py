@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from tests.peers.test_consumer_service import a_study, prepared
 from tests.support.community import RADIOLOGIST, StudyFiles, consumer_for, cx, running, trail_until
+from tests.support.forked import program
 from tests.support.orthanc import DICOMWEB, ORTHANC, orthanc
 from tests.support.waiting import until
 from xdsi.stage import Stage, free_ports
@@ -55,25 +55,25 @@ class Desk:
     def __init__(self, stage: Stage, data: Path) -> None:
         names = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
         self.environment = names | {"XDSI_DATA": str(data)}
+        self.log = data.with_name("said")
         self.config = stage.folder / "south.toml"
         self.user = ["--user", RADIOLOGIST.name_id, "--role", str(RADIOLOGIST.roles[0])]
         self.user += ["--organization", RADIOLOGIST.organization_ids[0]]
 
     def words(self, *words: str, user: bool = True) -> list[str]:
         for_user = self.user if user else []
-        return [sys.executable, "-m", "xdsi", "take-over", *words, *for_user, "--config", str(self.config)]
+        return ["take-over", *words, *for_user, "--config", str(self.config)]
 
     def run(self, *words: str, user: bool = True) -> tuple[int, Any, str]:
         """Exit status, what was printed as JSON, and what was said beside."""
-        ended = subprocess.run(
-            [*self.words(*words, user=user), "--json"],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+        self.log.unlink(missing_ok=True)
+        command = program(
+            "xdsi", *self.words(*words, user=user), "--json", env=self.environment, log=self.log
         )
-        return ended.returncode, json.loads(ended.stdout) if ended.stdout else None, ended.stderr
+        assert command.stdout is not None
+        with command.stdout:
+            told = command.stdout.read()
+        return command.wait(120), json.loads(told) if told else None, self.log.read_text("utf-8")
 
 
 @pytest.fixture
@@ -211,7 +211,9 @@ async def test_an_order_that_was_killed_goes_on_and_nothing_is_there_twice(
     words = ("add", manifest_id, "--to", f"dicom://ORTHANC@127.0.0.1:{dicom}", *LOCAL)
     async with orthanc(tmp_path / "orthanc", ports=(http, dicom)) as client:
         process = await asyncio.create_subprocess_exec(
-            *desk.words(*words), env=desk.environment, stderr=asyncio.subprocess.DEVNULL
+            *(sys.executable, "-m", "xdsi", *desk.words(*words)),
+            env=desk.environment,
+            stderr=asyncio.subprocess.DEVNULL,
         )
         journals = tmp_path / "data" / "take-overs"
         # As soon as one instance is noted, or all were.

@@ -19,14 +19,13 @@ import pytest
 from tests.peers.test_consumer_service import House, a_study, prepared
 from tests.support.community import RADIOLOGIST, ask_registry, assertion_of, cx, running, settings_of
 from tests.support.consumer import consumer_process, search, sign_in, token_of
-from tests.support.viewing import AXE, Window, browser, browser_missing, window
+from tests.support.viewing import Pictures, Window, browser, browser_missing, window
 from xdsi.services import Service
 from xdsi.stage import free_ports
 
 pytestmark = [pytest.mark.heavy, pytest.mark.peer]
 
 PATIENT, LEAVING = "PAGES-1", "PAGES-2"
-LOOKS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
 
 
 @pytest.fixture(scope="module")
@@ -57,33 +56,25 @@ def tab(house: House) -> Iterator[Window]:
         yield opened
 
 
-def wrong_in(opened: Window, name: str, pictures: Path) -> list[str]:
-    """What is wrong with a page in any look."""
-    found = []
-    for width, dark in LOOKS:
-        opened.look(width=width, dark=dark)
-        how = f"{name}-{width}-{'dark' if dark else 'light'}"
-        opened.page.screenshot(path=pictures / f"{how}.png", full_page=True)
-        if opened.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            found.append(f"{how} is wider than the window")
-        if AXE.is_file():
-            found += [f"{how}: {one}" for one in opened.violations("serious", "critical")]
+def wrong_in(opened: Window, name: str, pictures: Pictures) -> list[str]:
+    """What is wrong with a page in any look; it is left wide, by day."""
+    found = opened.wrong_in(name, pictures, "serious", "critical")
     opened.look(width=1280, dark=False)
     return found
 
 
 def test_a_study_is_ordered_by_keyboard_followed_kept_and_forgotten(
-    tab: Window, house: House, tmp_path: Path
+    tab: Window, house: House, pictures: Pictures
 ):
     page, study = tab.page, house.studies[PATIENT]
-    wrong = wrong_in(tab, "timeline", tmp_path)
+    wrong = wrong_in(tab, "timeline", pictures)
     tab.tab_to("a[href$='/take-over']")
     tab.strike("Enter")
     page.get_by_text("Who is this patient here?").wait_for()
     tab.tab_to("[type=radio]")
     tab.strike("Enter")
     page.get_by_text("The patient id of your hospital is needed").wait_for()
-    wrong += wrong_in(tab, "order", tmp_path)
+    wrong += wrong_in(tab, "order", pictures)
     tab.tab_to("[type=radio]")
     tab.strike("ArrowDown")
     tab.tab_to("#patient_id")
@@ -91,7 +82,7 @@ def test_a_study_is_ordered_by_keyboard_followed_kept_and_forgotten(
     tab.tab_to("form[action$='/take-over'] button")
     tab.strike("Enter")
     page.get_by_text("Complete:").wait_for()
-    wrong += wrong_in(tab, "orders", tmp_path)
+    wrong += wrong_in(tab, "orders", pictures)
     tab.tab_to("a[download]")
     with page.expect_download() as download:
         tab.strike("Enter")

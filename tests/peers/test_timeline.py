@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pydicom
@@ -24,7 +26,7 @@ from tests.support.community import (
 )
 from tests.support.consumer import consumer_process
 from tests.support.reports import a_cda, a_pdf, provide
-from tests.support.viewing import AXE, Window, browser, viewer_missing, window
+from tests.support.viewing import AXE, Window, browser, browser_missing, viewer_missing, window
 from xdsi.builtin_study import write_study
 from xdsi.stage import Stage
 
@@ -86,15 +88,21 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             yield House(stage, consumer, studies)
 
 
-@pytest.fixture(scope="module")
-def timeline(house: House) -> Iterator[Window]:
-    """A radiologist of South who found the patient."""
+@contextmanager
+def found(house: House, *, whole: bool = False) -> Iterator[Window]:
+    """A radiologist of South who found the patient, in the whole browser or what shows pages."""
     url = house.consumer.url
-    with browser() as within, window(within, url, house.stage.south) as opened:
+    with browser(whole=whole) as within, window(within, url, house.stage.south) as opened:
         opened.sign_in(url, assertion_of(house.stage))
         opened.page.fill("[name=patient_id]", PATIENT)
         opened.page.get_by_role("button", name="Find").click()
         opened.page.wait_for_selector(".timeline")
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def timeline(house: House) -> Iterator[Window]:
+    with found(house) as opened:
         yield opened
 
 
@@ -146,19 +154,28 @@ def test_nothing_that_is_shown_of_a_study_or_report_runs(at_timeline: Window):
     assert "&lt;img src=x onerror" in seen[2]
 
 
-def test_a_pdf_is_shown_within_the_page(at_timeline: Window):
-    page = at_timeline.page
-    page.locator(".reports a").filter(has_text="Written").click()
-    frame = page.locator("iframe.pdf")
-    frame.wait_for()
-    answer = page.context.request.get(page.url + "/document")
+def test_a_pdf_is_shown_within_the_page(house: House):
+    if reason := browser_missing(whole=True):
+        pytest.skip(reason)
+    # A second browser has a thread of its own.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_opens_a_pdf, house).result()
 
-    assert answer.headers["content-type"] == "application/pdf"
-    assert answer.body() == a_pdf()
-    # The viewer of the browser has taken it: a frame that was refused has no document of this type.
-    shown = next(one for one in page.frames if one.url.endswith("/document"))
-    assert shown.evaluate("document.contentType") == "application/pdf"
-    assert at_timeline.errors == []
+
+def _opens_a_pdf(house: House) -> None:
+    with found(house, whole=True) as opened:
+        page = opened.page
+        page.locator(".reports a").filter(has_text="Written").click()
+        frame = page.locator("iframe.pdf")
+        frame.wait_for()
+        answer = page.context.request.get(page.url + "/document")
+
+        assert answer.headers["content-type"] == "application/pdf"
+        assert answer.body() == a_pdf()
+        # The viewer of the browser has taken it: a frame that was refused has no document of this type.
+        shown = next(one for one in page.frames if one.url.endswith("/document"))
+        assert shown.evaluate("document.contentType") == "application/pdf"
+        assert opened.errors == []
 
 
 def test_a_report_stands_beside_the_images(at_timeline: Window):

@@ -30,7 +30,7 @@ from shared.security.caller import Node
 from tests.support.audit import PATIENT, SOURCES, a_caller, an_event
 from tests.support.every_door import a_house, acquainted
 from tests.support.journeys import Journey, journey
-from tests.support.viewing import AXE, browser_missing
+from tests.support.viewing import AXE, Pictures, browser_missing
 from tests.transactions.audit_repository.test_iti81 import AUDITOR, PATIENT_ROLE, trusting
 from tests.transactions.audit_repository.test_pages import recent, signed_in
 
@@ -76,10 +76,8 @@ async def pages(folder: Path) -> AsyncIterator[str]:
         yield house.url("audit repository")
 
 
-async def walked(folder: Path, base: str, walk: Callable[[Journey], None], **who: Any) -> list[str]:
+async def walked(pictures: Pictures, base: str, walk: Callable[[Journey], None], **who: Any) -> list[str]:
     """What is wrong, as whoever is signed in walks."""
-    pictures = folder / "pictures"
-    pictures.mkdir()
     async with httpx2.AsyncClient(base_url=base, trust_env=False) as http:
         await signed_in(http, who.pop("name_id"), **who)
         cookies = dict(http.cookies)
@@ -151,19 +149,23 @@ def as_a_patient(way: Journey) -> None:
     way.page.wait_for_url("**/own")
 
 
-async def test_an_auditor_finds_who_was_refused_and_signs_an_emergency_off_by_keyboard(tmp_path: Path):
+async def test_an_auditor_finds_who_was_refused_and_signs_an_emergency_off_by_keyboard(
+    tmp_path: Path, pictures: Pictures
+):
     async with pages(tmp_path / "data") as base:
-        assert await walked(tmp_path, base, as_an_auditor, name_id="o.lang", roles=(AUDITOR,)) == []
+        assert await walked(pictures, base, as_an_auditor, name_id="o.lang", roles=(AUDITOR,)) == []
 
 
-async def test_an_administrator_finds_what_cannot_connect_sign_in_or_be_read_by_keyboard(tmp_path: Path):
+async def test_an_administrator_finds_what_cannot_connect_sign_in_or_be_read_by_keyboard(
+    tmp_path: Path, pictures: Pictures
+):
     async with pages(tmp_path / "data") as base:
         assert (
-            await walked(tmp_path, base, as_an_administrator, name_id="a.min", roles=(ADMINISTRATOR,)) == []
+            await walked(pictures, base, as_an_administrator, name_id="a.min", roles=(ADMINISTRATOR,)) == []
         )
 
 
-async def test_a_patient_reads_the_own_log_by_keyboard(tmp_path: Path):
+async def test_a_patient_reads_the_own_log_by_keyboard(tmp_path: Path, pictures: Pictures):
     async with pages(tmp_path / "data") as base:
         who = {"name_id": "pat", "roles": (PATIENT_ROLE,), "resource_ids": (PATIENT,)}
-        assert await walked(tmp_path, base, as_a_patient, **who) == []
+        assert await walked(pictures, base, as_a_patient, **who) == []

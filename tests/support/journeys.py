@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.support.viewing import AXE, browser, browser_missing, violations_of
+from tests.support.viewing import Pictures, browser, browser_missing, wrong_in
 
-LOOKS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
 _MOST_KEYS = 80
 
 
@@ -24,7 +22,7 @@ class Journey:
 
     page: Page
     base: str
-    pictures: Path
+    pictures: Pictures
     wrong: list[str] = field(default_factory=list)
 
     def open(self, path: str) -> None:
@@ -51,20 +49,12 @@ class Journey:
         self.page.keyboard.insert_text(text)
 
     def look(self, name: str) -> None:
-        """Judge the page in every look, and keep how it looks."""
-        for width, dark in LOOKS:
-            self.page.set_viewport_size({"width": width, "height": 900})
-            self.page.emulate_media(color_scheme="dark" if dark else "light")
-            how = f"{name}-{width}-{'dark' if dark else 'light'}"
-            self.page.screenshot(path=self.pictures / f"{how}.png", full_page=True)
-            if self.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-                self.wrong.append(f"{how} is wider than the window")
-            if AXE.is_file():
-                self.wrong += [f"{how}: {one}" for one in violations_of(self.page, "serious", "critical")]
+        """Judge the page in every look."""
+        self.wrong += wrong_in(self.page, name, self.pictures, "serious", "critical")
 
 
 @contextmanager
-def journey(base: str, pictures: Path, cookies: dict[str, str]) -> Iterator[Journey]:
+def journey(base: str, pictures: Pictures, cookies: dict[str, str]) -> Iterator[Journey]:
     """A browser that is signed in at `base` by its cookies; skipped where there is none."""
     if reason := browser_missing():
         pytest.skip(reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +23,13 @@ ROOT = Path(__file__).parents[2]
 VIEWER = ROOT / "consumer" / "viewer"
 #: Finds what keeps people from using a page. Where `make viewer` puts it.
 AXE = VIEWER / "node_modules" / "axe-core" / "axe.min.js"
-_SWITCHES = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+#: How wide a page is looked at, and whether by night.
+LOOKS = [(width, dark) for width in (1280, 390) for dark in (False, True)]
+#: Nothing is drawn by a graphics card that is not here, but what the viewer draws (WebGL), by SwiftShader.
+_SWITCHES = ("--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader")
 _PATIENCE_SECONDS = 90
+#: What only passed is not asked for.
+_JUDGED = "axe.run({resultTypes: ['violations']}).then(judged => judged.violations)"
 _SHOWN = '.pane[data-received]:not([data-received="0"])'
 
 Seen = TypeVar("Seen")
@@ -87,12 +92,15 @@ class Window:
 
     def look(self, *, width: int, dark: bool) -> None:
         """Be so wide, by day or by night."""
-        self.page.set_viewport_size({"width": width, "height": 900})
-        self.page.emulate_media(color_scheme="dark" if dark else "light")
+        look(self.page, width=width, dark=dark)
 
     def violations(self, *impacts: str) -> list[str]:
         """What axe finds on the page; of these impacts alone when some are named."""
         return violations_of(self.page, *impacts)
+
+    def wrong_in(self, name: str, pictures: Pictures, *impacts: str) -> list[str]:
+        """What is wrong with the page in any look; of what axe finds, these impacts when some are named."""
+        return wrong_in(self.page, name, pictures, *impacts)
 
     # --- the viewer ----------------------------------------------------------------------------------
 
@@ -139,20 +147,67 @@ class Window:
         return int(column), int(row), float(value.split()[0])
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Where pages are kept as they looked: those in which something is wrong, with `--long` all."""
+
+    folder: Path
+    every: bool
+
+    def keep(self, page: Page, name: str, wrong: Sequence[str]) -> None:
+        if wrong or self.every:
+            page.screenshot(path=self.folder / f"{name}.png", full_page=True)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, long: bool) -> Pictures:
+    """In a folder of the test."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    return Pictures(folder, long)
+
+
+def look(page: Page, *, width: int, dark: bool) -> None:
+    """Have a page so wide, by day or by night."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme="dark" if dark else "light")
+
+
+def wrong_in(page: Page, name: str, pictures: Pictures, *impacts: str) -> list[str]:
+    """What is wrong with a page in any look; it is left in the last of them."""
+    found = []
+    for width, dark in LOOKS:
+        look(page, width=width, dark=dark)
+        how = f"{name}-{width}-{'dark' if dark else 'light'}"
+        wrong = violations_of(page, *impacts) if AXE.is_file() else []
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            wrong.append("wider than the window")
+        pictures.keep(page, how, wrong)
+        found += [f"{how}: {one}" for one in wrong]
+    return found
+
+
 def violations_of(page: Page, *impacts: str) -> list[str]:
     """What axe finds on a page; of these impacts alone when some are named."""
-    page.evaluate(AXE.read_text("utf-8"))
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text("utf-8"))
     return [
         f"{one['id']}: {node['html'][:200]} {node['failureSummary']}"
-        for one in page.evaluate("axe.run()")["violations"]
+        for one in page.evaluate(_JUDGED)
         if not impacts or one["impact"] in impacts
         for node in one["nodes"]
     ]
 
 
-def browser_missing() -> str:
+def _chromium(*, whole: bool) -> str | None:
+    """Where Chromium is: without what surrounds its pages on a desktop, which takes two thirds of the time to
+    start it, unless the whole is needed or nothing else is here."""
+    return (not whole and shutil.which("chromium-headless-shell")) or shutil.which("chromium")
+
+
+def browser_missing(*, whole: bool = False) -> str:
     """Why there is no browser here; empty when there is one."""
-    return "" if shutil.which("chromium") else "Chromium is not here"
+    return "" if _chromium(whole=whole) else "Chromium is not here"
 
 
 def viewer_missing() -> str:
@@ -166,10 +221,10 @@ def viewer_missing() -> str:
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """A browser; it belongs to the thread that it is opened in."""
+def browser(*, whole: bool = False) -> Iterator[Browser]:
+    """A browser; it belongs to the thread that it is opened in, and shows PDF only when it is the whole."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(_SWITCHES))
+        opened = playwright.chromium.launch(executable_path=_chromium(whole=whole), args=list(_SWITCHES))
         try:
             yield opened
         finally:
