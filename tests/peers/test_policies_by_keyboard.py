@@ -12,7 +12,7 @@ import pytest
 
 from tests.peers.test_policies_in_pages import a_desk
 from tests.support.journeys import Journey, journey
-from tests.support.viewing import AXE, browser_missing
+from tests.support.viewing import AXE, Pictures, browser_missing
 
 pytestmark = [
     pytest.mark.peer,
@@ -55,9 +55,7 @@ def as_a_privacy_officer(way: Journey) -> None:
     way.page.get_by_text("There is no policy").wait_for()
 
 
-async def test_a_policy_is_tried_written_explained_and_ended_by_keyboard(tmp_path: Path):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+async def test_a_policy_is_tried_written_explained_and_ended_by_keyboard(tmp_path: Path, pictures: Pictures):
     async with a_desk(tmp_path / "data") as desk:
         base, cookies = str(desk.http.base_url).rstrip("/"), dict(desk.http.cookies)
 
