@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from consumer.front import rad107, rad129
+from consumer.front import pixel_stream, rad107, rad129
 from shared.rest.served import ServedRest
 
-SERVED_REST: tuple[ServedRest[Any, Any], ...] = (rad129.SERVED, rad107.SERVED, rad107.RENDERED)
+SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
+    rad129.SERVED,
+    rad107.SERVED,
+    rad107.RENDERED,
+    pixel_stream.SERVED,
+)

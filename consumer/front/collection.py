@@ -6,8 +6,9 @@ import asyncio
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from uuid import uuid4
@@ -112,15 +113,36 @@ class Collection:
         missing: list[MissingInstance] = []
         self.begin(consumer, instances)
         for one in instances:
-            uid = one.sop_instance_uid
-            if awaited := self._awaited.get(uid):
+            if awaited := self._awaited.get(one.sop_instance_uid):
                 await asyncio.shield(awaited)
-            here = self.arrived(uid)
-            if here is not None and self._cache.use(here):
-                cached.append(here)
+            outcome = self._outcome(one)
+            if isinstance(outcome, MissingInstance):
+                missing.append(outcome)
             else:
-                missing.append(self.missing(uid) or self._without_room(one))
+                cached.append(outcome)
         return cached, missing
+
+    async def arriving(
+        self, consumer: ImagingDocumentConsumer, instances: Sequence[RequestedInstance]
+    ) -> AsyncGenerator[CachedInstance | MissingInstance]:
+        """What becomes of each of `instances`, as soon as it is known; whatever comes is held on to by
+        `ImageCache.use`."""
+        self.begin(consumer, instances)
+        settled: asyncio.Queue[RequestedInstance] = asyncio.Queue()
+        for one in instances:
+            if (awaited := self._awaited.get(one.sop_instance_uid)) is None:
+                settled.put_nowait(one)
+            else:
+                awaited.add_done_callback(partial(_tell, settled, one))
+        for _ in instances:
+            yield self._outcome(await settled.get())
+
+    def _outcome(self, one: RequestedInstance) -> CachedInstance | MissingInstance:
+        """What became of an instance that is awaited no more."""
+        here = self.arrived(one.sop_instance_uid)
+        if here is not None and self._cache.use(here):
+            return here
+        return self.missing(one.sop_instance_uid) or self._without_room(one)
 
     def _without_room(self, one: RequestedInstance) -> MissingInstance:
         reason = Unavailable("it had to make room for others; ask for fewer images at once")
@@ -188,6 +210,10 @@ class Collection:
         if problem is not None:
             self._missing[one.sop_instance_uid] = MissingInstance(one, problem, self._clock())
         awaited.set_result(None)
+
+
+def _tell(settled: asyncio.Queue[RequestedInstance], one: RequestedInstance, _: asyncio.Future[None]) -> None:
+    settled.put_nowait(one)
 
 
 def problem_of(delivery: Delivery) -> HttpProblem:

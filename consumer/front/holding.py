@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from consumer.domain.study import RequestedInstance
@@ -13,15 +14,19 @@ from consumer.front.lease import Lease
 from consumer.front.reading_room import OpenStudy, ReadingRoom
 from consumer.imaging_document_consumer import ImagingDocumentConsumer
 from consumer.store.image_cache import CachedInstance
+from consumer.store.sealed import SealedFile
 from shared.consent.decision import Action, Decision
 from shared.dicom.part10 import LIMITS, scan
-from shared.http.pieces import Piece
+from shared.http.pieces import Piece, Stream
 from shared.imaging.bulk_data import BulkValue, bulk_value
 from shared.imaging.description import Claim, metadata_pieces
+from shared.imaging.frames import frame_ranges
 from shared.imaging.holding import Access
 from shared.imaging.instance import Instance
 from shared.imaging.pixels import PixelData
+from shared.imaging.retrieval import Unreadable, frames_of
 from shared.imaging.transcoder import Transcoder
+from shared.imaging.transfer_syntax import AsStored, Choice
 
 # Of the cache, for what nobody has asked for yet.
 _SHARE = 0.5
@@ -95,10 +100,14 @@ class Holding:
     async def _fetched(self, requested: Sequence[RequestedInstance]) -> list[Instance]:
         here, missing = await self._study.collection.fetched(self._consumer, requested)
         for cached in here:
-            self.lease.hold(cached)
-            self._cached[cached.instance.sop_instance_uid] = cached
+            self.hold(cached)
         self.missing += missing
         return [cached.instance for cached in here]
+
+    def hold(self, cached: CachedInstance) -> None:
+        """Take over what `ImageCache.use` held on to."""
+        self.lease.hold(cached)
+        self._cached[cached.instance.sop_instance_uid] = cached
 
     async def access(
         self, instances: Sequence[Instance], action: Action = Action.RETRIEVE
@@ -124,6 +133,17 @@ class Holding:
         """A plain copy, as long as the answer takes."""
         return await self.lease.plain(self._cached[of.sop_instance_uid])
 
+    async def frames(self, of: Instance, choice: Choice) -> Sequence[tuple[Piece, ...]] | Unreadable:
+        """The pieces of every frame as it was chosen to be given: without a plain file where they lie in the
+        sealed one as they are given."""
+        cached = self._cached[of.sop_instance_uid]
+        numbers = range(1, of.number_of_frames + 1)
+        if isinstance(choice, AsStored) and cached.pixels is not None:
+            ranges = frame_ranges(of, cached.pixels, numbers)
+            if ranges is not None:
+                return [tuple(_sealed(cached.content, *place) for place in places) for places in ranges]
+        return await frames_of(self, of, choice, numbers)
+
     async def pixels(self, sop_instance_uid: str) -> PixelData | None:
         """Where its pixel data lie in its file."""
         return self._cached[sop_instance_uid].pixels
@@ -145,6 +165,10 @@ class Holding:
         for each in instances:
             octets = await asyncio.to_thread(self._cached[each.sop_instance_uid].metadata.octets)
             yield octets or b"".join(await asyncio.to_thread(list, _made(await self.local(each), each)))
+
+
+def _sealed(file: SealedFile, offset: int, length: int) -> Stream:
+    return Stream(length, partial(file.part, offset, length))
 
 
 def _made(path: Path, instance: Instance) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-from consumer.domain.study import Content
+from consumer.domain.study import Content, RequestedInstance
 from consumer.front.collection import MissingInstance
 from consumer.front.holding import Holding
 from consumer.front.lease import Lease
@@ -61,13 +61,13 @@ async def _decoded(decode: Callable[[HttpRequest], Awaitable[Any]], request: Htt
 
 async def retrieve(unit: FrontUnit, request: FrontRequest) -> FetchedResponse:
     """Give instances, metadata, frames or bulk data of a study that the caller may see."""
-    holding = _holding(unit, await _study(unit, request))
+    holding = _holding(unit, await study_of(unit, request))
     return _response(await wado_rs.handle(holding, request.question), holding)
 
 
 async def render(unit: FrontUnit, request: FrontRequest) -> FetchedResponse:
     """Give images of a study that the caller may see; a thumbnail is of one that is fetched for it."""
-    study = await _study(unit, request)
+    study = await study_of(unit, request)
     question: RenderRequest = request.question
     holding = _holding(unit, study, ahead=not question.thumbnail)
     if question.thumbnail and not question.resource.sop_instance_uid:
@@ -75,7 +75,8 @@ async def render(unit: FrontUnit, request: FrontRequest) -> FetchedResponse:
     return _response(await rendered.handle(holding, question), holding)
 
 
-async def _study(unit: FrontUnit, request: FrontRequest) -> OpenStudy:
+async def study_of(unit: FrontUnit, request: FrontRequest) -> OpenStudy:
+    """The study that is asked for, for a caller who may see it now; raises as `ReadingRoom.study`."""
     visitor = Visitor.of(unit.caller)
     return await unit.parts.study(visitor, request.resource.study_instance_uid, request.token)
 
@@ -126,14 +127,18 @@ def _response(response: RetrieveResponse, holding: Holding) -> FetchedResponse:
 
 
 def _result(missing: MissingInstance) -> InstanceResult:
-    one = missing.requested
+    return result_of(missing.requested, failure=missing.reason)
+
+
+def result_of(one: RequestedInstance, *, failure: str = "") -> InstanceResult:
+    """What became of an instance that was asked for, for the trail."""
     return InstanceResult(
         study_instance_uid=one.study_instance_uid,
         series_instance_uid=one.series_instance_uid,
         sop_instance_uid=one.sop_instance_uid,
         sop_class_uid=one.sop_class_uid,
         patient_id=one.patient_id,
-        failure=missing.reason,
+        failure=failure,
     )
 
 

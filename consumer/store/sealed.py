@@ -34,11 +34,18 @@ class SealedFile:
         BodyBroken
             The file is gone, or not what was written.
         """
-        cipher = AESGCM(self.key)
+        return self.part(0, self.size)
+
+    def part(self, offset: int, length: int) -> Generator[bytes, None, None]:
+        """`length` of the plain bytes from `offset`, in order; blocks, and raises as `chunks`."""
+        cipher, end = AESGCM(self.key), offset + length
         try:
             with self.path.open("rb") as file:
-                for number in range(-(-self.size // _CHUNK)):
-                    yield cipher.decrypt(_nonce(number), file.read(_CHUNK + _TAG), None)
+                file.seek(offset // _CHUNK * (_CHUNK + _TAG))
+                for number in range(offset // _CHUNK, -(-end // _CHUNK)):
+                    chunk = cipher.decrypt(_nonce(number), file.read(_CHUNK + _TAG), None)
+                    first = number * _CHUNK
+                    yield chunk[max(0, offset - first) : end - first]
         except (OSError, InvalidTag) as error:
             raise BodyBroken(f"a sealed file cannot be read: {type(error).__name__}") from None
 

@@ -78,6 +78,34 @@ def _swapped(place: FileRange, word: int) -> Generator[bytes, None, None]:
             yield words.tobytes() + octets[len(octets) // word * word :]
 
 
+def frame_ranges(
+    instance: Instance, pixels: PixelData, frames: Sequence[int]
+) -> list[list[tuple[int, int]]] | None:
+    """Where each of `frames` of an instance as it is stored lies in its file, as (offset, length); None where
+    its bytes are not given as they lie, or its attributes do not tell."""
+    if pixels.fragments is not None:
+        ranges = pixels.ranges_of(frames)
+        return [ranges[frame] for frame in frames] if ranges.keys() >= set(frames) else None
+    bits = _native_bits(instance)
+    if bits is None or bits % 8 or not _is_whole(instance, pixels, bits):
+        return None
+    length = bits // 8
+    return [[(pixels.offset + length * (frame - 1), length)] for frame in frames]
+
+
+def _native_bits(instance: Instance) -> int | None:
+    """How many bits a frame that is not compressed has in the file; None where they are in another order."""
+    if instance.transfer_syntax_uid == EXPLICIT_BE:
+        return None
+    if instance.bits_allocated == 1:
+        return (instance.rows or 0) * (instance.columns or 0) * instance.samples_per_pixel
+    return instance.decoded_size * 8 // max(1, instance.number_of_frames)
+
+
+def _is_whole(instance: Instance, pixels: PixelData, bits: int) -> bool:
+    return 0 < bits * instance.number_of_frames <= pixels.length * 8
+
+
 def stored_frames(
     file: Path, instance: Instance, pixels: PixelData, frames: Sequence[int]
 ) -> list[tuple[Piece, ...]]:
@@ -89,13 +117,10 @@ def stored_frames(
     FramesUnclear, OSError, DicomError
         The file does not tell frames apart, or cannot be read.
     """
-    bits = instance.decoded_size * 8 // max(1, instance.number_of_frames)
-    if instance.bits_allocated == 1:
-        bits = (instance.rows or 0) * (instance.columns or 0) * instance.samples_per_pixel
-    is_whole = bits * instance.number_of_frames <= pixels.length * 8
-    if pixels.fragments is None and (not bits or not is_whole or instance.transfer_syntax_uid == EXPLICIT_BE):
+    bits = _native_bits(instance)
+    if pixels.fragments is None and (bits is None or not _is_whole(instance, pixels, bits)):
         return scanned_frames(file, frames, LIMITS)
-    return _frames(file, pixels, NativeFrames(bits), frames)
+    return _frames(file, pixels, NativeFrames(bits or 0), frames)
 
 
 def scanned_frames(file: Path, frames: Sequence[int], limits: Limits) -> list[tuple[Piece, ...]]:

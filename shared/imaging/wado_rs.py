@@ -250,10 +250,9 @@ def _of_frames(
     syntax: str,
     frames: Sequence[tuple[Piece, ...]],
 ) -> RetrieveResponse:
-    media_type = form.media_type or media_type_of(syntax)
-    etag = etag_of(iter([(one.sop_instance_uid, one.sha256, syntax, media_type, *map(str, request.frames))]))
+    told_type = type_of_frames(form, syntax)
+    etag = etag_of(iter([(one.sop_instance_uid, one.sha256, syntax, told_type, *map(str, request.frames))]))
     unchanged = matches(request.if_none_match, etag)
-    told_type = media_type if syntax in UNCOMPRESSED else f"{media_type}; transfer-syntax={syntax}"
     return RetrieveResponse(
         request=request,
         status=HTTPStatus.NOT_MODIFIED if unchanged else HTTPStatus.OK,
@@ -263,6 +262,12 @@ def _of_frames(
         single=form.single,
         results=(result_of(one, access),),
     )
+
+
+def type_of_frames(form: FrameForm, syntax: str) -> str:
+    """The media type of frames in a transfer syntax, which it names where they are compressed."""
+    media_type = form.media_type or media_type_of(syntax)
+    return media_type if syntax in UNCOMPRESSED else f"{media_type}; transfer-syntax={syntax}"
 
 
 def unreadable(request: RetrieveRequest, result: InstanceResult) -> RetrieveResponse:

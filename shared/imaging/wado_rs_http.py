@@ -149,13 +149,14 @@ def _instances(response: RetrieveResponse, files: Sequence[Given]) -> tuple[str,
     boundary = multipart.new_boundary()
     pieces: list[Piece] = []
     for one in files:
-        location = _location(response.base, one.instance)
-        headers = [("Content-Type", _part_type(one)), ("Content-Location", location)]
+        place = location(response.base, one.instance)
+        headers = [("Content-Type", _part_type(one)), ("Content-Location", place)]
         pieces += [multipart.part_head(boundary, headers), one.file]
     return multipart.content_type(boundary), [*pieces, multipart.closing(boundary)]
 
 
-def _location(base: str, instance: Instance) -> str:
+def location(base: str, instance: Instance) -> str:
+    """The URL of an instance, below the `base` of DICOM web services."""
     return (
         f"{base}/studies/{instance.study_instance_uid}"
         f"/series/{instance.series_instance_uid}/instances/{instance.sop_instance_uid}"

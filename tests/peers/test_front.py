@@ -105,6 +105,28 @@ async def test_a_study_is_found_by_its_patient_and_read_in_every_form(house: Hou
     assert small.content.startswith(b"\xff\xd8")
 
 
+async def test_the_frames_of_a_series_come_by_one_request(house: House):
+    headers, study = bearer(house), house.studies[SEEN]
+    images = {uid: pydicom.dcmread(path) for uid, path in study.files.items()}
+    (series,) = {one.SeriesInstanceUID for one in images.values()}
+    base = f"/dicomweb/studies/{study.uid}/series/{series}"
+    accept = {**headers, "accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
+    async with house.client() as viewer:
+        await found(viewer, SEEN, headers)
+        answer = await viewer.get(f"{base}/pixeldata", headers=accept)
+        not_so = await viewer.get(f"{base}/pixeldata", headers={**headers, "accept": "image/png"})
+        none = await viewer.get(f"{base}.1/pixeldata", headers=accept)
+
+    head = f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode()
+    parts = list(message_from_bytes(head + answer.content, policy=HTTP).iter_parts())
+    assert answer.status_code == 200
+    assert {str(part["content-location"]): part.get_payload(decode=True) for part in parts} == {
+        f"{house.consumer.url}{base}/instances/{uid}/frames/1": image.PixelData
+        for uid, image in images.items()
+    }
+    assert (not_so.status_code, none.status_code) == (406, 404)
+
+
 async def test_who_may_not_see_a_study_learns_nothing_of_it(house: House):
     radiologist, clerk = bearer(house), bearer(house, CLERK)
     async with house.client() as viewer:
@@ -116,7 +138,8 @@ async def test_who_may_not_see_a_study_learns_nothing_of_it(house: House):
                 await viewer.get(f"/dicomweb/studies/{uid}/metadata", headers=radiologist)
             ).status_code == 404
         seen = f"/dicomweb/studies/{house.studies[SEEN].uid}/metadata"
-        assert (await viewer.get(seen, headers=clerk)).status_code == 404
+        pixels = seen.replace("/metadata", "/series/1.2.3/pixeldata")
+        assert {(await viewer.get(one, headers=clerk)).status_code for one in (seen, pixels)} == {404}
         assert (await viewer.get(seen)).status_code == 401
         assert (await viewer.get(seen, headers={"authorization": "Bearer study.AAAA"})).status_code == 401
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pydicom
 import pytest
+from playwright.sync_api import Route
 from pydicom.uid import JPEGLSLossless, generate_uid
 
 from tests.peers.test_consumer_service import House, prepared
@@ -112,6 +113,54 @@ def test_who_is_shown_and_which_side_is_which_stands_in_the_view(viewing: Window
     viewing.press("0")
     viewing.reads("side.top", "A")
     assert viewing.page.get_by_text("Not for primary diagnosis").is_visible()
+
+
+def choose(window: Window, series: str) -> None:
+    window.page.get_by_role("navigation", name="Series").get_by_role("button", name=series).click()
+
+
+def asked_for(window: Window, end: str) -> list[str]:
+    return [urlsplit(url).path for url, _ in window.asked if urlsplit(url).path.endswith(end)]
+
+
+def test_a_series_comes_by_one_request(viewing: Window):
+    before, alone = len(asked_for(viewing, "/pixeldata")), len(asked_for(viewing, "/frames/1"))
+    choose(viewing, "JPEG-LS")
+    viewing.page.locator(f'.pane[data-received="{SLICES}"]').wait_for()
+    viewing.reads("corner.image", "CT JPEG-LS")
+
+    assert len(asked_for(viewing, "/pixeldata")) == before + 1
+    assert len(asked_for(viewing, "/frames/1")) == alone + 1
+
+    choose(viewing, "Native")
+    viewing.reads("corner.image", "CT Native")
+    choose(viewing, "JPEG-LS")
+    viewing.reads("corner.image", "CT JPEG-LS")
+    viewing.page.locator(f'.pane[data-received="{SLICES}"]').wait_for()
+    assert len(asked_for(viewing, "/pixeldata")) <= before + 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4], ids=["refused", "broken off"])
+def test_what_does_not_come_so_is_asked_for_alone(viewing: Window, house: House, share: float):
+    def cut(route: Route) -> None:
+        answer = route.fetch()
+        whole = answer.body()
+        route.fulfill(
+            status=200 if share else 503,
+            headers={"content-type": answer.headers["content-type"]},
+            body=whole[: int(len(whole) * share)],
+        )
+
+    viewing.page.route("**/pixeldata", cut)
+    viewing.page.goto(house.consumer.url)
+    alone = len(asked_for(viewing, "/frames/1"))
+    viewing.view(PATIENT)
+    viewing.page.locator(f'.pane[data-received="{SLICES}"]').wait_for()
+    viewing.page.unroute("**/pixeldata")
+
+    assert len(asked_for(viewing, "/frames/1")) - alone in ((SLICES,) if not share else range(2, SLICES))
+    viewing.press("End")
+    viewing.reads("corner.image", f"Image {SLICES} of {SLICES}")
 
 
 @pytest.mark.parametrize("name", SYNTAXES)
@@ -241,10 +290,6 @@ def objects(viewing: Window, house: House) -> Window:
     viewing.page.goto(house.consumer.url)
     viewing.view(WITH_OBJECTS)
     return viewing
-
-
-def choose(window: Window, series: str) -> None:
-    window.page.get_by_role("navigation", name="Series").get_by_role("button", name=series).click()
 
 
 def test_key_images_are_shown_by_the_note_that_names_them(objects: Window):

@@ -33,6 +33,8 @@ export const TAG = {
   NumberOfFrames: "00280008",
   Rows: "00280010",
   Columns: "00280011",
+  SamplesPerPixel: "00280002",
+  BitsAllocated: "00280100",
   WindowCenter: "00281050",
   WindowWidth: "00281051",
   FrameTime: "00181063",

@@ -14,6 +14,8 @@ import * as tools from "@cornerstonejs/tools";
 import { TAG, number, texts } from "./attributes";
 import type { Attributes } from "./attributes";
 import type { Dicomweb } from "./dicomweb";
+import { Arrival, KEPT_OCTETS, useArrivedFrames } from "./frames";
+import type { Series } from "./series";
 
 const CACHE_OCTETS = 768 * 1024 * 1024;
 const AT_ONCE = 6;
@@ -57,6 +59,7 @@ export async function start(studies: Dicomweb[]): Promise<RenderingEngine> {
       ...(decodedThere.has(addressOf(imageId)) && { Accept: WITHOUT_COMPRESSION }),
     }),
   });
+  useArrivedFrames();
   imageLoadPoolManager.setMaxSimultaneousRequests(Enums.RequestType.Prefetch, AT_ONCE);
   imageLoadPoolManager.setMaxSimultaneousRequests(Enums.RequestType.Interaction, AT_ONCE);
   await tools.init();
@@ -112,25 +115,46 @@ export function know(imageId: string, attributes: Attributes): void {
   loader.wadors.metaDataManager.add(imageId, attributes as never);
 }
 
-/** Load images in a given order beside what people ask for; `received` is called for each. */
-export function prefetch(imageIds: string[], received: (imageId: string, failed: boolean) => void): () => void {
+/** Have the frames of a series come by one request; undefined where it has but one, or they are not kept as they come. */
+export function arrivalOf(series: Series, attributes: Attributes): Arrival | undefined {
+  const frames = series.instances * (number(attributes, TAG.NumberOfFrames) ?? 1);
+  const tags = [TAG.Rows, TAG.Columns, TAG.SamplesPerPixel, TAG.BitsAllocated];
+  const octets = tags.reduce((product, tag) => product * (number(attributes, tag) ?? 1), frames / 8);
+  if (frames < 2 || octets > KEPT_OCTETS || isDecodedWrongly(attributes)) return undefined;
+  return Arrival.of(series.dicomweb, series.uid);
+}
+
+/** Load images in a given order beside what people ask for, those first that arrive; `received` is called for each. */
+export function prefetch(
+  imageIds: string[],
+  arrival: Arrival | undefined,
+  received: (imageId: string, failed: boolean) => void,
+): () => void {
   let stopped = false;
-  imageIds.forEach((imageId) => {
-    imageLoadPoolManager.addRequest(
-      async () => {
-        if (stopped) return;
-        await imageLoader
-          .loadAndCacheImage(imageId, { priority: 0, requestType: Enums.RequestType.Prefetch })
-          .then(() => received(imageId, false))
-          .catch(() => received(imageId, true));
-      },
-      Enums.RequestType.Prefetch,
-      { imageId },
-      0,
-    );
+  const awaited = new Set(imageIds);
+  const came = (imageId: string) => {
+    if (awaited.delete(imageId)) received(imageId, false);
+  };
+  imageIds.filter((one) => arrival?.has(one)).forEach(came);
+  const watchNoMore = arrival?.watch(came);
+  void Promise.resolve(arrival?.ended).then(() => {
+    if (!stopped) awaited.forEach((one) => loadAlone(one, () => stopped, received));
   });
   return () => {
     stopped = true;
+    watchNoMore?.();
     imageLoadPoolManager.filterRequests((one) => !imageIds.includes(one.additionalDetails.imageId ?? ""));
   };
+}
+
+/** Ask for one image, unless it is wanted no more when its turn comes. */
+function loadAlone(imageId: string, isStopped: () => boolean, received: (imageId: string, failed: boolean) => void): void {
+  const load = async () => {
+    if (isStopped()) return;
+    await imageLoader
+      .loadAndCacheImage(imageId, { priority: 0, requestType: Enums.RequestType.Prefetch })
+      .then(() => received(imageId, false))
+      .catch(() => received(imageId, true));
+  };
+  imageLoadPoolManager.addRequest(load, Enums.RequestType.Prefetch, { imageId }, 0);
 }

@@ -2,35 +2,44 @@
 
 import { TAG, number, text } from "./attributes";
 import type { Attributes } from "./attributes";
-import { know } from "./engine";
+import { arrivalOf, know } from "./engine";
+import type { Arrival } from "./frames";
 import { inOrder, isSamePatient } from "./series";
 import type { Picture, Series } from "./series";
 
-/** What has come of a series so far; `strangers` are images that name another patient. */
+/** What is known of a series so far, and its frames on their way; `strangers` are images that name another patient. */
 export interface Opened {
   series: Series;
   pictures: Picture[];
   instances: Attributes[];
   strangers: number;
   complete: boolean;
+  arrival: Arrival | undefined;
 }
 
 /** Give a series twice: with its first instance, then with all of them. */
 export async function* openings(series: Series, first: string): AsyncGenerator<Opened> {
+  let arrival: Arrival | undefined;
   if (series.instances > 1) {
     const [one] = await series.dicomweb.metadata(series.uid, first);
     if (one) yield opened(series, [one], false);
+    arrival = one && arrivalOf(series, one);
   }
-  yield opened(series, await series.dicomweb.metadata(series.uid), true);
+  const all = await series.dicomweb.metadata(series.uid).catch((error: unknown) => {
+    arrival?.stop();
+    throw error;
+  });
+  if (series.instances === 1) arrival = all[0] && arrivalOf(series, all[0]);
+  yield opened(series, all, true, arrival);
 }
 
-function opened(series: Series, received: Attributes[], complete: boolean): Opened {
+function opened(series: Series, received: Attributes[], complete: boolean, arrival?: Arrival): Opened {
   const of = received.filter((one) => text(one, TAG.SeriesInstanceUID) === series.uid);
   const known = of[0];
   const ours = of.filter((one) => isSamePatient(one, known!));
   const instances = inOrder(ours);
   const pictures = instances.flatMap((one) => picturesOf(series, one));
-  return { series, pictures, instances, strangers: received.length - ours.length, complete };
+  return { series, pictures, instances, strangers: received.length - ours.length, complete, arrival };
 }
 
 function picturesOf(series: Series, attributes: Attributes): Picture[] {

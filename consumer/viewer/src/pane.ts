@@ -18,6 +18,8 @@ import type { Picture, Vector } from "./series";
 import { WORDS } from "./words";
 
 const CINE_FRAMES_PER_SECOND = 15;
+/** How often it is told how many images are here: each time the whole view is drawn anew. */
+const STATUS_MILLISECONDS = 250;
 
 /** What a pane tells those who look after all of them. */
 export interface Watcher {
@@ -51,6 +53,7 @@ export class Pane {
   private readonly status = element("p", { class: "status", role: "status" });
   private readonly here = new Set<string>();
   private failed = 0;
+  private telling: number | undefined;
   private isSettling = false;
   private stopPrefetch = () => {};
   private showing: Promise<unknown> = Promise.resolve();
@@ -123,6 +126,7 @@ export class Pane {
   /** Show what has come of a series; the image that is looked at stays. */
   async show(opened: Opened): Promise<void> {
     const kept = this.opened?.series.uid === opened.series.uid ? this.picture?.imageId : undefined;
+    if (this.opened?.series !== opened.series) this.opened?.arrival?.stop();
     if (!kept) {
       this.state = undefined;
       this.here.clear();
@@ -151,7 +155,7 @@ export class Pane {
     this.isSettling = false;
     this.appear();
     this.tell(false);
-    if (opened.complete) this.stopPrefetch = prefetch(this.outward(index), (imageId, failed) => this.arrived(imageId, failed));
+    if (opened.complete) this.stopPrefetch = prefetch(this.outward(index), opened.arrival, (...told) => this.arrived(...told));
   }
 
   /** All images, those next to the shown one first. */
@@ -166,7 +170,8 @@ export class Pane {
   private arrived(imageId: string, failed: boolean): void {
     if (failed) this.failed += 1;
     else this.here.add(imageId);
-    this.tellStatus();
+    if (this.here.size + this.failed >= this.pictures.length) this.tellStatus();
+    else this.telling ??= window.setTimeout(() => this.tellStatus(), STATUS_MILLISECONDS);
   }
 
   // -- what people do
@@ -377,6 +382,8 @@ export class Pane {
   }
 
   private tellStatus(): void {
+    window.clearTimeout(this.telling);
+    this.telling = undefined;
     if (!this.opened) return;
     const { strangers, complete } = this.opened;
     lines(this.status, [

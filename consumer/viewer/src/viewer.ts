@@ -145,7 +145,7 @@ export class Viewer {
     const first = this.instances.get(series.uid)?.[0];
     if (!first) throw new Error(WORDS.noImages);
     for await (const opened of openings(series, text(first, TAG.SOPInstanceUID))) {
-      if (pane.host.dataset.wanted !== series.uid) return;
+      if (pane.host.dataset.wanted !== series.uid) return opened.arrival?.stop();
       if (!opened.pictures.length && opened.complete) throw new Error(WORDS.noImages);
       if (opened.pictures.length) await pane.show(opened);
     }

@@ -23,11 +23,12 @@ from conformance.simulators.documents import (
 from conformance.simulators.registry import SimulatedRegistry
 from conformance.simulators.scripts import RIGHT, Cast
 from conformance.simulators.server import http_simulator
-from conformance.simulators.world import MANIFEST, STUDY, World
+from conformance.simulators.world import MANIFEST, SERIES, STUDY, World
 from conformance.simulators.wrong_documents import no_dicom, other_document
 from consumer.app import build
 from consumer.domain.study import Via
 from consumer.settings import ConsumerSettings
+from shared.http.pieces import BodyBroken
 
 DOMAIN = "1.3.6.1.4.1.21367.2005.13.20.1000"
 OTHER_PATIENT = b"Other^Patient"
@@ -193,6 +194,47 @@ async def test_a_viewer_learns_what_is_missing_and_why(hospital: Hospital, tmp_p
 
     assert (answer.status_code, words in told) == (status, True), told
     assert OTHER_PATIENT not in answer.content
+
+
+async def test_a_series_that_comes_in_parts_is_broken_off_where_something_is_missing(
+    hospital: Hospital, tmp_path: Path
+):
+    """Its answer begins before that is known; a whole one has an end."""
+    hospital.published(Via.RAD69)
+    (lost,) = SERIES["2.25.502"]
+    hospital.cast.play(SOURCE, "last-image-lost")
+
+    async with viewer_of(hospital.settings(tmp_path / "state")) as viewer:
+        whole = await viewer.get(f"/dicomweb/studies/{STUDY}/series/2.25.501/pixeldata")
+        nothing = await viewer.get(f"/dicomweb/studies/{STUDY}/series/2.25.502/pixeldata")
+        alone = await viewer.get(f"/dicomweb/studies/{STUDY}/series/2.25.502/instances/{lost}/frames/1")
+        hospital.cast.play(SOURCE, "other-patient")
+    async with viewer_of(hospital.settings(tmp_path / "other")) as viewer:
+        strangers = await viewer.get(f"/dicomweb/studies/{STUDY}/series/2.25.501/pixeldata")
+
+    assert whole.status_code == 200
+    assert whole.content.endswith(b"--\r\n")
+    assert whole.content.count(b"Content-Location: ") == len(SERIES["2.25.501"])
+    assert (nothing.status_code, alone.status_code) == (404, 404)
+    assert nothing.json()["detail"] == alone.json()["detail"]
+    assert strangers.status_code == 502
+    assert OTHER_PATIENT not in strangers.content
+
+
+async def test_a_series_of_which_a_part_is_lost_has_no_end(
+    hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    hospital.published(Via.RAD69)
+    delivered = SimulatedImagingSource.delivered
+    _, lost = SERIES["2.25.501"]
+
+    def one_less(actor: SimulatedImagingSource, references: list[DocumentReference]) -> list[DocumentPart]:
+        return delivered(actor, [one for one in references if lost not in str(one)])
+
+    monkeypatch.setattr(SimulatedImagingSource, "delivered", one_less)
+    async with viewer_of(hospital.settings(tmp_path / "state")) as viewer:
+        with pytest.raises(BodyBroken, match="1 of these images are missing"):
+            await viewer.get(f"/dicomweb/studies/{STUDY}/series/2.25.501/pixeldata")
 
 
 async def test_a_place_that_is_no_peer_is_told_and_asked_for_nothing(hospital: Hospital, tmp_path: Path):

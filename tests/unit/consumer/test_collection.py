@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consumer.domain.study import Delivery, RequestedInstance
-from consumer.front.collection import Collection
+from consumer.front.collection import Collection, MissingInstance
 from consumer.front.rad107 import warning_of
 from consumer.settings import ConsumerSettings
 from consumer.store.files import WrongInstance
@@ -130,3 +130,17 @@ async def test_a_warning_names_what_is_missing_and_why_in_one_line_of_a_header(c
     assert warning.isprintable()
     assert '"' not in warning
     assert len(warning) < 2_000
+
+
+async def test_what_arrives_is_told_as_soon_as_it_is_known(collection: Collection):
+    source = Source(_1="XDSDocumentUniqueIdError", _2=PeerUnreachable("http://source", "refused"))
+    study = [requested(number) for number in range(4)]
+    await collection.fetched(source, study[3:])
+
+    told = [one async for one in collection.arriving(source, study)]
+
+    came = [one.instance.sop_instance_uid for one in told if not isinstance(one, MissingInstance)]
+    missing = [one.requested.sop_instance_uid for one in told if isinstance(one, MissingInstance)]
+    # What is at hand waits for nothing.
+    assert came == ["1.3.3", "1.3.0"]
+    assert sorted(missing) == ["1.3.1", "1.3.2"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consumer.store.image_cache import ImageCache
 from consumer.store.sealed import seal
@@ -40,6 +42,19 @@ def test_what_is_sealed_opens_to_what_it_was(tmp_path: Path, size: int):
 
     assert sealed.octets() == octets
     assert sealed.size == size
+
+
+@given(data=st.data())
+def test_a_part_of_what_is_sealed_is_that_of_what_it_was(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+):
+    octets = bytes(number % 251 for number in range(data.draw(st.integers(0, 200_000))))
+    offset = data.draw(st.integers(0, len(octets)))
+    length = data.draw(st.integers(0, len(octets) - offset))
+
+    sealed = seal(iter([octets]), tmp_path_factory.mktemp("sealed") / "file")
+
+    assert b"".join(sealed.part(offset, length)) == octets[offset : offset + length]
 
 
 def test_no_word_of_an_image_stands_on_the_disk(tmp_path: Path):
