@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from shared.dicom.elements import element, item
 from shared.ebrim.model import Code
 from shared.imaging import legal
 from shared.imaging.instance import Instance
@@ -25,18 +26,18 @@ def _is_named(code: Code) -> bool:
 
 def code_item(code: Code) -> Dataset:
     """The item of a code sequence (PS3.3 8.8), with a value of any length where it fits."""
-    item = Dataset()
+    coded = Dataset()
     value = legal.plain(code.value)
     if len(value) <= legal.SHORT:
-        item.CodeValue = value
+        coded.CodeValue = value
     elif value.startswith("urn:"):
-        item.URNCodeValue = value
+        coded.URNCodeValue = value
     else:
-        item.LongCodeValue = value
-    if code.scheme and "URNCodeValue" not in item:
-        item.CodingSchemeDesignator = legal.identifier(code.scheme, legal.SHORT)
-    item.CodeMeaning = legal.text(code.display_name) or legal.text(value)
-    return item
+        coded.LongCodeValue = value
+    if code.scheme and "URNCodeValue" not in coded:
+        coded.CodingSchemeDesignator = legal.identifier(code.scheme, legal.SHORT)
+    coded.CodeMeaning = legal.text(code.display_name) or legal.text(value)
+    return coded
 
 
 def reference_item(instance: Instance) -> Dataset:
@@ -45,3 +46,11 @@ def reference_item(instance: Instance) -> Dataset:
     reference.ReferencedSOPClassUID = instance.sop_class_uid
     reference.ReferencedSOPInstanceUID = instance.sop_instance_uid
     return reference
+
+
+def reference(instance: Instance) -> bytes:
+    """What `reference_item` says, as octets: a study has hundreds."""
+    return item(
+        element(0x00081150, "UI", instance.sop_class_uid.encode("ascii"))
+        + element(0x00081155, "UI", instance.sop_instance_uid.encode("ascii"))
+    )

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from pydicom.charset import convert_encodings, encode_string
 
+from shared.dicom.elements import LONG_VRS, element, item, padded
 from shared.dicom.json import Attributes
 
 #: The character set in which everything can be said.
 UTF_8: Final = "ISO_IR 192"
 CHARACTER_SET: Final = 0x00080005
 
-_LONG: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _TEXTS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _NUMBERS: Final[Mapping[str, str]] = {
     "FD": "d",
@@ -29,9 +29,7 @@ _NUMBERS: Final[Mapping[str, str]] = {
     "UV": "Q",
 }
 _LONGEST_SHORT: Final = 0xFFFE
-_NUL_PADDED: Final = frozenset({"OB", "UI", "UN"})
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
-_ITEM: Final = struct.Struct("<HHI")
 
 TextEncoding = Callable[[str], bytes]
 
@@ -51,7 +49,7 @@ def encode_identifier(
             octets = b"".join(_elements(plain, implicit, _encoding(names)))
         except ValueError:
             continue
-        declared = _element(CHARACTER_SET, "CS", _padded("\\".join(names).encode(), "CS"), implicit)
+        declared = _element(CHARACTER_SET, "CS", padded("\\".join(names).encode(), "CS"), implicit)
         # Nothing that a query tells stands before it.
         return declared + octets if names else octets
     raise AssertionError("UTF-8 says everything")
@@ -78,32 +76,23 @@ def _encoding(names: Sequence[str]) -> TextEncoding:
 
 def _elements(attributes: Attributes, implicit: bool, encoding: TextEncoding) -> Iterator[bytes]:
     for key in sorted(attributes):
-        element = attributes[key]
-        vr = element["vr"]
-        octets = _value(vr, element, implicit, encoding)
-        yield _element(int(key, 16), vr, _padded(octets, vr), implicit)
+        attribute = attributes[key]
+        vr = attribute["vr"]
+        octets = _value(vr, attribute, implicit, encoding)
+        yield _element(int(key, 16), vr, padded(octets, vr), implicit)
 
 
 def _element(tag: int, vr: str, octets: bytes, implicit: bool) -> bytes:
-    group, number = tag >> 16, tag & 0xFFFF
     if implicit:
-        return struct.pack("<HHI", group, number, len(octets)) + octets
-    if vr in _LONG:
-        return struct.pack("<HH2sHI", group, number, vr.encode(), 0, len(octets)) + octets
-    octets = octets[:_LONGEST_SHORT]
-    return struct.pack("<HH2sH", group, number, vr.encode(), len(octets)) + octets
+        return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(octets)) + octets
+    return element(tag, vr, octets if vr in LONG_VRS else octets[:_LONGEST_SHORT])
 
 
-def _padded(octets: bytes, vr: str) -> bytes:
-    return octets + (b"\0" if vr in _NUL_PADDED else b" ") * (len(octets) % 2)
-
-
-def _value(vr: str, element: Mapping[str, Any], implicit: bool, encoding: TextEncoding) -> bytes:
-    values: Sequence[Any] = element.get("Value", ())
+def _value(vr: str, attribute: Mapping[str, Any], implicit: bool, encoding: TextEncoding) -> bytes:
+    values: Sequence[Any] = attribute.get("Value", ())
     if vr == "SQ":
-        items = (b"".join(_elements(item or {}, implicit, encoding)) for item in values)
-        return b"".join(_ITEM.pack(0xFFFE, 0xE000, len(item)) + item for item in items)
-    if inline := element.get("InlineBinary"):
+        return b"".join(item(b"".join(_elements(one or {}, implicit, encoding))) for one in values)
+    if inline := attribute.get("InlineBinary"):
         return b64decode(inline)
     if vr in _NUMBERS:
         return b"".join(

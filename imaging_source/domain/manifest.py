@@ -21,13 +21,17 @@ from types import MappingProxyType
 from typing import Final
 
 import pydicom
+from pydicom.charset import convert_encodings
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
-from imaging_source.domain.content_items import code_item, code_items, reference_item
+from imaging_source.domain.content_items import code_item, code_items, reference
 from imaging_source.domain.image_library import image_library, procedures
 from imaging_source.domain.instance import RequestReference, StudyHeader
 from imaging_source.domain.value_types import value_type
+from shared.dicom.elements import element, item
 from shared.dicom.uids import (
     EXPLICIT_LE,
     IMPLEMENTATION_CLASS_UID,
@@ -42,6 +46,10 @@ MANIFEST: Final = Code("113030", "DCM", "Manifest")
 DESCRIBED: Final = Code("131560", "DCM", "Manifest with Description")
 MANUFACTURER: Final = "xdsi"
 SERIES_NUMBER: Final = 59
+
+_UTF_8: Final = "ISO_IR 192"
+_EVIDENCE: Final = 0x0040A375
+_CONTENT: Final = 0x0040A730
 
 # PS3.3 10.14.
 _ENTITY_TYPES: Final = frozenset({"DNS", "EUI64", "ISO", "URI", "UUID", "X400", "X500"})
@@ -136,19 +144,16 @@ def build(
         raise NothingToShare(f"study {header.study_instance_uid} has no instance that can be shared")
     offset = utc_offset(header, zone)
     dataset = Dataset()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.SpecificCharacterSet = _UTF_8
     _patient(dataset, header, issuers)
     _general_study(dataset, header, issuers)
     _series_and_equipment(dataset, header, identity, _free_series_number(ordered))
     _document(dataset, identity, offset, MANIFEST if library is None else DESCRIBED)
     if header.requests:
         dataset.ReferencedRequestSequence = Sequence(_request(item, issuers) for item in header.requests)
-    dataset.CurrentRequestedProcedureEvidenceSequence = evidence(
-        ordered,
-        place=place,
-        descriptions={each.series_instance_uid: each.description for each in header.series},
-    )
-    dataset.ContentSequence = content(ordered)
+    descriptions = {each.series_instance_uid: each.description for each in header.series}
+    _sequence(dataset, _EVIDENCE, evidence(ordered, place=place, descriptions=descriptions))
+    _sequence(dataset, _CONTENT, content(ordered))
     if library is not None:
         described = (*procedures(header), image_library(header, ordered, body_parts=library))
         dataset.ContentSequence = Sequence((*described, *dataset.ContentSequence))
@@ -164,32 +169,40 @@ def encode(manifest: Dataset) -> bytes:
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     manifest.file_meta = meta
-    file = BytesIO()
-    pydicom.dcmwrite(file, manifest, enforce_file_format=True)
-    return file.getvalue()
+    return _written(manifest, enforce_file_format=True)
 
 
 def digest(manifest: Dataset) -> str:
     """SHA-256 of what `manifest` says, without its identity: equal when nothing of the study has changed."""
     plain = Dataset()
-    for element in manifest:
-        if element.keyword not in _IDENTITY:
-            plain.add(element)
-    file = BytesIO()
-    pydicom.dcmwrite(file, plain, implicit_vr=False, little_endian=True)
-    return hashlib.sha256(file.getvalue()).hexdigest()
+    for tag in manifest.keys() - _IDENTITY:
+        plain[tag] = manifest.get_item(tag)
+    return hashlib.sha256(_written(plain, implicit_vr=False, little_endian=True)).hexdigest()
 
 
 _IDENTITY: Final = frozenset(
     {
-        "ContentDate",
-        "ContentTime",
-        "InstanceCreationDate",
-        "InstanceCreationTime",
-        "SOPInstanceUID",
-        "SeriesInstanceUID",
+        0x00080012,  # Instance Creation Date
+        0x00080013,  # Instance Creation Time
+        0x00080018,  # SOP Instance UID
+        0x00080023,  # Content Date
+        0x00080033,  # Content Time
+        0x0020000E,  # Series Instance UID
     }
 )
+
+
+def _sequence(dataset: Dataset, tag: int, items: bytes) -> None:
+    """Put items that are octets already into `dataset`; whoever looks at them has them parsed."""
+    dataset[tag] = RawDataElement(Tag(tag), "SQ", len(items), items, 0, False, True)
+
+
+def _written(dataset: Dataset, **form: bool) -> bytes:
+    # They are in the encoding that is written, so that they go as they are.
+    dataset.set_original_encoding(False, True, convert_encodings(_UTF_8))
+    file = BytesIO()
+    pydicom.dcmwrite(file, dataset, **form)
+    return file.getvalue()
 
 
 # --- references --------------------------------------------------------------------------------------
@@ -219,7 +232,7 @@ def _number(number: int | None) -> float:
 
 def evidence(
     instances: Iterable[Instance], *, place: Place, descriptions: Mapping[str, str] = NO_DESCRIPTIONS
-) -> Sequence:
+) -> bytes:
     """Build the Current Requested Procedure Evidence Sequence (0040,A375).
 
     Parameters
@@ -232,51 +245,59 @@ def evidence(
 
     Returns
     -------
-    Sequence
+    bytes
         One item for each study, in it one for each series, in it one for each instance; series in the
         order of their numbers, instances in that of theirs, so that the same study gives the same manifest.
         Modality, number and description of a series stand in its item for whoever shows it (Standard
         Extended, PS3.2 annex C).
     """
-    studies = Sequence()
-    for study_uid, of_study in groupby(_ordered(instances), key=attrgetter("study_instance_uid")):
-        study = Dataset()
-        study.StudyInstanceUID = study_uid
-        study.ReferencedSeriesSequence = Sequence(
-            _series(series_uid, list(of_series), place, descriptions.get(series_uid, ""))
-            for series_uid, of_series in groupby(of_study, key=attrgetter("series_instance_uid"))
+    return b"".join(
+        item(
+            element(
+                0x00081115,  # Referenced Series Sequence
+                "SQ",
+                b"".join(
+                    _series(series_uid, list(of_series), place, descriptions.get(series_uid, ""))
+                    for series_uid, of_series in groupby(of_study, key=attrgetter("series_instance_uid"))
+                ),
+            )
+            + element(0x0020000D, "UI", study_uid.encode("ascii"))
         )
-        studies.append(study)
-    return studies
+        for study_uid, of_study in groupby(_ordered(instances), key=attrgetter("study_instance_uid"))
+    )
 
 
-def _series(uid: str, instances: list[Instance], place: Place, description: str) -> Dataset:
-    series = Dataset()
-    series.SeriesInstanceUID = uid
-    if modality := legal.code_string(instances[0].modality):
-        series.Modality = modality
-    if (number := instances[0].series_number) is not None:
-        series.SeriesNumber = number
-    if text := legal.identifier(description, legal.LONG):
-        series.SeriesDescription = text
-    series.RetrieveAETitle = place.ae_title
-    series.RetrieveLocationUID = place.location_uid
-    series.RetrieveURL = place.url
-    series.ReferencedSOPSequence = Sequence(map(reference_item, instances))
-    return series
+def _series(uid: str, instances: list[Instance], place: Place, description: str) -> bytes:
+    modality = legal.code_string(instances[0].modality)
+    text = legal.identifier(description, legal.LONG)
+    number = instances[0].series_number
+    return item(
+        b"".join(
+            (
+                element(0x00080054, "AE", place.ae_title.encode("ascii")),
+                element(0x00080060, "CS", modality.encode("ascii")) if modality else b"",
+                element(0x0008103E, "LO", text.encode()) if text else b"",
+                element(0x00081190, "UR", place.url.encode("ascii")),
+                element(0x00081199, "SQ", b"".join(map(reference, instances))),
+                element(0x0020000E, "UI", uid.encode("ascii")),
+                b"" if number is None else element(0x00200011, "IS", str(number).encode("ascii")),
+                element(0x0040E011, "UI", place.location_uid.encode("ascii")),
+            )
+        )
+    )
 
 
-def content(instances: Iterable[Instance]) -> Sequence:
+def content(instances: Iterable[Instance]) -> bytes:
     """Build the content tree below the title (TID 2010 rows 8-10): what the evidence names, in its order."""
-    return Sequence(map(_content_item, _ordered(instances)))
+    return b"".join(map(_content_item, _ordered(instances)))
 
 
-def _content_item(instance: Instance) -> Dataset:
-    item = Dataset()
-    item.RelationshipType = "CONTAINS"
-    item.ValueType = value_type(instance.sop_class_uid)
-    item.ReferencedSOPSequence = Sequence([reference_item(instance)])
-    return item
+def _content_item(instance: Instance) -> bytes:
+    return item(
+        element(0x00081199, "SQ", reference(instance))
+        + element(0x0040A010, "CS", b"CONTAINS")
+        + element(0x0040A040, "CS", value_type(instance.sop_class_uid).encode("ascii"))
+    )
 
 
 # --- modules -----------------------------------------------------------------------------------------

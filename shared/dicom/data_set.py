@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO, Final, overload
+from typing import BinaryIO, Final, NamedTuple, overload
 
 CANNOT_UNDERSTAND: Final = 0xC000
 MISMATCH: Final = 0xA900
@@ -209,9 +209,11 @@ DataSet = Mapping[int, "DataElement"]
 Items = tuple[DataSet, ...] | LongSequence
 
 
-@dataclass(frozen=True, slots=True)
-class DataElement:
-    """One element. `value` is encoded as in the file, but its sequences are data sets."""
+class DataElement(NamedTuple):
+    """One element. `value` is encoded as in the file, but its sequences are data sets.
+
+    A tuple, because it is made in a third of the time.
+    """
 
     tag: int
     vr: str

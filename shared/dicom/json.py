@@ -11,12 +11,13 @@ import math
 import re
 import struct
 from base64 import b64encode
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from json import dumps
 from typing import Any, Final
 
 from shared.dicom.character_sets import UNDECLARED, decode, encodings_of
-from shared.dicom.data_set import Bulk, DataElement, DataSet, Items, Tolerance
+from shared.dicom.data_set import Bulk, DataSet, Items, Tolerance
 
 CHARACTER_SET: Final = 0x00080005
 MEDIA_TYPE: Final = "application/dicom+json"
@@ -115,10 +116,14 @@ class _Encoder:
         for tag in sorted(data_set):
             if tag & 0xFFFF == 0 or tag < 0x00080000 or (only is not None and tag not in only):
                 continue
-            key = f"{tag:08X}"
-            yield f'{separator}"{key}":{{"vr":"{data_set[tag].vr}"'
-            yield from self.value(data_set[tag], encodings, (*path, key))
-            yield "}"
+            _, vr, value = data_set[tag]
+            if isinstance(value, bytes):
+                yield separator + self.member(tag, vr, value, encodings)
+            else:
+                key = f"{tag:08X}"
+                yield f'{separator}"{key}":{{"vr":"{vr}"'
+                yield from self.value(value, encodings, (*path, key))
+                yield "}"
             separator = ","
         yield "{}" if separator == "{" else "}"
 
@@ -131,14 +136,11 @@ class _Encoder:
             self.tolerated.setdefault(unknown, CHARACTER_SET)
         return declared or inherited
 
-    def value(self, element: DataElement, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
-        value = element.value
+    def value(self, value: Bulk | Items, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
         if isinstance(value, Bulk):
             yield f',"BulkDataURI":{dumps(self.bulk_uri(path))}'
-        elif not isinstance(value, bytes):
+        else:
             yield from self.items(value, encodings, path)
-        elif value:
-            yield self.plain(element.tag, element.vr, value, encodings)
 
     def items(self, items: Items, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
         separator = ',"Value":['
@@ -149,38 +151,58 @@ class _Encoder:
         if separator == ",":
             yield "]"
 
-    def plain(self, tag: int, vr: str, value: bytes, encodings: Sequence[str]) -> str:
-        if vr in _BINARY_NUMBERS:
-            return _array(map(_number, self.unpacked(_BINARY_NUMBERS[vr], value)))
-        if vr == "AT":
-            pairs = self.unpacked("H", value[: len(value) // 4 * 4])
-            return _array(
-                f'"{group:04X}{element:04X}"' for group, element in zip(*[iter(pairs)] * 2, strict=True)
-            )
-        if vr.startswith("O") or vr == "UN":
-            return f',"InlineBinary":"{b64encode(self.little_endian(vr, value)).decode()}"'
-        text, tolerance = decode(value, encodings)
+    def member(self, tag: int, vr: str, value: bytes, encodings: Sequence[str]) -> str:
+        make = _member if len(value) > _REMEMBERED else _remembered_member
+        text, tolerance = make(tag, vr, value, self.order, tuple(encodings))
         if tolerance is not None:
             self.tolerated.setdefault(tolerance, tag)
-        if not text.strip("\0 "):
-            return ""
-        if vr in _SINGLE:
-            return _array([dumps(text.rstrip("\0 "), ensure_ascii=False)])
-        return _array(_member(vr, part) for part in text.split("\\"))
-
-    def unpacked(self, code: str, value: bytes) -> tuple[Any, ...]:
-        size = struct.calcsize(code)
-        count = len(value) // size
-        return struct.unpack(f"{self.order}{count}{code}", value[: count * size])
-
-    def little_endian(self, vr: str, value: bytes) -> bytes:
-        size = _WORDS.get(vr, 1)
-        if self.order == "<" or size == 1 or len(value) % size:
-            return value
-        return b"".join(value[at : at + size][::-1] for at in range(0, len(value), size))
+        return text
 
 
-def _array(members: Iterator[str] | map[str] | list[str]) -> str:
+def _member(
+    tag: int, vr: str, value: bytes, order: str, encodings: tuple[str, ...]
+) -> tuple[str, Tolerance | None]:
+    """An element whose value is octets, as a member of its object, and what had to be tolerated of it."""
+    text, tolerance = _plain(vr, value, order, encodings) if value else ("", None)
+    return f'"{tag:08X}":{{"vr":"{vr}"{text}}}', tolerance
+
+
+# The instances of a study say the same in most of their elements.
+_REMEMBERED: Final = 64
+_remembered_member: Final = lru_cache(maxsize=4096)(_member)
+
+
+def _plain(vr: str, value: bytes, order: str, encodings: tuple[str, ...]) -> tuple[str, Tolerance | None]:
+    if vr in _BINARY_NUMBERS:
+        return _array(map(_number, _unpacked(order, _BINARY_NUMBERS[vr], value))), None
+    if vr == "AT":
+        pairs = _unpacked(order, "H", value[: len(value) // 4 * 4])
+        tags = (f'"{group:04X}{element:04X}"' for group, element in zip(*[iter(pairs)] * 2, strict=True))
+        return _array(tags), None
+    if vr.startswith("O") or vr == "UN":
+        return f',"InlineBinary":"{b64encode(_little_endian(order, vr, value)).decode()}"', None
+    text, tolerance = decode(value, encodings)
+    if not text.strip("\0 "):
+        return "", tolerance
+    if vr in _SINGLE:
+        return _array([dumps(text.rstrip("\0 "), ensure_ascii=False)]), tolerance
+    return _array(_one(vr, part) for part in text.split("\\")), tolerance
+
+
+def _unpacked(order: str, code: str, value: bytes) -> tuple[Any, ...]:
+    size = struct.calcsize(code)
+    count = len(value) // size
+    return struct.unpack(f"{order}{count}{code}", value[: count * size])
+
+
+def _little_endian(order: str, vr: str, value: bytes) -> bytes:
+    size = _WORDS.get(vr, 1)
+    if order == "<" or size == 1 or len(value) % size:
+        return value
+    return b"".join(value[at : at + size][::-1] for at in range(0, len(value), size))
+
+
+def _array(members: Iterable[str]) -> str:
     joined = ",".join(members)
     return f',"Value":[{joined}]' if joined else ""
 
@@ -191,7 +213,7 @@ def _number(value: float) -> str:
     return repr(value)
 
 
-def _member(vr: str, part: str) -> str:
+def _one(vr: str, part: str) -> str:
     part = part.rstrip("\0 ")
     if vr in _PADDED_LEFT:
         part = part.lstrip(" ")
@@ -252,15 +274,25 @@ def texts(attributes: Attributes, tag: int) -> list[str]:
 
 def text(attributes: Attributes, tag: int) -> str:
     """The first value at `tag`, or empty."""
-    return next(iter(texts(attributes, tag)), "")
+    value = _first(attributes, tag)
+    return "" if value is None else _text(value)
 
 
 def number(attributes: Attributes, tag: int) -> int | None:
     """The first value at `tag` as a whole number; None when absent or something else."""
-    value = next(iter(values(attributes, tag)), None)
+    value = _first(attributes, tag)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) else None
+
+
+def _first(attributes: Attributes, tag: int) -> Any:
+    element = attributes.get(f"{tag:08X}")
+    if element is not None:
+        for value in element.get("Value", ()):
+            if value is not None:
+                return value
+    return None
 
 
 def _text(value: Any) -> str:

@@ -36,7 +36,8 @@ from shared.dicom.data_set import (
     Tolerated,
     name,
 )
-from shared.dicom.scanner import LONG_VRS, PIXEL_DATA, PIXEL_TAGS, Encoding, Scanner, encoding_at
+from shared.dicom.elements import element
+from shared.dicom.scanner import PIXEL_DATA, PIXEL_TAGS, Encoding, Scanner, encoding_at
 from shared.dicom.uids import (
     DEFLATED_LE,
     ENCAPSULATED,
@@ -150,7 +151,7 @@ def scan(path: Path, limits: Limits = LIMITS) -> Part10:
         No DICOM, truncated, malformed, of an unknown transfer syntax, or beyond `limits`.
     """
     tolerated: dict[Tolerance, int] = {}
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         meta, offset = _file_meta(file.fileno(), size, limits, tolerated)
         declared = _declared(meta)
@@ -321,20 +322,13 @@ def file_meta(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid:
     """What stands before a data set in its file: preamble, prefix and group 0002 (PS3.10 7.1)."""
     elements = b"".join(
         (
-            _meta_element(0x0001, b"OB", b"\0\1"),
-            _meta_element(0x0002, b"UI", sop_class_uid.encode("ascii")),
-            _meta_element(0x0003, b"UI", sop_instance_uid.encode("ascii")),
-            _meta_element(0x0010, b"UI", transfer_syntax_uid.encode("ascii")),
-            _meta_element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
-            _meta_element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")),
+            element(0x00020001, "OB", b"\0\1"),
+            element(0x00020002, "UI", sop_class_uid.encode("ascii")),
+            element(0x00020003, "UI", sop_instance_uid.encode("ascii")),
+            element(0x00020010, "UI", transfer_syntax_uid.encode("ascii")),
+            element(0x00020012, "UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
+            element(0x00020013, "SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")),
         )
     )
-    length = _meta_element(0x0000, b"UL", struct.pack("<I", len(elements)))
+    length = element(0x00020000, "UL", struct.pack("<I", len(elements)))
     return bytes(PREAMBLE) + _PREFIX + length + elements
-
-
-def _meta_element(element: int, vr: bytes, value: bytes) -> bytes:
-    value += (b" " if vr == b"SH" else b"\0") * (len(value) % 2)
-    if vr in LONG_VRS:
-        return struct.pack("<HH2sHI", 2, element, vr, 0, len(value)) + value
-    return struct.pack("<HH2sH", 2, element, vr, len(value)) + value

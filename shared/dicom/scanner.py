@@ -43,12 +43,15 @@ TEXT_VRS: Final = frozenset(
 )
 _BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NAMES: Final = {vr: vr.decode() for vr in _VRS}
+_SHORT_NAMES: Final = {vr: vr.decode() for vr in _SHORT_VRS}
 
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 
+# Of an element of a short VR: tag, VR and length.
+_EXPLICIT_HEAD: Final = 8
 _WINDOW: Final = 16 * 1024
 _PADDING: Final = b"\0 \r\n\x1a"
 # A UID, and what else is short, is kept however little memory is left.
@@ -135,12 +138,14 @@ class Scanner:
         self._source = source
         self._encoding = encoding
         self._elements_left = limits.elements
+        self._short_value = min(_SHORT, limits.value, limits.binary)
         self._kept = 0
         self._window = b""
         self._window_at = 0
         self._no_padding_before = 0
         order = ">" if encoding.big_endian else "<"
         self._tag_and_length = struct.Struct(order + "HHI").unpack_from
+        self._head_of_short = struct.Struct(order + "HH2sH").unpack_from
         self._short = struct.Struct(order + "H").unpack_from
         self._long = struct.Struct(order + "I").unpack_from
 
@@ -153,7 +158,9 @@ class Scanner:
     def group(self, at: int, number: int) -> tuple[DataSet, int]:
         """The elements of one group that begin at `at`, and where they end."""
         elements: dict[int, DataElement] = {}
-        while at + 8 <= self.end:
+        while (
+            at := self._plain_ones(elements, at, self.end, lambda tag: tag >> 16 == number)
+        ) + 8 <= self.end:
             group, element, length = self._tag_and_length(self._at(at, 8), at - self._window_at)
             if group != number:
                 break
@@ -199,8 +206,8 @@ class Scanner:
     def _tolerate(self, tolerance: Tolerance, tag: int) -> None:
         self.tolerated.setdefault(tolerance, tag)
 
-    def _count(self) -> None:
-        self._elements_left -= 1
+    def _count(self, elements: int = 1) -> None:
+        self._elements_left -= elements
         if self._elements_left < 0:
             raise BeyondLimit(f"more than {self._limits.elements} elements")
 
@@ -226,6 +233,12 @@ class Scanner:
         They go into `elements`, or nowhere without it. Returns where they end, and whether at a delimiter.
         """
         while at < end:
+            if (
+                elements is not None
+                and not implicit
+                and (at := self._plain_ones(elements, at, end, _is_plain)) >= end
+            ):
+                break
             if end - at < 8:
                 if depth == 0 and self._is_padding(at):
                     return end, False
@@ -259,6 +272,36 @@ class Scanner:
             else:
                 at = self._value(elements, tag, vr, length, value, end, depth, implicit)
         return at, False
+
+    def _plain_ones(
+        self, elements: dict[int, DataElement], at: int, end: int, is_plain: Callable[[int], bool]
+    ) -> int:
+        """Put the elements from `at` that are short, with nothing to tolerate, into `elements`; most are.
+
+        Where the first other one begins.
+        """
+        if at + _EXPLICIT_HEAD > end:
+            return at
+        window, position = self._at(at, _EXPLICIT_HEAD), at - self._window_at
+        last = min(len(window), end - self._window_at)
+        before = len(elements)
+        while position + _EXPLICIT_HEAD <= last:
+            group, number, octets, length = self._head_of_short(window, position)
+            tag, value = group << 16 | number, position + _EXPLICIT_HEAD
+            if (
+                length > self._short_value
+                or value + length > last
+                or (vr := _SHORT_NAMES.get(octets)) is None
+                or tag in elements
+                or not is_plain(tag)
+            ):
+                break
+            position = value + length
+            elements[tag] = DataElement(tag, vr, window[value:position])
+        read = len(elements) - before
+        self._count(read)
+        self._keep(read * _COST + position + self._window_at - at - read * _EXPLICIT_HEAD)
+        return position + self._window_at
 
     def _is_padding(self, at: int) -> bool:
         """Whether nothing but padding follows; looked at once for each byte."""
@@ -509,6 +552,14 @@ class Scanner:
     @staticmethod
     def _place(value: bytes | Bulk | Items) -> tuple[int, int] | None:
         return (value.offset, value.length) if isinstance(value, Bulk | LongSequence) else None
+
+
+@lru_cache(maxsize=8192)
+def _is_plain(tag: int) -> bool:
+    """Whether an element is data, no pixels and no sequence, and begins no padding."""
+    if tag >> 16 in (0x0000, 0x0002, 0x2020, 0xFFFE) or tag in PIXEL_TAGS:
+        return False
+    return implicit_vr(tag) != "SQ"
 
 
 def _reader(

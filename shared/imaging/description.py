@@ -138,15 +138,15 @@ def describe(
         for tag, element in part10.data_set.items()
         if tag in HEADER_TAGS and not isinstance(element.value, LongSequence)
     }
+    bulk_uri = _bulk_uri(part10, identity)
     header = encode(
         {CHARACTER_SET: DataElement(CHARACTER_SET, "CS", b""), **short},
-        _bulk_uri(part10, identity),
-        only=HEADER_TAGS,
+        bulk_uri,
         big_endian=part10.big_endian,
         character_set=character_set,
         tolerated=tolerances,
     )
-    metadata = _kept_metadata(part10, identity, character_set)
+    metadata = _kept_metadata(part10, identity, bulk_uri, character_set)
     noted = _noted(json.loads(header))
     instance = Instance(
         study_instance_uid=identity.study_instance_uid,
@@ -175,22 +175,21 @@ def metadata_pieces(
     part10: Part10, identity: Claim, character_set: Sequence[str] = UNDECLARED
 ) -> Iterator[bytes]:
     """DICOM JSON of a whole scanned file, a piece at a time, with relative bulk data URIs."""
-    return pieces(
-        part10.data_set,
-        _bulk_uri(part10, identity),
-        big_endian=part10.big_endian,
-        character_set=character_set,
-    )
+    return _pieces(part10, _bulk_uri(part10, identity), character_set)
 
 
-def _kept_metadata(part10: Part10, identity: Claim, character_set: Sequence[str]) -> bytes:
+def _pieces(part10: Part10, bulk_uri: BulkUri, character_set: Sequence[str]) -> Iterator[bytes]:
+    return pieces(part10.data_set, bulk_uri, big_endian=part10.big_endian, character_set=character_set)
+
+
+def _kept_metadata(part10: Part10, identity: Claim, bulk_uri: BulkUri, character_set: Sequence[str]) -> bytes:
     selects = identity.sop_class_uid == KEY_OBJECT_SELECTION
     if not selects and any(isinstance(one.value, LongSequence) for one in part10.data_set.values()):
         return b""
     most = _LONGEST_METADATA if selects else _KEPT_METADATA
     gathered: list[bytes] = []
     length = 0
-    for piece in metadata_pieces(part10, identity, character_set):
+    for piece in _pieces(part10, bulk_uri, character_set):
         gathered.append(piece)
         length += len(piece)
         if length > most:

@@ -11,6 +11,9 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from imaging_source.domain.instance import RequestReference, SeriesHeader
 from imaging_source.domain.manifest import (
@@ -63,6 +66,14 @@ def as_read(manifest):
     return pydicom.dcmread(BytesIO(encode(manifest)))
 
 
+def items(octets):
+    """What octets that are items say, as pydicom reads them."""
+    data_set = Dataset()
+    tag = Tag(0x00081115)
+    data_set[tag] = RawDataElement(tag, "SQ", len(octets), octets, 0, False, True)
+    return data_set.ReferencedSeriesSequence
+
+
 # --- laws --------------------------------------------------------------------------------------------
 
 
@@ -81,7 +92,7 @@ def referenced_in(studies):
 
 @given(st.lists(instances))
 def test_every_instance_is_referenced_once_and_only_once(given_instances):
-    studies = evidence(given_instances, place=PLACE)
+    studies = items(evidence(given_instances, place=PLACE))
 
     assert sorted(referenced_in(studies)) == sorted(set(map(key, given_instances)))
 
@@ -96,9 +107,11 @@ def test_the_order_of_the_instances_does_not_matter(given_instances):
 
 @given(st.lists(instances))
 def test_the_content_tree_names_what_the_evidence_names(given_instances):
-    in_tree = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in content(given_instances)]
+    in_tree = [
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in items(content(given_instances))
+    ]
 
-    assert in_tree == [sop for _, _, sop in referenced_in(evidence(given_instances, place=PLACE))]
+    assert in_tree == [sop for _, _, sop in referenced_in(items(evidence(given_instances, place=PLACE)))]
 
 
 @given(st.lists(instances, min_size=1, unique_by=key))
@@ -115,6 +128,36 @@ def test_a_consumer_reads_what_was_written(given_instances):
     } == {("ARCHIVE1", "1.2.3.77", "https://pacs.example.org/dicomweb")}
 
 
+@given(
+    st.lists(instances, min_size=1, unique_by=key),
+    st.text(st.characters(codec="utf-8"), max_size=80),
+    st.text(st.characters(codec="utf-8"), max_size=80),
+    st.sampled_from(["CT", "", "OPT", "no code at all, which is left out"]),
+    st.none() | st.integers(-5, 10**6),
+)
+def test_pydicom_writes_the_same_octets_of_what_it_reads(
+    given_instances, description, name, modality, number
+):
+    given_instances = [one._replace(modality=modality, series_number=number) for one in given_instances]
+    series = {one.series_instance_uid for one in given_instances}
+    header = a_study_header(
+        patient_name=name,
+        series=tuple(SeriesHeader(series_instance_uid=uid, description=description) for uid in series),
+    )
+    written = encode(a_manifest(header, given_instances))
+    read = pydicom.dcmread(BytesIO(written))
+    parsed = a_manifest(header, given_instances)
+    for data_set in (read, parsed):
+        data_set.walk(lambda _, element: element.value)
+    again = BytesIO()
+    read.set_original_encoding(None, None)
+    pydicom.dcmwrite(again, read, enforce_file_format=True)
+
+    assert again.getvalue() == written
+    assert encode(parsed) == written
+    assert digest(parsed) == digest(a_manifest(header, given_instances))
+
+
 numbered = st.builds(
     lambda series, uid, number: an_instance(
         series_instance_uid=f"2.25.{series}", series_number=9 - series, sop_instance_uid=uid,
@@ -129,7 +172,7 @@ numbered = st.builds(
 @given(st.lists(numbered, min_size=1, unique_by=key))
 def test_series_and_instances_are_in_the_order_of_their_numbers(given_instances):
     by_key = {key(instance): instance for instance in given_instances}
-    found = [by_key[one] for one in referenced_in(evidence(given_instances, place=PLACE))]
+    found = [by_key[one] for one in referenced_in(items(evidence(given_instances, place=PLACE)))]
 
     assert all(
         (before.series_number, before.instance_number is None, before.instance_number or 0)
@@ -141,7 +184,7 @@ def test_series_and_instances_are_in_the_order_of_their_numbers(given_instances)
 def test_instances_of_equal_numbers_are_in_the_order_of_their_uids():
     given_instances = [an_instance(sop_instance_uid=uid, instance_number=7) for uid in ("2.25.3", "2.25.1")]
 
-    found = referenced_in(evidence(given_instances, place=PLACE))
+    found = referenced_in(items(evidence(given_instances, place=PLACE)))
 
     assert [uid for *_, uid in found] == ["2.25.1", "2.25.3"]
 
@@ -228,7 +271,7 @@ def test_the_title_is_manifest_of_template_2010():
     ],
 )
 def test_the_value_type_follows_from_the_sop_class(sop_class, value_type):
-    item = content([an_instance(sop_class_uid=sop_class)])[0]
+    item = items(content([an_instance(sop_class_uid=sop_class)]))[0]
 
     assert item.ValueType == value_type
 
