@@ -367,9 +367,10 @@ async def _built(settings: ImagingSourceSettings, examine: Examine | None) -> Im
     peers = (*settings.registry_endpoints, settings.repository_url, settings.consent_url, *archives)
     http = http_client(settings.tls, peers=peers, known=own_registry.known(settings))
     contents = await asyncio.to_thread(open_contents, settings)
+    workers = Workers("imaging-source")
     transcoder = Transcoder(
         FileCache(settings.folder / "transcoded", max_bytes=settings.transcode_cache_bytes),
-        Workers("imaging-source"),
+        workers,
         local=contents.local,
     )
     database = await open_database(
@@ -379,7 +380,7 @@ async def _built(settings: ImagingSourceSettings, examine: Examine | None) -> Im
         wait_seconds=settings.database_wait_seconds,
     )
     recorder = AuditRecorder(settings, settings.service)
-    instances = open_instances(settings, database, contents)
+    instances = open_instances(settings, database, contents, workers)
     node = own_node(recorder.source.hostname, settings.tls.certificate)
     parts = Parts(
         settings=settings,

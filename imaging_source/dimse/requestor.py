@@ -32,6 +32,7 @@ from shared.dicom.uids import (
     IMPLICIT_LE,
     VERIFICATION,
 )
+from shared.http.handshake import reason_of
 from shared.security.peer_certificate import node_from_der
 from shared.security.tls import client_context
 
@@ -125,7 +126,8 @@ def associate(
     try:
         there = AddressInformation(entity.settings.host, entity.settings.port)
         here = AddressInformation("" if there.is_ipv4 else "::", 0)
-        association.set_socket(_socket(association, here, entity, settings))
+        connection = _socket(association, here, entity, settings)
+        association.set_socket(connection)
     except OSError:
         raise NotAssociated(f"the host of {entity.title} is not known") from None
     association.acceptor.ae_title = entity.title
@@ -141,8 +143,7 @@ def associate(
     failure = attempted(association.request)
     if isinstance(failure, Exception) or not association.is_established:
         association.close()
-        how = "rejects the association" if association.is_rejected else "takes no association"
-        raise NotAssociated(f"{entity.title} {how}")
+        raise NotAssociated(f"{entity.title} {_refusal(association, connection)}")
     if not _is_it(association, entity):
         association.cut()
         association.close()
@@ -183,11 +184,25 @@ def _socket(
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if settings.secures(entity.settings):
         context = client_context(settings.tls)
-        if entity.nodes is not None:
-            # It is known by its certificate, and not by its name.
-            context.check_hostname = False
+        # It is known by the certificate that the table names, and else by the name of its host.
+        context.check_hostname = entity.nodes is None
         connection.tls_args = (context, entity.settings.host)
     return connection
+
+
+def _refusal(association: RequestedAssociation, connection: BoundedSocket) -> str:
+    """What an entity does that no association came of."""
+    if association.is_rejected:
+        return "rejects the association"
+    match connection.failure:
+        case ssl.SSLCertVerificationError() as error:
+            return f"is not believed: {reason_of(error)}"
+        case ssl.SSLError() as error:
+            return f"makes no TLS connection: {reason_of(error)}"
+        case None if connection.tls_args is not None:
+            # With TLS 1.3 who does not believe us says so when our side of the handshake has ended.
+            return "ends the TLS connection: it may not take the certificate of this node"
+    return "takes no association"
 
 
 def _is_it(association: RequestedAssociation, entity: Entity) -> bool:

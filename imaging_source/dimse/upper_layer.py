@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections import deque
@@ -74,6 +75,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
         self._idle_seconds = idle_seconds
         # A connection is read in one thread and written in another, and one of TLS cannot be both at once.
         self._turn = threading.Lock()
+        self.failure: BaseException | None = None
+        """Why the connection was not made, where it was not."""
 
     @property
     def ready(self) -> bool:
@@ -141,6 +144,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
 
     def _shutdown_socket(self) -> None:
         """Close the connection, also when the peer was first and it cannot be shut down any more."""
+        # pynetdicom closes what it could not connect, and tells nobody why.
+        self.failure = self.failure or sys.exception()
         if self.socket is not None:
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)

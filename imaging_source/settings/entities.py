@@ -32,7 +32,8 @@ class EntitySettings(Group):
     certificate: str | None = Field(
         None,
         description="its node: subject DN (RFC 4514) or SHA-256 of its certificate. Nobody else may use the "
-        "title, and it needs no other right; without it the node that uses the title needs its rights itself",
+        "title, and it needs no other right; without it the node that uses the title needs its rights "
+        "itself, and where it is called its certificate has to name `host`",
     )
     services: tuple[DimseService, ...] = Field((), description="what it may ask for")
     same_association: bool = Field(

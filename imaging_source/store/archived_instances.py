@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from imaging_source.domain.intake import MISMATCH, Refused
@@ -16,6 +17,7 @@ from imaging_source.store.incoming import SpooledFile
 from imaging_source.store.index import claim_of
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.transfers import Transfer
+from shared.dicom.part10 import Part10
 from shared.http.checked import DamagedBlob
 from shared.imaging.description import Claim, InstanceDescription
 from shared.imaging.instance import Instance
@@ -55,13 +57,15 @@ class ArchivedInstances(InstanceStore):
             # It came by our listener, whose folder may be on another disk.
             spooled = await asyncio.to_thread(self._aside, spooled)
         try:
-            spooled, _, described = await asyncio.to_thread(self._described, spooled, Claim(), self.copies)
+            spooled, part10, described = await asyncio.to_thread(
+                self._described, spooled, Claim(), self.copies
+            )
             one = listed.get(described.instance.sop_instance_uid)
             problem = "it was not asked for" if one is None else contradiction(one, described.instance)
             if one is None or problem:
                 raise Refused(MISMATCH, problem, claim_of(described.instance))
             copy = ArchiveCopy(archive, one.digest)
-            instance, is_new = await self._noted(described, came_by, copy)
+            instance, is_new = await self._noted(described, part10, spooled.path, came_by, copy)
             if instance.sha256 == spooled.sha256 and self.copies.admits(spooled.size):
                 await self.copies.keep(spooled)
                 self.copies.release(spooled)
@@ -83,10 +87,15 @@ class ArchivedInstances(InstanceStore):
     async def _noted(
         self,
         described: InstanceDescription,
+        part10: Part10,
+        file: Path,
         came_by: Transfer,
         copy: ArchiveCopy,
     ) -> tuple[Instance, bool]:
-        """The instance as it is known from now on, and whether it was not before, or was another one."""
+        """The instance as it is known from now on, and whether it was not before, or was another one.
+
+        `part10` was scanned of `file`, where what came is.
+        """
         uid = described.instance.sop_instance_uid
         earlier = await self._known(described.instance)
         if earlier is None and (newcomer := await self._insert(described, came_by, copy)):
@@ -97,7 +106,7 @@ class ArchivedInstances(InstanceStore):
         before = (await archived.of_instances(self._database, [uid])).get(uid)
         if before is None:
             return earlier, False
-        if earlier.sha256 == described.instance.sha256:
+        if await self._same_as_copy(earlier, described.instance, part10, file):
             # What another archive gives in its place changes nothing of where it is.
             if before.archive == copy.archive and before != copy:
                 await self._database.write(lambda transaction: archived.note(transaction, earlier, copy))
@@ -108,9 +117,16 @@ class ArchivedInstances(InstanceStore):
         changed = await self._insert(described, came_by, copy, instead_of=earlier)
         if changed is None:
             # Somebody else was faster.
-            return await self._noted(described, came_by, copy)
+            return await self._noted(described, part10, file, came_by, copy)
         await self.copies.forget(earlier.sha256)
         return changed, True
+
+    async def _same_as_copy(self, earlier: Instance, other: Instance, part10: Part10, file: Path) -> bool:
+        """Whether what came is what was noted; in another encoding, where there still is a copy of that."""
+        if earlier.sha256 == other.sha256:
+            return True
+        copy = await self.files.local(earlier)
+        return copy.exists() and await self._same(earlier, other, part10, file)
 
     async def keep_for_good(self, one: Instance) -> bool:
         """Keep here, durably, what there is a copy of, and depend on its archive no more; whether every byte

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import bindparam, select
@@ -58,6 +59,8 @@ from shared.imaging.coerced_files import Uncoercible, write_coerced
 from shared.imaging.coercion import LocalIdentity
 from shared.imaging.description import Claim, InstanceDescription, describe
 from shared.imaging.instance import Instance, Issuer
+from shared.imaging.sameness import may_be_one_image, pixels_are_equal
+from shared.imaging.transcoder import Workers
 from shared.store.engine import Database, Transaction
 from shared.store.failures import DatabaseError
 
@@ -75,7 +78,7 @@ class InstanceStore(InstanceIndex):
     quick and must not raise; `on_repaired` likewise, with the SHA-256 of a file that was lost or damaged.
     `patient_id_issuer` is whose Patient IDs are that name no issuer, `limits` what one file may ask of us,
     `character_set` the encodings of those that name none, `corrections` what becomes of another data set
-    under a UID that is known, `patients` who foreign patients are here.
+    under a UID that is known, `patients` who foreign patients are here, `workers` decode what is compared.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class InstanceStore(InstanceIndex):
         character_set: Sequence[str] = UNDECLARED,
         corrections: CorrectionPolicy = CorrectionPolicy.REFUSE,
         patients: LocalPatients | None = None,
+        workers: Workers,
     ) -> None:
         super().__init__(database, files, limits=limits, character_set=character_set)
         self.on_stored: list[Callable[[str], None]] = []
@@ -95,6 +99,7 @@ class InstanceStore(InstanceIndex):
         self._patient_id_issuer = patient_id_issuer
         self._corrections = corrections
         self._patients = patients or LocalPatients()
+        self._workers = workers
         self._latest = datetime.min.replace(tzinfo=UTC)
 
     async def recover(self, record: Record) -> None:
@@ -118,8 +123,9 @@ class InstanceStore(InstanceIndex):
     ) -> StoredInstance:
         """Keep one Part 10 file; when this returns it is durable and visible.
 
-        The same content again, in whatever encoding, is kept as it was first received; what is on the disk is
-        looked at, and repaired when it is lost or damaged. `spooled` is gone afterwards in any case.
+        The same content again, in whatever encoding and however compressed without loss, is kept as it was
+        first received; what is on the disk is looked at, and repaired when it is lost or damaged.
+        `spooled` is gone afterwards in any case.
 
         Raises
         ------
@@ -224,7 +230,7 @@ class InstanceStore(InstanceIndex):
         What comes again is what was coerced before, whatever the patient is called by now.
         """
         original = described.instance
-        earlier, at = await self._coerced_before(original, part10)
+        earlier, at = await self._coerced_before(original, part10, file.path)
         if earlier is not None and await self._whole(earlier):
             await self._note(earlier, came_by, Fate.IDENTICAL)
             return StoredInstance(earlier, new=False, warnings=(COERCED,), coerced=True)
@@ -244,13 +250,15 @@ class InstanceStore(InstanceIndex):
         await self._release(file)
         return replace(stored, warnings=(COERCED, *stored.warnings), coerced=True)
 
-    async def _coerced_before(self, original: Instance, part10: Part10) -> tuple[Instance | None, datetime]:
+    async def _coerced_before(
+        self, original: Instance, part10: Part10, file: Path
+    ) -> tuple[Instance | None, datetime]:
         """The instance that was coerced of this very data set, and when; now, where there is none."""
         earlier = await self._known(original)
         if earlier is not None:
             for sha256, size, at in await versions.coerced_from(self._database, original.sop_instance_uid):
                 version = earlier._replace(sha256=sha256, size=size, file=self.files.name(sha256))
-                if await self._same(version, original, part10):
+                if await self._same(version, original, part10, file):
                     return earlier, at
         return None, datetime.now(UTC)
 
@@ -290,7 +298,7 @@ class InstanceStore(InstanceIndex):
         if not await self._whole(earlier):
             repaired = await self._repaired(earlier, described, spooled, came_by)
             return StoredInstance(repaired, new=False, warnings=tolerances)
-        if not await self._same(earlier, described.instance, part10):
+        if not await self._same(earlier, described.instance, part10, spooled.path):
             return await self._corrected(earlier, spooled, part10, described, came_by)
         await self._note(earlier, came_by, Fate.IDENTICAL)
         return StoredInstance(earlier, new=False, warnings=tolerances)
@@ -411,21 +419,26 @@ class InstanceStore(InstanceIndex):
                 OUT_OF_RESOURCES, "instances cannot be kept at the moment", claim_of(instance)
             ) from error
 
-    async def _same(self, earlier: Instance, other: Instance, part10: Part10) -> bool:
-        """Whether both files hold one content, in whatever encoding each came."""
+    async def _same(self, earlier: Instance, other: Instance, part10: Part10, file: Path) -> bool:
+        """Whether both hold one content, in whatever encoding each came: `part10` was scanned of `file`."""
         if earlier.sha256 == other.sha256:
             return True
         try:
             path = await self.files.local(earlier)
+            before = await asyncio.to_thread(scan, path, self.limits)
+            if await asyncio.to_thread(lambda: content_digest(before) == content_digest(part10)):
+                return True
+            return await asyncio.to_thread(may_be_one_image, before, part10) and await self._workers.run(
+                pixels_are_equal, path, file, self.files.aside()
+            )
         except OSError as error:
             raise Refused(
                 OUT_OF_RESOURCES, "instances cannot be read at the moment", claim_of(earlier)
             ) from error
-
-        def alike() -> bool:
-            return content_digest(scan(path, self.limits)) == content_digest(part10)
-
-        return await asyncio.to_thread(alike)
+        except ValueError as error:
+            # What nobody can decode is not known to be the same.
+            _log.warning("two encodings under one UID cannot be compared: %s", error)
+            return False
 
     async def _alike(self, earlier: Instance, described: InstanceDescription) -> bool:
         uid = earlier.sop_instance_uid

@@ -16,6 +16,7 @@ from imaging_source.store.files import ContentFiles
 from imaging_source.store.instances import InstanceStore
 from imaging_source.store.local_patients import LocalPatients
 from shared.imaging.instance import Issuer
+from shared.imaging.transcoder import Workers
 from shared.settings import SettingsError
 from shared.settings.storage import storage_folder
 from shared.store.engine import Database
@@ -47,7 +48,9 @@ def open_contents(settings: ImagingSourceSettings) -> Contents:
     return tiers.TieredFiles(folder, cold, keep_preamble=settings.keep_preamble)
 
 
-def open_instances(settings: ImagingSourceSettings, database: Database, contents: Contents) -> InstanceStore:
+def open_instances(
+    settings: ImagingSourceSettings, database: Database, contents: Contents, workers: Workers
+) -> InstanceStore:
     """The instances whose rows are in `database` and whose contents `open_contents` gave."""
     options: dict[str, Any] = {
         "patient_id_issuer": Issuer(
@@ -57,6 +60,7 @@ def open_instances(settings: ImagingSourceSettings, database: Database, contents
         "character_set": settings.character_set,
         "corrections": settings.corrections,
         "patients": _patients(settings),
+        "workers": workers,
     }
     if isinstance(contents, FrontFiles):
         return ArchivedInstances(database, contents, **options)

@@ -301,6 +301,10 @@ def _encode(source: Path, part10: Part10, target: Path, to: str) -> None:
         data_set = pydicom.dcmread(plain)
         if to == DEFLATED_LE:
             data_set.file_meta.TransferSyntaxUID = UID(to)
+        elif data_set.get("PlanarConfiguration") == 1:
+            # By pixel: what is by plane pydicom's RLE encoder takes for that.
+            pixels, data_set.PlanarConfiguration = data_set.pixel_array, 0
+            data_set.compress(to, pixels, generate_instance_uid=False)
         else:
             data_set.compress(to, generate_instance_uid=False)
         data_set.save_as(target, enforce_file_format=True)

@@ -11,13 +11,15 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from shared.http.pieces import FileRange
 from shared.imaging import transcode
 from shared.imaging.instance import Instance
 from shared.imaging.rendering import Rendering
 from shared.imaging.transfer_syntax import SHIPPED
+
+Result = TypeVar("Result")
 
 _WORKERS: Final = 2
 _WORKER_MEMORY: Final = 4 * 1024**3
@@ -56,13 +58,16 @@ class Workers:
         self._service = service
         self._pool: ProcessPoolExecutor | None = None
 
-    async def run(self, work: Callable[..., None], *arguments: object) -> None:
-        """Do `work` in one of them; raises what it does, and `ValueError` when it took too long or broke."""
+    async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """What comes of `work` in one of them.
+
+        Raises what it does, and `ValueError` when it took too long or broke.
+        """
         loop = asyncio.get_running_loop()
         pool = self._pool = self._pool or _new_pool(self._service)
         try:
             done = loop.run_in_executor(pool, work, *arguments)
-            await asyncio.wait_for(done, _TIMEOUT_SECONDS)
+            return await asyncio.wait_for(done, _TIMEOUT_SECONDS)
         except (BrokenProcessPool, TimeoutError) as error:
             if self._pool is pool:
                 self._pool = None

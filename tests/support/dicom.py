@@ -62,6 +62,12 @@ def a_color_image(**changes: Any) -> Dataset:
     return changed(data_set, **changes)
 
 
+def by_plane(image: Dataset) -> Dataset:
+    """A colour image of one frame that is pixel by pixel, with its samples plane by plane."""
+    samples = np.frombuffer(image.PixelData, np.uint8).reshape(image.Rows, image.Columns, 3)
+    return changed(image, PlanarConfiguration=1, PixelData=samples.transpose(2, 0, 1).tobytes())
+
+
 def an_sr(**changes: Any) -> Dataset:
     """A text report without pixels."""
     data_set = a_ct(SOPClassUID=BASIC_TEXT_SR, Modality="SR", SOPInstanceUID="2.25.14")

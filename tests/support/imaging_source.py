@@ -208,7 +208,7 @@ async def open_source(place: DatabasePlace, folder: Path, **settings: Any) -> So
         CODECS,
         local=contents.local,
     )
-    instances = open_instances(loaded, database, contents)
+    instances = open_instances(loaded, database, contents, CODECS)
     node = Node(address="127.0.0.1", subject="CN=source.example")
     # Nobody else is asked: the authorities of the world need not be read.
     http = httpx2.AsyncClient(verify=False, trust_env=False)

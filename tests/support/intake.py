@@ -27,6 +27,7 @@ from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller
 from shared.store.engine import Database
 from shared.store.opening import open_database
+from tests.support.codecs import CODECS
 from tests.support.databases import DatabasePlace
 from tests.support.rest import rest_app
 
@@ -108,7 +109,7 @@ async def an_intake(folder: Path, place: DatabasePlace | None = None, **changes)
     contents = open_contents(settings)
     try:
         yield Intake(
-            open_instances(settings, database, contents),
+            open_instances(settings, database, contents, CODECS),
             database,
             settings,
         )

@@ -16,6 +16,7 @@ from imaging_source.store.publications import find_document
 from imaging_source.transactions import rad68, rad69
 from imaging_source.transactions.archived import ArchiveSilent
 from shared.dicom.kos import read_manifest
+from shared.dicom.uids import RLE
 from shared.errors import Actor
 from shared.imaging.cache import KEPT_SECONDS
 from shared.perform import perform
@@ -224,6 +225,16 @@ async def test_an_instance_that_is_listed_otherwise_is_retrieved_anew(front, arc
 
     assert content(await retrieve(front)) == [archive.files["2.25.13"]]
     assert [one.instance_number for one in await front.parts.instances.find_study(STUDY)] == [2, 7]
+
+
+async def test_an_image_that_the_archive_has_compressed_meanwhile_is_the_same_image(front, archive):
+    given = content(await retrieve(front))
+    noted = await front.parts.instances.find_study(STUDY)
+    archive.files["2.25.13"] = part10(a_ct(), RLE)
+    archive.lists = lambda listed: [one | {"00083002": {"vr": "UI", "Value": [RLE]}} for one in listed]
+
+    assert content(await retrieve(front)) == given
+    assert await front.parts.instances.find_study(STUDY) == noted
 
 
 async def test_other_bytes_than_were_noted_are_not_given_under_their_description(front, archive):

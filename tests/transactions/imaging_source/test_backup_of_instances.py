@@ -14,6 +14,7 @@ from imaging_source.store.tables import MIGRATIONS
 from shared.store.backup import BackupError, read_manifest
 from shared.store.failures import DatabaseUnavailable
 from shared.store.opening import open_database
+from tests.support.codecs import CODECS
 from tests.support.databases import DatabasePlace
 from tests.support.dicom import a_ct, an_sr
 from tests.support.imaging_source import Source, close_source, open_source
@@ -56,7 +57,7 @@ async def test_every_instance_is_there_byte_for_byte(filled: Source, tmp_path: P
     assert await restored(tmp_path / "backup", settings) == []
 
     database = await open_database(None, folder=settings.folder, migrations=MIGRATIONS)
-    store = InstanceStore(database, open_contents(settings))
+    store = InstanceStore(database, open_contents(settings), workers=CODECS)
     old = await filled.parts.instances.find_study("2.25.11")
     new = await store.find_study("2.25.11")
     assert [one.sop_instance_uid for one in new] == [one.sop_instance_uid for one in old]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from imaging_source.domain.corrections import CorrectionPolicy
@@ -13,10 +14,10 @@ from imaging_source.maintenance.scrub import scrub
 from imaging_source.store.adoption import adopt
 from imaging_source.store.catalogue import is_filled
 from imaging_source.store.tables import study
-from shared.dicom.uids import IMPLICIT_LE
+from shared.dicom.uids import IMPLICIT_LE, JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS, RLE
 from shared.imaging.description import Claim
 from tests.support.databases import database_place, postgres_url
-from tests.support.dicom import a_ct, part10
+from tests.support.dicom import a_color_image, a_ct, by_plane, part10, with_pixels
 from tests.support.imaging_source import a_rejection_note
 from tests.support.intake import a_transfer, an_intake
 
@@ -94,6 +95,104 @@ async def test_the_same_content_in_another_encoding_is_no_correction(intake):
     again = await intake.store.store_part10(intake.spooled(octets), a_transfer(), Claim())
 
     assert (again.instance, again.warnings) == (first.instance, ())
+
+
+async def store(intake, octets: bytes, came_by=None):
+    return await intake.store.store_part10(intake.spooled(octets), came_by or a_transfer(), Claim())
+
+
+def a_slice(**changes):
+    """A grey image that every encoder has room for."""
+    image = a_ct(**changes)
+    with_pixels(image, np.arange(32 * 32, dtype=np.uint16).reshape(1, 32, 32))
+    return image
+
+
+def a_picture():
+    """A colour image likewise, pixel by pixel."""
+    image = a_color_image()
+    with_pixels(image, (np.arange(32 * 32 * 3) % 256).astype(np.uint8).reshape(1, 32, 32, 3))
+    return image
+
+
+# As it comes plain, and from what it is compressed.
+IMAGES = {
+    "grey": (a_slice, a_slice),
+    "colour": (a_picture, a_picture),
+    "colour by plane": (lambda: by_plane(a_picture()), a_picture),
+}
+
+
+@by(CorrectionPolicy.REFUSE)
+@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+@pytest.mark.parametrize("to", [RLE, JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS])
+@pytest.mark.parametrize("is_compressed_first", [False, True])
+async def test_an_image_compressed_without_loss_is_the_same_image(intake, image, to, is_compressed_first):
+    encodings = [part10(image[0]()), part10(image[1](), to)]
+    first = await store(intake, encodings[is_compressed_first])
+    came_by = a_transfer()
+
+    again = await store(intake, encodings[not is_compressed_first], came_by)
+
+    assert (again.instance, again.new, again.warnings) == (first.instance, False, ())
+    assert (await only(intake)).path.read_bytes() == encodings[is_compressed_first]
+    assert await events_of(intake, came_by) == [("R", 0)]
+    assert (len(intake.kept), intake.incoming) == (1, [])
+
+
+@by(CorrectionPolicy.REFUSE)
+async def test_what_an_encoder_says_of_itself_makes_no_other_image(intake):
+    first = await store(intake, part10(a_slice()))
+    told = a_slice(DerivationDescription="Lossless compression 2:1", LossyImageCompression="00")
+
+    again = await store(intake, part10(told, JPEG_LS_LOSSLESS))
+
+    assert again.instance == first.instance
+
+
+def with_one_other_pixel():
+    changed = a_slice()
+    changed.PixelData = bytes([changed.PixelData[0] ^ 1]) + changed.PixelData[1:]
+    return changed
+
+
+OTHERS = {
+    "one bit of one pixel": with_one_other_pixel,
+    "another attribute": lambda: a_slice(StudyDescription="other"),
+    "compressed with loss before": lambda: a_slice(LossyImageCompression="01"),
+}
+
+
+@pytest.mark.parametrize("intake", list(CorrectionPolicy), indirect=True)
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+async def test_another_image_that_comes_compressed_is_another_image(intake, other):
+    first = await store(intake, part10(a_slice()))
+    octets = part10(other(), JPEG_LS_LOSSLESS)
+
+    match intake.store._corrections:
+        case CorrectionPolicy.REFUSE:
+            with pytest.raises(Refused, match="another data set"):
+                await store(intake, octets)
+            assert await only(intake) == first.instance
+        case CorrectionPolicy.KEEP_FIRST:
+            assert (await store(intake, octets)).warnings
+            assert await only(intake) == first.instance
+        case CorrectionPolicy.REPLACE:
+            await store(intake, octets)
+            assert (await only(intake)).path.read_bytes() == octets
+    assert intake.incoming == []
+
+
+@by(CorrectionPolicy.REFUSE)
+async def test_pixels_that_nobody_can_decode_are_no_proof(intake):
+    first = await store(intake, part10(a_slice()))
+    octets = part10(a_slice(), JPEG_LS_LOSSLESS)
+    start = octets.index(b"\xff\xd8\xff")
+
+    with pytest.raises(Refused, match="another data set"):
+        await store(intake, octets[:start] + bytes(8) + octets[start + 8 :])
+
+    assert await only(intake) == first.instance
 
 
 @by(CorrectionPolicy.REPLACE)

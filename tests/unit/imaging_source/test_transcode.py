@@ -35,6 +35,7 @@ from tests.support.dicom import (
     a_ct,
     a_multi_frame,
     an_sr,
+    by_plane,
     part10,
     with_pixels,
 )
@@ -85,6 +86,13 @@ def test_color_comes_back_pixel_by_pixel(transcoded, stored):
 
     assert (found.PhotometricInterpretation, found.PlanarConfiguration) == ("RGB", 0)
     assert found.PixelData == a_color_image().PixelData
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_color_that_is_plane_by_plane_is_the_same_picture(transcoded, to):
+    found = read(transcoded(part10(by_plane(a_color_image())), to))
+
+    assert np.array_equal(found.pixel_array, (np.arange(864) % 256).reshape(16, 18, 3))
 
 
 @pytest.mark.parametrize("to", [EXPLICIT_LE, IMPLICIT_LE, DEFLATED_LE])
