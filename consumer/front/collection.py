@@ -186,9 +186,8 @@ class Collection:
         if delivery.reason:
             self._settle(one, problem_of(delivery))
             return
-        path = folder / one.file_name
         try:
-            cached = await asyncio.to_thread(self._cache.described, path)
+            cached = await asyncio.to_thread(self._described, folder / one.file_name)
             self._cache.keep(cached)
         except DicomError as error:
             self._settle(one, BadGateway(f"the imaging source sent what cannot be read: {error}"))
@@ -197,10 +196,15 @@ class Collection:
             _log.error("no room for an instance", reason=error.strerror)
             self._settle(one, Unavailable("there is no room for it now; ask for fewer images at once"))
             return
-        finally:
-            path.unlink(missing_ok=True)
         self._arrived[one.sop_instance_uid] = cached
         self._settle(one)
+
+    def _described(self, path: Path) -> CachedInstance:
+        """What stands in a file, which is gone afterwards; blocks, and raises as `ImageCache.described`."""
+        try:
+            return self._cache.described(path)
+        finally:
+            path.unlink(missing_ok=True)
 
     def _settle(self, one: RequestedInstance, problem: HttpProblem | None = None) -> None:
         """It came, or did not; the first word counts."""

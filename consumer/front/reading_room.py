@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
 from consumer.domain.studies import FoundStudy
 from consumer.domain.study import RequestedInstance, UnsafeManifest, requested_instances
@@ -118,9 +119,19 @@ class ReadingRoom:
         self._questions: SharedQuestions[OpenStudy] = SharedQuestions()
         self._open: dict[tuple[str, str], OpenStudy] = {}
         self._patients: dict[tuple[str, str], str] = {}
+        self._begun: set[asyncio.Task[None]] = set()
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` beside the requests, until the room is closed."""
+        task = asyncio.create_task(work)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
 
     async def close(self) -> None:
         """End what is on its way."""
+        for task in self._begun:
+            task.cancel()
+        await asyncio.gather(*self._begun, return_exceptions=True)
         for study in list(self._open.values()):
             await study.collection.close()
         await self.workers.close()

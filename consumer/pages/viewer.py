@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from consumer.domain.identity import are_strangers
+from consumer.front.ahead import fetch_first_series
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.reports import ReadReport, read_report
 from consumer.pages.viewer_files import VIEWER_POLICY, viewer_entry
@@ -110,8 +111,13 @@ async def _page(
             for handle, one in studies.items()
         ],
     }
+    entry = viewer_entry()
+    if entry is not None:
+        for one in studies.values():
+            room = unit.parts.room
+            room.beside(fetch_first_series(room, unit.visitor, one.study_instance_uid, one.patient_id))
     return await unit.page(
-        "viewer.html", browser, studies=studies, report=report, entry=viewer_entry(), given=start_values
+        "viewer.html", browser, studies=studies, report=report, entry=entry, given=start_values
     )
 
 

@@ -114,14 +114,19 @@ class ImageCache:
         OSError
             All that is there is in use; `cached` is gone.
         """
-        idle = [one for one in self._cached if not one.users]
-        while self.size + cached.size > self._max_bytes and idle:
-            self.forget(idle.pop(0))
+        if self.size + cached.size > self._max_bytes:
+            self._make_room(cached.size)
         self._cached[cached] = None
         self.size += cached.size
         if self.size > self._max_bytes:
             self.forget(cached)
             raise OSError(errno.ENOSPC, "the cache of images is full of what is in use")
+
+    def _make_room(self, size: int) -> None:
+        for one in [one for one in self._cached if not one.users]:
+            if self.size + size <= self._max_bytes:
+                return
+            self.forget(one)
 
     def use(self, cached: CachedInstance) -> bool:
         """Hold on to it until `release`; False when it is there no more."""

@@ -27,3 +27,9 @@ export function button(label: string, act: () => void, attributes: Record<string
 export function press(buttons: Iterable<HTMLElement>, pressed: HTMLElement | undefined): void {
   for (const one of buttons) one.setAttribute("aria-pressed", String(one === pressed));
 }
+
+/** One line for each text that says something. */
+export function lines(of: HTMLElement, texts: (string | false | undefined)[]): void {
+  const told = texts.filter((one): one is string => Boolean(one));
+  of.replaceChildren(...told.flatMap((one, k) => (k ? [element("br"), one] : [one])));
+}

@@ -7,14 +7,18 @@ import { Dicomweb } from "./dicomweb";
 import type { Given } from "./dicomweb";
 import { element } from "./dom";
 import type { Series } from "./series";
-import { Viewer } from "./viewer";
 import { WORDS } from "./words";
 
 async function begin(host: HTMLElement, given: Given): Promise<void> {
+  // By far the largest part: it comes while what is shown first is asked for.
+  const viewer = import("./viewer");
   const studies = given.studies.map((one) => new Dicomweb(given, one));
   const series = (await Promise.all(studies.map(seriesOf))).flat();
   if (!series.length) throw new Error(WORDS.noImages);
-  await new Viewer(host, studies, series).begin();
+  const known = learn(series);
+  known.catch(() => undefined); // told where it is awaited
+  const { Viewer } = await viewer;
+  await new Viewer(host, studies, series).begin(known);
 }
 
 async function seriesOf(dicomweb: Dicomweb): Promise<Series[]> {
@@ -27,8 +31,21 @@ async function seriesOf(dicomweb: Dicomweb): Promise<Series[]> {
       description: text(one, TAG.SeriesDescription),
       sopClass: "",
       instances: number(one, "00201209") ?? 0,
+      known: [],
     }),
   );
+}
+
+/** What instances the series have, and of which kind; of the first one they are asked for first. */
+async function learn([first, ...others]: Series[]): Promise<void> {
+  await learnOf(first!);
+  await Promise.all(others.map(learnOf));
+}
+
+async function learnOf(series: Series): Promise<void> {
+  series.known = await series.dicomweb.instances(series.uid);
+  series.instances = series.known.length;
+  series.sopClass = series.known[0] ? text(series.known[0], TAG.SOPClassUID) : "";
 }
 
 const host = document.getElementById("viewer")!;

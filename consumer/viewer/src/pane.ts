@@ -6,7 +6,7 @@ import { Enums as ToolEnums, utilities as toolUtilities } from "@cornerstonejs/t
 
 import { TAG, date, number, numbers, text, texts } from "./attributes";
 import { Cursor } from "./cursor";
-import { element } from "./dom";
+import { element, lines } from "./dom";
 import { prefetch, withTools, withoutTools } from "./engine";
 import type { Opened } from "./opening";
 import { Overlay } from "./overlay";
@@ -393,12 +393,6 @@ export class Pane {
     ]);
     this.host.dataset.received = String(this.here.size);
   }
-}
-
-/** One line for each text that says something. */
-function lines(of: HTMLElement, texts: (string | false | undefined)[]): void {
-  const told = texts.filter((one): one is string => Boolean(one));
-  of.replaceChildren(...told.flatMap((one, k) => (k ? [element("br"), one] : [one])));
 }
 
 /** Call `act` when an annotation was made, changed or removed anywhere. */

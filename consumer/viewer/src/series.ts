@@ -21,6 +21,8 @@ export interface Series {
   description: string;
   sopClass: string;
   instances: number;
+  /** Its instances, as far as they are known without them. */
+  known: Attributes[];
 }
 
 /** Documents and others that have no pixels to scroll. */

@@ -3,7 +3,6 @@
 import type { RenderingEngine } from "@cornerstonejs/core";
 
 import { TAG, items, text } from "./attributes";
-import type { Attributes } from "./attributes";
 import type { Dicomweb } from "./dicomweb";
 import { shown } from "./documents";
 import { button, element, press } from "./dom";
@@ -34,7 +33,6 @@ export class Viewer {
   private active: Pane | undefined;
   private tool: PointerTool = "WindowLevel";
   private isLinked = true;
-  private readonly instances = new Map<string, Attributes[]>();
   private readonly list: SeriesList;
   private readonly stage = element("div", { class: "stage" });
   private readonly measurements = new Measurements(() => this.panes.forEach((one) => one.viewport.render()));
@@ -53,8 +51,8 @@ export class Viewer {
     this.list = new SeriesList(series, (one) => void this.open(one));
   }
 
-  /** Start, and show the first series that has images. */
-  async begin(): Promise<void> {
+  /** Start, and show the first series that has images, once the instances of all are `known`. */
+  async begin(known: Promise<void>): Promise<void> {
     this.engine = await start(this.studies);
     this.host.replaceChildren(
       this.toolbar(),
@@ -65,7 +63,7 @@ export class Viewer {
     this.lay(1);
     press(this.layoutButtons.values(), this.layoutButtons.get("oneSeries"));
     new ResizeObserver(() => this.engine.resize(true, true)).observe(this.stage);
-    await this.learn();
+    await known;
     await this.beginWith();
     await this.learnStates();
     void this.list.illustrate(this.series, (one) => this.middle(one));
@@ -83,20 +81,6 @@ export class Viewer {
       await this.open(one);
     }
     this.focus(this.panes[0]!);
-  }
-
-  /** What instances the series have, and of which kind. */
-  private async learn(): Promise<void> {
-    const first = this.series[0]!;
-    await this.learnOf(first);
-    await Promise.all(this.series.slice(1).map((one) => this.learnOf(one)));
-  }
-
-  private async learnOf(series: Series): Promise<void> {
-    const instances = await series.dicomweb.instances(series.uid);
-    this.instances.set(series.uid, instances);
-    series.instances = instances.length;
-    series.sopClass = instances[0] ? text(instances[0], TAG.SOPClassUID) : "";
   }
 
   /** How others wanted images of the study to be seen; what cannot be read is none. */
@@ -120,7 +104,7 @@ export class Viewer {
   }
 
   private middle(series: Series): string | undefined {
-    const known = this.instances.get(series.uid) ?? [];
+    const { known } = series;
     const one = known[Math.floor(known.length / 2)];
     return one && text(one, TAG.SOPInstanceUID);
   }
@@ -142,7 +126,7 @@ export class Viewer {
     const pane = this.active ?? this.panes[0]!;
     this.stage.querySelectorAll(".message, .document").forEach((one) => one.remove());
     pane.host.dataset.wanted = series.uid;
-    const first = this.instances.get(series.uid)?.[0];
+    const first = series.known[0];
     if (!first) throw new Error(WORDS.noImages);
     for await (const opened of openings(series, text(first, TAG.SOPInstanceUID))) {
       if (pane.host.dataset.wanted !== series.uid) return opened.arrival?.stop();
@@ -154,7 +138,7 @@ export class Viewer {
   }
 
   private async openOther(series: Series, kind: Kind): Promise<void> {
-    const [first, ...others] = (this.instances.get(series.uid) ?? []).map((one) => text(one, TAG.SOPInstanceUID));
+    const [first, ...others] = series.known.map((one) => text(one, TAG.SOPInstanceUID));
     if (!first) throw new Error(WORDS.notAnImage(series.description || series.modality));
     if (kind === "keys") return this.openKeyImages(series, first);
     if (kind === "presentation") return this.openPresented(series);
@@ -181,8 +165,8 @@ export class Viewer {
 
   /** Show the images that the first presentation state of a series is about, as it wants them to be seen. */
   private async openPresented(series: Series): Promise<void> {
-    const known = this.instances.get(series.uid)?.map((one) => text(one, TAG.SOPInstanceUID));
-    const state = this.states.find((one) => known?.includes(one.uid));
+    const known = series.known.map((one) => text(one, TAG.SOPInstanceUID));
+    const state = this.states.find((one) => known.includes(one.uid));
     if (!state) throw new Error(WORDS.broken);
     const target = this.seriesWith(series.dicomweb, state.images);
     if (!target) throw new Error(WORDS.noPresented);
@@ -195,7 +179,7 @@ export class Viewer {
 
   /** The first series of images that has one of these. */
   private seriesWith(dicomweb: Dicomweb, images: Set<string>): Series | undefined {
-    const has = (one: Series) => this.instances.get(one.uid)?.some((of) => images.has(text(of, TAG.SOPInstanceUID)));
+    const has = (one: Series) => one.known.some((of) => images.has(text(of, TAG.SOPInstanceUID)));
     return this.series.find((one) => one.dicomweb === dicomweb && kindOf(one.sopClass) === "images" && has(one));
   }
 

@@ -25,10 +25,14 @@ from conformance.simulators.scripts import RIGHT, Cast
 from conformance.simulators.server import http_simulator
 from conformance.simulators.world import MANIFEST, SERIES, STUDY, World
 from conformance.simulators.wrong_documents import no_dicom, other_document
-from consumer.app import build
+from consumer.app import Consumer, build
 from consumer.domain.study import Via
+from consumer.front.ahead import fetch_first_series
 from consumer.settings import ConsumerSettings
 from shared.http.pieces import BodyBroken
+from shared.http.raw_asgi import node_of
+from shared.pages.visitors import Visitor
+from shared.security.caller import Caller
 
 DOMAIN = "1.3.6.1.4.1.21367.2005.13.20.1000"
 OTHER_PATIENT = b"Other^Patient"
@@ -158,17 +162,24 @@ async def test_what_changes_while_it_is_fetched_is_told_and_what_came_before_is_
 
 
 @asynccontextmanager
-async def viewer_of(settings: dict[str, Any]) -> AsyncIterator[httpx2.AsyncClient]:
-    """A viewer at the consumer's DICOM web services, which has found the study."""
+async def service_of(settings: dict[str, Any]) -> AsyncIterator[tuple[Consumer, httpx2.AsyncClient]]:
+    """The consumer, and who calls it."""
     service = await build(ConsumerSettings.load(None, {}, **settings))
     await service.start()
     try:
         transport = httpx2.ASGITransport(app=service.asgi, client=("127.0.0.1", 50_000))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8040") as viewer:
-            await viewer.get("/dicomweb/studies", params={"PatientID": World(DOMAIN).patient_id})
-            yield viewer
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8040") as caller:
+            yield service, caller
     finally:
         await service.stop()
+
+
+@asynccontextmanager
+async def viewer_of(settings: dict[str, Any]) -> AsyncIterator[httpx2.AsyncClient]:
+    """A viewer at the consumer's DICOM web services, which has found the study."""
+    async with service_of(settings) as (_, viewer):
+        await viewer.get("/dicomweb/studies", params={"PatientID": World(DOMAIN).patient_id})
+        yield viewer
 
 
 #: By script: the status for the whole study, and what is said.
@@ -235,6 +246,32 @@ async def test_a_series_of_which_a_part_is_lost_has_no_end(
     async with viewer_of(hospital.settings(tmp_path / "state")) as viewer:
         with pytest.raises(BodyBroken, match="1 of these images are missing"):
             await viewer.get(f"/dicomweb/studies/{STUDY}/series/2.25.501/pixeldata")
+
+
+@pytest.mark.parametrize(("script", "status"), [(RIGHT, 200), ("other-patient", 502)])
+async def test_the_first_series_is_fetched_while_the_viewer_is_on_its_way(
+    hospital: Hospital, tmp_path: Path, script: str, status: int
+):
+    hospital.published(Via.RAD69)
+    hospital.cast.play(SOURCE, script)
+    patient = World(DOMAIN).patient_id
+    visitor = Visitor.of(Caller(node=node_of({"client": ("127.0.0.1", 50_000)}), endpoint=""))
+
+    async with service_of(hospital.settings(tmp_path / "state")) as (service, viewer):
+        await fetch_first_series(service.reading_room, visitor, STUDY, patient)
+        await fetch_first_series(service.reading_room, visitor, "2.25.1", patient)
+        study = service.reading_room.at_hand(visitor, STUDY)
+        assert study is not None
+        first = next(iter(study.instances.values()))
+        is_here = study.collection.arrived(first.sop_instance_uid) is not None
+        await viewer.get("/dicomweb/studies", params={"PatientID": patient})
+        answer = await viewer.get(
+            f"/dicomweb/studies/{STUDY}/series/{first.series_instance_uid}"
+            f"/instances/{first.sop_instance_uid}/metadata"
+        )
+
+    assert (is_here, answer.status_code) == (status == 200, status)
+    assert OTHER_PATIENT not in answer.content
 
 
 async def test_a_place_that_is_no_peer_is_told_and_asked_for_nothing(hospital: Hospital, tmp_path: Path):
