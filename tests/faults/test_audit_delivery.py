@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -29,9 +26,8 @@ from shared.http.health import health_routes
 from shared.settings import AuditSettings
 from shared.telemetry.metrics import Metrics
 from tests.support.audit import TestingSettings, an_event
+from tests.support.forked import program
 from xdsi.stage import free_ports
-
-ROOT = Path(__file__).parents[2]
 
 
 def numbered(start, count):
@@ -338,22 +334,18 @@ class Killed:
             "XDSI_AUDIT_REPOSITORY__PORT": "0",
             "XDSI_AUDIT_REPOSITORY__SYSLOG_PORT": str(port),
         }
-        self.process = None
+        self.process, self.log = None, folder / "audit-repository.log"
 
     async def start(self):
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "xdsi", "serve", "audit-repository"),
-            cwd=ROOT,
-            env=os.environ | self.environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+        self.process = program(
+            "xdsi", "serve", "audit-repository", env=os.environ | self.environment, log=self.log
         )
-        line = await self.process.stdout.readline()
-        assert b"ready" in line
+        assert "ready" in await asyncio.to_thread(self.process.stdout.readline)
 
     async def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
+        self.process.kill()
+        await asyncio.to_thread(self.process.wait)
+        self.process.stdout.close()
 
 
 @pytest.mark.heavy

@@ -4,14 +4,13 @@ acknowledged before it is there, and nothing dangles."""
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.repository_rig import ROOT, Rig, a_rig
+from tests.support.forked import run
+from tests.support.repository_rig import Rig, a_rig
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.heavy
@@ -22,15 +21,8 @@ WRITERS = 4
 async def xdsi(folder: Path, *words: str) -> None:
     """Run a command on the data of the rig of `folder`; it must succeed."""
     own = {"XDSI_DATA": str(folder / "data"), "XDSI_REGISTRY__DATA": str(folder / "registry-data")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "xdsi", "db", *words),
-        cwd=ROOT,
-        env=os.environ | own | {"XDSI_AUDIT__URL": "tcp://127.0.0.1:9"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode == 0, said.decode()
+    ended = await asyncio.to_thread(run, "db", *words, env=own | {"XDSI_AUDIT__URL": "tcp://127.0.0.1:9"})
+    assert ended.returncode == 0, ended
 
 
 def acknowledged(rig: Rig) -> dict[str, bytes]:

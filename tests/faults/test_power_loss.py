@@ -18,7 +18,7 @@ import pytest
 
 from imaging_source.store.adoption import adopt
 from tests.support.intake import an_intake
-from tests.support.intake_process import Acknowledged, sending, started
+from tests.support.intake_process import Acknowledged, killed, sending, started
 from tests.support.power_loss import Disk, Record, RecordedIo, Survives
 from tests.support.repository_rig import Rig, Sent, a_rig
 
@@ -133,8 +133,7 @@ async def test_an_instance_that_was_acknowledged_survives_a_power_loss_at_any_mo
         *(sending(port, range(first, first + 10), acknowledged) for first in range(1_000, 1_040, 10))
     )
     ended = time.monotonic_ns()
-    process.kill()
-    await process.communicate()
+    await killed(process)
 
     records = recorded.records()
     image = tmp_path / "image"

@@ -4,9 +4,6 @@ command says beside its answer."""
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +27,7 @@ from tests.support.community import (
     settings_of,
 )
 from tests.support.dicom import a_ct, part10
+from tests.support.forked import run
 from xdsi.services import Service
 from xdsi.stage import Stage
 
@@ -96,14 +94,7 @@ def logs(stage: Stage) -> str:
 
 def said(stage: Stage, *words: object) -> str:
     """What a command says, whatever it ends with."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "xdsi", *map(str, words), "--config", str(stage.folder / "north.toml")],
-        env={name: value for name, value in os.environ.items() if not name.startswith("XDSI_")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    ran = run(*words, "--config", stage.folder / "north.toml")
     return ran.stdout + ran.stderr
 
 

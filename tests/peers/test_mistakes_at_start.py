@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from repository.store.objects import ObjectBlobs
 from shared.settings import S3Settings
+from tests.support.forked import run
 from tests.support.postgres import fresh_database, postgres_url
 
 __all__ = ["postgres_url"]
@@ -32,15 +33,7 @@ __all__ = ["postgres_url"]
 
 def serve(service: str, environment: Mapping[str, str], folder: Path) -> list[str]:
     """The sentences with which it ends."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
-    ended = subprocess.run(
-        [sys.executable, "-m", "xdsi", "serve", service],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**own, "XDSI_PORT": "0", "XDSI_DATA": str(folder / "var"), **environment},
-    )
+    ended = run("serve", service, env={"XDSI_PORT": "0", "XDSI_DATA": str(folder / "var"), **environment})
     assert ended.returncode == 1, ended
     assert "Traceback" not in ended.stderr
     assert "mistake of xdsi itself" not in ended.stderr

@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +34,7 @@ from tests.support.community import (
     studies_in,
     trail_until,
 )
+from tests.support.forked import run
 from xdsi.builtin_study import write_study
 from xdsi.services import Service
 from xdsi.stage import Stage
@@ -63,17 +61,7 @@ def study(stage: Stage) -> StudyFiles:
 
 def entered(stage: Stage, option: str, study: StudyFiles) -> str:
     """Enter a study by `xdsi publish`; its uniqueId."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "xdsi", "publish", study.uid, option, "--json"),
-            *("--config", str(stage.folder / "north.toml")),
-        ],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=60,
-    )
+    done = run("publish", study.uid, option, "--json", "--config", stage.folder / "north.toml")
     assert done.returncode == 0, done.stderr
     [outcome] = json.loads(done.stdout)
     return str(outcome["document_unique_id"])

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -31,6 +29,7 @@ from shared.settings import TlsSettings
 from shared.soap.client import PeerUnclear, PeerUnreachable, SoapClient
 from shared.telemetry.trace import one_trace, trace_id
 from tests.support.certificates import assertion_for, communities
+from tests.support.forked import run
 from tests.support.metadata import PATIENT, a_document_entry, a_submission
 from tests.support.postgres import fresh_database, postgres_url
 from tests.support.registry_process import RegistryClient, RegistryProcess, fed, running_registry
@@ -482,23 +481,14 @@ async def test_the_events_of_a_worker_that_there_is_no_more_are_still_sent(tmp_p
     [("repository", "--workers", "2"), ("registry", "--workers", "0"), ("registry", "--workers", "x")],
 )
 def test_what_has_no_workers_is_refused_as_wrong_usage(words: tuple[str, ...]):
-    done = subprocess.run(
-        [sys.executable, "-m", "xdsi", "serve", *words], capture_output=True, text=True, timeout=30
-    )
+    done = run("serve", *words)
 
     assert done.returncode == 2
     assert "--workers" in done.stderr
 
 
 def test_workers_on_an_embedded_database_are_refused_with_what_they_need(tmp_path: Path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "xdsi", "serve", "registry", "--workers", "2"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env=environment | {"XDSI_DATA": str(tmp_path / "data")},
-    )
+    done = run("serve", "registry", "--workers", "2", env={"XDSI_DATA": str(tmp_path / "data")})
 
     assert done.returncode == 1
     assert "XDSI_WORKERS: 2 workers need PostgreSQL, named in XDSI_DATABASE_URL" in done.stderr

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,3 +40,19 @@ def program(module: str, *arguments: str, env: Mapping[str, str], log: Path) -> 
             stderr=file,
             text=True,
         )
+
+
+def run(*arguments: object, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """What became of `xdsi arguments`, with the settings of `env` and none of this process."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
+    words = [str(each) for each in arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        command = Forked(words, own | dict(env or {}), log)
+        try:
+            with command.stdout as stdout:
+                said = stdout.read()
+            return subprocess.CompletedProcess(words, command.wait(), said, log.read_text("utf-8", "replace"))
+        finally:
+            command.kill()
+            command.wait()

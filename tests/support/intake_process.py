@@ -1,4 +1,5 @@
-"""An imaging source's intake as a process, and senders to it."""
+"""An imaging source's intake, without the services around it, as a process that prints its port when it
+listens: `python -m tests.support.intake_process FOLDER`; and senders to it."""
 
 from __future__ import annotations
 
@@ -13,43 +14,42 @@ from pathlib import Path
 
 import httpx2
 
-from shared.dicom.multipart import closing, content_type, part_head
-from tests.support.dicom import a_ct, part10
-
-# One imaging source's intake, without the services around it; prints its port when it listens.
-SOURCE = """
-import asyncio, sys
-from pathlib import Path
 from shared.audit.recorder import AuditRecorder
+from shared.dicom.multipart import closing, content_type, part_head
 from shared.http.server import start_server
+from tests.support.dicom import a_ct, part10
+from tests.support.forked import Program, program
 from tests.support.intake import an_intake, stow_app
 
-async def main():
-    async with an_intake(Path(sys.argv[1])) as intake:
+
+async def main(folder: Path) -> None:
+    """Take in instances, until the end."""
+    async with an_intake(folder) as intake:
         recorder = AuditRecorder(intake.settings, "imaging_source")
         await intake.store.recover(recorder.record)
         server = await start_server(stow_app(intake, recorder), intake.settings)
         print(server.port, flush=True)
         await server.wait()
 
-asyncio.run(main())
-"""
 
-
-async def started(
-    folder: Path, environment: Mapping[str, str] | None = None
-) -> tuple[asyncio.subprocess.Process, int]:
-    """The process and its port."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        SOURCE,
+async def started(folder: Path, environment: Mapping[str, str] | None = None) -> tuple[Program, int]:
+    """The process and its port; what it logs is beside its folder."""
+    process = program(
+        "tests.support.intake_process",
         str(folder),
-        stdout=asyncio.subprocess.PIPE,
         env=os.environ | dict(environment or {}),
+        log=folder.with_name("intake.log"),
     )
     assert process.stdout is not None
-    return process, int(await process.stdout.readline())
+    return process, int(await asyncio.to_thread(process.stdout.readline))
+
+
+async def killed(process: Program) -> None:
+    """kill -9."""
+    process.kill()
+    await asyncio.to_thread(process.wait)
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +75,7 @@ async def sending(port: int, numbers: range, acknowledged: dict[str, Acknowledge
                 return
             if answer.status_code == 200:
                 acknowledged[uid] = Acknowledged(octets, time.monotonic_ns())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

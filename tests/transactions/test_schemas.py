@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from sqlalchemy.pool import StaticPool
 from shared.store import migration, schema
 from shared.store.failures import SchemaError
 from tests.support.databases import DatabasePlace, database_place, postgres_url
+from tests.support.forked import run
 from tests.support.releases import FIRST_RELEASE, make_first_release
 from xdsi.schemas import SERVICES
 from xdsi.services import Service
@@ -117,15 +117,7 @@ async def test_a_service_does_not_start_on_a_newer_schema_and_says_why(service: 
     await (await place.open(tables_of(service).MIGRATIONS)).close()
     await place.execute(["UPDATE alembic_version SET version_num = '9999'"])
 
-    ended = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "xdsi", "serve", service],
-        env={**os.environ, "XDSI_DATA": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = await asyncio.to_thread(run, "serve", service, env={"XDSI_DATA": str(tmp_path)})
 
     assert ended.returncode == 1
     assert ended.stderr.startswith("xdsi: ")
