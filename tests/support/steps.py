@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-#: What is copied of the tree: everything but what tools and services leave behind.
-LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "var", "bench")
+#: What is copied of the tree: everything but what tools and services leave behind, and modules with what they
+#: were compiled to.
+LEFT_OUT = shutil.ignore_patterns(".*", "node_modules", "var", "bench")
 
 _FILE = re.compile(r"^`(?P<path>[\w./-]+)`$")
 _FENCE = re.compile(r"^```(?P<language>\w*)$")
