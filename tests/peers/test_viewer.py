@@ -125,7 +125,8 @@ def asked_for(window: Window, end: str) -> list[str]:
 
 def test_a_series_comes_by_one_request(viewing: Window):
     before, alone = len(asked_for(viewing, "/pixeldata")), len(asked_for(viewing, "/frames/1"))
-    choose(viewing, "JPEG-LS")
+    with viewing.page.expect_request("**/pixeldata"):
+        choose(viewing, "JPEG-LS")
     viewing.page.locator(f'.pane[data-received="{SLICES}"]').wait_for()
     viewing.reads("corner.image", "CT JPEG-LS")
 
