@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
+import re
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -38,6 +39,7 @@ ID = PATIENT.partition("^")[0]
 OURS = (DOMAIN, ID)
 FHIR = {"content-type": "application/fhir+json"}
 BPPC = "urn:ihe:iti:bppc:2007"
+VALUE = re.compile(rb'value="([^"]+)"')
 MEANINGS = {OPT_OUT: ({"effect": "deny"},), OPT_IN: ({"effect": "permit", "roles": ["RAD-PHYS"]},)}
 RADIOLOGIST, SURGEON = a_clinician("RAD-PHYS"), a_clinician("SURGEON")
 FIND = {"$XDSDocumentEntryPatientId": PATIENT, "$XDSDocumentEntryStatus": [APPROVED]}
@@ -220,3 +222,56 @@ async def test_why_names_the_document_that_decides(registry, http):
     assert refused["sentence"].endswith(
         f"It is from the consent {entry.entry_uuid}, consent document {entry.unique_id}."
     )
+
+
+async def test_what_would_be_seen_without_a_policy_or_a_consent_is_previewed(registry, http):
+    await registry.register(a_submission(a_document_entry()))
+    policy = await ask(http, "set", patient_id=PATIENT, effect="deny", roles=["SURGEON"])
+    document = {"format_code": BPPC, "document": written(an_acknowledgement(OPT_OUT, patient=OURS))}
+    source = (await ask(http, "documents", **document))["source"]
+
+    by_policy = await ask(http, "preview", patient_id=PATIENT, without=policy["policy_id"])
+    by_source = await ask(http, "preview", patient_id=PATIENT, without=source)
+
+    numbers = [
+        {row["person"].get("roles", ""): row["find"] for row in answer["persons"]}
+        for answer in (by_policy, by_source)
+    ]
+    assert numbers == [
+        {"": {"now": 0, "then": 0}, "SURGEON": {"now": 0, "then": 0}},
+        {"": {"now": 0, "then": 1}, "SURGEON": {"now": 0, "then": 0}},
+    ]
+    assert len(await policies(http)) == 2
+    await ask(http, "preview", 404, patient_id=PATIENT, without="urn:uuid:nobody")
+    await ask(http, "preview", 400, patient_id=PATIENT, without=source, effect="deny")
+
+
+async def test_why_takes_the_codes_of_a_registered_document_from_its_metadata(registry, http):
+    secret = a_document_entry(confidentiality_codes=(Code("V", "2.16.840.1.113883.5.25"),))
+    plain = a_document_entry()
+    for entry in (secret, plain):
+        await registry.register(a_submission(entry))
+    await ask(http, "set", patient_id=PATIENT, effect="deny", confidentiality=["V"])
+
+    async def permitted(**question: Any) -> bool:
+        return (await ask(http, "why", patient_id=PATIENT, roles=["SURGEON"], **question))["permitted"]
+
+    assert not await permitted(documents=[secret.unique_id])
+    assert await permitted(documents=[plain.unique_id])
+    # Of several the one that is refused answers; what is said wins over metadata.
+    assert not await permitted(documents=[plain.unique_id, secret.unique_id])
+    assert await permitted(documents=[secret.unique_id], confidentiality=["N"])
+    assert await permitted(documents=["2.25.999"])
+
+
+async def test_an_end_stands_in_the_trail_with_its_reason(registry, http):
+    policy = await ask(http, "set", patient_id=PATIENT, effect="deny")
+    document = {"format_code": BPPC, "document": written(an_acknowledgement(OPT_OUT, patient=OURS))}
+    source = (await ask(http, "documents", **document))["source"]
+    await ask(http, "remove", patient_id=PATIENT, policy_id=policy["policy_id"], reason="changed her mind")
+    await ask(http, "withdraw", patient_id=PATIENT, source=source, reason="in writing")
+
+    values = [value for octets in await registry.outbox() for value in VALUE.findall(octets)]
+    told = [b64decode(value).decode() for value in values]
+    assert "consent policy removed: changed her mind" in told
+    assert "consent policy withdrawn: in writing" in told
