@@ -136,9 +136,10 @@ class _Series:
         holding.hold(cached)
         try:
             pieces = await self._pieces(holding, cached.instance)
-            reader = PieceReader(pieces, _CHUNK_BYTES)
+            total = sum(map(size, pieces))
+            reader = PieceReader(pieces, min(total, _CHUNK_BYTES))
             try:
-                for _ in range(ceil(sum(map(size, pieces)) / _CHUNK_BYTES)):
+                for _ in range(ceil(total / _CHUNK_BYTES)):
                     yield bytes(await asyncio.to_thread(reader.next_chunk))
             finally:
                 reader.close()

@@ -131,7 +131,7 @@ def test_a_series_comes_by_one_request(viewing: Window):
     viewing.reads("corner.image", "CT JPEG-LS")
 
     assert len(asked_for(viewing, "/pixeldata")) == before + 1
-    assert len(asked_for(viewing, "/frames/1")) == alone + 1
+    assert len(asked_for(viewing, "/frames/1")) <= alone + 1
 
     choose(viewing, "Native")
     viewing.reads("corner.image", "CT Native")

@@ -22,8 +22,8 @@ export async function* openings(series: Series, first: string): AsyncGenerator<O
   let arrival: Arrival | undefined;
   if (series.instances > 1) {
     const [one] = await series.dicomweb.metadata(series.uid, first);
-    if (one) yield opened(series, [one], false);
     arrival = one && arrivalOf(series, one);
+    if (one) yield opened(series, [one], false, arrival);
   }
   const all = await series.dicomweb.metadata(series.uid).catch((error: unknown) => {
     arrival?.stop();
