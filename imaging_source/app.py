@@ -15,6 +15,7 @@ from imaging_source import pages
 from imaging_source.archives.opening import open_archives
 from imaging_source.background.commitments import Commitments
 from imaging_source.background.cooling import Cooling
+from imaging_source.background.department_messages import DepartmentMessages
 from imaging_source.background.drift_watch import DriftWatch
 from imaging_source.background.load_watch import LoadWatch
 from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
@@ -107,6 +108,7 @@ class ImagingSource:
         )
         self.publisher = Publisher(parts)
         self._watch = StudyWatch(parts, self.publisher)
+        self._messages = DepartmentMessages(parts, self.publisher, self._watch, self.node_refused)
         self._drift_watch = DriftWatch(parts, self.publisher, self._metrics)
         self._retention = Retention(parts)
         self._commitments = Commitments(parts)
@@ -154,6 +156,11 @@ class ImagingSource:
         self._examinations = Examinations(examine)
         self.asgi = self._application()
 
+    @property
+    def hl7_port(self) -> int | None:
+        """Where messages of HL7 are taken, once started; None where they are not."""
+        return self._messages.port
+
     def _publications(self, state: PublicationState) -> float:
         return float(self.publisher.counts[state])
 
@@ -176,7 +183,7 @@ class ImagingSource:
         works = [self.publisher.work, self.publisher.patients, self.publisher.census]
         works += [self.adoption, self.catalogue]
         works += [self._commitments.work, *self._drift_watch.works]
-        works += [self._session_end.work, self._load_watch.work]
+        works += [*self._messages.works, self._session_end.work, self._load_watch.work]
         works += [*self._retention.works, *self.scrubbing.works, *self.cooling.works]
         if parts.settings.auto_publish:
             works += self._watch.works
@@ -244,12 +251,12 @@ class ImagingSource:
         return Unit(self.parts, caller, self.publisher.wake)
 
     async def start(self) -> None:
-        """Begin the work beside the requests, and listen for DIMSE.
+        """Begin the work beside the requests, and listen for DIMSE and for messages of HL7.
 
         Raises
         ------
         SettingsError
-            The DIMSE port cannot be used.
+            A port cannot be used.
         """
         recorder = self.parts.recorder
         await self.parts.instances.recover(recorder.record)
@@ -261,6 +268,7 @@ class ImagingSource:
         await self.scrubbing.start()
         with self.parts.settings.listening("dimse_port"):
             await self.dimse.start()
+        await self._messages.start()
         self._watch_for_damage(asyncio.get_running_loop())
         await recorder.started()
         await self._forwarder.start()
@@ -283,6 +291,7 @@ class ImagingSource:
         await self.adoption.stop()
         await self._commitments.work.stop()
         await self.dimse.stop()
+        await self._messages.stop()
         await self._watch.stop()
         await self._retention.stop()
         await self._drift_watch.stop()

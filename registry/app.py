@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from registry.background.janitor import Janitor
-from registry.domain.feed import AcknowledgementCode, FeedError, acknowledgement, readable_header
 from registry.domain.value_sets import ANYTHING, read_value_sets
-from registry.mllp import MllpLimits, MllpListener
 from registry.settings import RegistrySettings
 from registry.store.assertions import UsedAssertions
 from registry.store.tables import MIGRATIONS, audit_outbox
@@ -21,6 +19,8 @@ from shared.audit.recorder import AuditRecorder
 from shared.consent.documents.bppc import read_meanings
 from shared.consent.evaluation import PolicyDecisions
 from shared.errors import Actor
+from shared.hl7v2.mllp import MllpLimits, MllpListener
+from shared.hl7v2.receiver import cut
 from shared.http.application import application
 from shared.http.health import Check, health_routes
 from shared.http.raw_asgi import raw_first
@@ -57,7 +57,7 @@ class Registry:
         )
         self._feed = MllpListener(
             FeedReceiver(parts, parts.recorder.source.hostname, Rights(settings)).acknowledge,
-            refusal=_cut,
+            refusal=cut,
             limits=MllpLimits(
                 frame_bytes=settings.mllp_frame_bytes,
                 frame_seconds=settings.mllp_frame_seconds,
@@ -134,11 +134,6 @@ class Registry:
     async def node_refused(self, address: str, reason: str) -> None:
         """Record, or count, that a node did not authenticate (ITI-19)."""
         await self._parts.recorder.refusals.node(address, reason)
-
-
-def _cut(reason: str, beginning: bytes) -> bytes:
-    error = FeedError(AcknowledgementCode.REJECT, 207, "MSH", reason, readable_header(beginning))
-    return acknowledgement(error.header, error=error)
 
 
 async def build(settings: RegistrySettings, worker: Worker = ALONE) -> Registry:

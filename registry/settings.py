@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from registry.domain.feed import CHARSETS, DEFAULT_CHARSET, encoding_of
 from registry.domain.restricted_update import ATTRIBUTES
 from registry.domain.value_sets import ValueSetError, read_value_sets
 from shared.consent.documents.bppc import read_meanings
 from shared.consent.policy import PolicyError
+from shared.hl7v2.message import CHARSETS, DEFAULT_CHARSET, encoding_of
 from shared.messages.iti61 import RESPONSE_ACTION
 from shared.settings import PatientPolicy, ServiceSettings
 from shared.settings.group import derived

@@ -64,6 +64,15 @@ _OTHERS = (
         "`GET /api/instances/…`",
     ),
     ("registry", "ITI-8", "Patient Identity Feed", "HL7 v2, MLLP", "node", "ADT A01 A04 A05 A08 A40"),
+    (
+        "imaging-source",
+        "RAD-12, RAD-13, RAD-128",
+        "Patient Update; Procedure Scheduled, Procedure Update; Send Imaging Result",
+        "HL7 v2, MLLP",
+        "node",
+        "ADT A08 A31 A40 A43 A47, others do nothing; ORM^O01, OMG^O19, OMI^O23; ORU^R01, "
+        "MDM (that it came); where XDSI_HL7_PORT is set",
+    ),
     ("gateway", "ITI-18, ITI-43, RAD-69", "to the actors of its community", "client", "user", ""),
     ("gateway", "ITI-38, ITI-39, RAD-75", "to the gateways of other communities", "client", "user", ""),
     ("audit-repository", "ITI-20", "Record Audit Event", "syslog over TLS", "node", ""),

@@ -42,7 +42,7 @@ READERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("assertion", "issuer"): (Service.CONSUMER, COMMANDS),
     ("assertion", "key"): (Service.CONSUMER, COMMANDS),
     ("assertion", "certificate"): (Service.CONSUMER, COMMANDS),
-    ("rights", "feed"): (Service.REGISTRY,),
+    ("rights", "feed"): (Service.REGISTRY, Service.IMAGING_SOURCE),
     ("rights", "submit"): _DOCUMENTS,
     ("rights", "update"): _DOCUMENTS,
     ("rights", "store"): (Service.IMAGING_SOURCE,),

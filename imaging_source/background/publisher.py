@@ -147,6 +147,7 @@ class StudyWatch:
         self._publisher = publisher
         self._delay = parts.settings.publish_delay_seconds
         self._changed: dict[str, float] = {}
+        self._completed: set[str] = set()
         self._remembered = False
         self.work = BackgroundWork("study watch", self._turn, rest_seconds=_WATCH_SECONDS)
         self.takeover = BackgroundWork(
@@ -174,14 +175,28 @@ class StudyWatch:
         """Note that an instance of this study has arrived."""
         self._changed[study_instance_uid] = time.monotonic()
 
+    def completed(self, study_instance_uid: str) -> None:
+        """Publish a study now whose order is completed, unless it is published as it is."""
+        self._completed.add(study_instance_uid)
+        self.work.wake()
+
     async def _turn(self) -> None:
         if not self._remembered:
             await self._remember()
             self._remembered = True
+        await self._publish_completed()
         quiet_since = time.monotonic() - self._delay
         for study in [study for study, at in self._changed.items() if at <= quiet_since]:
             if not await self._grows(study) and not await self._waits(study):
                 await self._publish(study)
+
+    async def _publish_completed(self) -> None:
+        for study in list(self._completed):
+            last = await self._parts.instances.last_received(study)
+            if last is not None and await self._is_newer(study, last.timestamp()):
+                self._changed.setdefault(study, time.monotonic())
+                await self._publish(study)
+            self._completed.discard(study)
 
     async def _grows(self, study_instance_uid: str) -> bool:
         """Whether another host had a new instance lately, which is then waited for. A time that is to come is

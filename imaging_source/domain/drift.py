@@ -19,6 +19,7 @@ class Drift(StrEnum):
     ENDED_BY_OTHERS = "ended-by-others"
     STUDY_LOST = "study-lost"
     NOT_PUBLISHABLE = "not-publishable"
+    ORDER_CANCELLED = "order-cancelled"
 
     @property
     def needs_person(self) -> bool:
@@ -31,7 +32,9 @@ class Drift(StrEnum):
         return _EXPLANATIONS[self]
 
 
-_FOR_PERSONS = frozenset({Drift.ENDED_BY_OTHERS, Drift.STUDY_LOST, Drift.NOT_PUBLISHABLE})
+_FOR_PERSONS = frozenset(
+    {Drift.ENDED_BY_OTHERS, Drift.STUDY_LOST, Drift.NOT_PUBLISHABLE, Drift.ORDER_CANCELLED}
+)
 _EXPLANATIONS = {
     Drift.INSTANCES_ADDED: "instances came after the manifest was made; it is replaced",
     Drift.INSTANCES_GONE: "instances of the manifest were rejected, set aside or erased; it is replaced",
@@ -56,6 +59,10 @@ _EXPLANATIONS = {
     Drift.NOT_PUBLISHABLE: (
         "its manifest cannot be made anew, because its instances name no patient of the affinity domain;"
         " name the patient: xdsi publish STUDY_UID --patient ID"
+    ),
+    Drift.ORDER_CANCELLED: (
+        "a message said that the order of its study is cancelled; withdraw it: xdsi publish STUDY_UID"
+        " --withdraw, or let the order be completed by another message"
     ),
 }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from imaging_source.domain.instance import StudyHeader
+from imaging_source.domain.orders import OrderState
 from imaging_source.domain.publishing import NotPublishable
 
 #: A patient, as id and issuer; an empty issuer is any.
@@ -15,11 +16,20 @@ PatientKey = tuple[str, str]
 
 
 class Trigger(StrEnum):
-    """What a study waits for, once it has stopped growing: for nothing more, or until storage commitment of
-    its instances was answered with success."""
+    """What a study waits for, once it has stopped growing: for nothing more, until storage commitment of its
+    instances was answered with success, or until a message said that its order is completed, or its report
+    came."""
 
     QUIET = "quiet"
     COMMITMENT = "commitment"
+    ORDER = "order"
+    REPORT = "report"
+
+
+def enough(trigger: Trigger) -> frozenset[OrderState]:
+    """The states of an order in which its study is published at once."""
+    reported = frozenset({OrderState.REPORTED})
+    return reported if trigger is Trigger.REPORT else reported | {OrderState.COMPLETED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,13 @@ from pydantic import Field, field_validator
 from imaging_source.domain.corrections import CorrectionPolicy
 from imaging_source.domain.patient_table import Unlisted
 from imaging_source.domain.publishing import ManifestForm
+from imaging_source.domain.publishing_rules import Trigger
 from imaging_source.settings.archives import ArchiveSettings, Retrieval
 from imaging_source.settings.entities import DimseService, EntitySettings
 from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.character_sets import encodings_of
 from shared.dicom.data_set import Limits
+from shared.hl7v2.message import CHARSETS, DEFAULT_CHARSET, encoding_of
 from shared.settings import SignInSettings, StorageSettings, is_loopback
 from shared.settings.kinds import AeTitle, Bytes, CodeWithScheme, Days, Oid, Port, Seconds, StorageUrl
 from shared.settings.storage import is_object_store
@@ -64,6 +66,21 @@ class ImagingSourceSettings(StorageSettings):
     publishing: PublishingSettings = PublishingSettings()
 
     ae_title: AeTitle = Field("XDSI", description="AE title: called AE and Retrieve AE Title")
+    hl7_port: Port | None = Field(
+        None,
+        examples=[2577],
+        description="port for messages of HL7 v2 by MLLP: the state of orders (ORM, OMG, OMI), that "
+        "reports came (ORU, MDM), and patients who are corrected or merged (ADT); 0 takes a free "
+        "one, and none listens without",
+    )
+    hl7_frame_bytes: Bytes = Field(
+        16 * 1024**2, ge=1024, description="longest message of HL7, then AR and close"
+    )
+    hl7_charset: str = Field(
+        DEFAULT_CHARSET,
+        description="character set of messages that name none in MSH-18 and are not UTF-8, as MSH-18 spells "
+        "it",
+    )
     dimse_port: Port = Field(11112, description="port for DIMSE; 0 takes a free one")
     calling_ae_titles: tuple[AeTitle, ...] = Field(
         (),
@@ -242,6 +259,12 @@ class ImagingSourceSettings(StorageSettings):
                 "XDSI_IMAGING_SOURCE__PUBLISHING__FORM=mado"
             )
 
+        if self.publishing.after in (Trigger.ORDER, Trigger.REPORT) and self.hl7_port is None:
+            yield (
+                f"XDSI_IMAGING_SOURCE__PUBLISHING__AFTER: {self.publishing.after} is said by messages of "
+                "HL7; set XDSI_IMAGING_SOURCE__HL7_PORT"
+            )
+
     def _problems_of_archives(self) -> Iterator[str]:
         if not self.archives:
             return
@@ -284,6 +307,13 @@ class ImagingSourceSettings(StorageSettings):
     def secures(self, entity: EntitySettings) -> bool:
         """Whether `entity` is called by TLS."""
         return entity.tls and self.tls.enabled
+
+    @field_validator("hl7_charset")
+    @classmethod
+    def _known_charset(cls, name: str) -> str:
+        if encoding_of(name) is None:
+            raise ValueError(f"not read here; known: {', '.join(CHARSETS)}")
+        return name
 
     @field_validator("default_character_set")
     @classmethod

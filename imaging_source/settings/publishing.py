@@ -82,7 +82,9 @@ class PublishingSettings(Group):
         default=Trigger.QUIET,
         description="when studies are published by themselves: `quiet`, when nothing has come for "
         "publish_delay_seconds; `commitment`, when storage commitment of all their instances was answered "
-        "with success too. One that is published is not waited for again when it changes",
+        "with success too; `order`, when a message said that the order of the study is completed, "
+        "`report`, when its final report came (XDSI_HL7_PORT). One that is published is not waited "
+        "for again when it changes",
     )
     longest_wait_seconds: Seconds = Field(
         default=3600.0,

@@ -259,3 +259,39 @@ committed_instance = Table(
     metadata,
     Column("sop_instance_uid", Text, primary_key=True),
 )
+
+# Messages of HL7 that were acknowledged, so that a retry is acknowledged alike.
+hl7_message = Table(
+    "hl7_message",
+    metadata,
+    Column("control_id", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("acknowledgement", LargeBinary, nullable=False),
+    Column("created", Text, nullable=False),
+    # What is forgotten.
+    Index("hl7_message_by_time", "created"),
+)
+
+# How the order of a study stands, as messages said last, whether or not the study is here; `name` is
+# `study UID`, or `accession number`, `patients` are the ids of PID-3 as JSON.
+study_order = Table(
+    "study_order",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("patients", LargeBinary, nullable=False),
+    Column("received_at", Text, nullable=False),
+    # What is forgotten.
+    Index("study_order_by_time", "received_at"),
+)
+
+# Studies of patients whom a message corrected, until their manifests were compared with the registry.
+corrected_study = Table(
+    "corrected_study",
+    metadata,
+    Column("study_instance_uid", Text, primary_key=True),
+    Column("noted_at", Text, nullable=False),
+    Column("due_at", Text, nullable=False),
+    # What is to be looked at now.
+    Index("corrected_study_by_time", "due_at"),
+)

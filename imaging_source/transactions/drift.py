@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 
 from imaging_source.domain import drift
 from imaging_source.domain.drift import Drift
+from imaging_source.domain.orders import OrderState
 from imaging_source.domain.publishing import NotPublishable
 from imaging_source.store.drift import note
+from imaging_source.store.orders import find_order
 from imaging_source.store.publications import (
     PublicationState,
     PublicationStatus,
@@ -82,7 +84,10 @@ async def _compared(parts: Parts, before: PublicationStatus) -> tuple[Drift, ...
     by_others = (*_changed(before, registered[-1]), *([Drift.BUNDLE_GONE] if bundle_gone else []))
     here = await _mended(parts, before)
     # Whoever is given another patient's id is described by it.
-    return by_others + tuple(kind for kind in here if not by_others or kind is not Drift.DESCRIBED_OTHERWISE)
+    kinds = by_others + tuple(kind for kind in here if not by_others or kind is not Drift.DESCRIBED_OTHERWISE)
+    if await find_order(parts.database, study) is OrderState.CANCELLED:
+        kinds += (Drift.ORDER_CANCELLED,)
+    return kinds
 
 
 def _changed(before: PublicationStatus, now: PublicationStatus) -> Iterator[Drift]:

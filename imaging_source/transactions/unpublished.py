@@ -6,9 +6,11 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+from imaging_source.domain.orders import OrderState
 from imaging_source.domain.publishing import NotPublishable
-from imaging_source.domain.publishing_rules import PublishingRules, Trigger, read_patients
+from imaging_source.domain.publishing_rules import PublishingRules, Trigger, enough, read_patients
 from imaging_source.store.commitments import find_uncommitted
+from imaging_source.store.orders import find_order
 from imaging_source.store.publications import PublicationState, find_publications
 from imaging_source.store.transfers import find_senders
 from imaging_source.transactions import rad68
@@ -32,6 +34,10 @@ async def objection(parts: Parts, study_instance_uid: str) -> str:
     UnknownStudy, NotPublishable
         There is nothing to publish.
     """
+    if await find_order(parts.database, study_instance_uid) is OrderState.CANCELLED:
+        if await _is_published(parts, study_instance_uid):
+            return ""
+        return "a message said that its order is cancelled"
     publishing = parts.settings.publishing
     if not publishing.modalities and not publishing.senders and publishing.withheld_patients is None:
         return ""
@@ -63,15 +69,35 @@ async def awaited_event(parts: Parts, study_instance_uid: str) -> str:
     # A time that is to come is one of a clock that stepped.
     if not 0 <= quiet < publishing.longest_wait_seconds or await _is_published(parts, study_instance_uid):
         return ""
+    if publishing.after in (Trigger.ORDER, Trigger.REPORT):
+        missing = await _order_missing(parts, study_instance_uid)
+    else:
+        missing = await _commitment_missing(parts, study_instance_uid)
+    if not missing:
+        return ""
+    return (
+        f"{missing}: it is published then, or when nothing has come for "
+        f"{publishing.longest_wait_seconds:g} s, {quiet:.0f} s have passed"
+    )
+
+
+async def _order_missing(parts: Parts, study_instance_uid: str) -> str:
+    trigger = parts.settings.publishing.after
+    if await find_order(parts.database, study_instance_uid) in enough(trigger):
+        return ""
+    if trigger is Trigger.REPORT:
+        return "no final report of it came yet"
+    return "no message said yet that its order is completed"
+
+
+async def _commitment_missing(parts: Parts, study_instance_uid: str) -> str:
     uncommitted = await find_uncommitted(parts.database, study_instance_uid)
     shareable = await rad68.shareable_instances(parts, study_instance_uid)
     missing = sum(one.sop_instance_uid in uncommitted for one in shareable)
     if not missing:
         return ""
     return (
-        f"storage commitment of {missing} of its {len(shareable)} instances was not answered with success "
-        "yet: it is published when it was, or when nothing has come for "
-        f"{publishing.longest_wait_seconds:g} s, {quiet:.0f} s have passed"
+        f"storage commitment of {missing} of its {len(shareable)} instances was not answered with success yet"
     )
 
 

@@ -2,59 +2,53 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
 
 from registry.domain import feed
-from registry.domain.feed import ADDING, AcknowledgementCode, Event, FeedError, FeedMessage, Header
+from registry.domain.feed import ADDING, Event, FeedMessage
 from registry.domain.patients import PatientRefused
 from registry.store import feed as feed_store
 from registry.transactions import patient_feed
 from registry.unit import Parts, Unit, after_merges
-from shared.attempts import attempted, awaited
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome, feed_participants, ihe
-from shared.audit.recorder import AuditUnavailable
-from shared.errors import UnavailableError
-from shared.faults import NodeRefused
+from shared.audit.recorder import AuditRecorder
+from shared.hl7v2.message import AnswerCode, Header, MessageRefused, acknowledgement
+from shared.hl7v2.receiver import Receiver
 from shared.security.caller import Caller, Node
 from shared.security.nodes import check_bound
 from shared.security.rights import Rights
 from shared.store.engine import Transaction
-from shared.telemetry.log import logger
-from shared.telemetry.metrics import Result
-from shared.telemetry.trace import asked_for, ended
 
-_log = logger(__name__)
 _EVENT_TYPE = ihe("ITI-8", "Patient Identity Feed")
 
 
 @dataclass(frozen=True, slots=True)
-class FeedReceiver:
+class FeedReceiver(Receiver[FeedMessage]):
     """Takes the messages of a feed; `host` is the name by which this registry stands in the trail."""
 
     parts: Parts
     host: str
     rights: Rights
 
-    async def acknowledge(self, octets: bytes, node: Node) -> bytes:
-        """Do what a message of `node` says; what it changed is durable before its AA.
+    @property
+    def transaction(self) -> str:
+        """As requests are counted."""
+        return _EVENT_TYPE.code
 
-        The same message again, by control id and bytes, is acknowledged as before. Whatever goes wrong
-        becomes AE or AR with its reason, and changes nothing.
-        """
-        address = node.address
-        asked_for("ITI-8")
-        ended(Result.FAILURE)
-        message = attempted(lambda: self._read(octets, node))
-        if isinstance(message, FeedMessage):
-            answer = await awaited(self._taken(message, hashlib.sha256(octets).hexdigest(), node))
-            return await self._answered(answer, message, octets, address)
-        return await self._answered(message, None, octets, address)
+    @property
+    def recorder(self) -> AuditRecorder:
+        """The recorder of the registry."""
+        return self.parts.recorder
 
-    def _read(self, octets: bytes, node: Node) -> FeedMessage:
+    def now(self) -> datetime:
+        """The time of the registry."""
+        return self.parts.now()
+
+    def read(self, octets: bytes, node: Node) -> FeedMessage:
+        """Read a message of a node that may feed the affinity domain."""
         self.rights.check(node, "ITI-8")
         settings = self.parts.settings
         if (entry := self.rights.entry(node)) is not None:
@@ -66,31 +60,10 @@ class FeedReceiver:
             default_charset=settings.feed_charset,
         )
 
-    async def _answered(
-        self, outcome: bytes | Exception, message: FeedMessage | None, octets: bytes, address: str
-    ) -> bytes:
-        match outcome:
-            case NodeRefused() as fault:
-                ended(Result.FAULT)
-                return await self._stranger(fault, octets, address)
-            case FeedError() as error:
-                return await self._refused(error, message, address)
-            case UnavailableError() as error:
-                unavailable = FeedError(AcknowledgementCode.ERROR, 207, "MSH", error.context)
-                return await self._refused(unavailable, message, address)
-            case Exception() as error:
-                ended(Result.ERROR)
-                _log.error("a feed message failed", kind=type(error).__name__, exc_info=error)
-                text = "internal error; the registry's log explains it"
-                mistake = FeedError(AcknowledgementCode.ERROR, 207, "MSH", text)
-                return await self._refused(mistake, message, address)
-            case acknowledgement:
-                ended(Result.SUCCESS)
-                return acknowledgement
-
-    async def _taken(self, message: FeedMessage, digest: str, node: Node) -> bytes:
+    async def take(self, message: FeedMessage, digest: str, node: Node) -> bytes:
+        """Do what a message says, once."""
         now = self.parts.now()
-        acknowledgement = feed.acknowledgement(message.header, now=now)
+        answer = acknowledgement(message.header, now=now)
         change = _change(message)
 
         control_id = message.header.control_id
@@ -106,11 +79,11 @@ class FeedReceiver:
                 transaction,
                 control_id=control_id,
                 digest=digest,
-                acknowledgement=acknowledgement,
+                acknowledgement=answer,
                 created=now.isoformat(),
             )
             await change(transaction)
-            return acknowledgement
+            return answer
 
         events = audit(message, node.address, self.host, Outcome.SUCCESS)
         unit = Unit(self.parts, Caller(node=node, endpoint=self.host))
@@ -119,31 +92,16 @@ class FeedReceiver:
             await patient_feed.finish(unit, message.patient_id)
         return taken
 
-    async def _stranger(self, fault: NodeRefused, octets: bytes, address: str) -> bytes:
-        """Refuse a node that may not feed, whatever it says; of its message the header alone is read."""
-        _log.warning("a node may not feed", peer=address, reason=fault.detail)
-        with suppress(AuditUnavailable):  # refused either way
-            await self.parts.recorder.refusals.node(address, fault.detail)
-        error = FeedError(AcknowledgementCode.REJECT, 207, "MSH", fault.reason)
-        return feed.acknowledgement(feed.readable_header(octets), now=self.parts.now(), error=error)
+    def failed(self, message: FeedMessage, address: str, description: str) -> Sequence[AuditEvent]:
+        """What the trail says of a message that was not taken."""
+        return audit(message, address, self.host, Outcome.SERIOUS_FAILURE, description=description)
 
-    async def _refused(self, error: FeedError, message: FeedMessage | None, address: str) -> bytes:
-        _log.warning("a feed message was not taken", code=str(error.code), number=error.number)
-        header = error.header if message is None else message.header
-        recorder = self.parts.recorder
-        try:
-            if message is None:
-                unread = _unread(error, address, self.host)
-                await recorder.refusals.event(
-                    address, error.text, lambda description: replace(unread, outcome_description=description)
-                )
-            else:
-                failed = audit(message, address, self.host, Outcome.SERIOUS_FAILURE, description=error.text)
-                await recorder.record(failed)
-        except AuditUnavailable:
-            # Nothing was changed, so that nothing is hidden; the sender learns of the refusal all the same.
-            _log.error("the refusal cannot be recorded")
-        return feed.acknowledgement(header, now=self.parts.now(), error=error)
+    def unread(self, error: MessageRefused, address: str) -> AuditEvent:
+        """What it says of one of which the header alone was read."""
+        action = "C" if error.header.event in list(ADDING) else "U"
+        outcome = Outcome.SERIOUS_FAILURE
+        (event,) = _events(error.header, [(action, "")], address, self.host, outcome, error.text)
+        return event
 
 
 Change = Callable[[Transaction], Awaitable[None]]
@@ -175,8 +133,8 @@ async def _merge(transaction: Transaction, message: FeedMessage) -> None:
         raise _error("MRG-1", str(refused)) from None
 
 
-def _error(place: str, text: str) -> FeedError:
-    return FeedError(AcknowledgementCode.ERROR, 204, place, text)
+def _error(place: str, text: str) -> MessageRefused:
+    return MessageRefused(AnswerCode.ERROR, 204, place, text)
 
 
 # --- the trail ----------------------------------------------------------------------------------------
@@ -190,12 +148,6 @@ def audit(
     if message.event is Event.MERGE:
         described.insert(0, ("D", message.prior_patient_id))
     return _events(message.header, described, address, host, outcome, description)
-
-
-def _unread(error: FeedError, address: str, host: str) -> AuditEvent:
-    action = "C" if error.header.event in list(ADDING) else "U"
-    (event,) = _events(error.header, [(action, "")], address, host, Outcome.SERIOUS_FAILURE, error.text)
-    return event
 
 
 def _events(

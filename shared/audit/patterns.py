@@ -29,6 +29,7 @@ from shared.audit.events import (
     INSTANCES_TRANSFERRED,
     OBJECT_REFERENCE,
     PATIENT_RECORD,
+    PROCEDURE_RECORD,
     QUERY,
     REPOSITORY_UNIQUE_ID,
     SECURITY_ALERT,
@@ -596,6 +597,42 @@ def patient_feed(
             time=now,
         )
         for action, patient_id in changes
+    )
+
+
+def procedure_record(
+    transaction: Coded,
+    participants: tuple[Participant, ...],
+    outcome: Outcome,
+    patient_id: str,
+    studies: Mapping[str, str],
+    *,
+    message: tuple[str, str],
+    description: str = "",
+) -> AuditEvent:
+    """A message about procedures (RAD-4, 13, 128; RAD TF-2 4.13): `studies` are accession numbers by Study
+    Instance UID, which is empty where the message names none.
+
+    `message` is the field that holds the message's id, and the id.
+    """
+    field, message_id = message
+    return AuditEvent(
+        event_id=PROCEDURE_RECORD,
+        action="U",
+        outcome=outcome,
+        event_types=(transaction,),
+        participants=participants,
+        objects=(
+            patient_object(patient_id, details=((field, message_id.encode()),)),
+            *(
+                study_object(
+                    study_instance_uid or _UNKNOWN,
+                    details=(("AccessionNumber", accession_number.encode()),) if accession_number else (),
+                )
+                for study_instance_uid, accession_number in studies.items()
+            ),
+        ),
+        outcome_description=description,
     )
 
 

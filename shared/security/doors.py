@@ -42,6 +42,10 @@ DOORS: Final[Mapping[str, Right]] = {
     # patient identities
     "ITI-8": Right.FEED,
     "ITI-44": Right.FEED,
+    # orders and reports of a department, and its patients
+    "RAD-12": Right.FEED,
+    "RAD-13": Right.FEED,
+    "RAD-128": Right.FEED,
     # documents and their metadata; RAD-68 is an ITI-41
     "ITI-41": Right.SUBMIT,
     "ITI-42": Right.SUBMIT,

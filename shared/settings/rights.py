@@ -14,7 +14,10 @@ class RightsSettings(Group):
     certificates."""
 
     feed: tuple[str, ...] = Field(
-        (), examples=[_NODES], description="nodes that feed patient identities (ITI-8, ITI-44)"
+        (),
+        examples=[_NODES],
+        description="nodes that feed patient identities (ITI-8, ITI-44), orders, reports and "
+        "corrections of patients (RAD-12, RAD-13, RAD-128)",
     )
     submit: tuple[str, ...] = Field(
         (),

@@ -17,7 +17,7 @@ import pytest
 from audit_repository.app import build
 from audit_repository.settings import AuditRepositorySettings
 from imaging_source.dimse import places
-from registry.mllp import MllpLimits, MllpListener
+from shared.hl7v2.mllp import MllpLimits, MllpListener
 from shared.http.raw_asgi import send_body
 from shared.http.server import start_server
 from shared.security.tls import server_context

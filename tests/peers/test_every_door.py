@@ -126,7 +126,7 @@ async def test_a_stranger_does_not_get_a_word_out_of_any_listener(tmp_path: Path
                 said[name] = b""
 
     assert said == dict.fromkeys(said, b"")
-    assert len(said) == 11
+    assert len(said) == 12
 
 
 # --- without TLS ----------------------------------------------------------------------------------------

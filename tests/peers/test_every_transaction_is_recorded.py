@@ -20,9 +20,9 @@ import pytest
 
 from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import SERVED_DIMSE
-from registry.mllp import framed
 from shared.audit.events import ANONYMOUS, USER_AUTHENTICATION, AuditEvent
 from shared.audit.recorder import AuditRecorder
+from shared.hl7v2.mllp import framed
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti41 import ProvideAndRegisterRequest, ProvidedDocument
 from shared.messages.iti42 import RegisterRequest
@@ -43,6 +43,8 @@ from tests.support.dicom import a_ct, part10
 from tests.support.dimse import associated
 from tests.support.every_door import SOAP
 from tests.support.metadata import DOMAIN, a_document_entry, a_submission
+from tests.support.orders import adt as corrected
+from tests.support.orders import orm, oru
 from xdsi.patient import message as adt
 
 pytestmark = [pytest.mark.heavy]
@@ -238,10 +240,9 @@ def dimse_doors(shared: Shared) -> Iterator[Door]:
 
 
 def feed_doors(shared: Shared) -> Iterator[Door]:
-    port = shared.house.listeners["MLLP"]
-
-    def sent(octets: bytes) -> Callable[[], Awaitable[Any]]:
+    def sent(octets: bytes, listener: str = "MLLP") -> Callable[[], Awaitable[Any]]:
         async def ask() -> None:
+            port = shared.house.listeners[listener]
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(framed(octets))
             await reader.readuntil(b"\x1c\x0d")
@@ -252,6 +253,17 @@ def feed_doors(shared: Shared) -> Iterator[Door]:
     fed = f"P-mllp^^^&{DOMAIN}&ISO"
     for event in ("A04", "A08"):
         yield Door(name=event, ask=sent(adt(event, patient=fed)), number="ITI-8", source="xdsi-registry")
+    for number, octets in (
+        ("RAD-13", orm(study="2.25.404")),
+        ("RAD-12", corrected("A08", control_id="C2")),
+        ("RAD-128", oru(study="2.25.404", control_id="C3")),
+    ):
+        yield Door(
+            name=number,
+            ask=sent(octets, "MLLP of the imaging source"),
+            number=number,
+            source="xdsi-imaging-source",
+        )
 
 
 def doors(shared: Shared) -> list[Door]:
@@ -295,7 +307,13 @@ async def test_each_request_leaves_one_event_of_each_actor_and_any_that_is_taken
     assert wrong == {}
 
     served = {one.transaction.number for _, _, all_served in SOAP for one in all_served}
-    served |= {one.event_type.code for one in SERVED_DIMSE} | {"ITI-8", "RAD-18"}
+    served |= {one.event_type.code for one in SERVED_DIMSE} | {
+        "ITI-8",
+        "RAD-12",
+        "RAD-13",
+        "RAD-18",
+        "RAD-128",
+    }
     assert served - {door.number for door, _ in told.values()} == UNRECORDED
 
     # Both ends of what services ask of one another, by the transaction and the address that was asked.

@@ -6,7 +6,7 @@ import asyncio
 
 import uvloop
 
-from registry.mllp import MllpLimits, MllpListener, framed
+from shared.hl7v2.mllp import MllpLimits, MllpListener, framed
 from shared.security.tls import client_context, server_context
 from shared.settings import TlsSettings
 from tests.support.certificates import communities

@@ -17,12 +17,12 @@ import httpx2
 import pydicom
 import pytest
 
-from registry.mllp import framed
 from shared.audit.dicom_xml import ParsedAuditMessage
 from shared.audit.events import patient_object
 from shared.audit.resource import resource_of
 from shared.audit.resource_xml import write_xml
 from shared.audit.syslog import frame
+from shared.hl7v2.mllp import framed
 from shared.pages.forms import FormBody
 from shared.rest.message import JsonBody
 from shared.rest.served import ServedRest

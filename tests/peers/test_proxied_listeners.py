@@ -27,9 +27,9 @@ import uvloop
 
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.transactions.iti20 import SyslogListener
-from registry.mllp import MllpLimits, MllpListener, framed
 from shared.audit.recorder import message
 from shared.audit.syslog import frame
+from shared.hl7v2.mllp import MllpLimits, MllpListener, framed
 from shared.http import proxied
 from shared.http.raw_asgi import node_of, send_body
 from shared.http.server import start_server

@@ -45,12 +45,12 @@ from imaging_source.pages import SERVED_REST as PAGES_OF_SOURCE
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import SERVED as OF_SOURCE
-from registry.mllp import framed
 from registry.settings import RegistrySettings
 from registry.transactions import SERVED as OF_REGISTRY
 from repository.settings import RepositorySettings
 from repository.transactions import SERVED as OF_REPOSITORY
 from shared.audit.syslog import frame
+from shared.hl7v2.mllp import framed
 from shared.http.client import http_client
 from shared.http.server import start_server
 from shared.pages.forms import MULTIPART, FormBody
@@ -67,6 +67,7 @@ from tests.support.consumer import token_of
 from tests.support.dicom import a_ct, part10
 from tests.support.dimse import COMMITMENT, STUDY_FIND, STUDY_GET, STUDY_MOVE, identifier
 from tests.support.metadata import PATIENT
+from tests.support.orders import orm
 from xdsi.certificates import Community
 from xdsi.patient import message as adt
 from xdsi.stage import free_ports
@@ -101,7 +102,7 @@ OF_PAGES: dict[str, dict[str, ServedRest[Any, Any]]] = {
         ("conformance", PAGES_OF_CONFORMANCE),
     )
 }
-ANYWHERE = {"port": 0, "mllp_port": 0, "dimse_port": 0, "syslog_port": 0}
+ANYWHERE = {"port": 0, "mllp_port": 0, "hl7_port": 0, "dimse_port": 0, "syslog_port": 0}
 #: The one AE title that calls; it has no certificate, so that its node needs its rights itself.
 ENTITIES = {"XDSI": {"host": "127.0.0.1", "services": [service.value for service in DimseService]}}
 
@@ -133,6 +134,7 @@ class House:
         """Every port that is listened on, by what it speaks."""
         return self.ports | {
             "MLLP": self.services["registry"].feed_port,
+            "MLLP of the imaging source": self.services["imaging source"].hl7_port,
             "DIMSE": self.services["imaging source"].dimse.port,
             "syslog": self.services["audit repository"].syslog.port,
         }
@@ -252,7 +254,8 @@ class Visit:
                 found[f"{method} {path}"] = _refusal(answer)
             for service in OF_PAGES:
                 found |= await self._at_the_pages(http, service)
-        found["ITI-8"] = await self._fed()
+        found["ITI-8"] = await self._fed("MLLP", adt("A04", patient=PATIENT))
+        found["RAD-13"] = await self._fed("MLLP of the imaging source", orm())
         found |= await asyncio.to_thread(self._associated)
         found["ITI-20"] = await self._recorded()
         return found
@@ -294,10 +297,10 @@ class Visit:
             found[route] = _refusal(await http.request(method, path, **sent))
         return found
 
-    async def _fed(self) -> str:
-        port = self.house.listeners["MLLP"]
+    async def _fed(self, listener: str, message: bytes) -> str:
+        port = self.house.listeners[listener]
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=self.context())
-        writer.write(framed(adt("A04", patient=PATIENT)))
+        writer.write(framed(message))
         answer = (await reader.readuntil(b"\x1c\x0d")).decode()
         writer.close()
         return answer if "\rMSA|AR" in answer else ""

@@ -28,15 +28,16 @@ from gateway.transactions import SERVED as GATEWAY
 from gateway.transactions.trail import RequestedDocument, retrieval_event
 from imaging_source.dimse.c_store import RAD18
 from imaging_source.domain import transfer
+from imaging_source.domain.orders import DepartmentMessage, OrderedStudy, OrderState, PatientIdentifier
 from imaging_source.pages import SERVED_REST as OPERATORS_REST
 from imaging_source.pages.page import Act, Seen
 from imaging_source.pages.publications import WithdrawFields
 from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import PublicationError
 from imaging_source.transactions import iti57 as source_iti57
-from imaging_source.transactions import on_demand, rad55, rad68, rad69, rad108, rad129
+from imaging_source.transactions import on_demand, rad13, rad55, rad68, rad69, rad108, rad129
 from imaging_source.transactions.search import Search
-from registry.domain.feed import Event, FeedMessage, Header
+from registry.domain.feed import Event, FeedMessage
 from registry.domain.removal import Item, Removal
 from registry.domain.submission import ObjectClass
 from registry.transactions import (
@@ -72,6 +73,7 @@ from shared.ebrim import schemes
 from shared.ebrim.codec import DecodedSubmission
 from shared.ebrim.model import Submission
 from shared.errors import DocumentUniqueIdError, SubmissionError
+from shared.hl7v2.message import Header
 from shared.imaging import qido_rs, wado_rs_http
 from shared.imaging.query.levels import QueryLevel
 from shared.imaging.query.query import Query
@@ -287,6 +289,27 @@ def _adt(event: Event) -> FeedMessage:
         event=event,
         patient_id=PATIENT,
         prior_patient_id=OTHER_PATIENT if event is Event.MERGE else "",
+    )
+
+
+def _department(number: str = "RAD-13", *, corrects: bool = False) -> DepartmentMessage:
+    order = OrderedStudy(
+        state=OrderState.COMPLETED, study_instance_uid="2.999.11", accession_number="ACC1001"
+    )
+    return DepartmentMessage(
+        header=Header(
+            application="RIS",
+            facility="NORTH",
+            receiving_application="XDSI",
+            receiving_facility="HUB",
+            event="A40" if corrects else "O01",
+            control_id="MSG-00001",
+        ),
+        number=number,
+        patients=(PatientIdentifier("P-77", "NORTH", "2.999.10.1"),),
+        prior=(PatientIdentifier("P-78", "NORTH"),) if corrects else (),
+        orders=() if corrects else (order,),
+        corrects=corrects,
     )
 
 
@@ -609,6 +632,16 @@ def _imaging_source() -> dict[str, Described]:
                 ),
                 _came(),
             )
+        ),
+        "imaging source RAD-13": lambda: rad13.audit(_department(), "192.0.2.30", "source.hub.example", OK),
+        "imaging source RAD-13 refused": lambda: rad13.audit(
+            _department(), "192.0.2.30", "source.hub.example", FAILED, description="of another patient"
+        ),
+        "imaging source RAD-12": lambda: rad13.audit(
+            _department("RAD-12", corrects=True), "192.0.2.30", "source.hub.example", OK
+        ),
+        "imaging source RAD-128": lambda: rad13.audit(
+            _department("RAD-128"), "192.0.2.30", "source.hub.example", OK
         ),
         "imaging source asks RAD-68": lambda: (
             rad68.audit(_leased(), _submission(), BY_NODE, OK),

@@ -50,6 +50,8 @@ def listeners(settings: Any) -> list[Listener]:
     all_listeners = [Listener("port", settings.port, _connects)]
     if hasattr(settings, "feed_port"):
         all_listeners.append(Listener("mllp_port", settings.feed_port, _connects))
+    if getattr(settings, "hl7_port", None) is not None:
+        all_listeners.append(Listener("hl7_port", settings.hl7_port, _connects))
     if hasattr(settings, "dimse_port"):
         all_listeners.append(Listener("dimse_port", settings.dimse_port, _echoes))
     if hasattr(settings, "syslog_port"):

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from registry.domain import stored_queries as queries
-from registry.mllp import MllpLimits, MllpListener, framed
 from registry.store.patients import find_patient
 from registry.transactions.iti8 import FeedReceiver
 from shared.errors import Rejected
+from shared.hl7v2.mllp import MllpLimits, MllpListener, framed
 from shared.security.caller import Node
 from shared.security.rights import Rights
 from tests.support.consent import deny

@@ -9,7 +9,6 @@ import pytest
 
 from conformance.findings import Severity
 from conformance.validation import judge
-from registry.domain.feed import Header, acknowledgement
 from shared.ebrim.model import Code
 from shared.errors import (
     Busy,
@@ -19,6 +18,7 @@ from shared.errors import (
     UnresolvedReference,
 )
 from shared.faults import ReceiverFault, SecurityFault, SenderFault
+from shared.hl7v2.message import Header, acknowledgement
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, StoredQueryResponse
 from shared.messages.iti38 import ITI38

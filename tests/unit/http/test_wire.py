@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from registry.mllp import MllpListener, framed
+from shared.hl7v2.mllp import MllpListener, framed
 from shared.http.pieces import FileRange
 from shared.http.raw_asgi import receive_body, send_body, send_pieces
 from shared.http.server import start_server

@@ -3,8 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.domain import feed
-from registry.domain.feed import AcknowledgementCode, Event, FeedError
-from registry.mllp import FrameError, FrameReader, framed
+from registry.domain.feed import Event
+from shared.hl7v2 import message as hl7v2
+from shared.hl7v2.message import AnswerCode, MessageRefused
+from shared.hl7v2.mllp import FrameError, MllpFrames, framed
 from tests.support.metadata import DOMAIN
 
 PATIENT = f"P-1^^^&{DOMAIN}&ISO"
@@ -26,7 +28,7 @@ def decode(octets, **options):
 
 
 def refused(octets, **options):
-    with pytest.raises(FeedError) as refusal:
+    with pytest.raises(MessageRefused) as refusal:
         decode(octets, **options)
     return refusal.value
 
@@ -53,8 +55,8 @@ def test_ids_are_spelled_in_one_way():
 
 def test_a_namespace_stands_for_the_domain_when_so_set():
     assert decode(adt(pid3="P-1^^^HUB"), namespace="HUB").patient_id == PATIENT
-    assert refused(adt(pid3="P-1^^^HUB")).code is AcknowledgementCode.ERROR
-    assert refused(adt(pid3="P-1^^^HUB&1.2.3&ISO"), namespace="HUB").code is AcknowledgementCode.ERROR
+    assert refused(adt(pid3="P-1^^^HUB")).code is AnswerCode.ERROR
+    assert refused(adt(pid3="P-1^^^HUB&1.2.3&ISO"), namespace="HUB").code is AnswerCode.ERROR
 
 
 def test_line_ends_of_others_are_read():
@@ -88,7 +90,7 @@ def test_a_named_character_set_is_read(charset, codec, patient_id):
 
 
 def test_every_character_set_that_is_named_as_known_is_known_to_python():
-    for name in feed.CHARSETS:
+    for name in hl7v2.CHARSETS:
         assert decode(adt(charset=name)).patient_id == PATIENT
 
 
@@ -128,7 +130,7 @@ def test_a_byte_order_mark_and_line_ends_before_the_message_are_skipped(before):
         adt(charset="").replace(b"|", b"*"),
         adt().replace(b"|^~\\&|", b"|^~\\#|", 1),
         b"\xef\xbb\xbf" + adt(charset="ISO IR87"),
-        adt() + b"ZZZ\r" * feed.MAX_SEGMENTS,
+        adt() + b"ZZZ\r" * hl7v2.MAX_SEGMENTS,
         adt(kind="ORU^R01"),
         adt("A02"),
         adt(pid3=""),
@@ -141,21 +143,21 @@ def test_every_refusal_names_the_message_that_it_refuses(octets):
 @pytest.mark.parametrize(
     ("octets", "code", "number"),
     [
-        (b"", AcknowledgementCode.REJECT, 100),
-        (b"nonsense", AcknowledgementCode.REJECT, 100),
-        (b"MSH*^~\\&*", AcknowledgementCode.REJECT, 100),
-        (b"MSH|^~\\&", AcknowledgementCode.REJECT, 101),
-        (adt(control=""), AcknowledgementCode.REJECT, 101),
-        (adt(kind="ORU^R01"), AcknowledgementCode.REJECT, 200),
-        (adt("A02"), AcknowledgementCode.REJECT, 201),
-        (adt().replace(b"2.3.1", b"3.0"), AcknowledgementCode.REJECT, 203),
-        (adt(pid3=""), AcknowledgementCode.ERROR, 204),
-        (adt(pid3="P-1^^^&1.2.3&ISO"), AcknowledgementCode.ERROR, 204),
-        (adt(pid3=f"P-1^^^&{DOMAIN}&ISO~P-2^^^&{DOMAIN}&ISO"), AcknowledgementCode.ERROR, 204),
-        (adt(pid3=f"P\x01^^^&{DOMAIN}&ISO"), AcknowledgementCode.ERROR, 204),
-        (adt("A40"), AcknowledgementCode.ERROR, 100),
-        (adt("A40", mrg=PATIENT, extra=f"PID|||{PATIENT}\rMRG|{PATIENT}\r"), AcknowledgementCode.ERROR, 100),
-        (adt(extra="ZZZ|1\r" * 2_000), AcknowledgementCode.REJECT, 100),
+        (b"", AnswerCode.REJECT, 100),
+        (b"nonsense", AnswerCode.REJECT, 100),
+        (b"MSH*^~\\&*", AnswerCode.REJECT, 100),
+        (b"MSH|^~\\&", AnswerCode.REJECT, 101),
+        (adt(control=""), AnswerCode.REJECT, 101),
+        (adt(kind="ORU^R01"), AnswerCode.REJECT, 200),
+        (adt("A02"), AnswerCode.REJECT, 201),
+        (adt().replace(b"2.3.1", b"3.0"), AnswerCode.REJECT, 203),
+        (adt(pid3=""), AnswerCode.ERROR, 204),
+        (adt(pid3="P-1^^^&1.2.3&ISO"), AnswerCode.ERROR, 204),
+        (adt(pid3=f"P-1^^^&{DOMAIN}&ISO~P-2^^^&{DOMAIN}&ISO"), AnswerCode.ERROR, 204),
+        (adt(pid3=f"P\x01^^^&{DOMAIN}&ISO"), AnswerCode.ERROR, 204),
+        (adt("A40"), AnswerCode.ERROR, 100),
+        (adt("A40", mrg=PATIENT, extra=f"PID|||{PATIENT}\rMRG|{PATIENT}\r"), AnswerCode.ERROR, 100),
+        (adt(extra="ZZZ|1\r" * 2_000), AnswerCode.REJECT, 100),
     ],
 )
 def test_what_cannot_be_taken_says_why(octets, code, number):
@@ -166,15 +168,15 @@ def test_what_cannot_be_taken_says_why(octets, code, number):
 
 def test_an_acknowledgement_goes_back_to_its_sender():
     header = decode(adt(control="C77")).header
-    segments = feed.acknowledgement(header).decode().split("\r")
+    segments = hl7v2.acknowledgement(header).decode().split("\r")
     assert segments[0].split("|")[2:6] == ["REG", "HUB", "ADT", "NORTH"]
     assert segments[0].split("|")[8] == "ACK^A04"
     assert segments[1] == "MSA|AA|C77"
 
 
 def test_a_refusal_names_place_and_reason_without_breaking_the_message():
-    error = FeedError(AcknowledgementCode.ERROR, 204, "PID-3", "a | b ^ c\rMSA|AA|x")
-    segments = feed.acknowledgement(error.header, error=error).decode().split("\r")
+    error = MessageRefused(AnswerCode.ERROR, 204, "PID-3", "a | b ^ c\rMSA|AA|x")
+    segments = hl7v2.acknowledgement(error.header, error=error).decode().split("\r")
     assert [segment[:3] for segment in segments] == ["MSH", "MSA", "ERR", ""]
     assert segments[1].startswith("MSA|AE||a \\F\\ b")
     assert segments[2].startswith("ERR|PID-3^^^204&")
@@ -185,9 +187,9 @@ def test_any_bytes_end_in_a_message_or_a_feed_error(octets):
     for candidate in (octets, b"MSH|^~\\&" + octets, adt() + octets):
         try:
             header, problem = decode(candidate).header, None
-        except FeedError as error:
+        except MessageRefused as error:
             header, problem = error.header, error
-        assert feed.acknowledgement(header, error=problem).startswith(b"MSH|")
+        assert hl7v2.acknowledgement(header, error=problem).startswith(b"MSH|")
 
 
 # --- frames ----------------------------------------------------------------------------------------------
@@ -200,7 +202,7 @@ def test_any_bytes_end_in_a_message_or_a_feed_error(octets):
 def test_messages_come_out_wherever_the_stream_is_split(messages, data):
     messages = [message for message in messages if not message.endswith(b"\x1c")]
     stream = b"".join(framed(message) for message in messages)
-    reader, found, at = FrameReader(1_000), [], 0
+    reader, found, at = MllpFrames(1_000), [], 0
     while at < len(stream):
         step = data.draw(st.integers(1, len(stream) - at))
         reader.feed(stream[at : at + step])
@@ -214,7 +216,7 @@ def test_messages_come_out_wherever_the_stream_is_split(messages, data):
 def test_every_single_split_of_one_frame():
     stream = framed(b"MSH|") + b"\r\n" + framed(b"MSA|")
     for at in range(len(stream) + 1):
-        reader, found = FrameReader(100), []
+        reader, found = MllpFrames(100), []
         for part in (stream[:at], stream[at:]):
             reader.feed(part)
             while (message := reader.next()) is not None:
@@ -223,7 +225,7 @@ def test_every_single_split_of_one_frame():
 
 
 def test_a_frame_is_bounded():
-    reader = FrameReader(10)
+    reader = MllpFrames(10)
     reader.feed(framed(b"123456789"))
     assert reader.next() == b"123456789"
     reader.feed(b"\x0b" + b"1" * 10)
@@ -232,7 +234,7 @@ def test_a_frame_is_bounded():
 
 
 def test_what_does_not_begin_a_frame_is_refused():
-    reader = FrameReader(10)
+    reader = MllpFrames(10)
     reader.feed(b"GET / HTTP/1.1")
     with pytest.raises(FrameError, match="0x0B"):
         reader.next()
@@ -254,8 +256,8 @@ def with_repetitions(number: int) -> bytes:
 @pytest.mark.parametrize(
     ("build", "most"),
     [
-        (with_fields, feed.MAX_FIELDS),
-        (with_segments, feed.MAX_SEGMENTS),
+        (with_fields, hl7v2.MAX_FIELDS),
+        (with_segments, hl7v2.MAX_SEGMENTS),
         (with_repetitions, feed.MAX_REPETITIONS),
     ],
 )
@@ -263,6 +265,6 @@ def test_a_message_has_so_many_fields_segments_and_ids_and_no_more(build, most):
     assert decode(build(most)).patient_id == PATIENT
     for number in (most + 1, 100 * most):
         error = refused(build(number))
-        assert error.code is feed.AcknowledgementCode.REJECT
+        assert error.code is AnswerCode.REJECT
         assert str(most) in error.text
         assert error.header.control_id == decode(adt()).header.control_id

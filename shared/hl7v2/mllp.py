@@ -58,7 +58,7 @@ class FrameError(Exception):
     """What came is no frame, is too long, or took too long; the text says which."""
 
 
-class FrameReader:
+class MllpFrames:
     """Cuts a stream of bytes into messages, wherever it is split."""
 
     def __init__(self, limit: int) -> None:
@@ -135,7 +135,7 @@ class MllpListener:
         self._tls = tls
         self._on_tls_failure = on_tls_failure
         self._listening: socket.socket | None = None
-        self.work = BackgroundWork("patient identity feed", self._accept)
+        self.work = BackgroundWork("HL7 messages", self._accept)
         self._entrance = Entrance(
             proxies, connections=self._limits.connections, per_peer=self._limits.connections_per_peer
         )
@@ -181,7 +181,7 @@ class MllpListener:
             try:
                 connection, at = await loop.sock_accept(listening)
             except OSError as error:
-                _log.error("feed connections cannot be accepted", exc_info=error)
+                _log.error("HL7 connections cannot be accepted", exc_info=error)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             self._admit(connection, Peer(str(at[0]), at[1]))
@@ -189,7 +189,7 @@ class MllpListener:
     def _admit(self, connection: socket.socket, accepted: Peer) -> None:
         connection.setblocking(False)
         if not self._entrance.admit(accepted.address):
-            _log.warning("feed connection refused", peer=accepted.address, connections=self._entrance.open)
+            _log.warning("HL7 connection refused", peer=accepted.address, connections=self._entrance.open)
             connection.close()
             return
         task = asyncio.create_task(self._arrived(connection, accepted))
@@ -210,7 +210,7 @@ class MllpListener:
         except SecurityFault as fault:
             await self._not_authenticated(address, fault.detail)
         except (ConnectionError, ssl.SSLError):
-            _log.info("feed connection lost", peer=address)
+            _log.info("HL7 connection lost", peer=address)
         finally:
             self._entrance.leave(address)
             if writer is None:
@@ -243,22 +243,22 @@ class MllpListener:
             return None
         except (ConnectionError, TimeoutError) as error:
             # No failed authentication: gone, as the probes of balancers go, or too slow.
-            _log.info("no feed handshake", peer=address, error=type(error).__name__)
+            _log.info("no HL7 handshake", peer=address, error=type(error).__name__)
             return None
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def _not_authenticated(self, address: str, reason: str) -> None:
-        _log.warning("feed node not authenticated", peer=address, reason=reason)
+        _log.warning("HL7 node not authenticated", peer=address, reason=reason)
         if self._on_tls_failure is not None:
             await self._on_tls_failure(address, reason)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node: Node) -> None:
-        frames = FrameReader(self._limits.frame_bytes)
+        frames = MllpFrames(self._limits.frame_bytes)
         while not self._stopping:
             try:
                 message = await self._next(reader, frames)
             except FrameError as error:
-                _log.warning("feed connection cut", peer=node.address, reason=str(error))
+                _log.warning("HL7 connection cut", peer=node.address, reason=str(error))
                 writer.write(framed(self._refusal(str(error), frames.beginning)))
                 await writer.drain()
                 return
@@ -280,7 +280,7 @@ class MllpListener:
         finally:
             self._answering.discard(task)
 
-    async def _next(self, reader: asyncio.StreamReader, frames: FrameReader) -> bytes | None:
+    async def _next(self, reader: asyncio.StreamReader, frames: MllpFrames) -> bytes | None:
         """The next message; None when the peer is gone, or was silent between two messages for too long."""
         message = frames.next()
         try:

@@ -1,0 +1,248 @@
+"""What a department's messages say of studies and patients (RAD TF-2 4.4, 4.12, 4.13): HL7 v2.3.1 to 2.5.
+
+Read as far as publishing needs it: which study, in which state its order is, whether it is reported, and
+whose it is. A study is named by IPC-3 or ZDS-1, in a report by the OBX of its Study Instance UID too, or by
+its accession number in IPC-1 or OBR-18. Tolerated: further segments, ids without assigning authority, and
+events of ADT that correct nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from typing import Final
+
+from shared.dicom.uids import UID_FORM, is_uid
+from shared.ebrim.identifiers import escape_component, nfc, unescape
+from shared.hl7v2 import message as hl7v2
+from shared.hl7v2.message import (
+    DEFAULT_CHARSET,
+    AnswerCode,
+    Header,
+    MessageRefused,
+    Segment,
+    field_of,
+)
+from shared.imaging.instance import Issuer
+
+ORDERS: Final = ("OMG", "OMI", "ORM")
+REPORTS: Final = ("MDM", "ORU")
+PATIENTS: Final = "ADT"
+#: Events of ADT by which a patient is corrected, merged, or given another identifier.
+CORRECTIONS: Final = frozenset({"A08", "A18", "A31", "A34", "A36", "A40", "A43", "A47"})
+_MOST_REPETITIONS: Final = 200
+_LONGEST: Final = 65_536
+_LONGEST_ID: Final = 64
+#: Results that are final, or correct such (HL7 table 0123); documents that are authenticated (0271), or say
+#: nothing of it; and events of MDM that bring none, or take it back.
+_FINAL: Final = frozenset({"F", "C"})
+_AUTHENTICATED: Final = frozenset({"", "AU", "LA"})
+_WITHOUT_REPORT: Final = frozenset({"T01", "T03", "T05", "T07", "T09", "T11"})
+#: What names a Study Instance UID in OBX-3: by code, or by its text.
+_OF_STUDY: Final = frozenset({"113014", "Study Instance UID"})
+#: Of HL7 tables 0119 and 0038 what may be said of a study.
+_CANCELLING: Final = frozenset({"CA", "DC", "OC", "CR", "DR"})
+_CONTROLS: Final = _CANCELLING | {
+    *("NW", "XO", "SC", "SN", "NA", "OK", "RE"),
+    *("PA", "CH", "RP", "RU", "RO", "RL", "HD"),
+}
+_STATUSES: Final = frozenset({"", "A", "CA", "CM", "DC", "ER", "HD", "IP", "RP", "SC"})
+
+
+class OrderState(StrEnum):
+    """How the order of a study stands: it is reported, carried out, not to be carried out, or under way."""
+
+    REPORTED = "reported"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class PatientIdentifier:
+    """An id with its assigning authority, of which either part may be empty."""
+
+    value: str
+    namespace: str = ""
+    oid: str = ""
+
+    def may_be(self, patient_id: str, issuer: Issuer) -> bool:
+        """Whether it is a department's Patient ID, as far as both say who issued it."""
+        if self.value != patient_id:
+            return False
+        if self.oid and issuer.universal_id:
+            return self.oid == issuer.universal_id
+        return not (self.namespace and issuer.local) or self.namespace == issuer.local
+
+    def __str__(self) -> str:
+        """As CX."""
+        namespace, oid = map(escape_component, (self.namespace, self.oid))
+        authority = f"{namespace}&{oid}&ISO" if oid else namespace
+        return f"{escape_component(self.value)}^^^{authority}".removesuffix("^^^")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderedStudy:
+    """How the order of one study stands; the UID or the accession number may be empty, and not both."""
+
+    state: OrderState
+    study_instance_uid: str = ""
+    accession_number: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepartmentMessage:
+    """One message: orders or reports of studies, or a correction of patients. `number` is that of its
+    transaction, `patients` are those of PID-3, `prior` those of MRG-1."""
+
+    header: Header
+    number: str
+    patients: tuple[PatientIdentifier, ...]
+    prior: tuple[PatientIdentifier, ...] = ()
+    orders: tuple[OrderedStudy, ...] = ()
+    corrects: bool = False
+
+
+def decode(octets: bytes, *, default_charset: str = DEFAULT_CHARSET) -> DepartmentMessage:
+    """Read a message; raises `MessageRefused`."""
+    message = hl7v2.decode(octets, kinds=(PATIENTS, *ORDERS, *REPORTS), default_charset=default_charset)
+    try:
+        return _message(message)
+    except MessageRefused as error:
+        error.header = message.header
+        raise
+
+
+def _message(message: hl7v2.Hl7Message) -> DepartmentMessage:
+    patients = tuple(_identifiers(message.named("PID"), 3, "PID-3"))
+    prior = tuple(_identifiers(message.named("MRG"), 1, "MRG-1"))
+    if not patients:
+        raise _wrong(101, "PID-3", "the message names no patient; give an id in PID-3")
+    if message.guessed and not "".join(one.value for one in patients + prior).isascii():
+        # An id that is guessed may be another patient's.
+        raise MessageRefused(
+            AnswerCode.REJECT,
+            102,
+            "MSH-18",
+            "a patient id is not ASCII; name the character set in MSH-18",
+        )
+    if message.kind == PATIENTS:
+        return DepartmentMessage(
+            header=message.header,
+            number="RAD-12",
+            patients=patients,
+            prior=prior,
+            corrects=message.header.event in CORRECTIONS,
+        )
+    is_report = message.kind in REPORTS
+    return DepartmentMessage(
+        header=message.header,
+        number="RAD-128" if is_report else "RAD-13",
+        patients=patients,
+        orders=tuple(_reports(message) if is_report else _orders(message)),
+    )
+
+
+def _identifiers(segments: Sequence[Segment], number: int, place: str) -> Iterator[PatientIdentifier]:
+    for segment in segments:
+        field = field_of(segment, number)
+        if len(field) > _LONGEST or field.count("~") >= _MOST_REPETITIONS:
+            text = f"{place} has more than {_MOST_REPETITIONS} repetitions or {_LONGEST} characters"
+            raise MessageRefused(AnswerCode.REJECT, 102, place, text)
+        for repetition in field.split("~"):
+            components = [*repetition.split("^"), "", "", "", ""]
+            authority = [*components[3].split("&"), "", ""]
+            parts = [nfc(unescape(part.strip())) for part in (components[0], *authority[:2])]
+            # What cannot be shown cannot be recorded either.
+            if parts[0] not in ("", '""') and all(
+                one.isprintable() and len(one) <= _LONGEST_ID for one in parts
+            ):
+                yield PatientIdentifier(*parts)
+
+
+def _orders(message: hl7v2.Hl7Message) -> Iterator[OrderedStudy]:
+    groups = _groups(message, "ORC")
+    if not groups:
+        raise _wrong(100, "ORC", "an order has one ORC at least")
+    of_groups = (_studies(group, _state(group[0])) for group in groups)
+    yield from dict.fromkeys(chain.from_iterable(of_groups))
+
+
+def _groups(message: hl7v2.Hl7Message, first: str) -> list[list[Segment]]:
+    """The segments from each that is named `first` to the next."""
+    groups: list[list[Segment]] = []
+    for segment in message.segments:
+        if segment[0] == first:
+            groups.append([segment])
+        elif groups:
+            groups[-1].append(segment)
+    return groups
+
+
+def _reports(message: hl7v2.Hl7Message) -> Iterator[OrderedStudy]:
+    """The studies of reports that are final; of others nothing is said."""
+    if message.kind == "ORU":
+        groups = [one for one in _groups(message, "OBR") if field_of(one[0], 25).strip() in _FINAL]
+        if not message.named("OBR"):
+            raise _wrong(100, "OBR", "a report has one OBR at least")
+    else:
+        authenticated = (field_of(one, 17).strip() in _AUTHENTICATED for one in message.named("TXA"))
+        is_final = message.header.event not in _WITHOUT_REPORT and all(authenticated)
+        groups = [list(message.segments)] if is_final else []
+    of_groups = (_studies(group, OrderState.REPORTED) for group in groups)
+    yield from dict.fromkeys(chain.from_iterable(of_groups))
+
+
+def _observed(group: Sequence[Segment]) -> str:
+    """The Study Instance UID that an observation holds; empty without."""
+    for segment in group:
+        if segment[0] == "OBX" and not _OF_STUDY.isdisjoint(field_of(segment, 3).split("^")):
+            return _first(field_of(segment, 5))
+    return ""
+
+
+def _studies(group: Sequence[Segment], state: OrderState) -> Iterator[OrderedStudy]:
+    procedures = [segment for segment in group if segment[0] == "IPC"]
+    names = [(_first(field_of(one, 3)), _first(field_of(one, 1))) for one in procedures]
+    uid = next((_first(field_of(one, 1)) for one in group if one[0] == "ZDS"), "") or _observed(group)
+    accession = next((_first(field_of(one, 18)) for one in group if one[0] == "OBR"), "")
+    for study, number in names or [(uid, accession)]:
+        study_instance_uid, accession_number = study or uid, number or accession
+        if study_instance_uid and not is_uid(study_instance_uid):
+            raise _wrong(
+                102,
+                "IPC-3" if procedures and study else "ZDS-1",
+                f"the Study Instance UID is none: {UID_FORM}",
+            )
+        if not study_instance_uid and not accession_number:
+            text = "give the study's UID in IPC-3 or ZDS-1, or its accession number in IPC-1 or OBR-18"
+            raise _wrong(101, "IPC-3", text)
+        yield OrderedStudy(
+            state=state,
+            study_instance_uid=study_instance_uid,
+            accession_number=accession_number[:_LONGEST_ID],
+        )
+
+
+def _state(segment: Segment) -> OrderState:
+    control, status = field_of(segment, 1).strip(), field_of(segment, 5).strip()
+    if control not in _CONTROLS:
+        raise _wrong(103, "ORC-1", f"the order control must be one of {', '.join(sorted(_CONTROLS))}")
+    if status not in _STATUSES:
+        statuses = ", ".join(sorted(_STATUSES - {""}))
+        raise _wrong(103, "ORC-5", f"the order status must be one of {statuses}, or absent")
+    if control in _CANCELLING or status in ("CA", "DC"):
+        return OrderState.CANCELLED
+    return OrderState.COMPLETED if status == "CM" else OrderState.OPEN
+
+
+def _first(field: str) -> str:
+    """The first component of the first repetition."""
+    text = nfc(unescape(field.partition("~")[0].partition("^")[0].partition("&")[0].strip()))
+    return text if text.isprintable() and text != '""' else ""
+
+
+def _wrong(number: int, place: str, text: str) -> MessageRefused:
+    return MessageRefused(AnswerCode.ERROR, number, place, text)
