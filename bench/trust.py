@@ -2,6 +2,9 @@
 
 The same request with consent decided and its event durable, and without either, in turns, to the same
 process: answers by the clock, and the processor time of the service for each.
+
+Studies are had by several at once, as queries are; and by one alone, who waits for the disk's sync of the
+event before the first octet, next to how long such a sync takes on this disk.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +40,10 @@ from xdsi.stage import free_ports
 
 #: How much of the throughput may be lost.
 QUERY_SHARE, STUDY_SHARE = 0.25, 0.02
+#: Who have the study at the same time.
+AT_ONCE = 4
+#: An event as it stands in the spool.
+_RECORD = b"x" * 2_500
 _DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 
@@ -71,20 +80,36 @@ async def of_a_query(of: Worker, *, rounds: int, seconds: float) -> Measure:
     return _measure(*seen, QUERY_SHARE)
 
 
-def of_a_study(port: int, process_id: int, study: str, *, rounds: int) -> Measure:
-    """The share of the throughput of a whole study."""
-    client = Client(port)
+def of_a_study(port: int, process_id: int, study: str, *, rounds: int, at_once: int) -> Measure:
+    """The share of the throughput of a whole study, had by so many at the same time."""
+    clients = [Client(port) for _ in range(at_once)]
     path = f"/dicomweb/studies/{study}"
     requests = [get(path, _DICOM), get(STUDY_WITHOUT_TRUST + path, _DICOM)]
     seen: tuple[list[tuple[float, float]], ...] = ([], [])
-    for turn in range(rounds + 1):
-        for at in (0, 1) if turn % 2 else (1, 0):
-            before = processor_seconds(process_id)
-            taken, _ = client.seconds(requests[at])
-            if turn:
-                seen[at].append((taken, processor_seconds(process_id) - before))
-    client.close()
+    with ThreadPoolExecutor(at_once) as threads:
+        for turn in range(rounds + 1):
+            for at in (0, 1) if turn % 2 else (1, 0):
+                before, began = processor_seconds(process_id), time.perf_counter()
+                list(threads.map(Client.seconds, clients, [requests[at]] * at_once))
+                taken = time.perf_counter() - began
+                if turn:
+                    used = processor_seconds(process_id) - before
+                    seen[at].append((taken / at_once, used / at_once))
+    for client in clients:
+        client.close()
     return _measure(*seen, STUDY_SHARE)
+
+
+def sync_seconds(folder: Path, rounds: int) -> float:
+    """How long this disk takes to make one event durable at the end of a file."""
+    taken = []
+    with (folder / "syncs").open("wb", buffering=0) as file:
+        for _ in range(rounds):
+            began = time.perf_counter()
+            file.write(_RECORD)
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
 
 
 @contextmanager
@@ -129,7 +154,7 @@ def _imaging_source(folder: Path, paths: list[Path]) -> Iterator[tuple[int, int]
 
 
 def measured(*, rounds: int) -> dict[str, Measure]:
-    """Both shares."""
+    """The shares."""
     found: dict[str, Measure] = {}
     with tempfile.TemporaryDirectory(prefix="xdsi-bench-") as name:
         folder = Path(name)
@@ -139,7 +164,13 @@ def measured(*, rounds: int) -> dict[str, Measure]:
         (folder / "study").mkdir()
         study, _, _, paths = write_study(folder / "study")
         with _imaging_source(folder, paths) as (port, process_id):
-            found["consent and audit of a study"] = of_a_study(port, process_id, study, rounds=2 * rounds)
+            several, alone = (
+                of_a_study(port, process_id, study, rounds=2 * rounds, at_once=at_once)
+                for at_once in (AT_ONCE, 1)
+            )
+        sync_ms = round(sync_seconds(folder, 100) * 1e3, 3)
+        found["consent and audit of a study"] = {**several, "at_once": AT_ONCE}
+        found["consent and audit of a study alone"] = {**alone, "sync_ms": sync_ms}
     return found
 
 
