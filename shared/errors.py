@@ -92,6 +92,10 @@ class ConsentWithoutEffect(MetadataError):
     severity = Severity.WARNING
 
 
+class TooManyPolicies(SubmissionError):
+    """The patient has as many consent policies as services read; one more would close the patient there."""
+
+
 class NoSubmissionSet(MetadataError):
     """The message has no SubmissionSet; Metadata Update has a code of its own for that."""
 

@@ -22,8 +22,9 @@ from sqlalchemy import (
 
 from registry.domain.patients import MergeUnderWay
 from registry.store.tables import consent, consent_document, patient
-from shared.consent.policy import Policy, encode_policy
+from shared.consent.policy import MAX_POLICIES, Policy, encode_policy
 from shared.ebrim.model import DocumentEntry
+from shared.errors import TooManyPolicies
 from shared.store.engine import Reader, Transaction
 from shared.store.statements import in_list, lines
 
@@ -45,7 +46,9 @@ _KEPT = select(consent.c.patient_id, consent.c.policy).where(consent.c.policy_id
 _INSERT = insert(consent)
 _UPDATE = update(consent).where(consent.c.policy_id == bindparam("which")).values(policy=bindparam("policy"))
 #: How a break is told in its text, where no value can hold it: quotes are escaped inside of values.
-_IS_BREAK = consent.c.policy.contains('"effect": "break"')
+_BREAK = '"effect": "break"'
+_IS_BREAK = consent.c.policy.contains(_BREAK)
+_NUMBER = select(func.count()).where(consent.c.patient_id == bindparam("patient_id"), ~_IS_BREAK)
 _BREAKS = select(consent.c.policy).where(consent.c.patient_id == bindparam("patient_id"), _IS_BREAK)
 _ALL_BREAKS = select(consent.c.policy).where(_IS_BREAK)
 _OF_PATIENT = select(consent.c.policy).where(consent.c.patient_id == bindparam("patient_id"))
@@ -136,8 +139,21 @@ async def find_all_breaks(database: Reader) -> list[str]:
 async def keep_policy(
     transaction: Transaction, *, policy_id: str, patient_id: str, policy: str, is_new: bool
 ) -> None:
-    """Record a policy, or replace the one with its id."""
+    """Record a policy, or replace the one with its id.
+
+    Raises
+    ------
+    TooManyPolicies
+        It would be one more than the services that decide by a copy read. Breaks are not counted.
+    """
     if is_new:
+        if _BREAK not in policy:
+            ((number,),) = await transaction.fetch(_NUMBER, patient_id=patient_id)
+            if number >= MAX_POLICIES:
+                raise TooManyPolicies(
+                    f"the patient has {number} consent policies, and at most {MAX_POLICIES} are kept; remove "
+                    "some, or say the same with fewer"
+                )
         await transaction.execute(_INSERT, policy_id=policy_id, patient_id=patient_id, policy=policy)
     else:
         await transaction.execute(_UPDATE, which=policy_id, policy=policy)

@@ -19,7 +19,10 @@ from uuid import uuid4
 
 from shared.consent.decision import Action
 
+#: Policies that are kept of one patient; more are refused when they are given.
 MAX_POLICIES = 1_000
+#: Breaks that may hold beside them: nobody in an emergency is refused because of the others.
+MAX_BREAKS = 100
 MAX_VALUES = 200
 MAX_LENGTH = 256
 MAX_TEXT = 2_000
@@ -282,8 +285,8 @@ def decode_patient_policies(octets: bytes) -> PatientPolicies:
         )
     if not all(isinstance(identity, str) for identity in identities):
         raise PolicyError("identities: must be a list of patient ids")
-    if len(listed) > MAX_POLICIES:
-        raise PolicyError(f"policies: at most {MAX_POLICIES} for one patient")
+    if len(listed) > MAX_POLICIES + MAX_BREAKS:
+        raise PolicyError(f"policies: at most {MAX_POLICIES} for one patient, and {MAX_BREAKS} breaks")
     patient_id = _matching(content, "patient_id", _CX, "a CX, for example 17^^^&1.2.3&ISO")
     return PatientPolicies(
         patient_id,

@@ -1,13 +1,17 @@
+import json
 from datetime import UTC, datetime
 from functools import partial
+from uuid import uuid4
 
 import httpx2
 import pytest
 
+from registry.store.tables import consent
 from registry.transactions import SERVED_REST
 from registry.transactions.iti8 import FeedReceiver
 from registry.unit import Unit
 from shared.consent.directory import registry_policies
+from shared.consent.policy import MAX_POLICIES
 from shared.security.caller import Node
 from shared.security.rights import Rights
 from tests.support.metadata import DOMAIN, OTHER_PATIENT, PATIENT
@@ -80,6 +84,28 @@ async def test_a_policy_is_replaced_by_its_id_and_removed(registry, http):
     await ask(http, "remove", patient_id=PATIENT, policy_id=first["policy_id"])
     assert (await ask(http, "policies", patient_id=PATIENT))["policies"] == []
     await ask(http, "remove", 404, patient_id=PATIENT, policy_id=first["policy_id"])
+
+
+async def test_more_policies_than_services_read_are_refused_when_they_are_given(registry, http):
+    policy = await ask(http, "set", patient_id=PATIENT, effect="deny")
+    others = [json.dumps({**policy, "policy_id": uuid4().urn}) for _ in range(MAX_POLICIES - 1)]
+    await registry.parts.database.write(partial(_kept, policies=others))
+
+    answer = await ask(http, "set", 422, patient_id=PATIENT, effect="permit")
+
+    assert f"at most {MAX_POLICIES}" in answer["detail"]
+    found = await registry_policies(http, f"{URL}/xds/registry")(PATIENT)
+    assert len(found.policies) == MAX_POLICIES
+    await ask(http, "set", patient_id=PATIENT, effect="permit", policy_id=policy["policy_id"])
+    await ask(http, "set", patient_id=OTHER_PATIENT, effect="permit")
+
+
+async def _kept(transaction, *, policies):
+    rows = [
+        {"policy_id": json.loads(policy)["policy_id"], "patient_id": PATIENT, "policy": policy}
+        for policy in policies
+    ]
+    await transaction.insert(consent, rows)
 
 
 async def test_a_policy_of_another_patient_cannot_be_taken_over(registry, http):

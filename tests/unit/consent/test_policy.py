@@ -13,6 +13,7 @@ from shared.consent.cedar import check
 from shared.consent.decision import Action
 from shared.consent.policy import (
     DISCLOSURES,
+    MAX_BREAKS,
     MAX_POLICIES,
     Entry,
     PatientPolicies,
@@ -179,7 +180,7 @@ def test_too_many_policies_are_refused():
     content = {
         "patient_id": PATIENT,
         "identities": [],
-        "policies": [A_POLICY] * (MAX_POLICIES + 1),
+        "policies": [A_POLICY] * (MAX_POLICIES + MAX_BREAKS + 1),
         "updated": {},
     }
 
