@@ -49,10 +49,6 @@ _log = logger(__name__)
 BATCH_BYTES = 4 * 1024**2
 ANSWER_BYTES = 16 * 1024**2
 
-_INSERT_RECORD = insert(audit_record).values(
-    {column.name: bindparam(column.name) for column in audit_record.c}
-)
-_INSERT_TERM = insert(audit_term).values({column.name: bindparam(column.name) for column in audit_term.c})
 _PLACE_OF_TERM = itemgetter("kind", "value", "sequence")
 _INSERT_HEAD = insert(audit_head).values({column.name: bindparam(column.name) for column in audit_head.c})
 _MOVE_HEAD = (
@@ -128,7 +124,9 @@ class StoredRecord:
     record: Record
 
 
-_Waiting = tuple[Sequence[Record], "asyncio.Future[int]"]
+#: Records, each with its digest.
+_Portion = Sequence[tuple[str, Record]]
+_Waiting = tuple[_Portion, "asyncio.Future[int]"]
 
 
 class Trail:
@@ -186,7 +184,7 @@ class Trail:
         if not records:
             return 0
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((records, future))
+        self._waiting.append(([(record.digest, record) for record in records], future))
         if self._appending is None or self._appending.done():
             self._appending = asyncio.create_task(self._append_waiting(), name="audit-append")
         return await future
@@ -194,7 +192,7 @@ class Trail:
     async def _append_waiting(self) -> None:
         while self._waiting:
             batch = self._take()
-            records = [record for portion, _ in batch for record in portion]
+            records = [one for portion, _ in batch for one in portion]
             kept = await awaited(self.database.write(partial(self._insert, records=records)))
             if isinstance(kept, Exception):
                 # Whatever it is, those who wait must learn that nothing was kept.
@@ -205,7 +203,7 @@ class Trail:
             new, crossed = kept
             for portion, future in batch:
                 if not future.done():
-                    future.set_result(sum(record.digest in new for record in portion))
+                    future.set_result(sum(digest in new for digest, _ in portion))
             self.sequence += len(new)
             if crossed:
                 await self._publish()
@@ -213,15 +211,15 @@ class Trail:
     def _take(self) -> list[_Waiting]:
         size = count = 0
         for portion, _ in self._waiting:
-            size += sum(len(record.raw) for record in portion)
+            size += sum(len(record.raw) for _, record in portion)
             count += 1
             if size > BATCH_BYTES:
                 break
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    async def _insert(self, transaction: Transaction, *, records: Sequence[Record]) -> tuple[set[str], bool]:
-        digests = [record.digest for record in records]
+    async def _insert(self, transaction: Transaction, *, records: _Portion) -> tuple[set[str], bool]:
+        digests = [digest for digest, _ in records]
         seen = {digest for (digest,) in await transaction.fetch(_KNOWN, digests=digests)}
         before = head = await _head(transaction)
         rows: list[dict[str, Any]] = []
@@ -229,7 +227,7 @@ class Trail:
         fed: list[dict[str, Any]] = []
         heads: dict[int, Head] = {}
         checkpoints: list[Head] = []
-        for digest, record in zip(digests, records, strict=True):
+        for digest, record in records:
             if digest in seen:
                 continue
             seen.add(digest)
@@ -242,10 +240,10 @@ class Trail:
             fed += rows_of(head.sequence, record.standing, record.fed)
             if head.sequence % self._every == 0:
                 checkpoints.append(head)
-        await transaction.execute_many(_INSERT_RECORD, rows)
+        await transaction.insert(audit_record, rows)
         # In the order of its index, which then is written page after page.
         terms.sort(key=_PLACE_OF_TERM)
-        await transaction.execute_many(_INSERT_TERM, terms)
+        await transaction.insert(audit_term, terms)
         await insert_identities(transaction, fed)
         await self._set_heads(transaction, before, heads.values())
         for reached in checkpoints:

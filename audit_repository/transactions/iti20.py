@@ -12,6 +12,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -42,7 +43,7 @@ RECEIVE_BUFFER = 256 * 1024
 HANDSHAKE_SECONDS = 10.0
 BACKLOG = 128
 PAUSE_SECONDS = 0.5
-# Reading larger batches goes to a thread.
+# Larger batches are read in a thread.
 INLINE_BYTES = 32 * 1024
 UDP_WAITING = 2_000
 
@@ -82,6 +83,8 @@ class SyslogListener:
             per_peer=settings.syslog_connections_per_peer,
         )
         self._running: set[asyncio.Task[None]] = set()
+        # One for all: several would only keep Python's lock from each other, and from who writes the trail.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit-reading")
         self._listening: socket.socket | None = None
         self.work = BackgroundWork("syslog", self._accept)
         self.port = 0
@@ -116,6 +119,7 @@ class SyslogListener:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.to_thread(self._thread.shutdown)
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -268,7 +272,8 @@ class SyslogListener:
             ]
 
         large = sum(len(message) for message in messages if isinstance(message, bytes)) > INLINE_BYTES
-        records = await asyncio.to_thread(read) if large else read()
+        loop = asyncio.get_running_loop()
+        records = await loop.run_in_executor(self._thread, read) if large else read()
         await to_its_end(self._append(records))
         # Nothing is answered in syslog, and every request elsewhere is a record here.
         _log.debug("records kept", peer=node.address, records=len(records))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,7 +22,7 @@ from shared.audit.events import (
     Participant,
     ParticipantObject,
 )
-from shared.xml import Element, XmlError, elements, escape, escape_attribute, text
+from shared.xml import Element, XmlError, escape, escape_attribute, text
 from shared.xml import parse as parse_xml
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -219,13 +219,15 @@ def _local(tag: str) -> str:
 def _children(element: Element) -> Children:
     """The element children by local name."""
     children: Children = {}
-    for child in elements(element):
-        children.setdefault(_local(str(child.tag)), []).append(child)
+    for child in element:
+        # That of a comment is a function.
+        if isinstance(tag := child.tag, str):
+            children.setdefault(_local(tag), []).append(child)
     return children
 
 
-def _all(children: Children, name: str) -> list[Element]:
-    return children.get(name, [])
+def _all(children: Children, name: str) -> Sequence[Element]:
+    return children.get(name, ())
 
 
 def _first(children: Children, name: str) -> Element | None:
@@ -265,13 +267,9 @@ def _read_outcome(value: str | None) -> Outcome:
         raise AuditMessageError("EventOutcomeIndicator is none of 0, 4, 8, 12") from None
 
 
-_FRACTION = re.compile(r"\.(\d+)")
-
-
 def _read_time(value: str | None) -> datetime:
-    stamp = _FRACTION.sub(lambda digits: "." + digits[1][:6].ljust(6, "0"), _token(value))
     try:
-        moment = datetime.fromisoformat(stamp)
+        moment = datetime.fromisoformat(_token(value))
         # Senders without a zone exist; the trail is in UTC and the raw bytes keep what they said.
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -312,6 +310,8 @@ def _participant_of(attributes: tuple[tuple[str, str], ...], roles: tuple[Coded,
     )
 
 
+# A handful of codes and versions come again with every message.
+@lru_cache(maxsize=256)
 def _read_number(value: str | None) -> int | None:
     digits = _token(value)
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
@@ -352,12 +352,13 @@ def _read_object(element: Element) -> ParticipantObject:
         life_cycle=_read_number(element.get("ParticipantObjectDataLifeCycle")),
         name="" if name is None else _token(text(name)),
         query=None if query is None else _bytes(text(query)),
-        details=tuple(
-            (_token(detail.get("type")), _bytes(detail.get("value") or ""))
-            for detail in _all(parts, "ParticipantObjectDetail")
-        ),
+        details=tuple(map(_read_detail, _all(parts, "ParticipantObjectDetail"))),
         sop_classes=tuple(_read_sop_classes(parts)),
     )
+
+
+def _read_detail(element: Element) -> tuple[str, bytes]:
+    return _token(element.get("type")), _bytes(element.get("value") or "")
 
 
 def _bytes(value: str) -> bytes:

@@ -133,7 +133,7 @@ class PostgresTransaction:
         """Carry out `statement` for each of `rows`, in one round trip."""
         if rows:
             compiled = self._statements.compiled(statement)
-            await self._connection.executemany(compiled.text, [compiled.arguments(row) for row in rows])
+            await self._connection.executemany(compiled.text, compiled.arguments_of_each(rows))
 
     async def insert(self, table: TableClause, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep `rows` for `finish`."""

@@ -66,6 +66,9 @@ READERS = 2
 #: So often the time is looked at, in instructions of SQLite's machine: some 80 us.
 _INSTRUCTIONS = 4_000
 
+#: Pages that the writer holds in memory, as far as there are so many.
+WRITER_CACHE_KB = 64 * 1024
+
 _UNCLEAN = b"open"
 _PRAGMAS = (
     "PRAGMA busy_timeout = 5000",
@@ -74,6 +77,8 @@ _PRAGMAS = (
     "PRAGMA case_sensitive_like = ON",
 )
 _WRITER_PRAGMAS = (
+    # Indexes are written all over; pages that fit in no memory are written twice in one transaction.
+    f"PRAGMA cache_size = -{WRITER_CACHE_KB}",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     f"PRAGMA wal_autocheckpoint = {MAX_WAL_PAGES}",
@@ -110,16 +115,24 @@ def _failure(error: sqlite3.Error) -> DatabaseError | None:
 
 
 #: Rows that one statement inserts where there are many. At every statement the driver gives Python's lock up,
-#: and waits for it while the event loop works.
-ROWS_AT_ONCE = 64
+#: and waits for it while others work.
+ROWS_AT_ONCE = (2_048, 512, 64, 8)
+#: Values that one statement takes; SQLite itself allows four times as many.
+_VALUES_AT_ONCE = 8_192
 _ONE_ROW = re.compile(r"(INSERT INTO .* VALUES )(\((?:\?, )*\?\))", re.DOTALL)
 
 
 @lru_cache(maxsize=256)
-def _of_rows(statement: str) -> str:
-    """The statement that inserts as many rows at once; empty for one that inserts no single row."""
+def _of_rows(statement: str) -> tuple[tuple[int, str], ...]:
+    """The statements that insert as many rows at once, the largest first; none for one that inserts no single
+    row.
+    """
     match = _ONE_ROW.fullmatch(statement)
-    return match[1] + ", ".join([match[2]] * ROWS_AT_ONCE) if match else ""
+    if match is None:
+        return ()
+    begin, row = match.groups()
+    most = _VALUES_AT_ONCE // row.count("?")
+    return tuple([(rows, begin + ", ".join([row] * rows)) for rows in ROWS_AT_ONCE if rows <= most])
 
 
 class SqliteTransaction:
@@ -141,21 +154,21 @@ class SqliteTransaction:
         """Carry out `statement` for each of `rows`."""
         if rows:
             compiled = self._statements.compiled(statement)
-            arguments = [compiled.arguments(row) for row in rows]
+            arguments = compiled.arguments_of_each(rows)
             try:
                 self._connection.executemany(compiled.text, self._of_many(compiled.text, arguments))
             except sqlite3.Error as error:
                 raise _translated(error) from None
 
-    def _of_many(self, statement: str, arguments: list[list[Any]]) -> list[list[Any]]:
+    def _of_many(self, statement: str, arguments: list[Sequence[Any]]) -> list[Sequence[Any]]:
         """Insert rows by statements of `ROWS_AT_ONCE`; those that are left over."""
-        at_once = _of_rows(statement) if len(arguments) >= ROWS_AT_ONCE else ""
-        if not at_once:
-            return arguments
-        left = len(arguments) % ROWS_AT_ONCE
-        for at in range(0, len(arguments) - left, ROWS_AT_ONCE):
-            self._connection.execute(at_once, list(chain.from_iterable(arguments[at : at + ROWS_AT_ONCE])))
-        return arguments[len(arguments) - left :]
+        done = 0
+        for number, at_once in _of_rows(statement) if len(arguments) >= ROWS_AT_ONCE[-1] else ():
+            while len(arguments) - done >= number:
+                rows = arguments[done : done + number]
+                self._connection.execute(at_once, list(chain.from_iterable(rows)))
+                done += number
+        return arguments[done:]
 
     async def insert(self, table: TableClause, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert `rows`; nothing is won by waiting."""

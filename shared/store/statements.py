@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, TableClause, Text, bindparam, insert
@@ -274,6 +275,13 @@ class CompiledStatement:
             value = parameters[name] if default is None else parameters.get(name, default)
             arguments.append(value if convert is None else convert(value))
         return arguments
+
+    def arguments_of_each(self, rows: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:
+        """`arguments` of each of `rows`; of plain columns for a tenth of the price."""
+        names = [name for name, convert, default in self.positions if convert is None and default is None]
+        if 1 < len(names) == len(self.positions):
+            return list(map(itemgetter(*names), rows))
+        return [self.arguments(row) for row in rows]
 
 
 #: What is compiled, by the dialect and the statement's identity; the statement is kept beside its text, so

@@ -58,6 +58,7 @@ INSERT = insert(thing)
 IGNORE = insert_or_ignore(thing)
 PARTS = select(part.c.thing)
 ALL = select(thing.c.name).order_by(thing.c.name)
+VALUES = select(thing.c.name, thing.c.number, thing.c.octets).order_by(thing.c.name)
 NUMBER = select(thing.c.number).where(thing.c.name == bindparam("name")).with_for_update()
 SET_NUMBER = update(thing).where(thing.c.name == bindparam("which")).values(number=bindparam("number"))
 AMONG = select(thing.c.name).where(in_list(thing.c.name, "names")).order_by(thing.c.name)
@@ -133,6 +134,18 @@ async def test_execute_counts_the_rows_it_touched(database):
         ]
 
     assert await database.write(work) == [1, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("number", [1, 8, 63, 65, 521, 2_700])
+async def test_however_many_rows_are_inserted_each_has_its_own_values(database, number):
+    rows = [{"name": f"{at:05}", "number": at, "octets": b"%d" % at} for at in range(number)]
+
+    async def work(transaction):
+        await transaction.execute_many(INSERT, rows)
+
+    await database.write(work)
+
+    assert await database.fetch(VALUES) == [tuple(row.values()) for row in rows]
 
 
 async def test_execute_many_carries_out_every_row_and_takes_none(database):
