@@ -16,7 +16,7 @@ import pytest
 
 from tests.peers.test_consumer_service import a_study, prepared
 from tests.support.community import RADIOLOGIST, StudyFiles, consumer_for, cx, running, trail_until
-from tests.support.forked import program
+from tests.support.forked import run
 from tests.support.orthanc import DICOMWEB, ORTHANC, orthanc
 from tests.support.waiting import until
 from xdsi.stage import Stage, free_ports
@@ -55,7 +55,6 @@ class Desk:
     def __init__(self, stage: Stage, data: Path) -> None:
         names = {name: value for name, value in os.environ.items() if not name.startswith("XDSI_")}
         self.environment = names | {"XDSI_DATA": str(data)}
-        self.log = data.with_name("said")
         self.config = stage.folder / "south.toml"
         self.user = ["--user", RADIOLOGIST.name_id, "--role", str(RADIOLOGIST.roles[0])]
         self.user += ["--organization", RADIOLOGIST.organization_ids[0]]
@@ -66,14 +65,8 @@ class Desk:
 
     def run(self, *words: str, user: bool = True) -> tuple[int, Any, str]:
         """Exit status, what was printed as JSON, and what was said beside."""
-        self.log.unlink(missing_ok=True)
-        command = program(
-            "xdsi", *self.words(*words, user=user), "--json", env=self.environment, log=self.log
-        )
-        assert command.stdout is not None
-        with command.stdout:
-            told = command.stdout.read()
-        return command.wait(120), json.loads(told) if told else None, self.log.read_text("utf-8")
+        ended = run(*self.words(*words, user=user), "--json", env=self.environment)
+        return ended.returncode, json.loads(ended.stdout) if ended.stdout else None, ended.stderr
 
 
 @pytest.fixture

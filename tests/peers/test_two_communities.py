@@ -21,6 +21,7 @@ import httpx2
 import pytest
 
 from tests.support.community import StudyFiles, cx, different, studies_in
+from tests.support.forked import run
 from xdsi.builtin_study import PATIENT_ID, write_study
 from xdsi.community import ORDER, PORTS, Addresses, environment
 
@@ -50,14 +51,7 @@ class Community:
         settings["XDSI_HOME_COMMUNITY_ID"] = HOMES[self.name]
         if across:
             settings["XDSI_GATEWAY_URL"] = self.gateway("initiating")
-        return subprocess.run(
-            [sys.executable, "-m", "xdsi", *map(str, words)],
-            env={**_own_environment(), **settings},
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        return run(*words, env=settings)
 
     def children(self) -> dict[str, int]:
         """The services' process ids, by service."""
