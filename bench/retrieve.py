@@ -38,28 +38,32 @@ from xdsi.stage import free_ports
 INSTANCES = 500
 ROWS = 512
 CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
+#: Modality, SOP class, instances and rows of what is written.
+STUDIES = {"ct": ("CT", CT, INSTANCES, ROWS), "mr": ("MR", MR, 2000, 132)}
 
 
-def write_study(folder: Path) -> tuple[str, str, list[str], list[Path]]:
+def write_study(folder: Path, kind: str = "ct") -> tuple[str, str, list[str], list[Path]]:
     """Write the study: its UID, its series UID, the instances' UIDs and their files."""
+    modality, sop_class, instances, rows = STUDIES[kind]
     study, series = generate_uid(prefix=None), generate_uid(prefix=None)
-    pixels = np.random.default_rng(1).integers(0, 4096, (ROWS, ROWS), dtype=np.uint16)
+    pixels = np.random.default_rng(1).integers(0, 4096, (rows, rows), dtype=np.uint16)
     uids, paths = [], []
-    for number in range(INSTANCES):
+    for number in range(instances):
         image = Dataset()
-        image.SOPClassUID, image.SOPInstanceUID = CT, generate_uid(prefix=None)
+        image.SOPClassUID, image.SOPInstanceUID = sop_class, generate_uid(prefix=None)
         image.StudyInstanceUID, image.SeriesInstanceUID = study, series
-        image.PatientID, image.PatientName, image.Modality = "BENCH-1", "Bench^One", "CT"
+        image.PatientID, image.PatientName, image.Modality = "BENCH-1", "Bench^One", modality
         image.StudyDate, image.StudyTime, image.AccessionNumber = "20260101", "120000", "B1"
         image.InstanceNumber, image.SeriesNumber = number + 1, 1
         image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
-        image.Rows = image.Columns = ROWS
+        image.Rows = image.Columns = rows
         image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
         image.PixelData = np.roll(pixels, number).tobytes()
         image.file_meta = FileMetaDataset()
         image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        image.file_meta.MediaStorageSOPClassUID = CT
+        image.file_meta.MediaStorageSOPClassUID = sop_class
         image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
         path = folder / f"{number:04}.dcm"
         image.save_as(path, enforce_file_format=True)

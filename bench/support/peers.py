@@ -19,6 +19,7 @@ from xdsi.stage import free_ports
 
 DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _START_SECONDS = 30.0
+_ORTHANC_PID = "orthanc.pid"
 
 
 def wait_for(port: int) -> None:
@@ -148,6 +149,11 @@ def nginx_worker(folder: Path) -> int:
     raise SystemExit("nginx has no worker")
 
 
+def orthanc_process(folder: Path) -> int:
+    """The process of the Orthanc of `folder`."""
+    return int((folder / _ORTHANC_PID).read_text("ascii"))
+
+
 @contextmanager
 def orthanc(folder: Path, files: Sequence[Path], more: Mapping[str, object] | None = None) -> Iterator[int]:
     """Orthanc with its DICOMweb plugin, holding `files`; its HTTP port. `more` is further configuration."""
@@ -176,6 +182,7 @@ def orthanc(folder: Path, files: Sequence[Path], more: Mapping[str, object] | No
     )
     log = (folder / "orthanc.log").open("wb")
     process = subprocess.Popen(["Orthanc", str(config)], stdout=log, stderr=log)
+    (folder / _ORTHANC_PID).write_text(str(process.pid), "ascii")
     try:
         wait_for(http)
         for path in files:
