@@ -77,9 +77,9 @@ class PatientIdentifier:
         return not (self.namespace and issuer.local) or self.namespace == issuer.local
 
     def __str__(self) -> str:
-        """As CX."""
+        """As CX, by the OID alone where there is one: so all records name a patient (ITI TF-3 4.2.3.1.7)."""
         namespace, oid = map(escape_component, (self.namespace, self.oid))
-        authority = f"{namespace}&{oid}&ISO" if oid else namespace
+        authority = f"&{oid}&ISO" if oid else namespace
         return f"{escape_component(self.value)}^^^{authority}".removesuffix("^^^")
 
 

@@ -307,7 +307,7 @@ def _department(number: str = "RAD-13", *, corrects: bool = False) -> Department
         ),
         number=number,
         patients=(PatientIdentifier("P-77", "NORTH", "2.999.10.1"),),
-        prior=(PatientIdentifier("P-78", "NORTH"),) if corrects else (),
+        prior=(PatientIdentifier("P-78", "NORTH", "2.999.10.1"),) if corrects else (),
         orders=() if corrects else (order,),
         corrects=corrects,
     )
