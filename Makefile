@@ -23,9 +23,9 @@ viewer: setup
 demo: setup
 	@$(BIN)/xdsi demo
 
-# A file stays with one of the workers, since its tests share what they start. Files come in
-# their order, tests/faults first: otherwise those of the fewest tests, which take longest, would come last.
-PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --durations 10
+# A file stays with one of the workers, since its tests share what they start, and is read by this one alone
+# (tests/support/scheduling.py); so nobody knows beforehand how many tests there are, for percents.
+PARALLEL := -n auto --dist loadfile --durations 10 --override-ini console_output_style=classic
 
 # What talks to other processes is tried twice, and the run says so (docs/decisions/0094).
 test: setup

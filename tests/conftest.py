@@ -17,13 +17,17 @@ from shared.http.server import collect_seldom
 from tests.support.databases import make_once
 from tests.support.loops import EndingLoopPolicy
 from tests.support.memory import work_in_memory
+from tests.support.reading import pytest_pycollect_makemodule, pytest_runtestloop
 from tests.support.repeats import pytest_collection_modifyitems, pytest_terminal_summary
-from tests.support.scheduling import pytest_xdist_make_scheduler
+from tests.support.scheduling import pytest_configure_node, pytest_xdist_make_scheduler
 from tests.support.timeouts import pytest_timeout_cancel_timer, pytest_timeout_set_timer
 from xdsi.stage import offer_ports
 
 __all__ = [
     "pytest_collection_modifyitems",
+    "pytest_configure_node",
+    "pytest_pycollect_makemodule",
+    "pytest_runtestloop",
     "pytest_terminal_summary",
     "pytest_timeout_cancel_timer",
     "pytest_timeout_set_timer",

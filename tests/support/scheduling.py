@@ -1,43 +1,140 @@
-"""Which worker runs which file of tests, by pytest-xdist.
+"""Which worker runs which file of tests, by pytest-xdist: the side that gives them out.
 
-Its own scheduler waits for ever once a worker has died: it hands out the files that this worker had done
-already as files without a test, whose end nobody reports; a worker that is given a single test waits for a
-second one before it begins; and the test that ended the worker is run again, by one worker after the other.
+The schedulers of pytest-xdist have every worker read every file, and make all tests of all files, before one
+begins; that took a tenth of what a run takes. They give out the next file while one is run, so that at the
+end files wait behind long ones; and after the death of a worker they wait for ever. Here a worker is given
+one file, which it reads then (`tests.support.reading`), and the next when it is done.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
+from tests.support.reading import BY_FILE
 
-class FileScheduling(LoadFileScheduling):
-    """Each file by one worker; what a dead one leaves is run by others, but for the test that it died of."""
+
+@dataclass(slots=True)
+class _File:
+    """A file of tests by its name in the collection of every worker, and its tests that have begun.
+
+    `earlier` of them began in workers that have died.
+    """
+
+    name: str
+    begun: list[str] = field(default_factory=list)
+    earlier: int = 0
+
+
+class FileScheduling:
+    """Each file by one worker; what a dead one leaves is run by another, but for the test that it died of."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self._collections: dict[WorkerController, list[str]] = {}
+        self._under_way: dict[WorkerController, _File | None] = {}
+        self._files: dict[str, _File] = {}
+        self._waiting: deque[_File] = deque()
+
+    @property
+    def nodes(self) -> list[WorkerController]:
+        """The workers that live."""
+        return list(self._under_way)
+
+    @property
+    def collection_is_completed(self) -> bool:
+        """Whether somebody said which files there are; nobody waits for others to say the same."""
+        return bool(self._collections)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a file waits, or is under way."""
+        return bool(self._waiting) or any(self._under_way.values())
+
+    @property
+    def tests_finished(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.collection_is_completed and not self.has_pending
+
+    def add_node(self, node: WorkerController) -> None:
+        """A worker lives."""
+        self._under_way[node] = None
+
+    def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
+        """A worker says which files there are."""
+        self._collections[node] = list(collection)
+        if not self._files:
+            self._files = {name.partition("::")[0]: _File(name) for name in collection}
+            self._waiting.extend(self._files.values())
+
+    def schedule(self) -> None:
+        """Give those work who have none."""
+        self._give(self._under_way)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """A test begins, in the only worker that has its file."""
+        if file := self._files.get(nodeid.partition("::")[0]):
+            file.begun.append(nodeid)
+
+    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
+        """A worker is done with its file."""
+        self._under_way[node] = None
+        self._give([node])
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """Forget a worker; the test in which it died, or None when it had nothing left to do."""
-        left = {
-            file: [test for test, done in tests.items() if not done]
-            for file, tests in self.assigned_work.pop(node).items()
-        }
-        died_of = next((tests.pop(0) for tests in left.values() if tests), None)
-        self.workqueue.update({file: dict.fromkeys(tests, False) for file, tests in left.items() if tests})
-        for other in self.nodes:
-            self._reschedule(other)
-        return died_of
+        """Forget a worker; the test in which it died, or None when it had nothing to do."""
+        self._collections.pop(node, None)
+        if (file := self._under_way.pop(node)) is None:
+            return None
+        if len(file.begun) == file.earlier:
+            # It died while it read the file, as the next one would.
+            return file.name
+        file.earlier = len(file.begun)
+        self._waiting.appendleft(file)
+        self._give(self._under_way)
+        return file.begun[-1]
 
-    def _reschedule(self, node: WorkerController) -> None:
-        """Give a worker enough to go on with, and its end with the last of it."""
-        if node not in self.registered_collections:
-            return
-        while self.workqueue and not node.shutting_down and self._pending_of(self.assigned_work[node]) <= 2:
-            self._assign_work_unit(node)
-        super()._reschedule(node)
+    def mark_test_pending(self, item: str) -> None:
+        """Of pytest-rerunfailures, about the test that ended a worker: none is run again."""
+        raise NotImplementedError
+
+    def _give(self, nodes: Iterable[WorkerController]) -> None:
+        for node in nodes:
+            if node not in self._collections or node.shutting_down or self._under_way[node] is not None:
+                continue
+            if not self._waiting:
+                node.shutdown()
+                continue
+            file = self._waiting.popleft()
+            index = self._collections[node].index(file.name)
+            try:
+                node.sendcommand("runtests", indices=[index], but=file.begun)
+                self._under_way[node] = file
+            except OSError:  # It has died, as will be told.
+                self._waiting.appendleft(file)
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Workers read files when they are given them, but where single tests are chosen."""
+    node.workerinput[BY_FILE] = _by_file(node.config)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling | None:
-    """Ours, where files are asked for."""
-    return FileScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+    """Ours, where whole files are given out."""
+    if not _by_file(config):
+        return None
+    scheduler = FileScheduling(config)
+    config.pluginmanager.register(scheduler)
+    return scheduler
+
+
+def _by_file(config: pytest.Config) -> bool:
+    chosen = config.getvalue("keyword") or config.getvalue("markexpr") or config.getvalue("lf")
+    return (
+        config.getvalue("dist") == "loadfile" and not chosen and not any("::" in each for each in config.args)
+    )

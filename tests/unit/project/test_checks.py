@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-PARALLEL = "-n auto --dist loadfile --no-loadscope-reorder --durations 10"
+PARALLEL = "-n auto --dist loadfile --durations 10 --override-ini console_output_style=classic"
 TESTS_OF_CHECK = f".venv/bin/pytest {PARALLEL} tests/unit/project"
 
 
