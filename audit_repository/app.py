@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from audit_repository import pages
+from audit_repository.background.reader import ReadingProcess
 from audit_repository.background.relay import Relay
 from audit_repository.domain.record import Record, record_of
 from audit_repository.domain.sources import Sources, Standing
@@ -87,8 +88,13 @@ class AuditRepository:
         self._refusals = self._recorder.refusals
         authenticator = Authenticator(settings)
         self._sources = sources_of(settings, authenticator, self._source)
+        self.reader = ReadingProcess()
         self.syslog = SyslogListener(
-            settings, append=self.keep, sources=self._sources, alert=self.node_refused
+            settings,
+            read=self.reader.readings,
+            append=self.keep,
+            sources=self._sources,
+            alert=self.node_refused,
         )
         self.datagrams: DatagramListener | None = None
         if settings.udp:
@@ -187,6 +193,7 @@ class AuditRepository:
         await self.retention.work.stop()
         await self.relay.stop()
         await self.syslog.stop()
+        await self.reader.close()
         if self.datagrams is not None:
             await self.datagrams.stop()
         await self._refusals.close()

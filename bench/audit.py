@@ -109,7 +109,7 @@ def _sent(first: int, number: int, port: int) -> float:
 
 async def intake(service: AuditRepository, sender: Executor, number: int) -> tuple[float, float, float]:
     """Seconds until so many records that came over the wire were durable, by the clock and of processor: the
-    repository's and the sender's.
+    repository's, without the process that reads for it, and the sender's.
     """
     loop, before = asyncio.get_running_loop(), service.trail.sequence
     await loop.run_in_executor(sender, _prepared, before, number)
@@ -118,6 +118,14 @@ async def intake(service: AuditRepository, sender: Executor, number: int) -> tup
     while service.trail.sequence < before + number:  # noqa: ASYNC110  # the listener's doing
         await asyncio.sleep(0.005)
     return time.perf_counter() - began, time.process_time() - worked, await sending
+
+
+def reading_seconds(service: AuditRepository) -> float:
+    """Seconds of processor that the process took which reads records for the service."""
+    if service.reader.pid is None:
+        return 0.0
+    fields = Path(f"/proc/{service.reader.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def syncs_per_second(folder: Path) -> float:
@@ -172,6 +180,7 @@ async def measured(number: int) -> dict[str, Measure]:
                 for done in range(0, number, AT_ONCE)
             ]
             seconds, worked, sent = map(sum, zip(*parts, strict=True))
+            read = reading_seconds(service)
             searches = await search_seconds(service.trail, min(20_000, number))
             began, before = time.perf_counter(), time.process_time()
             report = await verify(service.trail.database, service.trail.folder)
@@ -189,6 +198,7 @@ async def measured(number: int) -> dict[str, Measure]:
             "ratio": round(rate / EVENTS_PER_SECOND, 2),
             "against": f"{EVENTS_PER_SECOND} records/s",
             "processor_us": round(worked / number * 1e6),
+            "reader_processor_us": round(read / number * 1e6),
             "sender_processor_us": round(sent / number * 1e6),
             "syncs_of_256_KB_per_s": round(disk),
             "records_of_these_per_s": round(disk * BLOCK / len(a_message(0))),

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from audit_repository.domain.chain import GivenUp, Head, canonical_of, encode_terms, head_statement, link_of
-from audit_repository.domain.record import digest_of
+from audit_repository.domain.record import digest_of, undated
 
 _OF_THE_LINK = (
     "sequence",
@@ -97,7 +97,8 @@ def _problems(
 def _is_linked(record: Mapping[str, Any], previous: str | None) -> bool:
     """Whether digest and link are those of the record; of one before which nothing is known, the digest."""
     raw = b64decode(record["raw"], validate=True)
-    if record["digest"] != digest_of(record["subject"] or record["peer"], raw):
+    digest = digest_of(record["subject"] or record["peer"], raw, record["event_time"])
+    if record["digest"] not in (digest, undated(digest)):
         return False
     if previous is None:
         return True

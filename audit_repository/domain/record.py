@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from audit_repository.domain.identities import FedIdentity, fed_identities
 from audit_repository.domain.sources import Sources, Standing
@@ -35,6 +35,8 @@ _DECLARED = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_HEADER = 2_048
+_SECOND = len("2030-05-01T12:00:00")
+_HEXADECIMAL = 64
 _XUA_NAME = re.compile(r"[^<>]*<(.+)@[^@]*>")
 _CX = re.compile(r"([^^]+)\^\^\^[^&]*&([^&]+)&ISO")
 
@@ -93,12 +95,21 @@ class Record:
     @property
     def digest(self) -> str:
         """The same for the same octets of the same sender: by it a record that is sent again is known."""
-        return digest_of(self.subject or self.peer, self.raw)
+        return digest_of(self.subject or self.peer, self.raw, self.event_time)
 
 
-def digest_of(sender: str, raw: bytes) -> str:
-    """The digest of these octets of this sender."""
-    return sha256(b"%s\0%s" % (sender.encode("utf-8", "replace"), raw)).hexdigest()
+def digest_of(sender: str, raw: bytes, event_time: str) -> str:
+    """The digest of these octets of this sender, behind the second that they name.
+
+    Records of one time are then neighbours in the index of digests, which is written where it ends.
+    """
+    digest = sha256(b"%s\0%s" % (sender.encode("utf-8", "replace"), raw)).hexdigest()
+    return f"{event_time[:_SECOND]} {digest}" if event_time else digest
+
+
+def undated(digest: str) -> str:
+    """A digest as releases wrote it that put no time before it."""
+    return digest[-_HEXADECIMAL:]
 
 
 def instant(moment: datetime) -> str:
@@ -106,36 +117,74 @@ def instant(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def record_of(came: bytes | Oversized, *, node: Node, received: datetime, sources: Sources) -> Record:
-    """Read one syslog message as `node` delivered it."""
-    raw = came if isinstance(came, bytes) else _cut(came)
-    delivered = {
-        "received": instant(received),
-        "peer": node.address,
-        "subject": _clean(node.subject),
-        "fingerprint": node.fingerprint,
-        "raw": raw,
-    }
+class Reading(NamedTuple):
+    """What a message says by its octets alone, in whichever process it is read.
+
+    `reason` says why it could not be read, and is empty where it could; the others are as in `Record`.
+    """
+
+    reason: str = ""
+    event_time: str = ""
+    event: str = ""
+    outcome: int | None = None
+    source_id: str = ""
+    terms: tuple[tuple[str, str], ...] = ()
+    fed: tuple[FedIdentity, ...] = ()
+
+
+def reading_of(came: bytes | Oversized) -> Reading:
+    """Read one syslog message, or the resource of a feed."""
     try:
         message = _read(came)
     except (SyslogError, AuditMessageError) as error:
-        return Record(
-            **delivered,  # type: ignore[arg-type]
-            state=RecordState.UNPARSED,
-            reason=str(error),
-            standing=sources.standing("", node),
-        )
+        return Reading(reason=str(error))
     event = message.event
-    return Record(
-        **delivered,  # type: ignore[arg-type]
-        state=RecordState.PARSED,
+    return Reading(
         event_time=instant(event.time),
         event=event.event_id.code,
         outcome=int(event.outcome),
-        standing=sources.standing(message.source.source_id, node),
+        source_id=message.source.source_id,
         terms=tuple(sorted(set(_terms(message)))),
         fed=_fed(message),
     )
+
+
+def record_of(came: bytes | Oversized, *, node: Node, received: datetime, sources: Sources) -> Record:
+    """Read one syslog message as `node` delivered it."""
+    (record,) = records_of([came], [reading_of(came)], node=node, received=received, sources=sources)
+    return record
+
+
+def records_of(
+    messages: Sequence[bytes | Oversized],
+    readings: Sequence[Reading],
+    *,
+    node: Node,
+    received: datetime,
+    sources: Sources,
+) -> list[Record]:
+    """The records of messages that `node` delivered together, each with its reading."""
+    at, subject = instant(received), _clean(node.subject)
+    # Asked once for each source that they name.
+    standings = {each: sources.standing(each, node) for each in {one.source_id for one in readings}}
+    return [
+        Record(
+            received=at,
+            peer=node.address,
+            subject=subject,
+            fingerprint=node.fingerprint,
+            raw=came if isinstance(came, bytes) else _cut(came),
+            state=RecordState.UNPARSED if reading.reason else RecordState.PARSED,
+            reason=reading.reason,
+            event_time=reading.event_time,
+            event=reading.event,
+            outcome=reading.outcome,
+            standing=standings[reading.source_id],
+            terms=reading.terms,
+            fed=reading.fed,
+        )
+        for came, reading in zip(messages, readings, strict=True)
+    ]
 
 
 def _read(came: bytes | Oversized) -> ParsedAuditMessage:

@@ -32,7 +32,7 @@ from audit_repository.domain.chain import (
     head_statement,
     partition_of,
 )
-from audit_repository.domain.record import IndexKind, Record, RecordState, instant
+from audit_repository.domain.record import IndexKind, Record, RecordState, instant, undated
 from audit_repository.domain.sources import Standing
 from audit_repository.store.identities import identities, insert_identities, read_backlog, rows_of
 from audit_repository.store.signing import Signer, last_published, publish
@@ -219,8 +219,8 @@ class Trail:
         return batch
 
     async def _insert(self, transaction: Transaction, *, records: _Portion) -> tuple[set[str], bool]:
-        digests = [digest for digest, _ in records]
-        seen = {digest for (digest,) in await transaction.fetch(_KNOWN, digests=digests)}
+        rows_known = await transaction.fetch(_KNOWN, digests=_either_form(digest for digest, _ in records))
+        seen = {digest for (digest,) in rows_known}
         before = head = await _head(transaction)
         rows: list[dict[str, Any]] = []
         terms: list[dict[str, Any]] = []
@@ -228,7 +228,7 @@ class Trail:
         heads: dict[int, Head] = {}
         checkpoints: list[Head] = []
         for digest, record in records:
-            if digest in seen:
+            if digest in seen or undated(digest) in seen:
                 continue
             seen.add(digest)
             head = head.after(record, partition_of(record.received))
@@ -330,8 +330,11 @@ class Trail:
 
     async def places(self, records: Iterable[Record]) -> dict[str, int]:
         """Where records stand that were appended, now or before: the sequence for each digest."""
-        rows = await self.database.fetch(_PLACES, digests=[record.digest for record in records])
-        return {row[0]: row[1] for row in rows}
+        digests = [record.digest for record in records]
+        rows = await self.database.fetch(_PLACES, digests=_either_form(digests))
+        places = {row[0]: row[1] for row in rows}
+        by_digest = {digest: places.get(digest, places.get(undated(digest))) for digest in digests}
+        return {digest: place for digest, place in by_digest.items() if place is not None}
 
     async def links(self, sequences: Sequence[int]) -> dict[int, str]:
         """The links of the records in these places, as far as they are there."""
@@ -389,6 +392,10 @@ def _search(criteria: Search) -> Select[Any]:
 
 
 # --- rows --------------------------------------------------------------------------------------------
+
+
+def _either_form(digests: Iterable[str]) -> list[str]:
+    return [form for digest in digests for form in {digest, undated(digest)}]
 
 
 async def _head(transaction: Transaction) -> Head:

@@ -26,7 +26,7 @@ from audit_repository.domain.chain import (
     head_statement,
     link_of,
 )
-from audit_repository.domain.record import RecordState, digest_of, identities_in
+from audit_repository.domain.record import RecordState, digest_of, identities_in, undated
 from audit_repository.domain.sources import Standing
 from audit_repository.store.events import checkpoint_of, head_of, stored
 from audit_repository.store.identities import rows_of
@@ -309,7 +309,7 @@ class _Partition:
         if tuple(map(type, row)) not in _KINDS:
             raise TypeError("a column holds a value of another type")
         sequence, partition, _, peer, subject, raw, digest, state = row[:8]
-        terms, link, standing = row[12], row[13], row[15]
+        event_time, terms, link, standing = row[9], row[12], row[13], row[15]
         RecordState(state)
         its_standing = Standing(standing)
         self._missing(sequence)
@@ -318,8 +318,9 @@ class _Partition:
         expected = link
         if self._chain is not None:
             expected = link_of(self._chain, canonical_of(*row[:_CHAIN], *row[_CHAIN + 1 :]))
-        recomputed = (expected, self._head.partition, digest_of(subject or peer, raw))
-        if (link, partition, digest) != recomputed:
+        its_digest = digest_of(subject or peer, raw, event_time)
+        in_place = (link, partition) == (expected, self._head.partition)
+        if not in_place or digest not in (its_digest, undated(its_digest)):
             self._report.found(f"record {sequence} was changed, or is not in its place")
         elif (encode_terms(sorted(indexed)), sorted(fed)) != (terms, _fed(row)):
             self._report.found(f"record {sequence}: the search index was changed")

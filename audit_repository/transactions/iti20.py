@@ -12,11 +12,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from audit_repository.domain.record import Record, record_of
+from audit_repository.domain.record import Reading, Record, reading_of, record_of, records_of
 from audit_repository.domain.sources import Sources
 from audit_repository.settings import AuditRepositorySettings
 from shared.attempts import to_its_end
@@ -43,10 +42,12 @@ RECEIVE_BUFFER = 256 * 1024
 HANDSHAKE_SECONDS = 10.0
 BACKLOG = 128
 PAUSE_SECONDS = 0.5
-# Larger batches are read in a thread.
+# Larger batches are read in a process of their own.
 INLINE_BYTES = 32 * 1024
 UDP_WAITING = 2_000
 
+Message = bytes | Oversized
+Read = Callable[[Sequence[Message]], Awaitable[Sequence[Reading]]]
 Append = Callable[[Sequence[Record]], Awaitable[int]]
 Alert = Callable[[str, str], Awaitable[None]]
 
@@ -60,6 +61,8 @@ class SyslogListener:
 
     Parameters
     ----------
+    read
+        Reads many messages elsewhere, away from the event loop.
     append
         Keeps records durably.
     sources
@@ -69,9 +72,16 @@ class SyslogListener:
     """
 
     def __init__(
-        self, settings: AuditRepositorySettings, *, append: Append, sources: Sources, alert: Alert
+        self,
+        settings: AuditRepositorySettings,
+        *,
+        read: Read,
+        append: Append,
+        sources: Sources,
+        alert: Alert,
     ) -> None:
         self._settings = settings
+        self._read_elsewhere = read
         self._rights = Rights(settings)
         self._append = append
         self._sources = sources
@@ -83,8 +93,6 @@ class SyslogListener:
             per_peer=settings.syslog_connections_per_peer,
         )
         self._running: set[asyncio.Task[None]] = set()
-        # One for all: several would only keep Python's lock from each other, and from who writes the trail.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit-reading")
         self._listening: socket.socket | None = None
         self.work = BackgroundWork("syslog", self._accept)
         self.port = 0
@@ -119,7 +127,6 @@ class SyslogListener:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.to_thread(self._thread.shutdown)
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -239,7 +246,7 @@ class SyslogListener:
                 if frames.inside:
                     _log.info("syslog connection ended inside a record", peer=node.address)
                 return
-            messages: list[bytes | Oversized] = []
+            messages: list[Message] = []
             try:
                 messages.extend(frames.feed(octets))
             finally:
@@ -260,20 +267,13 @@ class SyslogListener:
         except TimeoutError:
             raise _TooSlowError("a record took too long" if frames.inside else "nothing came") from None
 
-    async def _keep(self, messages: Sequence[bytes | Oversized], node: Node) -> None:
+    async def _keep(self, messages: Sequence[Message], node: Node) -> None:
         if not messages:
             return
         received = datetime.now(UTC)
-
-        def read() -> list[Record]:
-            return [
-                record_of(message, node=node, received=received, sources=self._sources)
-                for message in messages
-            ]
-
         large = sum(len(message) for message in messages if isinstance(message, bytes)) > INLINE_BYTES
-        loop = asyncio.get_running_loop()
-        records = await loop.run_in_executor(self._thread, read) if large else read()
+        readings = await self._read_elsewhere(messages) if large else list(map(reading_of, messages))
+        records = records_of(messages, readings, node=node, received=received, sources=self._sources)
         await to_its_end(self._append(records))
         # Nothing is answered in syslog, and every request elsewhere is a record here.
         _log.debug("records kept", peer=node.address, records=len(records))

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from audit_repository.domain.record import Reading, reading_of
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.transactions.iti20 import SyslogListener
 from shared.audit.recorder import message
@@ -108,6 +109,9 @@ async def mllp(folder: Path, secure: bool) -> AsyncIterator[Listening]:
 async def syslog(folder: Path, secure: bool) -> AsyncIterator[Listening]:
     listening = Listening(0, frame(message(an_event(), SOURCE)))
 
+    async def read(messages: Any) -> list[Reading]:
+        return list(map(reading_of, messages))
+
     async def append(records: Any) -> int:
         listening.seen += [record.peer for record in records]
         return len(records)
@@ -118,7 +122,7 @@ async def syslog(folder: Path, secure: bool) -> AsyncIterator[Listening]:
     settings = AuditRepositorySettings(
         data=folder, syslog_port=0, tls=tls_of(secure), proxies=PROXIES, syslog_connections_per_peer=3
     )
-    listener = SyslogListener(settings, append=append, sources=SOURCES, alert=alert)
+    listener = SyslogListener(settings, read=read, append=append, sources=SOURCES, alert=alert)
     await listener.start()
     listening.port = listener.port
     try:

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import LargeBinary, bindparam, cast, delete, literal, select, update
 
 from audit_repository.app import build
+from audit_repository.domain import record as record_module
 from audit_repository.domain.chain import Checkpoint
-from audit_repository.domain.record import RecordState, record_of
+from audit_repository.domain.record import RecordState, digest_of, record_of, undated
 from audit_repository.domain.sources import Standing
 from audit_repository.settings import AuditRepositorySettings
 from audit_repository.store.events import Search, Trail
@@ -148,6 +149,32 @@ CHANGES = [
 def setting(column):
     place = audit_record.c.sequence == bindparam("place")
     return update(audit_record).where(place).values({column: bindparam("value")})
+
+
+async def test_a_record_that_an_older_release_kept_is_known_when_it_comes_again(opened, monkeypatch):
+    old, new = a_record(), a_record()
+    async with opened() as trail:
+        with monkeypatch.context() as older:
+            older.setattr(record_module, "digest_of", lambda *values: undated(digest_of(*values)))
+            await trail.append([old])
+
+        assert await trail.append([old, new, old]) == 1
+        assert list((await trail.places([new, old])).items()) == [(new.digest, 2), (old.digest, 1)]
+        assert (await verify(trail.database, trail.folder)).problems == []
+
+
+async def test_a_digest_behind_another_time_is_found(opened):
+    async with opened() as trail:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                record_module,
+                "digest_of",
+                lambda *values: f"2030-01-01T00:00:00 {undated(digest_of(*values))}",
+            )
+            await trail.append([a_record()])
+
+        (problem,) = (await verify(trail.database, trail.folder)).problems
+        assert "record 1 was changed" in problem
 
 
 async def test_any_changed_value_of_any_record_is_found_there(opened):
