@@ -132,10 +132,10 @@ class Reading(NamedTuple):
     fed: tuple[FedIdentity, ...] = ()
 
 
-def reading_of(came: bytes | Oversized) -> Reading:
+def reading_of(octets: bytes | Oversized) -> Reading:
     """Read one syslog message, or the resource of a feed."""
     try:
-        message = _read(came)
+        message = _read(octets)
     except (SyslogError, AuditMessageError) as error:
         return Reading(reason=str(error))
     event = message.event
@@ -173,7 +173,7 @@ def records_of(
             peer=node.address,
             subject=subject,
             fingerprint=node.fingerprint,
-            raw=came if isinstance(came, bytes) else _cut(came),
+            raw=message if isinstance(message, bytes) else _cut(message),
             state=RecordState.UNPARSED if reading.reason else RecordState.PARSED,
             reason=reading.reason,
             event_time=reading.event_time,
@@ -183,7 +183,7 @@ def records_of(
             terms=reading.terms,
             fed=reading.fed,
         )
-        for came, reading in zip(messages, readings, strict=True)
+        for message, reading in zip(messages, readings, strict=True)
     ]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,12 +85,15 @@ async def test_the_process_ends_with_a_service_that_is_killed():
         "if __name__ == '__main__':\n"
         "    asyncio.run(main())\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as service:
-        assert service.stdout is not None
-        reader = int(await asyncio.to_thread(service.stdout.readline))
-        assert is_alive(reader)
+    service = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    assert service.stdout is not None
+    reader = int(await service.stdout.readline())
+    assert is_alive(reader)
 
-        service.kill()
+    service.kill()
+    await service.wait()
 
     await until(lambda: not is_alive(reader))
 
