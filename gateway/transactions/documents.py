@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from gateway.settings import GatewaySettings
+from gateway.transactions.references import RequestedDocuments
 from gateway.transactions.retrievals import Retrieval
-from gateway.transactions.trail import RequestedDocument
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti39 import ITI39
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
 
 
-def named(request: RetrieveDocumentSetRequest) -> Iterator[RequestedDocument]:
-    """The documents of a request, in order."""
-    return (RequestedDocument(document=document) for document in request.documents)
+def named(request: RetrieveDocumentSetRequest) -> Iterator[RequestedDocuments]:
+    """The documents of a request."""
+    yield RequestedDocuments(request.documents)
 
 
 def _only(

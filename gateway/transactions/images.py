@@ -6,20 +6,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from gateway.settings import GatewaySettings
+from gateway.transactions.references import RequestedDocuments
 from gateway.transactions.retrievals import Retrieval
-from gateway.transactions.trail import RequestedDocument
 from shared.messages.documents import DocumentRequest
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest, SeriesRequest, StudyRequest
 from shared.messages.rad75 import RAD75
 
 
-def named(request: RetrieveImagingDocumentSetRequest) -> Iterator[RequestedDocument]:
-    """The instances of a request, in order."""
+def named(request: RetrieveImagingDocumentSetRequest) -> Iterator[RequestedDocuments]:
+    """The instances of a request, series by series."""
     return (
-        RequestedDocument(document, study.study_instance_uid, series.series_instance_uid)
+        RequestedDocuments(series.documents, study.study_instance_uid, series.series_instance_uid)
         for study in request.studies
         for series in study.series
-        for document in series.documents
     )
 
 

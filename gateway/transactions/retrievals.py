@@ -8,15 +8,16 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import attrgetter
+from itertools import count, groupby
 from typing import Any, Generic, TypeVar
 
 from gateway.domain.communities import Community
 from gateway.settings import GatewaySettings
 from gateway.transactions.admission import admit_consumer, admit_gateway
 from gateway.transactions.queries import shown_fault, under_home
+from gateway.transactions.references import RequestedDocuments, documents_of, each_once, place_of
 from gateway.transactions.relay import Relay, Source
-from gateway.transactions.trail import RequestedDocument, retrieval_event
+from gateway.transactions.trail import retrieval_event
 from gateway.unit import Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import Side
@@ -61,13 +62,13 @@ class Retrieval(Generic[Request]):
 
     inside: SoapTransaction[Request, RetrieveDocumentSetResponse]
     across: SoapTransaction[Request, RetrieveDocumentSetResponse]
-    named: Callable[[Request], Iterable[RequestedDocument]]
+    named: Callable[[Request], Iterable[RequestedDocuments]]
     only: Callable[[Request, Collection[DocumentRequest]], Request]
     endpoint: Callable[[GatewaySettings, str], str]
 
-    def wanted(self, request: Request) -> tuple[RequestedDocument, ...]:
+    def wanted(self, request: Request) -> tuple[RequestedDocuments, ...]:
         """The documents of `request`, each once."""
-        return tuple(dict.fromkeys(self.named(request)))
+        return each_once(self.named(request))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +86,13 @@ class _Answer:
     """What one place answered; `streamed` is None when nothing will come from it."""
 
     place: Place
-    asked: tuple[RequestedDocument, ...]
+    asked: tuple[RequestedDocuments, ...]
     streamed: StreamedAnswer[RetrieveDocumentSetResponse] | None = None
     documents: tuple[RetrievedDocument, ...] = ()
     errors: tuple[XdsError, ...] = ()
 
 
-Places = dict[Place, list[RequestedDocument]]
+Places = dict[Place, list[RequestedDocuments]]
 
 
 def place_inside(unit: Unit, retrieval: Retrieval[Any], document: DocumentRequest) -> Place:
@@ -104,7 +105,9 @@ def place_inside(unit: Unit, retrieval: Retrieval[Any], document: DocumentReques
     )
 
 
-def place_of(unit: Unit, retrieval: Retrieval[Any], community: Community, document: DocumentRequest) -> Place:
+def place_among(
+    unit: Unit, retrieval: Retrieval[Any], community: Community, document: DocumentRequest
+) -> Place:
     """Where a document of `community` is."""
     if community.is_own:
         return place_inside(unit, retrieval, document)
@@ -117,23 +120,34 @@ def place_of(unit: Unit, retrieval: Retrieval[Any], community: Community, docume
 
 
 def sorted_by_place(
-    requests: Iterable[RequestedDocument], place: Callable[[DocumentRequest], Place]
+    requests: Iterable[RequestedDocuments], place: Callable[[DocumentRequest], Place]
 ) -> tuple[Places, list[XdsError]]:
     """The documents by the place that has them; and an error for each that has none."""
     places: Places = {}
     errors: list[XdsError] = []
     # A request has hundreds of documents and few places: each is looked for once.
-    groups: dict[tuple[str, str], list[RequestedDocument]] = {}
+    by_name: dict[tuple[str, str], list[RequestedDocuments]] = {}
     for one in requests:
-        group = one.document.home_community_id, one.document.repository_unique_id
-        if (there := groups.get(group)) is None:
-            try:
-                there = groups[group] = places.setdefault(place(one.document), [])
-            except XdsError as error:
-                errors.append(error)
-                continue
-        there.append(one)
+        for name, together in groupby(one.documents, key=place_of):
+            documents = tuple(together)
+            if (there := by_name.get(name)) is None:
+                try:
+                    there = by_name[name] = places.setdefault(place(documents[0]), [])
+                except XdsError:
+                    errors += _without_place(documents, place)
+                    continue
+            there.append(one._replace(documents=documents))
     return places, errors
+
+
+def _without_place(
+    documents: Iterable[DocumentRequest], place: Callable[[DocumentRequest], Place]
+) -> Iterator[XdsError]:
+    for document in documents:
+        try:
+            place(document)
+        except XdsError as error:
+            yield error
 
 
 async def from_everybody(
@@ -151,7 +165,7 @@ async def from_everybody(
 
     def place(document: DocumentRequest) -> Place:
         community = communities.find(document.home_community_id, location=document.document_unique_id)
-        return place_of(unit, retrieval, community, document)
+        return place_among(unit, retrieval, community, document)
 
     places, errors = sorted_by_place(retrieval.wanted(request), place)
     return await relayed(unit, retrieval, request, places, errors)
@@ -225,11 +239,11 @@ async def _asked(
     retrieval: Retrieval[Request],
     request: Request,
     place: Place,
-    requests: tuple[RequestedDocument, ...],
+    requests: tuple[RequestedDocuments, ...],
     opened: AsyncExitStack,
 ) -> _Answer:
     seconds = unit.parts.settings.answer_seconds
-    documents_of_place = [one.document for one in requests]
+    documents_of_place = tuple(documents_of(requests))
     ask = partial(
         unit.client(unit.parts.retrievals).stream,
         place.transaction,
@@ -248,13 +262,13 @@ async def _asked(
         return _refused(place, requests, f"{_who(place)} answered with a fault: {shown_fault(fault)}")
     except (PeerError, EgressRefused, TimeoutError):
         return _silent(place, requests)
-    documents = tuple(_documents(place, documents_of_place, streamed.head))
+    documents = _documents(place, documents_of_place, streamed.head)
     return _Answer(
         place=place,
         asked=requests,
         streamed=streamed,
         documents=documents,
-        errors=tuple(_errors(place, requests, documents, streamed.head)),
+        errors=tuple(_errors(place, documents_of_place, documents, streamed.head)),
     )
 
 
@@ -262,32 +276,44 @@ def _who(place: Place) -> str:
     return f"an actor of {place.home}" if place.is_own else place.home
 
 
-def _refused(place: Place, requests: tuple[RequestedDocument, ...], text: str) -> _Answer:
-    errors = tuple(XdsError(text, location=one.document.document_unique_id) for one in requests)
+def _refused(place: Place, requests: tuple[RequestedDocuments, ...], text: str) -> _Answer:
+    errors = tuple(XdsError(text, location=one.document_unique_id) for one in documents_of(requests))
     return _Answer(place=place, asked=requests, errors=errors)
 
 
-def _silent(place: Place, requests: tuple[RequestedDocument, ...]) -> _Answer:
+def _silent(place: Place, requests: tuple[RequestedDocuments, ...]) -> _Answer:
     text = f"{_who(place)} does not answer; try again later"
     if place.is_own:
         return _refused(place, requests, text)
-    errors = tuple(UnavailableCommunity(text, location=one.document.document_unique_id) for one in requests)
+    errors = tuple(
+        UnavailableCommunity(text, location=one.document_unique_id) for one in documents_of(requests)
+    )
     return _Answer(place=place, asked=requests, errors=errors)
-
-
-_NAME = attrgetter("repository_unique_id", "document_unique_id", "home_community_id")
 
 
 def _documents(
     place: Place, requests: Sequence[DocumentRequest], head: RetrieveDocumentSetResponse
-) -> Iterator[RetrievedDocument]:
+) -> tuple[RetrievedDocument, ...]:
     """What was asked for and comes, once, with the ids under which it was asked for (RAD TF-3 4.75)."""
+    return head.documents if _as_asked(place, requests, head) else tuple(_sorted_out(place, requests, head))
+
+
+def _as_asked(place: Place, requests: Sequence[DocumentRequest], head: RetrieveDocumentSetResponse) -> bool:
+    """Whether each of them came, in its place and by its name: so a place mostly answers."""
+    unique_ids = [one.document_unique_id for one in requests]
+    return (
+        len(set(unique_ids)) == len(unique_ids)
+        and [one.document_unique_id for one in head.documents] == unique_ids
+        and [one.repository_unique_id for one in head.documents]
+        == [one.repository_unique_id for one in requests]
+        and {one.home_community_id for one in head.documents} == {place.home}
+    )
+
+
+def _sorted_out(
+    place: Place, requests: Sequence[DocumentRequest], head: RetrieveDocumentSetResponse
+) -> Iterator[RetrievedDocument]:
     by_id = {one.document_unique_id: one for one in requests}
-    names = [(one.repository_unique_id, one.document_unique_id, place.home) for one in requests]
-    if len(by_id) == len(names) and list(map(_NAME, head.documents)) == names:
-        # Each of them, in its place and by its name: so a place mostly answers.
-        yield from head.documents
-        return
     for document in head.documents:
         request = by_id.pop(document.document_unique_id, None)
         if request is None:
@@ -300,7 +326,7 @@ def _documents(
 
 def _errors(
     place: Place,
-    requests: Sequence[RequestedDocument],
+    requests: Sequence[DocumentRequest],
     documents: Sequence[RetrievedDocument],
     head: RetrieveDocumentSetResponse,
 ) -> Iterator[XdsError]:
@@ -310,7 +336,7 @@ def _errors(
         return
     come = {document.document_unique_id for document in documents}
     for one in requests:
-        uid = one.document.document_unique_id
+        uid = one.document_unique_id
         if uid not in come:
             yield DocumentUniqueIdError(
                 f"document {uid} is not in the answer of {_who(place)}, and no error says why", location=uid
@@ -327,18 +353,17 @@ def _located(error: XdsError, home: str) -> XdsError:
 
 
 def _relay(unit: Unit, answers: Sequence[_Answer], opened: AsyncExitStack) -> Relay:
-    number = 0
+    names = map(part_name, count(1))
     sources: list[Source] = []
     ready: list[tuple[Destination, bytes]] = []
     for answer in answers:
         expected: dict[str, Destination] = {}
-        for document in answer.documents:
-            number += 1
-            destination = Destination(part_name(number), document.mime_type)
-            if isinstance(document.content, PartReference):
-                expected[document.content.content_id] = destination
-            elif isinstance(document.content, bytes):
-                ready.append((destination, document.content))
+        for document, name in zip(answer.documents, names, strict=False):
+            content = document.content
+            if isinstance(content, PartReference):
+                expected[content.content_id] = Destination(name, document.mime_type)
+            elif isinstance(content, bytes):
+                ready.append((Destination(name, document.mime_type), content))
         if answer.streamed is not None and expected:
             sources.append(
                 Source(
@@ -371,7 +396,7 @@ def _event(
     unit: Unit,
     answer: _Answer,
     outcome: Outcome,
-    requests: Sequence[RequestedDocument],
+    requests: Sequence[RequestedDocuments],
     description: str = "",
 ) -> AuditEvent:
     place = answer.place
@@ -385,17 +410,29 @@ def _reasons(errors: Sequence[XdsError]) -> str:
 
 
 def _by_outcome(
-    requests: Sequence[RequestedDocument], documents: Sequence[RetrievedDocument]
-) -> Iterator[tuple[Outcome, Sequence[RequestedDocument]]]:
-    if [one.document_unique_id for one in documents] == [one.document.document_unique_id for one in requests]:
+    requests: Sequence[RequestedDocuments], documents: Sequence[RetrievedDocument]
+) -> Iterator[tuple[Outcome, Sequence[RequestedDocuments]]]:
+    named = [one.document_unique_id for one in documents_of(requests)]
+    if [one.document_unique_id for one in documents] == named:
         # Each of them comes once, and in its place: a place mostly answers so.
         yield Outcome.SUCCESS, requests
         return
     come = {document.document_unique_id for document in documents}
     for outcome in (Outcome.SUCCESS, Outcome.SERIOUS_FAILURE):
-        having = outcome is Outcome.SUCCESS
-        if having_come := [one for one in requests if (one.document.document_unique_id in come) is having]:
+        if having_come := tuple(_those(requests, come, come_is=outcome is Outcome.SUCCESS)):
             yield outcome, having_come
+
+
+def _those(
+    requests: Iterable[RequestedDocuments], come: Collection[str], *, come_is: bool
+) -> Iterator[RequestedDocuments]:
+    """Those documents that have come, or those that have not."""
+    for one in requests:
+        documents = tuple(
+            document for document in one.documents if (document.document_unique_id in come) is come_is
+        )
+        if documents:
+            yield one._replace(documents=documents)
 
 
 def served(
@@ -411,20 +448,19 @@ def served(
     def audit(
         request: Request, response: RetrieveDocumentSetResponse | None, caller: Caller, outcome: Outcome
     ) -> tuple[AuditEvent, ...]:
-        return _received(transaction, retrieval.named(request), response, caller, outcome)
+        return _received(transaction, retrieval.wanted(request), response, caller, outcome)
 
     return Served(transaction, handle, audit)
 
 
 def _received(
     transaction: _Transaction,
-    named: Iterable[RequestedDocument],
+    requests: Sequence[RequestedDocuments],
     response: RetrieveDocumentSetResponse | None,
     caller: Caller,
     outcome: Outcome,
 ) -> tuple[AuditEvent, ...]:
     """What a gateway records of a retrieval that it was asked; without a response all of it failed."""
-    requests = tuple(dict.fromkeys(named))
     if response is None:
         return (retrieval_event(transaction, Side.SERVER, caller, outcome, requests),)
     reasons = _reasons(response.errors)

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any
 
+from gateway.transactions.references import RequestedDocuments, documents_of, place_of
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import InstanceReference, Side
 from shared.ebrim.identifiers import is_cx
-from shared.messages.documents import DocumentRequest
 from shared.messages.rad69 import RAD69
 from shared.messages.rad75 import RAD75
 from shared.security.caller import Caller
@@ -21,20 +20,12 @@ from shared.soap.transaction import SoapTransaction
 _IMAGING = frozenset({RAD69.number, RAD75.number})
 
 
-class RequestedDocument(NamedTuple):
-    """A document or an instance as it was asked for; study and series are empty for a document."""
-
-    document: DocumentRequest
-    study_instance_uid: str = ""
-    series_instance_uid: str = ""
-
-
 def retrieval_event(
     transaction: SoapTransaction[Any, Any],
     side: Side,
     caller: Caller,
     outcome: Outcome,
-    requests: Sequence[RequestedDocument],
+    requests: Sequence[RequestedDocuments],
     description: str = "",
 ) -> AuditEvent:
     """A retrieval that was answered or asked, for what had this outcome.
@@ -48,7 +39,7 @@ def retrieval_event(
             side,
             caller,
             outcome,
-            [_instance(one) for one in _told(requests, outcome)],
+            list(_told(requests, outcome)),
             patient_id=patient_id,
             description=description,
         )
@@ -57,7 +48,7 @@ def retrieval_event(
         side,
         caller,
         outcome,
-        [one.document for one in requests],
+        documents_of(requests),
         patient_id=patient_id,
         description=description,
     )
@@ -68,24 +59,23 @@ def _patient_of(caller: Caller) -> str:
     return patient_ids[0] if len(patient_ids) == 1 else ""
 
 
-def _told(requests: Sequence[RequestedDocument], outcome: Outcome) -> Iterable[RequestedDocument]:
-    """Each that did not come; of those that came one for each study and place, which is all that is told."""
-    if outcome is not Outcome.SUCCESS:
-        return requests
-    by_place: dict[tuple[str, str, str], RequestedDocument] = {}
-    for place, together in groupby(requests, key=_place_of):
-        by_place.setdefault(place, next(together))
-    return by_place.values()
+def _told(requests: Sequence[RequestedDocuments], outcome: Outcome) -> Iterator[InstanceReference]:
+    """Each that did not come; of those that came one for each study and place, which is all that is told.
 
-
-_place_of = attrgetter("study_instance_uid", "document.repository_unique_id", "document.home_community_id")
-
-
-def _instance(one: RequestedDocument) -> InstanceReference:
-    """What is told of an instance: where it should be, and its name without its series."""
-    return InstanceReference(
-        study_instance_uid=one.study_instance_uid,
-        sop_instance_uid=one.document.document_unique_id,
-        repository_unique_id=one.document.repository_unique_id,
-        home_community_id=one.document.home_community_id,
-    )
+    Where it should be is told of an instance, and its name without its series.
+    """
+    places: set[tuple[str, str, str]] = set()
+    for together in requests:
+        for of_place, documents in groupby(together.documents, key=place_of):
+            if outcome is Outcome.SUCCESS:
+                if (place := (together.study_instance_uid, *of_place)) in places:
+                    continue
+                places.add(place)
+                documents = islice(documents, 1)
+            for one in documents:
+                yield InstanceReference(
+                    study_instance_uid=together.study_instance_uid,
+                    sop_instance_uid=one.document_unique_id,
+                    repository_unique_id=one.repository_unique_id,
+                    home_community_id=one.home_community_id,
+                )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count, groupby
+from itertools import chain, count, groupby, repeat
 from operator import attrgetter
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -23,7 +23,7 @@ from shared.messages.registry import (
 )
 from shared.soap.folding import JOINT, folded_references, own_reference
 from shared.soap.mtom import INCLUDE, Attachment, Content, MtomBody, Received, Relay, include, resolve
-from shared.xml import NS, Element, child, elements, escape, qname, text
+from shared.xml import NS, Element, child, elements, escape, escape_each, qname, text
 
 XDS = NS["xds"]
 #: Documents that one request may ask for.
@@ -113,7 +113,7 @@ _PLACE = attrgetter("home_community_id", "repository_unique_id")
 def encode_document_requests(requests: Iterable[DocumentRequest]) -> str:
     """`xds:DocumentRequest` for each, with the prefix undeclared."""
     return "".join(
-        _requests_of_place(home, repository, [escape(one.document_unique_id) for one in there])
+        _requests_of_place(home, repository, escape_each([one.document_unique_id for one in there]))
         for (home, repository), there in groupby(requests, key=_PLACE)
     )
 
@@ -150,8 +150,8 @@ def decode_document_requests(element: Element) -> list[DocumentRequest]:
         if name not in values:
             raise SenderFault(f"DocumentRequest has no xds:{name.rpartition('}')[2]}")
     home, repository = values.get(_HOME_COMMUNITY_ID, ""), values[_REPOSITORY_UNIQUE_ID]
-    unique_ids = values[_DOCUMENT_UNIQUE_ID].split(JOINT)
-    return [DocumentRequest(repository, unique_id.strip(), home) for unique_id in unique_ids]
+    unique_ids = map(str.strip, values[_DOCUMENT_UNIQUE_ID].split(JOINT))
+    return list(map(DocumentRequest._make, zip(repeat(repository), unique_ids, repeat(home))))
 
 
 # --- the response ------------------------------------------------------------------------------------
@@ -190,9 +190,9 @@ _INCLUDE_OPENS, _, _INCLUDE_CLOSES = include(part_name(0)).rpartition("0")
 
 
 def _document_responses(documents: Sequence[RetrievedDocument]) -> Iterator[str]:
-    number = 0
+    numbers = map(str, count(1))
     for (home, repository, *new_ids, mime_type), group in groupby(documents, key=_OF_A_KIND):
-        # All that differs between them is written here, and an answer has hundreds.
+        # All that differs between them is written below, and an answer has hundreds.
         opens = f"<xds:DocumentResponse>{_place(home, repository)}<xds:DocumentUniqueId>"
         middle = (
             "</xds:DocumentUniqueId>"
@@ -200,9 +200,10 @@ def _document_responses(documents: Sequence[RetrievedDocument]) -> Iterator[str]
             + f"<xds:mimeType>{escape(mime_type)}</xds:mimeType><xds:Document>{_INCLUDE_OPENS}"
         )
         closes = f"{_INCLUDE_CLOSES}</xds:Document></xds:DocumentResponse>"
-        for document in group:
-            number += 1
-            yield f"{opens}{escape(document.document_unique_id)}{middle}{number}{closes}"
+        unique_ids = escape_each([document.document_unique_id for document in group])
+        # Ids before numbers: so none of these is lost where those end.
+        each = zip(repeat(opens), unique_ids, repeat(middle), numbers, repeat(closes), strict=False)
+        yield from chain.from_iterable(each)
 
 
 def _attachment(number: int, document: RetrievedDocument) -> Attachment:
@@ -243,9 +244,19 @@ def _retrieved(response: Element, attachments: Mapping[str, Received]) -> Iterat
     )
     yield first
     home, repository, mime_type = first.home_community_id, first.repository_unique_id, first.mime_type
-    for unique_id, content_id in folded_references(_href(by_name[_QUALIFIED[_DOCUMENT]])):
-        content = _part(unquote(content_id), attachments)
-        yield RetrievedDocument(repository, unique_id.strip(), mime_type, content, home)
+    unique_ids, content_ids = folded_references(_href(by_name[_QUALIFIED[_DOCUMENT]]))
+    contents = _parts(content_ids, attachments)
+    for unique_id, content in zip(map(str.strip, unique_ids), contents, strict=True):
+        yield RetrievedDocument(repository, unique_id, mime_type, content, home)
+
+
+def _parts(
+    content_ids: Sequence[str], attachments: Mapping[str, Received]
+) -> Iterable[Received | PartReference]:
+    """What has these Content-IDs, as they stand in hrefs."""
+    if "%" in "".join(content_ids):
+        content_ids = tuple(map(unquote, content_ids))
+    return (attachments.get(one) or PartReference(one) for one in content_ids)
 
 
 def _required(by_name: Mapping[str, Element], prefixed: str) -> Element:

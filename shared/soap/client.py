@@ -377,7 +377,7 @@ async def _decoded(
 def _discard_unreferenced(package: Package, body: Element) -> None:
     hrefs = [include.get("href", "") for include in body.iter(INCLUDE)]
     referenced = {unquote(own_reference(href)[4:]) for href in hrefs}
-    referenced |= {unquote(content_id) for href in hrefs for _, content_id in folded_references(href)}
+    referenced |= {unquote(content_id) for href in hrefs for content_id in folded_references(href)[1]}
     Package(
         attachments={cid: received for cid, received in package.attachments.items() if cid not in referenced}
     ).discard()

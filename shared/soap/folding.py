@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 from uuid import uuid4
 
 from lxml import etree
@@ -19,7 +20,7 @@ from shared.xml import Element, XmlError, parse
 JOINT = uuid4().hex
 """Between two references that are folded into one."""
 AND = uuid4().hex
-"""Between the two ids of one of them, the DocumentUniqueId and the Content-ID."""
+"""Between the DocumentUniqueIds and the Content-IDs of those that are folded."""
 
 #: Fewer are not worth it.
 _MANY = 16
@@ -58,7 +59,7 @@ _RESPONSE = re.compile(
     rb"[^<\"']*(?P<tail>(?P=quote)(?:\s[^<>]*)?(?:/>|></(?P=xop)Include>)</(?P=of)Document>\s*"
     + _closes(rb"DocumentResponse")
 )
-_MARKUP = re.compile(rb"[<\"']")
+_MARKUP = (b"<", b'"', b"'")
 _STRING = etree.XPath("string()")
 
 
@@ -74,10 +75,14 @@ def parse_folded(octets: bytes) -> Element:
     return parse(octets)
 
 
-def folded_references(href: str) -> list[list[str]]:
-    """DocumentUniqueId and Content-ID, as they stand in the message, of each that is folded into the
-    reference with this `href`."""
-    return [pair.split(AND) for pair in href.split(JOINT)[1:]]
+def folded_references(href: str) -> tuple[list[str], list[str]]:
+    """The DocumentUniqueIds and the Content-IDs, as they stand in the message, of those that are folded into
+    the reference with this `href`."""
+    _, is_folded, references = href.partition(JOINT)
+    if not is_folded:
+        return [], []
+    unique_ids, _, content_ids = references.partition(AND)
+    return unique_ids.split(JOINT), content_ids.split(JOINT)
 
 
 def own_reference(href: str) -> str:
@@ -110,10 +115,16 @@ def _is_plain(octets: bytes) -> bool:
     )
 
 
+class _Run(NamedTuple):
+    """References in a row: how many, their ids as those of one, and where the last id ends."""
+
+    number: int
+    folded: bytes
+    end: int
+
+
 def _with_runs_folded(
-    octets: bytes,
-    form: re.Pattern[bytes],
-    run_of: Callable[[bytes, re.Match[bytes]], tuple[list[bytes], int]],
+    octets: bytes, form: re.Pattern[bytes], run_of: Callable[[bytes, re.Match[bytes]], _Run]
 ) -> bytes:
     """The message with each run of this form folded; itself when there is none."""
     pieces: list[bytes] = []
@@ -122,16 +133,15 @@ def _with_runs_folded(
         first = form.search(octets, position)
         if first is None:
             break
-        ids, position = run_of(octets, first)
-        if len(ids) > _MANY:
-            start = first.end("head")
-            pieces += (octets[done:start], _JOINT.join(ids))
+        run = run_of(octets, first)
+        position = run.end
+        if run.number > _MANY:
+            pieces += (octets[done : first.end("head")], run.folded)
             done = position
     return b"".join((*pieces, octets[done:])) if pieces else octets
 
 
-def _requests(octets: bytes, first: re.Match[bytes]) -> tuple[list[bytes], int]:
-    """The ids of a run, and where the last one ends."""
+def _requests(octets: bytes, first: re.Match[bytes]) -> _Run:
     between = first["tail"] + first["head"]
     end = first.start("tail")
     ids = [octets[first.end("head") : end]]
@@ -142,23 +152,42 @@ def _requests(octets: bytes, first: re.Match[bytes]) -> tuple[list[bytes], int]:
             break
         ids.append(octets[start:next_end])
         end = next_end
-    return ids, end
+    return _Run(len(ids), _JOINT.join(ids), end)
 
 
-def _responses(octets: bytes, first: re.Match[bytes]) -> tuple[list[bytes], int]:
-    """The pairs of ids of a run, with the mark between them but in the first, and where the last one ends."""
+def _responses(octets: bytes, first: re.Match[bytes]) -> _Run:
     middle, between = first["middle"], first["tail"] + first["head"]
     quote = first["quote"]
     end = first.start("tail")
-    pairs = [octets[first.end("head") : end]]
+    unique_ids: list[bytes] = []
+    content_ids: list[bytes] = []
     while octets.startswith(between, end):
         start = end + len(between)
         id_ends = octets.find(b"<", start)
         content_id = id_ends + len(middle)
         next_end = octets.find(quote, content_id)
-        pair = octets[start:id_ends] + _AND + octets[content_id:next_end]
-        if next_end < 0 or not octets.startswith(middle, id_ends) or _MARKUP.search(pair):
+        if next_end < 0 or not octets.startswith(middle, id_ends):
             break
-        pairs.append(pair)
+        unique_ids.append(octets[start:id_ends])
+        content_ids.append(octets[content_id:next_end])
         end = next_end
-    return pairs, end
+    if (sound := _without_markup(unique_ids, content_ids)) < len(unique_ids):
+        del unique_ids[sound:], content_ids[sound:]
+        ids = sum(map(len, unique_ids + content_ids))
+        end = first.start("tail") + ids + sound * (len(between) + len(middle))
+    own = octets[first.end("head") : first.start("tail")]
+    folded = own + _JOINT + _JOINT.join(unique_ids) + _AND + _JOINT.join(content_ids)
+    return _Run(1 + len(unique_ids), folded, end)
+
+
+def _without_markup(unique_ids: list[bytes], content_ids: list[bytes]) -> int:
+    """How many references, from the first on, hold nothing that ends an attribute or is no text."""
+    # Mostly all of them: who looks at each for itself takes longer than all the rest.
+    if not _has_markup(b"".join(unique_ids + content_ids)):
+        return len(unique_ids)
+    pairs = enumerate(zip(unique_ids, content_ids, strict=True))
+    return next(number for number, pair in pairs if _has_markup(b"".join(pair)))
+
+
+def _has_markup(octets: bytes) -> bool:
+    return any(sign in octets for sign in _MARKUP)

@@ -25,7 +25,8 @@ from consumer.transactions import access
 from consumer.transactions import iti18 as consumer_iti18
 from consumer.transactions import iti43 as consumer_iti43
 from gateway.transactions import SERVED as GATEWAY
-from gateway.transactions.trail import RequestedDocument, retrieval_event
+from gateway.transactions.references import RequestedDocuments
+from gateway.transactions.trail import retrieval_event
 from imaging_source.dimse.c_store import RAD18
 from imaging_source.domain import transfer
 from imaging_source.domain.orders import DepartmentMessage, OrderedStudy, OrderState, PatientIdentifier
@@ -253,16 +254,11 @@ def _wanted() -> tuple[RequestedInstance, ...]:
     )
 
 
-def _named() -> tuple[RequestedDocument, ...]:
+def _named() -> tuple[RequestedDocuments, ...]:
     return tuple(
-        RequestedDocument(
-            document=document,
-            study_instance_uid=study.study_instance_uid,
-            series_instance_uid=series.series_instance_uid,
-        )
+        RequestedDocuments(series.documents, study.study_instance_uid, series.series_instance_uid)
         for study in _IMAGES.studies
         for series in study.series
-        for document in series.documents
     )
 
 
@@ -423,7 +419,7 @@ def _gateway() -> dict[str, Described]:
         request: Any = _THREE if number in ("ITI-43", "ITI-39") else _IMAGES
         described[f"gateway {number}"] = _served(one, request, _RELAYED, _KNOWN_PATIENT, OK)
         described[f"gateway {number} failed"] = _served(one, request, None, BY_NODE, FAILED)
-    named = tuple(RequestedDocument(document=document) for document in _THREE.documents)
+    named = (RequestedDocuments(_THREE.documents),)
     described["gateway asks ITI-38"] = lambda: (
         patterns.query(
             ITI38.event_type,
