@@ -19,6 +19,7 @@ from imaging_source.background.department_messages import DepartmentMessages
 from imaging_source.background.drift_watch import DriftWatch
 from imaging_source.background.load_watch import LoadWatch
 from imaging_source.background.publisher import COUNTED, Publisher, StudyWatch
+from imaging_source.background.report_publisher import ReportPublisher
 from imaging_source.background.retention import Retention
 from imaging_source.dimse.archive import by_dimse
 from imaging_source.dimse.listener import DimseListener
@@ -108,7 +109,10 @@ class ImagingSource:
         )
         self.publisher = Publisher(parts)
         self._watch = StudyWatch(parts, self.publisher)
-        self._messages = DepartmentMessages(parts, self.publisher, self._watch, self.node_refused)
+        self.reports = ReportPublisher(parts, self._metrics)
+        self._messages = DepartmentMessages(
+            parts, self.publisher, self._watch, self.reports, self.node_refused
+        )
         self._drift_watch = DriftWatch(parts, self.publisher, self._metrics)
         self._retention = Retention(parts)
         self._commitments = Commitments(parts)
@@ -181,7 +185,7 @@ class ImagingSource:
             "audit": parts.recorder.check,
         }
         works = [self.publisher.work, self.publisher.patients, self.publisher.census]
-        works += [self.adoption, self.catalogue]
+        works += [self.reports.work, self.adoption, self.catalogue]
         works += [self._commitments.work, *self._drift_watch.works]
         works += [*self._messages.works, self._session_end.work, self._load_watch.work]
         works += [*self._retention.works, *self.scrubbing.works, *self.cooling.works]
@@ -273,6 +277,7 @@ class ImagingSource:
         await recorder.started()
         await self._forwarder.start()
         await self.publisher.start()
+        self.reports.work.start()
         self._drift_watch.start()
         self._retention.start()
         self.cooling.start()
@@ -295,6 +300,7 @@ class ImagingSource:
         await self._watch.stop()
         await self._retention.stop()
         await self._drift_watch.stop()
+        await self.reports.work.stop()
         await self.publisher.stop()
         parts.instances.files.on_damage = lambda sha256: None
         await asyncio.gather(*self._telling, return_exceptions=True)

@@ -49,6 +49,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "xdsi.publications",
         "What is published, what waits or failed and why; try again, withdraw.",
     ),
+    "reports": (
+        "xdsi.reports",
+        "Reports that came by HL7: what waits and why; accept, try again, withdraw.",
+    ),
     "convert": ("xdsi.convert", "A MADO manifest in its other encoding: DICOM, or a FHIR Bundle."),
     "migrate": ("xdsi.migrate", "Studies of an archive in place into the source, for good."),
     "erase": ("xdsi.erase", "Images of the source, for ever, with their manifests."),

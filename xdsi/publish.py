@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +39,7 @@ _COLUMNS = (Column("study", is_id=True), Column("outcome"), Column("manifest", i
 PUBLISHED, UNCHANGED, REPLACED = "published", "unchanged", "replaced"
 # How one stands that is withdrawn, or of which nothing was published.
 WITHDRAWN, UNPUBLISHED = "withdrawn", "unpublished"
+_REPORTS_TOLD = ["waiting", "published", "refused"]
 # What tells how a study stands; what was overtaken does not.
 _TELLING = ["waiting", "published", "withdrawn", "refused", "abandoned"]
 
@@ -56,6 +57,7 @@ class Published:
     outcome: str
     document_unique_id: str = ""
     reason: str = ""
+    reports: tuple[dict[str, Any], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.state}: {self.reason}" if self.reason else self.state
@@ -97,8 +99,8 @@ def command(
     when somebody retrieves.
 
     With --withdraw they are withdrawn instead: the registry deprecates the entries (ITI-57), and nothing that
-    waits is sent any more. With --status each is told as it is, with the reason of what waits or failed and
-    the command that helps; nothing is changed.
+    waits is sent any more. With --status each is told as it is, with its reports and the reason of what
+    waits or failed, and the command that helps; nothing is changed.
 
     Example: [bold]xdsi publish ct-study/ --patient P-1001[/bold]
     """
@@ -133,7 +135,16 @@ def _show(outcome: Published) -> None:
 
 def _show_why(outcome: Published) -> None:
     row = (outcome.study_instance_uid, outcome.outcome, outcome.document_unique_id, outcome.reason)
-    show((*_COLUMNS, Column("why")), (row,), headings=False)
+    of_reports = [
+        (
+            outcome.study_instance_uid,
+            f"report {report['state']}",
+            report["document_unique_id"],
+            report["explanation"],
+        )
+        for report in outcome.reports
+    ]
+    show((*_COLUMNS, Column("why")), (row, *of_reports), headings=False)
 
 
 def _show_id(outcome: Published) -> None:
@@ -145,7 +156,7 @@ def _keep_quiet(outcome: Published) -> None:
     """For programs, which read all outcomes together."""
 
 
-def _json(outcome: Published) -> dict[str, str]:
+def _json(outcome: Published) -> dict[str, Any]:
     return {name: getattr(outcome, name) for name in Published.__slots__}
 
 
@@ -186,9 +197,9 @@ async def _stand(
             problem = await source.withdraw(study) if withdraw else ""
             question = {"study_instance_uid": study, "states": _TELLING, "limit": 1}
             publications, why = await source.standing(question)
-            outcomes.append(
-                _standing(study, next(iter(publications), {}), withdraw, problem if withdraw else why)
-            )
+            standing = _standing(study, next(iter(publications), {}), withdraw, problem if withdraw else why)
+            reports = await source.reports({"study_instance_uid": study, "states": _REPORTS_TOLD})
+            outcomes.append(replace(standing, reports=tuple(reports)))
             tell(outcomes[-1])
     return outcomes
 
@@ -337,6 +348,21 @@ class Source:
         if status != httpx2.codes.OK:
             raise Failed(f"{self._base}: {answer.get('detail', status)}")
         return list(answer["publications"]), str(answer.get("unpublished", ""))
+
+    async def reports(self, question: dict[str, Any]) -> list[dict[str, Any]]:
+        """The reports that are asked for."""
+        status, answer = await self._post("/api/reports", question)
+        if status != httpx2.codes.OK:
+            raise Failed(f"{self._base}: {answer.get('detail', status)}")
+        return list(answer["reports"])
+
+    async def decide_report(self, order: str, report_id: str, study_instance_uid: str = "") -> str:
+        """Accept, retry or withdraw a report; why not, where that cannot be."""
+        content = {"report_id": report_id}
+        if study_instance_uid:
+            content["study_instance_uid"] = study_instance_uid
+        status, answer = await self._post(f"/api/reports/{order}", content)
+        return "" if status == httpx2.codes.ACCEPTED else str(answer.get("detail", f"HTTP {status}"))
 
     async def set_aside(self) -> list[dict[str, Any]]:
         """The instances that are set aside."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imaging_source.background.corrections import PatientCorrections
 from imaging_source.background.publisher import Publisher, StudyWatch
+from imaging_source.background.report_publisher import ReportPublisher
 from imaging_source.transactions.rad13 import OrderReceiver
 from imaging_source.unit import Parts
 from shared.background import BackgroundWork
@@ -17,7 +18,12 @@ class DepartmentMessages:
     """Nothing of it is there where no port is set."""
 
     def __init__(
-        self, parts: Parts, publisher: Publisher, watch: StudyWatch, on_tls_failure: OnTlsFailure
+        self,
+        parts: Parts,
+        publisher: Publisher,
+        watch: StudyWatch,
+        reports: ReportPublisher,
+        on_tls_failure: OnTlsFailure,
     ) -> None:
         settings = self._settings = parts.settings
         self.works: list[BackgroundWork] = []
@@ -30,6 +36,7 @@ class DepartmentMessages:
             host=parts.recorder.source.hostname,
             completed=watch.completed if settings.auto_publish else None,
             corrected=corrections.work.wake,
+            reported=reports.work.wake,
         )
         self._listener = MllpListener(
             receiver.acknowledge,

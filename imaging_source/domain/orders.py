@@ -14,6 +14,16 @@ from enum import StrEnum
 from itertools import chain
 from typing import Final
 
+from imaging_source.domain.department_fields import LONGEST_ID as _LONGEST_ID
+from imaging_source.domain.department_fields import (
+    component,
+    first,
+    groups,
+    observed_study,
+    wrong,
+)
+from imaging_source.domain.imaging_reports import ReadDocument, ReportedPatient, SentReport
+from imaging_source.domain.report_messages import sent_reports
 from shared.dicom.uids import UID_FORM, is_uid
 from shared.ebrim.identifiers import escape_component, nfc, unescape
 from shared.hl7v2 import message as hl7v2
@@ -25,6 +35,7 @@ from shared.hl7v2.message import (
     Segment,
     field_of,
 )
+from shared.imaging import legal
 from shared.imaging.instance import Issuer
 
 ORDERS: Final = ("OMG", "OMI", "ORM")
@@ -34,14 +45,11 @@ PATIENTS: Final = "ADT"
 CORRECTIONS: Final = frozenset({"A08", "A18", "A31", "A34", "A36", "A40", "A43", "A47"})
 _MOST_REPETITIONS: Final = 200
 _LONGEST: Final = 65_536
-_LONGEST_ID: Final = 64
 #: Results that are final, or correct such (HL7 table 0123); documents that are authenticated (0271), or say
 #: nothing of it; and events of MDM that bring none, or take it back.
 _FINAL: Final = frozenset({"F", "C"})
 _AUTHENTICATED: Final = frozenset({"", "AU", "LA"})
 _WITHOUT_REPORT: Final = frozenset({"T01", "T03", "T05", "T07", "T09", "T11"})
-#: What names a Study Instance UID in OBX-3: by code, or by its text.
-_OF_STUDY: Final = frozenset({"113014", "Study Instance UID"})
 #: Of HL7 tables 0119 and 0038 what may be said of a study.
 _CANCELLING: Final = frozenset({"CA", "DC", "OC", "CR", "DR"})
 _CONTROLS: Final = _CANCELLING | {
@@ -95,7 +103,7 @@ class OrderedStudy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepartmentMessage:
     """One message: orders or reports of studies, or a correction of patients. `number` is that of its
-    transaction, `patients` are those of PID-3, `prior` those of MRG-1."""
+    transaction, `patients` are those of PID-3, `prior` those of MRG-1, `subject` is the first of a report."""
 
     header: Header
     number: str
@@ -103,23 +111,28 @@ class DepartmentMessage:
     prior: tuple[PatientIdentifier, ...] = ()
     orders: tuple[OrderedStudy, ...] = ()
     corrects: bool = False
+    reports: tuple[SentReport, ...] = ()
+    subject: ReportedPatient | None = None
 
 
-def decode(octets: bytes, *, default_charset: str = DEFAULT_CHARSET) -> DepartmentMessage:
-    """Read a message; raises `MessageRefused`."""
+def decode(
+    octets: bytes, *, default_charset: str = DEFAULT_CHARSET, read_document: ReadDocument | None = None
+) -> DepartmentMessage:
+    """Read a message, of reports with their documents where somebody reads these; raises
+    `MessageRefused`."""
     message = hl7v2.decode(octets, kinds=(PATIENTS, *ORDERS, *REPORTS), default_charset=default_charset)
     try:
-        return _message(message)
+        return _message(message, read_document)
     except MessageRefused as error:
         error.header = message.header
         raise
 
 
-def _message(message: hl7v2.Hl7Message) -> DepartmentMessage:
+def _message(message: hl7v2.Hl7Message, read_document: ReadDocument | None) -> DepartmentMessage:
     patients = tuple(_identifiers(message.named("PID"), 3, "PID-3"))
     prior = tuple(_identifiers(message.named("MRG"), 1, "MRG-1"))
     if not patients:
-        raise _wrong(101, "PID-3", "the message names no patient; give an id in PID-3")
+        raise wrong(101, "PID-3", "the message names no patient; give an id in PID-3")
     if message.guessed and not "".join(one.value for one in patients + prior).isascii():
         # An id that is guessed may be another patient's.
         raise MessageRefused(
@@ -142,7 +155,30 @@ def _message(message: hl7v2.Hl7Message) -> DepartmentMessage:
         number="RAD-128" if is_report else "RAD-13",
         patients=patients,
         orders=tuple(_reports(message) if is_report else _orders(message)),
+        reports=sent_reports(message, _named, read_document) if is_report and read_document else (),
+        subject=_subject(message, patients) if is_report else None,
     )
+
+
+def _subject(message: hl7v2.Hl7Message, patients: Sequence[PatientIdentifier]) -> ReportedPatient:
+    """Whom PID names, as a report tells it; an id with an OID goes before one without."""
+    pid = message.named("PID")[0]
+    own = next((one for one in patients if one.oid), patients[0])
+    sex = first(field_of(pid, 8))
+    return ReportedPatient(
+        identifier=own.value,
+        authority=own.oid,
+        family=component(field_of(pid, 5), 1),
+        given_name=component(field_of(pid, 5), 2),
+        birth_date=legal.date(first(field_of(pid, 7))[:8]),
+        sex=sex if sex in ("F", "M") else "",
+    )
+
+
+def _named(group: Sequence[Segment]) -> tuple[str, str]:
+    """UID and accession number of the study that a report is of."""
+    study = next(_studies(group, OrderState.REPORTED))
+    return study.study_instance_uid, study.accession_number
 
 
 def _identifiers(segments: Sequence[Segment], number: int, place: str) -> Iterator[PatientIdentifier]:
@@ -163,62 +199,47 @@ def _identifiers(segments: Sequence[Segment], number: int, place: str) -> Iterat
 
 
 def _orders(message: hl7v2.Hl7Message) -> Iterator[OrderedStudy]:
-    groups = _groups(message, "ORC")
-    if not groups:
-        raise _wrong(100, "ORC", "an order has one ORC at least")
-    of_groups = (_studies(group, _state(group[0])) for group in groups)
+    of_orders = groups(message.segments, "ORC")
+    if not of_orders:
+        raise wrong(100, "ORC", "an order has one ORC at least")
+    of_groups = (_studies(group, _state(group[0])) for group in of_orders)
     yield from dict.fromkeys(chain.from_iterable(of_groups))
-
-
-def _groups(message: hl7v2.Hl7Message, first: str) -> list[list[Segment]]:
-    """The segments from each that is named `first` to the next."""
-    groups: list[list[Segment]] = []
-    for segment in message.segments:
-        if segment[0] == first:
-            groups.append([segment])
-        elif groups:
-            groups[-1].append(segment)
-    return groups
 
 
 def _reports(message: hl7v2.Hl7Message) -> Iterator[OrderedStudy]:
     """The studies of reports that are final; of others nothing is said."""
     if message.kind == "ORU":
-        groups = [one for one in _groups(message, "OBR") if field_of(one[0], 25).strip() in _FINAL]
+        results = groups(message.segments, "OBR")
+        final = [one for one in results if field_of(one[0], 25).strip() in _FINAL]
         if not message.named("OBR"):
-            raise _wrong(100, "OBR", "a report has one OBR at least")
+            raise wrong(100, "OBR", "a report has one OBR at least")
     else:
         authenticated = (field_of(one, 17).strip() in _AUTHENTICATED for one in message.named("TXA"))
         is_final = message.header.event not in _WITHOUT_REPORT and all(authenticated)
-        groups = [list(message.segments)] if is_final else []
-    of_groups = (_studies(group, OrderState.REPORTED) for group in groups)
+        final = [list(message.segments)] if is_final else []
+    of_groups = (_studies(group, OrderState.REPORTED) for group in final)
     yield from dict.fromkeys(chain.from_iterable(of_groups))
-
-
-def _observed(group: Sequence[Segment]) -> str:
-    """The Study Instance UID that an observation holds; empty without."""
-    for segment in group:
-        if segment[0] == "OBX" and not _OF_STUDY.isdisjoint(field_of(segment, 3).split("^")):
-            return _first(field_of(segment, 5))
-    return ""
 
 
 def _studies(group: Sequence[Segment], state: OrderState) -> Iterator[OrderedStudy]:
     procedures = [segment for segment in group if segment[0] == "IPC"]
-    names = [(_first(field_of(one, 3)), _first(field_of(one, 1))) for one in procedures]
-    uid = next((_first(field_of(one, 1)) for one in group if one[0] == "ZDS"), "") or _observed(group)
-    accession = next((_first(field_of(one, 18)) for one in group if one[0] == "OBR"), "")
+    names = [(first(field_of(one, 3)), first(field_of(one, 1))) for one in procedures]
+    uid = next((first(field_of(one, 1)) for one in group if one[0] == "ZDS"), "") or observed_study(group)
+    numbers = [first(field_of(one, 18)) for one in group if one[0] == "OBR"]
+    # A document without OBR names it by the filler's number (TXA-15).
+    numbers += [first(field_of(one, 15)) for one in group if one[0] == "TXA"]
+    accession = next(filter(None, numbers), "")
     for study, number in names or [(uid, accession)]:
         study_instance_uid, accession_number = study or uid, number or accession
         if study_instance_uid and not is_uid(study_instance_uid):
-            raise _wrong(
+            raise wrong(
                 102,
                 "IPC-3" if procedures and study else "ZDS-1",
                 f"the Study Instance UID is none: {UID_FORM}",
             )
         if not study_instance_uid and not accession_number:
             text = "give the study's UID in IPC-3 or ZDS-1, or its accession number in IPC-1 or OBR-18"
-            raise _wrong(101, "IPC-3", text)
+            raise wrong(101, "IPC-3", text)
         yield OrderedStudy(
             state=state,
             study_instance_uid=study_instance_uid,
@@ -229,20 +250,10 @@ def _studies(group: Sequence[Segment], state: OrderState) -> Iterator[OrderedStu
 def _state(segment: Segment) -> OrderState:
     control, status = field_of(segment, 1).strip(), field_of(segment, 5).strip()
     if control not in _CONTROLS:
-        raise _wrong(103, "ORC-1", f"the order control must be one of {', '.join(sorted(_CONTROLS))}")
+        raise wrong(103, "ORC-1", f"the order control must be one of {', '.join(sorted(_CONTROLS))}")
     if status not in _STATUSES:
         statuses = ", ".join(sorted(_STATUSES - {""}))
-        raise _wrong(103, "ORC-5", f"the order status must be one of {statuses}, or absent")
+        raise wrong(103, "ORC-5", f"the order status must be one of {statuses}, or absent")
     if control in _CANCELLING or status in ("CA", "DC"):
         return OrderState.CANCELLED
     return OrderState.COMPLETED if status == "CM" else OrderState.OPEN
-
-
-def _first(field: str) -> str:
-    """The first component of the first repetition."""
-    text = nfc(unescape(field.partition("~")[0].partition("^")[0].partition("&")[0].strip()))
-    return text if text.isprintable() and text != '""' else ""
-
-
-def _wrong(number: int, place: str, text: str) -> MessageRefused:
-    return MessageRefused(AnswerCode.ERROR, number, place, text)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from imaging_source.pages import certificates, connections, doctor, load, overview, publications, studies
+from imaging_source.pages import (
+    certificates,
+    connections,
+    doctor,
+    load,
+    overview,
+    publications,
+    reports,
+    studies,
+)
 from shared.pages import following, sign_in, style
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
@@ -14,6 +23,7 @@ __all__ = ["SERVED_REST"]
 SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     *overview.SERVED,
     *publications.SERVED,
+    *reports.SERVED,
     *studies.SERVED,
     *connections.SERVED,
     *certificates.SERVED,

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, field_validator
 from imaging_source.domain.manifest import Issuers
 from imaging_source.domain.publishing import Coding, ManifestForm
 from imaging_source.domain.publishing_rules import Trigger
-from shared.ebrim.model import Code
+from imaging_source.settings.codes import CodeSetting, code_setting
+from imaging_source.settings.reports import ReportSettings
 from shared.security.node_list import normal_dn
 from shared.settings import Group
 from shared.settings.kinds import OptionalOid, Seconds, ae_title
@@ -32,25 +33,8 @@ def _sender(text: str) -> str:
 SenderName = Annotated[str, AfterValidator(_sender)]
 
 
-class CodeSetting(Group):
-    """A code with its scheme and name."""
-
-    value: str = Field(min_length=1, description="the code")
-    scheme: str = Field(min_length=1, description="its coding scheme, an OID")
-    display_name: str = Field(min_length=1, description="what it means")
-
-    @property
-    def code(self) -> Code:
-        """The code as metadata has it."""
-        return Code(self.value, self.scheme, self.display_name)
-
-
-def _code(value: str, scheme: str, display_name: str) -> CodeSetting:
-    return CodeSetting(value=value, scheme=scheme, display_name=display_name)
-
-
 _CODE = {"value": "51185008", "scheme": "2.16.840.1.113883.6.96", "display_name": "Chest"}
-_IMAGING_STUDY = _code("18748-4", "2.16.840.1.113883.6.1", "Diagnostic imaging study")
+_IMAGING_STUDY = code_setting("18748-4", "2.16.840.1.113883.6.1", "Diagnostic imaging study")
 
 
 class PublishingSettings(Group):
@@ -92,6 +76,7 @@ class PublishingSettings(Group):
         description="time without a new instance after which a study is published that waits for more than "
         "quiet (after)",
     )
+    reports: ReportSettings = ReportSettings()
     withheld_patients: Path | None = Field(
         default=None,
         examples=["/etc/xdsi/withheld-patients"],
@@ -105,7 +90,8 @@ class PublishingSettings(Group):
         description="name of the institution, for studies that name none",
     )
     class_code: CodeSetting = Field(
-        default=_code("IMAGES", "1.3.6.1.4.1.19376.1.2.6.1", "Images"), description="classCode of manifests"
+        default=code_setting("IMAGES", "1.3.6.1.4.1.19376.1.2.6.1", "Images"),
+        description="classCode of manifests",
     )
     type_code: CodeSetting = Field(
         default=_IMAGING_STUDY, description="typeCode of a study without Procedure Code Sequence"
@@ -119,15 +105,15 @@ class PublishingSettings(Group):
         default=_IMAGING_STUDY, description="contentTypeCode of submission sets"
     )
     facility: CodeSetting = Field(
-        default=_code("22232009", "2.16.840.1.113883.6.96", "Hospital"),
+        default=code_setting("22232009", "2.16.840.1.113883.6.96", "Hospital"),
         description="healthcareFacilityTypeCode",
     )
     practice_setting: CodeSetting = Field(
-        default=_code("309964003", "2.16.840.1.113883.6.96", "Radiology department"),
+        default=code_setting("309964003", "2.16.840.1.113883.6.96", "Radiology department"),
         description="practiceSettingCode",
     )
     confidentiality: tuple[CodeSetting, ...] = Field(
-        default=(_code("N", "2.16.840.1.113883.5.25", "normal"),),
+        default=(code_setting("N", "2.16.840.1.113883.5.25", "normal"),),
         min_length=1,
         description="confidentialityCodes of manifests",
     )

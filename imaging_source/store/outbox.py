@@ -19,6 +19,7 @@ from sqlalchemy import and_, bindparam, exists, insert, or_, select, update
 
 from imaging_source.domain.reconciliation import UNKNOWN_PATIENT
 from imaging_source.store import bundles
+from imaging_source.store.imaging_reports import look_again
 from imaging_source.store.publications import (
     NewPublication,
     PublicationError,
@@ -423,6 +424,8 @@ async def conclude(
             await end_publication(
                 transaction, leased.study_instance_uid, leased.replaces, PublicationState.REPLACED, now=now
             )
+        if settled is PublicationState.PUBLISHED:
+            await look_again(transaction, leased.study_instance_uid, now)
         await insert_events(transaction, events, recorder)
         return settled
 

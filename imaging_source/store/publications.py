@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from imaging_source.store.imaging_reports import look_again
 from imaging_source.store.tables import metadata
 from shared.audit.outbox import audit_outbox
 from shared.store.engine import Database, Row, Transaction
@@ -269,6 +270,7 @@ async def end_publication(
 ) -> None:
     """Let a manifest that is registered under `entry_uuid` be so no more."""
     await transaction.execute(_END, study=study_instance_uid, entry=entry_uuid, new_state=state, now=now)
+    await look_again(transaction, study_instance_uid, now)
 
 
 async def find_publication(database: Database, publication_id: str) -> PublicationStatus | None:

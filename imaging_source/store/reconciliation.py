@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, select, update
 
 from imaging_source.domain.reconciliation import UNKNOWN_PATIENT
+from imaging_source.store.imaging_reports import look_again
 from imaging_source.store.publications import PublicationState, end_publication, now_ms, publication
 from shared.store.engine import Database, Transaction
 
@@ -68,6 +69,8 @@ async def note_registered(
                 new_patient_id=move.patient_id,
                 now=now,
             )
+        if moved:
+            await look_again(transaction, study_instance_uid, now)
         for entry_uuid, state in ended.items():
             await end_publication(transaction, study_instance_uid, entry_uuid, state, now=now)
 

@@ -17,6 +17,7 @@ from imaging_source.transactions import (
     rad107,
     rad108,
     rad129,
+    report_requests,
 )
 from imaging_source.transactions.served import ServedDimse
 from shared.rest.served import ServedRest
@@ -28,6 +29,7 @@ SERVED_REST: tuple[ServedRest[Any, Any], ...] = (
     rad108.SERVED,
     rad129.SERVED,
     *publications.SERVED,
+    *report_requests.SERVED,
     erasure.SERVED,
     *migration.SERVED,
     *commitment_requests.SERVED,

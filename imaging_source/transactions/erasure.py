@@ -12,8 +12,9 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from imaging_source.domain.transfer import cx
+from imaging_source.store import imaging_reports
 from imaging_source.store.publications import find_published_studies
-from imaging_source.transactions import rad68
+from imaging_source.transactions import rad68, report_publishing
 from imaging_source.transactions.publications import PUBLISHING
 from imaging_source.unit import Parts, Unit
 from shared.attempts import awaited
@@ -55,7 +56,8 @@ async def handle(unit: Unit, request: EraseRequest) -> dict[str, int]:
 async def erase(
     parts: Parts, study_instance_uid: str, sop_instance_uids: Sequence[str], reason: str, caller: Caller
 ) -> int:
-    """Withdraw the manifests of a study and erase it, or those of its instances that are named; count them.
+    """Withdraw the manifests of a study and erase it with its reports, or of it the instances that are named;
+    count them.
 
     Raises
     ------
@@ -73,6 +75,8 @@ async def erase(
     published = (await find_published_studies(parts.database, [study_instance_uid])).get(study_instance_uid)
     if len(chosen) == len(instances):
         await rad68.withdraw(parts, study_instance_uid)
+        await report_publishing.withdraw_of_study(parts, study_instance_uid)
+        await imaging_reports.erase(parts.database, study_instance_uid)
     patient_id = (
         published.patient_id if published else cx(chosen[0].patient_id, chosen[0].issuer_of_patient_id)
     )

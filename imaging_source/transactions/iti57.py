@@ -38,7 +38,22 @@ _TIMEOUT_SECONDS = 30.0
 async def withdraw(
     parts: Parts, study_instance_uid: str, document: RegisteredDocument
 ) -> PublicationError | None:
-    """Deprecate an entry and note it; returns why it is not, when it is not.
+    """Deprecate the entry of a manifest and note it; returns why it is not, when it is not."""
+    failure = await deprecate(parts, study_instance_uid, document)
+    if failure is None:
+        await reconciliation.note_registered(
+            parts.database,
+            study_instance_uid,
+            moved=(),
+            ended={document.entry_uuid: PublicationState.WITHDRAWN},
+        )
+    return failure
+
+
+async def deprecate(
+    parts: Parts, study_instance_uid: str, document: RegisteredDocument
+) -> PublicationError | None:
+    """Deprecate an entry of ours; returns why it is not, when it is not.
 
     An attempt whose answer is lost is made again: a withdrawn entry is withdrawn.
     """
@@ -47,13 +62,7 @@ async def withdraw(
     outcome = Outcome.SERIOUS_FAILURE if failure else Outcome.SUCCESS
     await parts.recorder.record((audit(parts, submission, study_instance_uid, outcome),))
     if failure is None:
-        _log.info("a manifest was withdrawn", document=document.unique_id)
-        await reconciliation.note_registered(
-            parts.database,
-            study_instance_uid,
-            moved=(),
-            ended={document.entry_uuid: PublicationState.WITHDRAWN},
-        )
+        _log.info("a document was withdrawn", document=document.unique_id)
     return failure
 
 

@@ -2,13 +2,14 @@
 expected actions of who owns the images (RAD TF-2 4.4, 4.12, 4.13, 4.128).
 
 What a message says of an order is durable with its record before AA, whether the study is here or not, and
-is remembered for `ORDERS_KEPT`; a completed study is then published, a cancelled one is not. Of a report is
-kept that it came, and nothing of what it says. Manifests of a patient who was corrected are compared with the
-registry anew.
+is remembered for `ORDERS_KEPT`; a completed study is then published, a cancelled one is not. The documents
+of reports are kept, to be registered beside the images. Manifests of a patient who was corrected are compared
+with the registry anew.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from imaging_source.domain import orders
 from imaging_source.domain.orders import DepartmentMessage, OrderState
 from imaging_source.domain.publishing_rules import enough
 from imaging_source.store import orders as order_store
+from imaging_source.transactions import received_reports
+from imaging_source.transactions.clinical_documents import read_clinical_document
 from imaging_source.unit import Parts
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome, Participant, feed_participants, ihe
@@ -46,13 +49,14 @@ class OrderReceiver(Receiver[DepartmentMessage]):
     """Takes orders and corrections of patients; `host` is the name by which this source stands in the trail.
 
     `completed` is called with each study that is here and is to be published now, where studies are published
-    by themselves; `corrected` when something was kept.
+    by themselves; `corrected` when something was kept, and so is `reported` where there were reports.
     """
 
     parts: Parts
     host: str
     completed: Callable[[str], None] | None = None
     corrected: Callable[[], None] | None = None
+    reported: Callable[[], None] | None = None
 
     @property
     def transaction(self) -> str:
@@ -75,7 +79,11 @@ class OrderReceiver(Receiver[DepartmentMessage]):
         if (entry := rights.entry(node)) is not None:
             domain = settings.publishing.issuers(settings.affinity_domain).patient_id
             check_bound(entry.domains, (domain,), "feeds the domain")
-        message = orders.decode(octets, default_charset=settings.hl7_charset)
+        message = orders.decode(
+            octets,
+            default_charset=settings.hl7_charset,
+            read_document=read_clinical_document if settings.publishing.reports.publish else None,
+        )
         asked_for(message.number)
         return message
 
@@ -98,6 +106,11 @@ class OrderReceiver(Receiver[DepartmentMessage]):
         answer = acknowledgement(message.header, now=now)
         control_id = message.header.control_id
         events = audit(message, node.address, self.host, Outcome.SUCCESS)
+        reports = (
+            await asyncio.to_thread(received_reports.ready, self.parts.settings, message, now)
+            if message.reports
+            else ()
+        )
 
         async def done(transaction: Transaction) -> bytes | None:
             return await order_store.find_acknowledgement(transaction, control_id, digest)
@@ -109,6 +122,7 @@ class OrderReceiver(Receiver[DepartmentMessage]):
             await order_store.keep_acknowledgement(transaction, control_id, digest, answer, now)
             for order in message.orders:
                 await order_store.keep_order(transaction, order, message.patients, now)
+            await received_reports.keep(transaction, reports)
             await order_store.correct(transaction, corrected, cancelled, now)
             await insert_events(transaction, events, self.parts.recorder)
             return answer
@@ -120,15 +134,19 @@ class OrderReceiver(Receiver[DepartmentMessage]):
                     self.completed(study_instance_uid)
             if self.corrected is not None:
                 self.corrected()
+            if reports and self.reported is not None:
+                self.reported()
         return acknowledged
 
     async def _here(self, message: DepartmentMessage) -> list[tuple[str, OrderState]]:
-        """How the orders of studies stand that are here; one of another patient refuses the message."""
+        """How the orders of studies stand that are here; one of another patient refuses an order.
+
+        A report of another patient is kept, and set aside: who sends it may not send it again."""
         states: list[tuple[str, OrderState]] = []
         for order in message.orders:
             here = await order_store.find_studies(self.parts.database, order)
             own = [one.study_instance_uid for one in here if one.is_of(message.patients)]
-            if here and not own:
+            if here and not own and not message.reports:
                 text = "the study is of another patient than PID-3 names; correct the order, or the images"
                 raise MessageRefused(AnswerCode.ERROR, 204, "PID-3", text)
             states += [(study, order.state) for study in own]

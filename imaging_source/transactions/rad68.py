@@ -47,45 +47,24 @@ from imaging_source.store.publications import (
     find_publications,
     find_published_studies,
 )
-from imaging_source.transactions import archived, bundles, reconciliation
+from imaging_source.transactions import archived, bundles, iti41, reconciliation
 from imaging_source.unit import Parts
-from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
-from shared.audit.patterns import Side
-from shared.ebrim.codec import decode_submission, encode_submission
+from shared.ebrim.codec import encode_submission
 from shared.ebrim.model import Submission
-from shared.errors import Actor, Severity, XdsError
-from shared.faults import WSSE, ReceiverFault
 from shared.imaging.instance import Instance
-from shared.messages.iti41 import ITI41, RAD68, ProvideAndRegisterRequest, ProvidedDocument
 from shared.messages.registrations import RegisteredDocument
-from shared.messages.registry import RegistryResponse, Status
 from shared.security.caller import Caller
-from shared.soap.client import PeerUnclear, PeerUnreachable
-from shared.soap.envelope import RelayedFault
 from shared.telemetry.log import logger
-from shared.xml import NS, parse
 
 _log = logger(__name__)
 
-
-SEND_SECONDS: Final = 40.0
 
 MISREAD: Final = (
     "names or titles may be misread: an instance is not in the Specific Character Set that it names, or names"
     " none; look at the manifest, and set default_character_set before such instances are sent"
 )
 
-# The repository or the registry cannot do it now; nothing is wrong with the message.
-_PASSING: Final = frozenset(
-    {
-        "XDSRegistryNotAvailable",
-        "XDSRegistryBusy",
-        "XDSRegistryOutOfResources",
-        "XDSRepositoryBusy",
-        "XDSRepositoryOutOfResources",
-    }
-)
 # The registry is not as it was taken to be.
 _DRIFTED: Final = frozenset(
     {
@@ -97,9 +76,6 @@ _DRIFTED: Final = frozenset(
 )
 # Whose patient the next publication of a study takes, the newest first.
 _TELLING: Final = (PublicationState.WITHDRAWN, PublicationState.REFUSED)
-_DUPLICATE: Final = "XDSDuplicateUniqueIdInRegistry"
-
-_RIM: Final = f'<rim:RegistryObjectList xmlns:rim="{NS["rim"]}"'.encode()
 
 
 class UnknownStudy(LookupError):
@@ -351,20 +327,6 @@ def _digest(content: str, submission: Submission) -> str:
 # --- provide -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """What one attempt brought: the new state, what came back, and whether anything was sent at all.
-
-    `certain` tells that nothing is registered, by this attempt or by an earlier one.
-    """
-
-    state: PublicationState
-    errors: tuple[PublicationError, ...] = ()
-    in_doubt: bool = False
-    sent: bool = True
-    certain: bool = False
-
-
 async def provide(parts: Parts, leased: LeasedPublication) -> PublicationState:
     """Send a publication and record what became of it, together with its audit event; return its state.
 
@@ -396,7 +358,12 @@ async def _prepared(parts: Parts, leased: LeasedPublication) -> PublicationState
 
 async def _provided(parts: Parts, leased: LeasedPublication) -> PublicationState:
     submission = await asyncio.to_thread(_submission, leased)
-    attempt = await _attempt(parts, leased, submission)
+    contents = [leased.document]
+    if (bundle := await find_bundle(parts.database, leased.publication_id)) is not None:
+        contents.append(bundle)
+    attempt = await iti41.send(
+        parts, submission, contents, message_id=leased.message_id, in_doubt=leased.in_doubt
+    )
     step: Step | None = None
     if attempt.state is PublicationState.REFUSED and _may_be_mended(attempt, leased):
         try:
@@ -422,7 +389,7 @@ async def _provided(parts: Parts, leased: LeasedPublication) -> PublicationState
     return await _taken(parts, leased, step, attempt.errors)
 
 
-def _may_be_mended(attempt: Attempt, leased: LeasedPublication) -> bool:
+def _may_be_mended(attempt: iti41.Attempt, leased: LeasedPublication) -> bool:
     """Whether a refusal may come of the registry being other than we took it to be."""
     codes = {error.code for error in attempt.errors}
     return bool(leased.replaces) or leased.in_doubt or not codes.isdisjoint(_DRIFTED)
@@ -485,87 +452,15 @@ async def _followed(parts: Parts, leased: LeasedPublication, patient_id: str) ->
     return PublicationState.SUPERSEDED
 
 
-def _submission(leased: LeasedPublication) -> Submission:
-    declared = leased.submission.replace(b"<rim:RegistryObjectList", _RIM, 1)
-    decoded = decode_submission(parse(declared))
-    if decoded.submission is None:
-        raise ValueError(f"publication {leased.publication_id} holds no readable submission")
-    if not leased.replaces:
-        return decoded.submission
-    return publishing.replacing(decoded.submission, leased.replaces, leased.replacement_uuid)
-
-
-async def _attempt(parts: Parts, leased: LeasedPublication, submission: Submission) -> Attempt:
-    contents = [leased.document]
-    if (bundle := await find_bundle(parts.database, leased.publication_id)) is not None:
-        contents.append(bundle)
-    documents = tuple(
-        ProvidedDocument(id=entry.entry_uuid, content=content)
-        for entry, content in zip(submission.document_entries, contents, strict=True)
-    )
-    try:
-        response = await parts.repository.call(
-            ITI41,
-            parts.settings.repository_url,
-            ProvideAndRegisterRequest.of(submission, documents),
-            message_id=leased.message_id,
-            timeout_seconds=SEND_SECONDS,
-        )
-    except PeerUnreachable as error:
-        return Attempt(
-            state=PublicationState.WAITING, errors=(_error("unreachable", error.reason),), sent=False
-        )
-    except PeerUnclear as error:
-        return Attempt(
-            state=PublicationState.WAITING, errors=(_error("unclear", error.reason),), in_doubt=True
-        )
-    except RelayedFault as fault:
-        return _faulted(fault)
-    return answered(response, leased)
-
-
-def _faulted(fault: RelayedFault) -> Attempt:
-    """A fault of the repository passes; so does one of security, which says nothing of the message itself."""
-    ours = fault.subcode is not None and fault.subcode[0] == WSSE
-    theirs = fault.fault_code == ReceiverFault.code
-    return Attempt(
-        state=PublicationState.WAITING if ours or theirs else PublicationState.REFUSED,
-        errors=(_error(f"soap:{fault.fault_code}", fault.reason),),
-        in_doubt=theirs,
-    )
-
-
-def answered(response: RegistryResponse, leased: LeasedPublication) -> Attempt:
-    """What a response means for its publication.
-
-    Our own SubmissionSet is a duplicate only when an earlier attempt was carried out whose answer got lost.
-    """
-    errors = tuple(map(_relayed, response.errors))
-    if response.status is Status.SUCCESS:
-        return Attempt(state=PublicationState.PUBLISHED, errors=errors)
-    serious = {error.code for error in errors if error.severity == Severity.ERROR.name.title()}
-    if leased.in_doubt and any(_is_own_duplicate(error, leased) for error in errors):
-        return Attempt(state=PublicationState.PUBLISHED, errors=errors)
-    if serious and serious <= _PASSING:
-        # What the registry did is not known to whoever could not hear it.
-        return Attempt(
-            state=PublicationState.WAITING, errors=errors, in_doubt="XDSRegistryNotAvailable" in serious
-        )
-    return Attempt(state=PublicationState.REFUSED, errors=errors)
-
-
-def _is_own_duplicate(error: PublicationError, leased: LeasedPublication) -> bool:
-    return error.code == _DUPLICATE and leased.submission_set_unique_id in error.context
-
-
-def _relayed(error: XdsError) -> PublicationError:
-    return PublicationError(
-        error.code_for(Actor.REPOSITORY), error.context, Severity(error.severity).name.title()
-    )
-
-
 def _error(code: str, context: str) -> PublicationError:
     return PublicationError(code, context)
+
+
+def _submission(leased: LeasedPublication) -> Submission:
+    submitted = iti41.frozen(leased.submission)
+    if not leased.replaces:
+        return submitted
+    return publishing.replacing(submitted, leased.replaces, leased.replacement_uuid)
 
 
 def audit(
@@ -575,14 +470,5 @@ def audit(
     outcome: Outcome,
     errors: Sequence[PublicationError] = (),
 ) -> AuditEvent:
-    """Describe the export from the source's side, as ITI-41 and as RAD-68 (ITI TF-2 3.41.5.1.1)."""
-    return patterns.submission(
-        ITI41.event_type,
-        Side.CLIENT,
-        caller,
-        outcome,
-        submission,
-        also=RAD68.event_type,
-        study_instance_uid=leased.study_instance_uid,
-        description=" ".join(dict.fromkeys(error.code for error in errors)),
-    )
+    """Describe the export from the source's side."""
+    return iti41.audit(submission, leased.study_instance_uid, caller, outcome, errors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -28,6 +29,10 @@ from shared.telemetry.metrics import Result
 from shared.telemetry.trace import asked_for, ended
 
 _log = logger(__name__)
+
+
+#: Longer messages are read in a thread.
+ON_THE_LOOP_BYTES = 64 * 1024
 
 
 class WithHeader(Protocol):
@@ -94,7 +99,11 @@ class Receiver(ABC, Generic[Received]):
         address = node.address
         asked_for(self.transaction)
         ended(Result.FAILURE)
-        message = attempted(lambda: self.read(octets, node))
+        if len(octets) > ON_THE_LOOP_BYTES:
+            # What `asked_for` says in a thread is said to this span, which its context has too.
+            message = await awaited(asyncio.to_thread(self.read, octets, node))
+        else:
+            message = attempted(lambda: self.read(octets, node))
         if isinstance(message, Exception):
             return await self._answered(message, None, octets, address)
         answer = await awaited(self.take(message, hashlib.sha256(octets).hexdigest(), node))

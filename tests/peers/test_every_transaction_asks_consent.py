@@ -96,6 +96,7 @@ GIVES_NOTHING = {
         (
             *("Registrations", "Register entry", "Publish", "Manifest on demand", "Publications"),
             *("Retry publication", "Withdraw publication", "Accept what is set aside", "Erase images"),
+            *("Reports", "Accept report", "Retry report", "Withdraw report"),
             *("Studies of an archive", "Migrate a study"),
         ),
         OF_NODES,
@@ -104,6 +105,8 @@ GIVES_NOTHING = {
         (
             *("Source overview", "Publication list", "Find publication", "Publication", "Drift"),
             *("Send publication again", "Withdraw manifest", "Publish for patient", "Set-aside list"),
+            *("Report list", "Accept report of a message", "Send report again"),
+            "Withdraw report of a message",
             *("Accept instance", "Connections", "Certificates", "Load", "Doctor", "Begin examination"),
             "Progress of examination",
         ),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Sequence
+
+from tests.support.reports import a_pdf
+
 PATIENT = "P-77^^^NORTH&2.999.10.1&ISO^PI"
+IMPRESSION = "OBX|2|TX|19005-8^Impression^LN||No meningioma.||||||F"
 
 
 def _joined(*segments: str) -> bytes:
@@ -68,17 +74,26 @@ def oru(
     accession: str = "",
     patient: str = PATIENT,
     control_id: str = "C1",
+    filler: str = "FO-88",
+    observations: Sequence[str] = (IMPRESSION,),
 ) -> bytes:
-    """A report (RAD-128), which names its study by an observation."""
+    """A report (RAD-128), which names its study by an observation; by default a text."""
     uid = f"OBX|1|ST|113014^DICOM Study^DCM||{study}||||||O" if study else ""
     return _joined(
         f"MSH|^~\\&|RM|NORTH|XDSI|NORTH|20260302120000||ORU^R01^ORU_R01|{control_id}|P|2.5.1|||||DE"
         "|UNICODE UTF-8|de",
-        f"PID|||{patient}||Müller^Ilse",
-        f"OBR|1|PO-31^EHR|FO-88^RIS|CTHEAD^CT head^99N{14 * '|'}{accession}{7 * '|'}{status}",
+        f"PID|||{patient}||Müller^Ilse||19620417|F",
+        f"OBR|1|PO-31^EHR|{filler}^RIS|CTHEAD^CT head^99N{14 * '|'}{accession}{4 * '|'}20260302115500+0100"
+        f"{3 * '|'}{status}{7 * '|'}4711&Beck&Olaf",
         uid,
-        "OBX|2|TX|19005-8^Impression^LN||No meningioma.||||||F",
+        *observations,
     )
+
+
+def encapsulated(octets: bytes, media_type: str = "application^pdf", status: str = "F") -> str:
+    """A document in an observation."""
+    data = b64encode(octets).decode()
+    return f"OBX|3|ED|18748-4^Diagnostic imaging study^LN||RM^{media_type}^Base64^{data}||||||{status}"
 
 
 def mdm(
@@ -88,6 +103,9 @@ def mdm(
     accession: str = "ACC1001",
     patient: str = PATIENT,
     control_id: str = "C1",
+    number: str = "55^RM^2.999.14^ISO",
+    parent: str = "",
+    observation: str = "",
 ) -> bytes:
     """A report as a document with a PDF inside, whose study is named by its accession number."""
     return _joined(
@@ -98,6 +116,6 @@ def mdm(
         "PV1||O",
         "ORC|RE|PO-31^EHR|FO-88^RIS",
         f"OBR|1|PO-31^EHR|FO-88^RIS|CTHEAD^CT head^99N{14 * '|'}{accession}",
-        f"TXA|1|DI|AP|20260302115500{8 * '|'}D-55^RM^2.999.14^ISO||PO-31|FO-88||{status}",
-        "OBX|1|ED|18748-4^Diagnostic imaging study^LN||RM^application^pdf^Base64^JVBERi0x||||||F",
+        f"TXA|1|DI|AP|20260302115500||20260302115800|||4711^Beck^Olaf|||{number}|{parent}|PO-31|FO-88||{status}",
+        observation or encapsulated(a_pdf("No meningioma.")),
     )

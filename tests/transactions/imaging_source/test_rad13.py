@@ -12,6 +12,7 @@ from imaging_source.background import publisher
 from imaging_source.background.corrections import PatientCorrections
 from imaging_source.background.department_messages import DepartmentMessages
 from imaging_source.background.publisher import Publisher, StudyWatch
+from imaging_source.background.report_publisher import ReportPublisher
 from imaging_source.domain.drift import Drift
 from imaging_source.domain.orders import OrderState
 from imaging_source.domain.publishing_rules import Trigger
@@ -25,6 +26,7 @@ from imaging_source.transactions.rad68 import provide
 from shared.audit.events import Outcome
 from shared.hl7v2.mllp import framed
 from shared.security.caller import Node
+from shared.telemetry.metrics import Metrics
 from tests.support.databases import database_place, postgres_url
 from tests.support.dicom import a_ct
 from tests.support.imaging_source import Source, cx, either_source, source
@@ -184,13 +186,13 @@ async def test_a_status_that_comes_after_the_report_takes_nothing_back(source):
     assert await find_order(source.parts.database, STUDY) is OrderState.CANCELLED
 
 
-async def test_a_report_of_another_patient_is_refused(source):
+async def test_a_report_of_another_patient_publishes_nothing(source):
     department = a_department(source)
     await source.keep(a_ct())
 
     answer = await department.says(oru(patient="P2^^^NORTH"))
 
-    assert "\rMSA|AE|C1|the study is of another patient than PID-3 names" in answer
+    assert "\rMSA|AA|C1\r" in answer, "it is kept, and set aside"
     assert await department.published() == set()
 
 
@@ -300,7 +302,8 @@ async def test_messages_come_by_mllp(source):
     await source.keep(a_ct())
     own = Publisher(source.parts)
     watch = StudyWatch(source.parts, own)
-    messages = DepartmentMessages(source.parts, own, watch, source.service.node_refused)
+    reports = ReportPublisher(source.parts, Metrics("imaging_source"))
+    messages = DepartmentMessages(source.parts, own, watch, reports, source.service.node_refused)
     await messages.start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", messages.port)
@@ -320,8 +323,9 @@ async def test_messages_come_by_mllp(source):
 @pytest.fixture
 async def silent(source) -> AsyncIterator[DepartmentMessages]:
     own = Publisher(source.parts)
+    reports = ReportPublisher(source.parts, Metrics("imaging_source"))
     messages = DepartmentMessages(
-        source.parts, own, StudyWatch(source.parts, own), source.service.node_refused
+        source.parts, own, StudyWatch(source.parts, own), reports, source.service.node_refused
     )
     await messages.start()
     yield messages
