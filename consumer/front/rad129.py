@@ -75,7 +75,8 @@ async def handle(unit: FrontUnit, request: FrontSearch) -> PatientMatches:
         patient_id, attributes, warnings = await _of_study(unit, request)
     literal = (request.query.fuzzy or request.query.query).keys
     keys = [key for key in literal if _is_matched(key)]
-    matches = [query.told(one) for one in attributes if match(one, keys)]
+    projection = query.told
+    matches = [projection(one) for one in attributes if match(one, keys)]
     page = matches[request.query.offset :][: request.query.limit]
     if len(matches) > request.query.offset + len(page):
         warnings = (

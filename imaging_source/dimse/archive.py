@@ -38,8 +38,8 @@ from imaging_source.settings import ImagingSourceSettings
 from imaging_source.settings.archives import ArchiveSettings, Retrieval
 from shared.attempts import attempted
 from shared.audit.events import entity_participants, ihe
+from shared.dicom.encodings import implicit_vr
 from shared.dicom.json import Attributes, text
-from shared.dicom.scanner import implicit_vr
 from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, is_uid
 from shared.imaging.description import patient_issuer
 from shared.imaging.query.levels import RETURNED, QueryLevel

@@ -15,7 +15,7 @@ from imaging_source.domain.retrieve_identifier import (
     level_of_identifier,
     levels_of,
 )
-from shared.dicom.scanner import implicit_vr
+from shared.dicom.encodings import implicit_vr
 from shared.imaging.query.levels import QueryLevel, level_of
 from shared.imaging.query.matching import Match, WrongKey, key_of
 from shared.imaging.query.query import Query, is_matched

@@ -146,6 +146,7 @@ def _instance_values(described: InstanceDescription) -> dict[str, Any]:
         "has_pixels": int(it.has_pixels),
         "received_at": it.received_at.isoformat(),
         "header": described.header,
+        "attributes": described.attributes,
     }
 
 

@@ -7,14 +7,15 @@ is matched, and told, by whoever asks. What arrives meanwhile comes behind all t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, union_all
 
+from imaging_source.store.instance_rows import INSTANCE_COLUMNS, instance_of
 from imaging_source.store.tables import instance, series, study
+from shared.imaging.instance import Instance
 from shared.imaging.query.levels import QueryLevel, of_level
 from shared.imaging.query.matching import (
     AnyRule,
@@ -29,7 +30,7 @@ from shared.imaging.query.matching import (
     plain_name,
 )
 from shared.imaging.query.query import Query
-from shared.store.engine import Reader
+from shared.store.engine import Reader, Row
 from shared.store.statements import in_list
 
 #: Of so many the database looks at first whether they match, before it uses an index that does not keep the
@@ -39,16 +40,19 @@ _FROM: Final = ("", "")
 _AFTER_ALL: Final = "\U0010ffff"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(NamedTuple):
     """What may match: where it stands in the order, its UIDs as far as its level has them, the instance that
-    says what it is, and its attributes with those of the levels above, as DICOM JSON."""
+    says what it is, and its attributes with those of the levels above, as DICOM JSON.
+
+    `instance` is that one, where instances are searched. A tuple, because there are hundreds in an answer.
+    """
 
     place: tuple[str, str]
     study_instance_uid: str
-    series_instance_uid: str = ""
+    series_instance_uid: str
     sop_instance_uid: str
     attributes: dict[str, Any]
+    instance: Instance | None = None
 
 
 async def find_candidates(
@@ -66,7 +70,7 @@ async def find_candidates(
         rows = await reader.fetch(_statement(query.level, shape, windowed=True), **parameters)
     if rows is None or len(rows) < limit:
         rows = await reader.fetch(_statement(query.level, shape, windowed=False), **parameters)
-    return [_CANDIDATES[query.level](row) for row in rows]
+    return _CANDIDATES[query.level](rows)
 
 
 # --- statements --------------------------------------------------------------------------------------
@@ -87,15 +91,15 @@ _COLUMNS: Final[Mapping[QueryLevel, tuple[ColumnElement[Any], ...]]] = {
         study.c.attributes,
     ),
     QueryLevel.INSTANCE: (
-        instance.c.received_at,
-        instance.c.sop_instance_uid,
-        instance.c.study_instance_uid,
-        instance.c.series_instance_uid,
-        instance.c.header,
+        *INSTANCE_COLUMNS,
+        # An older release kept the header alone.
+        func.coalesce(instance.c.attributes, instance.c.header),
         series.c.attributes,
         study.c.attributes,
     ),
 }
+_OF_INSTANCE: Final = len(INSTANCE_COLUMNS)
+_RECEIVED_AT: Final = INSTANCE_COLUMNS.index(instance.c.received_at)
 _ORDER: Final = {
     QueryLevel.STUDY: (study.c.received_at, study.c.study_instance_uid),
     QueryLevel.SERIES: (series.c.received_at, series.c.series_instance_uid),
@@ -288,43 +292,46 @@ def _of_name(rule: Rule) -> _Conditions:
 # --- rows --------------------------------------------------------------------------------------------
 
 
-def _study_of(row: Sequence[Any]) -> Candidate:
-    received_at, study_uid, sop, attributes = row
+def _studies(rows: Iterable[Row]) -> list[Candidate]:
+    return [
+        Candidate((received_at, study_uid), study_uid, "", sop, json.loads(attributes))
+        for received_at, study_uid, sop, attributes in rows
+    ]
+
+
+def _series(rows: Iterable[Row]) -> list[Candidate]:
+    return [
+        Candidate((at, series_uid), study_uid, series_uid, sop, json.loads(above) | json.loads(attributes))
+        for at, series_uid, study_uid, sop, attributes, above in rows
+    ]
+
+
+def _instances(rows: Iterable[Row]) -> list[Candidate]:
+    # Those of one series come together, and each brings the same.
+    @lru_cache(maxsize=64)
+    def above(of_study: bytes, of_series: bytes) -> dict[str, Any]:
+        return json.loads(of_study) | json.loads(of_series)  # type: ignore[no-any-return]
+
+    return [_candidate(row, above(row[-1], row[-2])) for row in rows]
+
+
+def _candidate(row: Row, above: Mapping[str, Any]) -> Candidate:
+    # Where the file is is nothing that is asked here.
+    one = instance_of(row[:_OF_INSTANCE], str)
     return Candidate(
-        place=(received_at, study_uid),
-        study_instance_uid=study_uid,
-        sop_instance_uid=sop,
-        attributes=json.loads(attributes),
+        (row[_RECEIVED_AT], one.sop_instance_uid),
+        one.study_instance_uid,
+        one.series_instance_uid,
+        one.sop_instance_uid,
+        {**above, **of_level(json.loads(row[-3]), QueryLevel.INSTANCE)},
+        one,
     )
 
 
-def _series_of(row: Sequence[Any]) -> Candidate:
-    received_at, series_uid, study_uid, sop, attributes, above = row
-    return Candidate(
-        place=(received_at, series_uid),
-        study_instance_uid=study_uid,
-        series_instance_uid=series_uid,
-        sop_instance_uid=sop,
-        attributes=json.loads(above) | json.loads(attributes),
-    )
-
-
-def _instance_of(row: Sequence[Any]) -> Candidate:
-    received_at, sop, study_uid, series_uid, header, of_series, of_study = row
-    own = of_level(json.loads(header), QueryLevel.INSTANCE)
-    return Candidate(
-        place=(received_at, sop),
-        study_instance_uid=study_uid,
-        series_instance_uid=series_uid,
-        sop_instance_uid=sop,
-        attributes=json.loads(of_study) | json.loads(of_series) | own,
-    )
-
-
-_CANDIDATES: Final = {
-    QueryLevel.STUDY: _study_of,
-    QueryLevel.SERIES: _series_of,
-    QueryLevel.INSTANCE: _instance_of,
+_CANDIDATES: Final[Mapping[QueryLevel, Callable[[Iterable[Row]], list[Candidate]]]] = {
+    QueryLevel.STUDY: _studies,
+    QueryLevel.SERIES: _series,
+    QueryLevel.INSTANCE: _instances,
 }
 
 

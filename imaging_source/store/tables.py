@@ -9,8 +9,8 @@ MIGRATIONS = "imaging_source.store:migrations"
 
 # The row makes an instance visible; its file is durable before. One SOP Instance UID is one instance,
 # whatever study it claims to be of. `header` is DICOM JSON of the attributes that a manifest or a search
-# needs; numbers that a file does not have, or spells as something else, are NULL. `received_at` is ISO 8601
-# in UTC.
+# needs, and `attributes` those of them that are of no level above (NULL in rows of an older release); numbers
+# that a file does not have, or spells as something else, are NULL. `received_at` is ISO 8601 in UTC.
 instance = Table(
     "instance",
     metadata,
@@ -38,6 +38,7 @@ instance = Table(
     Column("metadata_size", Integer, nullable=False),
     Column("received_at", Text, nullable=False),
     Column("header", LargeBinary, nullable=False),
+    Column("attributes", LargeBinary),
     # A study, a series: RAD-69, RAD-107, the manifest.
     Index("instance_of_series", "study_instance_uid", "series_instance_uid"),
     # Whether another row keeps a file, when one that nothing refers to is looked for.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from imaging_source.domain.listing import ListedInstance
@@ -19,14 +20,14 @@ from imaging_source.store.search import (
 from imaging_source.unit import Unit
 from shared.consent.decision import Action
 from shared.dicom.json import Attributes, text, with_base
-from shared.imaging.description import HEADER_TAGS, patient_issuer
+from shared.imaging.description import patient_issuer
+from shared.imaging.header_tags import HEADER_TAGS
 from shared.imaging.holding import Access
 from shared.imaging.instance import Instance
-from shared.imaging.query.levels import QueryLevel, level_of, of_level
+from shared.imaging.query.levels import QueryLevel, level_of_key, of_level
 from shared.imaging.query.matching import UidRule, match
 from shared.imaging.query.query import Query
-from shared.imaging.retrieval import syntax_of
-from shared.imaging.transfer_syntax import choose_default
+from shared.imaging.transfer_syntax import Codecs, Transcode, choose_default
 
 #: Candidates that one query looks at; then it has to be narrowed.
 MAX_CANDIDATES: Final = 100_000
@@ -141,9 +142,10 @@ async def _told_by_archives(unit: Unit, search: Search) -> list[dict[str, Any]]:
     )
     _note_withheld(search, access)
     permitted = {uid: one for uid, one in matching.items() if access[uid].decision.permitted}
+    projection = query.told
     search.patients |= {access[uid].patient_id for uid in permitted}
     return [
-        query.told(
+        projection(
             of_level(one, QueryLevel.STUDY)
             | {
                 "00080005": _element("CS", ["ISO_IR 192"]),
@@ -166,14 +168,23 @@ async def _told(unit: Unit, search: Search, candidates: Sequence[Candidate]) -> 
     query = search.query
     await _complete(unit, query, candidates)
     matching = [one for one in candidates if match(one.attributes, query.keys)]
-    instances = await unit.parts.instances.find_instances([one.sop_instance_uid for one in matching])
+    instances = await _instances(unit, query, matching)
     access = await unit.access(list(instances.values()), Action.QUERY)
     permitted = [one for one in matching if _permits(access.get(one.sop_instance_uid))]
     _note_withheld(search, access)
     visible = await _counted(unit, query, permitted, instances)
     search.patients |= {access[one.sop_instance_uid].patient_id for one in visible}
     await _add_included(unit, query, visible, instances)
-    return [query.told(one.attributes | _of_answer(unit, one, query.level, instances)) for one in visible]
+    projection, url = query.told, f"{unit.parts.settings.dicomweb_url}/studies"
+    syntaxes = _syntaxes(unit.parts.transcoder.codecs)
+    return [projection({**one.attributes, **_of_answer(one, query.level, url, syntaxes)}) for one in visible]
+
+
+async def _instances(unit: Unit, query: Query, matching: Sequence[Candidate]) -> dict[str, Instance]:
+    """The instances that say what matches are, by UID."""
+    if query.level is QueryLevel.INSTANCE:
+        return {one.sop_instance_uid: one.instance for one in matching if one.instance is not None}
+    return await unit.parts.instances.find_instances([one.sop_instance_uid for one in matching])
 
 
 def _permits(access: Access | None) -> bool:
@@ -260,35 +271,42 @@ async def _add_included(
     for one in visible:
         whole: Attributes = json.loads(with_base(metadata.get(one.sop_instance_uid) or b"{}", base))
         for key, element in whole.items():
-            level = level_of(int(key, 16))
+            level = level_of_key(key)
             if level is not None and level <= query.level:
                 one.attributes.setdefault(key, element)
 
 
+_OF_EACH: Final = {
+    "00080005": {"vr": "CS", "Value": ["ISO_IR 192"]},
+    "00080056": {"vr": "CS", "Value": ["ONLINE"]},
+}
+
+
 def _of_answer(
-    unit: Unit, one: Candidate, level: QueryLevel, instances: Mapping[str, Instance]
+    one: Candidate, level: QueryLevel, studies_url: str, syntaxes: Callable[[Instance], list[str]]
 ) -> dict[str, Any]:
     """Where a match can be had, and how."""
-    url = f"{unit.parts.settings.dicomweb_url}/studies/{one.study_instance_uid}"
+    url = f"{studies_url}/{one.study_instance_uid}"
     if level is not QueryLevel.STUDY:
-        url += f"/series/{one.series_instance_uid}"
-    answer = {
-        "00080005": _element("CS", ["ISO_IR 192"]),
-        "00080056": _element("CS", ["ONLINE"]),
-        "00081190": _element("UR", [url]),
+        url = f"{url}/series/{one.series_instance_uid}"
+    if one.instance is None:
+        return {**_OF_EACH, "00081190": _element("UR", [url])}
+    return {
+        **_OF_EACH,
+        "00081190": _element("UR", [f"{url}/instances/{one.sop_instance_uid}"]),
+        "00083002": _element("UI", syntaxes(one.instance)),
     }
-    if level is QueryLevel.INSTANCE:
-        instance = instances[one.sop_instance_uid]
-        default = choose_default(
-            instance.transfer_syntax_uid,
-            instance.has_pixels,
-            decoded_size=instance.decoded_size,
-            codecs=unit.parts.transcoder.codecs,
-        )
-        syntaxes = dict.fromkeys((syntax_of(instance, default), instance.transfer_syntax_uid))
-        answer["00081190"] = _element("UR", [f"{url}/instances/{one.sop_instance_uid}"])
-        answer["00083002"] = _element("UI", list(syntaxes))
-    return answer
+
+
+def _syntaxes(codecs: Codecs) -> Callable[[Instance], list[str]]:
+    """In which transfer syntaxes an instance can be had: that of who asks for none, and its own."""
+
+    @lru_cache(maxsize=64)
+    def of(stored: str, has_pixels: bool, decoded_size: int) -> list[str]:
+        default = choose_default(stored, has_pixels, decoded_size=decoded_size, codecs=codecs)
+        return [default.to, stored] if isinstance(default, Transcode) else [stored]
+
+    return lambda instance: of(instance.transfer_syntax_uid, instance.has_pixels, instance.decoded_size)
 
 
 def _element(vr: str, values: Sequence[Any]) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from tempfile import TemporaryFile
 from typing import Final
 
 from shared.dicom.data_set import LIMITS, Bulk, DataElement, DataSet, DicomError, Source
+from shared.dicom.encodings import TEXT_VRS, Encoding, implicit_vr
+from shared.dicom.file_window import FileWindow
 from shared.dicom.part10 import Part10
-from shared.dicom.scanner import TEXT_VRS, Encoding, Scanner, implicit_vr
+from shared.dicom.scanner import Scanner
 
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _LONGEST_COPY: Final = 1024**2
@@ -103,7 +105,8 @@ class _Content:
             # Under a tag that the dictionary knows as a sequence.
             file.write(struct.pack("<HHI", 0x0008, 0x1140, len(value)) + value)
             file.flush()
-            scanner = Scanner(file.fileno(), 8 + len(value), Encoding(True, False), LIMITS, self.source, {})
+            window = FileWindow(file.fileno())
+            scanner = Scanner(window, 8 + len(value), Encoding(True, False), LIMITS, self.source, {})
             try:
                 (element,) = scanner.data_set(0).values()
             except (DicomError, ValueError):

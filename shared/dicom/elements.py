@@ -6,10 +6,10 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from shared.dicom import scanner
+from shared.dicom import encodings
 
 _NUL_PADDED: Final = frozenset({"OB", "UI", "UN"})
-LONG_VRS: Final = frozenset(vr.decode() for vr in scanner.LONG_VRS)
+LONG_VRS: Final = frozenset(vr.decode() for vr in encodings.LONG_VRS)
 _OF_LONG: Final = struct.Struct("<HH2sHI")
 _OF_SHORT: Final = struct.Struct("<HH2sH")
 _OF_ITEM: Final = struct.Struct("<HHI")

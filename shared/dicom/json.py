@@ -38,6 +38,7 @@ _BINARY_NUMBERS: Final = {
 _WORDS: Final = {"OD": 8, "OF": 4, "OL": 4, "OV": 8, "OW": 2}
 
 _GATHERED: Final = 4096
+_FIRST_TAG: Final = 0x00080000
 
 BulkUri = Callable[[Sequence[str]], str]
 Attributes = Mapping[str, Any]
@@ -88,7 +89,7 @@ def pieces(
     tolerated: dict[Tolerance, int] | None = None,
 ) -> Iterator[bytes]:
     """What `encode` makes, a piece at a time; no URI is cut."""
-    encoder = _Encoder(bulk_uri, big_endian, {} if tolerated is None else tolerated)
+    encoder = MemberEncoder(bulk_uri, big_endian, {} if tolerated is None else tolerated)
     gathered: list[str] = []
     for count, text in enumerate(encoder.object(data_set, character_set, (), only), 1):
         gathered.append(text)
@@ -98,10 +99,13 @@ def pieces(
     yield "".join(gathered).encode()
 
 
-class _Encoder:
+class MemberEncoder:
+    """Writes elements as members of the object that `encode` makes; `tolerated` takes what was tolerated of
+    their text."""
+
     def __init__(self, bulk_uri: BulkUri, big_endian: bool, tolerated: dict[Tolerance, int]) -> None:
-        self.bulk_uri = bulk_uri
-        self.order = ">" if big_endian else "<"
+        self._bulk_uri = bulk_uri
+        self._order = ">" if big_endian else "<"
         self.tolerated = tolerated
 
     def object(
@@ -111,38 +115,52 @@ class _Encoder:
         path: tuple[str, ...],
         only: Container[int] | None = None,
     ) -> Iterator[str]:
+        """A data set, or those of its elements that are in `only`, in pieces."""
         encodings = self.encodings(data_set, encodings)
         separator = "{"
-        for tag in sorted(data_set):
-            if tag & 0xFFFF == 0 or tag < 0x00080000 or (only is not None and tag not in only):
+        for tag in written_tags(data_set):
+            if only is not None and tag not in only:
                 continue
             _, vr, value = data_set[tag]
             if isinstance(value, bytes):
                 yield separator + self.member(tag, vr, value, encodings)
             else:
-                key = f"{tag:08X}"
-                yield f'{separator}"{key}":{{"vr":"{vr}"'
-                yield from self.value(value, encodings, (*path, key))
-                yield "}"
+                yield separator
+                yield from self.pieces(tag, vr, value, encodings, path)
             separator = ","
         yield "{}" if separator == "{" else "}"
 
-    def encodings(self, data_set: DataSet, inherited: Sequence[str]) -> Sequence[str]:
+    def encodings(self, data_set: DataSet, inherited: Sequence[str]) -> tuple[str, ...]:
+        """In what the text of a data set is; `inherited` where it does not say."""
         element = data_set.get(CHARACTER_SET)
         if element is None or not isinstance(element.value, bytes) or not element.value.strip(b"\0 "):
-            return inherited
+            return tuple(inherited)
         declared, unknown = encodings_of(element.value)
         if unknown is not None:
             self.tolerated.setdefault(unknown, CHARACTER_SET)
-        return declared or inherited
+        return declared or tuple(inherited)
 
-    def value(self, value: Bulk | Items, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
+    def pieces(
+        self,
+        tag: int,
+        vr: str,
+        value: Bulk | Items,
+        encodings: tuple[str, ...],
+        path: tuple[str, ...] = (),
+    ) -> Iterator[str]:
+        """An element whose value is no octets, in pieces of which none cuts a URI."""
+        key = f"{tag:08X}"
+        yield f'"{key}":{{"vr":"{vr}"'
+        yield from self._value(value, encodings, (*path, key))
+        yield "}"
+
+    def _value(self, value: Bulk | Items, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
         if isinstance(value, Bulk):
-            yield f',"BulkDataURI":{dumps(self.bulk_uri(path))}'
+            yield f',"BulkDataURI":{dumps(self._bulk_uri(path))}'
         else:
-            yield from self.items(value, encodings, path)
+            yield from self._items(value, encodings, path)
 
-    def items(self, items: Items, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
+    def _items(self, items: Items, encodings: Sequence[str], path: tuple[str, ...]) -> Iterator[str]:
         separator = ',"Value":['
         for number, item in enumerate(items):
             yield separator
@@ -151,12 +169,18 @@ class _Encoder:
         if separator == ",":
             yield "]"
 
-    def member(self, tag: int, vr: str, value: bytes, encodings: Sequence[str]) -> str:
+    def member(self, tag: int, vr: str, value: bytes, encodings: tuple[str, ...]) -> str:
+        """An element whose value is octets."""
         make = _member if len(value) > _REMEMBERED else _remembered_member
-        text, tolerance = make(tag, vr, value, self.order, tuple(encodings))
+        text, tolerance = make(tag, vr, value, self._order, encodings)
         if tolerance is not None:
             self.tolerated.setdefault(tolerance, tag)
         return text
+
+
+def written_tags(data_set: DataSet) -> list[int]:
+    """The tags of those elements that are written, ascending."""
+    return sorted([tag for tag in data_set if tag & 0xFFFF and tag >= _FIRST_TAG])
 
 
 def _member(

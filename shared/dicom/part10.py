@@ -37,7 +37,9 @@ from shared.dicom.data_set import (
     name,
 )
 from shared.dicom.elements import element
-from shared.dicom.scanner import PIXEL_DATA, PIXEL_TAGS, Encoding, Scanner, encoding_at
+from shared.dicom.encodings import PIXEL_DATA, PIXEL_TAGS, Encoding, encoding_at
+from shared.dicom.file_window import FileWindow
+from shared.dicom.scanner import Scanner
 from shared.dicom.uids import (
     DEFLATED_LE,
     ENCAPSULATED,
@@ -123,7 +125,7 @@ class Part10:
 def is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM does: with preamble and prefix, with group 0002, or with group 0008."""
     with path.open("rb") as file, suppress(DicomError):
-        start = _start_of(file.fileno())
+        start = _start_of(FileWindow(file.fileno()))
         return start is not None
     return False
 
@@ -139,7 +141,7 @@ def data_set_offset(path: Path, limits: Limits = LIMITS) -> int:
         It cannot be read.
     """
     with path.open("rb") as file:
-        return _file_meta(file.fileno(), os.fstat(file.fileno()).st_size, limits, {})[1]
+        return _file_meta(FileWindow(file.fileno()), os.fstat(file.fileno()).st_size, limits, {})[1]
 
 
 def scan(path: Path, limits: Limits = LIMITS) -> Part10:
@@ -150,27 +152,35 @@ def scan(path: Path, limits: Limits = LIMITS) -> Part10:
     DicomError
         No DICOM, truncated, malformed, of an unknown transfer syntax, or beyond `limits`.
     """
+    # A file object takes longer to make than most files to scan.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _scanned(path, descriptor, limits)
+    finally:
+        os.close(descriptor)
+
+
+def _scanned(path: Path, descriptor: int, limits: Limits) -> Part10:
     tolerated: dict[Tolerance, int] = {}
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        meta, offset = _file_meta(file.fileno(), size, limits, tolerated)
-        declared = _declared(meta)
-        if offset >= size:
-            raise DicomError("truncated: no data set behind group 0002")
+    window, size = FileWindow(descriptor), os.fstat(descriptor).st_size
+    meta, offset = _file_meta(window, size, limits, tolerated)
+    declared = _declared(meta)
+    if offset >= size:
+        raise DicomError("truncated: no data set behind group 0002")
+    if declared != DEFLATED_LE:
+        return _of_data_set(window, offset, size, meta, offset, declared, limits, Source(path), tolerated)
+    with open(descriptor, "rb", closefd=False) as file:  # it is open
         file.seek(offset)
-        inflated = _inflate(file, limits) if declared == DEFLATED_LE else None
-        source = Source(path, inflated)
-        try:
-            start = 0 if inflated else offset
-            return _scanned(inflated or file, start, meta, offset, declared, limits, source, tolerated)
-        except DicomError:
-            source.close()
-            raise
+        inflated = _inflate(file, limits)
+    source, length = Source(path, inflated), os.fstat(inflated.fileno()).st_size
+    window = FileWindow(inflated.fileno())
+    return _of_data_set(window, 0, length, meta, offset, declared, limits, source, tolerated)
 
 
-def _scanned(
-    file: BinaryIO,
+def _of_data_set(
+    window: FileWindow,
     start: int,
+    end: int,
     meta: DataSet,
     data_set_offset: int,
     declared: str,
@@ -178,11 +188,14 @@ def _scanned(
     source: Source,
     tolerated: dict[Tolerance, int],
 ) -> Part10:
-    """Scan the data set from `start` of `file`, which is the file itself or what it inflated to."""
-    end = os.fstat(file.fileno()).st_size
-    encoding = encoding_at(file.fileno(), start, end, _ENCODING_OF.get(declared, _EXPLICIT))
+    """Scan the data set from `start` to `end` of the file itself, or of what it inflated to."""
+    encoding = encoding_at(window, start, end, _ENCODING_OF.get(declared, _EXPLICIT))
     syntax = _true_syntax(declared, encoding, tolerated)
-    data_set = Scanner(file.fileno(), end, encoding, limits, source, tolerated).data_set(start)
+    try:
+        data_set = Scanner(window, end, encoding, limits, source, tolerated).data_set(start)
+    except DicomError:
+        source.close()
+        raise
     if not syntax:
         syntax = _guessed(data_set, encoding)
     if syntax not in ENCAPSULATED and (tag := _in_fragments(data_set)):
@@ -219,9 +232,9 @@ def uid_of(data_set: DataSet, tag: int) -> str:
 # --- the file around the data set --------------------------------------------------------------------
 
 
-def _start_of(descriptor: int) -> int | None:
+def _start_of(window: FileWindow) -> int | None:
     """Where group 0002 or a bare data set begins; None when the file begins as no DICOM file does."""
-    head = os.pread(descriptor, PREAMBLE + 4, 0)
+    head = window.octets(0, PREAMBLE + 4)
     if head[PREAMBLE:] == _PREFIX:
         return PREAMBLE + 4
     if head.startswith(_PREFIX):
@@ -230,15 +243,15 @@ def _start_of(descriptor: int) -> int | None:
 
 
 def _file_meta(
-    descriptor: int, size: int, limits: Limits, tolerated: dict[Tolerance, int]
+    window: FileWindow, size: int, limits: Limits, tolerated: dict[Tolerance, int]
 ) -> tuple[DataSet, int]:
-    start = _start_of(descriptor)
+    start = _start_of(window)
     if start is None:
         raise DicomError("not a DICOM file: no DICM at byte 128, and no data set at its beginning")
     if start != PREAMBLE + 4:
         tolerated[Tolerance.NO_PREAMBLE] = 0x00020000
-    scanner = Scanner(descriptor, size, _EXPLICIT, limits, None, tolerated)
-    meta, offset = scanner.group(start, 0x0002)
+    scanner = Scanner(window, size, _EXPLICIT, limits, None, tolerated)
+    meta, offset = scanner.meta(start)
     if not meta:
         tolerated[Tolerance.NO_META] = 0x00020000
     return meta, offset

@@ -6,11 +6,9 @@ sequences as UN (PS3.5 6.2.2). What else is tolerated has its name in `Tolerance
 
 from __future__ import annotations
 
-import os
-import struct
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 
 from shared.dicom.data_set import (
     BeyondLimit,
@@ -26,34 +24,32 @@ from shared.dicom.data_set import (
     Tolerance,
     name,
 )
-
-PIXEL_DATA: Final = 0x7FE00010
-PIXEL_TAGS: Final = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})
-
-LONG_VRS: Final = frozenset(
-    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+from shared.dicom.encodings import (
+    BINARY_VRS,
+    LONG_VRS,
+    META_HEAD,
+    PADDING,
+    PIXEL_TAGS,
+    PLAIN_HEADS,
+    READERS,
+    UNDEFINED,
+    VR_NAMES,
+    VRS,
+    Encoding,
+    HeadReader,
+    implicit_vr,
 )
-_SHORT_VRS: Final = frozenset(
-    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO"}
-    | {b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
-)
-_VRS: Final = LONG_VRS | _SHORT_VRS
-TEXT_VRS: Final = frozenset(
-    {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
-)
-_BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_NAMES: Final = {vr: vr.decode() for vr in _VRS}
-_SHORT_NAMES: Final = {vr: vr.decode() for vr in _SHORT_VRS}
+from shared.dicom.file_window import FileWindow
 
-_UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 
+# As `DataElement(...)`, in half the time.
+_element: Final = partial(tuple.__new__, DataElement)
+
 # Of an element of a short VR: tag, VR and length.
 _EXPLICIT_HEAD: Final = 8
-_WINDOW: Final = 16 * 1024
-_PADDING: Final = b"\0 \r\n\x1a"
 # A UID, and what else is short, is kept however little memory is left.
 _SHORT: Final = 64
 # What an element or an item takes beside the bytes of its value.
@@ -61,70 +57,19 @@ _COST: Final = 256
 _FRAGMENT_COST: Final = 16
 
 
-class Encoding(NamedTuple):
-    """How elements are written: with or without VR, and in which byte order."""
-
-    implicit: bool
-    big_endian: bool
-
-
-_ENCODINGS: Final = (Encoding(False, False), Encoding(True, False), Encoding(False, True))
-
 Head = tuple[str, int, int]
 """VR, length, and where the value begins."""
 
 
-def encoding_at(descriptor: int, start: int, end: int, nominal: Encoding) -> Encoding:
-    """The encoding in which the bytes at `start` make sense: `nominal` unless only another does."""
-    octets = os.pread(descriptor, 12, start)
-    if _reads(octets, start, end, nominal) and not (nominal.implicit and octets[4:6] in _VRS):
-        return nominal
-    others = (encoding for encoding in (nominal, *_ENCODINGS) if _reads(octets, start, end, encoding))
-    return next((one for one in others if _goes_on(octets, descriptor, start, end, one)), nominal)
-
-
-def _first(octets: bytes, start: int, encoding: Encoding) -> tuple[int, int] | None:
-    """Length of the first element and where its value begins; None when there is none in this encoding."""
-    if len(octets) < 8:
-        return None
-    order = ">" if encoding.big_endian else "<"
-    if struct.unpack_from(f"{order}H", octets)[0] > 0x00FF:
-        return None
-    if encoding.implicit:
-        return struct.unpack_from(f"{order}I", octets, 4)[0], start + 8
-    if octets[4:6] in _SHORT_VRS:
-        return struct.unpack_from(f"{order}H", octets, 6)[0], start + 8
-    if octets[4:6] in LONG_VRS and len(octets) == 12:
-        return struct.unpack_from(f"{order}I", octets, 8)[0], start + 12
-    return None
-
-
-def _reads(octets: bytes, start: int, end: int, encoding: Encoding) -> bool:
-    first = _first(octets, start, encoding)
-    return first is not None and (first[0] == _UNDEFINED or first[0] + first[1] <= end)
-
-
-def _goes_on(octets: bytes, descriptor: int, start: int, end: int, encoding: Encoding) -> bool:
-    """Whether another element, or nothing, follows the first."""
-    first = _first(octets, start, encoding)
-    if first is None or first[0] == _UNDEFINED:
-        return first is not None
-    following = os.pread(descriptor, 4, sum(first))
-    if sum(first) >= end or following.strip(_PADDING) == b"":
-        return True
-    tag = struct.Struct((">" if encoding.big_endian else "<") + "HH")
-    return len(following) == 4 and tag.unpack(following) > tag.unpack_from(octets)
-
-
 class Scanner:
-    """Reads the elements of `descriptor` up to `end`, within `limits`; counts what is tolerated.
+    """Reads the elements of `file` up to `end`, within `limits`; counts what is tolerated.
 
     `source` is where items that stay in the file are read from later.
     """
 
     def __init__(
         self,
-        descriptor: int,
+        file: FileWindow,
         end: int,
         encoding: Encoding,
         limits: Limits,
@@ -133,21 +78,16 @@ class Scanner:
     ) -> None:
         self.end = end
         self.tolerated = tolerated
-        self._descriptor = descriptor
+        self._file = file
         self._limits = limits
         self._source = source
         self._encoding = encoding
         self._elements_left = limits.elements
         self._short_value = min(_SHORT, limits.value, limits.binary)
         self._kept = 0
-        self._window = b""
-        self._window_at = 0
         self._no_padding_before = 0
-        order = ">" if encoding.big_endian else "<"
-        self._tag_and_length = struct.Struct(order + "HHI").unpack_from
-        self._head_of_short = struct.Struct(order + "HH2sH").unpack_from
-        self._short = struct.Struct(order + "H").unpack_from
-        self._long = struct.Struct(order + "I").unpack_from
+        self._tag_and_length, self._short, self._long = READERS[encoding.big_endian]
+        self._plain_head = PLAIN_HEADS[encoding.big_endian]
 
     def data_set(self, at: int) -> DataSet:
         """Every element from `at` to the end."""
@@ -155,14 +95,12 @@ class Scanner:
         self._elements(elements, at, self.end, 0, self._encoding.implicit, inside=False)
         return elements
 
-    def group(self, at: int, number: int) -> tuple[DataSet, int]:
-        """The elements of one group that begin at `at`, and where they end."""
+    def meta(self, at: int) -> tuple[DataSet, int]:
+        """The elements of group 0002 that begin at `at`, and where they end."""
         elements: dict[int, DataElement] = {}
-        while (
-            at := self._plain_ones(elements, at, self.end, lambda tag: tag >> 16 == number)
-        ) + 8 <= self.end:
-            group, element, length = self._tag_and_length(self._at(at, 8), at - self._window_at)
-            if group != number:
+        while (at := self._plain_ones(elements, at, self.end, META_HEAD)) + 8 <= self.end:
+            group, element, length = self._tag_and_length(self._at(at, 8), at - self._file.start)
+            if group != 0x0002:
                 break
             tag = group << 16 | element
             vr, length, value = self._head(tag, at, length, self.end, False)
@@ -189,18 +127,15 @@ class Scanner:
     # -- bytes
 
     def _at(self, at: int, length: int) -> bytes:
-        """A piece of the file that holds `length` bytes from `at`; it begins at `_window_at`."""
-        start = at - self._window_at
-        if start < 0 or start + length > len(self._window):
-            self._window = os.pread(self._descriptor, max(length, _WINDOW), at)
-            self._window_at = at
-            if len(self._window) < length:
-                raise DicomError(f"truncated at byte {at + len(self._window)}")
-        return self._window
+        """The window of the file, which holds `length` bytes from `at`."""
+        window = self._file.move(at, length)
+        if at - self._file.start + length > len(window):
+            raise DicomError(f"truncated at byte {self._file.start + len(window)}")
+        return window
 
     def _bytes(self, at: int, length: int) -> bytes:
         window = self._at(at, length)
-        start = at - self._window_at
+        start = at - self._file.start
         return window[start : start + length]
 
     def _tolerate(self, tolerance: Tolerance, tag: int) -> None:
@@ -236,7 +171,7 @@ class Scanner:
             if (
                 elements is not None
                 and not implicit
-                and (at := self._plain_ones(elements, at, end, _is_plain)) >= end
+                and (at := self._plain_ones(elements, at, end, self._plain_head)) >= end
             ):
                 break
             if end - at < 8:
@@ -244,7 +179,7 @@ class Scanner:
                     return end, False
                 raise DicomError(f"truncated at byte {at}: 8 bytes expected, {end - at} left")
             self._count()
-            group, element, length = self._tag_and_length(self._at(at, 8), at - self._window_at)
+            group, element, length = self._tag_and_length(self._at(at, 8), at - self._file.start)
             tag = group << 16 | element
             if group == 0xFFFE:
                 if tag == _ITEM_END and inside:
@@ -273,42 +208,37 @@ class Scanner:
                 at = self._value(elements, tag, vr, length, value, end, depth, implicit)
         return at, False
 
-    def _plain_ones(
-        self, elements: dict[int, DataElement], at: int, end: int, is_plain: Callable[[int], bool]
-    ) -> int:
+    def _plain_ones(self, elements: dict[int, DataElement], at: int, end: int, plain_head: HeadReader) -> int:
         """Put the elements from `at` that are short, with nothing to tolerate, into `elements`; most are.
 
         Where the first other one begins.
         """
         if at + _EXPLICIT_HEAD > end:
             return at
-        window, position = self._at(at, _EXPLICIT_HEAD), at - self._window_at
-        last = min(len(window), end - self._window_at)
+        window, position = self._at(at, _EXPLICIT_HEAD), at - self._file.start
+        last = min(len(window), end - self._file.start)
         before = len(elements)
         while position + _EXPLICIT_HEAD <= last:
-            group, number, octets, length = self._head_of_short(window, position)
-            tag, value = group << 16 | number, position + _EXPLICIT_HEAD
-            if (
-                length > self._short_value
-                or value + length > last
-                or (vr := _SHORT_NAMES.get(octets)) is None
-                or tag in elements
-                or not is_plain(tag)
-            ):
+            if (head := plain_head(window[position : position + 6])) is None:
+                break
+            tag, vr = head
+            (length,) = self._short(window, position + 6)
+            value = position + _EXPLICIT_HEAD
+            if length > self._short_value or value + length > last or tag in elements:
                 break
             position = value + length
-            elements[tag] = DataElement(tag, vr, window[value:position])
+            elements[tag] = _element((tag, vr, window[value:position]))
         read = len(elements) - before
         self._count(read)
-        self._keep(read * _COST + position + self._window_at - at - read * _EXPLICIT_HEAD)
-        return position + self._window_at
+        self._keep(read * _COST + position + self._file.start - at - read * _EXPLICIT_HEAD)
+        return position + self._file.start
 
     def _is_padding(self, at: int) -> bool:
         """Whether nothing but padding follows; looked at once for each byte."""
         if at < self._no_padding_before:
             return False
-        while at < self.end and (piece := os.pread(self._descriptor, 1024**2, at)):
-            if rest := piece.lstrip(_PADDING):
+        while at < self.end and (piece := self._file.unkept(at, 1024**2)):
+            if rest := piece.lstrip(PADDING):
                 self._no_padding_before = at + len(piece) - len(rest) + 1
                 return False
             at += len(piece)
@@ -317,17 +247,17 @@ class Scanner:
 
     def _head(self, tag: int, at: int, length: int, end: int, implicit: bool) -> Head:
         if implicit:
-            vr = implicit_vr(tag) if length != _UNDEFINED or tag in PIXEL_TAGS else "SQ"
+            vr = implicit_vr(tag) if length != UNDEFINED or tag in PIXEL_TAGS else "SQ"
             return vr, length, at + 8
         window = self._at(at, 8)
-        start = at - self._window_at
+        start = at - self._file.start
         vr_octets = window[start + 4 : start + 6]
-        if (known := _NAMES.get(vr_octets)) is None:
+        if (known := VR_NAMES.get(vr_octets)) is None:
             return self._without_vr(tag, at, end)
         if vr_octets in LONG_VRS:
             if at + 12 > end:
                 raise DicomError(f"truncated at byte {at}: 12 bytes expected, {end - at} left")
-            return known, self._long(self._at(at, 12), at - self._window_at + 8)[0], at + 12
+            return known, self._long(self._at(at, 12), at - self._file.start + 8)[0], at + 12
         return known, self._short(window, start + 6)[0], at + 8
 
     def _without_vr(self, tag: int, at: int, end: int) -> Head:
@@ -339,7 +269,7 @@ class Scanner:
             ways.append((Tolerance.UNKNOWN_VR, ("UN", self._long(octets, 8)[0], at + 12)))
         short = (Tolerance.UNKNOWN_VR, ("UN", self._short(octets, 6)[0], at + 8))
         length = self._long(octets, 4)[0]
-        vr = implicit_vr(tag) if length != _UNDEFINED else "SQ"
+        vr = implicit_vr(tag) if length != UNDEFINED else "SQ"
         none = (Tolerance.NO_VR, (vr, length, at + 8))
         ways += (short, none) if octets[4:6].isalpha() else (none, short)
         for tolerance, head in ways:
@@ -350,7 +280,7 @@ class Scanner:
 
     def _fits(self, head: Head, tag: int, end: int) -> bool:
         _, length, value = head
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             return value + 8 <= end and self._item_head(value, end)[0] in (_ITEM, _SEQUENCE_END)
         if value + length > end:
             return False
@@ -381,12 +311,12 @@ class Scanner:
             vr = "UN"
         if (vr == "SQ") != ((known := implicit_vr(tag)) == "SQ") and "UN" not in (vr, known):
             self._tolerate(Tolerance.WRONG_VR, tag)
-        if vr == "SQ" or (vr == "UN" and length == _UNDEFINED):
+        if vr == "SQ" or (vr == "UN" and length == UNDEFINED):
             # PS3.5 6.2.2 note 7: the items of such a sequence as UN are Implicit VR Little Endian.
             value, at = self._items(
                 tag, at, length, end, depth + 1, implicit or vr == "UN", keep=elements is not None
             )
-        elif length == _UNDEFINED:
+        elif length == UNDEFINED:
             value, at = self._fragments(tag, at, end, keep=elements is not None)
         else:
             if length > end - at:
@@ -399,18 +329,18 @@ class Scanner:
         return at
 
     def _plain(self, tag: int, vr: str, at: int, length: int) -> bytes | Bulk:
-        if tag in PIXEL_TAGS or length > (self._limits.binary if vr in _BINARY else self._limits.value):
+        if tag in PIXEL_TAGS or length > (self._limits.binary if vr in BINARY_VRS else self._limits.value):
             return Bulk(at, length)
         if length > _SHORT and length > (self._limits.kept - self._kept) // 16:
             return Bulk(at, length)
         if not length:
             return b""
         window = self._at(at, length)
-        start = at - self._window_at
+        start = at - self._file.start
         return window[start : start + length]
 
     def _holds_items(self, at: int, length: int, end: int) -> bool:
-        if length in (0, _UNDEFINED) or length > end - at:
+        if length in (0, UNDEFINED) or length > end - at:
             return True
         return length >= 8 and self._item_head(at, end)[0] in (_ITEM, _SEQUENCE_END, _ITEM_END)
 
@@ -419,7 +349,7 @@ class Scanner:
     ) -> tuple[Items | None, int]:
         if depth > self._limits.depth:
             raise BeyondLimit(f"sequences are nested deeper than {self._limits.depth} levels")
-        defined = length != _UNDEFINED
+        defined = length != UNDEFINED
         start, stop = at, self._end_of(tag, at, length, end)
         before = self._kept
         allowed = min(self._limits.sequence, (self._limits.kept - before) // 2)
@@ -480,7 +410,7 @@ class Scanner:
         stop = self._end_of(tag, at, length, end)
         if implicit and not self._encoding.implicit:
             implicit = not self._is_explicit(at, stop)
-        inside = length == _UNDEFINED
+        inside = length == UNDEFINED
         at, delimited = self._elements(elements, at, stop, depth, implicit, inside=inside)
         if inside and not delimited:
             if not closed:
@@ -493,10 +423,10 @@ class Scanner:
         if at + 8 > stop:
             return False
         octets = self._bytes(at, 8)
-        return octets[4:6] in _VRS and self._long(octets, 4)[0] > stop - at - 8
+        return octets[4:6] in VRS and self._long(octets, 4)[0] > stop - at - 8
 
     def _end_of(self, tag: int, at: int, length: int, end: int) -> int:
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             return end
         if length > end - at:
             raise DicomError(f"truncated: {name(tag)} claims {length} bytes, {end - at} are left")
@@ -505,7 +435,7 @@ class Scanner:
     def _item_head(self, at: int, end: int) -> tuple[int, int]:
         if at + 8 > end:
             raise DicomError(f"truncated at byte {at}: 8 bytes expected, {end - at} left")
-        group, element, length = self._tag_and_length(self._at(at, 8), at - self._window_at)
+        group, element, length = self._tag_and_length(self._at(at, 8), at - self._file.start)
         return group << 16 | element, length
 
     def _fragments(self, tag: int, at: int, end: int, *, keep: bool) -> tuple[Bulk | None, int]:
@@ -543,23 +473,11 @@ class Scanner:
         first, second = self._place(one.value), self._place(other.value)
         if first is None or second is None or first[1] != second[1]:
             return False
-        return all(
-            os.pread(self._descriptor, 1024**2, first[0] + at)[: first[1] - at]
-            == os.pread(self._descriptor, 1024**2, second[0] + at)[: first[1] - at]
-            for at in range(0, first[1], 1024**2)
-        )
+        return self._file.repeats(first[0], second[0], first[1])
 
     @staticmethod
     def _place(value: bytes | Bulk | Items) -> tuple[int, int] | None:
         return (value.offset, value.length) if isinstance(value, Bulk | LongSequence) else None
-
-
-@lru_cache(maxsize=8192)
-def _is_plain(tag: int) -> bool:
-    """Whether an element is data, no pixels and no sequence, and begins no padding."""
-    if tag >> 16 in (0x0000, 0x0002, 0x2020, 0xFFFE) or tag in PIXEL_TAGS:
-        return False
-    return implicit_vr(tag) != "SQ"
 
 
 def _reader(
@@ -574,26 +492,7 @@ def _reader(
 ) -> Callable[[], Iterator[DataSet]]:
     def read() -> Iterator[DataSet]:
         with source.opened() as descriptor:
-            scanner = Scanner(descriptor, stop, encoding, limits, source, {})
+            scanner = Scanner(FileWindow(descriptor), stop, encoding, limits, source, {})
             yield from scanner.items(tag, start, stop, depth, implicit=implicit)
 
     return read
-
-
-@lru_cache(maxsize=8192)
-def implicit_vr(tag: int) -> str:
-    """The VR that the dictionary gives a tag (PS3.6); UN when it does not know it."""
-    # It loads numpy, which who reads manifests alone, mostly in explicit VR, can be without.
-    from pydicom.datadict import dictionary_VR
-
-    group, element = tag >> 16, tag & 0xFFFF
-    if element == 0:
-        return "UL"
-    if group % 2 and 0x0010 <= element <= 0x00FF:
-        return "LO"
-    try:
-        vr: str = dictionary_VR(tag)
-    except KeyError:
-        return "UN"
-    # Ambiguous VRs (PS3.5 annex A note): the widest form, which any reader takes.
-    return "OW" if "OW" in vr else vr[:2]

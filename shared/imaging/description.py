@@ -3,79 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from shared.dicom.character_sets import UNDECLARED
-from shared.dicom.data_set import DataElement, LongSequence, Tolerated
-from shared.dicom.json import CHARACTER_SET, Attributes, BulkUri, encode, items, number, pieces, text
-from shared.dicom.part10 import PIXEL_TAGS, BeyondLimit, DataSet, Part10, uid_of
+from shared.dicom.data_set import LongSequence, Tolerance, Tolerated
+from shared.dicom.json import (
+    CHARACTER_SET,
+    Attributes,
+    BulkUri,
+    MemberEncoder,
+    items,
+    number,
+    pieces,
+    text,
+    written_tags,
+)
+from shared.dicom.part10 import PIXEL_TAGS, BeyondLimit, Part10, uid_of
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.imaging import legal
+from shared.imaging.header_tags import HEADER_TAGS
 from shared.imaging.instance import Instance, Issuer
 from shared.imaging.pixels import PixelData, pixel_data
+from shared.imaging.query.levels import QueryLevel, level_of
 
-HEADER_TAGS: Final = frozenset(
-    {
-        0x00080005,  # Specific Character Set
-        0x00080016,  # SOP Class UID
-        0x00080018,  # SOP Instance UID
-        0x00080020,  # Study Date
-        0x00080021,  # Series Date
-        0x00080022,  # Acquisition Date
-        0x00080023,  # Content Date
-        0x0008002A,  # Acquisition DateTime
-        0x00080030,  # Study Time
-        0x00080031,  # Series Time
-        0x00080032,  # Acquisition Time
-        0x00080033,  # Content Time
-        0x00080050,  # Accession Number
-        0x00080051,  # Issuer of Accession Number Sequence
-        0x00080060,  # Modality
-        0x00080070,  # Manufacturer
-        0x00080080,  # Institution Name
-        0x00080090,  # Referring Physician's Name
-        0x00080201,  # Timezone Offset From UTC
-        0x00081030,  # Study Description
-        0x00081032,  # Procedure Code Sequence
-        0x0008103E,  # Series Description
-        0x00081040,  # Institutional Department Name
-        0x00082218,  # Anatomic Region Sequence
-        0x00100010,  # Patient's Name
-        0x00100020,  # Patient ID
-        0x00100021,  # Issuer of Patient ID
-        0x00100024,  # Issuer of Patient ID Qualifiers Sequence
-        0x00100030,  # Patient's Birth Date
-        0x00100040,  # Patient's Sex
-        0x00101002,  # Other Patient IDs Sequence
-        0x00180015,  # Body Part Examined
-        0x00181030,  # Protocol Name
-        0x0020000D,  # Study Instance UID
-        0x0020000E,  # Series Instance UID
-        0x00200010,  # Study ID
-        0x00200011,  # Series Number
-        0x00200013,  # Instance Number
-        0x00280002,  # Samples per Pixel
-        0x00280008,  # Number of Frames
-        0x00280010,  # Rows
-        0x00280011,  # Columns
-        0x00280100,  # Bits Allocated
-        0x00321060,  # Requested Procedure Description
-        0x00321064,  # Requested Procedure Code Sequence
-        0x00400244,  # Performed Procedure Step Start Date
-        0x00400245,  # Performed Procedure Step Start Time
-        0x00400026,  # Order Placer Identifier Sequence
-        0x00400027,  # Order Filler Identifier Sequence
-        0x00400275,  # Request Attributes Sequence
-        0x00401001,  # Requested Procedure ID
-        0x00402016,  # Placer Order Number / Imaging Service Request
-        0x00402017,  # Filler Order Number / Imaging Service Request
-        0x0040A043,  # Concept Name Code Sequence: the title of a document
-        0x0040A370,  # Referenced Request Sequence
-    }
+_OF_INSTANCE: Final = frozenset(tag for tag in HEADER_TAGS if level_of(tag) is QueryLevel.INSTANCE)
+#: Of which `_noted` reads, and which the instances of a series mostly have in common.
+_NOTED: Final = (
+    0x00080050,
+    0x00080060,
+    0x00100020,
+    0x00100021,
+    0x00100024,
+    0x00200011,
+    0x00280002,
+    0x00280008,
+    0x00280010,
+    0x00280011,
+    0x00280100,
 )
+_INSTANCE_NUMBER: Final = 0x00200013
+_NO_CHARACTER_SET: Final = '"00080005":{"vr":"CS"}'
 
 # Longer DICOM JSON is made from the file each time; but selection reads what key objects say.
 _KEPT_METADATA: Final = 1024**2
@@ -96,11 +67,13 @@ class Claim:
 class InstanceDescription:
     """An instance with what is kept beside it: DICOM JSON of header and whole, and where its pixels are.
 
+    `attributes` are those of the header that are of the instance itself and of no level above.
     `metadata` is empty when it is too long to be kept: `metadata_pieces` makes it from the file.
     """
 
     instance: Instance
     header: bytes
+    attributes: bytes
     metadata: bytes
     pixels: PixelData | None
     tolerated: Tolerated
@@ -133,21 +106,7 @@ def describe(
         A Key Object Selection Document that is too long to be read for what it selects.
     """
     tolerances = dict(part10.tolerated if tolerated is None else tolerated)
-    short: DataSet = {
-        tag: element
-        for tag, element in part10.data_set.items()
-        if tag in HEADER_TAGS and not isinstance(element.value, LongSequence)
-    }
-    bulk_uri = _bulk_uri(part10, identity)
-    header = encode(
-        {CHARACTER_SET: DataElement(CHARACTER_SET, "CS", b""), **short},
-        bulk_uri,
-        big_endian=part10.big_endian,
-        character_set=character_set,
-        tolerated=tolerances,
-    )
-    metadata = _kept_metadata(part10, identity, bulk_uri, character_set)
-    noted = _noted(json.loads(header))
+    header, metadata = _members(part10, identity, character_set, tolerances)
     instance = Instance(
         study_instance_uid=identity.study_instance_uid,
         series_instance_uid=uid_of(part10.data_set, 0x0020000E),
@@ -160,11 +119,13 @@ def describe(
         has_pixels=not PIXEL_TAGS.isdisjoint(part10.data_set),
         metadata_size=len(metadata),
         received_at=received_at,
-        **noted,
+        instance_number=_integer(json.loads(_object([header.get(_INSTANCE_NUMBER, "")])), _INSTANCE_NUMBER),
+        **_noted(tuple([header[tag] for tag in _NOTED if tag in header])),
     )
     return InstanceDescription(
         instance=instance,
-        header=header,
+        header=_object(header.values()),
+        attributes=_object([text for tag, text in header.items() if tag in _OF_INSTANCE]),
         metadata=metadata,
         pixels=pixel_data(part10, instance.number_of_frames),
         tolerated=tolerances,
@@ -175,28 +136,63 @@ def metadata_pieces(
     part10: Part10, identity: Claim, character_set: Sequence[str] = UNDECLARED
 ) -> Iterator[bytes]:
     """DICOM JSON of a whole scanned file, a piece at a time, with relative bulk data URIs."""
-    return _pieces(part10, _bulk_uri(part10, identity), character_set)
+    return pieces(
+        part10.data_set,
+        _bulk_uri(part10, identity),
+        big_endian=part10.big_endian,
+        character_set=character_set,
+    )
 
 
-def _pieces(part10: Part10, bulk_uri: BulkUri, character_set: Sequence[str]) -> Iterator[bytes]:
-    return pieces(part10.data_set, bulk_uri, big_endian=part10.big_endian, character_set=character_set)
-
-
-def _kept_metadata(part10: Part10, identity: Claim, bulk_uri: BulkUri, character_set: Sequence[str]) -> bytes:
+def _members(
+    part10: Part10, identity: Claim, character_set: Sequence[str], tolerated: dict[Tolerance, int]
+) -> tuple[dict[int, str], bytes]:
+    """The members of the header, by tag, and the whole of the metadata where it is kept: each element is
+    written once. `tolerated` takes what was tolerated of the text of the header.
+    """
+    data_set, bulk_uri = part10.data_set, _bulk_uri(part10, identity)
+    of_header = MemberEncoder(bulk_uri, part10.big_endian, tolerated)
+    of_others = MemberEncoder(bulk_uri, part10.big_endian, {})
+    encodings = of_header.encodings(data_set, character_set)
+    header = {CHARACTER_SET: _NO_CHARACTER_SET}
     selects = identity.sop_class_uid == KEY_OBJECT_SELECTION
-    if not selects and any(isinstance(one.value, LongSequence) for one in part10.data_set.values()):
-        return b""
-    most = _LONGEST_METADATA if selects else _KEPT_METADATA
-    gathered: list[bytes] = []
-    length = 0
-    for piece in _pieces(part10, bulk_uri, character_set):
-        gathered.append(piece)
-        length += len(piece)
-        if length > most:
-            if selects:
-                raise BeyondLimit(f"key objects of more than {most} bytes as JSON")
-            return b""
-    return b"".join(gathered)
+    # The braces are one more than the commas.
+    room = (_LONGEST_METADATA if selects else _KEPT_METADATA) - 1
+    is_kept = selects or not any(isinstance(one.value, LongSequence) for one in data_set.values())
+    whole: list[str] = []
+    for tag in written_tags(data_set):
+        _, vr, value = data_set[tag]
+        is_noted = tag in HEADER_TAGS and not isinstance(value, LongSequence)
+        if not (is_noted or is_kept):
+            continue
+        encoder = of_header if is_noted else of_others
+        if isinstance(value, bytes):
+            member = encoder.member(tag, vr, value, encodings)
+        else:
+            written = encoder.pieces(tag, vr, value, encodings)
+            member = "".join(written if is_noted else _bounded(written, room))
+        if is_noted:
+            header[tag] = member
+        if is_kept:
+            whole.append(member)
+            room -= len(member.encode()) + 1
+            is_kept = room >= 0
+            if not is_kept and selects:
+                raise BeyondLimit(f"key objects of more than {_LONGEST_METADATA} bytes as JSON")
+    return header, _object(whole) if is_kept else b""
+
+
+def _bounded(pieces: Iterable[str], most: int) -> Iterator[str]:
+    """The pieces of a member, up to the first that is too many."""
+    for piece in pieces:
+        yield piece
+        most -= len(piece)
+        if most < 0:
+            return
+
+
+def _object(members: Iterable[str]) -> bytes:
+    return f"{{{','.join(members)}}}".encode()
 
 
 def _bulk_uri(part10: Part10, identity: Claim) -> BulkUri:
@@ -211,14 +207,16 @@ def _bulk_uri(part10: Part10, identity: Claim) -> BulkUri:
     return bulk_uri
 
 
-def _noted(header: Attributes) -> dict[str, Any]:
+@lru_cache(maxsize=256)
+def _noted(members: tuple[str, ...]) -> Mapping[str, Any]:
+    """What an instance notes of those members of its header that are of `_NOTED`."""
+    header: Attributes = json.loads(_object(members))
     return {
         "patient_id": text(header, 0x00100020),
         "issuer_of_patient_id": patient_issuer(header),
         "accession_number": text(header, 0x00080050),
         "modality": legal.code_string(text(header, 0x00080060)),
         "series_number": _integer(header, 0x00200011),
-        "instance_number": _integer(header, 0x00200013),
         "number_of_frames": _integer(header, 0x00280008) or 1,
         "rows": _integer(header, 0x00280010),
         "columns": _integer(header, 0x00280011),

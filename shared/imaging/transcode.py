@@ -28,8 +28,8 @@ from pydicom.uid import UID
 
 from shared.dicom.content import content_digest
 from shared.dicom.data_set import Bulk, DataSet, DicomError, LongSequence, Tolerance, name
+from shared.dicom.encodings import TEXT_VRS, implicit_vr
 from shared.dicom.part10 import PIXEL_DATA, PIXEL_TAGS, Part10, file_meta, inflated, scan
-from shared.dicom.scanner import TEXT_VRS, implicit_vr
 from shared.dicom.uids import (
     DEFLATED_FRAMES,
     DEFLATED_LE,

@@ -19,7 +19,7 @@ from tests.support.databases import DatabasePlace
 
 FIRST_RELEASE = Path(__file__).parent / "first_release"
 #: Columns that its tables did not have.
-LATER = ("fingerprint", "standing")
+LATER = ("attributes", "fingerprint", "standing")
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 

@@ -6,6 +6,7 @@ Attributes of the patient count as attributes of the study: there is no level of
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 from shared.dicom.json import Attributes
@@ -156,4 +157,10 @@ def level_of(tag: int) -> QueryLevel | None:
 
 def of_level(attributes: Attributes, level: QueryLevel) -> dict[str, object]:
     """Those of `attributes` that are of `level`."""
-    return {key: element for key, element in attributes.items() if level_of(int(key, 16)) is level}
+    return {key: element for key, element in attributes.items() if level_of_key(key) is level}
+
+
+@lru_cache(maxsize=4096)
+def level_of_key(key: str) -> QueryLevel | None:
+    """`level_of` a tag as DICOM JSON writes it."""
+    return level_of(int(key, 16))

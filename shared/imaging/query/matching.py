@@ -14,8 +14,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Final, Protocol
 
 from shared.dicom.data_set import name
+from shared.dicom.encodings import implicit_vr
 from shared.dicom.json import Attributes, items, texts
-from shared.dicom.scanner import implicit_vr
 from shared.dicom.uids import is_uid
 
 MAX_UIDS: Final = 500

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.dicom.scanner import implicit_vr
-from shared.imaging.description import HEADER_TAGS
+from shared.dicom.encodings import implicit_vr
+from shared.imaging.header_tags import HEADER_TAGS
 from shared.imaging.query.levels import RETURNED, WHEN_PRESENT, QueryLevel, level_of
 from shared.imaging.query.matching import Match
 
@@ -36,19 +36,27 @@ class Query:
     whole: bool = False
     above: bool = False
 
-    def told(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """What a match tells of all its `attributes`, ascending by tag."""
+    @property
+    def told(self) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        """What a match tells of all its attributes, ascending by tag; made once for all matches."""
         levels = [level for level in QueryLevel if (self.above and level < self.level) or level is self.level]
-        always = {tag for level in levels for tag in RETURNED[level]} | self._included
-        present = {tag for level in levels for tag in WHEN_PRESENT[level]}
-        result = {
-            key: element
-            for key, element in attributes.items()
-            if self.whole or int(key, 16) in always or (int(key, 16) in present and "Value" in element)
-        }
-        absent = (f"{tag:08X}" for tag in always)
-        result |= {key: {"vr": implicit_vr(int(key, 16))} for key in absent if key not in result}
-        return dict(sorted(result.items()))
+        present = {f"{tag:08X}" for level in levels for tag in WHEN_PRESENT[level]}
+        tags = {tag for level in levels for tag in RETURNED[level]} | self._included
+        always = {f"{tag:08X}": {"vr": implicit_vr(tag)} for tag in tags}
+        ordered = sorted(present | always.keys())
+
+        def whole(attributes: Mapping[str, Any]) -> dict[str, Any]:
+            return dict(sorted((always | dict(attributes)).items()))
+
+        def of_levels(attributes: Mapping[str, Any]) -> dict[str, Any]:
+            result = {}
+            for key in ordered:
+                element = attributes.get(key) or always.get(key)
+                if element is not None and (key in always or "Value" in element):
+                    result[key] = element
+            return result
+
+        return whole if self.whole else of_levels
 
     @property
     def _included(self) -> set[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from imaging_source.store.catalogue import fill
 from imaging_source.store.set_aside import find_set_aside
 from imaging_source.store.tables import metadata, study_patient
 from tests.support.databases import DatabasePlace, database_place, postgres_url
@@ -47,6 +48,22 @@ async def test_every_instance_is_found_and_served_as_before(upgraded):
             answer = await client.get(url)
             assert answer.status_code == 200, answer.text
             assert answer.json()[0]["00080018"]["Value"] == [uid]
+
+
+async def test_a_search_tells_of_them_what_it_tells_of_newcomers(upgraded):
+    source, _ = upgraded
+    while not await fill(source.parts.database, ""):
+        pass
+    await source.keep(a_ct(SOPInstanceUID="2.25.77"))
+    async with source.client() as client:
+        answer = await client.get(f"/dicomweb/studies/{STUDY}/instances")
+    old, new = (
+        next(one for one in answer.json() if one["00080018"]["Value"] == [uid])
+        for uid in ("2.25.13", "2.25.77")
+    )
+
+    differ = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    assert differ == {"00080018", "00081190"}
 
 
 async def test_newcomers_are_judged_by_whose_the_study_was(upgraded):

@@ -16,7 +16,8 @@ from shared.dicom.data_set import Tolerance
 from shared.dicom.part10 import DicomError, scan
 from shared.dicom.uids import DEFLATED_LE, MEDIA_STORAGE_DIRECTORY, RLE
 from shared.ebrim.model import Code
-from shared.imaging.description import HEADER_TAGS, Claim, describe
+from shared.imaging.description import Claim, describe
+from shared.imaging.header_tags import HEADER_TAGS
 from shared.imaging.instance import Issuer
 from shared.imaging.pixels import UNKNOWN_FRAME, FrameFragments
 from tests.support.dicom import a_color_image, a_ct, a_multi_frame, an_sr, changed, part10
