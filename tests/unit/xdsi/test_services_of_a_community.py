@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from xdsi.community import ORDER, services_of
+from pathlib import Path
+
+from xdsi.community import ORDER, Addresses, environment, services_of
 from xdsi.services import COMMUNITY, Service
 
 
@@ -14,3 +16,11 @@ def test_they_are_those_of_every_community():
 def test_the_identity_service_is_among_them_where_a_provider_is_named():
     assert services_of({"XDSI_IDENTITY__PROVIDERS": "{}"}) == (*ORDER, Service.IDENTITY)
     assert services_of({"XDSI_IDENTITY__PROVIDERS": ""}) == ORDER
+
+
+def test_every_port_moves_by_the_offset_that_of_the_department_too():
+    moved, at_home = (environment(Addresses(offset=offset), Path("/data")) for offset in (1000, 0))
+    ports = [name for name in at_home if name.endswith("PORT")]
+
+    assert {name: int(moved[name]) - int(at_home[name]) for name in ports} == dict.fromkeys(ports, 1000)
+    assert at_home["XDSI_IMAGING_SOURCE__HL7_PORT"] == "2577"
