@@ -42,6 +42,7 @@ from shared.dicom.kos import Manifest, read_manifest
 from shared.ebrim.model import DocumentEntry
 from shared.faults import SoapFault
 from shared.http.client import EgressRefused
+from shared.imaging.manifest_bundle import read_bundle
 from shared.security.issuer import LIFETIME_SECONDS, AssertionContent, AssertionIssuer
 from shared.settings import SettingsError
 from shared.soap.client import PeerError
@@ -129,15 +130,17 @@ class ImagingDocumentConsumer:
         return await iti43.retrieve_document(self._unit, entry)
 
     async def manifest(self, entry: DocumentEntry, *, most: int | None = None) -> Manifest:
-        """The manifest of an entry, of at most `most` instances, else `fetch_references`.
+        """The manifest of an entry, a Key Object Selection Document or a FHIR document Bundle (RAD MADO), of
+        at most `most` instances, else `fetch_references`.
 
         Raises
         ------
-        KosError
+        ManifestError
             The document is not a readable manifest, or one of more instances; else as `document`.
         """
         most = most or self._unit.settings.fetch_references
-        return await asyncio.to_thread(partial(read_manifest, most=most), await self.document(entry))
+        read = read_bundle if iti18.is_bundle(entry) else read_manifest
+        return await asyncio.to_thread(partial(read, most=most), await self.document(entry))
 
     async def instance(self, one: RequestedInstance, folder: Path, *, via: Via = Via.RAD69) -> Delivery:
         """Retrieve one instance into `folder`; what is wrong with the exchange is raised.

@@ -14,7 +14,7 @@ from consumer.domain.clinician import Clinician
 from consumer.domain.study import Delivery, UnsafeManifest, Via
 from consumer.imaging_document_consumer import ImagingDocumentConsumer, Retrieval, open_consumer
 from consumer.settings import ConsumerSettings
-from shared.dicom.kos import KosError, Manifest, TooManyReferences
+from shared.dicom.kos import Manifest, ManifestError, TooManyReferences
 from shared.ebrim.model import DocumentEntry
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
@@ -89,7 +89,7 @@ async def _fetch(
             f"manifest {manifest_id} references more than {error.most} instances; "
             "set XDSI_CONSUMER__FETCH_REFERENCES higher to fetch it all the same"
         ) from None
-    except (KosError, UnsafeManifest) as error:
+    except (ManifestError, UnsafeManifest) as error:
         raise Failed(f"document {manifest_id} is not a manifest: {error}") from None
     except SoapFault as fault:
         raise Failed(f"the message was refused: {fault.reason}") from None

@@ -13,7 +13,7 @@ import traceback
 
 from shared.audit.recorder import AuditUnavailable
 from shared.dicom.data_set import DicomError
-from shared.dicom.kos import KosError
+from shared.dicom.kos import ManifestError
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import SoapFault
 from shared.http.client import EgressRefused
@@ -32,7 +32,7 @@ _SPEAKING = (
     BackupError,
     DicomError,
     EgressRefused,
-    KosError,
+    ManifestError,
     PeerError,
 )
 

@@ -61,7 +61,7 @@ async def take_over(
     ------
     AtWork
         Somebody else works on this order.
-    XdsError, Rejected, KosError, UnsafeManifest, SoapFault, PeerError
+    XdsError, Rejected, ManifestError, UnsafeManifest, SoapFault, PeerError
         The manifest cannot be had.
     """
     with order.locked():

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from consumer.store.files import Endless, WrongInstance
 from consumer.transactions.iti43 import NotAsRegistered
 from shared.audit.recorder import AuditUnavailable
-from shared.dicom.kos import KosError, TooManyReferences
+from shared.dicom.kos import ManifestError, TooManyReferences
 from shared.errors import Actor, Rejected, XdsError
 from shared.faults import WSSE, WSU, SoapFault
 from shared.http.client import EgressRefused
@@ -97,7 +97,7 @@ async def asking(peer: str, seconds: float | None) -> AsyncIterator[None]:
             f"the manifest references more than {error.most} instances, the most that are listed here; "
             "fetch it with `xdsi fetch`, or set XDSI_CONSUMER__OPEN_REFERENCES higher"
         ) from None
-    except KosError as error:
+    except ManifestError as error:
         raise Unprocessable(f"the document is not a manifest: {error}") from None
 
 

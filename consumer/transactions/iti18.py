@@ -12,6 +12,7 @@ from shared.audit.patterns import Side
 from shared.ebrim import schemes
 from shared.ebrim.model import AvailabilityStatus, Code, DocumentEntry, Timestamp
 from shared.errors import Actor, DocumentUniqueIdError, Rejected, Severity, TooManyResults, XdsError
+from shared.imaging import manifest_bundle
 from shared.messages.iti18 import (
     ITI18,
     ReturnType,
@@ -25,28 +26,54 @@ FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
 GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 MANIFEST = Code("1.2.840.10008.5.1.4.1.1.88.59", "1.2.840.10008.2.6.1", "Key Object Selection Document")
 # The DICOM UID registry is the scheme of RAD TF-3 4.68; the others are what else is registered.
-_MANIFESTS = tuple(
-    Code(MANIFEST.value, scheme)
-    for scheme in (MANIFEST.scheme, "1.2.840.10008.2.16.4", "DCM", "DCMUID", "1.3.6.1.4.1.19376.1.2.3")
+_MANIFESTS = (
+    *(
+        Code(MANIFEST.value, scheme)
+        for scheme in (MANIFEST.scheme, "1.2.840.10008.2.16.4", "DCM", "DCMUID", "1.3.6.1.4.1.19376.1.2.3")
+    ),
+    manifest_bundle.FORMAT,
 )
+_FORMATS = frozenset({MANIFEST.value, manifest_bundle.FORMAT.value})
 
 
 async def find_manifests(unit: Unit, *, patient_id: str, **filters: Any) -> tuple[DocumentEntry, ...]:
     """Find the imaging manifests of one patient; `filters`, order and errors are those of `find_documents`.
 
-    Where none has its formatCode under a scheme that is known for it, one more query asks without formatCode,
-    and the value alone tells: a study is not to be missed for the name of a scheme.
+    Of a study that is registered in both encodings the Key Object Selection Document alone is given. Where
+    none has its formatCode under a scheme that is known for it, one more query asks without formatCode, and
+    the value alone tells: a study is not to be missed for the name of a scheme.
     """
     manifests = await find_documents(unit, patient_id=patient_id, format_codes=_MANIFESTS, **filters)
     if manifests:
-        return manifests
+        return _once(manifests)
     try:
         documents = await find_documents(unit, patient_id=patient_id, format_codes=(), **filters)
     except Rejected as rejected:
         if {error.code_for(Actor.REGISTRY) for error in rejected.errors} != {TooManyResults.code}:
             raise
         return ()
-    return tuple(entry for entry in documents if entry.format_code.value.strip() == MANIFEST.value)
+    return _once(tuple(entry for entry in documents if entry.format_code.value.strip() in _FORMATS))
+
+
+def is_bundle(entry: DocumentEntry) -> bool:
+    """Whether a manifest is a FHIR document Bundle (RAD MADO), and no Key Object Selection Document."""
+    return entry.format_code.value.strip() == manifest_bundle.FORMAT.value
+
+
+def _once(manifests: Sequence[DocumentEntry]) -> tuple[DocumentEntry, ...]:
+    """Without Bundles that say again what a document of the same studies and community says."""
+    documents = {
+        (entry.home_community_id, entry.reference_ids) for entry in manifests if not is_bundle(entry)
+    }
+    return tuple(
+        entry
+        for entry in manifests
+        if not (
+            is_bundle(entry)
+            and entry.reference_ids
+            and (entry.home_community_id, entry.reference_ids) in documents
+        )
+    )
 
 
 async def find_documents(

@@ -20,14 +20,12 @@ from imaging_source.domain import codes
 from imaging_source.domain.described_manifest import DescribedManifest, NotDescribed, described_instance
 from imaging_source.domain.instance import KeyObjectHeader, RequestReference, SeriesHeader, StudyHeader
 from imaging_source.domain.manifest import MANUFACTURER, Identity, Place, derived_uid, utc_offset
-from imaging_source.domain.publishing import BUNDLE_MIME_TYPE, title
+from imaging_source.domain.publishing import title
 from shared.dicom.uids import is_uid
 from shared.ebrim.identifiers import is_oid
 from shared.ebrim.model import Code
 from shared.imaging import legal
 from shared.imaging.instance import Instance, Issuer
-
-MEDIA_TYPE: Final = BUNDLE_MIME_TYPE
 
 _ROOT: Final = "https://profiles.ihe.net/RAD/MADO/"
 _PROFILE: Final = f"{_ROOT}StructureDefinition/"

@@ -31,15 +31,10 @@ from shared.ebrim.model import (
     SubmissionSet,
     Timestamp,
 )
-from shared.imaging import legal
+from shared.imaging import legal, manifest_bundle
 from shared.imaging.instance import Issuer
 
 MIME_TYPE: Final = "application/dicom"
-#: Of a manifest as a FHIR document Bundle (RAD MADO 1.0.0).
-BUNDLE_MIME_TYPE: Final = "application/fhir+json"
-BUNDLE_FORMAT: Final = Code(
-    "urn:ihe:rad:MADO:fhir-manifest:2026", "1.3.6.1.4.1.19376.1.2.7.1", "MADO FHIR Imaging Manifest"
-)
 FORMAT: Final = Code(KEY_OBJECT_SELECTION, "1.2.840.10008.2.6.1", "Key Object Selection Document")
 ACCESSION: Final = "urn:ihe:iti:xds:2013:accession"
 ORDER: Final = "urn:ihe:iti:xds:2013:order"
@@ -344,8 +339,8 @@ def with_bundle(submitted: Submission, document: bytes, unique_id: str) -> Submi
         entry,
         entry_uuid=new_uuid(),
         unique_id=unique_id,
-        mime_type=BUNDLE_MIME_TYPE,
-        format_code=BUNDLE_FORMAT,
+        mime_type=manifest_bundle.MEDIA_TYPE,
+        format_code=manifest_bundle.FORMAT,
         hash=hashlib.sha1(document, usedforsecurity=False).hexdigest(),
         size=len(document),
     )

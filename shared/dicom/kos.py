@@ -87,11 +87,15 @@ _ITEMS: Final = {
 }
 
 
-class KosError(ValueError):
+class ManifestError(ValueError):
+    """The bytes are no manifest that is read here, whatever its encoding; the text says why."""
+
+
+class KosError(ManifestError):
     """The bytes are not a Key Object Selection Document with references; the text says why."""
 
 
-class TooManyReferences(KosError):
+class TooManyReferences(ManifestError):
     """The document may be a good manifest, of more instances than are read here."""
 
     def __init__(self, most: int) -> None:

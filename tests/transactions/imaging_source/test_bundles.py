@@ -15,10 +15,11 @@ import pytest_asyncio
 from imaging_source.domain.described_manifest import of_data_set
 from imaging_source.domain.drift import Drift
 from imaging_source.domain.mado_bundle import bundle, of_bundle
-from imaging_source.domain.publishing import BUNDLE_FORMAT, BUNDLE_MIME_TYPE, FORMAT, MIME_TYPE
+from imaging_source.domain.publishing import FORMAT, MIME_TYPE
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.transactions import drift, erasure, rad68
 from shared.ebrim.model import AssociationType, DocumentEntry
+from shared.imaging import manifest_bundle
 from shared.messages.documents import DocumentRequest
 from shared.messages.iti18 import ITI18, ReturnType, StoredQueryRequest, encode_parameters
 from shared.messages.iti43 import ITI43, RetrieveDocumentSetRequest
@@ -53,8 +54,8 @@ def study() -> str:
 async def both(rig: PublishingRig, patient: str, study: str) -> tuple[DocumentEntry, DocumentEntry]:
     """The Approved document and the Approved Bundle of a study; there is one of each."""
     entries = await rig.approved(patient, study)
-    assert sorted(one.mime_type for one in entries) == sorted((MIME_TYPE, BUNDLE_MIME_TYPE))
-    document, other = sorted(entries, key=lambda one: one.mime_type == BUNDLE_MIME_TYPE)
+    assert sorted(one.mime_type for one in entries) == sorted((MIME_TYPE, manifest_bundle.MEDIA_TYPE))
+    document, other = sorted(entries, key=lambda one: one.mime_type == manifest_bundle.MEDIA_TYPE)
     return document, other
 
 
@@ -87,7 +88,7 @@ async def test_both_are_registered_and_one_is_a_transformation_of_the_other(rig,
 
     document, other = await both(rig, "P1", study)
     assert await read(rig, "P1", study) == {image}
-    assert (document.format_code.value, other.format_code) == (FORMAT.value, BUNDLE_FORMAT)
+    assert (document.format_code.value, other.format_code) == (FORMAT.value, manifest_bundle.FORMAT)
     assert document.unique_id != other.unique_id
     assert document.reference_ids == other.reference_ids
     request = StoredQueryRequest(
