@@ -5,7 +5,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	&& echo $$candidate && break; done)
 BIN := .venv/bin
 
-.PHONY: setup viewer demo test lint check audit bench conform fuzz lock
+.PHONY: setup viewer ohif demo test lint check audit bench conform fuzz lock
 
 setup: .venv/ready
 
@@ -19,6 +19,11 @@ setup: .venv/ready
 # The viewer of the pages, where Node is; wheels hold it.
 viewer: setup
 	$(BIN)/python consumer/viewer/build.py
+
+# OHIF beside it, into ./var as the services of this folder have it; npm verifies what it brings, and so does xdsi.
+ohif: setup
+	mkdir -p var && cd var && npm pack --silent @ohif/app@3.13.2
+	$(BIN)/xdsi ohif var/ohif-app-3.13.2.tgz
 
 demo: setup
 	@$(BIN)/xdsi demo

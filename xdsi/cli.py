@@ -63,6 +63,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "xdsi.take_over",
         "Studies of others into the own archive or onto media, under own identifiers; their queue.",
     ),
+    "ohif": ("xdsi.ohif", "Put the OHIF viewer beside ours in the pages of the consumer."),
     "consent": ("xdsi.consent", "Record a patient's policies; explain a decision."),
     "user": ("xdsi.user", "Who the people of a community are, by which sign-ins: add, list, disable."),
     "node": ("xdsi.node", "Which certificate is which actor and what it may do: register, list, revoke."),

@@ -7,6 +7,7 @@ from consumer.front.rad107 import FetchedResponse
 from consumer.pages.delivery import decode_handle, encode_instance
 from consumer.pages.page import PageUnit, page_served
 from consumer.pages.workplace import FetchedInstance
+from consumer.store.ohif import installed
 from shared.audit.events import AuditEvent, Outcome
 from shared.http.problem import NotFound
 from shared.imaging import wado_rs
@@ -20,7 +21,10 @@ from shared.security.caller import Caller
 async def study(unit: PageUnit, link: PageLink) -> Page:
     """Show a study by its manifest (ITI-18, ITI-43), with a link to each of its images."""
     opened_study = await unit.parts.workplace.open_handle(unit.visitor, link.handle)
-    return await unit.page("study.html", link.browser, opened=opened_study, handle=link.handle)
+    has_ohif = installed(unit.parts.workplace.settings.data) is not None
+    return await unit.page(
+        "study.html", link.browser, opened=opened_study, handle=link.handle, has_ohif=has_ohif
+    )
 
 
 async def thumbnail(unit: PageUnit, handle: str) -> FetchedResponse:

@@ -105,7 +105,7 @@ async def _page(
             {
                 "study": one.study_instance_uid,
                 "title": " ".join(filter(None, (one.date, one.title))),
-                "token": _token(unit, browser, one),
+                "token": token_of(unit, browser, one),
                 "renewal": f"/studies/{handle}/token",
             }
             for handle, one in studies.items()
@@ -125,10 +125,11 @@ async def _page(
 async def renewal(unit: PageUnit, form: SentForm[LinkFields]) -> str:
     """Give the next token to a viewer that is open, as long as its study may be opened."""
     opened_study = await unit.parts.workplace.open_handle(unit.visitor, form.fields.handle)
-    return _token(unit, form.browser, opened_study)
+    return token_of(unit, form.browser, opened_study)
 
 
-def _token(unit: PageUnit, browser: Browser, opened_study: OpenedStudy) -> str:
+def token_of(unit: PageUnit, browser: Browser, opened_study: OpenedStudy) -> str:
+    """A token for a study that is opened, for the session of this browser."""
     number = browser.number
     return unit.parts.room.tokens.issue(
         number if unit.parts.sessions.find(number) else "",  # without TLS nobody signs in

@@ -86,18 +86,23 @@ async def viewer_file(_: PageUnit[PageParts], wanted_file: WantedFile) -> Wanted
 
 def encode_file(wanted_file: WantedFile) -> HttpResponse:
     """The file, whose name holds its digest: browsers keep it."""
+    return encoded(wanted_file, viewer_folder(), _sizes(), VIEWER_POLICY)
+
+
+def encoded(wanted_file: WantedFile, folder: Path, sizes: Mapping[str, int], policy: str) -> HttpResponse:
+    """One of the files of `folder`, whose address is its own for good; pressed for who reads that."""
     name = wanted_file.name
-    pressed = f"{name}.gz" if wanted_file.gzip and f"{name}.gz" in _sizes() else ""
+    pressed = f"{name}.gz" if wanted_file.gzip and f"{name}.gz" in sizes else ""
     file_name = pressed or name
     return HttpResponse(
         media_type=_TYPES.guess_type(name)[0] or "application/octet-stream",
         headers={
             "cache-control": "max-age=31536000, immutable",
-            "content-security-policy": VIEWER_POLICY,
+            "content-security-policy": policy,
             "vary": "accept-encoding",
             **({"content-encoding": "gzip"} if pressed else {}),
         },
-        pieces=(FileRange(viewer_folder() / file_name, 0, _sizes()[file_name]),),
+        pieces=(FileRange(folder / file_name, 0, sizes[file_name]),),
     )
 
 
