@@ -17,9 +17,7 @@ from xdsi.options import Config
 def command(
     package: Annotated[
         Path,
-        typer.Argument(
-            help=f"{PACKAGE}, as `npm pack @ohif/app@{VERSION}` brings it.", exists=True, dir_okay=False
-        ),
+        typer.Argument(help=f"{PACKAGE}, as `npm pack @ohif/app@{VERSION}` brings it."),
     ],
     config: Config = None,
 ) -> None:

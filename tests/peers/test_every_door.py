@@ -17,6 +17,7 @@ import httpx2
 import pytest
 
 from audit_repository.store.events import Search
+from consumer.store import ohif
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
 from shared.security.peer_certificate import fingerprint_of
@@ -259,6 +260,8 @@ def test_what_needs_no_right_is_the_way_in_or_a_description():
         "GET /guide.js",
         "GET /jwks",
         "GET /passkey.js",
+        "GET /ohif.js",
+        f"GET {ohif.BASE}1",
         "GET /sign-in",
         "GET /sign-in/begin",
         "GET /style.css",

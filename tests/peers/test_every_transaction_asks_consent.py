@@ -6,6 +6,7 @@ A transaction that is new has to say here whether it gives anything of documents
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from consumer.store import ohif
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.settings.entities import DimseService
 from imaging_source.transactions import SERVED_DIMSE
@@ -142,6 +144,7 @@ GIVES_NOTHING = {
             *("Search form", "Search", "Sign-in form", "Sign in", "Sign out", "Style sheet"),
             *("Sign-in at a provider", "Return from a provider"),
             *("Emergency form", "Emergency", "File of the viewer", "Script", "Script that follows"),
+            *("File of OHIF", "Script that begins OHIF"),
             *("Authorize", "Sign in by password", "Sign in by passkey", "Passkey script"),
         ),
         OF_FORMS,
@@ -349,6 +352,7 @@ async def a_shared_study(folder: Path, **further: Any) -> AsyncIterator[Shared]:
             source = house.services["imaging source"].parts.settings
             assert isinstance(source, ImagingSourceSettings)
             await published(folder, source)
+            await asyncio.to_thread(pretend_ohif, folder)
             await reported(http, house.url("repository", "/xds/repository"))
             registry = house.url("registry", "/xds/registry")
             response = await SoapClient(http).call(
@@ -374,7 +378,7 @@ async def a_shared_study(folder: Path, **further: Any) -> AsyncIterator[Shared]:
             of_instance = series["instances"][0]["href"].rpartition("/")[2]
             handles = {"Fetch instance": of_instance, "Image": of_instance}
             search, studies, report = await handles_at_the_pages(http, house.url("consumer"))
-            of_study = ("Study", "Take-over form", "Viewer", "Thumbnail", "Images and report")
+            of_study = ("Study", "Take-over form", "Viewer", "OHIF", "Thumbnail", "Images and report")
             of_report = ("Report of a patient", "Document of a report")
             yield Shared(
                 pair=studies,
@@ -389,6 +393,13 @@ async def a_shared_study(folder: Path, **further: Any) -> AsyncIterator[Shared]:
                 | dict.fromkeys(of_study, studies[0])
                 | dict.fromkeys(of_report, report),
             )
+
+
+def pretend_ohif(folder: Path) -> None:
+    """OHIF as far as its page looks whether it is installed."""
+    release = folder / "ohif" / ohif.VERSION
+    release.mkdir(parents=True)
+    (release / "app.bundle.0.js").touch()
 
 
 def entities_of(receiver: Receiver, changes: dict[str, Any]) -> dict[str, Any]:
@@ -438,8 +449,8 @@ def test_every_transaction_says_whether_it_gives_documents():
     rest = set().union(*(names(served_rest(service)) for service in Service))
     giving = {"ITI-18", "ITI-38", "ITI-39", "ITI-43", "ITI-51", "RAD-69", "RAD-75"}
     giving |= {"RAD-55", "RAD-107", "RAD-129", "Find studies", "Open manifest", "Fetch instance"}
-    giving |= {"Studies found", "Study", "Take-over form", "Viewer", "Image", "Thumbnail", "Comparison"}
-    giving |= {"Images and report", "Report of a patient", "Document of a report"}
+    giving |= {"Studies found", "Study", "Take-over form", "Viewer", "OHIF", "Image", "Thumbnail"}
+    giving |= {"Comparison", "Images and report", "Report of a patient", "Document of a report"}
 
     by_dimse = {served.event_type.code for served in SERVED_DIMSE}
     giving |= {"RAD-14", "RAD-16", "RAD-129"}

@@ -17,7 +17,8 @@ from xdsi.ohif import command
 
 FILES = {
     "package/LICENSE": b"MIT",
-    "package/dist/app.bundle.0f.js": b'__webpack_require__.p = "/";\n__webpack_require__.p + "assets/images/CT.png"',
+    "package/dist/app.bundle.0f.js": b'__webpack_require__.p = "/"; '
+    b'__webpack_require__.p + "assets/images/CT.png"',
     "package/dist/app.bundle.css": b"@font-face { src: url(/a.woff2) }",
     "package/dist/assets/images/CT.png": b"png",
     "package/dist/app-config.js": b"theirs",

@@ -80,7 +80,7 @@ def test_a_shell_can_complete_commands_and_options(typed: str, offered: str):
 # They run until they are ended, print lines for a shell or a file, or change one thing and name it.
 WITHOUT_JSON = {
     *(("demo",), ("up",), ("serve",), ("simulate",), ("record",), ("assertion",), ("erase",)),
-    ("convert",),
+    *(("convert",), ("ohif",)),
     *(("certificates", "make"), ("certificates", "renew"), ("certificates", "revoke")),
     *(("node", "add"), ("node", "revoke")),
     *(("audit", "export"), ("audit", "hold", "add"), ("audit", "hold", "release")),
