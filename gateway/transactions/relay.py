@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from shared.http.passage import declared_length
 from shared.http.pieces import BodyBroken
 from shared.soap.client import PeerError, StreamedPart
-from shared.soap.mtom import Destination, OneSource, RelayedBody, RelayedPart
+from shared.soap.mtom import Destination, Expected, OneSource, RelayedBody, RelayedPart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """One answer whose parts are to come.
 
-    `expected` are those that go on, by their Content-ID there; others are read and dropped. `on_broken`
-    records that they did not all come. `rest` is the body that brings them, when it may be passed on.
+    `expected` are those that go on; others are read and dropped. `on_broken` records that they did not all
+    come. `rest` is the body that brings them, when it may be passed on.
     """
 
     parts: AsyncIterator[StreamedPart]
     rest: RelayedBody | None
-    expected: dict[str, Destination]
+    expected: Expected
     stall_seconds: float
     on_broken: Callable[[], Awaitable[None]]
 
@@ -95,7 +95,7 @@ async def _result(task: asyncio.Task[RelayedPart | None], source: Source) -> Rel
 async def _next(source: Source) -> RelayedPart | None:
     """The next part that goes on; None after the last one."""
     async for part in source.parts:
-        destination = source.expected.pop(part.content_id, None)
+        destination = source.expected.take(part.content_id)
         if destination is None:
             async for _ in part.chunks:
                 pass

@@ -43,7 +43,7 @@ from shared.messages.documents import (
 from shared.messages.registry import has_error
 from shared.security.caller import Caller
 from shared.soap.client import PeerError, PeerGone, StreamedAnswer
-from shared.soap.mtom import Destination
+from shared.soap.mtom import Destination, Expected
 from shared.soap.served import Served
 from shared.soap.transaction import SoapTransaction
 
@@ -230,7 +230,7 @@ async def relayed(
         return RetrieveDocumentSetResponse(
             documents=documents,
             errors=(*errors, *(error for answer in answers for error in answer.errors)),
-            relay=_relay(unit, answers, opened.pop_all()) if documents else None,
+            relay=_relay(unit, answers, documents, opened.pop_all()) if documents else None,
         )
 
 
@@ -352,18 +352,29 @@ def _located(error: XdsError, home: str) -> XdsError:
 # --- the parts ---------------------------------------------------------------------------------------
 
 
-def _relay(unit: Unit, answers: Sequence[_Answer], opened: AsyncExitStack) -> Relay:
-    names = map(part_name, count(1))
+def _relay(
+    unit: Unit,
+    answers: Sequence[_Answer],
+    documents: Sequence[RetrievedDocument],
+    opened: AsyncExitStack,
+) -> Relay:
+    """What brings `documents`, those of all `answers` in order."""
+
+    def destination(number: int) -> Destination:
+        return Destination(part_name(number), documents[number - 1].mime_type)
+
     sources: list[Source] = []
     ready: list[tuple[Destination, bytes]] = []
+    numbers = count(1)
     for answer in answers:
-        expected: dict[str, Destination] = {}
-        for document, name in zip(answer.documents, names, strict=False):
+        to_come: dict[str, int] = {}
+        for document, number in zip(answer.documents, numbers, strict=False):
             content = document.content
             if isinstance(content, PartReference):
-                expected[content.content_id] = Destination(name, document.mime_type)
+                to_come[content.content_id] = number
             elif isinstance(content, bytes):
-                ready.append((Destination(name, document.mime_type), content))
+                ready.append((destination(number), content))
+        expected = Expected(to_come, destination)
         if answer.streamed is not None and expected:
             sources.append(
                 Source(

@@ -74,6 +74,24 @@ class Destination(NamedTuple):
     content_type: str
 
 
+class Expected:
+    """The parts of one answer that are to go on, by their Content-ID there; `destination` tells of each where
+    to, when it comes."""
+
+    def __init__(self, numbers: dict[str, int], destination: Callable[[int], Destination]) -> None:
+        self._numbers = numbers
+        self._destination = destination
+
+    def __len__(self) -> int:
+        """How many have not come."""
+        return len(self._numbers)
+
+    def take(self, content_id: str) -> Destination | None:
+        """Where the part that came goes on; None for one that does not, or has already."""
+        number = self._numbers.pop(content_id, None)
+        return None if number is None else self._destination(number)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneSource:
     """The one answer that brings all the parts.
@@ -83,7 +101,7 @@ class OneSource:
     rest
         Its body, from its first part on.
     expected
-        The parts that go on, by their Content-ID there; others are dropped.
+        The parts that go on; others are dropped.
     stall_seconds
         How long nothing may come.
     on_broken
@@ -91,7 +109,7 @@ class OneSource:
     """
 
     rest: RelayedBody
-    expected: dict[str, Destination]
+    expected: Expected
     stall_seconds: float
     on_broken: Callable[[], Awaitable[None]]
 

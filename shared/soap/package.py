@@ -249,7 +249,7 @@ def passing_package(envelope: bytes, source: OneSource) -> tuple[str, Passage]:
     expected = source.expected
 
     def head_of(headers: Headers) -> bytes | None:
-        part = expected.pop(content_id_of(headers), None)
+        part = expected.take(content_id_of(headers))
         if part is None:
             return None
         length = declared_length(headers)
