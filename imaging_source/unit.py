@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
 import httpx2
 
@@ -22,12 +24,16 @@ from shared.consent.decision import Action, Consent, Decision, Resource
 from shared.http.checked import StoreUnavailable
 from shared.http.client import ourselves
 from shared.imaging.holding import Access, TranscoderView
-from shared.imaging.instance import Instance, Issuer
+from shared.imaging.instance import Instance
 from shared.perform import UnitOfWork
 from shared.security.authenticator import Authenticator
 from shared.security.caller import Caller, Node
 from shared.soap.client import SoapClient
 from shared.store.engine import Database
+
+_STUDY_OF = attrgetter("study_instance_uid")
+# All of an instance on which its resource depends.
+_patient_of = attrgetter("study_instance_uid", "patient_id", "issuer_of_patient_id")
 
 NOBODY = Decision(False, "the patient of the study is not known in the affinity domain")
 
@@ -89,10 +95,10 @@ class Unit(UnitOfWork[Parts]):
         The patient is the one for whom the study is published, as far as the instance names the same Patient
         ID, and else the one of the instance, where the department's ids are those of the affinity domain.
         """
-        studies = {instance.study_instance_uid for instance in instances}
+        studies = set(map(_STUDY_OF, instances))
         published = await find_published_studies(self.parts.database, sorted(studies))
         # A study's instances are mostly of one patient, and then of one resource.
-        alike = {_patient_of(instance): instance for instance in instances}
+        alike = {patient: next(ones) for patient, ones in groupby(instances, _patient_of)}
         resources = {
             patient: self._resource(instance, published.get(instance.study_instance_uid))
             for patient, instance in alike.items()
@@ -106,7 +112,12 @@ class Unit(UnitOfWork[Parts]):
             else Access(resource.patient_id, decisions[resource])
             for patient, resource in resources.items()
         }
-        return {instance.sop_instance_uid: access[_patient_of(instance)] for instance in instances}
+        return {
+            instance.sop_instance_uid: answer
+            for patient, ones in groupby(instances, _patient_of)
+            for answer in (access[patient],)
+            for instance in ones
+        }
 
     def _resource(
         self, instance: Instance | ListedInstance, published: PublishedStudy | None
@@ -174,11 +185,6 @@ class Unit(UnitOfWork[Parts]):
     async def hidden(self, instances: Sequence[Instance]) -> frozenset[str]:
         """What of `instances` is rejected or set aside, and the notes that reject, by UID."""
         return await self.parts.key_objects.hidden(instances) if instances else frozenset()
-
-
-def _patient_of(instance: Instance | ListedInstance) -> tuple[str, str, Issuer]:
-    """All of an instance on which its resource depends."""
-    return instance.study_instance_uid, instance.patient_id, instance.issuer_of_patient_id
 
 
 def _header(instance: Instance | ListedInstance) -> StudyHeader:

@@ -102,10 +102,7 @@ class ContentFiles(Contents):
     async def damaged(self, instances: Sequence[Instance]) -> list[Instance]:
         """Those whose files are not whole; each is read that was not since it was touched."""
 
-        def unproved() -> list[Instance]:
-            return [one for one in instances if not self.is_proved(one.file, one.sha256, one.size)]
-
-        if not (doubtful := await asyncio.to_thread(unproved)):
+        if not (doubtful := await asyncio.to_thread(self._unproved, instances)):
             return []
         at_a_time = asyncio.Semaphore(_READ_AT_ONCE)
 
@@ -115,6 +112,10 @@ class ContentFiles(Contents):
 
         proofs = await asyncio.gather(*map(is_whole, doubtful))
         return [instance for instance, whole in zip(doubtful, proofs, strict=True) if not whole]
+
+    def _unproved(self, instances: Sequence[Instance]) -> list[Instance]:
+        is_proved = self.is_proved
+        return [one for one in instances if not is_proved(one.file, one.sha256, one.size)]
 
     def content(self, of: Instance) -> Piece:
         """All of the file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -18,6 +18,7 @@ from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.retrieve_identifier import Level, RetrieveKeys
 from imaging_source.store.contents import Contents
 from imaging_source.store.instance_rows import INSTANCE_COLUMNS, PIXEL_COLUMNS, instance_of, pixels_of
+from imaging_source.store.kept_rows import KeptRows
 from imaging_source.store.tables import erased_instance, instance, instance_metadata, pixel_data
 from shared.dicom.part10 import Limits, scan
 from shared.dicom.uids import KEY_OBJECT_SELECTION
@@ -29,12 +30,11 @@ from shared.store.engine import Database, Row
 from shared.store.statements import in_list
 
 _BATCH: Final = 100
+# Fewer of a series are found one by one.
+_MANY: Final = 200
 
 _IN_STUDY = instance.c.study_instance_uid == bindparam("study_instance_uid")
-_IN_SERIES = instance.c.series_instance_uid == bindparam("series_instance_uid")
 
-_OF_STUDY = select(*INSTANCE_COLUMNS).where(_IN_STUDY)
-_OF_SERIES = select(*INSTANCE_COLUMNS).where(_IN_STUDY, _IN_SERIES)
 _OF_STUDIES = select(*INSTANCE_COLUMNS).where(in_list(instance.c.study_instance_uid, "study_instance_uids"))
 _OF_SEVERAL_SERIES = select(*INSTANCE_COLUMNS).where(
     _IN_STUDY, in_list(instance.c.series_instance_uid, "series_instance_uids")
@@ -113,17 +113,29 @@ class InstanceIndex:
         self._database = database
         self.limits = limits
         self._character_set = character_set
+        self._rows = KeptRows(database, self._instance, _order)
 
     async def find_study(self, study_instance_uid: str) -> list[Instance]:
         """The instances of a study, by series number, then instance number; empty when unknown."""
-        return self._instances(await self._database.fetch(_OF_STUDY, study_instance_uid=study_instance_uid))
+        return list(await self._rows.of_study(study_instance_uid))
 
     async def find_series(self, study_instance_uid: str, series_instance_uid: str) -> list[Instance]:
         """The instances of a series of this study, by instance number; empty when unknown."""
-        rows = await self._database.fetch(
-            _OF_SERIES, study_instance_uid=study_instance_uid, series_instance_uid=series_instance_uid
-        )
-        return self._instances(rows)
+        return list(await self._rows.of_series(study_instance_uid, series_instance_uid))
+
+    async def find_of_series(
+        self, sop_instance_uids: Mapping[tuple[str, str], Sequence[str]]
+    ) -> dict[str, Instance]:
+        """The known ones of these instances by SOP Instance UID, which are given for each study and series;
+        one that is of another series may be among them."""
+        single: list[str] = []
+        instances: dict[str, Instance] = {}
+        for (study, series), uids in sop_instance_uids.items():
+            if len(uids) < _MANY:
+                single += uids
+            else:
+                instances |= {one.sop_instance_uid: one for one in await self._rows.of_series(study, series)}
+        return instances | await self.find_instances(single) if single else instances
 
     async def find_retrieved(self, keys: RetrieveKeys) -> list[Instance]:
         """The instances that C-MOVE or C-GET asks for, study by study, each in the order of `find_study`."""

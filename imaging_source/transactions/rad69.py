@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from itertools import groupby
+from operator import attrgetter
+from typing import Final, NamedTuple, Self
 
 from imaging_source.archives.archives import Comparison
 from imaging_source.unit import Unit
@@ -20,7 +22,7 @@ from shared.errors import (
 from shared.http.pieces import FileRange, Piece
 from shared.imaging.holding import Access
 from shared.imaging.instance import Instance
-from shared.imaging.retrieval import InstanceResult, Unreadable, events, files
+from shared.imaging.retrieval import InstanceResult, Unreadable, choices, events, files
 from shared.imaging.transfer_syntax import Choice, Impossible, choose
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest
@@ -29,11 +31,14 @@ from shared.soap.served import Served
 
 MIME_TYPE: Final = "application/dicom"
 ANY: Final = "*"
+_NOT_COMPARED: Final = Comparison()
+_SERIES_OF = attrgetter("study_instance_uid", "series_instance_uid")
+_key = attrgetter("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedInstance:
-    """One instance of a request, with the study and the series in which the consumer expects it."""
+class RequestedInstance(NamedTuple):
+    """One instance of a request, with the study and the series in which the consumer expects it; a tuple,
+    because a request has hundreds."""
 
     study_instance_uid: str
     series_instance_uid: str
@@ -65,7 +70,7 @@ async def handle(unit: Unit, request: RetrieveImagingDocumentSetRequest) -> Retr
     errors: list[XdsError] = []
     results: list[InstanceResult] = []
     for each in requests:
-        content, result = shelf.answer(each, away.get(each.study_instance_uid, Comparison()))
+        content, result = shelf.answer(each, away.get(each.study_instance_uid, _NOT_COMPARED))
         results.append(result)
         if isinstance(content, XdsError):
             errors.append(content)
@@ -76,10 +81,10 @@ async def handle(unit: Unit, request: RetrieveImagingDocumentSetRequest) -> Retr
 
 async def _compared(unit: Unit, requests: Sequence[RequestedInstance]) -> Mapping[str, Comparison]:
     """What came of comparing each study with the archives, where there are any."""
-    location_uid = unit.parts.settings.retrieve_location_uid
-    studies = {one.study_instance_uid for one in requests if _is_for(one, location_uid)}
     if not unit.parts.archives:
         return {}
+    location_uid = unit.parts.settings.retrieve_location_uid
+    studies = {one.study_instance_uid for one in requests if _is_for(one, location_uid)}
     return {study: await unit.compare(study) for study in sorted(studies)}
 
 
@@ -100,6 +105,7 @@ class _Shelf:
     access: Mapping[str, Access]
     choices: Mapping[str, Choice]
     contents: Mapping[str, Piece | Unreadable]
+    well_asked: frozenset[RequestedInstance]
 
     @classmethod
     async def of(
@@ -109,23 +115,24 @@ class _Shelf:
         requests: Sequence[RequestedInstance],
     ) -> Self:
         location_uid = unit.parts.settings.retrieve_location_uid
-        here = {each.sop_instance_uid: each for each in requests if _is_for(each, location_uid)}
-        known_instances = await unit.parts.instances.find_instances(list(here))
-        keys = set(map(_key, requests))
+        well_asked = tuple(_checked(requests, location_uid))
+        keys = set(map(_key, well_asked))
+        known_instances = await _known(unit, well_asked)
         instances = {uid: instance for uid, instance in known_instances.items() if _key(instance) in keys}
         hidden = await unit.hidden(tuple(instances.values()))
         shown = [instance for uid, instance in instances.items() if uid not in hidden]
         access = await unit.access(shown)
         permitted = [one for one in shown if access[one.sop_instance_uid].decision.permitted]
-        choices = {one.sop_instance_uid: _choice(unit, one, request) for one in permitted}
-        contents = await files(unit, [(one, choices[one.sop_instance_uid]) for one in permitted])
+        chosen = choices(permitted, lambda one: _choice(unit, one, request))
+        contents = await files(unit, chosen)
         return cls(
             location_uid=location_uid,
             instances=instances,
             hidden=hidden,
             access=access,
-            choices=choices,
+            choices={one.sop_instance_uid: choice for one, choice in chosen},
             contents=contents,
+            well_asked=frozenset(well_asked),
         )
 
     def answer(
@@ -135,41 +142,63 @@ class _Shelf:
         trail."""
         try:
             instance = self._shown(request, comparison)
-            access = self.access[request.sop_instance_uid]
+            access = self.access[instance.sop_instance_uid]
             if not access.decision.permitted:
                 failure = f"{REFUSED_BY_CONSENT}{access.decision.reason}"
                 return _not_available(request), _result(
                     request, patient_id=access.patient_id, failure=failure
                 )
-            delivered = _result(request, sop_class_uid=instance.sop_class_uid, patient_id=access.patient_id)
-            return self._document(request), delivered
+            return _delivered(request, instance, self._content(instance), access.patient_id)
         except XdsError as error:
             return error, _result(request, failure=error.code_for(Actor.REPOSITORY))
 
     def _shown(self, request: RequestedInstance, comparison: Comparison) -> Instance:
-        _check_request(request, self.location_uid)
-        uid = request.sop_instance_uid
-        silent = bool(comparison.reason) and not comparison.missing
-        if uid in comparison.missing or (silent and uid not in self.instances):
-            raise XdsError(f"instance {uid}: {comparison.reason}", location=uid)
+        if request not in self.well_asked:
+            _check_request(request, self.location_uid)
+        uid = request.document.document_unique_id
         instance = self.instances.get(uid)
+        silent = bool(comparison.reason) and not comparison.missing
+        if uid in comparison.missing or (silent and instance is None):
+            raise XdsError(f"instance {uid}: {comparison.reason}", location=uid)
         if instance is None or uid in self.hidden or _key(instance) != _key(request):
             raise _not_available(request)
         return instance
 
-    def _document(self, request: RequestedInstance) -> RetrievedDocument:
-        uid = request.sop_instance_uid
-        if isinstance(choice := self.choices[uid], Impossible):
+    def _content(self, instance: Instance) -> Piece:
+        uid = instance.sop_instance_uid
+        content = self.contents.get(uid)
+        if content is None:
+            choice = self.choices[uid]
+            assert isinstance(choice, Impossible)
             raise NoAcceptableTransferSyntax(f"instance {uid}: {choice.reason}", location=uid)
-        if isinstance(content := self.contents[uid], Unreadable):
+        if isinstance(content, Unreadable):
             raise XdsError(f"instance {uid}: {content.reason}", location=uid)
-        return RetrievedDocument(
-            home_community_id=request.document.home_community_id,
-            repository_unique_id=request.document.repository_unique_id,
-            document_unique_id=uid,
-            mime_type=MIME_TYPE,
-            content=content if isinstance(content, FileRange) else (content,),
-        )
+        return content
+
+
+def _checked(requests: Iterable[RequestedInstance], location_uid: str) -> Iterator[RequestedInstance]:
+    """Those that are asked for by UIDs, and of us."""
+    for series, alike in groupby(requests, _SERIES_OF):
+        if all(map(is_uid, series)):
+            yield from (one for one in alike if _is_for(one, location_uid))
+
+
+async def _known(unit: Unit, requests: Iterable[RequestedInstance]) -> Mapping[str, Instance]:
+    of_series: dict[tuple[str, str], list[str]] = {}
+    for series, alike in groupby(requests, _SERIES_OF):
+        of_series.setdefault(series, []).extend(one.sop_instance_uid for one in alike)
+    return await unit.parts.instances.find_of_series(of_series)
+
+
+def _delivered(
+    request: RequestedInstance, instance: Instance, content: Piece, patient_id: str
+) -> tuple[RetrievedDocument, InstanceResult]:
+    study, series, (repository, uid, home) = request
+    pieces = content if isinstance(content, FileRange) else (content,)
+    return (
+        RetrievedDocument(repository, uid, MIME_TYPE, pieces, home),
+        InstanceResult(study, series, uid, instance.sop_class_uid, patient_id, "", repository, home),
+    )
 
 
 def _not_available(request: RequestedInstance) -> DocumentUniqueIdError:
@@ -196,10 +225,6 @@ def _check_request(request: RequestedInstance, location_uid: str) -> None:
 
 def _is_for(request: RequestedInstance, location_uid: str) -> bool:
     return request.document.repository_unique_id == location_uid and is_uid(request.sop_instance_uid)
-
-
-def _key(of: RequestedInstance | Instance) -> tuple[str, str, str]:
-    return of.study_instance_uid, of.series_instance_uid, of.sop_instance_uid
 
 
 def _choice(unit: Unit, instance: Instance, request: RetrieveImagingDocumentSetRequest) -> Choice:
@@ -235,14 +260,11 @@ def audit(
     )
 
 
-def _result(
-    request: RequestedInstance, *, sop_class_uid: str = "", patient_id: str = "", failure: str = ""
-) -> InstanceResult:
+def _result(request: RequestedInstance, *, patient_id: str = "", failure: str = "") -> InstanceResult:
     return InstanceResult(
         study_instance_uid=request.study_instance_uid,
         series_instance_uid=request.series_instance_uid,
         sop_instance_uid=request.sop_instance_uid,
-        sop_class_uid=sop_class_uid,
         patient_id=patient_id,
         failure=failure,
         repository_unique_id=request.document.repository_unique_id,

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
+from itertools import groupby
+from operator import attrgetter
 from typing import Protocol
 
 from shared.audit.events import (
@@ -68,6 +70,10 @@ _ERASED = 15
 _SPELLS_HOME_AS_QUERIES = "RAD-75"
 # What was looked for in the trail.
 SEARCH = "Search"
+# A record may be about thousands of instances.
+_STUDY_OF, _CLASS_OF, _PLACE_OF, _HOME_OF = map(
+    attrgetter, ("study_instance_uid", "sop_class_uid", "repository_unique_id", "home_community_id")
+)
 # An id is never absent from a record, whatever the request left out.
 _UNKNOWN = "unknown"
 
@@ -108,6 +114,40 @@ class InstanceReference:
     sop_class_uid: str = ""
     repository_unique_id: str = ""
     home_community_id: str = ""
+
+
+class InstanceTold(Protocol):
+    """An instance that was asked for, as `InstanceReference` tells of it."""
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Its study."""
+        ...
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Its series."""
+        ...
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """Its own UID."""
+        ...
+
+    @property
+    def sop_class_uid(self) -> str:
+        """What it is."""
+        ...
+
+    @property
+    def repository_unique_id(self) -> str:
+        """Who has it."""
+        ...
+
+    @property
+    def home_community_id(self) -> str:
+        """Its community; empty within one."""
+        ...
 
 
 # --- queries -----------------------------------------------------------------------------------------
@@ -398,7 +438,7 @@ def instances(
     side: Side,
     caller: Caller,
     outcome: Outcome,
-    instances_of_request: Sequence[InstanceReference],
+    instances_of_request: Sequence[InstanceTold],
     *,
     patient_id: str = "",
     description: str = "",
@@ -422,21 +462,21 @@ def instances(
 
 
 def _studies(
-    transaction: Coded, outcome: Outcome, instances: Sequence[InstanceReference]
+    transaction: Coded, outcome: Outcome, instances: Sequence[InstanceTold]
 ) -> Iterator[ParticipantObject]:
     home_type = HOME_OF_QUERY if transaction.code == _SPELLS_HOME_AS_QUERIES else HOME_OF_DOCUMENT
     left = 0 if outcome is Outcome.SUCCESS else MAX_NAMED
-    by_study: dict[str, list[InstanceReference]] = {}
-    for one in instances:
-        by_study.setdefault(one.study_instance_uid, []).append(one)
+    by_study: dict[str, list[InstanceTold]] = {}
+    for study_instance_uid, alike in groupby(instances, _STUDY_OF):
+        by_study.setdefault(study_instance_uid, []).extend(alike)
     for study_instance_uid, of_study in by_study.items():
         to_name = of_study[:left]
         left -= len(to_name)
-        places = dict.fromkeys(one.repository_unique_id for one in of_study)
-        homes = dict.fromkeys(one.home_community_id for one in of_study)
+        places = dict.fromkeys(map(_PLACE_OF, of_study))
+        homes = dict.fromkeys(map(_HOME_OF, of_study))
         yield study_object(
             study_instance_uid or _UNKNOWN,
-            sop_classes=_counts(Counter(one.sop_class_uid for one in of_study)),
+            sop_classes=_counts(Counter(map(_CLASS_OF, of_study))),
             details=(
                 *((REPOSITORY_UNIQUE_ID, place.encode()) for place in places if place),
                 *((home_type, home.encode()) for home in homes if home),
@@ -445,7 +485,7 @@ def _studies(
         )
 
 
-def _names(instances: Iterable[InstanceReference]) -> Iterator[tuple[str, bytes]]:
+def _names(instances: Iterable[InstanceTold]) -> Iterator[tuple[str, bytes]]:
     for one in instances:
         if one.series_instance_uid:
             yield SERIES_INSTANCE_UID, one.series_instance_uid.encode()
@@ -513,7 +553,7 @@ def instances_sent(
     transaction: Coded,
     participants: tuple[Participant, ...],
     outcome: Outcome,
-    instances_of_request: Sequence[InstanceReference],
+    instances_of_request: Sequence[InstanceTold],
     *,
     begin: bool = False,
     patient_id: str = "",
@@ -536,7 +576,7 @@ def instances_copied(
     transaction: Coded,
     caller: Caller,
     outcome: Outcome,
-    instances_of_request: Sequence[InstanceReference],
+    instances_of_request: Sequence[InstanceTold],
     *,
     imported: bool,
     begin: bool = False,

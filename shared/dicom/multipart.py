@@ -7,6 +7,7 @@ left out.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Iterator
 
 APPLICATION_DICOM = "application/dicom"
 
@@ -29,6 +30,15 @@ def part_head(boundary: str, headers: list[tuple[str, str]]) -> bytes:
     """
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return f"\r\n--{boundary}\r\n{lines}\r\n".encode("ascii")
+
+
+def part_heads(boundary: str, part_type: str, place: str, names: Iterable[str]) -> Iterator[bytes]:
+    """What stands before each of several parts of one type: they are at `place`, each with its name behind
+    it.
+    """
+    opening = f"\r\n--{boundary}\r\nContent-Type: {part_type}\r\nContent-Location: {place}".encode("ascii")
+    for name in names:
+        yield b"%b%b\r\n\r\n" % (opening, name.encode("ascii"))
 
 
 def closing(boundary: str) -> bytes:

@@ -114,13 +114,14 @@ class Cursor:
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._pieces = pieces
         self._index = -1
+        self._size = 0
         self.piece: Piece = b""
         self.position = 0
 
     @property
     def remaining(self) -> int:
         """Bytes left of the current piece."""
-        return size(self.piece) - self.position
+        return self._size - self.position
 
     @property
     def last(self) -> bool:
@@ -134,11 +135,12 @@ class Cursor:
 
     def advance(self) -> bool:
         """Make the current piece one of which bytes are left; False at the end."""
-        while self.remaining == 0:
+        while self._size == self.position:
             if self.last:
                 return False
             self._index += 1
             self.piece, self.position = self._pieces[self._index], 0
+            self._size = size(self.piece)
         return True
 
 

@@ -151,20 +151,18 @@ class PieceTransmission(Transmission):
         return Stop.END
 
     def _send_piece(self) -> int:
-        count = self._send_some()
-        self._cursor.position += count
-        return count
-
-    def _send_some(self) -> int:
         cursor, piece = self._cursor, self._cursor.piece
         if isinstance(piece, FileRange):
-            return self._send_file(piece)
-        if isinstance(piece, Stream):
-            return self._connection.send(self._stream.at_hand(cursor))
-        # MSG_MORE joins a part's header with the first bytes of its file.
-        return self._connection.send(
-            memoryview(piece)[cursor.position :], 0 if cursor.last else socket.MSG_MORE
-        )
+            count = self._send_file(piece)
+        elif isinstance(piece, Stream):
+            count = self._connection.send(self._stream.at_hand(cursor))
+        else:
+            # MSG_MORE joins a part's header with the first bytes of its file.
+            flags = 0 if cursor.last else socket.MSG_MORE
+            octets = memoryview(piece)[cursor.position :] if cursor.position else piece
+            count = self._connection.send(octets, flags)
+        cursor.position += count
+        return count
 
     def _send_file(self, piece: FileRange) -> int:
         cursor = self._cursor

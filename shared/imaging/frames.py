@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from shared.dicom.data_set import DataSet
-from shared.dicom.part10 import LIMITS, PIXEL_DATA, Limits, scan
+from shared.dicom.part10 import PIXEL_DATA, Limits, scan
 from shared.dicom.uids import EXPLICIT_BE
 from shared.http.pieces import FileRange, Piece, Stream
 from shared.imaging.instance import Instance
@@ -106,25 +106,31 @@ def _is_whole(instance: Instance, pixels: PixelData, bits: int) -> bool:
     return 0 < bits * instance.number_of_frames <= pixels.length * 8
 
 
-def stored_frames(
+def known_frames(
     file: Path, instance: Instance, pixels: PixelData, frames: Sequence[int]
-) -> list[tuple[Piece, ...]]:
+) -> list[tuple[Piece, ...]] | None:
     """The pieces of each of `frames` of an instance as it is stored, whose pixel data are known to lie at
-    `pixels`; blocks where the attributes do not say how long a frame is.
+    `pixels`; None where the attributes do not say how long a frame is, so that its file must be read.
+
+    Raises
+    ------
+    FramesUnclear
+        The file does not tell frames apart.
+    """
+    bits = _native_bits(instance)
+    if pixels.fragments is None and (bits is None or not _is_whole(instance, pixels, bits)):
+        return None
+    return _frames(file, pixels, NativeFrames(bits or 0), frames)
+
+
+def scanned_frames(file: Path, frames: Sequence[int], limits: Limits) -> list[tuple[Piece, ...]]:
+    """As `known_frames`, of any file that is not deflated; blocks: it is scanned.
 
     Raises
     ------
     FramesUnclear, OSError, DicomError
         The file does not tell frames apart, or cannot be read.
     """
-    bits = _native_bits(instance)
-    if pixels.fragments is None and (bits is None or not _is_whole(instance, pixels, bits)):
-        return scanned_frames(file, frames, LIMITS)
-    return _frames(file, pixels, NativeFrames(bits or 0), frames)
-
-
-def scanned_frames(file: Path, frames: Sequence[int], limits: Limits) -> list[tuple[Piece, ...]]:
-    """As `stored_frames`, of any file that is not deflated; blocks: it is scanned."""
     part10 = scan(file, limits)
     data_set = part10.data_set
     number = partial(_number, data_set, order="big" if part10.big_endian else "little")

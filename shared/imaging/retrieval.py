@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, repeat
+from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
-from shared.audit.patterns import InstanceReference, Side
+from shared.audit.patterns import Side
 from shared.dicom.part10 import DicomError
 from shared.http.pieces import FileRange, Piece
-from shared.imaging.frames import FramesUnclear, scanned_frames, stored_frames
+from shared.imaging.frames import FramesUnclear, known_frames, scanned_frames
 from shared.imaging.holding import HoldingUnit
 from shared.imaging.instance import Instance
 from shared.imaging.rendering import Rendering, TooManyPixels
@@ -25,18 +26,33 @@ from shared.telemetry.log import logger
 _log = logger(__name__)
 
 _AT_ONCE: Final = 4
+# All of an instance on which it depends how it can be given.
+_KIND_OF = attrgetter(
+    "transfer_syntax_uid",
+    "has_pixels",
+    "rows",
+    "columns",
+    "samples_per_pixel",
+    "number_of_frames",
+    "bits_allocated",
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceResult(InstanceReference):
-    """What became of one instance that was asked for.
+class InstanceResult(NamedTuple):
+    """What became of one instance that was asked for; a tuple, because an answer has hundreds.
 
     `failure` is empty for what is delivered, and else the reason for the trail. `patient_id` is a CX, empty
     when it is not known; of an unknown instance only its UIDs are.
     """
 
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str = ""
     patient_id: str = ""
     failure: str = ""
+    repository_unique_id: str = ""
+    home_community_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,22 @@ class Undecodable(Unreadable):
     """An instance that can be given as it is stored, and in no other transfer syntax."""
 
 
+def choices(
+    instances: Iterable[Instance], choose: Callable[[Instance], Choice]
+) -> list[tuple[Instance, Choice]]:
+    """How each of `instances` is given; those of a study are mostly alike, and what is chosen for one is
+    chosen for all that are like it.
+    """
+    of_kind: dict[tuple[object, ...], Choice] = {}
+    answer: list[tuple[Instance, Choice]] = []
+    for kind, alike in groupby(instances, _KIND_OF):
+        ones = list(alike)
+        if (choice := of_kind.get(kind)) is None:
+            choice = of_kind[kind] = choose(ones[0])
+        answer += zip(ones, repeat(choice))
+    return answer
+
+
 # --- bytes -------------------------------------------------------------------------------------------
 
 
@@ -60,16 +92,18 @@ async def files(
 
     What is `Impossible` is left out.
     """
-    choices = [(instance, choice) for instance, choice in chosen if not isinstance(choice, Impossible)]
-    unreadable = await _unreadable(unit, [instance for instance, _ in choices])
-    store = unit.parts.instances.files
+    possible = [(instance, choice) for instance, choice in chosen if not isinstance(choice, Impossible)]
+    unreadable = await _unreadable(unit, [instance for instance, _ in possible])
+    content = unit.parts.instances.files.content
     files_by_uid: dict[str, Piece | Unreadable] = {
-        instance.sop_instance_uid: unreadable.get(instance.sop_instance_uid) or store.content(instance)
-        for instance, _ in choices
+        instance.sop_instance_uid: content(instance)
+        for instance, _ in possible
+        if instance.sop_instance_uid not in unreadable
     }
+    files_by_uid |= unreadable
     transcodings = [
         (instance, choice.to)
-        for instance, choice in choices
+        for instance, choice in possible
         if isinstance(choice, Transcode) and instance.sop_instance_uid not in unreadable
     ]
     at_once = asyncio.Semaphore(_AT_ONCE)
@@ -109,8 +143,9 @@ async def frames_of(
         return file
     instances = unit.parts.instances
     try:
-        if isinstance(choice, AsStored) and (pixels := await instances.pixels(instance.sop_instance_uid)):
-            return await asyncio.to_thread(stored_frames, file, instance, pixels, frames)
+        pixels = await instances.pixels(instance.sop_instance_uid) if isinstance(choice, AsStored) else None
+        if pixels and (places := known_frames(file, instance, pixels, frames)) is not None:
+            return places
         return await asyncio.to_thread(scanned_frames, file, frames, instances.limits)
     except (FramesUnclear, DicomError) as error:
         return Undecodable(str(error))
@@ -177,9 +212,7 @@ def events(
 ) -> tuple[AuditEvent, ...]:
     """Describe a retrieval (PS3.15 A.5.3.7): one event for each patient and outcome."""
 
-    def key(result: InstanceResult) -> tuple[str, str]:
-        return result.failure, result.patient_id
-
+    key = attrgetter("failure", "patient_id")
     return tuple(
         patterns.instances(
             transaction,

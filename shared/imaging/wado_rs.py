@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Coded, Outcome
 from shared.dicom.uids import UNCOMPRESSED
@@ -24,6 +25,7 @@ from shared.imaging.retrieval import (
     InstanceResult,
     Undecodable,
     Unreadable,
+    choices,
     events,
     files,
     frames_of,
@@ -57,8 +59,7 @@ class RetrieveRequest:
     if_range: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """One instance that is sent, in the transfer syntax that its file says."""
 
     instance: Instance
@@ -307,15 +308,12 @@ async def _given(
     refused: tuple[InstanceResult, ...],
 ) -> RetrieveResponse:
     codecs = unit.parts.transcoder.codecs
-    chosen: list[tuple[Instance, Choice]] = [
-        (
-            one,
-            acceptable.choose(
-                one.transfer_syntax_uid, one.has_pixels, decoded_size=one.decoded_size, codecs=codecs
-            ),
-        )
-        for one in permitted
-    ]
+    chosen = choices(
+        permitted,
+        lambda one: acceptable.choose(
+            one.transfer_syntax_uid, one.has_pixels, decoded_size=one.decoded_size, codecs=codecs
+        ),
+    )
     etag = etag_of((one.sop_instance_uid, one.sha256, syntax_of(one, choice)) for one, choice in chosen)
     if matches(request.if_none_match, etag):
         return RetrieveResponse(
@@ -388,10 +386,8 @@ def _impossible(failures: Sequence[str]) -> str:
 
 def etag_of(parts: Iterator[tuple[str, ...]]) -> str:
     """The entity tag of what is made of these."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(" ".join(part).encode() + b"\n")
-    return f'"{digest.hexdigest()[:32]}"'
+    text = "".join([f"{' '.join(part)}\n" for part in parts])
+    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
 def matches(if_none_match: str, etag: str) -> bool:
@@ -450,12 +446,12 @@ def transfer_events(
 def result_of(instance: Instance, access: Access, *, failure: str = "") -> InstanceResult:
     """What became of an instance, for the trail."""
     return InstanceResult(
-        study_instance_uid=instance.study_instance_uid,
-        series_instance_uid=instance.series_instance_uid,
-        sop_instance_uid=instance.sop_instance_uid,
-        sop_class_uid=instance.sop_class_uid,
-        patient_id=access.patient_id,
-        failure=failure,
+        instance.study_instance_uid,
+        instance.series_instance_uid,
+        instance.sop_instance_uid,
+        instance.sop_class_uid,
+        access.patient_id,
+        failure,
     )
 
 

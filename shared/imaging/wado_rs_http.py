@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
+from itertools import groupby
 from typing import Final
 
 from shared.dicom import multipart, native_xml
@@ -145,13 +146,16 @@ def encode(response: RetrieveResponse) -> HttpResponse:
 def _instances(response: RetrieveResponse, files: Sequence[Given]) -> tuple[str, list[Piece]]:
     acceptable = response.request.acceptable
     if acceptable is not None and acceptable.form is Form.SINGLE_DICOM:
-        return _part_type(files[0]), [files[0].file]
+        return _type_in(files[0].transfer_syntax_uid), [files[0].file]
     boundary = multipart.new_boundary()
     pieces: list[Piece] = []
-    for one in files:
-        place = location(response.base, one.instance)
-        headers = [("Content-Type", _part_type(one)), ("Content-Location", place)]
-        pieces += [multipart.part_head(boundary, headers), one.file]
+    for (syntax, study, series), alike in groupby(files, _series_of):
+        of_series = list(alike)
+        place = f"{response.base}/studies/{study}/series/{series}/instances/"
+        names = [one.instance.sop_instance_uid for one in of_series]
+        heads = multipart.part_heads(boundary, _type_in(syntax), place, names)
+        for head, one in zip(heads, of_series, strict=True):
+            pieces += (head, one.file)
     return multipart.content_type(boundary), [*pieces, multipart.closing(boundary)]
 
 
@@ -217,8 +221,13 @@ def _xml(metadata: bytes) -> bytes:
     return native_xml.encode(json.loads(metadata))
 
 
-def _part_type(instance: Given) -> str:
-    return f"{negotiation.DICOM}; transfer-syntax={instance.transfer_syntax_uid}"
+def _series_of(one: Given) -> tuple[str, str, str]:
+    instance = one.instance
+    return one.transfer_syntax_uid, instance.study_instance_uid, instance.series_instance_uid
+
+
+def _type_in(syntax: str) -> str:
+    return f"{negotiation.DICOM}; transfer-syntax={syntax}"
 
 
 SERVED: Final = ServedRest(

@@ -207,9 +207,10 @@ def _document_responses(documents: Sequence[RetrievedDocument]) -> Iterator[str]
 
 
 def _attachment(number: int, document: RetrievedDocument) -> Attachment:
-    if isinstance(document.content, PartReference):
+    content = document.content
+    if isinstance(content, PartReference):
         raise ValueError(f"the content of {document.document_unique_id} has not been received")
-    return Attachment(part_name(number), document.content, document.mime_type)
+    return Attachment(part_name(number), content, document.mime_type)
 
 
 def decode_retrieve_response(

@@ -26,6 +26,8 @@ AND = uuid4().hex
 _MANY = 16
 #: In one message so many runs are looked for.
 _RUNS = 200
+#: A longer message is read as it is: whoever looks through it lets nobody else work.
+_MOST_BYTES = 1024**2
 
 _JOINT, _AND = JOINT.encode(), AND.encode()
 _ATTRIBUTES = rb"(?:\s[^<>]*[^<>/])?"
@@ -97,7 +99,7 @@ def number_folded(element: Element) -> int:
 
 def _folded(octets: bytes) -> bytes:
     first_named = octets.find(b"DocumentRe")
-    if first_named < 0 or not _is_plain(octets):
+    if first_named < 0 or len(octets) > _MOST_BYTES or not _is_plain(octets):
         return octets
     if octets.startswith(b"DocumentReq", first_named):
         return _with_runs_folded(octets, _REQUEST, _requests)

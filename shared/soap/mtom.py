@@ -40,8 +40,7 @@ Content = bytes | FileRange | Received | tuple[Piece, ...]
 """The bytes of one document; several pieces follow each other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(NamedTuple):
     """One part to send; `content_id` is without angle brackets and unique in its message."""
 
     content_id: str

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -211,12 +212,16 @@ def write_package(
         content_type += f'; action="{action}"'
     pieces: list[Piece] = []
     gathered = bytearray(root)
-    for attachment in attachments:
+    for content_id, content, content_type_of_part in attachments:
         gathered += b"\r\n"
-        content = _pieces(attachment.content)
-        length = sum(map(size, content))
-        gathered += _part_head(boundary, attachment.content_type, attachment.content_id, length)
-        for piece in content:
+        if isinstance(content, FileRange) and content.length:
+            gathered += _part_head(boundary, content_type_of_part, content_id, content.length)
+            pieces += (bytes(gathered), content)
+            gathered.clear()
+            continue
+        of_part = _pieces(content)
+        gathered += _part_head(boundary, content_type_of_part, content_id, sum(map(size, of_part)))
+        for piece in of_part:
             if isinstance(piece, bytes):
                 gathered += piece
             elif piece.length:
@@ -286,18 +291,24 @@ def _closing(boundary: str) -> bytes:
 
 
 def _part_head(boundary: str, content_type: str, content_id: str, length: int | None = None) -> bytes:
-    # Both may come from a partner's metadata: nothing of them may end a header line.
-    if not _HEADER_VALUE.fullmatch(content_type):
-        content_type = "application/octet-stream"
+    # It may come from a partner's metadata: nothing of it may end a header line.
     if not _CONTENT_ID.fullmatch(content_id):
         raise ValueError("a Content-ID must be printable ASCII without blanks and angle brackets")
     # Whoever passes the part on need not look for its end.
     length_line = "" if length is None else f"Content-Length: {length}\r\n"
+    opening = _part_opening(boundary, content_type)
+    return f"{opening}{content_id}>\r\n{length_line}\r\n".encode("ascii")
+
+
+# All parts of a message open alike but for the name of each, and there are hundreds.
+@lru_cache(maxsize=64)
+def _part_opening(boundary: str, content_type: str) -> str:
+    """What stands before the name of a part; the type may come from a partner's metadata as well."""
+    if not _HEADER_VALUE.fullmatch(content_type):
+        content_type = "application/octet-stream"
     return (
-        f"--{boundary}\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: binary\r\n"
-        f"Content-ID: <{content_id}>\r\n"
-        f"{length_line}\r\n"
-    ).encode("ascii")
+        f"--{boundary}\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: binary\r\nContent-ID: <"
+    )
 
 
 def _pieces(content: Content) -> tuple[Piece, ...]:

@@ -73,7 +73,7 @@ from shared.soap.wsdl import CONTENT_TYPE, at_address, read_wsdl
 from shared.telemetry.log import logger
 from shared.telemetry.metrics import Metrics, Result
 from shared.telemetry.trace import BROKEN_OFF, asked_for, ended
-from shared.xml import PRESCAN_BYTES, Element, XmlError, parse
+from shared.xml import PRESCAN_BYTES, Element, XmlError
 
 __all__ = [
     "EventRecorder",
@@ -332,7 +332,7 @@ class SoapService:
 
     async def _parse(self, exchange: Exchange) -> Envelope:
         if exchange.package.guarded:
-            envelope = read_envelope(await self._in_thread(parse, exchange.package.xml))
+            envelope = read_envelope(await self._in_thread(parse_folded, exchange.package.xml))
         else:
             envelope = read_envelope(parse_folded(exchange.package.xml))
         if len(envelope.message_id) <= MAX_MESSAGE_ID:
