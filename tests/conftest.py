@@ -96,9 +96,9 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many as there are processors: three fifths of the time tests wait, for services and databases
+    """Three times as many as there are processors: most of the time tests wait, for services and databases
     that are processes of their own, for leases, for what is not to come."""
-    return len(os.sched_getaffinity(0)) * 2
+    return len(os.sched_getaffinity(0)) * 3
 
 
 @pytest.fixture(autouse=True)

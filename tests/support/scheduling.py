@@ -4,10 +4,14 @@ The schedulers of pytest-xdist have every worker read every file, and make all t
 begins; that took a tenth of what a run takes. They give out the next file while one is run, so that at the
 end files wait behind long ones; and after the death of a worker they wait for ever. Here a worker is given
 one file, which it reads then (`tests.support.reading`), and the next when it is done.
+
+Tests of processes wait, most of their time, and those of units compute: one half of the workers begins with
+the former, of which the heavy ones take longest, the other half with the latter.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,17 +22,40 @@ from xdist.workermanage import WorkerController
 
 from tests.support.reading import BY_FILE
 
+#: Files that take longest, which a run prints: they come first, so that none is alone at the end.
+LONGEST = (
+    "tests/peers/test_walks.py",
+    "tests/deploy/test_patroni.py",
+    "tests/peers/test_conformance.py",
+    "tests/peers/test_workers.py",
+    "tests/faults/test_audit_delivery.py",
+    "tests/faults/test_unanswered_commits.py",
+    "tests/peers/http/test_http_server.py",
+    "tests/faults/test_hostile_input.py",
+    "tests/faults/test_on_demand_kills.py",
+    "tests/peers/test_viewer.py",
+    "tests/peers/test_timeline.py",
+)
+_PRINTED = 10
+
 
 @dataclass(slots=True)
 class _File:
     """A file of tests by its name in the collection of every worker, and its tests that have begun.
 
-    `earlier` of them began in workers that have died.
+    `earlier` of them began in workers that have died. It was given at the moment `given`, in seconds of the
+    clock, and took `seconds`.
     """
 
     name: str
     begun: list[str] = field(default_factory=list)
     earlier: int = 0
+    given: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def path(self) -> str:
+        return self.name.partition("::")[0]
 
 
 class FileScheduling:
@@ -37,6 +64,7 @@ class FileScheduling:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self._collections: dict[WorkerController, list[str]] = {}
+        self._from_the_end: dict[WorkerController, bool] = {}
         self._under_way: dict[WorkerController, _File | None] = {}
         self._files: dict[str, _File] = {}
         self._waiting: deque[_File] = deque()
@@ -63,14 +91,20 @@ class FileScheduling:
 
     def add_node(self, node: WorkerController) -> None:
         """A worker lives."""
+        self._from_the_end[node] = len(self._from_the_end) % 2 == 1
         self._under_way[node] = None
 
     def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
         """A worker says which files there are."""
         self._collections[node] = list(collection)
         if not self._files:
-            self._files = {name.partition("::")[0]: _File(name) for name in collection}
-            self._waiting.extend(self._files.values())
+            self._files = {file.path: file for file in map(_File, collection)}
+            self._waiting.extend(sorted(self._files.values(), key=self._turn))
+
+    def _turn(self, file: _File) -> tuple[int, bool]:
+        if file.path in LONGEST:
+            return LONGEST.index(file.path), False
+        return len(LONGEST), b"mark.heavy" not in (self.config.rootpath / file.path).read_bytes()
 
     def schedule(self) -> None:
         """Give those work who have none."""
@@ -83,6 +117,8 @@ class FileScheduling:
 
     def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
         """A worker is done with its file."""
+        if file := self._under_way[node]:
+            file.seconds += time.monotonic() - file.given
         self._under_way[node] = None
         self._give([node])
 
@@ -99,6 +135,12 @@ class FileScheduling:
         self._give(self._under_way)
         return file.begun[-1]
 
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say which files took longest."""
+        terminalreporter.section("slowest files")
+        for file in sorted(self._files.values(), key=lambda file: -file.seconds)[:_PRINTED]:
+            terminalreporter.write_line(f"{file.seconds:.0f}s {file.path}")
+
     def mark_test_pending(self, item: str) -> None:
         """Of pytest-rerunfailures, about the test that ended a worker: none is run again."""
         raise NotImplementedError
@@ -110,11 +152,11 @@ class FileScheduling:
             if not self._waiting:
                 node.shutdown()
                 continue
-            file = self._waiting.popleft()
+            file = self._waiting.pop() if self._from_the_end[node] else self._waiting.popleft()
             index = self._collections[node].index(file.name)
             try:
                 node.sendcommand("runtests", indices=[index], but=file.begun)
-                self._under_way[node] = file
+                self._under_way[node], file.given = file, time.monotonic()
             except OSError:  # It has died, as will be told.
                 self._waiting.appendleft(file)
 

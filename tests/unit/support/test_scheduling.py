@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.scheduling import FileScheduling
+from tests.support.scheduling import LONGEST, FileScheduling
 
 FILES = st.lists(st.integers(1, 4), min_size=1, max_size=7)
 
@@ -53,12 +53,22 @@ class Worker:
         return self.index is None and bool(self.given) and self.given[0] is not None
 
 
+class NoText:
+    """A folder of files of which none is heavy."""
+
+    def __truediv__(self, name: str) -> NoText:
+        return self
+
+    def read_bytes(self) -> bytes:
+        return b""
+
+
 class Run:
     """What the session of pytest-xdist does at each event of its workers."""
 
     def __init__(self, files: dict[str, list[str]], workers: int) -> None:
         self.files, self.told = files, Counter[str | None]()
-        self.scheduler = FileScheduling(SimpleNamespace())  # type: ignore[arg-type]
+        self.scheduler = FileScheduling(SimpleNamespace(rootpath=NoText()))  # type: ignore[arg-type]
         self.ending, self.started = False, 0
         self.workers: list[Worker] = []
         for _ in range(workers):
@@ -179,6 +189,7 @@ def test_a_file_is_read_by_the_one_worker_that_runs_it(tmp_path: Path):
     assert "SyntaxError" in run.stdout
     assert run.returncode == 1
     assert sorted((tmp_path / "read").read_text()) == ["a", "b", "c", "d"]
+    assert re.search(r"^\d+s test_a.py$", run.stdout, re.M)
 
 
 def test_what_a_session_has_is_made_once_by_each_worker_and_modules_of_all_folders_are_ended(tmp_path: Path):
@@ -204,3 +215,7 @@ def test_what_a_session_has_is_made_once_by_each_worker_and_modules_of_all_folde
     assert re.search(r"^8 passed", run.stdout, re.M)
     assert len(list(tmp_path.glob("made-*"))) <= 2
     assert len(list(tmp_path.glob("*/ended"))) == 4
+
+
+def test_the_files_that_come_first_are_there():
+    assert [path for path in LONGEST if not Path(__file__).parents[3].joinpath(path).is_file()] == []
