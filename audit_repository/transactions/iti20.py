@@ -9,8 +9,6 @@ beginning and its digest; only a stream that cannot be cut into records is close
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,13 +19,9 @@ from audit_repository.settings import AuditRepositorySettings
 from shared.attempts import to_its_end
 from shared.audit.syslog import FrameReader, FramingError, Oversized
 from shared.background import BackgroundWork
-from shared.faults import SecurityFault
-from shared.http.backlog import SILENT_SECONDS, last_callers
-from shared.http.handshake import reason_of
-from shared.http.proxied import Entrance, Peer
+from shared.http.proxied import Entrance
+from shared.http.stream_listener import HANDSHAKE_SECONDS, StreamConnection, StreamListener
 from shared.security.caller import Node
-from shared.security.certificate_check import certificate_known
-from shared.security.peer_certificate import node_from_der
 from shared.security.rights import Rights
 from shared.security.tls import server_context
 from shared.store.failures import DatabaseError
@@ -39,9 +33,6 @@ _log = logger(__name__)
 READ_BYTES = 256 * 1024
 # Bounds what a sender's resend window must cover after this host dies.
 RECEIVE_BUFFER = 256 * 1024
-HANDSHAKE_SECONDS = 10.0
-BACKLOG = 128
-PAUSE_SECONDS = 0.5
 # Larger batches are read in a process of their own.
 INLINE_BYTES = 32 * 1024
 UDP_WAITING = 2_000
@@ -86,142 +77,60 @@ class SyslogListener:
         self._append = append
         self._sources = sources
         self._alert = alert
-        self._context = server_context(settings.tls) if settings.tls.enabled else None
-        self._entrance = Entrance(
-            settings.proxies,
-            connections=settings.syslog_connections,
-            per_peer=settings.syslog_connections_per_peer,
+        self._secured = settings.tls.enabled
+        self._streams = StreamListener(
+            "syslog",
+            self._serve,
+            entrance=Entrance(
+                settings.proxies,
+                connections=settings.syslog_connections,
+                per_peer=settings.syslog_connections_per_peer,
+            ),
+            tls=server_context(settings.tls) if settings.tls.enabled else None,
+            on_refused=self._refused,
+            read_bytes=READ_BYTES,
+            receive_bytes=RECEIVE_BUFFER,
         )
-        self._running: set[asyncio.Task[None]] = set()
-        self._listening: socket.socket | None = None
-        self.work = BackgroundWork("syslog", self._accept)
-        self.port = 0
+
+    @property
+    def work(self) -> BackgroundWork:
+        """What accepts connections."""
+        return self._streams.work
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._streams.port
 
     async def start(self) -> None:
-        """Listen; the port is then in `port`.
-
-        Raises
-        ------
-        OSError
-            The address cannot be listened on.
-        """
-        host = self._settings.host
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, self._settings.syslog_port), family=family, backlog=BACKLOG)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        listening.setblocking(False)
-        self.port = listening.getsockname()[1]
-        self._listening = listening
-        self.work.start()
+        """Listen; raises as `StreamListener.start`."""
+        await self._streams.start(self._settings.host, self._settings.syslog_port)
 
     async def stop(self) -> None:
         """Accept who has come, and nobody after them; read on for a moment, keep what was read, and close."""
-        await self.work.stop()
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            for connection, accepted in await last_callers(listening, self._settings.drain_seconds):
-                self._admit(connection, accepted)
-        if self._running:
-            await asyncio.wait(self._running, timeout=SILENT_SECONDS)
-        running = tuple(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await self._streams.leave(self._settings.drain_seconds)
+        await self._streams.end()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        listening = self._listening
-        assert listening is not None
-        while True:
-            try:
-                connection, at = await loop.sock_accept(listening)
-            except OSError as error:
-                # Too many open files, or the peer is gone already: neither ends the service.
-                _log.error("a syslog connection was not accepted", exc_info=error)
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
-            self._admit(connection, Peer(str(at[0]), at[1]))
-
-    def _admit(self, connection: socket.socket, accepted: Peer) -> None:
-        connection.setblocking(False)
-        if not self._entrance.admit(accepted.address):
-            _log.warning(
-                "too many syslog connections", peer=accepted.address, connections=self._entrance.open
-            )
-            connection.close()
-            return
-        task = asyncio.create_task(self._arrived(connection, accepted), name="syslog-connection")
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a syslog connection failed", exc_info=error)
-
-    async def _arrived(self, connection: socket.socket, accepted: Peer) -> None:
-        if (peer := await self._entrance.client(connection, accepted)) is None:
-            return
+    async def _serve(self, connection: StreamConnection) -> None:
+        reader, writer, node = connection
         try:
-            await self._serve(connection, peer)
-        finally:
-            self._entrance.leave(peer.address)
-
-    async def _serve(self, connection: socket.socket, peer: Peer) -> None:
-        address = peer.address
-        try:
-            reader, writer = await self._open(connection)
-        except ssl.SSLError as error:
-            await self._refused(address, reason_of(error))
-            return
-        except OSError as error:
-            # Scanners and probes of load balancers come and go without a word.
-            _log.info("no syslog handshake", peer=address, error=type(error).__name__)
-            return
-        try:
-            node = self._node(writer, peer)
             # A proxy that calls for itself asks whether we live, and is refused when it says more.
-            if self._context is not None or not node.relayed or await self._speaks(reader):
+            if self._secured or not node.relayed or await self._speaks(reader):
                 self._rights.check(node, "ITI-20")
                 with one_trace():
                     await self._receive(reader, node)
         except FramingError as error:
-            await self._refused(address, f"the stream is not syslog with octet counting: {error}")
-        except SecurityFault as error:
-            await self._refused(address, error.detail)
+            reason = f"the stream is not syslog with octet counting: {error}"
+            await self._streams.refuse(node.address, reason)
         except _TooSlowError as error:
-            _log.info("syslog connection closed", peer=address, reason=str(error))
+            _log.info("syslog connection closed", peer=node.address, reason=str(error))
         except DatabaseError as error:
             # The sender keeps what it sent; closing makes it send again.
-            _log.error("audit records cannot be kept", peer=address, exc_info=error)
-        except OSError as error:
-            _log.info("syslog connection lost", peer=address, error=type(error).__name__)
+            _log.error("audit records cannot be kept", peer=node.address, exc_info=error)
         finally:
             writer.transport.abort()
 
-    async def _open(self, connection: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        loop = asyncio.get_running_loop()
-        connection.setblocking(False)
-        reader = asyncio.StreamReader(limit=READ_BYTES)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        timeout = HANDSHAKE_SECONDS if self._context else None
-        try:
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=timeout
-            )
-            await certificate_known(transport)
-        except BaseException:
-            connection.close()
-            raise
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-    def _node(self, writer: asyncio.StreamWriter, peer: Peer) -> Node:
-        secured = writer.get_extra_info("ssl_object")
-        certificate = secured.getpeercert(binary_form=True) if secured else None
-        return node_from_der(certificate, peer.address, relayed=peer.relayed)
-
     async def _refused(self, address: str, reason: str) -> None:
-        _log.warning("node refused", peer=address, reason=reason)
         with suppress(DatabaseError):
             await self._alert(address, reason)
 

@@ -8,8 +8,9 @@ from imaging_source.background.report_publisher import ReportPublisher
 from imaging_source.transactions.rad13 import OrderReceiver
 from imaging_source.unit import Parts
 from shared.background import BackgroundWork
-from shared.hl7v2.mllp import MllpLimits, MllpListener, OnTlsFailure
+from shared.hl7v2.mllp import MllpLimits, MllpListener
 from shared.hl7v2.receiver import cut
+from shared.http.handshake import OnTlsFailure
 from shared.security.tls import server_context
 from shared.telemetry.wire import WireFolder
 

@@ -8,20 +8,15 @@ for each peer; whoever sends too much or too slowly is told so and cut.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.background import BackgroundWork
-from shared.faults import SecurityFault
-from shared.http.backlog import SILENT_SECONDS, last_callers
-from shared.http.handshake import reason_of
-from shared.http.proxied import Entrance, Peer
+from shared.http.handshake import OnTlsFailure
+from shared.http.proxied import Entrance
+from shared.http.stream_listener import StreamConnection, StreamListener
 from shared.security.caller import Node
-from shared.security.certificate_check import certificate_known
-from shared.security.peer_certificate import node_from_der
 from shared.telemetry.log import logger
 from shared.telemetry.trace import Span
 from shared.telemetry.wire import Message, WireFolder
@@ -33,15 +28,10 @@ START, END = b"\x0b", b"\x1c\x0d"
 _LAST = END[:1]
 READ_BYTES = 64 * 1024
 BEGINNING_BYTES = 4_096
-HANDSHAKE_SECONDS = 10.0
-PAUSE_SECONDS = 0.1
-BACKLOG = 128
 STOP_SECONDS = 10.0
 
 Answer = Callable[[bytes, Node], Awaitable[bytes]]
 """Answers the message of a node with the message to send back."""
-
-OnTlsFailure = Callable[[str, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,127 +122,44 @@ class MllpListener:
         self._answer = answer
         self._refusal = refusal
         self._limits = limits or MllpLimits()
-        self._tls = tls
-        self._on_tls_failure = on_tls_failure
-        self._listening: socket.socket | None = None
-        self.work = BackgroundWork("HL7 messages", self._accept)
-        self._entrance = Entrance(
-            proxies, connections=self._limits.connections, per_peer=self._limits.connections_per_peer
+        self._streams = StreamListener(
+            "HL7 messages",
+            self._serve,
+            entrance=Entrance(
+                proxies, connections=self._limits.connections, per_peer=self._limits.connections_per_peer
+            ),
+            tls=tls,
+            on_refused=on_tls_failure,
+            read_bytes=READ_BYTES,
         )
-        self._connections: set[asyncio.Task[None]] = set()
         self._answering: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self.port = 0
+
+    @property
+    def work(self) -> BackgroundWork:
+        """What accepts connections."""
+        return self._streams.work
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._streams.port
 
     async def start(self, host: str, port: int, *, reuse_port: bool = False) -> None:
-        """Listen, beside other processes with `reuse_port`; `port` tells then where, when 0 was asked for."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listening = socket.create_server(
-            (host, port), family=family, backlog=BACKLOG, reuse_port=reuse_port
-        )
-        self._listening.setblocking(False)
-        self.port = self._listening.getsockname()[1]
-        self.work.start()
+        """Listen, beside other processes with `reuse_port`; raises as `StreamListener.start`."""
+        await self._streams.start(host, port, reuse_port=reuse_port)
 
     async def stop(self, *, drain_seconds: float = 0.0) -> None:
         """Accept who has come, and nobody after them; answer what they say at once, and what is in work;
         close every connection. `drain_seconds` are as of `RunningServer.stop`, and over."""
-        listening, self._listening = self._listening, None
-        if listening is None:
-            return
-        await self.work.stop()
-        for connection, accepted in await last_callers(listening, drain_seconds):
-            self._admit(connection, accepted)
-        if self._connections:
-            await asyncio.wait(self._connections, timeout=SILENT_SECONDS)
+        await self._streams.leave(drain_seconds)
         self._stopping = True
         if self._answering:
             await asyncio.wait(set(self._answering), timeout=STOP_SECONDS)
-        waiting = set(self._connections)
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await self._streams.end()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        listening = self._listening
-        assert listening is not None
-        while True:
-            try:
-                connection, at = await loop.sock_accept(listening)
-            except OSError as error:
-                _log.error("HL7 connections cannot be accepted", exc_info=error)
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
-            self._admit(connection, Peer(str(at[0]), at[1]))
-
-    def _admit(self, connection: socket.socket, accepted: Peer) -> None:
-        connection.setblocking(False)
-        if not self._entrance.admit(accepted.address):
-            _log.warning("HL7 connection refused", peer=accepted.address, connections=self._entrance.open)
-            connection.close()
-            return
-        task = asyncio.create_task(self._arrived(connection, accepted))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-
-    async def _arrived(self, connection: socket.socket, accepted: Peer) -> None:
-        if (peer := await self._entrance.client(connection, accepted)) is not None:
-            await self._connected(connection, peer)
-
-    async def _connected(self, connection: socket.socket, peer: Peer) -> None:
-        address = peer.address
-        writer: asyncio.StreamWriter | None = None
-        try:
-            if streams := await self._secured(connection, address):
-                reader, writer = streams
-                await self._serve(reader, writer, _node(writer, peer))
-        except SecurityFault as fault:
-            await self._not_authenticated(address, fault.detail)
-        except (ConnectionError, ssl.SSLError):
-            _log.info("HL7 connection lost", peer=address)
-        finally:
-            self._entrance.leave(address)
-            if writer is None:
-                connection.close()
-            else:
-                writer.close()
-                with suppress(OSError, ssl.SSLError, asyncio.CancelledError):
-                    async with asyncio.timeout(HANDSHAKE_SECONDS):
-                        await writer.wait_closed()
-
-    async def _secured(
-        self, connection: socket.socket, address: str
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """The streams of a connection, after its handshake; None when the node did not authenticate."""
-        # Streams that are upgraded to TLS later never see the end of the connection under uvloop.
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=READ_BYTES)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol,
-                connection,
-                ssl=self._tls,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
-            )
-            await certificate_known(transport)
-        except ssl.SSLError as error:
-            await self._not_authenticated(address, reason_of(error))
-            return None
-        except (ConnectionError, TimeoutError) as error:
-            # No failed authentication: gone, as the probes of balancers go, or too slow.
-            _log.info("no HL7 handshake", peer=address, error=type(error).__name__)
-            return None
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-    async def _not_authenticated(self, address: str, reason: str) -> None:
-        _log.warning("HL7 node not authenticated", peer=address, reason=reason)
-        if self._on_tls_failure is not None:
-            await self._on_tls_failure(address, reason)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node: Node) -> None:
+    async def _serve(self, connection: StreamConnection) -> None:
+        reader, writer, node = connection
         frames = MllpFrames(self._limits.frame_bytes)
         while not self._stopping:
             try:
@@ -296,10 +203,3 @@ class MllpListener:
                 return None
             raise FrameError(f"a message must arrive within {self._limits.frame_seconds:g} s") from None
         return message
-
-
-def _node(writer: asyncio.StreamWriter, peer: Peer) -> Node:
-    """Who is at the other end of a connection, by its certificate."""
-    secured = writer.get_extra_info("ssl_object")
-    certificate = secured.getpeercert(binary_form=True) if secured else None
-    return node_from_der(certificate, peer.address, relayed=peer.relayed)
