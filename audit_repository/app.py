@@ -41,6 +41,7 @@ from shared.pages.provider import provider_of
 from shared.pages.session_cookie import SessionCookie
 from shared.pages.session_end import SessionEnd
 from shared.pages.sessions import Sessions
+from shared.pages.shelf import Shelf
 from shared.pages.site import Site
 from shared.pages.visitors import Reception
 from shared.rest.error_form import ProblemDetails
@@ -109,7 +110,8 @@ class AuditRepository:
         self.retention = Retention(trail, self.record, months=settings.retention_months)
         self.relay = Relay(settings, trail.database, self._source, self.record)
         self.relay.show_in(metrics)
-        self.sessions = Sessions()
+        self._shelf = Shelf(settings.folder)
+        self.sessions = Sessions(self._shelf)
         self._session_end = SessionEnd(self.sessions, self._recorder.record)
         works = [trail.work, self.retention.work, *self.relay.works, self.syslog.work, self._session_end.work]
         if self.datagrams is not None:
@@ -130,7 +132,7 @@ class AuditRepository:
             sources=self._sources,
             keep=self.keep,
             record=self.record,
-            handles=Handles(),
+            handles=Handles(self._shelf.key("handles")),
             retention=self.retention,
             registry=ConsentRegistry(
                 url=settings.consent_url,
@@ -198,6 +200,7 @@ class AuditRepository:
             await self.datagrams.stop()
         await self._refusals.close()
         await self._http.aclose()
+        self._shelf.close()
         await self.record(stopped(self._source))
         await self.trail.stop()
         await self.trail.database.close()

@@ -18,7 +18,6 @@ from shared.http.health import health_routes
 from shared.http.raw_asgi import App
 from shared.pages.forms import Forms
 from shared.pages.page import ErrorPage
-from shared.pages.sessions import Sessions
 from shared.pages.site import Site
 from shared.pages.visitors import Reception
 from shared.rest.scheme import NodeAlone
@@ -51,16 +50,15 @@ class Conformance:
             RestService, authenticator=authenticator, recorder=recorder, settings=settings, metrics=metrics
         )
         programs = wing(unit=partial(Unit, self.parts), schemes=(NodeAlone(),))
-        forms, sessions = Forms(), Sessions()
+        forms = Forms()
         of_pages = PageParts(
             bench=self.parts,
             trials=self._trials,
             reception=Reception(authenticator, recorder.refusals, settings.endpoint),
-            sessions=sessions,
             forms=forms,
             templates=TEMPLATES,
         )
-        error_page = ErrorPage(TEMPLATES, forms, sessions)
+        error_page = ErrorPage(TEMPLATES, forms)
         people = wing(
             unit=partial(PageUnit, of_pages),
             schemes=(NodeAlone(),),

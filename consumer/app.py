@@ -21,11 +21,11 @@ from shared.http.application import application
 from shared.http.health import health_routes
 from shared.http.raw_asgi import App
 from shared.pages.forms import Forms
-from shared.pages.handles import Handles
 from shared.pages.provider import provider_of
 from shared.pages.session_cookie import SessionCookie
 from shared.pages.session_end import SessionEnd
 from shared.pages.sessions import Sessions
+from shared.pages.shelf import Shelf
 from shared.pages.site import Site
 from shared.pages.visitors import Reception
 from shared.perform import UnitOfWork
@@ -40,12 +40,13 @@ class Consumer:
 
     def __init__(self, parts: Parts, authenticator: Authenticator) -> None:
         self.parts = parts
-        self.sessions = Sessions()
+        self.shelf = Shelf(parts.settings.folder)
+        self.sessions = Sessions(self.shelf)
         self._forwarder = Forwarder(parts.settings, parts.recorder)
         self.session_end = SessionEnd(self.sessions, parts.recorder.record)
         self._metrics = Metrics(parts.settings.service)
         self._metrics.gauge("sessions", "People who are signed in", lambda: len(self.sessions))
-        self.reading_room = ReadingRoom(parts, StudyTokens())
+        self.reading_room = ReadingRoom(parts, StudyTokens(self.shelf.key("studies")))
         self._metrics.gauge(
             "image_cache_bytes", "Bytes of fetched images that are kept", lambda: self.reading_room.cache.size
         )
@@ -55,7 +56,7 @@ class Consumer:
     def _application(self, authenticator: Authenticator) -> App:
         parts = self.parts
         reception = Reception(authenticator, parts.recorder.refusals, parts.settings.endpoint, parts.exchange)
-        workplace = Workplace(parts, Handles(), self._metrics)
+        workplace = Workplace(parts, self.shelf, self._metrics)
         checks = {"audit": parts.recorder.check}
         works = (self.session_end.work, self.reading_room.work, self.take_overs.work)
         health = health_routes(
@@ -126,6 +127,7 @@ class Consumer:
         await self._forwarder.stop()
         await self.parts.http.aclose()
         await recorder.close()
+        self.shelf.close()
 
     async def node_refused(self, address: str, reason: str) -> None:
         """Record, or count, that a node did not authenticate (ITI-19)."""

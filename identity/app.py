@@ -13,6 +13,8 @@ from identity.settings import IdentitySettings
 from identity.store.challenges import Challenges
 from identity.store.keys import SigningKeys
 from identity.store.lockout import Lockout
+from identity.store.page_key import page_key
+from identity.store.sessions import Sessions
 from identity.store.tables import MIGRATIONS, outbox
 from identity.transactions import SERVED, SERVED_REST
 from identity.transactions.oauth import OAuthError
@@ -29,7 +31,6 @@ from shared.pages.forms import Forms
 from shared.pages.handles import Handles
 from shared.pages.page import ErrorPage
 from shared.pages.session_end import SessionEnd
-from shared.pages.sessions import Sessions
 from shared.pages.site import Site
 from shared.pages.visitors import Reception
 from shared.rest.error_form import ProblemDetails
@@ -54,7 +55,7 @@ class Identity:
         settings, recorder = parts.settings, parts.recorder
         self._forwarder = Forwarder(settings, recorder, DatabaseOutbox(parts.database, outbox))
         self._rotation = BackgroundWork("token keys", self._rotate, rest_seconds=_ROTATION_SECONDS)
-        self.sessions = Sessions()
+        self.sessions = Sessions(parts.database)
         self._session_end = SessionEnd(self.sessions, recorder.record)
         self.asgi = self._application()
 
@@ -82,13 +83,13 @@ class Identity:
             desk=parts,
             passwords=Passwords(),
             challenges=Challenges(parts.database),
-            handles=Handles(),
+            handles=Handles(parts.page_key),
             reception=Reception(authenticator, recorder.refusals, settings.endpoint),
-            sessions=self.sessions,
+            people=self.sessions,
             forms=Forms(),
             templates=TEMPLATES,
         )
-        error_page = ErrorPage(TEMPLATES, of_pages.forms, self.sessions)
+        error_page = ErrorPage(TEMPLATES, of_pages.forms)
         people = wing(unit=partial(PageUnit, of_pages), error_forms=(error_page,))
         trust = SoapService(
             SERVED,
@@ -173,5 +174,6 @@ async def build(settings: IdentitySettings) -> Identity:
         keys=keys,
         assertions=issuer,
         lockout=Lockout(database),
+        page_key=await page_key(database),
     )
     return Identity(parts)

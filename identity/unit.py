@@ -22,7 +22,8 @@ from shared.store.failures import DatabaseError
 class Parts:
     """What every unit of the service shares; `assertions` is None where no key for them is set up.
 
-    `client_keys` are those by which clients sign their assertions, `lockout` counts who could not sign in.
+    `client_keys` are those by which clients sign their assertions, `lockout` counts who could not sign in,
+    and `page_key` seals what pages give to browsers, in every process at the database.
     """
 
     settings: IdentitySettings
@@ -33,6 +34,7 @@ class Parts:
     keys: SigningKeys
     assertions: WatchedIssuer | None
     lockout: Lockout
+    page_key: bytes
 
 
 class Unit(UnitOfWork[Parts]):

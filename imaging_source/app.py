@@ -57,6 +57,7 @@ from shared.pages.provider import provider_of
 from shared.pages.session_cookie import SessionCookie
 from shared.pages.session_end import SessionEnd
 from shared.pages.sessions import Sessions
+from shared.pages.shelf import Shelf
 from shared.pages.site import Site
 from shared.pages.visitors import Reception
 from shared.rest.scheme import NodeAlone
@@ -154,7 +155,8 @@ class ImagingSource:
             rest_seconds=CATALOGUE_SECONDS,
             sole=parts.database.sole("catalogue"),
         )
-        self.sessions = Sessions()
+        self._shelf = Shelf(parts.settings.folder)
+        self.sessions = Sessions(self._shelf)
         self._session_end = SessionEnd(self.sessions, parts.recorder.record)
         self._load_watch = LoadWatch(self._metrics)
         self._examinations = Examinations(examine)
@@ -308,6 +310,7 @@ class ImagingSource:
         await self._forwarder.stop()
         await self._transcoder.close()
         await self._http.aclose()
+        self._shelf.close()
         await parts.recorder.close()
         await parts.database.close()
         parts.instances.files.close()

@@ -26,7 +26,7 @@ _MOST_DAYS: Final = 3_660
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageParts(of_every_service.PageParts):
+class PageParts(of_every_service.SignInParts):
     """What the pages of the audit repository are made of."""
 
     service: Parts

@@ -45,10 +45,10 @@ class StudyGrant:
 
 
 class StudyTokens:
-    """Makes tokens and reads them; the key lives as long as the process."""
+    """Makes tokens and reads them by `key`, of 32 octets; `clock` gives seconds since 1970."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._cipher = AESGCM(AESGCM.generate_key(256))
+    def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
+        self._cipher = AESGCM(key)
         self._clock = clock
 
     def issue(self, number: str, node: Node, *, patient_id: str, study_instance_uid: str) -> str:

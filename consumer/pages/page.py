@@ -19,7 +19,7 @@ from shared.security.rights import Right
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageParts(of_every_service.PageParts):
+class PageParts(of_every_service.SignInParts):
     """What the pages of the consumer are made of."""
 
     workplace: Workplace

@@ -1,22 +1,23 @@
 """Launch tickets: by one a program that has a user's assertion opens these pages in the user's browser, once.
 
-A ticket is a sealed number, which nobody else can make or change; what it leads to is kept here, for minutes
-and for one use, and never stands in an address.
+A ticket is a random number; what it leads to is kept here, sealed, for minutes and for one use, and never
+stands in an address. Of two who use it at the same moment, at whichever process, one does.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from consumer.pages.handle_kind import HandleKind
 from shared.http.problem import Unavailable
-from shared.pages.handles import Handles, UnknownHandle
+from shared.pages.shelf import KeptItem, Shelf
 
 TICKET_SECONDS: Final = 120.0
+_KIND: Final = "launch"
 _MOST: Final = 10_000
 
 
@@ -27,16 +28,14 @@ class Launch:
     name: str
     assertion: bytes
     invocation: tuple[str, ...]
-    until: float
 
 
 class LaunchTickets:
-    """The tickets of this process; `clock` gives seconds that only grow."""
+    """The tickets on a shelf; `clock` gives seconds since 1970."""
 
-    def __init__(self, handles: Handles, clock: Callable[[], float] = time.monotonic) -> None:
-        self._handles = handles
+    def __init__(self, shelf: Shelf, clock: Callable[[], float] = time.time) -> None:
+        self._shelf = shelf
         self._clock = clock
-        self._launches: dict[str, Launch] = {}
 
     def issue(self, name: str, assertion: bytes, invocation: Sequence[str]) -> str:
         """A ticket for one use.
@@ -47,29 +46,24 @@ class LaunchTickets:
             Too many wait to be used.
         """
         now = self._clock()
-        self._launches = {number: one for number, one in self._launches.items() if now < one.until}
-        if len(self._launches) >= _MOST:
-            raise Unavailable("too many launches wait to be used; try again in a moment")
+        over = now - TICKET_SECONDS
+        self._shelf.take_ended(_KIND, used_until=over, began_until=over)
         number = secrets.token_urlsafe(32)
-        self._launches[number] = Launch(
-            name=name, assertion=assertion, invocation=tuple(invocation), until=now + TICKET_SECONDS
-        )
-        return self._handles.seal(HandleKind.LAUNCH, "", number)
+        content = json.dumps([name, assertion.decode(), list(invocation)]).encode()
+        if not self._shelf.put(_KIND, number, content, now=now, most=_MOST):
+            raise Unavailable("too many launches wait to be used; try again in a moment")
+        return number
 
     def look(self, ticket: str) -> Launch | None:
         """What a ticket leads to, which stays as it is; None when it is none, over, or was used."""
-        launch = self._launches.get(self._number(ticket))
-        return launch if launch is not None and self._clock() < launch.until else None
+        return self._launch(self._shelf.get(_KIND, ticket))
 
     def take(self, ticket: str) -> Launch | None:
         """The same, for the only time."""
-        launch = self.look(ticket)
-        self._launches.pop(self._number(ticket), None)
-        return launch
+        return self._launch(self._shelf.take(_KIND, ticket))
 
-    def _number(self, ticket: str) -> str:
-        try:
-            (number,) = self._handles.open(HandleKind.LAUNCH, "", ticket)
-        except UnknownHandle:
-            return ""
-        return number
+    def _launch(self, item: KeptItem | None) -> Launch | None:
+        if item is None or self._clock() - item.began >= TICKET_SECONDS:
+            return None
+        name, assertion, invocation = json.loads(item.content)
+        return Launch(name=name, assertion=assertion.encode(), invocation=tuple(invocation))

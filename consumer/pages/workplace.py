@@ -41,6 +41,7 @@ from shared.http.problem import HttpProblem, NotFound, Unavailable, Unprocessabl
 from shared.http.raw_asgi import ServerBusy
 from shared.imaging import legal
 from shared.pages.handles import Handles, UnknownHandle
+from shared.pages.shelf import Shelf
 from shared.pages.visitors import Visitor
 from shared.telemetry.metrics import Metrics, Result
 
@@ -138,11 +139,11 @@ class FetchedInstance:
 class Workplace:
     """The use of this service, for one visitor at a time."""
 
-    def __init__(self, parts: Parts, handles: Handles, metrics: Metrics) -> None:
+    def __init__(self, parts: Parts, shelf: Shelf, metrics: Metrics) -> None:
         self._parts = parts
         self._metrics = metrics
-        self._handles = handles
-        self.tickets = LaunchTickets(handles)
+        self._handles = Handles(shelf.key("handles"))
+        self.tickets = LaunchTickets(shelf)
         self._gate = Gate(parts.settings.fetches)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from identity.domain.passkey import ALGORITHMS, Passkey, PasskeyRefused, decoded, encoded, registered
 from identity.pages.authorize import SignInForm, encode_form, form
-from identity.pages.page import PageUnit, page_served, signed_in
+from identity.pages.page import PageUnit, let_in, page_served
 from identity.pages.proofs import PasskeyAnswer
 from identity.store import credentials
 from shared.audit import patterns
@@ -42,7 +42,7 @@ class PasskeyChange:
 
 async def account(unit: PageUnit, browser: Browser) -> SignInForm | Page:
     """The account of who is signed in, and for everybody else the form to sign in."""
-    person = signed_in(unit, browser)
+    person = await let_in(unit, browser)
     if person is None:
         return await form(unit, browser, None)
     parts, name = unit.parts, person.sign_in.name
@@ -70,7 +70,7 @@ def encode_account(answer: SignInForm | Page) -> HttpResponse:
 async def add_passkey(unit: PageUnit, sent_form: SentForm[NewPasskeyForm]) -> PasskeyChange:
     """Register a passkey of who is signed in."""
     browser, fields = sent_form.browser, sent_form.fields
-    person = signed_in(unit, browser)
+    person = await let_in(unit, browser)
     if person is None:
         return PasskeyChange(browser)
     answer = PasskeyAnswer(

@@ -71,7 +71,7 @@ async def decode(request: HttpRequest) -> AuthorizationRequest:
 
 async def authorize(unit: PageUnit, request: AuthorizationRequest) -> SignInForm | SentBack:
     """Send who is signed in back with a code, and ask everybody else to sign in."""
-    person = signed_in(unit, request.browser)
+    person = await signed_in(unit, request.browser)
     values = request.values
     uri = _redirect_uri(unit, values)
     state = values.get("state", "")[:_MOST_CHARACTERS]
@@ -149,7 +149,7 @@ async def granted(unit: PageUnit, browser: Browser, wish: Authorization, sign_in
     if await people.is_let_in(desk.database, sign_in.name):
         answer = {"code": await give_code(desk.database, CodeGrant(wish, sign_in))}
     else:
-        unit.parts.sessions.close(browser.number)
+        await unit.parts.people.close(browser.number)
         answer = _told(ClientError("access_denied", "this person is let in no more"))
     return SentBack(browser, _with(unit, wish.redirect_uri, wish.state, answer))
 

@@ -7,17 +7,18 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
-from identity.domain.authorization import SignIn
 from identity.domain.passkey import Site
 from identity.pages.proofs import Passwords
+from identity.store import people
 from identity.store.challenges import Challenges
+from identity.store.sessions import Sessions, SignedInPerson
 from identity.unit import Parts
 from shared.http.problem import NotFound
 from shared.pages import page as of_every_service
 from shared.pages.browser import Browser
 from shared.pages.handles import Handles
 from shared.pages.template import Templates
-from shared.pages.visitors import Visitor, place_of
+from shared.pages.visitors import place_of
 from shared.rest.scheme import NodeAlone
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
@@ -31,13 +32,6 @@ class HandleKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignedInPerson(Visitor):
-    """Who signed in here at a browser, and how."""
-
-    sign_in: SignIn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PageParts(of_every_service.PageParts):
     """What the pages are made of."""
 
@@ -45,6 +39,7 @@ class PageParts(of_every_service.PageParts):
     passwords: Passwords
     challenges: Challenges
     handles: Handles
+    people: Sessions
 
     @property
     def site(self) -> Site:
@@ -60,7 +55,7 @@ page_served: partial[ServedRest[Any, Any]] = partial(
 )
 
 
-def signed_in(unit: PageUnit, browser: Browser) -> SignedInPerson | None:
+async def signed_in(unit: PageUnit, browser: Browser) -> SignedInPerson | None:
     """Who is signed in at this browser and node, whom the rest of the request is of; None where nobody is.
 
     Raises
@@ -69,12 +64,21 @@ def signed_in(unit: PageUnit, browser: Browser) -> SignedInPerson | None:
         Nobody signs in at this service.
     """
     check_open(unit)
-    session = unit.parts.sessions.find(browser.number)
-    visitor = None if session is None else session.visitor
-    if not isinstance(visitor, SignedInPerson) or place_of(visitor.caller.node) != place_of(unit.caller.node):
+    visitor = await unit.parts.people.find(browser.number)
+    if visitor is None or place_of(visitor.caller.node) != place_of(unit.caller.node):
         return None
     unit.caller = replace(unit.caller, user=visitor.user)
     return visitor
+
+
+async def let_in(unit: PageUnit, browser: Browser) -> SignedInPerson | None:
+    """As `signed_in`; the session of a person who is let in no more ends."""
+    person = await signed_in(unit, browser)
+    if person is None or await people.is_let_in(unit.parts.desk.database, person.sign_in.name):
+        return person
+    await unit.parts.people.close(browser.number)
+    unit.caller = replace(unit.caller, user=None)
+    return None
 
 
 def check_open(unit: PageUnit) -> None:

@@ -16,8 +16,9 @@ from identity.domain.authorization import Authorization
 from identity.domain.password import LONGEST
 from identity.domain.person import Person
 from identity.pages.authorize import STALE, SignInForm, encode_form, form, granted, wish_of
-from identity.pages.page import PageUnit, SignedInPerson, check_open, page_served
+from identity.pages.page import PageUnit, check_open, page_served
 from identity.pages.proofs import Disproof, PasskeyAnswer, Proof, passkey_proof
+from identity.store.sessions import SignedInPerson
 from shared.audit.events import (
     LOGIN,
     LOGOUT,
@@ -134,8 +135,9 @@ async def _admitted(unit: PageUnit, browser: Browser, proof: Proof, wish: Author
     person = SignedInPerson(caller=caller, sign_in=proof.sign_in)
     url = "/" if wish is None else (await granted(unit, browser, wish, proof.sign_in)).url
     # Whoever knew the number before it began does not know that of the session.
-    parts.sessions.close(browser.number)
-    return Admission(browser=browser, person=person, number=parts.sessions.open(person), url=url)
+    await parts.people.close(browser.number)
+    number = await parts.people.open(person)
+    return Admission(browser=browser, person=person, number=number, url=url)
 
 
 def _user(person: Person, issuer: str) -> User:
@@ -177,8 +179,8 @@ def encode_sign_in(answer: SignInForm | Admission) -> HttpResponse:
 @of_our_pages
 async def sign_out(unit: PageUnit, sent_form: SentForm[FormFields]) -> Departure:
     """End the session of the browser."""
-    session = unit.parts.sessions.close(sent_form.browser.number)
-    return Departure(browser=sent_form.browser, visitor=session.visitor if session else None)
+    visitor = await unit.parts.people.close(sent_form.browser.number)
+    return Departure(browser=sent_form.browser, visitor=visitor)
 
 
 def audit_sign_out(

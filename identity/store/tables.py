@@ -86,4 +86,31 @@ challenge = Table(
     Index("challenge_ends", "ends"),
 )
 
+# Who is signed in at a browser.
+session = Table(
+    "session",
+    metadata,
+    # a digest of the number of the browser
+    Column("key", Text, primary_key=True),
+    # a digest of the person and the node
+    Column("holder", Text, nullable=False),
+    # seconds since 1970
+    Column("began", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False),
+    # who, from which node, and by what; JSON
+    Column("content", Text, nullable=False),
+    # the sessions of a person
+    Index("session_of_holder", "holder", "began"),
+    # what can be forgotten
+    Index("session_used", "used"),
+)
+
+# The key by which pages seal what they give to browsers: one row, made by the first process.
+page_key = Table(
+    "page_key",
+    metadata,
+    Column("purpose", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
 outbox = audit_outbox(metadata)

@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageParts(of_every_service.PageParts):
+class PageParts(of_every_service.SignInParts):
     """What the pages of the imaging source are made of; `troubles` tells for what it is not ready."""
 
     service: Parts

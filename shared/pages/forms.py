@@ -1,13 +1,13 @@
 """Forms that only our own pages can send (CSRF).
 
-Each form holds a token that is made from the number of the browser with a key of this process, so another
-site can neither know nor choose it; and a browser tells the origin of a form.
+Each form holds a token that is made from the number of the browser, which is a secret of the two of us, so
+another site can neither know nor choose it; every process makes the same. And a browser tells the origin of a
+form.
 """
 
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
@@ -31,6 +31,7 @@ URL_ENCODED: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
 MAX_BODY: Final = MAX_BYTES + 16 * 1024
 _MOST_FIELDS = 40
+_PURPOSE: Final = b"form"
 
 
 class FormFields(BaseModel):
@@ -56,12 +57,9 @@ class SentForm(Generic[Fields]):
 class Forms:
     """Makes tokens, and checks those that come back."""
 
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(32)
-
     def token(self, browser: Browser) -> str:
         """The token for forms in a browser."""
-        return hmac.new(self._key, browser.number.encode(), sha256).hexdigest()
+        return hmac.new(browser.number.encode(), _PURPOSE, sha256).hexdigest()
 
     def check(self, form: SentForm[Any]) -> None:
         """Let a form pass that is from one of our pages in its browser.

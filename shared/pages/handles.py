@@ -2,8 +2,8 @@
 
 A handle names nothing to whoever reads it in a history or a log, cannot be made or changed by anybody else,
 and is worthless to another user or at another node: opened there it is as unknown as one that was made up.
-The key lives as long as the process. Each handle has a kind, of an enumeration of its service, and is never
-taken for one of another kind.
+Who has the key opens them: a process alone, or all of a service. Each handle has a kind, of an enumeration of
+its service, and is never taken for one of another kind.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _MOST_CHARACTERS = 8 * 1024
 
 
 class UnknownHandle(Exception):
-    """It was not given to who brings it, or not by this process, or too long ago; nobody learns which."""
+    """It was not given to who brings it, or not by us, or too long ago; nobody learns which."""
 
 
 class Handles:
-    """Seals and opens handles; `clock` gives seconds that only grow."""
+    """Seals and opens handles by `key`, of 32 octets, or one of its own; `clock` gives seconds since 1970."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._cipher = AESGCM(AESGCM.generate_key(256))
+    def __init__(self, key: bytes | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._cipher = AESGCM(key or AESGCM.generate_key(256))
         self._clock = clock
 
     def seal(self, kind: StrEnum, holder: str, *fields: str) -> str:

@@ -48,9 +48,15 @@ class PageParts:
     """What the pages of any service are made of."""
 
     reception: Reception
-    sessions: Sessions
     forms: Forms
     templates: Templates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInParts(PageParts):
+    """What the pages are made of where people bring an assertion, or sign in at a provider."""
+
+    sessions: Sessions
     provider: Provider | None = None
 
 
@@ -89,7 +95,11 @@ class ErrorPage:
     schema: ClassVar[Mapping[str, Any]] = {"type": "string", "description": "a page that says what is wrong"}
 
     def __init__(
-        self, templates: Templates, forms: Forms, sessions: Sessions, provider: Provider | None = None
+        self,
+        templates: Templates,
+        forms: Forms,
+        sessions: Sessions | None = None,
+        provider: Provider | None = None,
     ) -> None:
         self._templates = templates
         self.provider = provider
@@ -120,7 +130,8 @@ class ErrorPage:
         self, request: HttpRequest, template: str, values: Mapping[str, Any], *, with_visitor: bool = True
     ) -> Page:
         browser = Browser.of(request)
-        session = self._sessions.find(browser.number) if with_visitor else None
+        sessions = self._sessions if with_visitor else None
+        session = None if sessions is None else sessions.find(browser.number)
         visitor = None if session is None else session.visitor
         return _written(self._templates, template, browser, self.forms, visitor, values)
 

@@ -10,7 +10,7 @@ from shared.audit.events import LOGIN, LOGOUT, AuditEvent, Outcome, user_authent
 from shared.http.problem import BadGateway, BadRequest, NotFound, Unavailable
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.forms import MULTIPART, FormBody, FormFields, SentForm, of_our_pages
-from shared.pages.page import Page, PageParts, PageUnit, encode_page, page_served, see
+from shared.pages.page import Page, PageUnit, SignInParts, encode_page, page_served, see
 from shared.pages.provider import RETURN_PATH, ProviderAway
 from shared.pages.sessions import TooManySessions
 from shared.pages.visitors import SignInNeeded, Visitor
@@ -72,7 +72,7 @@ class SignedOut:
     visitor: Visitor | None
 
 
-async def form(unit: PageUnit[PageParts], browser: Browser) -> Page:
+async def form(unit: PageUnit[SignInParts], browser: Browser) -> Page:
     """Give the form by which people sign in."""
     return await unit.page("sign_in.html", browser, reason="", provider=unit.parts.provider)
 
@@ -82,7 +82,7 @@ async def decode_beginning(request: HttpRequest) -> Beginning:
     return Beginning(Browser.of(request), request.query.get("for", [""])[0] == "emergency")
 
 
-async def begin(unit: PageUnit[PageParts], beginning: Beginning) -> Page | SentAway:
+async def begin(unit: PageUnit[SignInParts], beginning: Beginning) -> Page | SentAway:
     """Send the browser to the provider; without one, the form is what there is."""
     provider = unit.parts.provider
     if provider is None:
@@ -102,7 +102,7 @@ async def decode_return(request: HttpRequest) -> Return:
     return Return(Browser.of(request), values)
 
 
-async def come_back(unit: PageUnit[PageParts], answer: Return) -> SignedIn:
+async def come_back(unit: PageUnit[SignInParts], answer: Return) -> SignedIn:
     """Begin a session with the assertion of who signed in at the provider."""
     parts = unit.parts
     if parts.provider is None:
@@ -113,7 +113,7 @@ async def come_back(unit: PageUnit[PageParts], answer: Return) -> SignedIn:
 
 
 @of_our_pages
-async def sign_in(unit: PageUnit[PageParts], sent_form: SentForm[AssertionFile]) -> SignedIn:
+async def sign_in(unit: PageUnit[SignInParts], sent_form: SentForm[AssertionFile]) -> SignedIn:
     """Begin a session with an assertion."""
     browser = sent_form.browser
     if not sent_form.fields.assertion:
@@ -145,7 +145,7 @@ def encode_sign_in(signed_in: SignedIn) -> HttpResponse:
 
 
 @of_our_pages
-async def sign_out(unit: PageUnit[PageParts], sent_form: SentForm[FormFields]) -> SignedOut:
+async def sign_out(unit: PageUnit[SignInParts], sent_form: SentForm[FormFields]) -> SignedOut:
     """End the session of the browser."""
     session = unit.parts.sessions.close(sent_form.browser.number)
     return SignedOut(browser=sent_form.browser, visitor=session.visitor if session else None)

@@ -27,6 +27,7 @@ from shared.http.server import start_server
 from shared.settings import ServiceSettings
 from tests.support.certificates import communities
 from tests.support.identity import CLIENT, DR_ROE, ROLE, settings_of
+from tests.support.sessions import visitors_of
 from xdsi.stage import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +158,7 @@ async def test_who_signs_in_there_is_known_here(tmp_path: Path, ports: list[int]
         before = number_of(browser)
         answer = await stand.signed_in(browser, "/sign-in/begin", "2440")
         page = await browser.get("/")
-        (session,) = stand.pages.sessions._sessions.values()
+        (visitor,) = visitors_of(stand.pages.sessions)
         records = await stand.records()
 
     assert "Sign in at North login" in form.text
@@ -167,8 +168,8 @@ async def test_who_signs_in_there_is_known_here(tmp_path: Path, ports: list[int]
     # The number that the browser had before is not that of the session.
     assert number_of(browser) not in ("", before)
     assert "Dr. Roe" in page.text
-    assert session.visitor.user.name_id == "dr.roe"
-    assert [purpose.value for purpose in session.visitor.user.purposes] == ["TREAT"]
+    assert visitor.user.name_id == "dr.roe"
+    assert [purpose.value for purpose in visitor.user.purposes] == ["TREAT"]
     assert any(b'csd-code="110122"' in record and b"dr.roe" in record for record in records)
 
 
@@ -180,12 +181,12 @@ async def test_an_auditor_signs_in_there_to_the_pages_of_the_trail(
     async with a_stand(tmp_path, ports, issuer, trail, **own) as stand, stand.browser() as browser:
         answer = await stand.signed_in(browser, "/sign-in/begin", "2440")
         page = await browser.get("/trail")
-        (session,) = stand.pages.sessions._sessions.values()
+        (visitor,) = visitors_of(stand.pages.sessions)
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert page.status_code == 200
     assert "Dr. Roe" in page.text
-    assert session.visitor.user.name_id == "dr.roe"
+    assert visitor.user.name_id == "dr.roe"
 
 
 async def test_an_emergency_is_signed_in_for_anew_and_named(tmp_path: Path, ports: list[int], issuer: str):
@@ -193,12 +194,12 @@ async def test_an_emergency_is_signed_in_for_anew_and_named(tmp_path: Path, port
         await stand.signed_in(browser, "/sign-in/begin", "2440")
         asked = await browser.get((await browser.get("/sign-in/begin?for=emergency")).headers["location"])
         answer = await stand.signed_in(browser, "/sign-in/begin?for=emergency", "2440")
-        (session,) = stand.pages.sessions._sessions.values()
+        (visitor,) = visitors_of(stand.pages.sessions)
 
     # Who is signed in at the provider already is asked all the same.
     assert "/interaction/" in asked.headers["location"]
     assert answer.status_code == 303
-    assert [purpose.value for purpose in session.visitor.user.purposes] == ["BTG"]
+    assert [purpose.value for purpose in visitor.user.purposes] == ["BTG"]
 
 
 async def test_who_is_nobody_here_is_told_so_and_recorded(tmp_path: Path, ports: list[int], issuer: str):

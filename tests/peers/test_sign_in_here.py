@@ -31,6 +31,7 @@ from tests.support.identity import (
     given_credentials,
     settings_of,
 )
+from tests.support.sessions import visitors_of
 from tests.support.viewing import AXE, browser, browser_missing, violations_of, window
 from xdsi.stage import free_ports
 
@@ -137,12 +138,12 @@ async def test_for_an_emergency_who_is_signed_in_is_asked_anew(tmp_path: Path):
         away = await browser.get(f"{site.urls['consumer']}/sign-in/begin?for=emergency")
         asked_anew = await browser.get(away.headers["location"])
         answer = await site.signed_in(browser, "consumer", "/sign-in/begin?for=emergency")
-        (session,) = site.services["consumer"].sessions._sessions.values()
+        (visitor,) = visitors_of(site.services["consumer"].sessions)
 
     assert asked_anew.status_code == 200
     assert "Password" in asked_anew.text
     assert answer.status_code == 303
-    assert [purpose.value for purpose in session.visitor.user.purposes] == ["BTG"]
+    assert [purpose.value for purpose in visitor.user.purposes] == ["BTG"]
 
 
 @pytest.mark.heavy

@@ -173,6 +173,23 @@ async def test_a_ticket_is_used_once_and_to_look_at_it_uses_nothing(strict: Desk
     assert (again.status_code, sent_again.status_code) == (404, 404)
 
 
+async def test_a_restart_keeps_who_is_signed_in_and_no_ticket_that_was_used(tmp_path: Path):
+    cookies, tickets = [], []
+    async with desk(tmp_path, tls=True) as before, before.client(communities()[0]) as browser:
+        tickets = [await ticket(before) for _ in range(2)]
+        assert (await used(browser, tickets[0])).status_code == 303
+        cookies = list(browser.cookies.jar)
+    async with desk(tmp_path, tls=True) as after, after.client(communities()[0]) as browser:
+        for cookie in cookies:
+            browser.cookies.jar.set_cookie(cookie)
+        page = await browser.get("/")
+        again, unused = [await browser.get(path) for path in tickets]
+
+    assert page.status_code == 200
+    assert "dr.launched" in page.text
+    assert (again.status_code, unused.status_code) == (404, 200)
+
+
 @pytest.mark.parametrize("forged", ["x", "A" * 86, "..%2f..", "%00"])
 async def test_a_ticket_that_was_made_up_is_as_unknown_as_one_that_was_used(strict: Desk, browser, forged):
     assert (await browser.get(f"/launches/{forged}")).status_code == 404

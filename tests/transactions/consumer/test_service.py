@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -661,7 +662,7 @@ async def test_a_session_ends_with_its_assertion(strict_desk: Desk, viewer):
 async def test_a_session_left_alone_is_forgotten_and_recorded(strict_desk: Desk, viewer, monkeypatch):
     await sign_in(viewer, assertion_for("dr.roe"))
     sessions = strict_desk.consumer.sessions
-    monkeypatch.setattr(sessions, "_clock", lambda: IDLE_SECONDS + 1e9)
+    monkeypatch.setattr(sessions, "_clock", lambda: time.time() + IDLE_SECONDS)
     await strict_desk.consumer.session_end.end()
 
     assert len(sessions) == 0

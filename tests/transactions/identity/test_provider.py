@@ -8,15 +8,17 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 from joserfc import jws
+from sqlalchemy import bindparam, select, update
 
 from identity.store.lockout import OF_ONE_NAME
+from identity.store.tables import session
+from shared.store.engine import Transaction
 from tests.support.identity import (
     BACK,
     CLIENT,
@@ -111,6 +113,20 @@ async def test_a_client_is_given_an_access_token_of_the_person(tmp_path: Path):
     assert (said["active"], said["sub"], said["client_id"]) == (True, "dr.roe", CLIENT)
 
 
+async def signed_in_before(stand: Stand, *, seconds: int) -> None:
+    """Have everybody who is signed in now be so for this long."""
+    database = stand.service.parts.database
+
+    async def work(transaction: Transaction) -> None:
+        for key, content in await transaction.fetch(select(session.c.key, session.c.content)):
+            person = json.loads(content)
+            person["sign_in"]["seconds"] -= seconds
+            changed = update(session).where(session.c.key == bindparam("of")).values(content=bindparam("now"))
+            await transaction.execute(changed, of=key, now=json.dumps(person))
+
+    await database.write(work)
+
+
 async def test_who_is_signed_in_is_not_asked_again_unless_the_client_asks_for_it(tmp_path: Path):
     async with a_provider(tmp_path) as (stand, person):
         nobody = told(await person.opens("/authorize", **asked(prompt="none")))
@@ -120,11 +136,7 @@ async def test_who_is_signed_in_is_not_asked_again_unless_the_client_asks_for_it
         after = dict(stand.http.cookies)
         again = told(await person.opens("/authorize", **asked(prompt="none")))
         anew = await person.opens("/authorize", **asked(prompt="login", max_age="0"))
-        for session in stand.service.sessions._sessions.values():
-            session.visitor = replace(
-                session.visitor,
-                sign_in=replace(session.visitor.sign_in, seconds=int(time.time()) - 90),
-            )
+        await signed_in_before(stand, seconds=90)
         old = await person.opens("/authorize", **asked(max_age="60"))
         young = await person.opens("/authorize", **asked(max_age="120"))
 
@@ -150,7 +162,7 @@ async def test_what_is_wrong_is_told_in_one_sentence_and_recorded(tmp_path: Path
         for name, changes in WRONG.items():
             await person.opens("/authorize", **asked())
             pages[name] = await person.types(**changes)
-        sessions, records = len(stand.service.sessions), await stand.records()
+        sessions, records = await stand.service.sessions.number(), await stand.records()
 
     notices = {re.search(r'role="alert">([^<]+)<', page.text)[1] for page in pages.values()}
     assert {page.status_code for page in pages.values()} == {400}

@@ -16,6 +16,7 @@ from shared.rest.message import HttpRequest
 from shared.security.caller import Caller, Node
 
 HERE = Node(address="127.0.0.1")
+KEY = b"k" * 32
 ASSERTION = b"<Assertion/>"
 
 
@@ -44,7 +45,7 @@ def a_session() -> tuple[Sessions, str]:
 
 def test_a_token_leads_to_the_assertion_of_its_session_until_that_ends():
     sessions, number = a_session()
-    tokens = StudyTokens()
+    tokens = StudyTokens(KEY)
     scheme = FrontToken(tokens=tokens, sessions=sessions)
     token = tokens.issue(number, HERE, patient_id="P^^^&1&ISO", study_instance_uid="1.2")
 
@@ -59,7 +60,7 @@ def test_a_token_leads_to_the_assertion_of_its_session_until_that_ends():
 
 
 def test_an_assertion_is_not_taken_for_a_token_and_wins_over_a_cookie():
-    tokens = StudyTokens()
+    tokens = StudyTokens(KEY)
     scheme = FrontToken(tokens=tokens, sessions=Sessions())
     token = tokens.issue("", HERE, patient_id="P^^^&1&ISO", study_instance_uid="1.2")
 
@@ -69,14 +70,14 @@ def test_an_assertion_is_not_taken_for_a_token_and_wins_over_a_cookie():
 
 def test_a_token_is_over_after_minutes_and_cannot_be_made_or_changed():
     clock = Clock()
-    tokens = StudyTokens(clock)
+    tokens = StudyTokens(KEY, clock)
     token = tokens.issue("n", HERE, patient_id="P^^^&1&ISO", study_instance_uid="1.2")
     grant = tokens.read(token)
     assert grant is not None
     assert (grant.patient_id, grant.study_instance_uid) == ("P^^^&1&ISO", "1.2")
 
     assert tokens.read(token[:-3] + "AAA") is None
-    assert StudyTokens(clock).read(token) is None
+    assert StudyTokens(b"k" * 31 + b"l", clock).read(token) is None
     assert tokens.read("study.") is None
     assert not {"P^^^", "1.2"} & {token}
     clock.now = LIFETIME_SECONDS
@@ -84,7 +85,7 @@ def test_a_token_is_over_after_minutes_and_cannot_be_made_or_changed():
 
 
 def test_a_token_for_one_study_opens_no_other():
-    tokens = StudyTokens()
+    tokens = StudyTokens(KEY)
     room: Any = SimpleNamespace(tokens=tokens)
     token = tokens.issue("n", HERE, patient_id="P^^^&1&ISO", study_instance_uid="1.2")
 

@@ -67,7 +67,7 @@ def test_what_was_made_up_is_unknown(made_up: str):
 
 def test_it_ends_with_a_working_day():
     clock = Clock()
-    handles = Handles(clock)
+    handles = Handles(clock=clock)
     handle = handles.seal(HandleKind.SEARCH, "roe", *FIELDS)
 
     clock.now += LIFETIME_SECONDS - 1

@@ -39,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sessions(clock: Clock) -> Sessions:
-    return Sessions(clock)
+    return Sessions(clock=clock)
 
 
 def test_a_session_is_found_by_its_number_and_by_no_other(sessions: Sessions):
@@ -51,7 +51,7 @@ def test_a_session_is_found_by_its_number_and_by_no_other(sessions: Sessions):
     assert sessions.find("") is None
 
 
-def test_use_keeps_it_and_idleness_ends_it(sessions: Sessions, clock: Clock):
+async def test_use_keeps_it_and_idleness_ends_it(sessions: Sessions, clock: Clock):
     number = sessions.open(a_visitor())
     for _ in range(3):
         clock.now += IDLE_SECONDS - 1
@@ -59,7 +59,7 @@ def test_use_keeps_it_and_idleness_ends_it(sessions: Sessions, clock: Clock):
     clock.now += IDLE_SECONDS
 
     assert sessions.find(number) is None
-    assert [one.visitor for one in sessions.take_ended()] == [a_visitor()]
+    assert [one.visitor for one in await sessions.take_ended()] == [a_visitor()]
     assert len(sessions) == 0
 
 
