@@ -53,6 +53,23 @@ def drafted(texts: Mapping[str, str], patient_id: str, *, now: datetime) -> Poli
     return PolicyDraft(content, wrong or _wrong(patient_id, **content))
 
 
+def texts_of(policy: Policy) -> dict[str, str]:
+    """A policy as the texts of a form, of which `drafted` makes it again; moments to the minute."""
+    return {
+        **{name: "\n".join(getattr(policy, name)) for name in LISTS},
+        "effect": policy.effect.value,
+        "absolute": "yes" if policy.absolute else "",
+        "valid_from": _written(policy.valid_from),
+        "valid_until": _written(policy.valid_until),
+        "description": policy.description,
+        "policy_id": policy.policy_id,
+    }
+
+
+def _written(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
 def policy_of(draft: PolicyDraft, patient_id: str) -> Policy:
     """The policy that a draft with nothing wrong would be."""
     return new_policy(patient_id=patient_id, **draft.content)

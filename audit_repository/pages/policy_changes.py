@@ -1,4 +1,7 @@
-"""Policies are written and ended, each shown before: who would see what then, and sees it now."""
+"""Policies are written, changed and ended, each shown before: who would see what then, and sees it now.
+
+A change ends the policy as it was and keeps it as it is to be, in one step of the registry, under one id.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from uuid import uuid4
 
 from pydantic import field_validator
 
-from audit_repository.domain.policy_draft import LISTS, PolicyDraft, drafted, field_of, policy_of
+from audit_repository.domain.policy_draft import LISTS, PolicyDraft, drafted, field_of, policy_of, texts_of
 from audit_repository.pages.page import PageUnit
 from audit_repository.pages.policy_page import (
     PROBLEMS,
@@ -23,7 +26,7 @@ from audit_repository.transactions.policies import answered, changed, policies_o
 from shared.audit import patterns
 from shared.audit.events import SECURITY_CONFIGURATION, AuditEvent, Outcome
 from shared.audit.patterns import Side
-from shared.consent.policy import Effect, Policy
+from shared.consent.policy import DISCLOSURES, Effect, Policy, encode_policy
 from shared.consent.sentence import sentence
 from shared.http.problem import Conflict, HttpProblem, NotFound, Unprocessable
 from shared.pages.browser import Browser
@@ -37,7 +40,16 @@ from shared.security.rights import Right
 
 _LONGEST: Final = 8 * 1024
 _LONGEST_REASON: Final = 1_000
-_TEXTS: Final = (*LISTS, "effect", "absolute", "valid_from", "valid_until", "description", "policy_id")
+_TEXTS: Final = (
+    *LISTS,
+    "effect",
+    "absolute",
+    "valid_from",
+    "valid_until",
+    "description",
+    "policy_id",
+    "replaces",
+)
 #: What the preview calls a person by, in words.
 _PERSON: Final = {
     "users": "the person",
@@ -66,6 +78,9 @@ class PolicyForm(LinkFields):
     absolute: str = ""
     description: str = ""
     policy_id: str = ""
+    # when the policy that is changed was written; empty for a new one
+    replaces: str = ""
+    reason: str = ""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -91,18 +106,18 @@ class EndForm(LinkFields):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndLook:
-    """Which policy of a patient somebody is about to end."""
+class PolicyLook:
+    """Which policy of a patient somebody is about to change or end."""
 
     browser: Browser
     handle: str
     policy_id: str
 
 
-async def decode_end(request: HttpRequest) -> EndLook:
+async def decode_policy_look(request: HttpRequest) -> PolicyLook:
     """What the address says."""
     policy_id = request.query.get("policy", [""])[0]
-    return EndLook(
+    return PolicyLook(
         browser=Browser.of(request), handle=request.parameters["handle"], policy_id=policy_id[:_LONGEST]
     )
 
@@ -114,6 +129,19 @@ async def form(unit: PageUnit, link: PageLink) -> PolicyPage:
     """Give the form of a new policy."""
     values = _form_values(link.handle, patient_behind(unit, link.handle), dict.fromkeys(_TEXTS, ""))
     return PolicyPage(page=await unit.page("policy.html", link.browser, **values))
+
+
+async def change_form(unit: PageUnit, look: PolicyLook) -> PolicyPage:
+    """Give the form of a policy with what it says now."""
+    patient_id = patient_behind(unit, look.handle)
+    policy, _ = await _ended(unit, patient_id, look.policy_id)
+    if policy.source:
+        raise Conflict("it is from a consent document; register another in its place, or end that one")
+    if policy.actions != DISCLOSURES:
+        raise Conflict("it is about finding or opening alone, which these pages do not write; end it")
+    texts = texts_of(policy) | {"replaces": encode_policy(policy)["created"]}
+    values = _form_values(look.handle, patient_id, texts)
+    return PolicyPage(page=await unit.page("policy.html", look.browser, **values), patient_id=patient_id)
 
 
 @of_our_pages
@@ -130,21 +158,23 @@ async def preview(unit: PageUnit, sent_form: SentForm[PolicyForm]) -> PolicyPage
     fields = sent_form.fields
     patient_id = patient_behind(unit, fields.handle)
     # Saved twice it is one: its id is chosen here.
-    texts = fields.texts | {"policy_id": uuid4().urn}
-    values = _form_values(fields.handle, patient_id, texts)
+    texts = fields.texts if fields.replaces else fields.texts | {"policy_id": uuid4().urn}
+    values = await _previewed(unit, patient_id, _form_values(fields.handle, patient_id, texts))
+    page = await unit.page("policy_preview.html", sent_form.browser, **values)
+    return PolicyPage(page=page, patient_id=patient_id)
+
+
+async def _previewed(unit: PageUnit, patient_id: str, values: dict[str, Any]) -> dict[str, Any]:
+    """What the page shows before the policy of a form is kept; raises `WrongForm`."""
     policy_draft = _right(unit, patient_id, values)
+    content = {"patient_id": patient_id, **policy_draft.content}
+    if values["texts"]["replaces"]:
+        content["without"] = policy_draft.content.get("policy_id", "")
     try:
-        answer = await answered(unit.trail, "preview", {"patient_id": patient_id, **policy_draft.content})
+        answer = await answered(unit.trail, "preview", content)
     except Unprocessable as problem:
         raise _wrong(problem, values) from None
-    page = await unit.page(
-        "policy_preview.html",
-        sent_form.browser,
-        **values,
-        sentence=sentence(policy_of(policy_draft, patient_id)),
-        rows=_rows(answer),
-    )
-    return PolicyPage(page=page, patient_id=patient_id)
+    return {**values, "sentence": sentence(policy_of(policy_draft, patient_id)), "rows": _rows(answer)}
 
 
 @for_privacy_officers
@@ -155,14 +185,18 @@ async def save(unit: PageUnit, sent_form: SentForm[PolicyForm]) -> str:
     patient_id = patient_behind(unit, fields.handle)
     values = _form_values(fields.handle, patient_id, fields.texts)
     policy_draft = _right(unit, patient_id, values)
-    policy = policy_of(policy_draft, patient_id)
+    policy, reason = policy_of(policy_draft, patient_id), fields.reason.strip()[:_LONGEST_REASON]
+    if fields.replaces and not reason:
+        values = await _previewed(unit, patient_id, values)
+        raise WrongForm("write why it changes; it goes into the trail", "policy_preview.html", values)
+    why = {"replaces": fields.replaces, "reason": reason} if fields.replaces else {}
     try:
         await changed(
             unit.trail,
             "set",
-            {"patient_id": patient_id, **policy_draft.content},
+            {"patient_id": patient_id, **policy_draft.content, **why},
             policy_id=policy.policy_id,
-            change=f"set: {policy}",
+            change=f"changed: {policy}: {reason}" if fields.replaces else f"set: {policy}",
         )
     except (Unprocessable, NotFound, Conflict) as problem:
         raise _wrong(problem, values) from None
@@ -208,7 +242,7 @@ def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 # --- to end one ---------------------------------------------------------------------------------------
 
 
-async def end_form(unit: PageUnit, look: EndLook) -> PolicyPage:
+async def end_form(unit: PageUnit, look: PolicyLook) -> PolicyPage:
     """Show what would be seen without a policy, and ask why it ends."""
     patient_id = patient_behind(unit, look.handle)
     values = await _end_values(unit, look.handle, patient_id, look.policy_id)
@@ -302,12 +336,20 @@ SERVED: tuple[ServedRest[Any, Any], ...] = (
         handle=draft,
     ),
     look_served(
+        name="Policy to change",
+        route="GET /policies/{handle}/change",
+        decode=decode_policy_look,
+        handle=change_form,
+    ),
+    look_served(
         name="Preview policy",
         route="POST /policies/{handle}/preview",
         decode=LinkForm(PolicyForm),
         handle=preview,
     ),
     _change_served("Save policy", "POST /policies/{handle}", LinkForm(PolicyForm), save),
-    look_served(name="Policy to end", route="GET /policies/{handle}/end", decode=decode_end, handle=end_form),
+    look_served(
+        name="Policy to end", route="GET /policies/{handle}/end", decode=decode_policy_look, handle=end_form
+    ),
     _change_served("End policy", "POST /policies/{handle}/end", LinkForm(EndForm), end),
 )

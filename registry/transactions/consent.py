@@ -3,6 +3,7 @@
 POST /consent/policies   {"patient_id"}: the policies of a patient and the codes of the documents that were
                          updated, for services that decide themselves
 POST /consent/set        a policy; `policy_id` replaces one of the same patient, without it a new one is made.
+                         `replaces` is what that one's `created` must still be, `reason` is for the trail.
                          After a merge each id still decides by its own: the policy is that of the id named
 POST /consent/remove     {"patient_id", "policy_id", "reason"}
 POST /consent/why        {"patient_id", "action", "roles", "organizations", "purposes", "confidentiality"}:
@@ -66,11 +67,14 @@ class PoliciesRequest(BaseModel):
 
 
 class PolicyRequest(PoliciesRequest):
-    """A policy, by the names of `shared.consent.policy.Policy`; `policy_id` is the one it replaces."""
+    """A policy, by the names of `shared.consent.policy.Policy`; `policy_id` is the one it replaces, which
+    must still be the one that was `created` then where `replaces` says so; and why, for the trail."""
 
     model_config = ConfigDict(extra="allow")
 
     policy_id: str = ""
+    replaces: str = Field("", max_length=64)
+    reason: str = Reason
 
 
 class RemovalRequest(PoliciesRequest):
@@ -137,7 +141,7 @@ async def set_policy(unit: Unit, request: PolicyRequest) -> dict[str, Any]:
     author = caller.user.audit_name if caller.user else caller.node.subject or caller.node.address
     fields: dict[str, Any] = {
         "effect": None,
-        **request.model_dump(exclude_unset=True),
+        **request.model_dump(exclude_unset=True, exclude={"replaces", "reason"}),
         "patient_id": patient.patient_id,
         "author": author,
         "created": parts.now(),
@@ -156,6 +160,10 @@ async def set_policy(unit: Unit, request: PolicyRequest) -> dict[str, Any]:
         policy_kept = await consents.find_kept(transaction, policy.policy_id)
         if policy_kept and policy_kept[0] != patient.survivor:
             raise Conflict(f"{policy.policy_id} is a policy of another patient")
+        if request.replaces and (
+            not policy_kept or json.loads(policy_kept[1])["created"] != request.replaces
+        ):
+            raise Conflict("the policy was changed or ended meanwhile; read it again")
         if policy_kept and read_policy(policy_kept[1]).patient_id != policy.patient_id:
             raise Conflict(f"{policy.policy_id} was given for another id of the patient; name that one")
         if policy_kept and read_policy(policy_kept[1]).effect is Effect.BREAK:
@@ -169,7 +177,7 @@ async def set_policy(unit: Unit, request: PolicyRequest) -> dict[str, Any]:
         )
         return True
 
-    change = f"set: {policy}"
+    change = because(f"{'changed' if request.replaces else 'set'}: {policy}", request.reason)
     await unit.write(work, events=_events(policy.policy_id, patient.survivor, change, caller), done=done)
     return encode_policy(policy)
 

@@ -3,7 +3,8 @@
 POST /consent/documents   {"format_code", "document" (base64), "replaces"}: a document of BPPC or APPC
 POST /consent/withdraw    {"patient_id", "source", "reason"}: a consent, with all that it was translated to
 POST /consent/preview     {"patient_id", a policy as of /consent/set; or "format_code", "document"; or
-                          "without"}: who would see what, before anything is kept or ended
+                          "without", alone or with a policy that takes its place}: who would see what,
+                         before anything is kept, ended or changed
 POST /fhir/Consent        a Consent of PCF, Basic or Intermediate (ITI-108); GET /fhir/Consent/{id} as it came
 """
 
@@ -80,7 +81,7 @@ class WithdrawalRequest(PoliciesRequest):
 
 class PreviewRequest(PoliciesRequest):
     """A policy by the fields of `shared.consent.policy.Policy`, or a consent document, as one to be kept; or
-    `without`, the policy_id or the source of what would end."""
+    `without`, the policy_id or the source of what would end, alone or for the policy in its place."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -243,9 +244,9 @@ def _new(parts: Parts, request: PreviewRequest, patient_id: str) -> tuple[Policy
         for name, value in request.model_dump(exclude_unset=True).items()
         if name not in ("patient_id", "format_code", "document", "policy_id", "without")
     }
-    if bool(request.format_code) + bool(fields) + bool(request.without) > 1:
-        raise BadRequest("a policy, a document or an end is previewed, one at a time")
-    if request.without:
+    if request.format_code and (fields or request.without):
+        raise BadRequest("a document is previewed by itself; a policy may come in the place of another")
+    if request.without and not fields:
         return ()
     if request.format_code:
         translation = translated(parts, request.format_code, request.document)

@@ -135,6 +135,77 @@ async def test_a_policy_is_tried_written_explained_and_ended(tmp_path: Path):
     assert "consent policy removed: she changed her mind" in changes
 
 
+async def test_a_policy_is_changed_in_one_step_with_its_reason(tmp_path: Path):
+    async with a_desk(tmp_path) as desk:
+        http = desk.http
+        address = await desk.address()
+        form = await http.get(f"{address}/new")
+        fields = {"effect": "deny", "roles": "SURGEON", "valid_until": "2130-05-04", "description": "a note"}
+        await http.post(address, data=hidden(await desk.sent(f"{address}/preview", form, **fields)))
+        listed = await http.get(address)
+        link = unescape(re.search(r'href="([^"]+/change[^"]+)"', listed.text)[1])
+        change = await http.get(link)
+        unchanged = (await desk.asked("policies"))["policies"]
+        new = {"effect": "deny", "roles": "NURSE", "valid_until": "2130-05-05 00:00", "description": "a note"}
+        before = await http.post(f"{address}/preview", data=hidden(change) | new)
+        without_a_reason = await http.post(address, data=hidden(before))
+        otherwise = await http.post(f"{address}/new", data=hidden(before))
+        left = (await desk.asked("policies"))["policies"]
+        saved = await http.post(address, data=hidden(before) | {"reason": "the wrong role"})
+        policies = (await desk.asked("policies"))["policies"]
+        # Somebody else had the old one open.
+        late = await http.post(address, data=hidden(before) | {"reason": "late"})
+        await desk.asked("remove", policy_id=policies[0]["policy_id"])
+        of_ended = [
+            await http.post(address, data=hidden(before) | {"reason": "too late"}),
+            await http.get(link),
+        ]
+        gone = (await desk.asked("policies"))["policies"]
+        changes = await changes_in(desk)
+
+    assert ">SURGEON</textarea>" in change.text
+    assert 'value="2130-05-05 00:00"' in change.text
+    assert "Change a policy" in change.text
+    assert "The role NURSE" in before.text
+    assert "The role SURGEON" in before.text
+    assert without_a_reason.status_code == 422
+    assert "Write why it changes" in without_a_reason.text
+    assert "The role NURSE" in without_a_reason.text
+    assert ">NURSE</textarea>" in otherwise.text
+    assert hidden(otherwise)["replaces"] == unchanged[0]["created"]
+    assert left == unchanged
+    assert saved.status_code == 303
+    [policy] = policies
+    assert policy["policy_id"] == unchanged[0]["policy_id"]
+    assert policy["roles"] == ["NURSE"]
+    assert policy["valid_until"] == unchanged[0]["valid_until"]
+    assert policy["created"] != unchanged[0]["created"]
+    assert late.status_code == 422
+    assert "Changed or ended meanwhile" in late.text or "changed or ended meanwhile" in late.text
+    assert [one.status_code for one in of_ended] == [422, 404]
+    assert gone == []
+    assert "consent policy changed: deny role NURSE: the wrong role" in changes
+
+
+async def test_what_the_form_cannot_say_is_not_changed_by_it(tmp_path: Path):
+    consent = octets(a_consent((DOMAIN, "P-77"), provision=EXCEPT_ONE))
+    async with a_desk(tmp_path) as desk:
+        registry = desk.house.url("registry")
+        await desk.http.post(
+            f"{registry}/fhir/Consent", content=consent, headers={"content-type": "application/fhir+json"}
+        )
+        await desk.asked("set", effect="deny", roles=["CLERK"], actions=["query"])
+        address = await desk.address()
+        listed = await desk.http.get(address)
+        policies = (await desk.asked("policies"))["policies"]
+        answers = [
+            await desk.http.get(f"{address}/change", params={"policy": one["policy_id"]}) for one in policies
+        ]
+
+    assert listed.text.count("/change?") == 1
+    assert {one.status_code for one in answers} == {409}
+
+
 async def test_a_consent_document_ends_whole_and_a_break_waits_for_its_review(tmp_path: Path):
     consent = octets(a_consent((DOMAIN, "P-77"), provision=EXCEPT_ONE))
     assertion = assertion_for("dr.a", purposes=(BTG,))

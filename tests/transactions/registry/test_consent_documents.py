@@ -243,7 +243,25 @@ async def test_what_would_be_seen_without_a_policy_or_a_consent_is_previewed(reg
     ]
     assert len(await policies(http)) == 2
     await ask(http, "preview", 404, patient_id=PATIENT, without="urn:uuid:nobody")
-    await ask(http, "preview", 400, patient_id=PATIENT, without=source, effect="deny")
+    await ask(http, "preview", 400, patient_id=PATIENT, without=source, **document)
+
+
+async def test_a_policy_in_the_place_of_another_is_previewed_and_set_as_long_as_that_is_there(registry, http):
+    await registry.register(a_submission(a_document_entry()))
+    old = await ask(http, "set", patient_id=PATIENT, effect="deny", roles=["SURGEON"])
+    new = {"patient_id": PATIENT, "policy_id": old["policy_id"], "effect": "deny", "roles": ["NURSE"]}
+
+    answer = await ask(http, "preview", without=old["policy_id"], **new)
+    finds = {row["person"].get("roles", ""): row["find"] for row in answer["persons"]}
+    assert finds["SURGEON"] == {"now": 0, "then": 1}
+    assert finds["NURSE"] == {"now": 1, "then": 0}
+
+    changed = await ask(http, "set", **new, replaces=old["created"], reason="the wrong role")
+    assert await policies(http) == [changed]
+    await ask(http, "set", 409, **new, replaces=old["created"], reason="late")
+    await ask(http, "remove", patient_id=PATIENT, policy_id=old["policy_id"])
+    await ask(http, "set", 409, **new, replaces=changed["created"], reason="too late")
+    assert await policies(http) == []
 
 
 async def test_why_takes_the_codes_of_a_registered_document_from_its_metadata(registry, http):
@@ -264,8 +282,11 @@ async def test_why_takes_the_codes_of_a_registered_document_from_its_metadata(re
     assert await permitted(documents=["2.25.999"])
 
 
-async def test_an_end_stands_in_the_trail_with_its_reason(registry, http):
+async def test_an_end_and_a_change_stand_in_the_trail_with_their_reasons(registry, http):
     policy = await ask(http, "set", patient_id=PATIENT, effect="deny")
+    changed = {"policy_id": policy["policy_id"], "effect": "deny", "roles": ["NURSE"]}
+    why = {"replaces": policy["created"], "reason": "nurses alone"}
+    await ask(http, "set", patient_id=PATIENT, **changed, **why)
     document = {"format_code": BPPC, "document": written(an_acknowledgement(OPT_OUT, patient=OURS))}
     source = (await ask(http, "documents", **document))["source"]
     await ask(http, "remove", patient_id=PATIENT, policy_id=policy["policy_id"], reason="changed her mind")
@@ -273,5 +294,6 @@ async def test_an_end_stands_in_the_trail_with_its_reason(registry, http):
 
     values = [value for octets in await registry.outbox() for value in VALUE.findall(octets)]
     told = [b64decode(value).decode() for value in values]
+    assert "consent policy changed: deny role NURSE: nurses alone" in told
     assert "consent policy removed: changed her mind" in told
     assert "consent policy withdrawn: in writing" in told
