@@ -40,7 +40,7 @@ VALIDATORS: Final[Mapping[Kind, str]] = {
     Kind.AUDIT: "Audit message (ATNA), alone or in syslog",
     Kind.ASSERTION: "SAML assertion about a user (XUA)",
     Kind.JWT: "JSON Web Token (IUA)",
-    Kind.ADT: "HL7 v2 message of a patient identity feed (ITI-8)",
+    Kind.ADT: "HL7 v2 message: a patient identity feed (ITI-8), an order, a report",
     Kind.FHIR: "FHIR resource or Bundle: MADO, AuditEvent",
     Kind.DICOM_JSON: "DICOM JSON of QIDO-RS, STOW-RS or WADO-RS metadata",
     Kind.CONSENT_DOCUMENT: "Consent document (BPPC, APPC) as CDA",

@@ -36,7 +36,7 @@ _MAY: Final = {
 @contextmanager
 def own_system(folder: Path) -> Iterator[Target]:
     """The services, running until the end of the context."""
-    port, consumer, peers, syslog, entity = free_ports(5)
+    port, consumer, peers, syslog, entity, department = free_ports(6)
     users = create_community(folder / "users", "Users")
     changes = {
         "home_community_id": HOME,
@@ -45,6 +45,7 @@ def own_system(folder: Path) -> Iterator[Target]:
         "imaging_source": {
             "application_entities": {_ENTITY: {**_MAY, "host": "127.0.0.1", "port": entity}},
             "commitment_grace_seconds": 0,
+            "hl7_port": department,
             "publishing": {"form": "mado"},
         },
     }
@@ -64,6 +65,7 @@ def own_system(folder: Path) -> Iterator[Target]:
             target,
             endpoints={
                 **target.endpoints,
+                "department": f"127.0.0.1:{department}",
                 "consumer": f"http://127.0.0.1:{consumer}",
                 "front": f"http://127.0.0.1:{consumer}/dicomweb",
                 "pages": f"http://127.0.0.1:{consumer}",

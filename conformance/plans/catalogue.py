@@ -8,6 +8,7 @@ from conformance.plans import audit_repository, gateway, repository
 from conformance.plans.consumer import front, pages, retrieving
 from conformance.plans.imaging_source import (
     commitment,
+    department,
     manifest,
     moving,
     qido_rs,
@@ -49,6 +50,7 @@ PLANS: tuple[Plan, ...] = (
     commitment.PLAN,
     web_commitment.PLAN,
     manifest.PLAN,
+    department.PLAN,
     gateway.PLAN,
     audit_repository.PLAN,
     provider.PLAN,

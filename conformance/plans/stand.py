@@ -37,7 +37,7 @@ class Target:
     ----------
     endpoints
         URL, or host:port, of each actor by its name (`registry`, `repository`, `source`, `dicomweb`, `wado`,
-        `feed`, `initiating`, `responding`, `audit`, `atna`, `trail`, `publisher`, `front`, `pages`); of `dimse` TITLE@host:port.
+        `feed`, `department`, `initiating`, `responding`, `audit`, `atna`, `trail`, `publisher`, `front`, `pages`); of `dimse` TITLE@host:port.
     domain
         The assigning authority of patient ids.
     home

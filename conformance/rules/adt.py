@@ -1,4 +1,5 @@
-"""Patient identity feeds of HL7 v2 and their acknowledgements (ITI TF-2 3.8, 3.30), framed or not."""
+"""Messages of HL7 v2, framed or not: patient identity feeds (ITI TF-2 3.8, 3.30), those of a department, and
+acknowledgements."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from conformance.identifiers import OID
 from conformance.judgement import Judgement
 from conformance.readers.source import MOST_HELD, Source
 from conformance.requirements import finding
+from conformance.rules import department
 
 _BOM: Final = b"\xef\xbb\xbf"
 _TIME: Final = re.compile(r"\d{4}(?:\d\d){0,5}(?:\.\d{1,4})?(?:[+-]\d{4})?\Z", re.ASCII)
@@ -90,6 +92,8 @@ def _message(source: Source, judgement: Judgement) -> Iterator[Finding]:
     yield from _header(message, type)
     if type[0] == "ACK":
         yield from _acknowledgement(message)
+    elif type[0] in department.ORDERS | department.REPORTS:
+        yield from department.findings(message, type[0], type[1] if len(type) > 1 else "")
     else:
         yield from _feed(message, type)
 

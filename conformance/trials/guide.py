@@ -156,6 +156,12 @@ GUIDES: Final[tuple[Guide, ...]] = (
                 hint="TITLE@host:port, for example PACS@127.0.0.1:11112; by TLS with a certificate below.",
             ),
             Box(
+                name="department",
+                label="Messages of the department (HL7 v2)",
+                kind=BoxKind.ADDRESS,
+                hint="host:port of HL7 v2 over MLLP, by which it takes orders and reports.",
+            ),
+            Box(
                 name="retrieve_location_uid",
                 label="Retrieve Location UID",
                 kind=BoxKind.OID,
@@ -192,6 +198,8 @@ GUIDES: Final[tuple[Guide, ...]] = (
             "c_get": "C-GET",
             "commitment": "Storage Commitment",
             "publication": "Publication",
+            "department_messages": "Department Messages",
+            "report_publication": "Report Publication",
             "mado": "MADO",
         },
     ),

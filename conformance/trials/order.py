@@ -26,7 +26,7 @@ from shared.xml import XmlError, parse
 PERSON: Final = "person"
 ENDPOINTS: Final = frozenset(
     {"registry", "repository", "source", "dicomweb", "wado", "feed", "responding", "initiating", "audit"}
-    | {"atna", "trail", "consumer", "dimse", "publisher", "front", "pages"}
+    | {"atna", "trail", "consumer", "dimse", "publisher", "front", "pages", "department"}
 )
 
 
