@@ -11,6 +11,7 @@ import httpx2
 
 from imaging_source.archives.archives import Archives, Comparison
 from imaging_source.domain import publishing
+from imaging_source.domain.coding import NotPublishable
 from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.listing import ListedInstance
 from imaging_source.peers.registrations import RegistryView
@@ -140,7 +141,7 @@ class Unit(UnitOfWork[Parts]):
                 settings.publishing.issuers(settings.affinity_domain),
                 settings.affinity_domain,
             )
-        except publishing.NotPublishable:
+        except NotPublishable:
             return None
         coding = settings.publishing.coding
         return Resource(

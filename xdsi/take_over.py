@@ -17,7 +17,7 @@ from consumer.domain.destination import Destination, WrongDestination
 from consumer.imaging_document_consumer import open_consumer
 from consumer.settings import ConsumerSettings
 from consumer.store.take_overs import AtWork, TakeOver, TakeOverOrder, TakeOvers
-from shared.imaging.coercion import LocalIdentity, WrongIdentity
+from shared.imaging.local_identity import LocalIdentity, WrongIdentity
 from xdsi.clinician import Organization, Purpose, Role, User, clinician_of
 from xdsi.configuration import load
 from xdsi.failures import Failed, WrongUsage

@@ -22,7 +22,7 @@ from consumer.pages.page import PageUnit, page_served
 from consumer.store.take_overs import TakeOver, TakeOverOrder, TakeOvers, TakeOverState
 from shared.http.pieces import FileRange
 from shared.http.problem import Conflict, NotFound, StorageFull
-from shared.imaging.coercion import LocalIdentity, WrongIdentity
+from shared.imaging.local_identity import LocalIdentity, WrongIdentity
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.following import Progress, encode_progress
 from shared.pages.forms import SentForm, of_our_pages

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from consumer.domain.destination import Destination
-from shared.imaging.coercion import LocalIdentity
+from shared.imaging.local_identity import LocalIdentity
 from shared.store.folders import make_folder, sync
 
 _ORDER: Final = "order.json"

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from imaging_source.domain.publishing import NotPublishable
+from imaging_source.domain.coding import NotPublishable
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox, reconciliation
 from imaging_source.store.outbox import LeasedPublication

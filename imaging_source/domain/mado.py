@@ -14,8 +14,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from imaging_source.domain.coding import Issuers
 from imaging_source.domain.instance import RequestReference, StudyHeader
-from imaging_source.domain.manifest import MANUFACTURER, Issuers, began
+from imaging_source.domain.manifest import MANUFACTURER, began
 from shared.imaging import legal
 from shared.imaging.instance import Issuer
 

@@ -27,6 +27,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
+from imaging_source.domain.coding import NO_ISSUERS, Issuers
 from imaging_source.domain.content_items import code_item, code_items, reference
 from imaging_source.domain.image_library import image_library, procedures
 from imaging_source.domain.instance import RequestReference, StudyHeader
@@ -76,17 +77,6 @@ class Identity:
     created: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issuers:
-    """OIDs of the domains whose identifiers have no issuer in the instances; empty ones are left out."""
-
-    patient_id: str = ""
-    accession_number: str = ""
-    placer_order_number: str = ""
-    filler_order_number: str = ""
-
-
-NO_ISSUERS: Final = Issuers()
 NO_DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 

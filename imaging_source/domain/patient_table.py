@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from shared.imaging.coercion import LocalIdentity, WrongIdentity
+from shared.imaging.local_identity import LocalIdentity, WrongIdentity
 
 _FOREIGN: Final = ("foreign_id", "foreign_issuer")
 _LOCAL: Final = ("patient_id", "issuer", "name", "birth_date", "sex")

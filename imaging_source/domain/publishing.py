@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timezone, tzinfo
-from enum import StrEnum
 from typing import Final
 
 from imaging_source.domain import codes
+from imaging_source.domain.coding import NO_ISSUERS, Coding, Issuers, ManifestForm, NotPublishable
 from imaging_source.domain.instance import StudyHeader
-from imaging_source.domain.manifest import (
-    NO_ISSUERS,
-    Issuers,
-    began,
-    local_moment,
-    utc_offset,
-)
+from imaging_source.domain.manifest import began, local_moment, utc_offset
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.ebrim.identifiers import CX, CXi, escape_component, is_cx, is_oid, new_uuid
 from shared.ebrim.model import (
@@ -45,36 +39,6 @@ _UNTITLED: Final = "Imaging study"
 # PS3.5 6.2: of one group of a name. A Slot holds 256, escapes included.
 _NAME_LENGTH: Final = 64
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+")
-
-
-class NotPublishable(ValueError):
-    """The study cannot be published as it is; the text says why, and what would help. It names no patient."""
-
-
-class ManifestForm(StrEnum):
-    """What a manifest says beside what there is; the value is its name in settings."""
-
-    XDS_I = "xds-i"
-    MADO = "mado"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coding:
-    """The codes and names of this site, from its settings."""
-
-    class_code: Code
-    type_code: Code
-    content_type_code: Code
-    facility: Code
-    practice_setting: Code
-    confidentiality: tuple[Code, ...]
-    language: str = "en-US"
-    institution_oid: str = ""
-    device: str = "xdsi imaging source"
-    # A procedure code, as `designator:value`, by the typeCode that stands for it.
-    type_codes: Mapping[str, Code] = field(default_factory=dict)
-    body_parts: Mapping[str, Code] = field(default_factory=dict)
-    form: ManifestForm = ManifestForm.XDS_I
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

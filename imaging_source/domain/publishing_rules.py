@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from imaging_source.domain.coding import NotPublishable
 from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.orders import OrderState
-from imaging_source.domain.publishing import NotPublishable
 
 #: A patient, as id and issuer; an empty issuer is any.
 PatientKey = tuple[str, str]

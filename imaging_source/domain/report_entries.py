@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final
 
 from imaging_source.domain import publishing
+from imaging_source.domain.coding import Coding, Issuers, ReportCoding
 from imaging_source.domain.imaging_reports import OrderNumber, ReportKind
 from imaging_source.domain.instance import StudyHeader
-from imaging_source.domain.manifest import Issuers
-from imaging_source.domain.publishing import Coding, Names
+from imaging_source.domain.publishing import Names
 from shared.ebrim.identifiers import CXi, is_oid, is_xcn, new_uuid
 from shared.ebrim.model import (
     Association,
@@ -33,16 +33,6 @@ _CONFIDENTIALITY: Final = "2.16.840.1.113883.5.25"
 _RESTRICTIONS: Final = {
     code: Code(code, _CONFIDENTIALITY, name) for code, name in (("R", "restricted"), ("V", "very restricted"))
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportCoding:
-    """The codes of reports at this site, from its settings; `type_codes` by `scheme:code` of a procedure."""
-
-    class_code: Code
-    type_code: Code
-    type_codes: Mapping[str, Code]
-    formats: Mapping[ReportKind, Code]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

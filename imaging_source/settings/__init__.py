@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from imaging_source.domain.coding import ManifestForm
 from imaging_source.domain.corrections import CorrectionPolicy
 from imaging_source.domain.patient_table import Unlisted
-from imaging_source.domain.publishing import ManifestForm
 from imaging_source.domain.publishing_rules import Trigger
 from imaging_source.settings.archives import ArchiveSettings, Retrieval
 from imaging_source.settings.entities import DimseService, EntitySettings

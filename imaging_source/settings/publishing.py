@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, field_validator
 
-from imaging_source.domain.manifest import Issuers
-from imaging_source.domain.publishing import Coding, ManifestForm
+from imaging_source.domain.coding import Coding, Issuers, ManifestForm
 from imaging_source.domain.publishing_rules import Trigger
 from imaging_source.settings.codes import CodeSetting, code_setting
 from imaging_source.settings.reports import ReportSettings

@@ -7,8 +7,8 @@ from functools import cached_property
 
 from pydantic import Field
 
+from imaging_source.domain.coding import ReportCoding
 from imaging_source.domain.imaging_reports import ReportKind
-from imaging_source.domain.report_entries import ReportCoding
 from imaging_source.settings.codes import CodeSetting, code_setting
 from shared.settings import Group
 

@@ -46,9 +46,9 @@ from shared.dicom.data_set import warnings
 from shared.dicom.part10 import LIMITS, DicomError, Limits, Part10, scan
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.imaging.coerced_files import Uncoercible, write_coerced
-from shared.imaging.coercion import LocalIdentity
 from shared.imaging.description import Claim, InstanceDescription, describe
 from shared.imaging.instance import Instance, Issuer
+from shared.imaging.local_identity import LocalIdentity
 from shared.imaging.transcoder import Workers
 from shared.store.engine import Database, Transaction
 from shared.store.failures import DatabaseError

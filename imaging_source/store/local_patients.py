@@ -10,8 +10,8 @@ from typing import Final
 from imaging_source.domain.intake import PROCESSING_FAILURE, Refused
 from imaging_source.domain.patient_table import ForeignId, Unlisted, WrongTable, decode_table
 from imaging_source.store.index import claim_of
-from shared.imaging.coercion import LocalIdentity
 from shared.imaging.instance import Instance
+from shared.imaging.local_identity import LocalIdentity
 from shared.security.file_watch import FileWatch
 from shared.telemetry.log import logger
 

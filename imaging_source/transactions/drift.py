@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from imaging_source.domain import drift
+from imaging_source.domain.coding import NotPublishable
 from imaging_source.domain.drift import Drift
 from imaging_source.domain.orders import OrderState
-from imaging_source.domain.publishing import NotPublishable
 from imaging_source.store.drift import note
 from imaging_source.store.orders import find_order
 from imaging_source.store.publications import (

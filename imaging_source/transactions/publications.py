@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imaging_source.domain.publishing import NotPublishable
+from imaging_source.domain.coding import NotPublishable
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store import outbox
 from imaging_source.store.drift import DriftReport, find_open, find_reports

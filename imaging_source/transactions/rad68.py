@@ -18,11 +18,12 @@ from uuid import uuid4
 from pydicom.dataset import Dataset
 
 from imaging_source.domain import mado_bundle, manifest, publishing
+from imaging_source.domain.coding import ManifestForm, NotPublishable
 from imaging_source.domain.described_manifest import of_data_set
 from imaging_source.domain.instance import StudyHeader
 from imaging_source.domain.mado import completed
 from imaging_source.domain.manifest import Identity, NothingToShare, Place
-from imaging_source.domain.publishing import ManifestForm, Names, NotPublishable
+from imaging_source.domain.publishing import Names
 from imaging_source.domain.reconciliation import (
     UNKNOWN_PATIENT,
     AwaitPatient,

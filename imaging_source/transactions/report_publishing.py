@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from imaging_source.domain import manifest, report_entries
+from imaging_source.domain.coding import NotPublishable
 from imaging_source.domain.imaging_reports import ReportObstacle, ReportState
 from imaging_source.domain.orders import OrderedStudy, OrderState
-from imaging_source.domain.publishing import Names, NotPublishable
+from imaging_source.domain.publishing import Names
 from imaging_source.domain.reconciliation import CANNOT_REPLACE, UNKNOWN_PATIENT
 from imaging_source.domain.report_entries import Links
 from imaging_source.peers.registrations import RegistryAway

@@ -6,8 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+from imaging_source.domain.coding import NotPublishable
 from imaging_source.domain.orders import OrderState
-from imaging_source.domain.publishing import NotPublishable
 from imaging_source.domain.publishing_rules import PublishingRules, Trigger, enough, read_patients
 from imaging_source.store.commitments import find_uncommitted
 from imaging_source.store.orders import find_order

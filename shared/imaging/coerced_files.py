@@ -12,7 +12,8 @@ from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from shared.attempts import attempted
-from shared.imaging.coercion import LocalIdentity, coerce
+from shared.imaging.coercion import coerce
+from shared.imaging.local_identity import LocalIdentity
 
 _COPY_BYTES: Final = 1024**2
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from imaging_source.domain.coding import Issuers
 from imaging_source.domain.instance import RequestReference
-from imaging_source.domain.manifest import Issuers, build, encode
+from imaging_source.domain.manifest import build, encode
 from imaging_source.store.publications import publication
 from imaging_source.transactions import rad68
 from shared.ebrim.model import Code

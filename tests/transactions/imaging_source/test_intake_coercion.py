@@ -24,9 +24,9 @@ from imaging_source.store.local_patients import LocalPatients
 from shared.dicom.content import content_digest
 from shared.dicom.part10 import scan
 from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, RLE
-from shared.imaging.coercion import LocalIdentity
 from shared.imaging.description import Claim
 from shared.imaging.instance import Issuer
+from shared.imaging.local_identity import LocalIdentity
 from tests.support.databases import database_place, postgres_url
 from tests.support.dicom import a_ct, a_multi_frame, an_sr, part10
 from tests.support.intake import a_transfer, an_intake, stow_app

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from imaging_source.background import publisher
 from imaging_source.background.publisher import Publisher, StudyWatch
+from imaging_source.domain.coding import NotPublishable
 from imaging_source.domain.commitment import CommitmentRequest, ReferencedInstance
 from imaging_source.domain.intake import Refused
-from imaging_source.domain.publishing import NotPublishable
 from imaging_source.domain.publishing_rules import Trigger, read_patients
 from imaging_source.settings.publishing import PublishingSettings
 from imaging_source.store import commitments

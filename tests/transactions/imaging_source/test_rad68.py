@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from conformance.validation import validate
 from imaging_source.background.publisher import Publisher, StudyWatch
-from imaging_source.domain.publishing import ManifestForm, NotPublishable
+from imaging_source.domain.coding import ManifestForm, NotPublishable
 from imaging_source.store import outbox
 from imaging_source.store.publications import (
     PublicationState,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from imaging_source.domain.publishing import NotPublishable
+from imaging_source.domain.coding import NotPublishable
 from imaging_source.store.publications import PublicationState, find_publications
 from imaging_source.transactions import rad68
 from shared.ebrim.model import Code

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumer.store.take_overs import AtWork, TakeOverOrder, TakeOvers, TakeOverState
-from shared.imaging.coercion import LocalIdentity
+from shared.imaging.local_identity import LocalIdentity
 
 ORDER = TakeOverOrder(
     manifest_id="2.25.1",

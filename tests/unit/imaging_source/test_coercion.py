@@ -14,7 +14,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, 
 
 from consumer.domain.destination import Destination, Kind, WrongDestination
 from shared.imaging.coerced_files import Uncoercible, write_coerced
-from shared.imaging.coercion import LocalIdentity, WrongIdentity, coerce
+from shared.imaging.coercion import coerce
+from shared.imaging.local_identity import LocalIdentity, WrongIdentity
 from xdsi.builtin_study import write_study
 
 AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from conformance.findings import Severity
 from conformance.validation import validate
 from imaging_source.domain import codes
+from imaging_source.domain.coding import Issuers, ManifestForm
 from imaging_source.domain.instance import KeyObjectHeader, RequestReference, SeriesHeader, StudyHeader
 from imaging_source.domain.mado import completed
-from imaging_source.domain.manifest import Issuers, build, encode
-from imaging_source.domain.publishing import ManifestForm, event_codes, reference_ids, type_code
+from imaging_source.domain.manifest import build, encode
+from imaging_source.domain.publishing import event_codes, reference_ids, type_code
 from imaging_source.settings.publishing import PublishingSettings
 from shared.dicom.kos import read_manifest
 from shared.dicom.uids import KEY_OBJECT_SELECTION

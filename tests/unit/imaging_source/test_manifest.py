@@ -15,10 +15,10 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from imaging_source.domain.coding import Issuers
 from imaging_source.domain.instance import RequestReference, SeriesHeader
 from imaging_source.domain.manifest import (
     Identity,
-    Issuers,
     NothingToShare,
     build,
     content,

@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imaging_source.domain.coding import Coding, Issuers, NotPublishable
 from imaging_source.domain.instance import RequestReference
-from imaging_source.domain.manifest import Issuers
-from imaging_source.domain.publishing import (
-    Coding,
-    Names,
-    NotPublishable,
-    patient_id,
-    replacing,
-    submission,
-    xpn,
-)
+from imaging_source.domain.publishing import Names, patient_id, replacing, submission, xpn
 from shared.ebrim.codec import decode_submission, encode_submission
 from shared.ebrim.identifiers import is_cx, is_cxi, is_patient_info, is_xcn, is_xon
 from shared.ebrim.model import AssociationType, Code, Timestamp
