@@ -49,8 +49,8 @@ class Contents(IncomingFolder, ABC):
         """Where these contents are, or would be, in words of the store."""
 
     @abstractmethod
-    async def keep(self, spooled: SpooledFile) -> None:
-        """Put a synced file in its place, durably; raises `Refused`, out of resources."""
+    async def keep(self, *spooled: SpooledFile) -> None:
+        """Put synced files in their places, durably; raises `Refused`, out of resources, for all of them."""
 
     @abstractmethod
     async def take_away(self, spooled: SpooledFile) -> None:

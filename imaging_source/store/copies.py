@@ -59,12 +59,13 @@ class ArchiveCopies(ContentFiles):
             self._drop(idle.pop(0)[1])
         return self.bytes + size <= self._max_bytes
 
-    async def keep(self, spooled: SpooledFile) -> None:
+    async def keep(self, *spooled: SpooledFile) -> None:
         """As `ContentFiles`; in use from now on."""
-        await super().keep(spooled)
-        if not self.use(spooled.sha256):
-            self._uses[spooled.sha256] = _Use(spooled.size, self._clock())
-            self.bytes += spooled.size
+        await super().keep(*spooled)
+        for one in spooled:
+            if not self.use(one.sha256):
+                self._uses[one.sha256] = _Use(one.size, self._clock())
+                self.bytes += one.size
 
     async def forget(self, sha256: str) -> None:
         """Remove a copy."""

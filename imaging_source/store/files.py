@@ -51,20 +51,24 @@ class ContentFiles(Contents):
 
     # --- keeping -------------------------------------------------------------------------------------
 
-    async def keep(self, spooled: SpooledFile) -> None:
+    async def keep(self, *spooled: SpooledFile) -> None:
         """`place`, aside from the event loop."""
-        await asyncio.to_thread(self.place, spooled)
+        await asyncio.to_thread(self.place, *spooled)
 
-    def place(self, spooled: SpooledFile) -> Path:
-        """Give a synced file its final name, durably; what stands there already may be damaged, and goes."""
-        final = self.path(spooled.sha256)
+    def place(self, *spooled: SpooledFile) -> None:
+        """Give synced files their final names, durably; what has one already may be damaged, and goes."""
         with self.guarded():
-            self._folders.make(final.parent)
-            try:
-                final.hardlink_to(spooled.path)
-            except FileExistsError:
-                self._replace(final, spooled)
-            sync(final.parent)
+            folders = {self._linked(one).parent for one in spooled}
+            for folder in folders:
+                sync(folder)
+
+    def _linked(self, spooled: SpooledFile) -> Path:
+        final = self.path(spooled.sha256)
+        self._folders.make(final.parent)
+        try:
+            final.hardlink_to(spooled.path)
+        except FileExistsError:
+            self._replace(final, spooled)
         return final
 
     def _replace(self, final: Path, spooled: SpooledFile) -> None:

@@ -27,6 +27,8 @@ from shared.store.space import space_of
 _CHUNK: Final = 1024**2
 _LOCK: Final = ".lock"
 _PREFIX: Final = b"DICM"
+# Files that a process may have open are twice its connections and 256.
+_CROWD: Final = 128
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -61,6 +63,7 @@ class Incoming:
         self._folder = folder
         self._hash = hashlib.sha256()
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        folder.arriving.add(self._descriptor)
 
     def write(self, octets: bytes | memoryview) -> None:
         """Append `octets`.
@@ -107,6 +110,8 @@ class Incoming:
 
     def _close(self) -> None:
         if self._descriptor >= 0:
+            # First: the next file that is opened may have its number.
+            self._folder.arriving.discard(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -140,6 +145,8 @@ class IncomingFolder:
         self._shared = shared
         self._keep_preamble = keep_preamble
         self._checking = threading.Lock()
+        #: Descriptors of files that are arriving.
+        self.arriving: set[int] = set()
         self.unusable = ""
         make_folder(shared)
         self.incoming = shared / secrets.token_hex(8)
@@ -164,6 +171,11 @@ class IncomingFolder:
         locked = [AbandonedFolder(path, lock) for path in others if (lock := _lock_if_dead(path)) >= 0]
         # An older release had one process, which put its files here.
         return [*locked, AbandonedFolder(self._shared, -1)]
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many files are arriving that what is complete should be kept at once: each is open."""
+        return len(self.arriving) >= _CROWD
 
     def guarded(self) -> _Guard:
         """A context in which an `OSError` becomes `Refused`, out of resources."""

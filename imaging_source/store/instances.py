@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,13 +17,9 @@ from imaging_source.domain.intake import (
     PROCESSING_FAILURE,
     Refused,
     StoredInstance,
-    identify,
-    refusal,
-    right_meta,
-    tolerances,
 )
 from imaging_source.domain.selection import key_object
-from imaging_source.domain.transfer import Fate, cx
+from imaging_source.domain.transfer import Fate
 from imaging_source.store import (
     archived,
     catalogue,
@@ -33,20 +29,21 @@ from imaging_source.store import (
     versions,
 )
 from imaging_source.store.archived import ArchiveCopy
+from imaging_source.store.arrivals import Arrival, arrival_of
 from imaging_source.store.contents import Contents
-from imaging_source.store.incoming import SpooledFile, durable
+from imaging_source.store.incoming import Incoming, SpooledFile, durable
 from imaging_source.store.index import claim_of
 from imaging_source.store.kept_files import were_erased
-from imaging_source.store.kept_instances import KeptInstances
+from imaging_source.store.kept_instances import KeptInstances, other_data_set
 from imaging_source.store.local_patients import COERCED, LocalPatients, source_of
 from imaging_source.store.transfers import Record, Transfer
 from shared.attempts import to_its_end
 from shared.dicom.character_sets import UNDECLARED
 from shared.dicom.data_set import warnings
-from shared.dicom.part10 import LIMITS, DicomError, Limits, Part10, scan
+from shared.dicom.part10 import LIMITS, Limits, Part10
 from shared.dicom.uids import KEY_OBJECT_SELECTION
 from shared.imaging.coerced_files import Uncoercible, write_coerced
-from shared.imaging.description import Claim, InstanceDescription, describe
+from shared.imaging.description import Claim, InstanceDescription
 from shared.imaging.instance import Instance, Issuer
 from shared.imaging.local_identity import LocalIdentity
 from shared.imaging.transcoder import Workers
@@ -59,10 +56,9 @@ _log = logging.getLogger(__name__)
 class InstanceStore(KeptInstances):
     """Instances of this source, and how further ones come to them; `files` are their contents.
 
-    `on_repaired` holds what is called with the SHA-256 of a file that was lost or damaged, and is mended; it
-    must be quick and must not raise. `limits` are what one file may ask of us, `character_set` the encodings
-    of those that name none, `corrections` what becomes of another data set under a UID that is known,
-    `patients` who foreign patients are here.
+    `limits` are what one file may ask of us, `character_set` the encodings of those that name none,
+    `corrections` what becomes of another data set under a UID that is known, `patients` who foreign patients
+    are here.
     """
 
     def __init__(
@@ -85,7 +81,6 @@ class InstanceStore(KeptInstances):
             patient_id_issuer=patient_id_issuer,
             workers=workers,
         )
-        self.on_repaired: list[Callable[[str], None]] = []
         self._corrections = corrections
         self._patients = patients or LocalPatients()
         self._latest = datetime.min.replace(tzinfo=UTC)
@@ -126,11 +121,34 @@ class InstanceStore(KeptInstances):
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
 
+    async def store_portion(
+        self, arriving: Sequence[Incoming | Refused], came_by: Transfer, claim: Claim
+    ) -> list[StoredInstance | Refused]:
+        """Keep each of what came together as `store_part10` does, or tell why not; it is synced here.
+
+        Newcomers are put in their places at once, and committed together.
+        """
+        task = asyncio.ensure_future(self._store_portion(arriving, came_by, claim))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
+
     async def _store(self, spooled: SpooledFile, came_by: Transfer, claim: Claim) -> StoredInstance:
         try:
-            spooled, part10, described = await asyncio.to_thread(self._described, spooled, claim, self.files)
+            arrival = await asyncio.to_thread(self._described, spooled, claim, self.files)
+        except Refused as refused:
+            spooled.path.unlink(missing_ok=True)
+            await self.refuse(refused, came_by)
+            raise
+        return await self._settle(arrival, came_by)
+
+    async def _settle(
+        self, arrival: Arrival, came_by: Transfer, *, is_placed: bool = False
+    ) -> StoredInstance:
+        """Keep what came or refuse it; `is_placed` tells that it has its place and is not known yet."""
+        spooled, part10, described = arrival
+        try:
             if (local := self._patients.identity_of(described.instance)) is None:
-                stored = await self._keep(spooled, part10, described, came_by)
+                stored = await self._keep(spooled, part10, described, came_by, is_placed=is_placed)
             else:
                 stored = await self._keep_coerced(spooled, part10, described, came_by, local)
         except Refused as refused:
@@ -140,12 +158,73 @@ class InstanceStore(KeptInstances):
         except DatabaseError as error:
             # The final file may have no row: what stays in its place tells the next start.
             self.files.doubt(spooled)
+            claim = claim_of(described.instance)
             raise Refused(OUT_OF_RESOURCES, "instances cannot be kept at the moment", claim) from error
         self.files.release(spooled)
         if stored.new:
             for call in self.on_stored:
                 call(stored.instance.study_instance_uid)
         return stored
+
+    async def _store_portion(
+        self, arriving: Sequence[Incoming | Refused], came_by: Transfer, claim: Claim
+    ) -> list[StoredInstance | Refused]:
+        arrivals = await asyncio.to_thread(lambda: [self._arrival(one, claim) for one in arriving])
+        places = await self._places_of_newcomers(arrivals)
+        if places:
+            arrivals = await self._placed(arrivals, places)
+
+        async def outcome(at: int) -> StoredInstance | Refused:
+            arrival = arrivals[at]
+            if isinstance(arrival, Refused):
+                await self.refuse(arrival, came_by)
+                return arrival
+            try:
+                return await self._settle(arrival, came_by, is_placed=at in places)
+            except Refused as refused:
+                return refused
+
+        # In one turn of the loop, so that one commit is of all; what is no newcomer may be one of them again.
+        together = sorted(places)
+        outcomes = dict(zip(together, await asyncio.gather(*map(outcome, together)), strict=True))
+        return [outcomes[at] if at in outcomes else await outcome(at) for at in range(len(arrivals))]
+
+    def _arrival(self, incoming: Incoming | Refused, claim: Claim) -> Arrival | Refused:
+        """What came, synced and described; blocks."""
+        if isinstance(incoming, Refused):
+            return incoming
+        try:
+            return self._described(incoming.finish(), claim, self.files)
+        except Refused as refused:
+            incoming.discard()
+            return refused
+
+    async def _places_of_newcomers(self, arrivals: Sequence[Arrival | Refused]) -> frozenset[int]:
+        """Where in a portion stands what nothing is known of, neither here nor of what stands before it."""
+        by_uid: dict[str, int] = {}
+        for at, one in enumerate(arrivals):
+            if isinstance(one, Arrival) and self._patients.identity_of(one.described.instance) is None:
+                by_uid.setdefault(one.described.instance.sop_instance_uid, at)
+        earlier = await self.find_instances(list(by_uid)) if by_uid else {}
+        return frozenset(at for uid, at in by_uid.items() if uid not in earlier)
+
+    async def _placed(
+        self, arrivals: Sequence[Arrival | Refused], places: frozenset[int]
+    ) -> list[Arrival | Refused]:
+        """Put those at `places` where they are kept, durably, or refuse all: a second sync proves nothing."""
+        newcomers = {at: one for at, one in enumerate(arrivals) if at in places and isinstance(one, Arrival)}
+        try:
+            await self.files.keep(*[one.spooled for one in newcomers.values()])
+        except Refused as refused:
+            for one in newcomers.values():
+                one.spooled.path.unlink(missing_ok=True)
+            return [
+                Refused(refused.status, refused.reason, claim_of(newcomers[at].described.instance))
+                if at in newcomers
+                else one
+                for at, one in enumerate(arrivals)
+            ]
+        return list(arrivals)
 
     async def refuse(self, refused: Refused, came_by: Transfer) -> None:
         """Count a refusal in its transfer; while the index cannot be written it stands in the log alone."""
@@ -178,32 +257,6 @@ class InstanceStore(KeptInstances):
             yield
         finally:
             await to_its_end(self.conclude(came_by, record))
-
-    def _described(
-        self, spooled: SpooledFile, claim: Claim, files: Contents
-    ) -> tuple[SpooledFile, Part10, InstanceDescription]:
-        """The file scanned and described; written anew where what stands before its data set is wrong."""
-        try:
-            part10 = scan(spooled.path, self.limits)
-            identity = identify(part10, claim)
-            tolerated = tolerances(part10, identity)
-            if (meta := right_meta(part10, identity)) is not None:
-                spooled = files.with_meta(spooled, meta, part10.data_set_offset)
-                part10 = scan(spooled.path, self.limits)
-            claim = identity
-            described = describe(
-                part10,
-                identity,
-                file=files.name(spooled.sha256),
-                size=spooled.size,
-                sha256=spooled.sha256,
-                received_at=datetime.now(UTC),
-                tolerated=tolerated,
-                character_set=self._character_set,
-            )
-        except DicomError as error:
-            raise refusal(error, claim) from None
-        return spooled, part10, described
 
     async def _keep_coerced(
         self,
@@ -250,6 +303,9 @@ class InstanceStore(KeptInstances):
                     return earlier, at
         return None, datetime.now(UTC)
 
+    def _described(self, spooled: SpooledFile, claim: Claim, files: Contents) -> Arrival:
+        return arrival_of(spooled, claim, files, limits=self.limits, character_set=self._character_set)
+
     def _coerced(
         self, file: SpooledFile, original: Instance, local: LocalIdentity, at: datetime
     ) -> tuple[SpooledFile, Part10, InstanceDescription]:
@@ -272,11 +328,13 @@ class InstanceStore(KeptInstances):
         came_by: Transfer,
         *,
         coerced_from: tuple[Instance, datetime] | None = None,
+        is_placed: bool = False,
     ) -> StoredInstance:
         tolerances = warnings(described.tolerated)
-        earlier = await self._known(described.instance)
+        earlier = None if is_placed else await self._known(described.instance)
         if earlier is None:
-            await self.files.keep(spooled)
+            if not is_placed:
+                await self.files.keep(spooled)
             if newcomer := await self._insert(described, came_by, coerced_from=coerced_from):
                 return StoredInstance(newcomer, new=True, warnings=tolerances)
             # Somebody else was first; our file stays only if it is theirs as well.
@@ -306,7 +364,7 @@ class InstanceStore(KeptInstances):
             policy = CorrectionPolicy.KEEP_FIRST
         match policy:
             case CorrectionPolicy.REFUSE:
-                raise _other_data_set(earlier)
+                raise other_data_set(earlier)
             case CorrectionPolicy.KEEP_FIRST:
                 await self.files.keep(spooled)
                 await self._keep_beside(described.instance, came_by)
@@ -344,34 +402,6 @@ class InstanceStore(KeptInstances):
             return newcomer
 
         return await self._database.write(work)
-
-    async def _repaired(
-        self, earlier: Instance, described: InstanceDescription, spooled: SpooledFile, came_by: Transfer
-    ) -> Instance:
-        """Put what came in the place of a file that is lost or damaged.
-
-        The bytes prove themselves when they are those that were kept; else everything that the index knows of
-        the data set must be as it was.
-        """
-        if earlier.sha256 != described.instance.sha256 and not await self._alike(earlier, described):
-            raise _other_data_set(earlier)
-        await self.files.keep(spooled)
-        repaired = earlier._replace(
-            file=described.instance.file, size=described.instance.size, sha256=described.instance.sha256
-        )
-
-        async def work(transaction: Transaction) -> None:
-            await instance_rows.change_file(transaction, repaired, described.pixels)
-            await archived.forget(transaction, repaired.sop_instance_uid)
-            await self._note_in(transaction, repaired, came_by, Fate.REPAIRED)
-
-        await self._database.write(work)
-        _log.warning("the file of an instance was repaired: sha256 %s", repaired.sha256)
-        if earlier.sha256 != repaired.sha256:
-            await self._forget(earlier.sha256)
-        for call in self.on_repaired:
-            call(earlier.sha256)
-        return repaired
 
     async def _insert(
         self,
@@ -429,22 +459,6 @@ class InstanceStore(KeptInstances):
         self._latest = max(datetime.now(UTC), self._latest + timedelta(microseconds=1))
         return self._latest
 
-    async def _note(self, instance: Instance, came_by: Transfer, fate: Fate) -> None:
-        await self._database.write(lambda transaction: self._note_in(transaction, instance, came_by, fate))
-
-    async def _note_in(
-        self, transaction: Transaction, instance: Instance, came_by: Transfer, fate: Fate
-    ) -> None:
-        issuer = instance.issuer_of_patient_id
-        await transfers.note(
-            transaction,
-            came_by,
-            study_instance_uid=instance.study_instance_uid,
-            patient_id=cx(instance.patient_id, self._patient_id_issuer if issuer == Issuer() else issuer),
-            sop_class_uid=instance.sop_class_uid,
-            fate=fate,
-        )
-
     async def take_back(self, sha256: str, came_by: Transfer) -> None:
         """Give a file without a row what it lacks; one that is torn, refused or was erased is removed.
 
@@ -471,9 +485,3 @@ class InstanceStore(KeptInstances):
         """Raise when the next instance could not be kept, for readiness."""
         await self._database.check()
         await self.files.ready()
-
-
-def _other_data_set(earlier: Instance) -> Refused:
-    return Refused(
-        PROCESSING_FAILURE, "another data set has this SOP Instance UID; it stays", claim_of(earlier)
-    )

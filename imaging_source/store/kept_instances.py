@@ -9,14 +9,16 @@ from pathlib import Path
 
 from sqlalchemy import bindparam, select
 
-from imaging_source.domain.intake import OUT_OF_RESOURCES, Refused
-from imaging_source.store import catalogue, erasure, set_aside
+from imaging_source.domain.intake import OUT_OF_RESOURCES, PROCESSING_FAILURE, Refused
+from imaging_source.domain.transfer import Fate, cx
+from imaging_source.store import archived, catalogue, erasure, instance_rows, set_aside, transfers
 from imaging_source.store.contents import Contents
 from imaging_source.store.incoming import SpooledFile
 from imaging_source.store.index import InstanceIndex, claim_of
 from imaging_source.store.kept_files import have_row, with_row
 from imaging_source.store.set_aside import NamedPatient
 from imaging_source.store.tables import instance
+from imaging_source.store.transfers import Transfer
 from shared.audit.events import AuditEvent
 from shared.audit.outbox import insert_events
 from shared.audit.recorder import AuditRecorder
@@ -38,7 +40,8 @@ class KeptInstances(InstanceIndex):
     """What is done with instances after they came.
 
     `on_stored` holds what is called with the Study Instance UID after each instance that is new; it must be
-    quick and must not raise. `patient_id_issuer` is whose Patient IDs are that name no issuer, `workers`
+    quick and must not raise; `on_repaired` likewise, with the SHA-256 of a file that was lost or damaged, and
+    is mended. `patient_id_issuer` is whose Patient IDs are that name no issuer, `workers`
     decode what is compared.
     """
 
@@ -53,6 +56,7 @@ class KeptInstances(InstanceIndex):
         workers: Workers,
     ) -> None:
         super().__init__(database, files, limits=limits, character_set=character_set)
+        self.on_repaired: list[Callable[[str], None]] = []
         self.on_stored: list[Callable[[str], None]] = []
         self._patient_id_issuer = patient_id_issuer
         self._workers = workers
@@ -82,6 +86,34 @@ class KeptInstances(InstanceIndex):
 
         for sha256 in await self._database.write(work):
             await self._forget(sha256)
+
+    async def _repaired(
+        self, earlier: Instance, described: InstanceDescription, spooled: SpooledFile, came_by: Transfer
+    ) -> Instance:
+        """Put what came in the place of a file that is lost or damaged.
+
+        The bytes prove themselves when they are those that were kept; else everything that the index knows of
+        the data set must be as it was.
+        """
+        if earlier.sha256 != described.instance.sha256 and not await self._alike(earlier, described):
+            raise other_data_set(earlier)
+        await self.files.keep(spooled)
+        repaired = earlier._replace(
+            file=described.instance.file, size=described.instance.size, sha256=described.instance.sha256
+        )
+
+        async def work(transaction: Transaction) -> None:
+            await instance_rows.change_file(transaction, repaired, described.pixels)
+            await archived.forget(transaction, repaired.sop_instance_uid)
+            await self._note_in(transaction, repaired, came_by, Fate.REPAIRED)
+
+        await self._database.write(work)
+        _log.warning("the file of an instance was repaired: sha256 %s", repaired.sha256)
+        if earlier.sha256 != repaired.sha256:
+            await self._forget(earlier.sha256)
+        for call in self.on_repaired:
+            call(earlier.sha256)
+        return repaired
 
     async def _whole(self, instance: Instance) -> bool:
         try:
@@ -127,6 +159,22 @@ class KeptInstances(InstanceIndex):
     async def _known(self, described: Instance) -> Instance | None:
         instances = await self.find_instances([described.sop_instance_uid])
         return instances.get(described.sop_instance_uid)
+
+    async def _note(self, instance: Instance, came_by: Transfer, fate: Fate) -> None:
+        await self._database.write(lambda transaction: self._note_in(transaction, instance, came_by, fate))
+
+    async def _note_in(
+        self, transaction: Transaction, instance: Instance, came_by: Transfer, fate: Fate
+    ) -> None:
+        issuer = instance.issuer_of_patient_id
+        await transfers.note(
+            transaction,
+            came_by,
+            study_instance_uid=instance.study_instance_uid,
+            patient_id=cx(instance.patient_id, self._patient_id_issuer if issuer == Issuer() else issuer),
+            sop_class_uid=instance.sop_class_uid,
+            fate=fate,
+        )
 
     async def settle(self, study_instance_uid: str) -> None:
         """Set aside what names another patient than the first instance of its study."""
@@ -178,3 +226,10 @@ class KeptInstances(InstanceIndex):
         """The instances that have these contents."""
         uids = [uid for (uid,) in await self._database.fetch(_BY_SHA256, sha256=sha256)]
         return list((await self.find_instances(uids)).values())
+
+
+def other_data_set(earlier: Instance) -> Refused:
+    """Why what came is not kept, where `earlier` is."""
+    return Refused(
+        PROCESSING_FAILURE, "another data set has this SOP Instance UID; it stays", claim_of(earlier)
+    )

@@ -39,6 +39,7 @@ from shared.telemetry.log import logger
 SETTLED_SECONDS: Final = 24 * 3600.0
 # What is known of so many objects; about 400 bytes each.
 _MAX_NOTED: Final = 100_000
+_UPLOADED_AT_ONCE: Final = 4
 
 _log = logger("imaging_source.objects")
 
@@ -71,8 +72,15 @@ class ContentObjects(Contents):
 
     # --- keeping -----------------------------------------------------------------------------------------
 
-    async def keep(self, spooled: SpooledFile) -> None:
-        """Upload the file, read it back and compare it."""
+    async def keep(self, *spooled: SpooledFile) -> None:
+        """Upload the files, read them back and compare them."""
+        for start in range(0, len(spooled), _UPLOADED_AT_ONCE):
+            portion = spooled[start : start + _UPLOADED_AT_ONCE]
+            for failure in await asyncio.gather(*map(self._upload, portion), return_exceptions=True):
+                if failure is not None:
+                    raise failure
+
+    async def _upload(self, spooled: SpooledFile) -> None:
         sha256, size = spooled.sha256, spooled.size
         try:
             with self.guarded():

@@ -13,10 +13,11 @@ from contextlib import ExitStack, aclosing
 from typing import Final
 
 from imaging_source.domain.intake import PROCESSING_FAILURE, Refused
-from imaging_source.domain.stow import Outcome, Results
+from imaging_source.domain.stow import Results
 from imaging_source.domain.stow_metadata import BulkPart, BulkParts, decode_json, write_part10
 from imaging_source.store.incoming import Incoming
 from imaging_source.store.transfers import Transfer
+from imaging_source.transactions.stow_portions import Portions
 from imaging_source.unit import Unit
 from shared.dicom import json as dicom_json
 from shared.dicom import native_xml
@@ -37,7 +38,6 @@ METADATA: Final = frozenset({dicom_json.MEDIA_TYPE, native_xml.MEDIA_TYPE})
 _MOST_PARTS: Final = 16
 
 _BATCH_BYTES: Final = 1024**2
-_STORING_AT_ONCE: Final = 4
 # Orthanc writes 73 characters where RFC 2046 allows 70 (tests/peers/test_orthanc_store.py).
 _LONGEST_BOUNDARY: Final = 128
 
@@ -45,15 +45,12 @@ _LONGEST_BOUNDARY: Final = 128
 async def receive(
     unit: Unit, media_type: MediaType, body: AsyncGenerator[bytes], transfer: Transfer, claim: Claim
 ) -> Results:
-    """Store the parts of `body` as they come; while one is being stored the next ones arrive."""
-    tasks: list[asyncio.Task[Outcome]] = []
+    """Store the parts of `body` as they come; while a portion is being stored the next one arrives."""
+    portions = Portions(unit, transfer, claim)
     problem: HttpProblem | None = None
     try:
-        async with aclosing(_incoming(unit, media_type, body)) as parts:
-            async for part in parts:
-                tasks.append(asyncio.create_task(_store(unit, part, transfer, claim)))
-                if len(tasks) >= _STORING_AT_ONCE:
-                    await asyncio.wait(tasks[-_STORING_AT_ONCE : 1 - _STORING_AT_ONCE])
+        async with aclosing(body) as chunks:
+            await _receive(unit, media_type, chunks, portions)
     except HttpProblem as found:
         problem = found
     except SenderFault as fault:
@@ -61,35 +58,35 @@ async def receive(
     except ClientGone:
         problem = BadRequest("the connection ended before the message did")
     finally:
-        outcomes = await asyncio.gather(*tasks)
+        outcomes = await portions.stored()
     return Results(tuple(outcomes), problem)
 
 
-async def _incoming(
-    unit: Unit, media_type: MediaType, body: AsyncGenerator[bytes]
-) -> AsyncGenerator[Incoming | Refused]:
-    """The parts, each in a file aside, or why it is not."""
+async def _receive(
+    unit: Unit, media_type: MediaType, chunks: AsyncGenerator[bytes], portions: Portions
+) -> None:
     most = unit.parts.settings.max_instances_per_request
-    async with aclosing(body) as chunks:
-        if media_type.name == APPLICATION_DICOM:
-            yield await _spooled(unit, chunks)
-            return
-        if media_type.parameter("type").partition(";")[0].strip().lower() in METADATA:
-            async for instance in _made(unit, media_type, chunks):
-                yield instance
-            return
-        count = 0
-        boundary = media_type.parameter("boundary")
-        async for part in Parts(chunks, boundary, max_parts=most + 1, max_boundary=_LONGEST_BOUNDARY):
-            count += 1
-            if count > most:
-                reason = f"more than {most} instances in one request; send the rest in another"
-                raise TooLarge(reason)
-            part_type = part.headers.get("content-type", APPLICATION_DICOM)
-            if part_type.partition(";")[0].strip().lower() == APPLICATION_DICOM:
-                yield await _spooled(unit, part.chunks())
-            else:
-                yield Refused(PROCESSING_FAILURE, f"the Content-Type of a part is not {APPLICATION_DICOM}")
+    if media_type.name == APPLICATION_DICOM:
+        await portions.take(chunks)
+        return
+    if media_type.parameter("type").partition(";")[0].strip().lower() in METADATA:
+        async with aclosing(_made(unit, media_type, chunks)) as instances:
+            async for instance in instances:
+                await portions.add(instance)
+        return
+    count = 0
+    boundary = media_type.parameter("boundary")
+    async for part in Parts(chunks, boundary, max_parts=most + 1, max_boundary=_LONGEST_BOUNDARY):
+        count += 1
+        if count > most:
+            reason = f"more than {most} instances in one request; send the rest in another"
+            raise TooLarge(reason)
+        part_type = part.headers.get("content-type", APPLICATION_DICOM)
+        if part_type.partition(";")[0].strip().lower() == APPLICATION_DICOM:
+            await portions.take(part.chunks())
+        else:
+            reason = f"the Content-Type of a part is not {APPLICATION_DICOM}"
+            await portions.add(Refused(PROCESSING_FAILURE, reason))
 
 
 async def _made(
@@ -165,22 +162,6 @@ async def _file(unit: Unit, attributes: Attributes, bulk: BulkParts) -> Incoming
     return incoming
 
 
-async def _spooled(unit: Unit, chunks: AsyncIterator[bytes]) -> Incoming | Refused:
-    try:
-        incoming = unit.parts.instances.files.new(max_bytes=unit.parts.settings.max_instance_bytes)
-    except Refused as refused:
-        return refused
-    try:
-        await _write(incoming, chunks)
-    except Refused as refused:
-        incoming.discard()
-        return refused
-    except BaseException:
-        incoming.discard()
-        raise
-    return incoming
-
-
 async def _write(incoming: Incoming, chunks: AsyncIterator[bytes]) -> None:
     gathered: list[bytes] = []
     waiting = 0
@@ -191,15 +172,3 @@ async def _write(incoming: Incoming, chunks: AsyncIterator[bytes]) -> None:
             await asyncio.to_thread(incoming.write, b"".join(gathered))
             gathered, waiting = [], 0
     await asyncio.to_thread(incoming.write, b"".join(gathered))
-
-
-async def _store(unit: Unit, part: Incoming | Refused, transfer: Transfer, claim: Claim) -> Outcome:
-    if isinstance(part, Refused):
-        await unit.parts.instances.refuse(part, transfer)
-        return part
-    try:
-        spooled = await asyncio.to_thread(part.finish)
-        return await unit.parts.instances.store_part10(spooled, transfer, claim)
-    except Refused as refused:
-        part.discard()
-        return refused
