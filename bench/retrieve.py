@@ -4,8 +4,9 @@ CT, 500 instances of 512 KB, and MR, 2000 of 35 KB. Side by side in one run, in 
 client and by four at once: RAD-69 and WADO-RS of a real imaging source (consent asked, audit event durable,
 both on), nginx sending one file of the same bytes by sendfile, Orthanc's WADO-RS of the same study. Of the CT
 also: the time until the first byte, metadata and QIDO-RS instances beside Orthanc's, and every frame, asked
-for one after the other, beside files of the same bytes by nginx. The long form adds the memory that a study
-of 2 GB takes beside one of 263 MB. Mutual TLS is measured by `bench/transport.py`.
+for one after the other, beside files of the same bytes by nginx; and the frames of a series that is one
+instance of as many bytes, asked for at once. The long form adds the memory that a study of 2 GB takes beside
+one of 263 MB. Mutual TLS is measured by `bench/transport.py`.
 """
 
 from __future__ import annotations
@@ -44,18 +45,26 @@ from xdsi.stage import free_ports
 INSTANCES = 500
 ROWS = 512
 CT = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
 JSON = "application/dicom+json"
-#: Modality, SOP class, instances and rows of what is retrieved.
-STUDIES = {"ct": ("CT", CT, INSTANCES, ROWS), "mr": ("MR", MR, 2000, 132), "large": ("CT", CT, 4000, ROWS)}
+#: Modality, SOP class, instances, rows and frames of each, of what is retrieved.
+STUDIES = {
+    "ct": ("CT", CT, INSTANCES, ROWS, 1),
+    "mr": ("MR", MR, 2000, 132, 1),
+    "large": ("CT", CT, 4000, ROWS, 1),
+    "frames": ("CT", ENHANCED_CT, 1, ROWS, INSTANCES),
+}
 CLIENTS = 4
 DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+OCTETS = 'application/octet-stream; transfer-syntax="*"'
+OCTETS_IN_PARTS = 'multipart/related; type="application/octet-stream"'
 
 
 def write_study(folder: Path, kind: str = "ct") -> tuple[str, str, list[str], list[Path]]:
     """Write the study: its UID, its series UID, the instances' UIDs and their files."""
-    modality, sop_class, instances, rows = STUDIES[kind]
+    modality, sop_class, instances, rows, frames = STUDIES[kind]
     study, series = generate_uid(prefix=None), generate_uid(prefix=None)
     pixels = np.random.default_rng(1).integers(0, 4096, (rows, rows), dtype=np.uint16)
     uids, paths = [], []
@@ -69,7 +78,8 @@ def write_study(folder: Path, kind: str = "ct") -> tuple[str, str, list[str], li
         image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
         image.Rows = image.Columns = rows
         image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
-        image.PixelData = np.roll(pixels, number).tobytes()
+        image.NumberOfFrames = frames
+        image.PixelData = b"".join(np.roll(pixels, number + frame).tobytes() for frame in range(frames))
         image.file_meta = FileMetaDataset()
         image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         image.file_meta.MediaStorageSOPClassUID = sop_class
@@ -352,24 +362,46 @@ def _details(
         measures[f"{name}_vs_orthanc"] = _times(ours, other, "orthanc", faster=True)
     for uid, path in zip(uids, paths, strict=True):
         (web / uid).write_bytes(path.read_bytes()[-2 * ROWS * ROWS :])
-    octets = 'application/octet-stream; transfer-syntax="*"'
     place = f"/dicomweb/studies/{study}/series/{series}/instances"
     # It waits for no client that has long been silent.
     nginx_client = Client(asked["nginx"][0])
     ask = {
-        "ours": lambda: _all(source, [get(f"{place}/{uid}/frames/1", octets) for uid in uids]),
+        "ours": lambda: _all(source, [get(f"{place}/{uid}/frames/1", OCTETS) for uid in uids]),
         "nginx": lambda: _all(nginx_client, [get(f"/{uid}") for uid in uids]),
     }
-    speeds = speeds_of(ask, max(3, rounds // 3))
-    measures["frames_vs_nginx"] = {
+    measures["frames_vs_nginx"] = _beside_nginx(speeds_of(ask, max(3, rounds // 3)))
+    for client in (source, nginx_client, theirs):
+        client.close()
+    return measures
+
+
+def frames_at_once(rounds: int) -> dict[str, dict[str, object]]:
+    """All frames of a series that is one instance, by one request, beside one file of the same bytes."""
+    with tempfile.TemporaryDirectory(prefix="xdsi-bench-") as name, stored(Path(name), "frames") as there:
+        web = Path(name) / "web"
+        web.mkdir()
+        (web / "pixels").write_bytes(there.paths[0].read_bytes()[-2 * ROWS * ROWS * INSTANCES :])
+        numbers = ",".join(map(str, range(1, INSTANCES + 1)))
+        place = f"/dicomweb/studies/{there.study}/series/{there.series}/instances/{there.uids[0]}"
+        with nginx(web) as (nginx_port, _):
+            source, other = Client(there.settings.port), Client(nginx_port)
+            ask = {
+                "ours": lambda: source.seconds(get(f"{place}/frames/{numbers}", OCTETS_IN_PARTS)),
+                "nginx": lambda: other.seconds(get("/pixels")),
+            }
+            speeds = speeds_of(ask, rounds)
+            source.close()
+            other.close()
+    return {"frames_at_once_vs_nginx": _beside_nginx(speeds)}
+
+
+def _beside_nginx(speeds: Mapping[str, float]) -> dict[str, object]:
+    return {
         "value": round(speeds["ours"] / 1e6),
         "unit": "MB/s",
         "against": f"nginx {speeds['nginx'] / 1e6:.0f} MB/s",
         "ratio": round(speeds["ours"] / speeds["nginx"], 2),
     }
-    for client in (source, nginx_client, theirs):
-        client.close()
-    return measures
 
 
 def _all(client: Client, requests: list[bytes]) -> tuple[float, int]:
@@ -402,7 +434,7 @@ def main() -> None:
     """Measure and print."""
     given = options(__doc__, short="fewer rounds, and no memory of 2 GB").parse_args()
     rounds = 5 if given.short else 15
-    measures = measure(rounds=rounds, kind="ct") | measure(rounds=rounds, kind="mr")
+    measures = measure(rounds=rounds, kind="ct") | measure(rounds=rounds, kind="mr") | frames_at_once(rounds)
     show(measures if given.short else measures | memory(), as_json=given.json)
 
 

@@ -19,6 +19,7 @@ from shared.store.folders import FoldersOfStore, sync
 
 _CHUNK: Final = 1024**2
 _READ_AT_ONCE: Final = 4
+_LOOKED_AT_AT_ONCE: Final = 4
 FOLDERS: Final = tuple(f"{number:02x}" for number in range(256))
 # What is known of so many files that were read; about 300 bytes each.
 _MAX_PROOFS: Final = 100_000
@@ -106,7 +107,11 @@ class ContentFiles(Contents):
     async def damaged(self, instances: Sequence[Instance]) -> list[Instance]:
         """Those whose files are not whole; each is read that was not since it was touched."""
 
-        if not (doubtful := await asyncio.to_thread(self._unproved, instances)):
+        # To hand over a few costs far more than to look at them.
+        look = self._unproved
+        few = len(instances) <= _LOOKED_AT_AT_ONCE
+        doubtful = look(instances) if few else await asyncio.to_thread(look, instances)
+        if not doubtful:
             return []
         at_a_time = asyncio.Semaphore(_READ_AT_ONCE)
 
