@@ -8,6 +8,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import literal, select, union_all
@@ -19,6 +20,7 @@ from shared.imaging.instance import Instance, Issuer
 from shared.store.engine import Database, Reader, Transaction
 from shared.store.statements import in_list
 
+_STUDY_OF = attrgetter("study_instance_uid")
 _MAX_KEPT: Final = 1_000
 # Of all that are kept: some 60 MB.
 _MAX_REFERENCES_KEPT: Final = 500_000
@@ -75,7 +77,7 @@ class KeyObjects:
 
     async def hidden(self, instances: Sequence[Instance]) -> frozenset[str]:
         """SOP Instance UIDs among `instances` that rejection notes, or conflicts, hide from everybody."""
-        remarks = await self.of_studies(sorted({one.study_instance_uid for one in instances}))
+        remarks = await self.of_studies(sorted(set(map(_STUDY_OF, instances))))
         return hidden(instances, remarks.notes) | remarks.set_aside
 
     async def _read(self, sop_instance_uids: list[str]) -> Mapping[str, KeyObject]:

@@ -386,7 +386,7 @@ def _impossible(failures: Sequence[str]) -> str:
 
 def etag_of(parts: Iterator[tuple[str, ...]]) -> str:
     """The entity tag of what is made of these."""
-    text = "".join([f"{' '.join(part)}\n" for part in parts])
+    text = "\n".join(map(" ".join, parts)) + "\n"
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
