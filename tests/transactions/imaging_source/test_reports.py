@@ -544,3 +544,19 @@ async def test_a_consumer_shows_it_beside_its_images(department, observation: st
     assert consumer_reports.is_report(report)
     assert consumer_reports.of_study([report], [await department.manifest()]) == [report]
     assert read.is_pdf or read.text == "No meningioma."
+
+
+@pytest.mark.parametrize(
+    "sop_class",
+    ["1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.104.1", "1.2.840.10008.5.1.4.1.1.104.2"],
+    ids=["structured report", "encapsulated PDF", "encapsulated CDA"],
+)
+async def test_a_report_that_is_an_instance_is_one_of_the_manifest(department, sop_class: str):
+    image = await department.rig.image(STUDY, "P1")
+    report = await department.rig.image(STUDY, "P1", SOPClassUID=sop_class, SeriesInstanceUID="2.25.120")
+
+    await department.publish()
+
+    manifest = await department.manifest()
+    assert {image, report} < await department.rig.images_of(manifest)
+    assert await department.reports() == [], "no document of its own"
