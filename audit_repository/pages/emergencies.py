@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import field_validator
-
 from audit_repository.pages.page import PageUnit, days_of, page_served, since_days
 from audit_repository.transactions.sign_off import MOST, emergencies_since, sign_off
 from shared.audit import patterns
@@ -25,14 +23,11 @@ _LONGEST = 1_000
 class SignOffForm(FormFields):
     """Which use was looked at, of how many days, and what was found."""
 
+    longest = _LONGEST
+
     break_id: str = ""
     days: str = ""
     note: str = ""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _cut(cls, value: Any) -> str:
-        return str(value)[:_LONGEST]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from audit_repository.domain.record import name_id
 from audit_repository.transactions.log_use import ITI81, check_auditor, used
-from audit_repository.transactions.policies import is_privacy_officer
 from audit_repository.unit import Parts, Unit
 from shared.audit.events import AuditEvent, Outcome
 from shared.pages import page as of_every_service
+from shared.pages.roles import ForRoles
 from shared.pages.template import Templates
 from shared.rest.message import HttpRequest
 from shared.rest.served import ServedRest
@@ -23,6 +23,13 @@ from shared.security.rights import Right
 #: Of how many days a page tells, unless its address says otherwise.
 DAYS: Final = 30
 _MOST_DAYS: Final = 3_660
+
+
+for_privacy_officers: Final = ForRoles(
+    "policies are shown to privacy officers",
+    "XDSI_AUDIT_REPOSITORY__PRIVACY_OFFICER_ROLES",
+    lambda settings: settings.privacy_officer_roles,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +50,7 @@ class PageUnit(of_every_service.PageUnit[PageParts]):
     @property
     def is_privacy_officer(self) -> bool:
         """Whether policies are shown to who asks."""
-        return is_privacy_officer(self.caller, self.parts.service.settings.privacy_officer_roles)
+        return for_privacy_officers.include(self.caller, self.parts.service.settings)
 
     def as_auditor(self) -> Unit:
         """The use of the trail by an auditor, which is recorded later; raises `Forbidden` for others."""

@@ -10,17 +10,9 @@ from typing import Any
 
 from pydantic import field_validator
 
-from audit_repository.pages.page import PageUnit
+from audit_repository.pages.page import PageUnit, for_privacy_officers
 from audit_repository.pages.patient import HandleKind, PatientForm
-from audit_repository.pages.policy_page import (
-    POLICIES,
-    PROBLEMS,
-    PolicyPage,
-    audit_look,
-    for_privacy_officers,
-    look_served,
-    patient_behind,
-)
+from audit_repository.pages.policy_page import POLICIES, PROBLEMS, audit_look, look_served, patient_behind
 from audit_repository.transactions.policies import answered, policies_of
 from shared.consent.policy import Policy
 from shared.consent.sentence import sentence
@@ -29,7 +21,7 @@ from shared.http.problem import Unprocessable
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.forms import FormBody, SentForm, of_our_pages
 from shared.pages.link import LinkFields, LinkForm, PageLink, decode_link
-from shared.pages.page import WrongForm, page_served, see
+from shared.pages.page import PatientPage, WrongForm, page_served, see
 from shared.rest.served import ServedRest
 from shared.security.rights import Right
 
@@ -62,10 +54,10 @@ class WhyForm(LinkFields):
         return {name: getattr(self, name) for name in _NOTHING_ASKED}
 
 
-async def form(unit: PageUnit, browser: Browser) -> PolicyPage:
+async def form(unit: PageUnit, browser: Browser) -> PatientPage:
     """Ask for a patient."""
     page = await unit.page("policies.html", browser, patient="", reason="")
-    return PolicyPage(page=page)
+    return PatientPage(page=page)
 
 
 @for_privacy_officers
@@ -82,7 +74,7 @@ async def find(unit: PageUnit, sent_form: SentForm[PatientForm]) -> str:
     return f"/policies/{handle}"
 
 
-async def listed(unit: PageUnit, link: PageLink) -> PolicyPage:
+async def listed(unit: PageUnit, link: PageLink) -> PatientPage:
     """Show the policies of a patient."""
     patient_id = patient_behind(unit, link.handle)
     of_patient = await policies_of(unit.trail, patient_id)
@@ -94,22 +86,22 @@ async def listed(unit: PageUnit, link: PageLink) -> PolicyPage:
         policies=[(one, sentence(one)) for one in sorted(of_patient.policies, key=_latest_first)],
         now=datetime.now(UTC),
     )
-    return PolicyPage(page=page, patient_id=patient_id)
+    return PatientPage(page=page, patient_id=patient_id)
 
 
 def _latest_first(policy: Policy) -> float:
     return -policy.created.timestamp()
 
 
-async def why_form(unit: PageUnit, link: PageLink) -> PolicyPage:
+async def why_form(unit: PageUnit, link: PageLink) -> PatientPage:
     """Ask who wants to see what."""
     patient_id = patient_behind(unit, link.handle)
     values = _why_values(link.handle, patient_id, _NOTHING_ASKED)
-    return PolicyPage(page=await unit.page("policy_why.html", link.browser, **values))
+    return PatientPage(page=await unit.page("policy_why.html", link.browser, **values))
 
 
 @of_our_pages
-async def why(unit: PageUnit, sent_form: SentForm[WhyForm]) -> PolicyPage:
+async def why(unit: PageUnit, sent_form: SentForm[WhyForm]) -> PatientPage:
     """Tell whether that is permitted, and which policy decides."""
     fields = sent_form.fields
     patient_id = patient_behind(unit, fields.handle)
@@ -136,7 +128,7 @@ async def why(unit: PageUnit, sent_form: SentForm[WhyForm]) -> PolicyPage:
     except Unprocessable as problem:
         raise WrongForm(problem.detail, "policy_why.html", values) from None
     page = await unit.page("policy_why.html", sent_form.browser, **values | {"answer": answer})
-    return PolicyPage(page=page, patient_id=patient_id)
+    return PatientPage(page=page, patient_id=patient_id)
 
 
 def _wrong_question(fields: WhyForm) -> dict[str, str]:

@@ -11,17 +11,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from pydantic import field_validator
-
 from audit_repository.domain.policy_draft import LISTS, PolicyDraft, drafted, field_of, policy_of, texts_of
-from audit_repository.pages.page import PageUnit
-from audit_repository.pages.policy_page import (
-    PROBLEMS,
-    PolicyPage,
-    for_privacy_officers,
-    look_served,
-    patient_behind,
-)
+from audit_repository.pages.page import PageUnit, for_privacy_officers
+from audit_repository.pages.policy_page import PROBLEMS, look_served, patient_behind
 from audit_repository.transactions.policies import answered, changed, policies_of
 from shared.audit import patterns
 from shared.audit.events import SECURITY_CONFIGURATION, AuditEvent, Outcome
@@ -32,7 +24,7 @@ from shared.http.problem import Conflict, HttpProblem, NotFound, Unprocessable
 from shared.pages.browser import Browser
 from shared.pages.forms import SentForm, of_our_pages
 from shared.pages.link import LinkFields, LinkForm, PageLink, decode_link
-from shared.pages.page import WrongForm, page_served, see
+from shared.pages.page import PatientPage, WrongForm, page_served, see
 from shared.rest.message import HttpRequest
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
@@ -63,6 +55,8 @@ _PERSON: Final = {
 class PolicyForm(LinkFields):
     """A policy, field by field; lists have one value in each line."""
 
+    longest = _LONGEST
+
     effect: str = ""
     users: str = ""
     roles: str = ""
@@ -82,11 +76,6 @@ class PolicyForm(LinkFields):
     replaces: str = ""
     reason: str = ""
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _cut(cls, value: Any) -> str:
-        return str(value)[:_LONGEST]
-
     @property
     def texts(self) -> dict[str, str]:
         """What stands in the form."""
@@ -96,13 +85,10 @@ class PolicyForm(LinkFields):
 class EndForm(LinkFields):
     """Which policy ends, and why."""
 
+    longest = _LONGEST_REASON
+
     policy_id: str = ""
     reason: str = ""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _cut(cls, value: Any) -> str:
-        return str(value)[:_LONGEST_REASON]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +111,13 @@ async def decode_policy_look(request: HttpRequest) -> PolicyLook:
 # --- to write one -------------------------------------------------------------------------------------
 
 
-async def form(unit: PageUnit, link: PageLink) -> PolicyPage:
+async def form(unit: PageUnit, link: PageLink) -> PatientPage:
     """Give the form of a new policy."""
     values = _form_values(link.handle, patient_behind(unit, link.handle), dict.fromkeys(_TEXTS, ""))
-    return PolicyPage(page=await unit.page("policy.html", link.browser, **values))
+    return PatientPage(page=await unit.page("policy.html", link.browser, **values))
 
 
-async def change_form(unit: PageUnit, look: PolicyLook) -> PolicyPage:
+async def change_form(unit: PageUnit, look: PolicyLook) -> PatientPage:
     """Give the form of a policy with what it says now."""
     patient_id = patient_behind(unit, look.handle)
     policy, _ = await _ended(unit, patient_id, look.policy_id)
@@ -141,19 +127,19 @@ async def change_form(unit: PageUnit, look: PolicyLook) -> PolicyPage:
         raise Conflict("it is about finding or opening alone, which these pages do not write; end it")
     texts = texts_of(policy) | {"replaces": encode_policy(policy)["created"]}
     values = _form_values(look.handle, patient_id, texts)
-    return PolicyPage(page=await unit.page("policy.html", look.browser, **values), patient_id=patient_id)
+    return PatientPage(page=await unit.page("policy.html", look.browser, **values), patient_id=patient_id)
 
 
 @of_our_pages
-async def draft(unit: PageUnit, sent_form: SentForm[PolicyForm]) -> PolicyPage:
+async def draft(unit: PageUnit, sent_form: SentForm[PolicyForm]) -> PatientPage:
     """Give the form again with what stood in it, to be changed."""
     fields = sent_form.fields
     values = _form_values(fields.handle, patient_behind(unit, fields.handle), fields.texts)
-    return PolicyPage(page=await unit.page("policy.html", sent_form.browser, **values))
+    return PatientPage(page=await unit.page("policy.html", sent_form.browser, **values))
 
 
 @of_our_pages
-async def preview(unit: PageUnit, sent_form: SentForm[PolicyForm]) -> PolicyPage:
+async def preview(unit: PageUnit, sent_form: SentForm[PolicyForm]) -> PatientPage:
     """Show who would see what with the policy, before it is kept."""
     fields = sent_form.fields
     patient_id = patient_behind(unit, fields.handle)
@@ -161,7 +147,7 @@ async def preview(unit: PageUnit, sent_form: SentForm[PolicyForm]) -> PolicyPage
     texts = fields.texts if fields.replaces else fields.texts | {"policy_id": uuid4().urn}
     values = await _previewed(unit, patient_id, _form_values(fields.handle, patient_id, texts))
     page = await unit.page("policy_preview.html", sent_form.browser, **values)
-    return PolicyPage(page=page, patient_id=patient_id)
+    return PatientPage(page=page, patient_id=patient_id)
 
 
 async def _previewed(unit: PageUnit, patient_id: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -242,12 +228,12 @@ def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 # --- to end one ---------------------------------------------------------------------------------------
 
 
-async def end_form(unit: PageUnit, look: PolicyLook) -> PolicyPage:
+async def end_form(unit: PageUnit, look: PolicyLook) -> PatientPage:
     """Show what would be seen without a policy, and ask why it ends."""
     patient_id = patient_behind(unit, look.handle)
     values = await _end_values(unit, look.handle, patient_id, look.policy_id)
     page = await unit.page("policy_end.html", look.browser, **values)
-    return PolicyPage(page=page, patient_id=patient_id)
+    return PatientPage(page=page, patient_id=patient_id)
 
 
 @for_privacy_officers

@@ -3,50 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import wraps
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from audit_repository.pages.page import PageUnit
+from audit_repository.pages.page import PageUnit, for_privacy_officers
 from audit_repository.pages.patient import HandleKind
-from audit_repository.transactions.policies import check_privacy_officer
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.audit.patterns import Side
 from shared.http.problem import NotFound
 from shared.pages.handles import UnknownHandle
-from shared.pages.page import Page, encode_page, page_served
-from shared.rest.message import HttpRequest, HttpResponse
+from shared.pages.page import PatientPage, encode_patient_page, page_served
+from shared.rest.message import HttpRequest
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
 from shared.security.rights import Right
 
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
-
 POLICIES: Final = Coded("consent-policies", "xdsi", "Consent policies")
 PROBLEMS: Final = {UnknownHandle: lambda _: NotFound("this link is not yours, or too old; search again")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyPage:
-    """A page, and whose policies it shows: a CX, or nobody's."""
-
-    page: Page
-    patient_id: str = ""
-
-
-def for_privacy_officers(
-    handle: Callable[[PageUnit, Request], Awaitable[Answer]],
-) -> Callable[[PageUnit, Request], Awaitable[Answer]]:
-    """`handle`, for privacy officers alone: others learn nothing, not even whose a link is."""
-
-    @wraps(handle)
-    async def checked(unit: PageUnit, request: Request) -> Answer:
-        check_privacy_officer(unit.caller, unit.parts.service.settings.privacy_officer_roles)
-        return await handle(unit, request)
-
-    return checked
 
 
 def patient_behind(unit: PageUnit, handle: str) -> str:
@@ -57,12 +30,8 @@ def patient_behind(unit: PageUnit, handle: str) -> str:
 
 def audit_look(_: Any, answer: object, caller: Caller, outcome: Outcome) -> tuple[AuditEvent, ...]:
     """Describe a look at policies, or that somebody was not let."""
-    patient_id = answer.patient_id if isinstance(answer, PolicyPage) else ""
+    patient_id = answer.patient_id if isinstance(answer, PatientPage) else ""
     return (patterns.search(POLICIES, Side.SERVER, caller, outcome, patient_id=patient_id),)
-
-
-def _encode(shown: PolicyPage) -> HttpResponse:
-    return encode_page(shown.page)
 
 
 def look_served(
@@ -70,7 +39,7 @@ def look_served(
     name: str,
     route: str,
     decode: Callable[[HttpRequest], Awaitable[Any]],
-    handle: Callable[[PageUnit, Any], Awaitable[PolicyPage]],
+    handle: Callable[[PageUnit, Any], Awaitable[PatientPage]],
 ) -> ServedRest[Any, Any]:
     """A transaction by which a privacy officer is shown policies or what they would mean; it is recorded."""
     return page_served(
@@ -81,6 +50,6 @@ def look_served(
         handle=for_privacy_officers(handle),
         audit=audit_look,
         event=POLICIES,
-        encode=_encode,
+        encode=encode_patient_page,
         problems=PROBLEMS,
     )

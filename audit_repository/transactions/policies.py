@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,7 +14,6 @@ from shared.audit.events import Outcome
 from shared.audit.patterns import Side
 from shared.consent.policy import PatientPolicies, PolicyError, decode_patient_policies
 from shared.http.problem import Conflict, Forbidden, HttpProblem, NotFound, Unavailable, Unprocessable
-from shared.security.caller import Caller
 
 _PROBLEMS: Final[Mapping[int, type[HttpProblem]]] = {
     HTTPStatus.BAD_REQUEST: Unprocessable,
@@ -22,21 +21,6 @@ _PROBLEMS: Final[Mapping[int, type[HttpProblem]]] = {
     HTTPStatus.NOT_FOUND: NotFound,
     HTTPStatus.CONFLICT: Conflict,
 }
-
-
-def is_privacy_officer(caller: Caller, privacy_officer_roles: Collection[str]) -> bool:
-    """Whether it is a node that comes without a user, or a user in one of the roles (`code^^scheme`)."""
-    user = caller.user
-    return user is None or any(str(role) in privacy_officer_roles for role in user.roles)
-
-
-def check_privacy_officer(caller: Caller, privacy_officer_roles: Collection[str]) -> None:
-    """See that policies are for who asks; raises `Forbidden` where they are not."""
-    if not is_privacy_officer(caller, privacy_officer_roles):
-        raise Forbidden(
-            "policies are shown to privacy officers; your assertion names no role of "
-            "XDSI_AUDIT_REPOSITORY__PRIVACY_OFFICER_ROLES"
-        )
 
 
 async def policies_of(unit: Unit, patient_id: str) -> PatientPolicies:

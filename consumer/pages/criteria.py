@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from pydantic import field_validator
 
 from consumer.domain.studies import Criteria, WrongCriterion
 from shared.ebrim.model import Code
@@ -18,16 +15,13 @@ _LONGEST = 256
 class StudySearch(FormFields):
     """Whose studies, and which, as a person wrote it."""
 
+    longest = _LONGEST
+
     patient_id: str = ""
     modality: str = ""
     since: str = ""
     before: str = ""
     purpose: str = ""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _cut(cls, value: Any) -> str:
-        return str(value)[:_LONGEST]
 
     def criteria(self, affinity_domain: str, purposes: Sequence[Code]) -> Criteria:
         """As the registry is asked, for somebody who can state `purposes`.

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import field_validator
-
 from consumer.domain.studies import Criteria, WrongCriterion
 from consumer.pages.page import PageUnit, page_served
 from shared.http.problem import Unprocessable
@@ -19,13 +15,10 @@ _LONGEST = 1_000
 class Emergency(FormFields):
     """Whose data must be seen, and why."""
 
+    longest = _LONGEST
+
     patient_id: str = ""
     reason: str = ""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _cut(cls, value: Any) -> str:
-        return str(value)[:_LONGEST]
 
 
 async def form(unit: PageUnit, browser: Browser) -> Page:

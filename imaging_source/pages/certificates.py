@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from imaging_source.pages.page import PageUnit, Seen, look_served, shown
+from imaging_source.pages.page import PageUnit, look_served, shown
 from imaging_source.settings import ImagingSourceSettings
 from shared.pages.browser import Browser
+from shared.pages.page import PatientPage
 from shared.security.peer_certificate import terms_of
 
 #: Days before its end from which on a certificate is to be renewed.
@@ -67,7 +68,7 @@ def _files(settings: ImagingSourceSettings) -> Iterator[tuple[str, Path | None]]
     yield "XDSI_ASSERTION__CERTIFICATE", settings.assertion.certificate
 
 
-async def certificates(unit: PageUnit, browser: Browser) -> Seen:
+async def certificates(unit: PageUnit, browser: Browser) -> PatientPage:
     """Show them, those that end first at the top."""
     every = await asyncio.to_thread(lambda: [*certificates_of(unit.parts.service.settings)])
     every.sort(key=lambda one: (not one.problem, one.days))

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imaging_source.archives.archives import LastFailure
-from imaging_source.pages.page import PageUnit, Seen, look_served, shown
+from imaging_source.pages.page import PageUnit, look_served, shown
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.settings.archives import Retrieval
 from shared.pages.browser import Browser
+from shared.pages.page import PatientPage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class ShownEntity:
     destinations: tuple[str, ...]
 
 
-async def connections(unit: PageUnit, browser: Browser) -> Seen:
+async def connections(unit: PageUnit, browser: Browser) -> PatientPage:
     """Show archives and application entities."""
     service = unit.parts.service
     settings = service.settings

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from imaging_source.pages.page import Act, PageUnit, Seen, act_served, look_served, progress_served, shown
+from imaging_source.pages.page import Act, PageUnit, act_served, look_served, progress_served, shown
 from shared.pages.browser import Browser
 from shared.pages.following import Progress
 from shared.pages.forms import FormBody, FormFields, SentForm
+from shared.pages.page import PatientPage
 
 _ORDER = ("error", "warning", "ok")
 
 
-async def doctor(unit: PageUnit, browser: Browser) -> Seen:
+async def doctor(unit: PageUnit, browser: Browser) -> PatientPage:
     """Show what the last examination found, errors first."""
     examinations = unit.parts.examinations
     findings = sorted(examinations.findings, key=lambda one: _ORDER.index(one.severity))

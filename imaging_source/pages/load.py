@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from imaging_source.domain.load import HOUR_SECONDS, HOURS, Fill
-from imaging_source.pages.page import PageUnit, Seen, in_bytes, look_served, shown
+from imaging_source.pages.page import PageUnit, in_bytes, look_served, shown
 from imaging_source.store.load import arrivals
 from imaging_source.unit import Parts
 from shared.pages.browser import Browser
+from shared.pages.page import PatientPage
 from shared.settings.storage import storage_folder
 from shared.store.space import space_of
 
@@ -88,7 +89,7 @@ def _clock(hour: int) -> str:
     return f"{datetime.fromtimestamp(hour * HOUR_SECONDS, UTC):%H}:00"
 
 
-async def load(unit: PageUnit, browser: Browser) -> Seen:
+async def load(unit: PageUnit, browser: Browser) -> PatientPage:
     """Show plots of the last day, and what is full."""
     service = unit.parts.service
     now = int(time.time()) // HOUR_SECONDS

@@ -9,7 +9,7 @@ from typing import Final
 
 from imaging_source.pages.certificates import SOON_DAYS, certificates_of
 from imaging_source.pages.load import fills_of
-from imaging_source.pages.page import PageUnit, Seen, look_served, shown
+from imaging_source.pages.page import PageUnit, look_served, shown
 from imaging_source.store.drift import count_open
 from imaging_source.store.publications import (
     PublicationState,
@@ -19,6 +19,7 @@ from imaging_source.store.publications import (
 )
 from imaging_source.store.set_aside import find_set_aside
 from shared.pages.browser import Browser
+from shared.pages.page import PatientPage
 
 #: States of the last publication of a study that somebody may have to look at.
 _COUNTED: Final = (PublicationState.WAITING, PublicationState.REFUSED, PublicationState.ABANDONED)
@@ -34,7 +35,7 @@ class Task:
     path: str
 
 
-async def overview(unit: PageUnit, browser: Browser) -> Seen:
+async def overview(unit: PageUnit, browser: Browser) -> PatientPage:
     """Show what waits for a person."""
     parts = unit.parts.service
     counts = await count_last_publications(parts.database, states=_COUNTED)

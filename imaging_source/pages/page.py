@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import wraps
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from imaging_source.domain.load import AnswerHistory
 from imaging_source.pages.examinations import Examinations
@@ -15,21 +14,18 @@ from imaging_source.unit import Parts, Unit
 from shared.audit import patterns
 from shared.audit.events import USE_OF_RESTRICTED_FUNCTION, AuditEvent, Coded, Outcome
 from shared.audit.patterns import Side
-from shared.http.problem import Forbidden
 from shared.pages import page as of_every_service
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.following import Progress, encode_progress
 from shared.pages.forms import SentForm, of_our_pages
 from shared.pages.link import LinkFields
-from shared.pages.page import Page, encode_page, see
+from shared.pages.page import PatientPage, encode_patient_page, see
+from shared.pages.roles import ForRoles
 from shared.pages.template import Templates
 from shared.rest.message import HttpRequest, HttpResponse
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
 from shared.security.rights import Right
-
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,61 +48,29 @@ class PageUnit(of_every_service.PageUnit[PageParts]):
         return Unit(self.parts.service, self.caller, self.parts.wake)
 
 
-def check_operator(caller: Caller, operator_roles: Collection[str]) -> None:
-    """See that it is a node of the community that comes without a user, or a user in one of the roles.
-
-    Raises
-    ------
-    Forbidden
-        It is neither.
-    """
-    user = caller.user
-    if user is not None and not any(str(role) in operator_roles for role in user.roles):
-        raise Forbidden(
-            "these pages are for operators; your assertion names no role of "
-            "XDSI_IMAGING_SOURCE__OPERATOR_ROLES"
-        )
-
-
-def for_operators(
-    handle: Callable[[PageUnit, Request], Awaitable[Answer]],
-) -> Callable[[PageUnit, Request], Awaitable[Answer]]:
-    """`handle`, for operators alone."""
-
-    @wraps(handle)
-    async def checked(unit: PageUnit, request: Request) -> Answer:
-        check_operator(unit.caller, unit.parts.service.settings.operator_roles)
-        return await handle(unit, request)
-
-    return checked
+for_operators: Final = ForRoles(
+    "these pages are for operators",
+    "XDSI_IMAGING_SOURCE__OPERATOR_ROLES",
+    lambda settings: settings.operator_roles,
+)
 
 
 # --- looks --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A page, and whose data it shows: a CX, or nobody's."""
-
-    page: Page
-    patient_id: str = ""
-
-
-def _encode_seen(shown_page: Seen) -> HttpResponse:
-    return encode_page(shown_page.page)
 
 
 def look_served(
     *,
     name: str,
     route: str,
-    handle: Callable[[PageUnit, Any], Awaitable[Seen]],
+    handle: Callable[[PageUnit, Any], Awaitable[PatientPage]],
     decode: Callable[[HttpRequest], Awaitable[Any]] = decode_browser,
 ) -> ServedRest[Any, Any]:
     """A transaction by which an operator is shown a page, which is recorded."""
     transaction = Coded(name.lower().replace(" ", "-"), "xdsi", name)
 
-    def audit(request: Any, answer: Seen | None, caller: Caller, outcome: Outcome) -> tuple[AuditEvent, ...]:
+    def audit(
+        request: Any, answer: PatientPage | None, caller: Caller, outcome: Outcome
+    ) -> tuple[AuditEvent, ...]:
         return (
             patterns.search(
                 transaction,
@@ -126,7 +90,7 @@ def look_served(
         handle=for_operators(handle),
         audit=audit,
         event=transaction,
-        encode=_encode_seen,
+        encode=encode_patient_page,
     )
 
 
@@ -239,6 +203,6 @@ TEMPLATES: Final = Templates(
 )
 
 
-async def shown(unit: PageUnit, template: str, browser: Browser, **values: Any) -> Seen:
+async def shown(unit: PageUnit, template: str, browser: Browser, **values: Any) -> PatientPage:
     """A page on which nobody's data stand."""
-    return Seen(page=await unit.page(template, browser, **values))
+    return PatientPage(page=await unit.page(template, browser, **values))

@@ -5,15 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from imaging_source.pages.page import (
-    STATES,
-    Act,
-    PageUnit,
-    Seen,
-    act_served,
-    look_served,
-    shown,
-)
+from imaging_source.pages.page import STATES, Act, PageUnit, act_served, look_served, shown
 from imaging_source.store.drift import find_reports
 from imaging_source.store.publications import (
     PublicationState,
@@ -30,7 +22,7 @@ from shared.http.problem import NotFound
 from shared.pages.browser import Browser
 from shared.pages.forms import FormBody, FormFields, SentForm
 from shared.pages.link import LinkFields, LinkForm, PageLink, decode_link
-from shared.pages.page import WrongForm
+from shared.pages.page import PatientPage, WrongForm
 from shared.rest.message import HttpRequest
 
 #: Publications on one page.
@@ -80,7 +72,7 @@ async def decode_list(request: HttpRequest) -> ListLook:
 # --- looks --------------------------------------------------------------------------------------------
 
 
-async def listed(unit: PageUnit, look: ListLook) -> Seen:
+async def listed(unit: PageUnit, look: ListLook) -> PatientPage:
     """Show the last publication of each study, the newest first."""
     return await shown(unit, "publications.html", look.browser, **await _list(unit, look.state))
 
@@ -99,12 +91,12 @@ async def _list(unit: PageUnit, state: str, *, study: str = "") -> dict[str, Any
     }
 
 
-async def one(unit: PageUnit, link: PageLink) -> Seen:
+async def one(unit: PageUnit, link: PageLink) -> PatientPage:
     """Show one publication."""
     status = await _status(unit, link.handle)
     values = await _values(unit, status)
     page = await unit.page("publication.html", link.browser, **values)
-    return Seen(page=page, patient_id=status.patient_id)
+    return PatientPage(page=page, patient_id=status.patient_id)
 
 
 async def _status(unit: PageUnit, publication_id: str) -> PublicationStatus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from imaging_source.domain.imaging_reports import ReportState
-from imaging_source.pages.page import Act, PageUnit, Seen, act_served, look_served, shown
+from imaging_source.pages.page import Act, PageUnit, act_served, look_served, shown
 from imaging_source.store.imaging_reports import find_reports
 from imaging_source.transactions import report_requests
 from shared.dicom.uids import is_uid
@@ -13,7 +13,7 @@ from shared.http.problem import HttpProblem
 from shared.pages.browser import Browser
 from shared.pages.forms import SentForm
 from shared.pages.link import LinkFields, LinkForm
-from shared.pages.page import WrongForm
+from shared.pages.page import PatientPage, WrongForm
 
 MOST: Final = 100
 _LONGEST: Final = 64
@@ -25,7 +25,7 @@ class StudyOfReport(LinkFields):
     study: str = ""
 
 
-async def listed(unit: PageUnit, browser: Browser) -> Seen:
+async def listed(unit: PageUnit, browser: Browser) -> PatientPage:
     """Show what waits, and why."""
     return await shown(unit, "reports.html", browser, **await _list(unit))
 

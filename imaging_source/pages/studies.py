@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imaging_source.pages.page import Act, PageUnit, Seen, act_served, look_served, shown
+from imaging_source.pages.page import Act, PageUnit, act_served, look_served, shown
 from imaging_source.store.drift import find_open, find_reports
 from imaging_source.store.publications import find_publications
 from imaging_source.store.set_aside import find_set_aside
@@ -15,11 +15,12 @@ from shared.http.problem import NotFound
 from shared.pages.browser import Browser
 from shared.pages.forms import SentForm
 from shared.pages.link import LinkFields, LinkForm
+from shared.pages.page import PatientPage
 
 MOST: Final = 100
 
 
-async def drift(unit: PageUnit, browser: Browser) -> Seen:
+async def drift(unit: PageUnit, browser: Browser) -> PatientPage:
     """Show whose manifest is no longer true, and why."""
     database = unit.parts.service.database
     studies = await find_open(database, limit=MOST)
@@ -33,7 +34,7 @@ async def drift(unit: PageUnit, browser: Browser) -> Seen:
     return await shown(unit, "drift.html", browser, drifted=drifted, most=MOST)
 
 
-async def aside(unit: PageUnit, browser: Browser) -> Seen:
+async def aside(unit: PageUnit, browser: Browser) -> PatientPage:
     """Show what is set aside, by study."""
     instances = await find_set_aside(unit.parts.service.database, limit=MOST)
     return await shown(unit, "set_aside.html", browser, aside=instances, most=MOST)

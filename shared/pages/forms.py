@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from hashlib import sha256
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,11 +35,18 @@ _PURPOSE: Final = b"form"
 
 
 class FormFields(BaseModel):
-    """What stands in every form."""
+    """What stands in every form; of each field no more than the `longest` that it may be."""
 
     model_config = ConfigDict(frozen=True)
 
+    longest: ClassVar[int] = MAX_BODY
+
     token: str = Field("", description="as it stood in the form, on a page that this browser was given")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _cut(cls, value: Any) -> Any:
+        return value[: cls.longest] if isinstance(value, str | bytes) else value
 
 
 Fields = TypeVar("Fields", bound=FormFields)

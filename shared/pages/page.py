@@ -44,6 +44,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatientPage:
+    """A page, and whose data it shows: a CX, or nobody's."""
+
+    page: Page
+    patient_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageParts:
     """What the pages of any service are made of."""
 
@@ -151,6 +159,11 @@ def _told(status: HTTPStatus, detail: str) -> dict[str, Any]:
 def encode_page(page: Page) -> HttpResponse:
     """The page, and the number that its browser keeps."""
     return HttpResponse(media_type=HTML, headers=page.browser.headers, pieces=(page.html,))
+
+
+def encode_patient_page(page: PatientPage) -> HttpResponse:
+    """The page as `encode_page` does."""
+    return encode_page(page.page)
 
 
 def see(path: str, headers: Mapping[str, str] | None = None) -> HttpResponse:

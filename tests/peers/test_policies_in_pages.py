@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from lxml import html
 
 from audit_repository.pages import policies, policy_changes
 from audit_repository.store.events import Search
@@ -63,6 +64,12 @@ class Desk:
 def hidden(page: httpx2.Response) -> dict[str, str]:
     found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.text)
     return {unescape(name): unescape(value) for name, value in found}
+
+
+def marked(page: str) -> set[str]:
+    """The names of the fields that are shown as wrong."""
+    within = "ancestor::*[contains(concat(' ', @class, ' '), ' wrong ')]"
+    return set(html.document_fromstring(page).xpath(f"//*[@name][{within}]/@name"))
 
 
 @asynccontextmanager
@@ -250,6 +257,7 @@ async def test_what_is_wrong_stands_beside_its_field_and_nothing_is_kept(tmp_pat
         assert 'role="alert"' in answer.text or "aria-invalid" in answer.text
     for answer in answers:
         assert answer.text.count('aria-invalid="true"') == 2
+        assert marked(answer.text) == {"effect", "roles", "valid_until"}
         assert "Choose whether it permits or denies" in answer.text
         assert "Write a day, as 2030-05-04" in answer.text
         assert "&lt;b&gt;x&lt;/b&gt;@y" in answer.text

@@ -31,7 +31,7 @@ from imaging_source.dimse.c_store import RAD18
 from imaging_source.domain import transfer
 from imaging_source.domain.orders import DepartmentMessage, OrderedStudy, OrderState, PatientIdentifier
 from imaging_source.pages import SERVED_REST as OPERATORS_REST
-from imaging_source.pages.page import Act, Seen
+from imaging_source.pages.page import Act
 from imaging_source.pages.publications import WithdrawFields
 from imaging_source.store.outbox import LeasedPublication
 from imaging_source.store.publications import PublicationError
@@ -98,7 +98,7 @@ from shared.messages.rad107 import EVENT_TYPE
 from shared.pages.browser import Browser
 from shared.pages.forms import SentForm
 from shared.pages.link import PageLink
-from shared.pages.page import Page
+from shared.pages.page import Page, PatientPage
 from shared.rest.served import ServedRest, unrecorded
 from shared.security.caller import Caller
 from shared.soap.served import Served
@@ -655,7 +655,7 @@ def _operators() -> dict[str, Described]:
     )
     browser = Browser(number="1", is_new=False, over_tls=False, site="imaging_source")
     link = PageLink(browser=browser, handle="4711")
-    seen = Seen(page=Page(browser=browser, html=b""), patient_id=PATIENT)
+    seen = PatientPage(page=Page(browser=browser, html=b""), patient_id=PATIENT)
     form = SentForm(browser=browser, fields=WithdrawFields(handle="4711", sure="yes"))
     done = Act(path="/publications/4711", patient_id=PATIENT)
     return {
