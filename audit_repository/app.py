@@ -22,13 +22,8 @@ from audit_repository.store.tables import MIGRATIONS
 from audit_repository.transactions import SERVED_REST
 from audit_repository.transactions.iti20 import DatagramListener, SyslogListener
 from audit_repository.unit import Parts, Unit
-from shared.audit.events import (
-    AuditEvent,
-    AuditSource,
-    records_lost,
-    started,
-    stopped,
-)
+from shared.audit.events import AuditEvent, AuditSource
+from shared.audit.node_events import records_lost, started, stopped
 from shared.audit.recorder import messages, source_of
 from shared.audit.refusals import Refusals
 from shared.http.application import application

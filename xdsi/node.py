@@ -20,7 +20,8 @@ from cryptography import x509
 from pydantic import ValidationError
 
 from audit_repository.settings import AuditRepositorySettings
-from shared.audit.events import Outcome, node_changed
+from shared.audit.events import Outcome
+from shared.audit.node_events import node_changed
 from shared.audit.recorder import AuditUnavailable
 from shared.security.node_list import is_fingerprint
 from shared.security.nodes import (

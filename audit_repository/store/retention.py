@@ -29,7 +29,8 @@ from audit_repository.store.tables import (
     audit_relay,
     audit_term,
 )
-from shared.audit.events import AuditEvent, partition_given_up
+from shared.audit.events import AuditEvent
+from shared.audit.node_events import partition_given_up
 from shared.background import BackgroundWork
 from shared.store.engine import Reader, Row, Transaction
 from shared.store.statements import in_list

@@ -19,14 +19,8 @@ from identity.pages.authorize import STALE, SignInForm, encode_form, form, grant
 from identity.pages.page import PageUnit, check_open, page_served
 from identity.pages.proofs import Disproof, PasskeyAnswer, Proof, passkey_proof
 from identity.store.sessions import SignedInPerson
-from shared.audit.events import (
-    LOGIN,
-    LOGOUT,
-    AuditEvent,
-    Outcome,
-    user_authentication,
-    user_authentication_failure,
-)
+from shared.audit.events import LOGIN, LOGOUT, AuditEvent, Outcome
+from shared.audit.node_events import user_authentication, user_authentication_failure
 from shared.faults import SecurityFault
 from shared.http.problem import Unavailable
 from shared.pages.browser import Browser

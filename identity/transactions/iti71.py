@@ -33,7 +33,8 @@ from identity.transactions.issuance import (
 from identity.transactions.oauth import NOT_KEPT, OAuthError, OAuthRefusal, parameters_of
 from identity.transactions.subject_token import person_of, record_refusal, sign_in_of
 from identity.unit import Unit
-from shared.audit.events import AuditEvent, Coded, Outcome, user_authorization
+from shared.audit.events import AuditEvent, Coded, Outcome
+from shared.audit.node_events import user_authorization
 from shared.ebrim.identifiers import is_cx
 from shared.ebrim.model import Code
 from shared.rest.message import HttpRequest, HttpResponse, json_response

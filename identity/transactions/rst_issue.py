@@ -17,7 +17,8 @@ from identity.transactions.issuance import allowed_purpose, assertion, patients_
 from identity.transactions.subject_token import person_of, record_refusal, sign_in_of
 from identity.transactions.trust_faults import as_trust_fault
 from identity.unit import Unit
-from shared.audit.events import AuditEvent, Coded, Outcome, user_authorization
+from shared.audit.events import AuditEvent, Coded, Outcome
+from shared.audit.node_events import user_authorization
 from shared.ebrim.identifiers import is_cx
 from shared.messages.ws_trust import (
     ISSUE_TOKEN,

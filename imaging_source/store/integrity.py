@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from shared.audit.events import AuditEvent, Outcome, object_damaged
+from shared.audit.events import AuditEvent, Outcome
+from shared.audit.node_events import object_damaged
 from shared.audit.recorder import AuditRecorder
 from shared.imaging.instance import Instance
 from shared.telemetry.log import logger

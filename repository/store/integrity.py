@@ -9,7 +9,8 @@ from functools import partial
 
 from repository.store import documents
 from repository.store.blobs import Blobs
-from shared.audit.events import Outcome, object_damaged
+from shared.audit.events import Outcome
+from shared.audit.node_events import object_damaged
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
 from shared.errors import OutOfResources
 from shared.http.checked import DamagedBlob, StoreUnavailable

@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.audit.connection import Connection, ConnectionEnded, opened, reason_of
-from shared.audit.events import AuditEvent, AuditSource, record_in_doubt, record_set_aside, records_lost
+from shared.audit.events import AuditEvent, AuditSource
+from shared.audit.node_events import record_in_doubt, record_set_aside, records_lost
 from shared.audit.recorder import message
 from shared.audit.set_aside import SetAside, digest
 from shared.audit.syslog import stamp_of

@@ -1,5 +1,5 @@
-"""The audit event as a value (DICOM PS3.15 A.5), what it is made of, and the events of a node; those of
-transactions are in `shared.audit.patterns`.
+"""The audit event as a value (DICOM PS3.15 A.5), and what it is made of; the events of transactions are in
+`shared.audit.patterns`, those of a node in `shared.audit.node_events`.
 
 An event describes one patient and one outcome; what touches two patients, or succeeds in part, is two events.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import lru_cache
@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import TypedDict
 from urllib.parse import urlsplit
 
-from shared.security.caller import Caller, Node, User
+from shared.security.caller import Caller, User
 
 
 class Outcome(IntEnum):
@@ -252,7 +252,8 @@ def study_object(
 # --- participants ------------------------------------------------------------------------------------
 
 
-def _process() -> str:
+def process_id() -> str:
+    """The id of this process, as a participant has it."""
     return str(os.getpid())
 
 
@@ -303,7 +304,7 @@ def _client(
 ) -> Participant:
     return Participant(
         user_id=caller.reply_to or caller.node.subject or unnamed,
-        alternative_user_id=_process() if own else "",
+        alternative_user_id=process_id() if own else "",
         requestor=requestor,
         roles=(role,),
         **access_point(caller.node.address),
@@ -313,7 +314,7 @@ def _client(
 def _server(endpoint: str, role: Coded, *, own: bool) -> Participant:
     return Participant(
         user_id=endpoint,
-        alternative_user_id=_process() if own else "",
+        alternative_user_id=process_id() if own else "",
         requestor=False,
         roles=(role,),
         **access_point(urlsplit(endpoint).hostname or ""),
@@ -395,14 +396,14 @@ def feed_participants(
     return (
         Participant(
             user_id="|".join(sender),
-            alternative_user_id="" if server else _process(),
+            alternative_user_id="" if server else process_id(),
             requestor=True,
             roles=(SOURCE_ROLE,),
             **access_point(sender_address),
         ),
         Participant(
             user_id="|".join(receiver),
-            alternative_user_id=_process() if server else "",
+            alternative_user_id=process_id() if server else "",
             roles=(DESTINATION_ROLE,),
             **access_point(receiver_host),
         ),
@@ -422,7 +423,7 @@ def entity_participants(
     """
     ours, theirs = (SOURCE_ROLE, DESTINATION_ROLE) if pull else (DESTINATION_ROLE, SOURCE_ROLE)
     us = Participant(
-        user_id=called[0], alternative_user_id=_process(), roles=(ours,), **access_point(called[1])
+        user_id=called[0], alternative_user_id=process_id(), roles=(ours,), **access_point(called[1])
     )
     moves = destination is not None and destination[0] != calling[0]
     caller = Participant(
@@ -435,180 +436,3 @@ def entity_participants(
         return caller, us
     receiver = Participant(user_id=destination[0], roles=(theirs,), **access_point(destination[1]))
     return caller, us, receiver
-
-
-# --- events of a node --------------------------------------------------------------------------------
-
-
-def _application(source: AuditSource) -> Participant:
-    # The identity of a process is the one in the system's own logs (DICOM PS3.15 A.5.2.1).
-    return Participant(
-        user_id=_process(),
-        user_name=source.source_id,
-        roles=(APPLICATION_ROLE,),
-        **access_point(source.hostname),
-    )
-
-
-def _application_activity(source: AuditSource, activity: Coded) -> AuditEvent:
-    return AuditEvent(
-        event_id=APPLICATION_ACTIVITY,
-        action="E",
-        outcome=Outcome.SUCCESS,
-        event_types=(activity,),
-        participants=(_application(source),),
-    )
-
-
-def started(source: AuditSource) -> AuditEvent:
-    """The service of `source` is ready for requests."""
-    return _application_activity(source, APPLICATION_START)
-
-
-def stopped(source: AuditSource) -> AuditEvent:
-    """The service of `source` takes no more requests."""
-    return _application_activity(source, APPLICATION_STOP)
-
-
-def user_authentication(user: User, node: Node, kind: Coded, *, requested: bool = True) -> AuditEvent:
-    """A user came (`LOGIN`) or went (`LOGOUT`), by own request or by inactivity (DICOM PS3.15 A.5.3.11)."""
-    return AuditEvent(
-        event_id=USER_AUTHENTICATION,
-        action="E",
-        outcome=Outcome.SUCCESS,
-        event_types=(kind,),
-        participants=tuple(
-            replace(one, requestor=requested, **access_point(node.address)) for one in human(user)
-        ),
-        purposes=purposes(user),
-    )
-
-
-def user_authorization(
-    transaction: Coded, caller: Caller, outcome: Outcome, *, user: User | None
-) -> AuditEvent:
-    """A user was given a token or an assertion, or nobody was (ITI TF-2 3.71.5); its server tells it."""
-    address = access_point(caller.node.address)
-    server = Participant(user_id=_process(), roles=(APPLICATION_ROLE,), **address)
-    endpoint = ParticipantObject(
-        object_id=caller.endpoint, id_type=URI, type_code=2, role=13, query=caller.endpoint.encode()
-    )
-    return AuditEvent(
-        event_id=USER_AUTHENTICATION,
-        action="E",
-        outcome=outcome,
-        event_types=(transaction,),
-        participants=(server, *(replace(one, **address) for one in human(user))),
-        objects=(endpoint,),
-        purposes=purposes(user),
-    )
-
-
-def user_authentication_failure(*, claimed: str, node: Node, reason: str) -> AuditEvent:
-    """A user assertion was not accepted (ITI-40); `claimed` is the name it claimed, or empty.
-
-    Without a claimed name the node stands for the user. `reason` goes into the trail: a fault's name,
-    never an assertion.
-    """
-    description = f"the claimed user was not authenticated: {reason}" if claimed else reason
-    return AuditEvent(
-        event_id=USER_AUTHENTICATION,
-        action="E",
-        outcome=Outcome.SERIOUS_FAILURE,
-        event_types=(LOGIN,),
-        participants=(
-            Participant(
-                user_id=claimed or node.subject or node.address,
-                requestor=True,
-                **access_point(node.address),
-            ),
-        ),
-        outcome_description=description,
-    )
-
-
-def _alert(
-    kind: Coded, outcome: Outcome, description: str, objects: tuple[ParticipantObject, ...] = ()
-) -> AuditEvent:
-    return AuditEvent(
-        event_id=SECURITY_ALERT,
-        action="E",
-        outcome=outcome,
-        event_types=(kind,),
-        participants=(Participant(user_id=_process(), **access_point(socket.gethostname())),),
-        objects=objects,
-        outcome_description=description,
-    )
-
-
-def node_authentication_failure(address: str, reason: str) -> AuditEvent:
-    """A peer's TLS handshake, or its first words, were refused (ITI-19)."""
-    node = ParticipantObject(
-        object_id=address,
-        id_type=NODE_ID,
-        type_code=2,
-        role=13,
-        details=((ALERT_DESCRIPTION, reason.encode()),),
-    )
-    return _alert(NODE_AUTHENTICATION, Outcome.SERIOUS_FAILURE, reason, (node,))
-
-
-def object_damaged(uri: str, outcome: Outcome, description: str) -> AuditEvent:
-    """Kept bytes are not what was acknowledged; MINOR_FAILURE when they were repaired."""
-    damaged = ParticipantObject(
-        object_id=uri,
-        id_type=URI,
-        type_code=2,
-        role=13,
-        details=((ALERT_DESCRIPTION, description.encode()),),
-    )
-    return _alert(OBJECT_SECURITY_ATTRIBUTES_CHANGED, outcome, description, (damaged,))
-
-
-def records_lost(number: int, reason: str) -> AuditEvent:
-    """`number` audit records were given up; says so in their place."""
-    return _alert(
-        AUDIT_RECORDING_STOPPED, Outcome.MAJOR_FAILURE, f"{number} audit records were lost: {reason}"
-    )
-
-
-def node_changed(name: str, change: str, outcome: Outcome, *, by: str) -> AuditEvent:
-    """The register of nodes is changed by `by`, who typed it; what becomes of the node `name`."""
-    entry = ParticipantObject(
-        object_id=name,
-        id_type=NODE_ID,
-        type_code=2,
-        role=13,
-        details=((ALERT_DESCRIPTION, change.encode()),),
-    )
-    alert = _alert(SECURITY_CONFIGURATION, outcome, f"node {name} {change}", (entry,))
-    who = Participant(user_id=by, **access_point(socket.gethostname()))
-    return replace(alert, participants=(who, *(replace(one, requestor=False) for one in alert.participants)))
-
-
-def partition_given_up(partition: str, number: int) -> AuditEvent:
-    """The audit repository gives up the records of a month, by retention."""
-    return _alert(
-        SECURITY_CONFIGURATION,
-        Outcome.SUCCESS,
-        f"retention gives up the {number} audit records that were received in {partition}; their head stays",
-    )
-
-
-def record_in_doubt(octets: int, digest: str) -> AuditEvent:
-    """The audit repository ends its connections upon a record, by its length and SHA-256."""
-    return _alert(
-        AUDIT_RECORDING_STOPPED,
-        Outcome.MINOR_FAILURE,
-        f"the audit repository closes its connection upon a record of {octets} octets, SHA-256 {digest}",
-    )
-
-
-def record_set_aside(octets: int, digest: str) -> AuditEvent:
-    """A record was set aside because the audit repository does not take it; says so in its place."""
-    return _alert(
-        AUDIT_RECORDING_STOPPED,
-        Outcome.SERIOUS_FAILURE,
-        f"an audit record of {octets} octets, SHA-256 {digest}, was set aside in the sender's folder "
-        "audit-set-aside: the audit repository does not take it",
-    )

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from prometheus_client import Gauge
 
 from shared.audit.delivery import PLACES, Delivery, destinations
-from shared.audit.events import records_lost
+from shared.audit.node_events import records_lost
 from shared.audit.recorder import AuditRecorder
 from shared.audit.spool import AuditUnavailable, Spool
 from shared.audit.trial import EventSource

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from shared.audit import bounds, dicom_xml, syslog
-from shared.audit.events import AuditEvent, AuditSource, records_lost, started, stopped
+from shared.audit.events import AuditEvent, AuditSource
+from shared.audit.node_events import records_lost, started, stopped
 from shared.audit.refusals import Refusals
 from shared.audit.spool import AuditUnavailable, Spool
 from shared.settings import ServiceSettings

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
-from shared.audit.events import AuditEvent, node_authentication_failure, user_authentication_failure
+from shared.audit.events import AuditEvent
+from shared.audit.node_events import node_authentication_failure, user_authentication_failure
 from shared.audit.spool import AuditUnavailable
 from shared.faults import SecurityFault
 from shared.security.caller import Node

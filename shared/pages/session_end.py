@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from shared.audit.events import LOGOUT, AuditEvent, user_authentication
+from shared.audit.events import LOGOUT, AuditEvent
+from shared.audit.node_events import user_authentication
 from shared.background import BackgroundWork
 from shared.pages.visitors import Visitor
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.audit.events import LOGIN, LOGOUT, AuditEvent, Outcome, user_authentication
+from shared.audit.events import LOGIN, LOGOUT, AuditEvent, Outcome
+from shared.audit.node_events import user_authentication
 from shared.http.problem import BadGateway, BadRequest, NotFound, Unavailable
 from shared.pages.browser import Browser, decode_browser
 from shared.pages.forms import MULTIPART, FormBody, FormFields, SentForm, of_our_pages

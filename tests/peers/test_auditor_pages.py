@@ -12,13 +12,8 @@ import pytest
 from audit_repository.app import build
 from audit_repository.settings import AuditRepositorySettings
 from shared.audit import patterns
-from shared.audit.events import (
-    EMERGENCY_OVERRIDE_STARTED,
-    Outcome,
-    ihe,
-    node_authentication_failure,
-    user_authentication_failure,
-)
+from shared.audit.events import EMERGENCY_OVERRIDE_STARTED, Outcome, ihe
+from shared.audit.node_events import node_authentication_failure, user_authentication_failure
 from shared.audit.patterns import Side
 from shared.http.server import start_server
 from shared.security.caller import Node

@@ -17,13 +17,8 @@ import pytest
 
 from audit_repository.domain.record import record_of
 from shared.audit import patterns
-from shared.audit.events import (
-    EMERGENCY_OVERRIDE_STARTED,
-    AuditSource,
-    Outcome,
-    node_authentication_failure,
-    user_authentication_failure,
-)
+from shared.audit.events import EMERGENCY_OVERRIDE_STARTED, AuditSource, Outcome
+from shared.audit.node_events import node_authentication_failure, user_authentication_failure
 from shared.audit.patterns import Side
 from shared.ebrim.model import Code
 from shared.security.caller import Node

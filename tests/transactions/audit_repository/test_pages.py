@@ -9,7 +9,8 @@ import pytest
 
 from audit_repository.domain.questions import QUESTIONS
 from audit_repository.domain.record import record_of
-from shared.audit.events import AuditSource, Outcome, node_authentication_failure, purposes
+from shared.audit.events import AuditSource, Outcome, purposes
+from shared.audit.node_events import node_authentication_failure
 from shared.audit.recorder import message
 from shared.security.caller import Node
 from tests.support.audit import CLINICIAN, PATIENT, SOURCE, SOURCES, a_caller, an_event

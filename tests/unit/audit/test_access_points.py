@@ -17,12 +17,10 @@ from shared.audit.events import (
     feed_participants,
     http_pull_participants,
     http_push_participants,
-    node_authentication_failure,
     pull_participants,
     push_participants,
-    started,
-    user_authentication_failure,
 )
+from shared.audit.node_events import node_authentication_failure, started, user_authentication_failure
 from shared.security.caller import Caller, Node
 
 ADDRESSES = {

@@ -19,12 +19,11 @@ from shared.audit.events import (
     Participant,
     ParticipantObject,
     document_object,
-    node_authentication_failure,
     patient_object,
     query_object,
     study_object,
-    user_authentication_failure,
 )
+from shared.audit.node_events import node_authentication_failure, user_authentication_failure
 from shared.audit.recorder import messages
 from tests.support.audit import ITI18, NODE, PATIENT, SOURCE, an_event
 

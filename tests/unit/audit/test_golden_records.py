@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from lxml import etree
 
-from shared.audit import events, patterns
+from shared.audit import events, node_events, patterns
 from shared.audit.dicom_xml import encode
 from shared.audit.events import (
     EXPORT,
@@ -354,7 +354,7 @@ def valid(event: AuditEvent):
 
 
 def test_a_refused_assertion_names_whom_it_claimed():
-    event = events.user_authentication_failure(
+    event = node_events.user_authentication_failure(
         claimed="<u-1@https://idp>", node=Node(address="192.0.2.9"), reason="FailedAuthentication"
     )
     root = valid(event)
@@ -379,7 +379,7 @@ def test_a_refused_assertion_names_whom_it_claimed():
 )
 def test_a_user_who_comes_or_goes_is_named_with_the_place(kind, requested: bool, code: str):
     user = User(name_id="u-1", issuer="https://idp", assertion_id="_1")
-    root = valid(events.user_authentication(user, Node(address="192.0.2.9"), kind, requested=requested))
+    root = valid(node_events.user_authentication(user, Node(address="192.0.2.9"), kind, requested=requested))
 
     identification = root.find("EventIdentification")
     assert identification.find("EventID").get("csd-code") == "110114"
@@ -393,7 +393,7 @@ def test_a_user_who_comes_or_goes_is_named_with_the_place(kind, requested: bool,
 
 
 def test_a_refused_node_is_an_alert_about_its_address():
-    root = valid(events.node_authentication_failure("192.0.2.99", "untrusted issuer"))
+    root = valid(node_events.node_authentication_failure("192.0.2.99", "untrusted issuer"))
 
     assert root.find("EventIdentification/EventID").get("csd-code") == "110113"
     assert root.find("EventIdentification/EventTypeCode").get("csd-code") == "110126"
@@ -409,7 +409,9 @@ def test_a_refused_node_is_an_alert_about_its_address():
     assert b64decode(detail.get("value")) == b"untrusted issuer"
 
 
-@pytest.mark.parametrize(("event", "code"), [(events.started, "110120"), (events.stopped, "110121")])
+@pytest.mark.parametrize(
+    ("event", "code"), [(node_events.started, "110120"), (node_events.stopped, "110121")]
+)
 def test_start_and_stop_name_the_process(event, code):
     root = valid(event(SOURCE))
 
@@ -434,7 +436,7 @@ def test_the_use_of_the_log_names_the_search():
 
 
 def test_lost_records_are_told_with_their_number():
-    root = valid(events.records_lost(17, "the spool was full"))
+    root = valid(node_events.records_lost(17, "the spool was full"))
 
     assert root.find("EventIdentification/EventID").get("csd-code") == "110113"
     assert root.find("EventIdentification").get("EventOutcomeIndicator") == "12"

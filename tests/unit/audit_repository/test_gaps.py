@@ -16,10 +16,9 @@ from shared.audit.events import (
     pull_participants,
     push_participants,
     query_object,
-    started,
-    stopped,
     study_object,
 )
+from shared.audit.node_events import started, stopped
 from shared.audit.recorder import message
 from shared.security.caller import Node
 from tests.support.audit import CLINICIAN, ITI18, SOURCES, a_caller, an_event
