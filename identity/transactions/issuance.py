@@ -37,15 +37,17 @@ class Issued:
     scope: str
     seconds: float
     id_token: str = ""
+    token_type: str = "Bearer"  # noqa: S105  # a scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenTerms:
-    """For which client, for whom and for what an access token is."""
+    """For which client, for whom and for what an access token is, and to which key it is bound (`jkt`)."""
 
     client_id: str
     audience: str = ""
     scope: str = ""
+    jkt: str = ""
 
 
 def allowed_purpose(parts: Parts, purpose: Code | None, authenticated: datetime | None) -> Code:
@@ -169,7 +171,9 @@ def _token(unit: Unit, user: User, terms: TokenTerms, extensions: dict[str, Any]
         "scope": scope,
         "extensions": extensions,
     }
-    if fingerprint and settings.token.bound:
+    if terms.jkt:
+        claims["cnf"] = {"jkt": terms.jkt}
+    elif fingerprint and settings.token.bound:
         claims["cnf"] = {"x5t#S256": thumbprint(fingerprint)}
     return Issued(
         user=user,
@@ -177,6 +181,7 @@ def _token(unit: Unit, user: User, terms: TokenTerms, extensions: dict[str, Any]
         kind=JWT,
         scope=scope,
         seconds=settings.lifetime_seconds,
+        token_type="DPoP" if terms.jkt else "Bearer",  # a scheme
     )
 
 

@@ -62,14 +62,25 @@ async def handle(unit: Unit, request: Introspection) -> Mapping[str, Any]:
     claims = unit.parts.keys.claims_of(request.token)
     if claims is None or not await _is_let_in(unit, claims):
         return {"active": False}
-    return {"active": True, "token_type": "Bearer", **claims}
+    return {"active": True, "token_type": "DPoP" if _key_of(claims) else "Bearer", **claims}
 
 
 async def _check_own(unit: Unit, token: str) -> None:
     claims = unit.parts.keys.claims_of(token)
-    if claims is None or claims["sub"] != claims["client_id"] or not await _is_let_in(unit, claims):
+    # One that is bound to a key is no bearer token (RFC 9449 7.2).
+    if (
+        claims is None
+        or _key_of(claims)
+        or claims["sub"] != claims["client_id"]
+        or not await _is_let_in(unit, claims)
+    ):
         await record_refusal(unit, "", "who asks about a token brought none that holds", door="ITI-102")
         raise TokenRefusal
+
+
+def _key_of(claims: Mapping[str, Any]) -> str:
+    """The key to which a token is bound; empty where it is bound to none."""
+    return str(claims.get("cnf", {}).get("jkt", ""))
 
 
 async def _is_let_in(unit: Unit, claims: Mapping[str, Any]) -> bool:

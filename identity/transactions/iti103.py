@@ -11,6 +11,7 @@ from shared.rest.message import HttpRequest, json_response
 from shared.rest.scheme import NodeAlone
 from shared.rest.served import ServedRest
 from shared.security.client_assertion import SIGNING_ALGORITHMS
+from shared.security.possession import ALGORITHMS
 
 
 async def decode(_: HttpRequest) -> None:
@@ -50,6 +51,7 @@ async def metadata(unit: Unit, _: None) -> dict[str, Any]:
             "urn:ietf:params:oauth:token-type:saml2",
         ],
         "tls_client_certificate_bound_access_tokens": settings.token.bound,
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
         **(with_clients if settings.clients else {}),
     }
 

@@ -31,6 +31,7 @@ from identity.transactions.issuance import (
     program_token,
 )
 from identity.transactions.oauth import NOT_KEPT, OAuthError, OAuthRefusal, parameters_of
+from identity.transactions.possession import PROOF, proved_key
 from identity.transactions.subject_token import person_of, record_refusal, sign_in_of
 from identity.unit import Unit
 from shared.audit.events import AuditEvent, Coded, Outcome
@@ -41,6 +42,7 @@ from shared.rest.message import HttpRequest, HttpResponse, json_response
 from shared.rest.scheme import NodeAlone
 from shared.rest.served import ServedRest
 from shared.security.caller import Caller
+from shared.security.possession import proof_in
 from shared.security.rights import Right
 
 ITI71: Final = Coded("ITI-71", "IHE", "User Authorization")
@@ -63,6 +65,7 @@ class TokenExchange:
     scope: str = ""
     purpose: Code | None = None
     patient_id: str = ""
+    proof: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ class CodeRedemption:
     code: str
     redirect_uri: str
     verifier: str
+    proof: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,7 @@ class ClientRequest:
     client: ClientProof
     audience: str
     scope: str
+    proof: str | None = None
 
 
 TokenRequest = TokenExchange | CodeRedemption | ClientRequest
@@ -96,7 +101,9 @@ async def decode(request: HttpRequest) -> TokenRequest:
     grant = _GRANTS.get(form.get("grant_type", ""))
     if grant is None:
         raise OAuthRefusal("unsupported_grant_type", f"the grants that are offered are {', '.join(_GRANTS)}")
-    return grant(request, form)
+    # The key to which the token is to be bound (RFC 9449 5), where it is to be.
+    proof = proof_in(request.scope["headers"]) if PROOF in request.headers else None
+    return replace(grant(request, form), proof=proof)
 
 
 def _exchange(_: HttpRequest, form: Mapping[str, str]) -> TokenRequest:
@@ -167,16 +174,21 @@ def _patient(patient_id: str) -> str:
 
 async def handle(unit: Unit, request: TokenRequest) -> Issued:
     """Issue what was asked for, to whom it may be issued."""
+    jkt = "" if request.proof is None else await proved_key(unit, request.proof)
     match request:
         case TokenExchange():
-            return await _exchanged(unit, request)
+            return await _exchanged(unit, request, jkt)
         case CodeRedemption():
-            return await _redeemed(unit, request)
+            return await _redeemed(unit, request, jkt)
         case ClientRequest():
-            return await _granted_to_client(unit, request)
+            return await _granted_to_client(unit, request, jkt)
 
 
-async def _exchanged(unit: Unit, request: TokenExchange) -> Issued:
+async def _exchanged(unit: Unit, request: TokenExchange, jkt: str) -> Issued:
+    if jkt and request.kind == SAML:
+        raise OAuthRefusal(
+            "invalid_request", "an assertion is not bound to a key; ask for a JWT, or send no DPoP"
+        )
     if request.of_access_token:
         return await _passed_on(unit, request)
     parts = unit.parts
@@ -187,7 +199,10 @@ async def _exchanged(unit: Unit, request: TokenExchange) -> Issued:
     if request.kind == SAML:
         return issued_assertion(parts, person, purpose, resource_ids, request.audience)
     terms = TokenTerms(
-        client_id=unit.caller.node.subject or "node", audience=request.audience, scope=request.scope
+        client_id=unit.caller.node.subject or "node",
+        audience=request.audience,
+        scope=request.scope,
+        jkt=jkt,
     )
     return issued_token(unit, person, purpose, resource_ids, terms)
 
@@ -215,7 +230,7 @@ async def _passed_on(unit: Unit, request: TokenExchange) -> Issued:
     )
 
 
-async def _redeemed(unit: Unit, request: CodeRedemption) -> Issued:
+async def _redeemed(unit: Unit, request: CodeRedemption, jkt: str) -> Issued:
     parts = unit.parts
     # A code is worth nothing any more, whatever is wrong with what came beside it.
     grant = await take_code(parts.database, request.code)
@@ -227,7 +242,10 @@ async def _redeemed(unit: Unit, request: CodeRedemption) -> Issued:
     sign_in, authorization = grant.sign_in, grant.authorization
     person = await person_of(unit, Login(issuer=parts.settings.endpoint, subject=sign_in.name))
     terms = TokenTerms(
-        client_id=authorization.client_id, audience=authorization.resource, scope=authorization.scope
+        client_id=authorization.client_id,
+        audience=authorization.resource,
+        scope=authorization.scope,
+        jkt=jkt,
     )
     purpose = allowed_purpose(parts, None, None)
     issued = issued_token(unit, person, purpose, patients_of(person, ""), terms)
@@ -261,11 +279,13 @@ def _with_id_token(unit: Unit, issued: Issued, grant: CodeGrant) -> Issued:
     return replace(issued, id_token=unit.parts.keys.id_token(claims))
 
 
-async def _granted_to_client(unit: Unit, request: ClientRequest) -> Issued:
+async def _granted_to_client(unit: Unit, request: ClientRequest, jkt: str) -> Issued:
     client = await proved_client(unit, request.client)
     if not (client.secret_sha256 or client.node or client.keys):
         raise OAuthRefusal("unauthorized_client", "a client that proves nothing gets no token of its own")
-    terms = TokenTerms(client_id=request.client.client_id, audience=request.audience, scope=request.scope)
+    terms = TokenTerms(
+        client_id=request.client.client_id, audience=request.audience, scope=request.scope, jkt=jkt
+    )
     return program_token(unit, terms)
 
 
@@ -282,7 +302,7 @@ def encode(issued: Issued) -> HttpResponse:
     content = {
         "access_token": issued.content,
         "issued_token_type": issued.kind,
-        "token_type": "Bearer",
+        "token_type": issued.token_type,
         "expires_in": int(issued.seconds),
         "scope": issued.scope,
         **({"id_token": issued.id_token} if issued.id_token else {}),

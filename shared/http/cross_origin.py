@@ -11,7 +11,7 @@ from typing import Final
 from shared.http.raw_asgi import Message, Scope, Send
 
 _METHODS: Final = b"GET, HEAD, POST"
-_REQUEST_HEADERS: Final = b"accept, authorization, content-type, if-none-match, range"
+_REQUEST_HEADERS: Final = b"accept, authorization, content-type, dpop, if-none-match, range"
 _ANSWER_HEADERS: Final = b"content-length, content-location, content-range, etag, warning"
 #: Seconds for which a browser need not ask again.
 _REMEMBERED: Final = b"600"

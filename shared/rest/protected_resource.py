@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.http.address import called
+from shared.security.possession import ALGORITHMS
 from shared.settings import ServiceSettings
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
@@ -38,6 +39,7 @@ def metadata_route(settings: ServiceSettings, scopes: Sequence[str]) -> Route:
             "resource": resource_of(request.scope, settings.public_url),
             "authorization_servers": list(settings.token.issuers),
             "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": list(ALGORITHMS),
             "scopes_supported": list(scopes),
             "tls_client_certificate_bound_access_tokens": settings.token.bound,
         }

@@ -14,6 +14,7 @@ from shared.faults import SecurityFault
 from shared.http.problem import Forbidden, HttpProblem, Unauthorized
 from shared.rest.message import HttpRequest
 from shared.rest.protected_resource import metadata_of, resource_of
+from shared.security.possession import ALGORITHMS, SCHEME, ProofFault, SentToken, proof_in
 from shared.security.scopes import ScopeInsufficient
 
 
@@ -56,7 +57,8 @@ class ScopeNeeded(Forbidden):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bearer:
-    """`Bearer`, with a JWT or a SAML assertion as the token (ITI-72).
+    """`Bearer`, with a JWT or a SAML assertion as the token (ITI-72); or `DPoP`, with a JWT and a proof that
+    its bringer has the key to which it is bound (RFC 9449 7.1).
 
     A challenge names the `resource_metadata` of the service that stands below `public_url` (RFC 9728 5.1),
     where it `has_metadata`.
@@ -74,8 +76,11 @@ class Bearer:
     has_metadata: bool = False
 
     def token(self, request: HttpRequest) -> str | None:
-        """What follows `Bearer`."""
+        """What follows `Bearer`, or `DPoP`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == SCHEME:
+            proof = proof_in(request.scope["headers"])
+            return SentToken.of(token.strip(), proof=proof, method=request.scope["method"])
         return token.strip() if scheme.lower() == "bearer" else None
 
     def refusal(self, fault: SecurityFault, request: HttpRequest) -> HttpProblem:
@@ -83,14 +88,21 @@ class Bearer:
         if isinstance(fault, ScopeInsufficient):
             error = f'error="insufficient_scope", scope="{fault.scope}"'
             return ScopeNeeded(fault.reason, self._challenge(request, error))
-        error = "" if self.token(request) is None else 'error="invalid_token"'
+        token = self.token(request)
+        if isinstance(fault, ProofFault) or isinstance(token, SentToken):
+            error = "invalid_dpop_proof" if isinstance(fault, ProofFault) else "invalid_token"
+            algorithms = f'algs="{" ".join(ALGORITHMS)}"'
+            return TokenNeeded(
+                fault.reason, self._challenge(request, f'error="{error}", {algorithms}', scheme="DPoP")
+            )
+        error = "" if token is None else 'error="invalid_token"'
         return TokenNeeded(fault.reason, self._challenge(request, error))
 
-    def _challenge(self, request: HttpRequest, error: str) -> str:
+    def _challenge(self, request: HttpRequest, error: str, scheme: str = "Bearer") -> str:
         parts = ['realm="xdsi"', *filter(None, (error,))]
         if self.has_metadata:
             parts.append(f'resource_metadata="{metadata_of(resource_of(request.scope, self.public_url))}"')
-        return f"Bearer {', '.join(parts)}"
+        return f"{scheme} {', '.join(parts)}"
 
 
 class NodeAlone:

@@ -19,7 +19,9 @@ from shared.ebrim.identifiers import is_cx
 from shared.ebrim.model import Code
 from shared.faults import SecurityFault
 from shared.security.caller import Node, User
+from shared.security.dpop import key_proof
 from shared.security.key_sets import KeySets
+from shared.security.possession import KeyProof, ProofFault, SentToken
 from shared.security.saml import Window
 from shared.security.scopes import NeededScope
 from shared.security.signed_token import signed_claims
@@ -133,10 +135,12 @@ def _invalid(detail: str, claimed: str = "") -> SecurityFault:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A token that holds: its user is None where a client speaks for itself."""
+    """A token that holds: its user is None where a client speaks for itself; `proof` is that of the key to
+    which it is bound, whose use is still to be noted."""
 
     user: User | None
     scopes: frozenset[str]
+    proof: KeyProof | None
 
 
 class TokenVerifier:
@@ -173,6 +177,7 @@ class TokenVerifier:
             audience = self._audience(claims, endpoint)
             self._in_time(claims, now)
             self._bound_to(claims, node)
+            proof = self._possession(claims, token, now, endpoint)
             user = _user(claims, audience)
             self._voices.check(user)
             needed.check(claims.scope.split(), of_one_patient=bool(user.resource_ids))
@@ -181,7 +186,7 @@ class TokenVerifier:
             raise
         # Without a user of its own a token is of a client, which is a node and no human (IUA 3.71.5).
         is_human = claims.sub != claims.client_id
-        return AccessToken(user if is_human else None, frozenset(claims.scope.split()))
+        return AccessToken(user if is_human else None, frozenset(claims.scope.split()), proof)
 
     async def _signed(self, token: str) -> _Claims:
         octets = await signed_claims(token, self._keys, _TYPES)
@@ -219,11 +224,29 @@ class TokenVerifier:
         """Compare the certificate to which a token is bound (RFC 8705 3.1) with the one of its bringer."""
         if claims.cnf is None:
             if self._bound:
-                raise _invalid("the token is not bound to a certificate (XDSI_TOKEN__BOUND)")
+                raise _invalid("the token is bound to no certificate and no key (XDSI_TOKEN__BOUND)")
+        elif set(claims.cnf) == {"jkt"}:
+            return
         elif set(claims.cnf) != {"x5t#S256"} or not node.fingerprint:
             raise _invalid("the token is bound to something that the node does not prove")
         elif claims.cnf["x5t#S256"] != thumbprint(node.fingerprint):
             raise _invalid("the token is bound to the certificate of another node")
+
+    def _possession(self, claims: _Claims, token: str, now: datetime, endpoint: str) -> KeyProof | None:
+        """What proves the key to which a token is bound (RFC 9449 6.1, 7.1); None for a token of no key."""
+        jkt = (claims.cnf or {}).get("jkt")
+        if not isinstance(token, SentToken):
+            if jkt is not None:
+                raise _invalid("the token is bound to a key; send it by DPoP, with a proof of possession")
+            return None
+        if jkt is None:
+            raise _invalid("the token is bound to no key; send it by Bearer")
+        proof = key_proof(
+            token.proof, method=token.method, endpoint=endpoint, token=token, now=now, skew=self._skew
+        )
+        if proof.jkt != jkt:
+            raise ProofFault("the token is bound to another key than that of the proof")
+        return proof
 
 
 def thumbprint(fingerprint: str) -> str:

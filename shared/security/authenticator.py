@@ -13,7 +13,8 @@ from lxml import etree
 
 from shared.faults import SecurityFault
 from shared.security.caller import Caller, Node, User
-from shared.security.once import Nowhere, Once, key_of
+from shared.security.once import InProcess, Nowhere, Once, key_of
+from shared.security.possession import SentToken, used_once
 from shared.security.rights import CONSENT_DOCUMENT, Right, Rights
 from shared.security.saml import VerifiedAssertion, claimed_name
 from shared.security.scopes import OF_OUR_OWN, NeededScope
@@ -49,6 +50,8 @@ class Authenticator:
         self.rights = Rights(settings)
         self._clock = clock
         self._once = once or Nowhere()
+        # A service that asks no registry is one process, which remembers for itself.
+        self._proofs = InProcess() if isinstance(self._once, Nowhere) else self._once
         self._passes_on = passes_on
         self._verifier = AssertionVerifier(settings.assertion, settings.audience, settings.home_community_id)
         self._tokens = _token_verifier(settings)
@@ -81,7 +84,7 @@ class Authenticator:
             The `wsse:Security` header addressed to us, in its message.
         bearer
             What follows `Bearer` in the Authorization header of a REST request (ITI-72): a JWT, or a SAML
-            assertion, base64url without padding.
+            assertion, base64url without padding. What follows `DPoP` is a `SentToken`.
         speaker_is_user
             Whether the transaction needs a user when assertions are required.
         needed
@@ -98,6 +101,8 @@ class Authenticator:
         self._check(node)
         self.rights.check(node, door, right)
         try:
+            if isinstance(bearer, SentToken) and not is_jwt(bearer):
+                raise SecurityFault("InvalidSecurityToken", "an assertion is not bound to a key; send Bearer")
             if bearer is not None and security_header is None and is_jwt(bearer):
                 user, octets = await self._user_of_token(bearer, endpoint, node, needed), b""
             else:
@@ -158,6 +163,8 @@ class Authenticator:
         verified = await self._tokens.verify(
             token, self._clock(), endpoint=endpoint, node=node, needed=needed
         )
+        if verified.proof is not None:
+            await used_once(verified.proof, self._proofs)
         return verified.user
 
     async def _use(self, verified: VerifiedAssertion, now: datetime) -> None:

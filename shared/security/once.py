@@ -1,4 +1,5 @@
-"""Assertions for one use (SAML 2.0 core 2.5.1.5): used once in the whole community, or not at all.
+"""What is for one use: assertions (SAML 2.0 core 2.5.1.5), used once in the whole community or not at all,
+and proofs of possession (RFC 9449 11.1).
 
 What was used is kept in one place: a table of the community's registry, which every worker, host and service
 asks before it goes on, and which outlives them. Where it cannot be asked, an assertion for one use is
@@ -8,7 +9,8 @@ refused.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Protocol
 
@@ -54,6 +56,27 @@ class Nowhere:
     async def use(self, key: str, until: datetime) -> bool:
         """Refuse."""
         raise untold("this service asks no registry of xdsi, where used ones are kept")
+
+
+class InProcess:
+    """The memory of this process, for a service that has no other."""
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._until: dict[str, datetime] = {}
+
+    async def use(self, key: str, until: datetime) -> bool:
+        """Whether it is the first one; raises `SecurityFault` where too many are to be remembered."""
+        now = self._clock()
+        # They come about in the order in which they may be forgotten.
+        while self._until and next(iter(self._until.values())) <= now:
+            del self._until[next(iter(self._until))]
+        if key in self._until:
+            return False
+        if len(self._until) >= MOST_KEPT:
+            raise untold("too many were used within a minute")
+        self._until[key] = until
+        return True
 
 
 def open_once(settings: ServiceSettings, http: httpx2.AsyncClient) -> Once:

@@ -31,6 +31,6 @@ class TokenSettings(Group):
     )
     bound: bool = Field(
         False,
-        description="whether a token must be bound to the certificate of the node that brings it (RFC 8705); "
-        "one that is bound is always compared",
+        description="whether a token must be bound, to the certificate of the node that brings it (RFC 8705) "
+        "or to a key of which it brings a proof (DPoP, RFC 9449); one that is bound is always compared",
     )

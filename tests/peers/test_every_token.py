@@ -24,10 +24,12 @@ from tests.support.bad_tokens import BAD_TOKENS
 from tests.support.certificates import communities
 from tests.support.envelopes import envelope
 from tests.support.every_door import SOAP, a_house
+from tests.support.proofs import a_key, a_proof, wrong_proofs
 from tests.support.tokens import OTHER_ISSUER, a_token, trusted_issuers
 from tests.unit.security.test_xua_attacks import CASES, GENUINE, NOW, WRAPPINGS
 from xdsi.documents import served_rest
 from xdsi.services import Service
+from xdsi.stage import free_ports
 
 pytestmark = [pytest.mark.heavy]
 
@@ -136,6 +138,55 @@ async def test_every_resource_takes_a_token_that_holds_and_is_for_it(tmp_path: P
     assert wrong == {}
     assert told["imaging source"]["authorization_servers"][0] == "https://login.example"
     assert told["imaging source"]["scopes_supported"] == ["RAD-107", "RAD-108", "RAD-129", "RAD-55", "xdsi"]
+
+
+async def test_a_token_that_is_bound_to_a_key_opens_every_resource_with_a_proof_and_none_without(
+    tmp_path: Path, long: bool
+):
+    wrong, tried = {}, set()
+    bound = {"cnf": {"jkt": a_key().thumbprint()}}
+    # The registry is asked by the others which proofs were used.
+    [port] = free_ports(1)
+    at = {"registry": {"port": port}, "registry_url": f"http://127.0.0.1:{port}/xds/registry"}
+    async with (
+        a_house(tmp_path, **trust(tmp_path), **at) as house,
+        httpx2.AsyncClient(trust_env=False, timeout=60) as http,
+    ):
+        for number, (service, served, method, path) in enumerate(resources()):
+            url, token = house.url(service, path), a_token(scope=served.needed.name, **bound)
+            proof = a_proof(method, url, token)
+            own = {"authorization": f"DPoP {token}", "dpop": proof}
+            answers = {
+                "as a bearer token": await http.request(
+                    method, url, headers={"authorization": f"Bearer {token}", "dpop": proof}
+                ),
+                "with its proof": await http.request(method, url, headers=own),
+                "with the same proof": await http.request(method, url, headers=own),
+                "that is bound to none": await http.request(
+                    method,
+                    url,
+                    headers={
+                        "authorization": f"DPoP {(loose := a_token(scope=served.needed.name))}",
+                        "dpop": a_proof(method, url, loose),
+                    },
+                ),
+            }
+            for name, each in some(wrong_proofs(method, url, token), number, long):
+                tried.add(name)
+                answers[name] = await http.request(
+                    method, url, headers={"authorization": f"DPoP {token}", "dpop": each}
+                )
+            for name, answer in answers.items():
+                challenge = answer.headers.get("www-authenticate", "")
+                # Whoever is no patient is refused the own log by what that asks, with a problem of its own.
+                let_in = answer.status_code not in (401, 403) or "/own/" in path
+                scheme = "Bearer " if name == "as a bearer token" else "DPoP "
+                refused_rightly = answer.status_code == 401 and challenge.startswith(scheme)
+                if not (let_in if name == "with its proof" else refused_rightly):
+                    wrong[method, path, name] = (answer.status_code, challenge)
+
+    assert wrong == {}
+    assert tried == set(wrong_proofs("GET", "https://a.example/", ""))
 
 
 async def test_no_transaction_takes_an_assertion_that_nobody_may_take(
