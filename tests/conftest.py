@@ -14,17 +14,17 @@ import pytest
 from hypothesis import settings
 
 from shared.http.server import collect_seldom
+from tests.support import repeats
 from tests.support.databases import make_once
 from tests.support.loops import EndingLoopPolicy
 from tests.support.memory import work_in_memory
 from tests.support.reading import pytest_pycollect_makemodule, pytest_runtestloop
-from tests.support.repeats import pytest_collection_modifyitems, pytest_terminal_summary
+from tests.support.repeats import pytest_terminal_summary
 from tests.support.scheduling import pytest_configure_node, pytest_xdist_make_scheduler
 from tests.support.timeouts import pytest_timeout_cancel_timer, pytest_timeout_set_timer
 from xdsi.stage import offer_ports
 
 __all__ = [
-    "pytest_collection_modifyitems",
     "pytest_configure_node",
     "pytest_pycollect_makemodule",
     "pytest_runtestloop",
@@ -60,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "short")
+    repeats.pytest_configure(config)
     make_once()
     asyncio.set_event_loop_policy(EndingLoopPolicy())
     offer_ports(_ports_of(os.environ.get("PYTEST_XDIST_WORKER", "gw0")))

@@ -7,19 +7,17 @@ in `tests/unit`, is never tried again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-_ALONE = Path(__file__).parents[1] / "unit"
+_ALONE = str(Path(__file__).parents[1] / "unit")
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Whatever is asked for by `--reruns`, units are tried once."""
-    for item in items:
-        if item.path.is_relative_to(_ALONE):
-            item.add_marker(pytest.mark.flaky(reruns=0))
+def pytest_configure(config: pytest.Config) -> None:
+    """Whatever is asked for by `--reruns`, units are tried once; and nobody is asked how often they were."""
+    excluded = config.option.rerun_exclude_path or []
+    config.option.rerun_exclude_path = [*(path for path in excluded if path != _ALONE), _ALONE]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

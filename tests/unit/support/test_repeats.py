@@ -19,10 +19,10 @@ def test_it(request):
 """
 
 
-def run_once(folder: Path) -> str:
+def run_once(folder: Path, *more: str) -> str:
     (folder / "test_it.py").write_text(A_TEST)
     command = (sys.executable, "-m", "pytest", "-p", "tests.support.repeats", "-c", "/dev/null")
-    command += ("--rootdir", str(folder), "--reruns", "1", str(folder))
+    command += ("--rootdir", str(folder), "--reruns", "1", *more, str(folder))
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False).stdout
 
 
@@ -34,8 +34,13 @@ def test_what_passes_at_the_second_try_is_told_with_what_the_first_failed_of(tmp
     assert "AssertionError: the first try" in told
 
 
-def test_a_unit_like_this_one_is_tried_once(request: pytest.FixtureRequest):
-    marker = request.node.get_closest_marker("flaky")
+def test_what_is_excluded_is_tried_once(tmp_path: Path):
+    told = run_once(tmp_path, "--rerun-exclude-path", str(tmp_path))
 
-    assert marker is not None
-    assert marker.kwargs == {"reruns": 0}
+    assert "1 failed" in told
+    assert "1 rerun" not in told
+
+
+def test_a_unit_like_this_one_is_excluded(request: pytest.FixtureRequest):
+    excluded = request.config.getoption("rerun_exclude_path")
+    assert any(request.path.is_relative_to(path) for path in excluded)
