@@ -28,7 +28,7 @@ from shared.telemetry.log import logger
 
 _log = logger(__name__)
 
-_FILE: Final = "pages.sqlite3"
+_FILE: Final = "pages.db"
 _KEY: Final = "pages.key"
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12

@@ -21,7 +21,7 @@ from shared.pages.visitors import Visitor
 from shared.security.caller import Caller, Node, User
 
 ASSERTION = b"<saml:Assertion>of dr.roe</saml:Assertion>"
-FILE, KEY = "pages.sqlite3", "pages.key"
+FILE, KEY = "pages.db", "pages.key"
 
 
 def a_visitor(name_id: str = "dr.roe") -> Visitor:
