@@ -66,13 +66,15 @@ async def accept(unit: Unit, request: AcceptReportRequest) -> dict[str, str]:
         raise Conflict("the report names its study by an accession number alone; say which study is meant")
     if await unit.parts.instances.last_received(study) is None:
         raise NotFound("no instance of this study is here")
-    return await _decided(unit, row, state=ReportState.WAITING, accepted_for=study, errors="", due=now_ms())
+    return await _decided(
+        unit, row, state=ReportState.WAITING, accepted_for=study, obstacle="", errors="", due=now_ms()
+    )
 
 
 async def retry(unit: Unit, request: ReportRequest) -> dict[str, str]:
     """Try again now."""
     row = await _waiting(unit, request.report_id)
-    return await _decided(unit, row, state=ReportState.WAITING, errors="", due=now_ms())
+    return await _decided(unit, row, state=ReportState.WAITING, obstacle="", errors="", due=now_ms())
 
 
 async def withdraw(unit: Unit, request: ReportRequest) -> dict[str, str]:

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from imaging_source.transactions import drift
+from imaging_source.transactions.rad13 import OrderReceiver
+from shared.security.caller import Node
 from tests.support.dicom import a_ct
 from tests.support.journeys import Journey, journey
+from tests.support.orders import oru
 from tests.support.publishing_rig import PublishingRig
 from tests.support.viewing import AXE, Pictures, browser_missing
 from tests.transactions.imaging_source.test_pages import findings, opened, signed_in
@@ -36,6 +39,13 @@ async def a_day(rig: PublishingRig) -> None:
     [entry] = await rig.approved("P1", REMOVED)
     await rig.remove(entry)
     await drift.examine(rig.source.parts, REMOVED)
+    receiver = OrderReceiver(parts=rig.source.parts, host="source.example")
+    for message in (
+        oru(patient="P2^^^NORTH", study=PUBLISHED),
+        oru(patient="P1^^^NORTH", study="2.25.99999", control_id="C2", filler="FO-2"),
+    ):
+        await receiver.acknowledge(message, Node(address="127.0.0.1"))
+    await rig.source.reports.turn()
     await rig.image(MIXED, "P1")
     await rig.keep(a_ct(StudyInstanceUID=MIXED, SOPInstanceUID="2.25.99", PatientID="P2"))
 
@@ -64,6 +74,17 @@ def as_an_operator(way: Journey) -> None:
     page.keyboard.press("Space")
     way.follow("form[action$='/withdraw'] button", "Withdrawn")
     way.look("withdrawn")
+    way.follow("a[href='/reports']", "Which reports wait")
+    way.look("reports")
+    way.write("#study-1", "no uid")
+    way.tab_to("form[action$='/accept'] button")
+    page.keyboard.press("Enter")
+    page.get_by_text("that is no Study Instance UID").wait_for()
+    way.look("reports-wrong")
+    page.locator("#study-1").fill("")
+    way.tab_to("form[action$='/accept'] button")
+    page.keyboard.press("Enter")
+    page.get_by_text("it is about to be sent").wait_for()
     way.follow("a[href='/drift']", "Which manifests")
     way.look("drift")
     way.follow("a[href='/set-aside']", "Which images")
