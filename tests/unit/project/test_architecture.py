@@ -18,7 +18,7 @@ SERVICES = ("registry", "repository", "imaging_source", "consumer", "gateway", "
 CODE = (*SERVICES, "conformance", "shared", "xdsi")
 
 _PATH = re.compile(rf"`((?:{'|'.join((*CODE, 'tests', 'docs', 'bench'))})/[\w/.-]*)`")
-_WORK = re.compile(r'BackgroundWork\(\s*"([^"]+)"')
+_WORK = re.compile(r'(?:BackgroundWork|StreamListener)\(\s*"([^"]+)"')
 
 
 @pytest.mark.parametrize("page", PAGES)
