@@ -138,7 +138,8 @@ def test_a_step_that_says_so_only_adds(step: Path):
         assert call.func.attr in ADDING
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
         if call.func.attr == "create_index":
-            assert given.get("unique", "False") == "False"
+            # What nobody has written to yet breaks no rule that is new.
+            assert given.get("unique", "False") == "False" or call.args[1].value in added
         if call.func.attr == "add_column":
             column = ast.unparse(call.args[1])
             assert "nullable=True" in column or "server_default" in column

@@ -15,12 +15,11 @@ import pytest
 from imaging_source.domain.intake import Refused
 from imaging_source.store import outbox
 from imaging_source.transactions import rad68
+from imaging_source.transactions.iti41 import frozen
 from imaging_source.transactions.rad68 import shareable_instances
 from shared.dicom.data_set import Tolerance
 from shared.dicom.part10 import PREAMBLE, scan
 from shared.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
-from shared.ebrim.codec import decode_submission
-from shared.xml import parse
 from tests.support.databases import DatabasePlace
 from tests.support.field_cases import field_cases
 from tests.support.imaging_source import Source, close_source, open_source, source
@@ -49,8 +48,7 @@ class Published:
 async def published(source: Source, study_instance_uid: str) -> Published:
     await rad68.publish(source.parts, study_instance_uid, "P1")
     (leased,) = await outbox.lease(source.parts.database, most=1)
-    declared = leased.submission.replace(b"<rim:RegistryObjectList", rad68._RIM, 1)
-    (entry,) = decode_submission(parse(declared)).submission.document_entries
+    (entry,) = frozen(leased.submission).document_entries
     return Published(pydicom.dcmread(BytesIO(leased.document)), entry)
 
 
